@@ -1,0 +1,1 @@
+"""Exports of an application's database as files, run by Dagster."""

@@ -1,0 +1,1 @@
+"""What an export is: columns, tables, layouts, windows. Pure: no database, no file, no Dagster."""

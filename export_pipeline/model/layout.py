@@ -1,0 +1,143 @@
+"""Layouts: how an export is laid out for people and programs, whatever the format.
+
+A dataset's own shape (takeoff's project > conditions > measurements) is said once, in these terms;
+formats know only these terms, so a new application brings no code to `formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from export_pipeline.model.tables import Table
+
+Number = int | float | Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A total row below a table.
+
+    Attributes:
+        label: Printed in the row's first cell, e.g. "Total SF".
+        values: The sum by column name. Columns not named stay empty.
+        where: (column, value): only rows with this value count, e.g. ("unit", "SF"). Excel writes
+            SUMIF for these and SUM for the others, with the value as the cached result.
+    """
+
+    label: str
+    values: Mapping[str, Number]
+    where: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A run of consecutive rows of a section's table: a sheet in Excel, a sub-chapter in PDF."""
+
+    title: str
+    rows: int
+    lines: tuple[str, ...] = ()
+    totals: tuple[Total, ...] = ()
+    color: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table people read: a sheet in Excel (or one sheet a group), a chapter in PDF.
+
+    Attributes:
+        key: Unique in the layout, e.g. "summary".
+        title: The sheet's name, the chapter's heading. For a grouped section the groups' titles name
+            the sheets.
+        table: The rows.
+        lines: Lines printed between title and table.
+        totals: Total rows below the table (of an ungrouped section).
+        groups: If not None, the rows fall into these runs, in order; sum(g.rows) == table.rows.
+        links: (column, key of a grouped section): the i-th row's cell in this column leads to the
+            i-th group of that section.
+        counts: Whether this section's rows are the rows of the export (for counting what a file
+            holds); exactly one section of a layout says so.
+        sums: Columns of a counting section whose sum over all rows proves a file.
+        empty: Printed where the table (or a group) has no rows.
+    """
+
+    key: str
+    title: str
+    table: Table
+    lines: tuple[str, ...] = ()
+    totals: tuple[Total, ...] = ()
+    groups: tuple[Group, ...] | None = None
+    links: tuple[str, str] | None = None
+    counts: bool = False
+    sums: tuple[str, ...] = ()
+    empty: str = "No rows."
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """Rows with rows inside them, for JSON: the i-th parent holds the next `counts[i]` children."""
+
+    parent: Table
+    child_name: str
+    child: Table
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing: shapes in a plane whose origin is top-left and whose y runs down.
+
+    Attributes:
+        title: Heading of the page that shows it.
+        lines: Lines below the heading, e.g. the scale.
+        width, height: Size of the plane, in the shapes' own units (pixels of a drawing page).
+        shapes: Rows (kind string: line|polygon|point; color string "#RRGGBB"; fill_opacity float64,
+            0 for none; line_width float64, in points on paper; points list<float64>: x1 y1 x2 y2 …).
+        legend: (label, color) pairs, in order.
+        units_per_foot: How many of the plane's units make one foot, None if unknown; for a scale bar.
+    """
+
+    title: str
+    width: float
+    height: float
+    shapes: Table
+    lines: tuple[str, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
+    units_per_foot: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One export, laid out.
+
+    Attributes:
+        title: The export's title, e.g. "Export: Riverside School".
+        facts: (label, value) pairs that introduce it: client, status, options, snapshot time.
+        description: A longer text below the title; "" for none.
+        created: When the data were read, with zone. Formats print this, never the clock, so that
+            the same data always give the same bytes.
+        main: The flat table: CSV, and every format that is one table.
+        document: What JSON writes, key by key: plain values, tables (arrays), nested tables.
+        excel: The sheets.
+        pdf: The chapters.
+        figures: Drawings at the end of the PDF.
+        tables: Every table by name, for formats with a shape of their own (OST).
+        subject: Facts about the subject by field name (of a project: id, name, client_name, …).
+        author: Named in document properties.
+    """
+
+    title: str
+    created: datetime
+    main: Table
+    document: Mapping[str, Any]
+    excel: tuple[Section, ...]
+    pdf: tuple[Section, ...]
+    facts: tuple[tuple[str, str], ...] = ()
+    description: str = ""
+    figures: tuple[Figure, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    subject: Mapping[str, Any] = field(default_factory=dict)
+    author: str = "export_pipeline"

@@ -1,0 +1,1 @@
+pytest_plugins = ["export_pipeline_tests.services.fixtures"]

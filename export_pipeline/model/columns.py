@@ -51,6 +51,7 @@ class Column:
         digits: Decimal places that CSV and PDF print and Excel's number format shows; None prints
             every digit. Excel and JSON cells keep the whole value whatever this says.
         currency: The sign put before a MONEY cell in Excel and PDF.
+        labels: What CSV and PDF print for true and false in a BOOLEAN column.
         width: Preferred width in characters; None lets the format measure.
 
     Arrow types by kind: text, json (its text), uuid, enum, url: string; integer: int64;
@@ -63,6 +64,7 @@ class Column:
     kind: Kind
     digits: int | None = None
     currency: str = "$"
+    labels: tuple[str, str] = ("Yes", "No")
     width: float | None = None
 
     def renamed(self, name: str, header: str | None = None) -> Column:

@@ -53,7 +53,8 @@ class Section:
         title: The sheet's name, the chapter's heading. For a grouped section the groups' titles name
             the sheets.
         table: The rows.
-        lines: Lines printed between title and table.
+        heading: Printed above the table where it differs from the title.
+        lines: Lines printed between heading and table.
         totals: Total rows below the table (of an ungrouped section).
         groups: If not None, the rows fall into these runs, in order; sum(g.rows) == table.rows.
         links: (column, key of a grouped section): the i-th row's cell in this column leads to the
@@ -67,6 +68,7 @@ class Section:
     key: str
     title: str
     table: Table
+    heading: str | None = None
     lines: tuple[str, ...] = ()
     totals: tuple[Total, ...] = ()
     groups: tuple[Group, ...] | None = None

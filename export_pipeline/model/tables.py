@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
-from export_pipeline.model.columns import Column
+from export_pipeline.model.columns import ARROW_TYPES, Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Table:
         columns: The columns, in order; the batches' fields are these, in this order.
         rows: How many rows a pass over `open()` gives.
         open: Starts a new pass: an iterator of record batches.
+        mapped: The rows for random access, in memory or memory-mapped; None where they only stream.
 
     Example:
         >>> table = Table.of("t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": [1, 2]}))
@@ -30,6 +32,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: int
     open: Callable[[], Iterator[pa.RecordBatch]]
+    mapped: Callable[[], pa.Table] | None = None
 
     @staticmethod
     def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:
@@ -40,6 +43,7 @@ class Table:
             tuple(columns),
             picked.num_rows,
             lambda: iter(picked.to_batches(max_chunksize=batch_rows)),
+            lambda: picked,
         )
 
     @property
@@ -58,9 +62,39 @@ class Table:
 
         return Table(self.name, tuple(column for _, column in columns), self.rows, opened)
 
+    def reordered(self, order: np.ndarray, name: str, batch_rows: int = 16_384) -> Table:
+        """The rows at these positions (int64), in this order. Needs `mapped`; holds one batch at a time."""
+        assert self.mapped is not None
+        mapped = self.mapped
+
+        def opened() -> Iterator[pa.RecordBatch]:
+            batches = mapped().to_batches()
+            for start in range(0, len(order), batch_rows):
+                yield _gather(batches, order[start : start + batch_rows])
+
+        return Table(name, self.columns, len(order), opened)
+
     def arrow(self) -> pa.Table:
         """All rows at once. Only for tables that are small by nature, such as conditions."""
         batches = list(self.open())
         if batches:
             return pa.Table.from_batches(batches)
-        return pa.table({c.name: pa.array([], pa.string()) for c in self.columns})
+        return pa.table({c.name: pa.array([], ARROW_TYPES[c.kind]) for c in self.columns})
+
+
+def _gather(batches: Sequence[pa.RecordBatch], positions: np.ndarray) -> pa.RecordBatch:
+    """The rows at these positions of consecutive batches.
+
+    `pa.Table.take` would join each string column into one array first; this touches only the rows asked for.
+    """
+    ends = np.cumsum([batch.num_rows for batch in batches])
+    home = np.searchsorted(ends, positions, side="right")
+    by_home = np.argsort(home, kind="stable")
+    parts = []
+    for index in np.unique(home):
+        start = ends[index] - batches[index].num_rows
+        parts.append(batches[index].take(pa.array(positions[home == index] - start)))
+    back = np.empty_like(by_home)
+    back[by_home] = np.arange(len(by_home))
+    joined = pa.concat_batches(parts) if len(parts) > 1 else parts[0]
+    return joined.take(pa.array(back))

@@ -1,0 +1,1 @@
+"""Sample applications' databases, made the same each time."""

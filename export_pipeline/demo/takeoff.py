@@ -1,0 +1,332 @@
+"""A sample takeoff application: three projects with drawings, measured geometry and costs.
+
+Everything follows from a seed, so two fillings are equal to the byte. One project is an ordinary building, one is
+international (a text in many scripts), one holds what people and attackers really type into text fields.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.sources.takeoff_tables import (
+    Assembly,
+    Base,
+    Condition,
+    Document,
+    Measurement,
+    Page,
+    Project,
+)
+
+START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+_NAMESPACE = uuid.UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionSample:
+    """What a condition measures: a name, where it belongs, its unit and the shapes drawn for it."""
+
+    name: str
+    category: str | None
+    kind: str
+    color: str
+    shapes: Sequence[str]
+    inches: float | None = None
+    unit_cost: float | None = None
+    description: str | None = None
+
+    @property
+    def unit(self) -> str:
+        return {"linear": "LF", "area": "SF", "volume": "CY", "count": "EA"}[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSample:
+    """A project and how much of it there is."""
+
+    name: str
+    client: str | None
+    description: str | None
+    status: str
+    documents: Sequence[str]
+    pages: int
+    conditions: Sequence[ConditionSample]
+    measurements: int
+    notes: Sequence[str | None]
+
+
+_SCHOOL = ProjectSample(
+    "Riverside Elementary School", "Oakfield Unified School District",
+    "Two-storey classroom wing with gymnasium. Structural concrete, masonry and site work.\n"
+    "Quantities follow drawing set 2 of 2026-01-30.",
+    "in_progress", ("Structural S-100 to S-108.pdf", "Civil C-1 to C-6.pdf"), 8,
+    (
+        ConditionSample("Slab on grade 6\"", "Slabs", "volume", "#3B82F6", ("polygon", "rectangle"), 6.0, 214.5,
+                        "4,000 psi, vapour barrier, welded wire fabric"),
+        ConditionSample("Slab edge form", "Slabs", "linear", "#0EA5E9", ("polyline", "line"), None, 8.75),
+        ConditionSample("Continuous footing 24x12", "Foundations", "linear", "#DC2626", ("line", "polyline"), None, 46.2),
+        ConditionSample("Spread footing F-3", "Foundations", "count", "#F97316", ("point",), None, 385.0),
+        ConditionSample("Column pier caps", "Foundations", "area", "#EA580C", ("circle", "rectangle"), None, 31.4),
+        ConditionSample("CMU wall 8\" grouted", "Masonry", "linear", "#65A30D", ("polyline",), None, 118.0),
+        ConditionSample("Gymnasium floor topping", "Slabs", "area", "#8B5CF6", ("polygon",), None, 4.35),
+        ConditionSample("Retaining wall backfill", "Site work", "volume", "#A16207", ("polygon",), 48.0, 39.9),
+        ConditionSample("Anchor bolts", "Foundations", "count", "#111827", ("point",), None, 12.25),
+        ConditionSample("Curb and gutter", "Site work", "linear", "#14B8A6", ("polyline", "line"), None, 27.5),
+        ConditionSample("Alternate 2: polished concrete", None, "area", "#DB2777", ()),
+    ),
+    2600, (None, None, None, "verify on site", "see detail 4/S-501", "dowel into existing", "north side only"),
+)  # fmt: skip
+
+_TOWER = ProjectSample(
+    "Wohnturm Süd – 南塔楼 – Νότιος Πύργος", "Müller & Ångström GmbH",
+    "Приёмка: Иван Петров. 客户要求使用公制图纸。 مبنى سكني من عشرين طابقًا. בניין מגורים. आवासीय भवन। อาคารที่พักอาศัย",
+    "in_progress", ("Grundriss Ebene 1–4 («Архитектура»).pdf", "構造図.pdf", "مخطط الأساسات.pdf"), 5,
+    (
+        ConditionSample("Bodenplatte d = 30 cm", "Beton", "volume", "#1D4ED8", ("polygon", "rectangle"), 11.81, 198.0),
+        ConditionSample("Стена монолитная 200 мм", "Бетон", "linear", "#B91C1C", ("polyline", "line"), None, 92.4),
+        ConditionSample("柱 C1 (800×800)", "混凝土", "count", "#047857", ("point",), None, 640.0),
+        ConditionSample("جدار خرساني", "الخرسانة", "area", "#7C3AED", ("polygon", "circle"), None, 17.0),
+        ConditionSample("רצפת בטון", "בטון", "area", "#C2410C", ("rectangle",), None, 5.5),
+        ConditionSample("कंक्रीट की दीवार", "कंक्रीट", "linear", "#0F766E", ("line",), None, 61.0),
+        ConditionSample("พื้นคอนกรีต", "คอนกรีต", "area", "#4D7C0F", ("polygon",), None, 6.1),
+        ConditionSample("Τοιχίο υπογείου", "Σκυρόδεμα", "linear", "#BE185D", ("polyline",), None, 74.0),
+    ),
+    900, (None, None, "geprüft – ok", "проверено", "已核对", "تم التحقق", "נבדק", "सत्यापित", "ตรวจแล้ว", "ελέγχθηκε"),
+)  # fmt: skip
+
+_HOSTILE = ProjectSample(
+    "=HYPERLINK(\"http://example.invalid\",\"Click\")", "<b>Client</b> & Söhne \"AG\"",
+    "Line one\nLine two\ttab </para><img src=x onerror=alert(1)> ]]> %s {0} ${jndi:x} \x0b\x0c \u202egnp.exe",
+    "draft", ("../../etc/passwd.pdf",), 3,
+    (
+        ConditionSample("Summary", "-1+1", "area", "#3B82F6", ("polygon",), None, 1.0),
+        ConditionSample("summary", "@SUM(A1)", "linear", "#zzzzzz", ("line", "circle"), None, 2.0),
+        ConditionSample("By Page", None, "count", "red", ("point",)),
+        ConditionSample("A name: with/every\\sign?that*[sheets] forbid and more than 31 letters", "+", "volume",
+                        "#00FF00", ("rectangle",), 12.0, 3.0, "=1+1"),
+        ConditionSample("A name: with/every\\sign?that*[sheets] forbid and more than 31 letters!", "\t=1", "area",
+                        "#00F", ("polygon",), None, None, "'; DROP TABLE projects; --"),
+        ConditionSample("-4\" slab", "History", "area", "", ("circle",), None, 4.0),
+        ConditionSample("😀 emoji e\u0301 \u200d 👩‍👩‍👧 ﷽ \u202eevil\u202c", "<category>", "linear", "#123456", ("polyline",)),
+        ConditionSample(" ", "", "count", "#ABCDEF", ()),
+    ),
+    300, (None, "", "=1+1", "+49 30 123456", "-2+3", "@here", "\tTAB", "\rCR", "\nLF", "＝1+1", "'quoted'", "a,b;c|d\"e",
+          "line 1\r\nline 2", "007", "1E5", "NaN", "null", "\x01\x02\x1f", "\ufffe", "<script>alert('x')</script>",
+          "&amp; &#x41; &unknown;", "]]>", "_x0041_", "x" * 400, "word " * 300, "\u202eright-to-left override"),
+)  # fmt: skip
+
+SAMPLES = (_SCHOOL, _TOWER, _HOSTILE)
+
+
+def fill(engine: sa.Engine, samples: Sequence[ProjectSample] = SAMPLES) -> list[str]:
+    """Create the takeoff tables and fill them; gives the projects' ids, in order."""
+    Base.metadata.drop_all(engine)
+    Base.metadata.create_all(engine)
+    ids = []
+    for number, sample in enumerate(samples):
+        with engine.begin() as connection:
+            ids.append(_Filler(number, sample, engine.dialect.name == "postgresql").fill(connection))
+    return ids
+
+
+def sized(measurements: int, name: str = "Large project") -> ProjectSample:
+    """An ordinary project with this many measurements, for measuring."""
+    return ProjectSample(
+        name, _SCHOOL.client, _SCHOOL.description, "in_progress", _SCHOOL.documents, 60, _SCHOOL.conditions,
+        measurements, _SCHOOL.notes,
+    )  # fmt: skip
+
+
+class _Filler:
+    def __init__(self, number: int, sample: ProjectSample, no_nul: bool) -> None:
+        self.random = random.Random(1000 + number)
+        self.number, self.sample = number, sample
+        self.clean = (lambda text: text.replace("\x00", "")) if no_nul else (lambda text: text)
+
+    def fill(self, connection: sa.Connection) -> str:
+        sample, project = self.sample, self._id("project")
+        self._insert(connection, Project, [
+            {"id": project, "name": sample.name, "client_name": sample.client, "status": sample.status,
+             "description": sample.description, **self._times(0)}
+        ])  # fmt: skip
+        documents = [
+            {"id": self._id("document", i), "project_id": project, "filename": f"upload-{i}.pdf",
+             "original_filename": name, "page_count": sample.pages, "file_size": 4_200_000 + i, **self._times(1)}
+            for i, name in enumerate(sample.documents)
+        ]  # fmt: skip
+        self._insert(connection, Document, documents)
+        self.pages = list(self._pages(documents))
+        self._insert(connection, Page, self.pages)
+        conditions = [self._condition(project, i, c) for i, c in enumerate(sample.conditions)]
+        self._insert(connection, Condition, conditions)
+        batch: list[dict[str, Any]] = []
+        for row in self._measurements(conditions):
+            batch.append(row)
+            if len(batch) == 5000:
+                self._insert(connection, Measurement, batch)
+                batch = []
+        self._insert(connection, Measurement, batch)
+        self._totals(connection, conditions)
+        return project
+
+    def _insert(self, connection: sa.Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            connection.execute(sa.insert(table), rows)
+
+    def _id(self, *parts: object) -> str:
+        return str(uuid.uuid5(_NAMESPACE, "/".join(map(str, (self.number, self.sample.name, *parts)))))
+
+    def _times(self, hours: float) -> dict[str, datetime]:
+        created = START + timedelta(hours=hours)
+        return {"created_at": created, "updated_at": created + timedelta(minutes=self.random.randrange(600))}
+
+    def _pages(self, documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for d, document in enumerate(documents):
+            for p in range(1, self.sample.pages + 1):
+                scaled = (d + p) % 7 != 0  # a few pages have no scale yet
+                yield {
+                    "id": self._id("page", d, p), "document_id": document["id"], "page_number": p,
+                    "width": 5400, "height": 3600, "dpi": 150, "page_width_inches": 36.0,
+                    "page_height_inches": 24.0, "title": f"Sheet {p}", "sheet_number": f"{'SCA'[d % 3]}-{100 + p}",
+                    "sheet_title": ("Foundation plan", "Framing plan", "Sections and details")[p % 3],
+                    "scale_text": "1/4\" = 1'-0\"" if scaled else None, "scale_value": 37.5 if scaled else None,
+                    "scale_unit": "foot", "scale_calibrated": scaled, "image_key": f"pages/{d}/{p}.png",
+                    **self._times(2),
+                }  # fmt: skip
+
+    def _condition(self, project: str, order: int, sample: ConditionSample) -> dict[str, Any]:
+        return {
+            "id": self._id("condition", order), "project_id": project, "name": sample.name,
+            "description": sample.description, "scope": "concrete", "category": sample.category,
+            "measurement_type": sample.kind, "color": sample.color, "unit": sample.unit, "depth": sample.inches,
+            "thickness": sample.inches, "sort_order": order // 3, "is_visible": order % 6 != 5, "line_width": 2,
+            "fill_opacity": 0.3, "is_ai_generated": order % 4 == 1, "building": "A", "elevation": f"+{order}.00",
+            **self._times(3),
+        }  # fmt: skip
+
+    def _measurements(self, conditions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        drawn = [(c, s) for c, s in zip(conditions, self.sample.conditions, strict=True) if s.shapes]
+        for i in range(self.sample.measurements):
+            condition, sample = drawn[self.random.randrange(len(drawn))]
+            page = self.pages[self.random.randrange(len(self.pages))]
+            shape = sample.shapes[i % len(sample.shapes)]
+            geometry, length, area = self._shape(shape)
+            feet = page["scale_value"] or 37.5
+            quantity = {
+                "linear": length / feet,
+                "area": area / feet**2,
+                "volume": area / feet**2 * (sample.inches or 0) / 12 / 27,
+                "count": 1.0,
+            }[sample.kind]
+            ai, verified = self.random.random() < 0.4, self.random.random() < 0.7
+            rejected = self.random.random() < 0.03
+            note = self.sample.notes[self.random.randrange(len(self.sample.notes))]
+            yield {
+                "id": self._id("measurement", i), "condition_id": condition["id"], "page_id": page["id"],
+                "geometry_type": shape, "geometry_data": geometry, "quantity": quantity, "unit": sample.unit,
+                "pixel_length": length or None, "pixel_area": area or None, "is_ai_generated": ai,
+                "ai_confidence": round(self.random.uniform(0.6, 0.99), 3) if ai else None,
+                "ai_model": "vision-2" if ai else None, "is_modified": self.random.random() < 0.1,
+                "is_verified": verified and not rejected, "is_rejected": rejected,
+                "rejection_reason": "duplicate" if rejected else None, "review_notes": None,
+                "notes": None if note is None else self.clean(note), **self._times(24 + i / 60),
+            }  # fmt: skip
+
+    def _shape(self, shape: str) -> tuple[dict[str, Any], float, float]:
+        """Geometry of a shape in page pixels, with its length (perimeter) and area there."""
+        number = self.random.uniform
+        x, y = round(number(300, 4200), 2), round(number(300, 2600), 2)
+        if shape == "point":
+            return {"x": x, "y": y}, 0.0, 0.0
+        if shape == "line":
+            end = (round(x + number(40, 900), 2), round(y + number(-200, 400), 2))
+            return (
+                {"start": {"x": x, "y": y}, "end": {"x": end[0], "y": end[1]}},
+                math.dist((x, y), end),
+                0.0,
+            )
+        if shape == "rectangle":
+            width, height = round(number(60, 700), 2), round(number(40, 500), 2)
+            geometry = {"x": x, "y": y, "width": width, "height": height}
+            if self.random.random() < 0.3:
+                geometry["rotation"] = float(self.random.randrange(5, 90, 5))
+            return geometry, 2 * (width + height), width * height
+        if shape == "circle":
+            radius = round(number(15, 250), 2)
+            return {"center": {"x": x, "y": y}, "radius": radius}, 2 * math.pi * radius, math.pi * radius**2
+        corners = self.random.randrange(3, 8)
+        if shape == "polyline":
+            points = [(x, y)]
+            for _ in range(corners):
+                points.append(
+                    (round(points[-1][0] + number(-120, 260), 2), round(points[-1][1] + number(-120, 160), 2))
+                )
+            closed = points
+        else:
+            turn = 2 * math.pi / corners
+            points = [
+                (
+                    round(x + number(80, 320) * math.cos(i * turn), 2),
+                    round(y + number(80, 320) * math.sin(i * turn), 2),
+                )
+                for i in range(corners)
+            ]
+            closed = [*points, points[0]]
+        length = sum(math.dist(a, b) for a, b in zip(closed, closed[1:], strict=False))
+        area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(closed, closed[1:], strict=False))) / 2
+        geometry = {"points": [{"x": px, "y": py} for px, py in points]}
+        return geometry, length, area if shape == "polygon" else 0.0
+
+    def _totals(self, connection: sa.Connection, conditions: list[dict[str, Any]]) -> None:
+        """Stored totals and assemblies, as the application keeps them: without rejected measurements."""
+        found = connection.execute(
+            sa.select(Measurement.condition_id, sa.func.sum(Measurement.quantity), sa.func.count())
+            .where(
+                Measurement.is_rejected.is_(False),
+                Measurement.condition_id.in_([c["id"] for c in conditions]),
+            )
+            .group_by(Measurement.condition_id)
+        ).all()
+        totals = {row[0]: (row[1], row[2]) for row in found}
+        for order, (condition, sample) in enumerate(zip(conditions, self.sample.conditions, strict=True)):
+            quantity, count = totals.get(condition["id"], (0.0, 0))
+            connection.execute(
+                sa.update(Condition)
+                .where(Condition.id == condition["id"])
+                .values(total_quantity=quantity, measurement_count=count)
+            )
+            if sample.unit_cost is not None and quantity:
+                self._insert(
+                    connection, Assembly, [self._assembly(order, condition["id"], sample.unit_cost, quantity)]
+                )
+
+    def _assembly(self, order: int, condition: str, unit_cost: float, quantity: float) -> dict[str, Any]:
+        whole = unit_cost * quantity
+        parts = {
+            "material_cost": 0.52,
+            "labor_cost": 0.3,
+            "equipment_cost": 0.1,
+            "subcontract_cost": 0.06,
+            "other_cost": 0.02,
+        }
+        costs = {name: _money(whole * share, "0.01") for name, share in parts.items()}
+        total = sum(costs.values(), Decimal(0))
+        return {
+            "id": self._id("assembly", order), "condition_id": condition, **costs, "total_cost": total,
+            "unit_cost": _money(float(total) / quantity, "0.0001"), "total_labor_hours": round(whole * 0.3 / 62, 2),
+            "overhead_percent": 10.0, "profit_percent": 7.5,
+            "total_with_markup": _money(float(total) * 1.175, "0.01"), **self._times(500),
+        }  # fmt: skip
+
+
+def _money(value: float, unit: str) -> Decimal:
+    return Decimal(repr(value)).quantize(Decimal(unit), ROUND_HALF_UP)

@@ -1,0 +1,110 @@
+"""Cells as text, a whole Arrow array at a time: shared by the formats that write text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_EXACT_INTEGER = 2.0**53
+
+
+def exact(array: pa.Array) -> pa.Array:
+    """The cells with every digit they have: shortest round-trip floats, ISO 8601 times in UTC.
+
+    Nulls stay null. Floats that are no numbers become "NaN", "Infinity" and "-Infinity".
+    """
+    kind = array.type
+    if pa.types.is_string(kind):
+        return array
+    if pa.types.is_boolean(kind):
+        return pc.if_else(array, "true", "false")
+    if pa.types.is_timestamp(kind):
+        return pc.replace_substring(array.cast(pa.string()), " ", "T", max_replacements=1)
+    if pa.types.is_floating(kind):
+        return _floats(array)
+    if pa.types.is_decimal(kind):
+        return _trimmed(array.cast(pa.string()))
+    return array.cast(pa.string())
+
+
+def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
+    """Numbers with exactly this many decimals (half to even on the exact value, as `format` does), and how
+    many cells changed their value by it.
+    """
+    if pa.types.is_integer(array.type):
+        array = array.cast(pa.decimal128(19, 0))
+    if pa.types.is_decimal(array.type):
+        text = pc.round(array, ndigits=digits, round_mode="half_to_even").cast(pa.decimal128(38, digits))
+        wide = array.cast(pa.decimal128(38, max(digits, array.type.scale)))
+        lost = pc.sum(pc.not_equal(text.cast(wide.type), wide)).as_py() or 0
+        return text.cast(pa.string()), lost
+    values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
+    power = 10.0**digits
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = values * power
+        # Where the scaled value lies near a tie, or beyond exact integers, only decimal arithmetic is right.
+        hard = ~(np.abs(scaled) < _EXACT_INTEGER / 4) | (
+            np.abs(np.abs(scaled - np.floor(scaled)) - 0.5) < 1e-4
+        )
+        hard &= np.isfinite(values)
+    units = np.rint(np.where(hard | ~np.isfinite(values), 0.0, scaled)).astype(np.int64)
+    changed = np.isfinite(values) & ~hard & (units / power != values)
+    texts = _scaled_text(units, digits)
+    special = hard | ~np.isfinite(values)
+    if special.any():
+        replacements = []
+        for position in np.flatnonzero(special):
+            text = f"{values[position]:.{digits}f}" if hard[position] else _special(values[position])
+            changed[position] = hard[position] and float(text) != values[position]
+            replacements.append(text)
+        texts = pc.replace_with_mask(texts, pa.array(special), pa.array(replacements, pa.string()))
+    if array.null_count:
+        texts = pc.if_else(array.is_valid(), texts, pa.scalar(None, pa.string()))
+        changed &= np.asarray(array.is_valid())
+    return texts, int(changed.sum())
+
+
+def not_finite(array: pa.Array) -> int:
+    """How many float cells are NaN or infinite."""
+    if not pa.types.is_floating(array.type):
+        return 0
+    return pc.sum(pc.invert(pc.is_finite(array))).as_py() or 0
+
+
+def _floats(array: pa.Array) -> pa.Array:
+    text = array.cast(pa.string())
+    if not not_finite(array):
+        return text
+    for old, new in (("nan", "NaN"), ("-inf", "-Infinity"), ("inf", "Infinity")):
+        text = pc.if_else(pc.equal(text, old), new, text)
+    return text
+
+
+def _special(value: float) -> str:
+    if value != value:
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _scaled_text(units: np.ndarray, digits: int) -> pa.Array:
+    """Integers that count 10**-digits as decimal text: 12345 with 4 digits is "1.2345"."""
+    numbers = pa.array(units)
+    if digits == 0:
+        return numbers.cast(pa.string())
+    power = 10**digits
+    magnitude = np.abs(units)
+    whole = pa.array(magnitude // power).cast(pa.string())
+    fraction = pc.utf8_lpad(pa.array(magnitude % power).cast(pa.string()), digits, "0")
+    sign = pc.if_else(pa.array(units < 0), "-", "")
+    return pc.binary_join_element_wise(pc.binary_join_element_wise(sign, whole, ""), fraction, ".")
+
+
+def _trimmed(text: pa.Array) -> pa.Array:
+    """Decimal text without trailing zeros; "1.500" is "1.5", "2.000" is "2". Exponents are spelled out."""
+    if pc.any(pc.match_substring(text, "E")).as_py():
+        from decimal import Decimal
+
+        text = pa.array([None if t is None else f"{Decimal(t):f}" for t in text.to_pylist()], pa.string())
+    has_point = pc.match_substring(text, ".")
+    return pc.if_else(has_point, pc.replace_substring_regex(text, r"\.?0+$", ""), text)

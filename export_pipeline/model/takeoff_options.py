@@ -1,0 +1,61 @@
+"""What a takeoff export can be asked for."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class TakeoffOptions(BaseModel):
+    """Options of a takeoff export. Totals, counts and costs always follow from exactly the rows exported."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    include_unverified: Annotated[
+        bool, Field(description="Also export measurements that nobody has verified yet.")
+    ] = True
+    include_rejected: Annotated[
+        bool, Field(description="Also export measurements that a reviewer rejected.")
+    ] = False
+    include_costs: Annotated[
+        bool, Field(description="Add assembly costs, scaled to the quantities exported.")
+    ] = True
+    include_details: Annotated[
+        bool,
+        Field(
+            description="List single measurements in Excel, PDF and JSON. Without it they hold the summaries "
+            "only; CSV and OST always list measurements."
+        ),
+    ] = True
+    include_drawings: Annotated[
+        bool, Field(description="Draw each page's measured geometry to scale at the end of the PDF.")
+    ] = False
+    group_by: Annotated[
+        Literal["condition", "page", "category"],
+        Field(description="What the detail sheets of Excel and chapters of PDF follow."),
+    ] = "condition"
+    condition_ids: Annotated[
+        tuple[str, ...] | None, Field(description="Export only these conditions (ids). Empty for all.")
+    ] = None
+    page_ids: Annotated[
+        tuple[str, ...] | None,
+        Field(description="Export only measurements on these pages (ids). Empty for all."),
+    ] = None
+
+    @field_validator("condition_ids", "page_ids")
+    @classmethod
+    def _ids(cls, ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Ids in their canonical form; an empty choice means no choice.
+
+        Raises:
+            ValueError: an id is no UUID; the message names it.
+        """
+        canonical = []
+        for text in ids or ():
+            try:
+                canonical.append(str(uuid.UUID(text)))
+            except ValueError:
+                raise ValueError(f"{text!r} is not an id (a UUID such as {uuid.UUID(int=1)})") from None
+        return tuple(canonical) or None

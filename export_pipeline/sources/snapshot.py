@@ -1,0 +1,314 @@
+"""One read-only, consistent view of an application's database, read as Arrow batches.
+
+PostgreSQL is read over ADBC (binary COPY, no Python object per cell) inside one REPEATABLE READ READ ONLY
+transaction. Every other SQLAlchemy dialect is read through SQLAlchemy's streamed rows; SQLite keeps one
+read transaction open. Either way a select gives batches whose fields are exactly the columns asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+import sqlalchemy.ext.compiler
+from sqlalchemy.dialects import postgresql
+
+from export_pipeline.model.columns import ARROW_TYPES, Column
+from export_pipeline.sources.arrow_types import from_rows, to_kind
+
+BATCH_BYTES = 2 * 1024 * 1024
+BATCH_ROWS = 16_384
+
+
+class SourceError(Exception):
+    """The source database cannot be read. The message says what failed and what to do about it."""
+
+
+class Snapshot(ABC):
+    """An open snapshot. Every read sees the database as it was when the snapshot was opened.
+
+    Attributes:
+        opened_at: The moment of the snapshot, UTC.
+        damaged_texts: Texts read so far whose bytes are not UTF-8; each bad byte became U+FFFD.
+        byte_order: The collation of this dialect that orders texts by code point.
+    """
+
+    opened_at: datetime
+    damaged_texts: int = 0
+    byte_order: str
+
+    @abstractmethod
+    def batches(self, select: sa.Select[Any], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        """Run a select whose i-th expression belongs to the i-th column; yield its rows in batches.
+
+        Raises:
+            SourceError: the query failed, timed out, or a cell does not fit its column's kind.
+        """
+
+    def rows(self, select: sa.Select[Any], columns: Sequence[Column]) -> list[dict[str, Any]]:
+        """The rows of a small select as dictionaries by column name."""
+        return [row for batch in self.batches(select, columns) for row in batch.to_pylist()]
+
+
+@contextmanager
+def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapshot]:
+    """Open a read-only snapshot of the database at a SQLAlchemy URL.
+
+    Args:
+        url: e.g. `postgresql://user:secret@host/app` or `sqlite:///app.db`.
+        statement_timeout: Seconds one query may take before it is ended; 0 for no limit.
+
+    Raises:
+        SourceError: the URL is malformed, the driver is missing or the database cannot be reached.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise SourceError(
+            "EXPORT_SOURCE_URL is not a database URL; it should look like "
+            "postgresql://user:password@host:5432/database or sqlite:////path/to/file.db"
+        ) from None
+    opener = _open_postgres if parsed.get_backend_name() == "postgresql" else _open_sqlalchemy
+    with opener(parsed, statement_timeout) as snapshot:
+        yield snapshot
+
+
+# --- PostgreSQL over ADBC ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_postgres(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+    import adbc_driver_manager as adbc  # the light layer: its dbapi would import pandas
+    import adbc_driver_postgresql
+
+    settings = "-c default_transaction_read_only=on -c timezone=UTC -c extra_float_digits=3"
+    if statement_timeout:
+        settings += f" -c statement_timeout={max(1, int(statement_timeout * 1000))}"
+    query = {"application_name": "export_pipeline", "connect_timeout": "10"} | dict(url.query)
+    query["options"] = f"{query.get('options', '')} {settings}".strip()
+    uri = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+    try:
+        with (
+            adbc.AdbcDatabase(driver=adbc_driver_postgresql._driver_path(), uri=uri) as database,
+            adbc.AdbcConnection(database) as connection,
+        ):
+            snapshot = _PostgresSnapshot(adbc, connection)
+            snapshot.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            snapshot.command("SELECT 1")  # the snapshot is taken by the first query, not by BEGIN
+            try:
+                yield snapshot
+            finally:
+                with suppress(SourceError):
+                    snapshot.command("ROLLBACK")
+    except adbc.Error as error:
+        raise _readable(error, url) from error
+
+
+class _PostgresSnapshot(Snapshot):
+    byte_order = "C"
+
+    def __init__(self, adbc: Any, connection: Any) -> None:
+        self._adbc, self._connection = adbc, connection
+        self.opened_at = datetime.now(UTC)
+
+    def command(self, sql: str) -> None:
+        with self._adbc.AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(sql)
+            try:
+                statement.execute_update()
+            except self._adbc.Error as error:
+                raise _readable(error) from error
+
+    def batches(self, select: sa.Select[Any], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        sql = literal_sql(_labelled(select, columns))
+        try:
+            with self._adbc.AdbcStatement(self._connection) as statement:
+                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+                statement.set_sql_query(sql)
+                handle, _ = statement.execute_query()
+                for batch in pa.RecordBatchReader._import_from_c(handle.address):
+                    if batch.num_rows:
+                        yield to_kind(batch, columns)
+        except (self._adbc.Error, pa.ArrowException, OSError) as error:
+            raise _readable(error) from error
+
+
+def literal_sql(select: sa.Select[Any]) -> str:
+    """A select as PostgreSQL text with its values in it, rendered by SQLAlchemy's typed literals.
+
+    ADBC streams only statements without parameters. Only numbers, booleans, times and quoted texts can be
+    rendered; a value of any other type raises, so nothing reaches the text unescaped. Backslashes are plain
+    characters (`standard_conforming_strings`, PostgreSQL's default, is what the rendering relies on), and
+    NUL, which no PostgreSQL text can hold, is refused.
+
+    Raises:
+        SourceError: a value has no literal form.
+    """
+    dialect = postgresql.dialect(paramstyle="named")
+    try:
+        compiled = select.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    except sa.exc.CompileError as error:
+        raise SourceError(f"A filter's value cannot be written into the query: {error}") from error
+    text = str(compiled)
+    if "\x00" in text:
+        raise SourceError("A filter's value holds a NUL character, which no PostgreSQL text can hold.")
+    return text
+
+
+# --- any other dialect over SQLAlchemy --------------------------------------------------------------
+
+
+@contextmanager
+def _open_sqlalchemy(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite:
+        url = _read_only_sqlite(url)
+    try:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise SourceError(
+            f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
+        ) from error
+    try:
+        with engine.connect() as connection:
+            snapshot = _SqlAlchemySnapshot(connection)
+            if is_sqlite:
+                snapshot.prepare_sqlite(statement_timeout)
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield snapshot
+    except sa.exc.DBAPIError as error:
+        raise _readable(error.orig or error, url) from error
+    finally:
+        engine.dispose()
+
+
+def _read_only_sqlite(url: sa.URL) -> sa.URL:
+    """The same file, opened so that SQLite itself refuses a write and never creates the file."""
+    if not url.database or url.database == ":memory:" or "uri" in url.query:
+        return url
+    return url.set(database=f"file:{url.database}", query={**url.query, "mode": "ro", "uri": "true"})
+
+
+class _SqlAlchemySnapshot(Snapshot):
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self.opened_at = datetime.now(UTC)
+        self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(connection.dialect.name, "C")
+
+    def prepare_sqlite(self, statement_timeout: float) -> None:
+        raw = self._connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.text_factory = self._text
+        if statement_timeout:
+            self._timeout, self._deadline = statement_timeout, float("inf")
+            raw.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
+        # A first read takes the lock that keeps writers' commits out of this transaction.
+        raw.execute("BEGIN")
+        raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def _text(self, value: bytes) -> str:
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            self.damaged_texts += 1
+            return value.decode("utf-8", "replace")
+
+    def batches(self, select: sa.Select[Any], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        if hasattr(self, "_deadline"):
+            self._deadline = time.monotonic() + self._timeout
+        try:
+            result = self._connection.execution_options(yield_per=BATCH_ROWS).execute(
+                _labelled(select, columns)
+            )
+            for rows in result.partitions(BATCH_ROWS):
+                yield from_rows(rows, columns)
+        except sa.exc.DBAPIError as error:
+            raise _readable(error.orig or error) from error
+        except (sqlite3.Error, pa.ArrowException, ValueError, TypeError) as error:
+            raise _readable(error) from error
+
+
+# --- shared -----------------------------------------------------------------------------------------
+
+
+def _labelled(select: sa.Select[Any], columns: Sequence[Column]) -> sa.Select[Any]:
+    """The select with its expressions cast to the columns' kinds and named as they are."""
+    expressions = list(select.selected_columns)
+    if len(expressions) != len(columns):
+        raise ValueError(f"{len(expressions)} expressions for {len(columns)} columns")
+    return select.with_only_columns(
+        *(_cast(e, c).label(c.name) for e, c in zip(expressions, columns, strict=True)),
+        maintain_column_froms=True,
+    )
+
+
+def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+    wanted = ARROW_TYPES[column.kind]
+    if pa.types.is_string(wanted):
+        return sa.cast(expression, sa.Text)
+    if pa.types.is_floating(wanted):
+        return sa.cast(expression, sa.Double)
+    if pa.types.is_integer(wanted):
+        return sa.cast(expression, sa.BigInteger)
+    if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
+        return _Moment(expression)
+    if pa.types.is_decimal(wanted):
+        return sa.cast(expression, sa.Text)
+    return expression
+
+
+class _Moment(sa.sql.functions.GenericFunction[Any]):
+    """A time as the reader of its dialect takes it: PostgreSQL's own type, elsewhere the stored text."""
+
+    inherit_cache = True
+    name = "export_moment"
+    type = sa.Text()
+
+
+@sa.ext.compiler.compiles(_Moment)
+def _moment_as_text(element: _Moment, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS VARCHAR)"
+
+
+@sa.ext.compiler.compiles(_Moment, "postgresql")
+def _moment_in_postgres(element: _Moment, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@sa.ext.compiler.compiles(_Moment, "sqlite")
+def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS TEXT)"
+
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+
+
+def _readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
+    """A database's error as one line without secrets, with what to do where that is known."""
+    text = _PASSWORD.sub(r"\1***@", " ".join(str(error).split()))
+    where = f" ({url.render_as_string(hide_password=True)})" if url is not None else ""
+    lowered = text.lower()
+    if "statement timeout" in lowered or "interrupted" in lowered:
+        advice = (
+            "The query took longer than EXPORT_STATEMENT_TIMEOUT_SECONDS; raise it or export less at once."
+        )
+    elif "password authentication" in lowered:
+        advice = "The user or password in EXPORT_SOURCE_URL is wrong."
+    elif "connect" in lowered or "unable to open database" in lowered:
+        advice = "The source database cannot be reached: check EXPORT_SOURCE_URL and that it is running."
+    elif "no such table" in lowered or "does not exist" in lowered or "no such column" in lowered:
+        advice = (
+            "The source database lacks a table or column this export needs; was the application migrated?"
+        )
+    else:
+        advice = "Reading the source database failed."
+    return SourceError(f"{advice}{where} Details: {text[:500]}")

@@ -1,0 +1,191 @@
+"""Reads one takeoff project out of a snapshot: its facts, conditions, pages and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from export_pipeline.model import takeoff as shape
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.takeoff_options import TakeoffOptions
+from export_pipeline.sources.snapshot import Snapshot, SourceError
+from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
+
+_LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoffRows:
+    """What `read` found. `measurements` streams, and only while the snapshot is open."""
+
+    project: dict[str, Any]
+    conditions: pa.Table
+    pages: pa.Table
+    measurements: Iterator[pa.RecordBatch]
+    count: int
+    quantity: float
+
+
+def project_ids(snapshot: Snapshot) -> list[str]:
+    """Ids of all projects, in order of creation."""
+    select = sa.select(Project.id).order_by(Project.created_at, Project.id)
+    return [row["id"] for row in snapshot.rows(select, [Column("id", "Id", Kind.UUID)])]
+
+
+def read(
+    snapshot: Snapshot, project_id: str, options: TakeoffOptions, as_of: datetime | None = None
+) -> TakeoffRows:
+    """Read a project's rows, restricted to it in every query.
+
+    Args:
+        snapshot: An open snapshot; everything is read from it, so all of it fits together.
+        project_id: Only this project's rows are ever read.
+        options: Which measurements to leave out.
+        as_of: If given, only rows created before this moment.
+
+    Raises:
+        SourceError: there is no such project, or a condition or page asked for is not part of it.
+    """
+    return _Reader(snapshot, project_id, options, as_of).read()
+
+
+class _Reader:
+    def __init__(
+        self, snapshot: Snapshot, project_id: str, options: TakeoffOptions, as_of: datetime | None
+    ) -> None:
+        self.snapshot, self.project_id, self.options, self.as_of = snapshot, project_id, options, as_of
+
+    def read(self) -> TakeoffRows:
+        project = self._project()
+        conditions = self._small(self._conditions(), shape.CONDITION_FIELDS)
+        pages = self._small(self._pages(), shape.PAGE_FIELDS)
+        self._must_hold("condition_ids", self.options.condition_ids, conditions)
+        self._must_hold("page_ids", self.options.page_ids, pages)
+        count, quantity = self._proof()
+        return TakeoffRows(
+            project, conditions, pages, self.snapshot.batches(self._measurements(), shape.MEASUREMENT_FIELDS),
+            count, quantity,
+        )  # fmt: skip
+
+    def _project(self) -> dict[str, Any]:
+        select = sa.select(*(getattr(Project, c.name) for c in shape.PROJECT_FIELDS)).where(
+            Project.id == self.project_id
+        )
+        found = self.snapshot.rows(select, shape.PROJECT_FIELDS)
+        if not found:
+            raise SourceError(
+                f"There is no project with id {self.project_id!r}. "
+                "`export-pipeline datasets --scopes takeoff` lists the projects there are."
+            )
+        return found[0]
+
+    def _conditions(self) -> sa.Select[Any]:
+        costs = {c.name for c in shape.COST_FIELDS}
+        expressions = [
+            getattr(Assembly if c.name in costs else Condition, c.name) for c in shape.CONDITION_FIELDS[:-1]
+        ]
+        select = (
+            sa.select(*expressions, Assembly.id.is_not(None))
+            .select_from(Condition)
+            .outerjoin(Assembly, Assembly.condition_id == Condition.id)
+            .where(Condition.project_id == self.project_id, *self._existed(Condition))
+            .order_by(*self._condition_order())
+        )
+        if self.options.condition_ids:
+            select = select.where(Condition.id.in_(self.options.condition_ids))
+        return select
+
+    def _pages(self) -> sa.Select[Any]:
+        return (
+            sa.select(
+                *(
+                    Document.original_filename if c.name == "document" else getattr(Page, c.name)
+                    for c in shape.PAGE_FIELDS
+                )
+            )
+            .select_from(Page)
+            .join(Document, Document.id == Page.document_id)
+            .where(Document.project_id == self.project_id, *self._existed(Page))
+            .order_by(*self._page_order())
+        )
+
+    def _measurements(self) -> sa.Select[Any]:
+        return self._chosen(
+            sa.select(*(getattr(Measurement, c.name) for c in shape.MEASUREMENT_FIELDS))
+        ).order_by(
+            *self._condition_order(),
+            Page.id.is_(None),  # measurements without a page come last
+            *self._page_order(),
+            Measurement.created_at,
+            Measurement.id,
+        )
+
+    def _proof(self) -> tuple[int, float]:
+        """The database's own count and sum over the rows that `_measurements` reads."""
+        finite = sa.case((Measurement.quantity.between(-_LARGEST, _LARGEST), Measurement.quantity), else_=0.0)
+        select = self._chosen(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
+        columns = [Column("rows", "Rows", Kind.INTEGER), Column("quantity", "Quantity", Kind.FLOAT)]
+        (row,) = self.snapshot.rows(select, columns)
+        return row["rows"], row["quantity"]
+
+    def _chosen(self, select: sa.Select[Any]) -> sa.Select[Any]:
+        """The measurements of this project that the options ask for.
+
+        A page of another project's document is not joined: its facts belong to that project.
+        """
+        own_page = sa.and_(
+            Page.id == Measurement.page_id,
+            Page.document_id.in_(sa.select(Document.id).where(Document.project_id == self.project_id)),
+            *self._existed(Page),
+        )
+        select = (
+            select.select_from(Measurement)
+            .join(Condition, Condition.id == Measurement.condition_id)
+            .outerjoin(Page, own_page)
+            .outerjoin(Document, Document.id == Page.document_id)
+            .where(
+                Condition.project_id == self.project_id,
+                *self._existed(Condition),
+                *self._existed(Measurement),
+            )
+        )
+        if not self.options.include_unverified:
+            select = select.where(Measurement.is_verified.is_(True))
+        if not self.options.include_rejected:
+            select = select.where(Measurement.is_rejected.is_not(True))
+        if self.options.condition_ids:
+            select = select.where(Condition.id.in_(self.options.condition_ids))
+        if self.options.page_ids:
+            select = select.where(Page.id.in_(self.options.page_ids))
+        return select
+
+    def _existed(self, table: Any) -> list[sa.ColumnElement[bool]]:
+        return [] if self.as_of is None else [table.created_at < self.as_of]
+
+    def _condition_order(self) -> list[sa.ColumnElement[Any]]:
+        return [Condition.sort_order, self._by_bytes(Condition.name), Condition.id]
+
+    def _page_order(self) -> list[sa.ColumnElement[Any]]:
+        return [self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id]
+
+    def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
+        """Order by code point, whatever the database's language: the same order everywhere."""
+        return sa.collate(expression, self.snapshot.byte_order)
+
+    def _small(self, select: sa.Select[Any], columns: Sequence[Column]) -> pa.Table:
+        batches = list(self.snapshot.batches(select, columns))
+        schema = pa.schema([(c.name, shape.arrow_type(c)) for c in columns])
+        return pa.Table.from_batches(batches, schema if not batches else None)
+
+    def _must_hold(self, option: str, wanted: Sequence[str] | None, rows: pa.Table) -> None:
+        missing = set(wanted or ()) - set(rows["id"].to_pylist())
+        if missing:
+            raise SourceError(
+                f"{option}: {', '.join(sorted(missing)[:5])} "
+                f"{'is' if len(missing) == 1 else 'are'} not part of project {self.project_id}."
+            )

@@ -88,7 +88,8 @@ class Geometry:
         """Square pixels by row: area of a polygon (a circle's is exact), else 0."""
         x, y, starts, counts = self._corners()
         # Relative to each shape's first point, so that a small shape far from the origin keeps its digits.
-        x, y = x - np.repeat(_firsts(x, starts, counts), counts), y - np.repeat(_firsts(y, starts, counts), counts)
+        x = x - np.repeat(_firsts(x, starts, counts), counts)
+        y = y - np.repeat(_firsts(y, starts, counts), counts)
         doubled = x * _following(y, starts, counts) - _following(x, starts, counts) * y
         areas = np.abs(_sums(doubled, counts)) / 2
         areas[self.codes != POLYGON] = 0.0
@@ -170,14 +171,15 @@ def valid_json(texts: pa.Array) -> pa.Array:
 
 
 def _type_codes(geometry_type: pa.Array) -> npt.NDArray[np.int8]:
-    found = pc.fill_null(pc.index_in(geometry_type, value_set=pa.array(_TYPES, geometry_type.type)), len(_TYPES))
+    found = pc.fill_null(
+        pc.index_in(geometry_type, value_set=pa.array(_TYPES, geometry_type.type)), len(_TYPES)
+    )
     return geometry_json.numpy_of(found.cast(pa.int8()), np.int8)
 
 
 def _rectangle_corners(fields: geometry_json.Fields, rows: Ints) -> Floats:
     x, y, width, height = fields.columns("x", "y", "width", "height")[rows].T
-    # A missing rotation is none; one that is there but no number was already refused as a row.
-    turn = np.deg2rad(np.nan_to_num(fields.columns("rotation")[rows, 0], nan=0.0))
+    turn = np.deg2rad(fields.columns("rotation", missing=0.0)[rows, 0])
     across, down = np.array([-0.5, 0.5, 0.5, -0.5]), np.array([-0.5, -0.5, 0.5, 0.5])
     dx, dy = width[:, None] * across, height[:, None] * down
     cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
@@ -205,7 +207,8 @@ def _ranges(starts: Ints, counts: Ints) -> Ints:
     """starts[0], starts[0]+1, … (counts[0] of them), starts[1], …"""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - counts), counts)
+    places: Ints = np.arange(total) + np.repeat(starts - (ends - counts), counts)
+    return places
 
 
 def _gathered(x: Floats, y: Floats, starts: Ints, counts: Ints) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,9 @@ _SCHEMA = pa.schema(
     + [("points", pa.list_(_PAIR))]
     + [(name, pa.float64()) for name in _NUMBERS]
 )
-_SLOW_ROWS = 16
+# Parsing with this schema only checks the syntax; the one field it names hardly ever occurs.
+_ANY_OBJECT = pa.schema([("\u0001", pa.float64())])
+_SLOW_ROWS = 128
 _EMPTY = "{}"
 
 
@@ -38,46 +40,177 @@ class Fields:
 
     table: pa.Table
 
-    def columns(self, *paths: str) -> Floats:
+    def columns(self, *paths: str, missing: float = np.nan) -> Floats:
         """float64 (rows, paths) of fields such as "x" or "start.x"."""
         found = np.empty((self.table.num_rows, len(paths)))
         for index, path in enumerate(paths):
             name, _, child = path.partition(".")
             array = self.table.column(name).combine_chunks()
-            found[:, index] = _with_nan(pc.struct_field(array, child) if child else array)
+            found[:, index] = _filled(pc.struct_field(array, child) if child else array, missing)
         return found
 
     def points(self) -> tuple[Floats, Floats, Ints, Ints]:
         """x and y of all points, and each row's first place and count in them."""
         lists = self.table.column("points").combine_chunks()
         counts = numpy_of(pc.fill_null(pc.list_value_length(lists), 0), np.int32).astype(np.int64)
-        x, y = (_with_nan(child) for child in lists.flatten().flatten())
+        x, y = (_filled(child, np.nan) for child in lists.flatten().flatten())
         return x, y, np.cumsum(counts) - counts, counts
 
 
 def read(texts: pa.Array) -> Fields:
     """Read geometry JSON (string by row). A row that is no JSON object has no fields; nothing raises."""
-    plain = _safe_lines(texts)
-    return Fields(pa.concat_tables(_read_parts(plain, _SCHEMA, _cleaned)))
+    lines, refused = _screened(
+        pc.replace_substring_regex(texts, r"[\r\n]", " ") if _has(texts, "\n") else texts
+    )
+    if refused.any():
+        cleaned = [_cleaned(texts[int(index)].as_py()) for index in np.flatnonzero(refused)]
+        lines = pc.replace_with_mask(lines, _mask(refused), pa.array(cleaned, pa.string()))
+    tables = []
+    for part in _parts(lines, _SCHEMA):
+        if isinstance(part, pa.Array):
+            part = _parsed(pa.array([_cleaned(text.as_py()) for text in part], pa.string()), _SCHEMA)
+        tables.append(part)
+    return Fields(pa.concat_tables(tables) if tables else _SCHEMA.empty_table())
 
 
 def valid(texts: pa.Array) -> pa.Array:
-    """bool by row: whether the text is one JSON value. Objects are checked a batch at a time."""
-    schema = pa.schema([("_", pa.null())])
-    # Only rows that the parser judges as RFC 8259 does may go to it: it also takes NaN and Infinity.
-    lines = _safe_lines(texts, refuse=r"NaN|Inf")
-    refused = pc.equal(lines, _EMPTY)
-    marks: list[bool] = []
-    for part in _parts(lines, schema):
-        marks.extend([True] * len(part) if isinstance(part, pa.Table) else (_is_json(t.as_py()) for t in part))
-    checked = pa.array(marks, pa.bool_())
-    if not pc.any(refused).as_py():
-        return checked
-    for index in np.flatnonzero(_bits(refused)):
+    """bool by row: whether the text is one JSON value as RFC 8259 says; null is not.
+
+    Objects are checked a batch at a time, other values one by one.
+    """
+    # The parser also takes NaN and Infinity, and would read a raw newline as the end of a row.
+    lines, refused = _screened(texts, r"NaN|Inf|[\r\n]")
+    marks = np.zeros(len(texts), bool)
+    start = 0
+    for part in _parts(lines, _ANY_OBJECT):
+        rows = len(part)
+        marks[start : start + rows] = (
+            True if isinstance(part, pa.Table) else [_is_json(text.as_py()) for text in part]
+        )
+        start += rows
+    for index in np.flatnonzero(refused):
         marks[index] = _is_json(texts[int(index)].as_py())
-    return pa.array(marks, pa.bool_())
+    if texts.null_count:
+        marks &= ~_bools(texts.is_null())
+    return _mask(marks)
 
 
 def numpy_of(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The values of a fixed-width Arrow array without nulls, not copied, and without importing pandas."""
-    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
+    """The values of a fixed-width Arrow array without nulls, not copied.
+
+    Arrow's own conversion to numpy would import pandas where it is installed.
+    """
+    buffer = array.buffers()[1]
+    if buffer is None:
+        return np.zeros(0, dtype)
+    return np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array)]
+
+
+def _filled(array: pa.Array, missing: float) -> Floats:
+    return numpy_of(pc.fill_null(array, missing), np.float64)
+
+
+def _bools(array: pa.Array) -> npt.NDArray[np.bool_]:
+    return numpy_of(array.cast(pa.uint8()), np.uint8).astype(bool)
+
+
+def _mask(marks: npt.NDArray[np.bool_]) -> pa.Array:
+    bits = np.packbits(marks, bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
+
+
+def _has(texts: pa.Array, word: str) -> bool:
+    return bool(pc.any(pc.match_substring(texts, word)).as_py())
+
+
+def _screened(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """Lines that the parser may see, and which rows it may not see (their lines are empty objects).
+
+    Each line starts with { and ends with }. So no object can go on in the next line, and a batch that is
+    accepted with as many objects as lines has exactly one in each. Arrow 26 crashes on a null outside of any
+    object; as the first value of a line is an object, only one right after a } could stand there.
+    """
+    lines = pc.ascii_trim(pc.fill_null(texts, _EMPTY), " \t\r\n")
+    fit = pc.and_(pc.starts_with(lines, "{"), pc.ends_with(lines, "}"))
+    if _has(lines, "null"):
+        fit = pc.and_not(fit, pc.match_substring_regex(lines, r"\}\s*null"))
+    if pattern is not None:
+        fit = pc.and_not(fit, pc.match_substring_regex(lines, pattern))
+    return pc.if_else(fit, lines, _EMPTY), ~_bools(fit)
+
+
+def _parts(lines: pa.Array, schema: pa.Schema) -> Iterator[pa.Table | pa.Array]:
+    """The rows in order: tables of those that were parsed, and short arrays of those that were refused."""
+    if len(lines) == 0:
+        return
+    table = _parsed(lines, schema)
+    if table is not None:
+        yield table
+    elif len(lines) <= _SLOW_ROWS:
+        yield lines
+    else:
+        size = max(_SLOW_ROWS, -(-len(lines) // 8))
+        for start in range(0, len(lines), size):
+            yield from _parts(lines.slice(start, size), schema)
+
+
+def _parsed(lines: pa.Array, schema: pa.Schema) -> pa.Table | None:
+    """One row for each line, or None if any of them is not sound."""
+    from pyarrow import json as arrow_json
+
+    ended = pc.binary_join_element_wise(lines, "", "\n")
+    offsets = np.frombuffer(ended.buffers()[1], np.int32)
+    first, last = int(offsets[ended.offset]), int(offsets[ended.offset + len(ended)])
+    try:
+        table = arrow_json.read_json(
+            pa.BufferReader(ended.buffers()[2].slice(first, last - first)),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=last - first + 1),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table if table.num_rows == len(lines) else None
+
+
+def _is_json(text: str) -> bool:
+    import orjson
+
+    try:
+        orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _cleaned(text: str) -> str:
+    """The object with only those fields that have the right type and finite numbers."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return _EMPTY
+    if not isinstance(value, dict):
+        return _EMPTY
+    kept: dict[str, Any] = {name: _number(value[name]) for name in _NUMBERS if name in value}
+    kept |= {name: _pair(value[name]) for name in _PAIRS if name in value}
+    if value.get("rotation") is not None and kept["rotation"] is None:
+        return _EMPTY
+    points = value.get("points")
+    if isinstance(points, list):
+        kept["points"] = [_pair(point) for point in points]
+    return json.dumps(kept)
+
+
+def _pair(value: object) -> dict[str, float | None] | None:
+    if not isinstance(value, dict):
+        return None
+    return {"x": _number(value.get("x")), "y": _number(value.get("y"))}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

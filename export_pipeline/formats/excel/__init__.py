@@ -1,0 +1,5 @@
+"""Excel: a workbook written straight from Arrow batches, and a reader that proves it."""
+
+from export_pipeline.formats.excel.render import render
+
+__all__ = ["render"]

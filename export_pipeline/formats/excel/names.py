@@ -1,0 +1,88 @@
+"""Names of sheets and addresses of cells."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_NAME = 31  # UTF-16 units
+_ILLEGAL = re.compile(r"[:\\/?*\[\]\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# In attributes and formulas programs may read _x0041_ as "A", so that no name must hold such a code.
+_CODED = re.compile(r"(_x[0-9A-Fa-f]{4})_")
+_EDGES = re.compile(r"^[\s']+|[\s']+$")
+_RESERVED = "history"
+
+
+def sheet_names(titles: Iterable[tuple[str, str]]) -> list[str]:
+    """Legal, unique sheet names.
+
+    Args:
+        titles: (title, suffix) pairs. The suffix, e.g. " (part 2)", survives where the title is cut.
+
+    Returns:
+        One name for each, at most 31 UTF-16 units, none equal to another ignoring case.
+    """
+    taken: set[str] = set()
+    next_number: dict[str, int] = {}
+    names = []
+    for title, suffix in titles:
+        base = _legal(title)
+        name = _fit(base, suffix)
+        number = next_number.get(fold := _fold(name), 2)
+        candidate = name
+        while _fold(candidate) in taken:
+            candidate = _fit(base, f"{suffix} ({number})")
+            number += 1
+        next_number[fold] = number
+        taken.add(_fold(candidate))
+        names.append(candidate)
+    return names
+
+
+def quoted(name: str) -> str:
+    """A sheet's name as formulas and links write it."""
+    return "'" + name.replace("'", "''") + "'"
+
+
+def column_letters(index: int) -> str:
+    """The letters of a column counted from 0: A, B, … Z, AA."""
+    letters = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        letters = chr(65 + rest) + letters
+    return letters
+
+
+def utf16_length(text: str) -> int:
+    """Length in UTF-16 units, which is how spreadsheets count characters."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def utf16_head(text: str, units: int) -> str:
+    """As much of the start of a text as fits in so many UTF-16 units, no character torn apart."""
+    head = text[:units]
+    excess = utf16_length(head) - units
+    while excess > 0:
+        head = head[:-1] if excess == 1 else head[: -(excess // 2)]
+        excess = utf16_length(head) - units
+    return head
+
+
+def _legal(title: str) -> str:
+    name = _EDGES.sub("", _CODED.sub(r"\1-", _ILLEGAL.sub("_", title)))
+    if not name:
+        return "Sheet"
+    return name + "_" if name.casefold() == _RESERVED else name
+
+
+def _fit(base: str, suffix: str) -> str:
+    room = MAX_NAME - utf16_length(suffix)
+    if utf16_length(base) <= room:
+        return base + suffix
+    return utf16_head(base, room - 1).rstrip() + "…" + suffix
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()

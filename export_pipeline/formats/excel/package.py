@@ -1,0 +1,154 @@
+"""The small parts of a workbook: content types, relationships, properties, the list of sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from export_pipeline.formats.excel.names import quoted
+from export_pipeline.formats.excel.text import xml_attribute, xml_text
+
+DATA_NAME = "Export_Rows"
+"""Hidden name on each sheet of the counting section: header row and data rows."""
+SUM_NAME = "Export_Sum_"
+"""Hidden names, numbered from 1: a text "letters:column name" for each column whose sum proves the file."""
+
+_DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_SHEET_ML = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+
+FIXED_PARTS = {
+    "_rels/.rels": (
+        f'{_DECLARATION}<Relationships xmlns="{_PACKAGE}/relationships">'
+        f'<Relationship Id="rId1" Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/>'
+        f'<Relationship Id="rId2" Type="{_PACKAGE}/relationships/metadata/core-properties" '
+        'Target="docProps/core.xml"/>'
+        f'<Relationship Id="rId3" Type="{_OFFICE}/extended-properties" Target="docProps/app.xml"/>'
+        "</Relationships>"
+    ),
+    "docProps/app.xml": (
+        f'{_DECLARATION}<Properties xmlns="http://schemas.openxmlformats.org/officeDocument/2006/'
+        'extended-properties"><Application>Microsoft Excel</Application><AppVersion>16.0300</AppVersion>'
+        "</Properties>"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SheetEntry:
+    """A sheet in the workbook's list.
+
+    Attributes:
+        name: As on its tab.
+        header_row: Number of the row repeated on each printed page; None for none.
+        area: Header and data, e.g. "$A$4:$G$20"; None for none.
+        counts: Whether its data rows are the rows of the export.
+    """
+
+    name: str
+    header_row: int | None = None
+    area: str | None = None
+    counts: bool = False
+
+
+def sheet_part(number: int) -> str:
+    """The part name of a sheet counted from 1."""
+    return f"xl/worksheets/sheet{number}.xml"
+
+
+def content_types(sheets: int) -> str:
+    """The part `[Content_Types].xml`."""
+    overrides = "".join(
+        f'<Override PartName="/{sheet_part(number)}" ContentType="{_SHEET_ML}.worksheet+xml"/>'
+        for number in range(1, sheets + 1)
+    )
+    return (
+        f'{_DECLARATION}<Types xmlns="{_PACKAGE}/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_SHEET_ML}.sheet.main+xml"/>'
+        f"{overrides}"
+        f'<Override PartName="/xl/styles.xml" ContentType="{_SHEET_ML}.styles+xml"/>'
+        f'<Override PartName="/xl/sharedStrings.xml" ContentType="{_SHEET_ML}.sharedStrings+xml"/>'
+        '<Override PartName="/docProps/core.xml" '
+        'ContentType="application/vnd.openxmlformats-package.core-properties+xml"/>'
+        '<Override PartName="/docProps/app.xml" '
+        'ContentType="application/vnd.openxmlformats-officedocument.extended-properties+xml"/></Types>'
+    )
+
+
+def core_properties(title: str, author: str, description: str, created: datetime) -> str:
+    """The part `docProps/core.xml`."""
+    moment = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        f'{_DECLARATION}<cp:coreProperties xmlns:cp="{_PACKAGE}/metadata/core-properties" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:dcterms="http://purl.org/dc/terms/" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+        f"<dc:title>{xml_attribute(title)}</dc:title><dc:creator>{xml_attribute(author)}</dc:creator>"
+        f"<dc:description>{xml_attribute(description)}</dc:description>"
+        f"<cp:lastModifiedBy>{xml_attribute(author)}</cp:lastModifiedBy>"
+        f'<dcterms:created xsi:type="dcterms:W3CDTF">{moment}</dcterms:created>'
+        f'<dcterms:modified xsi:type="dcterms:W3CDTF">{moment}</dcterms:modified></cp:coreProperties>'
+    )
+
+
+def workbook_relationships(sheets: int) -> str:
+    """The part `xl/_rels/workbook.xml.rels`; sheet n has the id rId{n}."""
+    links = "".join(
+        f'<Relationship Id="rId{number}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
+        for number in range(1, sheets + 1)
+    )
+    return (
+        f'{_DECLARATION}<Relationships xmlns="{_PACKAGE}/relationships">{links}'
+        f'<Relationship Id="rId{sheets + 1}" Type="{_OFFICE}/styles" Target="styles.xml"/>'
+        f'<Relationship Id="rId{sheets + 2}" Type="{_OFFICE}/sharedStrings" Target="sharedStrings.xml"/>'
+        "</Relationships>"
+    )
+
+
+def workbook(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]) -> str:
+    """The part `xl/workbook.xml`.
+
+    Args:
+        sheets: The sheets, in order.
+        sums: (letters, column name) of the columns whose sums prove the file.
+    """
+    listed = "".join(
+        f'<sheet name="{xml_attribute(sheet.name)}" sheetId="{number}" r:id="rId{number}"/>'
+        for number, sheet in enumerate(sheets, start=1)
+    )
+    names = "".join(_defined_names(sheets, sums))
+    return (
+        f'{_DECLARATION}<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}">'
+        '<workbookPr defaultThemeVersion="124226"/>'
+        '<bookViews><workbookView xWindow="0" yWindow="0" windowWidth="28800" windowHeight="15000" '
+        'tabRatio="800" activeTab="0"/></bookViews>'
+        f"<sheets>{listed}</sheets>"
+        + (f"<definedNames>{names}</definedNames>" if names else "")
+        + '<calcPr calcId="191029"/></workbook>'
+    )
+
+
+def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for index, sheet in enumerate(sheets):
+        if sheet.area:
+            area = f"{quoted(sheet.name)}!{sheet.area}"
+            yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
+            if sheet.counts:
+                yield _name(DATA_NAME, area, index, hidden=True)
+    for number, (letters, column) in enumerate(sums, start=1):
+        text = f"{letters}:{column}".replace('"', '""')
+        yield _name(f"{SUM_NAME}{number}", f'"{text}"', None, hidden=True)
+    for index, sheet in enumerate(sheets):
+        if sheet.header_row:
+            rows = f"{quoted(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
+            yield _name("_xlnm.Print_Titles", rows, index, hidden=False)
+
+
+def _name(name: str, text: str, sheet: int | None, *, hidden: bool) -> str:
+    scope = "" if sheet is None else f' localSheetId="{sheet}"'
+    mark = ' hidden="1"' if hidden else ""
+    return f'<definedName name="{name}"{scope}{mark}>{xml_text(text)}</definedName>'

@@ -1,0 +1,163 @@
+"""Which sheets a workbook gets, what each holds and where its rows stand. All known before a row is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from export_pipeline.formats.base import RenderError
+from export_pipeline.formats.excel.names import sheet_names
+from export_pipeline.model.layout import Group, Layout, Section, Total
+
+MAX_ROWS = 1_048_576
+MAX_COLUMNS = 16_384
+OVERFLOW = "Overflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One sheet with consecutive rows of a section's table.
+
+    Attributes:
+        name: As on its tab.
+        title: Text of A1.
+        lines: Texts below it.
+        rows: How many rows of the table it holds.
+        header_row: Number of the header's row; the data begin in the next one.
+        totals: Total rows below the data; only on the last sheet of a table.
+        ranges: (sheet name, first row, last row) of every sheet of this table, for the totals.
+        color: "#RRGGBB" of the tab, or None.
+    """
+
+    name: str
+    title: str
+    lines: tuple[str, ...]
+    rows: int
+    header_row: int
+    totals: tuple[Total, ...]
+    ranges: tuple[tuple[str, int, int], ...]
+    color: str | None
+
+    @property
+    def first_row(self) -> int:
+        """Number of the first data row."""
+        return self.header_row + 1
+
+    @property
+    def last_row(self) -> int:
+        """Number of the last data row; the header's where there are none."""
+        return self.header_row + self.rows
+
+    @property
+    def end_row(self) -> int:
+        """Number of the last row of any kind."""
+        return self.header_row + max(self.rows, 1) + len(self.totals)
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPlan:
+    """A section and its sheets, in order; `targets` are the sheets its links lead to."""
+
+    section: Section
+    sheets: tuple[Sheet, ...]
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class WorkbookPlan:
+    """Every section's sheets, and a free name for the sheet of long texts."""
+
+    sections: list[SectionPlan]
+    overflow_name: str
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A sheet that has no name yet: a run of rows of a group, or of a whole section."""
+
+    section: int
+    group: int
+    number: int
+    rows: int
+    source: Group
+
+
+def plan_workbook(layout: Layout) -> WorkbookPlan:
+    """Plans the sheets of a layout.
+
+    Raises:
+        RenderError: A table has more columns than a sheet, or groups that do not add up to its rows.
+    """
+    parts = [part for index, section in enumerate(layout.excel) for part in _parts(index, section)]
+    titles = [(part.source.title, _suffix(part.number)) for part in parts]
+    names = sheet_names([*titles, (OVERFLOW, "")])
+    plan = WorkbookPlan([], names[-1])
+
+    together: dict[tuple[int, int], list[tuple[_Part, str]]] = {}
+    for part, name in zip(parts, names, strict=False):
+        together.setdefault((part.section, part.group), []).append((part, name))
+    sheets: list[list[Sheet]] = [[] for _ in layout.excel]
+    first_names: list[list[str]] = [[] for _ in layout.excel]
+    for (index, _), members in together.items():
+        made = _sheets(members)
+        sheets[index].extend(made)
+        first_names[index].append(made[0].name)
+        if len(made) > 1:
+            plan.warnings.append(
+                f"{made[0].title!r} has more rows than a sheet holds; it goes on in "
+                + ", ".join(repr(sheet.name) for sheet in made[1:])
+            )
+
+    by_key = {section.key: first_names[index] for index, section in enumerate(layout.excel)}
+    for index, section in enumerate(layout.excel):
+        targets = tuple(by_key.get(section.links[1], ())) if section.links else ()
+        plan.sections.append(SectionPlan(section, tuple(sheets[index]), targets))
+    return plan
+
+
+def _parts(index: int, section: Section) -> list[_Part]:
+    table = section.table
+    if len(table.columns) > MAX_COLUMNS:
+        raise RenderError(
+            f"{section.title!r} has {len(table.columns):,} columns; a sheet holds {MAX_COLUMNS:,}. "
+            "Choose fewer columns or the csv format."
+        )
+    groups = section.groups
+    if groups is None:
+        groups = (Group(section.title, table.rows, section.lines, section.totals),)
+    if sum(group.rows for group in groups) != table.rows:
+        raise RenderError(f"The groups of {section.title!r} do not add up to the rows of its table.")
+    parts = []
+    for number, group in enumerate(groups):
+        room = max(MAX_ROWS - _header_row(group.lines) - max(len(group.totals), 1), 1)
+        starts = range(0, group.rows, room) or range(1)
+        for part, start in enumerate(starts):
+            parts.append(_Part(index, number, part, min(room, group.rows - start), group))
+    return parts
+
+
+def _sheets(members: list[tuple[_Part, str]]) -> list[Sheet]:
+    group = members[0][0].source
+    header_row = _header_row(group.lines)
+    ranges = tuple((name, header_row + 1, header_row + max(part.rows, 1)) for part, name in members)
+    return [
+        Sheet(
+            name=name,
+            title=group.title + _suffix(part.number),
+            lines=group.lines,
+            rows=part.rows,
+            header_row=header_row,
+            totals=group.totals if position == len(members) - 1 else (),
+            ranges=ranges,
+            color=group.color,
+        )
+        for position, (part, name) in enumerate(members)
+    ]
+
+
+def _header_row(lines: tuple[str, ...]) -> int:
+    return 1 + len(lines) + 2
+
+
+def _suffix(number: int) -> str:
+    return f" (part {number + 1})" if number else ""

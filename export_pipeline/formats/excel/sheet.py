@@ -1,0 +1,193 @@
+"""The XML of a sheet around its data rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from decimal import Decimal
+
+from export_pipeline.formats.excel.cells import inline_cell
+from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER
+from export_pipeline.formats.excel.plan import Sheet
+from export_pipeline.formats.excel.styles import (
+    EMPTY,
+    HEADER,
+    LINE,
+    TITLE,
+    StyleBook,
+    odd_style,
+    total_style,
+)
+from export_pipeline.formats.excel.text import xml_attribute, xml_text
+from export_pipeline.formats.excel.totals import total_formula
+from export_pipeline.model.columns import Column
+from export_pipeline.model.layout import Number, Total
+
+_COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+_MOST_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the sheets of one section have in common.
+
+    Attributes:
+        columns: The columns.
+        letters: Their letters.
+        headers: Their headers as printed.
+        widths: Their widths in characters.
+        empty: Printed where there are no rows.
+        changed: Counts a changed cell: (reason, header).
+    """
+
+    columns: tuple[Column, ...]
+    letters: tuple[str, ...]
+    headers: tuple[str, ...]
+    widths: tuple[float, ...]
+    empty: str
+    changed: Callable[[str, str], None]
+
+
+class SheetWriter:
+    """Writes heads and tails of sheets.
+
+    Args:
+        frame: What the section's sheets have in common.
+        styles: The workbook's styles.
+        label: What is done to a text that is not data, such as a guard against formulas.
+    """
+
+    def __init__(self, frame: Frame, styles: StyleBook, label: Callable[[str], str]) -> None:
+        self._frame = frame
+        self._label = label
+        self._title = styles.number(TITLE)
+        self._line = styles.number(LINE)
+        self._header = styles.number(HEADER)
+        self._empty = styles.number(EMPTY)
+        self._odd = styles.number(odd_style())
+        self._totals = [styles.number(total_style(column)) for column in frame.columns]
+        self._columns = "".join(
+            f'<col min="{i}" max="{i}" width="{width:g}" customWidth="1"/>'
+            for i, width in enumerate(frame.widths, start=1)
+        )
+
+    def head(self, sheet: Sheet, *, selected: bool) -> bytes:
+        """Everything above the first data row."""
+        header, letters = sheet.header_row, self._frame.letters
+        last = letters[-1] if letters else "A"
+        color = sheet.color if sheet.color and _COLOR.fullmatch(sheet.color) else None
+        tab = f'<tabColor rgb="FF{color[1:].upper()}"/>' if color else ""
+        pane = (
+            f'<pane ySplit="{header}" topLeftCell="A{header + 1}" activePane="bottomLeft" state="frozen"/>'
+            f'<selection pane="bottomLeft" activeCell="A{header + 1}" sqref="A{header + 1}"/>'
+            if header <= _MOST_FROZEN_ROWS
+            else ""
+        )
+        rows = [f'<row r="1">{inline_cell("A1", self._title, self._label(sheet.title))}</row>']
+        for number, line in enumerate(sheet.lines, start=2):
+            cell = inline_cell(f"A{number}", self._line, self._label(line))
+            rows.append(f'<row r="{number}">{cell}</row>')
+        if letters:
+            cells = "".join(
+                inline_cell(f"{letter}{header}", self._header, text)
+                for letter, text in zip(letters, self._frame.headers, strict=True)
+            )
+            rows.append(f'<row r="{header}">{cells}</row>')
+        return (
+            '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+            '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+            'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
+            f'<sheetPr>{tab}<pageSetUpPr fitToPage="1"/></sheetPr>'
+            f'<dimension ref="A1:{last}{sheet.end_row}"/>'
+            f'<sheetViews><sheetView tabSelected="{int(selected)}" workbookViewId="0">{pane}</sheetView></sheetViews>'
+            '<sheetFormatPr defaultRowHeight="15"/>'
+            + (f"<cols>{self._columns}</cols>" if letters else "")
+            + "<sheetData>"
+            + "".join(rows)
+        ).encode()
+
+    def tail(self, sheet: Sheet, text_columns: Collection[int], links: list[tuple[str, str]]) -> bytes:
+        """Everything below the last data row.
+
+        Args:
+            sheet: The sheet.
+            text_columns: Numeric columns in which the table holds a text, so that no formula sums it.
+            links: (cell, location) pairs.
+        """
+        letters = self._frame.letters
+        rows = []
+        if not sheet.rows:
+            first = sheet.first_row
+            cell = inline_cell(f"A{first}", self._empty, self._label(self._frame.empty))
+            rows.append(f'<row r="{first}">{cell}</row>')
+        start = sheet.end_row - len(sheet.totals) + 1
+        for number, total in enumerate(sheet.totals, start=start):
+            rows.append(self._total_row(sheet, total, number, text_columns))
+        hyperlinks = "".join(
+            f'<hyperlink ref="{cell}" location="{xml_attribute(location)}" display="{xml_attribute(location)}"/>'
+            for cell, location in links
+        )
+        area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{sheet.last_row}" if letters else ""
+        return (
+            "".join(rows)
+            + "</sheetData>"
+            + (f'<autoFilter ref="{area}"/>' if area else "")
+            + (f"<hyperlinks>{hyperlinks}</hyperlinks>" if links else "")
+            + '<pageMargins left="0.5" right="0.5" top="0.6" bottom="0.6" header="0.3" footer="0.3"/>'
+            '<pageSetup orientation="landscape" fitToWidth="1" fitToHeight="0"/>'
+            "<headerFooter><oddFooter>&amp;L&amp;A&amp;RPage &amp;P of &amp;N</oddFooter></headerFooter>"
+            + (
+                f'<ignoredErrors><ignoredError sqref="{area}" numberStoredAsText="1"/></ignoredErrors>'
+                if area
+                else ""
+            )
+            + "</worksheet>"
+        ).encode()
+
+    def _total_row(self, sheet: Sheet, total: Total, row: int, text_columns: Collection[int]) -> str:
+        columns = self._frame.columns
+        by_name = {column.name: i for i, column in enumerate(columns)}
+        where = by_name.get(total.where[0]) if total.where else None
+        label_at = next((i for i, column in enumerate(columns) if column.name not in total.values), None)
+        cells = []
+        for i, column in enumerate(columns):
+            reference, style = f"{self._frame.letters[i]}{row}", self._totals[i]
+            value = total.values.get(column.name)
+            if i == label_at:
+                cells.append(inline_cell(reference, style, self._label(total.label)))
+            elif value is None:
+                cells.append(f'<c r="{reference}" s="{style}"/>')
+            else:
+                formula = None
+                if i not in text_columns:
+                    formula = total_formula(
+                        total,
+                        sheet.totals,
+                        self._frame.letters[i],
+                        None if where is None else self._frame.letters[where],
+                        sheet.ranges,
+                        sheet.name,
+                    )
+                cells.append(self._total_cell(reference, style, formula, value, column))
+        return f'<row r="{row}">{"".join(cells)}</row>'
+
+    def _total_cell(
+        self, reference: str, style: int, formula: str | None, value: Number, column: Column
+    ) -> str:
+        number = Decimal(str(value))
+        if not number.is_finite():
+            self._frame.changed(NOT_A_NUMBER, column.header)
+            text = "NaN" if number.is_nan() else "-Infinity" if number < 0 else "Infinity"
+            return inline_cell(reference, self._odd, text)
+        if not isinstance(value, float) and len(number.normalize().as_tuple().digits) > MAX_DIGITS:
+            self._frame.changed(KEEP_DIGITS, column.header)
+            return inline_cell(reference, self._odd, f"{number.normalize():f}")
+        text = repr(value) if isinstance(value, float) else _plain(number)
+        made = f"<f>{xml_text(formula)}</f>" if formula else ""
+        return f'<c r="{reference}" s="{style}">{made}<v>{text}</v></c>'
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,126 @@
+"""Text of cells: what spreadsheets and XML cannot hold is replaced or escaped, column by column."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MAX_TEXT = 32_767  # UTF-16 units in a cell
+
+_ILLEGAL_RE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff\\ud800-\\udfff]")
+_ILLEGAL_RE2 = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
+# Spreadsheets read _x0041_ as "A"; an underscore written as _x005F_ stays an underscore.
+_CODED = "_x[0-9A-Fa-f]{4}_"
+_CODED_RE = re.compile(_CODED)
+_DANGEROUS = "=+-@\t\r\n＝＋－＠"
+_DANGEROUS_RE2 = r"^[=+\-@\t\r\n＝＋－＠]"
+_NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
+_CONTROLS = bytes(b for b in range(0x20) if b not in b"\t\n\r")
+
+
+def xml_text(text: str) -> str:
+    """One text as the content of an XML element that a spreadsheet reads back unchanged."""
+    text = _ILLEGAL_RE.sub("\ufffd", text)
+    if _CODED_RE.search(text):
+        text = text.replace("_x", "_x005F_x")
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("\r", "&#13;")
+
+
+def xml_attribute(text: str) -> str:
+    """One text as the value of an XML attribute in double quotes."""
+    text = _ILLEGAL_RE.sub("\ufffd", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace('"', "&quot;")
+    return text.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
+
+
+def guarded(text: str) -> str:
+    """The text with an apostrophe before it where a program could take it for a formula."""
+    return "'" + text if text[:1] and text[0] in _DANGEROUS else text
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Texts without characters that XML cannot hold.
+
+    Attributes:
+        array: The texts, not yet escaped.
+        replaced: How many cells had such characters.
+    """
+
+    array: pa.StringArray
+    replaced: int
+
+
+def cleaned(array: pa.StringArray) -> Clean:
+    """Replaces characters that are illegal in XML 1.0 by U+FFFD."""
+    data = text_bytes(array)
+    illegal = len(data.translate(None, _CONTROLS)) < len(data) or any(end in data for end in _NONCHARACTERS)
+    if not illegal:
+        return Clean(array, 0)
+    hit = pc.sum(pc.match_substring_regex(array, _ILLEGAL_RE2)).as_py() or 0
+    return Clean(pc.replace_substring_regex(array, _ILLEGAL_RE2, "\ufffd"), hit)
+
+
+def guard(array: pa.StringArray) -> tuple[pa.StringArray, int]:
+    """Puts an apostrophe before every text that starts like a formula; returns how many."""
+    dangerous = pc.match_substring_regex(array, _DANGEROUS_RE2)
+    count = pc.sum(dangerous).as_py() or 0
+    if not count:
+        return array, 0
+    return pc.if_else(dangerous, pc.binary_join_element_wise("'", array, ""), array), count
+
+
+def too_long(array: pa.StringArray) -> list[int]:
+    """The positions of texts with more than 32,767 UTF-16 units."""
+    lengths = pc.binary_length(array)
+    longest = pc.max(lengths).as_py()
+    if longest is None or longest <= MAX_TEXT:
+        return []
+    # A text's UTF-16 length lies between a third of its bytes and its bytes.
+    candidates = pc.indices_nonzero(pc.greater(lengths, MAX_TEXT))
+    found = []
+    for index in (position.as_py() for position in candidates):
+        text = array[index].as_py()
+        if len(text) > MAX_TEXT or len(text.encode("utf-16-le")) > 2 * MAX_TEXT:
+            found.append(index)
+    return found
+
+
+def coded(array: pa.StringArray) -> pa.BooleanArray | None:
+    """Which texts hold something like `_x0041_`, which a reader would decode; None if none does."""
+    if b"_x" not in text_bytes(array):
+        return None
+    mask = pc.fill_null(pc.match_substring_regex(array, _CODED), False)
+    return mask if pc.any(mask).as_py() else None
+
+
+def escaped(array: pa.StringArray) -> pa.StringArray:
+    """Texts as content of XML elements; `_x0041_` is protected, a carriage return kept.
+
+    A carriage return is written as a character reference: every XML reader gives it back, whereas
+    only some spreadsheet readers know the `_x000D_` notation.
+    """
+    mask = coded(array)
+    if mask is not None:
+        array = pc.if_else(mask, pc.replace_substring(array, "_x", "_x005F_x"), array)
+    data = text_bytes(array)
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
+        if character.encode() in data:
+            array = pc.replace_substring(array, character, entity)
+    return array
+
+
+def text_bytes(array: pa.StringArray) -> bytes:
+    """The bytes of all texts of an array, one after the other."""
+    if len(array) == 0:
+        return b""
+    _, offsets, data = array.buffers()
+    if data is None:
+        return b""
+    positions = memoryview(offsets).cast("i")
+    first, last = positions[array.offset], positions[array.offset + len(array)]
+    return bytes(memoryview(data)[first:last])

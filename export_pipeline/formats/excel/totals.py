@@ -1,0 +1,73 @@
+"""Formulas of total rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from export_pipeline.formats.excel.names import quoted
+from export_pipeline.model.layout import Total
+
+_LONGEST_TEXT = 255  # characters of a text inside a formula
+_LONGEST_FORMULA = 8_000
+# Words that SUMIF compares as they are: no wildcard, operator, number, date or boolean.
+_PLAIN_WORD = re.compile(r"[A-Za-z]{1,8}[²³]?")
+_NOT_PLAIN = frozenset({"true", "false"})
+
+Range = tuple[str, int, int]
+
+
+def total_formula(
+    total: Total,
+    others: Sequence[Total],
+    letters: str,
+    where_letters: str | None,
+    ranges: Sequence[Range],
+    here: str,
+) -> str | None:
+    """The formula that sums a column for a total row.
+
+    Args:
+        total: The total.
+        others: All totals of the table, to see which criteria differ only in case.
+        letters: The summed column.
+        where_letters: The column of `total.where`, None where it has none.
+        ranges: (sheet name, first row, last row) of the table's sheets.
+        here: The name of the sheet that holds the formula.
+
+    Returns:
+        The formula without `=`; None where none says the same as the total (a criterion too long).
+    """
+    if total.where is None:
+        formula = f"SUM({','.join(_range(letters, span, here) for span in ranges)})"
+    else:
+        value = total.where[1]
+        if where_letters is None or len(value) > _LONGEST_TEXT or not value.isprintable():
+            return None
+        word = '"' + value.replace('"', '""') + '"'
+        exact = not _PLAIN_WORD.fullmatch(value) or value.lower() in _NOT_PLAIN or _clashes(total, others)
+        formula = "+".join(
+            (f"SUMPRODUCT(--EXACT({where},{word}),{values})" if exact else f"SUMIF({where},{word},{values})")
+            for where, values in (
+                (_range(where_letters, span, here), _range(letters, span, here)) for span in ranges
+            )
+        )
+    return formula if len(formula) <= _LONGEST_FORMULA else None
+
+
+def _range(letters: str, span: Range, here: str) -> str:
+    name, first, last = span
+    area = f"{letters}{first}:{letters}{last}"
+    return area if name == here else f"{quoted(name)}!{area}"
+
+
+def _clashes(total: Total, others: Sequence[Total]) -> bool:
+    assert total.where is not None
+    folded = total.where[1].casefold()
+    return any(
+        other.where is not None
+        and other.where[0] == total.where[0]
+        and other.where[1] != total.where[1]
+        and other.where[1].casefold() == folded
+        for other in others
+    )

@@ -1,0 +1,66 @@
+"""Column widths: measured from the header, the first rows and the totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Number
+
+NARROWEST, WIDEST = 8.0, 60.0
+_MARGIN = 2  # characters: the padding of a cell
+_BUTTON = 3  # characters: the filter's button beside the header
+_LARGEST_WIDTH = 255.0
+
+
+def column_width(column: Column, header: str, sample: pa.Array | None, totals: Iterable[Number]) -> float:
+    """The width of a column in characters.
+
+    Args:
+        column: Its kind, digits and preferred width.
+        header: What is printed above it; it may wrap between words.
+        sample: The first rows' values, None if there are no rows.
+        totals: What total rows print in it.
+    """
+    if column.width is not None:
+        return min(max(column.width, 1.0), _LARGEST_WIDTH)
+    words = header.split() or [""]
+    needed = max(max(len(word) for word in words), (len(header) + 1) // 2) + _BUTTON
+    if sample is not None and len(sample) > sample.null_count:
+        needed = max(needed, _widest(column, sample) + _MARGIN)
+    for total in totals:
+        needed = max(needed, len(_printed(column, total)) + _MARGIN + 1)
+    return min(max(float(needed), NARROWEST), WIDEST)
+
+
+def _widest(column: Column, sample: pa.Array) -> int:
+    if column.kind is Kind.DATE:
+        return 10
+    if column.kind is Kind.TIMESTAMP:
+        return 19
+    if column.kind is Kind.BOOLEAN:
+        return 5
+    if column.kind.is_text:
+        texts = sample.cast(pa.string())
+        characters = pc.utf8_length(texts)
+        # A CJK character takes three bytes and the place of two letters.
+        wide = pc.divide(pc.subtract(pc.binary_length(texts), characters), 2)
+        widest: int = pc.max(pc.add(characters, wide)).as_py()
+        return widest
+    if column.digits is None and column.kind in (Kind.DECIMAL, Kind.FLOAT):
+        return min(int(pc.max(pc.binary_length(sample.cast(pa.string()))).as_py()), 22)
+    bounds = pc.min_max(sample)
+    return max(len(_printed(column, bounds[end].as_py())) for end in ("min", "max"))
+
+
+def _printed(column: Column, value: Number) -> str:
+    if column.kind is Kind.MONEY:
+        return f"{column.currency}{value:,.{2 if column.digits is None else column.digits}f}"
+    if column.kind is Kind.PERCENT:
+        return f"{value:.{1 if column.digits is None else column.digits}f}%"
+    if column.digits is not None:
+        return f"{value:,.{column.digits}f}"
+    return str(value)

@@ -17,6 +17,7 @@ class ExportData:
 
     Attributes:
         dataset: The dataset's name, e.g. "takeoff".
+        model: The module whose `build` and `layout` know this shape, e.g. "export_pipeline.model.takeoff".
         scope: Whose rows these are, e.g. a project's id.
         title: For people, e.g. the project's name.
         subject: Facts about the subject by field name; JSON values only.
@@ -31,6 +32,7 @@ class ExportData:
     """
 
     dataset: str
+    model: str
     scope: str
     title: str
     subject: Mapping[str, Any]

@@ -96,7 +96,7 @@ class Figure:
         title: Heading of the page that shows it.
         lines: Lines below the heading, e.g. the scale.
         width, height: Size of the plane, in the shapes' own units (pixels of a drawing page).
-        shapes: Rows (kind string: line|polygon|point; color string "#RRGGBB"; fill_opacity float64,
+        shapes: Rows (kind string: line|polyline|polygon|point|none; color string "#RRGGBB"; fill_opacity float64,
             0 for none; line_width float64, in points on paper; points list<float64>: x1 y1 x2 y2 …).
         legend: (label, color) pairs, in order.
         units_per_foot: How many of the plane's units make one foot, None if unknown; for a scale bar.
@@ -109,6 +109,20 @@ class Figure:
     lines: tuple[str, ...] = ()
     legend: tuple[tuple[str, str], ...] = ()
     units_per_foot: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a format's file must hold, as the source itself counted and added it.
+
+    Attributes:
+        rows: Rows of the export.
+        totals: (sum, tolerance) by column, under the name or header that the format's reader reports. The
+            tolerance is what printing fewer digits can make, nothing else.
+    """
+
+    rows: int
+    totals: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,7 @@ class Layout:
         figures: Drawings at the end of the PDF.
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
+        proofs: What each format's file must hold, by format name.
         author: Named in document properties.
     """
 
@@ -142,4 +157,5 @@ class Layout:
     figures: tuple[Figure, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
     author: str = "export_pipeline"

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
 
 REPLACEMENT = "\ufffd"
@@ -24,6 +26,23 @@ _FORMULA = r"^[\s\x00]*[=+\-@＝＋－＠]|^[\t\r\n\x00]"
 
 REPLACED = "characters no file format may hold replaced by U+FFFD"
 GUARDED = "apostrophe put before a text that looks like a formula"
+
+
+def sanitize(data: ExportData) -> ExportData:
+    """The export with every text cleaned: its title, its subject's facts and its tables' cells.
+
+    `changed` of the result is complete once its tables have been read.
+    """
+    changed = data.changed.copy()
+    facts = {"title": data.title, **{k: v for k, v in data.subject.items() if isinstance(v, str)}}
+    cleaned, _ = clean_text(pa.array(list(facts.values()), pa.string()))
+    clean_facts = dict(zip(facts, cleaned.to_pylist(), strict=True))
+    for name, text in clean_facts.items():
+        if text != facts[name]:
+            changed[REPLACED, name if name == "title" else f"{data.dataset}.{name}"] += 1
+    title = clean_facts.pop("title")
+    tables = {name: clean(table, changed) for name, table in data.tables.items()}
+    return replace(data, title=title, subject={**data.subject, **clean_facts}, tables=tables, changed=changed)
 
 
 def clean(table: Table, changed: Counter[tuple[str, str]]) -> Table:

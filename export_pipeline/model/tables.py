@@ -79,7 +79,7 @@ class Table:
         batches = list(self.open())
         if batches:
             return pa.Table.from_batches(batches)
-        return pa.table({c.name: pa.array([], ARROW_TYPES[c.kind]) for c in self.columns})
+        return pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in self.columns]).empty_table()
 
 
 def _gather(batches: Sequence[pa.RecordBatch], positions: np.ndarray) -> pa.RecordBatch:

@@ -89,12 +89,10 @@ def _open_postgres(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     import adbc_driver_manager as adbc  # the light layer: its dbapi would import pandas
     import adbc_driver_postgresql
 
-    settings = "-c default_transaction_read_only=on -c timezone=UTC -c extra_float_digits=3"
-    if statement_timeout:
-        settings += f" -c statement_timeout={max(1, int(statement_timeout * 1000))}"
     query = {"application_name": "export_pipeline", "connect_timeout": "10"} | dict(url.query)
-    query["options"] = f"{query.get('options', '')} {settings}".strip()
     uri = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+    address, _, parameters = uri.partition("?")
+    uri = f"{address}?{parameters.replace('+', '%20')}"  # libpq knows no + for a space
     try:
         with (
             adbc.AdbcDatabase(driver=adbc_driver_postgresql._driver_path(), uri=uri) as database,
@@ -102,6 +100,8 @@ def _open_postgres(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
         ):
             snapshot = _PostgresSnapshot(adbc, connection)
             snapshot.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            snapshot.command(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
+            snapshot.command("SET LOCAL timezone = 'UTC'")
             snapshot.command("SELECT 1")  # the snapshot is taken by the first query, not by BEGIN
             try:
                 yield snapshot

@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from export_pipeline.model import takeoff as shape
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.takeoff_options import TakeoffOptions
+from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.tables import Table
+from export_pipeline.model.takeoff import fields
+from export_pipeline.model.takeoff.options import TakeoffOptions
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
 
 
-@dataclass(frozen=True, slots=True)
-class TakeoffRows:
-    """What `read` found. `measurements` streams, and only while the snapshot is open."""
-
-    project: dict[str, Any]
-    conditions: pa.Table
-    pages: pa.Table
-    measurements: Iterator[pa.RecordBatch]
-    count: int
-    quantity: float
+MODEL = "export_pipeline.model.takeoff"
 
 
-def project_ids(snapshot: Snapshot) -> list[str]:
-    """Ids of all projects, in order of creation."""
-    select = sa.select(Project.id).order_by(Project.created_at, Project.id)
-    return [row["id"] for row in snapshot.rows(select, [Column("id", "Id", Kind.UUID)])]
+def scopes(snapshot: Snapshot) -> dict[str, str]:
+    """Name by id of all projects, in order of creation."""
+    select = sa.select(Project.id, Project.name).order_by(Project.created_at, Project.id)
+    columns = [Column("id", "Id", Kind.UUID), Column("name", "Name", Kind.TEXT)]
+    return {row["id"]: row["name"] for row in snapshot.rows(select, columns)}
 
 
 def read(
-    snapshot: Snapshot, project_id: str, options: TakeoffOptions, as_of: datetime | None = None
-) -> TakeoffRows:
+    snapshot: Snapshot, scope: str, options: TakeoffOptions, as_of: datetime | None = None
+) -> ExportData:
     """Read a project's rows, restricted to it in every query.
 
     Args:
         snapshot: An open snapshot; everything is read from it, so all of it fits together.
-        project_id: Only this project's rows are ever read.
+        scope: The project's id. Only this project's rows are ever read.
         options: Which measurements to leave out.
         as_of: If given, only rows created before this moment.
+
+    Returns:
+        The tables "conditions", "pages" and "measurements". The last streams: once, while the snapshot is open.
 
     Raises:
         SourceError: there is no such project, or a condition or page asked for is not part of it.
     """
-    return _Reader(snapshot, project_id, options, as_of).read()
+    return _Reader(snapshot, scope, options, as_of).read()
 
 
 class _Reader:
@@ -60,23 +56,40 @@ class _Reader:
     ) -> None:
         self.snapshot, self.project_id, self.options, self.as_of = snapshot, project_id, options, as_of
 
-    def read(self) -> TakeoffRows:
+    def read(self) -> ExportData:
         project = self._project()
-        conditions = self._small(self._conditions(), shape.CONDITION_FIELDS)
-        pages = self._small(self._pages(), shape.PAGE_FIELDS)
+        conditions = self._small("conditions", self._conditions(), fields.CONDITION_FIELDS)
+        pages = self._small("pages", self._pages(), fields.PAGE_FIELDS)
         self._must_hold("condition_ids", self.options.condition_ids, conditions)
         self._must_hold("page_ids", self.options.page_ids, pages)
         count, quantity = self._proof()
-        return TakeoffRows(
-            project, conditions, pages, self.snapshot.batches(self._measurements(), shape.MEASUREMENT_FIELDS),
-            count, quantity,
-        )  # fmt: skip
+        measurements = self._measurements()
+        columns = fields.MEASUREMENT_FIELDS
+        return ExportData(
+            dataset="takeoff",
+            model=MODEL,
+            scope=self.project_id,
+            title=project["name"],
+            subject={k: v.isoformat() if isinstance(v, datetime) else v for k, v in project.items()},
+            options=self.options.model_dump(mode="json"),
+            tables={
+                "conditions": conditions,
+                "pages": pages,
+                "measurements": Table(
+                    "measurements", columns, count, lambda: self.snapshot.batches(measurements, columns)
+                ),
+            },
+            snapshot_at=self.snapshot.opened_at,
+            as_of=self.as_of,
+            source_rows=count,
+            source_totals={"quantity": quantity},
+        )
 
     def _project(self) -> dict[str, Any]:
-        select = sa.select(*(getattr(Project, c.name) for c in shape.PROJECT_FIELDS)).where(
+        select = sa.select(*(getattr(Project, c.name) for c in fields.PROJECT_FIELDS)).where(
             Project.id == self.project_id
         )
-        found = self.snapshot.rows(select, shape.PROJECT_FIELDS)
+        found = self.snapshot.rows(select, fields.PROJECT_FIELDS)
         if not found:
             raise SourceError(
                 f"There is no project with id {self.project_id!r}. "
@@ -85,9 +98,9 @@ class _Reader:
         return found[0]
 
     def _conditions(self) -> sa.Select[Any]:
-        costs = {c.name for c in shape.COST_FIELDS}
+        costs = {c.name for c in fields.COST_FIELDS}
         expressions = [
-            getattr(Assembly if c.name in costs else Condition, c.name) for c in shape.CONDITION_FIELDS[:-1]
+            getattr(Assembly if c.name in costs else Condition, c.name) for c in fields.CONDITION_FIELDS[:-1]
         ]
         select = (
             sa.select(*expressions, Assembly.id.is_not(None))
@@ -105,7 +118,7 @@ class _Reader:
             sa.select(
                 *(
                     Document.original_filename if c.name == "document" else getattr(Page, c.name)
-                    for c in shape.PAGE_FIELDS
+                    for c in fields.PAGE_FIELDS
                 )
             )
             .select_from(Page)
@@ -116,7 +129,7 @@ class _Reader:
 
     def _measurements(self) -> sa.Select[Any]:
         return self._chosen(
-            sa.select(*(getattr(Measurement, c.name) for c in shape.MEASUREMENT_FIELDS))
+            sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS))
         ).order_by(
             *self._condition_order(),
             Page.id.is_(None),  # measurements without a page come last
@@ -177,13 +190,12 @@ class _Reader:
         """Order by code point, whatever the database's language: the same order everywhere."""
         return sa.collate(expression, self.snapshot.byte_order)
 
-    def _small(self, select: sa.Select[Any], columns: Sequence[Column]) -> pa.Table:
-        batches = list(self.snapshot.batches(select, columns))
-        schema = pa.schema([(c.name, shape.arrow_type(c)) for c in columns])
-        return pa.Table.from_batches(batches, schema if not batches else None)
+    def _small(self, name: str, select: sa.Select[Any], columns: Sequence[Column]) -> Table:
+        schema = pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in columns])
+        return Table.of(name, columns, pa.Table.from_batches(self.snapshot.batches(select, columns), schema))
 
-    def _must_hold(self, option: str, wanted: Sequence[str] | None, rows: pa.Table) -> None:
-        missing = set(wanted or ()) - set(rows["id"].to_pylist())
+    def _must_hold(self, option: str, wanted: Sequence[str] | None, rows: Table) -> None:
+        missing = set(wanted or ()) - set(rows.arrow()["id"].to_pylist())
         if missing:
             raise SourceError(
                 f"{option}: {', '.join(sorted(missing)[:5])} "

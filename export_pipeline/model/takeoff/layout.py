@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.layout import Figure, Group, Layout, Nested, Section, Total
+from export_pipeline.model.layout import Figure, Group, Layout, Nested, Proof, Section, Total
 from export_pipeline.model.tables import Table
-from export_pipeline.model.takeoff import COST_FIELDS
-from export_pipeline.model.takeoff_figures import figures
+from export_pipeline.model.takeoff.fields import COST_FIELDS
+from export_pipeline.model.takeoff.figures import figures
 
 
 def layout(data: ExportData) -> Layout:
@@ -87,7 +87,37 @@ class _TakeoffLayout:
             figures=self._figures(),
             tables={**self.data.tables, "measurements_by_page": by_page},
             subject=self.data.subject,
+            proofs=self._proofs(),
         )
+
+    def _proofs(self) -> dict[str, Proof]:
+        """Every format holds all measurements; without details, people's formats hold the conditions."""
+        rows, quantity = self.data.source_rows, self.data.source_totals["quantity"]
+        # Adding the same numbers in another order may differ in the last bits.
+        tiny = 1e-9 * max(1.0, float(np.abs(quantity)), self._magnitude)
+
+        def proof(rows: int, column: str, digits: int | None) -> Proof:
+            return Proof(rows, {column: (quantity, tiny + (0.5 * 10**-digits * rows if digits else 0.0))})
+
+        detailed = {
+            "csv": proof(rows, "Quantity", 4),
+            "json": proof(rows, "quantity", None),
+            "excel": proof(rows, "quantity", None),
+            "pdf": proof(rows, "quantity", 4),
+            "ost": proof(rows, "quantity", None),
+        }
+        if self._details:
+            return detailed
+        many = len(self.rows)
+        return detailed | {
+            "json": proof(many, "totalQuantity", None),
+            "excel": proof(many, "total_quantity", None),
+            "pdf": proof(many, "total_quantity", 2),
+        }
+
+    @property
+    def _magnitude(self) -> float:
+        return float(sum(abs(row["total_quantity"]) for row in self.rows))
 
     def _positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each measurement: the index of its page (-1 for none) and of its condition."""

@@ -1,0 +1,7 @@
+"""Construction takeoff: a project's conditions and their measurements on drawings, with costs."""
+
+from export_pipeline.model.takeoff.build import build
+from export_pipeline.model.takeoff.layout import layout
+from export_pipeline.model.takeoff.options import TakeoffOptions as Options
+
+__all__ = ["Options", "build", "layout"]

@@ -1,0 +1,208 @@
+"""From the rows of one snapshot to a takeoff export: project > conditions > measurements, with totals and costs.
+
+Totals, counts and costs are computed here, from exactly the measurements that are exported, never taken from a
+stored total.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.model.columns import ARROW_TYPES, Kind
+from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.tables import Table
+from export_pipeline.model.takeoff.fields import (
+    CONDITION_FIELDS,
+    COST_FIELDS,
+    COST_PARTS,
+    COSTED,
+    JOINED_FIELDS,
+    MEASUREMENT_FIELDS,
+    PAGE_FIELDS,
+    column,
+)
+
+
+def build(source: ExportData) -> ExportData:
+    """The export of one project.
+
+    Args:
+        source: As `export_pipeline.sources.takeoff.read` gives it: the tables "conditions"
+            (CONDITION_FIELDS), "pages" (PAGE_FIELDS) and "measurements" (MEASUREMENT_FIELDS; readable more than
+            once), each in export order. A condition's stored total_quantity is only the basis of its costs.
+
+    Returns:
+        The same with totals and costs of exactly these measurements, and with each measurement's condition,
+        document, page and review status.
+    """
+    conditions, pages = source.tables["conditions"].arrow(), source.tables["pages"].arrow()
+    measurements = source.tables["measurements"]
+    warnings = list(source.warnings)
+    created = source.subject["created_at"]
+    if source.as_of and created and datetime.fromisoformat(created) >= source.as_of:
+        warnings.append(
+            f"The project did not exist yet at the end of the window ({source.as_of:%Y-%m-%d %H:%M})."
+        )
+    document_ids = pages["document_id"].to_pylist()
+    index_of = {id: index for index, id in enumerate(dict.fromkeys(document_ids))}
+    pages = pages.append_column("document_index", pa.array([index_of[id] for id in document_ids], pa.int64()))
+    tally = _Tally.of(measurements, conditions, pages)
+    conditions = _with_totals(conditions, tally)
+    with_costs = source.options["include_costs"]
+    conditions = _with_costs(conditions, tally, warnings) if with_costs else _without_costs(conditions)
+    warnings += tally.warnings(conditions)
+    tables = {
+        "conditions": Table.of("conditions", CONDITION_FIELDS, conditions),
+        "pages": Table.of("pages", (*PAGE_FIELDS, column("document_index", Kind.INTEGER)), pages),
+        "measurements": Table(
+            "measurements",
+            MEASUREMENT_FIELDS + JOINED_FIELDS,
+            measurements.rows,
+            lambda: (_join(batch, conditions, pages) for batch in measurements.open()),
+        ),
+    }
+    return replace(source, tables=tables, warnings=warnings)
+
+
+def _index(values: pa.Array, ids: pa.ChunkedArray) -> pa.Array:
+    """Position of each value among the ids, -1 where it is not there."""
+    return pc.fill_null(pc.index_in(values, value_set=ids.combine_chunks()), -1).cast(pa.int64())
+
+
+def _join(batch: pa.RecordBatch, conditions: pa.Table, pages: pa.Table) -> pa.RecordBatch:
+    """A batch of measurements with the fields of its conditions and pages, and the derived review status."""
+    condition, page = (
+        _index(batch["condition_id"], conditions["id"]), _index(batch["page_id"], pages["id"])
+    )  # fmt: skip
+    own_page = pc.if_else(pc.equal(page, -1), pa.scalar(None, pa.int64()), page)
+    flags = [pc.fill_null(batch[name], False) for name in ("is_rejected", "is_verified", "is_modified")]
+    rejected, verified, modified = flags
+    status = pc.case_when(
+        pc.make_struct(rejected, pc.and_(verified, modified), verified),
+        "rejected",
+        "modified",
+        "approved",
+        "pending",
+    )
+    joined = [condition, page, conditions["name"].combine_chunks().take(condition)]
+    joined += [
+        pages[name].combine_chunks().take(own_page)
+        for name in ("document", "page_number", "sheet_number", "sheet_title")
+    ]
+    names = [field.name for field in MEASUREMENT_FIELDS + JOINED_FIELDS]
+    return pa.RecordBatch.from_arrays([*batch.columns, *joined, status], names)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts and sums of the exported measurements, an element per condition."""
+
+    counts: np.ndarray
+    sums: np.ndarray
+    other_units: np.ndarray
+    not_finite: int
+    without_page: int
+
+    @staticmethod
+    def of(measurements: Table, conditions: pa.Table, pages: pa.Table) -> _Tally:
+        many = conditions.num_rows
+        tally = _Tally(np.zeros(many, np.int64), np.zeros(many), np.zeros(many, np.int64), 0, 0)
+        units = conditions["unit"].combine_chunks()
+        for batch in measurements.open():
+            index = _index(batch["condition_id"], conditions["id"])
+            position = index.to_numpy()
+            quantity = pc.fill_null(batch["quantity"], float("nan")).to_numpy()
+            finite = np.isfinite(quantity)
+            same_unit = pc.fill_null(pc.equal(batch["unit"], units.take(index)), False)
+            tally.counts += np.bincount(position, minlength=many)
+            tally.sums += np.bincount(position, np.where(finite, quantity, 0.0), minlength=many)
+            tally.other_units += np.bincount(position[~_booleans(same_unit)], minlength=many)
+            tally.not_finite += int((~finite).sum())
+            tally.without_page += pc.sum(pc.equal(_index(batch["page_id"], pages["id"]), -1)).as_py() or 0
+        return tally
+
+    def warnings(self, conditions: pa.Table) -> Iterator[str]:
+        if self.not_finite:
+            yield f"{self.not_finite} quantities are no numbers (NaN, infinite or empty); totals leave them out."
+        if self.without_page:
+            yield (
+                f"{self.without_page} measurements lie on a page that is not part of this project; "
+                "their document, page and sheet are left empty."
+            )
+        odd = np.flatnonzero(self.other_units)
+        for position in odd[:10]:
+            name, unit = conditions["name"][int(position)], conditions["unit"][int(position)]
+            yield (
+                f"Condition {name.as_py()!r} adds up {self.other_units[position]} measurements whose unit is "
+                f"not its own ({unit.as_py()})."
+            )
+        if len(odd) > 10:
+            yield f"{len(odd) - 10} more conditions hold measurements in a unit that is not theirs."
+
+
+def _booleans(array: pa.Array) -> np.ndarray:
+    return np.asarray(array.cast(pa.uint8())).astype(bool)
+
+
+def _with_totals(conditions: pa.Table, tally: _Tally) -> pa.Table:
+    """The conditions with the exported quantity and count; the stored quantity stays as `stored_quantity`."""
+    at = conditions.schema.get_field_index
+    stored = conditions["total_quantity"]
+    conditions = conditions.set_column(at("total_quantity"), "total_quantity", pa.array(tally.sums))
+    conditions = conditions.set_column(at("measurement_count"), "measurement_count", pa.array(tally.counts))
+    return conditions.append_column("stored_quantity", stored)
+
+
+def _without_costs(conditions: pa.Table) -> pa.Table:
+    for cost in (*COST_FIELDS, COSTED):
+        nothing = pa.nulls(conditions.num_rows, ARROW_TYPES[cost.kind])
+        value = pa.array([False] * conditions.num_rows) if cost is COSTED else nothing
+        conditions = conditions.set_column(conditions.schema.get_field_index(cost.name), cost.name, value)
+    return conditions
+
+
+def _with_costs(conditions: pa.Table, tally: _Tally, warnings: list[str]) -> pa.Table:
+    """The conditions with costs that belong to the exported quantities.
+
+    An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the same,
+    they are taken as they are; else each part is scaled by exported / stored quantity, rounded to cents, and the
+    totals are added again: total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
+    """
+    rows = conditions.select(
+        [c.name for c in COST_FIELDS] + ["costed", "name", "stored_quantity"]
+    ).to_pylist()
+    for row, exported in zip(rows, tally.sums.tolist(), strict=True):
+        stored = row["stored_quantity"] or 0.0
+        if not row["costed"] or math.isclose(exported, stored, rel_tol=1e-9, abs_tol=1e-9):
+            continue
+        if not math.isfinite(stored) or stored <= 0:
+            warnings.append(
+                f"The costs of condition {row['name']!r} could not be fitted to its exported quantity, because "
+                "they were stored for a quantity of zero; they are given as stored."
+            )
+            continue
+        factor = Decimal(repr(exported)) / Decimal(repr(stored))
+        for part in COST_PARTS:
+            row[part] = _cents((row[part] or Decimal(0)) * factor)
+        row["total_cost"] = sum((row[part] for part in COST_PARTS), Decimal(0))
+        markup = Decimal(repr((row["overhead_percent"] or 0.0) + (row["profit_percent"] or 0.0)))
+        row["total_with_markup"] = _cents(row["total_cost"] * (1 + markup / 100))
+        if row["total_labor_hours"] is not None:
+            row["total_labor_hours"] *= exported / stored
+    for cost in COST_FIELDS:
+        at = conditions.schema.get_field_index(cost.name)
+        values = pa.array([row[cost.name] for row in rows], ARROW_TYPES[cost.kind])
+        conditions = conditions.set_column(at, cost.name, values)
+    return conditions
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)

@@ -1,0 +1,116 @@
+"""The drawings of a takeoff export: each page's measured geometry, in its conditions' colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.geometry import parse
+from export_pipeline.model.layout import Figure
+from export_pipeline.model.tables import Table
+
+SHAPE_COLUMNS = (
+    Column("kind", "Kind", Kind.ENUM),
+    Column("color", "Color", Kind.TEXT),
+    Column("fill_opacity", "Fill opacity", Kind.FLOAT),
+    Column("line_width", "Line width", Kind.FLOAT),
+    Column("points", "Points", Kind.JSON),
+)
+DEFAULT_COLOR = "#3B82F6"
+
+
+def figures(
+    measurements: Table,
+    page_order: np.ndarray,
+    page_of: np.ndarray,
+    pages: Sequence[dict[str, Any]],
+    conditions: Sequence[dict[str, Any]],
+) -> tuple[Figure, ...]:
+    """A figure for each page that has measurements.
+
+    Args:
+        measurements: With random access; geometry is parsed when a figure is drawn, a batch at a time.
+        page_order: Positions of the measurements, ordered by page.
+        page_of: Page index of each measurement, -1 for none.
+        pages, conditions: Rows of these tables, as their indexes count them.
+    """
+    colors = pa.array([color_of(row["color"]) for row in conditions], pa.string())
+    widths = pa.array([float(row["line_width"] or 2) / 2 for row in conditions], pa.float64())
+    opacities = pa.array([_opacity(row["fill_opacity"]) for row in conditions], pa.float64())
+    sorted_pages = page_of[page_order]
+    found = []
+    for index, page in enumerate(pages):
+        start, stop = np.searchsorted(sorted_pages, [index, index + 1])
+        if start == stop:
+            continue
+        rows = measurements.reordered(page_order[start:stop], "shapes")
+        used = _used_conditions(rows)
+        found.append(
+            Figure(
+                title=_title(page),
+                lines=tuple(text for text in (page["sheet_title"], _scale(page)) if text),
+                width=float(page["width"] or 1),
+                height=float(page["height"] or 1),
+                shapes=_shapes(rows, colors, widths, opacities),
+                legend=tuple((conditions[i]["name"] or "", colors[int(i)].as_py()) for i in used),
+                units_per_foot=page["scale_value"] if (page["scale_value"] or 0) > 0 else None,
+            )
+        )
+    return tuple(found)
+
+
+def color_of(text: str | None) -> str:
+    """#RRGGBB of a colour as people type it; the application's default where it is none."""
+    digits = (text or "").strip().removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(digit * 2 for digit in digits)
+    try:
+        return f"#{int(digits, 16):06X}" if len(digits) == 6 else DEFAULT_COLOR
+    except ValueError:
+        return DEFAULT_COLOR
+
+
+def _used_conditions(rows: Table) -> list[int]:
+    seen: set[int] = set()
+    for batch in rows.open():
+        seen.update(np.unique(batch["condition_index"].to_numpy()).tolist())
+    return sorted(seen)
+
+
+def _shapes(rows: Table, colors: pa.Array, widths: pa.Array, opacities: pa.Array) -> Table:
+    def opened() -> Iterator[pa.RecordBatch]:
+        for batch in rows.open():
+            geometry = parse(batch["geometry_type"], batch["geometry_data"])
+            condition = batch["condition_index"]
+            kind = geometry.kind
+            yield pa.RecordBatch.from_arrays(
+                [
+                    kind,
+                    colors.take(condition),
+                    opacities.take(condition),
+                    widths.take(condition),
+                    geometry.points,
+                ],
+                [column.name for column in SHAPE_COLUMNS],
+            )
+
+    return Table("shapes", SHAPE_COLUMNS, rows.rows, opened)
+
+
+def _opacity(value: float | None) -> float:
+    return 0.3 if value is None else min(max(value, 0.0), 1.0)
+
+
+def _title(page: dict[str, Any]) -> str:
+    number = f"page {page['page_number']}"
+    return ", ".join(str(part) for part in (page["sheet_number"], number, page["document"]) if part)
+
+
+def _scale(page: dict[str, Any]) -> str:
+    if (page["scale_value"] or 0) > 0:
+        return f"Scale: {page['scale_text']}" if page["scale_text"] else ""
+    return "This page has no scale; its quantities cannot be checked against the drawing."

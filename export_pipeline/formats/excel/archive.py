@@ -226,7 +226,7 @@ class Spool:
 
     def __init__(self) -> None:
         self._packer = _Packer()
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=1 << 22)
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=1 << 22)  # noqa: SIM115 - close() ends it
 
     def write(self, data: Data) -> None:
         """Takes a piece."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,15 +13,22 @@ import pyarrow.compute as pc
 from export_pipeline.formats.excel import numbers
 from export_pipeline.formats.excel.overflow import MOVED, Overflow
 from export_pipeline.formats.excel.strings import SharedStrings
-from export_pipeline.formats.excel.text import cleaned, coded, escaped, guard, too_long, xml_text
+from export_pipeline.formats.excel.text import (
+    INLINE_END,
+    cleaned,
+    coded,
+    escaped,
+    guard,
+    inline_start,
+    too_long,
+)
 from export_pipeline.model.columns import Column, Kind
 
 REPLACED = "character that XML cannot hold replaced"
 GUARDED = "apostrophe put before text that starts like a formula"
 
-Piece = str | pa.StringArray
+Piece: TypeAlias = str | pa.StringArray
 
-INLINE_END = "</t></is></c>"
 _VALUE_END = "</v></c>"
 _SHARED_SHARE = 8  # shared strings pay where a sample has at most one distinct text in so many rows
 
@@ -68,16 +76,6 @@ class Cells:
         if self.value.null_count == 0:
             return pieces
         return [pc.binary_join_element_wise(*pieces, "", null_handling="emit_null")]
-
-
-def inline_start(style: int) -> str:
-    """From a cell's reference to its text."""
-    return f'" s="{style}" t="inlineStr"><is><t xml:space="preserve">'
-
-
-def inline_cell(reference: str, style: int, text: str) -> str:
-    """A whole cell with text."""
-    return f'<c r="{reference}{inline_start(style)}{xml_text(text)}{INLINE_END}'
 
 
 class ColumnCells:

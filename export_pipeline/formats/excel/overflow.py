@@ -5,7 +5,7 @@ from __future__ import annotations
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.archive import Archive, Spool
 from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head
-from export_pipeline.formats.excel.text import MAX_TEXT, xml_text
+from export_pipeline.formats.excel.text import MAX_TEXT, inline_cell
 
 MOVED = "longer than a cell, whole text on the Overflow sheet"
 
@@ -73,25 +73,19 @@ class Overflow:
             '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
             '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
             f'<sheetViews><sheetView workbookViewId="0"><pane ySplit="{_HEADER_ROW}" '
-            f'topLeftCell="A{_HEADER_ROW + 1}" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews>'
+            f'topLeftCell="A{_HEADER_ROW + 1}" activePane="bottomLeft" state="frozen"/></sheetView>'
+            "</sheetViews>"
             '<sheetFormatPr defaultRowHeight="15"/>'
             '<cols><col min="1" max="1" width="32" customWidth="1"/>'
             '<col min="2" max="2" width="10" customWidth="1"/>'
             '<col min="3" max="3" width="60" customWidth="1"/></cols><sheetData>'
-            f'<row r="1">{_inline("A1", self._title, "Texts longer than a cell")}</row>'
+            f'<row r="1">{inline_cell("A1", self._title, "Texts longer than a cell")}</row>'
         ) + self._row_xml(["Sheet", "Cell", "Text, going on to the right"], self._header, _HEADER_ROW)
 
     def _row_xml(self, cells: list[str], style: int, row: int | None = None) -> str:
         number = self._row if row is None else row
-        return (
-            f'<row r="{number}" ht="15" customHeight="1">'
-            + "".join(_inline(f"{column_letters(i)}{number}", style, text) for i, text in enumerate(cells))
-            + "</row>"
-        )
-
-
-def _inline(reference: str, style: int, text: str) -> str:
-    return f'<c r="{reference}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{xml_text(text)}</t></is></c>'
+        written = (inline_cell(f"{column_letters(i)}{number}", style, text) for i, text in enumerate(cells))
+        return f'<row r="{number}" ht="15" customHeight="1">{"".join(written)}</row>'
 
 
 def _pieces(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from export_pipeline.formats.excel.archive import Archive, Entry
 from export_pipeline.formats.excel.cells import GUARDED, ColumnCells, Shared
 from export_pipeline.formats.excel.names import column_letters, quoted
 from export_pipeline.formats.excel.overflow import Overflow
-from export_pipeline.formats.excel.plan import Sheet, SectionPlan, plan_workbook
+from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
 from export_pipeline.formats.excel.rows import Positions, RowXml, slices
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
 from export_pipeline.formats.excel.strings import SharedStrings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ class RowXml:
         """(sheet index, XML of its rows in this slice), in order."""
         cuts = np.flatnonzero(np.diff(self.sheets)) + 1
         edges = [0, *cuts.tolist(), len(self.sheets)]
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in pairwise(edges):
             yield int(self.sheets[first]), self._data[self._offsets[first] : self._offsets[last]]
 
 
@@ -93,8 +93,11 @@ def slices(table: Table) -> Iterator[pa.RecordBatch]:
 def _merged(pieces: Sequence[Piece]) -> list[Piece]:
     """The same pieces with literal neighbours made one."""
     merged: list[Piece] = []
-    for literal, run in groupby(pieces, key=lambda piece: isinstance(piece, str)):
-        merged.extend(["".join(str(piece) for piece in run)] if literal else run)
+    for piece in pieces:
+        if merged and isinstance(piece, str) and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
     return merged
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
 
-from export_pipeline.formats.excel.cells import inline_cell
 from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.formats.excel.styles import (
@@ -19,7 +18,7 @@ from export_pipeline.formats.excel.styles import (
     odd_style,
     total_style,
 )
-from export_pipeline.formats.excel.text import xml_attribute, xml_text
+from export_pipeline.formats.excel.text import inline_cell, xml_attribute, xml_text
 from export_pipeline.formats.excel.totals import total_formula
 from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Number, Total
@@ -100,7 +99,8 @@ class SheetWriter:
             'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
             f'<sheetPr>{tab}<pageSetUpPr fitToPage="1"/></sheetPr>'
             f'<dimension ref="A1:{last}{sheet.end_row}"/>'
-            f'<sheetViews><sheetView tabSelected="{int(selected)}" workbookViewId="0">{pane}</sheetView></sheetViews>'
+            f'<sheetViews><sheetView tabSelected="{int(selected)}" workbookViewId="0">{pane}</sheetView>'
+            "</sheetViews>"
             '<sheetFormatPr defaultRowHeight="15"/>'
             + (f"<cols>{self._columns}</cols>" if letters else "")
             + "<sheetData>"
@@ -125,8 +125,7 @@ class SheetWriter:
         for number, total in enumerate(sheet.totals, start=start):
             rows.append(self._total_row(sheet, total, number, text_columns))
         hyperlinks = "".join(
-            f'<hyperlink ref="{cell}" location="{xml_attribute(location)}" display="{xml_attribute(location)}"/>'
-            for cell, location in links
+            f'<hyperlink ref="{cell}" location="{xml_attribute(location)}"/>' for cell, location in links
         )
         area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{sheet.last_row}" if letters else ""
         return (

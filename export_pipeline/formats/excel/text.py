@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+INLINE_END = "</t></is></c>"
 MAX_TEXT = 32_767  # UTF-16 units in a cell
 
 _ILLEGAL_RE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff\\ud800-\\udfff]")
@@ -40,6 +41,16 @@ def xml_attribute(text: str) -> str:
 def guarded(text: str) -> str:
     """The text with an apostrophe before it where a program could take it for a formula."""
     return "'" + text if text[:1] and text[0] in _DANGEROUS else text
+
+
+def inline_start(style: int) -> str:
+    """From a cell's reference to its text."""
+    return f'" s="{style}" t="inlineStr"><is><t xml:space="preserve">'
+
+
+def inline_cell(reference: str, style: int, text: str) -> str:
+    """A whole cell with text."""
+    return f'<c r="{reference}{inline_start(style)}{xml_text(text)}{INLINE_END}'
 
 
 @dataclass(frozen=True, slots=True)

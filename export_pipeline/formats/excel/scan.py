@@ -1,0 +1,299 @@
+"""Reads a sheet's XML as bytes, block by block, and says what is in it and what is wrong with it.
+
+It knows nothing of the code that wrote the sheet, only the file format, and its memory does not grow
+with the sheet. A block is a run of whole rows; inside it everything is found with array operations.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable, Mapping
+from xml.parsers import expat
+
+import numpy as np
+import numpy.typing as npt
+
+from export_pipeline.formats.excel.names import column_letters, utf16_length
+from export_pipeline.formats.excel.text import MAX_TEXT
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+_MAX_COLUMNS = 16_384
+_DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+[0-9]+:)?([A-Z]+)([0-9]+)"')
+_TEXT = re.compile(rb"<t[^>]*>([^<]*)</t>")
+_ROW_END = b"</row>"
+_PAD = b" " * 16  # so that looking a few bytes ahead never leaves the block
+_NUMBER_BYTES = np.zeros(256, np.bool_)
+_NUMBER_BYTES[list(b"0123456789+-.eE")] = True
+
+
+class SheetScan:
+    """What one sheet holds, fed block by block.
+
+    Args:
+        data_rows: First and last row of the data, (1, 0) for none.
+        sums: Names of the columns to add up over the data rows, by column counted from 0.
+        shared: Whether each shared string is there is checked against this count.
+
+    Attributes:
+        rows: Rows found among `data_rows`.
+        totals: Sums by column name.
+        problems: Sentences; each kind once, with the first cell and how many there are.
+    """
+
+    def __init__(self, data_rows: tuple[int, int], sums: Mapping[int, str], shared: int) -> None:
+        self.rows = 0
+        self._first, self._last = data_rows
+        self._sums = sums
+        self._parts: dict[str, list[float]] = {name: [] for name in sums.values()}
+        self._shared = shared
+        self._found: dict[str, tuple[str, int]] = {}
+        self._previous = 0
+        self._previous_row = 0
+        self._widest = 0
+        self._dimension: tuple[int, int] | None = None
+        self._rest = b""
+        self._in_data = False
+        self._parser = expat.ParserCreate()
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes the next bytes of the part.
+
+        Raises:
+            xml.parsers.expat.ExpatError: The XML is not well-formed.
+        """
+        self._parser.Parse(chunk, False)
+        self._rest += chunk
+        if not self._in_data:
+            start = self._rest.find(b"<sheetData")
+            if start < 0:
+                return
+            if dimension := _DIMENSION.search(self._rest[:start]):
+                self._dimension = _column_number(dimension[1]), int(dimension[2])
+            self._rest, self._in_data = self._rest[start:], True
+        end = self._rest.rfind(_ROW_END)
+        if end >= 0:
+            block, self._rest = self._rest[: end + len(_ROW_END)], self._rest[end + len(_ROW_END) :]
+            self._block(block)
+
+    def close(self) -> None:
+        """Ends the part; raises what `feed` raises."""
+        self._parser.Parse(b"", True)
+        if self._dimension and self._dimension != (self._widest, self._previous_row):
+            says = f"{column_letters(self._dimension[0] - 1)}{self._dimension[1]}"
+            self._note(f"the dimension ends at {says}, the cells do not at", self._previous_row, self._widest)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        return {name: math.fsum(parts) for name, parts in self._parts.items()}
+
+    @property
+    def problems(self) -> list[str]:
+        return [
+            f"{what} {where}" + (f" and {count - 1:,} more" if count > 1 else "")
+            for what, (where, count) in self._found.items()
+        ]
+
+    def _note(self, what: str, row: int, column: int, count: int = 1) -> None:
+        where, before = self._found.get(what, (f"{column_letters(max(column, 1) - 1)}{row}", 0))
+        self._found[what] = where, before + count
+
+    def _note_all(self, what: str, wrong: npt.NDArray[np.bool_], rows: Ints, columns: Ints) -> None:
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            self._note(what, int(rows[first]), int(columns[first]), int(wrong.sum()))
+
+    def _block(self, block: bytes) -> None:
+        data = np.frombuffer(block + _PAD, np.uint8)
+        tags = np.flatnonzero(data == ord("<"))
+        one, two = data[tags + 1], data[tags + 2]
+        closes_name = (two == ord(" ")) | (two == ord(">")) | (two == ord("/"))
+        row_starts = tags[(one == ord("r")) & (two == ord("o"))]
+        cells = tags[(one == ord("c")) & closes_name]
+        row_numbers = self._rows(data, row_starts)
+        if not len(cells):
+            return
+        rows, columns, sound = _references(data, cells)
+        if not sound.all():
+            self._note("a cell without a readable address after row", self._previous_row, 0)
+            return
+        home = row_numbers[np.searchsorted(row_starts, cells) - 1]
+        self._note_all("a cell stands in another row than its address says:", home != rows, rows, columns)
+        self._order(rows, columns)
+        self._widest = max(self._widest, int(columns.max()))
+
+        ends = np.flatnonzero(data == ord(">"))
+        kinds = _kinds(data, cells, ends[np.searchsorted(ends, cells)])
+        numeric = (kinds == 0) | (kinds == ord("n"))
+        in_data = (rows >= self._first) & (rows <= self._last)
+        formulas = np.searchsorted(cells, tags[(one == ord("f")) & closes_name]) - 1
+        is_formula = np.zeros(len(cells), np.bool_)
+        is_formula[formulas] = True
+        self._note_all("a formula among the data:", is_formula & in_data, rows, columns)
+
+        values = tags[(one == ord("v")) & (two == ord(">"))]
+        owners = np.searchsorted(cells, values) - 1
+        stops = tags[np.searchsorted(tags, values) + 1]
+        self._values(data, values + 3, stops, owners, kinds, numeric, rows, columns)
+        for column, name in self._sums.items():
+            chosen = in_data & (columns == column + 1)
+            mine = (chosen & numeric)[owners]
+            self._parts[name].append(float(np.sum(_floats(data, values[mine] + 3, stops[mine]))))
+            for cell in np.flatnonzero(chosen & (kinds == ord("i"))):
+                self._parts[name].append(_number_in_text(block, int(cells[cell])))
+        self._texts(data, block, tags[(one == ord("t")) & closes_name], ends, cells, rows, columns)
+
+    def _rows(self, data: Bytes, starts: Ints) -> Ints:
+        """The numbers of the rows that start here; counts them and checks their order."""
+        numbers, _ = _digits(data, starts + len('<row r="'))
+        order = np.diff(numbers, prepend=self._previous_row)
+        self._note_all("rows out of order at", order <= 0, numbers, np.ones_like(numbers))
+        if len(numbers):
+            self._previous_row = int(numbers[-1])
+        self.rows += int(((numbers >= self._first) & (numbers <= self._last)).sum())
+        return numbers
+
+    def _order(self, rows: Ints, columns: Ints) -> None:
+        keys = rows * _MAX_COLUMNS + columns - 1
+        steps = np.diff(keys, prepend=self._previous)
+        self._note_all("the same cell twice:", steps == 0, rows, columns)
+        self._note_all("a cell out of order:", steps < 0, rows, columns)
+        self._previous = int(keys[-1])
+
+    def _values(
+        self,
+        data: Bytes,
+        starts: Ints,
+        stops: Ints,
+        owners: Ints,
+        kinds: Bytes,
+        numeric: npt.NDArray[np.bool_],
+        rows: Ints,
+        columns: Ints,
+    ) -> None:
+        strange = np.concatenate(([0], np.cumsum(~_NUMBER_BYTES[data])))
+        bad = (strange[stops] > strange[starts]) | (stops <= starts)
+        self._note_all("a number cell holds text:", bad & numeric[owners], rows[owners], columns[owners])
+        shared = kinds[owners] == ord("s")
+        if shared.any():
+            numbers = _floats(data, starts[shared], stops[shared])
+            beyond = numbers >= self._shared
+            self._note_all(
+                "a shared string is missing:", beyond, rows[owners[shared]], columns[owners[shared]]
+            )
+
+    def _texts(
+        self, data: Bytes, block: bytes, tags: Ints, ends: Ints, cells: Ints, rows: Ints, columns: Ints
+    ) -> None:
+        if not len(tags):
+            return
+        starts = ends[np.searchsorted(ends, tags)] + 1
+        all_tags = np.flatnonzero(data == ord("<"))
+        stops = all_tags[np.searchsorted(all_tags, starts)]
+        for index in np.flatnonzero(stops - starts > MAX_TEXT):
+            text = html.unescape(block[starts[index] : stops[index]].decode())
+            if utf16_length(text) > MAX_TEXT:
+                cell = int(np.searchsorted(cells, tags[index])) - 1
+                self._note("a text is longer than a cell can be:", int(rows[cell]), int(columns[cell]))
+
+
+def scan_shared_strings(chunks: Iterable[bytes]) -> tuple[int, list[str]]:
+    """Counts the shared strings of a workbook; returns their count and what is wrong with them."""
+    parser = expat.ParserCreate()
+    count, longest = 0, 0
+    text: list[str] = []
+
+    def started(name: str, _: dict[str, str]) -> None:
+        nonlocal count
+        if name == "si":
+            count += 1
+            text.clear()
+
+    def ended(name: str) -> None:
+        nonlocal longest
+        if name == "si":
+            longest = max(longest, utf16_length("".join(text)))
+
+    parser.StartElementHandler = started
+    parser.EndElementHandler = ended
+    parser.CharacterDataHandler = text.append
+    for chunk in chunks:
+        parser.Parse(chunk, False)
+    parser.Parse(b"", True)
+    return count, ["a shared string is longer than a cell can be"] if longest > MAX_TEXT else []
+
+
+def _references(data: Bytes, cells: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+    """Row and column (from 1) of each cell's address, and whether it has one."""
+    sound = np.ones(len(cells), np.bool_)
+    for offset, character in enumerate(b'c r="', start=1):
+        sound &= data[cells + offset] == character
+    position = cells + len('<c r="')
+    columns = np.zeros(len(cells), np.int64)
+    for _ in range(3):
+        letter = data[position]
+        found = (letter >= ord("A")) & (letter <= ord("Z"))
+        columns = np.where(found, columns * 26 + letter - 64, columns)
+        position = position + found
+    rows, end = _digits(data, position)
+    return rows, columns, sound & (columns > 0) & (rows > 0) & (data[end] == ord('"'))
+
+
+def _digits(data: Bytes, position: Ints) -> tuple[Ints, Ints]:
+    """The numbers of up to seven digits that stand at these places, and where they end."""
+    numbers = np.zeros(len(position), np.int64)
+    for _ in range(7):
+        digit = data[position]
+        found = (digit >= ord("0")) & (digit <= ord("9"))
+        numbers = np.where(found, numbers * 10 + digit - 48, numbers)
+        position = position + found
+    return numbers, position
+
+
+def _kinds(data: Bytes, cells: Ints, ends: Ints) -> Bytes:
+    """The first letter of each cell's type; 0 where it has none; "r" for a formula's text."""
+    marks = np.flatnonzero(
+        (data[:-4] == ord(" "))
+        & (data[1:-3] == ord("t"))
+        & (data[2:-2] == ord("="))
+        & (data[3:-1] == ord('"'))
+    )
+    kinds = np.zeros(len(cells), np.uint8)
+    if not len(marks):
+        return kinds
+    mark = marks[np.minimum(np.searchsorted(marks, cells), len(marks) - 1)]
+    typed = (mark > cells) & (mark < ends)
+    kinds[typed] = data[mark[typed] + 4]
+    formula_text = typed & (kinds == ord("s")) & (data[mark + 5] == ord("t"))
+    kinds[formula_text] = ord("r")
+    return kinds
+
+
+def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
+    """The numbers that stand between these places; what is no number counts as 0."""
+    edges = np.zeros(len(data) + 1, np.int8)
+    edges[starts] += 1
+    edges[stops + 1] -= 1  # the "<" that ends a value stays, to part it from the next
+    picked = data[np.cumsum(edges[:-1]).astype(np.bool_)].copy()
+    picked[~_NUMBER_BYTES[picked]] = ord(" ")
+    numbers: npt.NDArray[np.float64] = np.array(picked.tobytes().split(), dtype=np.float64)
+    return numbers
+
+
+def _number_in_text(block: bytes, cell: int) -> float:
+    """The number that a text cell of a numeric column spells out; NaN for other texts."""
+    found = _TEXT.search(block, cell)
+    try:
+        return float(found[1]) if found else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _column_number(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number

@@ -1,0 +1,177 @@
+"""What a store is: where whole export files lie under keys, and how they get out again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+Progress = Callable[[int], None]
+"""Told how many bytes are done so far, from the thread that called the store."""
+
+
+class StoreError(Exception):
+    """The store could not do it. The message is one sentence that says why and what to do."""
+
+
+class NotFoundError(StoreError):
+    """No file has this key."""
+
+
+class CanceledError(StoreError):
+    """The caller's `canceled` said so; nothing of the file is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that has just been stored whole.
+
+    Attributes:
+        key: Its key.
+        bytes: Its size.
+        sha256: Hex digest of its content, computed while it was sent.
+        location: For people: an absolute path, or `s3://bucket/…`.
+    """
+
+    key: str
+    bytes: int
+    sha256: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """A file as the store lists it: key, size, time of its last replacement (UTC, with zone)."""
+
+    key: str
+    bytes: int
+    modified: datetime
+
+
+class Store(ABC):
+    """Whole files under keys (of `export_pipeline.store.keys`).
+
+    A file is visible only when it is whole, and replaced in one step: readers see the old content or
+    the new one. One writer a key at a time: a put ends what an earlier one of the same key, by a
+    process now dead, left unfinished. Methods may be called from several threads.
+
+    Every method raises StoreError, and ValueError for a key that is none.
+    """
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The store's own URL, without credentials."""
+
+    @abstractmethod
+    def put(
+        self,
+        path: Path,
+        key: str,
+        *,
+        media_type: str,
+        file_name: str,
+        progress: Progress | None = None,
+        canceled: Callable[[], bool] | None = None,
+        before_visible: Callable[[], None] | None = None,
+    ) -> StoredFile:
+        """Store a local file under `key`, replacing what is there. Memory does not grow with its size.
+
+        Args:
+            path: The file. It must not change meanwhile.
+            key: Where it goes.
+            media_type: E.g. "text/csv; charset=utf-8". A folder cannot keep it.
+            file_name: As what people save it. A folder cannot keep it.
+            progress: Told about bytes done.
+            canceled: Asked several times a second on a fast link; True ends the put.
+            before_visible: Called once, when every byte is there but the key still shows the old file.
+
+        Raises:
+            CanceledError: `canceled` said so.
+            StoreError: It failed. The key holds what it held before.
+        """
+
+    @abstractmethod
+    def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
+        """Store a small file, such as a manifest, in one step."""
+
+    @abstractmethod
+    def open(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Read a file as a stream, for `read(size)` only. Raises NotFoundError."""
+
+    @abstractmethod
+    def stat(self, key: str) -> FileStat:
+        """Size and time of a file. Raises NotFoundError."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[FileStat]:
+        """Files whose key starts with `prefix`, in the order of their keys."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove a file; none by this key is no error."""
+
+    @abstractmethod
+    def link(
+        self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
+    ) -> str:
+        """A URL at which whoever has it can download the file until it expires.
+
+        Args:
+            key: The file.
+            expires_seconds: From now, at most seven days. A folder's file:// link does not expire.
+            file_name: The name to save as; None leaves the one given to `put`.
+            media_type: The Content-Type of the answer; None leaves the one given to `put`.
+
+        Raises:
+            NotFoundError: No file has this key.
+            ValueError: A lifetime below one second or over seven days.
+        """
+
+    @abstractmethod
+    def clean(self, older_than: timedelta) -> int:
+        """Remove what unfinished puts left behind; gives how many.
+
+        Args:
+            older_than: Only those begun longer ago than this, so that puts under way are spared.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Write, read and delete a tiny file, to prove that the store can be reached and used."""
+
+    def exists(self, key: str) -> bool:
+        """Whether a whole file has this key."""
+        try:
+            self.stat(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def download(self, key: str, path: Path) -> None:
+        """Write a file's content to a local path, which is whole or not there. Raises NotFoundError."""
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            with self.open(key) as source, partial.open("wb") as target:
+                while chunk := source.read(CHUNK_BYTES):
+                    target.write(chunk)
+            partial.replace(path)
+        except OSError as error:
+            raise StoreError(f"Cannot write {path}: {error.strerror or error}.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+CHUNK_BYTES = 1 << 20
+MAX_LINK_SECONDS = 7 * 24 * 3600
+
+
+def check_lifetime(expires_seconds: int) -> int:
+    """`expires_seconds`, if a link may live that long; else ValueError."""
+    if not 1 <= expires_seconds <= MAX_LINK_SECONDS:
+        raise ValueError(f"a link lives from 1 second to 7 days, not {expires_seconds} seconds")
+    return expires_seconds

@@ -1,0 +1,318 @@
+"""A folder as a store: files appear by rename, whole and on the disk.
+
+Unfinished files lie in `.uploads` below the root, so in the same file system, each locked by its writer:
+the lock of a dead process is gone, which tells its leftovers from a put under way. For POSIX systems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from export_pipeline.store.base import (
+    CHUNK_BYTES,
+    FileStat,
+    NotFoundError,
+    Progress,
+    Store,
+    StoredFile,
+    StoreError,
+    check_lifetime,
+)
+from export_pipeline.store.keys import check_key
+from export_pipeline.store.local import local_file
+
+_UPLOADS = ".uploads"
+_REASONS = {
+    errno.ENOSPC: "no space is left on its file system: free some or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or raise the quota",
+    errno.EFBIG: "the file is larger than the file system or this process may write",
+    errno.EACCES: "permission denied: let this user write there or choose another folder",
+    errno.EPERM: "operation not permitted: let this user write there or choose another folder",
+    errno.EROFS: "the file system is read-only: mount it writable or choose another folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.ENAMETOOLONG: "a name in it is too long for the file system",
+    errno.EISDIR: "a folder has the name of the file",
+    errno.EXDEV: "a folder below the store lies on another file system: a store must be on one",
+}
+
+
+class FolderStore(Store):
+    """Export files in a local (or mounted) folder.
+
+    Args:
+        root: The folder. It is made when first written to.
+        ignores_case: Whether the file system takes "A" and "a" for the same name; None finds out. If
+            so, capital letters of keys are percent-encoded in file names, and different keys stay apart.
+    """
+
+    def __init__(self, root: Path, *, ignores_case: bool | None = None) -> None:
+        self.root = root.absolute()
+        self._uploads = self.root / _UPLOADS
+        self._ignores_case = ignores_case
+
+    @property
+    def url(self) -> str:
+        """file:///…"""
+        return self.root.as_uri()
+
+    def path(self, key: str) -> Path:
+        """Where the file of this key lies, whether it is there or not."""
+        check_key(key)
+        return self.root / (_encode_case(key) if self._case_is_ignored() else key)
+
+    def put(
+        self,
+        path: Path,
+        key: str,
+        *,
+        media_type: str,
+        file_name: str,
+        progress: Progress | None = None,
+        canceled: Callable[[], bool] | None = None,
+        before_visible: Callable[[], None] | None = None,
+    ) -> StoredFile:
+        """See `Store.put`."""
+        with local_file(path) as source:
+
+            def chunks() -> Iterator[bytes]:
+                done = 0
+                for chunk in source.pieces(CHUNK_BYTES, canceled):
+                    yield chunk
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done)
+
+            return self._write(chunks(), key, before_visible)
+
+    def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
+        """See `Store.put_bytes`."""
+        return self._write(iter((data,)), key, None)
+
+    def _write(
+        self, chunks: Iterator[bytes], key: str, before_visible: Callable[[], None] | None
+    ) -> StoredFile:
+        check_key(key)
+        digest, size = hashlib.sha256(), 0
+        with _told(f"Cannot store {key} in {self.root}"):
+            self._make_folder(self._uploads)
+            self._remove_dead(_upload_stem(key), timedelta(0))
+            temporary, handle = self._new_upload(key)
+            try:
+                with handle:
+                    for chunk in chunks:
+                        _write_all(handle, chunk)
+                        digest.update(chunk)
+                        size += len(chunk)
+                    os.fsync(handle.fileno())
+                    if before_visible is not None:
+                        before_visible()
+                    target = self.path(key)
+                    self._place(temporary, target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        return StoredFile(key, size, digest.hexdigest(), str(target))
+
+    def _new_upload(self, key: str) -> tuple[Path, BinaryIO]:
+        """A new locked file. Between its creation and its lock a clean-up may take it: then another."""
+        while True:
+            temporary = self._uploads / f"{_upload_stem(key)}{uuid.uuid4().hex}"
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return temporary, os.fdopen(descriptor, "wb", buffering=0)
+            os.close(descriptor)
+
+    def _place(self, temporary: Path, target: Path) -> None:
+        for attempt in range(10):
+            try:
+                self._make_folder(target.parent)
+                temporary.replace(target)
+                break
+            except FileNotFoundError:
+                # A delete may have removed the folder, empty by then, after we made it.
+                if attempt == 9 or not temporary.exists():
+                    raise
+        with contextlib.suppress(FileNotFoundError):  # somebody has already deleted the file
+            _sync_folder(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it so that they survive a power cut."""
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            _sync_folder(folder.parent)
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        """See `Store.open`."""
+        with self._finding(key):
+            handle = self.path(key).open("rb")
+        with handle:
+            yield handle
+
+    def stat(self, key: str) -> FileStat:
+        """See `Store.stat`."""
+        with self._finding(key):
+            return _stat(key, self.path(key).stat())
+
+    def list(self, prefix: str = "") -> Iterator[FileStat]:
+        """See `Store.list`."""
+        folder = prefix.rpartition("/")[0]
+        start = self.path(folder) if folder else self.root
+        for found in self._walk(start, folder + "/" if folder else ""):
+            if found.key.startswith(prefix):
+                yield found
+
+    def _walk(self, folder: Path, key: str) -> Iterator[FileStat]:
+        with _told(f"Cannot list {folder}"):
+            try:
+                entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        # A folder sorts as if its name ended with "/", which gives the order of whole keys.
+        named = sorted((_decode_case(e.name) + "/" * e.is_dir(), e) for e in entries)
+        for name, entry in named:
+            if name.endswith("/"):
+                yield from self._walk(folder / entry.name, key + name)
+            else:
+                with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
+                    yield _stat(key + name, entry.stat())
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`. Folders that are empty then go as well."""
+        path = self.path(key)
+        with _told(f"Cannot delete {key} from {self.root}"):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            _sync_folder(path.parent)
+            with contextlib.suppress(OSError):  # not empty, or a put is about to use it
+                for folder in path.parents:
+                    if folder == self.root:
+                        break
+                    folder.rmdir()
+
+    def link(
+        self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
+    ) -> str:
+        """A file:// URL. See `Store.link`."""
+        check_lifetime(expires_seconds)
+        self.stat(key)
+        return self.path(key).as_uri()
+
+    def clean(self, older_than: timedelta) -> int:
+        """See `Store.clean`. What a living process of this machine writes stays, however old."""
+        with _told(f"Cannot clean {self._uploads}"):
+            return self._remove_dead("", older_than)
+
+    def _remove_dead(self, stem: str, older_than: timedelta) -> int:
+        removed = 0
+        latest = time.time() - older_than.total_seconds()
+        try:
+            names = [name for name in os.listdir(self._uploads) if name.startswith(stem)]
+        except FileNotFoundError:
+            return 0
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                descriptor = os.open(self._uploads / name, os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if older_than <= timedelta(0) or os.fstat(descriptor).st_mtime < latest:
+                        os.unlink(self._uploads / name)
+                        removed += 1
+                finally:
+                    os.close(descriptor)
+        return removed
+
+    def check(self) -> None:
+        """See `Store.check`."""
+        with _told(f"The folder {self.root} cannot be used"):
+            self._make_folder(self._uploads)
+            temporary, handle = self._new_upload("check")
+            try:
+                with handle:
+                    handle.write(b"check")
+                    os.fsync(handle.fileno())
+                if temporary.read_bytes() != b"check":
+                    raise StoreError(f"The folder {self.root} gives back other bytes than were written.")
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _case_is_ignored(self) -> bool:
+        if self._ignores_case is None:
+            if not self._uploads.is_dir():
+                return False  # nothing has been written yet, so nothing can be found either way
+            self._ignores_case = self._uploads.with_name(_UPLOADS.upper()).exists()
+        return self._ignores_case
+
+    @contextlib.contextmanager
+    def _finding(self, key: str) -> Iterator[None]:
+        try:
+            with _told(f"Cannot read {key} in {self.root}"):
+                yield
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+                raise NotFoundError(f"No file {key} in {self.root}.") from error.__cause__
+            raise
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn the system's errors into StoreError: `what`, and why."""
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise StoreError(f"{what}: {reason}.") from error
+
+
+def _upload_stem(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:24] + "-"
+
+
+def _write_all(handle: BinaryIO, data: bytes) -> None:
+    """An unbuffered write may take only a part, the last one before a disk is full for instance."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[handle.write(rest) :]
+
+
+def _stat(key: str, status: os.stat_result) -> FileStat:
+    return FileStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot, and need not
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _encode_case(key: str) -> str:
+    """Capitals outside of escapes as escapes; keys themselves never escape a letter but a leading "a"."""
+    return re.sub("%[0-9A-F]{2}|([A-Z])", lambda m: f"%{ord(m[1]):02X}" if m[1] else m[0], key)
+
+
+def _decode_case(name: str) -> str:
+    return re.sub("%(4[1-9A-F]|5[0-9A])", lambda m: chr(int(m[1], 16)), name)

@@ -1,0 +1,171 @@
+"""The manifest beside each export file: a Frictionless Data Resource, and where the file comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from export_pipeline.store.base import StoreError
+
+if TYPE_CHECKING:
+    from export_pipeline.model.columns import Column
+
+
+_Bytes = bytes  # in the class below, `bytes` is a field
+
+
+class ManifestError(StoreError):
+    """A manifest that is none. The message says where it is wrong."""
+
+
+def well_formed(text: Any) -> Any:
+    """A string without lone surrogates, which UTF-8 cannot hold: each becomes U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it: times as ISO 8601, decimals and ids as text, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {well_formed(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    return well_formed(value)
+
+
+Text = Annotated[str, BeforeValidator(well_formed)]
+Plain = Annotated[dict[str, Any], BeforeValidator(plain)]
+Counts = Annotated[dict[str, dict[str, int]], BeforeValidator(plain)]
+Totals = Annotated[dict[str, float | None], BeforeValidator(plain)]
+
+_FIELD_TYPES = {
+    "integer": ("integer", None),
+    "decimal": ("number", None),
+    "money": ("number", None),
+    "percent": ("number", None),
+    "float": ("number", None),
+    "boolean": ("boolean", None),
+    "date": ("date", None),
+    "timestamp": ("datetime", None),
+    "json": ("any", None),
+    "uuid": ("string", "uuid"),
+    "url": ("string", "uri"),
+}
+
+
+class SchemaField(BaseModel):
+    """One column: `name` as the file's header says it, `type` and `format` of Frictionless Table Schema."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Text
+    type: str
+    format: str | None = None
+
+
+class Schema(BaseModel):
+    """The columns of the file, in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fields: tuple[SchemaField, ...] = ()
+
+    @classmethod
+    def of(cls, columns: Iterable[Column]) -> Schema:
+        """The schema of a table's columns."""
+        typed = ((column.header, *_FIELD_TYPES.get(str(column.kind), ("string", None))) for column in columns)
+        return cls(fields=tuple(SchemaField(name=n, type=t, format=f) for n, t, f in typed))
+
+
+class Manifest(BaseModel):
+    """What one export file holds and where it comes from.
+
+    Attributes:
+        name: A short name in lower case without spaces, e.g. "takeoff-csv"; for data catalogues.
+        path: The file's name, relative to the manifest.
+        bytes: The file's size.
+        hash: "sha256:" and the hex digest of the file.
+        format: csv, json, excel, pdf, ost, …
+        mediatype: E.g. "text/csv".
+        encoding: Of text files.
+        rows: Rows of the export in the file.
+        schema_: Its columns ("schema" in JSON).
+        title: As people save the file.
+        dataset, scope, cadence, window: Which export it is; None where it has none.
+        options, filters: As requested.
+        snapshot_at: When the data were read.
+        run_id, code_version: By whom.
+        warnings: Sentences for readers of the file.
+        changed: Cells that differ from the source: reason, column header, count.
+        totals: Sum by column over the rows of the export.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    name: str = Field(pattern=r"^[a-z0-9._-]+$")
+    path: str = Field(min_length=1)
+    bytes: int = Field(ge=0)
+    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    format: str
+    mediatype: str
+    encoding: str | None = None
+    rows: int = Field(ge=0)
+    schema_: Schema = Field(default=Schema(), alias="schema")
+    title: Text | None = None
+    dataset: Text
+    scope: Text | None = None
+    cadence: str | None = None
+    window: Text | None = None
+    options: Plain = {}
+    filters: Plain = {}
+    snapshot_at: AwareDatetime
+    run_id: str | None = None
+    code_version: str | None = None
+    warnings: tuple[Text, ...] = ()
+    changed: Counts = {}
+    totals: Totals = {}
+
+    @property
+    def sha256(self) -> str:
+        """The hex digest alone."""
+        return self.hash.removeprefix("sha256:")
+
+    def to_json(self) -> _Bytes:
+        """UTF-8 JSON, indented; the same manifest always gives the same bytes."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: _Bytes) -> Manifest:
+        """Read a manifest; fields that we do not know are left out.
+
+        Raises:
+            ManifestError: It is cut off, not JSON, or a field is missing or wrong.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise ManifestError(f"The manifest is damaged: {where}: {first['msg']}.") from error
+
+
+def changed_cells(changed: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Counts by (reason, column header), as renderers give them, in the manifest's shape."""
+    nested: dict[str, dict[str, int]] = {}
+    for (reason, column), count in sorted(changed.items()):
+        nested.setdefault(reason, {})[column] = count
+    return nested

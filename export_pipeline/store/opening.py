@@ -1,0 +1,86 @@
+"""From a URL to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from export_pipeline.store.base import Store, StoreError
+
+if TYPE_CHECKING:
+    from export_pipeline.store.s3_client import ClientFactory
+
+_LONGEST_PREFIX = 100
+_WANTED = "expected file:///folder, a path, or s3://bucket/prefix"
+
+
+def open_store(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    public_endpoint_url: str | None = None,
+    region: str | None = None,
+    encryption: str | None = None,
+    kms_key_id: str | None = None,
+    clients: ClientFactory | None = None,
+) -> Store:
+    """The store at a URL. Nothing is read or written yet: `Store.check` proves that it works.
+
+    Args:
+        url: `file:///folder`, a path, or `s3://bucket/prefix`. What follows is for S3 only.
+        endpoint_url: Of a server that is not Amazon's, e.g. "https://minio.internal:9000".
+        public_endpoint_url: The same server as people's browsers reach it; links are signed for it.
+        region: None takes AWS's own configuration.
+        encryption: "AES256" or "aws:kms"; None leaves it to the bucket.
+        kms_key_id: For "aws:kms".
+        clients: Makes a boto3 S3 client for an endpoint URL (None: Amazon's); None makes them here,
+            with AWS's own credentials chain.
+
+    Raises:
+        StoreError: The URL or the encryption is none that we know.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        if not url.strip():
+            raise StoreError(f"The store's URL is empty: {_WANTED}.")
+        return _folder(Path(url).expanduser())
+    if scheme == "file":
+        if not rest.startswith("/"):
+            raise StoreError(f"The store's URL {url!r} names a host: {_WANTED} (three slashes for a file).")
+        return _folder(Path(unquote(rest)))
+    if scheme != "s3":
+        raise StoreError(f"The store's URL begins with {scheme[:20]!r}: {_WANTED}.")
+
+    from export_pipeline.store.s3 import Encryption, S3Store
+    from export_pipeline.store.s3_client import default_factory
+
+    bucket, prefix = _bucket_and_prefix(url)
+    return S3Store(
+        bucket,
+        prefix,
+        endpoint_url=endpoint_url or None,
+        public_endpoint_url=public_endpoint_url or None,
+        clients=clients or default_factory(region or None),
+        encryption=Encryption(encryption, kms_key_id or None) if encryption else None,
+    )
+
+
+def _folder(path: Path) -> Store:
+    from export_pipeline.store.folder import FolderStore
+
+    return FolderStore(path)
+
+
+def _bucket_and_prefix(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    if "@" in parts.netloc:  # do not repeat the URL: it holds a secret
+        raise StoreError("The store's URL holds credentials: leave them to AWS's own credentials chain.")
+    bucket, prefix = parts.netloc, parts.path.strip("/")
+    if not bucket or ":" in bucket or parts.query or parts.fragment:
+        raise StoreError(f"The store's URL {url!r} names no bucket: {_WANTED}.")
+    if "//" in prefix or any(part in {".", ".."} for part in prefix.split("/")):
+        raise StoreError(f"The store's URL {url!r} has an empty, '.' or '..' part in its prefix.")
+    if len(prefix.encode()) > _LONGEST_PREFIX:
+        raise StoreError(f"The prefix in the store's URL is longer than {_LONGEST_PREFIX} bytes.")
+    return bucket, prefix

@@ -1,0 +1,149 @@
+"""An export as others find it: a file, and beside it the manifest that says it is complete.
+
+The manifest is what makes an export complete, so it is written last and removed first. Replacing goes:
+
+1. Every byte of the new file is sent; readers still see the old file and its manifest.
+2. The old manifest is removed, then the new file appears, then its manifest.
+
+Between, the export is seen as incomplete. Never is a new file beside an old manifest, whenever the
+process dies; whoever read the old manifest before step 2 and the file after it finds that the SHA-256
+differs. If the new file cannot appear, the old manifest comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from export_pipeline.store.base import CHUNK_BYTES, NotFoundError, Progress, Store, StoredFile, StoreError
+from export_pipeline.store.keys import manifest_key
+from export_pipeline.store.manifest import Manifest, ManifestError
+
+_MEDIA_TYPE = "application/json"
+_LARGEST_MANIFEST = 64 << 20
+
+
+def publish(
+    store: Store,
+    path: Path,
+    key: str,
+    manifest: Callable[[StoredFile], Manifest],
+    *,
+    media_type: str,
+    file_name: str,
+    progress: Progress | None = None,
+    canceled: Callable[[], bool] | None = None,
+) -> tuple[StoredFile, Manifest]:
+    """Store a file and its manifest, replacing what the key held.
+
+    Args:
+        store: Where.
+        path: The local file.
+        key: Its key.
+        manifest: Called with what was stored (size, SHA-256); gives the manifest to write.
+        media_type, file_name, progress, canceled: As for `Store.put`.
+
+    Raises:
+        StoreError: It failed. If the new file has not appeared, the old export stands as it was.
+    """
+    beside = manifest_key(key)
+    old: list[bytes] = []
+
+    def retract() -> None:
+        with contextlib.suppress(NotFoundError):
+            old.append(_read_small(store, beside))
+            store.delete(beside)
+
+    try:
+        stored = store.put(
+            path,
+            key,
+            media_type=media_type,
+            file_name=file_name,
+            progress=progress,
+            canceled=canceled,
+            before_visible=retract,
+        )
+    except BaseException:
+        for data in old:
+            with contextlib.suppress(StoreError):
+                store.put_bytes(data, beside, media_type=_MEDIA_TYPE)
+        raise
+    content = manifest(stored)
+    store.put_bytes(content.to_json(), beside, media_type=_MEDIA_TYPE)
+    return stored, content
+
+
+def unpublish(store: Store, key: str) -> None:
+    """Remove an export, the manifest first; what is not there is no error."""
+    store.delete(manifest_key(key))
+    store.delete(key)
+
+
+def read_manifest(store: Store, key: str) -> Manifest:
+    """The manifest of the file `key`.
+
+    Raises:
+        NotFoundError: It has none: the export is not complete.
+        ManifestError: It is damaged.
+    """
+    return Manifest.from_json(_read_small(store, manifest_key(key)))
+
+
+def verify_file(store: Store, key: str) -> list[str]:
+    """Read a file again and compare it with its manifest.
+
+    Returns:
+        Sentences about what is wrong; none for a sound file.
+
+    Raises:
+        StoreError: The store itself cannot be used.
+    """
+    problems, manifest = _compare(store, key)
+    if not problems:
+        return []
+    # An export replaced while we read it is sound: look again until the manifest stays the same.
+    for _ in range(5):
+        again, then = _compare(store, key)
+        if not again or then == manifest:
+            return again
+        manifest = then
+    return again
+
+
+def _compare(store: Store, key: str) -> tuple[list[str], Manifest | None]:
+    manifest, problems = None, []
+    try:
+        manifest = read_manifest(store, key)
+    except NotFoundError:
+        problems.append(f"{manifest_key(key)} is missing: the export is not complete.")
+    except ManifestError as error:
+        problems.append(str(error))
+    try:
+        size, sha256 = _measure(store, key)
+    except NotFoundError:
+        return [*problems, f"{key} is missing."], manifest
+    if manifest is not None:
+        if manifest.path != (name := key.rpartition("/")[2]):
+            problems.append(f"The manifest describes {manifest.path!r}, not {name!r}.")
+        if size != manifest.bytes:
+            problems.append(f"{key} has {size} bytes; its manifest says {manifest.bytes}.")
+        if sha256 != manifest.sha256:
+            problems.append(f"{key} has the SHA-256 {sha256}; its manifest says {manifest.sha256}.")
+    return problems, manifest
+
+
+def _measure(store: Store, key: str) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with store.open(key) as source:
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _read_small(store: Store, key: str) -> bytes:
+    with store.open(key) as source:
+        return source.read(_LARGEST_MANIFEST)

@@ -1,0 +1,78 @@
+"""What S3 and its client library say, in words that tell what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from export_pipeline.store.base import NotFoundError, StoreError
+
+_CREDENTIALS = (
+    "the server does not accept the credentials: correct the access key, secret key or session token"
+)
+_DENIED = "access denied: allow these credentials to read, write, list and delete below the prefix"
+_FULL = "the server has no space left: free some or raise the quota"
+_REGION = "the bucket is in another region: set the region it was made in"
+_SUPERSEDED = (
+    "the upload was ended by another one of the same key or by a clean-up: run it again if it is still wanted"
+)
+_REASONS = {
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
+    "ExpiredToken": "the credentials have expired: renew them",
+    "InvalidToken": _CREDENTIALS,
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "AccessDenied": _DENIED,
+    "403": _DENIED,
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "301": _REGION,
+    "NoSuchUpload": _SUPERSEDED,
+    "BadDigest": "the bytes were damaged on the way: run it again",
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "InsufficientStorage": _FULL,
+    "EntityTooLarge": "the file is larger than the server allows",
+    "KMS.NotFoundException": "the encryption key does not exist: correct its id",
+    "KMS.DisabledException": "the encryption key is disabled: enable it or name another",
+}
+
+
+def error_code(error: Any) -> str:
+    """The code of a botocore ClientError, e.g. "NoSuchUpload"."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextlib.contextmanager
+def s3_errors(what: str, bucket: str, endpoint: str, key: str | None = None) -> Iterator[None]:
+    """Turn the client library's errors into StoreError.
+
+    Args:
+        what: What was tried, e.g. "Cannot store exports/a/b.csv".
+        bucket: For the message.
+        endpoint: For the message.
+        key: If given, "no such object" becomes NotFoundError for it.
+    """
+    from botocore import exceptions as botocore_errors
+
+    try:
+        yield
+    except botocore_errors.ClientError as error:
+        code = error_code(error)
+        if code == "NoSuchBucket":
+            reason = f"bucket {bucket!r} does not exist at {endpoint}: create it or correct the store's URL"
+        elif code in {"404", "NoSuchKey"} and key is not None:
+            raise NotFoundError(f"No file {key} in bucket {bucket!r}.") from error
+        else:
+            said = error.response.get("Error", {}).get("Message") or "no explanation"
+            reason = _REASONS.get(code, f"the server answered {code or 'an error'} ({said})")
+        raise StoreError(f"{what}: {reason}.") from error
+    except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
+        reason = "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+        raise StoreError(f"{what}: {reason}.") from error
+    except (botocore_errors.HTTPClientError, botocore_errors.ConnectionError) as error:
+        reason = f"{endpoint} cannot be reached: check the endpoint URL and the network"
+        raise StoreError(f"{what}: {reason} ({type(error).__name__}).") from error
+    except botocore_errors.BotoCoreError as error:
+        raise StoreError(f"{what}: {error}") from error

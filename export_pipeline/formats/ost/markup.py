@@ -1,0 +1,99 @@
+"""Elements, attribute text, numbers, dates and colours as On-Screen Takeoff writes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+NEWLINE = "\r\n"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPES = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        '"': "&quot;",
+        "'": "&apos;",
+        "\t": "&#x9;",
+        "\n": "&#xa;",
+        "\r": "&#xd;",
+    }
+)
+_COLOR = re.compile(r"#?([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})")
+
+Value = str | int | float | None
+
+
+def has_illegal(text: str) -> bool:
+    """Whether the text has characters that XML 1.0 cannot hold."""
+    return _ILLEGAL.search(text) is not None
+
+
+def escaped(text: str) -> str:
+    """Text between the quotes of an attribute; characters that XML 1.0 cannot hold become U+FFFD."""
+    return _ILLEGAL.sub(REPLACEMENT, text).translate(_ESCAPES)
+
+
+def plain(value: float) -> str:
+    """All digits of a number, without exponent, without a point where it is whole; 0 where not finite."""
+    if not math.isfinite(value):
+        return "0"
+    digits = format(Decimal(repr(value)), "f")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits == "-0" else digits
+
+
+def tag(name: str, attributes: Mapping[str, Value] | None = None, *, empty: bool = False) -> str:
+    """A start tag with its line end, or a whole empty element. None is written as an empty text."""
+    parts = [f"<{name}"]
+    for key, value in (attributes or {}).items():
+        text = plain(value) if isinstance(value, int | float) else escaped(value or "")
+        parts.append(f' {key}="{text}"')
+    parts.append(f"{'/' if empty else ''}>{NEWLINE}")
+    return "".join(parts)
+
+
+def end(name: str) -> str:
+    """An end tag with its line end."""
+    return f"</{name}>{NEWLINE}"
+
+
+def container(name: str, rows: list[str]) -> str:
+    """A container around finished elements, self-closed when there are none."""
+    return f"{tag(name)}{''.join(rows)}{end(name)}" if rows else tag(name, empty=True)
+
+
+def moment(value: object) -> str:
+    """A datetime, or its ISO text, as "Y M D h m s" in UTC; "" for anything else. No zone means UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return ""
+    if not isinstance(value, datetime):
+        return ""
+    utc = value.astimezone(UTC) if value.tzinfo else value
+    return f"{utc.year} {utc.month} {utc.day} {utc.hour} {utc.minute} {utc.second}"
+
+
+def guid(value: object) -> str:
+    """A UUID in braces and capitals, or "" for what is none."""
+    try:
+        return f"{{{str(UUID(str(value))).upper()}}}"
+    except ValueError:
+        return ""
+
+
+def colorref(text: object) -> int | None:
+    """The number red + 256 green + 65536 blue of "#RRGGBB", or None for what is no colour."""
+    found = _COLOR.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None:
+        return None
+    red, green, blue = (int(part, 16) for part in found.groups())
+    return red + 256 * green + 65536 * blue

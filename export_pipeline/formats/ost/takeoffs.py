@@ -1,0 +1,212 @@
+"""Measurements as BidTakeoff elements, a batch at a time, without a Python step per row.
+
+A straight segment, a polygon or a counted place is one takeoff; the segments of one measurement share a `No`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.formats.ost.conditions import AREA, COUNT, LINEAR, Conditions, Left
+from export_pipeline.formats.ost.pages import Pages
+from export_pipeline.model import geometry
+from export_pipeline.model.geometry import Geometry
+from export_pipeline.model.geometry_json import numpy_of
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_FARTHEST = 1e12
+"""Inches from the origin. A coordinate beyond means nothing on a drawing; its digits would fill pages."""
+
+_ROWS = 4096
+_SHORTEST_POINT = len('{"x":1,"y":1},')
+_BEFORE_NO = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="0" No="'
+_BEFORE_POSITION = '" Quantity="1" Count="1" Rotation="0" Position="'
+_AFTER_POSITION = '&#xa;" IsNegativeQuantity="0" Curve="-1"/>\r\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The takeoffs of one page in one batch.
+
+    Attributes:
+        page: Index of the page.
+        xml: Elements, UTF-8.
+    """
+
+    page: int
+    xml: memoryview
+
+
+class Takeoffs:
+    """Turns batches of measurements, ordered by page, into runs of takeoffs.
+
+    UIDs go down from `top`, so that they descend within each page.
+    """
+
+    def __init__(self, conditions: Conditions, pages: Pages, left: Left, top: int) -> None:
+        self._types = conditions.types
+        self._inches = pages.inches
+        self._condition_uids = pa.array([str(uid) for uid in conditions.uids], pa.string())
+        self._page_uids = pa.array([str(uid) for uid in pages.uids], pa.string())
+        self._left = left
+        self._top = top
+        self.written = 0
+        """Measurements written so far."""
+
+    def runs(self, batch: pa.RecordBatch) -> Iterator[Run]:
+        """The takeoffs of a batch, a run for each page."""
+        for start in range(0, batch.num_rows, _ROWS):
+            yield from self._runs(batch.slice(start, _ROWS))
+
+    def _runs(self, batch: pa.RecordBatch) -> Iterator[Run]:
+        condition, page = _indexes(batch, "condition_index"), _indexes(batch, "page_index")
+        there = (condition >= 0) & (condition < len(self._types)) & (page >= 0) & (page < len(self._inches))
+        self._left.add_astray(int((~there).sum()))
+        shapes = geometry.parse(batch["geometry_type"], batch["geometry_data"])
+        types = np.full(len(there), -1, np.int8)
+        types[there] = self._types[condition[there]]
+        inches = np.ones(len(there))
+        inches[there] = self._inches[page[there]]
+        readable = (shapes.codes != geometry.NONE) & _within(shapes, _FARTHEST / inches)
+        fit = _fits(types, shapes.codes)
+        self._left.add(condition, there & ~readable, there & readable & ~fit)
+        kept = np.flatnonzero(there & readable & fit)
+        if not len(kept):
+            return
+
+        values = _perimeters(shapes, types == LINEAR)
+        corners = np.diff(shapes.offsets)[kept] // 2
+        linear = types[kept] == LINEAR
+        closed = shapes.codes[kept] == geometry.POLYGON
+        elements = np.where(linear, corners - ~closed, 1)
+        owner = np.repeat(kept, elements)
+        is_segment = np.repeat(linear, elements)
+        nth = np.arange(len(owner)) - np.repeat(np.cumsum(elements) - elements, elements)
+        first = shapes.offsets[:-1][owner]
+        sizes = np.where(is_segment, 4, np.diff(shapes.offsets)[owner])
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        flat = np.empty(int(offsets[-1]))
+        one = first[is_segment] + 2 * nth[is_segment]
+        wrapped = (nth + 1) % np.repeat(corners, elements)
+        two = first[is_segment] + 2 * wrapped[is_segment]
+        flat[offsets[:-1][is_segment][:, None] + np.arange(4)] = values[
+            np.stack((one, one + 1, two, two + 1), 1)
+        ]
+        whole = ~is_segment
+        flat[_ranges(offsets[:-1][whole], sizes[whole])] = values[_ranges(first[whole], sizes[whole])]
+        flat *= np.repeat(inches[owner], sizes)
+
+        numbers = np.repeat(np.arange(self.written + 1, self.written + 1 + len(kept)), elements)
+        uids = self._top - np.arange(len(owner))
+        self.written += len(kept)
+        self._top -= len(owner)
+        xml = pc.binary_join_element_wise(
+            '<BidTakeoff UID="',
+            _integers(uids),
+            '" BidUID="1" BidConditionUID="',
+            self._condition_uids.take(_int64(condition[owner])),
+            '" BidZoneUID="0" BidPageUID="',
+            self._page_uids.take(_int64(page[owner])),
+            _BEFORE_NO,
+            _integers(numbers),
+            _BEFORE_POSITION,
+            _positions(flat, offsets),
+            _AFTER_POSITION,
+            "",
+        )
+        yield from _by_page(xml, page[owner])
+
+
+def most_takeoffs(batch: pa.RecordBatch) -> int:
+    """No fewer takeoffs than a batch of measurements becomes, from the length of its texts alone."""
+    most = pc.add(pc.divide(pc.binary_length(batch["geometry_data"]), _SHORTEST_POINT), 5)
+    circles = pc.fill_null(pc.equal(batch["geometry_type"], "circle"), False)
+    return int(pc.sum(pc.fill_null(pc.if_else(circles, geometry.CIRCLE_SEGMENTS, most), 0)).as_py() or 0)
+
+
+def _indexes(batch: pa.RecordBatch, name: str) -> Ints:
+    return numpy_of(pc.fill_null(batch[name].cast(pa.int64()), -1), np.int64)
+
+
+def _within(shapes: Geometry, limits: Floats) -> Bools:
+    """Whether all of a row's coordinates are within its limit."""
+    within = np.ones(len(limits), bool)
+    some = np.flatnonzero(np.diff(shapes.offsets))
+    if len(some):
+        farthest = np.maximum.reduceat(np.abs(shapes.values), shapes.offsets[:-1][some])
+        within[some] = farthest <= limits[some]
+    return within
+
+
+def _fits(types: npt.NDArray[np.int8], codes: npt.NDArray[np.int8]) -> Bools:
+    """Lines, and the sides of polygons, for a linear condition; polygons for an area; points for a count."""
+    point, polygon = codes == geometry.POINT, codes == geometry.POLYGON
+    fit: Bools = np.select([types == LINEAR, types == AREA, types == COUNT], [~point, polygon, point], False)
+    return fit
+
+
+def _perimeters(shapes: Geometry, linear: Bools) -> Floats:
+    """The coordinates; circles of linear conditions with the circle's perimeter instead of its area."""
+    circles = np.flatnonzero(shapes.circles & linear)
+    if not len(circles):
+        return shapes.values
+    values = shapes.values.copy()
+    places = shapes.offsets[:-1][circles][:, None] + np.arange(2 * geometry.CIRCLE_SEGMENTS)
+    rings = values[places].reshape(len(circles), geometry.CIRCLE_SEGMENTS, 2)
+    centres = rings.mean(axis=1, keepdims=True)
+    values[places] = (centres + (rings - centres) * geometry.EQUAL_PERIMETER).reshape(len(circles), -1)
+    return values
+
+
+def _ranges(starts: Ints, counts: Ints) -> Ints:
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    places: Ints = np.arange(total) + np.repeat(starts - (ends - counts), counts)
+    return places
+
+
+def _positions(values: Floats, offsets: Ints) -> pa.Array:
+    """Coordinates joined by ";", with the shortest digits that give the same double, never an exponent."""
+    # Adding zero turns -0.0 into 0.0.
+    numbers = pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(values + 0.0)])
+    digits = numbers.cast(pa.string())
+    scientific = pc.match_substring(digits, "e")
+    if pc.any(scientific).as_py():
+        plain = [format(Decimal(text.as_py()), "f") for text in digits.filter(scientific)]
+        digits = pc.replace_with_mask(digits, scientific, pa.array(plain, pa.string()))
+    lists = pa.ListArray.from_buffers(
+        pa.list_(pa.string()),
+        len(offsets) - 1,
+        [None, pa.py_buffer(offsets.astype(np.int32))],
+        children=[digits],
+    )
+    return pc.binary_join(lists, ";")
+
+
+def _int64(values: npt.NDArray[Any]) -> pa.Array:
+    return pa.Array.from_buffers(
+        pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int64))]
+    )
+
+
+def _integers(values: Ints) -> pa.Array:
+    return _int64(values).cast(pa.string())
+
+
+def _by_page(xml: pa.Array, page: Ints) -> Iterator[Run]:
+    offsets = np.frombuffer(xml.buffers()[1], np.int32)[xml.offset : xml.offset + len(xml) + 1]
+    data = memoryview(xml.buffers()[2])
+    starts = np.flatnonzero(np.diff(page, prepend=page[0] - 1))
+    for start, stop in zip(starts, [*starts[1:], len(page)], strict=True):
+        yield Run(int(page[start]), data[offsets[start] : offsets[stop]])

@@ -18,14 +18,11 @@ from export_pipeline.formats.excel.text import (
     cleaned,
     coded,
     escaped,
-    guard,
     inline_start,
     too_long,
 )
 from export_pipeline.model.columns import Column, Kind
-
-REPLACED = "character that XML cannot hold replaced"
-GUARDED = "apostrophe put before text that starts like a formula"
+from export_pipeline.model.sanitize import GUARDED, REPLACED, guard
 
 Piece: TypeAlias = str | pa.StringArray
 

@@ -31,8 +31,7 @@ FIXED_PARTS = {
     ),
     "docProps/app.xml": (
         f'{_DECLARATION}<Properties xmlns="http://schemas.openxmlformats.org/officeDocument/2006/'
-        'extended-properties"><Application>Microsoft Excel</Application><AppVersion>16.0300</AppVersion>'
-        "</Properties>"
+        'extended-properties"><Application>export_pipeline</Application></Properties>'
     ),
 }
 

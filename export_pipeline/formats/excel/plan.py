@@ -80,6 +80,7 @@ class _Part:
     number: int
     rows: int
     source: Group
+    heading: str
 
 
 def plan_workbook(layout: Layout) -> WorkbookPlan:
@@ -123,8 +124,10 @@ def _parts(index: int, section: Section) -> list[_Part]:
             "Choose fewer columns or the csv format."
         )
     groups = section.groups
+    heading = None
     if groups is None:
         groups = (Group(section.title, table.rows, section.lines, section.totals),)
+        heading = section.heading
     if sum(group.rows for group in groups) != table.rows:
         raise RenderError(f"The groups of {section.title!r} do not add up to the rows of its table.")
     parts = []
@@ -132,7 +135,9 @@ def _parts(index: int, section: Section) -> list[_Part]:
         room = max(MAX_ROWS - _header_row(group.lines) - max(len(group.totals), 1), 1)
         starts = range(0, group.rows, room) or range(1)
         for part, start in enumerate(starts):
-            parts.append(_Part(index, number, part, min(room, group.rows - start), group))
+            parts.append(
+                _Part(index, number, part, min(room, group.rows - start), group, heading or group.title)
+            )
     return parts
 
 
@@ -143,7 +148,7 @@ def _sheets(members: list[tuple[_Part, str]]) -> list[Sheet]:
     return [
         Sheet(
             name=name,
-            title=group.title + _suffix(part.number),
+            title=part.heading + _suffix(part.number),
             lines=group.lines,
             rows=part.rows,
             header_row=header_row,

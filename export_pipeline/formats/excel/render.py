@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+
 from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
-from export_pipeline.formats.excel.cells import GUARDED, ColumnCells, Shared
+from export_pipeline.formats.excel.cells import ColumnCells, Shared
 from export_pipeline.formats.excel.names import column_letters, quoted
 from export_pipeline.formats.excel.overflow import Overflow
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
@@ -17,10 +19,10 @@ from export_pipeline.formats.excel.rows import Positions, RowXml, slices
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
 from export_pipeline.formats.excel.strings import SharedStrings
 from export_pipeline.formats.excel.styles import HEADER, TITLE, Style, StyleBook, data_style, odd_style
-from export_pipeline.formats.excel.text import guarded
 from export_pipeline.formats.excel.widths import column_width
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Layout, Section
+from export_pipeline.model.sanitize import GUARDED, guard
 
 MAX_LINKS = 65_530  # hyperlinks of a sheet
 
@@ -150,16 +152,19 @@ class _Workbook:
 
     def _header(self, column: Column) -> str:
         header = f"{column.header} (UTC)" if column.kind is Kind.TIMESTAMP else column.header
-        if self._guard and guarded(header) != header:
-            self._count(GUARDED, column.header)
-            return guarded(header)
-        return header
+        return self._guarded(header, column.header)
 
     def _label(self, text: str) -> str:
-        if self._guard and guarded(text) != text:
-            self._count(GUARDED, "titles and lines")
-            return guarded(text)
-        return text
+        return self._guarded(text, "titles and lines")
+
+    def _guarded(self, text: str, where: str) -> str:
+        if not self._guard:
+            return text
+        safe, count = guard(pa.array([text], pa.string()))
+        if count:
+            self._count(GUARDED, where)
+        made: str = safe[0].as_py()
+        return made
 
     def _count(self, reason: str, header: str) -> None:
         self._rendered.changed[reason, header] += 1

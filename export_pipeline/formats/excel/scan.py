@@ -174,8 +174,8 @@ class SheetScan:
         rows: Ints,
         columns: Ints,
     ) -> None:
-        strange = np.concatenate(([0], np.cumsum(~_NUMBER_BYTES[data])))
-        bad = (strange[stops] > strange[starts]) | (stops <= starts)
+        strange = np.cumsum(~_NUMBER_BYTES[data], dtype=np.int32)
+        bad = (strange[stops - 1] > strange[starts - 1]) | (stops <= starts)
         self._note_all("a number cell holds text:", bad & numeric[owners], rows[owners], columns[owners])
         shared = kinds[owners] == ord("s")
         if shared.any():
@@ -277,7 +277,7 @@ def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
     edges = np.zeros(len(data) + 1, np.int8)
     edges[starts] += 1
     edges[stops + 1] -= 1  # the "<" that ends a value stays, to part it from the next
-    picked = data[np.cumsum(edges[:-1]).astype(np.bool_)].copy()
+    picked = data[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)].copy()
     picked[~_NUMBER_BYTES[picked]] = ord(" ")
     numbers: npt.NDArray[np.float64] = np.array(picked.tobytes().split(), dtype=np.float64)
     return numbers

@@ -45,6 +45,7 @@ class Style:
     horizontal: str = ""
     vertical: str = ""
     wrap: bool = False
+    indent: int = 0
 
 
 TITLE = Style(font="title")
@@ -101,7 +102,11 @@ def data_style(column: Column, *, linked: bool) -> Style:
     style = Style(format=number_format(column), vertical="top", font="link" if linked else "normal")
     if column.kind is Kind.BOOLEAN:
         return replace(style, horizontal="center")
-    return replace(style, wrap=column.kind in (Kind.TEXT, Kind.JSON))
+    if column.kind.is_text:
+        # The indent keeps a text from touching the number to its left.
+        wrap = column.kind in (Kind.TEXT, Kind.JSON)
+        return replace(style, horizontal="left", indent=1, wrap=wrap)
+    return style
 
 
 def odd_style() -> Style:
@@ -111,7 +116,8 @@ def odd_style() -> Style:
 
 def total_style(column: Column) -> Style:
     """The style of a column's cell in a total row."""
-    return Style(font="bold", border="top", format=number_format(column), vertical="top")
+    style = Style(font="bold", border="top", format=number_format(column), vertical="top")
+    return replace(style, horizontal="left", indent=1) if column.kind.is_text else style
 
 
 def number_format(column: Column) -> str:
@@ -160,6 +166,7 @@ def _alignment(style: Style) -> str:
             ("horizontal", style.horizontal),
             ("vertical", style.vertical),
             ("wrapText", "1" if style.wrap else ""),
+            ("indent", str(style.indent or "")),
         )
         if value
     )

@@ -16,8 +16,6 @@ _ILLEGAL_RE2 = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
 # Spreadsheets read _x0041_ as "A"; an underscore written as _x005F_ stays an underscore.
 _CODED = "_x[0-9A-Fa-f]{4}_"
 _CODED_RE = re.compile(_CODED)
-_DANGEROUS = "=+-@\t\r\n＝＋－＠"
-_DANGEROUS_RE2 = r"^[=+\-@\t\r\n＝＋－＠]"
 _NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 _CONTROLS = bytes(b for b in range(0x20) if b not in b"\t\n\r")
 
@@ -36,11 +34,6 @@ def xml_attribute(text: str) -> str:
     text = _ILLEGAL_RE.sub("\ufffd", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = text.replace('"', "&quot;")
     return text.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
-
-
-def guarded(text: str) -> str:
-    """The text with an apostrophe before it where a program could take it for a formula."""
-    return "'" + text if text[:1] and text[0] in _DANGEROUS else text
 
 
 def inline_start(style: int) -> str:
@@ -74,15 +67,6 @@ def cleaned(array: pa.StringArray) -> Clean:
         return Clean(array, 0)
     hit = pc.sum(pc.match_substring_regex(array, _ILLEGAL_RE2)).as_py() or 0
     return Clean(pc.replace_substring_regex(array, _ILLEGAL_RE2, "\ufffd"), hit)
-
-
-def guard(array: pa.StringArray) -> tuple[pa.StringArray, int]:
-    """Puts an apostrophe before every text that starts like a formula; returns how many."""
-    dangerous = pc.match_substring_regex(array, _DANGEROUS_RE2)
-    count = pc.sum(dangerous).as_py() or 0
-    if not count:
-        return array, 0
-    return pc.if_else(dangerous, pc.binary_join_element_wise("'", array, ""), array), count
 
 
 def too_long(array: pa.StringArray) -> list[int]:

@@ -11,7 +11,7 @@ from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Number
 
 NARROWEST, WIDEST = 8.0, 60.0
-_MARGIN = 2  # characters: the padding of a cell
+_MARGIN = 3  # characters: the padding and indent of a cell
 _BUTTON = 3  # characters: the filter's button beside the header
 _LARGEST_WIDTH = 255.0
 

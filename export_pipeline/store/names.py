@@ -36,8 +36,9 @@ def safe_file_name(name: str) -> str:
 def content_disposition(file_name: str) -> str:
     """The header that makes a browser save a download as `file_name` (RFC 6266, RFC 5987). ASCII."""
     name = safe_file_name(file_name)
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().replace("%", "_")
-    if not plain or plain.startswith("."):
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().replace("%", "_").strip()
+    if plain.startswith("."):
         plain = f"export{plain}"  # nothing of the name itself is ASCII
+    plain = safe_file_name(plain)  # again: the full-width ＂ and ／ have only now become " and /
     exact = quote(name, safe="!#$&+^`|")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

@@ -12,6 +12,8 @@ from export_pipeline.formats import ost_contract as contract
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 """A plain decimal: no exponent, no sign but minus."""
 
+_POSITION = re.compile(r"(?:-?[0-9]+(?:\.[0-9]+)?;)*-?[0-9]+(?:\.[0-9]+)?\n")
+
 
 class Quantity(NamedTuple):
     """A condition's first quantity, computed from positions, scale and thickness alone."""
@@ -42,10 +44,9 @@ class Condition:
 
     def add(self, position: str, *, curved: bool, hole: bool) -> str | None:
         """Add a takeoff's position; says what is wrong with it, or None."""
-        parts = position[:-1].split(";")
-        if not position.endswith("\n") or not all(map(NUMBER.fullmatch, parts)):
+        if not _POSITION.fullmatch(position):
             return 'Position must be plain numbers joined by ";" and ended by a newline.'
-        values = list(map(float, parts))
+        values = list(map(float, position.split(";")))
         count = len(values)
         if self.type == contract.LINEAR:
             if count not in ((6, 7) if curved else (4,)):
@@ -80,8 +81,10 @@ def _area(values: list[float]) -> float:
     x, y = values[0::2], values[1::2]
     left, top = x[0], y[0]
     # From the first corner, so that an area far from the origin keeps its digits.
-    doubled = sum(
-        (x1 - left) * (y2 - top) - (x2 - left) * (y1 - top)
-        for x1, y1, x2, y2 in zip(x, y, x[1:] + x[:1], y[1:] + y[:1], strict=True)
-    )
+    doubled, x1, y1 = 0.0, 0.0, 0.0
+    for x2, y2 in zip(x, y, strict=True):
+        x2 -= left
+        y2 -= top
+        doubled += x1 * y2 - x2 * y1
+        x1, y1 = x2, y2
     return abs(doubled) / 2

@@ -15,6 +15,7 @@ from export_pipeline.formats.ost_quantities import NUMBER, Condition, Quantity
 MOST_PROBLEMS = 1000
 _INTEGER = re.compile(r"-?[0-9]+")
 _MOMENT = re.compile(r"[0-9]{1,4}( [0-9]{1,2}){5}")
+_TAKEOFF_REFERENCES = ("BidUID", "BidConditionUID", "BidZoneUID", "BidAreaUID", "BidTypAreaUID")
 _LARGEST_UID = 2**31 - 1
 _TWICE = "This UID occurs twice; UIDs are unique in the whole file."
 
@@ -75,6 +76,7 @@ class Reader:
         self._before: dict[str, int] = {}
         self._page = self._condition = 0
         self._lists: set[str] = set()
+        self._resolved: set[tuple[str, ...]] = set()
         self._bids = 0
 
     def problem(self, rule: str, where: str, message: str) -> None:
@@ -299,10 +301,9 @@ class Reader:
             self.problem("number", where, f"No is {attributes['No']!r}; it must be an integer.")
         elif number:
             self._numbers.append(number)
-        for key in ("BidUID", "BidConditionUID", "BidZoneUID", "BidAreaUID", "BidTypAreaUID"):
-            value = attributes.get(key, "0")
-            if value not in ("0", "") and _integer(value) not in self._uids.get(contract.REFERENCES[key], ()):
-                self.problem("reference", where, f"{key} {value} is not in {contract.REFERENCES[key]}.")
+        references = tuple(attributes.get(key, "0") for key in _TAKEOFF_REFERENCES)
+        if references not in self._resolved:
+            self._resolve(where, references)
         if attributes.get("BidPageUID") != str(self._page):
             self.problem("reference", where, f"BidPageUID must be {self._page}, the page around it.")
         parent = _integer(attributes.get("ParentUID") or "0")
@@ -319,15 +320,25 @@ class Reader:
             if wrong:
                 self.problem("position", where, wrong)
 
+    def _resolve(self, where: str, references: tuple[str, ...]) -> None:
+        """Look a takeoff's references up; most takeoffs have the same as one before."""
+        sound = True
+        for key, value in zip(_TAKEOFF_REFERENCES, references, strict=True):
+            target = contract.REFERENCES[key]
+            if value not in ("0", "") and _integer(value) not in self._uids.get(target, ()):
+                self.problem("reference", where, f"{key} {value} is not in {target}.")
+                sound = False
+        if sound:
+            self._resolved.add(references)
+
     def finished(self) -> Inspection:
         """Judge what only the whole file tells."""
         if not self._bids:
             self.problem("bid", "XML_ROOT", "There is no Bid; importers refuse the file.")
-        takeoffs = (
-            np.frombuffer(self._takeoff_uids, np.int64) if self._takeoff_uids else np.zeros(0, np.int64)
-        )
+        takeoffs = np.array(self._takeoff_uids, np.int64)
         unique, times = np.unique(takeoffs, return_counts=True)
-        for uid in [*unique[times > 1], *np.intersect1d(unique, np.array(sorted(self._all_uids), np.int64))]:
+        others = np.array(sorted(self._all_uids), np.int64)
+        for uid in [*unique[times > 1], *np.intersect1d(unique, others)]:
             self.problem("uid", f"BidTakeoff UID={uid}", _TWICE)
         for uid in np.setdiff1d(np.array(self._parents, np.int64), unique):
             self.problem("reference", "BidTakeoff", f"ParentUID {uid} is no takeoff of this file.")
@@ -335,10 +346,12 @@ class Reader:
             known = uid in unique if target == "BidTakeoffs" else uid in self._uids.get(target, ())
             if not known:
                 self.problem("reference", where, f"{key} {uid} is not in {target}.")
-        self._found.measurements = len(set(self._numbers)) if self._numbers else 0
+        self._found.measurements = len(np.unique(np.array(self._numbers, np.int64)))
         self._found.quantities = {uid: each.quantity() for uid, each in self._conditions.items()}
         return self._found
 
 
 def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and len(text) < 20 and _INTEGER.fullmatch(text) else None
+    if text is None or len(text) > 19 or not _INTEGER.fullmatch(text):
+        return None
+    return int(text)

@@ -195,6 +195,7 @@ class Left:
             }
         )
         done.changed += counts
+        done.left_out += counts.total()
         if self._astray:
             done.warnings.append(
                 f"{self._astray} measurements are not in the file, as they lie on no page of this export."

@@ -1,0 +1,249 @@
+"""What is printed in a cell: Arrow columns as text, whole columns at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Number
+
+_EXACT = float(2**53)
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A column's cells as text without nulls, and how many say less than the source, by reason."""
+
+    strings: pa.Array
+    changed: Counter[str]
+
+
+def printed(column: Column, values: pa.Array, null_text: str = "") -> Printed:
+    """The text of every cell of a column; `values` is of the column's Arrow type or one that casts to it."""
+    changed: Counter[str] = Counter()
+    if pa.types.is_null(values.type):
+        strings = pc.cast(values, pa.string())
+    elif column.kind.is_number:
+        strings = _numbers(column, values, changed)
+    elif column.kind is Kind.BOOLEAN:
+        strings = pc.if_else(pc.cast(values, pa.bool_()), "Yes", "No")
+    elif column.kind is Kind.TIMESTAMP and pa.types.is_timestamp(values.type):
+        strings = _minutes(values, changed)
+    else:
+        strings = values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
+    if strings.null_count:
+        strings = pc.fill_null(strings, null_text)
+    return Printed(strings, changed)
+
+
+def digits_of(column: Column) -> int | None:
+    """Decimal places to print; None for all there are."""
+    if column.digits is None and column.kind is Kind.MONEY:
+        return 2
+    return 0 if column.kind is Kind.INTEGER else column.digits
+
+
+def number_text(column: Column, value: Number) -> str:
+    """One number, e.g. a total, printed as the column's cells are."""
+    digits = digits_of(column)
+    exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if not exact.is_finite():
+        return _unusual(float(exact))
+    if digits is not None:
+        exact = _rounded(exact, digits)
+    text = f"{abs(exact):,f}"
+    if digits is None and "." in text:
+        text = text.rstrip("0").rstrip(".")
+    before, after = affixes(column)
+    return ("-" if exact < 0 else "") + before + text + after
+
+
+def affixes(column: Column) -> tuple[str, str]:
+    """What stands before (after the minus sign) and behind a column's numbers."""
+    if column.kind is Kind.MONEY:
+        return (column.currency + " " if column.currency[-1:].isalpha() else column.currency), ""
+    return "", "%" if column.kind is Kind.PERCENT else ""
+
+
+def integers(values: NDArray[np.integer]) -> pa.Array:
+    """A numpy array of integers as an Arrow array, without a copy and without pandas."""
+    kinds = {np.dtype(np.int64): pa.int64(), np.dtype(np.uint64): pa.uint64(), np.dtype(np.int32): pa.int32()}
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(kinds[values.dtype], values.size, [None, pa.py_buffer(values)])
+
+
+def booleans(values: NDArray[np.bool_]) -> pa.Array:
+    """A numpy array of truth values as an Arrow array."""
+    packed = np.packbits(values, bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), values.size, [None, pa.py_buffer(packed)])
+
+
+def join(*pieces: pa.Array | str) -> pa.Array:
+    """Texts side by side, row by row."""
+    return pc.binary_join_element_wise(*pieces, "")
+
+
+def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
+    digits = digits_of(column)
+    valid = values.is_valid() if values.null_count else None
+    if pa.types.is_decimal(values.type):
+        negative, text, rounded = _decimals(values, digits)
+    elif pa.types.is_integer(values.type):
+        whole = _numpy(pc.cast(values, pa.int64())) if not pa.types.is_uint64(values.type) else _numpy(values)
+        negative, text, rounded = _fixed(whole, 0, digits)
+    elif pa.types.is_floating(values.type):
+        negative, text, rounded = _floats(_numpy(pc.cast(values, pa.float64())), digits)
+    else:
+        return pc.cast(values, pa.string())
+    if valid is not None:
+        rounded = rounded & np.asarray(valid.to_numpy(zero_copy_only=False), bool)
+    if rounded.any():
+        changed[f"rounded to {digits} decimals"] += int(rounded.sum())
+    before, after = affixes(column)
+    if after:
+        text = join(text, after)
+    if before or negative.any():
+        text = join(pc.if_else(booleans(negative), f"-{before}", before), text)
+    return text if valid is None else pc.if_else(valid, text, pa.scalar(None, pa.string()))
+
+
+def _numpy(values: pa.Array) -> NDArray[np.generic]:
+    """The fixed-width values of an array, nulls as zero."""
+    filled = pc.fill_null(values, 0) if values.null_count else values
+    return np.asarray(filled.to_numpy(zero_copy_only=True))
+
+
+Formatted = tuple[NDArray[np.bool_], pa.Array, NDArray[np.bool_]]
+"""Negative or not, the text without its sign, rounded or not."""
+
+
+def _fixed(values: NDArray[np.integer], scale: int, digits: int | None) -> Formatted:
+    """Integers that stand for values / 10**scale, with `digits` decimals (None: all but trailing zeros)."""
+    negative = values < 0
+    size = values.astype(np.uint64)
+    np.negative(size, out=size, where=negative)
+    rounded = np.zeros(values.size, bool)
+    shown = scale if digits is None else min(scale, digits)
+    if shown < scale:
+        if scale - shown > 18:
+            return _slow([Decimal(v).scaleb(-scale) for v in values.tolist()], digits)
+        unit = np.uint64(10 ** (scale - shown))
+        size, rest = np.divmod(size, unit)
+        size += rest >= unit // np.uint64(2)
+        rounded = rest != 0
+        negative = negative & (size != 0)
+    whole, fraction = np.divmod(size, np.uint64(10**shown))
+    text = _grouped(whole)
+    if shown:
+        places = pc.utf8_slice_codeunits(pc.cast(integers(fraction + np.uint64(10**shown)), pa.string()), 1)
+        if digits is None:
+            text = pc.utf8_rtrim(pc.utf8_rtrim(join(text, ".", places), "0"), ".")
+        else:
+            text = join(text, ".", places, "0" * (digits - shown))
+    elif digits:
+        text = join(text, "." + "0" * digits)
+    return negative, text, rounded
+
+
+@cache
+def _thousands() -> pa.Array:
+    return pa.array([f"{n:03d}" for n in range(1000)], pa.string())
+
+
+def _grouped(whole: NDArray[np.uint64]) -> pa.Array:
+    """Digits with a comma every three."""
+    plain = pc.cast(integers(whole), pa.string())
+    if not whole.size or int(whole.max()) < 1000:
+        return plain
+    upper, lower = np.divmod(whole, np.uint64(1000))
+    parted = join(_grouped(upper), ",", _thousands().take(integers(lower.astype(np.int64))))
+    return pc.if_else(booleans(whole < 1000), plain, parted)
+
+
+def _decimals(values: pa.Array, digits: int | None) -> Formatted:
+    scale = values.type.scale
+    wide = pc.cast(values, pa.decimal128(38, scale)) if values.type.bit_width < 128 else values
+    if wide.type.bit_width == 128 and 0 <= scale <= 18:
+        filled = pc.fill_null(wide, pa.scalar(Decimal(0), wide.type)) if wide.null_count else wide
+        words = np.frombuffer(filled.buffers()[1], np.int64).reshape(-1, 2)
+        words = words[filled.offset : filled.offset + len(filled)]
+        low = np.ascontiguousarray(words[:, 0])
+        if np.array_equal(words[:, 1], low >> 63):
+            return _fixed(low, scale, digits)
+    return _slow([scalar.as_py() or Decimal(0) for scalar in wide], digits)
+
+
+def _floats(values: NDArray[np.float64], digits: int | None) -> Formatted:
+    size = np.abs(values)
+    if digits is None:
+        return _shortest(values, size)
+    unit = 10.0**digits
+    with np.errstate(invalid="ignore", over="ignore"):
+        fits = size * unit < _EXACT
+    if digits > 15 or not fits.all():
+        rough = [Decimal(repr(v)) for v in values.tolist()]
+        return _slow(rough, digits)
+    scaled = np.floor(size * unit + 0.5)
+    negative, text, _ = _fixed(np.where(values < 0, -scaled, scaled).astype(np.int64), digits, digits)
+    return negative, text, scaled / unit != size
+
+
+def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatted:
+    """Every digit that tells a float from its neighbours; commas only where no exponent is printed."""
+    text = pc.cast(pa.Array.from_buffers(pa.float64(), size.size, [None, pa.py_buffer(size)]), pa.string())
+    finite = np.isfinite(size)
+    plain = finite & (size < 1e15)
+    whole = np.where(plain, size, 0).astype(np.uint64)
+    grouped = join(_grouped(whole), pc.replace_substring_regex(text, "^[0-9]+", ""))
+    plain &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
+    text = pc.if_else(booleans(plain), grouped, text)
+    if not finite.all():
+        text = pc.if_else(booleans(np.isnan(size)), "NaN", pc.if_else(booleans(np.isinf(size)), "Infinity", text))
+    return values < 0, text, np.zeros(values.size, bool)
+
+
+def _slow(values: list[Decimal], digits: int | None) -> Formatted:
+    """Any numbers, one by one: those too long for machine words, infinities, NaN."""
+    column = Column("", "", Kind.DECIMAL, digits)
+    texts = [number_text(column, value) for value in values]
+    rounded = [
+        digits is not None and value.is_finite() and _rounded(value, digits) != value for value in values
+    ]
+    return (
+        np.array([text.startswith("-") for text in texts], bool),
+        pa.array([text.removeprefix("-") for text in texts], pa.string()),
+        np.array(rounded, bool),
+    )
+
+
+def _rounded(value: Decimal, digits: int) -> Decimal:
+    from decimal import Context
+
+    return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=400 + digits))
+
+
+def _unusual(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _minutes(values: pa.Array, changed: Counter[str]) -> pa.Array:
+    """Timestamps as "YYYY-MM-DD HH:MM UTC"."""
+    instants = pc.cast(values, pa.timestamp("us", tz=values.type.tz), safe=False)
+    micros = pc.cast(instants, pa.int64())
+    finer = np.asarray(pc.fill_null(micros, 0).to_numpy(zero_copy_only=True)) % 60_000_000 != 0
+    if finer.any():
+        changed["printed to the minute"] += int(finer.sum())
+    naive = pc.cast(pc.cast(pc.cast(micros, pa.timestamp("us")), pa.timestamp("s"), safe=False), pa.string())
+    text = pc.replace_substring_regex(naive, r"^(.*\d\d:\d\d):\d\d.*$", r"\1")
+    return join(text, " UTC") if values.type.tz else text

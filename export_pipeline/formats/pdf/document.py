@@ -1,0 +1,139 @@
+"""A layout as a PDF document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any, BinaryIO
+
+from export_pipeline.formats.base import Rendered, RenderError
+from export_pipeline.formats.pdf import style
+from export_pipeline.formats.pdf.columns import Measure, arrange, measure
+from export_pipeline.formats.pdf.embed import embed
+from export_pipeline.formats.pdf.figures import FigurePrinter
+from export_pipeline.formats.pdf.objects import PdfFile, date_string, text_string
+from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
+from export_pipeline.formats.pdf.sections import SectionPrinter
+from export_pipeline.formats.pdf.style import MARGIN, UNIT
+from export_pipeline.formats.pdf.typeset import Typesetter
+from export_pipeline.model.layout import Layout
+
+
+def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+    """Writes a layout's title, chapters and figures as a PDF.
+
+    Options:
+        page_size: "letter" (default), "a4", "a3" or "legal".
+        orientation: "auto" (default: landscape only where the columns ask for it), "portrait",
+            "landscape".
+        null_text: Printed where a cell is null; "" by default.
+        language: Of the document, a BCP 47 tag; "en" by default.
+
+    Raises:
+        RenderError: An option is unknown, or a section's groups do not agree with its rows.
+    """
+    paper, orientation = _paper(options)
+    null_text = str(options.get("null_text") or "")
+    typesetter = Typesetter()
+    sections = layout.pdf
+    measures = [measure(section, typesetter, null_text) for section in sections]
+    size = paper
+    if orientation == "landscape" or (orientation == "auto" and not _fits(measures, paper)):
+        size = (paper[1], paper[0])
+    pdf = PdfFile(out)
+    pages = Pages(pdf, typesetter, size, layout.title)
+    pages.start()
+    _title_block(pages, layout)
+    anchors = _anchors(pdf, layout)
+    rows = 0
+    for section, asked in zip(sections, measures, strict=True):
+        target = section.links[1] if section.links else None
+        printer = SectionPrinter(
+            pages,
+            section,
+            arrange(asked, pages.width),
+            anchors[section.key][0] if section.key in anchors else None,
+            anchors.get(target) if target is not None else None,
+            null_text,
+        )
+        printed = printer.print()
+        if section.counts:
+            rows += printed
+    drawings = pages.bookmark if layout.figures else None
+    if drawings:
+        FigurePrinter(pages, paper).print(layout.figures)
+    pages.finish()
+    outline = pages.outline()
+    _resources(pdf, typesetter)
+    language = str(options.get("language") or "en")
+    pdf.finish(
+        b"/Lang%b/ViewerPreferences<</DisplayDocTitle true>>%b" % (text_string(language), outline),
+        b"/Title%b/Author%b/Creator(export_pipeline)/Producer(export_pipeline)/CreationDate%b/ModDate%b"
+        % (
+            text_string(layout.title),
+            text_string(layout.author),
+            date_string(layout.created),
+            date_string(layout.created),
+        ),
+    )
+    return Rendered(rows=rows, changed=typesetter.changed)
+
+
+def _paper(options: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
+    size = str(options.get("page_size") or "letter").lower()
+    orientation = str(options.get("orientation") or "auto").lower()
+    if size not in style.PAPERS:
+        raise RenderError(f"Unknown page_size {size!r}: use one of {', '.join(style.PAPERS)}.")
+    if orientation not in ("auto", "portrait", "landscape"):
+        raise RenderError(f"Unknown orientation {orientation!r}: use auto, portrait or landscape.")
+    return style.PAPERS[size], orientation
+
+
+def _fits(measures: Sequence[Sequence[Measure]], paper: tuple[float, float]) -> bool:
+    width = round(paper[0] * UNIT) - 2 * MARGIN
+    return all(sum(m.least for m in columns) <= width for columns in measures)
+
+
+def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
+    """Destination objects of the sections that others link to, by key: the first, and how many."""
+    linked = {section.links[1] for section in layout.pdf if section.links}
+    return {
+        section.key: (pdf.reserve(len(section.groups)), len(section.groups))
+        for section in layout.pdf
+        if section.key in linked and section.groups
+    }
+
+
+def _title_block(pages: Pages, layout: Layout) -> None:
+    pages.bookmark(layout.title)
+    pages.paragraph(layout.title, "Title", style.TITLE, style.ACCENT, bold=True)
+    pages.y -= UNIT * 4
+    pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
+    pages.y -= UNIT * 12
+    facts = [*layout.facts]
+    when = f"{layout.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if not any(value == when for _, value in facts):
+        facts.append(("Data as of", when))
+    widest = max(pages.typesetter.width(label, style.BODY, bold=True) for label, _ in facts)
+    column = min(widest + 12 * UNIT, pages.width // 3)
+    for label, value in facts:
+        labels = pages.typesetter.lines(label, style.BODY, column - 6 * UNIT, "Facts", bold=True)
+        pages.need(leading_of(style.BODY) * len(labels))
+        top = pages.y
+        pages.print(labels, 0, top - ascent_of(style.BODY), style.BODY, style.MUTED, True, leading_of(style.BODY))
+        pages.paragraph(value, "Facts", x=column)
+        pages.y = min(pages.y, top - leading_of(style.BODY) * len(labels)) - UNIT
+    if layout.description:
+        pages.y -= UNIT * 6
+        pages.paragraph(layout.description, "Description")
+    pages.y -= UNIT * 4
+
+
+def _resources(pdf: PdfFile, typesetter: Typesetter) -> None:
+    fonts = []
+    for font in (typesetter.regular, typesetter.bold):
+        number = pdf.reserve()
+        embed(pdf, font, number)
+        fonts.append(b"/%b %d 0 R" % (font.resource.encode(), number))
+    levels = b"".join(b"/A%d<</ca %.2f>>" % (level, level / 100) for level in range(101))
+    pdf.put(b"<</Font<<%b>>/ExtGState<<%b>>>>" % (b"".join(fonts), levels), pdf.resources)

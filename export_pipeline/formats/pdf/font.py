@@ -1,0 +1,156 @@
+"""One document's font of one weight: a glyph for every character met, from whichever face has it.
+
+Every glyph gets a CID (a two-byte code) when it is first needed. A code point that no face has gets a
+box of its own, so that it can still be found and copied. A cluster from shaping, a base with marks or
+a ligature, becomes one glyph too. So any line of text in any script is one hex string in one font.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export_pipeline.formats.pdf import characters, faces
+from export_pipeline.formats.pdf.faces import EM, Face
+
+NOTDEF, NEWLINE, REPLACEMENT, OVERFLOW = range(4)
+"""CIDs that every font begins with; NEWLINE is never printed."""
+
+BOXED = 1
+REPLACED = 2
+CROWDED = 3
+FLAWS = {
+    BOXED: "glyph not available, box printed",
+    REPLACED: "control character printed as \N{REPLACEMENT CHARACTER}",
+    CROWDED: "too many different characters, printed as \N{REPLACEMENT CHARACTER}",
+}
+"""What may be wrong with a printed character: reasons by the value in `DocumentFont.flaws`."""
+
+_LAST_CID = 0xFFFF
+_LAST_CLUSTER = 0xEFFF
+_IGNORABLE = ((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E),
+              (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xE0000, 0xE0FFF))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A face's glyph at an offset, in EM units, from the origin of the glyph it is part of."""
+
+    face: Face
+    glyph: int
+    x: int = 0
+    y: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """What a CID prints and means. `parts` is empty for a blank; `box` asks for the box instead."""
+
+    text: str
+    parts: tuple[Part, ...] = ()
+    box: bool = False
+
+
+@cache
+def hex_codes() -> NDArray[np.uint32]:
+    """The four ASCII hex digits of every CID as one 32-bit word; shape (65536,)."""
+    digits = np.frombuffer(b"0123456789ABCDEF", np.uint8)
+    codes = np.arange(0x10000, dtype=np.uint32)
+    quads = np.stack([digits[(codes >> shift) & 15] for shift in (12, 8, 4, 0)], axis=1)
+    return np.ascontiguousarray(quads).view(np.uint32).ravel()
+
+
+@dataclass(slots=True)
+class DocumentFont:
+    """CIDs of one weight in one file, handed out on first use.
+
+    Attributes:
+        resource: The font's name in page resources, e.g. "F1".
+        bold: The weight.
+        glyphs: By CID.
+        widths: Advance in EM units by CID; shape (65536,), int64.
+        properties: Flags of `characters` by CID, for line breaking.
+        flaws: Key of FLAWS by CID, 0 for a sound glyph.
+        flawed: Whether any CID has a flaw yet.
+    """
+
+    resource: str
+    bold: bool
+    glyphs: list[Glyph] = field(default_factory=list)
+    widths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0x10000, np.int64))
+    properties: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0x10000, np.uint8))
+    flaws: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0x10000, np.uint8))
+    flawed: bool = False
+    _cids: NDArray[np.uint16] = field(
+        default_factory=lambda: np.zeros(characters.CODE_POINTS, np.uint16), repr=False
+    )
+    _clusters: dict[Glyph, int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        missing = faces.find(0xFFFD, self.bold)
+        assert missing is not None, "the Latin face has U+FFFD"
+        sign, width = (Part(*missing),), missing[0].advance(missing[1])
+        self._add(Glyph("\N{REPLACEMENT CHARACTER}", box=True), EM // 2)
+        self._add(Glyph("\n"), 0)
+        self._add(Glyph("\N{REPLACEMENT CHARACTER}", sign), width)
+        self._add(Glyph("\N{REPLACEMENT CHARACTER}", sign), width)
+        self.flaws[REPLACEMENT], self.flaws[OVERFLOW] = REPLACED, CROWDED
+        self._cids[list(characters.NEWLINES)] = NEWLINE
+
+    def cids(self, codepoints: NDArray[np.integer]) -> NDArray[np.uint16]:
+        """The CIDs of code points, each on its own; same shape. New ones are handed out as needed."""
+        found = self._cids[codepoints]
+        if not found.all():
+            for codepoint in np.unique(codepoints[found == 0]):
+                self._cids[codepoint] = self._new(int(codepoint))
+            found = self._cids[codepoints]
+        return found
+
+    def cid(self, codepoint: int) -> int:
+        """The CID of one code point."""
+        return int(self._cids[codepoint]) or int(self.cids(np.array([codepoint]))[0])
+
+    def cluster(self, text: str, parts: tuple[Part, ...], width: int) -> int | None:
+        """The CID of a shaped cluster; None when there are so many that its characters must stand alone."""
+        glyph = Glyph(text, parts)
+        known = self._clusters.get(glyph)
+        if known is not None:
+            return known
+        if len(self.glyphs) > _LAST_CLUSTER or len(text) > 100:
+            return None
+        cid = self._clusters[glyph] = self._add(glyph, width)
+        table = characters.properties()
+        self.properties[cid] = table[ord(text[0])] & ~np.uint8(characters.COMPLEX)
+        return cid
+
+    def _new(self, codepoint: int) -> int:
+        if len(self.glyphs) > _LAST_CID:
+            self.flawed = True
+            return OVERFLOW
+        flags = characters.properties()[codepoint]
+        if flags & characters.CONTROL:
+            self.flawed = True
+            return REPLACEMENT
+        character = chr(codepoint)
+        if codepoint == 0x09:
+            return self._add(Glyph("\t"), 4 * int(self.widths[self.cid(0x20)]), flags)
+        if any(low <= codepoint <= high for low, high in _IGNORABLE):
+            return self._add(Glyph(character), 0, flags)
+        found = faces.find(codepoint, self.bold)
+        if found is None:
+            self.flawed = True
+            cid = self._add(Glyph(character, box=True), EM * 6 // 10, flags)
+            self.flaws[cid] = BOXED
+            return cid
+        face, glyph = found
+        return self._add(Glyph(character, (Part(face, glyph),)), face.advance(glyph), flags)
+
+    def _add(self, glyph: Glyph, width: int, flags: int = 0) -> int:
+        cid = len(self.glyphs)
+        self.glyphs.append(glyph)
+        self.widths[cid] = width
+        self.properties[cid] = flags
+        return cid

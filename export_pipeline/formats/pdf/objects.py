@@ -1,0 +1,138 @@
+"""A PDF file written as it comes: objects go out when they are complete, the cross-reference table last."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import BinaryIO
+
+_LEAF = 64
+"""Pages (or page nodes) below one node of the page tree."""
+
+
+def text_string(text: str) -> bytes:
+    """A PDF text string in UTF-16, as a hex string; lone surrogates become U+FFFD."""
+    return b"<FEFF" + text.encode("utf-16-be", "replace").hex().upper().encode() + b">"
+
+
+def name(text: str) -> bytes:
+    """A PDF name, with its slash; bytes that are no plain letters are written as #xx."""
+    return b"/" + b"".join(
+        bytes((b,)) if chr(b).isascii() and chr(b).isalnum() or b in b"._-" else b"#%02X" % b
+        for b in text.encode("utf-8", "replace")
+    )
+
+
+def date_string(moment: datetime) -> bytes:
+    """A PDF date, e.g. (D:20250131235959+00'00')."""
+    offset = moment.utcoffset()
+    minutes = int(offset.total_seconds() // 60) if offset is not None else 0
+    sign = "-" if minutes < 0 else "+"
+    zone = f"{sign}{abs(minutes) // 60:02d}'{abs(minutes) % 60:02d}'"
+    return f"(D:{moment:%Y%m%d%H%M%S}{zone})".encode()
+
+
+class PdfFile:
+    """Objects, streams and the page tree of one file.
+
+    Attributes:
+        resources: Object number of the resource dictionary that all pages share; to be written last.
+        pages: How many pages have been added.
+    """
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._offsets = array("q", [0])
+        self._position = 0
+        self.pages = 0
+        self._nodes: list[tuple[int, int]] = []
+        self._leaf: list[int] = []
+        self._write(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
+        self.resources = self.reserve()
+        self._root = self.reserve()
+        self._leaf_number = self.reserve()
+
+    def reserve(self, count: int = 1) -> int:
+        """The number of an object to be written later; with a count, the first of so many."""
+        number = len(self._offsets)
+        self._offsets.extend([-1] * count)
+        return number
+
+    def put(self, body: bytes, number: int | None = None) -> int:
+        """Writes an object and tells its number."""
+        number = self.reserve() if number is None else number
+        self._offsets[number] = self._position
+        self._write(b"%d 0 obj\n%b\nendobj\n" % (number, body))
+        return number
+
+    def stream(self, data: bytes, entries: bytes = b"", number: int | None = None) -> int:
+        """Writes a stream, deflated where that helps, with more dictionary entries."""
+        from isal import isal_zlib
+
+        packed = isal_zlib.compress(data, 1)
+        if len(packed) < len(data):
+            data, entries = packed, entries + b"/Filter/FlateDecode"
+        return self.put(b"<</Length %d%b>>stream\n%b\nendstream" % (len(data), entries, data), number)
+
+    def page(self, number: int, contents: Sequence[int], size: tuple[float, float], annotations: Iterable[bytes]) -> None:
+        """Adds a page: its reserved object number, content streams, (width, height) in points."""
+        links = b" ".join(annotations)
+        self.put(
+            b"<</Type/Page/Parent %d 0 R/Resources %d 0 R/MediaBox[0 0 %g %g]/Contents[%b]%b>>"
+            % (
+                self._leaf_number,
+                self.resources,
+                *size,
+                b" ".join(b"%d 0 R" % content for content in contents),
+                b"/Annots[%b]" % links if links else b"",
+            ),
+            number,
+        )
+        self._leaf.append(number)
+        self.pages += 1
+        if len(self._leaf) == _LEAF:
+            self._close_leaf()
+            self._leaf_number = self.reserve()
+
+    def _close_leaf(self) -> None:
+        self._nodes.append((self._leaf_number, len(self._leaf)))
+        self._leaf_body = self._leaf
+        # The parent of a leaf is known only when the file ends if the tree grows; two levels are enough:
+        # a root with one child for every 64 pages.
+        kids = b" ".join(b"%d 0 R" % page for page in self._leaf)
+        self.put(
+            b"<</Type/Pages/Parent %d 0 R/Count %d/Kids[%b]>>" % (self._root, len(self._leaf), kids),
+            self._leaf_number,
+        )
+        self._leaf = []
+
+    def finish(self, catalog: bytes, info: bytes) -> None:
+        """Writes what is left: page tree, catalog (entries besides type and pages), cross-references."""
+        if self._leaf:
+            self._close_leaf()
+        kids = b" ".join(b"%d 0 R" % number for number, _ in self._nodes)
+        self.put(b"<</Type/Pages/Count %d/Kids[%b]>>" % (self.pages, kids), self._root)
+        catalog_number = self.put(b"<</Type/Catalog/Pages %d 0 R%b>>" % (self._root, catalog))
+        info_number = self.put(b"<<%b>>" % info)
+        start = self._position
+        count = len(self._offsets)
+        rows = [b"0000000000 65535 f\r\n"]
+        # A number reserved and never used is a free object: read as null.
+        rows += [
+            b"%010d 00000 n\r\n" % offset if offset >= 0 else b"0000000000 65535 f\r\n"
+            for offset in self._offsets[1:]
+        ]
+        for begin in range(0, count, 10_000):
+            chunk = b"".join(rows[begin : begin + 10_000])
+            self._write((b"xref\n0 %d\n" % count + chunk) if not begin else chunk)
+        identity = hashlib.sha256(info + b"%d %d" % (start, count)).hexdigest()[:32].encode()
+        self._write(
+            b"trailer\n<</Size %d/Root %d 0 R/Info %d 0 R/ID[<%b><%b>]>>\nstartxref\n%d\n%%%%EOF\n"
+            % (count, catalog_number, info_number, identity, identity, start)
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._out.write(data)
+        self._position += len(data)

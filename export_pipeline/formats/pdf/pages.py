@@ -1,0 +1,273 @@
+"""Pages being filled from top to bottom, their footers, and the outline that leads to them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from export_pipeline.formats.pdf import style
+from export_pipeline.formats.pdf.objects import PdfFile, text_string
+from export_pipeline.formats.pdf.style import FOOTER, MARGIN, UNIT
+from export_pipeline.formats.pdf.typeset import Line, Typesetter
+
+_SCALE = b"%g 0 0 %g 0 0 cm\n" % (1 / UNIT, 1 / UNIT)
+_BOOKMARKS = 10_000
+"""Entries of an outline; more would only slow readers down."""
+
+
+@dataclass(slots=True)
+class Bookmark:
+    """An entry of the outline: its title, the page object it leads to, the height there in points."""
+
+    title: str
+    page: int
+    y: float
+    children: list[Bookmark] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """A page not yet written: its object number, content and annotations."""
+
+    number: int
+    content: list[bytes] = field(default_factory=list)
+    annotations: list[bytes] = field(default_factory=list)
+
+
+class Pages:
+    """A document's pages. Lengths are page units from the lower left corner; `y` is the next free height.
+
+    A table too wide for one page is printed in strips: as many pages are then filled side by side, and
+    what is no table row goes to the first of them.
+    """
+
+    def __init__(self, pdf: PdfFile, typesetter: Typesetter, size: tuple[float, float], title: str) -> None:
+        self.pdf = pdf
+        self.typesetter = typesetter
+        self.paper = size
+        self.size = size
+        self._title = title
+        self._footers = array("q")
+        self._sizes: list[tuple[int, tuple[float, float]]] = []
+        self._sheets: list[_Sheet] = []
+        self.bookmarks: list[Bookmark] = []
+        self._marked = 0
+        self.y = 0
+
+    @property
+    def width(self) -> int:
+        """Between the margins."""
+        return round(self.size[0] * UNIT) - 2 * MARGIN
+
+    @property
+    def top(self) -> int:
+        """Where a page begins."""
+        return round(self.size[1] * UNIT) - MARGIN
+
+    @property
+    def room(self) -> int:
+        """What is left of the page."""
+        return self.y - FOOTER - UNIT * 8
+
+    @property
+    def body(self) -> int:
+        """What a whole page has room for."""
+        return self.top - FOOTER - UNIT * 8
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has been printed on this page yet."""
+        return self.y == self.top
+
+    def start(self, strips: int = 1, size: tuple[float, float] | None = None) -> None:
+        """Begins a new page, or as many as there are strips, of this size from here on."""
+        self.finish_sheets()
+        self.size = size or self.size
+        self._sheets = [_Sheet(self.pdf.reserve()) for _ in range(strips)]
+        for sheet in self._sheets:
+            sheet.content.append(_SCALE)
+        self.y = self.top
+
+    def turn(self) -> None:
+        """Begins the next page of the same kind."""
+        self.start(len(self._sheets))
+
+    def need(self, height: int) -> bool:
+        """Begins a new page unless so much room is left; True if it did."""
+        if height <= self.room or self.fresh:
+            return False
+        self.turn()
+        return True
+
+    @property
+    def strips(self) -> int:
+        """Pages being filled side by side."""
+        return len(self._sheets)
+
+    def draw(self, content: bytes, strip: int = 0) -> None:
+        """Adds content to a page."""
+        self._sheets[strip].content.append(content)
+
+    def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes, strip: int = 0) -> None:
+        """A filled rectangle, x from the left margin."""
+        self.draw(b"%b %d %d %d %d re f\n" % (fill, MARGIN + x, y, width, height), strip)
+
+    def rule(self, y: int, strip: int = 0, width: int | None = None, weight: int = UNIT // 2) -> None:
+        """A thin line across the page."""
+        end = MARGIN + (self.width if width is None else width)
+        self.draw(b"%b %d w %d %d m %d %d l S\n" % (style.RULE, weight, MARGIN, y, end, y), strip)
+
+    def print(
+        self,
+        lines: Sequence[Line],
+        x: int,
+        y: int,
+        size: int,
+        fill: bytes = style.INK,
+        bold: bool = False,
+        leading: int = 0,
+        flush: int | None = None,
+        strip: int = 0,
+    ) -> None:
+        """Lines of text from baseline `y` down, x from the left margin; flush right at `flush` if given."""
+        resource = self.typesetter.font(bold).resource.encode()
+        pieces = [b"BT %b /%b %d Tf " % (fill, resource, size)]
+        for number, line in enumerate(lines):
+            left = MARGIN + (x if flush is None else flush - line.width)
+            pieces.append(b"1 0 0 1 %d %d Tm<%b>Tj\n" % (left, y - number * leading, line.glyphs))
+        pieces.append(b"ET\n")
+        self.draw(b"".join(pieces), strip)
+
+    def paragraph(
+        self,
+        text: str,
+        where: str,
+        size: int = style.BODY,
+        fill: bytes = style.INK,
+        bold: bool = False,
+        x: int = 0,
+        width: int | None = None,
+    ) -> None:
+        """A text over as many lines and pages as it needs; moves `y` below it."""
+        lines = self.typesetter.lines(text, size, (width or self.width) - x, where, bold)
+        leading = leading_of(size)
+        done = 0
+        while done < len(lines):
+            fit = self.room // leading
+            if fit < 1 and not self.fresh:
+                self.turn()
+                continue
+            part = lines[done : done + max(1, fit)]
+            self.print(part, x, self.y - ascent_of(size), size, fill, bold, leading)
+            self.y -= len(part) * leading
+            done += len(part)
+
+    def bookmark(self, title: str, parent: Bookmark | None = None) -> Bookmark | None:
+        """An outline entry that leads here; None once there are too many."""
+        if self._marked >= _BOOKMARKS:
+            return None
+        self._marked += 1
+        entry = Bookmark(title, self._sheets[0].number, (self.y + UNIT * 6) / UNIT)
+        (self.bookmarks if parent is None else parent.children).append(entry)
+        return entry
+
+    def destination(self, number: int) -> None:
+        """Writes the reserved object that links lead to: this place."""
+        self.pdf.put(
+            b"[%d 0 R/XYZ 0 %g null]" % (self._sheets[0].number, (self.y + UNIT * 6) / UNIT), number
+        )
+
+    def link(self, x: int, y: int, width: int, height: int, destination: int, strip: int) -> None:
+        """A rectangle that leads to a destination object when clicked."""
+        left, low = (MARGIN + x) / UNIT, y / UNIT
+        self._sheets[strip].annotations.append(
+            b"<</Type/Annot/Subtype/Link/Border[0 0 0]/F 4/Rect[%.2f %.2f %.2f %.2f]/Dest %d 0 R>>"
+            % (left, low, left + width / UNIT, low + height / UNIT, destination)
+        )
+
+    def finish_sheets(self) -> None:
+        """Writes the pages being filled."""
+        for sheet in self._sheets:
+            content = self.pdf.stream(b"".join(sheet.content))
+            footer = self.pdf.reserve()
+            self.pdf.page(sheet.number, (content, footer), self.size, sheet.annotations)
+            self._footers.append(footer)
+            if not self._sizes or self._sizes[-1][1] != self.size:
+                self._sizes.append((len(self._footers), self.size))
+        self._sheets = []
+
+    def finish(self) -> None:
+        """Writes the last pages, and every page's footer now that their number is known."""
+        self.finish_sheets()
+        titles: dict[int, bytes] = {}
+        sizes = [*self._sizes, (len(self._footers) + 1, self.paper)]
+        resource = self.typesetter.regular.resource.encode()
+        for (begin, size), (end, _) in zip(sizes, sizes[1:], strict=False):
+            self.size = size
+            head = titles.setdefault(self.width, self._footer_title())
+            for page in range(begin, end):
+                text = f"Page {page:,} of {len(self._footers):,}"
+                line = self.typesetter.lines(text, style.SMALL, self.width, "Footer")[0]
+                body = b"%bBT %b /%b %d Tf %d %d Td<%b>Tj ET\n" % (
+                    head,
+                    style.MUTED,
+                    resource,
+                    style.SMALL,
+                    MARGIN + self.width - line.width,
+                    FOOTER - style.SMALL - UNIT * 4,
+                    line.glyphs,
+                )
+                self.pdf.stream(body, number=self._footers[page - 1])
+
+    def _footer_title(self) -> bytes:
+        """The rule and the export's title: its first line where it is long."""
+        lines = self.typesetter.lines(self._title, style.SMALL, self.width * 3 // 4, "Title")
+        sheet = _Sheet(0)
+        self._sheets = [sheet]
+        self.rule(FOOTER)
+        flush = None
+        self.print(lines[:1], 0, FOOTER - style.SMALL - UNIT * 4, style.SMALL, style.MUTED, flush=flush)
+        self._sheets = []
+        return b"".join(sheet.content)
+
+    def outline(self) -> bytes:
+        """Writes the outline; the catalog's entries for it, empty when there is none."""
+        if not self.bookmarks:
+            return b""
+        root = self.pdf.reserve()
+        first, last = self._level(self.bookmarks, root)
+        self.pdf.put(
+            b"<</Type/Outlines/First %d 0 R/Last %d 0 R/Count %d>>" % (first, last, len(self.bookmarks)), root
+        )
+        return b"/Outlines %d 0 R/PageMode/UseOutlines" % root
+
+    def _level(self, entries: Sequence[Bookmark], parent: int) -> tuple[int, int]:
+        first = self.pdf.reserve(len(entries))
+        last = first + len(entries) - 1
+        for number, entry in enumerate(entries, first):
+            body = b"<</Title%b/Parent %d 0 R/Dest[%d 0 R/XYZ 0 %g null]" % (
+                text_string(entry.title),
+                parent,
+                entry.page,
+                entry.y,
+            )
+            if number > first:
+                body += b"/Prev %d 0 R" % (number - 1)
+            if number < last:
+                body += b"/Next %d 0 R" % (number + 1)
+            if entry.children:
+                inner = self._level(entry.children, number)
+                body += b"/First %d 0 R/Last %d 0 R/Count %d" % (*inner, -len(entry.children))
+            self.pdf.put(body + b">>", number)
+        return first, last
+
+
+def leading_of(size: int) -> int:
+    """The distance of baselines at a font size."""
+    return size * 132 // 100
+
+
+def ascent_of(size: int) -> int:
+    """From the top of a line down to its baseline."""
+    return size * 104 // 100

@@ -1,0 +1,241 @@
+"""Rows as page content: a batch of cells becomes, for every strip, one run of bytes with a mark at each row.
+
+The bytes of a row move the text position only relative to where the row begins, so the same bytes
+print the row anywhere on any page, and any stretch of rows is one slice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from export_pipeline.formats.pdf.cells import integers, join, printed
+from export_pipeline.formats.pdf.columns import Slot, Strip
+from export_pipeline.formats.pdf.font import hex_codes
+from export_pipeline.formats.pdf.objects import name
+from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
+from export_pipeline.formats.pdf.text import string_buffers
+from export_pipeline.formats.pdf.typeset import Typesetter
+from export_pipeline.formats.pdf.wrapping import Lines
+
+_BATCH_ROWS = 8_192
+_BATCH_BYTES = 1 << 20
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a reader of the file is told: whether rows are marked, and the columns that are, by index."""
+
+    rows: bool
+    sums: Mapping[int, str]
+
+
+@dataclass(slots=True)
+class SetColumn:
+    """A column's lines, where each begins (x, from the table's left edge), and its marks and colour."""
+
+    slot: Slot
+    lines: Lines
+    x: Ints
+    opening: tuple[str, str]
+    closing: str
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows ready to print.
+
+    Attributes:
+        heights: Of each row in page units; shape (rows,).
+        edges: Sum of the heights before each row; shape (rows + 1,).
+        strips: For every strip the content bytes and where each row's begin; shape (rows + 1,).
+        columns: For every strip its columns, for rows that must be split over pages.
+        marked: Whether rows are marked.
+    """
+
+    heights: Ints
+    edges: Ints
+    strips: list[tuple[memoryview, Ints]]
+    columns: list[list[SetColumn]]
+    marked: bool
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return self.heights.size
+
+    def fragment(self, strip: int, row: int, begin: int, end: int) -> bytes:
+        """Content that prints lines `begin` to `end` of one row's cells."""
+        pieces = [b"/Row BMC\n" if not begin else b"/RowGoesOn BMC\n"] if self.marked and not strip else []
+        at_x, at_y = 0, 0
+        for column in self.columns[strip]:
+            first, stop = int(column.lines.first[row]), int(column.lines.first[row + 1])
+            for line in range(first + begin, min(first + end, stop)):
+                low, high = column.lines.bounds[line : line + 2]
+                x, y = int(column.x[line]), -(line - first - begin) * LEADING
+                opening = column.opening[0 if line == first else 1].encode()
+                digits = hex_codes()[column.lines.cids[low:high]].tobytes()
+                pieces.append(
+                    b"%b%d %d Td<%b>Tj%b\n" % (opening, x - at_x, y - at_y, digits, column.closing.encode())
+                )
+                at_x, at_y = x, y
+        if self.marked and not strip:
+            pieces.append(b"EMC\n")
+        return b"".join(pieces)
+
+
+class RowSetter:
+    """Sets the rows of one table in its strips; counts what is printed differently from the source."""
+
+    def __init__(
+        self, typesetter: Typesetter, strips: Sequence[Strip], marks: Marks, link: int | None, null_text: str
+    ) -> None:
+        self._typesetter = typesetter
+        self._strips = strips
+        self._marks = marks
+        self._link = link
+        self._null_text = null_text
+        self.changed: Counter[tuple[str, str]] = Counter()
+
+    def set(self, batch: pa.RecordBatch) -> Block:
+        """The rows of a batch, ready to print."""
+        done: dict[tuple[int, int], Lines] = {}
+        columns = [
+            [self._column(batch, slot, first=number == 0 or place > 0, done=done)
+             for place, slot in enumerate(strip.slots)]
+            for number, strip in enumerate(self._strips)
+        ]  # fmt: skip
+        tallest = np.ones(batch.num_rows, np.int64)
+        for strip_columns in columns:
+            for column in strip_columns:
+                np.maximum(tallest, column.lines.counts, out=tallest)
+        heights = tallest * LEADING + 2 * PAD_Y
+        edges = np.zeros(heights.size + 1, np.int64)
+        np.cumsum(heights, out=edges[1:])
+        strips = [
+            _content(strip_columns, heights, self._marks.rows and number == 0)
+            for number, strip_columns in enumerate(columns)
+        ]
+        return Block(heights, edges, strips, columns, self._marks.rows)
+
+    def _column(
+        self, batch: pa.RecordBatch, slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
+    ) -> SetColumn:
+        """A column's lines; `first` is False where the column is printed again beside others."""
+        lines = done.get((slot.index, slot.width))
+        if lines is None:
+            text = printed(slot.column, batch.column(slot.index), self._null_text)
+            where = slot.column.header if first else None
+            if first:
+                for reason, count in text.changed.items():
+                    self.changed[(reason, slot.column.header)] += count
+            lines = self._typesetter.wrap(self._typesetter.encode(text.strings, where), CELL, slot.width)
+            done[(slot.index, slot.width)] = lines
+        x = np.full(lines.widths.size, slot.x, np.int64)
+        if slot.right:
+            x += slot.width + -lines.widths * CELL // 1000
+        elif lines.rtl is not None:
+            flush = np.repeat(lines.rtl, lines.counts)
+            full = _full_widths(self._typesetter, lines)
+            x[flush] += slot.width + (-full * CELL // 1000)[flush]
+        opening, closing = ("", ""), ""
+        if slot.index == self._link:
+            opening, closing = (f"{LINK.decode()} ",) * 2, f" {INK.decode()}"
+        if first and slot.index in self._marks.sums:
+            label = name(self._marks.sums[slot.index]).decode()[1:]
+            opening = (f"/Sum.{label} BMC ", f"/More.{label} BMC ")
+            closing = " EMC"
+        return SetColumn(slot, lines, x, opening, closing)
+
+
+def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
+    """Widths of lines with the spaces at their ends, which a line from the right has at its left."""
+    edges = np.zeros(lines.cids.size + 1, np.int64)
+    np.cumsum(typesetter.regular.widths[lines.cids], out=edges[1:])
+    widths: Ints = edges[lines.bounds[1:]] - edges[lines.bounds[:-1]]
+    return widths
+
+
+def _content(columns: Sequence[SetColumn], heights: Ints, marked: bool) -> tuple[memoryview, Ints]:
+    cells = []
+    last_x = np.zeros(heights.size, np.int64)
+    last_count = np.ones(heights.size, np.int64)
+    for column in columns:
+        cells.append(_cells(column, last_x, last_count))
+        last_x = column.x[column.lines.first[1:] - 1]
+        last_count = column.lines.counts
+    back = join(_numbers(-last_x), " ", _numbers((last_count - 1) * LEADING - heights), " Td\n")
+    rows = join("/Row BMC\n", *cells, "EMC ", back) if marked else join(*cells, back)
+    data, offsets = string_buffers(rows)
+    return memoryview(data), offsets
+
+
+def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> pa.Array:
+    """The content of a column's cells, each starting where the cell to its left ended."""
+    lines = column.lines
+    dx = np.diff(column.x, prepend=0)
+    dy = np.full(column.x.size, -LEADING, np.int64)
+    heads = lines.first[:-1]
+    dx[heads] = column.x[heads] - from_x
+    dy[heads] = (from_count - 1) * LEADING
+    glyphs = pa.Array.from_buffers(
+        pa.string(),
+        column.x.size,
+        [
+            None,
+            pa.py_buffer((lines.bounds * 4).astype(np.int32)),
+            pa.py_buffer(hex_codes()[lines.cids]),
+        ],
+    )
+    opening: pa.Array | str = column.opening[0]
+    if column.opening[0] != column.opening[1] and column.x.size > heads.size:
+        which = np.ones(column.x.size, np.int64)
+        which[heads] = 0
+        opening = pa.array(column.opening, pa.string()).take(integers(which))
+    items = join(opening, _numbers(dx), " ", _numbers(dy), " Td<", glyphs, f">Tj{column.closing}\n")
+    if column.x.size == heads.size:
+        return items
+    _, offsets, data = items.buffers()
+    ends = np.frombuffer(offsets, np.int32)[lines.first].copy()
+    return pa.Array.from_buffers(pa.string(), heads.size, [None, pa.py_buffer(ends), data])
+
+
+def _numbers(values: Ints) -> pa.Array | str:
+    """Integers as text; one text where all are the same."""
+    if values.size and (values == values[0]).all():
+        return str(int(values[0]))
+    return pc.cast(integers(values), pa.string())
+
+
+def batches(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of a size that is quick to set and small to hold."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in source:
+        if not batch.num_rows:
+            continue
+        small = batch.num_rows < _BATCH_ROWS // 4 and batch.nbytes < _BATCH_BYTES // 4
+        if small and sum(b.num_rows for b in waiting) < _BATCH_ROWS:
+            waiting.append(batch)
+            continue
+        yield from _cut(waiting)
+        waiting = []
+        yield from _cut([batch])
+    yield from _cut(waiting)
+
+
+def _cut(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if not parts:
+        return
+    whole = parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+    share = _BATCH_BYTES * whole.num_rows // max(1, whole.nbytes)
+    step = max(1, min(_BATCH_ROWS, share))
+    for start in range(0, whole.num_rows, step):
+        yield whole.slice(start, step)

@@ -1,0 +1,316 @@
+"""Chapters: a section's heading, its lines, and its table in groups over as many pages as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from export_pipeline.formats.base import RenderError
+from export_pipeline.formats.pdf import style
+from export_pipeline.formats.pdf.cells import number_text
+from export_pipeline.formats.pdf.columns import Strip
+from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
+from export_pipeline.formats.pdf.rows import Block, Marks, RowSetter, batches
+from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_Y, UNIT
+from export_pipeline.formats.pdf.typeset import Line
+from export_pipeline.model.layout import Group, Section, Total
+
+_GAP = 10 * UNIT
+_FIRST_BASELINE = PAD_Y + CELL * 96 // 100
+"""From a row's top edge down to its first baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """A strip's header row: the lines of each cell, and the height of the row."""
+
+    cells: Sequence[Sequence[Line]]
+    height: int
+
+
+class SectionPrinter:
+    """Prints one section.
+
+    Args:
+        pages: Where to; a page must have been started.
+        section: The section.
+        strips: Its columns' places, from `columns.arrange`.
+        anchors: Reserved destination objects of its groups: the first one's number, None without links.
+        targets: (first destination object, how many) that the section's link column leads to, if any.
+        null_text: Printed where a cell is null.
+    """
+
+    def __init__(
+        self,
+        pages: Pages,
+        section: Section,
+        strips: Sequence[Strip],
+        anchors: int | None,
+        targets: tuple[int, int] | None,
+        null_text: str,
+    ) -> None:
+        self._pages = pages
+        self._section = section
+        self._strips = strips
+        self._anchors = anchors
+        self._targets = targets
+        self._rows_before = 0
+        self._in_group = 0
+        names = [column.name for column in section.table.columns]
+        link = names.index(section.links[0]) if section.links and targets else None
+        sums = {names.index(label): label for label in section.sums if label in names}
+        marks = Marks(section.counts, sums if section.counts else {})
+        self._link = link
+        self._setter = RowSetter(pages.typesetter, strips, marks, link, null_text)
+        self._headers = [self._header(strip) for strip in strips]
+        self._header_height = max(header.height for header in self._headers)
+        self._group: Group | None = None
+        self._chapter: Bookmark | None = None
+
+    def print(self) -> int:
+        """Prints everything; the number of rows printed."""
+        pages, section = self._pages, self._section
+        if pages.strips != len(self._strips):
+            pages.start(len(self._strips))
+        elif not pages.fresh:
+            pages.y -= 2 * _GAP
+        self._open_chapter()
+        groups = self._groups()
+        left = 0
+        printed = 0
+        for batch in batches(section.table.open()):
+            block = self._setter.set(batch)
+            at = 0
+            while at < block.rows:
+                while not left:
+                    group = next(groups, None)
+                    if group is None:
+                        raise RenderError(f"Section {section.key!r} has more rows than its groups.")
+                    left = group.rows
+                    self._open_group(group, int(block.heights[at]))
+                step = min(left, block.rows - at)
+                self._rows(block, at, at + step)
+                at += step
+                left -= step
+                if not left:
+                    self._close_group()
+            printed += block.rows
+        for group in groups:
+            if group.rows:
+                left += group.rows
+            else:
+                self._open_group(group, 0)
+        if left:
+            raise RenderError(f"Section {section.key!r} has fewer rows than its groups.")
+        pages.typesetter.changed.update(self._setter.changed)
+        return printed
+
+    def _groups(self) -> Iterator[Group]:
+        section = self._section
+        if section.groups is not None:
+            return iter(section.groups)
+        return iter((Group("", section.table.rows, totals=section.totals),))
+
+    def _open_chapter(self) -> None:
+        pages, section = self._pages, self._section
+        size = style.CHAPTER
+        lines = pages.typesetter.lines(section.title, size, pages.width, "Heading", bold=True)
+        pages.need(min(pages.body, leading_of(size) * len(lines) + self._header_height + 5 * LEADING + 2 * _GAP))
+        self._chapter = pages.bookmark(section.title)
+        pages.paragraph(section.title, "Heading", size, style.ACCENT, bold=True)
+        pages.y -= UNIT * 3
+        for text in section.lines:
+            pages.paragraph(text, "Heading", style.BODY, style.MUTED)
+        pages.y -= UNIT * 5
+        if section.groups is not None and not section.groups:
+            self._nothing()
+
+    def _open_group(self, group: Group, first_row: int) -> None:
+        """A group's heading, kept with its header and its first row; all of it where it has no rows."""
+        pages = self._pages
+        self._group, self._in_group = group, 0
+        grouped = self._section.groups is not None
+        if grouped:
+            self._heading(group, first_row)
+        if group.rows:
+            pages.need(self._header_height + min(first_row, 8 * LEADING))
+            self._print_header()
+        else:
+            self._nothing()
+            self._close_group()
+
+    def _heading(self, group: Group, first_row: int) -> None:
+        pages = self._pages
+        size, indent = style.GROUP, 0
+        inner = pages.width - 14 * UNIT
+        titles = pages.typesetter.lines(group.title, size, inner, "Heading", bold=True)
+        notes = [pages.typesetter.lines(text, style.BODY, pages.width, "Heading") for text in group.lines]
+        height = leading_of(size) * len(titles) + sum(len(n) for n in notes) * leading_of(style.BODY)
+        table = self._header_height + min(first_row, 8 * LEADING) if group.rows else 3 * LEADING
+        pages.need(min(pages.body, height + table + 2 * UNIT))
+        if self._anchors is not None:
+            pages.destination(self._anchors)
+            self._anchors += 1
+        pages.bookmark(group.title, self._chapter)
+        if group.color:
+            fill = b"%.3f %.3f %.3f rg" % style.color(group.color)
+            pages.rectangle(0, pages.y - ascent_of(size), 9 * UNIT, 9 * UNIT, fill)
+            indent = 14 * UNIT
+        pages.paragraph(group.title, "Heading", size, style.INK, bold=True, x=indent, width=inner + indent)
+        for text in group.lines:
+            pages.paragraph(text, "Heading", style.BODY, style.MUTED)
+        pages.y -= UNIT * 4
+
+    def _nothing(self) -> None:
+        self._pages.paragraph(self._section.empty, "Heading", style.BODY, style.MUTED)
+
+    def _close_group(self) -> None:
+        pages, group = self._pages, self._group
+        for total in group.totals if group else ():
+            self._total(total)
+        pages.y -= _GAP if self._section.groups is None else _GAP + UNIT * 6
+
+    def _header(self, strip: Strip) -> _Header:
+        cells = [
+            self._pages.typesetter.lines(slot.column.header, CELL, slot.width, slot.column.header, bold=True)
+            for slot in strip.slots
+        ]
+        return _Header(cells, max(len(lines) for lines in cells) * LEADING + 2 * PAD_Y)
+
+    def _print_header(self) -> None:
+        pages = self._pages
+        top, height = pages.y, self._header_height
+        for number, (strip, header) in enumerate(zip(self._strips, self._headers, strict=True)):
+            pages.rectangle(0, top - height, strip.width, height, style.ACCENT, number)
+            for slot, lines in zip(strip.slots, header.cells, strict=True):
+                edge = slot.x + slot.width if slot.right or (lines and lines[0].rtl) else None
+                baseline = top - _FIRST_BASELINE
+                pages.print(lines, slot.x, baseline, CELL, style.WHITE, True, LEADING, edge, number)
+        pages.y -= height
+
+    def _next_page(self) -> None:
+        """A new page within a table: the group's name again, and the header."""
+        pages = self._pages
+        pages.turn()
+        title = self._group.title if self._group and self._section.groups is not None else self._section.title
+        lines = pages.typesetter.lines(f"{title} (continued)", style.SMALL, pages.width, "Heading")
+        for strip in range(pages.strips):
+            pages.print(lines[:1], 0, pages.y - ascent_of(style.SMALL), style.SMALL, style.MUTED, strip=strip)
+        pages.y -= leading_of(style.SMALL) + UNIT * 3
+        self._print_header()
+
+    def _rows(self, block: Block, begin: int, end: int) -> None:
+        pages = self._pages
+        at = begin
+        while at < end:
+            fit = int(np.searchsorted(block.edges, block.edges[at] + pages.room, side="right")) - 1
+            fit = min(fit, end)
+            if fit > at:
+                self._run(block, at, fit)
+                at = fit
+                if at < end:
+                    self._next_page()
+            elif block.heights[at] + self._header_height > pages.body * 9 // 10:
+                self._split(block, at)
+                at += 1
+            else:
+                self._next_page()
+
+    def _run(self, block: Block, begin: int, end: int) -> None:
+        """Rows that fit on the page, as they are."""
+        pages = self._pages
+        top = pages.y
+        tops = (top - (block.edges[begin : end + 1] - block.edges[begin])).tolist()
+        odd = range(1 - self._in_group % 2, end - begin, 2)
+        for number, (strip, (data, offsets)) in enumerate(zip(self._strips, block.strips, strict=True)):
+            bands = b"".join(
+                b"%d %d %d %d re\n" % (MARGIN, tops[i + 1], strip.width, tops[i] - tops[i + 1]) for i in odd
+            )
+            if bands:
+                pages.draw(b"%b\n%bf\n" % (style.ZEBRA, bands), number)
+            content = bytes(data[offsets[begin] : offsets[end]])
+            self._text(content, top, number)
+            pages.rule(tops[-1], number, strip.width)
+        if self._link is not None:
+            self._links(tops)
+        pages.y = tops[-1]
+        self._in_group += end - begin
+        self._rows_before += end - begin
+
+    def _split(self, block: Block, row: int) -> None:
+        """A row taller than a page: as many of its lines as fit, the others on the next pages."""
+        pages = self._pages
+        lines = int(block.heights[row] - 2 * PAD_Y) // LEADING
+        done = 0
+        while done < lines:
+            fit = (pages.room - 2 * PAD_Y) // LEADING
+            if fit < min(3, lines - done):
+                self._next_page()
+                continue
+            stop = min(lines, done + fit)
+            height = (stop - done) * LEADING + 2 * PAD_Y
+            for number, strip in enumerate(self._strips):
+                if self._in_group % 2:
+                    pages.rectangle(0, pages.y - height, strip.width, height, style.ZEBRA, number)
+                self._text(block.fragment(number, row, done, stop), pages.y, number)
+                pages.rule(pages.y - height, number, strip.width)
+            if self._link is not None and not done:
+                self._links([pages.y, pages.y - height])
+            pages.y -= height
+            done = stop
+        self._in_group += 1
+        self._rows_before += 1
+
+    def _text(self, content: bytes, top: int, strip: int) -> None:
+        resource = self._pages.typesetter.regular.resource.encode()
+        self._pages.draw(
+            b"BT %b /%b %d Tf %d %d Td\n%bET\n"
+            % (style.INK, resource, CELL, MARGIN, top - _FIRST_BASELINE, content),
+            strip,
+        )
+
+    def _links(self, tops: Sequence[int]) -> None:
+        assert self._targets is not None
+        first, count = self._targets
+        for strip, columns in enumerate(self._strips):
+            for slot in columns.slots:
+                if slot.index != self._link:
+                    continue
+                for offset, (high, low) in enumerate(zip(tops, tops[1:], strict=False)):
+                    target = self._rows_before + offset
+                    if target < count:
+                        self._pages.link(slot.x, low, slot.width, high - low, first + target, strip)
+
+    def _total(self, total: Total) -> None:
+        """A total row: the label runs up to the first column that has a value."""
+        pages = self._pages
+        printed: list[list[tuple[int, int | None, list[Line]]]] = []
+        tallest = 1
+        for strip in self._strips:
+            texts = {
+                slot.index: number_text(slot.column, total.values[slot.column.name])
+                for slot in strip.slots
+                if total.values.get(slot.column.name) is not None
+            }
+            valued = [slot.x for slot in strip.slots if slot.index in texts]
+            until = min(valued) - 2 * PAD_X if valued and valued[0] > PAD_X else strip.width - 2 * PAD_X
+            cells: list[tuple[int, int | None, list[Line]]] = []
+            if not valued or valued[0] > PAD_X:
+                label = pages.typesetter.lines(total.label, CELL, max(until, 20 * UNIT), "Total", bold=True)
+                cells.append((PAD_X, None, label))
+            for slot in strip.slots:
+                if slot.index in texts:
+                    lines = pages.typesetter.lines(texts[slot.index], CELL, slot.width, "Total", bold=True)
+                    cells.append((slot.x, slot.x + slot.width, lines))
+            tallest = max([tallest, *(len(lines) for _, _, lines in cells)])
+            printed.append(cells)
+        height = tallest * LEADING + 2 * PAD_Y
+        if height > pages.room:
+            self._next_page()
+        for number, (strip, cells) in enumerate(zip(self._strips, printed, strict=True)):
+            pages.rectangle(0, pages.y - height, strip.width, height, style.TOTAL, number)
+            for x, flush, lines in cells:
+                pages.print(lines, x, pages.y - _FIRST_BASELINE, CELL, style.INK, True, LEADING, flush, number)
+        pages.y -= height

@@ -1,0 +1,89 @@
+"""Both weights of a document's font, and the lines of single texts: headings, headers, totals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from export_pipeline.formats.pdf.font import FLAWS, DocumentFont, hex_codes
+from export_pipeline.formats.pdf.shaping import Shaper
+from export_pipeline.formats.pdf.text import Glyphs, encode
+from export_pipeline.formats.pdf.wrapping import Lines, wrap
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text: its glyphs as hex digits, its width in page units, where its paragraph begins."""
+
+    glyphs: bytes
+    width: int
+    rtl: bool = False
+
+
+class Typesetter:
+    """The fonts of one document. Flawed characters are counted in `changed` by (reason, where)."""
+
+    def __init__(self) -> None:
+        self.regular = DocumentFont("F1", bold=False)
+        self.bold = DocumentFont("F2", bold=True)
+        self._shapers = {False: Shaper(self.regular), True: Shaper(self.bold)}
+        self.changed: Counter[tuple[str, str]] = Counter()
+
+    def font(self, bold: bool) -> DocumentFont:
+        """The font of a weight."""
+        return self.bold if bold else self.regular
+
+    def encode(self, strings: pa.Array, where: str | None, bold: bool = False) -> Glyphs:
+        """The glyphs of a string array without nulls. Flaws are counted for `where`, unless it is None."""
+        font = self.font(bold)
+        glyphs = encode(font, self._shapers[bold], strings)
+        if font.flawed and where is not None:
+            self._count(font, glyphs, where)
+        return glyphs
+
+    def wrap(self, glyphs: Glyphs, size: int, width: int, bold: bool = False) -> Lines:
+        """The lines of cells no wider than `width` page units at a size."""
+        return wrap(self.font(bold), glyphs, max(1, width * 1000 // size))
+
+    def lines(self, text: str, size: int, width: int, where: str, bold: bool = False) -> list[Line]:
+        """The lines of one text, broken at `width` page units."""
+        font = self.font(bold)
+        if text.isascii() and text.isprintable():
+            cids = font.cids(np.frombuffer(text.encode(), np.uint8))
+            needed = units(int(font.widths[cids].sum()), size)
+            if needed <= width:
+                return [Line(hex_codes()[cids].tobytes(), needed)]
+        broken = self.wrap(self.encode(pa.array([text], pa.string()), where, bold), size, width, bold)
+        digits = hex_codes()[broken.cids].tobytes()
+        rtl = bool(broken.rtl is not None and broken.rtl[0])
+        return [
+            Line(digits[4 * begin : 4 * end], units(wide, size), rtl)
+            for begin, end, wide in zip(
+                broken.bounds[:-1].tolist(), broken.bounds[1:].tolist(), broken.widths.tolist(), strict=True
+            )
+        ]
+
+    def width(self, text: str, size: int, bold: bool = False) -> int:
+        """The width of a text on one line, in page units; used for planning only."""
+        font = self.font(bold)
+        codepoints = np.array([ord(character) for character in text], np.uint32)
+        return units(int(font.widths[font.cids(codepoints)].sum()), size)
+
+    def _count(self, font: DocumentFont, glyphs: Glyphs, where: str) -> None:
+        flaws = font.flaws[glyphs.cids]
+        if not flaws.any():
+            return
+        for flaw, reason in FLAWS.items():
+            before = np.zeros(flaws.size + 1, np.int64)
+            np.cumsum(flaws == flaw, out=before[1:])
+            cells = int((before[glyphs.starts[1:]] > before[glyphs.starts[:-1]]).sum())
+            if cells:
+                self.changed[(reason, where)] += cells
+
+
+def units(em: int, size: int) -> int:
+    """A length in thousandths of an em, in page units at a font size, rounded up."""
+    return -(-em * size // 1000)

@@ -109,7 +109,7 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[FileStat]:
-        """Files whose key starts with `prefix`, in the order of their keys."""
+        """Files whose key starts with `prefix`, in an order of the store's own."""
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -169,7 +170,10 @@ class FolderStore(Store):
     def stat(self, key: str) -> FileStat:
         """See `Store.stat`."""
         with self._finding(key):
-            return _stat(key, self.path(key).stat())
+            status = self.path(key).stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return _stat(key, status)
 
     def list(self, prefix: str = "") -> Iterator[FileStat]:
         """See `Store.list`."""
@@ -185,14 +189,13 @@ class FolderStore(Store):
                 entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
             except (FileNotFoundError, NotADirectoryError):
                 return
-        # A folder sorts as if its name ended with "/", which gives the order of whole keys.
-        named = sorted((_decode_case(e.name) + "/" * e.is_dir(), e) for e in entries)
-        for name, entry in named:
-            if name.endswith("/"):
-                yield from self._walk(folder / entry.name, key + name)
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = key + _decode_case(entry.name)
+            if entry.is_dir():
+                yield from self._walk(folder / entry.name, name + "/")
             else:
                 with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
-                    yield _stat(key + name, entry.stat())
+                    yield _stat(name, entry.stat())
 
     def delete(self, key: str) -> None:
         """See `Store.delete`. Folders that are empty then go as well."""

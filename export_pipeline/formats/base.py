@@ -23,10 +23,12 @@ class Rendered:
         rows: Rows of the export that the file now holds.
         changed: How many cells differ from the source, by (reason, column header), e.g.
             ("rounded to 4 decimals", "Quantity"). Everything a file does not say exactly is here.
+        left_out: Rows that this format cannot express; each is named by a warning or in `changed`.
         warnings: Sentences for the manifest: what a reader of the file should know.
     """
 
     rows: int = 0
+    left_out: int = 0
     changed: Counter[tuple[str, str]] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 

@@ -1,0 +1,40 @@
+# Everything a person needs here. `make` alone lists the targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo dev test check bench clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(READY) ## Make .venv with everything in it
+
+# uv is installed into the environment itself, so that nothing outside this folder is touched.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Installing packages into $(VENV) …"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --group dev --editable .
+	@touch $@
+
+demo: $(READY) ## Make sample data, export them in every format, say what lies where
+	@$(BIN)/export-pipeline demo
+
+dev: $(READY) ## Start Dagster's UI on http://127.0.0.1:3000
+	@$(BIN)/export-pipeline dev
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, types, import walls, Dagster definitions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/dg check defs
+
+clean: ## Remove what demo and tests made (keeps .venv)
+	@rm -rf demo_data exports .staging .dagster_home .pytest_cache .mypy_cache .ruff_cache .cache

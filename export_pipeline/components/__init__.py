@@ -1,0 +1,5 @@
+"""What a defs.yaml may say, and the assets, schedules, sensors and checks it becomes."""
+
+from export_pipeline.components.shaped_export import ShapedExport
+
+__all__ = ["ShapedExport"]

@@ -1,0 +1,28 @@
+"""The code location: settings become resources, `defs/` becomes assets, schedules and sensors."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
+from export_pipeline.orchestration.resources import source_of, store_of
+from export_pipeline.settings import load_settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything Dagster shows and runs."""
+    settings = load_settings()
+    store = store_of(settings)
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        dg.Definitions(
+            resources={
+                "source": source_of(settings),
+                "store": store,
+                "staging": StagingIOManager(folder=str(settings.staging_folder)),
+                "export_store": ExportStoreIOManager(store=store),
+            },
+            executor=dg.in_process_executor,
+        ),
+    )

@@ -1,0 +1,69 @@
+"""The formats there are. A new one is a module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from export_pipeline.formats.base import FileFacts, Format, Rendered
+from export_pipeline.model.layout import Layout
+
+
+class UnknownFormatError(ValueError):
+    """There is no such format; the message lists those there are."""
+
+
+def _format(name: str, module: str, extension: str, media_type: str, help: str) -> Format:
+    """A format whose module, with the libraries it needs, is imported when it is first used."""
+
+    def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+        rendered: Rendered = import_module(module).render(layout, out, options)
+        return rendered
+
+    def read_back(path: Path) -> FileFacts:
+        facts: FileFacts = import_module(module).read_back(path)
+        return facts
+
+    return Format(name, extension, media_type, render, read_back, help)
+
+
+_HERE = __package__
+_SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        _format("csv", f"{_HERE}.csv", ".csv", "text/csv; charset=utf-8", "One flat table, after RFC 4180."),
+        _format("excel", f"{_HERE}.excel", ".xlsx", _SHEET, "A workbook with typed cells and live totals."),
+        _format("pdf", f"{_HERE}.pdf", ".pdf", "application/pdf", "A report to read, print and search."),
+        _format("json", f"{_HERE}.json", ".json", "application/json", "Everything, nested, exact."),
+        _format("ost", f"{_HERE}.ost", ".xml", "application/xml", "On-Screen Takeoff XML to import."),
+    )
+}
+
+
+def format_named(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        UnknownFormatError: there is none.
+    """
+    try:
+        return FORMATS[name]
+    except KeyError:
+        raise UnknownFormatError(f"{name!r} is no format; there are {', '.join(FORMATS)}.") from None
+
+
+def format_of(path: Path | str) -> Format:
+    """The format whose extension a file has.
+
+    Raises:
+        UnknownFormatError: no format has it.
+    """
+    suffix = Path(path).suffix.lower()
+    for format in FORMATS.values():
+        if format.extension == suffix:
+            return format
+    raise UnknownFormatError(f"No format has files named *{suffix}; there are {', '.join(FORMATS)}.")

@@ -1,0 +1,1 @@
+"""How Dagster runs an export: ops, IO managers, assets, partitions, schedules, sensors."""

@@ -1,0 +1,43 @@
+"""What a render op hands to the IO manager: a rendered, checked file and all that is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from export_pipeline.formats.base import Rendered
+from export_pipeline.model.columns import Column
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """A whole file in staging that is ready to be published.
+
+    Attributes:
+        path: The local file. It is removed once it is published.
+        key: Where it goes in the store.
+        file_name: What people save it as.
+        preview: The first rows, as text by header.
+        changed: Every cell that differs from the source, by (reason, column).
+    """
+
+    path: Path
+    key: str
+    file_name: str
+    format: str
+    dataset: str
+    scope: str
+    cadence: str
+    window: str | None
+    columns: tuple[Column, ...]
+    rendered: Rendered
+    preview: tuple[dict[str, str], ...]
+    totals: dict[str, float]
+    options: dict[str, Any]
+    snapshot_at: datetime
+    run_id: str
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    changed: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -1,0 +1,69 @@
+"""Dagster resources: the application's database and the store of export files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import Field
+
+from export_pipeline.settings import Settings
+from export_pipeline.sources.snapshot import Snapshot, open_snapshot
+from export_pipeline.store import Store, open_store
+
+
+class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The application's database, read only."""
+
+    url: str = Field(description="SQLAlchemy URL.")
+    statement_timeout_seconds: float = Field(
+        default=0, description="How long one query may take; 0: no limit."
+    )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One consistent view of the database for as long as it is open."""
+        with open_snapshot(self.url, statement_timeout=self.statement_timeout_seconds) as snapshot:
+            yield snapshot
+
+
+class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where export files live: a folder or S3."""
+
+    url: str = Field(description="A folder, file:///folder or s3://bucket/prefix.")
+    endpoint_url: str | None = None
+    public_endpoint_url: str | None = None
+    region: str | None = None
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+
+    def open(self) -> Store:
+        """The store itself; boto3 is imported only where it is S3."""
+        return open_store(
+            self.url,
+            endpoint_url=self.endpoint_url,
+            public_endpoint_url=self.public_endpoint_url,
+            region=self.region,
+            encryption=self.sse,
+            kms_key_id=self.sse_kms_key_id,
+        )
+
+
+def source_of(settings: Settings) -> SourceDatabase:
+    """The source resource that the settings describe."""
+    return SourceDatabase(
+        url=settings.source_url, statement_timeout_seconds=settings.statement_timeout_seconds
+    )
+
+
+def store_of(settings: Settings) -> ExportStore:
+    """The store resource that the settings describe."""
+    return ExportStore(
+        url=settings.store_url,
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        region=settings.s3_region,
+        sse=settings.s3_sse,
+        sse_kms_key_id=settings.s3_sse_kms_key_id,
+    )

@@ -1,0 +1,118 @@
+"""Staged exports: ExportData in a folder, one Arrow file a table, written and read batch by batch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.tables import Table
+
+_FACTS = "export.json"
+
+
+class StagingError(Exception):
+    """Staged data are missing or do not hold what was read."""
+
+
+def save(data: ExportData, folder: Path, progress: Callable[[str, int, int], None] | None = None) -> None:
+    """Write ExportData into a folder, replacing what is there; the facts come last, so a half one is no export.
+
+    Args:
+        data: Its tables are read once, batch by batch.
+        folder: Made if it is not there.
+        progress: Told table, rows done and rows in all, after each batch.
+
+    Raises:
+        StagingError: a table gave another number of rows than it said.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts_file = folder / _FACTS
+    facts_file.unlink(missing_ok=True)
+    tables = {}
+    for name, table in data.tables.items():
+        rows = _write(table, folder / f"{name}.arrow", progress)
+        if rows != table.rows:
+            raise StagingError(
+                f"{data.dataset}: {rows} rows of {name} were read, but the source counted {table.rows}. "
+                "Nothing was exported; run it again, and report it if it happens twice."
+            )
+        tables[name] = {"rows": rows, "columns": [asdict(column) for column in table.columns]}
+    facts = {
+        "dataset": data.dataset,
+        "model": data.model,
+        "scope": data.scope,
+        "title": data.title,
+        "subject": data.subject,
+        "options": data.options,
+        "snapshot_at": data.snapshot_at.isoformat(),
+        "as_of": data.as_of and data.as_of.isoformat(),
+        "source_rows": data.source_rows,
+        "source_totals": data.source_totals,
+        "changed": [[*key, count] for key, count in data.changed.items()],
+        "warnings": data.warnings,
+        "tables": tables,
+    }
+    partial = folder / f"{_FACTS}.part"
+    partial.write_text(json.dumps(facts))
+    partial.replace(facts_file)
+
+
+def load(folder: Path) -> ExportData:
+    """The ExportData that `save` wrote; its tables stream from the files and allow random access.
+
+    Raises:
+        StagingError: there is no whole export in the folder.
+    """
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+    except FileNotFoundError:
+        raise StagingError(
+            f"The staged data in {folder} are gone, most likely cleaned up; start a new run instead of "
+            "re-executing this one from its failure."
+        ) from None
+    tables = {
+        name: _table(name, stored, folder / f"{name}.arrow") for name, stored in facts.pop("tables").items()
+    }
+    facts["changed"] = Counter({(reason, cell): count for reason, cell, count in facts["changed"]})
+    facts["snapshot_at"] = datetime.fromisoformat(facts["snapshot_at"])
+    facts["as_of"] = facts["as_of"] and datetime.fromisoformat(facts["as_of"])
+    return ExportData(**facts, tables=tables)
+
+
+def _write(table: Table, path: Path, progress: Callable[[str, int, int], None] | None) -> int:
+    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in table.columns])
+    rows = 0
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in table.open():
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            if progress:
+                progress(table.name, rows, table.rows)
+    return rows
+
+
+def _table(name: str, stored: dict[str, Any], path: Path) -> Table:
+    columns = tuple(
+        Column(**{**column, "kind": Kind(column["kind"]), "labels": tuple(column["labels"])})
+        for column in stored["columns"]
+    )
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        # Read, not mapped: a mapped file's pages would count as this process's memory.
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+            for index in range(reader.num_record_batches):
+                yield reader.get_batch(index)
+
+    def mapped() -> pa.Table:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+    return Table(name, columns, stored["rows"], opened, mapped)

@@ -1,0 +1,118 @@
+"""Every environment variable, typed and checked when the program starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message is one line that names the environment variable."""
+
+
+class Settings(BaseSettings):
+    """Settings of one deployment, from the environment or a `.env` file in the working folder."""
+
+    model_config = SettingsConfigDict(env_prefix="EXPORT_", env_file=".env", extra="ignore", frozen=True)
+
+    source_url: Annotated[
+        str, Field(description="SQLAlchemy URL of the application's database, read only.")
+    ] = f"sqlite:///{Path.cwd() / 'demo_data' / 'takeoff.db'}"
+    statement_timeout_seconds: Annotated[
+        float, Field(ge=0, description="How long one query may take; 0 for no limit.")
+    ] = 900
+    store_url: Annotated[
+        str, Field(description="Where export files go: a folder, file:///folder or s3://bucket/prefix.")
+    ] = str(Path.cwd() / "exports")
+    staging_url: Annotated[
+        str,
+        Field(
+            description="A folder for data between the steps of a run; every worker must see the same one."
+        ),
+    ] = str(Path.cwd() / ".staging")
+    s3_endpoint_url: Annotated[
+        str | None, Field(description="Of an S3-compatible server; empty for AWS.")
+    ] = None
+    s3_public_endpoint_url: Annotated[
+        str | None, Field(description="The endpoint that download links are signed for, if another one.")
+    ] = None
+    s3_region: Annotated[
+        str | None, Field(description="Region of the bucket, where AWS's chain has none.")
+    ] = None
+    s3_sse: Annotated[
+        Literal["AES256", "aws:kms"] | None, Field(description="Server-side encryption of new files.")
+    ] = None
+    s3_sse_kms_key_id: Annotated[str | None, Field(description="The key of aws:kms, if not the default.")] = (
+        None
+    )
+    link_ttl_seconds: Annotated[
+        int, Field(ge=1, le=604_800, description="How long a download link works; at most 7 days.")
+    ] = 3600
+    timezone: Annotated[
+        str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
+    ] = "UTC"
+
+    @field_validator("source_url")
+    @classmethod
+    def _database_url(cls, url: str) -> str:
+        try:
+            make_url(url)
+        except ArgumentError:
+            raise ValueError(
+                "is not a database URL such as postgresql://user:password@host:5432/database"
+            ) from None
+        return url
+
+    @field_validator("store_url")
+    @classmethod
+    def _store_url(cls, url: str) -> str:
+        scheme = url.partition("://")[0] if "://" in url else "file"
+        if scheme not in ("file", "s3"):
+            raise ValueError(f"must be a folder, file:///folder or s3://bucket/prefix, not {scheme}://")
+        return url
+
+    @field_validator("staging_url")
+    @classmethod
+    def _folder(cls, url: str) -> str:
+        if "://" in url and not url.startswith("file://"):
+            raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
+        return url
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
+        return name
+
+    @property
+    def staging_folder(self) -> Path:
+        """Where the steps of a run hand over their data."""
+        return Path(self.staging_url.removeprefix("file://")).absolute()
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: one line for the first variable that is wrong; values are not repeated, as they may
+            hold secrets.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"EXPORT_{'_'.join(str(part) for part in first['loc'])}".upper()
+        message = first["msg"].removeprefix("Value error, ")
+        more = f" ({error.error_count() - 1} more settings are wrong)" if error.error_count() > 1 else ""
+        where = "" if name in os.environ else " (from .env)"
+        raise SettingsError(f"{name}{where}: {message}{more}") from None

@@ -12,7 +12,9 @@ from export_pipeline.formats import ost_contract as contract
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 """A plain decimal: no exponent, no sign but minus."""
 
-_POSITION = re.compile(r"(?:-?[0-9]+(?:\.[0-9]+)?;)*-?[0-9]+(?:\.[0-9]+)?\n")
+_WRONG_POSITION = 'Position must be plain numbers joined by ";" and ended by a newline.'
+# With only these characters, what float() reads has no exponent, sign or blank that importers refuse.
+_POSITION = re.compile(r"[-0-9.;]+\n")
 
 
 class Quantity(NamedTuple):
@@ -45,8 +47,11 @@ class Condition:
     def add(self, position: str, *, curved: bool, hole: bool) -> str | None:
         """Add a takeoff's position; says what is wrong with it, or None."""
         if not _POSITION.fullmatch(position):
-            return 'Position must be plain numbers joined by ";" and ended by a newline.'
-        values = list(map(float, position.split(";")))
+            return _WRONG_POSITION
+        try:
+            values = list(map(float, position.split(";")))
+        except ValueError:
+            return _WRONG_POSITION
         count = len(values)
         if self.type == contract.LINEAR:
             if count not in ((6, 7) if curved else (4,)):

@@ -32,6 +32,7 @@ _SCHEMA = pa.schema(
 _ANY_OBJECT = pa.schema([("\u0001", pa.float64())])
 _SLOW_ROWS = 128
 _EMPTY = "{}"
+_FEW_BRACKETS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,15 @@ def read(texts: pa.Array) -> Fields:
 def valid(texts: pa.Array) -> pa.Array:
     """bool by row: whether the text is one JSON value as RFC 8259 says; null is not.
 
-    Objects are checked a batch at a time, other values one by one.
+    Nor is a value nested deeper than 1024 levels, which few readers take, or one with a number beyond the
+    doubles. Objects are checked a batch at a time, other values one by one.
     """
-    # The parser also takes NaN and Infinity, and would read a raw newline as the end of a row.
+    # The parser takes NaN and Infinity and any depth, and would read a raw newline as the end of a row.
     lines, refused = _screened(texts, r"NaN|Inf|[\r\n]")
+    deep = _bools(pc.greater(_brackets(lines), _FEW_BRACKETS)) & ~refused
+    if deep.any():
+        refused |= deep
+        lines = pc.if_else(_mask(deep), _EMPTY, lines)
     marks = np.zeros(len(texts), bool)
     start = 0
     for part in _parts(lines, _ANY_OBJECT):
@@ -137,6 +143,10 @@ def _screened(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, np
     if pattern is not None:
         fit = pc.and_not(fit, pc.match_substring_regex(lines, pattern))
     return pc.if_else(fit, lines, _EMPTY), ~_bools(fit)
+
+
+def _brackets(lines: pa.Array) -> pa.Array:
+    return pc.add(pc.count_substring(lines, "{"), pc.count_substring(lines, "["))
 
 
 def _parts(lines: pa.Array, schema: pa.Schema) -> Iterator[pa.Table | pa.Array]:

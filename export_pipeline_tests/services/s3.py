@@ -84,7 +84,7 @@ def _start(weed: str) -> Iterator[S3Server]:
             weed, "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
             f"-admin.port={admin}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-            "-admin.ui=false", "-webdav=false",
+            "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false",
         ]  # fmt: skip
 
         def refuses_strangers() -> bool:

@@ -7,9 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -32,18 +30,20 @@ def well_formed(text: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can say it: times as ISO 8601, decimals and ids as text, NaN and infinity as null."""
+    """`value` as JSON can say it: times as ISO 8601, NaN and infinity as null, what JSON has not as text."""
     if isinstance(value, Mapping):
         return {well_formed(str(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=str)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, date | datetime):
         return value.isoformat()
-    if isinstance(value, Decimal | UUID):
-        return str(value)
-    return well_formed(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    return well_formed(str(value))
 
 
 Text = Annotated[str, BeforeValidator(well_formed)]

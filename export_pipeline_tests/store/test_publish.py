@@ -1,0 +1,256 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.store import NotFoundError, Store, StoredFile, StoreError, manifest_key, open_store
+from export_pipeline.store.manifest import Manifest
+from export_pipeline.store.publish import publish, read_manifest, unpublish, verify_file
+from export_pipeline_tests.services.fixtures import Bucket
+
+KEY = "exports/s/takeoff/daily/2026-01-31.csv"
+LARGE = 20 * 2**20 + 7
+
+
+def manifest_of(stored: StoredFile) -> Manifest:
+    return Manifest(
+        name="takeoff-csv",
+        path=stored.key.rpartition("/")[2],
+        bytes=stored.bytes,
+        hash=f"sha256:{stored.sha256}",
+        format="csv",
+        mediatype="text/csv",
+        rows=0,
+        dataset="takeoff",
+        snapshot_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None, dict[str, str]]:
+    """A store's URL, its endpoint, and the environment a process needs to use it."""
+    if request.param == "folder":
+        return str(tmp_path / "store"), None, {}
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return bucket.url, bucket.server.endpoint_url, bucket.server.environment()
+
+
+@pytest.fixture
+def store(place: tuple[str, str | None, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Store:
+    url, endpoint, environment = place
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return open_store(url, endpoint_url=endpoint)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Callable[[bytes], Path]:
+    def make(data: bytes) -> Path:
+        path = tmp_path / f"local-{os.urandom(4).hex()}"
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+def put(store: Store, path: Path, **changes: Any) -> None:
+    arguments: dict[str, Any] = {"media_type": "text/csv", "file_name": "a.csv", "manifest": manifest_of}
+    publish(store, path, KEY, **(arguments | changes))
+
+
+def test_a_published_file_verifies(store: Store, local: Callable[[bytes], Path]) -> None:
+    for data in (b"one", os.urandom(LARGE), b"three"):
+        put(store, local(data))
+        assert verify_file(store, KEY) == []
+        assert read_manifest(store, KEY).bytes == len(data)
+    assert sorted(found.key for found in store.list()) == [KEY, manifest_key(KEY)]
+    unpublish(store, KEY)
+    assert list(store.list()) == []
+    assert len(verify_file(store, KEY)) == 2
+    unpublish(store, KEY)
+
+
+def test_verify_tells_what_is_wrong(store: Store, local: Callable[[bytes], Path]) -> None:
+    put(store, local(b"one"))
+    store.put_bytes(b"two", KEY, media_type="text/csv")
+    assert [p.split(";")[0][:50] for p in verify_file(store, KEY)] == [f"{KEY} has the SHA-256 "[:50]]
+    store.put_bytes(b"three", KEY, media_type="text/csv")
+    assert verify_file(store, KEY)[0] == f"{KEY} has 5 bytes; its manifest says 3."
+    store.put_bytes(b"{", manifest_key(KEY), media_type="application/json")
+    assert "damaged" in verify_file(store, KEY)[0]
+    store.delete(manifest_key(KEY))
+    assert verify_file(store, KEY) == [f"{manifest_key(KEY)} is missing: the export is not complete."]
+    put(store, local(b"one"))
+    store.delete(KEY)
+    assert verify_file(store, KEY) == [f"{KEY} is missing."]
+    other = manifest_of(store.put_bytes(b"one", KEY, media_type="text/csv"))
+    moved = other.model_copy(update={"path": "other.csv"})
+    store.put_bytes(moved.to_json(), manifest_key(KEY), media_type="application/json")
+    assert verify_file(store, KEY) == ["The manifest describes 'other.csv', not '2026-01-31.csv'."]
+
+
+def test_a_reader_never_finds_a_new_file_with_an_old_manifest(
+    store: Store, local: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks after each change of the store: no manifest, or the one of the file that is there."""
+    seen = []
+
+    def looking(name: str) -> None:
+        original = getattr(store, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if name == "put":
+                keywords["before_visible"] = watched(keywords["before_visible"])
+            result = original(*arguments, **keywords)
+            look()
+            return result
+
+        monkeypatch.setattr(store, name, call)
+
+    def watched(retract: Callable[[], None]) -> Callable[[], None]:
+        def call() -> None:
+            look()
+            retract()
+            look()
+
+        return call
+
+    def look() -> None:
+        with store.open(KEY) as source:
+            content = source.read(100)
+        try:
+            seen.append((content, read_manifest(store, KEY).bytes))
+        except NotFoundError:
+            seen.append((content, None))
+
+    put(store, local(b"old"))
+    for name in ("put", "put_bytes", "delete"):
+        looking(name)
+    put(store, local(b"newer"))
+    states = list(dict.fromkeys(seen))
+    assert states == [(b"old", 3), (b"old", None), (b"newer", None), (b"newer", 5)]
+
+
+def test_a_replacement_that_fails_leaves_the_old_export(
+    store: Store, local: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, local(b"old"))
+
+    original, refused = getattr(store, "_place", None), []
+
+    def refuse(*arguments: Any, **__: object) -> None:
+        refused.append(1)
+        if len(refused) == 1 or original is None:
+            raise StoreError("no")
+        original(*arguments)  # the old manifest, put back
+
+    with monkeypatch.context() as patch:
+        if hasattr(store, "client"):
+            patch.setattr(store.client, "complete_multipart_upload", refuse)
+        else:
+            patch.setattr(store, "_place", refuse)
+        with pytest.raises(StoreError, match="no"):
+            put(store, local(os.urandom(LARGE)))
+    assert verify_file(store, KEY) == []
+    assert read_manifest(store, KEY).bytes == 3
+    assert store.clean(timedelta(0)) == 0
+
+
+def test_verify_is_not_misled_by_a_replacement_under_its_eyes(
+    store: Store, local: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, local(b"old"))
+    opened, original = [], store.open
+
+    def replace_between(key: str) -> Any:
+        opened.append(key)
+        if len(opened) == 2:
+            put(store, local(b"newer"))
+        return original(key)
+
+    monkeypatch.setattr(store, "open", replace_between)
+    assert verify_file(store, KEY) == []
+    assert len(opened) > 2
+
+
+_CRASH = """
+import os, signal, sys
+from pathlib import Path
+from export_pipeline.store import open_store
+from export_pipeline.store.publish import publish
+url, endpoint, path, key, stage = sys.argv[1:]
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+store = open_store(url, endpoint_url=endpoint or None)
+if stage == "visible":
+    retract = store.put
+    def put(*arguments, before_visible, **keywords):
+        return retract(*arguments, before_visible=lambda: (before_visible(), die()), **keywords)
+    store.put = put
+publish(store, Path(path), key, die if stage == "manifest" else None, media_type="text/csv", file_name="x",
+        progress=die if stage == "middle" else None)
+"""
+
+
+def crash(place: tuple[str, str | None, dict[str, str]], path: Path, stage: str) -> None:
+    """Publish in a process that is killed: in the middle, before the file shows, or before its manifest."""
+    url, endpoint, environment = place
+    command = [sys.executable, "-c", _CRASH, url, endpoint or "", str(path), KEY, stage]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def leftovers(place: tuple[str, str | None, dict[str, str]], store: Store) -> int:
+    """Counted behind the store's back."""
+    if place[1] is None:
+        return len(list((Path(place[0]) / ".uploads").iterdir()))
+    bucket = place[0].split("/")[2]
+    return len(store.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("stage", ["middle", "visible"])
+@pytest.mark.parametrize("cure", ["clean", "put"])
+def test_a_killed_process_leaves_no_file(
+    place: tuple[str, str | None, dict[str, str]],
+    store: Store,
+    local: Callable[[bytes], Path],
+    stage: str,
+    cure: str,
+) -> None:
+    path = local(os.urandom(LARGE))
+    crash(place, path, stage)
+    assert list(store.list()) == []
+    assert leftovers(place, store) == 1
+    if cure == "clean":
+        assert store.clean(timedelta(hours=1)) == 0
+        assert store.clean(timedelta(0)) == 1
+        assert leftovers(place, store) == 0
+    put(store, path)
+    assert leftovers(place, store) == 0
+    assert verify_file(store, KEY) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "there", "problems"), [("middle", 3, 0), ("visible", 3, 1), ("manifest", LARGE, 1)]
+)
+def test_a_killed_replacement_is_never_taken_for_complete(
+    place: tuple[str, str | None, dict[str, str]],
+    store: Store,
+    local: Callable[[bytes], Path],
+    stage: str,
+    there: int,
+    problems: int,
+) -> None:
+    put(store, local(b"old"))
+    path = local(os.urandom(LARGE))
+    crash(place, path, stage)
+    assert store.stat(KEY).bytes == there
+    assert len(verify_file(store, KEY)) == problems
+    put(store, path)
+    assert verify_file(store, KEY) == []
+    assert leftovers(place, store) == 0

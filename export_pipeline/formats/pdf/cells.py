@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +117,7 @@ def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Arra
     return text if valid is None else pc.if_else(valid, text, pa.scalar(None, pa.string()))
 
 
-def _numpy(values: pa.Array) -> NDArray[np.generic]:
+def _numpy(values: pa.Array) -> NDArray[Any]:
     """The fixed-width values of an array, nulls as zero."""
     filled = pc.fill_null(values, 0) if values.null_count else values
     return np.asarray(filled.to_numpy(zero_copy_only=True))
@@ -207,7 +208,8 @@ def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatt
     plain &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
     text = pc.if_else(booleans(plain), grouped, text)
     if not finite.all():
-        text = pc.if_else(booleans(np.isnan(size)), "NaN", pc.if_else(booleans(np.isinf(size)), "Infinity", text))
+        text = pc.if_else(booleans(np.isinf(size)), "Infinity", text)
+        text = pc.if_else(booleans(np.isnan(size)), "NaN", text)
     return values < 0, text, np.zeros(values.size, bool)
 
 
@@ -226,8 +228,6 @@ def _slow(values: list[Decimal], digits: int | None) -> Formatted:
 
 
 def _rounded(value: Decimal, digits: int) -> Decimal:
-    from decimal import Context
-
     return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=400 + digits))
 
 

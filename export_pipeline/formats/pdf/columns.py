@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from export_pipeline.formats.pdf.cells import number_text, printed
 from export_pipeline.formats.pdf.characters import IDEOGRAPH, SPACE
@@ -15,6 +16,8 @@ from export_pipeline.formats.pdf.style import CELL, PAD_X, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter, units
 from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Section, Total
+
+Ints = NDArray[np.int64]
 
 _SAMPLE = 2_000
 _WORD = 70 * UNIT
@@ -73,7 +76,8 @@ def measure(section: Section, typesetter: Typesetter, null_text: str) -> list[Me
         if column.width is not None:
             widest = max(units(round(column.width * 572), CELL), word)
         least = max(max(words), word) + 2 * PAD_X
-        measures.append(Measure(column, least, max(least, widest + 2 * PAD_X, min(header, 2 * max(words)) + 2 * PAD_X)))
+        wanted = max(widest, min(header, 2 * max(words))) + 2 * PAD_X
+        measures.append(Measure(column, least, max(least, wanted)))
     return measures
 
 
@@ -116,7 +120,7 @@ def _strip(measures: Sequence[Measure], members: Sequence[int], width: int) -> S
     return Strip(tuple(slots), width)
 
 
-def _shared(least: np.ndarray, wanted: np.ndarray, width: int) -> np.ndarray:
+def _shared(least: Ints, wanted: Ints, width: int) -> Ints:
     """Widths between least and wanted that sum to `width`: those who want little get it all, the rest
     get the same."""
     low, high = 0, int(wanted.max())
@@ -126,7 +130,8 @@ def _shared(least: np.ndarray, wanted: np.ndarray, width: int) -> np.ndarray:
             low = level
         else:
             high = level - 1
-    return np.clip(low, least, wanted)
+    shared: Ints = np.clip(low, least, wanted)
+    return shared
 
 
 def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int]:

@@ -59,8 +59,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
         printed = printer.print()
         if section.counts:
             rows += printed
-    drawings = pages.bookmark if layout.figures else None
-    if drawings:
+    if layout.figures:
         FigurePrinter(pages, paper).print(layout.figures)
     pages.finish()
     outline = pages.outline()
@@ -116,13 +115,16 @@ def _title_block(pages: Pages, layout: Layout) -> None:
         facts.append(("Data as of", when))
     widest = max(pages.typesetter.width(label, style.BODY, bold=True) for label, _ in facts)
     column = min(widest + 12 * UNIT, pages.width // 3)
+    leading = leading_of(style.BODY)
     for label, value in facts:
         labels = pages.typesetter.lines(label, style.BODY, column - 6 * UNIT, "Facts", bold=True)
-        pages.need(leading_of(style.BODY) * len(labels))
-        top = pages.y
-        pages.print(labels, 0, top - ascent_of(style.BODY), style.BODY, style.MUTED, True, leading_of(style.BODY))
+        pages.need(leading * len(labels))
+        page, top = pages.pdf.pages, pages.y
+        pages.print(labels, 0, top - ascent_of(style.BODY), style.BODY, style.MUTED, True, leading)
         pages.paragraph(value, "Facts", x=column)
-        pages.y = min(pages.y, top - leading_of(style.BODY) * len(labels)) - UNIT
+        if page == pages.pdf.pages:
+            pages.y = min(pages.y, top - leading * len(labels))
+        pages.y -= UNIT
     if layout.description:
         pages.y -= UNIT * 6
         pages.paragraph(layout.description, "Description")

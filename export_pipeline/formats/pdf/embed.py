@@ -30,12 +30,13 @@ def embed(pdf: PdfFile, font: DocumentFont, number: int) -> None:
     widths = b" ".join(b"%d" % width for width in font.widths[:count].tolist())
     descendant = pdf.put(
         b"<</Type/Font/Subtype/CIDFontType2/BaseFont%b/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)"
-        b"/Supplement 0>>/FontDescriptor %d 0 R/DW 0/W[0[%b]]/CIDToGIDMap/Identity>>" % (base, descriptor, widths)
+        b"/Supplement 0>>/FontDescriptor %d 0 R/DW 0/W[0[%b]]/CIDToGIDMap/Identity>>"
+        % (base, descriptor, widths)
     )
     unicode = pdf.stream(_to_unicode(font.glyphs))
     pdf.put(
-        b"<</Type/Font/Subtype/Type0/BaseFont%b/Encoding/Identity-H/DescendantFonts[%d 0 R]/ToUnicode %d 0 R>>"
-        % (base, descendant, unicode),
+        b"<</Type/Font/Subtype/Type0/BaseFont%b/Encoding/Identity-H/DescendantFonts[%d 0 R]"
+        b"/ToUnicode %d 0 R>>" % (base, descendant, unicode),
         number,
     )
 
@@ -81,6 +82,8 @@ def _program(font: DocumentFont) -> bytes:
             made.program.fromBytecode(b"")
         drawn[label] = made
     builder = FontBuilder(EM, isTTF=True)
+    # The same data give the same bytes: no clock.
+    builder.updateHead(created=0, modified=0)
     builder.setupGlyphOrder(names)
     builder.setupGlyf(drawn)
     table = builder.font["glyf"]
@@ -93,7 +96,6 @@ def _program(font: DocumentFont) -> bytes:
     )
     builder.setupHorizontalHeader(ascent=_ASCENT, descent=_DESCENT)
     builder.setupPost(keepGlyphNames=False)
-    builder.font.recalcTimestamp = False
     stored = BytesIO()
     builder.save(stored)
     return stored.getvalue()
@@ -103,16 +105,12 @@ def _outline(glyph: Glyph) -> Outline | None:
     """A glyph's parts put together; None for a blank."""
     if glyph.box:
         return Outline(np.array(_BOX, float), np.ones(8, np.uint8), np.array([3, 7]))
-    pieces = [
-        (part, outline)
-        for part in glyph.parts
-        if (outline := part.face.outline(part.glyph)).ends.size
-    ]
+    pieces = [(part, outline) for part in glyph.parts if (outline := part.face.outline(part.glyph)).ends.size]
     if not pieces:
         return None
     counts = np.cumsum([0] + [outline.on_curve.size for _, outline in pieces])
     return Outline(
-        np.concatenate([outline.points + (part.x, part.y) for part, outline in pieces]),
+        np.concatenate([outline.points + np.array((part.x, part.y)) for part, outline in pieces]),
         np.concatenate([outline.on_curve for _, outline in pieces]),
         np.concatenate([outline.ends + base for (_, outline), base in zip(pieces, counts[:-1], strict=True)]),
     )

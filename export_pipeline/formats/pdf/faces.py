@@ -40,7 +40,7 @@ class Face:
         self.name = name
         face = hb.Face(hb.Blob.from_file_path(str(FOLDER / f"{name}.ttf")))
         self.shaper: Any = hb.Font(face)
-        self.scale = EM / face.upem
+        self.scale: float = EM / face.upem
 
     def glyph(self, codepoint: int) -> int | None:
         """The glyph that stands for a code point on its own, None where the face has none."""
@@ -49,7 +49,8 @@ class Face:
 
     def advance(self, glyph: int) -> int:
         """A glyph's advance width."""
-        return round(self.shaper.get_glyph_h_advance(glyph) * self.scale)
+        width: int = self.shaper.get_glyph_h_advance(glyph)
+        return round(width * self.scale)
 
     @cached_property
     def _table(self) -> Any:
@@ -64,7 +65,7 @@ class Face:
         points, ends, flags = drawn.getCoordinates(glyf)[:3]
         return Outline(
             np.array(points, np.float64).reshape(-1, 2) * self.scale,
-            np.array(flags, np.uint8) & 1,
+            np.array(flags, np.uint8) & np.uint8(1),
             np.array(ends, np.int64),
         )
 
@@ -82,7 +83,7 @@ _BOLD = frozenset(
 _INDIC_MARKS = ((0x0951, 0x0954), (0x0964, 0x0965), (0x1CD0, 0x1CFF), (0xA830, 0xA839))
 
 _SERVES: tuple[tuple[str, Ranges], ...] = (
-    ("NotoSansArabic", ((0x0600, 0x06FF), (0x0750, 0x077F), (0x08A0, 0x08FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFE))),
+    ("NotoSansArabic", ((0x0600, 0x06FF), (0x0750, 0x077F), (0x08A0, 0x08FF), (0xFB50, 0xFEFE))),
     ("NotoSansHebrew", ((0x0590, 0x05FF), (0xFB1D, 0xFB4F))),
     ("NotoSansSyriac", ((0x0700, 0x074F), (0x0860, 0x086F))),
     ("NotoSansThaana", ((0x0780, 0x07BF),)),

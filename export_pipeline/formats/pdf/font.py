@@ -31,8 +31,11 @@ FLAWS = {
 
 _LAST_CID = 0xFFFF
 _LAST_CLUSTER = 0xEFFF
-_IGNORABLE = ((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E),
-              (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xE0000, 0xE0FFF))  # fmt: skip
+_IGNORABLE = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E),
+    (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+"""Characters that print as nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class DocumentFont:
 
     def cids(self, codepoints: NDArray[np.integer]) -> NDArray[np.uint16]:
         """The CIDs of code points, each on its own; same shape. New ones are handed out as needed."""
-        found = self._cids[codepoints]
+        found: NDArray[np.uint16] = self._cids[codepoints]
         if not found.all():
             for codepoint in np.unique(codepoints[found == 0]):
                 self._cids[codepoint] = self._new(int(codepoint))

@@ -20,7 +20,7 @@ def text_string(text: str) -> bytes:
 def name(text: str) -> bytes:
     """A PDF name, with its slash; bytes that are no plain letters are written as #xx."""
     return b"/" + b"".join(
-        bytes((b,)) if chr(b).isascii() and chr(b).isalnum() or b in b"._-" else b"#%02X" % b
+        bytes((b,)) if (chr(b).isascii() and chr(b).isalnum()) or b in b"._-" else b"#%02X" % b
         for b in text.encode("utf-8", "replace")
     )
 
@@ -76,7 +76,9 @@ class PdfFile:
             data, entries = packed, entries + b"/Filter/FlateDecode"
         return self.put(b"<</Length %d%b>>stream\n%b\nendstream" % (len(data), entries, data), number)
 
-    def page(self, number: int, contents: Sequence[int], size: tuple[float, float], annotations: Iterable[bytes]) -> None:
+    def page(
+        self, number: int, contents: Sequence[int], size: tuple[float, float], annotations: Iterable[bytes]
+    ) -> None:
         """Adds a page: its reserved object number, content streams, (width, height) in points."""
         links = b" ".join(annotations)
         self.put(
@@ -98,9 +100,6 @@ class PdfFile:
 
     def _close_leaf(self) -> None:
         self._nodes.append((self._leaf_number, len(self._leaf)))
-        self._leaf_body = self._leaf
-        # The parent of a leaf is known only when the file ends if the tree grows; two levels are enough:
-        # a root with one child for every 64 pages.
         kids = b" ".join(b"%d 0 R" % page for page in self._leaf)
         self.put(
             b"<</Type/Pages/Parent %d 0 R/Count %d/Kids[%b]>>" % (self._root, len(self._leaf), kids),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.objects import PdfFile, text_string
@@ -12,6 +13,8 @@ from export_pipeline.formats.pdf.style import FOOTER, MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Line, Typesetter
 
 _SCALE = b"%g 0 0 %g 0 0 cm\n" % (1 / UNIT, 1 / UNIT)
+_HELD = 1 << 20
+"""Bytes of a page's content that are held before they are written."""
 _BOOKMARKS = 10_000
 """Entries of an outline; more would only slow readers down."""
 
@@ -28,10 +31,12 @@ class Bookmark:
 
 @dataclass(slots=True)
 class _Sheet:
-    """A page not yet written: its object number, content and annotations."""
+    """A page not yet written: its object number, content streams already written, content and annotations."""
 
     number: int
+    written: list[int] = field(default_factory=list)
     content: list[bytes] = field(default_factory=list)
+    waiting: int = 0
     annotations: list[bytes] = field(default_factory=list)
 
 
@@ -107,7 +112,11 @@ class Pages:
 
     def draw(self, content: bytes, strip: int = 0) -> None:
         """Adds content to a page."""
-        self._sheets[strip].content.append(content)
+        sheet = self._sheets[strip]
+        sheet.content.append(content)
+        sheet.waiting += len(content)
+        if sheet.waiting > _HELD:
+            self._write(sheet)
 
     def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes, strip: int = 0) -> None:
         """A filled rectangle, x from the left margin."""
@@ -174,9 +183,7 @@ class Pages:
 
     def destination(self, number: int) -> None:
         """Writes the reserved object that links lead to: this place."""
-        self.pdf.put(
-            b"[%d 0 R/XYZ 0 %g null]" % (self._sheets[0].number, (self.y + UNIT * 6) / UNIT), number
-        )
+        self.pdf.put(b"[%d 0 R/XYZ 0 %g null]" % (self._sheets[0].number, (self.y + UNIT * 6) / UNIT), number)
 
     def link(self, x: int, y: int, width: int, height: int, destination: int, strip: int) -> None:
         """A rectangle that leads to a destination object when clicked."""
@@ -189,13 +196,18 @@ class Pages:
     def finish_sheets(self) -> None:
         """Writes the pages being filled."""
         for sheet in self._sheets:
-            content = self.pdf.stream(b"".join(sheet.content))
+            self._write(sheet)
             footer = self.pdf.reserve()
-            self.pdf.page(sheet.number, (content, footer), self.size, sheet.annotations)
+            self.pdf.page(sheet.number, (*sheet.written, footer), self.size, sheet.annotations)
             self._footers.append(footer)
             if not self._sizes or self._sizes[-1][1] != self.size:
                 self._sizes.append((len(self._footers), self.size))
         self._sheets = []
+
+    def _write(self, sheet: _Sheet) -> None:
+        sheet.written.append(self.pdf.stream(b"".join(sheet.content)))
+        sheet.content.clear()
+        sheet.waiting = 0
 
     def finish(self) -> None:
         """Writes the last pages, and every page's footer now that their number is known."""
@@ -203,7 +215,7 @@ class Pages:
         titles: dict[int, bytes] = {}
         sizes = [*self._sizes, (len(self._footers) + 1, self.paper)]
         resource = self.typesetter.regular.resource.encode()
-        for (begin, size), (end, _) in zip(sizes, sizes[1:], strict=False):
+        for (begin, size), (end, _) in pairwise(sizes):
             self.size = size
             head = titles.setdefault(self.width, self._footer_title())
             for page in range(begin, end):
@@ -226,8 +238,7 @@ class Pages:
         sheet = _Sheet(0)
         self._sheets = [sheet]
         self.rule(FOOTER)
-        flush = None
-        self.print(lines[:1], 0, FOOTER - style.SMALL - UNIT * 4, style.SMALL, style.MUTED, flush=flush)
+        self.print(lines[:1], 0, FOOTER - style.SMALL - UNIT * 4, style.SMALL, style.MUTED)
         self._sheets = []
         return b"".join(sheet.content)
 

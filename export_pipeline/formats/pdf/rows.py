@@ -63,7 +63,7 @@ class Block:
 
     heights: Ints
     edges: Ints
-    strips: list[tuple[memoryview, Ints]]
+    strips: list[tuple[NDArray[np.uint8], Ints]]
     columns: list[list[SetColumn]]
     marked: bool
 
@@ -164,7 +164,7 @@ def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
     return widths
 
 
-def _content(columns: Sequence[SetColumn], heights: Ints, marked: bool) -> tuple[memoryview, Ints]:
+def _content(columns: Sequence[SetColumn], heights: Ints, marked: bool) -> tuple[NDArray[np.uint8], Ints]:
     cells = []
     last_x = np.zeros(heights.size, np.int64)
     last_count = np.ones(heights.size, np.int64)
@@ -175,7 +175,7 @@ def _content(columns: Sequence[SetColumn], heights: Ints, marked: bool) -> tuple
     back = join(_numbers(-last_x), " ", _numbers((last_count - 1) * LEADING - heights), " Td\n")
     rows = join("/Row BMC\n", *cells, "EMC ", back) if marked else join(*cells, back)
     data, offsets = string_buffers(rows)
-    return memoryview(data), offsets
+    return data, offsets
 
 
 def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> pa.Array:

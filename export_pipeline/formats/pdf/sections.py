@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -117,7 +118,8 @@ class SectionPrinter:
         pages, section = self._pages, self._section
         size = style.CHAPTER
         lines = pages.typesetter.lines(section.title, size, pages.width, "Heading", bold=True)
-        pages.need(min(pages.body, leading_of(size) * len(lines) + self._header_height + 5 * LEADING + 2 * _GAP))
+        heading = leading_of(size) * len(lines) + 2 * _GAP
+        pages.need(min(pages.body, heading + self._header_height + 5 * LEADING))
         self._chapter = pages.bookmark(section.title)
         pages.paragraph(section.title, "Heading", size, style.ACCENT, bold=True)
         pages.y -= UNIT * 3
@@ -210,9 +212,7 @@ class SectionPrinter:
             if fit > at:
                 self._run(block, at, fit)
                 at = fit
-                if at < end:
-                    self._next_page()
-            elif block.heights[at] + self._header_height > pages.body * 9 // 10:
+            elif block.heights[at] > pages.body // 3:
                 self._split(block, at)
                 at += 1
             else:
@@ -230,7 +230,7 @@ class SectionPrinter:
             )
             if bands:
                 pages.draw(b"%b\n%bf\n" % (style.ZEBRA, bands), number)
-            content = bytes(data[offsets[begin] : offsets[end]])
+            content = data[offsets[begin] : offsets[end]].tobytes()
             self._text(content, top, number)
             pages.rule(tops[-1], number, strip.width)
         if self._link is not None:
@@ -278,7 +278,7 @@ class SectionPrinter:
             for slot in columns.slots:
                 if slot.index != self._link:
                     continue
-                for offset, (high, low) in enumerate(zip(tops, tops[1:], strict=False)):
+                for offset, (high, low) in enumerate(pairwise(tops)):
                     target = self._rows_before + offset
                     if target < count:
                         self._pages.link(slot.x, low, slot.width, high - low, first + target, strip)
@@ -312,5 +312,6 @@ class SectionPrinter:
         for number, (strip, cells) in enumerate(zip(self._strips, printed, strict=True)):
             pages.rectangle(0, pages.y - height, strip.width, height, style.TOTAL, number)
             for x, flush, lines in cells:
-                pages.print(lines, x, pages.y - _FIRST_BASELINE, CELL, style.INK, True, LEADING, flush, number)
+                baseline = pages.y - _FIRST_BASELINE
+                pages.print(lines, x, baseline, CELL, style.INK, True, LEADING, flush, number)
         pages.y -= height

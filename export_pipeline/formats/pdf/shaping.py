@@ -21,7 +21,8 @@ from export_pipeline.formats.pdf.font import NEWLINE, DocumentFont, Part
 
 _REMEMBERED = 20_000
 _PARAGRAPH = re.compile("([\n\x0b\x0c\r\x85\u2028\u2029])")
-_EXTENDS = frozenset(range(0x200C, 0x200E)) | frozenset(range(0xFE00, 0xFE10))
+_EXTENDS = frozenset((0x200C, 0x200D, *range(0xFE00, 0xFE10)))
+"""Joiners and variation selectors: part of the character before them, whatever its face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,7 @@ class Shaper:
             codepoint = ord(character)
             before = runs[-1] if runs else None
             face: Face | None
-            if before and before[2] and _clings(character) and before[2].glyph(codepoint) is not None:
-                face = before[2]
-            elif before and codepoint in _EXTENDS:
+            if before and (codepoint in _EXTENDS or _clings(before[2], character)):
                 face = before[2]
             elif 0x1100 <= codepoint <= 0x11FF:
                 # Jamo are composed to syllables by the shaper, given a face that has the syllables.
@@ -113,7 +112,7 @@ class Shaper:
         infos, positions = buffer.glyph_infos, buffer.glyph_positions
         # Glyphs come in visual order; clusters are wanted in logical order, their insides as they stand.
         starts = sorted({info.cluster for info in infos})
-        ends = {start: end for start, end in zip(starts, [*starts[1:], len(text)], strict=True)}
+        ends = dict(zip(starts, [*starts[1:], len(text)], strict=True))
         inside: dict[int, list[int]] = {start: [] for start in starts}
         for index, info in enumerate(infos):
             inside[info.cluster].append(index)
@@ -149,9 +148,10 @@ class Shaper:
         return [cid] if cid is not None else [self.font.cid(ord(character)) for character in text]
 
 
-def _clings(character: str) -> bool:
-    """Whether a character belongs to the one before it: a mark, a joiner, a selector."""
-    return unicodedata.category(character)[0] == "M" or ord(character) in _EXTENDS
+def _clings(face: Face | None, character: str) -> bool:
+    """Whether a character is a mark that the face of the character before it has."""
+    marks = unicodedata.category(character)[0] == "M"
+    return marks and face is not None and face.glyph(ord(character)) is not None
 
 
 def bidi_levels(text: str) -> tuple[int, list[int]]:

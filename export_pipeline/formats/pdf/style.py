@@ -5,7 +5,12 @@ from __future__ import annotations
 UNIT = 20
 """Units of page space in a point."""
 
-PAPERS = {"letter": (612.0, 792.0), "a4": (595.276, 841.89), "a3": (841.89, 1190.551), "legal": (612.0, 1008.0)}
+PAPERS = {
+    "letter": (612.0, 792.0),
+    "a4": (595.276, 841.89),
+    "a3": (841.89, 1190.551),
+    "legal": (612.0, 1008.0),
+}
 """Portrait width and height in points."""
 
 MARGIN = 46 * UNIT
@@ -19,6 +24,7 @@ WHITE = b"1 1 1 rg"
 LINK = b"0.11 0.33 0.66 rg"
 ZEBRA = b"0.941 0.957 0.973 rg"
 TOTAL = b"0.886 0.914 0.949 rg"
+PAPER = b"0.988 0.992 0.996 rg"
 RULE = b"0.776 0.812 0.859 RG"
 
 CELL = 8 * UNIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -40,8 +41,9 @@ def string_buffers(array: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64
     kind = np.int64 if wide else np.int32
     offsets = np.frombuffer(offset_buffer, kind)[array.offset : array.offset + count + 1].astype(np.int64)
     low, high = int(offsets[0]), int(offsets[-1])
-    flat = np.frombuffer(data, np.uint8)[low:high] if data is not None and high > low else np.zeros(0, np.uint8)
-    return flat, offsets - low
+    if high == low:
+        return np.zeros(0, np.uint8), offsets - low
+    return np.frombuffer(data, np.uint8)[low:high], offsets - low
 
 
 def encode(font: DocumentFont, shaper: Shaper, strings: pa.Array) -> Glyphs:
@@ -68,7 +70,7 @@ def _decode(
     try:
         text = data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        cells = [data[a:b].decode("utf-8", "replace") for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        cells = [data[a:b].decode("utf-8", "replace") for a, b in pairwise(offsets)]
         text = "".join(cells)
         starts = np.concatenate([[0], np.cumsum([len(cell) for cell in cells], dtype=np.int64)])
     else:
@@ -104,8 +106,9 @@ def _with_shaped(
     np.cumsum(tangled, out=before[1:])
     counts = before[starts[1:]] - before[starts[:-1]]
     cells = np.flatnonzero(counts)
+    data = codepoints.astype(np.uint32, copy=False).tobytes()
     shaped = [
-        shaper.shape(codepoints[starts[c] : starts[c + 1]].astype(np.uint32).tobytes().decode("utf-32-le", "surrogatepass"))
+        shaper.shape(data[4 * starts[c] : 4 * starts[c + 1]].decode("utf-32-le", "surrogatepass"))
         for c in cells
     ]
     lengths = np.diff(starts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,7 +76,6 @@ class S3Store(Store):
         self._public_endpoint_url = public_endpoint_url or endpoint_url
         self._clients = clients or default_factory()
         self._encryption = encryption
-        self._lock = threading.Lock()  # boto3's default session must not be used by two threads at once
 
     @property
     def url(self) -> str:
@@ -87,13 +85,11 @@ class S3Store(Store):
     @cached_property
     def client(self) -> Any:
         """The boto3 client for everything but links."""
-        with self._lock:
-            return self._clients(self._endpoint_url)
+        return self._clients(self._endpoint_url)
 
     @cached_property
     def _link_client(self) -> Any:
-        with self._lock:
-            return sign_links_v4(self._clients(self._public_endpoint_url))
+        return sign_links_v4(self._clients(self._public_endpoint_url))
 
     def put(
         self,

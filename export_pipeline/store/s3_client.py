@@ -13,7 +13,7 @@ def default_factory(region: str | None = None) -> ClientFactory:
     """Clients with AWS's own credentials chain, limits on waiting, and retries."""
 
     def make(endpoint_url: str | None) -> Any:
-        import boto3
+        from boto3.session import Session
         from botocore.config import Config
 
         config = Config(
@@ -22,7 +22,8 @@ def default_factory(region: str | None = None) -> ClientFactory:
             retries={"mode": "standard", "total_max_attempts": 5},
             tcp_keepalive=True,
         )
-        return boto3.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+        # A session of its own: boto3's shared one keeps credentials, and must not be used by two threads.
+        return Session(region_name=region).client("s3", endpoint_url=endpoint_url, config=config)
 
     return make
 

@@ -16,7 +16,7 @@ from export_pipeline_tests.services.fixtures import Bucket
 
 CSV = "text/csv; charset=utf-8"
 KEY = window_key("ü/..\\\x00", "takeoff", "daily", "2026-01-31", "csv")
-SMALL, LARGE = 1000, 20 * 2**20 + 7
+SMALL, LARGE = 1000, 16 * 2**20 + 7
 
 
 class StoreContract:

@@ -20,7 +20,7 @@ from export_pipeline_tests.services.s3 import S3Server
 
 KEY = "exports/a%2Fb/1.csv"
 CSV = "text/csv; charset=utf-8"
-LARGE = 20 * 2**20 + 7
+LARGE = 16 * 2**20 + 7
 
 
 @pytest.fixture

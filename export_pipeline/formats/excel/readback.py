@@ -98,21 +98,28 @@ class _Witness:
         first, last = sheet.data
         if (last - first + 1) * sheet.columns > _WITNESSED_CELLS or last < first or not sums:
             return []
-        columns: dict[str, list[float]] = {name: [] for name in totals}
-        rows = self._workbook.get_sheet_by_name(sheet.name)
-        offset = rows.start[0] if rows.start else 0
-        for number, row in enumerate(rows.iter_rows(), start=1 + offset):
+        from python_calamine import CalamineError
+
+        try:
+            others = self._sums(sheet.name, first, last, sums)
+        except CalamineError as error:
+            return [f"sheet {sheet.name!r} cannot be read by calamine: {error}"]
+        return [
+            f"sheet {sheet.name!r}: {name} adds up to {totals[name]!r}, in calamine to {other!r}"
+            for name, other in others.items()
+            if not math.isclose(other, totals[name], rel_tol=1e-9, abs_tol=1e-9)
+            and not (math.isnan(other) and math.isnan(totals[name]))
+        ]
+
+    def _sums(self, sheet: str, first: int, last: int, sums: Mapping[int, str]) -> dict[str, float]:
+        columns: dict[str, list[float]] = {name: [] for name in sums.values()}
+        cells = self._workbook.get_sheet_by_name(sheet)
+        offset = cells.start[0] if cells.start else 0
+        for number, row in enumerate(cells.iter_rows(), start=1 + offset):
             if first <= number <= last:
                 for column, name in sums.items():
                     columns[name].append(_number(row[column]) if column < len(row) else 0.0)
-        return [
-            f"sheet {sheet.name!r}: {name} adds up to {totals[name]!r}, in calamine to {other!r}"
-            for name, other in ((name, math.fsum(values)) for name, values in columns.items())
-            if not (
-                math.isclose(other, totals[name], rel_tol=1e-9, abs_tol=1e-9)
-                or _undefined(other, totals[name])
-            )
-        ]
+        return {name: math.fsum(values) for name, values in columns.items()}
 
 
 def _workbook(archive: ZipFile) -> tuple[list[_Sheet], dict[int, str]]:
@@ -166,7 +173,3 @@ def _number(value: object) -> float:
         return float(str(value)) if value not in ("", None) else 0.0
     except ValueError:
         return math.nan
-
-
-def _undefined(one: float, other: float) -> bool:
-    return math.isnan(one) and math.isnan(other)

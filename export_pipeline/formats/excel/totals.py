@@ -13,6 +13,8 @@ _LONGEST_FORMULA = 8_000
 # Words that SUMIF compares as they are: no wildcard, operator, number, date or boolean.
 _PLAIN_WORD = re.compile(r"[A-Za-z]{1,8}[²³]?")
 _NOT_PLAIN = frozenset({"true", "false"})
+# Programs differ in whether a formula's _x0041_ is the letter A.
+_CODED = re.compile("_x[0-9A-Fa-f]{4}_")
 
 Range = tuple[str, int, int]
 
@@ -36,13 +38,16 @@ def total_formula(
         here: The name of the sheet that holds the formula.
 
     Returns:
-        The formula without `=`; None where none says the same as the total (a criterion too long).
+        The formula without `=`; None where none is sure to say the same as the total, such as
+        for a very long criterion.
     """
     if total.where is None:
         formula = f"SUM({','.join(_range(letters, span, here) for span in ranges)})"
     else:
         value = total.where[1]
-        if where_letters is None or len(value) > _LONGEST_TEXT or not value.isprintable():
+        if where_letters is None or len(value) > _LONGEST_TEXT:
+            return None
+        if not value.isprintable() or _CODED.search(value):
             return None
         word = '"' + value.replace('"', '""') + '"'
         exact = not _PLAIN_WORD.fullmatch(value) or value.lower() in _NOT_PLAIN or _clashes(total, others)

@@ -1,0 +1,264 @@
+"""What the workbook looks like and how its parts hang together."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from zipfile import ZipFile
+
+import openpyxl
+import pyarrow as pa
+import pytest
+
+from export_pipeline.formats.base import RenderError
+from export_pipeline.formats.excel import archive, plan, read_back
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Group, Section, Total
+from export_pipeline.model.tables import Table
+from export_pipeline_tests.formats.excel.books import (
+    CREATED,
+    layout,
+    measurements,
+    one_column,
+    project,
+    table,
+    validation_errors,
+    write,
+)
+
+NUMBERS = (Column("k", "Key", Kind.ENUM), Column("n", "N", Kind.FLOAT))
+
+
+def test_a_sheet_looks_as_people_expect(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    write(project(), path)
+    book = openpyxl.load_workbook(path)
+    sheet = book.worksheets[1]
+    assert (sheet["A1"].value, sheet["A1"].font.b) == ('Condition 1: 4" slab / area', True)
+    assert (sheet["A2"].value, sheet["A3"].value) == ("area | SF", None)
+    header = sheet["C4"]
+    assert (header.value, header.font.b, header.font.sz, header.font.color.rgb) == (
+        "Quantity",
+        True,
+        11,
+        "FFFFFFFF",
+    )
+    assert header.fill.fgColor.rgb == "FF2B579A"
+    assert header.alignment.horizontal == "center"
+    assert header.alignment.wrap_text
+    assert header.border.left.style == "thin"
+    assert sheet.freeze_panes == "A5"
+    assert sheet.auto_filter.ref == "A4:J29"
+    assert sheet.print_title_rows == "$4:$4"
+    assert sheet.page_setup.orientation == "landscape"
+    assert sheet.sheet_properties.pageSetUpPr.fitToPage
+    assert (sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight) == (1, 0)
+    assert sheet.sheet_properties.tabColor.rgb == "FF3B82F6"
+    assert all(8 <= sheet.column_dimensions[letter].width <= 60 for letter in "ABCDEFGHIJ")
+    assert sheet["J6"].alignment.wrap_text
+    formats = [sheet[f"{letter}5"].number_format for letter in "ACEFHI"]
+    assert formats == [
+        "0",
+        "#,##0.0000",
+        '"$"#,##0.00;-"$"#,##0.00',
+        '0.0"%"',
+        "yyyy\\-mm\\-dd",
+        "yyyy\\-mm\\-dd\\ hh:mm:ss",
+    ]
+    assert sheet["A32"].value == "Total"
+    assert sheet["A32"].font.b
+    assert sheet["J32"].border.top.style == "thin"
+
+
+def test_document_properties(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    write(project(), path)
+    facts = openpyxl.load_workbook(path).properties
+    assert (facts.title, facts.creator, facts.created) == (
+        "Export: Riverside School",
+        "export_pipeline",
+        CREATED.replace(tzinfo=None),
+    )
+
+
+def test_the_summary_leads_to_every_group(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    write(project(), path)
+    book = openpyxl.load_workbook(path)
+    summary = book.worksheets[0]
+    targets = [summary[f"A{row}"].hyperlink.location for row in range(6, 11)]
+    assert targets == ["'" + name + "'!A1" for name in book.sheetnames[1:]]
+    titles = [book[target[1:-4]]["A1"].value for target in targets]
+    assert titles == [summary[f"A{row}"].value for row in range(6, 11)]
+
+
+def test_an_empty_group_has_its_sheet(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    rendered = write(project(), path)
+    sheet = openpyxl.load_workbook(path)["Without measurements"]
+    assert [cell.value for cell in sheet["A"]] == [
+        "Without measurements",
+        "count | EA",
+        None,
+        "Page",
+        "No rows.",
+        "Total",
+    ]
+    assert sheet["C6"].value == "=SUM(C5:C5)"
+    assert rendered.rows == read_back(path).rows == 100
+
+
+def test_the_first_sheet_is_the_one_that_opens(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    write(project(), path)
+    book = openpyxl.load_workbook(path)
+    assert book.active is book.worksheets[0]
+    assert [sheet.sheet_view.tabSelected for sheet in book.worksheets] == [True] + [False] * 5
+
+
+def test_same_data_same_bytes_and_batches_do_not_matter(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.xlsx" for name in "abc"]
+    for path in paths[:2]:
+        write(project(), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    whole, batched = (
+        layout(Section("s", "S", measurements(500, batch_rows), counts=True)) for batch_rows in (500, 7)
+    )
+    write(whole, paths[0])
+    write(batched, paths[2])
+    read = [
+        [row for sheet in openpyxl.load_workbook(path) for row in sheet.iter_rows(values_only=True)]
+        for path in (paths[0], paths[2])
+    ]
+    assert read[0] == read[1]
+
+
+def test_hidden_names_say_where_filters_and_rows_are(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    write(project(groups=1), path)
+    with ZipFile(path) as parts:
+        book = parts.read("xl/workbook.xml").decode()
+    filters = 'name="_xlnm._FilterDatabase" localSheetId="{}" hidden="1">{}<'
+    assert filters.format(0, "'Summary'!$A$5:$B$7") in book
+    name = "'Condition 1_ 4\" slab _ area'!$A$4:$J$29"
+    assert filters.format(1, name) in book.replace("&quot;", '"')
+    assert 'name="_xlnm.Print_Titles" localSheetId="0">\'Summary\'!$5:$5<' in book
+    assert 'activeTab="0"' in book
+
+
+def test_rows_past_the_last_row_of_a_sheet_go_on_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MAX_ROWS", 20)
+    path = tmp_path / "b.xlsx"
+    data = table(NUMBERS, {"k": ["SF", "LF"] * 20, "n": [float(i) for i in range(40)]}, batch_rows=9)
+    totals = (Total("All", {"n": 780.0}), Total("SF", {"n": 380.0}, ("k", "SF")))
+    rendered = write(layout(Section("s", "Data", data, totals=totals, counts=True, sums=("n",))), path)
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames == ["Data", "Data (part 2)", "Data (part 3)"]
+    assert all(sheet.max_row <= 20 for sheet in book)
+    assert all(sheet["A3"].value == "Key" for sheet in book)
+    numbers = [row[1] for sheet in book for row in sheet.iter_rows(min_row=4, values_only=True)]
+    assert numbers[:40] == [float(i) for i in range(40)]
+    assert book["Data (part 3)"]["B14"].value == "=SUM('Data'!B4:B18,'Data (part 2)'!B4:B18,B4:B13)"
+    assert book["Data (part 3)"]["B15"].value.count("SUMIF") == 3
+    assert rendered.warnings == [
+        "'Data' has more rows than a sheet holds; it goes on in 'Data (part 2)', 'Data (part 3)'"
+    ]
+    facts = read_back(path)
+    assert (facts.rows, facts.totals, facts.problems) == (40, {"n": 780.0}, ())
+
+
+def test_totals_do_not_sum_columns_that_hold_texts(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    columns = (Column("k", "Key", Kind.ENUM), Column("n", "N", Kind.DECIMAL))
+    big = Decimal("12345678901234567890.5")
+    data = table(columns, {"k": ["a", "b"], "n": [big, Decimal("0.5")]})
+    groups = (
+        Group("one", 1, totals=(Total("T", {"n": big}),)),
+        Group("two", 1, totals=(Total("T", {"n": Decimal("0.5")}),)),
+    )
+    write(layout(Section("s", "S", data, groups=groups, counts=True)), path)
+    book = openpyxl.load_workbook(path)
+    assert book["one"]["B5"].value == str(big)
+    assert book["two"]["B5"].value == "=SUM(B4:B4)"
+
+
+def test_a_group_of_five_thousand_sheets(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    generator = random.Random(1)
+    sizes = [generator.choice((0, 1, 2, 7)) for _ in range(5000)]
+    rows = sum(sizes)
+    data = table(
+        NUMBERS, {"k": [str(i % 9) for i in range(rows)], "n": [float(i) for i in range(rows)]}, 1000
+    )
+    groups = tuple(Group("Same name" if i % 2 else f"G{i}", size) for i, size in enumerate(sizes))
+    write(layout(Section("s", "S", data, groups=groups, counts=True, sums=("n",))), path)
+    facts = read_back(path)
+    assert (facts.rows, facts.totals["n"], facts.problems) == (rows, rows * (rows - 1) / 2, ())
+    book = openpyxl.load_workbook(path, read_only=True)
+    assert len(book.sheetnames) == 5000
+    last = list(book.worksheets[4999].iter_rows(min_row=4, values_only=True))
+    assert len(last) == max(sizes[4999], 1)
+    book.close()
+
+
+def test_no_sheet_of_the_data_hides_the_overflow_sheet(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    made = one_column(Kind.TEXT, ["x" * 40_000])
+    write(replace(made, excel=(replace(made.excel[0], title="Overflow"),)), path)
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames == ["Overflow", "Overflow (2)"]
+    assert book["Overflow"]["A4"].value.startswith("[see 'Overflow (2)'!C4 for")
+    assert validation_errors(path) == []
+
+
+def test_too_many_columns_are_refused_by_name(tmp_path: Path) -> None:
+    columns = [Column(f"c{i}", "C", Kind.INTEGER) for i in range(16_385)]
+    wide = Table("wide", tuple(columns), 0, lambda: iter(()))
+    with pytest.raises(RenderError, match="16,385 columns"):
+        write(layout(Section("s", "S", wide)), tmp_path / "b")
+
+
+def test_sixteen_thousand_columns_are_not(tmp_path: Path) -> None:
+    columns = [Column(f"c{i}", "C", Kind.INTEGER) for i in range(16_384)]
+    data = table(columns, {column.name: [1] for column in columns})
+    write(layout(Section("s", "S", data, counts=True)), tmp_path / "b")
+    assert read_back(tmp_path / "b").rows == 1
+
+
+def test_four_gigabytes_are_refused_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LIMIT", 20_000)
+    with pytest.raises(RenderError, match="csv"):
+        write(layout(Section("s", "S", measurements(5000))), tmp_path / "b")
+
+
+@pytest.mark.parametrize("promised", [2, 4])
+def test_a_table_that_does_not_keep_its_promise_is_an_error(promised: int, tmp_path: Path) -> None:
+    def opened() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"c": pa.array(["a", "b", "c"])})
+
+    broken = Table("broken", (Column("c", "C", Kind.TEXT),), promised, opened)
+    with pytest.raises(RenderError, match="promised"):
+        write(layout(Section("s", "S", broken)), tmp_path / "b")
+
+
+def test_groups_must_cover_the_table(tmp_path: Path) -> None:
+    with pytest.raises(RenderError, match="add up"):
+        write(layout(Section("s", "S", measurements(5), groups=(Group("g", 4),))), tmp_path / "b")
+
+
+def test_large_sheets_are_streamed_in_pieces(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    class Out:
+        def write(self, data: bytes) -> int:
+            sizes.append(len(data))
+            return len(data)
+
+    from export_pipeline.formats.excel import render
+
+    made = layout(Section("s", "S", measurements(30_000), counts=True))
+    render(made, Out(), {})  # type: ignore[arg-type]
+    assert max(sizes) < sum(sizes) / 3

@@ -36,6 +36,7 @@ from export_pipeline_tests.formats.ost_sample import (
     shape,
     xy,
 )
+from export_pipeline_tests.model.test_geometry import GOOD, HOSTILE
 from export_pipeline_tests.tools import require_tool
 
 FOOT = 37.5  # pixels
@@ -248,7 +249,6 @@ def test_conditions_that_the_format_has_no_word_for(path: Path) -> None:
     assert job.conditions[4].total == 0
     assert done.changed["no colour, default used", "Color"] == 3
     assert done.changed["name filled in", "Name"] == 2
-    assert any("'Condition 4' has no depth" in warning for warning in done.warnings)
     assert any("'Odd unit' measures linear in m" in warning for warning in done.warnings)
 
 
@@ -323,6 +323,50 @@ def test_positions_keep_every_digit_and_have_no_exponent(path: Path) -> None:
     texts = [e.get("Position") for e in etree.parse(path).getroot().iter("BidTakeoff")]
     assert not [text for text in texts if "e" in text.lower() or "-0;" in text]
     assert [tuple(map(float, text.split(";"))) for text in texts] == [(value, -value) for value in values]
+
+
+def test_where_an_importer_computes_something_else_is_said(path: Path) -> None:
+    conditions = [
+        {**WALL, "total_quantity": 10.0},
+        {**SLAB, "total_quantity": 55.0},
+        {**FOOTING, "total_quantity": 50 * 18 / 12 / 27},
+        {**FOOTING, "name": "Flat", "depth": None, "total_quantity": 3.0},
+        {**WALL, "name": "Kerb", "total_quantity": 99.0},
+    ]
+    measurements = [line(0, (0, 0), (10 * FOOT, 0)), *[shape("polygon", i, TRIANGLE) for i in (1, 2, 3)]]
+    done = rendered(path, conditions, [page(), page(2)], [*measurements, line(4, *ELL, page_index=1)])
+    assert done.warnings == [
+        "Condition 'Slab': from its takeoffs an importer computes 50.00 SF, the database says 55.00.",
+        "Condition 'Flat': from its takeoffs an importer computes 0.00 CY, the database says 3.00.",
+        "Condition 'Kerb': from its takeoffs an importer computes 15.00 LF, the database says 99.00.",
+    ]
+    for condition, quantity in zip(ost_importer.load(path).conditions, (10, 50, 50 / 18, 0, 15), strict=True):
+        assert condition.quantity == pytest.approx(quantity)
+
+
+def test_every_hostile_geometry_at_once(path: Path) -> None:
+    measurements = []
+    for condition in range(4):
+        measurements += [shape(type_, condition, data) for type_, data in HOSTILE]  # type: ignore[arg-type]
+        measurements += [shape(type_, condition, data) for type_, data, *_ in GOOD]
+    done = rendered(path, CONDITIONS, [page()], measurements)
+    assert ost_rules.check(path) == []
+    assert done.rows + done.left_out == len(measurements)
+    # A line, a polyline, a polygon and a rectangle are linear; the latter two areas; a point a count.
+    assert done.rows == ost.read_back(path).rows == 4 + 2 + 2 + 1
+
+
+def test_more_rows_than_one_slice_and_the_shortest_texts(path: Path) -> None:
+    """UIDs are reserved from the texts' lengths; the shortest texts must not run into other UIDs."""
+    points = {"points": [xy(n % 2, n % 3) for n in range(40)]}
+    texts = [json.dumps(points, separators=(",", ":")), '{"x":1,"y":2,"width":3,"height":4}']
+    types = ["polygon", "rectangle"]
+    measurements = [shape(types[n % 2], 0, texts[n % 2], n // 3000) for n in range(9000)]
+    done = rendered(path, [WALL], [page(1), page(2), page(3)], measurements)
+    assert done.rows == 9000
+    assert ost_rules.check(path) == []
+    facts = ost_rules.inspect(path)
+    assert facts.measurements == 9000
 
 
 def test_batches_and_pages_do_not_need_to_agree(path: Path) -> None:

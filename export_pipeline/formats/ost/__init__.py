@@ -24,9 +24,10 @@ from typing import Any, BinaryIO
 from export_pipeline.formats import ost_rules
 from export_pipeline.formats.base import FileFacts, Rendered, RenderError
 from export_pipeline.formats.ost import markup
-from export_pipeline.formats.ost.conditions import Conditions, Left
+from export_pipeline.formats.ost.conditions import Conditions
 from export_pipeline.formats.ost.pages import Pages
 from export_pipeline.formats.ost.takeoffs import Takeoffs, most_takeoffs
+from export_pipeline.formats.ost.tally import Tally
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.tables import Table
 
@@ -72,8 +73,8 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     _write_conditions(conditions, layers[_CONDITIONS_LAYER], out)
     for name in ("UserMasterConditions", "BidConditionUser", "BidZones", "BidTypGroupViews", "OCRProps"):
         out.write(markup.tag(name, empty=True).encode())
-    left = Left(conditions)
-    takeoffs = Takeoffs(conditions, pages, left, top)
+    tally = Tally(conditions)
+    takeoffs = Takeoffs(conditions, pages, tally, top)
     _write_pages(pages, takeoffs, measurements, out)
     for name in ("BidNamedViews", "BidHotLinks"):
         out.write(markup.tag(name, empty=True).encode())
@@ -81,7 +82,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     out.write(_siblings(conditions, status, project.get("status")).encode())
     out.write(markup.end("XML_ROOT").encode())
     done.rows = takeoffs.written
-    left.report(done)
+    tally.report(done)
     return done
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ _SHAPES = {
     "count": (COUNT, _EACH),
 }
 _UNITS = {"linear": ("LF", 2), "area": ("SF", 5), "volume": ("CY", 9), "count": ("EA", 0)}
+_INCHES_PER_UNIT = {"LF": 12.0, "SF": 144.0, "CY": 46656.0, "EA": 1.0}
 _TYPE_OF_UNIT = {unit: name for name, (unit, _) in _UNITS.items()}
 
 _DEFAULT_COLOR = "#3B82F6"
@@ -59,6 +59,17 @@ class Conditions:
         self.uids = [next_uid() for _ in rows]
         self._total_uids = [next_uid() for _ in rows]
 
+    def computed(self, index: int, size: float) -> tuple[float, float, str]:
+        """What an importer makes of the size of its takeoffs, beside the export's total; and their unit.
+
+        Args:
+            size: Inches of a linear condition, square inches of an area, or pieces.
+        """
+        row, kind = self._rows[index], self._kinds[index]
+        depth = self._thickness(row, kind) if kind == "volume" else 1.0
+        unit = _UNITS[kind][0]
+        return size * depth / _INCHES_PER_UNIT[unit], _finite(row.get("total_quantity")), unit
+
     @property
     def cdn_types(self) -> list[tuple[int, str]]:
         """(UID, name) of each condition type."""
@@ -88,7 +99,7 @@ class Conditions:
             "Width": size,
             "Height": 0,
             "Spacing": 0,
-            "Thickness": self._thickness(row, kind, self.names[index]),
+            "Thickness": self._thickness(row, kind),
             "Rise": 0,
             "Run": 0,
             "Depth": size,
@@ -146,76 +157,13 @@ class Conditions:
         self._done.changed["no colour, default used", "Color"] += 1
         return markup.colorref(_DEFAULT_COLOR) or 0
 
-    def _thickness(self, row: Mapping[str, Any], kind: str, name: str) -> float:
+    def _thickness(self, row: Mapping[str, Any], kind: str) -> float:
         """Inches. A volume is its area times this."""
         own, depth = _finite(row.get("thickness")), _finite(row.get("depth"))
-        if kind != "volume":
-            return max(own, 0.0)
-        thickness = depth if depth > 0 else own
-        if thickness <= 0:
-            self._warn(f"Volume condition {name!r} has no depth; an importer will compute no volume for it.")
-        return max(thickness, 0.0)
+        return max(depth if kind == "volume" and depth > 0 else own, 0.0)
 
     def _warn(self, sentence: str) -> None:
         self._done.warnings.append(sentence)
-
-
-class Left:
-    """Counts the measurements that the file cannot hold, by condition and reason."""
-
-    def __init__(self, conditions: Conditions) -> None:
-        self._conditions = conditions
-        many = len(conditions.names)
-        self._unreadable = np.zeros(many, np.int64)
-        self._unfit = np.zeros(many, np.int64)
-        self._astray = 0
-
-    def add(
-        self,
-        condition: npt.NDArray[np.int64],
-        unreadable: npt.NDArray[np.bool_],
-        unfit: npt.NDArray[np.bool_],
-    ) -> None:
-        """Count a batch: condition index by row, and for which rows each reason holds."""
-        many = len(self._unfit)
-        self._unreadable += np.bincount(condition[unreadable], minlength=many)
-        self._unfit += np.bincount(condition[unfit], minlength=many)
-
-    def add_astray(self, rows: int) -> None:
-        """Count rows that name no page or no condition of the export."""
-        self._astray += rows
-
-    def report(self, done: Rendered) -> None:
-        """Put the counts into what the renderer did."""
-        counts: Counter[tuple[str, str]] = Counter(
-            {
-                ("geometry unreadable, not in the file", "Geometry"): int(self._unreadable.sum()),
-                ("geometry not of its condition's type, not in the file", "Geometry"): int(self._unfit.sum()),
-                ("no page or condition, not in the file", "Page"): self._astray,
-            }
-        )
-        done.changed += counts
-        done.left_out += counts.total()
-        if self._astray:
-            done.warnings.append(
-                f"{self._astray} measurements are not in the file, as they lie on no page of this export."
-            )
-        affected = np.flatnonzero(self._unreadable + self._unfit)
-        for index in affected[:CAP]:
-            reasons = []
-            if self._unfit[index]:
-                sort = ("linear", "area", "count")[self._conditions.types[index]]
-                reasons.append(f"{self._unfit[index]} whose geometry no {sort} condition can hold")
-            if self._unreadable[index]:
-                reasons.append(f"{self._unreadable[index]} whose geometry cannot be read")
-            done.warnings.append(
-                f"Condition {self._conditions.names[index]!r}: not in the file are {' and '.join(reasons)}; "
-                "its total includes them."
-            )
-        if len(affected) > CAP:
-            done.warnings.append(
-                f"Measurements of {len(affected) - CAP} more conditions are not in the file for such reasons."
-            )
 
 
 def _group(row: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ _ESCAPES = str.maketrans(
         "\r": "&#xd;",
     }
 )
-_COLOR = re.compile(r"#?([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})")
+_COLOR = re.compile(r"#?(?:([0-9A-Fa-f]{2}){3}|[0-9A-Fa-f]{3})")
 
 Value = str | int | float | None
 
@@ -91,9 +91,10 @@ def guid(value: object) -> str:
 
 
 def colorref(text: object) -> int | None:
-    """The number red + 256 green + 65536 blue of "#RRGGBB", or None for what is no colour."""
-    found = _COLOR.fullmatch(text.strip()) if isinstance(text, str) else None
-    if found is None:
+    """The number red + 256 green + 65536 blue of "#RRGGBB" or "#RGB", or None for what is no colour."""
+    if not isinstance(text, str) or not _COLOR.fullmatch(text.strip()):
         return None
-    red, green, blue = (int(part, 16) for part in found.groups())
-    return red + 256 * green + 65536 * blue
+    digits = text.strip().removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    return int.from_bytes(bytes.fromhex(digits), "little")

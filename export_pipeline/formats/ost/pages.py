@@ -46,6 +46,7 @@ class Pages:
 
     Attributes:
         inches: float64 by page: real inches of a pixel.
+        scaled: bool by page: whether these inches come from a scale.
         uids: UIDs by page.
     """
 
@@ -62,6 +63,7 @@ class Pages:
             ],
             np.float64,
         )
+        self.scaled: npt.NDArray[np.bool_] = np.array([scale is not None for scale in self._scales], bool)
         documents = {row.get("document_index"): row.get("document") or "" for row in rows}
         self._folders = (
             {index: (next_uid(), name) for index, name in documents.items()} if len(documents) > 1 else {}

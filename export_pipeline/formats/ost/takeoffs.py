@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.formats.ost.conditions import AREA, COUNT, LINEAR, Conditions, Left
+from export_pipeline.formats.ost.conditions import AREA, COUNT, LINEAR, Conditions
 from export_pipeline.formats.ost.pages import Pages
+from export_pipeline.formats.ost.tally import Tally
 from export_pipeline.model import geometry
 from export_pipeline.model.geometry import Geometry
 from export_pipeline.model.geometry_json import numpy_of
@@ -54,12 +55,13 @@ class Takeoffs:
     UIDs go down from `top`, so that they descend within each page.
     """
 
-    def __init__(self, conditions: Conditions, pages: Pages, left: Left, top: int) -> None:
+    def __init__(self, conditions: Conditions, pages: Pages, tally: Tally, top: int) -> None:
         self._types = conditions.types
         self._inches = pages.inches
         self._condition_uids = pa.array([str(uid) for uid in conditions.uids], pa.string())
         self._page_uids = pa.array([str(uid) for uid in pages.uids], pa.string())
-        self._left = left
+        self._scaled = pages.scaled
+        self._tally = tally
         self._top = top
         self.written = 0
         """Measurements written so far."""
@@ -72,7 +74,7 @@ class Takeoffs:
     def _runs(self, batch: pa.RecordBatch) -> Iterator[Run]:
         condition, page = _indexes(batch, "condition_index"), _indexes(batch, "page_index")
         there = (condition >= 0) & (condition < len(self._types)) & (page >= 0) & (page < len(self._inches))
-        self._left.add_astray(int((~there).sum()))
+        self._tally.add_astray(int((~there).sum()))
         shapes = geometry.parse(batch["geometry_type"], batch["geometry_data"])
         types = np.full(len(there), -1, np.int8)
         types[there] = self._types[condition[there]]
@@ -80,11 +82,14 @@ class Takeoffs:
         inches[there] = self._inches[page[there]]
         readable = (shapes.codes != geometry.NONE) & _within(shapes, _FARTHEST / inches)
         fit = _fits(types, shapes.codes)
-        self._left.add(condition, there & ~readable, there & readable & ~fit)
+        self._tally.add(condition, there & ~readable, there & readable & ~fit)
         kept = np.flatnonzero(there & readable & fit)
         if not len(kept):
             return
 
+        self._tally.add_computed(
+            condition[kept], _sizes(shapes, types, inches)[kept], self._scaled[page[kept]]
+        )
         values = _perimeters(shapes, types == LINEAR)
         corners = np.diff(shapes.offsets)[kept] // 2
         linear = types[kept] == LINEAR
@@ -154,6 +159,13 @@ def _fits(types: npt.NDArray[np.int8], codes: npt.NDArray[np.int8]) -> Bools:
     point, polygon = codes == geometry.POINT, codes == geometry.POLYGON
     fit: Bools = np.select([types == LINEAR, types == AREA, types == COUNT], [~point, polygon, point], False)
     return fit
+
+
+def _sizes(shapes: Geometry, types: npt.NDArray[np.int8], inches: Floats) -> Floats:
+    """By row, what an importer will measure: inches, square inches, or 1 for a counted place."""
+    lengths, areas = shapes.lengths() * inches, shapes.areas() * inches**2
+    sizes: Floats = np.select([types == LINEAR, types == AREA], [lengths, areas], 1.0)
+    return sizes
 
 
 def _perimeters(shapes: Geometry, linear: Bools) -> Floats:

@@ -87,6 +87,9 @@ def _text(cell: Any) -> str | None:
 
 def _times(texts: pa.Array) -> pa.Array:
     """ISO 8601 texts as UTC times; a text without a zone is UTC, as SQLAlchemy stores it."""
-    zoned = pc.match_substring_regex(texts, r"(Z|[+-]\d\d:?\d\d)$")
-    plain = pc.if_else(zoned, texts, pc.binary_join_element_wise(texts, pa.scalar("Z"), pa.scalar("")))
-    return plain.cast(pa.timestamp("us", tz="UTC"))
+    zoned = pc.fill_null(pc.match_substring_regex(texts, r":.*(Z|[+-]\d\d:?\d\d)$"), False)
+    nothing = pa.scalar(None, pa.string())
+    if not pc.any(zoned).as_py():
+        return pc.assume_timezone(texts.cast(pa.timestamp("us")), "UTC")
+    with_zone = pc.if_else(zoned, texts, nothing).cast(pa.timestamp("us", tz="UTC"))
+    return pc.coalesce(with_zone, _times(pc.if_else(zoned, nothing, texts)))

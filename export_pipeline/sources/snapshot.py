@@ -32,6 +32,10 @@ class SourceError(Exception):
     """The source database cannot be read. The message says what failed and what to do about it."""
 
 
+class SourceUnavailableError(SourceError):
+    """The source database cannot be reached now; trying again later may help."""
+
+
 class Snapshot(ABC):
     """An open snapshot. Every read sees the database as it was when the snapshot was opened.
 
@@ -289,6 +293,7 @@ def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS TEXT)"
 
 
+_UNREACHABLE = ("connect", "unable to open database", "database is locked", "terminating", "starting up")
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 
 
@@ -303,8 +308,9 @@ def _readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
         )
     elif "password authentication" in lowered:
         advice = "The user or password in EXPORT_SOURCE_URL is wrong."
-    elif "connect" in lowered or "unable to open database" in lowered:
+    elif any(sign in lowered for sign in _UNREACHABLE):
         advice = "The source database cannot be reached: check EXPORT_SOURCE_URL and that it is running."
+        return SourceUnavailableError(f"{advice}{where} Details: {text[:500]}")
     elif "no such table" in lowered or "does not exist" in lowered or "no such column" in lowered:
         advice = (
             "The source database lacks a table or column this export needs; was the application migrated?"

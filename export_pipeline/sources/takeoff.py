@@ -107,7 +107,7 @@ class _Reader:
             .select_from(Condition)
             .outerjoin(Assembly, Assembly.condition_id == Condition.id)
             .where(Condition.project_id == self.project_id, *self._existed(Condition))
-            .order_by(*self._condition_order())
+            .order_by(Condition.sort_order, self._by_bytes(Condition.name), Condition.id)
         )
         if self.options.condition_ids:
             select = select.where(Condition.id.in_(self.options.condition_ids))
@@ -124,19 +124,13 @@ class _Reader:
             .select_from(Page)
             .join(Document, Document.id == Page.document_id)
             .where(Document.project_id == self.project_id, *self._existed(Page))
-            .order_by(*self._page_order())
+            .order_by(self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id)
         )
 
     def _measurements(self) -> sa.Select[Any]:
-        return self._chosen(
-            sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS))
-        ).order_by(
-            *self._condition_order(),
-            Page.id.is_(None),  # measurements without a page come last
-            *self._page_order(),
-            Measurement.created_at,
-            Measurement.id,
-        )
+        # Unsorted: sorting wide rows would make the application's database write them to its disk; `build`
+        # puts them in order.
+        return self._chosen(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
 
     def _proof(self) -> tuple[int, float]:
         """The database's own count and sum over the rows that `_measurements` reads."""
@@ -147,20 +141,10 @@ class _Reader:
         return row["rows"], row["quantity"]
 
     def _chosen(self, select: sa.Select[Any]) -> sa.Select[Any]:
-        """The measurements of this project that the options ask for.
-
-        A page of another project's document is not joined: its facts belong to that project.
-        """
-        own_page = sa.and_(
-            Page.id == Measurement.page_id,
-            Page.document_id.in_(sa.select(Document.id).where(Document.project_id == self.project_id)),
-            *self._existed(Page),
-        )
+        """The measurements of this project's conditions that the options ask for."""
         select = (
             select.select_from(Measurement)
             .join(Condition, Condition.id == Measurement.condition_id)
-            .outerjoin(Page, own_page)
-            .outerjoin(Document, Document.id == Page.document_id)
             .where(
                 Condition.project_id == self.project_id,
                 *self._existed(Condition),
@@ -174,17 +158,11 @@ class _Reader:
         if self.options.condition_ids:
             select = select.where(Condition.id.in_(self.options.condition_ids))
         if self.options.page_ids:
-            select = select.where(Page.id.in_(self.options.page_ids))
+            select = select.where(Measurement.page_id.in_(self.options.page_ids))
         return select
 
     def _existed(self, table: Any) -> list[sa.ColumnElement[bool]]:
         return [] if self.as_of is None else [table.created_at < self.as_of]
-
-    def _condition_order(self) -> list[sa.ColumnElement[Any]]:
-        return [Condition.sort_order, self._by_bytes(Condition.name), Condition.id]
-
-    def _page_order(self) -> list[sa.ColumnElement[Any]]:
-        return [self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id]
 
     def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
         """Order by code point, whatever the database's language: the same order everywhere."""

@@ -36,15 +36,16 @@ def build(source: ExportData) -> ExportData:
 
     Args:
         source: As `export_pipeline.sources.takeoff.read` gives it: the tables "conditions"
-            (CONDITION_FIELDS), "pages" (PAGE_FIELDS) and "measurements" (MEASUREMENT_FIELDS; readable more than
-            once), each in export order. A condition's stored total_quantity is only the basis of its costs.
+            (CONDITION_FIELDS) and "pages" (PAGE_FIELDS) in export order, and "measurements"
+            (MEASUREMENT_FIELDS) in any order, with random access. A condition's stored total_quantity is only
+            the basis of its costs.
 
     Returns:
         The same with totals and costs of exactly these measurements, and with each measurement's condition,
-        document, page and review status.
+        document, page and review status, ordered by condition, page (those without one last), created_at, id.
     """
     conditions, pages = source.tables["conditions"].arrow(), source.tables["pages"].arrow()
-    measurements = source.tables["measurements"]
+    measurements = _in_order(source.tables["measurements"], conditions, pages)
     warnings = list(source.warnings)
     created = source.subject["created_at"]
     if source.as_of and created and datetime.fromisoformat(created) >= source.as_of:
@@ -70,6 +71,27 @@ def build(source: ExportData) -> ExportData:
         ),
     }
     return replace(source, tables=tables, warnings=warnings)
+
+
+def _in_order(measurements: Table, conditions: pa.Table, pages: pa.Table) -> Table:
+    """The measurements in export order. Only the keys are held in memory."""
+    keys = [
+        pa.RecordBatch.from_arrays(
+            [
+                _index(batch["condition_id"], conditions["id"]),
+                pc.index_in(batch["page_id"], value_set=pages["id"].combine_chunks()),
+                batch["created_at"],
+                batch["id"],
+            ],
+            ["condition", "page", "created_at", "id"],
+        )
+        for batch in measurements.open()
+    ]
+    if not keys:
+        return measurements
+    by = [(name, "ascending") for name in keys[0].schema.names]
+    order = pc.sort_indices(pa.Table.from_batches(keys), sort_keys=by)
+    return measurements.reordered(order.to_numpy().astype(np.int64), measurements.name)
 
 
 def _index(values: pa.Array, ids: pa.ChunkedArray) -> pa.Array:

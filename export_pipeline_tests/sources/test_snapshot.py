@@ -1,0 +1,117 @@
+"""A snapshot only reads, ends in time, and says in a sentence why it cannot."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, literal_sql, open_snapshot
+from export_pipeline_tests.services.postgres import PostgresServer
+from export_pipeline_tests.takeoff_data import Application
+
+NUMBER, TEXT = Column("n", "N", Kind.INTEGER), Column("t", "T", Kind.TEXT)
+SLOW = {
+    "sqlite": "(WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c) SELECT i FROM c WHERE i < 0)",
+    "postgresql": "(SELECT count(*) FROM generate_series(1, 2000000000))",
+}
+
+
+def test_it_cannot_write(application: Application) -> None:
+    dialect = application.engine.dialect.name
+    with pytest.raises(SourceError, match=r"(?i)read-?only"), open_snapshot(application.url) as snapshot:
+        if dialect == "sqlite":
+            snapshot._connection.exec_driver_sql("CREATE TABLE x (i int)")  # type: ignore[attr-defined]
+        else:
+            snapshot.command("CREATE TABLE x (i int)")  # type: ignore[attr-defined]
+
+
+def test_a_query_ends_in_time(application: Application) -> None:
+    slow = sa.select(sa.literal_column(SLOW[application.engine.dialect.name]))
+    with (
+        open_snapshot(application.url, statement_timeout=0.2) as snapshot,
+        pytest.raises(SourceError, match="EXPORT_STATEMENT_TIMEOUT_SECONDS"),
+    ):
+        snapshot.rows(slow, [NUMBER])
+
+
+def test_a_missing_table_says_what_to_do(application: Application) -> None:
+    with (
+        open_snapshot(application.url) as snapshot,
+        pytest.raises(SourceError, match="was the application migrated"),
+    ):
+        snapshot.rows(sa.select(sa.column("n")).select_from(sa.table("nowhere")), [NUMBER])
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("not a url", "EXPORT_SOURCE_URL is not a database URL"),
+        ("nosuchdb://x/y", "needs a database driver that is not installed"),
+        ("sqlite:////nowhere/at/all.db", "cannot be reached"),
+        ("postgresql://u:hunter2@127.0.0.1:1/db", "cannot be reached"),
+    ],
+)
+def test_a_database_that_is_not_there(url: str, says: str) -> None:
+    with pytest.raises(SourceError, match=says) as caught, open_snapshot(url):
+        pass
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_never_creates_a_sqlite_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnavailableError), open_snapshot(f"sqlite:///{tmp_path}/new.db"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_password(postgres: PostgresServer, postgres_url: str) -> None:
+    wrong = sa.make_url(postgres_url).set(password="hunter2").render_as_string(hide_password=False)
+    with pytest.raises(SourceError, match="user or password") as caught, open_snapshot(wrong):
+        pass
+    assert "hunter2" not in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
+def test_a_text_in_the_statement_stays_that_text(postgres_session_url: str, text: str) -> None:
+    """What ADBC cannot bind is written into the statement; PostgreSQL must read back exactly that text."""
+    with open_snapshot(postgres_session_url) as snapshot:
+        (row,) = snapshot.rows(sa.select(sa.literal(text)), [TEXT])
+    assert row["t"] == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'; SELECT pg_sleep(9); --",
+        "\\'; DROP TABLE x; --",
+        "$$;$$",
+        "%s %(a)s %%",
+        ":name",
+        "E'\\x41'",
+        "/*",
+        "--",
+    ],
+)
+def test_injections_are_texts(postgres_session_url: str, value: str) -> None:
+    with open_snapshot(postgres_session_url) as snapshot:
+        (row,) = snapshot.rows(sa.select(sa.literal(value)).where(sa.literal(value) == value), [TEXT])
+    assert row["t"] == value
+
+
+def test_values_without_a_literal_form_are_refused() -> None:
+    with pytest.raises(SourceError, match="cannot be written into the query"):
+        literal_sql(sa.select(sa.literal(b"\x00\xff", sa.PickleType())))
+    with pytest.raises(SourceError, match="NUL"):
+        literal_sql(sa.select(sa.literal("a\x00b")))
+
+
+def test_literals_keep_their_type() -> None:
+    moment = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+    text = literal_sql(sa.select(sa.literal(moment), sa.literal(2**62), sa.literal(True), sa.literal(0.1)))
+    assert re.search(r"'2026-03-01 12:30:00\+00:00'.*4611686018427387904.*true.*0\.1", text, re.S)

@@ -25,7 +25,7 @@ signal=$1; folder=$2; shift 2
 { read -r _; kill -s "$signal" $server; sleep 10; kill -s KILL $server; } <&3 3<&- 2>/dev/null & guard=$!
 wait $server; code=$?
 pkill -P $guard 2>/dev/null; kill $guard 2>/dev/null
-[ $code -ge 128 ] && rm -rf "$folder"
+{ [ $code -eq 0 ] || [ $code -ge 128 ]; } && rm -rf "$folder"
 exit $code
 """
 

@@ -50,6 +50,10 @@ SIBLINGS = ("Employees", "PayClasses", "AccessLevels", "CdnTypes", "JobStatuses"
 SELF_NAMED = frozenset({"BidAreas", "BidTypAreas", "BidTypAreaCounts"})
 """Lists that hold an empty child of their own name."""
 
+_LISTS = frozenset({*BID_LISTS, *PAGE_LISTS, *SIBLINGS, "BidAreaConditions"})
+KNOWN = _LISTS | {name.removesuffix("s") for name in _LISTS} | {"OST", "Bid", "JobStatus"}
+"""Names that an importer reads, at their places; it passes over any other name, and these anywhere else."""
+
 NEEDED = {
     "Bid": ("UID", "JobName"),
     "BidLayers": ("UID", "BidUID", "Name", "Show", "Sequence"),

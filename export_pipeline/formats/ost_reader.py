@@ -122,8 +122,12 @@ class Reader:
                 self._takeoff(attributes)
             elif depth == 5:
                 self._row(stack[4], name, attributes)
+            elif depth != 4 or (stack[3], name) != ("BidCondition", "BidAreaConditions"):
+                self._passed_over(name)
         elif depth == 2:
             self._row(stack[1], name, attributes)
+        else:
+            self._passed_over(name)
         stack.append(name)
         self._places.append(-1)
 
@@ -144,13 +148,16 @@ class Reader:
             self._row("Bid", name, attributes)
         else:
             place = contract.SIBLINGS.index(name) + 2 if name in contract.SIBLINGS else 0
+            if not place:
+                self._passed_over(name)
             if place and (place <= self._places[0] or not self._bids):
                 self.problem("order", name, f"Beside Bid, the order is {', '.join(contract.SIBLINGS)}.")
             self._places[0] = max(place, self._places[0])
 
     def _list(self, name: str, order: tuple[str, ...], parent: str) -> None:
         if name not in order:
-            return  # importers pass over what they do not know
+            self._passed_over(name)
+            return
         place = order.index(name)
         if place <= self._places[-1]:
             self.problem(
@@ -159,6 +166,12 @@ class Reader:
         self._places[-1] = max(place, self._places[-1])
         self._lists.add(f"{parent}/{name}")
         self._before.pop(name, None)
+
+    def _passed_over(self, name: str) -> None:
+        """Importers skip what they do not expect; what they would read elsewhere should not get lost so."""
+        if name in contract.KNOWN:
+            inside = self._stack[-1]
+            self.problem("place", name, f"It stands in {inside}, where no importer reads it; move it.")
 
     def _missing_lists(
         self, parent: str, where: str, names: tuple[str, ...], optional: frozenset[str]
@@ -173,6 +186,7 @@ class Reader:
             return
         where = f"{name} UID={attributes.get('UID', '')}"
         if table != "Bid" and name not in {table, table.removesuffix("s"), table.removesuffix("es")}:
+            self._passed_over(name)
             return
         for needed in contract.NEEDED.get(table, ()):
             if needed not in attributes:

@@ -88,7 +88,7 @@ SCHEMA = f"""<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
 {_lists("BidNamedViews", "BidHotLinks")}
 </xs:sequence>{"".join(f'<xs:attribute name="{k}" type="{v}" use="required"/>' for k, v in _BID.items())}<xs:anyAttribute processContents="skip"/></xs:complexType></xs:element>
 {_lists("Employees", "AccessLevels")}{_list("CdnTypes", _row("CdnType", _NAMED))}{_list("JobStatuses", _row("JobStatuse", _NAMED))}
-</xs:sequence></xs:complexType></xs:element></xs:schema>"""  # noqa: E501
+</xs:sequence></xs:complexType></xs:element></xs:schema>"""
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +69,8 @@ class _TakeoffLayout:
         self.rows: list[dict[str, Any]] = self.conditions.arrow().to_pylist()
         self.pages: list[dict[str, Any]] = data.tables["pages"].arrow().to_pylist()
         self.costed = [row for row in self.rows if row["costed"]]
+        # A window's file says the window's end, so that making it again gives the same bytes.
+        self.created = (data.as_of or data.snapshot_at).astimezone(UTC)
         self.page_of, self.condition_of = self._positions()
         self.page_order = np.argsort(np.where(self.page_of < 0, len(self.pages), self.page_of), kind="stable")
 
@@ -77,7 +79,7 @@ class _TakeoffLayout:
         self.by_page = by_page
         return Layout(
             title=f"Export: {self.data.title}",
-            created=self.data.snapshot_at,
+            created=self.created,
             main=_view(self.measurements, _CSV),
             document=self._document(),
             excel=self._excel(),
@@ -148,7 +150,7 @@ class _TakeoffLayout:
             ("Project", self.data.title),
             ("Client", subject["client_name"] or ""),
             ("Status", str(subject["status"] or "").replace("_", " ")),
-            ("Data as of", f"{self.data.as_of or self.data.snapshot_at:%Y-%m-%d %H:%M} UTC"),
+            ("Data as of", f"{self.created:%Y-%m-%d %H:%M} UTC"),
             ("Contents", ", ".join(chosen) or "all measurements that were not rejected"),
         ]
         return tuple((label, value) for label, value in facts if value)
@@ -339,7 +341,7 @@ class _TakeoffLayout:
                 "format": "json",
                 "dataset": self.data.dataset,
                 "rowsPath": "conditions[].measurements[]" if self._details else "conditions[]",
-                "generatedAt": _iso(self.data.snapshot_at),
+                "generatedAt": _iso(self.created),
                 "asOf": _iso(self.data.as_of) if self.data.as_of else None,
                 "options": {_camel(key): value for key, value in self.options.items()},
                 "warnings": list(self.data.warnings),

@@ -1,0 +1,35 @@
+"""Layouts around one table, for tests of a single format."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from export_pipeline.formats.base import Rendered
+from export_pipeline.model.columns import ARROW_TYPES, Column
+from export_pipeline.model.layout import Layout
+from export_pipeline.model.tables import Table
+
+CREATED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], batch_rows: int = 3) -> Table:
+    """A table of rows, in small batches so that their borders are crossed."""
+    arrays = [
+        pa.array([row[index] for row in rows], ARROW_TYPES[column.kind])
+        for index, column in enumerate(columns)
+    ]
+    return Table.of("t", columns, pa.table(arrays, [column.name for column in columns]), batch_rows)
+
+
+def rendered(module: ModuleType, main: Table, document: Any = None, **options: Any) -> tuple[bytes, Rendered]:
+    """The bytes that a format's module writes for one table."""
+    out = BytesIO()
+    layout = Layout("T", CREATED, main, main if document is None else document, (), ())
+    done = module.render(layout, out, options)
+    return out.getvalue(), done

@@ -1,0 +1,60 @@
+"""Numbers as text: every digit where asked for, and the right rounding with an exact count where not."""
+
+import math
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from export_pipeline.formats import cells
+
+
+@given(st.lists(st.none() | st.floats(), max_size=30))
+def test_exact_floats_come_back_to_the_bit(values: list[float | None]) -> None:
+    texts = cells.exact(pa.array(values, pa.float64())).to_pylist()
+    for value, text in zip(values, texts, strict=True):
+        if value is None:
+            assert text is None
+        elif math.isnan(value):
+            assert text == "NaN"
+        else:
+            assert float(text) == value
+            assert text.replace("Infinity", "inf") == text or math.isinf(value)
+
+
+@given(st.lists(st.none() | st.floats(), max_size=30), st.integers(0, 6))
+@example([0.5, 1.5, 2.675, 1.00005, 0.00005, 1e22, -1e-9, 123456789.123456789], 4)
+@example([0.125, 0.375, 2.5], 2)
+def test_rounded_floats_are_what_format_says(values: list[float | None], digits: int) -> None:
+    texts, changed = cells.rounded(pa.array(values, pa.float64()), digits)
+    expected_changes = 0
+    for value, text in zip(values, texts.to_pylist(), strict=True):
+        if value is None:
+            assert text is None
+        elif not math.isfinite(value):
+            assert text in ("NaN", "Infinity", "-Infinity")
+        else:
+            assert text.lstrip("-") == f"{value:.{digits}f}".lstrip("-")
+            assert (text[0] == "-") <= (value < 0)
+            expected_changes += Decimal(text) != Decimal(value) and float(text) != value
+    assert changed == expected_changes
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text", "changed"),
+    [("1.2345", 4, "1.2345", 0), ("1.23455", 4, "1.2346", 1), ("-0.5", 2, "-0.50", 0), ("12", 0, "12", 0)],
+)
+def test_rounded_decimals(value: str, digits: int, text: str, changed: int) -> None:
+    array = pa.array([Decimal(value), None], pa.decimal128(18, 5))
+    texts, count = cells.rounded(array, digits)
+    assert (texts.to_pylist(), count) == ([text, None], changed)
+
+
+def test_exact_decimals_lose_no_digit_and_show_no_padding() -> None:
+    values = ["1.5000000000", "2", "-0.0000000001", "12345678901234567890.1234567891", "0", "100"]
+    array = pa.array([Decimal(v) for v in values], pa.decimal128(38, 10))
+    assert [Decimal(t) for t in cells.exact(array).to_pylist()] == [Decimal(v) for v in values]
+    assert cells.exact(array).to_pylist()[:3] == ["1.5", "2", "-0.0000000001"]
+    assert cells.exact(array).to_pylist()[-1] == "100"

@@ -1,0 +1,49 @@
+"""Text is cleaned and guarded by column type, and everything that was changed is counted."""
+
+import re
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.sanitize import clean, clean_text, guard
+from export_pipeline.model.tables import Table
+
+ILLEGAL = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e]"
+TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), max_size=20)
+
+
+@given(TEXTS)
+def test_clean_replaces_exactly_the_illegal_characters(texts: list[str | None]) -> None:
+    cleaned, cells = clean_text(pa.array(texts, pa.string()))
+    expected = [None if text is None else re.sub(ILLEGAL, "\ufffd", text) for text in texts]
+    assert cleaned.to_pylist() == expected
+    assert cells == sum(a != b for a, b in zip(texts, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-1", "@a", "\t", "\r", "\n", "\x00", "＝1", "＋1", "－1", "＠a", " =1", "\n=1"]
+)
+def test_guard_takes_formulas(text: str) -> None:
+    assert guard(pa.array([text]))[0].to_pylist() == ["'" + text]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-2", "'=1", '4" slab', "a=b", "0", "é", "‒1", "(-1)", " x"])
+def test_guard_leaves_other_texts(text: str) -> None:
+    assert guard(pa.array([text]))[0].to_pylist() == [text]
+
+
+def test_only_text_columns_are_touched_and_each_is_counted() -> None:
+    columns = (Column("a", "A", Kind.TEXT), Column("n", "N", Kind.FLOAT), Column("u", "U", Kind.ENUM))
+    data = pa.table({"a": ["x\x01", "ok", None], "n": [-1.0, 2.0, None], "u": ["\x02", "\x03", "="]})
+    changed: Counter[tuple[str, str]] = Counter()
+    result = clean(Table.of("t", columns, data), changed).arrow()
+    assert result.to_pydict() == {
+        "a": ["x\ufffd", "ok", None],
+        "n": [-1.0, 2.0, None],
+        "u": ["\ufffd", "\ufffd", "="],
+    }
+    assert {column: count for (_, column), count in changed.items()} == {"t.a": 1, "t.u": 2}

@@ -18,6 +18,10 @@ from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Number
 
 _EXACT = float(2**53)
+_FIRST_INSTANT = -62_135_596_800_000_000
+_END_OF_TIME = 253_402_300_800_000_000
+"""Year 1 and year 10,000 in microseconds from 1970."""
+_LAST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def number_text(column: Column, value: Number) -> str:
         return _unusual(float(exact))
     if digits is not None:
         exact = _rounded(exact, digits)
-    text = f"{abs(exact):,f}"
+    text = f"{exact.copy_abs():,f}"
     if digits is None and "." in text:
         text = text.rstrip("0").rstrip(".")
     before, after = affixes(column)
@@ -238,12 +242,22 @@ def _unusual(value: float) -> str:
 
 
 def _minutes(values: pa.Array, changed: Counter[str]) -> pa.Array:
-    """Timestamps as "YYYY-MM-DD HH:MM UTC"."""
+    """Timestamps as "YYYY-MM-DD HH:MM UTC"; what no calendar has as Infinity or its number."""
     instants = pc.cast(values, pa.timestamp("us", tz=values.type.tz), safe=False)
-    micros = pc.cast(instants, pa.int64())
-    finer = np.asarray(pc.fill_null(micros, 0).to_numpy(zero_copy_only=True)) % 60_000_000 != 0
-    if finer.any():
-        changed["printed to the minute"] += int(finer.sum())
-    naive = pc.cast(pc.cast(pc.cast(micros, pa.timestamp("us")), pa.timestamp("s"), safe=False), pa.string())
-    text = pc.replace_substring_regex(naive, r"^(.*\d\d:\d\d):\d\d.*$", r"\1")
-    return join(text, " UTC") if values.type.tz else text
+    valid = instants.is_valid()
+    micros = np.asarray(pc.fill_null(pc.cast(instants, pa.int64()), 0).to_numpy(zero_copy_only=True))
+    minute, seconds = np.divmod(micros, 60_000_000)
+    dated = (micros >= _FIRST_INSTANT) & (micros < _END_OF_TIME)
+    finer = int(((seconds != 0) & dated).sum())
+    if finer:
+        changed["printed to the minute"] += finer
+    whole = pc.cast(integers(np.where(dated, minute * 60, 0)), pa.timestamp("s"))
+    text = pc.utf8_slice_codeunits(pc.cast(whole, pa.string()), 0, 16)
+    if values.type.tz:
+        text = join(text, " UTC")
+    if not dated.all():
+        odd = join(pc.cast(integers(micros), pa.string()), " \N{MICRO SIGN}s after 1970")
+        odd = pc.if_else(booleans(micros == _LAST), "Infinity", odd)
+        odd = pc.if_else(booleans(micros == -_LAST - 1), "-Infinity", odd)
+        text = pc.if_else(booleans(dated), text, odd)
+    return pc.if_else(valid, text, pa.scalar(None, pa.string()))

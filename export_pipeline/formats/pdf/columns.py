@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 _SAMPLE = 2_000
 _WORD = 70 * UNIT
 """A text column is not made narrower than its longest word, unless that is wider than this."""
+_NUMBER = 130 * UNIT
+"""A number is broken over lines only where it is wider than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,19 @@ class Strip:
 
 def measure(section: Section, typesetter: Typesetter, null_text: str) -> list[Measure]:
     """The widths a section's columns ask for, from their headers, totals and first rows."""
-    sample: pa.RecordBatch | None = next(iter(section.table.open()), None)
+    sample = _sample(section)
     totals = [*section.totals, *(total for group in section.groups or () for total in group.totals)]
     measures = []
     for index, column in enumerate(section.table.columns):
         words = [typesetter.width(word, CELL, bold=True) for word in column.header.split()] or [0]
         header = typesetter.width(column.header, CELL, bold=True)
         widest, word = 0, 0
-        if sample is not None and sample.num_rows:
-            strings = printed(column, sample.column(index).slice(0, _SAMPLE), null_text).strings
+        if sample is not None:
+            strings = printed(column, sample.column(index), null_text).strings
             widest, word = _extent(typesetter, strings)
         if column.kind.is_number:
             widest = max([widest, *(_total_width(typesetter, column, total) for total in totals)])
-            word = widest
+            word = min(widest, _NUMBER)
         elif column.kind.is_text:
             word = min(word, _WORD)
         if column.width is not None:
@@ -87,7 +89,7 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
     everything = list(range(len(measures)))
     if sum(m.least for m in measures) <= width:
         return [_strip(measures, everything, width)]
-    lead = min(measures[0].least, width // 3)
+    lead = max(min(measures[0].least, width // 3), min(measures[0].wanted, width // 4))
     strips: list[list[int]] = [[0]]
     used = lead
     for index in everything[1:]:
@@ -97,21 +99,26 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
             used = lead
         strips[-1].append(index)
         used += need
-    return [_strip(measures, members, width) for members in strips]
+    return [_strip(measures, members, width, lead) for members in strips]
 
 
-def _strip(measures: Sequence[Measure], members: Sequence[int], width: int) -> Strip:
+def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead: int = 0) -> Strip:
+    """Columns side by side over the whole width; with `lead`, the first one is exactly that wide."""
     least = np.array([measures[i].least for i in members], np.int64)
     wanted = np.array([measures[i].wanted for i in members], np.int64)
-    if least.sum() > width:
-        # Only a strip of the leading column and one more can be too wide: both give way.
-        least[0] = min(least[0], width // 3)
-        least[1:] = np.minimum(least[1:], width - least[0])
-        wanted = least
+    if lead:
+        # A column of the width of the page is narrowed to what the leading column leaves.
+        least = np.minimum(least, width - lead)
+        wanted = np.maximum(least, np.minimum(wanted, width - lead))
+        least[0] = wanted[0] = lead
     given = wanted if wanted.sum() <= width else _shared(least, wanted, width)
     spare = width - int(given.sum())
     texts = np.array([measures[i].column.kind.is_text for i in members])
-    weight = np.where(texts, given, 0) if texts.any() else given
+    weight = np.where(texts, given, 0)
+    weight[0] = 0 if lead else weight[0]
+    if not weight.any():
+        weight = given.copy()
+        weight[0] = 0 if lead else weight[0]
     given = given + spare * weight // max(1, int(weight.sum()))
     slots, x = [], 0
     for index, wide in zip(members, given.tolist(), strict=True):
@@ -132,6 +139,19 @@ def _shared(least: Ints, wanted: Ints, width: int) -> Ints:
             high = level - 1
     shared: Ints = np.clip(low, least, wanted)
     return shared
+
+
+def _sample(section: Section) -> pa.RecordBatch | None:
+    """The first rows, however the source cuts its batches; None where there are none."""
+    found: list[pa.RecordBatch] = []
+    missing = _SAMPLE
+    for batch in section.table.open():
+        if batch.num_rows:
+            found.append(batch.slice(0, missing))
+            missing -= found[-1].num_rows
+        if not missing:
+            break
+    return pa.Table.from_batches(found).combine_chunks().to_batches()[0] if found else None
 
 
 def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int]:

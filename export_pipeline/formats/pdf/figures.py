@@ -96,7 +96,7 @@ class FigurePrinter:
         outline = (UNIT // 2, MARGIN + x, top - height, length, height)
         pages.draw(b"%b %d w %d %d %d %d re S\n" % (style.INK.upper(), *outline))
         label = f"{feet * 12:g} in" if feet < 1 else f"{feet:,g} ft"
-        text = pages.typesetter.lines(label, style.SMALL, pages.width, "Drawing")
+        text = pages.typesetter.lines(label, style.SMALL, pages.width)
         pages.print(text, x + length + 5 * UNIT, top - height, style.SMALL, style.MUTED)
         pages.y -= _BAR
 
@@ -108,7 +108,7 @@ class FigurePrinter:
             row = entries[start : start + columns]
             height = _row_height(row)
             if pages.need(height):
-                again = pages.typesetter.lines("Legend (continued)", style.SMALL, pages.width, "Legend")
+                again = pages.typesetter.lines("Legend (continued)", style.SMALL, pages.width)
                 pages.print(again, 0, pages.y - ascent_of(style.SMALL), style.SMALL, style.MUTED)
                 pages.y -= leading_of(style.SMALL) + 4 * UNIT
             for place, (lines, color) in enumerate(row):

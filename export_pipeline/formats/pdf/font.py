@@ -29,7 +29,7 @@ FLAWS = {
 }
 """What may be wrong with a printed character: reasons by the value in `DocumentFont.flaws`."""
 
-_LAST_CID = 0xFFFF
+_LAST_CID = 0xFFFE
 _LAST_CLUSTER = 0xEFFF
 _IGNORABLE = (
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E),

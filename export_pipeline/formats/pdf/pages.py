@@ -220,7 +220,7 @@ class Pages:
             head = titles.setdefault(self.width, self._footer_title())
             for page in range(begin, end):
                 text = f"Page {page:,} of {len(self._footers):,}"
-                line = self.typesetter.lines(text, style.SMALL, self.width, "Footer")[0]
+                line = self.typesetter.lines(text, style.SMALL, self.width)[0]
                 body = b"%bBT %b /%b %d Tf %d %d Td<%b>Tj ET\n" % (
                     head,
                     style.MUTED,
@@ -234,7 +234,7 @@ class Pages:
 
     def _footer_title(self) -> bytes:
         """The rule and the export's title: its first line where it is long."""
-        lines = self.typesetter.lines(self._title, style.SMALL, self.width * 3 // 4, "Title")
+        lines = self.typesetter.lines(self._title, style.SMALL, self.width * 3 // 4)
         sheet = _Sheet(0)
         self._sheets = [sheet]
         self.rule(FOOTER)

@@ -117,7 +117,7 @@ class SectionPrinter:
     def _open_chapter(self) -> None:
         pages, section = self._pages, self._section
         size = style.CHAPTER
-        lines = pages.typesetter.lines(section.title, size, pages.width, "Heading", bold=True)
+        lines = pages.typesetter.lines(section.title, size, pages.width, bold=True)
         heading = leading_of(size) * len(lines) + 2 * _GAP
         pages.need(min(pages.body, heading + self._header_height + 5 * LEADING))
         self._chapter = pages.bookmark(section.title)
@@ -147,8 +147,8 @@ class SectionPrinter:
         pages = self._pages
         size, indent = style.GROUP, 0
         inner = pages.width - 14 * UNIT
-        titles = pages.typesetter.lines(group.title, size, inner, "Heading", bold=True)
-        notes = [pages.typesetter.lines(text, style.BODY, pages.width, "Heading") for text in group.lines]
+        titles = pages.typesetter.lines(group.title, size, inner, bold=True)
+        notes = [pages.typesetter.lines(text, style.BODY, pages.width) for text in group.lines]
         height = leading_of(size) * len(titles) + sum(len(n) for n in notes) * leading_of(style.BODY)
         table = self._header_height + min(first_row, 8 * LEADING) if group.rows else 3 * LEADING
         pages.need(min(pages.body, height + table + 2 * UNIT))
@@ -170,6 +170,8 @@ class SectionPrinter:
 
     def _close_group(self) -> None:
         pages, group = self._pages, self._group
+        if self._in_group:
+            self._rule()
         for total in group.totals if group else ():
             self._total(total)
         pages.y -= _GAP if self._section.groups is None else _GAP + UNIT * 6
@@ -195,9 +197,10 @@ class SectionPrinter:
     def _next_page(self) -> None:
         """A new page within a table: the group's name again, and the header."""
         pages = self._pages
+        self._rule()
         pages.turn()
         title = self._group.title if self._group and self._section.groups is not None else self._section.title
-        lines = pages.typesetter.lines(f"{title} (continued)", style.SMALL, pages.width, "Heading")
+        lines = pages.typesetter.lines(f"{title} (continued)", style.SMALL, pages.width)
         for strip in range(pages.strips):
             pages.print(lines[:1], 0, pages.y - ascent_of(style.SMALL), style.SMALL, style.MUTED, strip=strip)
         pages.y -= leading_of(style.SMALL) + UNIT * 3
@@ -232,12 +235,16 @@ class SectionPrinter:
                 pages.draw(b"%b\n%bf\n" % (style.ZEBRA, bands), number)
             content = data[offsets[begin] : offsets[end]].tobytes()
             self._text(content, top, number)
-            pages.rule(tops[-1], number, strip.width)
         if self._link is not None:
             self._links(tops)
         pages.y = tops[-1]
         self._in_group += end - begin
         self._rows_before += end - begin
+
+    def _rule(self) -> None:
+        """The line that ends the rows of a page."""
+        for number, strip in enumerate(self._strips):
+            self._pages.rule(self._pages.y, number, strip.width)
 
     def _split(self, block: Block, row: int) -> None:
         """A row taller than a page: as many of its lines as fit, the others on the next pages."""
@@ -255,7 +262,6 @@ class SectionPrinter:
                 if self._in_group % 2:
                     pages.rectangle(0, pages.y - height, strip.width, height, style.ZEBRA, number)
                 self._text(block.fragment(number, row, done, stop), pages.y, number)
-                pages.rule(pages.y - height, number, strip.width)
             if self._link is not None and not done:
                 self._links([pages.y, pages.y - height])
             pages.y -= height

@@ -142,9 +142,7 @@ class Shaper:
         width = max(0, round(x * face.scale))
         if alone and self.font.glyphs[alone[0]].parts == tuple(parts):
             return alone
-        # Readers turn what they find in a right-to-left stretch around, character by character, the
-        # inside of a cluster too: so that it comes out right, it is said the other way round.
-        cid = self.font.cluster(text[::-1] if rtl else text, tuple(parts), width)
+        cid = self.font.cluster(_as_seen(text) if rtl else text, tuple(parts), width)
         return [cid] if cid is not None else [self.font.cid(ord(character)) for character in text]
 
 
@@ -152,6 +150,14 @@ def _clings(face: Face | None, character: str) -> bool:
     """Whether a character is a mark that the face of the character before it has."""
     marks = unicodedata.category(character)[0] == "M"
     return marks and face is not None and face.glyph(ord(character)) is not None
+
+
+def _as_seen(text: str) -> str:
+    """A right-to-left cluster's text from left to right, with brackets as they are drawn: readers of PDF
+    find glyphs in visual order and turn right-to-left stretches around, the inside of a cluster too."""
+    from bidi.mirror import MIRRORED
+
+    return "".join([MIRRORED.get(character, character) for character in reversed(text)])
 
 
 def bidi_levels(text: str) -> tuple[int, list[int]]:

@@ -48,15 +48,19 @@ class Typesetter:
         """The lines of cells no wider than `width` page units at a size."""
         return wrap(self.font(bold), glyphs, max(1, width * 1000 // size))
 
-    def lines(self, text: str, size: int, width: int, where: str, bold: bool = False) -> list[Line]:
-        """The lines of one text, broken at `width` page units."""
+    def lines(
+        self, text: str, size: int, width: int, where: str | None = None, bold: bool = False
+    ) -> list[Line]:
+        """The lines of one text, broken at `width` page units. Flaws are counted for `where`, if given."""
         font = self.font(bold)
         if text.isascii() and text.isprintable():
             cids = font.cids(np.frombuffer(text.encode(), np.uint8))
             needed = units(int(font.widths[cids].sum()), size)
             if needed <= width:
                 return [Line(hex_codes()[cids].tobytes(), needed)]
-        broken = self.wrap(self.encode(pa.array([text], pa.string()), where, bold), size, width, bold)
+        # A lone surrogate is no text for Arrow: it passes as bytes and is replaced with the controls.
+        single = pa.array([text.encode("utf-8", "surrogatepass")], pa.binary()).view(pa.string())
+        broken = self.wrap(self.encode(single, where, bold), size, width, bold)
         digits = hex_codes()[broken.cids].tobytes()
         rtl = bool(broken.rtl is not None and broken.rtl[0])
         return [

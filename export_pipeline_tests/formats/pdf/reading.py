@@ -1,0 +1,120 @@
+"""Layouts to print, and the words of the pages as an independent reader of the format finds them."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+import pyarrow as pa
+
+from export_pipeline.formats import pdf
+from export_pipeline.formats.base import Rendered
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Figure, Layout, Section
+from export_pipeline.model.tables import Table
+from export_pipeline_tests.tools import require_tool
+
+CREATED = datetime(2025, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def strings(values: Sequence[str | None]) -> pa.Array:
+    """A string column that may hold what Python's own text refuses: lone surrogates."""
+    raw = [None if value is None else value.encode("utf-8", "surrogatepass") for value in values]
+    return pa.array(raw, pa.binary()).view(pa.string())
+
+
+def texts(values: Sequence[str | None], header: str = "Text") -> Table:
+    """A table of one text column."""
+    return Table.of("texts", (Column("text", header, Kind.TEXT),), pa.table({"text": strings(values)}))
+
+
+def layout(*sections: Section, figures: tuple[Figure, ...] = (), **other: Any) -> Layout:
+    """A layout of these chapters."""
+    main = sections[0].table if sections else texts([])
+    plain: dict[str, Any] = {"title": "Export: Riverside School", "created": CREATED, **other}
+    return Layout(main=main, document={}, excel=(), pdf=sections, figures=figures, **plain)
+
+
+def write(path: Path, what: Layout, options: Mapping[str, Any] | None = None) -> Rendered:
+    """Renders a layout to a file."""
+    with path.open("wb") as out:
+        return pdf.render(what, out, options or {})
+
+
+def rendered(what: Layout, options: Mapping[str, Any] | None = None) -> bytes:
+    """Renders a layout to bytes."""
+    out = io.BytesIO()
+    pdf.render(what, out, options or {})
+    return out.getvalue()
+
+
+def check(path: Path) -> None:
+    """qpdf finds nothing wrong, and poppler finds every font embedded and mapped to Unicode."""
+    done = subprocess.run([require_tool("qpdf"), "--check", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    fonts = subprocess.run(
+        [require_tool("pdffonts"), path], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split() for line in fonts.splitlines()[2:]]
+    assert rows
+    assert all(row[-5:-2] == ["yes", "yes", "yes"] for row in rows), fonts
+
+
+def poppler(path: Path, *options: str) -> str:
+    """The text poppler finds, without the marks of direction it adds."""
+    found = subprocess.run(
+        [require_tool("pdftotext"), *options, path, "-"], capture_output=True, text=True, check=True
+    )
+    return re.sub("[\u200e\u200f\u202a-\u202e]", "", found.stdout)
+
+
+def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
+    """What a page shows, in order: ("text", its Unicode) and ("mark", name), ("end", "")."""
+    maps = {label: _unicode(font) for label, font in page.obj.Resources.Font.items()}
+    unicode: dict[int, str] = {}
+    for operands, operator in pikepdf.parse_content_stream(page):
+        match str(operator):
+            case "Tf":
+                unicode = maps[str(operands[0])]
+            case "Tj":
+                codes = bytes(operands[0])
+                yield (
+                    "text",
+                    "".join(
+                        unicode[int.from_bytes(codes[i : i + 2], "big")] for i in range(0, len(codes), 2)
+                    ),
+                )
+            case "BMC":
+                yield "mark", str(operands[0])
+            case "EMC":
+                yield "end", ""
+
+
+def rows(source: Path | bytes) -> list[str]:
+    """The text of every row marked in a file, its cells' lines end to end."""
+    found: list[str] = []
+    with pikepdf.open(source if isinstance(source, Path) else io.BytesIO(source)) as file:
+        for page in file.pages:
+            depth = 0
+            for kind, value in shown(page):
+                if kind == "mark":
+                    depth += 1
+                    if value == "/Row":
+                        found.append("")
+                elif kind == "end":
+                    depth -= 1
+                elif depth:
+                    found[-1] += value
+    return found
+
+
+def _unicode(font: pikepdf.Object) -> dict[int, str]:
+    data = font.ToUnicode.read_bytes().decode()
+    pairs = re.findall(r"<([0-9A-F]{4})><([0-9A-F]+)>\n", data)
+    return {int(code, 16): bytes.fromhex(text).decode("utf-16-be", "surrogatepass") for code, text in pairs}

@@ -1,0 +1,93 @@
+"""Reading a PDF back: what it counts, and what it notices in a file that is not sound."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pikepdf
+import pyarrow as pa
+import pytest
+
+from export_pipeline.formats import pdf
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Section
+from export_pipeline.model.tables import Table
+from export_pipeline_tests.formats.pdf.reading import layout, write
+
+COLUMNS = (
+    Column("qty (m²) /#", "Quantity", Kind.DECIMAL, 4),
+    Column("cost", "Cost", Kind.MONEY, currency="Rs. "),
+    Column("share", "Share", Kind.FLOAT),
+)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    count = 300
+    data = {
+        COLUMNS[0].name: pa.array([Decimal(i - 20) / 16 for i in range(count)], pa.decimal128(38, 10)),
+        "cost": pa.array([None if i % 7 == 0 else Decimal(-i * 1000) for i in range(count)], pa.decimal128(18, 4)),
+        "share": pa.array([float("nan") if i == 5 else i * 1e-9 for i in range(count)], pa.float64()),
+    }  # fmt: skip
+    table = Table.of("t", COLUMNS, pa.table(data))
+    path = tmp_path / "sound.pdf"
+    sums = tuple(column.name for column in COLUMNS)
+    before = Section("b", "Summary", table, sums=sums)
+    write(path, layout(before, Section("t", "Rows", table, counts=True, sums=sums)))
+    return path
+
+
+def test_rows_and_sums_of_the_counting_section(sound: Path) -> None:
+    facts = pdf.read_back(sound)
+    assert facts.rows == 300
+    assert facts.problems == ()
+    assert facts.totals[COLUMNS[0].name] == sum((i - 20) / 16 for i in range(300))
+    assert facts.totals["cost"] == -sum(i * 1000 for i in range(300) if i % 7)
+    assert facts.totals["share"] == pytest.approx(sum(i * 1e-9 for i in range(300) if i != 5), rel=1e-12)
+
+
+def test_numbers_broken_over_lines_and_pages_are_still_one_number(tmp_path: Path) -> None:
+    column = Column("n", "N", Kind.DECIMAL)
+    table = Table.of(
+        "t",
+        (column, Column("text", "Text", Kind.TEXT)),
+        pa.table({"n": pa.array([Decimal("1" * 30)], pa.decimal128(38, 0)), "text": ["word " * 9000]}),
+    )
+    path = tmp_path / "split.pdf"
+    write(path, layout(Section("t", "T", table, counts=True, sums=("n",))))
+    assert pdf.read_back(path) == pdf.FileFacts(1, {"n": float("1" * 30)})
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_file_cut_short_is_a_problem(sound: Path, tmp_path: Path, share: float) -> None:
+    data = sound.read_bytes()
+    cut = tmp_path / "cut.pdf"
+    cut.write_bytes(data[: int(len(data) * share)])
+    assert pdf.read_back(cut).problems
+
+
+def test_a_file_that_is_no_pdf_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "no.pdf"
+    path.write_bytes(b"Page not found")
+    assert pdf.read_back(path).problems[0].startswith("not a readable PDF")
+
+
+def test_a_missing_unicode_map_and_a_missing_font_are_problems(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bare.pdf"
+    with pikepdf.open(sound) as file:
+        font = file.pages[0].obj.Resources.Font["/F1"]
+        del font["/ToUnicode"]
+        del font.DescendantFonts[0].FontDescriptor["/FontFile2"]
+        file.save(path)
+    problems = " ".join(pdf.read_back(path).problems)
+    assert "ToUnicode" in problems
+    assert "not embedded" in problems
+
+
+def test_rows_taken_out_are_missed(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fewer.pdf"
+    with pikepdf.open(sound) as file:
+        del file.pages[-1]
+        file.save(path)
+    assert pdf.read_back(path).rows < 300

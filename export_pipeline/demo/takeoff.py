@@ -134,7 +134,7 @@ def fill(engine: sa.Engine, samples: Sequence[ProjectSample] = SAMPLES) -> list[
     ids = []
     for number, sample in enumerate(samples):
         with engine.begin() as connection:
-            ids.append(_Filler(number, sample, engine.dialect.name == "postgresql").fill(connection))
+            ids.append(_Filler(number, sample).fill(connection))
     return ids
 
 
@@ -147,10 +147,9 @@ def sized(measurements: int, name: str = "Large project") -> ProjectSample:
 
 
 class _Filler:
-    def __init__(self, number: int, sample: ProjectSample, no_nul: bool) -> None:
+    def __init__(self, number: int, sample: ProjectSample) -> None:
         self.random = random.Random(1000 + number)
         self.number, self.sample = number, sample
-        self.clean = (lambda text: text.replace("\x00", "")) if no_nul else (lambda text: text)
 
     def fill(self, connection: sa.Connection) -> str:
         sample, project = self.sample, self._id("project")
@@ -238,7 +237,7 @@ class _Filler:
                 "ai_model": "vision-2" if ai else None, "is_modified": self.random.random() < 0.1,
                 "is_verified": verified and not rejected, "is_rejected": rejected,
                 "rejection_reason": "duplicate" if rejected else None, "review_notes": None,
-                "notes": None if note is None else self.clean(note), **self._times(24 + i / 60),
+                "notes": note, **self._times(24 + i / 60),
             }  # fmt: skip
 
     def _shape(self, shape: str) -> tuple[dict[str, Any], float, float]:
@@ -283,8 +282,8 @@ class _Filler:
             closed = [*points, points[0]]
         length = sum(math.dist(a, b) for a, b in zip(closed, closed[1:], strict=False))
         area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(closed, closed[1:], strict=False))) / 2
-        geometry = {"points": [{"x": px, "y": py} for px, py in points]}
-        return geometry, length, area if shape == "polygon" else 0.0
+        corner_points = [{"x": px, "y": py} for px, py in points]
+        return {"points": corner_points}, length, area if shape == "polygon" else 0.0
 
     def _totals(self, connection: sa.Connection, conditions: list[dict[str, Any]]) -> None:
         """Stored totals and assemblies, as the application keeps them: without rejected measurements."""

@@ -161,7 +161,8 @@ def read_back(path: Path) -> FileFacts:
     """
     import ijson
 
-    rows, sums, owner = 0, {}, "item"
+    rows, owner = 0, "item"
+    sums: dict[str, float] = {}
     try:
         with path.open("rb") as file:
             for prefix, event, value in ijson.parse(file, use_float=True):

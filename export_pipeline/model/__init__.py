@@ -17,8 +17,8 @@ class _NoPandas:
 if "pandas" not in sys.modules:
     # pyarrow looks for pandas when it first makes an array, which costs a second and 60 MB in every run, and
     # nothing here needs it. A look that finds nothing is remembered; pandas itself can still be imported.
-    sys.meta_path.insert(0, _NoPandas)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _NoPandas)
     try:
         pyarrow.array([0])
     finally:
-        sys.meta_path.remove(_NoPandas)  # type: ignore[arg-type]
+        sys.meta_path.remove(_NoPandas)

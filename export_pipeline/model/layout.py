@@ -96,7 +96,8 @@ class Figure:
         title: Heading of the page that shows it.
         lines: Lines below the heading, e.g. the scale.
         width, height: Size of the plane, in the shapes' own units (pixels of a drawing page).
-        shapes: Rows (kind string: line|polyline|polygon|point|none; color string "#RRGGBB"; fill_opacity float64,
+        shapes: Rows (kind string: line|polyline|polygon|point|none; color string "#RRGGBB"; fill_opacity
+            float64,
             0 for none; line_width float64, in points on paper; points list<float64>: x1 y1 x2 y2 …).
         legend: (label, color) pairs, in order.
         units_per_foot: How many of the plane's units make one foot, None if unknown; for a scale bar.

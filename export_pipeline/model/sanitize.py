@@ -2,8 +2,8 @@
 
 Two rules, both counted:
 
-- `clean`, for every format: characters that XML 1.0 (so Excel, and On-Screen Takeoff) cannot hold and the bidi
-  overrides U+202D and U+202E, which make text read as something else, become U+FFFD.
+- `clean`, for every format: characters that XML 1.0 (so Excel, and On-Screen Takeoff) cannot hold and the
+  bidi overrides U+202D and U+202E, which make text read as something else, become U+FFFD.
 - `guard`, for files a spreadsheet opens as text: a text that a spreadsheet would run as a formula gets a
   leading apostrophe (OWASP ASVS 1.2.10, CWE-1236). Numbers, dates and booleans are never touched.
 """

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -23,6 +23,9 @@ from sqlalchemy.dialects import postgresql
 
 from export_pipeline.model.columns import ARROW_TYPES, Column
 from export_pipeline.sources.arrow_types import from_rows, to_kind
+
+Query: TypeAlias = sa.Select[*tuple[Any, ...]]
+"""A select of any columns."""
 
 BATCH_BYTES = 2 * 1024 * 1024
 BATCH_ROWS = 16_384
@@ -50,14 +53,14 @@ class Snapshot(ABC):
     byte_order: str
 
     @abstractmethod
-    def batches(self, select: sa.Select[Any], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def batches(self, select: Query, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         """Run a select whose i-th expression belongs to the i-th column; yield its rows in batches.
 
         Raises:
             SourceError: the query failed, timed out, or a cell does not fit its column's kind.
         """
 
-    def rows(self, select: sa.Select[Any], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    def rows(self, select: Query, columns: Sequence[Column]) -> list[dict[str, Any]]:
         """The rows of a small select as dictionaries by column name."""
         return [row for batch in self.batches(select, columns) for row in batch.to_pylist()]
 
@@ -131,7 +134,7 @@ class _PostgresSnapshot(Snapshot):
             except self._adbc.Error as error:
                 raise _readable(error) from error
 
-    def batches(self, select: sa.Select[Any], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def batches(self, select: Query, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         sql = literal_sql(_labelled(select, columns))
         try:
             with self._adbc.AdbcStatement(self._connection) as statement:
@@ -145,7 +148,7 @@ class _PostgresSnapshot(Snapshot):
             raise _readable(error) from error
 
 
-def literal_sql(select: sa.Select[Any]) -> str:
+def literal_sql(select: Query) -> str:
     """A select as PostgreSQL text with its values in it, rendered by SQLAlchemy's typed literals.
 
     ADBC streams only statements without parameters. Only numbers, booleans, times and quoted texts can be
@@ -156,7 +159,7 @@ def literal_sql(select: sa.Select[Any]) -> str:
     Raises:
         SourceError: a value has no literal form.
     """
-    dialect = postgresql.dialect(paramstyle="named")
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
     try:
         compiled = select.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     except sa.exc.CompileError as error:
@@ -226,7 +229,7 @@ class _SqlAlchemySnapshot(Snapshot):
             self.damaged_texts += 1
             return value.decode("utf-8", "replace")
 
-    def batches(self, select: sa.Select[Any], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def batches(self, select: Query, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         if hasattr(self, "_deadline"):
             self._deadline = time.monotonic() + self._timeout
         try:
@@ -244,7 +247,7 @@ class _SqlAlchemySnapshot(Snapshot):
 # --- shared -----------------------------------------------------------------------------------------
 
 
-def _labelled(select: sa.Select[Any], columns: Sequence[Column]) -> sa.Select[Any]:
+def _labelled(select: Query, columns: Sequence[Column]) -> Query:
     """The select with its expressions cast to the columns' kinds and named as they are."""
     expressions = list(select.selected_columns)
     if len(expressions) != len(columns):

@@ -14,7 +14,7 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
 from export_pipeline.model.takeoff import fields
 from export_pipeline.model.takeoff.options import TakeoffOptions
-from export_pipeline.sources.snapshot import Snapshot, SourceError
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
@@ -42,7 +42,8 @@ def read(
         as_of: If given, only rows created before this moment.
 
     Returns:
-        The tables "conditions", "pages" and "measurements". The last streams: once, while the snapshot is open.
+        The tables "conditions", "pages" and "measurements". The last streams,
+        once and while the snapshot is open.
 
     Raises:
         SourceError: there is no such project, or a condition or page asked for is not part of it.
@@ -97,7 +98,7 @@ class _Reader:
             )
         return found[0]
 
-    def _conditions(self) -> sa.Select[Any]:
+    def _conditions(self) -> Query:
         costs = {c.name for c in fields.COST_FIELDS}
         expressions = [
             getattr(Assembly if c.name in costs else Condition, c.name) for c in fields.CONDITION_FIELDS[:-1]
@@ -113,7 +114,7 @@ class _Reader:
             select = select.where(Condition.id.in_(self.options.condition_ids))
         return select
 
-    def _pages(self) -> sa.Select[Any]:
+    def _pages(self) -> Query:
         return (
             sa.select(
                 *(
@@ -127,7 +128,7 @@ class _Reader:
             .order_by(self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id)
         )
 
-    def _measurements(self) -> sa.Select[Any]:
+    def _measurements(self) -> Query:
         # Unsorted: sorting wide rows would make the application's database write them to its disk; `build`
         # puts them in order.
         return self._chosen(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
@@ -140,7 +141,7 @@ class _Reader:
         (row,) = self.snapshot.rows(select, columns)
         return row["rows"], row["quantity"]
 
-    def _chosen(self, select: sa.Select[Any]) -> sa.Select[Any]:
+    def _chosen(self, select: Query) -> Query:
         """The measurements of this project's conditions that the options ask for."""
         select = (
             select.select_from(Measurement)
@@ -168,7 +169,7 @@ class _Reader:
         """Order by code point, whatever the database's language: the same order everywhere."""
         return sa.collate(expression, self.snapshot.byte_order)
 
-    def _small(self, name: str, select: sa.Select[Any], columns: Sequence[Column]) -> Table:
+    def _small(self, name: str, select: Query, columns: Sequence[Column]) -> Table:
         schema = pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in columns])
         return Table.of(name, columns, pa.Table.from_batches(self.snapshot.batches(select, columns), schema))
 

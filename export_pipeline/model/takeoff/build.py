@@ -1,7 +1,7 @@
-"""From the rows of one snapshot to a takeoff export: project > conditions > measurements, with totals and costs.
+"""From the rows of one snapshot to a takeoff export: project > conditions > measurements.
 
-Totals, counts and costs are computed here, from exactly the measurements that are exported, never taken from a
-stored total.
+Totals, counts and costs are computed here, from exactly the measurements that are exported, never taken
+from a stored total.
 """
 
 from __future__ import annotations
@@ -153,7 +153,10 @@ class _Tally:
 
     def warnings(self, conditions: pa.Table) -> Iterator[str]:
         if self.not_finite:
-            yield f"{self.not_finite} quantities are no numbers (NaN, infinite or empty); totals leave them out."
+            yield (
+                f"{self.not_finite} quantities are no numbers (NaN, infinite or empty); "
+                "totals leave them out."
+            )
         if self.without_page:
             yield (
                 f"{self.without_page} measurements lie on a page that is not part of this project; "
@@ -194,9 +197,9 @@ def _without_costs(conditions: pa.Table) -> pa.Table:
 def _with_costs(conditions: pa.Table, tally: _Tally, warnings: list[str]) -> pa.Table:
     """The conditions with costs that belong to the exported quantities.
 
-    An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the same,
-    they are taken as they are; else each part is scaled by exported / stored quantity, rounded to cents, and the
-    totals are added again: total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
+    An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the
+    same, they are taken as they are; else each part is scaled by exported / stored quantity and rounded to
+    cents, and the totals are added again: total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
     """
     rows = conditions.select(
         [c.name for c in COST_FIELDS] + ["costed", "name", "stored_quantity"]
@@ -207,7 +210,7 @@ def _with_costs(conditions: pa.Table, tally: _Tally, warnings: list[str]) -> pa.
             continue
         if not math.isfinite(stored) or stored <= 0:
             warnings.append(
-                f"The costs of condition {row['name']!r} could not be fitted to its exported quantity, because "
+                f"The costs of condition {row['name']!r} could not be fitted to its exported quantity: "
                 "they were stored for a quantity of zero; they are given as stored."
             )
             continue

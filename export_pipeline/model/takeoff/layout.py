@@ -1,4 +1,4 @@
-"""How a takeoff export is laid out: its CSV columns, JSON document, Excel sheets, PDF chapters and drawings."""
+"""How a takeoff export is laid out: CSV columns, JSON document, Excel sheets, PDF chapters, drawings."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ class _TakeoffLayout:
         return dict(sorted(found.items()))
 
     def _totals_table(self, keys: tuple[str, ...]) -> Table:
-        """Conditions, measurements and quantity by unit, or by category and unit (and cost where there are any)."""
+        """Conditions, measurements, quantity (and cost, if any) by unit, or by category and unit."""
         columns = [Column(key, key.capitalize(), Kind.ENUM) for key in keys]
         columns += [
             Column("conditions", "Conditions", Kind.INTEGER),

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 def shapes(*rows: tuple[Any, ...], batch_rows: int = 2) -> Table:
     data = pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], SCHEMA)
     return Table.of(
-        "shapes", tuple(Column(name, name, Kind.JSON) for name in SCHEMA.names), data, batch_rows=2
+        "shapes", tuple(Column(name, name, Kind.JSON) for name in SCHEMA.names), data, batch_rows=batch_rows
     )
 
 

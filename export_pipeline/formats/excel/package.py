@@ -14,6 +14,9 @@ DATA_NAME = "Export_Rows"
 SUM_NAME = "Export_Sum_"
 """Hidden names, numbered from 1: a text "letters:column name" for each column whose sum proves the file."""
 
+MOST_TITLED_SHEETS = 500
+"""Above so many sheets no header row is repeated in print: each such name costs LibreOffice 30 ms to open."""
+
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -141,7 +144,7 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]
     for number, (letters, column) in enumerate(sums, start=1):
         text = f"{letters}:{column}".replace('"', '""')
         yield _name(f"{SUM_NAME}{number}", f'"{text}"', None, hidden=True)
-    for index, sheet in enumerate(sheets):
+    for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
         if sheet.header_row:
             rows = f"{quoted(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
             yield _name("_xlnm.Print_Titles", rows, index, hidden=False)

@@ -12,18 +12,20 @@ from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
 from export_pipeline.formats.excel.cells import ColumnCells, Shared
-from export_pipeline.formats.excel.names import column_letters, quoted
+from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head, utf16_length
 from export_pipeline.formats.excel.overflow import Overflow
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
 from export_pipeline.formats.excel.rows import Positions, RowXml, slices
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
 from export_pipeline.formats.excel.strings import SharedStrings
 from export_pipeline.formats.excel.styles import HEADER, TITLE, Style, StyleBook, data_style, odd_style
+from export_pipeline.formats.excel.text import MAX_TEXT
 from export_pipeline.formats.excel.widths import column_width
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Layout, Section
 from export_pipeline.model.sanitize import GUARDED, guard
 
+CUT = "cut to the length of a cell"
 MAX_LINKS = 65_530  # hyperlinks of a sheet
 
 
@@ -152,12 +154,16 @@ class _Workbook:
 
     def _header(self, column: Column) -> str:
         header = f"{column.header} (UTC)" if column.kind is Kind.TIMESTAMP else column.header
-        return self._guarded(header, column.header)
+        return self._printable(header, column.header)
 
     def _label(self, text: str) -> str:
-        return self._guarded(text, "titles and lines")
+        return self._printable(text, "titles and lines")
 
-    def _guarded(self, text: str, where: str) -> str:
+    def _printable(self, text: str, where: str) -> str:
+        """A text that is not data, fit for a cell."""
+        if utf16_length(text) > MAX_TEXT:
+            self._count(CUT, where)
+            text = utf16_head(text, MAX_TEXT - 2) + "…"
         if not self._guard:
             return text
         safe, count = guard(pa.array([text], pa.string()))

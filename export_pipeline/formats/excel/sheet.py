@@ -182,7 +182,7 @@ class SheetWriter:
         if not isinstance(value, float) and len(number.normalize().as_tuple().digits) > MAX_DIGITS:
             self._frame.changed(KEEP_DIGITS, column.header)
             return inline_cell(reference, self._odd, f"{number.normalize():f}")
-        text = repr(value) if isinstance(value, float) else _plain(number)
+        text = repr(float(value)) if isinstance(value, float) else _plain(number)
         made = f"<f>{xml_text(formula)}</f>" if formula else ""
         return f'<c r="{reference}" s="{style}">{made}<v>{text}</v></c>'
 

@@ -1,12 +1,15 @@
 """What the workbook looks like and how its parts hang together."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 import openpyxl
 import pyarrow as pa
 import pytest
@@ -262,3 +265,52 @@ def test_large_sheets_are_streamed_in_pieces(tmp_path: Path) -> None:
     made = layout(Section("s", "S", measurements(30_000), counts=True))
     render(made, Out(), {})  # type: ignore[arg-type]
     assert max(sizes) < sum(sizes) / 3
+
+
+def test_titles_and_headers_longer_than_a_cell_are_cut_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    data = table((Column("c", "h" * 40_000, Kind.TEXT),), {"c": ["x"]})
+    rendered = write(layout(Section("s", "🏗" * 20_000, data, lines=("l" * 40_000,), counts=True)), path)
+    sheet = openpyxl.load_workbook(path).active
+    assert sheet is not None
+    assert all(len(sheet[cell].value.encode("utf-16-le")) <= 2 * 32_767 for cell in ("A1", "A2", "A4"))
+    assert sum(rendered.changed.values()) == 3
+    assert read_back(path).problems == ()
+
+
+def test_totals_may_be_numpy_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    data = table(NUMBERS, {"k": ["a"], "n": [0.1]})
+    write(layout(Section("s", "S", data, totals=(Total("T", {"n": np.float64(0.1)}),), counts=True)), path)
+    assert openpyxl.load_workbook(path, data_only=True)["S"]["B5"].value == 0.1
+
+
+def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
+    batch = next(measurements(4_000).open())
+
+    def peak(batches: int) -> int:
+        held: list[int] = []
+
+        def opened() -> Iterator[pa.RecordBatch]:
+            for _ in range(batches):
+                held.append(pa.total_allocated_bytes())
+                yield batch
+
+        long = replace(measurements(0), rows=4_000 * batches, open=opened)
+        write(layout(Section("s", "S", long, counts=True)), tmp_path / "b")
+        return max(held[1:]) - held[0]
+
+    assert peak(30) < 1.5 * peak(5) + 1_000_000
+
+
+def test_pandas_is_never_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from export_pipeline.formats.excel import read_back\n"
+        "from export_pipeline_tests.formats.excel.books import project, write\n"
+        "write(project(), Path(sys.argv[1]), {'guard_formulas': True})\n"
+        "assert read_back(Path(sys.argv[1])).problems == ()\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "b.xlsx"], check=True, timeout=60)

@@ -2,64 +2,84 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
+from export_pipeline.console import (
+    UserError,
+    print_error,
+    print_facts,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from export_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from export_pipeline.components import ShapedExport
+    from export_pipeline.store import Store
+
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Exports of an application's database as files. Settings come from EXPORT_… variables or a .env file; "
-    "without any, everything runs on a sample database and local folders.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Exports of an application's database as files. Settings come from EXPORT_… variables or a .env "
+    "file; without any, everything runs on a sample database and local folders.\n\n"
+    "Begin with `export-pipeline demo`, then `export-pipeline datasets`.\n\n"
+    "Exit codes: 0 done, 1 an export or a file is not right, 2 a wrong call or setting.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
 
-class UserError(Exception):
-    """Something the person at the keyboard can mend; printed as one line, exit code 1."""
-
-
 def main() -> None:
-    """Entry point: 0 for success, 1 for an export or file that is not right, 2 for a wrong call or setting."""
+    """Entry point; ends with 0 for success, 1 for an export or file that is not right, 2 for a wrong call."""
+    sys.exit(_run(sys.argv[1:] or ["--help"]))
+
+
+def _run(arguments: list[str]) -> int:
     from export_pipeline.formats.registry import UnknownFormatError
     from export_pipeline.sources.snapshot import SourceError
     from export_pipeline.store import StoreError
 
     try:
-        app()
-    except SettingsError as error:
-        _fail(str(error), 2)
-    except (UserError, SourceError, StoreError, UnknownFormatError) as error:
-        _fail(str(error), 1)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.secho(f"Error: {message}", fg="red", err=True)
-    raise SystemExit(code)
+        return app(arguments, standalone_mode=False) or 0
+    except (UserError, UnknownFormatError, SettingsError) as error:
+        print_error(str(error))
+        return 2
+    except (SourceError, StoreError) as error:
+        print_error(str(error))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        print_error("Interrupted.")
+        return 1
+    except TyperException as error:
+        print_error(f"{error.format_message()} (`export-pipeline {arguments[0]} --help` shows how)")
+        return 2
 
 
 @app.command()
 def formats(as_json: Json = False) -> None:
-    """List the formats there are."""
+    """List the formats there are.
+
+    Example: `export-pipeline formats`
+    """
     from export_pipeline.formats.registry import FORMATS
 
     rows = [
         {"format": f.name, "extension": f.extension, "type": f.media_type, "help": f.help}
         for f in FORMATS.values()
     ]
-    _print(rows, as_json)
+    print_json(rows) if as_json else print_table(rows)
 
 
 @app.command()
@@ -67,22 +87,27 @@ def datasets(
     scopes: Annotated[str | None, typer.Option(help="List the scopes of this dataset instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List what can be exported, or whose rows: `export-pipeline datasets --scopes takeoff`."""
-    if scopes:
-        from export_pipeline.orchestration.resources import source_of
+    """List what can be exported, or whose rows.
 
-        with source_of(load_settings()).snapshot() as snapshot:
-            names = _source_module(scopes).scopes(snapshot)
-        _print([{"scope": id, "name": name} for id, name in names.items()], as_json)
-        return
-    found: dict[str, dict[str, Any]] = {}
-    for key in _definitions().resolve_all_asset_keys():
-        dataset, cadence, format = key.path
-        row = found.setdefault(dataset, {"dataset": dataset, "cadences": [], "formats": []})
-        for name, value in (("cadences", cadence), ("formats", format)):
-            if value not in row[name]:
-                row[name].append(value)
-    _print(list(found.values()), as_json)
+    Examples: `export-pipeline datasets`, `export-pipeline datasets --scopes takeoff`
+    """
+    from export_pipeline.components.catalogue import datasets as declared
+    from export_pipeline.orchestration.partitions import ON_DEMAND
+
+    if scopes:
+        there = _scopes(load_settings(), _dataset(scopes))
+        rows: list[dict[str, Any]] = [{"scope": id, "name": name} for id, name in there.items()]
+    else:
+        rows = [
+            {
+                "dataset": dataset.dataset,
+                "description": dataset.description,
+                "formats": list(dataset.formats),
+                "cadences": [ON_DEMAND, *dataset.cadences.crons()],
+            }
+            for dataset in declared().values()
+        ]
+    print_json(rows) if as_json else print_table(rows)
 
 
 @app.command()
@@ -95,27 +120,52 @@ def request(
     ] = None,
     wait: Annotated[bool, typer.Option(help="Stay until the files are there, and show progress.")] = True,
     as_json: Json = False,
+    export_id: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Export one scope now.
+    """Export one scope now. The export's id is also the id of its run in Dagster.
 
-    Example: `export-pipeline request takeoff --scope 6f9619ff-… --format csv,pdf -o group_by=page`
+    Examples: `export-pipeline request takeoff --scope ID --format csv,pdf -o group_by=page`;
+    `export-pipeline request takeoff --scope ID --no-wait --json`
     """
-    from export_pipeline.formats.registry import format_named
-
-    names = [format_named(name.strip()).name for name in format.split(",")]
-    options = dict(_option(text) for text in option or [])
+    settings = load_settings()
+    chosen = _dataset(dataset)
+    names = _formats(chosen, format)
+    options = _options(chosen, option or [])
+    there = _scopes(settings, chosen)
+    if scope not in there:
+        raise UserError(
+            f"{dataset} has no scope {scope!r}; `export-pipeline datasets --scopes {dataset}` lists the "
+            f"{len(there):,} there are."
+        )
+    export_id = export_id or str(uuid.uuid4())
     if not wait:
-        _print([{"export_id": _request_in_background(sys.argv[1:])}], as_json)
+        log = _request_in_background(settings, export_id)
+        accepted = {"export_id": export_id, "log": str(log)}
+        print_json(accepted) if as_json else print_facts(accepted)
         return
-    outcome = _run(dataset, scope, names, options, quiet=as_json)
-    rows = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
+    from export_pipeline.orchestration.running import run_export
+
+    definitions = _definitions()
+    with progress_bar(len(names) + 3, quiet=as_json) as progress:
+        outcome = run_export(
+            definitions,
+            dataset=dataset,
+            scope=scope,
+            formats=names,
+            options=options,
+            staging=settings.staging_folder,
+            export_id=export_id,
+            progress=progress,
+        )
+    files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
     if as_json:
-        typer.echo(json.dumps({"export_id": outcome.export_id, "run_id": outcome.run_id, "files": rows,
-                               "errors": outcome.errors}, default=str))  # fmt: skip
+        print_json({"export_id": outcome.export_id, "files": files, "errors": outcome.errors})
     else:
-        _print(rows, False)
+        if files:
+            print_table([{name: file[name] for name in ("format", "rows", "bytes", "key")} for file in files])
+            typer.echo(f"Stored in {_store(settings).url}; `export-pipeline link KEY` links to a file.")
         for error in outcome.errors:
-            typer.secho(error, fg="red", err=True)
+            print_error(error)
     if outcome.errors:
         raise typer.Exit(1)
 
@@ -123,15 +173,18 @@ def request(
 @app.command()
 def link(
     key: Annotated[str, typer.Argument(help="Key of an export file, as `request` and Dagster show it.")],
-    expires: Annotated[int | None, typer.Option(help="Seconds the link works; default: the setting.")] = None,
+    expires: Annotated[
+        int | None, typer.Option(min=1, max=604_800, help="Seconds the link works; default: the setting.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Sign a download link for an export file. Links are made anew at each call and never stored."""
-    from export_pipeline.orchestration.resources import store_of
+    """Sign a download link for an export file. Links are made anew at each call and never stored.
 
+    Example: `export-pipeline link exports/SCOPE/ID.pdf --expires 600`
+    """
     settings = load_settings()
-    url = store_of(settings).open().link(key, expires_seconds=expires or settings.link_ttl_seconds)
-    typer.echo(json.dumps({"link": url}) if as_json else url)
+    url = _store(settings).link(_key(key), expires_seconds=expires or settings.link_ttl_seconds)
+    print_json({"link": url}) if as_json else typer.echo(url)
 
 
 @app.command()
@@ -139,21 +192,33 @@ def verify(
     file: Annotated[str, typer.Argument(help="Key of an export file in the store, or a local file.")],
     as_json: Json = False,
 ) -> None:
-    """Check a file against its manifest (size, SHA-256) and read it again: rows, totals, the format's own rules."""
-    from export_pipeline.orchestration.resources import store_of
+    """Check a file against its manifest (size, SHA-256) and read it again: rows, totals, the format's rules.
+
+    Examples: `export-pipeline verify exports/SCOPE/ID.xlsx`, `export-pipeline verify ./download.xml`
+    """
     from export_pipeline.verify import verify as check
 
-    report = check(store_of(load_settings()).open(), file)
-    _print([report], as_json)
+    report = check(_store(load_settings()), file if Path(file).is_file() else _key(file))
+    if as_json:
+        print_json(report)
+    else:
+        print_facts({**report, "problems": None, "result": "not sound" if report["problems"] else "sound"})
+        for problem in report["problems"]:
+            print_error(problem)
     if report["problems"]:
         raise typer.Exit(1)
 
 
 @app.command()
 def demo(
-    measurements: Annotated[int, typer.Option(help="Also make a project with this many measurements.")] = 0,
+    measurements: Annotated[
+        int, typer.Option(min=0, help="Also make a project with this many measurements.")
+    ] = 0,
 ) -> None:
-    """Make the sample database and export every sample project in every format; shows where the files lie."""
+    """Make the sample database and export every sample project in every format; shows where the files lie.
+
+    Examples: `export-pipeline demo`, `export-pipeline demo --measurements 200000`
+    """
     from export_pipeline.demo_run import run_demo
 
     if not run_demo(load_settings(), _definitions, measurements):
@@ -167,28 +232,24 @@ def dev(
         str, typer.Option(help="Address it listens on; it has no login, so keep it local.")
     ] = "127.0.0.1",
 ) -> None:
-    """Start Dagster's UI and daemon on this project."""
+    """Start Dagster's UI and daemon on this project.
+
+    Example: `export-pipeline dev --port 3001`
+    """
     from export_pipeline.orchestration.instance import ROOT, prepare_home
 
     load_settings()  # a wrong setting should be said here, not by a child process
     home = prepare_home()
     typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
-    command = [
+    workspace = str(ROOT / "workspace.yaml")
+    sys.stdout.flush()
+    os.execv(
         sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-w",
-        str(ROOT / "workspace.yaml"),
-        "-h",
-        host,
-        "-p",
-        str(port),
-    ]
-    os.execv(command[0], command)
+        [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)],
+    )
 
 
-# --- helpers ---
+# --- what commands share ---
 
 
 def _definitions() -> dg.Definitions:
@@ -200,99 +261,91 @@ def _definitions() -> dg.Definitions:
     return defs()
 
 
-def _source_module(dataset: str) -> Any:
-    """The module that reads a dataset's application, from its defs.yaml."""
+def _store(settings: Settings) -> Store:
+    from export_pipeline.orchestration.resources import store_of
+
+    return store_of(settings).open()
+
+
+def _key(text: str) -> str:
+    """A key that somebody typed, or copied with the store's own URL before it."""
+    from export_pipeline.store.keys import check_key
+
+    try:
+        return check_key(text)
+    except ValueError as error:
+        raise UserError(f"{error}; keys look like exports/SCOPE/ID.csv") from None
+
+
+def _dataset(name: str) -> ShapedExport:
+    from export_pipeline.components.catalogue import datasets as declared
+
+    there = declared()
+    if name not in there:
+        raise UserError(f"There is no dataset {name!r}; there are {', '.join(there)}.")
+    return there[name]
+
+
+def _scopes(settings: Settings, dataset: ShapedExport) -> dict[str, str]:
+    """Name by id of a dataset's scopes."""
     from importlib import import_module
 
-    import yaml
+    from export_pipeline.orchestration.resources import source_of
 
-    path = Path(__file__).parent / "defs" / dataset / "defs.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(found.parent.name for found in path.parents[1].glob("*/defs.yaml")))
-        raise UserError(f"There is no dataset {dataset!r}; there are {known}.")
-    return import_module(yaml.safe_load(path.read_text())["attributes"]["source"])
+    with source_of(settings).snapshot() as snapshot:
+        scopes: dict[str, str] = import_module(dataset.source).scopes(snapshot)
+    return scopes
 
 
-def _run(dataset: str, scope: str, formats: list[str], options: dict[str, Any], quiet: bool) -> Any:
-    from dagster import DagsterInvalidConfigError
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from export_pipeline.orchestration.running import run_export
-
-    definitions = _definitions()
-    columns = (
-        SpinnerColumn(),
-        *Progress.get_default_columns()[1:3],
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, disable=quiet or not sys.stderr.isatty(), transient=True) as bars:
-        bar = bars.add_task("Starting", total=len(formats) + 3)
-        try:
-            return run_export(
-                definitions, dataset=dataset, scope=scope, formats=formats, options=options,
-                progress=lambda said, done, steps: bars.update(bar, description=said, completed=done),
-            )  # fmt: skip
-        except DagsterInvalidConfigError as error:
-            raise UserError(f"Wrong options: {'; '.join(e.message for e in error.errors)}") from error
+def _formats(dataset: ShapedExport, text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in dataset.formats]:
+        known = ", ".join(dataset.formats)
+        raise UserError(
+            f"{dataset.dataset} has no format {', '.join(unknown) or 'of no name'}; it has {known}."
+        )
+    return names
 
 
-def _request_in_background(arguments: list[str]) -> int:
-    """The same command, waiting, in a process of its own that outlives this one."""
-    kept = [argument for argument in arguments if argument not in ("--no-wait",)]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "export_pipeline.cli", *kept],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    return child.pid
+def _options(dataset: ShapedExport, texts: list[str]) -> dict[str, Any]:
+    from export_pipeline.orchestration.launch_config import OptionError
 
-
-def _option(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as JSON where it is JSON, else as text; a,b for lists of ids."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--option {text}: write it as NAME=VALUE.")
-    if name in ("condition_ids", "page_ids"):
-        return name, [id for id in value.split(",") if id]
+    given = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--option {text}: write it as NAME=VALUE.")
+        given[name.strip()] = value.strip()
     try:
-        parsed = json.loads(value.lower() if value.lower() in ("true", "false") else value)
-    except ValueError:
-        parsed = value
-    return name, parsed
+        return dataset.typed_options(given)
+    except OptionError as error:
+        raise UserError(str(error)) from None
+
+
+def _request_in_background(settings: Settings, export_id: str) -> Path:
+    """The same command, waiting, in a process of its own that outlives this one; gives its log file."""
+    log = settings.staging_folder / f"{export_id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    again = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
+    with log.open("wb") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "export_pipeline.cli", *again, "--export-id", export_id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return log
 
 
 def _file_row(metadata: dict[str, Any]) -> dict[str, Any]:
     return {
-        "rows": metadata.get("dagster/row_count"),
-        "bytes": metadata.get("bytes"),
-        "key": metadata.get("key"),
-        "where": metadata.get("location"),
-        "sha256": metadata.get("sha256"),
+        "rows": metadata["dagster/row_count"],
+        "bytes": metadata["bytes"],
+        "key": metadata["key"],
+        "location": metadata["location"],
+        "sha256": metadata["sha256"],
     }
-
-
-def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, default=str, indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows:
-        typer.echo("Nothing.")
-        return
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The code location: settings become resources, `defs/` becomes assets, schedules and sensors."""
 
-from pathlib import Path
-
 import dagster as dg
 
+from export_pipeline.components.catalogue import component_tree, definitions_of
+from export_pipeline.orchestration.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.resources import source_of, store_of
 from export_pipeline.settings import load_settings
@@ -15,8 +15,9 @@ def defs() -> dg.Definitions:
     settings = load_settings()
     store = store_of(settings)
     return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        definitions_of(component_tree()),
         dg.Definitions(
+            sensors=[housekeeping_sensor],
             resources={
                 "source": source_of(settings),
                 "store": store,

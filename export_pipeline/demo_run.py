@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from export_pipeline.console import UserError, print_error
 from export_pipeline.demo import takeoff
 from export_pipeline.settings import Settings
 
@@ -25,6 +26,9 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
         settings: `source_url` must be the SQLite file of the demo, so that nobody's database is overwritten.
         definitions: Loads the code location, after the database is there.
         measurements: If positive, also a project with that many measurements.
+
+    Raises:
+        UserError: `source_url` is another database.
     """
     from export_pipeline.formats.registry import FORMATS
     from export_pipeline.orchestration.running import run_export
@@ -35,12 +39,9 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
         or not url.database
         or Path(url.database).parent.name != "demo_data"
     ):
-        typer.secho(
-            "Error: the demo writes its own sample database and EXPORT_SOURCE_URL names another one; unset it.",
-            fg="red",
-            err=True,
+        raise UserError(
+            "The demo writes its own sample database, but EXPORT_SOURCE_URL names another one; unset it."
         )
-        return False
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     samples = [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])]
     console = Console()
@@ -59,6 +60,7 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
                 scope=id,
                 formats=list(FORMATS),
                 options={"include_drawings": True},
+                staging=settings.staging_folder,
             )
         for format in FORMATS:
             if format in outcome.files:
@@ -68,7 +70,7 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
         errors += outcome.errors
     console.print(table)
     for error in errors:
-        typer.secho(error, fg="red", err=True)
+        print_error(error)
     typer.echo(f"Sample database: {url.database}")
     typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Assets > takeoff)")
     return not errors

@@ -1,15 +1,16 @@
-"""Proves an export file from its bytes: against its manifest, and by reading it with another program's code."""
+"""Proves an export file from its bytes: against its manifest, and by code that did not write it."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.registry import format_of
-from export_pipeline.store import Store, open_store
-from export_pipeline.store.manifest import Manifest
+from export_pipeline.store import NotFoundError, Store, manifest_key
+from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.publish import read_manifest, verify_file
 
 
@@ -22,43 +23,54 @@ def verify(store: Store, file: str) -> dict[str, Any]:
             compared with it; one without is only read.
 
     Returns:
-        file, format, rows, totals and problems: a list of sentences, empty for a sound file.
+        file, format, rows, totals, manifest and problems: a list of sentences, empty for a sound file.
 
     Raises:
         StoreError: there is no such file, or the store cannot be used.
         UnknownFormatError: no format has files of this name.
     """
-    local = Path(file)
     format = format_of(file)
-    if not local.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"file{format.extension}"
-            store.download(file, path)
-            return _report(
-                file,
-                format.name,
-                format.read_back(path),
-                verify_file(store, file),
-                read_manifest(store, file),
-            )
-    facts = format.read_back(local)
-    if not local.with_name(f"{local.name}.manifest.json").exists():
-        return _report(file, format.name, facts, [], None)
-    beside = open_store(str(local.absolute().parent))
-    return _report(
-        file, format.name, facts, verify_file(beside, local.name), read_manifest(beside, local.name)
-    )
+    local = Path(file)
+    if local.is_file():
+        manifest, problems = _beside(local)
+        return _report(file, format.name, format.read_back(local), manifest, problems)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"file{format.extension}"
+        store.download(file, path)
+        try:
+            stored = read_manifest(store, file)
+        except (NotFoundError, ManifestError):
+            stored = None  # verify_file says so
+        return _report(file, format.name, format.read_back(path), stored, verify_file(store, file))
+
+
+def _beside(file: Path) -> tuple[Manifest | None, list[str]]:
+    """The manifest beside a local file, and how the file differs from it."""
+    try:
+        manifest = Manifest.from_json(file.with_name(manifest_key(file.name)).read_bytes())
+    except FileNotFoundError:
+        return None, []
+    except ManifestError as error:
+        return None, [str(error)]
+    problems = []
+    if (size := file.stat().st_size) != manifest.bytes:
+        problems.append(f"The file has {size} bytes; its manifest says {manifest.bytes}.")
+    with file.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    if sha256 != manifest.sha256:
+        problems.append(f"The file has the SHA-256 {sha256}; its manifest says {manifest.sha256}.")
+    return manifest, problems
 
 
 def _report(
-    file: str, format: str, facts: FileFacts, problems: list[str], manifest: Manifest | None
+    file: str, format: str, facts: FileFacts, manifest: Manifest | None, problems: list[str]
 ) -> dict[str, Any]:
     found = [*problems, *facts.problems]
     if manifest and facts.rows != manifest.rows:
         found.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")
     for column, total in (manifest.totals if manifest else {}).items():
         there = facts.totals.get(column, 0.0)
-        if total is not None and abs(there - total) > 1e-9 * max(1.0, abs(total)):
+        if total is not None and not abs(there - total) <= 1e-9 * max(1.0, abs(total)):
             found.append(f"{column} adds up to {there!r}; the manifest says {total!r}.")
     return {
         "file": file,
@@ -67,6 +79,6 @@ def _report(
         "totals": {
             column: facts.totals.get(column) for column in (manifest.totals if manifest else facts.totals)
         },
-        "manifest": "compared" if manifest else "none beside the file",
+        "manifest": "compared" if manifest else "none that can be read",
         "problems": found,
     }

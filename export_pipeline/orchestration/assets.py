@@ -11,13 +11,9 @@ import dagster as dg
 
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline.orchestration.checks import CHECKS
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_project, sanitize
-
-CHECKS = {
-    "rows": "Rows in the file = rows in ExportData = rows in the source snapshot. A file that fails is not published.",
-    "totals": "Totals read back from the file = totals the source adds up. A file that fails is not published.",
-}
 
 
 def export_assets(
@@ -49,9 +45,7 @@ def export_assets(
     models = (import_module(model).Options, FormatOptions)
 
     def to_op(config: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "fetch_project": {"config": {"source": source, "model": model, "options": {**options, **config}}}
-        }
+        return {"fetch_project": {"config": {"source": source, "model": model, "options": dict(config)}}}
 
     @dg.graph_multi_asset(
         name=f"{dataset}_{cadence}",
@@ -71,7 +65,7 @@ def export_assets(
         can_subset=True,
         partitions_def=partitions,
         group_name=dataset,
-        config=dg.ConfigMapping(config_fn=to_op, config_schema=config_schema(*models)),
+        config=dg.ConfigMapping(config_fn=to_op, config_schema=config_schema(dataset, options, *models)),
     )
     def export() -> dict[str, Any]:
         data = sanitize(build_export_data(fetch_project()))

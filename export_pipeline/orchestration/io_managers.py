@@ -12,6 +12,7 @@ import dagster as dg
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.orchestration.export_file import ExportFile
+from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.resources import ExportStore
 from export_pipeline.orchestration.staging import load, save
 from export_pipeline.store.base import StoredFile
@@ -22,15 +23,17 @@ from export_pipeline.store.publish import publish
 class StagingIOManager(dg.ConfigurableIOManager):
     """Spools ExportData into a folder of the run, and reads it from there, batch by batch.
 
-    Only the path's parts (run, step, output) pass between processes, so any executor works whose workers see the
-    same folder.
+    Only the path's parts (run, step, output) pass between processes, so any executor works whose workers see
+    the same folder.
     """
 
     folder: str
 
     def handle_output(self, context: dg.OutputContext, obj: ExportData) -> None:
         started = time.monotonic()
-        save(obj, self._path(context), _progress_log(context))
+        # Most of a fetch happens here, so its faults come up here.
+        with told(_earlier_tries(context)):
+            save(obj, self._path(context), _progress_log(context))
         context.add_output_metadata(
             {
                 "rows": {name: table.rows for name, table in obj.tables.items()},
@@ -41,23 +44,17 @@ class StagingIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> ExportData:
         assert context.upstream_output is not None
-        return load(self._path(context.upstream_output))
+        with told(_earlier_tries(context)):
+            return load(self._path(context.upstream_output))
+
+    def of_run(self, run_id: str) -> Path:
+        """The folder of a run."""
+        return Path(self.folder) / run_id
 
     def _path(self, context: dg.OutputContext) -> Path:
         # A re-execution finds what its parent staged: Dagster names the run that made the output.
         run_id, *step = context.get_identifier()
-        return Path(self.folder) / run_id / "-".join(step)
-
-
-def run_staging(context: dg.OpExecutionContext) -> Path:
-    """The folder of a run in staging."""
-    manager: StagingIOManager = context.resources.staging
-    return Path(manager.folder) / context.run_id
-
-
-def clean_staging(folder: Path, run_id: str) -> None:
-    """Remove what a run staged; nothing there is no error."""
-    shutil.rmtree(folder / run_id, ignore_errors=True)
+        return self.of_run(run_id) / "-".join(step)
 
 
 class ExportStoreIOManager(dg.ConfigurableIOManager):
@@ -66,28 +63,35 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
     store: dg.ResourceDependency[ExportStore]
 
     def handle_output(self, context: dg.OutputContext, obj: ExportFile) -> None:
-        store = self.store.open()
         media_type = FORMATS[obj.format].media_type
-        stored, _ = publish(
-            store,
-            obj.path,
-            obj.key,
-            lambda stored: _manifest(obj, stored, media_type),
-            media_type=media_type,
-            file_name=obj.file_name,
-            progress=_upload_log(context, obj.path.stat().st_size),
-        )
+        with told(_earlier_tries(context)):
+            stored, _ = publish(
+                self.store.open(),
+                obj.path,
+                obj.key,
+                lambda stored: _manifest(obj, stored, media_type),
+                media_type=media_type,
+                file_name=obj.file_name,
+                progress=_upload_log(context, obj.path.stat().st_size),
+            )
         context.add_output_metadata(_metadata(obj, stored))
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
         shutil.rmtree(obj.path.parent, ignore_errors=True)
 
     def load_input(self, context: dg.InputContext) -> str:
-        """For assets downstream: the key of the file, to be opened with the `store` resource."""
-        assert context.upstream_output is not None
-        event = context.instance.get_latest_materialization_event(context.asset_key)
-        if event is None or event.asset_materialization is None:
-            raise ValueError(f"{context.asset_key.to_user_string()} has not been exported yet.")
-        return str(event.asset_materialization.metadata["key"].value)
+        """For assets downstream: the key of the same partition's file, for the `store` resource to open."""
+        wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[context.asset_partition_key])
+        found = context.instance.fetch_materializations(wanted, limit=1).records
+        if not found or (materialization := found[0].asset_materialization) is None:
+            raise dg.Failure(
+                f"{context.asset_key.to_user_string()} has no file yet for {context.asset_partition_key}: "
+                "export it first."
+            )
+        return str(materialization.metadata["key"].value)
+
+
+def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
+    return context.step_context.previous_attempt_count
 
 
 def _manifest(file: ExportFile, stored: StoredFile, media_type: str) -> Manifest:
@@ -112,7 +116,7 @@ def _manifest(file: ExportFile, stored: StoredFile, media_type: str) -> Manifest
         code_version=version("export-pipeline"),
         warnings=file.warnings,
         changed=changed_cells(file.changed),
-        totals=file.totals,
+        totals=dict(file.totals),
     )
 
 
@@ -131,7 +135,7 @@ def _metadata(file: ExportFile, stored: StoredFile) -> dict[str, Any]:
         "location": location,
         "download": dg.MetadataValue.md(f"`export-pipeline link {stored.key}`"),
         "file name": file.file_name,
-        "render seconds": round(file.seconds, 3),
+        "seconds": round(file.seconds, 3),
         "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
         "warnings": dg.MetadataValue.md("\n".join(f"- {text}" for text in file.warnings) or "none"),
         "options": dg.MetadataValue.json(file.options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import dagster as dg
@@ -9,42 +10,63 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 
-def config_schema(*models: type[BaseModel]) -> dict[str, dg.Field]:
-    """One flat Dagster config schema with the fields of these models."""
-    return {name: _field(name, field) for model in models for name, field in model.model_fields.items()}
+class OptionError(ValueError):
+    """An option is unknown or has a wrong value. The message is one line that says what is allowed."""
 
 
-def split_config(config: dict[str, Any], *models: type[BaseModel]) -> list[BaseModel]:
-    """The validated models out of a flat config.
+def config_schema(dataset: str, defaults: Mapping[str, Any], *models: type[BaseModel]) -> dict[str, dg.Field]:
+    """One flat Dagster config schema with the fields of these models.
+
+    Args:
+        dataset: Part of the names of enums, as Dagster wants every enum of a code location to have its own.
+        defaults: Values that go before the models' own defaults.
+    """
+    return {
+        name: _field(dataset, name, field, defaults)
+        for model in models
+        for name, field in model.model_fields.items()
+    }
+
+
+def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[BaseModel]:
+    """The models out of a flat config, each with its own fields.
 
     Raises:
-        dagster.Failure: a value is wrong; the message names the option and what is allowed.
+        OptionError: an option is unknown, or a value is wrong.
     """
-    found = []
-    for model in models:
-        try:
-            found.append(model.model_validate({k: v for k, v in config.items() if k in model.model_fields}))
-        except ValidationError as error:
-            raise dg.Failure(option_errors(error), allow_retries=False) from error
-    return found
+    known = [name for model in models for name in model.model_fields]
+    if unknown := [name for name in config if name not in known]:
+        raise OptionError(f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.")
+    try:
+        return [
+            model.model_validate({name: config[name] for name in model.model_fields if name in config})
+            for model in models
+        ]
+    except ValidationError as error:
+        raise OptionError(
+            "; ".join(
+                f"option {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}"
+                for one in error.errors(include_url=False)
+            )
+        ) from None
 
 
-def option_errors(error: ValidationError) -> str:
-    """What is wrong with options, in one line a person understands."""
-    return "; ".join(
-        f"option {'.'.join(str(part) for part in one['loc'])}: {one['msg'].removeprefix('Value error, ')}"
-        for one in error.errors(include_url=False)
-    )
+def is_list(field: FieldInfo) -> bool:
+    """Whether an option is a list of texts."""
+    return field.annotation == tuple[str, ...] | None
 
 
-def _field(name: str, field: FieldInfo) -> dg.Field:
+def _field(dataset: str, name: str, field: FieldInfo, defaults: Mapping[str, Any]) -> dg.Field:
     annotation = field.annotation
+    default = defaults.get(name, field.default)
+    kind: Any
     if annotation is bool:
-        kind: Any = bool
+        kind = bool
     elif get_origin(annotation) is Literal:
-        kind = dg.Enum(f"{name}_choice", [dg.EnumValue(choice, choice) for choice in get_args(annotation)])
-    elif annotation == tuple[str, ...] | None:
-        return dg.Field([str], default_value=[], description=field.description)
+        values = [dg.EnumValue(choice, choice) for choice in get_args(annotation)]
+        kind = dg.Enum(f"{dataset}_{name}", values)
+    elif is_list(field):
+        kind, default = [str], list(default or ())
     else:
         raise TypeError(f"option {name} has a type that the launchpad cannot show: {annotation}")
-    return dg.Field(kind, default_value=field.default, description=field.description)
+    return dg.Field(kind, default_value=default, description=field.description)

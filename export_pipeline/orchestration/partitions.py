@@ -11,6 +11,7 @@ ON_DEMAND = "on_demand"
 CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
 
 SCOPE, WINDOW = "scope", "window"
+SCOPE_TAG = "export_pipeline/scope"
 
 
 class PartitionError(Exception):
@@ -50,8 +51,14 @@ def partitions(dataset: str, cadence: str, start: str, timezone: str) -> dg.Part
     return dg.MultiPartitionsDefinition({SCOPE: scopes, WINDOW: windows})
 
 
+def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> str | None:
+    """The key of the last window that has ended by a moment (with zone); None before the first one's end."""
+    window = windows.get_prev_partition_window(moment)
+    return windows.get_partition_key_range_for_time_window(window).start if window else None
+
+
 def chosen_scope(context: dg.OpExecutionContext) -> tuple[str, Window | None]:
-    """Scope and window of a run's partition. Without a partition nothing is chosen, so nothing may be exported.
+    """Scope and window of a run's partition. Without one nothing is chosen, so nothing may be exported.
 
     Raises:
         PartitionError: the run has no partition.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.io_managers import clean_staging
-from export_pipeline.orchestration.ops import EXPORT_ID_TAG
-from export_pipeline.orchestration.partitions import ON_DEMAND, scopes_partition
-from export_pipeline.settings import load_settings
+from export_pipeline.orchestration.housekeeping import clean_staging, end_dead_runs, living
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
 
 Progress = Callable[[str, int, int], None]
-"""Told what is happening, and how many of how many steps are done."""
+"""Told what is happening, and how many of how many steps are done; called from another thread."""
+
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,6 @@ class Outcome:
     """What became of a request: the published files' metadata by format, and why the rest failed."""
 
     export_id: str
-    run_id: str
     files: dict[str, dict[str, Any]]
     errors: tuple[str, ...]
 
@@ -36,23 +38,32 @@ def run_export(
     scope: str,
     formats: Sequence[str],
     options: Mapping[str, Any],
+    staging: Path,
     export_id: str | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Export one scope on demand, here and now.
 
+    What a run that fails has staged stays, so that Dagster can execute it again from its failure.
+
+    Args:
+        scope: Must exist; it becomes a partition if it is none yet.
+        options: By name; those left out keep their defaults.
+        staging: The staging folder.
+        export_id: A UUID; it names the files, and is the id of the Dagster run.
+
     Raises:
         dagster.DagsterInvalidConfigError: an option is unknown or has a wrong type.
     """
     export_id = export_id or str(uuid.uuid4())
-    run_id = str(uuid.uuid4())
     job = definitions.resolve_implicit_global_asset_job_def()
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, living(staging, export_id) as tags:
+        end_dead_runs(instance, staging)
         instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [scope])
-
-        def run() -> dg.ExecuteInProcessResult:
-            return job.execute_in_process(
-                run_id=run_id,
+        # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
+        with _watching(instance, export_id, len(formats) + 3, progress):
+            result = job.execute_in_process(
+                run_id=export_id,
                 instance=instance,
                 asset_selection=[dg.AssetKey([dataset, ON_DEMAND, format]) for format in formats],
                 partition_key=scope,
@@ -60,26 +71,47 @@ def run_export(
                     "ops": {f"{dataset}_{ON_DEMAND}": {"config": dict(options)}},
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
-                tags={EXPORT_ID_TAG: export_id, "export_pipeline/scope": scope},
+                tags={**tags, SCOPE_TAG: scope},
                 raise_on_error=False,
             )
-
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(run)
-            while wait([future], timeout=0.2).not_done:
-                _tell(instance, run_id, len(formats) + 3, progress)
-            result = future.result()
-    clean_staging(load_settings().staging_folder, run_id)
-    return Outcome(export_id, run_id, _files(result), tuple(_errors(result)))
+        if result.success:
+            shutil.rmtree(staging / export_id, ignore_errors=True)
+        clean_staging(instance, staging)
+    return Outcome(export_id, _files(result), tuple(_errors(result)))
 
 
-def _tell(instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress | None) -> None:
+@contextmanager
+def _watching(
+    instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress | None
+) -> Iterator[None]:
+    """Tell `progress` what the run's log says, as long as the block runs."""
     if progress is None:
+        yield
         return
-    records = instance.get_records_for_run(run_id).records
-    done = sum(1 for r in records if (e := r.event_log_entry.dagster_event) and e.is_step_success)
-    said = [r.event_log_entry.user_message for r in records if not r.event_log_entry.is_dagster_event]
-    progress(said[-1] if said else "Starting", done, steps)
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(instance, run_id, steps, progress, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _watch(
+    instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress, done: threading.Event
+) -> None:
+    cursor, ended, said = None, 0, "Starting"
+    while not done.wait(_LOOK_SECONDS):
+        page = instance.get_records_for_run(run_id, cursor)
+        cursor = page.cursor
+        for record in page.records:
+            entry = record.event_log_entry
+            if entry.dagster_event is None:
+                said = entry.user_message
+            elif entry.dagster_event.is_step_success:
+                ended += 1
+        progress(said, ended, steps)
 
 
 def _files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
@@ -90,15 +122,13 @@ def _files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
     }
 
 
-def _errors(result: dg.ExecuteInProcessResult) -> list[str]:
-    found = []
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     for event in result.all_events:
         if event.is_step_failure and event.step_key:
             failure = event.step_failure_data
-            message = failure.user_failure_data and failure.user_failure_data.description
             cause = failure.error
             while cause and cause.cause:
                 cause = cause.cause
-            text = message or (cause.message.strip() if cause else "failed")
-            found.append(f"{event.step_key.rpartition('.')[2]}: {text}")
-    return found
+            known = failure.user_failure_data and failure.user_failure_data.description
+            text = known or (cause.message.strip() if cause else "failed")
+            yield f"{event.step_key.rpartition('.')[2]}: {text}"

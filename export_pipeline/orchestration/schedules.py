@@ -5,7 +5,7 @@ from importlib import import_module
 
 import dagster as dg
 
-from export_pipeline.orchestration.partitions import SCOPE, WINDOW, scopes_partition
+from export_pipeline.orchestration.partitions import SCOPE, SCOPE_TAG, WINDOW, last_ended, scopes_partition
 
 
 def cadence_schedule(
@@ -15,6 +15,7 @@ def cadence_schedule(
     partitions = assets.partitions_def
     assert isinstance(partitions, dg.MultiPartitionsDefinition)
     windows = partitions.get_partitions_def_for_dimension(WINDOW)
+    assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
     job = dg.define_asset_job(f"{dataset}_{cadence}_job", selection=[assets])
 
     @dg.schedule(
@@ -25,8 +26,8 @@ def cadence_schedule(
         description=f"Exports every scope of {dataset}: the {cadence} window that ended last.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        ended = windows.get_last_partition_key(current_time=context.scheduled_execution_time)
-        scopes = context.instance.get_dynamic_partitions(scopes_partition(dataset).name)
+        ended = last_ended(windows, context.scheduled_execution_time)
+        scopes = context.instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
         if ended is None:
             yield dg.SkipReason("No window has ended yet.")
         elif not scopes:
@@ -38,7 +39,7 @@ def cadence_schedule(
                 yield dg.RunRequest(
                     run_key=f"{dataset}/{cadence}/{ended}/{scope}",
                     partition_key=dg.MultiPartitionKey({SCOPE: scope, WINDOW: ended}),
-                    tags={"export_pipeline/scope": scope},
+                    tags={SCOPE_TAG: scope},
                 )
 
     return schedule

@@ -24,7 +24,7 @@ class StagingError(Exception):
 
 
 def save(data: ExportData, folder: Path, progress: Callable[[str, int, int], None] | None = None) -> None:
-    """Write ExportData into a folder, replacing what is there; the facts come last, so a half one is no export.
+    """Write ExportData into a folder, replacing what is there; facts come last, so a half one is no export.
 
     Args:
         data: Its tables are read once, batch by batch.

@@ -7,6 +7,7 @@ from export_pipeline.store.base import (
     Store,
     StoredFile,
     StoreError,
+    StoreUnavailableError,
 )
 from export_pipeline.store.keys import manifest_key, request_key, window_key
 from export_pipeline.store.opening import open_store
@@ -17,6 +18,7 @@ __all__ = [
     "NotFoundError",
     "Store",
     "StoreError",
+    "StoreUnavailableError",
     "StoredFile",
     "manifest_key",
     "open_store",

@@ -18,6 +18,10 @@ class StoreError(Exception):
     """The store could not do it. The message is one sentence that says why and what to do."""
 
 
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached or is too busy now; trying again later may help."""
+
+
 class NotFoundError(StoreError):
     """No file has this key."""
 

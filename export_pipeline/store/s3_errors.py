@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from export_pipeline.store.base import NotFoundError, StoreError
+from export_pipeline.store.base import NotFoundError, StoreError, StoreUnavailableError
 
 _CREDENTIALS = (
     "the server does not accept the credentials: correct the access key, secret key or session token"
@@ -39,6 +39,12 @@ _REASONS = {
 }
 
 
+# The server cannot do it now, as it says after the client library's own tries.
+_PASSING = frozenset(
+    {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504"}
+)
+
+
 def error_code(error: Any) -> str:
     """The code of a botocore ClientError, e.g. "NoSuchUpload"."""
     return str(error.response.get("Error", {}).get("Code", ""))
@@ -46,7 +52,7 @@ def error_code(error: Any) -> str:
 
 @contextlib.contextmanager
 def s3_errors(what: str, bucket: str, endpoint: str, key: str | None = None) -> Iterator[None]:
-    """Turn the client library's errors into StoreError.
+    """Turn the client library's errors into StoreError, those that may pass into StoreUnavailableError.
 
     Args:
         what: What was tried, e.g. "Cannot store exports/a/b.csv".
@@ -67,12 +73,14 @@ def s3_errors(what: str, bucket: str, endpoint: str, key: str | None = None) -> 
         else:
             said = error.response.get("Error", {}).get("Message") or "no explanation"
             reason = _REASONS.get(code, f"the server answered {code or 'an error'} ({said})")
+            if code in _PASSING:
+                raise StoreUnavailableError(f"{what}: {reason}.") from error
         raise StoreError(f"{what}: {reason}.") from error
     except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
         reason = "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
         raise StoreError(f"{what}: {reason}.") from error
     except (botocore_errors.HTTPClientError, botocore_errors.ConnectionError) as error:
         reason = f"{endpoint} cannot be reached: check the endpoint URL and the network"
-        raise StoreError(f"{what}: {reason} ({type(error).__name__}).") from error
+        raise StoreUnavailableError(f"{what}: {reason} ({type(error).__name__}).") from error
     except botocore_errors.BotoCoreError as error:
         raise StoreError(f"{what}: {error}") from error

@@ -1,0 +1,69 @@
+"""Asset checks of every export file: what is in it against what the source itself counted and added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from export_pipeline.formats.base import FileFacts, Rendered
+from export_pipeline.model.layout import Proof
+
+CHECKS = {
+    "rows": "Rows in the file = rows in ExportData = rows in the source snapshot; else it is not published.",
+    "totals": "Totals read back from the file = totals the source adds up; else it is not published.",
+}
+
+
+def evaluate(
+    asset_key: dg.AssetKey, proof: Proof, rendered: Rendered, facts: FileFacts
+) -> Iterator[dg.AssetCheckResult]:
+    """The results of CHECKS for a file.
+
+    Args:
+        proof: What the source counted and added.
+        rendered: What the renderer says it wrote.
+        facts: What a reader, who knows nothing of either, found in the file.
+    """
+    yield _rows(asset_key, proof, rendered, facts)
+    yield _totals(asset_key, proof, facts)
+
+
+def _rows(asset_key: dg.AssetKey, proof: Proof, rendered: Rendered, facts: FileFacts) -> dg.AssetCheckResult:
+    counted = f"{facts.rows:,} rows in the file, {rendered.rows:,} written, {proof.rows:,} in the source"
+    left_out = f"{rendered.left_out:,} left out by the format"
+    return dg.AssetCheckResult(
+        passed=not facts.problems and facts.rows == rendered.rows == proof.rows - rendered.left_out,
+        check_name="rows",
+        asset_key=asset_key,
+        description="; ".join((f"{counted}, {left_out}", *facts.problems[:5])),
+        metadata={
+            "rows in file": facts.rows,
+            "rows rendered": rendered.rows,
+            "rows in source": proof.rows,
+            "rows this format cannot express": rendered.left_out,
+        },
+    )
+
+
+def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetCheckResult:
+    compared = {
+        column: (facts.totals.get(column, 0.0), total, tolerance)
+        for column, (total, tolerance) in proof.totals.items()
+    }
+    # Written so that NaN, which compares with nothing, is wrong.
+    wrong = {column: sums for column, sums in compared.items() if not abs(sums[0] - sums[1]) <= sums[2]}
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        check_name="totals",
+        asset_key=asset_key,
+        description="; ".join(
+            f"{column} adds up to {found!r} in the file and to {total!r} in the source"
+            for column, (found, total, _) in (wrong or compared).items()
+        ),
+        metadata={
+            f"{column} {what}": value
+            for column, sums in compared.items()
+            for what, value in zip(("in file", "in source", "tolerance"), sums, strict=True)
+        },
+    )

@@ -1,0 +1,104 @@
+"""What runs leave behind: staged data of runs that ended, and runs whose process died without a word.
+
+A run that succeeded needs its staged data no more. One that failed or was canceled keeps them for a day, so
+that it can be executed again from its failure without reading the database again.
+
+Dagster notices the death of processes that its daemon starts. A run in a process of our own (see `running`)
+holds a lock for as long as it lives; once the lock is free, a run that still counts as started is ended here,
+as it would otherwise take a place in the queue of runs for ever.
+"""
+
+import fcntl
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from export_pipeline.orchestration.io_managers import StagingIOManager
+
+KEPT_SECONDS = 24 * 3600
+HOST_TAG = "export_pipeline/host"
+
+_RUNNING = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
+
+@contextmanager
+def living(folder: Path, run_id: str) -> Iterator[dict[str, str]]:
+    """Hold the lock that says a run of this process lives; gives the tags the run must have.
+
+    Args:
+        folder: The staging folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f"{run_id}.lock"
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield {HOST_TAG: socket.gethostname()}
+        lock.unlink(missing_ok=True)
+
+
+def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
+    """Mark runs as failed whose process on this host has died; gives their ids."""
+    ours = dg.RunsFilter(statuses=_RUNNING, tags={HOST_TAG: socket.gethostname()})
+    dead = [run for run in instance.get_runs(ours) if not _lives(folder / f"{run.run_id}.lock")]
+    for run in dead:
+        instance.report_run_failed(run, "The process of this run has died or was killed; re-execute the run.")
+        (folder / f"{run.run_id}.lock").unlink(missing_ok=True)
+    return [run.run_id for run in dead]
+
+
+def _lives(lock: Path) -> bool:
+    try:
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def clean_staging(instance: dg.DagsterInstance, folder: Path) -> list[str]:
+    """Remove what runs staged that succeeded, and what nobody touched for a day; gives the names."""
+    found = [path for path in folder.iterdir() if not path.is_symlink()] if folder.is_dir() else []
+    if not found:
+        return []
+    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=[p.name for p in found]))}
+    oldest = time.time() - KEPT_SECONDS
+    removed = []
+    for path in found:
+        run = runs.get(path.name)
+        if (run and not run.is_finished) or (path.suffix == ".lock" and _lives(path)):
+            continue
+        if (run and run.is_success) or _touched(path) < oldest:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed
+
+
+def _touched(path: Path) -> float:
+    """When anything in a folder was last changed; now, if it vanishes meanwhile."""
+    try:
+        return max(item.stat().st_mtime for item in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
+
+
+@dg.sensor(
+    name="housekeeping_sensor",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    required_resource_keys={"staging"},
+    description="Removes staged data that are needed no more, and ends runs whose process has died.",
+)
+def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Clean up, and say in the tick what was done."""
+    staging: StagingIOManager = context.resources.staging
+    folder = Path(staging.folder)
+    dead = end_dead_runs(context.instance, folder)
+    removed = clean_staging(context.instance, folder)
+    return dg.SkipReason(f"{len(dead)} dead runs ended, {len(removed)} leftovers removed from staging.")

@@ -19,8 +19,12 @@ import time
 from pathlib import Path
 
 
+STAGES = ("fetch", "build", "render", "verify", "total")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 200_000])
     parser.add_argument("--url", help="SQLAlchemy URL of a database that may be overwritten")
     parser.add_argument("--one", nargs=2, metavar=("FORMAT", "URL"), help=argparse.SUPPRESS)
@@ -38,7 +42,7 @@ def main() -> None:
             for name in FORMATS:
                 command = [sys.executable, __file__, "--one", name, url]
                 found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                stages = "".join(f"{found[stage]:8.2f}" for stage in ("fetch", "build", "render", "verify", "total"))
+                stages = "".join(f"{found[stage]:8.2f}" for stage in STAGES)
                 print(f"{found['rows']:8} {name:8}{stages} {found['megabytes']:4.0f}")
 
 

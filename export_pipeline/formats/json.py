@@ -68,7 +68,7 @@ class _Writer:
         self.write(b"]")
 
     def _nested(self, nested: Nested) -> None:
-        """Parents with their children inside. The parents are few; the children are written as they stream."""
+        """Parents with their children inside. The parents are few; the children stream."""
         children = _Runs(self._objects(b, nested.child.columns, "},\n") for b in nested.child.open())
         parents = nested.parent.arrow().combine_chunks().to_batches()
         heads = self._objects(parents[0], nested.parent.columns, "") if parents else []

@@ -164,7 +164,7 @@ def test_totals_by_unit_and_category(application: Application) -> None:
         next(s for s in application.layout(project).pdf if s.key == "categories").table.arrow().to_pylist()
     )
     assert [(r["category"], r["unit"], r["total_quantity"]) for r in categories] == [
-        ("", "EA", 0.0), ("X", "LF", 3.0), ("X", "SF", 8.0), ("Y", "LF", 4.0),
+        ("No category", "EA", 0.0), ("X", "LF", 3.0), ("X", "SF", 8.0), ("Y", "LF", 4.0),
     ]  # fmt: skip
 
 

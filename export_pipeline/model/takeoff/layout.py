@@ -204,7 +204,7 @@ class _TakeoffLayout:
                 empty="No conditions found.",
             ),
             Section("units", "Totals by Unit", self._totals_table(("unit",))),
-            Section("categories", "Totals by Category", self._totals_table(("category", "unit"))),
+            Section("categories", "Totals by Category", self._totals_table(("category", "unit"), "No category")),
         ]  # fmt: skip
         if self._details:
             sections.append(self._detail_section())
@@ -304,7 +304,7 @@ class _TakeoffLayout:
             found[tuple(row[key] or "" for key in keys)].append(row)
         return dict(sorted(found.items()))
 
-    def _totals_table(self, keys: tuple[str, ...]) -> Table:
+    def _totals_table(self, keys: tuple[str, ...], nameless: str | None = None) -> Table:
         """Conditions, measurements, quantity (and cost, if any) by unit, or by category and unit."""
         columns = [Column(key, key.capitalize(), Kind.ENUM) for key in keys]
         columns += [
@@ -316,7 +316,7 @@ class _TakeoffLayout:
             columns.append(Column("total_cost", "Total Cost", Kind.MONEY, 2))
         rows = [
             {
-                **dict(zip(keys, key, strict=True)),
+                **{name: value or nameless for name, value in zip(keys, key, strict=True)},
                 "conditions": len(rows),
                 "measurement_count": sum(row["measurement_count"] for row in rows),
                 "total_quantity": sum(row["total_quantity"] for row in rows),

@@ -46,12 +46,18 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     _title_block(pages, layout)
     anchors = _anchors(pdf, layout)
     rows = 0
+    warnings: list[str] = []
     for section, asked in zip(sections, measures, strict=True):
         target = section.links[1] if section.links else None
+        strips = arrange(asked, pages.width)
+        if len(strips) > 1:
+            warnings.append(
+                f"{section.title}: {len(asked)} columns do not fit one page and go across {len(strips)}."
+            )
         printer = SectionPrinter(
             pages,
             section,
-            arrange(asked, pages.width),
+            strips,
             anchors[section.key][0] if section.key in anchors else None,
             anchors.get(target) if target is not None else None,
             null_text,
@@ -75,7 +81,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
             date_string(layout.created),
         ),
     )
-    return Rendered(rows=rows, changed=typesetter.changed)
+    return Rendered(rows=rows, changed=typesetter.changed, warnings=warnings)
 
 
 def _paper(options: Mapping[str, Any]) -> tuple[tuple[float, float], str]:

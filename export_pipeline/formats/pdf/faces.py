@@ -7,7 +7,7 @@ export in Latin script never reads the CJK faces.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,15 @@ class Face:
     def _table(self) -> Any:
         from fontTools.ttLib import TTFont
 
-        return TTFont(FOLDER / f"{self.name}.ttf", lazy=True)
+        font = TTFont(FOLDER / f"{self.name}.ttf", lazy=True)
+        # Glyphs are asked for by number; to find their real names takes longer than to draw them.
+        font.setGlyphOrder([f"{number}" for number in range(font["maxp"].numGlyphs)])
+        return font
 
     def outline(self, glyph: int) -> Outline:
         """A glyph's contours, composites resolved."""
         glyf = self._table["glyf"]
-        drawn = glyf[self._table.getGlyphName(glyph)]
+        drawn = glyf[f"{glyph}"]
         points, ends, flags = drawn.getCoordinates(glyf)[:3]
         return Outline(
             np.array(points, np.float64).reshape(-1, 2) * self.scale,
@@ -134,6 +137,7 @@ def _file(family: str, bold: bool) -> str:
     return f"{family}-Bold" if bold and family in _BOLD else f"{family}-Regular"
 
 
+@lru_cache(maxsize=65_536)
 def find(codepoint: int, bold: bool) -> tuple[Face, int] | None:
     """The face that prints a code point, and its glyph there; None if no bundled face can."""
     primary = face(_file("NotoSans", bold))

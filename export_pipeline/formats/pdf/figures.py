@@ -18,6 +18,7 @@ from export_pipeline.model.layout import Figure
 
 _LEGEND_COLUMN = 170 * UNIT
 _LEGEND_ROW = 13 * UNIT
+_LEGEND_LINES = 12
 _SWATCH = 8 * UNIT
 _BAR = 18 * UNIT
 """Height kept for the scale bar."""
@@ -52,10 +53,7 @@ class FigurePrinter:
             pages.paragraph(text, "Drawing", style.BODY, style.MUTED)
         pages.y -= UNIT * 6
         bar = _BAR if figure.units_per_foot else 0
-        legend = [
-            (pages.typesetter.lines(label, style.SMALL, _LEGEND_COLUMN - 3 * _SWATCH, "Legend"), color)
-            for label, color in figure.legend
-        ]
+        legend, long_entries = self._entries(figure)
         columns = max(1, pages.width // _LEGEND_COLUMN)
         asked = _legend_height(legend, columns)
         height = max(pages.room - min(asked, pages.room // 4) - bar, pages.room // 2)
@@ -68,6 +66,26 @@ class FigurePrinter:
         if figure.units_per_foot:
             self._scale_bar(figure.units_per_foot * scale, x - MARGIN)
         self._legend(legend, columns)
+        for label, color in long_entries:
+            pages.need(_LEGEND_ROW)
+            self._swatch(0, color)
+            pages.paragraph(label, "Legend", style.SMALL, x=_SWATCH * 3 // 2)
+
+    def _entries(self, figure: Figure) -> tuple[list[tuple[list[Line], str]], list[tuple[str, str]]]:
+        """The legend: entries for its columns, and those too long for a column."""
+        short, long = [], []
+        for label, color in figure.legend:
+            width = _LEGEND_COLUMN - 3 * _SWATCH
+            lines = self._pages.typesetter.lines(label, style.SMALL, width, "Legend")
+            if len(lines) <= _LEGEND_LINES:
+                short.append((lines, color))
+            else:
+                long.append((label, color))
+        return short, long
+
+    def _swatch(self, x: int, color: str) -> None:
+        fill = b"%.3f %.3f %.3f rg" % style.color(color)
+        self._pages.rectangle(x, self._pages.y - _SWATCH - UNIT, _SWATCH, _SWATCH, fill)
 
     def _shapes(
         self, figure: Figure, origin: tuple[float, float], scale: float, frame: tuple[int, int, int, int]
@@ -113,8 +131,7 @@ class FigurePrinter:
                 pages.y -= leading_of(style.SMALL) + 4 * UNIT
             for place, (lines, color) in enumerate(row):
                 x = place * (pages.width // columns)
-                fill = b"%.3f %.3f %.3f rg" % style.color(color)
-                pages.rectangle(x, pages.y - _SWATCH - UNIT, _SWATCH, _SWATCH, fill)
+                self._swatch(x, color)
                 baseline = pages.y - ascent_of(style.SMALL)
                 leading = leading_of(style.SMALL)
                 pages.print(lines, x + _SWATCH * 3 // 2, baseline, style.SMALL, leading=leading)

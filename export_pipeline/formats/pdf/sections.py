@@ -16,9 +16,12 @@ from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leadin
 from export_pipeline.formats.pdf.rows import Block, Marks, RowSetter, batches
 from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_Y, UNIT
 from export_pipeline.formats.pdf.typeset import Line
+from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Group, Section, Total
 
 _GAP = 10 * UNIT
+_MOST_LINES = 12
+"""Lines of a header or a total's label; what is longer is printed in full as a paragraph, once."""
 _FIRST_BASELINE = PAD_Y + CELL * 96 // 100
 """From a row's top edge down to its first baseline."""
 
@@ -65,6 +68,7 @@ class SectionPrinter:
         marks = Marks(section.counts, sums if section.counts else {})
         self._link = link
         self._setter = RowSetter(pages.typesetter, strips, marks, link, null_text)
+        self._long_headers: list[Column] = []
         self._headers = [self._header(strip) for strip in strips]
         self._header_height = max(header.height for header in self._headers)
         self._group: Group | None = None
@@ -125,6 +129,9 @@ class SectionPrinter:
         pages.y -= UNIT * 3
         for text in section.lines:
             pages.paragraph(text, "Heading", style.BODY, style.MUTED)
+        for column in self._long_headers:
+            number = section.table.columns.index(column) + 1
+            pages.paragraph(f"Column {number}: {column.header}", column.header, style.BODY, style.MUTED)
         pages.y -= UNIT * 5
         if section.groups is not None and not section.groups:
             self._nothing()
@@ -181,7 +188,11 @@ class SectionPrinter:
             self._pages.typesetter.lines(slot.column.header, CELL, slot.width, slot.column.header, bold=True)
             for slot in strip.slots
         ]
-        return _Header(cells, max(len(lines) for lines in cells) * LEADING + 2 * PAD_Y)
+        shown = [lines[:_MOST_LINES] for lines in cells]
+        for slot, lines in zip(strip.slots, cells, strict=True):
+            if len(lines) > _MOST_LINES and slot.column not in self._long_headers:
+                self._long_headers.append(slot.column)
+        return _Header(shown, max(len(lines) for lines in shown) * LEADING + 2 * PAD_Y)
 
     def _print_header(self) -> None:
         pages = self._pages
@@ -305,7 +316,10 @@ class SectionPrinter:
             cells: list[tuple[int, int | None, list[Line]]] = []
             if not valued or valued[0] > PAD_X:
                 label = pages.typesetter.lines(total.label, CELL, max(until, 20 * UNIT), "Total", bold=True)
-                cells.append((PAD_X, None, label))
+                if len(label) > _MOST_LINES and not printed:
+                    self._rule()
+                    pages.paragraph(total.label, "Total", CELL, bold=True)
+                cells.append((PAD_X, None, label[:_MOST_LINES]))
             for slot in strip.slots:
                 if slot.index in texts:
                     lines = pages.typesetter.lines(texts[slot.index], CELL, slot.width, "Total", bold=True)

@@ -21,6 +21,22 @@ from export_pipeline.formats.pdf.font import NEWLINE, DocumentFont, Part
 
 _REMEMBERED = 20_000
 _PARAGRAPH = re.compile("([\n\x0b\x0c\r\x85\u2028\u2029])")
+_WORD = re.compile(" +|[^ ]+ *")
+_FROM_RIGHT = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
+_LETTERS = "\u0591-\u05bd\u05d0-\u05ea\u061b\u061f-\u065f\u066e-\u06d5"
+_NUMERAL = re.compile("[0-9\u06f0-\u06f9]+(?:[.,:/][0-9\u06f0-\u06f9]+)*")
+_PLAIN = re.compile(
+    f"(?=.*[\u05d0-\u05ea\u0620-\u064a])(?:{_NUMERAL.pattern}(?![\u0591-\u06d5])|[{_LETTERS} .,:/!?()\"';])+"
+)
+"""Hebrew or Arabic with no more than plain punctuation and numbers: letters read from the right, numbers
+from the left, and there is nothing to resolve."""
+_BIDI_TYPES = frozenset(
+    {"L", "R", "AL", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "S", "WS", "ON"}
+    | {"LRE", "LRO", "RLE", "RLO", "PDF"}
+)
+"""Types the bidi algorithm knows."""
 _EXTENDS = frozenset((0x200C, 0x200D, *range(0xFE00, 0xFE10)))
 """Joiners and variation selectors: part of the character before them, whatever its face."""
 
@@ -40,6 +56,7 @@ class Shaper:
 
     font: DocumentFont
     _known: dict[str, Shaped] = field(default_factory=dict)
+    _words: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
     def shape(self, text: str) -> Shaped:
         """The glyphs of a string; newlines come out as the NEWLINE CID."""
@@ -52,7 +69,7 @@ class Shaper:
 
     def _shape(self, text: str) -> Shaped:
         cids: list[int] = []
-        levels: list[int] = []
+        levels = bytearray()
         first_base: int | None = None
         for piece in _PARAGRAPH.split(text):
             if not piece:
@@ -63,11 +80,49 @@ class Shaper:
                 continue
             base, of_characters = bidi_levels(piece)
             first_base = base if first_base is None else first_base
-            for start, end, face in self._runs(piece, of_characters):
-                self._shape_run(piece[start:end], of_characters[start], face, cids, levels)
-        return Shaped(np.array(cids, np.uint16), np.array(levels, np.uint8), first_base == 1)
+            for token in _WORD.finditer(piece):
+                self._token(token[0], of_characters[token.start() : token.end()], cids, levels)
+        return Shaped(np.array(cids, np.uint16), np.frombuffer(levels, np.uint8), first_base == 1)
 
-    def _runs(self, text: str, levels: list[int]) -> list[tuple[int, int, Face | None]]:
+    def _token(self, text: str, of_characters: bytearray, cids: list[int], levels: bytearray) -> None:
+        """Adds a word with the spaces behind it: by its parts where they go in different directions."""
+        if of_characters.count(of_characters[0]) == len(text):
+            made = self._word(text, of_characters[0] % 2)
+            cids += made
+            levels += of_characters[:1] * len(made)
+            return
+        word = text.rstrip(" ")
+        if len(word) < len(text):
+            self._token(word, of_characters[: len(word)], cids, levels)
+            self._token(text[len(word) :], of_characters[len(word) :], cids, levels)
+        else:
+            self._mixed(text, of_characters, cids, levels)
+
+    def _word(self, word: str, direction: int) -> list[int]:
+        """The CIDs of a word of one direction, shaped once and remembered."""
+        made = self._words.get((word, direction))
+        if made is None:
+            made = []
+            if not direction and word.isascii():
+                ascii_cids: list[int] = self.font.cids(np.frombuffer(word.encode(), np.uint8)).tolist()
+                return ascii_cids
+            self._mixed(word, bytearray((direction,)) * len(word), made, bytearray())
+            if len(self._words) >= _REMEMBERED:
+                self._words.clear()
+            self._words[word, direction] = made
+        return made
+
+    def _mixed(self, text: str, of_characters: bytearray, cids: list[int], levels: bytearray) -> None:
+        for start, end, face in self._runs(text, of_characters):
+            level = of_characters[start]
+            if face is None:
+                made = [self.font.cid(ord(character)) for character in text[start:end]]
+            else:
+                made = self._clusters(text[start:end], level, face)
+            cids += made
+            levels += bytes((level,)) * len(made)
+
+    def _runs(self, text: str, levels: bytearray) -> list[tuple[int, int, Face | None]]:
         """Stretches of one face and one level: (start, end, face)."""
         table = characters.properties()
         runs: list[tuple[int, int, Face | None]] = []
@@ -90,16 +145,6 @@ class Shaper:
             else:
                 runs.append((index, index + 1, face))
         return runs
-
-    def _shape_run(
-        self, text: str, level: int, face: Face | None, cids: list[int], levels: list[int]
-    ) -> None:
-        if face is None:
-            made = [self.font.cid(ord(character)) for character in text]
-        else:
-            made = self._clusters(text, level, face)
-        cids.extend(made)
-        levels.extend([level] * len(made))
 
     def _clusters(self, text: str, level: int, face: Face) -> list[int]:
         import uharfbuzz as hb
@@ -160,25 +205,37 @@ def _as_seen(text: str) -> str:
     return "".join([MIRRORED.get(character, character) for character in reversed(text)])
 
 
-def bidi_levels(text: str) -> tuple[int, list[int]]:
+def bidi_levels(text: str) -> tuple[int, bytearray]:
     """The base level (1: reads from the right) of a paragraph and the level of each character."""
-    if not any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text):
-        return 0, [0] * len(text)
+    if not _FROM_RIGHT.search(text):
+        return 0, bytearray(len(text))
+    if _PLAIN.fullmatch(text):
+        plain = bytearray(b"\x01") * len(text)
+        for number in _NUMERAL.finditer(text):
+            begin, end = number.span()
+            plain[begin:end] = b"\x02" * (end - begin)
+        return 1, plain
+    return _any_levels(text)
+
+
+def _any_levels(text: str) -> tuple[int, bytearray]:
+    """The same by the whole bidi algorithm, which is slow."""
     from bidi import algorithm
 
-    # Isolates are newer than the algorithm used; as boundary-neutral characters they change nothing.
-    text = text.translate(dict.fromkeys(range(0x2066, 0x206A), 0x200B))
-    base = algorithm.get_base_level(text)
-    storage = {"base_level": base, "base_dir": ("L", "R")[base], "chars": [], "runs": deque()}
+    base: int = algorithm.get_base_level(text)
+    storage: dict[str, Any] = {"base_level": base, "base_dir": "LR"[base], "chars": [], "runs": deque()}
     algorithm.get_embedding_levels(text, storage)
     for index, entry in enumerate(storage["chars"]):
         entry["index"] = index
+        if entry["type"] not in _BIDI_TYPES:
+            # Isolates are newer than the algorithm, and what is not assigned has no type.
+            entry["type"] = entry["orig"] = "BN" if entry["type"] else "ON"
     algorithm.explicit_embed_and_overrides(storage)
     algorithm.resolve_weak_types(storage)
     algorithm.resolve_neutral_types(storage, False)
     algorithm.resolve_implicit_levels(storage, False)
     known = {entry["index"]: entry["level"] for entry in storage["chars"]}
-    levels: list[int] = []
+    levels = bytearray()
     for index in range(len(text)):
         # The algorithm drops joiners and marks of direction; they go with what stands before them.
         levels.append(known.get(index, levels[-1] if levels else base))

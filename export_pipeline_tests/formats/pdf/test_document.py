@@ -235,6 +235,24 @@ def test_rows_taller_than_a_page_are_split_and_counted_once(tmp_path: Path) -> N
         assert len(file.pages) > 5
 
 
+def test_long_headers_labels_and_titles_do_not_stop_the_file(tmp_path: Path) -> None:
+    long = "".join(f"part{i} " for i in range(3_000))
+    table = Table.of(
+        "t",
+        (Column("a", long, Kind.TEXT), Column("b", long[7:], Kind.INTEGER)),
+        pa.table({"a": ["x", "y"], "b": [1, 2]}),
+    )
+    total = Total(long, {"b": 3})
+    sections = (
+        Section("a", long, table, totals=(total,), lines=(long,), counts=True),
+        Section("b", "B", table, groups=(Group(long, 2, (long,), (total,)),)),
+    )
+    path = tmp_path / "long.pdf"
+    write(path, layout(*sections, title=long))
+    check(path)
+    assert poppler(path).count("part2999") >= 11
+
+
 def wide(count: int) -> Section:
     columns = tuple(
         Column(f"c{i}", f"Column number {i}", Kind.TEXT if i % 3 == 0 else Kind.MONEY) for i in range(count)
@@ -256,7 +274,7 @@ def test_wide_tables_turn_the_page_and_then_go_across_pages(
     tmp_path: Path, count: int, landscape: bool
 ) -> None:
     path = tmp_path / "wide.pdf"
-    write(path, layout(wide(count)))
+    assert len(write(path, layout(wide(count))).warnings) == (count > 40)
     check(path)
     with pikepdf.open(path) as file:
         box = [float(v) for v in file.pages[0].mediabox]

@@ -106,9 +106,11 @@ def test_long_legends_continue_and_keep_every_entry(tmp_path: Path) -> None:
     legend = tuple(
         (f"Condition {i:03d} שלום with a name long enough for two lines", "#3B82F6") for i in range(300)
     )
+    legend = (*legend, ("word " * 5_000 + "end", "#000000"))
     path, _ = drawn(tmp_path, Figure("L", 100, 200, shapes(), legend=legend))
     text = poppler(path)
     assert all(f"Condition {i:03d}" in text for i in range(300))
+    assert text.count("word") == 5_000
     with pikepdf.open(path) as file:
         assert len(file.pages) > 3
 

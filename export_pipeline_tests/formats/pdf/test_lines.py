@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.formats.pdf.font import NEWLINE
-from export_pipeline.formats.pdf.shaping import bidi_levels
+from export_pipeline.formats.pdf.shaping import _any_levels, bidi_levels
 from export_pipeline.formats.pdf.typeset import Typesetter
 from export_pipeline_tests.formats.pdf.reading import strings
 
@@ -77,6 +77,12 @@ def test_right_to_left_lines_are_broken_in_reading_order_and_shown_in_visual_ord
 def test_numbers_and_latin_inside_right_to_left_text_stay_readable() -> None:
     broken, _ = lines(["שלום 123 abc (כן)"], 90_000)
     assert broken[0] == [")ןכ( abc 123 םולש".translate(str.maketrans("()", ")("))]
+
+
+@settings(max_examples=500)
+@given(st.text(st.sampled_from("אבשاลلميَُِ 0123٤۵.,:/!?()\"';-%$abc"), max_size=12))
+def test_the_short_way_to_levels_leads_where_the_long_one_does(text: str) -> None:
+    assert bidi_levels(text) == _any_levels(text)
 
 
 def test_joiners_marks_and_isolates_do_not_upset_the_order() -> None:

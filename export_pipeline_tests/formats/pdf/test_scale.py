@@ -1,0 +1,50 @@
+"""Large exports: memory stays where it is, whatever the number of rows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_PROGRAM = """
+import resource, sys
+import numpy as np, pyarrow as pa
+from export_pipeline.formats import pdf
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Group, Section, Total
+from export_pipeline.model.tables import Table
+from export_pipeline_tests.formats.pdf.reading import layout
+
+count = int(sys.argv[1])
+columns = (Column("n", "N", Kind.INTEGER), Column("q", "Q", Kind.FLOAT, 2), Column("t", "T", Kind.TEXT))
+
+def opened():
+    for start in range(0, count, 5_000):
+        number = np.arange(start, min(count, start + 5_000))
+        texts = [f"note {n} " * (n % 9) for n in number.tolist()]
+        yield pa.record_batch([pa.array(number), pa.array(number / 8), pa.array(texts)], ["n", "q", "t"])
+
+class Sink:
+    size = 0
+    def write(self, data):
+        self.size += len(data)
+
+groups = tuple(Group(f"G {i}", 100, (), (Total("Sum", {"q": 1.5}),)) for i in range(count // 100))
+sink = Sink()
+section = Section("s", "S", Table("t", columns, count, opened), groups=groups, counts=True, sums=("q",))
+result = pdf.render(layout(section), sink, {})
+assert result.rows == count and sink.size > count
+assert "pandas" not in sys.modules and "dagster" not in sys.modules
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak(rows: int) -> int:
+    """The peak memory, in MiB, of a process that renders so many rows."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(rows)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+def test_memory_does_not_grow_with_the_rows() -> None:
+    assert peak(120_000) - peak(20_000) < 30

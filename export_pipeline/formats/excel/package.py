@@ -11,6 +11,8 @@ from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
 DATA_NAME = "Export_Rows"
 """Hidden name on each sheet of the counting section: header row and data rows."""
+COUNT_NAME = "Export_Sheets"
+"""Hidden name: on how many sheets the rows of the export stand."""
 SUM_NAME = "Export_Sum_"
 """Hidden names, numbered from 1: a text "letters:column name" for each column whose sum proves the file."""
 
@@ -129,8 +131,8 @@ def workbook(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]) -> s
         '<bookViews><workbookView xWindow="0" yWindow="0" windowWidth="28800" windowHeight="15000" '
         'tabRatio="800" activeTab="0"/></bookViews>'
         f"<sheets>{listed}</sheets>"
-        + (f"<definedNames>{names}</definedNames>" if names else "")
-        + '<calcPr calcId="191029"/></workbook>'
+        f"<definedNames>{names}</definedNames>"
+        '<calcPr calcId="191029"/></workbook>'
     )
 
 
@@ -141,6 +143,7 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]
             yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
             if sheet.counts:
                 yield _name(DATA_NAME, area, index, hidden=True)
+    yield _name(COUNT_NAME, str(sum(sheet.counts for sheet in sheets)), None, hidden=True)
     for number, (letters, column) in enumerate(sums, start=1):
         text = f"{letters}:{column}".replace('"', '""')
         yield _name(f"{SUM_NAME}{number}", f'"{text}"', None, hidden=True)

@@ -12,7 +12,7 @@ from xml.parsers.expat import ExpatError
 from zipfile import BadZipFile, ZipFile
 
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.formats.excel.package import DATA_NAME, SUM_NAME
+from export_pipeline.formats.excel.package import COUNT_NAME, DATA_NAME, SUM_NAME
 from export_pipeline.formats.excel.scan import SheetScan, scan_shared_strings
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -52,9 +52,12 @@ def read_back(path: Path) -> FileFacts:
 
 def _read(path: Path, archive: ZipFile) -> FileFacts:
     problems: list[str] = []
-    sheets, sums = _workbook(archive)
-    if not any(sheet.data for sheet in sheets):
+    sheets, sums, promised_sheets = _workbook(archive)
+    found = sum(sheet.data is not None for sheet in sheets)
+    if promised_sheets is None:
         problems.append("the workbook does not say where its rows are")
+    elif found != promised_sheets:
+        problems.append(f"the rows stand on {found:,} sheets where the workbook says {promised_sheets:,}")
     count = 0
     if "xl/sharedStrings.xml" in archive.namelist():
         count, wrong = scan_shared_strings(_chunks(archive, "xl/sharedStrings.xml"))
@@ -122,10 +125,10 @@ class _Witness:
         return {name: math.fsum(values) for name, values in columns.items()}
 
 
-def _workbook(archive: ZipFile) -> tuple[list[_Sheet], dict[int, str]]:
-    """The sheets in order, and the columns (from 0) whose sums prove the file, by name."""
+def _workbook(archive: ZipFile) -> tuple[list[_Sheet], dict[int, str], int | None]:
+    """The sheets in order, the columns (from 0) to add up, and on how many sheets the rows are."""
     parts = {
-        link.get("Id"): str(PurePosixPath("xl", link.get("Target")))
+        link.get("Id"): str(PurePosixPath("/xl", link.get("Target"))).lstrip("/")
         for link in _xml(archive, "xl/_rels/workbook.xml.rels")
     }
     book = _xml(archive, "xl/workbook.xml")
@@ -133,16 +136,19 @@ def _workbook(archive: ZipFile) -> tuple[list[_Sheet], dict[int, str]]:
         _Sheet(sheet.get("name"), parts[sheet.get(f"{_REL}id")]) for sheet in book.iter(f"{_MAIN}sheet")
     ]
     sums: dict[int, str] = {}
+    promised: int | None = None
     for name in book.iter(f"{_MAIN}definedName"):
         word, text = name.get("name"), name.text or ""
         if word == DATA_NAME and (area := _AREA.search(text)):
             sheet = sheets[int(name.get("localSheetId"))]
             sheet.data = int(area[1]) + 1, int(area[3])
             sheet.columns = _column(area[2]) + 1
+        elif word == COUNT_NAME:
+            promised = int(text)
         elif word.startswith(SUM_NAME):
             letters, _, column = text[1:-1].replace('""', '"').partition(":")
             sums[_column(letters)] = column
-    return sheets, sums
+    return sheets, sums, promised
 
 
 def _chunks(archive: ZipFile, part: str) -> Iterator[bytes]:

@@ -1,9 +1,11 @@
 """The reader finds what is wrong with a workbook; each fault is put in by hand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import openpyxl
 import pytest
 
 from export_pipeline.formats.excel import read_back
@@ -64,6 +66,25 @@ FAULTS = {
 def test_each_fault_is_found(problem: str, sound: Path) -> None:
     facts = read_back(changed(sound, SHEET, FAULTS[problem]))
     assert any(problem in found for found in facts.problems), facts.problems
+
+
+def test_a_workbook_of_another_kind_does_not_say_where_its_rows_are(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["a", 1])  # type: ignore[union-attr]
+    book.save(path)
+    assert "the workbook does not say where its rows are" in read_back(path).problems
+
+
+def test_a_lost_sheet_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    write(project(), path)
+    cut = changed(
+        path,
+        "xl/workbook.xml",
+        lambda xml: re.sub('<definedName name="Export_Rows".*?</definedName>', "", xml, count=1),
+    )
+    assert "the rows stand on 4 sheets where the workbook says 5" in read_back(cut).problems
 
 
 def test_a_changed_number_changes_the_sum(sound: Path) -> None:

@@ -1,0 +1,87 @@
+"""A takeoff project as a workbook: its sheets, its totals, and the proof that the layout asks for."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from export_pipeline.formats.excel import read_back
+from export_pipeline.model.layout import Layout
+from export_pipeline_tests.formats.excel.books import recalculated, validation_errors, write
+from export_pipeline_tests.takeoff_data import Application
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Iterator[Application]:
+    made = Application(f"sqlite:///{tmp_path}/app.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def project(application: Application) -> str:
+    project = application.project("=1+1 École", client_name="+Client")
+    page = application.page(application.document(project, "d.pdf"), 3)
+    for number, name in enumerate(("Summary", "SUMMARY", "a/b: '[slab]'", "", "By Page", "🏗" * 30)):
+        condition = application.condition(project, name, "area", category="X", sort_order=number)
+        for _ in range(number):
+            application.measurement(condition, page, 0.1 * number, unit="SF", notes="=HYPERLINK(1)")
+        application.assembly(
+            condition, total_cost=Decimal("12.30"), total_with_markup=Decimal("15.01"), unit_cost=Decimal(1)
+        )
+    application.condition(project, "lonely", sort_order=9)
+    return project
+
+
+def proven(made: Layout, path: Path) -> None:
+    """The file holds what the layout's source counted."""
+    rendered = write(made, path)
+    facts = read_back(path)
+    proof = made.proofs["excel"]
+    assert facts.problems == ()
+    assert facts.rows == rendered.rows == proof.rows
+    for name, (total, tolerance) in proof.totals.items():
+        assert facts.totals[name] == pytest.approx(total, abs=tolerance)
+    assert validation_errors(path) == []
+
+
+def test_a_project_becomes_the_sheets_people_know(
+    application: Application, project: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.xlsx"
+    proven(application.layout(project), path)
+    book = openpyxl.load_workbook(path)
+    names = book.sheetnames
+    assert (names[0], names[-2:]) == ("Summary", ["By Page (2)", "Cost Summary"])
+    assert names[1:6] == ["Summary (2)", "SUMMARY (3)", "a_b_ '_slab_", "Sheet", "By Page"]
+    assert book["Summary"]["A1"].value == "Export: =1+1 École"
+    seen = openpyxl.load_workbook(recalculated(path, tmp_path), data_only=True)
+    printed = openpyxl.load_workbook(path, data_only=True)
+    for sheet in book:
+        for row in sheet.iter_rows():
+            for cell in row:
+                if cell.data_type == "f":
+                    expected = printed[sheet.title][cell.coordinate].value
+                    assert seen[sheet.title][cell.coordinate].value == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"group_by": "page"}, {"group_by": "category"}, {"include_details": False}]
+)
+def test_every_way_to_lay_it_out_is_sound(
+    application: Application, project: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    proven(application.layout(project, **options), tmp_path / "b.xlsx")
+
+
+def test_an_empty_project_is_a_sound_workbook(application: Application, tmp_path: Path) -> None:
+    made = application.layout(application.project("Empty"))
+    path = tmp_path / "b.xlsx"
+    rendered = write(made, path)
+    assert rendered.rows == 0
+    assert validation_errors(path) == []
+    assert openpyxl.load_workbook(path).sheetnames[0] == "Summary"
+    facts = read_back(path)
+    assert (facts.rows, facts.problems) == (0, ())

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -241,49 +242,59 @@ class _Filler:
             }  # fmt: skip
 
     def _shape(self, shape: str) -> tuple[dict[str, Any], float, float]:
-        """Geometry of a shape in page pixels, with its length (perimeter) and area there."""
-        number = self.random.uniform
-        x, y = round(number(300, 4200), 2), round(number(300, 2600), 2)
+        """Geometry of a shape in page pixels, with its length (perimeter) and area there.
+
+        Shapes follow a grid of 3 ft (112.5 px), as buildings do; a few rectangles are turned.
+        """
+        x, y = self._grid(3, 40), self._grid(3, 27)
         if shape == "point":
             return {"x": x, "y": y}, 0.0, 0.0
-        if shape == "line":
-            end = (round(x + number(40, 900), 2), round(y + number(-200, 400), 2))
-            return (
-                {"start": {"x": x, "y": y}, "end": {"x": end[0], "y": end[1]}},
-                math.dist((x, y), end),
-                0.0,
-            )
         if shape == "rectangle":
-            width, height = round(number(60, 700), 2), round(number(40, 500), 2)
+            width, height = self._grid(1, 5), self._grid(1, 4)
             geometry = {"x": x, "y": y, "width": width, "height": height}
-            if self.random.random() < 0.3:
+            if self.random.random() < 0.1:
                 geometry["rotation"] = float(self.random.randrange(5, 90, 5))
             return geometry, 2 * (width + height), width * height
         if shape == "circle":
-            radius = round(number(15, 250), 2)
+            radius = round(self.random.uniform(15, 60), 2)
             return {"center": {"x": x, "y": y}, "radius": radius}, 2 * math.pi * radius, math.pi * radius**2
-        corners = self.random.randrange(3, 8)
-        if shape == "polyline":
-            points = [(x, y)]
-            for _ in range(corners):
-                points.append(
-                    (round(points[-1][0] + number(-120, 260), 2), round(points[-1][1] + number(-120, 160), 2))
-                )
-            closed = points
+        if shape == "polygon":
+            points = self._angle(x, y)
+            corners = [*points, points[0]]
         else:
-            turn = 2 * math.pi / corners
-            points = [
-                (
-                    round(x + number(80, 320) * math.cos(i * turn), 2),
-                    round(y + number(80, 320) * math.sin(i * turn), 2),
-                )
-                for i in range(corners)
-            ]
-            closed = [*points, points[0]]
-        length = sum(math.dist(a, b) for a, b in zip(closed, closed[1:], strict=False))
-        area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(closed, closed[1:], strict=False))) / 2
-        corner_points = [{"x": px, "y": py} for px, py in points]
-        return {"points": corner_points}, length, area if shape == "polygon" else 0.0
+            points = corners = self._wall(x, y, 1 if shape == "line" else self.random.randrange(2, 6))
+        length = sum(math.dist(a, b) for a, b in pairwise(corners))
+        area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(corners))) / 2
+        ends = [{"x": px, "y": py} for px, py in points]
+        if shape == "line":
+            return {"start": ends[0], "end": ends[1]}, length, 0.0
+        return {"points": ends}, length, area if shape == "polygon" else 0.0
+
+    def _grid(self, first: int, last: int) -> float:
+        """A position or length on the grid, in pixels."""
+        return self.random.randint(first, last) * 112.5
+
+    def _wall(self, x: float, y: float, turns: int) -> list[tuple[float, float]]:
+        """Corners of a line that runs along the grid, first across, then down, and so on."""
+        points = [(x, y)]
+        for turn in range(turns):
+            step = self._grid(1, 6) * self.random.choice((1, 1, -1))
+            x, y = (x + step, y) if turn % 2 == 0 else (x, y + step)
+            points.append((min(max(x, 60.0), 5340.0), min(max(y, 60.0), 3540.0)))
+        return points
+
+    def _angle(self, x: float, y: float) -> list[tuple[float, float]]:
+        """Corners of an L-shaped floor."""
+        inner_x, inner_y = x + self._grid(1, 2), y + self._grid(1, 2)
+        outer_x, outer_y = inner_x + self._grid(1, 3), inner_y + self._grid(1, 2)
+        return [
+            (x, y),
+            (outer_x, y),
+            (outer_x, inner_y),
+            (inner_x, inner_y),
+            (inner_x, outer_y),
+            (x, outer_y),
+        ]
 
     def _totals(self, connection: sa.Connection, conditions: list[dict[str, Any]]) -> None:
         """Stored totals and assemblies, as the application keeps them: without rejected measurements."""

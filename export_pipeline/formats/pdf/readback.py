@@ -15,13 +15,10 @@ _SHOWN = re.compile(rb"/(\w+) \d+ Tf|/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>
 _MAPPED = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]*)>")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _PARSED_PAGES = 1_000
-"""Up to here qpdf parses every operator of every page, which takes longer than all else; beyond, operators
-are only checked for balance."""
+"""Up to here qpdf parses every operator of every page, which takes longer than all else; beyond, every
+stream is still decoded and every font looked at."""
 
-_PAIRS = (
-    (re.compile(rb"\bBT\b"), re.compile(rb"\bET\b")),
-    (re.compile(rb"\bBMC\b"), re.compile(rb"\bEMC\b")),
-)
+_DAMAGE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 
 
@@ -35,6 +32,9 @@ def read_back(path: Path) -> FileFacts:
     try:
         with pikepdf.open(path) as pdf:
             return _facts(pdf)
+    except _DAMAGE as error:
+        # In a damaged file any object may stand where another should.
+        return FileFacts(0, {}, (f"not a sound PDF: {error}",))
     except pikepdf.PdfError as error:
         return FileFacts(0, {}, (f"not a readable PDF: {error}",))
 
@@ -58,8 +58,6 @@ def _facts(pdf: Any) -> FileFacts:
             problems.append(f"page {number}: {error}")
             continue
         rows += content.count(_ROW)
-        if any(len(opens.findall(content)) != len(closes.findall(content)) for opens, closes in _PAIRS):
-            problems.append(f"page {number}: operators are not balanced")
         for first, column, text in _shown(content, maps):
             unmapped += "\ufffd" in text
             if first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 from pathlib import Path
 
@@ -91,3 +92,16 @@ def test_rows_taken_out_are_missed(sound: Path, tmp_path: Path) -> None:
         del file.pages[-1]
         file.save(path)
     assert pdf.read_back(path).rows < 300
+
+
+def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changed.pdf"
+    data = sound.read_bytes()
+    for seed in range(60):
+        chance = random.Random(seed)
+        changed = bytearray(data)
+        for _ in range(chance.choice((1, 20, 300))):
+            changed[chance.randrange(len(data))] = chance.randrange(256)
+        path.write_bytes(changed)
+        facts = pdf.read_back(path)
+        assert facts.problems or facts.rows == 300

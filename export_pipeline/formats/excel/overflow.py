@@ -5,6 +5,7 @@ from __future__ import annotations
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.archive import Archive, Spool
 from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head
+from export_pipeline.formats.excel.plan import MAX_COLUMNS, MAX_ROWS
 from export_pipeline.formats.excel.text import MAX_TEXT, inline_cell
 
 MOVED = "longer than a cell, whole text on the Overflow sheet"
@@ -12,8 +13,6 @@ MOVED = "longer than a cell, whole text on the Overflow sheet"
 _TEASER = 500  # UTF-16 units of the text that stay in its own cell
 _FIRST_PIECE = 2  # the column, counted from 0, in which a text's first piece stands
 _HEADER_ROW = 3
-_MAX_ROWS = 1_048_576
-_MAX_COLUMNS = 16_384
 
 
 class Overflow:
@@ -41,13 +40,13 @@ class Overflow:
             self._spool = Spool()
             self._spool.write(self._head().encode())
         self._row += 1
-        if self._row > _MAX_ROWS:
+        if self._row > MAX_ROWS:
             raise RenderError(
-                f"More than {_MAX_ROWS - _HEADER_ROW:,} texts are longer than the {MAX_TEXT:,} characters "
+                f"More than {MAX_ROWS - _HEADER_ROW:,} texts are longer than the {MAX_TEXT:,} characters "
                 "of a cell. Choose the csv or json format."
             )
         cells = [sheet, cell, *_pieces(text)]
-        if len(cells) > _MAX_COLUMNS:
+        if len(cells) > MAX_COLUMNS:
             raise RenderError(f"The text of cell {cell} of {sheet!r} is too long for a sheet. Choose csv.")
         self._spool.write(self._row_xml(cells, self._cell).encode())
         place = f"{column_letters(_FIRST_PIECE)}{self._row}"

@@ -24,7 +24,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
 
     Options:
         page_size: "letter" (default), "a4", "a3" or "legal".
-        orientation: "auto" (default: landscape only where the columns ask for it), "portrait",
+        orientation: "auto" (default: landscape for the chapters whose columns ask for it), "portrait",
             "landscape".
         null_text: Printed where a cell is null; "" by default.
         language: Of the document, a BCP 47 tag; "en" by default.
@@ -37,17 +37,17 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     typesetter = Typesetter()
     sections = layout.pdf
     measures = [measure(section, typesetter, null_text) for section in sections]
-    size = paper
-    if orientation == "landscape" or (orientation == "auto" and not _fits(measures, paper)):
-        size = (paper[1], paper[0])
+    sizes = [_turned(asked, paper, orientation) for asked in measures] or [_turned([], paper, orientation)]
     pdf = PdfFile(out)
-    pages = Pages(pdf, typesetter, size, layout.title)
+    pages = Pages(pdf, typesetter, sizes[0], layout.title)
     pages.start()
     _title_block(pages, layout)
     anchors = _anchors(pdf, layout)
     rows = 0
     warnings: list[str] = []
-    for section, asked in zip(sections, measures, strict=True):
+    for section, asked, size in zip(sections, measures, sizes, strict=False):
+        if size != pages.size:
+            pages.start(size=size)
         target = section.links[1] if section.links else None
         strips = arrange(asked, pages.width)
         if len(strips) > 1:
@@ -94,9 +94,11 @@ def _paper(options: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
     return style.PAPERS[size], orientation
 
 
-def _fits(measures: Sequence[Sequence[Measure]], paper: tuple[float, float]) -> bool:
+def _turned(measures: Sequence[Measure], paper: tuple[float, float], orientation: str) -> tuple[float, float]:
+    """The page for a table: turned where that is asked for, or where its columns need the width."""
     width = round(paper[0] * UNIT) - 2 * MARGIN
-    return all(sum(m.least for m in columns) <= width for columns in measures)
+    needed = sum(measure.least for measure in measures) > width
+    return (paper[1], paper[0]) if orientation == "landscape" or (orientation == "auto" and needed) else paper
 
 
 def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:

@@ -196,7 +196,8 @@ def _drawn(
     """The content that draws a batch of shapes."""
     begins, points = _points(batch)
     heads = begins[:-1]
-    kept = np.flatnonzero(np.diff(begins))
+    drawable = np.array([kind != "none" for kind in _values(batch, "kind")], bool)
+    kept = np.flatnonzero((np.diff(begins) > 0) & drawable)
     if not kept.size:
         return b""
     x = np.rint((points[:, 0] - origin[0]) * scale + corner[0]).astype(np.int64)

@@ -292,6 +292,18 @@ def test_wide_tables_turn_the_page_and_then_go_across_pages(
             assert all(item.get_bounds()[2] <= edge for item in page.get_objects(filter=(1,)))
 
 
+def test_only_chapters_that_need_it_are_turned(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.pdf"
+    write(path, layout(grouped([3]), wide(12), Section("t", "Last", texts(["end"]))))
+    check(path)
+    with pikepdf.open(path) as file:
+        boxes = [[float(v) for v in page.mediabox] for page in file.pages]
+    turned = [box[2] > box[3] for box in boxes]
+    assert turned[0] is turned[-1] is False
+    assert any(turned)
+    assert f"Page {len(boxes)} of {len(boxes)}" in poppler(path)
+
+
 @pytest.mark.parametrize(
     ("options", "size"),
     [({}, (612, 792)), ({"page_size": "A4"}, (595, 842)), ({"page_size": "a3", "orientation": "landscape"}, (1191, 842)),

@@ -55,6 +55,7 @@ def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
             ("polygon", "#0000FF", 0.5, 1.0, [1000, 0, 2000, 0, 2000, 500, 1000, 500]),
             ("line", "#00FF00", 0.0, 8.0, [1000, 750, 2000, 750]),
             ("point", "#000000", 0.0, 6.0, [1500, 900]),
+            ("none", "#00FFFF", 1.0, 90.0, [1200, 200]),
         ),
     )
     path, image = drawn(tmp_path, figure)

@@ -50,7 +50,6 @@ class Pages:
     def __init__(self, pdf: PdfFile, typesetter: Typesetter, size: tuple[float, float], title: str) -> None:
         self.pdf = pdf
         self.typesetter = typesetter
-        self.paper = size
         self.size = size
         self._title = title
         self._footers = array("q")
@@ -213,7 +212,7 @@ class Pages:
         """Writes the last pages, and every page's footer now that their number is known."""
         self.finish_sheets()
         titles: dict[int, bytes] = {}
-        sizes = [*self._sizes, (len(self._footers) + 1, self.paper)]
+        sizes = [*self._sizes, (len(self._footers) + 1, self.size)]
         resource = self.typesetter.regular.resource.encode()
         for (begin, size), (end, _) in pairwise(sizes):
             self.size = size

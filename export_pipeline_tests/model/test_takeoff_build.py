@@ -83,7 +83,7 @@ def test_mixed_units_are_added_and_said(application: Application) -> None:
     application.measurement(condition, page, 3.0, unit="SF")
     data = application.export(project)
     assert rows(data, "conditions")[0]["total_quantity"] == 5.0
-    assert "Condition 'C' adds up 1 measurements whose unit is not its own (LF)." in data.warnings
+    assert "Condition 'C' adds up 1 measurements whose unit is not its own ('LF')." in data.warnings
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,10 @@ from export_pipeline.model.takeoff.fields import (
     PAGE_FIELDS,
     column,
 )
+
+_NAMED = 10
+"""How many conditions are named by warnings of one sort; the rest is counted."""
+_MOST_MONEY = Decimal(10**14)
 
 
 def build(source: ExportData) -> ExportData:
@@ -163,14 +168,14 @@ class _Tally:
                 "their document, page and sheet are left empty."
             )
         odd = np.flatnonzero(self.other_units)
-        for position in odd[:10]:
+        for position in odd[:_NAMED]:
             name, unit = conditions["name"][int(position)], conditions["unit"][int(position)]
             yield (
                 f"Condition {name.as_py()!r} adds up {self.other_units[position]} measurements whose unit is "
-                f"not its own ({unit.as_py()})."
+                f"not its own ({unit.as_py()!r})."
             )
-        if len(odd) > 10:
-            yield f"{len(odd) - 10} more conditions hold measurements in a unit that is not theirs."
+        if len(odd) > _NAMED:
+            yield f"{len(odd) - _NAMED} more conditions hold measurements in a unit that is not theirs."
 
 
 def _booleans(array: pa.Array) -> np.ndarray:
@@ -199,34 +204,53 @@ def _with_costs(conditions: pa.Table, tally: _Tally, warnings: list[str]) -> pa.
 
     An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the
     same, they are taken as they are; else each part is scaled by exported / stored quantity and rounded to
-    cents, and the totals are added again: total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
+    cents, and the totals are added again:
+    total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
     """
     rows = conditions.select(
         [c.name for c in COST_FIELDS] + ["costed", "name", "stored_quantity"]
     ).to_pylist()
+    unfitted = []
     for row, exported in zip(rows, tally.sums.tolist(), strict=True):
         stored = row["stored_quantity"] or 0.0
         if not row["costed"] or math.isclose(exported, stored, rel_tol=1e-9, abs_tol=1e-9):
             continue
-        if not math.isfinite(stored) or stored <= 0:
-            warnings.append(
-                f"The costs of condition {row['name']!r} could not be fitted to its exported quantity: "
-                "they were stored for a quantity of zero; they are given as stored."
-            )
-            continue
-        factor = Decimal(repr(exported)) / Decimal(repr(stored))
-        for part in COST_PARTS:
-            row[part] = _cents((row[part] or Decimal(0)) * factor)
-        row["total_cost"] = sum((row[part] for part in COST_PARTS), Decimal(0))
-        markup = Decimal(repr((row["overhead_percent"] or 0.0) + (row["profit_percent"] or 0.0)))
-        row["total_with_markup"] = _cents(row["total_cost"] * (1 + markup / 100))
-        if row["total_labor_hours"] is not None:
-            row["total_labor_hours"] *= exported / stored
+        try:
+            row.update(_scaled(row, exported, stored))
+        except (ValueError, ArithmeticError):
+            unfitted.append(row["name"])
+    warnings += [
+        f"The costs of condition {name!r} could not be fitted to its exported quantity; "
+        "they are given as stored."
+        for name in unfitted[:_NAMED]
+    ]
+    if len(unfitted) > _NAMED:
+        warnings.append(f"So are the costs of {len(unfitted) - _NAMED} more conditions.")
     for cost in COST_FIELDS:
         at = conditions.schema.get_field_index(cost.name)
         values = pa.array([row[cost.name] for row in rows], ARROW_TYPES[cost.kind])
         conditions = conditions.set_column(at, cost.name, values)
     return conditions
+
+
+def _scaled(row: dict[str, Any], exported: float, stored: float) -> dict[str, Any]:
+    """The costs of one condition, from its stored quantity to the exported one.
+
+    Raises:
+        ValueError, ArithmeticError: a quantity or percentage is no number, or a cost would be too large.
+    """
+    if not (math.isfinite(exported) and math.isfinite(stored) and stored > 0):
+        raise ValueError("no ratio of quantities")
+    factor = Decimal(repr(exported)) / Decimal(repr(stored))
+    costs: dict[str, Any] = {part: _cents((row[part] or Decimal(0)) * factor) for part in COST_PARTS}
+    costs["total_cost"] = sum(costs.values(), Decimal(0))
+    markup = sum(Decimal(repr(row[name] or 0.0)) for name in ("overhead_percent", "profit_percent"))
+    costs["total_with_markup"] = _cents(costs["total_cost"] * (1 + markup / 100))
+    if max(abs(cost) for cost in costs.values()) >= _MOST_MONEY:
+        raise ValueError("more money than a column holds")
+    if row["total_labor_hours"] is not None:
+        costs["total_labor_hours"] = row["total_labor_hours"] * (exported / stored)
+    return costs
 
 
 def _cents(amount: Decimal) -> Decimal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +23,10 @@ SHAPE_COLUMNS = (
     Column("points", "Points", Kind.JSON),
 )
 DEFAULT_COLOR = "#3B82F6"
+_COLOR = re.compile("#?([0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})")
+_WIDEST_LINE = 40
+_SCALES = (1 / 5280, 1e6 / 12)
+"""Least and most pixels per foot that are taken for a scale."""
 
 
 def figures(
@@ -39,7 +45,7 @@ def figures(
         pages, conditions: Rows of these tables, as their indexes count them.
     """
     colors = pa.array([color_of(row["color"]) for row in conditions], pa.string())
-    widths = pa.array([float(row["line_width"] or 2) / 2 for row in conditions], pa.float64())
+    widths = pa.array([_line_width(row["line_width"]) for row in conditions], pa.float64())
     opacities = pa.array([_opacity(row["fill_opacity"]) for row in conditions], pa.float64())
     sorted_pages = page_of[page_order]
     found = []
@@ -53,11 +59,11 @@ def figures(
             Figure(
                 title=_title(page),
                 lines=tuple(text for text in (page["sheet_title"], _scale(page)) if text),
-                width=float(page["width"] or 1),
-                height=float(page["height"] or 1),
+                width=float(max(page["width"] or 1, 1)),
+                height=float(max(page["height"] or 1, 1)),
                 shapes=_shapes(rows, colors, widths, opacities),
                 legend=tuple((conditions[i]["name"] or "", colors[int(i)].as_py()) for i in used),
-                units_per_foot=page["scale_value"] if (page["scale_value"] or 0) > 0 else None,
+                units_per_foot=page["scale_value"] if _has_scale(page) else None,
             )
         )
     return tuple(found)
@@ -65,13 +71,11 @@ def figures(
 
 def color_of(text: str | None) -> str:
     """#RRGGBB of a colour as people type it; the application's default where it is none."""
-    digits = (text or "").strip().removeprefix("#")
-    if len(digits) == 3:
-        digits = "".join(digit * 2 for digit in digits)
-    try:
-        return f"#{int(digits, 16):06X}" if len(digits) == 6 else DEFAULT_COLOR
-    except ValueError:
+    found = _COLOR.fullmatch((text or "").strip())
+    if found is None:
         return DEFAULT_COLOR
+    digits = found[1]
+    return f"#{digits if len(digits) == 6 else ''.join(2 * digit for digit in digits)}".upper()
 
 
 def _used_conditions(rows: Table) -> list[int]:
@@ -102,7 +106,12 @@ def _shapes(rows: Table, colors: pa.Array, widths: pa.Array, opacities: pa.Array
 
 
 def _opacity(value: float | None) -> float:
-    return 0.3 if value is None else min(max(value, 0.0), 1.0)
+    return 0.3 if value is None or math.isnan(value) else min(max(value, 0.0), 1.0)
+
+
+def _line_width(pixels: int | None) -> float:
+    """Points on paper; screens draw a pixel about half a point wide."""
+    return min(max(pixels or 2, 1), _WIDEST_LINE) / 2
 
 
 def _title(page: dict[str, Any]) -> str:
@@ -110,7 +119,12 @@ def _title(page: dict[str, Any]) -> str:
     return ", ".join(str(part) for part in (page["sheet_number"], number, page["document"]) if part)
 
 
+def _has_scale(page: dict[str, Any]) -> bool:
+    """Whether the scale is one that a drawing can have: from a mile a pixel to a millionth of an inch."""
+    return _SCALES[0] <= (page["scale_value"] or 0.0) <= _SCALES[1]
+
+
 def _scale(page: dict[str, Any]) -> str:
-    if (page["scale_value"] or 0) > 0:
+    if _has_scale(page):
         return f"Scale: {page['scale_text']}" if page["scale_text"] else ""
     return "This page has no scale; its quantities cannot be checked against the drawing."

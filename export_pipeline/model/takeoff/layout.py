@@ -17,7 +17,7 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.layout import Figure, Group, Layout, Nested, Proof, Section, Total
 from export_pipeline.model.tables import Table
 from export_pipeline.model.takeoff.fields import COST_FIELDS
-from export_pipeline.model.takeoff.figures import figures
+from export_pipeline.model.takeoff.figures import color_of, figures
 
 
 def layout(data: ExportData) -> Layout:
@@ -204,7 +204,9 @@ class _TakeoffLayout:
                 empty="No conditions found.",
             ),
             Section("units", "Totals by Unit", self._totals_table(("unit",))),
-            Section("categories", "Totals by Category", self._totals_table(("category", "unit"), "No category")),
+            Section(
+                "categories", "Totals by Category", self._totals_table(("category", "unit"), "No category")
+            ),
         ]  # fmt: skip
         if self._details:
             sections.append(self._detail_section())
@@ -248,7 +250,7 @@ class _TakeoffLayout:
                 rows=row["measurement_count"],
                 lines=(f"{row['measurement_type']} | {row['unit']} | {row['total_quantity']:,.2f}",),
                 totals=(Total("Total", {"quantity": row["total_quantity"]}),),
-                color=row["color"],
+                color=color_of(row["color"]),
             )
             for row in self.rows
         ]
@@ -273,7 +275,8 @@ class _TakeoffLayout:
 
     def _category_groups(self) -> tuple[Table, list[Group]]:
         names = sorted({row["category"] or "" for row in self.rows}, key=lambda name: (not name, name))
-        rank = np.array([names.index(row["category"] or "") for row in self.rows] or [0])
+        rank_of = {name: rank for rank, name in enumerate(names)}
+        rank = np.array([rank_of[row["category"] or ""] for row in self.rows] or [0])
         order = np.argsort(rank[self.condition_of], kind="stable")
         counts = np.bincount(rank[self.condition_of], minlength=len(names))
         groups = [Group(name or "No category", int(n)) for name, n in zip(names, counts, strict=False)]
@@ -324,7 +327,9 @@ class _TakeoffLayout:
             }
             for key, rows in self._grouped(keys).items()
         ]
-        schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in columns])
+        # A sum of costs may be larger than any one of them can be.
+        types = ARROW_TYPES | {Kind.MONEY: pa.decimal128(38, 4)}
+        schema = pa.schema([(column.name, types[column.kind]) for column in columns])
         return Table.of("totals", columns, pa.Table.from_pylist(rows, schema))
 
     # --- JSON ---

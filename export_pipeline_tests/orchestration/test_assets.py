@@ -1,0 +1,161 @@
+import csv
+import io
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.orchestration.launch_config import config_schema
+from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps
+
+STAGES = ["fetch_project", "build_export_data", "sanitize"]
+
+
+def test_every_format_comes_from_one_read(deployment: Deployment) -> None:
+    result = deployment.run(list(FORMATS))
+    assert result.success, failures(result)
+    assert steps(result)[:3] == STAGES
+    assert sorted(steps(result)[3:]) == sorted(f"render_{name}" for name in FORMATS)
+    made = files(result)
+    assert {name: file["dagster/row_count"] for name, file in made.items()} == dict.fromkeys(
+        FORMATS, deployment.source.exported(deployment.scope)
+    )
+    snapshots = {deployment.manifest(file["key"])["snapshot_at"] for file in made.values()}
+    assert len(snapshots) == 1
+    for name, file in made.items():
+        assert file["key"] == f"exports/{deployment.scope}/{result.run_id}{FORMATS[name].extension}"
+    assert deployment.stored() == {
+        key for file in made.values() for key in (file["key"], f"{file['key']}.manifest.json")
+    }
+
+
+def test_a_subset_renders_only_what_is_chosen(deployment: Deployment) -> None:
+    result = deployment.run(["json"])
+    assert steps(result) == [*STAGES, "render_json"]
+    assert set(files(result)) == {"json"}
+
+
+def test_materialization_says_what_was_made(deployment: Deployment) -> None:
+    deployment.source.rows("UPDATE measurements SET notes = '=1+1' || char(11)")
+    many = deployment.source.exported(deployment.scope)
+    result = deployment.run(["csv"], config={"csv_bom": True})
+    (file,) = files(result).values()
+    content = deployment.read(file["key"])
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+    assert content.startswith(b"\xef\xbb\xbf")
+    assert file["dagster/row_count"] == len(rows) - 1 == many
+    assert [column.name for column in file["dagster/column_schema"].columns] == rows[0]
+    assert file["bytes"] == len(content)
+    assert file["location"].endswith(f"{result.run_id}.csv")
+    assert file["seconds"] > 0
+    assert file["preview"].records[0].data["Condition"] == rows[1][0]
+    assert len(file["preview"].records) == 10
+    assert sum(next(iter(reason.values())) for reason in file["changed cells"].values()) >= 2 * many
+    assert file["options"]["csv_bom"] is True
+    assert file["warnings"]
+    manifest = deployment.manifest(file["key"])
+    assert manifest["hash"] == f"sha256:{file['sha256']}"
+    assert (manifest["scope"], manifest["rows"], manifest["run_id"]) == (
+        deployment.scope,
+        many,
+        result.run_id,
+    )
+    assert manifest["changed"] == file["changed cells"]
+
+
+def test_assets_say_whose_they_are(deployment: Deployment) -> None:
+    graph = deployment.definitions.resolve_asset_graph()
+    keys = {tuple(key.path) for key in graph.get_all_asset_keys()}
+    assert keys == {
+        ("takeoff", cadence, format)
+        for cadence in ("on_demand", "daily", "weekly", "monthly")
+        for format in FORMATS
+    }
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.owners == ["team:estimating"]
+        assert node.group_name == "takeoff"
+        assert node.code_version
+        assert FORMATS[key.path[2]].help in str(node.description)
+        assert "file" in node.kinds
+        checks = {check.name: graph.get_check_spec(check) for check in graph.get_check_keys_for_assets({key})}
+        assert set(checks) == {"rows", "totals"}
+        assert all(check.blocking for check in checks.values())
+
+
+def test_checks_are_evaluated_for_each_file(deployment: Deployment) -> None:
+    result = deployment.run(["csv", "excel"])
+    evaluations = result.get_asset_check_evaluations()
+    assert {(e.asset_key.path[-1], e.check_name, e.passed) for e in evaluations} == {
+        (format, name, True) for format in ("csv", "excel") for name in ("rows", "totals")
+    }
+    rows = next(e for e in evaluations if e.check_name == "rows")
+    assert rows.metadata["rows in source"].value == deployment.source.exported(deployment.scope)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"group_by": "nope"}, "group_by not in enum type takeoff_group_by"),
+        ({"grup_by": "page"}, 'unexpected config entry "grup_by".*group_by'),
+        ({"include_costs": "yes"}, "include_costs"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_runs(
+    deployment: Deployment, config: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match=said):
+        deployment.run(config=config)
+
+
+def test_a_value_that_no_type_can_refuse_ends_the_run_with_one_sentence(deployment: Deployment) -> None:
+    result = deployment.run(config={"condition_ids": ["x"]})
+    assert failures(result) == {
+        "fetch_project": "option condition_ids: 'x' is not an id (a UUID such as 00000000-0000-0000-0000-000000000001)"
+    }
+
+
+def test_options_choose_what_is_exported(deployment: Deployment) -> None:
+    everything = files(deployment.run())["csv"]["dagster/row_count"]
+    verified = files(deployment.run(config={"include_unverified": False}))["csv"]["dagster/row_count"]
+    (expected,) = deployment.source.rows(
+        "SELECT count(*) FROM measurements m JOIN conditions c ON c.id = m.condition_id "
+        f"WHERE c.project_id = '{deployment.scope}' AND is_verified AND NOT is_rejected"
+    )[0]
+    assert verified == expected < everything
+
+
+def test_launchpad_shows_types_defaults_and_help() -> None:
+    from export_pipeline.formats.options import FormatOptions
+    from export_pipeline.model.takeoff import Options
+
+    fields = config_schema("takeoff", {"include_drawings": True}, Options, FormatOptions)
+    assert all(field.description for field in fields.values())
+    assert fields["include_drawings"].default_value is True  # defs.yaml goes before the model
+    assert fields["include_costs"].default_value is True
+    assert fields["group_by"].config_type.given_name == "takeoff_group_by"
+    other = config_schema("other", {}, Options)
+    assert other["group_by"].config_type.given_name != fields["group_by"].config_type.given_name
+
+
+def test_a_downstream_asset_gets_its_own_partitions_file(deployment: Deployment) -> None:
+    first, second = deployment.source.scopes
+    made = {scope: files(deployment.run(partition=scope))["csv"]["key"] for scope in (first, second)}
+    upstream = deployment.definitions.resolve_assets_def(dg.AssetKey(["takeoff", "on_demand", "csv"]))
+    seen = {}
+
+    @dg.asset(
+        ins={"csv": dg.AssetIn(["takeoff", "on_demand", "csv"], input_manager_key="export_store")},
+        partitions_def=upstream.partitions_def,
+    )
+    def delivered(context: dg.AssetExecutionContext, csv: str) -> None:
+        seen[context.partition_key] = csv
+
+    both = dg.Definitions.merge(deployment.definitions, dg.Definitions(assets=[delivered]))
+    job = both.resolve_implicit_global_asset_job_def()
+    for scope in (first, second):
+        job.execute_in_process(
+            instance=deployment.instance, partition_key=scope, asset_selection=[dg.AssetKey("delivered")]
+        )
+    assert seen == made

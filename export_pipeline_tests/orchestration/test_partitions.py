@@ -1,0 +1,110 @@
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from export_pipeline.orchestration.partitions import WINDOW, last_ended, partitions
+from export_pipeline.orchestration.schedules import scope_changes
+from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
+
+ZONES = ["UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York", "Europe/Berlin", "Africa/Cairo",
+         "Pacific/Apia", "America/St_Johns"]  # fmt: skip
+
+
+@pytest.mark.parametrize("cadence", ["on_demand", "daily", "monthly"])
+def test_without_a_partition_nothing_is_exported(deployment: Deployment, cadence: str) -> None:
+    result = deployment.run(["csv", "json"], cadence, partition=None)
+    assert not result.success
+    (said,) = failures(result).values()
+    assert "no partition" in said
+    assert deployment.stored() == set()
+
+
+def test_a_range_of_windows_in_one_run_is_refused(deployment: Deployment) -> None:
+    tags = {"dagster/asset_partition_range_start": f"{deployment.scope}|2026-02-01",
+            "dagster/asset_partition_range_end": f"{deployment.scope}|2026-02-03"}  # fmt: skip
+    result = deployment.run(["csv"], "daily", partition=None, tags=tags)
+    assert not result.success
+    assert deployment.stored() == set()
+
+
+def test_an_export_holds_its_own_scope_only(deployment: Deployment) -> None:
+    for scope in deployment.source.scopes:
+        (file,) = files(deployment.run(["json"], partition=scope)).values()
+        text = deployment.read(file["key"]).decode()
+        others = [other for other in deployment.source.scopes if other != scope]
+        conditions = deployment.source.rows(
+            f"SELECT id FROM conditions WHERE project_id IN ({', '.join(map(repr, others))})"
+        )
+        assert scope in text
+        assert not any(other in text for other in others)
+        assert not any(id in text for (id,) in conditions)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
+def test_a_window_holds_what_existed_by_its_end(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    from export_pipeline.definitions import defs
+
+    monkeypatch.setenv("EXPORT_TIMEZONE", zone)
+    end = datetime(2026, 3, 9, tzinfo=ZoneInfo(zone)).astimezone(UTC)  # after New York's change of the clock
+    for offset, before in ((timedelta(seconds=-1), 40), (timedelta(0), 90)):
+        deployment.source.rows(
+            f"UPDATE measurements SET is_rejected = 0, created_at = '{end + offset:%Y-%m-%d %H:%M:%S.000000}' "
+            f"WHERE id IN (SELECT id FROM measurements WHERE created_at < '2026-02-01' ORDER BY id LIMIT {before})"
+        )
+    (expected,) = deployment.source.rows(
+        "SELECT count(*) FROM measurements m JOIN conditions c ON c.id = m.condition_id "
+        f"WHERE c.project_id = '{deployment.scope}' AND NOT is_rejected "
+        f"AND m.created_at < '{end:%Y-%m-%d %H:%M:%S.000000}'"
+    )[0]
+    there = Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
+    file = files(there.run(["csv"], "daily", f"{deployment.scope}|2026-03-08"))["csv"]
+    assert 0 < expected < deployment.source.exported(deployment.scope)
+    assert file["dagster/row_count"] == expected
+    assert file["key"] == f"exports/{deployment.scope}/takeoff/daily/2026-03-08.csv"
+    assert deployment.manifest(file["key"])["window"] == "2026-03-08"
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("cadence", ["daily", "weekly", "monthly"])
+def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, zone: str) -> None:
+    both = partitions("t", cadence, "2025-12-01", zone)
+    assert isinstance(both, dg.MultiPartitionsDefinition)
+    windows = both.get_partitions_def_for_dimension(WINDOW)
+    assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
+    keys = windows.get_partition_keys(current_time=datetime(2027, 1, 15, tzinfo=UTC))
+    spans = [windows.time_window_for_partition_key(key) for key in keys]
+    assert len(keys) > 11
+    for key, span, following in zip(keys, spans, spans[1:], strict=False):
+        assert span.end == following.start  # no gap, no overlap, whatever the clock did
+        assert span.start < span.end
+        for later in (timedelta(0), timedelta(minutes=15), timedelta(hours=3)):
+            assert last_ended(windows, span.end + later) == key
+        if span is not spans[0]:
+            assert last_ended(windows, span.end - timedelta(seconds=1)) != key
+    assert last_ended(windows, spans[0].end - timedelta(seconds=1)) is None
+
+
+def test_windows_have_their_lengths_around_a_change_of_the_clock() -> None:
+    both = partitions("t", "daily", "2026-01-01", "Europe/Berlin")
+    assert isinstance(both, dg.MultiPartitionsDefinition)
+    windows = both.get_partitions_def_for_dimension(WINDOW)
+    assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
+    hours = {}
+    for key in ("2026-03-28", "2026-03-29", "2026-10-25"):
+        span = windows.time_window_for_partition_key(key)
+        hours[key] = (span.end.astimezone(UTC) - span.start.astimezone(UTC)) / timedelta(hours=1)
+    assert hours == {"2026-03-28": 24, "2026-03-29": 23, "2026-10-25": 25}
+
+
+def test_scopes_are_kept_in_step() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("t_scopes", ["a", "b"])
+        added, gone = scope_changes(instance, "t", ["b", "c"])
+        assert isinstance(added, dg.AddDynamicPartitionsRequest)
+        assert isinstance(gone, dg.DeleteDynamicPartitionsRequest)
+        assert (added.partition_keys, gone.partition_keys) == (["c"], ["a"])
+        assert scope_changes(instance, "t", ["a", "b"]) == []

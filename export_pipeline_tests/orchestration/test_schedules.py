@@ -1,0 +1,165 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from export_pipeline.orchestration.partitions import WINDOW, last_ended
+from export_pipeline_tests.orchestration.deployment import Deployment
+
+ZONES = ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York", "Europe/Berlin"]
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """One that schedules can open by themselves."""
+    with dg.instance_for_test() as found:
+        yield found
+
+
+@pytest.fixture
+def scopes(instance: dg.DagsterInstance) -> Iterator[list[str]]:
+    names = ["s1", "s2"]
+    instance.add_dynamic_partitions("takeoff_scopes", names)
+    yield names
+    for name in names:
+        instance.delete_dynamic_partition("takeoff_scopes", name)
+
+
+def definitions(monkeypatch: pytest.MonkeyPatch, zone: str) -> dg.Definitions:
+    from export_pipeline.definitions import defs
+
+    monkeypatch.setenv("EXPORT_TIMEZONE", zone)
+    return defs()
+
+
+def ticks(schedule: dg.ScheduleDefinition, start: datetime, end: datetime) -> Iterator[datetime]:
+    """When Dagster's daemon would evaluate a schedule."""
+    assert schedule.execution_timezone
+    from dagster._utils.schedules import schedule_execution_time_iterator
+
+    for tick in schedule_execution_time_iterator(
+        start.timestamp(), str(schedule.cron_schedule), schedule.execution_timezone
+    ):
+        if tick >= end:
+            return
+        yield tick
+
+
+def requests(
+    loaded: dg.Definitions, instance: dg.DagsterInstance, schedule: dg.ScheduleDefinition, tick: datetime
+) -> list[dg.RunRequest]:
+    with dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=tick, repository_def=loaded.get_repository_def()
+    ) as context:
+        return list(schedule.evaluate_tick(context).run_requests or [])
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_each_day_is_exported_once_through_a_year(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance, scopes: list[str], zone: str
+) -> None:
+    loaded = definitions(monkeypatch, zone)
+    daily = loaded.resolve_schedule_def("takeoff_daily_schedule")
+    assert daily.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert daily.execution_timezone == zone
+    start = datetime(2026, 2, 1, tzinfo=ZoneInfo(zone))
+    partitions = loaded.resolve_assets_def(dg.AssetKey(["takeoff", "daily", "csv"])).partitions_def
+    assert isinstance(partitions, dg.MultiPartitionsDefinition)
+    days = partitions.get_partitions_def_for_dimension(WINDOW)
+    assert isinstance(days, dg.TimeWindowPartitionsDefinition)
+    at = list(ticks(daily, start, start + timedelta(days=365)))
+    windows = [last_ended(days, tick) for tick in at]
+    expected = [f"{start + timedelta(days=day - 1):%Y-%m-%d}" for day in range(365)]
+    assert windows == expected
+    request, _ = requests(loaded, instance, daily, at[35])
+    assert request.partition_key == f"s1|{expected[35]}"
+    assert request.run_key == f"takeoff/daily/{expected[35]}/s1"
+
+
+@pytest.mark.parametrize(
+    ("cadence", "tick", "window"),
+    [
+        ("weekly", datetime(2026, 3, 8, 2, 30), "2026-03-01"),
+        ("monthly", datetime(2026, 3, 1, 2, 45), "2026-02-01"),
+        ("monthly", datetime(2026, 5, 1, 2, 45), "2026-04-01"),
+        ("monthly", datetime(2027, 1, 1, 2, 45), "2026-12-01"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
+def test_weeks_and_months_are_exported_when_they_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    instance: dg.DagsterInstance,
+    scopes: list[str],
+    cadence: str,
+    tick: datetime,
+    window: str,
+    zone: str,
+) -> None:
+    loaded = definitions(monkeypatch, zone)
+    schedule = loaded.resolve_schedule_def(f"takeoff_{cadence}_schedule")
+    found = requests(loaded, instance, schedule, tick.replace(tzinfo=ZoneInfo(zone)))
+    assert [str(request.partition_key) for request in found] == [f"s1|{window}", f"s2|{window}"]
+    assert [request.tags["export_pipeline/scope"] for request in found] == ["s1", "s2"]
+
+
+def test_nothing_is_asked_for_without_scopes(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    loaded = definitions(monkeypatch, "UTC")
+    daily = loaded.resolve_schedule_def("takeoff_daily_schedule")
+    assert requests(loaded, instance, daily, datetime(2026, 2, 1, 2, 15, tzinfo=UTC)) == []
+
+
+def test_nothing_is_asked_for_before_the_first_window_has_ended(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance, scopes: list[str]
+) -> None:
+    loaded = definitions(monkeypatch, "UTC")
+    daily = loaded.resolve_schedule_def("takeoff_daily_schedule")
+    assert requests(loaded, instance, daily, datetime(2026, 1, 1, 2, 15, tzinfo=UTC)) == []
+    assert len(requests(loaded, instance, daily, datetime(2026, 1, 2, 2, 15, tzinfo=UTC))) == len(scopes)
+
+
+def test_a_scheduled_run_exports_every_format(deployment: Deployment) -> None:
+    job = deployment.definitions.resolve_job_def("takeoff_monthly_job")
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
+    result = job.execute_in_process(
+        instance=deployment.instance, partition_key=f"{deployment.scope}|2026-02-01"
+    )
+    assert result.success
+    folder = f"exports/{deployment.scope}/takeoff/monthly"
+    assert {key for key in deployment.stored() if not key.endswith(".manifest.json")} == {
+        f"{folder}/2026-02-01{extension}" for extension in (".csv", ".xlsx", ".pdf", ".json", ".xml")
+    }
+
+
+def test_the_sensor_follows_the_application(deployment: Deployment) -> None:
+    sensor = deployment.definitions.resolve_sensor_def("takeoff_scopes_sensor")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+    def tick() -> dict[str, list[str]]:
+        with dg.build_sensor_context(
+            instance=deployment.instance,
+            resources={"source": deployment.definitions.resources["source"]},
+            repository_def=deployment.definitions.get_repository_def(),
+        ) as context:
+            asked = sensor.evaluate_tick(context).dynamic_partitions_requests or []
+        for request in asked:
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                deployment.instance.add_dynamic_partitions("takeoff_scopes", list(request.partition_keys))
+            else:
+                for key in request.partition_keys:
+                    deployment.instance.delete_dynamic_partition("takeoff_scopes", key)
+        return {type(request).__name__[:3]: list(request.partition_keys) for request in asked}
+
+    assert set(tick()["Add"]) == set(deployment.source.scopes)
+    assert tick() == {}
+    gone, stays = deployment.source.scopes
+    deployment.source.rows(f"DELETE FROM projects WHERE id = '{gone}'")
+    assert tick() == {"Del": [gone]}
+    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [stays]
+    deployment.source.path.unlink()
+    with pytest.raises(Exception, match="source database cannot be reached"):
+        tick()
+    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [stays]

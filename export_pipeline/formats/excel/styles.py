@@ -30,6 +30,8 @@ _BORDERS = {
     "top": "<border><left/><right/>" + _THIN.format("top", "000000") + "<bottom/><diagonal/></border>",
 }
 _GENERAL, _TEXT = "General", "@"
+# Excel shows booleans as TRUE and FALSE whatever the format; LibreOffice shows some as 1 and 0 without one.
+_BOOLEAN = '"TRUE";"TRUE";"FALSE"'
 _BUILT_IN = {_GENERAL: 0, "0": 1, _TEXT: 49}
 _FIRST_OWN_FORMAT = 164
 
@@ -143,7 +145,7 @@ def number_format(column: Column) -> str:
         case Kind.TIMESTAMP:
             return "yyyy\\-mm\\-dd\\ hh:mm:ss"
         case Kind.BOOLEAN:
-            return _GENERAL
+            return _BOOLEAN
         case _:
             return _TEXT
 

@@ -22,7 +22,7 @@ import sqlalchemy.ext.compiler
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.model.columns import ARROW_TYPES, Column
-from export_pipeline.sources.arrow_types import from_rows, to_kind
+from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore, to_kind
 
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 """A select of any columns."""
@@ -44,25 +44,32 @@ class Snapshot(ABC):
 
     Attributes:
         opened_at: The moment of the snapshot, UTC.
-        damaged_texts: Texts read so far whose bytes are not UTF-8; each bad byte became U+FFFD.
         byte_order: The collation of this dialect that orders texts by code point.
     """
 
     opened_at: datetime
-    damaged_texts: int = 0
     byte_order: str
 
     @abstractmethod
-    def batches(self, select: Query, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
         """Run a select whose i-th expression belongs to the i-th column; yield its rows in batches.
+
+        Args:
+            select: What to read.
+            columns: What its expressions are read as.
+            damaged: Told of cells that could not be read as they are stored.
 
         Raises:
             SourceError: the query failed, timed out, or a cell does not fit its column's kind.
         """
 
-    def rows(self, select: Query, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    def rows(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> list[dict[str, Any]]:
         """The rows of a small select as dictionaries by column name."""
-        return [row for batch in self.batches(select, columns) for row in batch.to_pylist()]
+        return [row for batch in self.batches(select, columns, damaged) for row in batch.to_pylist()]
 
 
 @contextmanager
@@ -134,7 +141,9 @@ class _PostgresSnapshot(Snapshot):
             except self._adbc.Error as error:
                 raise _readable(error) from error
 
-    def batches(self, select: Query, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
         sql = literal_sql(_labelled(select, columns))
         try:
             with self._adbc.AdbcStatement(self._connection) as statement:
@@ -143,7 +152,7 @@ class _PostgresSnapshot(Snapshot):
                 handle, _ = statement.execute_query()
                 for batch in pa.RecordBatchReader._import_from_c(handle.address):
                     if batch.num_rows:
-                        yield to_kind(batch, columns)
+                        yield to_kind(batch, columns, damaged)
         except (self._adbc.Error, pa.ArrowException, OSError) as error:
             raise _readable(error) from error
 
@@ -198,6 +207,11 @@ def _open_sqlalchemy(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot
         engine.dispose()
 
 
+def _escaping(value: bytes) -> str:
+    """A text of SQLite, which need not be UTF-8; bytes that are not become surrogates."""
+    return value.decode("utf-8", "surrogateescape")
+
+
 def _read_only_sqlite(url: sa.URL) -> sa.URL:
     """The same file, opened so that SQLite itself refuses a write and never creates the file."""
     if not url.database or url.database == ":memory:" or "uri" in url.query:
@@ -214,7 +228,7 @@ class _SqlAlchemySnapshot(Snapshot):
     def prepare_sqlite(self, statement_timeout: float) -> None:
         raw = self._connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
-        raw.text_factory = self._text
+        raw.text_factory = _escaping
         if statement_timeout:
             self._timeout, self._deadline = statement_timeout, float("inf")
             raw.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
@@ -222,14 +236,9 @@ class _SqlAlchemySnapshot(Snapshot):
         raw.execute("BEGIN")
         raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
-    def _text(self, value: bytes) -> str:
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            self.damaged_texts += 1
-            return value.decode("utf-8", "replace")
-
-    def batches(self, select: Query, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
         if hasattr(self, "_deadline"):
             self._deadline = time.monotonic() + self._timeout
         try:
@@ -237,7 +246,7 @@ class _SqlAlchemySnapshot(Snapshot):
                 _labelled(select, columns)
             )
             for rows in result.partitions(BATCH_ROWS):
-                yield from_rows(rows, columns)
+                yield from_rows(rows, columns, damaged)
         except sa.exc.DBAPIError as error:
             raise _readable(error.orig or error) from error
         except (sqlite3.Error, pa.ArrowException, ValueError, TypeError) as error:
@@ -263,14 +272,46 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
     if pa.types.is_string(wanted):
         return sa.cast(expression, sa.Text)
     if pa.types.is_floating(wanted):
-        return sa.cast(expression, sa.Double)
+        return _Float(expression)
     if pa.types.is_integer(wanted):
-        return sa.cast(expression, sa.BigInteger)
+        return _Integer(expression)
     if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
         return _Moment(expression)
     if pa.types.is_decimal(wanted):
         return sa.cast(expression, sa.Text)
     return expression
+
+
+class _Float(sa.sql.functions.GenericFunction[Any]):
+    """A double. SQLite's own value, whatever it is: its CAST would make 0 of a text that is no number."""
+
+    inherit_cache = True
+    name = "export_float"
+    type = sa.Double()
+
+
+class _Integer(sa.sql.functions.GenericFunction[Any]):
+    """A 64-bit integer; of SQLite the value as it is, as for `_Float`."""
+
+    inherit_cache = True
+    name = "export_integer"
+    type = sa.BigInteger()
+
+
+@sa.ext.compiler.compiles(_Float)
+def _float_cast(element: _Float, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS DOUBLE PRECISION)"
+
+
+@sa.ext.compiler.compiles(_Integer)
+def _integer_cast(element: _Integer, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS BIGINT)"
+
+
+@sa.ext.compiler.compiles(_Float, "sqlite")
+@sa.ext.compiler.compiles(_Integer, "sqlite")
+def _number_in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
 
 
 class _Moment(sa.sql.functions.GenericFunction[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
 from export_pipeline.model.takeoff import fields
 from export_pipeline.model.takeoff.options import TakeoffOptions
+from export_pipeline.sources.arrow_types import Damaged
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
 
@@ -56,6 +58,7 @@ class _Reader:
         self, snapshot: Snapshot, project_id: str, options: TakeoffOptions, as_of: datetime | None
     ) -> None:
         self.snapshot, self.project_id, self.options, self.as_of = snapshot, project_id, options, as_of
+        self.changed: Counter[tuple[str, str]] = Counter()
 
     def read(self) -> ExportData:
         project = self._project()
@@ -77,20 +80,24 @@ class _Reader:
                 "conditions": conditions,
                 "pages": pages,
                 "measurements": Table(
-                    "measurements", columns, count, lambda: self.snapshot.batches(measurements, columns)
+                    "measurements",
+                    columns,
+                    count,
+                    lambda: self.snapshot.batches(measurements, columns, self._damaged("measurements")),
                 ),
             },
             snapshot_at=self.snapshot.opened_at,
             as_of=self.as_of,
             source_rows=count,
             source_totals={"quantity": quantity},
+            changed=self.changed,
         )
 
     def _project(self) -> dict[str, Any]:
         select = sa.select(*(getattr(Project, c.name) for c in fields.PROJECT_FIELDS)).where(
             Project.id == self.project_id
         )
-        found = self.snapshot.rows(select, fields.PROJECT_FIELDS)
+        found = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._damaged("takeoff"))
         if not found:
             raise SourceError(
                 f"There is no project with id {self.project_id!r}. "
@@ -171,7 +178,16 @@ class _Reader:
 
     def _small(self, name: str, select: Query, columns: Sequence[Column]) -> Table:
         schema = pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in columns])
-        return Table.of(name, columns, pa.Table.from_batches(self.snapshot.batches(select, columns), schema))
+        batches = self.snapshot.batches(select, columns, self._damaged(name))
+        return Table.of(name, columns, pa.Table.from_batches(batches, schema))
+
+    def _damaged(self, table: str) -> Damaged:
+        """Counts the cells of a table that could not be read as they are stored."""
+
+        def count(reason: str, column: str, cells: int) -> None:
+            self.changed[reason, f"{table}.{column}"] += cells
+
+        return count
 
     def _must_hold(self, option: str, wanted: Sequence[str] | None, rows: Table) -> None:
         missing = set(wanted or ()) - set(rows.arrow()["id"].to_pylist())

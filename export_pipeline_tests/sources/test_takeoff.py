@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from export_pipeline.model.takeoff import Options
 from export_pipeline.sources import takeoff as source
+from export_pipeline.sources.arrow_types import NO_NUMBER, NO_TEXT, NO_TIME
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.takeoff_tables import Condition, Measurement, Page
 from export_pipeline_tests.takeoff_data import T0, Application, in_memory, rows, uid
@@ -272,6 +273,61 @@ def test_what_sqlite_keeps_against_its_declared_types(sqlite_application: Applic
     assert (row["notes"], row["geometry_data"]) == ("12.5", "{broken")
     assert row["unit"].startswith("\ufffdA")
     assert row["updated_at"] == T0.replace(hour=0)
+
+
+def test_cells_that_no_column_can_hold_are_left_empty_and_counted(sqlite_application: Application) -> None:
+    application = sqlite_application
+    project = application.project()
+    page, condition = application.page(application.document(project)), application.condition(project)
+    application.assembly(condition, material_cost=1)
+    for _ in range(3):
+        application.measurement(condition, page, 2.0)
+    with application.engine.begin() as connection:
+        for statement in (
+            "UPDATE measurements SET quantity = '=1+1', updated_at = 'yesterday', unit = CAST(x'ff' AS TEXT)",
+            "UPDATE measurements SET quantity = ' 7.5 ' WHERE rowid = 1",
+            "UPDATE pages SET page_number = 1.5, width = 'wide'",
+            "UPDATE assemblies SET labor_cost = 'much', total_cost = 1e30",
+            "UPDATE projects SET updated_at = '', name = CAST(x'41ff' AS TEXT)",
+        ):
+            connection.exec_driver_sql(statement)
+    data = application.export(project)
+    assert [row["quantity"] for row in rows(data)] == [7.5, None, None]
+    assert [row["updated_at"] for row in rows(data)] == [None] * 3
+    assert data.source_totals == {"quantity": 7.5}
+    (at,) = rows(data, "pages")
+    assert (at["page_number"], at["width"], at["height"]) == (None, None, 2000)
+    (row,) = rows(data, "conditions")
+    assert (row["labor_cost"], row["total_cost"], row["material_cost"]) == (None, None, 1)
+    assert data.changed == {
+        (NO_NUMBER, "measurements.quantity"): 2,
+        (NO_TIME, "measurements.updated_at"): 3,
+        (NO_TEXT, "measurements.unit"): 3,
+        (NO_NUMBER, "pages.page_number"): 1,
+        (NO_NUMBER, "pages.width"): 1,
+        (NO_NUMBER, "conditions.labor_cost"): 1,
+        (NO_NUMBER, "conditions.total_cost"): 1,
+        (NO_TIME, "takeoff.updated_at"): 1,
+        (NO_TEXT, "takeoff.name"): 1,
+    }
+
+
+def test_numbers_and_times_that_only_postgresql_has_are_counted(postgres_application: Application) -> None:
+    application = postgres_application
+    project = application.project()
+    page, condition = application.page(application.document(project)), application.condition(project)
+    application.assembly(condition)
+    application.measurement(condition, page)
+    with application.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE measurements SET updated_at = '0044-03-15 BC'")
+        connection.exec_driver_sql("UPDATE conditions SET created_at = '-infinity'")
+        connection.exec_driver_sql("UPDATE assemblies SET labor_cost = 'NaN'")
+    data = application.export(project)
+    assert data.changed == {
+        (NO_TIME, "measurements.updated_at"): 1,
+        (NO_TIME, "conditions.created_at"): 1,
+        (NO_NUMBER, "conditions.labor_cost"): 1,
+    }
 
 
 def test_scopes_lists_projects_in_order_of_creation(application: Application) -> None:

@@ -23,6 +23,7 @@ def reexecute(deployment: Deployment, run_id: str) -> dg.JobExecutionResult:
     return dg.execute_job(
         dg.reconstructable(exports),
         deployment.instance,
+        tags={"dagster/partition": deployment.scope},
         reexecution_options=dg.ReexecutionOptions.from_failure(run_id, deployment.instance),
     )
 

@@ -1,0 +1,56 @@
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline_tests.orchestration.deployment import Source, steps
+from export_pipeline_tests.orchestration.jobs import exports
+
+
+def test_the_home_gets_the_file_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DAGSTER_POSTGRES_URL", raising=False)
+    home = prepare_home()
+    assert "storage" not in yaml.safe_load((home / "dagster.yaml").read_text())
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://u:p@h/d")
+    prepare_home()
+    assert "storage" in yaml.safe_load((home / "dagster.yaml").read_text())
+    assert os.environ["DAGSTER_POSTGRES_URL"] == "postgresql+psycopg2://u:p@h/d"
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    prepare_home()
+    assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_both_instances_are_alike_but_for_their_storage() -> None:
+    embedded = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    postgres = yaml.safe_load((ROOT / "deploy" / "dagster-postgres.yaml").read_text())
+    assert postgres.pop("storage")
+    assert embedded == postgres
+    assert embedded["run_monitoring"]["enabled"]  # or dagster/max_runtime would do nothing
+    assert embedded["run_monitoring"]["max_runtime_seconds"]
+
+
+def test_runs_are_recorded_in_postgres(
+    source: Source, environment: dict[str, str], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres_url)
+    prepare_home()
+    (scope, _) = source.scopes
+    with dg.DagsterInstance.get() as instance:
+        assert "Postgres" in type(instance.run_storage).__name__
+        instance.add_dynamic_partitions("takeoff_scopes", [scope])
+        with dg.execute_job(
+            dg.reconstructable(exports),
+            instance,
+            tags={"dagster/partition": scope},
+            asset_selection=[dg.AssetKey(["takeoff", "on_demand", "csv"])],
+        ) as result:
+            assert steps(result)[-1] == "render_csv"
+    with dg.DagsterInstance.get() as again:
+        event = again.get_latest_materialization_event(dg.AssetKey(["takeoff", "on_demand", "csv"]))
+        assert event
+        assert event.asset_materialization
+        assert event.asset_materialization.metadata["dagster/row_count"].value == source.exported(scope)

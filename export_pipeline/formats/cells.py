@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Context, Decimal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _EXACT_INTEGER = 2.0**53
+_WIDE = Context(prec=800)  # no double has more digits before and behind its point
 
 
 def exact(array: pa.Array) -> pa.Array:
@@ -29,13 +32,17 @@ def exact(array: pa.Array) -> pa.Array:
 
 
 def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
-    """Numbers with exactly this many decimals (half to even on the exact value, as `format` does), and how
-    many cells changed their value by it.
+    """Numbers with exactly this many decimals, and how many cells changed their value by it.
+
+    Halves are rounded away from zero, and of a float the digits that people are shown count: 0.00015 is
+    0.0002 with 4 decimals, as spreadsheets say, though the double is a little less.
     """
     if pa.types.is_integer(array.type):
         array = array.cast(pa.decimal128(19, 0))
     if pa.types.is_decimal(array.type):
-        text = pc.round(array, ndigits=digits, round_mode="half_to_even").cast(pa.decimal128(38, digits))
+        text = pc.round(array, ndigits=digits, round_mode="half_towards_infinity").cast(
+            pa.decimal128(38, digits)
+        )
         wide = array.cast(pa.decimal128(38, max(digits, array.type.scale)))
         lost = pc.sum(pc.not_equal(text.cast(wide.type), wide)).as_py() or 0
         return text.cast(pa.string()), lost
@@ -44,9 +51,8 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = values * power
         # Where the scaled value lies near a tie, or beyond exact integers, only decimal arithmetic is right.
-        hard = ~(np.abs(scaled) < _EXACT_INTEGER / 4) | (
-            np.abs(np.abs(scaled - np.floor(scaled)) - 0.5) < 1e-4
-        )
+        near = 1e-4 + np.abs(scaled) * 2.0**-51
+        hard = ~(np.abs(scaled) < _EXACT_INTEGER / 4) | (np.abs(scaled - np.floor(scaled) - 0.5) < near)
         hard &= np.isfinite(values)
     units = np.rint(np.where(hard | ~np.isfinite(values), 0.0, scaled)).astype(np.int64)
     changed = np.isfinite(values) & ~hard & (units / power != values)
@@ -55,14 +61,21 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     if special.any():
         replacements = []
         for position in np.flatnonzero(special):
-            text = f"{values[position]:.{digits}f}" if hard[position] else _special(values[position])
-            changed[position] = hard[position] and float(text) != values[position]
+            value = float(values[position])
+            text = _half_up(value, digits) if hard[position] else _special(value)
+            changed[position] = hard[position] and float(text) != value
             replacements.append(text)
         texts = pc.replace_with_mask(texts, pa.array(special), pa.array(replacements, pa.string()))
     if array.null_count:
         texts = pc.if_else(array.is_valid(), texts, pa.scalar(None, pa.string()))
         changed &= np.asarray(array.is_valid())
     return texts, int(changed.sum())
+
+
+def _half_up(value: float, digits: int) -> str:
+    """One number with this many decimals, its shortest digits rounded half away from zero."""
+    exact = Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _WIDE)
+    return f"{exact.copy_abs() if exact.is_zero() else exact:f}"
 
 
 def not_finite(array: pa.Array) -> int:
@@ -103,8 +116,6 @@ def _scaled_text(units: np.ndarray, digits: int) -> pa.Array:
 def _trimmed(text: pa.Array) -> pa.Array:
     """Decimal text without trailing zeros; "1.500" is "1.5", "2.000" is "2". Exponents are spelled out."""
     if pc.any(pc.match_substring(text, "E")).as_py():
-        from decimal import Decimal
-
         text = pa.array([None if t is None else f"{Decimal(t):f}" for t in text.to_pylist()], pa.string())
     has_point = pc.match_substring(text, ".")
     return pc.if_else(has_point, pc.replace_substring_regex(text, r"\.?0+$", ""), text)

@@ -22,7 +22,8 @@ from export_pipeline.model.tables import Table
 
 REPLACEMENT = "\ufffd"
 _ILLEGAL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{FFFE}\x{FFFF}\x{202D}\x{202E}]"
-_FORMULA = r"^[\s\x00]*[=+\-@＝＋－＠]|^[\t\r\n\x00]"
+# Before the sign may stand whatever prints as nothing: blanks of any script, marks of order or direction.
+_FORMULA = r"^[\s\x00\x0b\x1c-\x1f\x{85}\p{Z}\p{Cf}]*[=+\-@＝＋－＠]|^[\t\r\n\x00]"
 
 REPLACED = "characters no file format may hold replaced by U+FFFD"
 GUARDED = "apostrophe put before a text that looks like a formula"

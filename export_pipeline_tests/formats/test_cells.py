@@ -1,7 +1,7 @@
 """Numbers as text: every digit where asked for, and the right rounding with an exact count where not."""
 
 import math
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 import pyarrow as pa
 import pytest
@@ -25,9 +25,25 @@ def test_exact_floats_come_back_to_the_bit(values: list[float | None]) -> None:
 
 
 @given(st.lists(st.none() | st.floats(), max_size=30), st.integers(0, 6))
-@example([0.5, 1.5, 2.675, 1.00005, 0.00005, 1e22, -1e-9, 123456789.123456789], 4)
-@example([0.125, 0.375, 2.5], 2)
-def test_rounded_floats_are_what_format_says(values: list[float | None], digits: int) -> None:
+@example(
+    [
+        0.5,
+        1.5,
+        2.675,
+        1.00005,
+        0.00015,
+        0.285,
+        -0.00004999999999999999,
+        9e10 + 0.00005,
+        0.00005,
+        1e22,
+        -1e-9,
+        123456789.123456789,
+    ],
+    4,
+)
+@example([0.125, 0.375, 2.5, 1.005, 0.285, 2**45 + 0.005], 2)
+def test_floats_are_rounded_half_up_on_the_digits_people_see(values: list[float | None], digits: int) -> None:
     texts, changed = cells.rounded(pa.array(values, pa.float64()), digits)
     expected_changes = 0
     for value, text in zip(values, texts.to_pylist(), strict=True):
@@ -36,15 +52,25 @@ def test_rounded_floats_are_what_format_says(values: list[float | None], digits:
         elif not math.isfinite(value):
             assert text in ("NaN", "Infinity", "-Infinity")
         else:
-            assert text.lstrip("-") == f"{value:.{digits}f}".lstrip("-")
-            assert (text[0] == "-") <= (value < 0)
-            expected_changes += Decimal(text) != Decimal(value) and float(text) != value
+            shown = Decimal(repr(value)).quantize(
+                Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=800)
+            )
+            assert Decimal(text) == shown
+            assert len(text.partition(".")[2]) == digits
+            assert text.startswith("-") == (shown < 0)
+            expected_changes += float(text) != value
     assert changed == expected_changes
 
 
 @pytest.mark.parametrize(
     ("value", "digits", "text", "changed"),
-    [("1.2345", 4, "1.2345", 0), ("1.23455", 4, "1.2346", 1), ("-0.5", 2, "-0.50", 0), ("12", 0, "12", 0)],
+    [
+        ("1.2345", 4, "1.2345", 0),
+        ("1.23455", 4, "1.2346", 1),
+        ("-0.5", 2, "-0.50", 0),
+        ("12", 0, "12", 0),
+        ("0.125", 2, "0.13", 1),
+    ],
 )
 def test_rounded_decimals(value: str, digits: int, text: str, changed: int) -> None:
     array = pa.array([Decimal(value), None], pa.decimal128(18, 5))

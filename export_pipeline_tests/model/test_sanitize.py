@@ -25,7 +25,29 @@ def test_clean_replaces_exactly_the_illegal_characters(texts: list[str | None]) 
 
 
 @pytest.mark.parametrize(
-    "text", ["=1", "+1", "-1", "@a", "\t", "\r", "\n", "\x00", "＝1", "＋1", "－1", "＠a", " =1", "\n=1"]
+    "text",
+    [
+        "=1",
+        "+1",
+        "-1",
+        "@a",
+        "\t",
+        "\r",
+        "\n",
+        "\x00",
+        "＝1",
+        "＋1",
+        "－1",
+        "＠a",
+        " =1",
+        "\n=1",
+        "\u00a0=1",
+        "\u3000-1",
+        "\ufeff=1",
+        "\u200b \u2067@x",
+        "\x0b=1",
+        "\x85=1",
+    ],
 )
 def test_guard_takes_formulas(text: str) -> None:
     assert guard(pa.array([text]))[0].to_pylist() == ["'" + text]

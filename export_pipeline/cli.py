@@ -299,11 +299,8 @@ def _scopes(settings: Settings, dataset: ShapedExport) -> dict[str, str]:
 
 def _formats(dataset: ShapedExport, text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    if unknown := [name for name in names if name not in dataset.formats]:
-        known = ", ".join(dataset.formats)
-        raise UserError(
-            f"{dataset.dataset} has no format {', '.join(unknown) or 'of no name'}; it has {known}."
-        )
+    if unknown := ", ".join(repr(name) for name in names if name not in dataset.formats):
+        raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(dataset.formats)}.")
     return names
 
 

@@ -1,1 +1,1 @@
-pytest_plugins = ["export_pipeline_tests.services.fixtures"]
+pytest_plugins = ["export_pipeline_tests.services.fixtures", "export_pipeline_tests.orchestration.fixtures"]

@@ -20,6 +20,7 @@ Progress = Callable[[str, int, int], None]
 """Told what is happening, and how many of how many steps are done; called from another thread."""
 
 _LOOK_SECONDS = 0.2
+_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,5 +131,7 @@ def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:
             while cause and cause.cause:
                 cause = cause.cause
             known = failure.user_failure_data and failure.user_failure_data.description
+            if cause and cause.cls_name in _INTERRUPTS:
+                known = "interrupted; Dagster can execute the run again from there"
             text = known or (cause.message.strip() if cause else "failed")
             yield f"{event.step_key.rpartition('.')[2]}: {text}"

@@ -1,3 +1,5 @@
+"""A deployment in a test's own folder, as pytest fixtures."""
+
 from __future__ import annotations
 
 import shutil

@@ -1,0 +1,70 @@
+"""Dagster's own commands work on this project."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline_tests.orchestration.deployment import Source
+from export_pipeline_tests.tools import require_tool
+
+
+def run(tool: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = require_tool(tool)
+    return subprocess.run(
+        [path, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{path.parent}:{os.environ['PATH']}", "COLUMNS": "200"} | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def home(environment: dict[str, str], source: Source) -> str:
+    """An instance that knows the first project; gives its id."""
+    import dagster as dg
+
+    prepare_home()
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("takeoff_scopes", [source.scopes[0]])
+    return source.scopes[0]
+
+
+def test_definitions_are_checked_and_listed(environment: dict[str, str]) -> None:
+    checked = run("dg", "check", "defs")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    listed = run("dg", "list", "defs", "--json")
+    assert listed.returncode == 0, listed.stderr
+    for name in (
+        "takeoff/on_demand/ost",
+        "takeoff_weekly_schedule",
+        "takeoff_scopes_sensor",
+        "housekeeping_sensor",
+    ):
+        assert name in listed.stdout
+
+
+def test_a_wrong_setting_is_named_by_dagsters_own_commands(environment: dict[str, str]) -> None:
+    checked = run("dg", "check", "defs", EXPORT_TIMEZONE="Nowhere")
+    assert checked.returncode != 0
+    assert "EXPORT_TIMEZONE: 'Nowhere' is not an IANA time zone" in checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("dagster", ["asset", "materialize", "-m", "export_pipeline.definitions", "--select"]),
+        ("dg", ["launch", "--assets"]),
+    ],
+)
+def test_assets_are_started_from_the_command_line(
+    home: str, source: Source, tmp_path: Path, tool: str, arguments: list[str]
+) -> None:
+    done = run(tool, *arguments, "key:takeoff/daily/csv", "--partition", f"{home}|2026-02-01")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "store" / "exports" / home / "takeoff" / "daily"
+    assert {file.name for file in folder.iterdir()} == {"2026-02-01.csv", "2026-02-01.csv.manifest.json"}

@@ -1,0 +1,270 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline import cli
+from export_pipeline.formats import csv
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline_tests.orchestration.deployment import Source
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ["formats", "datasets", "request", "link", "verify", "demo", "dev"]
+
+
+class Ended:
+    """How a command ended: exit code, and what it wrote."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in this process."""
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = cli._run(list(arguments))
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def exported(command: Command, source: Source) -> dict[str, dict[str, Any]]:
+    """A file of each of two formats, by format."""
+    ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv,ost", "--json")
+    assert ended.code == 0, ended.err
+    return {file["format"]: file for file in ended.json["files"]}
+
+
+def test_help_teaches(command: Command) -> None:
+    ended = command("--help")
+    assert ended.code == 0
+    assert all(name in ended.out for name in COMMANDS)
+    for name in COMMANDS:
+        ended = command(name, "--help")
+        assert ended.code == 0
+        assert "Example" in ended.out
+        assert f"export-pipeline {name}" in " ".join(ended.out.split())
+
+
+def test_lists(command: Command, source: Source) -> None:
+    assert [row["format"] for row in command("formats", "--json").json] == list(FORMATS)
+    (takeoff,) = command("datasets", "--json").json
+    assert takeoff["formats"] == list(FORMATS)
+    assert takeoff["cadences"] == ["on_demand", "daily", "weekly", "monthly"]
+    scopes = command("datasets", "--scopes", "takeoff", "--json").json
+    assert {row["scope"] for row in scopes} == set(source.scopes)
+    text = command("datasets", "--scopes", "takeoff")
+    assert all(scope in text.out for scope in source.scopes)
+
+
+def test_request_link_verify(
+    command: Command, source: Source, exported: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    assert exported["csv"]["rows"] == source.exported(source.scopes[0])
+    assert Path(exported["csv"]["location"]).stat().st_size == exported["csv"]["bytes"]
+    assert not any((tmp_path / "staging").iterdir())
+    for file in exported.values():
+        assert command("link", file["key"]).out.startswith("file:///")
+        report = command("verify", file["key"], "--json")
+        assert report.code == 0
+        assert report.json["rows"] == file["rows"]
+        assert report.json["manifest"] == "compared"
+        assert "sound" in command("verify", file["key"]).out
+
+
+def test_options_reach_the_export(command: Command, source: Source) -> None:
+    ended = command(
+        "request", "takeoff", "--scope", source.scopes[0], "-o", "csv_bom=true", "-o", "include_rejected=true", "--json"
+    )  # fmt: skip
+    (file,) = ended.json["files"]
+    assert Path(file["location"]).read_bytes().startswith(csv.BOM)
+    assert file["rows"] > source.exported(source.scopes[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["request", "nope", "--scope", "x"], 2, "There is no dataset 'nope'; there are takeoff"),
+        (["datasets", "--scopes", "nope"], 2, "there are takeoff"),
+        (["request", "takeoff", "--scope", "x"], 2, "`export-pipeline datasets --scopes takeoff` lists"),
+        (["request", "takeoff", "--scope", "x", "--format", "doc"], 2, "no format 'doc'; it has csv, excel"),
+        (["request", "takeoff", "--scope", "x", "--format", ""], 2, "no format ''"),
+        (["request", "takeoff", "--scope", "x", "-o", "y=1"], 2, "no option y; there are include_unverified"),
+        (["request", "takeoff", "--scope", "x", "-o", "group_by=y"], 2, "'condition', 'page' or 'category'"),
+        (["request", "takeoff", "--scope", "x", "-o", "y"], 2, "NAME=VALUE"),
+        (["request", "takeoff"], 2, "Missing option '--scope'"),
+        (["bogus"], 2, "No such command 'bogus'"),
+        (["link", "exports/x.csv"], 1, "No file exports/x.csv"),
+        (["link", "../../etc/passwd"], 2, "not a key"),
+        (["link", "exports/x.csv", "--expires", "0"], 2, "--expires"),
+        (["verify", "exports/x.csv"], 1, "No file exports/x.csv"),
+        (["verify", "exports/x.doc"], 2, "No format has files named *.doc; there are csv"),
+    ],
+)
+def test_a_wrong_call_is_one_line_that_says_what_is_valid(
+    command: Command, arguments: list[str], code: int, said: str
+) -> None:
+    ended = command(*arguments)
+    assert ended.code == code
+    assert ended.out == ""
+    assert said in ended.err
+    assert ended.err.startswith("Error: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_source_that_is_down(command: Command, source: Source) -> None:
+    source.path.unlink()
+    ended = command("request", "takeoff", "--scope", "x")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "source database cannot be reached" in ended.err
+
+
+def test_a_wrong_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_TIMEZONE", "Nowhere")
+    ended = command("datasets", "--scopes", "takeoff")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("Error: EXPORT_TIMEZONE: ")
+
+
+def test_a_format_that_fails_is_told_and_the_other_is_there(
+    command: Command, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from export_pipeline.formats.base import RenderError
+
+    def refuse(*_: Any) -> Any:
+        raise RenderError("Too long; leave out the notes.")
+
+    monkeypatch.setattr(csv, "render", refuse)
+    ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv,json", "--json")
+    assert ended.code == 1
+    assert [file["format"] for file in ended.json["files"]] == ["json"]
+    assert ended.json["errors"] == ["render_csv: Too long; leave out the notes."]
+    assert (tmp_path / "staging" / ended.json["export_id"]).is_dir()  # for a re-execution
+
+
+def test_verify_finds_damage(command: Command, exported: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    stored = Path(exported["csv"]["location"])
+    manifest = stored.with_name(f"{stored.name}.manifest.json")
+    copy = tmp_path / "a copy.csv"
+    shutil.copyfile(stored, copy)
+    assert command("verify", str(copy)).code == 0  # without a manifest it is only read
+    shutil.copyfile(manifest, copy.with_name(f"{copy.name}.manifest.json"))
+    assert command("verify", str(copy)).code == 0
+    lines = stored.read_bytes().splitlines(keepends=True)
+    copy.write_bytes(b"".join(lines[:-1]))
+    damaged = command("verify", str(copy), "--json")
+    assert damaged.code == 1
+    assert len(damaged.json["problems"]) >= 3  # size, hash, rows (and the total)
+
+    stored.write_bytes(b"".join(lines[:-1]))
+    problems = " ".join(command("verify", exported["csv"]["key"], "--json").json["problems"])
+    assert "its manifest says" in problems
+    manifest.write_text("{")
+    for ended in (command("verify", exported["csv"]["key"]), command("verify", str(stored))):
+        assert ended.code == 1
+        assert "The manifest is damaged" in ended.err
+    manifest.unlink()
+    missing = command("verify", exported["csv"]["key"])
+    assert missing.code == 1
+    assert "the export is not complete" in missing.err
+
+
+def test_demo_leaves_other_databases_alone(command: Command) -> None:
+    ended = command("demo")
+    assert ended.code == 2
+    assert "EXPORT_SOURCE_URL names another one" in ended.err
+
+
+def test_no_wait_gives_the_id_at_once_and_the_files_come(
+    source: Source, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In processes of their own, as a person has it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "export_pipeline.cli", "request", "takeoff", "--scope", source.scopes[0],
+         "--no-wait", "--json"],
+        capture_output=True, text=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    accepted = json.loads(done.stdout)
+    file = tmp_path / "store" / "exports" / source.scopes[0] / f"{accepted['export_id']}.csv"
+    manifest, deadline = file.with_name(f"{file.name}.manifest.json"), time.monotonic() + 60
+    while not manifest.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert manifest.exists(), Path(accepted["log"]).read_text()
+
+
+def test_ctrl_c_ends_an_export(
+    command: Command, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(csv, "render", interrupt)
+    ended = command("request", "takeoff", "--scope", source.scopes[0])
+    assert ended.code == 1
+    assert "render_csv: interrupted" in ended.err
+    assert not list((tmp_path / "store").rglob("*.csv"))
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert run.is_finished
+
+
+def test_importing_the_code_location_is_light() -> None:
+    """Each run is a process that does it."""
+    heavy = ["pandas", "polars", "openpyxl", "reportlab", "boto3", "botocore", "dagster_aws", "lxml", "fontTools",
+             "uharfbuzz", "pyarrow.dataset", "orjson", "ijson", "pikepdf", "typer"]  # fmt: skip
+    script = (
+        "import sys; from export_pipeline.definitions import defs; defs().get_repository_def();"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def demo_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    url = f"sqlite:///{tmp_path}/demo_data/takeoff.db"
+    monkeypatch.setenv("EXPORT_SOURCE_URL", url)
+    return url
+
+
+def test_demo_makes_every_format_of_every_project(
+    command: Command, demo_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from export_pipeline.demo import takeoff
+
+    small = tuple(replace(sample, measurements=20) for sample in takeoff.SAMPLES)
+    monkeypatch.setattr(takeoff, "SAMPLES", small)
+    ended = command("demo")
+    assert ended.code == 0, ended.err
+    names = [file.name for file in (tmp_path / "store").rglob("*") if file.is_file()]
+    for format in FORMATS.values():
+        assert sum(name.endswith(format.extension) for name in names) >= 3
+    with sa.create_engine(demo_source).connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM projects")).scalar() == 3
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / "home")

@@ -91,7 +91,6 @@ def datasets(
 
     Examples: `export-pipeline datasets`, `export-pipeline datasets --scopes takeoff`
     """
-    from export_pipeline.components.catalogue import datasets as declared
     from export_pipeline.orchestration.partitions import ON_DEMAND
 
     if scopes:
@@ -105,7 +104,7 @@ def datasets(
                 "formats": list(dataset.formats),
                 "cadences": [ON_DEMAND, *dataset.cadences.crons()],
             }
-            for dataset in declared().values()
+            for dataset in _declared().values()
         ]
     print_json(rows) if as_json else print_table(rows)
 
@@ -253,6 +252,7 @@ def dev(
 
 
 def _definitions() -> dg.Definitions:
+    _declared()  # a wrong defs.yaml should be said in one line, not by Dagster
     from export_pipeline.orchestration.instance import prepare_home
 
     prepare_home()
@@ -277,10 +277,17 @@ def _key(text: str) -> str:
         raise UserError(f"{error}; keys look like exports/SCOPE/ID.csv") from None
 
 
-def _dataset(name: str) -> ShapedExport:
-    from export_pipeline.components.catalogue import datasets as declared
+def _declared() -> dict[str, ShapedExport]:
+    from export_pipeline.components.catalogue import DefsError, datasets
 
-    there = declared()
+    try:
+        return datasets()
+    except DefsError as error:
+        raise UserError(str(error)) from None
+
+
+def _dataset(name: str) -> ShapedExport:
+    there = _declared()
     if name not in there:
         raise UserError(f"There is no dataset {name!r}; there are {', '.join(there)}.")
     return there[name]

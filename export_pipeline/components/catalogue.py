@@ -6,8 +6,14 @@ import warnings
 from pathlib import Path
 
 import dagster as dg
+from pydantic import ValidationError
 
 from export_pipeline.components.shaped_export import ShapedExport
+
+
+class DefsError(Exception):
+    """A defs.yaml cannot be used. The message is one line that names the field."""
+
 
 _PROJECT = Path(__file__).parents[1]
 
@@ -31,6 +37,24 @@ def definitions_of(tree: dg.ComponentTree) -> dg.Definitions:
 
 
 def datasets() -> dict[str, ShapedExport]:
-    """The datasets by name, in alphabetical order."""
-    found = component_tree().get_all_components(of_type=ShapedExport)
+    """The datasets by name, in alphabetical order.
+
+    Raises:
+        DefsError: a defs.yaml is wrong.
+    """
+    try:
+        found = component_tree().get_all_components(of_type=ShapedExport)
+    except Exception as error:  # whatever comes up while reading them, they are what is wrong
+        cause: BaseException = error
+        while deeper := cause.__cause__ or cause.__context__:
+            cause = deeper
+        raise DefsError(f"A defs.yaml is wrong: {_one_line(cause)}; `dg check defs` shows where.") from error
     return {component.dataset: component for component in sorted(found, key=lambda one: one.dataset)}
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{error.title}.{where}: {first['msg'].removeprefix('Value error, ')}"
+    return " ".join(str(error).split())

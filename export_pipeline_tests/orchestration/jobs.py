@@ -12,12 +12,12 @@ def exports() -> dg.JobDefinition:
 
 
 def in_processes() -> dg.JobDefinition:
-    """Two formats, each step in a process of its own."""
+    """One format, each step in a process of its own."""
     from export_pipeline.definitions import defs
 
     job = dg.define_asset_job(
         "in_processes",
-        selection=["takeoff/on_demand/csv", "takeoff/on_demand/json"],
+        selection=["takeoff/on_demand/csv"],
         executor_def=dg.multiprocess_executor,
     )
     return dg.Definitions.merge(defs(), dg.Definitions(jobs=[job])).resolve_job_def("in_processes")

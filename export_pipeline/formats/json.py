@@ -165,12 +165,14 @@ def read_back(path: Path) -> FileFacts:
     sums: dict[str, float] = {}
     try:
         with path.open("rb") as file:
-            for prefix, event, value in ijson.parse(file, use_float=True):
+            # Numbers as exact as they are written: the parser's own floats fail on integers beyond 64 bits.
+            for prefix, event, value in ijson.parse(file):
                 if event == "start_map" and prefix == owner:
                     rows += 1
                 elif event == "number" and prefix.startswith(owner):
                     key = prefix[len(owner) + 1 :]
-                    sums[key] = sums.get(key, 0.0) + value
+                    if "." not in key:  # not inside a JSON column's value
+                        sums[key] = sums.get(key, 0.0) + float(value)
                 elif prefix == "exportInfo.rowsPath":
                     owner = value.replace("[]", ".item")
     except (ijson.JSONError, UnicodeDecodeError) as error:

@@ -249,7 +249,7 @@ def test_conditions_that_the_format_has_no_word_for(path: Path) -> None:
     assert job.conditions[4].total == 0
     assert done.changed["no colour, default used", "Color"] == 3
     assert done.changed["name filled in", "Name"] == 2
-    assert any("'Odd unit' measures linear in m" in warning for warning in done.warnings)
+    assert any("'Odd unit' measures linear in 'm" in warning for warning in done.warnings)
 
 
 SLAB_KIND = {"measurement_type": "area", "unit": "SF"}

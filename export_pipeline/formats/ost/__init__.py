@@ -32,7 +32,6 @@ from export_pipeline.model.layout import Layout
 from export_pipeline.model.tables import Table
 
 VERSION = "3.2.0"
-_LARGEST_UID = 2**31 - 1
 _LAYERS = ("Image", "Annotation", "Default", "Comments")
 _CONDITIONS_LAYER = _LAYERS.index("Default")
 
@@ -55,14 +54,15 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     measurements = _table(layout, "measurements_by_page")
     settings = next(uids)
     top = next(uids) + sum(most_takeoffs(batch) for batch in measurements.open())
-    if top > _LARGEST_UID:
+    if top > markup.LARGEST_INTEGER:
         raise RenderError(
             "There are more takeoffs than On-Screen Takeoff can number; export fewer conditions or pages."
         )
 
     project = layout.subject
+    named_status = (project.get("status") or "").strip() != ""
     out.write((markup.tag("XML_ROOT") + markup.tag("OST", {"Version": VERSION}, empty=True)).encode())
-    out.write(markup.tag("Bid", _bid(project, pages, status if project.get("status") else 0)).encode())
+    out.write(markup.tag("Bid", _bid(project, pages, status if named_status else 0)).encode())
     for name in ("BidPlanRooms", "BidAreas", "BidTypAreas", "BidConditionFolders"):
         out.write(_own_container(name).encode())
     out.write(markup.container("BidPageFolders", pages.folders()).encode())
@@ -79,7 +79,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     for name in ("BidNamedViews", "BidHotLinks"):
         out.write(markup.tag(name, empty=True).encode())
     out.write(markup.end("Bid").encode())
-    out.write(_siblings(conditions, status, project.get("status")).encode())
+    out.write(_siblings(conditions, status, project["status"] if named_status else None).encode())
     out.write(markup.end("XML_ROOT").encode())
     done.rows = takeoffs.written
     tally.report(done)

@@ -52,8 +52,15 @@ class Conditions:
         self._rows = rows
         self._done = done
         self.names = [self._name(number, row) for number, row in enumerate(rows, 1)]
-        self._kinds = [self._kind(row, name) for row, name in zip(rows, self.names, strict=True)]
+        odd: list[str] = []
+        self._kinds = [self._kind(row, name, odd) for row, name in zip(rows, self.names, strict=True)]
+        done.warnings += odd[:CAP]
+        if len(odd) > CAP:
+            done.warnings.append(f"{len(odd) - CAP} more conditions have such a measurement type or unit.")
         self.types: npt.NDArray[np.int8] = np.array([_SHAPES[kind][0] for kind in self._kinds], np.int8)
+        for row, kind in zip(rows, self._kinds, strict=True):
+            if _unfit_length(row.get("thickness")) or (kind == "volume" and _unfit_length(row.get("depth"))):
+                done.changed["not a length, not in the file", "Thickness"] += 1
         groups = dict.fromkeys(_group(row) for row in rows)
         self._cdn_uids = {name: next_uid() for name in groups} or {"General": next_uid()}
         self.uids = [next_uid() for _ in rows]
@@ -135,17 +142,19 @@ class Conditions:
         self._done.changed["name filled in", "Name"] += 1
         return f"Condition {number}"
 
-    def _kind(self, row: Mapping[str, Any], name: str) -> str:
+    def _kind(self, row: Mapping[str, Any], name: str, warnings: list[str]) -> str:
         kind, unit = row.get("measurement_type"), row.get("unit")
         if kind not in _SHAPES:
             guess = _TYPE_OF_UNIT.get(unit or "", "area")
             self._done.changed["measurement type unknown", "Type"] += 1
-            self._warn(f"Condition {name!r} has no known measurement type ({kind}); taken for {guess}.")
+            warnings.append(
+                f"Condition {name!r} has no known measurement type ({kind!r}); taken for {guess}."
+            )
             return guess
         if unit != _UNITS[kind][0]:
             self._done.changed["unit not one of its type", "Unit"] += 1
-            self._warn(
-                f"Condition {name!r} measures {kind} in {unit}; the file says {_UNITS[kind][0]}, "
+            warnings.append(
+                f"Condition {name!r} measures {kind} in {unit!r}; the file says {_UNITS[kind][0]}, "
                 "and its total is the database's number."
             )
         return str(kind)
@@ -161,9 +170,6 @@ class Conditions:
         """Inches. A volume is its area times this."""
         own, depth = _finite(row.get("thickness")), _finite(row.get("depth"))
         return max(depth if kind == "volume" and depth > 0 else own, 0.0)
-
-    def _warn(self, sentence: str) -> None:
-        self._done.warnings.append(sentence)
 
 
 def _group(row: Mapping[str, Any]) -> str:
@@ -185,3 +191,7 @@ def _notes(row: Mapping[str, Any]) -> str:
 
 def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else 0.0
+
+
+def _unfit_length(inches: float | None) -> bool:
+    return inches is not None and not (math.isfinite(inches) and inches >= 0)

@@ -10,6 +10,8 @@ from decimal import Decimal
 from uuid import UUID
 
 NEWLINE = "\r\n"
+LARGEST_INTEGER = 2**31 - 1
+"""Of UIDs, numbers and every other integer that On-Screen Takeoff keeps."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

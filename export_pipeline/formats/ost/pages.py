@@ -12,6 +12,7 @@ import numpy.typing as npt
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.ost import markup
 from export_pipeline.formats.ost.conditions import CAP
+from export_pipeline.formats.ost.markup import LARGEST_INTEGER
 
 _DEFAULT_DPI = 150.0
 _INCHES_PER_FOOT = 12.0
@@ -69,6 +70,7 @@ class Pages:
             {index: (next_uid(), name) for index, name in documents.items()} if len(documents) > 1 else {}
         )
         self.uids = [next_uid() for _ in rows]
+        self._numbers = [self._number(index, done) for index in range(len(rows))]
         self._warn_of_unscaled(done)
 
     def first_scale(self) -> tuple[float, float, float, float]:
@@ -111,7 +113,7 @@ class Pages:
             "FlipX": 0,
             "FlipY": 0,
             "Rotation": 0,
-            "Index1": max(row.get("page_number") or 1, 1),
+            "Index1": self._numbers[index],
             "Sequence": index + 1,
             "SheetNo": row.get("sheet_number") or "",
         }
@@ -121,6 +123,14 @@ class Pages:
     def closing(*, takeoffs: bool) -> str:
         """The rest of a page that was opened."""
         return (markup.end("BidTakeoffs") if takeoffs else "") + _CLOSE_PAGE
+
+    def _number(self, index: int, done: Rendered) -> int:
+        """The page's number in its document, where On-Screen Takeoff can hold it."""
+        number = self._rows[index].get("page_number")
+        if number is not None and 1 <= number <= LARGEST_INTEGER:
+            return int(number)
+        done.changed["number out of range, the page's place in the export instead", "Page"] += 1
+        return index + 1
 
     def _factors(self, index: int) -> tuple[float, float]:
         scale = self._scales[index]

@@ -163,7 +163,8 @@ def _fits(types: npt.NDArray[np.int8], codes: npt.NDArray[np.int8]) -> Bools:
 
 def _sizes(shapes: Geometry, types: npt.NDArray[np.int8], inches: Floats) -> Floats:
     """By row, what an importer will measure: inches, square inches, or 1 for a counted place."""
-    lengths, areas = shapes.lengths() * inches, shapes.areas() * inches**2
+    with np.errstate(over="ignore", invalid="ignore"):  # of rows that are not written
+        lengths, areas = shapes.lengths() * inches, shapes.areas() * inches**2
     sizes: Floats = np.select([types == LINEAR, types == AREA], [lengths, areas], 1.0)
     return sizes
 

@@ -107,8 +107,8 @@ def test_a_source_that_fails_in_the_middle_of_reading(
 
     batches = _SqlAlchemySnapshot.batches
 
-    def breaks(self: Any, select: Any, columns: Any) -> Any:
-        yield from batches(self, select, columns)
+    def breaks(self: Any, select: Any, columns: Any, *more: Any) -> Any:
+        yield from batches(self, select, columns, *more)
         if any(column.name == "geometry_data" for column in columns):
             raise SourceError("A cell holds what its column cannot.")
 

@@ -18,11 +18,17 @@ def defs() -> dg.Definitions:
         definitions_of(component_tree()),
         dg.Definitions(
             sensors=[housekeeping_sensor],
+            # Fixed, because the config of a resource is shown in the UI, secrets in URLs included, and can be
+            # changed in the launchpad, so that a run could read another database.
             resources={
-                "source": source_of(settings),
-                "store": store,
-                "staging": StagingIOManager(folder=str(settings.staging_folder)),
-                "export_store": ExportStoreIOManager(store=store),
+                "source": dg.ResourceDefinition.hardcoded_resource(source_of(settings)),
+                "store": dg.ResourceDefinition.hardcoded_resource(store),
+                "staging": dg.IOManagerDefinition.hardcoded_io_manager(
+                    StagingIOManager(folder=str(settings.staging_folder))
+                ),
+                "export_store": dg.IOManagerDefinition.hardcoded_io_manager(
+                    ExportStoreIOManager(store=store)
+                ),
             },
             executor=dg.in_process_executor,
         ),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from export_pipeline.console import UserError, print_error
 from export_pipeline.demo import takeoff
@@ -50,7 +49,6 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
         ids = takeoff.fill(engine, samples)
         engine.dispose()
     loaded = definitions()
-    table = Table("project", "format", "rows", "bytes", "file", title="Exports")
     errors: list[str] = []
     for id, sample in zip(ids, samples, strict=True):
         with console.status(f"Exporting {sample.name[:40]!r} in {len(FORMATS)} formats"):
@@ -62,13 +60,14 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
                 options={"include_drawings": True},
                 staging=settings.staging_folder,
             )
+        typer.echo(f"{_printable(sample.name)}:")
         for format in FORMATS:
             if format in outcome.files:
                 file = outcome.files[format]
-                cells = (f"{file['dagster/row_count']:,}", f"{file['bytes']:,}", str(file["location"]))
-                table.add_row(_printable(sample.name), format, *cells)
+                rows, size = file["dagster/row_count"], file["bytes"]
+                # A line each and no table: a path that is wrapped cannot be copied.
+                typer.echo(f"  {format:6}{rows:>8,} rows {size:>11,} bytes  {_near(file['location'])}")
         errors += outcome.errors
-    console.print(table)
     for error in errors:
         print_error(error)
     typer.echo(f"Sample database: {url.database}")
@@ -77,5 +76,10 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
 
 
 def _printable(name: str) -> str:
-    short = "".join(c if c.isprintable() else "?" for c in name)[:28]
-    return short.replace("[", "\\[")
+    return "".join(c if c.isprintable() else "?" for c in name)[:60]
+
+
+def _near(location: str) -> str:
+    """A path as seen from here, where it is below this folder."""
+    path, here = Path(location), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

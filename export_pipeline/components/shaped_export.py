@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.orchestration.assets import export_assets
+from export_pipeline.orchestration.assets import application_key, export_assets
 from export_pipeline.orchestration.launch_config import is_list, parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, partitions
 from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
@@ -138,7 +138,14 @@ class ShapedExport(dg.Component, dg.Model, dg.Resolvable):
                     )
                 )
         sensor = scopes_sensor(dataset=self.dataset, source=self.source)
-        return dg.Definitions(assets=assets, schedules=schedules, sensors=[sensor])
+        application = dg.AssetSpec(
+            application_key(self.dataset),
+            description=f"The application's own tables that {self.dataset} is exported from; only read.",
+            group_name=self.dataset,
+            owners=list(self.owners),
+            kinds={"table"},
+        )
+        return dg.Definitions(assets=[application, *assets], schedules=schedules, sensors=[sensor])
 
 
 def _module(name: str, *wanted: str) -> ModuleType:

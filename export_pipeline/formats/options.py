@@ -18,8 +18,8 @@ class FormatOptions(BaseModel):
     excel_guard_formulas: Annotated[
         bool,
         Field(
-            description="Put an apostrophe before texts that look like formulas in Excel too. They are text cells "
-            "and never run, but somebody may save the sheet as CSV."
+            description="Put an apostrophe before texts that look like formulas in Excel too. They are text "
+            "cells and never run, but somebody may save the sheet as CSV."
         ),
     ] = False
     pdf_page_size: Annotated[

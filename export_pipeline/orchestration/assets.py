@@ -16,6 +16,11 @@ from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_project, sanitize
 
 
+def application_key(dataset: str) -> dg.AssetKey:
+    """The application's own tables: an asset that is made elsewhere, and that every export comes from."""
+    return dg.AssetKey([dataset, "application"])
+
+
 def export_assets(
     *,
     dataset: str,
@@ -61,14 +66,15 @@ def export_assets(
             )
             for format in formats
         },
+        ins={"application": dg.AssetIn(key=application_key(dataset), dagster_type=dg.Nothing)},
         check_specs=list(checks.values()),
         can_subset=True,
         partitions_def=partitions,
         group_name=dataset,
         config=dg.ConfigMapping(config_fn=to_op, config_schema=config_schema(dataset, options, *models)),
     )
-    def export() -> dict[str, Any]:
-        data = sanitize(build_export_data(fetch_project()))
+    def export(application: Any) -> dict[str, Any]:
+        data = sanitize(build_export_data(fetch_project(application)))
         outputs = {}
         for format in formats:
             rendered = RENDER_OPS[format](data)

@@ -18,6 +18,7 @@ class ExportFile:
     Attributes:
         path: The local file. It is removed once it is published.
         key: Where it goes in the store.
+        title: Of the export, for people; e.g. the project's name.
         file_name: What people save it as.
         preview: The first rows, as text by header.
         changed: Every cell that differs from the source, by (reason, column).
@@ -25,6 +26,7 @@ class ExportFile:
 
     path: Path
     key: str
+    title: str
     file_name: str
     format: str
     dataset: str

@@ -125,6 +125,7 @@ def _metadata(file: ExportFile, stored: StoredFile) -> dict[str, Any]:
     is_local = not stored.location.startswith("s3://")
     location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
     metadata: dict[str, Any] = {
+        "title": dg.MetadataValue.text(file.title),
         "dagster/row_count": file.rendered.rows,
         "dagster/column_schema": dg.TableSchema(
             [dg.TableColumn(column.header, str(column.kind)) for column in file.columns]

@@ -37,6 +37,7 @@ PREVIEW_ROWS = 10
 
 
 @dg.op(
+    ins={"application": dg.In(dg.Nothing, description="The application's own tables")},
     out=dg.Out(io_manager_key="staging", description="Rows as the source holds them"),
     config_schema={
         "source": dg.Field(str, description="Module that reads the application's tables."),
@@ -153,6 +154,7 @@ def _file(
     return ExportFile(
         path=path,
         key=key,
+        title=data.title,
         file_name=safe_file_name(f"{data.title}_{dataset}_{moment}{format.extension}"),
         format=format.name,
         dataset=dataset,

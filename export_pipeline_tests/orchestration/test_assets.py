@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline.orchestration.assets import application_key
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps
 
@@ -66,13 +67,15 @@ def test_materialization_says_what_was_made(deployment: Deployment) -> None:
 
 def test_assets_say_whose_they_are(deployment: Deployment) -> None:
     graph = deployment.definitions.resolve_asset_graph()
-    keys = {tuple(key.path) for key in graph.get_all_asset_keys()}
-    assert keys == {
+    files = graph.materializable_asset_keys
+    assert graph.get_all_asset_keys() - files == {application_key("takeoff")}
+    assert {tuple(key.path) for key in files} == {
         ("takeoff", cadence, format)
         for cadence in ("on_demand", "daily", "weekly", "monthly")
         for format in FORMATS
     }
-    for key in graph.get_all_asset_keys():
+    for key in files:
+        assert graph.get(key).parent_keys == {application_key("takeoff")}
         node = graph.get(key)
         assert node.owners == ["team:estimating"]
         assert node.group_name == "takeoff"

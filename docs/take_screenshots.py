@@ -1,0 +1,99 @@
+"""Takes the pictures of docs/images from a running UI: `make demo`, `make dev`, then
+
+    .venv/bin/python docs/take_screenshots.py http://127.0.0.1:3000
+
+Needs Chromium, and pdftoppm and montage (poppler-utils, imagemagick) for the overview.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+IMAGES = Path(__file__).parent / "images"
+ASSET = "/assets/takeoff/on_demand/pdf"
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def graph(page: Page) -> None:
+    page.get_by_text("application", exact=True).first.wait_for()
+    page.keyboard.press("Alt+E")
+
+
+def launchpad(page: Page) -> None:
+    page.locator("button", has_text="Materialize").first.locator("xpath=following::button[1]").click()
+    page.get_by_text("Open launchpad").click()
+    page.get_by_text("No errors").wait_for()
+
+
+def nothing(page: Page) -> None:
+    pass
+
+
+SHOTS: dict[str, tuple[str, Callable[[Page], None]]] = {
+    "asset-graph": ("/locations/export_pipeline/asset-groups/takeoff/lineage", graph),
+    "launchpad": (f"{ASSET}?view=events", launchpad),
+    "materialization": (f"{ASSET}?view=events", nothing),
+    "checks": (f"{ASSET}?view=checks", nothing),
+    "automation": ("/automation", nothing),
+}
+
+
+def main(base: str) -> None:
+    IMAGES.mkdir(exist_ok=True)
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
+        for name, (path, prepare) in SHOTS.items():
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto(base + path, wait_until="domcontentloaded")
+            page.wait_for_timeout(5000)  # the UI loads its data after the page
+            prepare(page)
+            page.wait_for_timeout(2500)
+            page.screenshot(path=IMAGES / f"{name}.png")
+            page.close()
+        browser.close()
+    overview()
+
+
+def overview() -> None:
+    """The README's picture: the graph, and pages of a PDF that `make demo` made."""
+    pdf = max(Path("exports").rglob("*.pdf"), key=lambda file: file.stat().st_size)
+    with tempfile.TemporaryDirectory() as folder:
+        pages = []
+        for number in (1, 3, _pages(pdf) - 12):
+            target = Path(folder) / f"page{number}"
+            command = ["pdftoppm", "-png", "-r", "60", "-singlefile", "-f", str(number), "-l", str(number)]
+            subprocess.run([*command, str(pdf), str(target)], check=True)
+            pages.append(f"{target}.png")
+        strip = Path(folder) / "strip.png"
+        frame = ["-tile", "1x3", "-geometry", "+6+6", "-background", "#e5e7eb"]
+        subprocess.run(["montage", *pages, *frame, str(strip)], check=True)
+        side = ["(", str(strip), "-resize", "x900", ")"]
+        picture = [
+            "(",
+            str(IMAGES / "asset-graph.png"),
+            "-resize",
+            "x900",
+            ")",
+            *side,
+            "+append",
+            "-resize",
+            "1600x",
+        ]
+        subprocess.run(["convert", *picture, str(IMAGES / "overview.png")], check=True)
+
+
+def _pages(pdf: Path) -> int:
+    found = subprocess.run(["pdfinfo", str(pdf)], check=True, capture_output=True, text=True).stdout
+    return int(next(line.split()[1] for line in found.splitlines() if line.startswith("Pages")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:3000")

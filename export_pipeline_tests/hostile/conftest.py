@@ -23,6 +23,7 @@ from export_pipeline_tests.takeoff_data import Application
 class Hostile:
     """One database's hostile project: what it holds, its export, its files."""
 
+    app: Application
     data: ExportData
     truth: Truth
     folder: Path
@@ -62,5 +63,5 @@ def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def _made(url: str, folder: Path) -> Iterator[Hostile]:
     app = Application(url)
     fill(app.engine)
-    yield Hostile(app.export(PROJECT, include_drawings=True), truth(url), folder)
+    yield Hostile(app, app.export(PROJECT, include_drawings=True), truth(url), folder)
     app.close()

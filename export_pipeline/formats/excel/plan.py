@@ -90,12 +90,11 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
         RenderError: A table has more columns than a sheet, or groups that do not add up to its rows.
     """
     parts = [part for index, section in enumerate(layout.excel) for part in _parts(index, section)]
-    titles = [(part.source.title, _suffix(part.number)) for part in parts]
-    names = sheet_names([*titles, (OVERFLOW, "")])
-    plan = WorkbookPlan([], names[-1])
+    *names, overflow = _names(layout, parts)
+    plan = WorkbookPlan([], overflow)
 
     together: dict[tuple[int, int], list[tuple[_Part, str]]] = {}
-    for part, name in zip(parts, names, strict=False):
+    for part, name in zip(parts, names, strict=True):
         together.setdefault((part.section, part.group), []).append((part, name))
     sheets: list[list[Sheet]] = [[] for _ in layout.excel]
     first_names: list[list[str]] = [[] for _ in layout.excel]
@@ -114,6 +113,15 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
         targets = tuple(by_key.get(section.links[1], ())) if section.links else ()
         plan.sections.append(SectionPlan(section, tuple(sheets[index]), targets))
     return plan
+
+
+def _names(layout: Layout, parts: list[_Part]) -> list[str]:
+    """The parts' names and the one for long texts. A layout's own sheet keeps its name, whatever data say."""
+    order = sorted(range(len(parts)), key=lambda i: layout.excel[parts[i].section].groups is not None)
+    titles = [(parts[i].source.title, _suffix(parts[i].number)) for i in order]
+    *made, overflow = sheet_names([*titles, (OVERFLOW, "")])
+    names = dict(zip(order, made, strict=True))
+    return [*(names[i] for i in range(len(parts))), overflow]
 
 
 def _parts(index: int, section: Section) -> list[_Part]:

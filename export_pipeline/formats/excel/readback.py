@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel.package import COUNT_NAME, DATA_NAME, SUM_NAME
-from export_pipeline.formats.excel.scan import SheetScan, scan_shared_strings
+from export_pipeline.formats.excel.scan import SheetScan, scan_shared_strings, spelled
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
@@ -175,7 +175,4 @@ def _number(value: object) -> float:
     """A cell as a number: nothing counts as 0, a text as the number it spells out."""
     if isinstance(value, int | float):
         return float(value)
-    try:
-        return float(str(value)) if value not in ("", None) else 0.0
-    except ValueError:
-        return math.nan
+    return spelled(str(value)) if value not in ("", None) else 0.0

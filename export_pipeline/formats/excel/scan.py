@@ -284,12 +284,20 @@ def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
 
 
 def _number_in_text(block: bytes, cell: int) -> float:
-    """The number that a text cell of a numeric column spells out; NaN for other texts."""
     found = _TEXT.search(block, cell)
+    return spelled(found[1].decode("utf-8", "replace")) if found else math.nan
+
+
+def spelled(text: str) -> float:
+    """The number that a text in a numeric column spells out, as far as it counts in a sum.
+
+    NaN and the infinities, which no total includes, count 0; any other text makes the sum NaN.
+    """
     try:
-        return float(found[1]) if found else math.nan
+        number = float(text)
     except ValueError:
         return math.nan
+    return number if math.isfinite(number) else 0.0
 
 
 def _column_number(letters: bytes) -> int:

@@ -197,7 +197,12 @@ def _floats(values: NDArray[np.float64], digits: int | None) -> Formatted:
     if digits > 15 or not fits.all():
         rough = [Decimal(repr(v)) for v in values.tolist()]
         return _slow(rough, digits)
-    scaled = np.floor(size * unit + 0.5)
+    shifted = size * unit + 0.5
+    scaled = np.floor(shifted)
+    # Near a tie the digits that people are shown decide, not the double's: 0.285 is 0.29, as in spreadsheets.
+    near = np.abs(shifted - np.rint(shifted)) < 1e-4 + scaled * 2.0**-51
+    for place in np.flatnonzero(near):
+        scaled[place] = float(_rounded(Decimal(repr(float(size[place]))), digits).scaleb(digits))
     negative, text, _ = _fixed(np.where(values < 0, -scaled, scaled).astype(np.int64), digits, digits)
     return negative, text, scaled / unit != size
 

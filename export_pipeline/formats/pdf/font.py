@@ -31,6 +31,9 @@ FLAWS = {
 
 _LAST_CID = 0xFFFE
 _LAST_CLUSTER = 0xEFFF
+_LONGEST_CLUSTER = 100
+_WIDEST_CLUSTER = 12 * EM
+_HIGHEST_MARK = 2 * EM
 _IGNORABLE = (
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E),
     (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xE0000, 0xE0FFF),
@@ -117,12 +120,17 @@ class DocumentFont:
         return int(self._cids[codepoint]) or int(self.cids(np.array([codepoint]))[0])
 
     def cluster(self, text: str, parts: tuple[Part, ...], width: int) -> int | None:
-        """The CID of a shaped cluster; None when there are so many that its characters must stand alone."""
+        """The CID of a shaped cluster; None when its characters must stand alone, because there are too many
+        clusters or it is larger than a glyph can be (endless joined emoji, or marks on marks).
+        """
         glyph = Glyph(text, parts)
         known = self._clusters.get(glyph)
         if known is not None:
             return known
-        if len(self.glyphs) > _LAST_CLUSTER or len(text) > 100:
+        highest = max((abs(part.y) for part in parts), default=0)
+        if len(self.glyphs) > _LAST_CLUSTER or len(text) > _LONGEST_CLUSTER:
+            return None
+        if width > _WIDEST_CLUSTER or highest > _HIGHEST_MARK:
             return None
         cid = self._clusters[glyph] = self._add(glyph, width)
         table = characters.properties()

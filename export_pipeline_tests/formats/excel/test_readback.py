@@ -1,5 +1,6 @@
 """The reader finds what is wrong with a workbook; each fault is put in by hand."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -155,3 +156,12 @@ def test_a_project_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(project(), path)
     assert read_back(path).problems == ()
+
+
+def test_what_no_total_includes_counts_nothing(tmp_path: Path) -> None:
+    data = table((Column("q", "Q", Kind.FLOAT),), {"q": [1.5, math.inf, -math.inf, math.nan, None, 2.0]})
+    path = tmp_path / "b.xlsx"
+    write(layout(Section("s", "S", data, counts=True, sums=("q",))), path)
+    facts = read_back(path)
+    assert facts.problems == ()
+    assert (facts.rows, facts.totals) == (6, {"q": 3.5})

@@ -88,6 +88,14 @@ def test_money_and_percent(column: Column, array: pa.Array, expected: list[str])
     assert [number_text(column, Decimal(v.as_py())) for v in array] == expected
 
 
+def test_floats_are_rounded_half_up_on_the_digits_people_see() -> None:
+    column = Column("n", "N", Kind.FLOAT, 2)
+    array = pa.array([0.285, 1.005, -0.285, 2.675, 0.125, 4503599627370.495, 0.2849999])
+    expected = ["0.29", "1.01", "-0.29", "2.68", "0.13", "4,503,599,627,370.50", "0.28"]
+    assert texts(column, array) == expected
+    assert [number_text(column, value.as_py()) for value in array] == expected
+
+
 def test_unusual_floats_have_names() -> None:
     values = pa.array([float("nan"), float("inf"), float("-inf"), None, -0.0001, 1e300, 2.5], pa.float64())
     assert texts(Column("f", "F", Kind.FLOAT, 2), values, "n/a")[:5] == [

@@ -126,6 +126,11 @@ def test_characters_without_a_glyph_are_boxed_counted_and_copyable(tmp_path: Pat
     assert rows(path) == ["\ue000\ue001", "ok", "\U00012345"]
 
 
+def test_clusters_larger_than_a_glyph_can_be_are_printed_character_by_character() -> None:
+    cells = ["\U0001f469\u200d" * 50, "\u0301" * 40, "a" + "\u0301" * 90, "\U0001f469\u200d" * 120]
+    assert rows(rendered(layout(Section("t", "T", texts(cells), counts=True)))) == cells
+
+
 def test_more_characters_than_a_font_can_hold_do_not_break_the_file(tmp_path: Path) -> None:
     path = tmp_path / "crowded.pdf"
     many = [chr(code) for code in range(0x20000, 0x30000 - 2)] + [

@@ -1,0 +1,271 @@
+"""The hostile project as a workbook, opened by programs that did not write it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import openpyxl
+import pytest
+from lxml import etree
+from openpyxl.workbook import Workbook
+from openpyxl.worksheet.worksheet import Worksheet
+from python_calamine import CalamineWorkbook
+
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline_tests.formats.excel.books import recalculated, validation_errors
+from export_pipeline_tests.hostile.conftest import Hostile
+from export_pipeline_tests.hostile.database import PROJECT
+from export_pipeline_tests.hostile.rules import clean, joined, totals
+from export_pipeline_tests.takeoff_data import rows
+
+MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+KEEP_DIGITS = "written as text to keep every digit"
+NOT_A_NUMBER = "not a number a cell can hold, written as text"
+MOVED = "longer than a cell, whole text on the Overflow sheet"
+FORMULA = re.compile(r"SUM\(|SUMIF\(|SUMPRODUCT\(--EXACT\(|\+")
+DETAIL = ("Page", "Sheet #", "Geometry", "Quantity", "Unit", "Verified", "Notes", "Document")
+
+
+@pytest.fixture(scope="module")
+def book(hostile: Hostile) -> Workbook:
+    return openpyxl.load_workbook(hostile.file("excel")[0])
+
+
+class Comparison:
+    """Compares cells with values, and counts what is said differently."""
+
+    def __init__(self, book: Workbook) -> None:
+        self.book = book
+        self.changed: Counter[tuple[str, str]] = Counter()
+
+    def check(self, cell: Any, value: Any, header: str) -> None:
+        found = cell.value
+        assert cell.data_type != "f"
+        if value is None or value == "":
+            assert found in (None, "")
+        elif isinstance(value, bool):
+            assert found is value
+        elif isinstance(value, str):
+            self._text(found, value, header)
+        elif isinstance(value, float) and not (value == 0 or 2.2250738585072014e-308 <= abs(value) < 1e308):
+            self.changed[NOT_A_NUMBER, header] += 1
+            assert isinstance(found, str)
+            assert float(found) == value or (math.isnan(value) and found == "NaN")
+        elif isinstance(value, float):
+            assert isinstance(found, int | float)
+            assert float(found) == value
+        elif len(Decimal(value).normalize().as_tuple().digits) > 15:
+            self.changed[KEEP_DIGITS, header] += 1
+            assert isinstance(found, str)
+            assert Decimal(found) == value
+        else:
+            assert isinstance(found, int | float)
+            assert Decimal(repr(found)) == value
+
+    def _text(self, found: Any, value: str, header: str) -> None:
+        if len(value.encode("utf-16-le")) <= 2 * 32_767:
+            assert _as_openpyxl(found) == _as_openpyxl(value)
+            return
+        self.changed[MOVED, header] += 1
+        match = re.match(r"\[see (.*)!([A-Z]+)(\d+) for the whole text\] ", found)
+        assert match is not None
+        sheet: Worksheet = self.book[match[1].strip("'").replace("''", "'")]
+        row = [cell.value or "" for cell in sheet[int(match[3])]]
+        assert "".join(row[2:]) == value
+        assert found[match.end() : match.end() + 100] == value[:100]
+
+
+def _as_openpyxl(text: Any) -> Any:
+    """A text without the underscores' own codes, which openpyxl reads in its own way where they are nested."""
+    return re.sub("(_x005F)+_", "_", text) if isinstance(text, str) else text
+
+
+def header_row(sheet: Worksheet, first: str) -> int:
+    return next(cell.row for cell in sheet["A"] if cell.value == first and cell.font.bold and cell.row > 1)
+
+
+def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile, book: Workbook) -> None:
+    """Every cell of every condition's sheet, of By Page, and of the conditions on Summary and Cost Summary."""
+    found, (_, done) = hostile.truth, hostile.file("excel")
+    comparison = Comparison(book)
+    by_condition: dict[str, list[dict[str, Any]]] = {row["id"]: [] for row in found.conditions}
+    for row in found.measurements:
+        by_condition[row["condition_id"]].append(row)
+    conditions = rows(hostile.data, "conditions")
+    summary = book.worksheets[0]
+    top = header_row(summary, "Condition")
+    heads = [cell.value for cell in summary[top]]
+    fields = (
+        "name", "measurement_type", "unit", "total_quantity", "measurement_count", "category", "scope", "unit_cost", "material_cost",
+        "labor_cost", "total_cost", "total_with_markup",
+    )  # fmt: skip
+    sums = totals(found)
+    names = []
+    for number, (row, source) in enumerate(zip(conditions, found.conditions, strict=True), top + 1):
+        for cell, field, head in zip(summary[number], fields, heads, strict=True):
+            if field in ("name", "measurement_type", "unit", "category", "scope"):
+                comparison.check(cell, clean(source[field]), head)
+            elif field == "total_quantity":
+                assert cell.value == pytest.approx(sums[source["id"]][1], rel=1e-12)
+            else:
+                comparison.check(cell, row[field], head)
+        link = summary.cell(number, 1).hyperlink
+        names.append(link.location.rpartition("!")[0][1:-1].replace("''", "'"))
+    assert len({name.casefold() for name in names}) == len(names)
+    for name, row in zip(names, found.conditions, strict=True):
+        _details(comparison, book[name], row, by_condition[row["id"]])
+    place = {row["id"]: number for number, row in enumerate(found.pages)}
+    ordered = sorted(found.measurements, key=lambda row: place.get(row["page_id"], len(place)))
+    sheet = book["By Page"]
+    top = header_row(sheet, "Page")
+    for number, row in enumerate(ordered, top + 1):
+        told = joined(row)
+        values = (
+            told["page_number"], told["sheet_number"], told["condition"], clean(row["geometry_type"]), row["quantity"], clean(row["unit"]),
+            told["document"],
+        )  # fmt: skip
+        for cell, value, head in zip(sheet[number], values, sheet[top], strict=True):
+            comparison.check(cell, value, head.value)
+    assert sheet.max_row == top + len(ordered)
+    costed = [row for row in conditions if row["costed"]]
+    _costs(comparison, book["Cost Summary"], costed)
+    _long_sums(comparison, summary, heads, fields, costed)
+    assert done.changed == comparison.changed
+    assert done.rows == len(found.measurements)
+
+
+def _details(
+    comparison: Comparison, sheet: Worksheet, condition: Mapping[str, Any], rows_: list[dict[str, Any]]
+) -> None:
+    assert _as_openpyxl(sheet["A1"].value) == _as_openpyxl(clean(condition["name"])) or not condition["name"]
+    top = header_row(sheet, "Page")
+    assert tuple(cell.value for cell in sheet[top]) == DETAIL
+    for number, row in enumerate(rows_, top + 1):
+        told = joined(row)
+        values = (
+            told["page_number"], told["sheet_number"], clean(row["geometry_type"]), row["quantity"], clean(row["unit"]), row["is_verified"],
+            clean(row["notes"]), told["document"],
+        )  # fmt: skip
+        for cell, value, header in zip(sheet[number], values, DETAIL, strict=True):
+            comparison.check(cell, value, header)
+
+
+def _costs(comparison: Comparison, sheet: Worksheet, costed: list[dict[str, Any]]) -> None:
+    fields = (
+        "name", "total_quantity", "unit", "unit_cost", "material_cost", "labor_cost", "equipment_cost", "subcontract_cost", "other_cost", "total_cost",
+        "overhead_percent", "profit_percent", "total_with_markup",
+    )  # fmt: skip
+    top = header_row(sheet, "Condition")
+    for number, row in enumerate(costed, top + 1):
+        for cell, field, head in zip(sheet[number], fields, sheet[top], strict=True):
+            comparison.check(cell, row[field], head.value)
+    _long_sums(comparison, sheet, [cell.value for cell in sheet[top]], fields, costed)
+
+
+def _long_sums(
+    comparison: Comparison,
+    sheet: Worksheet,
+    heads: Sequence[str],
+    fields: Sequence[str],
+    costed: list[dict[str, Any]],
+) -> None:
+    """The last row's sums that have too many digits for a number."""
+    for cell, head, field in zip(sheet[sheet.max_row], heads, fields, strict=True):
+        if isinstance(cell.value, str) and cell.data_type == "s" and field.endswith(("_cost", "_markup")):
+            assert Decimal(cell.value) == sum(row[field] or 0 for row in costed)
+            comparison.changed[KEEP_DIGITS, head] += 1
+
+
+def test_nothing_from_the_data_is_a_formula_or_leads_outside(hostile: Hostile) -> None:
+    with ZipFile(hostile.file("excel")[0]) as archive:
+        names = archive.namelist()
+        assert not [name for name in names if "external" in name.lower() or "vba" in name.lower()]
+        formulas = [text for name in names if "worksheets/" in name for text in _formulas(archive.read(name))]
+        relations = [archive.read(name) for name in names if name.endswith(".rels")]
+    assert formulas
+    assert not [text for text in formulas if not FORMULA.match(text)]
+    assert not [
+        text
+        for text in formulas
+        if re.search(
+            r"HYPERLINK|WEBSERVICE|cmd|DDE|IMPORT", re.sub(r'"(""|[^"])*"|\'(\'\'|[^\'])*\'!', "", text)
+        )
+    ]
+    assert not [data for data in relations if b"External" in data]
+
+
+def _formulas(data: bytes) -> Iterator[str]:
+    for element in etree.fromstring(data, etree.XMLParser(huge_tree=True)).iter(f"{MAIN}f"):
+        yield element.text or ""
+
+
+def test_calamine_reads_what_openpyxl_reads(hostile: Hostile) -> None:
+    path, _ = hostile.file("excel")
+    ours = openpyxl.load_workbook(path, data_only=True)
+    theirs = CalamineWorkbook.from_path(str(path))
+    assert theirs.sheet_names == ours.sheetnames
+    for sheet in ours.worksheets:
+        expected = [[_plain(cell) for cell in row] for row in sheet.iter_rows(values_only=True)]
+        found = [
+            [_plain(cell) for cell in row]
+            for row in theirs.get_sheet_by_name(sheet.title).to_python(skip_empty_area=False)
+        ]
+        width = max(map(len, [*expected, *found]))
+        assert [row + [""] * (width - len(row)) for row in found] == [
+            row + [""] * (width - len(row)) for row in expected
+        ]
+
+
+def _plain(cell: Any) -> Any:
+    if cell is None:
+        return ""
+    return float(cell) if isinstance(cell, int | float) else _as_openpyxl(cell)
+
+
+def test_codes_in_texts_stay_what_they_are(hostile: Hostile) -> None:
+    summary = (
+        CalamineWorkbook.from_path(str(hostile.file("excel")[0])).get_sheet_by_name("Summary").to_python()
+    )
+    names = [row[0] for row in summary]
+    assert {"_x0041_", "_x000D_", "_x005F_x0041_", "_X0041_", "_x00e9_"} <= set(names)
+
+
+def test_the_open_xml_sdk_finds_nothing_wrong(hostile: Hostile) -> None:
+    assert validation_errors(hostile.file("excel")[0]) == []
+
+
+def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_path: Path) -> None:
+    """A part of the conditions, as LibreOffice needs a tenth of a second for each sheet."""
+    chosen = tuple(row["id"] for row in hostile.truth.conditions[:: len(hostile.truth.conditions) // 40])
+    path = tmp_path / "part.xlsx"
+    with path.open("wb") as out:
+        FORMATS["excel"].render(hostile.app.layout(PROJECT, condition_ids=chosen), out, {})
+    ours = openpyxl.load_workbook(path, data_only=True)
+    theirs = openpyxl.load_workbook(recalculated(path, tmp_path), data_only=True)
+    assert len(theirs.worksheets) == len(ours.worksheets)
+    checked = 0
+    for sheet, other in zip(ours.worksheets, theirs.worksheets, strict=True):
+        assert re.sub("_x005F_", "_", other.title).casefold() == sheet.title.casefold()
+        for row, seen in zip(
+            sheet.iter_rows(values_only=True), other.iter_rows(values_only=True), strict=False
+        ):
+            for mine, yours in zip(row, seen, strict=False):
+                if isinstance(mine, int | float) and not isinstance(mine, bool):
+                    assert yours == pytest.approx(mine, rel=1e-14), sheet.title
+                    checked += 1
+    assert checked > 500
+
+
+def test_the_file_proves_itself(hostile: Hostile) -> None:
+    facts, proof = hostile.read_back("excel"), hostile.layout.proofs["excel"]
+    assert facts.problems == ()
+    assert facts.rows == proof.rows
+    total, tolerance = proof.totals["quantity"]
+    assert facts.totals["quantity"] == pytest.approx(total, abs=tolerance)

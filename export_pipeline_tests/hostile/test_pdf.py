@@ -1,0 +1,120 @@
+"""The hostile project as PDF, read by programs that did not write it."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+
+import pypdfium2
+import pytest
+
+from export_pipeline.formats.pdf.shaping import bidi_levels
+from export_pipeline_tests.formats.pdf.reading import check, poppler
+from export_pipeline_tests.formats.pdf.reading import rows as rows_of
+from export_pipeline_tests.hostile.conftest import Hostile
+from export_pipeline_tests.hostile.rules import clean, joined, loses_digits, rounded, totals
+
+CONTROL = "control character printed as \N{REPLACEMENT CHARACTER}"
+LINE_ENDS = dict.fromkeys(map(ord, "\n\r\x0b\x0c\x85\u2028\u2029"))
+
+
+def number(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    shown = rounded(value, digits)
+    return f"{abs(shown) if shown == 0 else shown:,f}"
+
+
+def printed(text: str | None) -> str:
+    """A text as pages can say it: no line ends, no controls."""
+    return "".join(_printable(character) for character in (clean(text) or "").translate(LINE_ENDS))
+
+
+def _printable(character: str) -> str:
+    code = ord(character)
+    control = unicodedata.category(character) in ("Cc", "Cs") and character != "\t"
+    return "\ufffd" if control or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF else character
+
+
+def same(said: str, expected: str, parts: list[str | None]) -> bool:
+    """Equal; the same characters in the order of the page where a part runs from right to left, or where a
+    row is long enough to go on on the next page."""
+    if said == expected:
+        return True
+    if len(expected) > 250:
+        return _loose(said) == _loose(expected)
+    mixed = any(any(bidi_levels(line)[1]) for part in parts for line in (clean(part) or "").splitlines())
+    return mixed and _loose(said) == _loose(expected)
+
+
+def _loose(text: str) -> Counter[str]:
+    return Counter(unicodedata.normalize("NFKD", text))
+
+
+def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile) -> None:
+    path, done = hostile.file("pdf")
+    found = hostile.truth.measurements
+    said = rows_of(path)
+    assert len(said) == done.rows == len(found)
+    changed: Counter[tuple[str, str]] = Counter()
+    wrong = []
+    for row, line in zip(found, said, strict=True):
+        told = joined(row)
+        parts = [told["sheet_number"], row["geometry_type"], row["unit"], row["notes"], told["document"]]
+        sheet, geometry, unit, notes, document = map(printed, parts)
+        page = "" if told["page_number"] is None else f"{told['page_number']:,}"
+        flag = "Yes" if row["is_verified"] else "No"
+        expected = f"{page}{sheet}{geometry}{number(row['quantity'], 4)}{unit}{flag}{notes}{document}"
+        if not same(line, expected, parts):
+            wrong.append((line[:200], expected[:200]))
+        changed["rounded to 4 decimals", "Quantity"] += loses_digits(row["quantity"], 4)
+    assert wrong == []
+    assert done.changed["rounded to 4 decimals", "Quantity"] == changed["rounded to 4 decimals", "Quantity"]
+
+
+def test_other_programs_open_it_and_find_the_words(hostile: Hostile) -> None:
+    path, _ = hostile.file("pdf")
+    check(path)
+    text = "".join(poppler(path, "-raw").split())
+    plain = [
+        "".join(part.split())
+        for row in hostile.truth.conditions
+        if (part := clean(row["name"])) and part.isascii() and part.isprintable()
+    ]
+    assert [name for name in plain if name not in text] == []
+    with pypdfium2.PdfDocument(path) as file:
+        pages = len(file)
+        last = file[pages - 1].get_textpage().get_text_bounded()
+    assert f"Page {pages:,} of {pages:,}" in last
+
+
+def test_nothing_in_it_can_run(hostile: Hostile) -> None:
+    data = hostile.file("pdf")[0].read_bytes()
+    for word in (
+        b"/JavaScript",
+        b"/JS",
+        b"/Launch",
+        b"/OpenAction",
+        b"/AA",
+        b"/EmbeddedFile",
+        b"/URI",
+        b"/SubmitForm",
+        b"/GoToR",
+    ):
+        assert word not in data
+
+
+def test_totals_are_printed(hostile: Hostile) -> None:
+    text = "".join(poppler(hostile.file("pdf")[0], "-raw").split())
+    for row in hostile.truth.conditions[:50]:
+        total = totals(hostile.truth)[row["id"]][1]
+        assert number(total, 2) in text
+
+
+def test_the_file_proves_itself(hostile: Hostile) -> None:
+    facts, proof = hostile.read_back("pdf"), hostile.layout.proofs["pdf"]
+    assert facts.problems == ()
+    assert facts.rows == proof.rows
+    total, tolerance = proof.totals["quantity"]
+    assert facts.totals["quantity"] == pytest.approx(total, abs=tolerance)

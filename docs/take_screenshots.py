@@ -22,14 +22,22 @@ CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", 
 
 
 def graph(page: Page) -> None:
+    page.set_viewport_size({"width": 1440, "height": 1180})
     page.get_by_text("application", exact=True).first.wait_for()
-    page.keyboard.press("Alt+E")
+    page.mouse.move(500, 900)
+    page.mouse.down()
+    page.mouse.move(500, 610, steps=8)  # the on-demand exports lie below the middle
+    page.mouse.up()
 
 
 def launchpad(page: Page) -> None:
     page.locator("button", has_text="Materialize").first.locator("xpath=following::button[1]").click()
     page.get_by_text("Open launchpad").click()
     page.get_by_text("No errors").wait_for()
+
+
+def ordinary_project(page: Page) -> None:
+    page.get_by_text("f611b71d").first.click()  # the sample school; its id is always the same
 
 
 def nothing(page: Page) -> None:
@@ -39,7 +47,7 @@ def nothing(page: Page) -> None:
 SHOTS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "asset-graph": ("/locations/export_pipeline/asset-groups/takeoff/lineage", graph),
     "launchpad": (f"{ASSET}?view=events", launchpad),
-    "materialization": (f"{ASSET}?view=events", nothing),
+    "materialization": (f"{ASSET}?view=events", ordinary_project),
     "checks": (f"{ASSET}?view=checks", nothing),
     "automation": ("/automation", nothing),
 }
@@ -67,13 +75,13 @@ def overview() -> None:
     pdf = max(Path("exports").rglob("*.pdf"), key=lambda file: file.stat().st_size)
     with tempfile.TemporaryDirectory() as folder:
         pages = []
-        for number in (1, 3, _pages(pdf) - 12):
+        for number in (1, 5, _pages(pdf) - 12):
             target = Path(folder) / f"page{number}"
             command = ["pdftoppm", "-png", "-r", "60", "-singlefile", "-f", str(number), "-l", str(number)]
             subprocess.run([*command, str(pdf), str(target)], check=True)
             pages.append(f"{target}.png")
         strip = Path(folder) / "strip.png"
-        frame = ["-tile", "1x3", "-geometry", "+6+6", "-background", "#e5e7eb"]
+        frame = ["-tile", "1x3", "-geometry", "+6+6", "-gravity", "west", "-background", "white"]
         subprocess.run(["montage", *pages, *frame, str(strip)], check=True)
         side = ["(", str(strip), "-resize", "x900", ")"]
         picture = [

@@ -34,7 +34,7 @@ check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/dg check defs
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/dg check defs
 
 clean: ## Remove what demo and tests made (keeps .venv)
 	@rm -rf demo_data exports .staging .dagster_home .pytest_cache .mypy_cache .ruff_cache .cache

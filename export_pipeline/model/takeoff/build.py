@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.model.columns import ARROW_TYPES, Kind
 from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.tables import Table
+from export_pipeline.model.tables import Table, copied
 from export_pipeline.model.takeoff.fields import (
     CONDITION_FIELDS,
     COST_FIELDS,
@@ -85,8 +85,8 @@ def _in_order(measurements: Table, conditions: pa.Table, pages: pa.Table) -> Tab
             [
                 _index(batch["condition_id"], conditions["id"]),
                 pc.index_in(batch["page_id"], value_set=pages["id"].combine_chunks()),
-                batch["created_at"],
-                batch["id"],
+                copied(batch["created_at"]),
+                copied(batch["id"]),
             ],
             ["condition", "page", "created_at", "id"],
         )

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.layout import Figure, Group, Layout, Nested, Proof, Section, Total
-from export_pipeline.model.tables import Table
+from export_pipeline.model.tables import Table, copied
 from export_pipeline.model.takeoff.fields import COST_FIELDS
 from export_pipeline.model.takeoff.figures import color_of, figures
 
@@ -125,8 +125,8 @@ class _TakeoffLayout:
         """Of each measurement: the index of its page (-1 for none) and of its condition."""
         pages, conditions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for batch in self.measurements.open():
-            pages.append(batch["page_index"].to_numpy())
-            conditions.append(batch["condition_index"].to_numpy())
+            pages.append(copied(batch["page_index"]).to_numpy())
+            conditions.append(copied(batch["condition_index"]).to_numpy())
         return np.concatenate(pages), np.concatenate(conditions)
 
     # --- facts ---

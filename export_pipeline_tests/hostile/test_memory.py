@@ -1,0 +1,50 @@
+"""Memory follows the size of a batch, not of the export, also where every row has a very long note."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.demo.takeoff import fill, sized
+from export_pipeline.model.sanitize import sanitize
+from export_pipeline.model.takeoff import Options, build, layout
+from export_pipeline.orchestration import staging
+from export_pipeline.sources import takeoff as source
+from export_pipeline.sources.snapshot import open_snapshot
+
+NOTE = 40_000
+ROWS = 2_500
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Path:
+    """A project whose every measurement has a note of 40,000 characters, ready to be rendered."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
+    (project,) = fill(engine, [sized(ROWS)])
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE measurements SET notes = hex(zeroblob({NOTE // 2}))")
+    engine.dispose()
+    with open_snapshot(f"sqlite:///{tmp_path}/a.db") as snapshot:
+        staging.save(source.read(snapshot, project, Options()), tmp_path / "fetched")
+    staging.save(build(staging.load(tmp_path / "fetched")), tmp_path / "built")
+    staging.save(sanitize(staging.load(tmp_path / "built")), tmp_path / "clean")
+    return tmp_path / "clean"
+
+
+def test_a_layout_keeps_no_batch(staged: Path) -> None:
+    before = pa.total_allocated_bytes()
+    made = layout(staging.load(staged))
+    assert made.main.rows * NOTE > 90_000_000
+    assert pa.total_allocated_bytes() - before < 5_000_000
+
+
+def test_batches_of_long_rows_have_few_rows(staged: Path) -> None:
+    data = staging.load(staged)
+    sizes = [(batch.num_rows, batch.nbytes) for batch in data.tables["measurements"].open()]
+    assert sum(rows for rows, _ in sizes) == data.tables["measurements"].rows
+    assert max(size for _, size in sizes) < 20_000_000
+    by_page = layout(data).tables["measurements_by_page"]
+    assert max(batch.nbytes for batch in by_page.open()) < 20_000_000

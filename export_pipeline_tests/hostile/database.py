@@ -88,7 +88,7 @@ ODD_UNITS = ("=1+1", "lf", "", "m²", "<b>&amp;</b>", "\u202eFL", 'ft,"x"', "\n"
 class Size:
     """How much of it there is: every text occurs in every field however small this is."""
 
-    measurements: int = 1400
+    measurements: int = 1320
 
 
 def fill(engine: sa.Engine, size: Size | None = None) -> str:
@@ -224,7 +224,7 @@ class _Rows:
             "unit": ODD_UNITS[index // 9 % len(ODD_UNITS)] if index % 9 == 8 else UNITS[index % 4], "pixel_length": (None, 1.5, -0.0, math.inf)[index % 4],
             "pixel_area": (None, 1e300, 5e-324)[index % 3], "is_ai_generated": index % 3 == 0, "ai_confidence": (None, 0.5, 7.0)[index % 3],
             "ai_model": _cut(texts[0], 100), "is_modified": index % 5 == 0, "is_verified": index % 2 == 0, "is_rejected": index % 29 == 28,
-            "rejection_reason": texts[1], "review_notes": texts[2], "notes": NOTES[index // 100 % len(NOTES)] if index % 100 == 7 else texts[3],
+            "rejection_reason": texts[1], "review_notes": texts[2], "notes": NOTES[index // 110 % len(NOTES)] if index % 110 == 7 else texts[3],
         }  # fmt: skip
         if not self.nul and isinstance(geometry, dict):
             row["geometry_data"] = json.loads(json.dumps(geometry))

@@ -62,7 +62,7 @@ def figures(
                 width=float(max(page["width"] or 1, 1)),
                 height=float(max(page["height"] or 1, 1)),
                 shapes=_shapes(rows, colors, widths, opacities),
-                legend=tuple((conditions[i]["name"] or "", colors[int(i)].as_py()) for i in used),
+                legend=tuple((conditions[i]["name"] or "(no name)", colors[int(i)].as_py()) for i in used),
                 units_per_foot=page["scale_value"] if _has_scale(page) else None,
             )
         )

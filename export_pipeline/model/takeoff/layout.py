@@ -246,7 +246,7 @@ class _TakeoffLayout:
     def _condition_groups(self) -> list[Group]:
         return [
             Group(
-                title=row["name"] or "",
+                title=row["name"] or "(no name)",
                 rows=row["measurement_count"],
                 lines=(f"{row['measurement_type']} | {row['unit']} | {row['total_quantity']:,.2f}",),
                 totals=(Total("Total", {"quantity": row["total_quantity"]}),),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
 from export_pipeline.console import (
@@ -51,6 +52,7 @@ def _run(arguments: list[str]) -> int:
     from export_pipeline.sources.snapshot import SourceError
     from export_pipeline.store import StoreError
 
+    load_dotenv(Path(".env"))  # for DAGSTER_… and AWS_… too; what is set already stays
     try:
         return app(arguments, standalone_mode=False) or 0
     except (UserError, UnknownFormatError, SettingsError) as error:
@@ -161,7 +163,10 @@ def request(
         print_json({"export_id": outcome.export_id, "files": files, "errors": outcome.errors})
     else:
         if files:
-            print_table([{name: file[name] for name in ("format", "rows", "bytes", "key")} for file in files])
+            for file in files:  # a line each: a key that is wrapped cannot be copied
+                typer.echo(
+                    f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
+                )
             typer.echo(f"Stored in {_store(settings).url}; `export-pipeline link KEY` links to a file.")
         for error in outcome.errors:
             print_error(error)
@@ -201,7 +206,10 @@ def verify(
     if as_json:
         print_json(report)
     else:
-        print_facts({**report, "problems": None, "result": "not sound" if report["problems"] else "sound"})
+        result = "not sound" if report["problems"] else "sound"
+        if report["manifest"] == "none" and not report["problems"]:
+            result = "readable; without a manifest nothing says how many rows there should be"
+        print_facts({**report, "problems": None, "result": result})
         for problem in report["problems"]:
             print_error(problem)
     if report["problems"]:

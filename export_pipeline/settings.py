@@ -76,6 +76,8 @@ class Settings(BaseSettings):
         scheme = url.partition("://")[0] if "://" in url else "file"
         if scheme not in ("file", "s3"):
             raise ValueError(f"must be a folder, file:///folder or s3://bucket/prefix, not {scheme}://")
+        if scheme == "s3" and not url.removeprefix("s3://").partition("/")[0]:
+            raise ValueError("names no bucket; write it as s3://bucket/prefix")
         return url
 
     @field_validator("staging_url")

@@ -79,6 +79,6 @@ def _report(
         "totals": {
             column: facts.totals.get(column) for column in (manifest.totals if manifest else facts.totals)
         },
-        "manifest": "compared" if manifest else "none that can be read",
+        "manifest": "compared" if manifest else "none",
         "problems": found,
     }

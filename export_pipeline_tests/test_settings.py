@@ -28,6 +28,7 @@ def test_everything_has_a_default_and_a_description() -> None:
         ("EXPORT_SOURCE_URL", f"not a url {SECRET}", "not a database URL"),
         ("EXPORT_SOURCE_URL", "", "not a database URL"),
         ("EXPORT_STORE_URL", f"ftp://u:{SECRET}@host/x", "s3://bucket/prefix"),
+        ("EXPORT_STORE_URL", "s3://", "names no bucket"),
         ("EXPORT_STAGING_URL", f"s3://{SECRET}/x", "a folder that every worker sees"),
         ("EXPORT_TIMEZONE", "Mars/Base", "IANA time zone"),
         ("EXPORT_LINK_TTL_SECONDS", "0", "greater than or equal to 1"),

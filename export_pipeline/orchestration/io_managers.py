@@ -104,7 +104,8 @@ def _manifest(file: ExportFile, stored: StoredFile, media_type: str) -> Manifest
         mediatype=media_type.partition(";")[0],
         encoding="utf-8" if file.format in ("csv", "json", "ost") else None,
         rows=file.rendered.rows,
-        schema=Schema.of(file.columns),
+        # The other formats lay the rows out in ways of their own.
+        schema=Schema.of(file.columns if file.format == "csv" else ()),
         title=file.file_name,
         dataset=file.dataset,
         scope=file.scope,

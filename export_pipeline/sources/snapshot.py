@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import sqlalchemy.ext.compiler
 from sqlalchemy.dialects import postgresql
 
-from export_pipeline.model.columns import ARROW_TYPES, Column
+from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore, to_kind
 
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
@@ -64,6 +64,10 @@ class Snapshot(ABC):
         Raises:
             SourceError: the query failed, timed out, or a cell does not fit its column's kind.
         """
+
+    @abstractmethod
+    def has_table(self, name: str) -> bool:
+        """Whether a table or view of this name can be read without naming its schema."""
 
     def rows(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
@@ -133,6 +137,11 @@ class _PostgresSnapshot(Snapshot):
         self._adbc, self._connection = adbc, connection
         self.opened_at = datetime.now(UTC)
 
+    def has_table(self, name: str) -> bool:
+        found = sa.select(sa.func.to_regclass(name).is_not(None))
+        (row,) = self.rows(found, [Column("found", "Found", Kind.BOOLEAN)])
+        return bool(row["found"])
+
     def command(self, sql: str) -> None:
         with self._adbc.AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
@@ -185,10 +194,9 @@ def literal_sql(select: Query) -> str:
 @contextmanager
 def _open_sqlalchemy(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     is_sqlite = url.get_backend_name() == "sqlite"
-    if is_sqlite:
-        url = _read_only_sqlite(url)
     try:
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        opened = _read_only_sqlite(url) if is_sqlite else url
+        engine = sa.create_engine(opened, poolclass=sa.NullPool)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(
             f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
@@ -224,6 +232,10 @@ class _SqlAlchemySnapshot(Snapshot):
         self._connection = connection
         self.opened_at = datetime.now(UTC)
         self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(connection.dialect.name, "C")
+
+    def has_table(self, name: str) -> bool:
+        inspector = sa.inspect(self._connection)
+        return name in {*inspector.get_table_names(), *inspector.get_view_names()}
 
     def prepare_sqlite(self, statement_timeout: float) -> None:
         raw = self._connection.connection.driver_connection

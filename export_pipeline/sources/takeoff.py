@@ -106,16 +106,23 @@ class _Reader:
         return found[0]
 
     def _conditions(self) -> Query:
+        # An application that never had costs need not have a table for them.
+        with_costs = self.snapshot.has_table(Assembly.__tablename__)
         costs = {c.name for c in fields.COST_FIELDS}
-        expressions = [
-            getattr(Assembly if c.name in costs else Condition, c.name) for c in fields.CONDITION_FIELDS[:-1]
+        expressions: list[Any] = [
+            getattr(Condition, c.name)
+            if c.name not in costs
+            else getattr(Assembly, c.name)
+            if with_costs
+            else sa.null()
+            for c in fields.CONDITION_FIELDS[:-1]
         ]
-        select = (
-            sa.select(*expressions, Assembly.id.is_not(None))
-            .select_from(Condition)
-            .outerjoin(Assembly, Assembly.condition_id == Condition.id)
-            .where(Condition.project_id == self.project_id, *self._existed(Condition))
-            .order_by(Condition.sort_order, self._by_bytes(Condition.name), Condition.id)
+        select = sa.select(*expressions, Assembly.id.is_not(None) if with_costs else sa.false())
+        select = select.select_from(Condition)
+        if with_costs:
+            select = select.outerjoin(Assembly, Assembly.condition_id == Condition.id)
+        select = select.where(Condition.project_id == self.project_id, *self._existed(Condition)).order_by(
+            Condition.sort_order, self._by_bytes(Condition.name), Condition.id
         )
         if self.options.condition_ids:
             select = select.where(Condition.id.in_(self.options.condition_ids))

@@ -6,22 +6,37 @@ import pytest
 import yaml
 
 from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline.settings import SettingsError
 from export_pipeline_tests.orchestration.deployment import Source, steps
 from export_pipeline_tests.orchestration.jobs import exports
 
 
-def test_the_home_gets_the_file_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_gets_the_file_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    address = postgres_url.partition("://")[2]
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAGSTER_POSTGRES_URL", raising=False)
     home = prepare_home()
     assert "storage" not in yaml.safe_load((home / "dagster.yaml").read_text())
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://u:p@h/d")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", f"postgresql://{address}")
     prepare_home()
     assert "storage" in yaml.safe_load((home / "dagster.yaml").read_text())
-    assert os.environ["DAGSTER_POSTGRES_URL"] == "postgresql+psycopg2://u:p@h/d"
+    assert os.environ["DAGSTER_POSTGRES_URL"] == f"postgresql+psycopg2://{address}"
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     prepare_home()
     assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+
+
+@pytest.mark.parametrize("url", ["foo", "postgresql://u:hunter2@127.0.0.1:1/d", "nosuchdb://h/d"])
+def test_a_wrong_instance_database_is_told_in_one_line(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
+    with pytest.raises(SettingsError, match=r"^DAGSTER_POSTGRES_URL: [^\n]+$") as caught:
+        prepare_home()
+    assert "hunter2" not in str(caught.value)
 
 
 def test_both_instances_are_alike_but_for_their_storage() -> None:

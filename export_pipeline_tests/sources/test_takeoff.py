@@ -11,7 +11,7 @@ from export_pipeline.model.takeoff import Options
 from export_pipeline.sources import takeoff as source
 from export_pipeline.sources.arrow_types import NO_NUMBER, NO_TEXT, NO_TIME
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
-from export_pipeline.sources.takeoff_tables import Condition, Measurement, Page
+from export_pipeline.sources.takeoff_tables import Assembly, Condition, Measurement, Page
 from export_pipeline_tests.takeoff_data import T0, Application, in_memory, rows, uid
 
 
@@ -342,3 +342,12 @@ def test_scopes_lists_projects_in_order_of_creation(application: Application) ->
 def test_models_name_what_the_application_has(application: Application) -> None:
     names = sa.inspect(application.engine).get_table_names()
     assert {t.__tablename__ for t in (Condition, Measurement, Page)} <= set(names)
+
+
+def test_an_application_without_assemblies_has_no_costs(application: Application) -> None:
+    project = application.project()
+    page, condition = application.page(application.document(project)), application.condition(project)
+    application.measurement(condition, page, 3.0)
+    Assembly.__table__.drop(application.engine)
+    (row,) = rows(application.export(project), "conditions")
+    assert (row["costed"], row["total_cost"], row["total_quantity"]) == (False, None, 3.0)

@@ -198,7 +198,7 @@ class _TakeoffLayout:
             Section(
                 "summary", "Project Summary", summary,
                 lines=self._markup_line(),
-                totals=self._project_total(("total_cost",)),
+                totals=self._project_total(("total_cost",), "PROJECT TOTAL (without markup)"),
                 links=("name", "details") if self._details and self._by == "condition" else None,
                 counts=not self._details, sums=() if self._details else ("total_quantity",),
                 empty="No conditions found.",

@@ -55,7 +55,7 @@ def test_a_project_becomes_the_sheets_people_know(
     book = openpyxl.load_workbook(path)
     names = book.sheetnames
     assert (names[0], names[-2:]) == ("Summary", ["By Page", "Cost Summary"])
-    assert names[1:6] == ["Summary (2)", "SUMMARY (3)", "a_b_ '_slab_", "Sheet", "By Page (2)"]
+    assert names[1:6] == ["Summary (2)", "SUMMARY (3)", "a_b_ '_slab_", "(no name)", "By Page (2)"]
     assert book["Summary"]["A1"].value == "Export: =1+1 École"
     seen = openpyxl.load_workbook(recalculated(path, tmp_path), data_only=True)
     printed = openpyxl.load_workbook(path, data_only=True)

@@ -59,7 +59,7 @@ def fill(url: str, rows: int) -> None:
 def measure(name: str, url: str) -> dict[str, float]:
     import dagster  # noqa: F401 - part of the floor: every run has it
 
-    from export_pipeline.formats.registry import format_named
+    from export_pipeline.formats.registry import FORMATS
     from export_pipeline.model.sanitize import sanitize
     from export_pipeline.model.takeoff import Options, build, layout
     from export_pipeline.orchestration.staging import load, save
@@ -83,7 +83,7 @@ def measure(name: str, url: str) -> dict[str, float]:
         save(build(load(folder / "fetched")), folder / "built")
         save(sanitize(load(folder / "built")), folder / "clean")
         lap("build")
-        format = format_named(name)
+        format = FORMATS[name]
         path = folder / f"export{format.extension}"
         laid_out = layout(load(folder / "clean"))
         with path.open("wb") as out:

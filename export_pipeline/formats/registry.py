@@ -44,18 +44,6 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def format_named(name: str) -> Format:
-    """The format of this name.
-
-    Raises:
-        UnknownFormatError: there is none.
-    """
-    try:
-        return FORMATS[name]
-    except KeyError:
-        raise UnknownFormatError(f"{name!r} is no format; there are {', '.join(FORMATS)}.") from None
-
-
 def format_of(path: Path | str) -> Format:
     """The format whose extension a file has.
 

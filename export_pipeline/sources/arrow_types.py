@@ -24,6 +24,7 @@ Damaged: TypeAlias = Callable[[str, str, int], None]
 NO_TEXT = "bytes that are no UTF-8 replaced by U+FFFD"
 NO_TIME = "no time of the years 1 to 9999, left empty"
 NO_NUMBER = "no number that its column can hold, left empty"
+NO_BOOLEAN = "neither true nor false, left empty"
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds; PostgreSQL's infinities lie outside.
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -99,7 +100,8 @@ def _array(cells: Sequence[Any], wanted: pa.DataType) -> Read:
     if pa.types.is_string(wanted):
         return _texts(cells, wanted)
     if pa.types.is_boolean(wanted):
-        return pa.array([None if cell is None else bool(cell) for cell in cells], wanted), "", 0
+        flags = [_boolean(cell) for cell in cells]
+        return pa.array(flags, wanted), NO_BOOLEAN, flags.count(None) - list(cells).count(None)
     if pa.types.is_timestamp(wanted):
         return _times([_text(cell) for cell in cells], wanted)
     with suppress(pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
@@ -110,6 +112,16 @@ def _array(cells: Sequence[Any], wanted: pa.DataType) -> Read:
     # Arrow would cut the fraction off a float without a word.
     numbers = [_number(cell, wanted) for cell in cells]
     return pa.array(numbers, wanted), NO_NUMBER, numbers.count(None) - list(cells).count(None)
+
+
+def _boolean(cell: Any) -> bool | None:
+    """SQLite has no booleans: numbers, and the words of other databases; None for anything else."""
+    if isinstance(cell, int | float):
+        return cell != 0
+    return _WORDS.get(str(cell).strip().lower())
+
+
+_WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 def _texts(cells: Sequence[Any], wanted: pa.DataType) -> Read:

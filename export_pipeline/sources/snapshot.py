@@ -291,7 +291,8 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
         return _Moment(expression)
     if pa.types.is_decimal(wanted):
         return sa.cast(expression, sa.Text)
-    return expression
+    # As stored: SQLAlchemy would take the text 'false' in a SQLite column for true.
+    return sa.type_coerce(expression, sa.types.NullType())
 
 
 class _Float(sa.sql.functions.GenericFunction[Any]):

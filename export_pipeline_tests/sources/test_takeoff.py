@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from export_pipeline.model.takeoff import Options
 from export_pipeline.sources import takeoff as source
-from export_pipeline.sources.arrow_types import NO_NUMBER, NO_TEXT, NO_TIME
+from export_pipeline.sources.arrow_types import NO_BOOLEAN, NO_NUMBER, NO_TEXT, NO_TIME
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Measurement, Page
 from export_pipeline_tests.takeoff_data import T0, Application, in_memory, rows, uid
@@ -351,3 +351,21 @@ def test_an_application_without_assemblies_has_no_costs(application: Application
     Assembly.__table__.drop(application.engine)
     (row,) = rows(application.export(project), "conditions")
     assert (row["costed"], row["total_cost"], row["total_quantity"]) == (False, None, 3.0)
+
+
+def test_sqlite_s_words_for_booleans_are_read_and_others_counted(sqlite_application: Application) -> None:
+    application = sqlite_application
+    project = application.project()
+    page, condition = application.page(application.document(project)), application.condition(project)
+    for number in range(4):
+        application.measurement(condition, page, notes=str(number))
+    with application.engine.begin() as connection:
+        for number, word in enumerate(("false", "TRUE", "perhaps", 0)):
+            connection.exec_driver_sql(
+                "UPDATE measurements SET is_modified = ? WHERE notes = ?", (word, str(number))
+            )
+    data = application.export(project)
+    assert [row["is_modified"] for row in rows(data)] == [False, True, None, False]
+    assert [(reason, n) for (reason, cell), n in data.changed.items() if cell.endswith("is_modified")] == [
+        (NO_BOOLEAN, 1)
+    ]

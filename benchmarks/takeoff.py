@@ -60,8 +60,10 @@ def measure(name: str, url: str) -> dict[str, float]:
     import dagster  # noqa: F401 - part of the floor: every run has it
 
     from export_pipeline.formats.registry import FORMATS
+    from export_pipeline.model.export_data import Request
     from export_pipeline.model.sanitize import sanitize
-    from export_pipeline.model.takeoff import Options, build, layout
+    from export_pipeline.model.takeoff import build, layout
+    from export_pipeline.model.takeoff.options import TakeoffOptions
     from export_pipeline.orchestration.staging import load, save
     from export_pipeline.sources import takeoff
     from export_pipeline.sources.snapshot import open_snapshot
@@ -78,7 +80,13 @@ def measure(name: str, url: str) -> dict[str, float]:
         folder = Path(temporary)
         with open_snapshot(url) as snapshot:
             (scope,) = takeoff.scopes(snapshot)
-            save(takeoff.read(snapshot, scope, Options(include_drawings=True)), folder / "fetched")
+            save(
+                takeoff.read(
+                    snapshot,
+                    Request("takeoff", takeoff.MODEL, {}, scope, TakeoffOptions(include_drawings=True)),
+                ),
+                folder / "fetched",
+            )
         lap("fetch")
         save(build(load(folder / "fetched")), folder / "built")
         save(sanitize(load(folder / "built")), folder / "clean")

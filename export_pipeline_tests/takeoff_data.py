@@ -10,11 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.sanitize import sanitize
 from export_pipeline.model.tables import Table
-from export_pipeline.model.takeoff import Options, build, layout
+from export_pipeline.model.takeoff import build, layout, options
+from export_pipeline.model.windows import Window
 from export_pipeline.sources import takeoff as source
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.takeoff_tables import (
@@ -94,14 +95,16 @@ class Application:
     def assembly(self, condition: str, **values: Any) -> str:
         return self.add(Assembly, **{"condition_id": condition} | values)
 
-    def export(self, project: str, as_of: datetime | None = None, **options: Any) -> ExportData:
+    def export(self, project: str, as_of: datetime | None = None, **given: Any) -> ExportData:
         """The project's export through every stage, held in memory."""
         with open_snapshot(self.url) as snapshot:
-            fetched = in_memory(source.read(snapshot, project, Options(**options), as_of))
+            window = Window("until", T0, as_of) if as_of else None
+            wanted = Request("takeoff", source.MODEL, {}, project, options({})(**given), window)
+            fetched = in_memory(source.read(snapshot, wanted))
         return in_memory(sanitize(in_memory(build(fetched))))
 
-    def layout(self, project: str, **options: Any) -> Layout:
-        return layout(self.export(project, **options))
+    def layout(self, project: str, **given: Any) -> Layout:
+        return layout(self.export(project, **given))
 
 
 def in_memory(data: ExportData) -> ExportData:

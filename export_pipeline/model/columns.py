@@ -53,10 +53,19 @@ class Column:
         currency: The sign put before a MONEY cell in Excel and PDF.
         labels: What CSV and PDF print for true and false in a BOOLEAN column.
         width: Preferred width in characters; None lets the format measure.
+        precision: (digits in all, digits behind the point) of a DECIMAL or MONEY column; None for its
+            kind's usual type. Up to 38 digits are decimal128, up to 76 decimal256.
+        zone: IANA zone in which people read a TIMESTAMP (the cells are UTC); None for times of a clock
+            on a wall that name no zone.
+        null: What CSV, Excel and PDF print for a missing value; JSON and Parquet always say null.
+        pattern: How CSV and PDF print a DATE or TIMESTAMP and Excel's number format shows it, as
+            `yyyy`, `MM`, `MMM` (Jan), `dd`, `HH`, `mm`, `ss` and what stands between; None for ISO 8601.
+            JSON and Parquet never use it.
 
-    Arrow types by kind: text, json (its text), uuid, enum, url: string; integer: int64;
-    float: float64; decimal, money, percent: decimal128 or float64; boolean: bool; date: date32;
-    timestamp: timestamp[us, tz=UTC]. A percent of 12.5 means 12.5 %.
+    Arrow types by kind (`arrow_type`): text, json (its text), uuid, enum, url: string; integer: int64;
+    float, percent: float64; decimal, money: decimal128 or decimal256; boolean: bool; date: date32;
+    timestamp: timestamp[us, tz=UTC], without a zone timestamp[us]. A percent of 12.5 means 12.5 %.
+    Arrays may also be of a narrower number type than their column's.
     """
 
     name: str
@@ -66,6 +75,20 @@ class Column:
     currency: str = "$"
     labels: tuple[str, str] = ("Yes", "No")
     width: float | None = None
+    precision: tuple[int, int] | None = None
+    zone: str | None = "UTC"
+    null: str = ""
+    pattern: str | None = None
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """The type of the column's cells in Arrow batches that a source gives."""
+        if self.precision and self.kind in (Kind.DECIMAL, Kind.MONEY):
+            digits, behind = self.precision
+            return pa.decimal128(digits, behind) if digits <= 38 else pa.decimal256(digits, behind)
+        if self.kind is Kind.TIMESTAMP and self.zone is None:
+            return pa.timestamp("us")
+        return ARROW_TYPES[self.kind]
 
     def renamed(self, name: str, header: str | None = None) -> Column:
         """The same column under another name (and header)."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from export_pipeline.model.columns import ARROW_TYPES, Column
+from export_pipeline.model.columns import Column
 
 _BATCH_BYTES = 16 << 20
 _LEAST_ROWS, _MOST_ROWS = 256, 16_384
@@ -24,6 +25,8 @@ class Table:
         rows: How many rows a pass over `open()` gives.
         open: Starts a new pass: an iterator of record batches.
         mapped: The rows for random access, in memory or memory-mapped; None where they only stream.
+        file: The Arrow IPC file that holds exactly these rows and columns, if there is one; who stages
+            the table again links it instead of writing it anew.
 
     Example:
         >>> table = Table.of("t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": [1, 2]}))
@@ -36,6 +39,7 @@ class Table:
     rows: int
     open: Callable[[], Iterator[pa.RecordBatch]]
     mapped: Callable[[], pa.Table] | None = None
+    file: Path | None = None
 
     @staticmethod
     def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:
@@ -85,7 +89,7 @@ class Table:
         batches = list(self.open())
         if batches:
             return pa.Table.from_batches(batches)
-        return pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in self.columns]).empty_table()
+        return pa.schema([(c.name, c.arrow_type) for c in self.columns]).empty_table()
 
 
 def copied(array: pa.Array) -> pa.Array:

@@ -42,6 +42,9 @@ PREVIEW_ROWS = 10
     config_schema={
         "source": dg.Field(str, description="Module that reads the application's tables."),
         "model": dg.Field(str, description="Module that knows the shape of the export."),
+        "spec": dg.Field(dg.Permissive(), description="What the defs.yaml says of the shape."),
+        "dataset": dg.Field(str, description="Name of the dataset."),
+        "scoped": dg.Field(bool, description="Whether its rows belong to scopes."),
         "options": dg.Field(dict, description="What is to be exported."),
     },
     required_resource_keys={"source"},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import dagster as dg
+
+from export_pipeline.model.windows import Window
 
 ON_DEMAND = "on_demand"
 CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
@@ -16,15 +17,6 @@ SCOPE_TAG = "export_pipeline/scope"
 
 class PartitionError(Exception):
     """A run was started without saying whose rows, or which window, it is for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A half-open range of time; `name` is its partition key, e.g. "2026-11-20"."""
-
-    name: str
-    start: datetime
-    end: datetime
 
 
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
+from export_pipeline.model.windows import Window
 
 _FACTS = "export.json"
 
@@ -54,11 +55,13 @@ def save(data: ExportData, folder: Path, progress: Callable[[str, int, int], Non
         "subject": data.subject,
         "options": data.options,
         "snapshot_at": data.snapshot_at.isoformat(),
-        "as_of": data.as_of and data.as_of.isoformat(),
+        "window": data.window
+        and [data.window.name, data.window.start.isoformat(), data.window.end.isoformat()],
         "source_rows": data.source_rows,
         "source_totals": data.source_totals,
         "changed": [[*key, count] for key, count in data.changed.items()],
         "warnings": data.warnings,
+        "spec": data.spec,
         "tables": tables,
     }
     partial = folder / f"{_FACTS}.part"
@@ -84,12 +87,14 @@ def load(folder: Path) -> ExportData:
     }
     facts["changed"] = Counter({(reason, cell): count for reason, cell, count in facts["changed"]})
     facts["snapshot_at"] = datetime.fromisoformat(facts["snapshot_at"])
-    facts["as_of"] = facts["as_of"] and datetime.fromisoformat(facts["as_of"])
+    if facts["window"]:
+        window, *ends = facts["window"]
+        facts["window"] = Window(window, *map(datetime.fromisoformat, ends))
     return ExportData(**facts, tables=tables)
 
 
 def _write(table: Table, path: Path, progress: Callable[[str, int, int], None] | None) -> int:
-    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in table.columns])
+    schema = pa.schema([(column.name, column.arrow_type) for column in table.columns])
     rows = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in table.open():

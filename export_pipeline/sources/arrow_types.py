@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.columns import ARROW_TYPES, Column
+from export_pipeline.model.columns import Column
 
 Damaged: TypeAlias = Callable[[str, str, int], None]
 """Told of cells that could not be read as they are stored: the reason, the column's name, how many."""
@@ -43,7 +43,7 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
     arrays = []
     for index, column in enumerate(columns):
         found = batch.column(index)
-        made, reason = _convert(found, ARROW_TYPES[column.kind])
+        made, reason = _convert(found, column.arrow_type)
         if made.null_count > found.null_count:
             damaged(reason, column.name, made.null_count - found.null_count)
         arrays.append(made)
@@ -62,7 +62,7 @@ def from_rows(
     """
     arrays = []
     for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
-        wanted = ARROW_TYPES[column.kind]
+        wanted = column.arrow_type
         try:
             made, reason, count = _array(cells, wanted)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import sqlalchemy.ext.compiler
 from sqlalchemy.dialects import postgresql
 
-from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.model.columns import Column, Kind
 from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore, to_kind
 
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
@@ -280,7 +280,7 @@ def _labelled(select: Query, columns: Sequence[Column]) -> Query:
 
 
 def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
-    wanted = ARROW_TYPES[column.kind]
+    wanted = column.arrow_type
     if pa.types.is_string(wanted):
         return sa.cast(expression, sa.Text)
     if pa.types.is_floating(wanted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +11,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
-from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.tables import Table
 from export_pipeline.model.takeoff import fields
 from export_pipeline.model.takeoff.options import TakeoffOptions
+from export_pipeline.model.windows import Window
 from export_pipeline.sources.arrow_types import Damaged
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
@@ -25,23 +26,20 @@ _LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outs
 MODEL = "export_pipeline.model.takeoff"
 
 
-def scopes(snapshot: Snapshot) -> dict[str, str]:
+def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
     """Name by id of all projects, in order of creation."""
     select = sa.select(Project.id, Project.name).order_by(Project.created_at, Project.id)
     columns = [Column("id", "Id", Kind.UUID), Column("name", "Name", Kind.TEXT)]
     return {row["id"]: row["name"] for row in snapshot.rows(select, columns)}
 
 
-def read(
-    snapshot: Snapshot, scope: str, options: TakeoffOptions, as_of: datetime | None = None
-) -> ExportData:
+def read(snapshot: Snapshot, request: Request) -> ExportData:
     """Read a project's rows, restricted to it in every query.
 
     Args:
         snapshot: An open snapshot; everything is read from it, so all of it fits together.
-        scope: The project's id. Only this project's rows are ever read.
-        options: Which measurements to leave out.
-        as_of: If given, only rows created before this moment.
+        request: Its scope is the project's id; only this project's rows are ever read. Of a window, only rows
+            created before its end.
 
     Returns:
         The tables "conditions", "pages" and "measurements". The last streams,
@@ -50,14 +48,16 @@ def read(
     Raises:
         SourceError: there is no such project, or a condition or page asked for is not part of it.
     """
-    return _Reader(snapshot, scope, options, as_of).read()
+    assert request.scope is not None
+    assert isinstance(request.options, TakeoffOptions)
+    return _Reader(snapshot, request.scope, request.options, request.window).read()
 
 
 class _Reader:
     def __init__(
-        self, snapshot: Snapshot, project_id: str, options: TakeoffOptions, as_of: datetime | None
+        self, snapshot: Snapshot, project_id: str, options: TakeoffOptions, window: Window | None
     ) -> None:
-        self.snapshot, self.project_id, self.options, self.as_of = snapshot, project_id, options, as_of
+        self.snapshot, self.project_id, self.options, self.window = snapshot, project_id, options, window
         self.changed: Counter[tuple[str, str]] = Counter()
 
     def read(self) -> ExportData:
@@ -87,7 +87,7 @@ class _Reader:
                 ),
             },
             snapshot_at=self.snapshot.opened_at,
-            as_of=self.as_of,
+            window=self.window,
             source_rows=count,
             source_totals={"quantity": quantity},
             changed=self.changed,
@@ -177,7 +177,7 @@ class _Reader:
         return select
 
     def _existed(self, table: Any) -> list[sa.ColumnElement[bool]]:
-        return [] if self.as_of is None else [table.created_at < self.as_of]
+        return [] if self.window is None else [table.created_at < self.window.end]
 
     def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
         """Order by code point, whatever the database's language: the same order everywhere."""

@@ -9,8 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo.takeoff import fill, sized
+from export_pipeline.model.export_data import Request
 from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.takeoff import Options, build, layout
+from export_pipeline.model.takeoff import build, layout
+from export_pipeline.model.takeoff.options import TakeoffOptions
 from export_pipeline.orchestration import staging
 from export_pipeline.sources import takeoff as source
 from export_pipeline.sources.snapshot import open_snapshot
@@ -28,7 +30,10 @@ def staged(tmp_path: Path) -> Path:
         connection.exec_driver_sql(f"UPDATE measurements SET notes = hex(zeroblob({NOTE // 2}))")
     engine.dispose()
     with open_snapshot(f"sqlite:///{tmp_path}/a.db") as snapshot:
-        staging.save(source.read(snapshot, project, Options()), tmp_path / "fetched")
+        staging.save(
+            source.read(snapshot, Request("takeoff", source.MODEL, {}, project, TakeoffOptions())),
+            tmp_path / "fetched",
+        )
     staging.save(build(staging.load(tmp_path / "fetched")), tmp_path / "built")
     staging.save(sanitize(staging.load(tmp_path / "built")), tmp_path / "clean")
     return tmp_path / "clean"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.model.takeoff import Options
+from export_pipeline.model.takeoff.options import TakeoffOptions as Options
 from export_pipeline_tests.takeoff_data import T0, Application, rows
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.model.takeoff import Options
+from export_pipeline.model.export_data import Request
+from export_pipeline.model.takeoff.options import TakeoffOptions as Options
 from export_pipeline.sources import takeoff as source
 from export_pipeline.sources.arrow_types import NO_BOOLEAN, NO_NUMBER, NO_TEXT, NO_TIME
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
@@ -238,8 +239,8 @@ def test_one_snapshot_while_a_writer_writes(application: Application) -> None:
         writer.start()
         try:
             assert written.wait(10)
-            data = in_memory(source.read(snapshot, project, Options()))
-            again = in_memory(source.read(snapshot, project, Options()))
+            data = in_memory(source.read(snapshot, Request("takeoff", source.MODEL, {}, project, Options())))
+            again = in_memory(source.read(snapshot, Request("takeoff", source.MODEL, {}, project, Options())))
         finally:
             stop.set()
             writer.join()
@@ -336,7 +337,7 @@ def test_scopes_lists_projects_in_order_of_creation(application: Application) ->
         application.project("first", created_at=T0.min),
     )
     with open_snapshot(application.url) as snapshot:
-        assert list(source.scopes(snapshot).items()) == [(first, "first"), (second, "second")]
+        assert list(source.scopes(snapshot, {}).items()) == [(first, "first"), (second, "second")]
 
 
 def test_models_name_what_the_application_has(application: Application) -> None:

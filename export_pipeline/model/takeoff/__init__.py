@@ -2,6 +2,6 @@
 
 from export_pipeline.model.takeoff.build import build
 from export_pipeline.model.takeoff.layout import layout
-from export_pipeline.model.takeoff.options import TakeoffOptions as Options
+from export_pipeline.model.takeoff.options import options
 
-__all__ = ["Options", "build", "layout"]
+__all__ = ["build", "layout", "options"]

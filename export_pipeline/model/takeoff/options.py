@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -59,3 +60,8 @@ class TakeoffOptions(BaseModel):
             except ValueError:
                 raise ValueError(f"{text!r} is not an id (a UUID such as {uuid.UUID(int=1)})") from None
         return tuple(canonical) or None
+
+
+def options(spec: Mapping[str, Any]) -> type[TakeoffOptions]:
+    """The options of a takeoff export, which are the same in every deployment."""
+    return TakeoffOptions

@@ -137,6 +137,7 @@ class Layout:
         created: When the data were read, with zone. Formats print this, never the clock, so that
             the same data always give the same bytes.
         main: The flat table: CSV, and every format that is one table.
+        flat: Of a flat format that needs other columns or values than `main`: its table, by format name.
         document: What JSON writes, key by key: plain values, tables (arrays), nested tables.
         excel: The sheets.
         pdf: The chapters.
@@ -157,6 +158,7 @@ class Layout:
     description: str = ""
     figures: tuple[Figure, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
+    flat: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     author: str = "export_pipeline"

@@ -145,6 +145,7 @@ class Layout:
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
         proofs: What each format's file must hold, by format name.
+        file_name: What people save the files as, without extension.
         author: Named in document properties.
     """
 
@@ -161,4 +162,5 @@ class Layout:
     flat: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     proofs: Mapping[str, Proof] = field(default_factory=dict)
+    file_name: str = "export"
     author: str = "export_pipeline"

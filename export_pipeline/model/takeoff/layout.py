@@ -90,7 +90,13 @@ class _TakeoffLayout:
             tables={**self.data.tables, "measurements_by_page": by_page},
             subject=self.data.subject,
             proofs=self._proofs(),
+            file_name=f"{self.data.title}_{self.data.dataset}_{self._moment}",
         )
+
+    @property
+    def _moment(self) -> str:
+        window = self.data.window
+        return window.name if window else f"{self.data.snapshot_at:%Y%m%d_%H%M%S}"
 
     def _proofs(self) -> dict[str, Proof]:
         """Every format holds all measurements; without details, people's formats hold the conditions."""

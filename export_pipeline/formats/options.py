@@ -15,6 +15,46 @@ class FormatOptions(BaseModel):
     csv_bom: Annotated[
         bool, Field(description="Start CSV with a byte order mark, so that Excel reads it as UTF-8.")
     ] = False
+    csv_headers: Annotated[
+        Literal["header", "name"],
+        Field(description="First row of CSV: what people read above the columns, or the columns' names."),
+    ] = "header"
+    csv_money: Annotated[
+        Literal["units", "minor"],
+        Field(description="Money kept in minor units: as whole units (12.50), or as it is kept (1250)."),
+    ] = "units"
+    csv_delimiter: Annotated[
+        Literal["comma", "semicolon", "tab", "pipe"], Field(description="What stands between CSV's fields.")
+    ] = "comma"
+    csv_decimal_comma: Annotated[
+        bool,
+        Field(
+            description="Write 12,5 and not 12.5 in CSV, for spreadsheets of such countries; they expect the "
+            "delimiter semicolon with it. Between commas such numbers are quoted."
+        ),
+    ] = False
+    csv_quoting: Annotated[
+        Literal["minimal", "all"],
+        Field(description="Quote CSV's fields where they need it, or all that hold a value."),
+    ] = "minimal"
+    json_shape: Annotated[
+        Literal["array", "object", "lines"],
+        Field(
+            description="Rows of a table in JSON: one array, an object with facts and the array, or an "
+            "object a line. Exports with a document of their own always have that."
+        ),
+    ] = "array"
+    json_money: Annotated[
+        Literal["units", "minor"],
+        Field(description="Money kept in minor units, in JSON: as whole units, or as it is kept."),
+    ] = "units"
+    excel_sheet_title: Annotated[
+        str, Field(description="Name of the sheet of a table; empty for the export's own.")
+    ] = ""
+    excel_freeze: Annotated[bool, Field(description="Keep the header in sight while people scroll.")] = True
+    excel_currency: Annotated[
+        str, Field(description="Sign of money in Excel, e.g. EUR; empty for the columns' own.")
+    ] = ""
     excel_guard_formulas: Annotated[
         bool,
         Field(
@@ -22,6 +62,7 @@ class FormatOptions(BaseModel):
             "cells and never run, but somebody may save the sheet as CSV."
         ),
     ] = False
+    pdf_title: Annotated[str, Field(description="Title of the PDF; empty for the export's own.")] = ""
     pdf_page_size: Annotated[
         Literal["letter", "legal", "a4", "a3"], Field(description="Paper of the PDF.")
     ] = "letter"

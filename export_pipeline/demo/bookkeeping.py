@@ -1,0 +1,194 @@
+"""A sample bookkeeping application: orders bought and sold again, with money in cents, and the sellers seen.
+
+Three accounts share its tables: one of an ordinary shop, one whose every text is hostile, one without any
+record. Everything follows from a seed, so two fillings are equal.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from export_pipeline.demo.filling import HOSTILE_TEXTS, Moment, Row, Uuid, refill, uuid_of
+
+METADATA = sa.MetaData()
+
+ACCOUNTS = sa.Table(
+    "accounts", METADATA,
+    sa.Column("id", Uuid, primary_key=True),
+    sa.Column("account_code", sa.String(40), nullable=False, unique=True),
+    sa.Column("name", sa.String(200), nullable=False),
+)  # fmt: skip
+
+RECORDS = sa.Table(
+    "bookkeeping_records", METADATA,
+    sa.Column("id", Uuid, primary_key=True),
+    sa.Column("account_id", Uuid, sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("ebay_order_id", sa.String(60), nullable=False),
+    sa.Column("sale_date", sa.Date, nullable=False),
+    sa.Column("item_name", sa.Text, nullable=False),
+    sa.Column("qty", sa.Integer, nullable=False),
+    sa.Column("sale_price_cents", sa.BigInteger, nullable=False),
+    sa.Column("ebay_fees_cents", sa.BigInteger),
+    sa.Column("amazon_price_cents", sa.BigInteger),
+    sa.Column("amazon_tax_cents", sa.BigInteger),
+    sa.Column("amazon_shipping_cents", sa.BigInteger),
+    sa.Column("amazon_order_id", sa.String(60)),
+    sa.Column("status", sa.String(40), nullable=False),
+    sa.Column("return_label_cost_cents", sa.BigInteger),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("deleted_at", Moment),
+)  # fmt: skip
+
+
+def _remarks(name: str) -> sa.Table:
+    return sa.Table(
+        name, METADATA,
+        sa.Column("id", Uuid, primary_key=True),
+        sa.Column("record_id", Uuid, sa.ForeignKey("bookkeeping_records.id"), nullable=False, unique=True),
+        sa.Column("content", sa.Text, nullable=False),
+    )  # fmt: skip
+
+
+def _readers(name: str) -> sa.Table:
+    return sa.Table(
+        name, METADATA,
+        sa.Column("user_id", sa.String(255), primary_key=True),
+        sa.Column("account_id", Uuid, sa.ForeignKey("accounts.id"), primary_key=True),
+    )  # fmt: skip
+
+
+ORDER_REMARKS, SERVICE_REMARKS = _remarks("order_remarks"), _remarks("service_remarks")
+ORDER_REMARK_READERS = _readers("order_remark_readers")
+SERVICE_REMARK_READERS = _readers("service_remark_readers")
+
+SELLERS = sa.Table(
+    "collection_sellers", METADATA,
+    sa.Column("id", Uuid, primary_key=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("normalized_name", sa.Text, nullable=False),
+    sa.Column("platform", sa.String(40), nullable=False),
+    sa.Column("platform_id", sa.String(80)),
+    sa.Column("times_seen", sa.Integer, nullable=False),
+    sa.Column("feedback_percent", sa.Numeric(5, 2)),
+    sa.Column("feedback_count", sa.BigInteger),
+    sa.Column("flagged", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("deleted_at", Moment),
+)  # fmt: skip
+
+SHOP, HOSTILE, EMPTY = (uuid_of("account", name) for name in ("shop", "hostile", "empty"))
+
+STATUSES = ("SUCCESSFUL", "RETURN_LABEL_PROVIDED", "RETURN_CLOSED", "REFUND_NO_RETURN")
+_ITEMS = (
+    "Stainless steel water bottle 750 ml", 'Desk lamp, 12" arm, warm white', "USB-C cable 2 m (pack of 3)",
+    "Kids' bicycle helmet, size S", "Espresso cups, set of 6", "Garden hose 1/2\" × 25 m",
+)  # fmt: skip
+_NEW_YEAR = datetime(2026, 1, 2, 14, 5, tzinfo=UTC)
+# Around both changes of the clock in New York, and two moments that differ by a microsecond only.
+_MOMENTS = (
+    datetime(2026, 3, 8, 6, 59, 59, 999999, UTC), datetime(2026, 3, 8, 7, 0, tzinfo=UTC),
+    datetime(2026, 11, 1, 5, 30, tzinfo=UTC), datetime(2026, 11, 1, 6, 30, tzinfo=UTC),
+    datetime(2026, 11, 1, 6, 30, 0, 1, UTC),
+)  # fmt: skip
+
+
+def fill(engine: sa.Engine) -> None:
+    """Make the tables anew and fill them."""
+    chance = random.Random(4)
+    records = [_record(chance, SHOP, i, _ITEMS[i % len(_ITEMS)]) for i in range(160)]
+    records += [_record(chance, HOSTILE, i, text) for i, text in enumerate(HOSTILE_TEXTS * 2)]
+    records += _extremes()
+    order_remarks = [
+        _remark("order", r["id"], f"Bought for #{i}" if i % 2 else HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)])
+        for i, r in enumerate(records)
+        if i % 3 == 0
+    ]
+    service_remarks = [
+        _remark("service", r["id"], "Label sent. " * (1 + i % 400))
+        for i, r in enumerate(records)
+        if i % 5 == 0
+    ]
+    refill(engine, METADATA, {
+        ACCOUNTS: [
+            {"id": SHOP, "account_code": "SHOP-1", "name": "Corner shop"},
+            {"id": HOSTILE, "account_code": "TEST-2", "name": HOSTILE_TEXTS[0]},
+            {"id": EMPTY, "account_code": "NEW-3", "name": "حساب جديد – 新账户"},
+        ],
+        RECORDS: records,
+        ORDER_REMARKS: order_remarks,
+        SERVICE_REMARKS: service_remarks,
+        # The owner reads every remark, the buyer those on orders, of the shop only; nobody else any.
+        ORDER_REMARK_READERS: [
+            {"user_id": "owner", "account_id": SHOP}, {"user_id": "owner", "account_id": HOSTILE},
+            {"user_id": "buyer", "account_id": SHOP},
+        ],
+        SERVICE_REMARK_READERS: [
+            {"user_id": "owner", "account_id": SHOP}, {"user_id": "owner", "account_id": HOSTILE},
+        ],
+        SELLERS: _sellers(chance),
+    })  # fmt: skip
+
+
+def _record(chance: random.Random, account: str, number: int, item: str) -> Row:
+    """A record; each of its costs is missing now and then."""
+
+    def cents(largest: int, often: float = 0.85) -> int | None:
+        return chance.randrange(largest) if chance.random() < often else None
+
+    status = STATUSES[chance.choices(range(4), (70, 12, 12, 6))[0]]
+    sold = date(2026, 1, 1) + timedelta(days=chance.randrange(330))
+    updated = _MOMENTS[number % 5] if number % 9 == 0 else _NEW_YEAR + timedelta(hours=chance.randrange(7800))
+    return {
+        "id": uuid_of("record", account, number), "account_id": account,
+        "ebay_order_id": f"{number % 30:02d}-{chance.randrange(10**5):05d}-{chance.randrange(10**5):05d}",
+        "sale_date": sold, "item_name": item, "qty": 1 + number % 4, "sale_price_cents": chance.randrange(100, 25_000),
+        "ebay_fees_cents": cents(3_000), "amazon_price_cents": cents(18_000), "amazon_tax_cents": cents(1_500, 0.7),
+        "amazon_shipping_cents": cents(900, 0.5),
+        "amazon_order_id": f"{chance.randrange(100, 999)}-{chance.randrange(10**7):07d}-{number:07d}" if number % 6 else None,
+        "status": status, "return_label_cost_cents": cents(1_200) if number % 3 == 0 else None,
+        "updated_at": updated, "deleted_at": updated + timedelta(days=1) if number % 17 == 16 else None,
+    }  # fmt: skip
+
+
+def _extremes() -> list[Row]:
+    """Nothing paid, everything lost, a sum beyond what a double holds, and a long name."""
+    cases: list[tuple[str, int, int | None, int | None, int | None]] = [
+        ("RETURN_CLOSED", 5_000, 650, 3_100, 899),
+        ("RETURN_CLOSED", 5_000, 650, 3_100, None),
+        ("SUCCESSFUL", 0, None, None, 899),
+        ("REFUND_NO_RETURN", 0, 100, 4_000, 500),
+        ("SUCCESSFUL", 9_007_199_254_740_993, 1, None, None),
+    ]
+    return [
+        {
+            "id": uuid_of("extreme", i), "account_id": SHOP, "ebay_order_id": f"99-{i:05d}-00000",
+            "sale_date": (date(2024, 2, 29), date(2026, 12, 31))[i % 2], "item_name": "Long name " * (1 + 200 * (i == 3)),
+            "qty": 1_000, "sale_price_cents": sale, "ebay_fees_cents": fees, "amazon_price_cents": price,
+            "amazon_tax_cents": None, "amazon_shipping_cents": None, "amazon_order_id": None, "status": status,
+            "return_label_cost_cents": label, "updated_at": _MOMENTS[i], "deleted_at": None,
+        }
+        for i, (status, sale, fees, price, label) in enumerate(cases)
+    ]  # fmt: skip
+
+
+def _remark(kind: str, record: str, content: str) -> Row:
+    return {"id": uuid_of("remark", kind, record), "record_id": record, "content": content}
+
+
+def _sellers(chance: random.Random) -> list[Row]:
+    names = [*(f"seller_{i:03d}" for i in range(40)), *HOSTILE_TEXTS]
+    return [
+        {
+            "id": uuid_of("seller", i), "display_name": name, "normalized_name": name.strip().lower(),
+            "platform": ("ebay", "amazon", "other")[i % 3], "platform_id": f"{i:012d}" if i % 4 else None,
+            "times_seen": chance.randrange(1, 500),
+            "feedback_percent": None if i % 7 == 0 else Decimal(chance.randrange(8_000, 10_001)) / 100,
+            "feedback_count": None if i % 7 == 0 else chance.randrange(10**6), "flagged": i % 11 == 0,
+            "created_at": _NEW_YEAR + timedelta(days=i // 2), "deleted_at": _NEW_YEAR if i % 23 == 22 else None,
+        }
+        for i, name in enumerate(names)
+    ]  # fmt: skip

@@ -1,0 +1,41 @@
+"""What the sample databases have in common: column types, ids that follow from names, and filling."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+Row = dict[str, Any]
+
+Uuid = sa.String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+"""A UUID in PostgreSQL, its 36-character text elsewhere."""
+Moment = sa.DateTime(timezone=True)
+
+_NAMESPACE = uuid.UUID("3f2b8a54-6f0d-5c1e-9a77-1d0e5b2c4f68")
+
+HOSTILE_TEXTS = (
+    '=HYPERLINK("http://example.invalid","Click")', "+1+1", "-2+3", "@SUM(A1)", "\tTAB", "＝1+1", "007", "1E5", "",
+    "N/A", "null", "NaN", "'quoted'", 'a,b;c|d"e', "line 1\r\nline 2", "مبنى سكني", "בניין מגורים", "南塔楼 構造図",
+    "👩‍👩‍👧 e\u0301", "\u202egnp.exe", "<script>alert('x')</script>", "'; DROP TABLE accounts; --", "100% _sure_ \\ yes",
+    " spaces ", "_x0041_",
+)  # fmt: skip
+"""What people and attackers type into text fields."""
+
+
+def uuid_of(*parts: object) -> str:
+    """The same id for the same parts, each time."""
+    return str(uuid.uuid5(_NAMESPACE, "/".join(map(str, parts))))
+
+
+def refill(engine: sa.Engine, metadata: sa.MetaData, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
+    """Drop and make the tables, and insert their rows; the rows of one table all have the same keys."""
+    metadata.drop_all(engine)
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            if rows.get(table):
+                connection.execute(sa.insert(table), list(rows[table]))

@@ -1,0 +1,139 @@
+"""Measures table exports, PostgreSQL to published file, against what a user would pick instead.
+
+    python benchmarks/tables.py                        every format, 20,000 rows
+    python benchmarks/tables.py --rows 1000000 csv     one format, a million rows
+    python benchmarks/tables.py --rounds 3             medians of three interleaved runs
+
+It starts a PostgreSQL of its own (needs the dev dependencies). Every run has a fresh process. Ours is fetch,
+staging, sanitizing, rendering, reading back and publishing into a folder, as a run of the export does it;
+the others only write the file. Where another one is too slow for all rows it is given fewer, and ours is run
+with as few for the ratio. CPU is the client's; MB is the peak of the whole process; growth is against a tenth
+of the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ours import export
+from benchmarks.peers import PEERS
+
+OURS = "this"
+Case = tuple[str, str, int]  # (who, format, rows)
+
+
+def main() -> None:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
+    parser.add_argument("formats", nargs="*", default=["csv", "json", "parquet", "excel", "pdf"])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--no-peers", action="store_true", help="only this project's own times")
+    parser.add_argument("--option", action="append", default=[], help="format option, e.g. csv_bom=true")
+    parser.add_argument("--one", nargs=3, metavar=("WHO", "FORMAT", "URL"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    options = {name: json.loads(value) for name, value in (o.split("=", 1) for o in arguments.option)}
+    if arguments.one:
+        print(json.dumps(measure(*arguments.one, options)))
+        return
+    cases = plan(arguments.formats, arguments.rows, peers=not arguments.no_peers)
+    found: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
+    from benchmarks.orders import database
+
+    with database(sorted({rows for _, _, rows in cases})) as urls:
+        for _ in range(arguments.rounds):
+            for who, format, rows in cases:
+                command = [sys.executable, __file__, "--one", who, format, urls[rows]]
+                command += [part for option in arguments.option for part in ("--option", option)]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+                if done.returncode:
+                    print(f"{who} failed on {format}", file=sys.stderr)
+                else:
+                    found[who, format, rows].append(json.loads(done.stdout))
+    show(found)
+
+
+def plan(formats: list[str], rows: int, peers: bool) -> list[Case]:
+    """Every case once; ours also with each other number of rows that something is compared at."""
+    cases: list[Case] = []
+    for format in formats:
+        others = [
+            (name, min(rows, peer.most)) for name, peer in PEERS.items() if peers and format in peer.formats
+        ]
+        sizes = {rows, *(size for _, size in others)} | ({rows // 10} if rows >= 100_000 else set())
+        cases += [(OURS, format, size) for size in sorted(sizes)]
+        cases += [(name, format, size) for name, size in others]
+    return cases
+
+
+def measure(who: str, format: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for module in modules(who, format):
+            import_module(module)
+        started = time.perf_counter(), time.process_time()
+        if who == OURS:
+            found = export(format, url, folder, options)
+        else:
+            found = {"bytes": PEERS[who].write(url, folder).stat().st_size}
+        wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
+    return {**found, "wall": wall, "cpu": cpu, "mb": _peak_megabytes()}
+
+
+def modules(who: str, format: str) -> tuple[str, ...]:
+    """What a worker has imported before a run comes: no part of what is measured."""
+    if who != OURS:
+        return PEERS[who].imports
+    here = "export_pipeline"
+    stages = (
+        "orchestration.staging",
+        "model.sanitize",
+        "store.opening",
+        "store.publish",
+        f"formats.{format}",
+    )
+    return ("adbc_driver_postgresql", "pyarrow.csv", *(f"{here}.{stage}" for stage in stages))
+
+
+def _peak_megabytes() -> float:
+    """Of this process alone: getrusage would count what its parent had before it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def show(found: dict[Case, list[dict[str, Any]]]) -> None:
+    medians = {
+        case: {key: statistics.median(run[key] for run in runs) for key in ("wall", "cpu", "mb", "bytes")}
+        for case, runs in found.items()
+        if runs
+    }
+    print(f"{'format':8} {'who':12} {'rows':>9} {'wall':>7} {'cpu':>7} {'MB':>5} {'file MB':>8}  ratio")
+    for (who, format, rows), one in medians.items():
+        note = ""
+        ours = medians.get((OURS, format, rows))
+        if who != OURS and ours:
+            note = f"this / it {ours['wall'] / one['wall']:.2f}, it / this {one['wall'] / ours['wall']:.1f}"
+        elif who == OURS and (less := medians.get((OURS, format, rows // 10))):
+            note = f"{one['mb'] - less['mb']:+.0f} MB against {rows // 10:,} rows"
+        print(
+            f"{format:8} {who:12} {rows:9} {one['wall']:7.2f} {one['cpu']:7.2f} {one['mb']:5.0f} "
+            f"{one['bytes'] / 1e6:8.1f}  {note}"
+        )
+        if who == OURS:
+            stages = found[who, format, rows][-1]["stages"]
+            print("         " + "  ".join(f"{s} {wall:.2f} ({cpu:.2f})" for s, (wall, cpu) in stages.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,14 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from export_pipeline.formats.pdf import times
+from export_pipeline.formats.pdf.arrays import booleans, integers, join
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Number
 
 _EXACT = float(2**53)
-_FIRST_INSTANT = -62_135_596_800_000_000
-_END_OF_TIME = 253_402_300_800_000_000
-"""Year 1 and year 10,000 in microseconds from 1970."""
-_LAST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Printed:
     changed: Counter[str]
 
 
-def printed(column: Column, values: pa.Array, null_text: str = "") -> Printed:
+def printed(column: Column, values: pa.Array) -> Printed:
     """The text of every cell of a column; `values` is of the column's Arrow type or one that casts to it."""
     changed: Counter[str] = Counter()
     if pa.types.is_null(values.type):
@@ -40,14 +38,22 @@ def printed(column: Column, values: pa.Array, null_text: str = "") -> Printed:
     elif column.kind.is_number:
         strings = _numbers(column, values, changed)
     elif column.kind is Kind.BOOLEAN:
-        strings = pc.if_else(pc.cast(values, pa.bool_()), "Yes", "No")
+        strings = pc.if_else(pc.cast(values, pa.bool_()), *column.labels)
     elif column.kind is Kind.TIMESTAMP and pa.types.is_timestamp(values.type):
-        strings = _minutes(values, changed)
+        strings = times.timestamps(column, values, changed)
+    elif column.kind is Kind.DATE and pa.types.is_date(values.type):
+        strings = times.dates(column, values)
     else:
         strings = values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
     if strings.null_count:
-        strings = pc.fill_null(strings, null_text)
+        strings = pc.fill_null(strings, column.null)
     return Printed(strings, changed)
+
+
+def heading(column: Column) -> str:
+    """What stands above a column: its header, and the zone of its times."""
+    zoned = column.kind is Kind.TIMESTAMP and column.zone is not None
+    return f"{column.header} ({column.zone})" if zoned else column.header
 
 
 def digits_of(column: Column) -> int | None:
@@ -77,24 +83,6 @@ def affixes(column: Column) -> tuple[str, str]:
     if column.kind is Kind.MONEY:
         return (column.currency + " " if column.currency[-1:].isalpha() else column.currency), ""
     return "", "%" if column.kind is Kind.PERCENT else ""
-
-
-def integers(values: NDArray[np.integer]) -> pa.Array:
-    """A numpy array of integers as an Arrow array, without a copy and without pandas."""
-    kinds = {np.dtype(np.int64): pa.int64(), np.dtype(np.uint64): pa.uint64(), np.dtype(np.int32): pa.int32()}
-    values = np.ascontiguousarray(values)
-    return pa.Array.from_buffers(kinds[values.dtype], values.size, [None, pa.py_buffer(values)])
-
-
-def booleans(values: NDArray[np.bool_]) -> pa.Array:
-    """A numpy array of truth values as an Arrow array."""
-    packed = np.packbits(values, bitorder="little")
-    return pa.Array.from_buffers(pa.bool_(), values.size, [None, pa.py_buffer(packed)])
-
-
-def join(*pieces: pa.Array | str) -> pa.Array:
-    """Texts side by side, row by row."""
-    return pc.binary_join_element_wise(*pieces, "")
 
 
 def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
@@ -244,25 +232,3 @@ def _unusual(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
-
-
-def _minutes(values: pa.Array, changed: Counter[str]) -> pa.Array:
-    """Timestamps as "YYYY-MM-DD HH:MM UTC"; what no calendar has as Infinity or its number."""
-    instants = pc.cast(values, pa.timestamp("us", tz=values.type.tz), safe=False)
-    valid = instants.is_valid()
-    micros = np.asarray(pc.fill_null(pc.cast(instants, pa.int64()), 0).to_numpy(zero_copy_only=True))
-    minute, seconds = np.divmod(micros, 60_000_000)
-    dated = (micros >= _FIRST_INSTANT) & (micros < _END_OF_TIME)
-    finer = int(((seconds != 0) & dated).sum())
-    if finer:
-        changed["printed to the minute"] += finer
-    whole = pc.cast(integers(np.where(dated, minute * 60, 0)), pa.timestamp("s"))
-    text = pc.utf8_slice_codeunits(pc.cast(whole, pa.string()), 0, 16)
-    if values.type.tz:
-        text = join(text, " UTC")
-    if not dated.all():
-        odd = join(pc.cast(integers(micros), pa.string()), " \N{MICRO SIGN}s after 1970")
-        odd = pc.if_else(booleans(micros == _LAST), "Infinity", odd)
-        odd = pc.if_else(booleans(micros == -_LAST - 1), "-Infinity", odd)
-        text = pc.if_else(booleans(dated), text, odd)
-    return pc.if_else(valid, text, pa.scalar(None, pa.string()))

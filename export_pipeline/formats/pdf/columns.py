@@ -7,23 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_pipeline.formats.pdf.cells import number_text, printed
+from export_pipeline.formats.pdf.arrays import batches
+from export_pipeline.formats.pdf.cells import heading, number_text, printed
 from export_pipeline.formats.pdf.characters import IDEOGRAPH, SPACE
 from export_pipeline.formats.pdf.font import NEWLINE
 from export_pipeline.formats.pdf.style import CELL, PAD_X, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter, units
 from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Section, Total
+from export_pipeline.model.tables import Table, copied
 
 Ints = NDArray[np.int64]
 
-_SAMPLE = 2_000
+_SAMPLE, _WINDOWS, _WINDOW = 2_000, 40, 50
+"""The first rows are measured, and so many short runs of rows spread over the others."""
 _WORD = 70 * UNIT
 """A text column is not made narrower than its longest word, unless that is wider than this."""
 _NUMBER = 130 * UNIT
 """A number is broken over lines only where it is wider than this."""
+_LINES, _NARROW = 5, 90 * UNIT
+"""A text column is made so narrow that many cells take more lines than this only down to this width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +64,24 @@ class Strip:
     width: int
 
 
-def measure(section: Section, typesetter: Typesetter, null_text: str) -> list[Measure]:
-    """The widths a section's columns ask for, from their headers, totals and first rows."""
-    sample = _sample(section)
+def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
+    """The widths a section's columns ask for, from their headers, totals, a sample of the texts and the least
+    and greatest of all numbers."""
+    samples = _samples(section.table)
     totals = [*section.totals, *(total for group in section.groups or () for total in group.totals)]
     measures = []
     for index, column in enumerate(section.table.columns):
-        words = [typesetter.width(word, CELL, bold=True) for word in column.header.split()] or [0]
-        header = typesetter.width(column.header, CELL, bold=True)
-        widest, word = 0, 0
-        if sample is not None:
-            strings = printed(column, sample.column(index), null_text).strings
-            widest, word = _extent(typesetter, strings)
+        words = [typesetter.width(word, CELL, bold=True) for word in heading(column).split()] or [0]
+        header = typesetter.width(heading(column), CELL, bold=True)
+        widest, word, usual = 0, 0, 0
+        for values in samples[index]:
+            extent = _extent(typesetter, printed(column, values).strings)
+            widest, word, usual = np.maximum((widest, word, usual), extent).tolist()
         if column.kind.is_number:
             widest = max([widest, *(_total_width(typesetter, column, total) for total in totals)])
             word = min(widest, _NUMBER)
         elif column.kind.is_text:
-            word = min(word, _WORD)
+            word = max(min(word, _WORD), min(usual // _LINES, _NARROW))
         if column.width is not None:
             widest = max(units(round(column.width * 572), CELL), word)
         least = max(max(words), word) + 2 * PAD_X
@@ -90,16 +97,31 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
     if sum(m.least for m in measures) <= width:
         return [_strip(measures, everything, width)]
     lead = max(min(measures[0].least, width // 3), min(measures[0].wanted, width // 4))
+    needs = [min(measure.least, width - lead) for measure in measures]
+    strips = _dealt(needs, width - lead)
+    # As many pages, filled alike.
+    low, high = max(needs), width - lead
+    while low < high:
+        level = (low + high) // 2
+        dealt = _dealt(needs, level)
+        if len(dealt) == len(strips):
+            strips, high = dealt, level
+        else:
+            low = level + 1
+    return [_strip(measures, members, width, lead) for members in strips]
+
+
+def _dealt(needs: Sequence[int], width: int) -> list[list[int]]:
+    """Columns after the first, in order, dealt to strips with so much room; each strip has the first too."""
     strips: list[list[int]] = [[0]]
-    used = lead
-    for index in everything[1:]:
-        need = min(measures[index].least, width - lead)
+    used = 0
+    for index, need in enumerate(needs[1:], 1):
         if used + need > width and len(strips[-1]) > 1:
             strips.append([0])
-            used = lead
+            used = 0
         strips[-1].append(index)
         used += need
-    return [_strip(measures, members, width, lead) for members in strips]
+    return strips
 
 
 def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead: int = 0) -> Strip:
@@ -141,21 +163,29 @@ def _shared(least: Ints, wanted: Ints, width: int) -> Ints:
     return shared
 
 
-def _sample(section: Section) -> pa.RecordBatch | None:
-    """The first rows, however the source cuts its batches; None where there are none."""
-    found: list[pa.RecordBatch] = []
-    missing = _SAMPLE
-    for batch in section.table.open():
-        if batch.num_rows:
-            found.append(batch.slice(0, missing))
-            missing -= found[-1].num_rows
-        if not missing:
-            break
-    return pa.Table.from_batches(found).combine_chunks().to_batches()[0] if found else None
+def _samples(table: Table) -> list[list[pa.Array]]:
+    """Cells to measure of every column, however the source cuts its batches."""
+    rest = max(0, table.rows - _SAMPLE)
+    step = max(_WINDOW, -(-rest // _WINDOWS))
+    starts = np.array([0, *range(_SAMPLE, table.rows, step)], np.int64)
+    ends = np.minimum(starts + np.where(starts, _WINDOW, _SAMPLE), table.rows)
+    found: list[list[pa.Array]] = [[] for _ in table.columns]
+    at = 0
+    for batch in batches(table.open()):
+        low, high = np.maximum(starts - at, 0), np.minimum(ends - at, batch.num_rows)
+        for index, column in enumerate(table.columns):
+            values = batch.column(index)
+            if rest and column.kind.is_number and not pa.types.is_null(values.type):
+                reach = pc.min_max(values)
+                found[index].append(pa.array([reach["min"], reach["max"]], values.type))
+            for window in np.flatnonzero(low < high):
+                found[index].append(copied(values.slice(low[window], high[window] - low[window])))
+        at += batch.num_rows
+    return [[pa.concat_arrays(parts)] if parts else [] for parts in found]
 
 
-def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int]:
-    """The widest cell and the widest word of a column, in page units."""
+def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int]:
+    """The widest cell, the widest word, and the width that nine of ten cells keep to, in page units."""
     font = typesetter.regular
     glyphs = typesetter.encode(strings, where=None)
     edges = np.zeros(glyphs.cids.size + 1, np.int64)
@@ -166,7 +196,9 @@ def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int]:
     words = np.diff(edges[breaks]) if breaks.size > 1 else np.zeros(1, np.int64)
     lines = np.unique(np.concatenate([glyphs.starts, np.flatnonzero(glyphs.cids == NEWLINE)]))
     whole = np.diff(edges[lines]) if lines.size > 1 else np.zeros(1, np.int64)
-    return units(int(whole.max()), CELL), units(int(words.max()), CELL)
+    cells = np.diff(edges[glyphs.starts]) if len(strings) else np.zeros(1, np.int64)
+    usual = int(np.sort(cells)[cells.size * 9 // 10])
+    return units(int(whole.max()), CELL), units(int(words.max()), CELL), units(usual, CELL)
 
 
 def _total_width(typesetter: Typesetter, column: Column, total: Total) -> int:

@@ -26,20 +26,20 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
         page_size: "letter" (default), "a4", "a3" or "legal".
         orientation: "auto" (default: landscape for the chapters whose columns ask for it), "portrait",
             "landscape".
-        null_text: Printed where a cell is null; "" by default.
+        title: The document's title, where it is not the layout's.
         language: Of the document, a BCP 47 tag; "en" by default.
 
     Raises:
         RenderError: An option is unknown, or a section's groups do not agree with its rows.
     """
     paper, orientation = _paper(options)
-    null_text = str(options.get("null_text") or "")
+    title = str(options.get("title") or "") or layout.title
     typesetter = Typesetter()
     sections = layout.pdf
-    measures = [measure(section, typesetter, null_text) for section in sections]
+    measures = [measure(section, typesetter) for section in sections]
     sizes = [_turned(asked, paper, orientation) for asked in measures] or [_turned([], paper, orientation)]
     pdf = PdfFile(out)
-    pages = Pages(pdf, typesetter, sizes[0], layout.title)
+    pages = Pages(pdf, typesetter, sizes[0], title)
     pages.start()
     _title_block(pages, layout)
     anchors = _anchors(pdf, layout)
@@ -60,7 +60,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
             strips,
             anchors[section.key][0] if section.key in anchors else None,
             anchors.get(target) if target is not None else None,
-            null_text,
+            title if (section.heading or section.title) == layout.title else None,
         )
         printed = printer.print()
         if section.counts:
@@ -75,7 +75,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
         b"/Lang%b/ViewerPreferences<</DisplayDocTitle true>>%b" % (text_string(language), outline),
         b"/Title%b/Author%b/Creator(export_pipeline)/Producer(export_pipeline)/CreationDate%b/ModDate%b"
         % (
-            text_string(layout.title),
+            text_string(title),
             text_string(layout.author),
             date_string(layout.created),
             date_string(layout.created),
@@ -112,8 +112,8 @@ def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
 
 
 def _title_block(pages: Pages, layout: Layout) -> None:
-    pages.bookmark(layout.title)
-    pages.paragraph(layout.title, "Title", style.TITLE, style.ACCENT, bold=True)
+    pages.bookmark(pages.title)
+    pages.paragraph(pages.title, "Title", style.TITLE, style.ACCENT, bold=True)
     pages.y -= UNIT * 4
     pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
     pages.y -= UNIT * 12

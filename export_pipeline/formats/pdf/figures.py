@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from export_pipeline.formats.pdf import style
-from export_pipeline.formats.pdf.cells import integers, join
+from export_pipeline.formats.pdf.arrays import integers, join
 from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.style import MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Line

@@ -42,6 +42,7 @@ class _Sheet:
 
 class Pages:
     """A document's pages. Lengths are page units from the lower left corner; `y` is the next free height.
+    `title` is what the footers say.
 
     A table too wide for one page is printed in strips: as many pages are then filled side by side, and
     what is no table row goes to the first of them.
@@ -51,7 +52,7 @@ class Pages:
         self.pdf = pdf
         self.typesetter = typesetter
         self.size = size
-        self._title = title
+        self.title = title
         self._footers = array("q")
         self._sizes: list[tuple[int, tuple[float, float]]] = []
         self._sheets: list[_Sheet] = []
@@ -117,9 +118,14 @@ class Pages:
         if sheet.waiting > _HELD:
             self._write(sheet)
 
+    @staticmethod
+    def filled(x: int, y: int, width: int, height: int, fill: bytes) -> bytes:
+        """The content of a filled rectangle, x from the left margin."""
+        return b"%b %d %d %d %d re f\n" % (fill, MARGIN + x, y, width, height)
+
     def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes, strip: int = 0) -> None:
         """A filled rectangle, x from the left margin."""
-        self.draw(b"%b %d %d %d %d re f\n" % (fill, MARGIN + x, y, width, height), strip)
+        self.draw(self.filled(x, y, width, height, fill), strip)
 
     def rule(self, y: int, strip: int = 0, width: int | None = None, weight: int = UNIT // 2) -> None:
         """A thin line across the page."""
@@ -138,14 +144,29 @@ class Pages:
         flush: int | None = None,
         strip: int = 0,
     ) -> None:
-        """Lines of text from baseline `y` down, x from the left margin; flush right at `flush` if given."""
+        """Adds lines of text to a page, as `text` sets them."""
+        self.draw(self.text(lines, x, y, size, fill, bold, leading, flush), strip)
+
+    def text(
+        self,
+        lines: Sequence[Line],
+        x: int,
+        y: int,
+        size: int,
+        fill: bytes = style.INK,
+        bold: bool = False,
+        leading: int = 0,
+        flush: int | None = None,
+    ) -> bytes:
+        """The content of lines from baseline `y` down, x from the left margin; flush right at `flush` if
+        given."""
         resource = self.typesetter.font(bold).resource.encode()
         pieces = [b"BT %b /%b %d Tf " % (fill, resource, size)]
         for number, line in enumerate(lines):
             left = MARGIN + (x if flush is None else flush - line.width)
             pieces.append(b"1 0 0 1 %d %d Tm<%b>Tj\n" % (left, y - number * leading, line.glyphs))
         pieces.append(b"ET\n")
-        self.draw(b"".join(pieces), strip)
+        return b"".join(pieces)
 
     def paragraph(
         self,
@@ -233,7 +254,7 @@ class Pages:
 
     def _footer_title(self) -> bytes:
         """The rule and the export's title: its first line where it is long."""
-        lines = self.typesetter.lines(self._title, style.SMALL, self.width * 3 // 4)
+        lines = self.typesetter.lines(self.title, style.SMALL, self.width * 3 // 4)
         sheet = _Sheet(0)
         self._sheets = [sheet]
         self.rule(FOOTER)

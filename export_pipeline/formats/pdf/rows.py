@@ -7,7 +7,7 @@ print the row anywhere on any page, and any stretch of rows is one slice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_pipeline.formats.pdf.cells import integers, join, printed
+from export_pipeline.formats.pdf.arrays import integers, join
+from export_pipeline.formats.pdf.cells import printed
 from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import hex_codes
 from export_pipeline.formats.pdf.objects import name
@@ -23,9 +24,6 @@ from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
 from export_pipeline.formats.pdf.text import string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
 from export_pipeline.formats.pdf.wrapping import Lines
-
-_BATCH_ROWS = 8_192
-_BATCH_BYTES = 1 << 20
 
 Ints = NDArray[np.int64]
 
@@ -96,13 +94,12 @@ class RowSetter:
     """Sets the rows of one table in its strips; counts what is printed differently from the source."""
 
     def __init__(
-        self, typesetter: Typesetter, strips: Sequence[Strip], marks: Marks, link: int | None, null_text: str
+        self, typesetter: Typesetter, strips: Sequence[Strip], marks: Marks, link: int | None
     ) -> None:
         self._typesetter = typesetter
         self._strips = strips
         self._marks = marks
         self._link = link
-        self._null_text = null_text
         self.changed: Counter[tuple[str, str]] = Counter()
 
     def set(self, batch: pa.RecordBatch) -> Block:
@@ -132,7 +129,7 @@ class RowSetter:
         """A column's lines; `first` is False where the column is printed again beside others."""
         lines = done.get((slot.index, slot.width))
         if lines is None:
-            text = printed(slot.column, batch.column(slot.index), self._null_text)
+            text = printed(slot.column, batch.column(slot.index))
             where = slot.column.header if first else None
             if first:
                 for reason, count in text.changed.items():
@@ -213,29 +210,3 @@ def _numbers(values: Ints) -> pa.Array | str:
     if values.size and (values == values[0]).all():
         return str(int(values[0]))
     return pc.cast(integers(values), pa.string())
-
-
-def batches(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of a size that is quick to set and small to hold."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in source:
-        if not batch.num_rows:
-            continue
-        small = batch.num_rows < _BATCH_ROWS // 4 and batch.nbytes < _BATCH_BYTES // 4
-        if small and sum(b.num_rows for b in waiting) < _BATCH_ROWS:
-            waiting.append(batch)
-            continue
-        yield from _cut(waiting)
-        waiting = []
-        yield from _cut([batch])
-    yield from _cut(waiting)
-
-
-def _cut(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if not parts:
-        return
-    whole = parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-    share = _BATCH_BYTES * whole.num_rows // max(1, whole.nbytes)
-    step = max(1, min(_BATCH_ROWS, share))
-    for start in range(0, whole.num_rows, step):
-        yield whole.slice(start, step)

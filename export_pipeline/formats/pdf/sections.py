@@ -10,10 +10,11 @@ import numpy as np
 
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.pdf import style
-from export_pipeline.formats.pdf.cells import number_text
+from export_pipeline.formats.pdf.arrays import batches
+from export_pipeline.formats.pdf.cells import heading, number_text
 from export_pipeline.formats.pdf.columns import Strip
 from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
-from export_pipeline.formats.pdf.rows import Block, Marks, RowSetter, batches
+from export_pipeline.formats.pdf.rows import Block, Marks, RowSetter
 from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_Y, UNIT
 from export_pipeline.formats.pdf.typeset import Line
 from export_pipeline.model.columns import Column
@@ -43,7 +44,7 @@ class SectionPrinter:
         strips: Its columns' places, from `columns.arrange`.
         anchors: Reserved destination objects of its groups: the first one's number, None without links.
         targets: (first destination object, how many) that the section's link column leads to, if any.
-        null_text: Printed where a cell is null.
+        known_as: The document's title, where it is what the section would be headed: it is not said again.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class SectionPrinter:
         strips: Sequence[Strip],
         anchors: int | None,
         targets: tuple[int, int] | None,
-        null_text: str,
+        known_as: str | None,
     ) -> None:
         self._pages = pages
         self._section = section
         self._strips = strips
         self._anchors = anchors
+        self._known_as = known_as
+        self._headed = known_as or section.heading or section.title
         self._targets = targets
         self._rows_before = 0
         self._in_group = 0
@@ -67,10 +70,12 @@ class SectionPrinter:
         sums = {names.index(label): label for label in section.sums if label in names}
         marks = Marks(section.counts, sums if section.counts else {})
         self._link = link
-        self._setter = RowSetter(pages.typesetter, strips, marks, link, null_text)
+        self._setter = RowSetter(pages.typesetter, strips, marks, link)
         self._long_headers: list[Column] = []
         self._headers = [self._header(strip) for strip in strips]
-        self._header_height = max(header.height for header in self._headers)
+        self._header_height = max(header.height for header in self._headers) + self._band_height
+        self._header_content: dict[int, list[bytes]] = {}
+        self._continued: list[Line] = []
         self._group: Group | None = None
         self._chapter: Bookmark | None = None
 
@@ -121,17 +126,18 @@ class SectionPrinter:
     def _open_chapter(self) -> None:
         pages, section = self._pages, self._section
         size = style.CHAPTER
-        lines = pages.typesetter.lines(section.title, size, pages.width, bold=True)
-        heading = leading_of(size) * len(lines) + 2 * _GAP
-        pages.need(min(pages.body, heading + self._header_height + 5 * LEADING))
-        self._chapter = pages.bookmark(section.title)
-        pages.paragraph(section.title, "Heading", size, style.ACCENT, bold=True)
-        pages.y -= UNIT * 3
+        lines = pages.typesetter.lines(self._headed, size, pages.width, bold=True)
+        height = leading_of(size) * len(lines) + 2 * _GAP
+        pages.need(min(pages.body, height + self._header_height + 5 * LEADING))
+        if not self._known_as:
+            self._chapter = pages.bookmark(self._headed)
+            pages.paragraph(self._headed, "Heading", size, style.ACCENT, bold=True)
+            pages.y -= UNIT * 3
         for text in section.lines:
             pages.paragraph(text, "Heading", style.BODY, style.MUTED)
         for column in self._long_headers:
             number = section.table.columns.index(column) + 1
-            pages.paragraph(f"Column {number}: {column.header}", column.header, style.BODY, style.MUTED)
+            pages.paragraph(f"Column {number}: {heading(column)}", column.header, style.BODY, style.MUTED)
         pages.y -= UNIT * 5
         if section.groups is not None and not section.groups:
             self._nothing()
@@ -139,7 +145,7 @@ class SectionPrinter:
     def _open_group(self, group: Group, first_row: int) -> None:
         """A group's heading, kept with its header and its first row; all of it where it has no rows."""
         pages = self._pages
-        self._group, self._in_group = group, 0
+        self._group, self._in_group, self._continued = group, 0, []
         grouped = self._section.groups is not None
         if grouped:
             self._heading(group, first_row)
@@ -185,7 +191,9 @@ class SectionPrinter:
 
     def _header(self, strip: Strip) -> _Header:
         cells = [
-            self._pages.typesetter.lines(slot.column.header, CELL, slot.width, slot.column.header, bold=True)
+            self._pages.typesetter.lines(
+                heading(slot.column), CELL, slot.width, slot.column.header, bold=True
+            )
             for slot in strip.slots
         ]
         shown = [lines[:_MOST_LINES] for lines in cells]
@@ -194,27 +202,56 @@ class SectionPrinter:
                 self._long_headers.append(slot.column)
         return _Header(shown, max(len(lines) for lines in shown) * LEADING + 2 * PAD_Y)
 
+    @property
+    def _band_height(self) -> int:
+        """Of the line that says which columns a page shows, where it does not show them all."""
+        return leading_of(style.SMALL) + UNIT * 3 if len(self._strips) > 1 else 0
+
     def _print_header(self) -> None:
         pages = self._pages
-        top, height = pages.y, self._header_height
-        for number, (strip, header) in enumerate(zip(self._strips, self._headers, strict=True)):
-            pages.rectangle(0, top - height, strip.width, height, style.ACCENT, number)
-            for slot, lines in zip(strip.slots, header.cells, strict=True):
-                edge = slot.x + slot.width if slot.right or (lines and lines[0].rtl) else None
-                baseline = top - _FIRST_BASELINE
-                pages.print(lines, slot.x, baseline, CELL, style.WHITE, True, LEADING, edge, number)
-        pages.y -= height
+        if pages.y not in self._header_content:
+            # Most pages have their header at the same height, so it is kept for the next.
+            self._header_content = {
+                pages.y: [self._header_of(number, pages.y) for number in range(len(self._strips))]
+            }
+        for number, content in enumerate(self._header_content[pages.y]):
+            pages.draw(content, number)
+        pages.y -= self._header_height
+
+    def _header_of(self, number: int, top: int) -> bytes:
+        """A strip's header as content."""
+        pages, strip = self._pages, self._strips[number]
+        pieces = []
+        if self._band_height:
+            # The first column stands on every page; what tells the pages apart are the others.
+            shown = strip.slots[1 if number else 0 :]
+            band = f"Columns {shown[0].index + 1}-{shown[-1].index + 1} of {len(self._section.table.columns)}"
+            line = pages.typesetter.lines(band, style.SMALL, pages.width)
+            y = top - ascent_of(style.SMALL)
+            pieces.append(pages.text(line, 0, y, style.SMALL, style.MUTED, flush=strip.width))
+            top -= self._band_height
+        height = self._header_height - self._band_height
+        pieces.append(pages.filled(0, top - height, strip.width, height, style.ACCENT))
+        for slot, lines in zip(strip.slots, self._headers[number].cells, strict=True):
+            edge = slot.x + slot.width if slot.right or (lines and lines[0].rtl) else None
+            baseline = top - _FIRST_BASELINE
+            pieces.append(pages.text(lines, slot.x, baseline, CELL, style.WHITE, True, LEADING, edge))
+        return b"".join(pieces)
 
     def _next_page(self) -> None:
         """A new page within a table: the group's name again, and the header."""
         pages = self._pages
         self._rule()
         pages.turn()
-        title = self._group.title if self._group and self._section.groups is not None else self._section.title
-        lines = pages.typesetter.lines(f"{title} (continued)", style.SMALL, pages.width)
+        if not self._continued:
+            title = self._group.title if self._group and self._section.groups is not None else self._headed
+            width = pages.width * 3 // 4
+            self._continued = pages.typesetter.lines(f"{title} (continued)", style.SMALL, width)[:1]
         for strip in range(pages.strips):
-            pages.print(lines[:1], 0, pages.y - ascent_of(style.SMALL), style.SMALL, style.MUTED, strip=strip)
-        pages.y -= leading_of(style.SMALL) + UNIT * 3
+            y = pages.y - ascent_of(style.SMALL)
+            pages.print(self._continued, 0, y, style.SMALL, style.MUTED, strip=strip)
+        if not self._band_height:
+            pages.y -= leading_of(style.SMALL) + UNIT * 3
         self._print_header()
 
     def _rows(self, block: Block, begin: int, end: int) -> None:

@@ -1,0 +1,78 @@
+"""The bytes behind Arrow's string arrays, for scans that look at a whole batch at once.
+
+A pass of numpy over the bytes of a column takes a tenth of the time of a regular expression, and most columns
+of most batches hold nothing that is looked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Bytes = npt.NDArray[np.uint8]
+Marks = npt.NDArray[np.bool_]
+
+
+def offsets_of(array: pa.Array) -> npt.NDArray[np.int32]:
+    """Where each cell of a string array begins in its buffer, then where the last one ends."""
+    buffer = array.buffers()[1]
+    if buffer is None or not len(array):
+        return np.zeros(len(array) + 1, np.int32)
+    return np.frombuffer(buffer, np.int32)[array.offset : array.offset + len(array) + 1]
+
+
+def bytes_of(array: pa.Array) -> Bytes:
+    """The bytes of a string array, cell after cell, without a copy. Nulls may have bytes too."""
+    offsets, buffer = offsets_of(array), array.buffers()[2]
+    if buffer is None:
+        return np.zeros(0, np.uint8)
+    return np.frombuffer(buffer, np.uint8)[offsets[0] : offsets[-1]]
+
+
+def data_of(array: pa.Array) -> memoryview:
+    """The same as something that can be written to a file."""
+    return memoryview(bytes_of(array))
+
+
+def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array | None = None) -> pa.Array:
+    """A string array over these bytes (valid UTF-8), with the nulls of another array of as many cells."""
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    made = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+    if like is not None and like.null_count:
+        import pyarrow.compute as pc
+
+        return pc.if_else(like.is_valid(), made, pa.scalar(None, pa.string()))
+    return made
+
+
+def mask(marks: Marks) -> pa.Array:
+    """The marks as an Arrow array."""
+    bits = np.packbits(marks, bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
+
+
+def cells_with(array: pa.Array, wanted: bytes) -> Marks | None:
+    """Which cells hold one of these bytes; None where none does, which is found out fastest."""
+    data = bytes_of(array)
+    if not len(data):
+        return None
+    found = np.zeros(len(data) + 1, bool)  # one more: an empty last cell begins behind the last byte
+    here = found[:-1]
+    np.equal(data, wanted[0], out=here)
+    for byte in wanted[1:]:
+        here |= data == byte
+    if not here.any():
+        return None
+    offsets = offsets_of(array)
+    starts = offsets[:-1] - offsets[0]
+    return np.logical_or.reduceat(found, starts) & (offsets[1:] > offsets[:-1])
+
+
+def first_bytes(array: pa.Array) -> Bytes:
+    """The first byte of each cell; "a" for an empty one."""
+    offsets, data = offsets_of(array), bytes_of(array)
+    if not len(data):
+        return np.full(len(array), ord("a"), np.uint8)
+    starts = np.minimum(offsets[:-1] - offsets[0], len(data) - 1)
+    return np.where(offsets[1:] > offsets[:-1], data[starts], np.uint8(ord("a")))

@@ -13,6 +13,7 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
+from export_pipeline import arguments
 from export_pipeline.console import (
     UserError,
     print_error,
@@ -26,7 +27,7 @@ from export_pipeline.settings import Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     import dagster as dg
 
-    from export_pipeline.components import ShapedExport
+    from export_pipeline.components.dataset import Dataset
     from export_pipeline.store import Store
 
 app = typer.Typer(
@@ -102,9 +103,9 @@ def datasets(
         rows = [
             {
                 "dataset": dataset.dataset,
-                "description": dataset.description,
+                "description": dataset.attributes.description,
                 "formats": list(dataset.formats),
-                "cadences": [ON_DEMAND, *dataset.cadences.crons()],
+                "cadences": [ON_DEMAND, *dataset.attributes.cadences.named()],
             }
             for dataset in _declared().values()
         ]
@@ -114,8 +115,21 @@ def datasets(
 @app.command()
 def request(
     dataset: Annotated[str, typer.Argument(help="What to export, e.g. takeoff.")],
-    scope: Annotated[str, typer.Option(help="Whose rows: an id that `datasets --scopes` lists.")],
+    scope: Annotated[
+        str | None, typer.Option(help="Whose rows: an id that `datasets --scopes DATASET` lists.")
+    ] = None,
     format: Annotated[str, typer.Option(help="One or more of the formats, with commas.")] = "csv",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="A column to export; several in this order. Default: the usual.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A ready-made choice of columns.")] = None,
+    sort: Annotated[
+        list[str] | None, typer.Option(help="A column to sort by; `-NAME` for descending.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, e.g. include_drawings=true.")
     ] = None,
@@ -123,21 +137,18 @@ def request(
     as_json: Json = False,
     export_id: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Export one scope now. The export's id is also the id of its run in Dagster.
+    """Export a dataset now. The export's id is also the id of its run in Dagster.
 
     Examples: `export-pipeline request takeoff --scope ID --format csv,pdf -o group_by=page`;
-    `export-pipeline request takeoff --scope ID --no-wait --json`
+    `export-pipeline request records --scope ID --filter status=SUCCESSFUL --filter sale_date:from=2026-01-01
+    --column item_name --column profit_cents`; `export-pipeline request takeoff --scope ID --no-wait --json`
     """
     settings = load_settings()
     chosen = _dataset(dataset)
     names = _formats(chosen, format)
-    options = _options(chosen, option or [])
-    there = _scopes(settings, chosen)
-    if scope not in there:
-        raise UserError(
-            f"{dataset} has no scope {scope!r}; `export-pipeline datasets --scopes {dataset}` lists the "
-            f"{len(there):,} there are."
-        )
+    choice = {"filters": arguments.filters(filter or []), "columns": column, "preset": preset, "sort": sort}
+    options = _options(chosen, arguments.options(option or []) | {k: v for k, v in choice.items() if v})
+    _check_scope(settings, chosen, scope)
     export_id = export_id or str(uuid.uuid4())
     if not wait:
         log = _request_in_background(settings, export_id)
@@ -285,7 +296,7 @@ def _key(text: str) -> str:
         raise UserError(f"{error}; keys look like exports/SCOPE/ID.csv") from None
 
 
-def _declared() -> dict[str, ShapedExport]:
+def _declared() -> dict[str, Dataset]:
     from export_pipeline.components.catalogue import DefsError, datasets
 
     try:
@@ -294,40 +305,48 @@ def _declared() -> dict[str, ShapedExport]:
         raise UserError(str(error)) from None
 
 
-def _dataset(name: str) -> ShapedExport:
+def _dataset(name: str) -> Dataset:
     there = _declared()
     if name not in there:
         raise UserError(f"There is no dataset {name!r}; there are {', '.join(there)}.")
     return there[name]
 
 
-def _scopes(settings: Settings, dataset: ShapedExport) -> dict[str, str]:
+def _scopes(settings: Settings, dataset: Dataset) -> dict[str, str]:
     """Name by id of a dataset's scopes."""
     from importlib import import_module
 
     from export_pipeline.orchestration.resources import source_of
 
     with source_of(settings).snapshot() as snapshot:
-        scopes: dict[str, str] = import_module(dataset.source).scopes(snapshot)
+        scopes: dict[str, str] = import_module(dataset.source).scopes(snapshot, dataset.spec)
     return scopes
 
 
-def _formats(dataset: ShapedExport, text: str) -> list[str]:
+def _formats(dataset: Dataset, text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := ", ".join(repr(name) for name in names if name not in dataset.formats):
         raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(dataset.formats)}.")
     return names
 
 
-def _options(dataset: ShapedExport, texts: list[str]) -> dict[str, Any]:
+def _check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None:
+    """Refuse a scope that is not there, one too many, and one that is missing."""
+    if not dataset.scoped:
+        if scope is not None:
+            raise UserError(f"{dataset.dataset} has no scopes; leave --scope out.")
+        return
+    there = _scopes(settings, dataset)
+    known = f"`export-pipeline datasets --scopes {dataset.dataset}` lists the {len(there):,} there are."
+    if scope is None:
+        raise UserError(f"Say whose rows, with --scope; {known}")
+    if scope not in there:
+        raise UserError(f"{dataset.dataset} has no scope {scope!r}; {known}")
+
+
+def _options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
     from export_pipeline.orchestration.launch_config import OptionError
 
-    given = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--option {text}: write it as NAME=VALUE.")
-        given[name.strip()] = value.strip()
     try:
         return dataset.typed_options(given)
     except OptionError as error:

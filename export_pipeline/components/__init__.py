@@ -1,5 +1,6 @@
 """What a defs.yaml may say, and the assets, schedules, sensors and checks it becomes."""
 
 from export_pipeline.components.shaped_export import ShapedExport
+from export_pipeline.components.table_export import TableExport
 
-__all__ = ["ShapedExport"]
+__all__ = ["ShapedExport", "TableExport"]

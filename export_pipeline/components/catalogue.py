@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import ValidationError
 
-from export_pipeline.components.shaped_export import ShapedExport
+from export_pipeline.components.dataset import Dataset
 
 
 class DefsError(Exception):
@@ -36,14 +36,14 @@ def definitions_of(tree: dg.ComponentTree) -> dg.Definitions:
         )
 
 
-def datasets() -> dict[str, ShapedExport]:
+def datasets() -> dict[str, Dataset]:
     """The datasets by name, in alphabetical order.
 
     Raises:
         DefsError: a defs.yaml is wrong.
     """
     try:
-        found = component_tree().get_all_components(of_type=ShapedExport)
+        found = component_tree().get_all_components(of_type=Dataset)
     except Exception as error:  # whatever comes up while reading them, they are what is wrong
         cause: BaseException = error
         while deeper := cause.__cause__ or cause.__context__:

@@ -14,6 +14,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import CHECKS
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_project, sanitize
+from export_pipeline.orchestration.partitions import partitions
 
 
 def application_key(dataset: str) -> dg.AssetKey:
@@ -27,18 +28,29 @@ def export_assets(
     cadence: str,
     source: str,
     model: str,
+    spec: Mapping[str, Any],
     formats: Sequence[str],
-    partitions: dg.PartitionsDefinition,
+    start: str,
+    timezone: str,
+    scoped: bool,
+    single_run: bool,
     description: str,
     owners: Sequence[str],
     options: Mapping[str, Any],
+    retention_days: int | None,
 ) -> dg.AssetsDefinition:
     """The assets `[dataset, cadence, format]` of one cadence, subsettable by format.
 
     Args:
-        source: Module with `read(snapshot, scope, options, as_of)`.
-        model: Module with `Options`, `build` and `layout`.
+        source: Module with `scopes(snapshot, spec)` and `read(snapshot, request)`.
+        model: Module with `options(spec)`, `build(data)` and `layout(data)`.
+        spec: What the modules are told of the dataset.
+        start: First day of the first window, as YYYY-MM-DD.
+        timezone: IANA zone in which windows begin.
+        scoped: Whether the rows belong to scopes.
+        single_run: Whether a backfill is one run over all its partitions instead of one run for each.
         options: Defaults of the launchpad; what schedules and backfills, which take no config, use.
+        retention_days: How long files are kept, where the dataset says so itself.
     """
     checks = {
         (format, name): dg.AssetCheckSpec(
@@ -47,10 +59,14 @@ def export_assets(
         for format in formats
         for name, text in CHECKS.items()
     }
-    models = (import_module(model).Options, FormatOptions)
+    models = (import_module(model).options(spec), FormatOptions)
 
     def to_op(config: Mapping[str, Any]) -> dict[str, Any]:
-        return {"fetch_project": {"config": {"source": source, "model": model, "options": dict(config)}}}
+        fetch = {
+            "dataset": dataset, "source": source, "model": model, "spec": dict(spec), "cadence": cadence,
+            "start": start, "timezone": timezone, "scoped": scoped, "options": dict(config),
+        }  # fmt: skip
+        return {"fetch_project": {"config": fetch}}
 
     @dg.graph_multi_asset(
         name=f"{dataset}_{cadence}",
@@ -62,14 +78,18 @@ def export_assets(
                 owners=list(owners),
                 kinds={_KINDS.get(format, format), "file"},
                 code_version=version("export-pipeline"),
-                metadata={"media type": FORMATS[format].media_type},
+                metadata={
+                    "media type": FORMATS[format].media_type,
+                    **({"retention days": retention_days} if retention_days else {}),
+                },
             )
             for format in formats
         },
         ins={"application": dg.AssetIn(key=application_key(dataset), dagster_type=dg.Nothing)},
         check_specs=list(checks.values()),
         can_subset=True,
-        partitions_def=partitions,
+        partitions_def=partitions(dataset, cadence, start, timezone, scoped),
+        backfill_policy=dg.BackfillPolicy.single_run() if single_run else dg.BackfillPolicy.multi_run(1),
         group_name=dataset,
         config=dg.ConfigMapping(config_fn=to_op, config_schema=config_schema(dataset, options, *models)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -27,6 +27,21 @@ def evaluate(
     """
     yield _rows(asset_key, proof, rendered, facts)
     yield _totals(asset_key, proof, facts)
+
+
+def together(results: Sequence[dg.AssetCheckResult]) -> dg.AssetCheckResult:
+    """One check's results for the files of several partitions as one result; a single one stays as it is."""
+    if len(results) == 1:
+        return results[0]
+    failed = [result for result in results if not result.passed]
+    return dg.AssetCheckResult(
+        passed=not failed,
+        check_name=results[0].check_name,
+        asset_key=results[0].asset_key,
+        description="; ".join(str(result.description) for result in failed[:5])
+        or f"all {len(results)} files hold what the source holds",
+        metadata={"files": len(results), "wrong files": len(failed)},
+    )
 
 
 def _rows(asset_key: dg.AssetKey, proof: Proof, rendered: Rendered, facts: FileFacts) -> dg.AssetCheckResult:

@@ -30,9 +30,10 @@ class ExportFile:
     file_name: str
     format: str
     dataset: str
-    scope: str
+    scope: str | None
     cadence: str
     window: str | None
+    partition: str | None
     columns: tuple[Column, ...]
     rendered: Rendered
     preview: tuple[dict[str, str], ...]

@@ -14,7 +14,8 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.resources import ExportStore
-from export_pipeline.orchestration.staging import load, save
+from export_pipeline.orchestration.staging import load_all, save_all
+from export_pipeline.store import Store
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import Manifest, Schema, changed_cells
 from export_pipeline.store.publish import publish
@@ -29,23 +30,26 @@ class StagingIOManager(dg.ConfigurableIOManager):
 
     folder: str
 
-    def handle_output(self, context: dg.OutputContext, obj: ExportData) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
         started = time.monotonic()
         # Most of a fetch happens here, so its faults come up here.
         with told(_earlier_tries(context)):
-            save(obj, self._path(context), _progress_log(context))
+            save_all(obj, self._path(context), _progress_log(context))
         context.add_output_metadata(
             {
-                "rows": {name: table.rows for name, table in obj.tables.items()},
-                "warnings": len(obj.warnings),
+                "rows": {
+                    name: sum(data.tables[name].rows for data in obj)
+                    for name in (obj[0].tables if obj else ())
+                },
+                "warnings": sum(len(data.warnings) for data in obj),
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
 
-    def load_input(self, context: dg.InputContext) -> ExportData:
+    def load_input(self, context: dg.InputContext) -> list[ExportData]:
         assert context.upstream_output is not None
         with told(_earlier_tries(context)):
-            return load(self._path(context.upstream_output))
+            return load_all(self._path(context.upstream_output))
 
     def of_run(self, run_id: str) -> Path:
         """The folder of a run."""
@@ -62,21 +66,27 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
 
     store: dg.ResourceDependency[ExportStore]
 
-    def handle_output(self, context: dg.OutputContext, obj: ExportFile) -> None:
-        media_type = FORMATS[obj.format].media_type
+    def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
         with told(_earlier_tries(context)):
-            stored, _ = publish(
-                self.store.open(),
-                obj.path,
-                obj.key,
-                lambda stored: _manifest(obj, stored, media_type),
-                media_type=media_type,
-                file_name=obj.file_name,
-                progress=_upload_log(context, obj.path.stat().st_size),
-            )
-        context.add_output_metadata(_metadata(obj, stored))
+            store = self.store.open()
+            stored = [self._publish(context, store, file) for file in obj]
+        single = len(obj) == 1
+        context.add_output_metadata(_metadata(obj[0], stored[0]) if single else _summary(obj, stored))
+        shutil.rmtree(obj[0].path.parent, ignore_errors=True)
+
+    def _publish(self, context: dg.OutputContext, store: Store, file: ExportFile) -> StoredFile:
+        media_type = FORMATS[file.format].media_type
+        stored, _ = publish(
+            store,
+            file.path,
+            file.key,
+            lambda stored: _manifest(file, stored, media_type),
+            media_type=media_type,
+            file_name=file.file_name,
+            progress=_upload_log(context, file.path.stat().st_size),
+        )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
-        shutil.rmtree(obj.path.parent, ignore_errors=True)
+        return stored
 
     def load_input(self, context: dg.InputContext) -> str:
         """For assets downstream: the key of the same partition's file, for the `store` resource to open."""
@@ -87,7 +97,12 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
                 f"{context.asset_key.to_user_string()} has no file yet for {context.asset_partition_key}: "
                 "export it first."
             )
-        return str(materialization.metadata["key"].value)
+        metadata = materialization.metadata
+        if "key" in metadata:
+            return str(metadata["key"].value)
+        keys = metadata["keys"].value  # of a run over several partitions
+        assert isinstance(keys, dict)
+        return str(keys[context.asset_partition_key])
 
 
 def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
@@ -146,6 +161,25 @@ def _metadata(file: ExportFile, stored: StoredFile) -> dict[str, Any]:
     if file.preview:
         metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in file.preview])
     return metadata
+
+
+def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any]:
+    """What a person sees of a materialization of several partitions in one run."""
+    return {
+        "dagster/row_count": sum(file.rendered.rows for file in files),
+        "bytes": sum(one.bytes for one in stored),
+        "seconds": round(sum(file.seconds for file in files), 3),
+        "keys": dg.MetadataValue.json({str(file.partition): file.key for file in files}),
+        "files": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {"partition": file.partition or "", "rows": file.rendered.rows, "bytes": one.bytes,
+                     "key": file.key, "sha256": one.sha256, "warnings": len(file.warnings)}
+                )
+                for file, one in zip(files, stored, strict=True)
+            ]
+        ),
+    }  # fmt: skip
 
 
 def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int], None]:

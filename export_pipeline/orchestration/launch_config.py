@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from datetime import date, datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 
 class OptionError(ValueError):
@@ -22,7 +27,7 @@ def config_schema(dataset: str, defaults: Mapping[str, Any], *models: type[BaseM
         defaults: Values that go before the models' own defaults.
     """
     return {
-        name: _field(dataset, name, field, defaults)
+        name: _field(f"{dataset}_{name}", field, defaults.get(name, _default(field)))
         for model in models
         for name, field in model.model_fields.items()
     }
@@ -36,37 +41,73 @@ def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[B
     """
     known = [name for model in models for name in model.model_fields]
     if unknown := [name for name in config if name not in known]:
-        raise OptionError(f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.")
+        near = get_close_matches(unknown[0], known, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise OptionError(f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.{hint}")
     try:
         return [
             model.model_validate({name: config[name] for name in model.model_fields if name in config})
             for model in models
         ]
     except ValidationError as error:
-        raise OptionError(
-            "; ".join(
-                f"option {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}"
-                for one in error.errors(include_url=False)
-            )
-        ) from None
+        raise OptionError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether an option is a list of texts."""
-    return field.annotation == tuple[str, ...] | None
+    """Whether an option is a list."""
+    return get_origin(_plain(field.annotation)) is tuple
 
 
-def _field(dataset: str, name: str, field: FieldInfo, defaults: Mapping[str, Any]) -> dg.Field:
-    annotation = field.annotation
-    default = defaults.get(name, field.default)
-    kind: Any
-    if annotation is bool:
-        kind = bool
-    elif get_origin(annotation) is Literal:
-        values = [dg.EnumValue(choice, choice) for choice in get_args(annotation)]
-        kind = dg.Enum(f"{dataset}_{name}", values)
-    elif is_list(field):
-        kind, default = [str], list(default or ())
-    else:
-        raise TypeError(f"option {name} has a type that the launchpad cannot show: {annotation}")
+def _sentence(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    return f"option {where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _default(field: FieldInfo) -> Any:
+    default = field.get_default(call_default_factory=True) if not field.is_required() else None
+    return (
+        default.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if isinstance(default, BaseModel)
+        else default
+    )
+
+
+def _plain(annotation: Any) -> Any:
+    """The annotation without `| None`."""
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [part for part in get_args(annotation) if part is not NoneType]
+        if len(parts) == 1:
+            return parts[0]
+    return annotation
+
+
+def _field(path: str, field: FieldInfo, default: Any) -> dg.Field:
+    annotation = _plain(field.annotation)
+    kind = _kind(path, annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return dg.Field(kind, is_required=False, description=field.description)
+    if default is None:
+        return dg.Field(kind, is_required=False, description=field.description)
     return dg.Field(kind, default_value=default, description=field.description)
+
+
+def _kind(path: str, annotation: Any) -> Any:
+    """What Dagster calls a type of an option. Exact numbers and times are texts there."""
+    if annotation in (bool, int, float, str):
+        return annotation
+    if annotation in (Decimal, date, datetime):
+        return str
+    if get_origin(annotation) is Literal:
+        return dg.Enum(path, [dg.EnumValue(str(choice), choice) for choice in get_args(annotation)])
+    if get_origin(annotation) is tuple:
+        return [_kind(path, _plain(get_args(annotation)[0]))]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return dg.Shape(  # type: ignore[no-untyped-call]
+            {
+                inner.alias or name: _field(f"{path}_{name}", inner, _default(inner))
+                for name, inner in annotation.model_fields.items()
+            }
+        )
+    if get_origin(annotation) in (Union, UnionType):  # such as a date or a moment: both are written as text
+        return str
+    raise TypeError(f"option {path} has a type that the launchpad cannot show: {annotation}")

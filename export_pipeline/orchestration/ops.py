@@ -1,8 +1,8 @@
 """The four stages of an export as Dagster ops: fetch, build, sanitize, render.
 
-What passes between them is ExportData in staging (see io_managers); a re-execution from failure repeats only
-the op that failed. A rendered file is read back and compared with what the database itself counted and added
-before it is published, so a file that does not hold is never visible.
+What passes between them is ExportData in staging (see io_managers), one for each partition of the run; a
+re-execution from failure repeats only the op that failed. A rendered file is read back and compared with what
+the database itself counted and added before it is published, so a file that does not hold is never visible.
 """
 
 import shutil
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ import dagster as dg
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.sanitize import sanitize as sanitize_data
 from export_pipeline.model.tables import Table
-from export_pipeline.orchestration.checks import evaluate
+from export_pipeline.orchestration.checks import CHECKS, evaluate, together
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.orchestration.partitions import chosen_scope
+from export_pipeline.orchestration.partitions import Target, partition_key, targets
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.names import safe_file_name
 
@@ -40,44 +40,59 @@ PREVIEW_ROWS = 10
     ins={"application": dg.In(dg.Nothing, description="The application's own tables")},
     out=dg.Out(io_manager_key="staging", description="Rows as the source holds them"),
     config_schema={
+        "dataset": dg.Field(str, description="Name of the dataset."),
         "source": dg.Field(str, description="Module that reads the application's tables."),
         "model": dg.Field(str, description="Module that knows the shape of the export."),
-        "spec": dg.Field(dg.Permissive(), description="What the defs.yaml says of the shape."),
-        "dataset": dg.Field(str, description="Name of the dataset."),
+        "spec": dg.Field(dict, description="What the defs.yaml says of the shape."),
+        "cadence": dg.Field(str, description="on_demand, daily, weekly or monthly."),
+        "start": dg.Field(str, description="First day of the first window."),
+        "timezone": dg.Field(str, description="Zone in which windows begin."),
         "scoped": dg.Field(bool, description="Whether its rows belong to scopes."),
         "options": dg.Field(dict, description="What is to be exported."),
     },
     required_resource_keys={"source"},
     tags={"kind": "sqlalchemy"},
 )
-def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[ExportData]]:
-    """Read the project's rows in one consistent, read-only snapshot and spool them as Arrow batches."""
-    source, model = (import_module(context.op_config[name]) for name in ("source", "model"))
+def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:
+    """Read the rows in one consistent, read-only snapshot and spool them as Arrow batches."""
+    config = context.op_config
+    source, model = import_module(config["source"]), import_module(config["model"])
     with told(context.retry_number):
-        options, format_options = parse_options(context.op_config["options"], model.Options, FormatOptions)
-        scope, window = chosen_scope(context)
-        as_of = window.end.astimezone(UTC) if window else None
+        options, format_options = parse_options(
+            config["options"], model.options(config["spec"]), FormatOptions
+        )
+        wanted = targets(
+            context, **{name: config[name] for name in ("cadence", "start", "timezone", "scoped")}
+        )
         with context.resources.source.snapshot() as snapshot:
-            data = source.read(snapshot, scope, options, as_of)
-            data = replace(data, options={**data.options, **format_options.model_dump()})
-            context.log.info(f"Reading {data.source_rows:,} rows of {data.title!r}.")
+            exports = []
+            for target in wanted:
+                request = Request(
+                    config["dataset"], config["model"], config["spec"], target.scope, options, target.window
+                )
+                data = source.read(snapshot, request)
+                exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
+                context.log.info(f"Reading {data.source_rows:,} rows of {data.title!r}.")
             # The snapshot stays open while the IO manager reads the rows into staging.
             yield dg.Output(
-                data, metadata={"rows": data.source_rows, "snapshot": data.snapshot_at.isoformat()}
+                exports,
+                metadata={
+                    "rows": sum(data.source_rows for data in exports),
+                    "snapshot": exports[0].snapshot_at.isoformat(),
+                },
             )
 
 
-@dg.op(out=dg.Out(io_manager_key="staging", description="The export, with totals and costs"))
-def build_export_data(data: ExportData) -> ExportData:
+@dg.op(out=dg.Out(io_manager_key="staging", description="The export, with totals and computed columns"))
+def build_export_data(exports: list[ExportData]) -> list[ExportData]:
     """Compute the export from the fetched rows: joins, totals and costs of exactly these rows."""
-    built: ExportData = import_module(data.model).build(data)
-    return built
+    return [import_module(data.model).build(data) for data in exports]
 
 
 @dg.op(out=dg.Out(io_manager_key="staging", description="The export, without characters that break files"))
-def sanitize(data: ExportData) -> ExportData:
+def sanitize(exports: list[ExportData]) -> list[ExportData]:
     """Replace what no file format may hold, and count it."""
-    return sanitize_data(data)
+    return [sanitize_data(data) for data in exports]
 
 
 def render_op(format: Format) -> dg.OpDefinition:
@@ -86,7 +101,7 @@ def render_op(format: Format) -> dg.OpDefinition:
     @dg.op(
         name=f"render_{format.name}",
         out={
-            "file": dg.Out(ExportFile, io_manager_key="export_store", description=format.help),
+            "file": dg.Out(list, io_manager_key="export_store", description=format.help),
             "rows": dg.Out(dg.Nothing, is_required=False),
             "totals": dg.Out(dg.Nothing, is_required=False),
         },
@@ -94,38 +109,45 @@ def render_op(format: Format) -> dg.OpDefinition:
         tags={"kind": format.name},
         required_resource_keys={"staging"},
     )
-    def render(context: dg.OpExecutionContext, data: ExportData) -> Iterator[Any]:
+    def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
         with told(context.retry_number):
-            path = _new_file(context, format)
-            layout: Layout = import_module(data.model).layout(data)
-            started = time.monotonic()
-            rendered = _rendered(format, layout, data, path)
-            seconds = time.monotonic() - started
-            said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s; reading it back."
-            context.log.info(said)
-            facts = format.read_back(path)
+            folder = _new_folder(context, format)
             asset_key = context.asset_key_for_output("file")
-            results = list(evaluate(asset_key, layout.proofs[format.name], rendered, facts))
-            yield from results
-            if failed := [str(result.description) for result in results if not result.passed]:
+            files, results = [], []
+            for number, data in enumerate(exports):
+                path = folder / f"{number}{format.extension}"
+                layout: Layout = import_module(data.model).layout(data)
+                started = time.monotonic()
+                rendered = _rendered(format, layout, data, path)
+                seconds = time.monotonic() - started
+                said = (
+                    f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s; reading it back."
+                )
+                context.log.info(said)
+                facts = format.read_back(path)
+                results.append(list(evaluate(asset_key, layout.proofs[format.name], rendered, facts)))
+                files.append(_file(context, format, data, layout, path, rendered, facts, seconds))
+            yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
+            failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
+            if failed:
                 raise dg.Failure(
                     f"The {format.name} file does not hold what the database holds, so it was not published: "
-                    + "; ".join(failed),
-                    metadata={"kept for inspection": dg.MetadataValue.path(str(path))},
+                    + "; ".join(failed[:5]),
+                    metadata={"kept for inspection": dg.MetadataValue.path(str(folder))},
                     allow_retries=False,
                 )
-            yield dg.Output(_file(context, format, data, layout, path, rendered, facts, seconds), "file")
+            yield dg.Output(files, "file")
 
     return render
 
 
-def _new_file(context: dg.OpExecutionContext, format: Format) -> Path:
+def _new_folder(context: dg.OpExecutionContext, format: Format) -> Path:
     """Where this run renders a format; nothing of an earlier try is left there."""
     staging: StagingIOManager = context.resources.staging
     folder = staging.of_run(context.run_id) / f"render_{format.name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return folder / f"export{format.extension}"
+    return folder
 
 
 def _rendered(format: Format, layout: Layout, data: ExportData, path: Path) -> Rendered:
@@ -145,28 +167,28 @@ def _file(
     seconds: float,
 ) -> ExportFile:
     dataset, cadence, _ = context.asset_key_for_output("file").path
-    _, window = chosen_scope(context)
+    window = data.window
     if window is None:
         # A re-execution finishes the same request, so it gives the same key.
         key = request_key(data.scope, context.run.root_run_id or context.run_id, format.extension)
     else:
         key = window_key(data.scope, dataset, cadence, window.name, format.extension)
-    moment = window.name if window else f"{data.snapshot_at:%Y%m%d_%H%M%S}"
     changed = Counter(data.changed)
     changed.update(rendered.changed)
     return ExportFile(
         path=path,
         key=key,
         title=data.title,
-        file_name=safe_file_name(f"{data.title}_{dataset}_{moment}{format.extension}"),
+        file_name=safe_file_name(f"{layout.file_name}{format.extension}"),
         format=format.name,
         dataset=dataset,
         scope=data.scope,
         cadence=cadence,
         window=window.name if window else None,
-        columns=layout.main.columns,
+        partition=partition_key(Target(data.scope, window)),
+        columns=layout.flat.get(format.name, layout.main).columns,
         rendered=rendered,
-        preview=tuple(preview(layout.main)),
+        preview=tuple(preview(layout.flat.get(format.name, layout.main))),
         totals={column: facts.totals.get(column, 0.0) for column in layout.proofs[format.name].totals},
         options=dict(data.options),
         snapshot_at=data.snapshot_at,

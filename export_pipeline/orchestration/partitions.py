@@ -1,7 +1,8 @@
-"""Partitions: whose rows an export holds, and up to when."""
+"""Partitions: whose rows an export holds, and of which window."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import dagster as dg
@@ -19,28 +20,47 @@ class PartitionError(Exception):
     """A run was started without saying whose rows, or which window, it is for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one file of a run is about: whose rows, and of which window; None where there is none."""
+
+    scope: str | None
+    window: Window | None
+
+
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:
     """The partitions of a dataset's scopes, kept in step with the application by a sensor."""
     return dg.DynamicPartitionsDefinition(name=f"{dataset}_scopes")
 
 
-def partitions(dataset: str, cadence: str, start: str, timezone: str) -> dg.PartitionsDefinition:
-    """The partitions of a dataset's assets: its scopes, and for a cadence its windows too.
+def windows_partition(cadence: str, start: str, timezone: str) -> dg.TimeWindowPartitionsDefinition:
+    """The windows of a cadence.
 
     Args:
+        cadence: daily, weekly or monthly.
         start: First day of the first window, as YYYY-MM-DD.
         timezone: IANA zone in which days begin.
     """
-    scopes = scopes_partition(dataset)
-    if cadence == ON_DEMAND:
-        return scopes
-    kinds = {
+    kinds: dict[str, type[dg.TimeWindowPartitionsDefinition]] = {
         "daily": dg.DailyPartitionsDefinition,
         "weekly": dg.WeeklyPartitionsDefinition,
         "monthly": dg.MonthlyPartitionsDefinition,
     }
-    windows = kinds[cadence](start_date=start, timezone=timezone)
-    return dg.MultiPartitionsDefinition({SCOPE: scopes, WINDOW: windows})
+    return kinds[cadence](start_date=start, timezone=timezone)  # type: ignore[call-arg]
+
+
+def partitions(
+    dataset: str, cadence: str, start: str, timezone: str, scoped: bool
+) -> dg.PartitionsDefinition | None:
+    """The partitions of a dataset's assets: its scopes if it has some, and for a cadence its windows."""
+    if cadence == ON_DEMAND:
+        return scopes_partition(dataset) if scoped else None
+    windows = windows_partition(cadence, start, timezone)
+    return (
+        dg.MultiPartitionsDefinition({SCOPE: scopes_partition(dataset), WINDOW: windows})
+        if scoped
+        else windows
+    )
 
 
 def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> str | None:
@@ -49,19 +69,40 @@ def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> 
     return windows.get_partition_key_range_for_time_window(window).start if window else None
 
 
-def chosen_scope(context: dg.OpExecutionContext) -> tuple[str, Window | None]:
-    """Scope and window of a run's partition. Without one nothing is chosen, so nothing may be exported.
+def targets(
+    context: dg.OpExecutionContext, *, cadence: str, start: str, timezone: str, scoped: bool
+) -> list[Target]:
+    """What the files of a run are about: one a partition, in the partitions' order.
 
     Raises:
-        PartitionError: the run has no partition.
+        PartitionError: the run has no partition where its dataset or cadence needs one. Nothing may be
+            exported then: it is not known what.
     """
-    if not context.has_partition_key:
-        raise PartitionError(
-            "This run has no partition, so it is not known whose rows to export. "
-            "Choose a partition in the launchpad, or start a backfill over the ones you want."
-        )
-    key = context.partition_key
-    if not isinstance(key, dg.MultiPartitionKey):
-        return key, None
-    window = context.partition_time_window
-    return key.keys_by_dimension[SCOPE], Window(key.keys_by_dimension[WINDOW], window.start, window.end)
+    if not context.has_partition_key and not context.has_partition_key_range:
+        if scoped or cadence != ON_DEMAND:
+            raise PartitionError(
+                "This run has no partition, so it is not known "
+                f"{'whose rows' if scoped else 'which window'} to export. "
+                "Choose a partition in the launchpad, or start a backfill over the ones you want."
+            )
+        return [Target(None, None)]
+    found = []
+    for key in context.partition_keys:
+        by = key.keys_by_dimension if isinstance(key, dg.MultiPartitionKey) else {}
+        scope = by.get(SCOPE, key if cadence == ON_DEMAND else None)
+        if cadence == ON_DEMAND:
+            found.append(Target(scope, None))
+            continue
+        name = by.get(WINDOW, key)
+        times = windows_partition(cadence, start, timezone).time_window_for_partition_key(name)
+        found.append(Target(scope, Window(name, times.start, times.end)))
+    return found
+
+
+def partition_key(target: Target) -> str | None:
+    """The partition key of a target; None where its assets have no partitions."""
+    if target.window is None:
+        return target.scope
+    if target.scope is None:
+        return target.window.name
+    return dg.MultiPartitionKey({SCOPE: target.scope, WINDOW: target.window.name})

@@ -36,19 +36,19 @@ def run_export(
     definitions: dg.Definitions,
     *,
     dataset: str,
-    scope: str,
+    scope: str | None,
     formats: Sequence[str],
     options: Mapping[str, Any],
     staging: Path,
     export_id: str | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Export one scope on demand, here and now.
+    """Export a dataset on demand, here and now.
 
     What a run that fails has staged stays, so that Dagster can execute it again from its failure.
 
     Args:
-        scope: Must exist; it becomes a partition if it is none yet.
+        scope: Must exist; it becomes a partition if it is none yet. None for a dataset without scopes.
         options: By name; those left out keep their defaults.
         staging: The staging folder.
         export_id: A UUID; it names the files, and is the id of the Dagster run.
@@ -60,7 +60,9 @@ def run_export(
     job = definitions.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance, living(staging, export_id) as tags:
         end_dead_runs(instance, staging)
-        instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [scope])
+        if scope is not None:
+            instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [scope])
+            tags = {**tags, SCOPE_TAG: scope}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
         with _watching(instance, export_id, len(formats) + 3, progress):
             result = job.execute_in_process(
@@ -72,7 +74,7 @@ def run_export(
                     "ops": {f"{dataset}_{ON_DEMAND}": {"config": dict(options)}},
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
-                tags={**tags, SCOPE_TAG: scope},
+                tags=tags,
                 raise_on_error=False,
             )
         if result.success:

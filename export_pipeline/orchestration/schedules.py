@@ -1,36 +1,55 @@
-"""Schedules and sensors that every scoped dataset gets."""
+"""The schedules of a dataset's cadences, and the sensor of its scopes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 import dagster as dg
 
 from export_pipeline.orchestration.partitions import SCOPE, SCOPE_TAG, WINDOW, last_ended, scopes_partition
 
+RECIPIENTS_TAG = "export_pipeline/recipients"
+
 
 def cadence_schedule(
-    *, dataset: str, cadence: str, cron: str, timezone: str, assets: dg.AssetsDefinition
+    *,
+    dataset: str,
+    cadence: str,
+    cron: str,
+    timezone: str,
+    formats: Sequence[str],
+    recipients: Sequence[str],
+    assets: dg.AssetsDefinition,
 ) -> dg.ScheduleDefinition:
     """Exports the window that ended last, of every scope there is. Off until somebody turns it on."""
-    partitions = assets.partitions_def
-    assert isinstance(partitions, dg.MultiPartitionsDefinition)
-    windows = partitions.get_partitions_def_for_dimension(WINDOW)
+    windows = assets.partitions_def
+    scoped = isinstance(windows, dg.MultiPartitionsDefinition)
+    if isinstance(windows, dg.MultiPartitionsDefinition):
+        windows = windows.get_partitions_def_for_dimension(WINDOW)
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
-    job = dg.define_asset_job(f"{dataset}_{cadence}_job", selection=[assets])
+    job = dg.define_asset_job(
+        f"{dataset}_{cadence}_job",
+        selection=[dg.AssetKey([dataset, cadence, format]) for format in formats],
+    )
+    tags = {RECIPIENTS_TAG: ",".join(recipients)} if recipients else {}
 
     @dg.schedule(
         name=f"{dataset}_{cadence}_schedule",
         job=job,
         cron_schedule=cron,
         execution_timezone=timezone,
-        description=f"Exports every scope of {dataset}: the {cadence} window that ended last.",
+        description=f"Exports {dataset}{', every scope' * scoped}: the {cadence} window that ended last.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         ended = last_ended(windows, context.scheduled_execution_time)
-        scopes = context.instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
         if ended is None:
             yield dg.SkipReason("No window has ended yet.")
-        elif not scopes:
+            return
+        if not scoped:
+            yield dg.RunRequest(run_key=f"{dataset}/{cadence}/{ended}", partition_key=ended, tags=tags)
+            return
+        scopes = context.instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
+        if not scopes:
             yield dg.SkipReason(
                 f"{dataset} has no scopes yet; is the sensor {dataset}_scopes_sensor running?"
             )
@@ -39,13 +58,15 @@ def cadence_schedule(
                 yield dg.RunRequest(
                     run_key=f"{dataset}/{cadence}/{ended}/{scope}",
                     partition_key=dg.MultiPartitionKey({SCOPE: scope, WINDOW: ended}),
-                    tags={SCOPE_TAG: scope},
+                    tags={SCOPE_TAG: scope, **tags},
                 )
 
     return schedule
 
 
-def scopes_sensor(*, dataset: str, source: str, interval_seconds: int = 60) -> dg.SensorDefinition:
+def scopes_sensor(
+    *, dataset: str, source: str, spec: Mapping[str, Any], interval_seconds: int = 60
+) -> dg.SensorDefinition:
     """Keeps the dataset's scope partitions in step with the application: added, and removed when gone."""
 
     @dg.sensor(
@@ -57,7 +78,7 @@ def scopes_sensor(*, dataset: str, source: str, interval_seconds: int = 60) -> d
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with context.resources.source.snapshot() as snapshot:
-            there = import_module(source).scopes(snapshot)
+            there = import_module(source).scopes(snapshot, spec)
         changes = scope_changes(context.instance, dataset, list(there))
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")

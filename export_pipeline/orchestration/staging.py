@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,11 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
 from export_pipeline.model.windows import Window
 
-_FACTS = "export.json"
+_FACTS, _COUNT = "export.json", "exports"
+_GONE = (
+    "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
+    "one from its failure."
+)
 
 
 class StagingError(Exception):
@@ -78,10 +82,7 @@ def load(folder: Path) -> ExportData:
     try:
         facts = json.loads((folder / _FACTS).read_text())
     except FileNotFoundError:
-        raise StagingError(
-            f"The staged data in {folder} are gone, most likely cleaned up; start a new run instead of "
-            "re-executing this one from its failure."
-        ) from None
+        raise StagingError(_GONE.format(folder)) from None
     tables = {
         name: _table(name, stored, folder / f"{name}.arrow") for name, stored in facts.pop("tables").items()
     }
@@ -93,7 +94,37 @@ def load(folder: Path) -> ExportData:
     return ExportData(**facts, tables=tables)
 
 
+def save_all(
+    exports: Sequence[ExportData],
+    folder: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Write several exports, each into a folder of its own inside this one; see `save`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = folder / _COUNT
+    count.unlink(missing_ok=True)
+    for number, data in enumerate(exports):
+        save(data, folder / str(number), progress)
+    count.write_text(str(len(exports)))
+
+
+def load_all(folder: Path) -> list[ExportData]:
+    """The exports that `save_all` wrote.
+
+    Raises:
+        StagingError: they are not all there.
+    """
+    try:
+        count = int((folder / _COUNT).read_text())
+    except FileNotFoundError:
+        raise StagingError(_GONE.format(folder)) from None
+    return [load(folder / str(number)) for number in range(count)]
+
+
 def _write(table: Table, path: Path, progress: Callable[[str, int, int], None] | None) -> int:
+    path.unlink(missing_ok=True)  # it may be a link to another step's file
+    if table.file and _linked(table.file, path):
+        return table.rows
     schema = pa.schema([(column.name, column.arrow_type) for column in table.columns])
     rows = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -105,9 +136,25 @@ def _write(table: Table, path: Path, progress: Callable[[str, int, int], None] |
     return rows
 
 
+def _linked(file: Path, path: Path) -> bool:
+    """Whether the rows could be given a second name instead of being written again."""
+    try:
+        path.hardlink_to(file)
+    except OSError:  # a file system without links, or another one
+        return False
+    return True
+
+
 def _table(name: str, stored: dict[str, Any], path: Path) -> Table:
     columns = tuple(
-        Column(**{**column, "kind": Kind(column["kind"]), "labels": tuple(column["labels"])})
+        Column(
+            **{
+                **column,
+                "kind": Kind(column["kind"]),
+                "labels": tuple(column["labels"]),
+                "precision": column["precision"] and tuple(column["precision"]),
+            }
+        )
         for column in stored["columns"]
     )
 
@@ -120,4 +167,4 @@ def _table(name: str, stored: dict[str, Any], path: Path) -> Table:
     def mapped() -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
-    return Table(name, columns, stored["rows"], opened, mapped)
+    return Table(name, columns, stored["rows"], opened, mapped, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -177,7 +177,7 @@ class _Reader:
         return select
 
     def _existed(self, table: Any) -> list[sa.ColumnElement[bool]]:
-        return [] if self.window is None else [table.created_at < self.window.end]
+        return [] if self.window is None else [table.created_at < self.window.end.astimezone(UTC)]
 
     def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
         """Order by code point, whatever the database's language: the same order everywhere."""

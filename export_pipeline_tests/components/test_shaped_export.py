@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from export_pipeline.components import ShapedExport
+from export_pipeline.components.shaped_export import ShapedModel
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.orchestration.launch_config import OptionError
 
@@ -28,7 +28,7 @@ def attributes(**changed: Any) -> dict[str, Any]:
         ({"formats": []}, "formats"),
         ({"dataset": "Take Off"}, "dataset"),
         ({"source": "export_pipeline.sources.nothing"}, "there is no module export_pipeline.sources.nothing"),
-        ({"shape": "export_pipeline.sources.takeoff"}, "has no Options, build, layout"),
+        ({"shape": "export_pipeline.sources.takeoff"}, "has no options, build, layout"),
         ({"start": "yesterday"}, "start"),
         ({"cadences": {"daily": {"cron": "every day"}}}, "no cron line"),
         ({"options": {"group_by": "x"}}, "option group_by"),
@@ -39,14 +39,14 @@ def attributes(**changed: Any) -> dict[str, Any]:
 def test_what_is_wrong_is_said_with_its_place(changed: dict[str, Any], said: str) -> None:
     text = yaml.safe_dump(attributes(**changed))
     with pytest.raises(Exception, match=re.escape(said)):
-        ShapedExport.resolve_from_yaml(text)
+        ShapedModel.model_validate(yaml.safe_load(text))
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
         ('cron: "15 2 * * *"', "cron: every day", "'every day' is no cron line of five fields"),
-        ("start:", "strat:", "start: Field required"),
+        ("start:", "strat:", "there is no 'strat'; did you mean start?"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(

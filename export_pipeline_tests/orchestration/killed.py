@@ -24,7 +24,7 @@ def main(scope: str, place: str, marker: str, run_id: str) -> None:
         Path(marker).touch()
         time.sleep(300)
 
-    save, render = io_managers.save, csv.render
+    save, render = io_managers.save_all, csv.render
 
     def save_half(data: Any, folder: Path, progress: Any = None) -> None:
         save(data, folder, lambda *_: stop())
@@ -43,7 +43,7 @@ def main(scope: str, place: str, marker: str, run_id: str) -> None:
         return answer
 
     if place == "fetch":
-        io_managers.save = save_half
+        io_managers.save_all = save_half
     elif place == "render":
         csv.render = render_half
     else:

@@ -122,7 +122,7 @@ def test_a_full_staging_disk(deployment: Deployment, monkeypatch: pytest.MonkeyP
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "measurements.arrow")
 
-    monkeypatch.setattr("export_pipeline.orchestration.io_managers.save", full)
+    monkeypatch.setattr("export_pipeline.orchestration.io_managers.save_all", full)
     result = deployment.run()
     assert retries(result) == 0
     assert "No space left on device (measurements.arrow)" in failures(result)["fetch_project"]
@@ -130,12 +130,11 @@ def test_a_full_staging_disk(deployment: Deployment, monkeypatch: pytest.MonkeyP
 
 
 def test_a_disk_that_fills_while_a_file_is_rendered(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On a real full device."""
-    monkeypatch.setattr(
-        "export_pipeline.orchestration.ops._new_file", lambda context, format: Path("/dev/full")
-    )
+    (tmp_path / "0.csv").symlink_to("/dev/full")
+    monkeypatch.setattr("export_pipeline.orchestration.ops._new_folder", lambda context, format: tmp_path)
     result = deployment.run()
     assert "No space left on device" in failures(result)["render_csv"]
     assert deployment.stored() == set()

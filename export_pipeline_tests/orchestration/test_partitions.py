@@ -21,12 +21,22 @@ def test_without_a_partition_nothing_is_exported(deployment: Deployment, cadence
     assert deployment.stored() == set()
 
 
-def test_a_range_of_windows_in_one_run_is_refused(deployment: Deployment) -> None:
+def test_a_range_of_windows_in_one_run_gives_a_file_each(deployment: Deployment) -> None:
     tags = {"dagster/asset_partition_range_start": f"{deployment.scope}|2026-02-01",
             "dagster/asset_partition_range_end": f"{deployment.scope}|2026-02-03"}  # fmt: skip
     result = deployment.run(["csv"], "daily", partition=None, tags=tags)
-    assert not result.success
-    assert deployment.stored() == set()
+    assert result.success
+    keys = [f"exports/{deployment.scope}/takeoff/daily/2026-02-0{day}.csv" for day in (1, 2, 3)]
+    assert deployment.stored() == {key + end for key in keys for end in ("", ".manifest.json")}
+    (metadata,) = {tuple(sorted(one["keys"].items())) for one in files(result).values()}
+    assert metadata == tuple((f"{deployment.scope}|2026-02-0{day}", key) for day, key in enumerate(keys, 1))
+    singly = deployment.run(["csv"], "daily", partition=dg.MultiPartitionKey({"scope": deployment.scope, "window": "2026-02-02"}))
+    assert singly.success
+    manifests = [deployment.manifest(key) for key in keys]
+    assert len({manifest["window"] for manifest in manifests}) == 3
+    assert len({manifest["hash"] for manifest in manifests}) >= 1
+    checks = [e for e in result.get_asset_check_evaluations()]
+    assert {check.check_name for check in checks} == {"rows", "totals"}
 
 
 def test_an_export_holds_its_own_scope_only(deployment: Deployment) -> None:
@@ -71,7 +81,7 @@ def test_a_window_holds_what_existed_by_its_end(
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cadence", ["daily", "weekly", "monthly"])
 def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, zone: str) -> None:
-    both = partitions("t", cadence, "2025-12-01", zone)
+    both = partitions("t", cadence, "2025-12-01", zone, True)
     assert isinstance(both, dg.MultiPartitionsDefinition)
     windows = both.get_partitions_def_for_dimension(WINDOW)
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
@@ -89,7 +99,7 @@ def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, 
 
 
 def test_windows_have_their_lengths_around_a_change_of_the_clock() -> None:
-    both = partitions("t", "daily", "2026-01-01", "Europe/Berlin")
+    both = partitions("t", "daily", "2026-01-01", "Europe/Berlin", True)
     assert isinstance(both, dg.MultiPartitionsDefinition)
     windows = both.get_partitions_def_for_dimension(WINDOW)
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)

@@ -1,0 +1,219 @@
+"""What the defs.yaml of every dataset may say, and the assets, schedules, sensor and checks it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, Self
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from pydantic import BaseModel, Field, field_validator
+
+from export_pipeline.formats.options import FormatOptions
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.model.strict import Strict
+from export_pipeline.orchestration.assets import application_key, export_assets
+from export_pipeline.orchestration.launch_config import is_list, parse_options
+from export_pipeline.orchestration.partitions import ON_DEMAND
+from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
+from export_pipeline.settings import load_settings
+
+
+class Cadence(Strict):
+    """A regular export: when it is made, of which windows, in which formats, for whom."""
+
+    cron: Annotated[str, Field(description="When the schedule ticks, in the cadence's time zone.")]
+    timezone: Annotated[
+        str | None, Field(description="IANA zone of its ticks and windows; by default EXPORT_TIMEZONE.")
+    ] = None
+    formats: Annotated[
+        Sequence[str] | None, Field(description="Formats that the schedule makes; by default all.")
+    ] = None
+    recipients: Annotated[Sequence[str], Field(description="E-mail addresses, noted on each run.")] = ()
+
+    @field_validator("cron")
+    @classmethod
+    def _ticks(cls, cron: str) -> str:
+        try:
+            dg.ScheduleDefinition(name="ticks", job_name="none", cron_schedule=cron)
+        except dg.DagsterInvalidDefinitionError:
+            raise ValueError(f"{cron!r} is no cron line of five fields such as '15 2 * * *'") from None
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str | None) -> str | None:
+        try:
+            return name and ZoneInfo(name).key
+        except (OSError, ValueError, KeyError):
+            raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
+
+    @field_validator("formats")
+    @classmethod
+    def _known(cls, names: Sequence[str] | None) -> Sequence[str] | None:
+        return names and known_formats(names)
+
+
+class Cadences(Strict):
+    """The regular exports of a dataset; one that is left out is not made."""
+
+    daily: Cadence | None = None
+    weekly: Cadence | None = None
+    monthly: Cadence | None = None
+
+    def named(self) -> dict[str, Cadence]:
+        """Those there are, by name."""
+        return {name: cadence for name, cadence in self if cadence}
+
+
+class DatasetModel(Strict):
+    """What every dataset's defs.yaml may say."""
+
+    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the dataset.")]
+    description: Annotated[str, Field(description="What is exported, for people.")]
+    owners: Annotated[Sequence[str], Field(description="E-mail addresses, or teams as `team:name`.")] = ()
+    formats: Annotated[Sequence[str], Field(min_length=1, description="Formats to offer.")]
+    start: Annotated[str, Field(description="First day that backfills reach, as YYYY-MM-DD.")] = "2026-01-01"
+    cadences: Annotated[Cadences, Field(description="Regular exports.")] = Cadences()
+    single_run: Annotated[
+        bool, Field(description="A backfill is one run with one snapshot, not a run for each partition.")
+    ] = False
+    retention_days: Annotated[
+        int | None, Field(ge=1, description="Days that files are kept; by default EXPORT_RETENTION_DAYS.")
+    ] = None
+    options: Annotated[
+        Mapping[str, Any],
+        Field(description="Defaults of the launchpad, and what schedules and backfills use."),
+    ] = {}
+
+    @field_validator("formats")
+    @classmethod
+    def _known(cls, names: Sequence[str]) -> Sequence[str]:
+        return known_formats(names)
+
+    @field_validator("start")
+    @classmethod
+    def _day(cls, start: str) -> str:
+        return date.fromisoformat(start).isoformat()
+
+
+def known_formats(names: Sequence[str]) -> Sequence[str]:
+    """The same names, if they are all of the registry; else ValueError."""
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise ValueError(f"{', '.join(unknown)}: no such format; there are {', '.join(FORMATS)}")
+    return names
+
+
+class Dataset(dg.Component):
+    """A dataset: what its defs.yaml says, and the modules that read and shape it.
+
+    Attributes:
+        attributes: The defs.yaml's attributes.
+        source: Module with `scopes(snapshot, spec)` and `read(snapshot, request)`.
+        shape: Module with `options(spec)`, `build(data)` and `layout(data)`.
+        spec: What these modules are told of the dataset; JSON values only.
+        scoped: Whether its rows belong to scopes.
+    """
+
+    model: ClassVar[type[DatasetModel]]
+
+    def __init__(
+        self, attributes: DatasetModel, *, source: str, shape: str, spec: Mapping[str, Any], scoped: bool
+    ) -> None:
+        self.attributes, self.source, self.shape, self.spec, self.scoped = (
+            attributes, source, shape, spec, scoped,
+        )  # fmt: skip
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return cls.model
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        raise NotImplementedError
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+        return self.attributes.dataset
+
+    @property
+    def formats(self) -> Sequence[str]:
+        """The formats it offers."""
+        return self.attributes.formats
+
+    def option_models(self) -> tuple[type[BaseModel], ...]:
+        """The models that all options of the dataset belong to."""
+        return import_module(self.shape).options(self.spec), FormatOptions
+
+    def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Options as the launchpad's config takes them, of those given; a list may be a text with commas.
+
+        Raises:
+            OptionError: one is unknown or has a wrong value.
+        """
+        models = self.option_models()
+        lists = {name for model in models for name, field in model.model_fields.items() if is_list(field)}
+        values = {
+            name: [part.strip() for part in value.split(",") if part.strip()]
+            if name in lists and isinstance(value, str)
+            else value
+            for name, value in given.items()
+        }
+        parsed = parse_options({**self.attributes.options, **values}, *models)
+        typed = {
+            name: value
+            for model in parsed
+            for name, value in model.model_dump(mode="json", by_alias=True, exclude_none=True).items()
+        }
+        return {name: typed.get(name, []) for name in given if name in typed or name in lists}
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The dataset's assets with their checks, its schedules and its sensor."""
+        attributes = self.attributes
+        default_zone = load_settings().timezone
+        assets, schedules = [], []
+        for name, cadence in {ON_DEMAND: None, **attributes.cadences.named()}.items():
+            timezone = (cadence and cadence.timezone) or default_zone
+            made = export_assets(
+                dataset=self.dataset,
+                cadence=name,
+                source=self.source,
+                model=self.shape,
+                spec=self.spec,
+                formats=attributes.formats,
+                start=attributes.start,
+                timezone=timezone,
+                scoped=self.scoped,
+                single_run=attributes.single_run,
+                description=attributes.description,
+                owners=attributes.owners,
+                options=attributes.options,
+                retention_days=attributes.retention_days,
+            )
+            assets.append(made)
+            if cadence:
+                schedules.append(
+                    cadence_schedule(
+                        dataset=self.dataset,
+                        cadence=name,
+                        cron=cadence.cron,
+                        timezone=timezone,
+                        formats=cadence.formats or attributes.formats,
+                        recipients=cadence.recipients,
+                        assets=made,
+                    )
+                )
+        application = dg.AssetSpec(
+            application_key(self.dataset),
+            description=f"The application's own tables that {self.dataset} is exported from; only read.",
+            group_name=self.dataset,
+            owners=list(attributes.owners),
+            kinds={"table"},
+        )
+        sensors = (
+            [scopes_sensor(dataset=self.dataset, source=self.source, spec=self.spec)] if self.scoped else []
+        )
+        return dg.Definitions(assets=[application, *assets], schedules=schedules, sensors=sensors)

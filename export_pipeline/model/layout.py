@@ -138,7 +138,7 @@ class Layout:
             the same data always give the same bytes.
         main: The flat table: CSV, and every format that is one table.
         flat: Of a flat format that needs other columns or values than `main`: its table, by format name.
-        document: What JSON writes, key by key: plain values, tables (arrays), nested tables.
+        document: What JSON writes: key by key plain values, tables (arrays), nested tables; or one table.
         excel: The sheets.
         pdf: The chapters.
         figures: Drawings at the end of the PDF.
@@ -152,7 +152,7 @@ class Layout:
     title: str
     created: datetime
     main: Table
-    document: Mapping[str, Any]
+    document: Mapping[str, Any] | Table
     excel: tuple[Section, ...]
     pdf: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...] = ()

@@ -30,7 +30,7 @@ class ColumnType:
 
     @property
     def minor(self) -> bool:
-        """Whether this is `money` without digits: integers that count the currency's minor unit, e.g. cents."""
+        """Whether this is `money` without digits: integers that count the minor unit, e.g. cents."""
         return self.kind is Kind.MONEY and self.precision is None
 
 

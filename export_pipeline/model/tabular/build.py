@@ -1,0 +1,75 @@
+"""Computed columns: added to a table of read ones in Arrow, batch by batch, as the table is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+
+from export_pipeline.model.columns import Column
+from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.streams import mapped
+from export_pipeline.model.tables import Table
+from export_pipeline.model.tabular.choice import chosen, in_order, needed, spec_of
+from export_pipeline.model.tabular.columns import column_of
+from export_pipeline.model.tabular.expression_types import ComputeError, type_of
+from export_pipeline.model.tabular.expressions import compiled
+from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
+
+
+def build(data: ExportData) -> ExportData:
+    """The export with its computed columns after the read ones in the table "rows".
+
+    They are computed while the table is read; a whole pass sets their counts in `changed`, so that reading
+    twice counts once. Where there is nothing to compute, the table is the very same.
+
+    Raises:
+        ComputeError: while the table is read: a value overflows or does not fit; the column is named.
+    """
+    spec = spec_of(data.spec)
+    computed = in_order(needed(spec, chosen(spec, data.options)))
+    if not computed:
+        return data
+    changed = data.changed.copy()
+    rows = _with_computed(data.tables["rows"], computed, spec, changed)
+    return replace(data, tables={**data.tables, "rows": rows}, changed=changed)
+
+
+def _with_computed(
+    table: Table, computed: list[ColumnSpec], spec: TableSpec, changed: Counter[tuple[str, str]]
+) -> Table:
+    types = {column.name: type_of(column) for column in spec.columns}
+    expressions = [
+        (column.name, compiled(column.compute or "", types), types[column.name]) for column in computed
+    ]
+    columns: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
+    arrow = [column.arrow_type for column in columns]
+
+    def complete(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Counter[tuple[str, str]]]:
+        cells = dict(zip(batch.schema.names, batch.columns, strict=True))
+        counted: Counter[tuple[str, str]] = Counter()
+        for name, expression, wanted in expressions:
+            try:
+                cells[name], emptied = expression.evaluate(cells, batch.num_rows, wanted)
+            except ComputeError as error:
+                raise ComputeError(f"column {name} ({expression.text}): {error}") from error
+            for reason, count in emptied.items():
+                counted[reason, f"{table.name}.{name}"] += count
+        made = [cells[column.name] for column in columns]
+        made[len(table.columns) :] = [
+            array.cast(kind) if array.type != kind else array
+            for array, kind in zip(made[len(table.columns) :], arrow[len(table.columns) :], strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(made, [column.name for column in columns]), counted
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        counted: Counter[tuple[str, str]] = Counter()
+        for batch, emptied in mapped(complete, table.open()):
+            counted.update(emptied)
+            yield batch
+        for key, count in counted.items():
+            changed[key] = count
+
+    return Table(table.name, columns, table.rows, opened)

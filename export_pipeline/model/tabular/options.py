@@ -1,0 +1,202 @@
+"""What can be asked of a table export: a pydantic model made for each spec, so that every option is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+
+from export_pipeline.model.tabular.choice import key_of, spec_of
+from export_pipeline.model.tabular.expressions import nearest
+from export_pipeline.model.tabular.filter_values import (
+    MOST_VALUES,
+    TEXT_VALUE,
+    Filtered,
+    filtered,
+    value_type,
+)
+from export_pipeline.model.tabular.spec import FilterSpec, TableSpec
+
+
+class _Named(BaseModel):
+    """Refuses unknown names with the nearest and all valid ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    what: ClassVar[str] = "option"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_known(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            allowed = {*known, *cls.model_fields}
+            for name in given:
+                if name not in allowed:
+                    raise ValueError(
+                        f"there is no {cls.what} {str(name)[:100]!r}; {nearest(str(name), known)}"
+                    )
+        return given
+
+
+class Filters(_Named):
+    """The filters in use; one field each, None where it is not used."""
+
+    what: ClassVar[str] = "filter"
+
+
+class Operators(_Named):
+    """How a filter is used: `equals`, `in_`, `range_`, `contains`, `is_null`; several must all hold."""
+
+    what: ClassVar[str] = "operator here"
+
+
+class Range(_Named):
+    """From and to, both inclusive; one may be left out."""
+
+    from_: Any
+    to: Any
+    what: ClassVar[str] = "end of a range"
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        first, last = self.from_, self.to
+        if first is None and last is None:
+            raise ValueError("a range wants from, to, or both")
+        if first is not None and last is not None and _comparable(first, last) and first > last:
+            raise ValueError(f"the range ends ({last}) before it begins ({first})")
+        return self
+
+
+def _comparable(first: Any, last: Any) -> bool:
+    """A day and a time are not compared: what a day is, depends on the zone."""
+    return type(first) is type(last)
+
+
+class TableOptions(_Named):
+    """What an export of a table may be asked for."""
+
+    columns: tuple[str, ...] | None
+    preset: str | None
+    filters: Filters
+    sort: tuple[str, ...] | None
+    requested_by: str | None
+
+
+def options(spec: Mapping[str, Any]) -> type[TableOptions]:
+    """The options of an export with this spec (in its JSON form).
+
+    Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
+    a filter), sort (names, descending with a leading `-`), requested_by.
+    """
+    return _options(key_of(spec))
+
+
+@lru_cache(256)
+def _options(key: bytes) -> type[TableOptions]:
+    spec = spec_of(key)
+    visible = [column.name for column in spec.columns if not column.hidden]
+    sortable = [name for column in spec.sort for name in (column, f"-{column}")]
+    fields: dict[str, Any] = {
+        "columns": (
+            Annotated[tuple[str, ...] | None, AfterValidator(_known("column", visible))],
+            Field(None, description=f"Columns to export, in this order. There are {', '.join(visible)}."),
+        ),
+        "preset": _preset(spec),
+        "filters": (
+            filters_model(spec),
+            Field(default_factory=dict, validate_default=True, description="Only rows that match all these."),
+        ),
+        "sort": (
+            Annotated[tuple[str, ...] | None, AfterValidator(_known("sort column", sortable))],
+            Field(
+                None,
+                description="Columns to sort by, `-` before a name for descending. "
+                + (f"There are {', '.join(spec.sort)}." if spec.sort else "There are none."),
+            ),
+        ),
+        "requested_by": (
+            Annotated[str, Field(max_length=1_000)] | None,
+            Field(None, description="Who asks; decides what guarded columns show."),
+        ),
+    }
+    return create_model("TableOptions", __base__=TableOptions, **fields)
+
+
+def _preset(spec: TableSpec) -> tuple[Any, Any]:
+    if not spec.presets:
+        none = Annotated[str | None, AfterValidator(_no_preset)]
+        return none, Field(None, description="Ready-made choices of columns; there are none here.")
+    choice: Any = Literal[tuple(spec.presets)]
+    filters = " and filters" if any(preset.filters for preset in spec.presets.values()) else ""
+    text = f"Ready-made choice of columns{filters}."
+    if spec.preset_required:
+        return choice, Field(description=text)
+    return choice | None, Field(None, description=text)
+
+
+def _no_preset(name: str | None) -> None:
+    if name is not None:
+        raise ValueError(f"there is no preset {name!r}; this export has none")
+
+
+def _known(what: str, names: Iterable[str]) -> Any:
+    listed = list(names)
+
+    def check(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """An empty choice is no choice."""
+        for name in given or ():
+            if name not in listed:
+                raise ValueError(f"there is no {what} {name[:100]!r}; {nearest(name, listed)}")
+        bare = [name.removeprefix("-") for name in given or ()]
+        for name in bare:
+            if bare.count(name) > 1:
+                raise ValueError(f"{what} {name!r} is named twice")
+        return given or None
+
+    return check
+
+
+def filters_model(spec: TableSpec) -> type[Filters]:
+    """The model of an export's filters."""
+    fields: dict[str, Any] = {
+        name: (
+            operators_model(name, filter, filtered(spec, name, filter)) | None,
+            Field(None, description=filter.description or f"Only rows with such a {name}."),
+        )
+        for name, filter in spec.filters.items()
+    }
+    return create_model("Filters", __base__=Filters, **fields)
+
+
+def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Operators]:
+    """The model of one filter's operators."""
+    value = value_type(about)
+    days = " A day means the whole day." if about.type.kind == "timestamp" else ""
+    unit = " In the currency's minor unit." if about.type.minor else ""
+    ends: dict[str, Any] = {
+        "from_": (value | None, Field(None, alias="from", description="The first." + days + unit)),
+        "to": (value | None, Field(None, description="The last." + days + unit)),
+    }
+    known: dict[str, Any] = {
+        "equals": (value | None, Field(None, description="This value." + days + unit)),
+        "in": (
+            Annotated[tuple[value, ...], Field(min_length=1, max_length=MOST_VALUES)] | None,  # type: ignore[valid-type]
+            Field(None, alias="in", description="One of these values." + days + unit),
+        ),
+        "range": (
+            create_model(f"{name}_range", __base__=Range, **ends) | None,
+            Field(None, alias="range", description="From one to another, both inclusive." + days + unit),
+        ),
+        "contains": (
+            TEXT_VALUE | None,
+            Field(None, description="Holds this text, in upper or lower case."),
+        ),
+        "is_null": (bool | None, Field(None, description="True: has no value. False: has one.")),
+    }
+    fields = {_FIELDS.get(one, one): known[one] for one in filter.operators}
+    return create_model(f"{name}_filter", __base__=Operators, **fields)
+
+
+_FIELDS = {"in": "in_", "range": "range_"}

@@ -1,0 +1,71 @@
+"""What each format's file must hold: rows and sums, as the database counted and added them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.layout import Proof
+from export_pipeline.model.sanitize import guard
+from export_pipeline.model.tabular.columns import View
+from export_pipeline.model.tabular.spec import ColumnSpec
+from export_pipeline.model.tabular.sums import Sum
+
+_RELATIVE = 1e-9
+"""Adding the same numbers in another order, or as doubles, changes no more than this part of their size."""
+
+
+def proof_of(
+    format: str, view: View, columns: Sequence[ColumnSpec], data: ExportData, computed: Mapping[str, Sum]
+) -> Proof:
+    """The proof of a format that shows these columns.
+
+    Read columns have the database's sums, computed ones those of their staged cells. A column is left out
+    where the format's reader cannot tell its sum: in CSV under a header that several columns have, and where
+    missing values are printed as words.
+    """
+    headers = Counter(view.column(column).header for column in columns)
+    totals = {}
+    for spec in columns:
+        if not spec.parsed.kind.is_number:
+            continue
+        column = view.column(spec)
+        found = _sum(spec, data, computed)
+        if found is None or (format == "csv" and (spec.null or headers[column.header] > 1)):
+            continue
+        total, size = found
+        if spec.parsed.minor and view.units:
+            total, size = total * 10.0**-spec.minor_digits, size * 10.0**-spec.minor_digits
+        name = _as_read(column.header) if format == "csv" else spec.name
+        totals[name] = (total, _RELATIVE * max(size, 1.0) + _rounding(format, column, data.source_rows))
+    return Proof(data.source_rows, totals)
+
+
+def _sum(spec: ColumnSpec, data: ExportData, computed: Mapping[str, Sum]) -> tuple[float, float] | None:
+    """A column's sum and the sum of its absolute values; None if nobody added it."""
+    if spec.compute is not None:
+        return float(computed[spec.name].total), computed[spec.name].size
+    total = data.source_totals.get(spec.name)
+    if total is None:
+        return None
+    return total, data.source_totals.get(f"|{spec.name}|", abs(total))
+
+
+def _as_read(header: str) -> str:
+    """A header as a reader of CSV finds it: with the apostrophe that a formula-like text gets."""
+    guarded, _ = guard(pa.array([header], pa.string()))
+    return str(guarded[0])
+
+
+def _rounding(format: str, column: Column, rows: int) -> float:
+    """What printing fewer digits than there are can change in all rows together."""
+    if format not in ("csv", "pdf") or column.digits is None:
+        return 0.0
+    behind = column.precision[1] if column.precision else None
+    if column.kind is Kind.INTEGER or (behind is not None and behind <= column.digits):
+        return 0.0
+    return float(0.5 * 10.0**-column.digits * rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +23,9 @@ import sqlalchemy.ext.compiler
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore, to_kind
+from export_pipeline.sources.stored import Stored, of_postgres, of_word
 
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 """A select of any columns."""
@@ -45,10 +48,12 @@ class Snapshot(ABC):
     Attributes:
         opened_at: The moment of the snapshot, UTC.
         byte_order: The collation of this dialect that orders texts by code point.
+        dialect: SQLAlchemy's name of the dialect, e.g. "postgresql".
     """
 
     opened_at: datetime
     byte_order: str
+    dialect: str
 
     @abstractmethod
     def batches(
@@ -68,6 +73,26 @@ class Snapshot(ABC):
     @abstractmethod
     def has_table(self, name: str) -> bool:
         """Whether a table or view of this name can be read without naming its schema."""
+
+    @abstractmethod
+    def fields(self, select: Query) -> list[tuple[str, Stored]]:
+        """The names and types of what a select gives, in order, without running it.
+
+        Raises:
+            SourceError: the database refuses the select.
+        """
+
+    @abstractmethod
+    def tables(self, schema: str | None = None) -> list[str]:
+        """The tables and views of a schema, by default those that need no schema's name."""
+
+    @abstractmethod
+    def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
+        """The columns of a table or view that is there, in order."""
+
+    @abstractmethod
+    def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
+        """Sets of columns whose values are never the same in two rows, the primary key first."""
 
     def rows(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
@@ -131,7 +156,7 @@ def _open_postgres(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
 
 
 class _PostgresSnapshot(Snapshot):
-    byte_order = "C"
+    byte_order, dialect = "C", "postgresql"
 
     def __init__(self, adbc: Any, connection: Any) -> None:
         self._adbc, self._connection = adbc, connection
@@ -150,7 +175,64 @@ class _PostgresSnapshot(Snapshot):
             except self._adbc.Error as error:
                 raise _readable(error) from error
 
+    def fields(self, select: Query) -> list[tuple[str, Stored]]:
+        try:
+            with self._adbc.AdbcStatement(self._connection) as statement:
+                statement.set_sql_query(literal_sql(select))
+                schema = pa.Schema._import_from_c(statement.execute_schema().address)
+        except (self._adbc.Error, pa.ArrowException) as error:
+            raise _readable(error) from error
+        return [(field.name, of_postgres(field)) for field in schema]
+
+    def tables(self, schema: str | None = None) -> list[str]:
+        relation = sa.table(
+            "pg_class", *map(sa.column, ("oid", "relname", "relnamespace", "relkind")), schema="pg_catalog"
+        )
+        select = sa.select(relation.c.relname).where(relation.c.relkind.in_(("r", "v", "m", "p", "f")))
+        if schema is None:
+            select = select.where(sa.func.pg_table_is_visible(relation.c.oid))
+        else:
+            select = select.where(relation.c.relnamespace == sa.func.to_regnamespace(_quoted(schema)))
+        return [row["name"] for row in self.rows(select, [Column("name", "Name", Kind.TEXT)])]
+
+    def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
+        table = sa.table(sa.quoted_name(name, True), schema=schema and sa.quoted_name(schema, True))
+        return dict(self.fields(sa.select(sa.literal_column("*")).select_from(table)))
+
+    def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
+        index = sa.text(
+            "pg_catalog.pg_index AS i"
+            " CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)"
+            " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+        )
+        select: Query = (
+            sa.select(sa.literal_column("i.indexrelid"), sa.literal_column("a.attname"))
+            .select_from(index)
+            .where(
+                sa.literal_column("i.indrelid") == sa.func.to_regclass(_quoted(name, schema)),
+                sa.text(
+                    "i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
+                    " AND i.indexprs IS NULL AND k.place <= i.indnkeyatts"
+                ),
+            )
+            .order_by(sa.literal_column("i.indisprimary").desc(), sa.literal_column("i.indexrelid"))
+        )
+        keys: dict[int, set[str]] = {}
+        for row in self.rows(select, [Column("key", "Key", Kind.INTEGER), Column("name", "Name", Kind.TEXT)]):
+            keys.setdefault(row["key"], set()).add(row["name"])
+        return [frozenset(columns) for columns in keys.values()]
+
+    def rows(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> list[dict[str, Any]]:
+        return [row for batch in self._batches(select, columns, damaged) for row in batch.to_pylist()]
+
     def batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
+        return prefetched(self._batches(select, columns, damaged))
+
+    def _batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> Iterator[pa.RecordBatch]:
         sql = literal_sql(_labelled(select, columns))
@@ -164,6 +246,11 @@ class _PostgresSnapshot(Snapshot):
                         yield to_kind(batch, columns, damaged)
         except (self._adbc.Error, pa.ArrowException, OSError) as error:
             raise _readable(error) from error
+
+
+def _quoted(name: str, schema: str | None = None) -> str:
+    """A table's name as PostgreSQL text, for functions that look names up."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part is not None)
 
 
 def literal_sql(select: Query) -> str:
@@ -220,6 +307,18 @@ def _escaping(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
+def _lower(text: Any) -> Any:
+    """What SQLite's own lower() does for ASCII only."""
+    return text.lower() if isinstance(text, str) else text
+
+
+def _word(type_: sa.types.TypeEngine[Any]) -> str:
+    """A reflected type's declaration; of one that SQLAlchemy cannot write, nothing."""
+    with suppress(sa.exc.CompileError):
+        return str(type_.compile()) + (" with time zone" if getattr(type_, "timezone", False) else "")
+    return ""
+
+
 def _read_only_sqlite(url: sa.URL) -> sa.URL:
     """The same file, opened so that SQLite itself refuses a write and never creates the file."""
     if not url.database or url.database == ":memory:" or "uri" in url.query:
@@ -231,16 +330,47 @@ class _SqlAlchemySnapshot(Snapshot):
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self.opened_at = datetime.now(UTC)
-        self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(connection.dialect.name, "C")
+        self.dialect = connection.dialect.name
+        self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(self.dialect, "C")
 
     def has_table(self, name: str) -> bool:
         inspector = sa.inspect(self._connection)
         return name in {*inspector.get_table_names(), *inspector.get_view_names()}
 
+    def fields(self, select: Query) -> list[tuple[str, Stored]]:
+        with _readable_errors():
+            names = list(self._connection.execute(select.limit(0)).keys())
+        return [(name, of_word("")) for name in names]
+
+    def tables(self, schema: str | None = None) -> list[str]:
+        inspector = sa.inspect(self._connection)
+        with suppress(sa.exc.DBAPIError):  # there is no such schema
+            return [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+        return []
+
+    def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
+        with _readable_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
+            found = sa.inspect(self._connection).get_columns(name, schema)
+        return {column["name"]: of_word(_word(column["type"])) for column in found}
+
+    def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
+        inspector = sa.inspect(self._connection)
+        with _readable_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)
+            keys = [inspector.get_pk_constraint(name, schema)["constrained_columns"]]
+            keys += [key["column_names"] for key in inspector.get_unique_constraints(name, schema)]
+            for index in inspector.get_indexes(name, schema):
+                partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
+                if index["unique"] and not partial and None not in index["column_names"]:
+                    keys.append([str(column) for column in index["column_names"]])
+        return [frozenset(key) for key in keys if key]
+
     def prepare_sqlite(self, statement_timeout: float) -> None:
         raw = self._connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         raw.text_factory = _escaping
+        raw.create_function("export_lower", 1, _lower, deterministic=True)
         if statement_timeout:
             self._timeout, self._deadline = statement_timeout, float("inf")
             raw.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
@@ -281,16 +411,19 @@ def _labelled(select: Query, columns: Sequence[Column]) -> Query:
 
 def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
     wanted = column.arrow_type
+    if column.kind is Kind.UUID and isinstance(expression.type, sa.Uuid):
+        return _Native(expression)  # 16 bytes
     if pa.types.is_string(wanted):
         return sa.cast(expression, sa.Text)
     if pa.types.is_floating(wanted):
         return _Float(expression)
     if pa.types.is_integer(wanted):
-        return _Integer(expression)
+        # A cast would round a numeric; its digits are read and must be those of an integer.
+        return _Decimal(expression) if type(expression.type) is sa.Numeric else _Integer(expression)
     if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
         return _Moment(expression)
     if pa.types.is_decimal(wanted):
-        return sa.cast(expression, sa.Text)
+        return _Decimal(expression)
     # As stored: SQLAlchemy would take the text 'false' in a SQLite column for true.
     return sa.type_coerce(expression, sa.types.NullType())
 
@@ -311,6 +444,38 @@ class _Integer(sa.sql.functions.GenericFunction[Any]):
     type = sa.BigInteger()
 
 
+class _Decimal(sa.sql.functions.GenericFunction[Any]):
+    """Every digit of a number: of PostgreSQL a numeric, of SQLite the value as it is, elsewhere its text."""
+
+    inherit_cache = True
+    name = "export_decimal"
+    type = sa.types.NullType()
+
+
+class _Native(sa.sql.functions.GenericFunction[Any]):
+    """A uuid: of PostgreSQL its bytes, elsewhere its text."""
+
+    inherit_cache = True
+    name = "export_native"
+    type = sa.types.NullType()
+
+
+@sa.ext.compiler.compiles(_Decimal)
+@sa.ext.compiler.compiles(_Native)
+def _as_text(element: Any, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS VARCHAR)"
+
+
+@sa.ext.compiler.compiles(_Decimal, "postgresql")
+def _decimal_in_postgres(element: _Decimal, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS NUMERIC)"
+
+
+@sa.ext.compiler.compiles(_Native, "postgresql")
+def _native_in_postgres(element: _Native, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
 @sa.ext.compiler.compiles(_Float)
 def _float_cast(element: _Float, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS DOUBLE PRECISION)"
@@ -323,6 +488,8 @@ def _integer_cast(element: _Integer, compiler: Any, **options: Any) -> str:
 
 @sa.ext.compiler.compiles(_Float, "sqlite")
 @sa.ext.compiler.compiles(_Integer, "sqlite")
+@sa.ext.compiler.compiles(_Decimal, "sqlite")
+@sa.ext.compiler.compiles(_Native, "sqlite")
 def _number_in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
     return str(compiler.process(element.clauses, **options))
 
@@ -348,6 +515,16 @@ def _moment_in_postgres(element: _Moment, compiler: Any, **options: Any) -> str:
 @sa.ext.compiler.compiles(_Moment, "sqlite")
 def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS TEXT)"
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _readable(error.orig or error) from error
+    except sqlite3.Error as error:
+        raise _readable(error) from error
 
 
 _UNREACHABLE = ("connect", "unable to open database", "database is locked", "terminating", "starting up")

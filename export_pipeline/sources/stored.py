@@ -1,0 +1,113 @@
+"""What a database says of a column: its type as a word, and what family of types that is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+
+class Family(StrEnum):
+    """Types that compare and convert alike."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMERIC = "numeric"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    WALL_CLOCK = "timestamp"
+    INSTANT = "timestamp with time zone"
+    UUID = "uuid"
+    JSON = "json"
+    OTHER = "other"
+    """Anything else; it can be read as the text that the database prints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A column's type in the database.
+
+    Attributes:
+        word: As the database names it, e.g. `numeric(10,2)`.
+        family: What it compares and converts with.
+        precision: (digits in all, digits behind the point) of a numeric that has limits.
+    """
+
+    word: str
+    family: Family
+    precision: tuple[int, int] | None = None
+
+    @property
+    def sql_type(self) -> sa.types.TypeEngine[Any]:
+        """The type by which a select's expressions say what they are."""
+        return _SQL_TYPES.get(self.family, sa.types.NullType())
+
+
+_SQL_TYPES: dict[Family, sa.types.TypeEngine[Any]] = {
+    Family.TEXT: sa.Text(),
+    Family.INTEGER: sa.BigInteger(),
+    Family.NUMERIC: sa.Numeric(),
+    Family.FLOAT: sa.Double(),
+    Family.BOOLEAN: sa.Boolean(),
+    Family.DATE: sa.Date(),
+    Family.WALL_CLOCK: sa.DateTime(),
+    Family.INSTANT: sa.DateTime(timezone=True),
+    Family.UUID: sa.Uuid(),
+    Family.JSON: sa.JSON(),
+}
+
+_POSTGRES = {
+    **dict.fromkeys(("int2", "int4", "int8"), Family.INTEGER),
+    **dict.fromkeys(("float4", "float8"), Family.FLOAT),
+    **dict.fromkeys(("text", "varchar", "bpchar", "name"), Family.TEXT),
+    "numeric": Family.NUMERIC,
+    "bool": Family.BOOLEAN,
+    "date": Family.DATE,
+    "timestamp": Family.WALL_CLOCK,
+    "timestamptz": Family.INSTANT,
+    "uuid": Family.UUID,
+    "json": Family.JSON,
+    "jsonb": Family.JSON,
+}
+
+
+def of_postgres(field: pa.Field) -> Stored:
+    """The type of a result's column, from what the driver says of it."""
+    told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    word = told.get("POSTGRESQL:type", str(field.type))
+    family = _POSTGRES.get(word, Family.OTHER)
+    modifier = int(told.get("POSTGRESQL:typmod", -1)) - 4
+    if family is Family.NUMERIC and modifier >= 0:
+        behind = modifier & 0x7FF
+        precision = (modifier >> 16 & 0xFFFF, behind - 0x800 if behind > 1000 else behind)
+        return Stored(f"numeric({precision[0]},{precision[1]})", family, precision)
+    return Stored(word, family)
+
+
+_WORDS = (
+    (r"bool", Family.BOOLEAN),
+    (r"int|serial", Family.INTEGER),
+    (r"dec|num|money", Family.NUMERIC),
+    (r"real|floa|doub", Family.FLOAT),
+    (r"json", Family.JSON),
+    (r"uuid|uniqueidentifier", Family.UUID),
+    (r"char|clob|text|enum", Family.TEXT),
+    (r"with time zone|timestamptz", Family.INSTANT),
+    (r"datetime|timestamp", Family.WALL_CLOCK),
+    (r"^date", Family.DATE),
+)
+_LIMITS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
+
+
+def of_word(word: str) -> Stored:
+    """The type behind a declaration such as `VARCHAR(10)`."""
+    lowered = word.lower()
+    family = next((family for sign, family in _WORDS if re.search(sign, lowered)), Family.OTHER)
+    limits = _LIMITS.search(lowered) if family is Family.NUMERIC else None
+    precision = (int(limits[1]), int(limits[2] or 0)) if limits else None
+    return Stored(lowered or "any", family, precision)

@@ -133,9 +133,8 @@ class _Filler:
     def people_and_places(self) -> None:
         for tenant, name in ((NORTH, "North region"), (SOUTH, "South region"), (NEW, "New – جديد")):
             self.rows[TENANTS].append({"id": tenant, "name": name})
-        name: str | None
-        for name in ("Pat Nguyen", "José Ñandú", "=1+1", "李雷", None):
-            self.add(USERS, fullName=name, email="user@example.org")
+        for person in ("Pat Nguyen", "José Ñandú", "=1+1", "李雷", None):
+            self.add(USERS, fullName=person, email="user@example.org")
         for name in ("Landscaping", "Snow Removal", "Window Cleaning, inside", "-Roofing"):
             self.add(SERVICES, servicesName=name)
         for i, name in enumerate(

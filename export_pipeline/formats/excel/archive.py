@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import IO, BinaryIO
 
@@ -20,7 +18,6 @@ LEVEL = 2
 SMALL = 1 << 18  # bytes: entries up to here are deflated at once, with their sizes in the local header
 LIMIT = 0xFFFFFFFE  # 4 GB: beyond it ZIP64 records are needed, which some spreadsheet programs refuse
 MAX_ENTRIES = 65_000
-IN_FLIGHT = 2  # chunks between the thread that makes XML and the one that deflates it
 
 _LOCAL = struct.Struct("<IHHHHHIIIHH")
 _CENTRAL = struct.Struct("<IHHHHHHIIIHHHHHII")
@@ -30,6 +27,7 @@ _SIZES_FOLLOW = 0x0008
 _UTF8 = 0x0800
 _DEFLATED = 8
 _VERSION = 20
+_LAST_BLOCK = b"\x03\x00"  # of a deflate stream, and empty
 
 
 class Archive:
@@ -48,13 +46,11 @@ class Archive:
         self._date, self._time = _dos_moment(moment)
         self._offset = 0
         self._directory: list[bytes] = []
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="deflate")
 
     def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._worker.shutdown(cancel_futures=True)
         if kind is None:
             self._finish()
 
@@ -133,16 +129,81 @@ class Archive:
             + raw
         )
 
-    def deflate(self, pack: _Packer, data: Data) -> Future[bytes]:
-        """Deflates a piece beside the thread that makes the next one. Pieces are taken in order."""
-        return self._worker.submit(pack.feed, data)
-
     def _finish(self) -> None:
         start = self._offset
         for record in self._directory:
             self.put(record)
         count = len(self._directory)
         self.put(_END.pack(0x06054B50, 0, 0, count, count, self._offset - start, start, 0))
+
+
+def packed(data: Data) -> bytes:
+    """The bytes deflated by themselves, for an entry that is joined from such pieces in any thread."""
+    deflater = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
+    made: bytes = deflater.compress(data) + deflater.flush(isal_zlib.Z_SYNC_FLUSH)
+    return made
+
+
+class Entry:
+    """An entry that is held back while it is small and streamed from then on."""
+
+    def __init__(self, archive: Archive, name: str) -> None:
+        self._archive = archive
+        self._name = name
+        self._raw: list[Data] = []
+        self._raw_size = 0
+        self._held: list[bytes] = []
+        self._start: int | None = None
+        self._crc = self._size = self._packed = 0
+
+    def write(self, data: Data, pack: bytes | None = None) -> None:
+        """Takes a piece; `pack` is what `packed` makes of it, if that is known.
+
+        A piece without it may be kept for a while and must stay unchanged until the entry is closed.
+        """
+        if pack is not None:
+            self._pack_raw()
+            self._take(data, pack)
+            return
+        self._raw.append(data)
+        self._raw_size += len(data)
+        if self._raw_size > SMALL:
+            self._pack_raw()
+
+    def close(self) -> None:
+        """Ends the entry."""
+        self._pack_raw()
+        if self._start is None:
+            size = self._packed + len(_LAST_BLOCK)
+            start = self._archive.begin(self._name, 0, self._crc, size, self._size)
+            self._archive.put(b"".join(self._held) + _LAST_BLOCK)
+            self._archive.record(self._name, start, 0, self._crc, size, self._size)
+            return
+        self._put(_LAST_BLOCK)
+        self._archive.put(_DESCRIPTOR.pack(0x08074B50, self._crc, self._packed, self._size))
+        self._archive.record(self._name, self._start, _SIZES_FOLLOW, self._crc, self._packed, self._size)
+
+    def _pack_raw(self) -> None:
+        if self._raw:
+            data = self._raw[0] if len(self._raw) == 1 else b"".join(self._raw)
+            self._raw, self._raw_size = [], 0
+            self._take(data, packed(data))
+
+    def _take(self, data: Data, pack: bytes) -> None:
+        self._crc = isal_zlib.crc32(data, self._crc)
+        self._size += len(data)
+        check_size(self._size)
+        if self._start is None and self._size > SMALL:
+            self._start = self._archive.begin(self._name, _SIZES_FOLLOW, 0, 0, 0)
+            self._archive.put(b"".join(self._held))
+        self._put(pack)
+
+    def _put(self, pack: bytes) -> None:
+        self._packed += len(pack)
+        if self._start is None:
+            self._held.append(pack)
+        else:
+            self._archive.put(pack)
 
 
 class _Packer:
@@ -166,59 +227,6 @@ class _Packer:
         packed: bytes = self._deflater.flush()
         self.packed += len(packed)
         return packed
-
-
-class Entry:
-    """An entry that is held back while it is small and streamed from then on.
-
-    Pieces that are written must stay unchanged until the entry is closed.
-    """
-
-    def __init__(self, archive: Archive, name: str) -> None:
-        self._archive = archive
-        self._name = name
-        self._held: list[Data] = []
-        self._size = 0
-        self._start = 0
-        self._packer: _Packer | None = None
-        self._pending: deque[Future[bytes]] = deque()
-
-    def write(self, data: Data) -> None:
-        """Takes a piece."""
-        self._held.append(data)
-        self._size += len(data)
-        if self._packer is None and self._size > SMALL:
-            self._packer = _Packer()
-            self._start = self._archive.begin(self._name, _SIZES_FOLLOW, 0, 0, 0)
-        if self._packer is not None and self._size > SMALL:
-            self._send(self._packer)
-
-    def _send(self, packer: _Packer) -> None:
-        data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-        self._held, self._size = [], 0
-        self._pending.append(self._archive.deflate(packer, data))
-        if len(self._pending) > IN_FLIGHT:
-            self._archive.put(self._pending.popleft().result())
-
-    def close(self) -> None:
-        """Ends the entry."""
-        if self._packer is None:
-            self._close_small(b"".join(self._held))
-            return
-        self._send(self._packer)
-        while self._pending:
-            self._archive.put(self._pending.popleft().result())
-        packer = self._packer
-        self._archive.put(packer.finish())
-        self._archive.put(_DESCRIPTOR.pack(0x08074B50, packer.crc, packer.packed, packer.size))
-        self._archive.record(self._name, self._start, _SIZES_FOLLOW, packer.crc, packer.packed, packer.size)
-
-    def _close_small(self, data: bytes) -> None:
-        packed: bytes = isal_zlib.compress(data, LEVEL, -15)
-        crc = isal_zlib.crc32(data)
-        start = self._archive.begin(self._name, 0, crc, len(packed), len(data))
-        self._archive.put(packed)
-        self._archive.record(self._name, start, 0, crc, len(packed), len(data))
 
 
 class Spool:

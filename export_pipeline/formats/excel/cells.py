@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.formats.excel import numbers
+from export_pipeline.formats.excel.numbers import timestamps
 from export_pipeline.formats.excel.overflow import MOVED, Overflow
 from export_pipeline.formats.excel.strings import SharedStrings
 from export_pipeline.formats.excel.text import (
@@ -20,6 +21,7 @@ from export_pipeline.formats.excel.text import (
     escaped,
     inline_start,
     too_long,
+    xml_text,
 )
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.sanitize import GUARDED, REPLACED, guard
@@ -37,7 +39,6 @@ _NUMBERS: dict[Kind, Callable[[pa.Array], numbers.Numbers]] = {
     Kind.FLOAT: numbers.floats,
     Kind.BOOLEAN: numbers.booleans,
     Kind.DATE: numbers.dates,
-    Kind.TIMESTAMP: numbers.timestamps,
 }
 
 
@@ -47,8 +48,24 @@ class Shared:
 
     strings: SharedStrings
     overflow: Overflow
-    changed: Counter[tuple[str, str]]
     guard_formulas: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A text column of a batch whose texts are fit for cells, but not yet XML.
+
+    Attributes:
+        array: The texts; of a shared string its number.
+        shared: Which cells are shared strings: all, none or these.
+        coded: Which texts look like `_x0041_` and must be protected; None if none does.
+        changed: How many cells were changed, by reason.
+    """
+
+    array: pa.StringArray
+    shared: pa.BooleanArray | bool
+    coded: pa.BooleanArray | None
+    changed: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +77,28 @@ class Cells:
         value: The content; null where there is no cell.
         after: The rest of the cell.
         odd: Where a number's column holds text instead; None if nowhere.
+        missing: What stands after the reference where `value` is null; "" for no cell at all.
+        changed: How many cells do not say exactly what their source does, by reason.
     """
 
     before: Piece
     value: pa.StringArray
     after: Piece
     odd: pa.BooleanArray | None = None
+    missing: str = ""
+    changed: Mapping[str, int] = field(default_factory=dict)
 
     def pieces(self, letters: str, rows: pa.StringArray) -> list[Piece]:
         """The cells as pieces without nulls, or as one array in which a null is a missing cell."""
-        pieces: list[Piece] = [f'<c r="{letters}', rows, self.before, self.value, self.after]
+        start = f'<c r="{letters}'
         if self.value.null_count == 0:
-            return pieces
-        return [pc.binary_join_element_wise(*pieces, "", null_handling="emit_null")]
+            return [start, rows, self.before, self.value, self.after]
+        if not self.missing:
+            pieces = (start, rows, self.before, self.value, self.after)
+            return [pc.binary_join_element_wise(*pieces, "", null_handling="emit_null")]
+        there = self.value.is_valid()
+        before = pc.if_else(there, self.before, self.missing)
+        return [start, rows, before, pc.fill_null(self.value, ""), pc.if_else(there, self.after, "")]
 
 
 class ColumnCells:
@@ -94,50 +120,61 @@ class ColumnCells:
         self._style, self._odd_style = styles
         self._shared = shared
         self._share = column.kind.is_text and sample is not None and _repeats(sample)
+        style = self._style if column.kind.is_text else self._odd_style
+        self._missing = f"{inline_start(style)}{xml_text(column.null)}{INLINE_END}" if column.null else ""
 
-    def cells(self, array: pa.Array, place: Callable[[int], tuple[str, int]]) -> Cells:
-        """The cells of a batch.
+    def prepared(self, array: pa.Array, place: Callable[[int], tuple[str, int]]) -> pa.Array | Texts:
+        """A batch's values with all that depends on the batches before it: what texts are shared or moved.
 
         Args:
             array: The batch's values.
             place: Gives sheet name and row number of the batch's i-th row.
         """
-        if self.column.kind.is_text:
-            return self._texts(array if pa.types.is_string(array.type) else array.cast(pa.string()), place)
-        made = _NUMBERS[self.column.kind](array)
-        mark = ' t="b"' if self.column.kind is Kind.BOOLEAN else ""
+        if not self.column.kind.is_text:
+            return array
+        clean = cleaned(array if pa.types.is_string(array.type) else array.cast(pa.string()))
+        texts, changed = clean.array, Counter({REPLACED: clean.replaced})
+        if self._shared.guard_formulas:
+            texts, changed[GUARDED] = guard(texts)
+        if positions := too_long(texts):
+            changed[MOVED] = len(positions)
+            texts = self._moved(texts, positions, place)
+        return self._all_shared(texts, changed) or self._coded_shared(texts, changed)
+
+    def cells(self, values: pa.Array | Texts) -> Cells:
+        """The cells of a batch that `prepared` gave. May be called by any thread."""
+        if isinstance(values, Texts):
+            return self._texts(values)
+        kind = self.column.kind
+        made = timestamps(values, self.column.zone) if kind is Kind.TIMESTAMP else _NUMBERS[kind](values)
+        mark = ' t="b"' if kind is Kind.BOOLEAN else ""
         before = f'" s="{self._style}"{mark}><v>'
         if made.odd is None:
-            return Cells(before, made.text, _VALUE_END)
-        self._count(made.reason, pc.sum(made.odd).as_py())
+            return Cells(before, made.text, _VALUE_END, None, self._missing, made.lost)
         return Cells(
             pc.if_else(made.odd, inline_start(self._odd_style), before),
-            escaped(made.text),
+            escaped(made.text, None),
             pc.if_else(made.odd, INLINE_END, _VALUE_END),
             made.odd,
+            self._missing,
+            {**made.lost, made.reason: pc.sum(made.odd).as_py()},
         )
 
-    def _texts(self, array: pa.StringArray, place: Callable[[int], tuple[str, int]]) -> Cells:
-        clean = cleaned(array)
-        array = clean.array
-        self._count(REPLACED, clean.replaced)
-        if self._shared.guard_formulas:
-            array, count = guard(array)
-            self._count(GUARDED, count)
-        array = self._moved(array, place)
-        if self._share:
-            cells = self._shared_texts(array)
-            if cells is not None:
-                return cells
-            self._share = False
-        return self._inline_texts(array)
+    def _texts(self, texts: Texts) -> Cells:
+        start, shared_start = inline_start(self._style), f'" s="{self._style}" t="s"><v>'
+        array, shared, missing, changed = texts.array, texts.shared, self._missing, texts.changed
+        if shared is True:
+            return Cells(shared_start, array, _VALUE_END, None, missing, changed)
+        array = escaped(array, texts.coded)
+        if shared is False:
+            return Cells(start, array, INLINE_END, None, missing, changed)
+        before, after = pc.if_else(shared, shared_start, start), pc.if_else(shared, _VALUE_END, INLINE_END)
+        return Cells(before, array, after, None, missing, changed)
 
-    def _moved(self, array: pa.StringArray, place: Callable[[int], tuple[str, int]]) -> pa.StringArray:
+    def _moved(
+        self, array: pa.StringArray, positions: list[int], place: Callable[[int], tuple[str, int]]
+    ) -> pa.StringArray:
         """Texts that do not fit in a cell go to the sheet for them."""
-        positions = too_long(array)
-        if not positions:
-            return array
-        self._count(MOVED, len(positions))
         texts = []
         for position in positions:
             sheet, row = place(position)
@@ -145,37 +182,30 @@ class ColumnCells:
             texts.append(self._shared.overflow.move(sheet, f"{self.letters}{row}", text))
         return pc.replace_with_mask(array, _mask(len(array), positions), pa.array(texts, pa.string()))
 
-    def _shared_texts(self, array: pa.StringArray) -> Cells | None:
+    def _all_shared(self, array: pa.StringArray, changed: Counter[str]) -> Texts | None:
+        """The texts as shared strings, where texts repeat and there is room for them."""
+        if not self._share:
+            return None
         encoded = array.dictionary_encode()
         known = [self._shared.strings.number(text.as_py()) for text in encoded.dictionary]
         if None in known:
+            self._share = False
             return None
-        values = pa.array([str(number) for number in known], pa.string()).take(encoded.indices)
-        return Cells(self._shared_start, values, _VALUE_END)
+        numbers = pa.array([str(number) for number in known], pa.string())
+        return Texts(numbers.take(encoded.indices), True, None, changed)
 
-    def _inline_texts(self, array: pa.StringArray) -> Cells:
-        start = inline_start(self._style)
+    def _coded_shared(self, array: pa.StringArray, changed: Counter[str]) -> Texts:
+        """The texts, only those shared that look like codes: some readers decode `_x005F_` in shared strings
+        only.
+        """
         mask = coded(array)
         if mask is None:
-            return Cells(start, escaped(array), INLINE_END)
-        # Some readers decode `_x005F_` in shared strings only, so texts that need it go there.
+            return Texts(array, False, None, changed)
         known = [self._shared.strings.number(text.as_py()) for text in array.filter(mask)]
         if None in known:
-            return Cells(start, escaped(array), INLINE_END)
-        values = pa.array([str(number) for number in known], pa.string())
-        return Cells(
-            pc.if_else(mask, self._shared_start, start),
-            pc.replace_with_mask(escaped(array), mask, values),
-            pc.if_else(mask, _VALUE_END, INLINE_END),
-        )
-
-    @property
-    def _shared_start(self) -> str:
-        return f'" s="{self._style}" t="s"><v>'
-
-    def _count(self, reason: str, count: int) -> None:
-        if count:
-            self._shared.changed[reason, self.column.header] += count
+            return Texts(array, False, mask, changed)
+        numbers = pa.array([str(number) for number in known], pa.string())
+        return Texts(pc.replace_with_mask(array, mask, numbers), mask, None, changed)
 
 
 def _repeats(sample: pa.Array) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
 DATE_OUT_OF_RANGE = "date outside Excel's range, written as text"
+DOUBLED_HOUR = "in an hour that the clock showed twice, which of them is not said"
+LESS_EXACT = "time kept to 0.1 ms: no number of a cell holds its microseconds"
 
 MAX_DIGITS = 15
 _FIRST_LONG = 10**MAX_DIGITS
@@ -19,6 +22,9 @@ _EPOCH = 25_569  # serial number of 1970-01-01
 _FIRST_DAY = 61  # 1900-03-01: before it the serial numbers of spreadsheet programs disagree
 _LAST_DAY = 2_958_465  # 9999-12-31
 _DAY = 86_400_000_000  # microseconds
+_MOST_SHARP = 65_536  # serial numbers from here on are further apart than a microsecond
+_FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
+_UTC = frozenset({"UTC", "Etc/UTC"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,13 @@ class Numbers:
         text: What the cells say; null where the source is null.
         odd: Where `text` must be written as a text cell; None if nowhere. Never null.
         reason: Why, for counting.
+        lost: How many cells of ordinary form do not say all that their source does, by reason.
     """
 
     text: pa.StringArray
     odd: pa.BooleanArray | None = None
     reason: str = ""
+    lost: Mapping[str, int] = field(default_factory=dict)
 
 
 def booleans(array: pa.Array) -> Numbers:
@@ -97,19 +105,63 @@ def dates(array: pa.Array) -> Numbers:
     return Numbers(pc.if_else(odd, array.cast(pa.string()), text), odd, DATE_OUT_OF_RANGE)
 
 
-def timestamps(array: pa.Array) -> Numbers:
-    """Instants as serial numbers in UTC; those before 1900-03-01 or after 9999 are odd, in ISO form."""
-    micros = array.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
+def timestamps(array: pa.Array, zone: str | None = "UTC") -> Numbers:
+    """Times as serial numbers of the clock on the wall; those before 1900-03-01 or after 9999 are odd, in
+    ISO form.
+
+    Args:
+        array: Instants. Without a zone of their own they are UTC, unless `zone` is None.
+        zone: The IANA zone of the clock; None where the cells already are its times.
+    """
+    wall, doubled = _on_the_wall(array, zone)
+    micros = wall.cast(pa.int64())
     # Whole days and the rest apart: their sum is then rounded once, to less than a microsecond.
     days = pc.divide(micros, _DAY)
     rest = pc.subtract(micros, pc.multiply(days, _DAY))
     serial = pc.add(pc.add(days, _EPOCH).cast(pa.float64()), pc.divide(rest.cast(pa.float64()), float(_DAY)))
     text = serial.cast(pa.string())
+    lost = {DOUBLED_HOUR: doubled, LESS_EXACT: _less_exact(serial, micros)}
     odd = _outside(serial)
     if odd is None:
-        return Numbers(text)
-    iso = pc.replace_substring(array.cast(pa.timestamp("us"), safe=False).cast(pa.string()), " ", "T")
-    return Numbers(pc.if_else(odd, pc.replace_substring(iso, ".000000", ""), text), odd, DATE_OUT_OF_RANGE)
+        return Numbers(text, lost=lost)
+    iso = pc.replace_substring(wall.cast(pa.string()), " ", "T")
+    text = pc.if_else(odd, pc.replace_substring(iso, ".000000", ""), text)
+    return Numbers(text, odd, DATE_OUT_OF_RANGE, lost)
+
+
+def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, int]:
+    """The times that a clock in this zone shows, and how many of them it shows twice."""
+    naive = pa.timestamp("us")
+    if zone is None or zone in _UTC:
+        return array.cast(naive, safe=False), 0
+    instants = array.cast(pa.timestamp("us", tz="UTC"), safe=False)
+    micros = instants.cast(pa.int64())
+    # Far outside the years 1 to 9999, as a database's infinities are, the conversion would overflow.
+    known = pc.and_(
+        pc.greater_equal(micros, _FIRST_MICROSECOND - _DAY), pc.less_equal(micros, _LAST_MICROSECOND + _DAY)
+    )
+    local = pc.local_timestamp(pc.if_else(known, instants, None).cast(pa.timestamp("us", tz=zone)))
+    both = (
+        pc.assume_timezone(local, zone, ambiguous=which, nonexistent="earliest").cast(pa.int64())
+        for which in ("earliest", "latest")
+    )
+    doubled: int = pc.sum(pc.not_equal(*both)).as_py() or 0
+    if pc.all(known).as_py() is False:
+        local = pc.coalesce(local, instants.cast(naive))
+    return local, doubled
+
+
+def _less_exact(serial: pa.FloatArray, micros: pa.IntegerArray) -> int:
+    """How many serial numbers stand for another microsecond than these; none before the year 2079."""
+    latest = pc.max(serial).as_py()
+    if latest is None or latest < _MOST_SHARP:
+        return 0
+    chosen = pc.and_(pc.greater_equal(serial, _MOST_SHARP), pc.less(serial, _LAST_DAY + 1))
+    numbers, wanted = pc.filter(serial, chosen), pc.filter(micros, chosen)
+    whole = pc.floor(numbers)
+    rest = pc.round(pc.multiply(pc.subtract(numbers, whole), float(_DAY))).cast(pa.int64())
+    again = pc.add(pc.multiply(pc.subtract(whole.cast(pa.int64()), _EPOCH), _DAY), rest)
+    return pc.sum(pc.not_equal(again, wanted)).as_py() or 0
 
 
 def _outside(serial: pa.Array) -> pa.BooleanArray | None:

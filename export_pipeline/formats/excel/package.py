@@ -15,6 +15,8 @@ COUNT_NAME = "Export_Sheets"
 """Hidden name: on how many sheets the rows of the export stand."""
 SUM_NAME = "Export_Sum_"
 """Hidden names, numbered from 1: a text "letters:column name" for each column whose sum proves the file."""
+NULL_NAME = "Export_Null_"
+"""Hidden names, numbered like the sums': the text that stands for a missing value in the column, if any."""
 
 MOST_TITLED_SHEETS = 500
 """Above so many sheets no header row is repeated in print: each such name costs LibreOffice 30 ms to open."""
@@ -39,6 +41,15 @@ FIXED_PARTS = {
         'extended-properties"><Application>export_pipeline</Application></Properties>'
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A column whose sum proves the file: its letters, its name, what it shows for a missing value."""
+
+    letters: str
+    column: str
+    null: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +124,12 @@ def workbook_relationships(sheets: int) -> str:
     )
 
 
-def workbook(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]) -> str:
+def workbook(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> str:
     """The part `xl/workbook.xml`.
 
     Args:
         sheets: The sheets, in order.
-        sums: (letters, column name) of the columns whose sums prove the file.
+        sums: The columns whose sums prove the file.
     """
     listed = "".join(
         f'<sheet name="{xml_attribute(sheet.name)}" sheetId="{number}" r:id="rId{number}"/>'
@@ -136,7 +147,7 @@ def workbook(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]) -> s
     )
 
 
-def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterator[str]:
     for index, sheet in enumerate(sheets):
         if sheet.area:
             area = f"{quoted(sheet.name)}!{sheet.area}"
@@ -144,13 +155,19 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[tuple[str, str]]
             if sheet.counts:
                 yield _name(DATA_NAME, area, index, hidden=True)
     yield _name(COUNT_NAME, str(sum(sheet.counts for sheet in sheets)), None, hidden=True)
-    for number, (letters, column) in enumerate(sums, start=1):
-        text = f"{letters}:{column}".replace('"', '""')
-        yield _name(f"{SUM_NAME}{number}", f'"{text}"', None, hidden=True)
+    for number, total in enumerate(sums, start=1):
+        yield _name(f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), None, hidden=True)
+        if total.null:
+            yield _name(f"{NULL_NAME}{number}", _text(total.null), None, hidden=True)
     for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
         if sheet.header_row:
             rows = f"{quoted(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
             yield _name("_xlnm.Print_Titles", rows, index, hidden=False)
+
+
+def _text(text: str) -> str:
+    """A text as formulas write it."""
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _name(name: str, text: str, sheet: int | None, *, hidden: bool) -> str:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pyarrow as pa
 
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.names import sheet_names
+from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Group, Layout, Section, Total
+from export_pipeline.model.tables import Table
 
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 OVERFLOW = "Overflow"
+INDEX = "Index"
+_INDEX_COLUMNS = (
+    Column("sheet", "Sheet", Kind.TEXT, width=40),
+    Column("first", "First row", Kind.INTEGER, digits=0, width=14),
+    Column("last", "Last row", Kind.INTEGER, digits=0, width=14),
+    Column("rows", "Rows", Kind.INTEGER, digits=0, width=14),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
         RenderError: A table has more columns than a sheet, or groups that do not add up to its rows.
     """
     parts = [part for index, section in enumerate(layout.excel) for part in _parts(index, section)]
-    *names, overflow = _names(layout, parts)
+    *names, index_name, overflow = _names(layout, parts)
     plan = WorkbookPlan([], overflow)
 
     together: dict[tuple[int, int], list[tuple[_Part, str]]] = {}
@@ -112,16 +125,45 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
     for index, section in enumerate(layout.excel):
         targets = tuple(by_key.get(section.links[1], ())) if section.links else ()
         plan.sections.append(SectionPlan(section, tuple(sheets[index]), targets))
+    if plan.warnings:
+        plan.sections.insert(0, _index(index_name, [sheet for made in sheets for sheet in made]))
     return plan
 
 
+def _index(name: str, sheets: Sequence[Sheet]) -> SectionPlan:
+    """The list of all sheets, which leads to each. It stands before them where a table needs several."""
+    first: list[int] = []
+    for before, sheet in pairwise([None, *sheets]):
+        goes_on = before is not None and sheet is not None and before.ranges == sheet.ranges
+        first.append(first[-1] + before.rows if goes_on and before else 1)
+    rows = [sheet.rows for sheet in sheets]
+    last = [start + count - 1 for start, count in zip(first, rows, strict=True)]
+    data = pa.table(
+        {
+            "sheet": pa.array([sheet.name for sheet in sheets], pa.string()),
+            "first": pa.array(first, pa.int64()),
+            "last": pa.array(last, pa.int64()),
+            "rows": pa.array(rows, pa.int64()),
+        }
+    )
+    table = Table.of("index", _INDEX_COLUMNS, data)
+    lines = ("The rows go on from sheet to sheet; a sheet's name leads to it.",)
+    section = Section("index", INDEX, table, lines=lines, links=("sheet", ""))
+    header_row = _header_row(lines)
+    whole = ((name, header_row + 1, header_row + len(sheets)),)
+    sheet = Sheet(name, INDEX, lines, len(sheets), header_row, (), whole, None)
+    return SectionPlan(section, (sheet,), tuple(sheet.name for sheet in sheets))
+
+
 def _names(layout: Layout, parts: list[_Part]) -> list[str]:
-    """The parts' names and the one for long texts. A layout's own sheet keeps its name, whatever data say."""
+    """The parts' names, the one for the list of sheets and the one for long texts. A layout's own sheet keeps
+    its name, whatever data say.
+    """
     order = sorted(range(len(parts)), key=lambda i: layout.excel[parts[i].section].groups is not None)
     titles = [(parts[i].source.title, _suffix(parts[i].number)) for i in order]
-    *made, overflow = sheet_names([*titles, (OVERFLOW, "")])
+    *made, index, overflow = sheet_names([*titles, (INDEX, ""), (OVERFLOW, "")])
     names = dict(zip(order, made, strict=True))
-    return [*(names[i] for i in range(len(parts))), overflow]
+    return [*(names[i] for i in range(len(parts))), index, overflow]
 
 
 def _parts(index: int, section: Section) -> list[_Part]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ from export_pipeline.formats.excel.cells import ColumnCells, Shared
 from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head, utf16_length
 from export_pipeline.formats.excel.overflow import Overflow
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
-from export_pipeline.formats.excel.rows import Positions, RowXml, slices
+from export_pipeline.formats.excel.rows import Positions, RowXml, Slice, slices
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
 from export_pipeline.formats.excel.strings import SharedStrings
 from export_pipeline.formats.excel.styles import HEADER, TITLE, Style, StyleBook, data_style, odd_style
@@ -24,6 +25,7 @@ from export_pipeline.formats.excel.widths import column_width
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Layout, Section
 from export_pipeline.model.sanitize import GUARDED, guard
+from export_pipeline.model.streams import mapped
 
 CUT = "cut to the length of a cell"
 MAX_LINKS = 65_530  # hyperlinks of a sheet
@@ -37,6 +39,9 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
         out: A binary stream; only `write` is used.
         options: `guard_formulas` (bool, default False): put an apostrophe before text that starts
             like a formula. Text cells are text without it; it is for people who copy cells to CSV.
+            `freeze` (bool, default True): the header stays in sight. `sheet_title` (text): the name of
+            the export's sheet, instead of its section's title. `currency` (text): the sign of every
+            money column, instead of its own.
 
     Returns:
         The rows of the counting section, and every cell that does not say exactly what its source does.
@@ -45,12 +50,10 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
         RenderError: More columns than a sheet holds, more than 4 GB, or a table whose rows are not
             as many as it promised.
     """
-    plan = plan_workbook(layout)
+    plan = plan_workbook(_as_asked(layout, options))
     rendered = Rendered(warnings=list(plan.warnings))
     with Archive(out, layout.created) as archive:
-        workbook = _Workbook(
-            archive, rendered, plan.overflow_name, bool(options.get("guard_formulas", False))
-        )
+        workbook = _Workbook(archive, rendered, plan.overflow_name, options)
         try:
             workbook.write_properties(layout)
             for section in plan.sections:
@@ -64,18 +67,21 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
 class _Workbook:
     """A workbook that is being written."""
 
-    def __init__(self, archive: Archive, rendered: Rendered, overflow_name: str, guard: bool) -> None:
+    def __init__(
+        self, archive: Archive, rendered: Rendered, overflow_name: str, options: Mapping[str, Any]
+    ) -> None:
         self._archive = archive
         self._rendered = rendered
-        self._guard = guard
+        self._guard = bool(options.get("guard_formulas", False))
+        self._freeze = bool(options.get("freeze", True))
         self._styles = StyleBook()
         number = self._styles.number
         self.overflow = Overflow(
             overflow_name, (number(TITLE), number(HEADER), number(Style(vertical="top")))
         )
-        self._shared = Shared(SharedStrings(), self.overflow, rendered.changed, guard)
+        self._shared = Shared(SharedStrings(), self.overflow, self._guard)
         self._entries: list[package.SheetEntry] = []
-        self._sums: list[tuple[str, str]] = []
+        self._sums: list[package.Sum] = []
 
     def write_properties(self, layout: Layout) -> None:
         """The parts that are known before any row: they stand first, where file sniffers look."""
@@ -91,8 +97,10 @@ class _Workbook:
         letters = tuple(column_letters(i) for i in range(len(table.columns)))
         if section.counts:
             self._rendered.rows += table.rows
-            by_name = {column.name: letter for column, letter in zip(table.columns, letters, strict=True)}
-            self._sums += [(by_name[name], name) for name in section.sums]
+            columns_by_name = dict(zip(table.schema, letters, strict=True))
+            self._sums += [
+                package.Sum(columns_by_name[name], name, table.schema[name].null) for name in section.sums
+            ]
         batches = slices(table)
         first = next(batches, None)
         linked = section.links[0] if section.links and plan.targets else None
@@ -111,10 +119,12 @@ class _Workbook:
             )
             for i, column in enumerate(table.columns)
         )
-        frame = Frame(table.columns, letters, headers, widths, section.empty, self._count)
+        frame = Frame(table.columns, letters, headers, widths, section.empty, self._freeze, self._count)
         run = _SheetRun(self, plan, SheetWriter(frame, self._styles, self._label), letters)
-        for batch in chain(() if first is None else (first,), batches):
-            run.write(batch, columns)
+        prepared = run.prepared(chain(() if first is None else (first,), batches), columns)
+        for made in mapped(lambda rows: RowXml(rows, columns), prepared):
+            self._rendered.changed.update(made.changed)
+            run.write(made)
         run.finish()
 
     def open_sheet(self, sheet: Sheet, letters: tuple[str, ...], counts: bool) -> Entry:
@@ -153,7 +163,8 @@ class _Workbook:
             self._archive.add(name, text.encode())
 
     def _header(self, column: Column) -> str:
-        header = f"{column.header} (UTC)" if column.kind is Kind.TIMESTAMP else column.header
+        named = column.kind is Kind.TIMESTAMP and column.zone is not None
+        header = f"{column.header} ({column.zone})" if named else column.header
         return self._printable(header, column.header)
 
     def _label(self, text: str) -> str:
@@ -193,20 +204,24 @@ class _SheetRun:
         # Numeric columns that hold a text, by the table they belong to (the name of its last sheet).
         self._text_columns: dict[str, set[int]] = {}
 
-    def write(self, batch: Any, columns: list[ColumnCells]) -> None:
-        """Writes a batch's rows into the sheets they belong to."""
+    def prepared(self, batches: Iterable[pa.RecordBatch], columns: list[ColumnCells]) -> Iterator[Slice]:
+        """The batches' rows, placed."""
         table = self._plan.section.table
-        if self._seen + batch.num_rows > table.rows:
-            raise RenderError(f"Table {table.name!r} gave more rows than the {table.rows:,} it promised.")
-        made = RowXml(batch, columns, self._positions, self._seen)
-        for column, rows in made.odd:
-            for index in set(made.sheets[rows].tolist()):
+        for batch in batches:
+            if self._seen + batch.num_rows > table.rows:
+                raise RenderError(f"Table {table.name!r} gave more rows than the {table.rows:,} it promised.")
+            yield Slice(batch, columns, self._positions, self._seen)
+            self._seen += batch.num_rows
+
+    def write(self, rows: RowXml) -> None:
+        """Writes rows into the sheets they belong to."""
+        for column, sheets in rows.odd:
+            for index in sheets:
                 self._text_columns.setdefault(_table_key(self._plan.sheets[index]), set()).add(column)
-        for index, data in made.by_sheet():
-            self._advance(index)
+        for run in rows.runs:
+            self._advance(run.sheet)
             assert self._entry is not None
-            self._entry.write(data)
-        self._seen += batch.num_rows
+            self._entry.write(run.data, run.packed)
 
     def finish(self) -> None:
         """Writes the sheets that are left, which have no rows, and closes the last one."""
@@ -248,6 +263,20 @@ class _SheetRun:
             (f"{letters}{row}", f"{quoted(name)}!A1")
             for row, name in enumerate(names_here[:MAX_LINKS], start=sheet.first_row)
         ]
+
+
+def _as_asked(layout: Layout, options: Mapping[str, Any]) -> Layout:
+    """The layout with the sheet title and the currency that were asked for."""
+    title, currency = options.get("sheet_title"), options.get("currency")
+    sections = []
+    for section in layout.excel:
+        if title and section.counts and section.groups is None:
+            section = replace(section, title=title, heading=section.heading or section.title)
+        if currency:
+            columns = tuple(replace(column, currency=currency) for column in section.table.columns)
+            section = replace(section, table=replace(section.table, columns=columns))
+        sections.append(section)
+    return replace(layout, excel=tuple(sections))
 
 
 def _totals(section: Section, column: Column) -> list[Any]:

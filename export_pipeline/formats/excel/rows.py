@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.formats.excel.archive import packed
 from export_pipeline.formats.excel.cells import ColumnCells, Piece
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.model.tables import Table
@@ -37,46 +40,71 @@ class Positions:
         return sheet, self._first_rows[sheet] + index - self.starts[sheet]
 
 
-class RowXml:
-    """The XML of a slice of rows.
+class Slice:
+    """Some rows of a table, with all that depends on the rows before them.
 
     Attributes:
         sheets: Index of each row's sheet.
-        odd: (column index, rows whose numeric cell is a text) for columns that have such cells.
+        numbers: Number of each row in its sheet.
+        values: What each column's `prepared` made of its values.
     """
 
     def __init__(
         self, batch: pa.RecordBatch, columns: Sequence[ColumnCells], positions: Positions, start: int
     ) -> None:
-        self.sheets, numbers = positions.locate(start, batch.num_rows)
-        self.odd: list[tuple[int, Ints]] = []
-        rows = pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)]).cast(
-            pa.string()
-        )
+        self.sheets, self.numbers = positions.locate(start, batch.num_rows)
 
         def place(row: int) -> tuple[str, int]:
-            return positions.sheets[self.sheets[row]].name, int(numbers[row])
+            return positions.sheets[self.sheets[row]].name, int(self.numbers[row])
 
-        pieces: list[Piece] = ['<row r="', rows, '">']
+        self.values = [column.prepared(batch.column(i), place) for i, column in enumerate(columns)]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """XML of consecutive rows of one sheet, and the same deflated."""
+
+    sheet: int
+    data: memoryview
+    packed: bytes
+
+
+class RowXml:
+    """The XML of a slice of rows. It may be made by any thread.
+
+    Attributes:
+        runs: The rows by sheet, in order.
+        odd: (column index, indices of sheets) for columns that hold texts instead of numbers there.
+        changed: How many cells do not say exactly what their source does, by reason and header.
+    """
+
+    def __init__(self, rows: Slice, columns: Sequence[ColumnCells]) -> None:
+        self.odd: list[tuple[int, set[int]]] = []
+        self.changed: Counter[tuple[str, str]] = Counter()
+        count = len(rows.numbers)
+        texts = pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(rows.numbers)]).cast(pa.string())
+        pieces: list[Piece] = ['<row r="', texts, '">']
         for index, column in enumerate(columns):
-            cells = column.cells(batch.column(index), place)
-            pieces.extend(cells.pieces(column.letters, rows))
+            cells = column.cells(rows.values[index])
+            pieces.extend(cells.pieces(column.letters, texts))
+            for reason, changed in cells.changed.items():
+                if changed:
+                    self.changed[reason, column.column.header] += changed
             if cells.odd is not None:
-                self.odd.append((index, _true_positions(cells.odd)))
+                self.odd.append((index, set(rows.sheets[_true_positions(cells.odd)].tolist())))
         pieces.append("</row>")
         joined = pc.binary_join_element_wise(
             *_merged(pieces), "", null_handling="replace", null_replacement=""
         )
         _, offsets, data = joined.buffers()
-        self._offsets = np.frombuffer(offsets, np.int32, len(joined) + 1)
-        self._data = memoryview(data)
+        self.runs = list(_runs(rows.sheets, np.frombuffer(offsets, np.int32, count + 1), memoryview(data)))
 
-    def by_sheet(self) -> Iterator[tuple[int, memoryview]]:
-        """(sheet index, XML of its rows in this slice), in order."""
-        cuts = np.flatnonzero(np.diff(self.sheets)) + 1
-        edges = [0, *cuts.tolist(), len(self.sheets)]
-        for first, last in pairwise(edges):
-            yield int(self.sheets[first]), self._data[self._offsets[first] : self._offsets[last]]
+
+def _runs(sheets: Ints, offsets: npt.NDArray[np.int32], data: memoryview) -> Iterator[Run]:
+    cuts = np.flatnonzero(np.diff(sheets)) + 1
+    for first, last in pairwise([0, *cuts.tolist(), len(sheets)]):
+        piece = data[offsets[first] : offsets[last]]
+        yield Run(int(sheets[first]), piece, packed(piece))
 
 
 def slices(table: Table) -> Iterator[pa.RecordBatch]:

@@ -37,6 +37,7 @@ class Frame:
         headers: Their headers as printed.
         widths: Their widths in characters.
         empty: Printed where there are no rows.
+        freeze: Whether the rows down to the header stay in sight.
         changed: Counts a changed cell: (reason, header).
     """
 
@@ -45,6 +46,7 @@ class Frame:
     headers: tuple[str, ...]
     widths: tuple[float, ...]
     empty: str
+    freeze: bool
     changed: Callable[[str, str], None]
 
 
@@ -80,7 +82,7 @@ class SheetWriter:
         pane = (
             f'<pane ySplit="{header}" topLeftCell="A{header + 1}" activePane="bottomLeft" state="frozen"/>'
             f'<selection pane="bottomLeft" activeCell="A{header + 1}" sqref="A{header + 1}"/>'
-            if header <= _MOST_FROZEN_ROWS
+            if self._frame.freeze and header <= _MOST_FROZEN_ROWS
             else ""
         )
         rows = [f'<row r="1">{inline_cell("A1", self._title, self._label(sheet.title))}</row>']

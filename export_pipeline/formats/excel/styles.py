@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from export_pipeline.formats.excel.text import xml_attribute
@@ -34,6 +35,7 @@ _GENERAL, _TEXT = "General", "@"
 _BOOLEAN = '"TRUE";"TRUE";"FALSE"'
 _BUILT_IN = {_GENERAL: 0, "0": 1, _TEXT: 49}
 _FIRST_OWN_FORMAT = 164
+_TIME_PARTS = re.compile("(yyyy|MMM|MM|dd|HH|mm|ss)|(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +143,26 @@ def number_format(column: Column) -> str:
         case Kind.DECIMAL | Kind.FLOAT:
             return _GENERAL if digits is None else "#,##0" + _places(digits)
         case Kind.DATE:
-            return "yyyy\\-mm\\-dd"
+            return _time_format(column.pattern or "yyyy-MM-dd")
         case Kind.TIMESTAMP:
-            return "yyyy\\-mm\\-dd\\ hh:mm:ss"
+            return _time_format(column.pattern or "yyyy-MM-dd HH:mm:ss")
         case Kind.BOOLEAN:
             return _BOOLEAN
         case _:
             return _TEXT
+
+
+def _time_format(pattern: str) -> str:
+    """A pattern such as `MMM dd, yyyy` as a number format; what is no part of a time stands for itself."""
+    made = []
+    for part, text in _TIME_PARTS.findall(pattern):
+        if part:
+            made.append(part.lower())
+        elif text in " ,.:":
+            made.append(text)
+        else:
+            made.append("\\" + text)
+    return "".join(made)
 
 
 def _places(digits: int) -> str:

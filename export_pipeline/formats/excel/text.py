@@ -62,7 +62,9 @@ class Clean:
 def cleaned(array: pa.StringArray) -> Clean:
     """Replaces characters that are illegal in XML 1.0 by U+FFFD."""
     data = text_bytes(array)
-    illegal = len(data.translate(None, _CONTROLS)) < len(data) or any(end in data for end in _NONCHARACTERS)
+    illegal = len(data.translate(None, _CONTROLS)) < len(data) or (
+        _NONCHARACTERS[0][:1] in data and any(end in data for end in _NONCHARACTERS)
+    )
     if not illegal:
         return Clean(array, 0)
     hit = pc.sum(pc.match_substring_regex(array, _ILLEGAL_RE2)).as_py() or 0
@@ -87,21 +89,21 @@ def too_long(array: pa.StringArray) -> list[int]:
 
 def coded(array: pa.StringArray) -> pa.BooleanArray | None:
     """Which texts hold something like `_x0041_`, which a reader would decode; None if none does."""
-    if b"_x" not in text_bytes(array):
+    data = text_bytes(array)
+    if b"_" not in data or b"_x" not in data:  # a search for one byte is many times faster
         return None
     mask = pc.fill_null(pc.match_substring_regex(array, _CODED), False)
     return mask if pc.any(mask).as_py() else None
 
 
-def escaped(array: pa.StringArray) -> pa.StringArray:
-    """Texts as content of XML elements; `_x0041_` is protected, a carriage return kept.
+def escaped(array: pa.StringArray, coded: pa.BooleanArray | None) -> pa.StringArray:
+    """Texts as content of XML elements; those that are `coded` are protected, a carriage return kept.
 
     A carriage return is written as a character reference: every XML reader gives it back, whereas
     only some spreadsheet readers know the `_x000D_` notation.
     """
-    mask = coded(array)
-    if mask is not None:
-        array = pc.if_else(mask, pc.replace_substring(array, "_x", "_x005F_x"), array)
+    if coded is not None:
+        array = pc.if_else(coded, pc.replace_substring(array, "_x", "_x005F_x"), array)
     data = text_bytes(array)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
         if character.encode() in data:

@@ -67,7 +67,7 @@ def test_a_sheet_looks_as_people_expect(tmp_path: Path) -> None:
         '"$"#,##0.00;-"$"#,##0.00',
         '0.0"%"',
         "yyyy\\-mm\\-dd",
-        "yyyy\\-mm\\-dd\\ hh:mm:ss",
+        "yyyy\\-mm\\-dd hh:mm:ss",
     ]
     assert sheet["A32"].value == "Total"
     assert sheet["A32"].font.b
@@ -159,7 +159,16 @@ def test_rows_past_the_last_row_of_a_sheet_go_on_in_the_next(
     totals = (Total("All", {"n": 780.0}), Total("SF", {"n": 380.0}, ("k", "SF")))
     rendered = write(layout(Section("s", "Data", data, totals=totals, counts=True, sums=("n",))), path)
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames == ["Data", "Data (part 2)", "Data (part 3)"]
+    assert book.sheetnames == ["Index", "Data", "Data (part 2)", "Data (part 3)"]
+    index = book["Index"]
+    assert [row[:4] for row in index.iter_rows(min_row=4, values_only=True)] == [
+        ("Sheet", "First row", "Last row", "Rows"),
+        ("Data", 1, 15, 15),
+        ("Data (part 2)", 16, 30, 15),
+        ("Data (part 3)", 31, 40, 10),
+    ]
+    assert index["A6"].hyperlink.location == "'Data (part 2)'!A1"
+    del book["Index"]
     assert all(sheet.max_row <= 20 for sheet in book)
     assert all(sheet["A3"].value == "Key" for sheet in book)
     numbers = [row[1] for sheet in book for row in sheet.iter_rows(min_row=4, values_only=True)]

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from export_pipeline.model.schema import Schema, Text, well_formed
 from export_pipeline.store.base import StoreError
-
-if TYPE_CHECKING:
-    from export_pipeline.model.columns import Column
-
 
 _Bytes = bytes  # in the class below, `bytes` is a field
 
 
 class ManifestError(StoreError):
     """A manifest that is none. The message says where it is wrong."""
-
-
-def well_formed(text: Any) -> Any:
-    """A string without lone surrogates, which UTF-8 cannot hold: each becomes U+FFFD."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
 
 
 def plain(value: Any) -> Any:
@@ -46,48 +37,9 @@ def plain(value: Any) -> Any:
     return well_formed(str(value))
 
 
-Text = Annotated[str, BeforeValidator(well_formed)]
 Plain = Annotated[dict[str, Any], BeforeValidator(plain)]
 Counts = Annotated[dict[str, dict[str, int]], BeforeValidator(plain)]
 Totals = Annotated[dict[str, float | None], BeforeValidator(plain)]
-
-_FIELD_TYPES = {
-    "integer": ("integer", None),
-    "decimal": ("number", None),
-    "money": ("number", None),
-    "percent": ("number", None),
-    "float": ("number", None),
-    "boolean": ("boolean", None),
-    "date": ("date", None),
-    "timestamp": ("datetime", None),
-    "json": ("any", None),
-    "uuid": ("string", "uuid"),
-    "url": ("string", "uri"),
-}
-
-
-class SchemaField(BaseModel):
-    """One column: `name` as the file's header says it, `type` and `format` of Frictionless Table Schema."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: Text
-    type: str
-    format: str | None = None
-
-
-class Schema(BaseModel):
-    """The columns of the file, in order."""
-
-    model_config = ConfigDict(frozen=True)
-
-    fields: tuple[SchemaField, ...] = ()
-
-    @classmethod
-    def of(cls, columns: Iterable[Column]) -> Schema:
-        """The schema of a table's columns."""
-        typed = ((column.header, *_FIELD_TYPES.get(str(column.kind), ("string", None))) for column in columns)
-        return cls(fields=tuple(SchemaField(name=n, type=t, format=f) for n, t, f in typed))
 
 
 class Manifest(BaseModel):
@@ -106,6 +58,8 @@ class Manifest(BaseModel):
         title: As people save the file.
         dataset, scope, cadence, window: Which export it is; None where it has none.
         options, filters: As requested.
+        personal: Names of the columns that hold personal data.
+        expires_at: When it may be deleted; None where nothing says so.
         snapshot_at: When the data were read.
         run_id, code_version: By whom.
         warnings: Sentences for readers of the file.
@@ -131,6 +85,8 @@ class Manifest(BaseModel):
     window: Text | None = None
     options: Plain = {}
     filters: Plain = {}
+    personal: tuple[Text, ...] = ()
+    expires_at: AwareDatetime | None = None
     snapshot_at: AwareDatetime
     run_id: str | None = None
     code_version: str | None = None

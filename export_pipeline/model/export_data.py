@@ -72,6 +72,16 @@ class ExportData:
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the data come from, as JSON values: dataset, scope, window, options."""
+        return {
+            "dataset": self.dataset,
+            "scope": self.scope,
+            "window": self.window and self.window.name,
+            "options": dict(self.options),
+        }
+
+    @property
     def as_of(self) -> datetime | None:
         """The window's end, UTC; None without a window."""
         return self.window.end.astimezone(UTC) if self.window else None

@@ -146,6 +146,9 @@ class Layout:
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
         proofs: What each format's file must hold, by format name.
         file_name: What people save the files as, without extension.
+        members: Of a bundle: the datasets' own layouts by name; a ZIP holds their files.
+        provenance: Where the data come from (dataset, scope, window, options), as manifests in a ZIP say it;
+            JSON values only.
         author: Named in document properties.
     """
 
@@ -163,4 +166,6 @@ class Layout:
     subject: Mapping[str, Any] = field(default_factory=dict)
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     file_name: str = "export"
+    members: Mapping[str, Layout] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     author: str = "export_pipeline"

@@ -91,6 +91,7 @@ class _TakeoffLayout:
             subject=self.data.subject,
             proofs=self._proofs(),
             file_name=f"{self.data.title}_{self.data.dataset}_{self._moment}",
+            provenance=self.data.provenance,
         )
 
     @property

@@ -8,6 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.formats import times
+from export_pipeline.model.buffers import cells_with, mask
+
 _EXACT_INTEGER = 2.0**53
 _WIDE = Context(prec=800)  # no double has more digits before and behind its point
 
@@ -23,11 +26,11 @@ def exact(array: pa.Array) -> pa.Array:
     if pa.types.is_boolean(kind):
         return pc.if_else(array, "true", "false")
     if pa.types.is_timestamp(kind):
-        return pc.replace_substring(array.cast(pa.string()), " ", "T", max_replacements=1)
+        return times.iso(array, "UTC" if kind.tz else None)
     if pa.types.is_floating(kind):
         return _floats(array)
     if pa.types.is_decimal(kind):
-        return _trimmed(array.cast(pa.string()))
+        return _trimmed(array.cast(pa.string()), kind.scale)
     return array.cast(pa.string())
 
 
@@ -40,12 +43,7 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     if pa.types.is_integer(array.type):
         array = array.cast(pa.decimal128(19, 0))
     if pa.types.is_decimal(array.type):
-        text = pc.round(array, ndigits=digits, round_mode="half_towards_infinity").cast(
-            pa.decimal128(38, digits)
-        )
-        wide = array.cast(pa.decimal128(38, max(digits, array.type.scale)))
-        lost = pc.sum(pc.not_equal(text.cast(wide.type), wide)).as_py() or 0
-        return text.cast(pa.string()), lost
+        return _rounded_decimals(array, digits)
     values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
     power = 10.0**digits
     with np.errstate(invalid="ignore", over="ignore"):
@@ -70,6 +68,21 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
         texts = pc.if_else(array.is_valid(), texts, pa.scalar(None, pa.string()))
         changed &= np.asarray(array.is_valid())
     return texts, int(changed.sum())
+
+
+def _rounded_decimals(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
+    kind = array.type
+    if kind.scale == digits:
+        return _plain_decimals(array.cast(pa.string()), digits), 0
+    scale = max(digits, kind.scale)
+    room = kind.precision - kind.scale + 1 + scale  # rounding may carry into one more digit
+    wide = array.cast(_decimal(min(room, 76), scale))
+    if digits > kind.scale:
+        return _plain_decimals(wide.cast(pa.string()), scale), 0
+    near = pc.round(wide, ndigits=digits, round_mode="half_towards_infinity")
+    lost = pc.sum(pc.not_equal(near, wide)).as_py() or 0
+    text = near.cast(_decimal(wide.type.precision, digits)).cast(pa.string())
+    return _plain_decimals(text, digits), lost
 
 
 def _half_up(value: float, digits: int) -> str:
@@ -113,9 +126,27 @@ def _scaled_text(units: np.ndarray, digits: int) -> pa.Array:
     return pc.binary_join_element_wise(pc.binary_join_element_wise(sign, whole, ""), fraction, ".")
 
 
-def _trimmed(text: pa.Array) -> pa.Array:
+def _decimal(digits: int, scale: int) -> pa.DataType:
+    return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+
+
+_MOST_PLAIN_SCALE = 6  # from the seventh decimal on, Arrow writes small numbers with an exponent
+
+
+def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
+    """Decimal text with its exponents spelled out, which cells near zero may have."""
+    if scale <= _MOST_PLAIN_SCALE:
+        return text
+    marks = cells_with(text, b"E")
+    if marks is None:
+        return text
+    chosen = mask(marks)
+    plain = [None if t is None else f"{Decimal(t):f}" for t in text.filter(chosen).to_pylist()]
+    return pc.replace_with_mask(text, chosen, pa.array(plain, pa.string()))
+
+
+def _trimmed(text: pa.Array, scale: int) -> pa.Array:
     """Decimal text without trailing zeros; "1.500" is "1.5", "2.000" is "2". Exponents are spelled out."""
-    if pc.any(pc.match_substring(text, "E")).as_py():
-        text = pa.array([None if t is None else f"{Decimal(t):f}" for t in text.to_pylist()], pa.string())
-    has_point = pc.match_substring(text, ".")
-    return pc.if_else(has_point, pc.replace_substring_regex(text, r"\.?0+$", ""), text)
+    if scale <= 0:
+        return text
+    return pc.ascii_rtrim(pc.ascii_rtrim(_plain_decimals(text, scale), "0"), ".")

@@ -1,108 +1,103 @@
-"""CSV after RFC 4180: UTF-8, CRLF, quotes only where needed, one flat table.
+"""CSV after RFC 4180: UTF-8, CRLF, quotes where needed, one flat table; other delimiters by option.
 
-An empty text is written as `""`, a missing value as nothing, so that a reader can tell them apart.
+An empty text is written as `""`, a missing value as its column's null text (by default nothing) without
+quotes, so that a reader who looks at quotes can tell them apart.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.formats import cells
-from export_pipeline.formats.base import FileFacts, Rendered
+from export_pipeline.formats import cells, times
+from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.csv_dialect import BOM, Dialect
+from export_pipeline.formats.csv_reader import read_back
+from export_pipeline.model.buffers import data_of
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.sanitize import GUARDED, guard
+from export_pipeline.model.streams import mapped
 
-BOM = b"\xef\xbb\xbf"
+__all__ = ["BOM", "read_back", "render"]
+
+Changed = Counter[tuple[str, str]]
+_TIMES = (Kind.DATE, Kind.TIMESTAMP)
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the main table. Option `bom` (bool, default false) puts a byte order mark first, for Excel."""
+    """Write the flat table.
+
+    Options: `bom` (bool), `delimiter` (comma, semicolon, tab, pipe), `decimal_comma` (bool), `quoting`
+    (minimal, all). What header and money say the layout has decided.
+    """
     done = Rendered()
-    table = layout.main
+    table, dialect = layout.flat.get("csv", layout.main), Dialect.of(options)
     if options.get("bom"):
         out.write(BOM)
     headers, dangerous = guard(pa.array([column.header for column in table.columns], pa.string()))
     if dangerous:
         done.changed[GUARDED, "(headers)"] += dangerous
-    out.write(",".join(_quoted(headers).to_pylist()).encode() + b"\r\n")
-    for batch in table.open():
-        fields = [_field(batch.column(i), column, done) for i, column in enumerate(table.columns)]
-        # An empty last piece ends each row with CRLF, so the array's data buffer is the file's next part.
-        lines = pc.binary_join_element_wise(*fields, ",") if len(fields) > 1 else fields[0]
-        rows = pc.binary_join_element_wise(lines, "", "\r\n")
-        out.write(data_of(rows))
-        done.rows += batch.num_rows
+    out.write(dialect.header(headers.to_pylist()).encode())
+
+    def lines(batch: pa.RecordBatch) -> tuple[pa.Array, Changed]:
+        changed: Changed = Counter()
+        return _lines(batch, table.columns, dialect, changed), changed
+
+    for made, changed in mapped(lines, table.open()):
+        out.write(data_of(made))
+        done.rows += len(made)
+        done.changed.update(changed)
     return done
 
 
-def _field(array: pa.Array, column: Column, done: Rendered) -> pa.Array:
-    if column.kind.is_text:
-        text, guarded = guard(array)
-        if guarded:
-            done.changed[GUARDED, column.header] += guarded
-        return pc.fill_null(_quoted(text), "")
+def _lines(
+    batch: pa.RecordBatch, columns: tuple[Column, ...], dialect: Dialect, changed: Changed
+) -> pa.Array:
+    """The rows as text, each with its line end: the array's bytes are the file's."""
+    fields = [_field(batch.column(index), column, dialect, changed) for index, column in enumerate(columns)]
+    if len(fields) == 1:
+        # A line with nothing in it would be no record to most readers.
+        fields = [pc.if_else(pc.equal(fields[0], ""), '""', fields[0])]
+    fields[-1] = pc.binary_join_element_wise(fields[-1], "\r\n", "")
+    if len(fields) == 1:
+        return fields[0]
+    return pc.binary_join_element_wise(*fields, dialect.delimiter)
+
+
+def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) -> pa.Array:
+    """The column's cells as they stand in the file, without nulls."""
     if column.kind is Kind.BOOLEAN:
-        return pc.fill_null(pc.if_else(array, *column.labels), "")
-    if column.digits is not None:
-        text, changed = cells.rounded(array, column.digits)
-        if changed:
-            done.changed[f"rounded to {column.digits} decimals", column.header] += changed
-        return pc.fill_null(text, "")
-    return pc.fill_null(cells.exact(array), "")
+        yes, no = (dialect.word(label, column.null) for label in column.labels)
+        text = pc.if_else(array, yes, no)
+    elif column.kind.is_text:
+        guarded, dangerous = guard(array)
+        if dangerous:
+            changed[GUARDED, column.header] += dangerous
+        text = dialect.quoted(guarded, column.null)
+    elif column.kind in _TIMES:
+        text = dialect.quoted(_time(array, column), column.null)
+    else:
+        text = dialect.number(_number(array, column, changed), column.null)
+    return pc.fill_null(text, dialect.missing(column.null)) if text.null_count else text
 
 
-def _quoted(text: pa.Array) -> pa.Array:
-    special = pc.or_(pc.match_substring_regex(text, '[",\r\n]'), pc.equal(text, ""))
-    if not pc.any(special).as_py():
-        return text
-    escaped = pc.replace_substring(text, '"', '""')
-    return pc.if_else(special, pc.binary_join_element_wise('"', escaped, '"', ""), text)
+def _time(array: pa.Array, column: Column) -> pa.Array:
+    if column.pattern:
+        return times.patterned(array, column.pattern, column.zone)
+    if pa.types.is_timestamp(array.type):
+        return times.iso(array, (column.zone or "UTC") if array.type.tz else None)
+    return cells.exact(array)
 
 
-def data_of(array: pa.Array) -> memoryview:
-    """The bytes of a string array, cell after cell, without a copy."""
-    offsets = memoryview(array.buffers()[1]).cast("i")
-    start, end = offsets[array.offset], offsets[array.offset + len(array)]
-    return memoryview(array.buffers()[2])[start:end]
-
-
-_NUMBER = r"^(-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|NaN|-?Infinity)?$"
-
-
-def read_back(path: Path) -> FileFacts:
-    """Count the records and add up the columns that hold only numbers, with Arrow's CSV parser.
-
-    Totals are by header; NaN and infinite cells are left out of them.
-    """
-    from pyarrow import csv
-
-    parsing = csv.ParseOptions(newlines_in_values=True)
-    reading = csv.ReadOptions(block_size=4 << 20)
-    rows = 0
-    sums: dict[str, float | None] = {}
-    try:
-        with csv.open_csv(path, reading, parsing) as reader:
-            names = reader.schema.names
-        as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        with csv.open_csv(path, reading, parsing, as_text) as reader:
-            for batch in reader:
-                rows += batch.num_rows
-                for name, texts in zip(names, batch.columns, strict=True):
-                    sums[name] = _plus(sums.get(name, 0.0), texts)
-    except pa.ArrowInvalid as error:
-        return FileFacts(rows, {}, (str(error),))
-    return FileFacts(rows, {name: total for name, total in sums.items() if total is not None})
-
-
-def _plus(total: float | None, texts: pa.Array) -> float | None:
-    """The total plus these cells; None once a cell was no number."""
-    if total is None or not pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
-        return None
-    filled = pc.filter(texts, pc.match_substring_regex(texts, "^-?[0-9]"))
-    return total + (pc.sum(filled.cast(pa.float64())).as_py() or 0.0)
+def _number(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
+    if column.digits is None:
+        return cells.exact(array)
+    text, rounded = cells.rounded(array, column.digits)
+    if rounded:
+        changed[f"rounded to {column.digits} decimals", column.header] += rounded
+    return text

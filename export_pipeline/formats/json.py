@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.formats import cells
 from export_pipeline.formats.base import FileFacts, Rendered
-from export_pipeline.formats.csv import data_of
+from export_pipeline.model.buffers import data_of
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.geometry import valid_json
 from export_pipeline.model.layout import Layout, Nested

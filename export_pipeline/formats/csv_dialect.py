@@ -1,0 +1,108 @@
+"""Dialects of CSV: what stands between fields, what is quoted, how numbers are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.model.buffers import bytes_of, cells_with, mask, offsets_of, strings
+
+BOM = b"\xef\xbb\xbf"
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One way to write CSV.
+
+    Attributes:
+        delimiter: One character.
+        decimal_comma: Whether numbers have a comma for a point.
+        all_quoted: Whether every value is quoted, or only what would be misread without quotes.
+    """
+
+    delimiter: str = ","
+    decimal_comma: bool = False
+    all_quoted: bool = False
+
+    @staticmethod
+    def of(options: Mapping[str, Any]) -> Dialect:
+        """The dialect that CSV's options ask for."""
+        return Dialect(
+            DELIMITERS[options.get("delimiter", "comma")],
+            options.get("decimal_comma", False),
+            options.get("quoting", "minimal") == "all",
+        )
+
+    def header(self, names: Sequence[str]) -> str:
+        """The first line. Names with any dialect's delimiter are quoted: bare ones are this file's own."""
+        quoted = [self.word(name) for name in names]
+        return (
+            self.delimiter.join(
+                f'"{name}"' if name == word and re.search(r"[,;\t|]", name) else word
+                for name, word in zip(names, quoted, strict=True)
+            )
+            + "\r\n"
+        )
+
+    def word(self, text: str, null: str = "") -> str:
+        """One value as it stands in the file."""
+        if not self.all_quoted and text not in ("", null) and not set(text) & set(f'"\r\n{self.delimiter}'):
+            return text
+        return '"' + text.replace('"', '""') + '"'
+
+    def missing(self, null: str) -> str:
+        """A missing value: its text, never quoted for what it says, only for what would break the line."""
+        return null if not set(null) & set(f'"\r\n{self.delimiter}') else self.word(null)
+
+    def quoted(self, text: pa.Array, null: str) -> pa.Array:
+        """Texts, quoted where they need it; nulls stay null.
+
+        What reads like the column's null text is quoted: a missing value is the only one without quotes.
+        """
+        if self.all_quoted:
+            return _in_quotes(text)
+        marks = cells_with(text, f'"\r\n{self.delimiter}'.encode())
+        offsets = offsets_of(text)
+        empty = offsets[1:] == offsets[:-1]
+        if empty.any():
+            marks = empty if marks is None else marks | empty
+        if null:
+            same = np.asarray(pc.fill_null(pc.equal(text, null), False))
+            marks = same if marks is None else marks | same
+        if marks is None:
+            return text
+        if text.null_count:
+            marks = marks & np.asarray(text.is_valid())
+        count = int(marks.sum())
+        if count == len(text):
+            return _in_quotes(text)
+        if not count:
+            return text
+        chosen = mask(marks)
+        if 2 * count > len(text):
+            return pc.if_else(chosen, _in_quotes(text), text)
+        return pc.replace_with_mask(text, chosen, _in_quotes(text.filter(chosen)))
+
+    def number(self, text: pa.Array, null: str) -> pa.Array:
+        """Numbers, given with a point; nulls stay null."""
+        if self.decimal_comma:
+            data = bytes_of(text).copy()
+            data[data == ord(".")] = ord(",")
+            offsets = offsets_of(text)
+            text = strings(data, offsets - offsets[0], text)
+        if self.all_quoted or (self.decimal_comma and self.delimiter == ","):
+            return self.quoted(text, null)
+        return self.quoted(text, null) if null else text
+
+
+def _in_quotes(text: pa.Array) -> pa.Array:
+    if (bytes_of(text) == ord('"')).any():
+        text = pc.replace_substring(text, '"', '""')
+    return pc.binary_join_element_wise('"', text, '"', "")

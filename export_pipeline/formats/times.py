@@ -1,0 +1,112 @@
+"""Dates and times as text, an array at a time: ISO 8601, or as a column's pattern says."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.model.buffers import bytes_of, mask, offsets_of, strings
+
+# 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds.
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+_MONTHS = pa.array(
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], pa.string()
+)
+_PARTS = re.compile("(yyyy|MMM|MM|dd|HH|mm|ss)")
+
+
+def iso(array: pa.Array, zone: str | None) -> pa.Array:
+    """Timestamps as ISO 8601 with microseconds; nulls stay null.
+
+    Args:
+        array: timestamp, with a zone (UTC instants) or naive.
+        zone: None prints no zone, "UTC" a Z, any other IANA zone the local time and its offset, e.g.
+            2026-03-29T03:30:00.000000+02:00, with seconds where a zone had such (+00:53:28). A moment whose
+            local year would not be one of 1 to 9999 is printed in UTC.
+    """
+    micros = _naive(array)
+    if zone is None or zone == "UTC":
+        return _texts(micros, "" if zone is None else "Z", array)
+    local = _local(array, zone)
+    offsets, which = np.unique((_numbers(local) - _numbers(micros)) // 1_000_000, return_inverse=True)
+    words = pa.array([_offset(int(seconds)) for seconds in offsets], pa.string())
+    text = pc.binary_join_element_wise(_texts(local, "", array), words.take(pa.array(which)), "")
+    outside = (_numbers(local) < _FIRST) | (_numbers(local) > _LAST)
+    return pc.if_else(mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
+
+
+def patterned(array: pa.Array, pattern: str, zone: str | None) -> pa.Array:
+    """Dates or timestamps by a column's pattern (see `Column`), in a zone; nulls stay null."""
+    if pa.types.is_timestamp(array.type) and array.type.tz:
+        local = _local(array, zone or "UTC")
+    else:
+        local = array.cast(pa.timestamp("us"))
+    pieces: list[pa.Array | str] = []
+    for piece in _PARTS.split(pattern):
+        match piece:
+            case "yyyy":
+                pieces.append(_padded(pc.year(local), 4))
+            case "MMM":
+                pieces.append(_MONTHS.take(pc.subtract(pc.month(local), 1)))
+            case "MM":
+                pieces.append(_padded(pc.month(local), 2))
+            case "dd":
+                pieces.append(_padded(pc.day(local), 2))
+            case "HH":
+                pieces.append(_padded(pc.hour(local), 2))
+            case "mm":
+                pieces.append(_padded(pc.minute(local), 2))
+            case "ss":
+                pieces.append(_padded(pc.second(local), 2))
+            case _ if piece:
+                pieces.append(piece)
+    text = pc.binary_join_element_wise(*pieces, pa.nulls(len(array), pa.string()), "", null_handling="skip")
+    return pc.if_else(array.is_valid(), text, pa.scalar(None, pa.string())) if array.null_count else text
+
+
+def _naive(array: pa.Array) -> pa.Array:
+    """The microseconds as a naive timestamp without nulls: what Arrow prints without asking for zones."""
+    micros = array.cast(pa.timestamp("us", tz=array.type.tz)).view(pa.int64())
+    return pc.fill_null(micros, 0).view(pa.timestamp("us"))
+
+
+def _local(array: pa.Array, zone: str) -> pa.Array:
+    instants = _naive(array).view(pa.int64()).view(pa.timestamp("us", tz=zone))
+    return pc.local_timestamp(instants)
+
+
+def _numbers(naive: pa.Array) -> np.ndarray:
+    buffer = naive.buffers()[1]
+    if buffer is None:
+        return np.zeros(0, np.int64)
+    return np.frombuffer(buffer, np.int64)[naive.offset : naive.offset + len(naive)]
+
+
+def _texts(naive: pa.Array, end: str, like: pa.Array) -> pa.Array:
+    """Naive timestamps with a T in the middle and something behind; nulls are those of another array."""
+    text = naive.cast(pa.string())
+    offsets, count, suffix = offsets_of(text), len(text), np.frombuffer(end.encode(), np.uint8)
+    width = int(offsets[1] - offsets[0]) if count else 0
+    if count and (np.diff(offsets) == width).all():
+        grid = np.empty((count, width + len(suffix)), np.uint8)
+        grid[:, :width] = bytes_of(text).reshape(count, width)
+        grid[:, 10] = ord("T")
+        grid[:, width:] = suffix
+        starts = np.arange(count + 1, dtype=np.int32) * np.int32(width + len(suffix))
+        return strings(grid.reshape(-1), starts, like)
+    text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T", max_replacements=1), end, "")
+    return pc.if_else(like.is_valid(), text, pa.scalar(None, pa.string()))
+
+
+def _offset(seconds: int) -> str:
+    hours, rest = divmod(abs(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    sign = "-" if seconds < 0 else "+"
+    return f"{sign}{hours:02}:{minutes:02}" + (f":{rest:02}" if rest else "")
+
+
+def _padded(numbers: pa.Array, width: int) -> pa.Array:
+    return pc.utf8_lpad(numbers.cast(pa.string()), width, "0")

@@ -1,0 +1,37 @@
+"""The ledger of requests: `export_jobs`, `scheduled_exports`, and what happened to them."""
+
+from export_pipeline.jobs.errors import (
+    IllegalMoveError,
+    LedgerError,
+    LedgerUnavailableError,
+    RefusedError,
+    SupersededError,
+    UnknownJobError,
+)
+from export_pipeline.jobs.ledger import Ledger
+from export_pipeline.jobs.migrate import migrate
+from export_pipeline.jobs.progress import Progress
+from export_pipeline.jobs.reading import Reader
+from export_pipeline.jobs.records import OPERATOR, Attempt, Event, File, Job, Viewer
+from export_pipeline.jobs.states import Kind, Status
+
+__all__ = [
+    "OPERATOR",
+    "Attempt",
+    "Event",
+    "File",
+    "IllegalMoveError",
+    "Job",
+    "Kind",
+    "Ledger",
+    "LedgerError",
+    "LedgerUnavailableError",
+    "Progress",
+    "Reader",
+    "RefusedError",
+    "Status",
+    "SupersededError",
+    "UnknownJobError",
+    "Viewer",
+    "migrate",
+]

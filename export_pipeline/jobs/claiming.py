@@ -1,0 +1,104 @@
+"""Which requests go next."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.tables import jobs
+
+
+def claim_rows(
+    connection: sa.Connection,
+    now: datetime,
+    *,
+    limit: int,
+    patience: timedelta,
+    max_in_flight: int | None,
+    max_per_scope: int | None,
+    who: str | None,
+) -> list[sa.RowMapping]:
+    """Take the next requests, first first, within the connection's transaction.
+
+    Higher priority goes first. Within one priority scopes take turns, those with the fewest jobs in flight
+    first, then the one that was served the longest ago; within a scope the oldest goes first.
+    """
+    if max_in_flight is not None:
+        limit = min(limit, max_in_flight - in_flight_count(connection, now - patience))
+    if limit <= 0:
+        return []
+    chosen = list(connection.scalars(_next(now - patience, limit, max_per_scope)))
+    taken = (
+        sa.update(jobs)
+        .where(jobs.c.id.in_(chosen))
+        .values(claimed_at=now, claimed_by=who, offers=jobs.c.offers + 1)
+        .returning(*jobs.c)
+    )
+    place = {job_id: index for index, job_id in enumerate(chosen)}
+    return sorted(connection.execute(taken).mappings(), key=lambda row: place[row["id"]])
+
+
+def in_flight(patience_from: datetime) -> sa.ColumnElement[bool]:
+    """Whether a job is being worked on, or was offered since then and so may be."""
+    return sa.or_(
+        jobs.c.status == Status.PROCESSING,
+        sa.and_(jobs.c.status == Status.PENDING, jobs.c.claimed_at >= patience_from),
+    )
+
+
+def in_flight_count(connection: sa.Connection, patience_from: datetime) -> int:
+    """How many jobs are."""
+    return connection.scalars(
+        sa.select(sa.func.count()).select_from(jobs).where(in_flight(patience_from))
+    ).one()
+
+
+def _waits(patience_from: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        jobs.c.status == Status.PENDING,
+        jobs.c.deleted_at.is_(None),
+        sa.or_(jobs.c.claimed_at.is_(None), jobs.c.claimed_at < patience_from),
+    )
+
+
+def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.Select[tuple[str]]:
+    waits = sa.case((_waits(patience_from), 1), else_=0)
+    # Jobs in flight take the first turns of their scope, so that they count against it.
+    turn = sa.func.row_number().over(
+        partition_by=jobs.c.scope, order_by=(waits, jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+    )
+    queue = (
+        sa.select(jobs.c.id, jobs.c.scope, waits.label("waits"), turn.label("turn"))
+        .where(sa.or_(_waits(patience_from), in_flight(patience_from)))
+        .cte("queue")
+    )
+    scopes = sa.select(queue.c.scope).where(queue.c.waits == 1).distinct().subquery()
+    earlier = jobs.alias("earlier")
+    last = sa.select(sa.func.max(earlier.c.claimed_at))
+    served = sa.select(
+        scopes.c.scope,
+        sa.case(
+            (scopes.c.scope.is_(None), last.where(earlier.c.scope.is_(None)).scalar_subquery()),
+            else_=last.where(earlier.c.scope == scopes.c.scope).scalar_subquery(),
+        ).label("last"),
+    ).cte("served")
+    same_scope = sa.func.coalesce(served.c.scope, "") == sa.func.coalesce(queue.c.scope, "")
+    select = (
+        sa.select(jobs.c.id)
+        .join(queue, queue.c.id == jobs.c.id)
+        .join(served, same_scope)
+        # Once more of the row itself: who waited for its lock must see what has become of it.
+        .where(queue.c.waits == 1, _waits(patience_from))
+    )
+    if max_per_scope is not None:
+        select = select.where(queue.c.turn <= max_per_scope)
+    order = (
+        jobs.c.priority.desc(),
+        queue.c.turn,
+        served.c.last.asc().nulls_first(),
+        jobs.c.created_at,
+        jobs.c.id,
+    )
+    return select.order_by(*order).limit(limit).with_for_update(of=jobs, skip_locked=True)

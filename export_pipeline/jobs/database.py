@@ -1,0 +1,89 @@
+"""The connection to the ledger's database, and its faults as people should read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
+
+_WAIT_SECONDS = 30  # for another writer of SQLite
+_MISSING = {"42P01", "42703"}  # PostgreSQL: no such table, no such column
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for a SQLAlchemy URL of PostgreSQL or SQLite. It connects when it is first used.
+
+    Raises:
+        LedgerError: the URL is malformed, or of another database.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise LedgerError(
+            "EXPORT_JOBS_URL is not a database URL such as postgresql://user:password@host:5432/database"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg2")
+        query = {"application_name": "export_pipeline", "connect_timeout": "10"} | dict(parsed.query)
+        return sa.create_engine(
+            parsed.set(query=query), isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=2
+        )
+    if backend == "sqlite":
+        return _sqlite_engine(parsed)
+    raise LedgerError(f"EXPORT_JOBS_URL names {backend}; jobs can be kept in postgresql or sqlite")
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    if not url.database or url.database == ":memory:":
+        raise LedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": _WAIT_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(raw: Any, record: Any) -> None:
+        raw.isolation_level = None  # the driver would begin and commit as it thinks fit
+        raw.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        # Who means to write takes the lock first: two readers that then want to write would both be refused.
+        write = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
+    """A connection in a transaction, committed at the block's end and rolled back if it raises.
+
+    Raises:
+        LedgerUnavailableError: the database cannot be reached, or is locked for too long.
+        LedgerError: it refuses what it was told.
+    """
+    try:
+        with engine.connect() as connection:
+            connection = connection.execution_options(write=write)
+            with connection.begin():
+                yield connection
+    except sa.exc.DBAPIError as error:
+        raise _readable(error, engine.url) from error
+
+
+def _readable(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:
+    reason = str(error.orig).strip().partition("\n")[0]
+    where = url.render_as_string(hide_password=True)
+    code = getattr(error.orig, "pgcode", None)
+    if code in _MISSING or reason.startswith("no such "):
+        return LedgerError(
+            f"The tables of export jobs in {where} are missing or old ({reason}); "
+            "run `export-pipeline migrate`."
+        )
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated:
+        return LedgerUnavailableError(f"The database of export jobs {where} does not answer: {reason}")
+    return LedgerError(f"The database of export jobs {where} refuses: {reason}")

@@ -1,0 +1,48 @@
+"""What can go wrong with the ledger, in one line each."""
+
+from __future__ import annotations
+
+from export_pipeline.jobs.states import NEXT, Status
+
+
+class LedgerError(Exception):
+    """The ledger cannot do what was asked. The message says why and what to do."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """The ledger's database cannot be reached or is locked now; trying again later may help."""
+
+
+class UnknownJobError(LedgerError):
+    """There is no such job, or none that the asker may see: the two are not told apart."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"There is no export job {job_id}.")
+
+
+class RefusedError(LedgerError):
+    """A job is not in a state in which this can be done to it.
+
+    Attributes:
+        status: The state it is in.
+    """
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class IllegalMoveError(RefusedError):
+    """The job's state does not allow the new one."""
+
+    def __init__(self, job_id: str, status: Status, wanted: Status) -> None:
+        after = " or ".join(sorted(NEXT[status]))
+        follows = f"only {after} can follow" if after else "nothing can follow"
+        super().__init__(
+            f"Export job {job_id} is {status} and cannot become {wanted}; {follows}.",
+            status,
+        )
+
+
+class SupersededError(RefusedError):
+    """The attempt is no longer the job's: there is a newer one, or another run has taken it over."""

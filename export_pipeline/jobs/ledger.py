@@ -1,0 +1,306 @@
+"""The ledger: what people, launchers, runs and housekeeping do with requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from export_pipeline.jobs.claiming import claim_rows
+from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError, UnknownJobError
+from export_pipeline.jobs.moves import Mover, note, refusal
+from export_pipeline.jobs.reading import PATIENCE, seen_by
+from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.states import ENDED, Kind, Status
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.texts import storable
+
+Remove = Callable[[str], None]
+"""Removes the file of a key and what belongs to it. A file that is gone already is no error."""
+
+
+class Ledger(Mover):
+    """Reads and writes the ledger. Every method is one transaction; threads may share it.
+
+    What is asked of a job by its id, for a person, raises UnknownJobError where the viewer may not see it.
+    What an attempt reports raises SupersededError where it is no longer the job's. Either raises
+    IllegalMoveError where the job's state does not allow it.
+    """
+
+    # --- people ---
+
+    def request(
+        self,
+        dataset: str,
+        format: str,
+        *,
+        scope: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        requested_by: str | None = None,
+        recipients: Sequence[str] = (),
+        priority: int = 0,
+        schedule_id: str | None = None,
+        window_key: str | None = None,
+    ) -> Job:
+        """Ask for an export. Whether it can be made is for whoever claims the job to say.
+
+        Args:
+            schedule_id: The schedule that asks; with `window_key`, which of its windows for. Each window is
+                asked for once: the same again gives the job there is.
+
+        Raises:
+            LedgerError: the database refuses a value, e.g. a NUL character or an unknown schedule.
+        """
+        values = {
+            "dataset": dataset,
+            "format": format,
+            "scope": scope,
+            "filters": dict(filters or {}),
+            "columns": None if columns is None else list(columns),
+            "options": dict(options or {}),
+            "requested_by": requested_by,
+            "recipients": list(recipients),
+            "priority": priority,
+            "schedule_id": schedule_id,
+            "window_key": window_key,
+        }
+        if storable(values) != values:
+            raise LedgerError("A request holds a NUL character or a broken one; leave it out.")
+        with self._writing() as (connection, _):
+            insert = _insert(connection)(jobs).values(**values)
+            insert = insert.on_conflict_do_nothing(index_elements=["schedule_id", "window_key"])
+            row = connection.execute(insert.returning(*jobs.c)).mappings().one_or_none()
+            if row is None:
+                there = sa.select(jobs).where(
+                    jobs.c.schedule_id == schedule_id, jobs.c.window_key == window_key
+                )
+                row = connection.execute(there).mappings().one()
+        return Job.of(row)
+
+    def canceled(self, job: str | Attempt, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
+        """The job was canceled: by a person who names it, or the attempt's run was.
+
+        Whoever works on it learns so from its next report; ending the run is the caller's part.
+        """
+        return self._move(job, Status.CANCELED, {"completed_at": utc_now()}, Kind.CANCELED, who, viewer)
+
+    def retry(self, job_id: str, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
+        """Start a new attempt of a failed or canceled job. What the last one left is in the events."""
+        cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
+        cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
+        values: dict[str, Any] = dict.fromkeys(cleared)
+        values |= {"progress_percent": 0, "offers": 0, "attempt": jobs.c.attempt + 1}
+        return self._move(job_id, Status.PENDING, values, Kind.REQUESTED, who, viewer)
+
+    def hold(self, job_id: str, held: bool, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
+        """Put a job under legal hold, or release it. A job under hold neither expires nor can be deleted."""
+        with self._writing() as (connection, _):
+            wanted = (jobs.c.id == self._known(job_id), seen_by(viewer))
+            was = connection.scalars(
+                sa.select(jobs.c.legal_hold).where(*wanted).with_for_update()
+            ).one_or_none()
+            if was is None:
+                raise UnknownJobError(job_id)
+            update = sa.update(jobs).where(*wanted).values(legal_hold=held).returning(*jobs.c)
+            job = Job.of(connection.execute(update).mappings().one())
+            if was != held:
+                note(connection, job, Kind.HELD if held else Kind.RELEASED, who)
+        return job
+
+    def delete(self, job_id: str, remove: Remove, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
+        """Delete a job that has ended, and its file.
+
+        Args:
+            remove: Called with the file's key, unless another job has the same file. If it raises, nothing
+                has changed.
+
+        Raises:
+            RefusedError: it has not ended (cancel it first), or is under legal hold.
+        """
+        with self._writing() as (connection, now):
+            job, shared = self._locked(connection, job_id, viewer)
+            if job.status not in ENDED:
+                raise RefusedError(f"Export job {job.id} is {job.status}; cancel it first.", job.status)
+            return self._removed(connection, job, None if shared else remove, who, now)
+
+    # --- the launcher ---
+
+    def claim(
+        self,
+        limit: int,
+        *,
+        patience: timedelta = PATIENCE,
+        max_in_flight: int | None = None,
+        max_per_scope: int | None = None,
+        who: str | None = None,
+    ) -> list[Job]:
+        """Take the next requests, first first; nobody else is offered them within `patience`.
+
+        They stay pending until their run says that it has started. A job that is not started by then is
+        offered again, as the same attempt: launching it under `Attempt.run_key` gives it one run however often
+        it is offered, and `Job.offers` says how often that was.
+
+        Args:
+            limit: At most so many.
+            patience: After which a claimed job is offered again.
+            max_in_flight: Leave as many as would make more jobs in flight. Two who claim at the same moment
+                may together pass it once.
+            max_per_scope: The same for each scope.
+            who: Who claims.
+        """
+        with self._writing() as (connection, now):
+            rows = claim_rows(
+                connection,
+                now,
+                limit=limit,
+                patience=patience,
+                max_in_flight=max_in_flight,
+                max_per_scope=max_per_scope,
+                who=storable(who),
+            )
+        return [Job.of(row) for row in rows]
+
+    # --- the run ---
+
+    def started(self, attempt: Attempt, replaces: str | None = None) -> Job:
+        """The attempt's run has begun, and the job is its own from now on.
+
+        Args:
+            attempt: With its run's id.
+            replaces: The id of the run of the same attempt that this one is a retry of.
+        """
+        if attempt.run_id is None:
+            raise ValueError("only a run starts a job")
+        values = {"run_id": attempt.run_id, "started_at": utc_now()}
+        if replaces is None:
+            return self._move(attempt, Status.PROCESSING, values, Kind.STARTED)
+        with self._writing() as (connection, _):
+            lost = self._named(Attempt(attempt.job_id, attempt.number, replaces))
+            update = sa.update(jobs).where(*lost, jobs.c.status == Status.PROCESSING).values(**values)
+            row = connection.execute(update.returning(*jobs.c)).mappings().one_or_none()
+            if row is not None:
+                job = Job.of(row)
+                note(connection, job, Kind.STARTED, None, {"replaces": replaces})
+                return job
+        return self._move(attempt, Status.PROCESSING, values, Kind.STARTED)
+
+    def progress(
+        self,
+        attempt: Attempt,
+        step: str,
+        *,
+        percent: float,
+        rows: int | None = None,
+        total: int | None = None,
+    ) -> Job:
+        """How far the attempt is. A new step is an event. The percentage never falls.
+
+        Args:
+            step: What is being done.
+            percent: 0 to 100 of everything; what is beyond is taken for the nearer end.
+            rows: Rows done so far.
+            total: Rows that there are, where that is known.
+        """
+        whole = min(100, max(0, int(percent)))
+        known = {"row_count": rows, "total_rows": total}
+        values = {
+            "progress_step": storable(step),
+            "progress_percent": sa.case(
+                (jobs.c.progress_percent > whole, jobs.c.progress_percent), else_=whole
+            ),
+            **{name: value for name, value in known.items() if value is not None},
+        }
+        with self._writing() as (connection, _):
+            mine = (*self._named(attempt), jobs.c.status == Status.PROCESSING)
+            was = connection.scalars(sa.select(jobs.c.progress_step).where(*mine)).one_or_none()
+            update = sa.update(jobs).where(*mine).values(**values).returning(*jobs.c)
+            row = connection.execute(update).mappings().one_or_none()
+            if row is None:
+                raise refusal(self._found(connection, attempt, OPERATOR), attempt, Status.PROCESSING)
+            job = Job.of(row)
+            if was != job.progress_step:
+                note(connection, job, Kind.PROGRESS, None, {"step": job.progress_step, "rows": rows})
+        return job
+
+    def completed(self, attempt: Attempt, file: File, expires_at: datetime | None = None) -> Job:
+        """The attempt's file lies in the store.
+
+        Args:
+            expires_at: When the file may go; never, where it is None. Aware.
+        """
+        values = {
+            "file_key": storable(file.key),
+            "file_name": storable(file.name),
+            "file_size": file.size,
+            "row_count": file.rows,
+            "total_rows": file.rows,
+            "sha256": file.sha256,
+            "progress_percent": 100,
+            "completed_at": utc_now(),
+            "expires_at": expires_at,
+        }
+        details = {"file_key": file.key, "rows": file.rows, "bytes": file.size}
+        return self._move(attempt, Status.COMPLETED, values, Kind.COMPLETED, details=details)
+
+    def failed(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
+        """The attempt has failed, or its request cannot be met at all.
+
+        Args:
+            code: For programs, e.g. unknown_column.
+            message: For people, of any length. U+FFFD takes the place of what no database can hold.
+        """
+        error = {"code": storable(code), "message": storable(message)}
+        values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
+        return self._move(attempt, Status.FAILED, values, Kind.FAILED, who, details=error)
+
+    # --- housekeeping ---
+
+    def expire(self, job_id: str, remove: Remove, who: str | None = None) -> Job:
+        """Remove the file of a completed job that is due, and mark the job expired.
+
+        Should the process die after `remove`, the job stays completed and due, and the next call ends it.
+
+        Args:
+            remove: As of `delete`.
+
+        Raises:
+            RefusedError: its time has not come, or it is under legal hold.
+        """
+        with self._writing() as (connection, now):
+            job, shared = self._locked(connection, job_id, OPERATOR)
+            if job.status == Status.EXPIRED:
+                return job
+            if job.status != Status.COMPLETED:
+                raise IllegalMoveError(job.id, job.status, Status.EXPIRED)
+            if job.expires_at is None or job.expires_at > now:
+                when = (
+                    f"expires at {job.expires_at:%Y-%m-%d %H:%M} UTC" if job.expires_at else "never expires"
+                )
+                raise RefusedError(f"Export job {job.id} {when}; delete it to remove it now.", job.status)
+            return self._removed(connection, job, None if shared else remove, who)
+
+    def record(
+        self, job_id: str, kind: Kind, who: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write down that a job's file was sent or downloaded.
+
+        Raises:
+            ValueError: another kind; those are written by what does them.
+            UnknownJobError: there is no such job.
+        """
+        if kind not in (Kind.SENT, Kind.DOWNLOADED):
+            raise ValueError(f"{kind} is no event that is only noted")
+        with self._writing() as (connection, _):
+            job, _ = self._locked(connection, job_id, OPERATOR)
+            note(connection, job, kind, who, details)
+
+
+def _insert(connection: sa.Connection) -> Any:
+    """The dialect's own insert, which can leave out what is there already."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

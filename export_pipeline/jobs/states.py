@@ -1,0 +1,54 @@
+"""The states of a job, and which may follow which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Status(StrEnum):
+    """What has become of a request."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
+    {
+        Status.PENDING: frozenset({Status.PROCESSING, Status.FAILED, Status.CANCELED}),
+        Status.PROCESSING: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED}),
+        Status.COMPLETED: frozenset({Status.EXPIRED}),
+        Status.FAILED: frozenset({Status.PENDING}),  # as a new attempt
+        Status.CANCELED: frozenset({Status.PENDING}),  # as a new attempt
+        Status.EXPIRED: frozenset(),
+    }
+)
+
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
+"""States in which nothing is going on."""
+
+
+def before(status: Status) -> frozenset[Status]:
+    """The states from which a job may come to this one."""
+    return frozenset(earlier for earlier, later in NEXT.items() if status in later)
+
+
+class Kind(StrEnum):
+    """What happened to a job."""
+
+    REQUESTED = "requested"
+    STARTED = "started"
+    PROGRESS = "progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    SENT = "sent"
+    DOWNLOADED = "downloaded"
+    PURGED = "purged"
+    HELD = "held"
+    RELEASED = "released"

@@ -1,0 +1,174 @@
+"""The ledger's tables. An application may insert a row with only what its export needs.
+
+Everything else has a default of the database. The migrations beside this module make and change the tables; a
+test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.sql_types import Id, Json, Serial, UtcTime, new_id, utc_now
+from export_pipeline.jobs.states import Kind, Status
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
+    words = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+def _json(**kinds: str) -> Iterator[sa.CheckConstraint]:
+    """Which kind of JSON each column holds; what is none is refused, so that nobody trips over it later."""
+    for column, kind in kinds.items():
+        name, allowed = f"{column}_json", f"IN ('{kind}', 'null')"
+        yield sa.CheckConstraint(f"jsonb_typeof({column}) {allowed}", name=name).ddl_if("postgresql")
+        yield sa.CheckConstraint(
+            f"{column} IS NULL OR json_valid({column}) AND json_type({column}) {allowed}", name=name
+        ).ddl_if("sqlite")
+
+
+_REQUEST = {"filters": "object", "columns": "array", "options": "object", "recipients": "array"}
+
+
+jobs = sa.Table(
+    "export_jobs",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, comment="The project, account or client whose rows are exported."),
+    sa.Column("filters", Json, server_default="{}"),
+    sa.Column("columns", Json, comment="A list of names; NULL for the dataset's own choice."),
+    sa.Column("options", Json, server_default="{}"),
+    sa.Column("requested_by", sa.Text),
+    sa.Column("recipients", Json, server_default="[]", comment="Mail addresses."),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0", comment="Higher goes first."),
+    sa.Column("schedule_id", Id, sa.ForeignKey("scheduled_exports.id", ondelete="SET NULL")),
+    sa.Column("window_key", sa.Text, comment="Which window of its schedule; each is asked for once."),
+    sa.Column("status", sa.Text, nullable=False, server_default=Status.PENDING),
+    sa.Column("progress_percent", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("progress_step", sa.Text),
+    sa.Column("total_rows", sa.BigInteger),
+    sa.Column("row_count", sa.BigInteger, comment="Rows written so far, in the end rows in the file."),
+    sa.Column("file_key", sa.Text),
+    sa.Column("file_name", sa.Text),
+    sa.Column("file_size", sa.BigInteger, comment="Bytes."),
+    sa.Column("sha256", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("run_id", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("claimed_at", UtcTime, comment="When it was last offered to a launcher."),
+    sa.Column("claimed_by", sa.Text),
+    sa.Column("offers", sa.Integer, nullable=False, server_default="0", comment="Of this attempt."),
+    sa.Column("started_at", UtcTime),
+    sa.Column("completed_at", UtcTime, comment="When it ended, well or not."),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("legal_hold", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("deleted_at", UtcTime),
+    _one_of("status", Status),
+    sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
+    *_json(**_REQUEST),
+    sa.CheckConstraint("typeof(priority) = 'integer'", name="priority_integer").ddl_if("sqlite"),
+    # What is no time would stop whoever reads the queue.
+    sa.CheckConstraint(
+        "created_at GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*' "
+        "AND julianday(created_at) IS NOT NULL",
+        name="created_at_time",
+    ).ddl_if("sqlite"),
+    sa.UniqueConstraint("schedule_id", "window_key"),
+)
+sa.Index("ix_export_jobs_claim", jobs.c.status, jobs.c.priority.desc(), jobs.c.created_at)
+sa.Index("ix_export_jobs_scope", jobs.c.scope, jobs.c.created_at)
+sa.Index("ix_export_jobs_served", jobs.c.scope, jobs.c.claimed_at)
+sa.Index("ix_export_jobs_requested_by", jobs.c.requested_by, jobs.c.created_at)
+sa.Index("ix_export_jobs_expires_at", jobs.c.expires_at)
+sa.Index("ix_export_jobs_run_id", jobs.c.run_id)
+sa.Index("ix_export_jobs_file_key", jobs.c.file_key)
+
+schedules = sa.Table(
+    "scheduled_exports",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text),
+    sa.Column("cadence", sa.Text, nullable=False),
+    sa.Column("hour", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("minute", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("weekday", sa.SmallInteger, nullable=False, server_default="1", comment="1 Monday to 7."),
+    sa.Column(
+        "day_of_month", sa.SmallInteger, nullable=False, server_default="1", comment="31: the last day."
+    ),
+    sa.Column("timezone", sa.Text, nullable=False, server_default="UTC", comment="IANA name."),
+    sa.Column("filters", Json, server_default="{}"),
+    sa.Column("columns", Json),
+    sa.Column("options", Json, server_default="{}"),
+    sa.Column("recipients", Json, server_default="[]"),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column(
+        "misfire", sa.Text, nullable=False, server_default="last", comment="Which missed windows to make up."
+    ),
+    sa.Column(
+        "empty", sa.Text, nullable=False, server_default="send", comment="What to do about no rows at all."
+    ),
+    sa.Column("owner", sa.Text, comment="Who is told of failures."),
+    sa.Column("last_run", UtcTime),
+    sa.Column("next_run", UtcTime),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    _one_of("cadence", ("daily", "weekly", "monthly")),
+    _one_of("misfire", ("skip", "last", "all")),
+    _one_of("empty", ("send", "skip", "say")),
+    sa.CheckConstraint("hour BETWEEN 0 AND 23", name="hour"),
+    sa.CheckConstraint("minute BETWEEN 0 AND 59", name="minute"),
+    sa.CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
+    sa.CheckConstraint("day_of_month BETWEEN 1 AND 31", name="day_of_month"),
+    *_json(**_REQUEST),
+)
+sa.Index("ix_scheduled_exports_due", schedules.c.active, schedules.c.next_run)
+sa.Index("ix_scheduled_exports_scope", schedules.c.scope)
+
+# Events outlive their job, should an application delete its row; so no foreign key.
+events = sa.Table(
+    "export_events",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("job_id", Id, nullable=False),
+    sa.Column("at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("who", sa.Text),
+    sa.Column("details", Json, nullable=False, server_default="{}"),
+    _one_of("kind", Kind),
+    *_json(details="object"),
+)
+sa.Index("ix_export_events_job_id", events.c.job_id, events.c.id)
+
+deliveries = sa.Table(
+    "export_deliveries",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+    sa.Column("job_id", Id, sa.ForeignKey("export_jobs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="claimed"),
+    sa.Column("message_id", sa.Text, comment="Of the mail; the same in every attempt."),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error_message", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("claimed_at", UtcTime),
+    sa.Column("sent_at", UtcTime),
+    _one_of("status", ("claimed", "sending", "sent", "failed", "refused")),
+    sa.UniqueConstraint("job_id", "recipient"),
+)
+sa.Index("ix_export_deliveries_status", deliveries.c.status, deliveries.c.claimed_at)

@@ -48,11 +48,23 @@ def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
     return [column for column in spec.columns if column.name in found]
 
 
+class CircleError(ValueError):
+    """Columns are computed from each other.
+
+    Attributes:
+        names: The columns.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"{', '.join(names)} are computed from each other; break the circle")
+        self.names = names
+
+
 def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
     """The computed ones of these columns, each after those that its expression needs.
 
     Raises:
-        ValueError: some need each other; the message names them.
+        CircleError: some need each other.
     """
     waiting = {column.name: set(names(column.compute)) for column in columns if column.compute}
     by_name = {column.name: column for column in columns}
@@ -60,7 +72,7 @@ def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
     while waiting:
         ready = [name for name, needs in waiting.items() if not needs & waiting.keys()]
         if not ready:
-            raise ValueError(f"{', '.join(waiting)} are computed from each other; break the circle")
+            raise CircleError(list(waiting))
         for name in ready:
             del waiting[name]
             ordered.append(by_name[name])

@@ -10,10 +10,9 @@ zero gives null, and is counted. What overflows fails the export.
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -22,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from export_pipeline.model.columns import Kind
+from export_pipeline.model.strict import unknown_name
 from export_pipeline.model.tabular.expression_functions import FUNCTIONS, Node
 from export_pipeline.model.tabular.expression_operators import (
     BINARY,
@@ -128,14 +128,6 @@ def fits(given: Type, wanted: Type) -> str | None:
     return f"it is {given}" + ("; write text(…)" if wanted == TEXT else "")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint to the known name that is most like this one, and to all of them."""
-    listed = list(known)
-    close = difflib.get_close_matches(name, listed, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}There are {', '.join(listed)}" if listed else "there are none"
-
-
 @cache
 def _parsed(text: str) -> ast.Expression:
     if len(text) > _MOST_CHARACTERS:
@@ -211,7 +203,7 @@ class _Compiler:
         if name in _WORDS:
             return _written(_WORDS[name])
         if name not in self.columns:
-            raise ValueError(f"there is no column {name}; {nearest(name, self.columns)}")
+            raise ValueError(unknown_name(name, self.columns))
         return Node(self.columns[name], lambda env: env.columns[name])
 
     def _constant(self, part: ast.Constant) -> Node:
@@ -232,7 +224,7 @@ class _Compiler:
     def _call(self, name: str, arguments: list[ast.expr], depth: int) -> Node:
         function = FUNCTIONS.get(name)
         if function is None:
-            raise ValueError(f"there is no function {name}; {nearest(name, FUNCTIONS)}")
+            raise ValueError(unknown_name(name, FUNCTIONS))
         count = len(arguments)
         if count < function.least or (function.most is not None and count > function.most):
             raise ValueError(f"write {function.usage}; here are {count} arguments")

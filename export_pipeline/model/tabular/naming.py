@@ -8,6 +8,7 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.strict import unknown_name
 from export_pipeline.model.tabular.choice import preset_of
 from export_pipeline.model.tabular.spec import TableSpec
 
@@ -55,10 +56,10 @@ def problem_of(template: str) -> str | None:
     for _, name, form, conversion in parts:
         if name is None:
             continue
-        if name not in PLACEHOLDERS or conversion:
-            from export_pipeline.model.tabular.expressions import nearest
-
-            return f"there is no placeholder {{{name}}}; {nearest(name, PLACEHOLDERS)}"
+        if conversion:
+            return f"write {{{name}}} without !{conversion}"
+        if name not in PLACEHOLDERS:
+            return f"placeholders: {unknown_name(name, PLACEHOLDERS)}"
         allowed, example = (_TIME, "%Y%m%d") if name == "created" else (_CUT, ".8")
         if form and not allowed.fullmatch(form):
             return f"{{{name}:{form}}} has an unknown form; write e.g. {{{name}:{example}}}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
+from export_pipeline.model.strict import Strict, unknown_name
 from export_pipeline.model.tabular.choice import key_of, spec_of
-from export_pipeline.model.tabular.expressions import nearest
 from export_pipeline.model.tabular.filter_values import (
     MOST_VALUES,
     TEXT_VALUE,
@@ -20,44 +20,19 @@ from export_pipeline.model.tabular.filter_values import (
 from export_pipeline.model.tabular.spec import FilterSpec, TableSpec
 
 
-class _Named(BaseModel):
-    """Refuses unknown names with the nearest and all valid ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    what: ClassVar[str] = "option"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _names_are_known(cls, given: Any) -> Any:
-        if isinstance(given, Mapping):
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            allowed = {*known, *cls.model_fields}
-            for name in given:
-                if name not in allowed:
-                    raise ValueError(
-                        f"there is no {cls.what} {str(name)[:100]!r}; {nearest(str(name), known)}"
-                    )
-        return given
-
-
-class Filters(_Named):
+class Filters(Strict):
     """The filters in use; one field each, None where it is not used."""
 
-    what: ClassVar[str] = "filter"
 
-
-class Operators(_Named):
+class Operators(Strict):
     """How a filter is used: `equals`, `in_`, `range_`, `contains`, `is_null`; several must all hold."""
 
-    what: ClassVar[str] = "operator here"
 
-
-class Range(_Named):
+class Range(Strict):
     """From and to, both inclusive; one may be left out."""
 
     from_: Any
     to: Any
-    what: ClassVar[str] = "end of a range"
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Range:
@@ -74,7 +49,7 @@ def _comparable(first: Any, last: Any) -> bool:
     return type(first) is type(last)
 
 
-class TableOptions(_Named):
+class TableOptions(Strict):
     """What an export of a table may be asked for."""
 
     columns: tuple[str, ...] | None
@@ -100,7 +75,7 @@ def _options(key: bytes) -> type[TableOptions]:
     sortable = [name for column in spec.sort for name in (column, f"-{column}")]
     fields: dict[str, Any] = {
         "columns": (
-            Annotated[tuple[str, ...] | None, AfterValidator(_known("column", visible))],
+            Annotated[tuple[str, ...] | None, AfterValidator(_known(visible))],
             Field(None, description=f"Columns to export, in this order. There are {', '.join(visible)}."),
         ),
         "preset": _preset(spec),
@@ -109,7 +84,7 @@ def _options(key: bytes) -> type[TableOptions]:
             Field(default_factory=dict, validate_default=True, description="Only rows that match all these."),
         ),
         "sort": (
-            Annotated[tuple[str, ...] | None, AfterValidator(_known("sort column", sortable))],
+            Annotated[tuple[str, ...] | None, AfterValidator(_known(sortable))],
             Field(
                 None,
                 description="Columns to sort by, `-` before a name for descending. "
@@ -141,18 +116,18 @@ def _no_preset(name: str | None) -> None:
         raise ValueError(f"there is no preset {name!r}; this export has none")
 
 
-def _known(what: str, names: Iterable[str]) -> Any:
+def _known(names: Iterable[str]) -> Any:
     listed = list(names)
 
     def check(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """An empty choice is no choice."""
         for name in given or ():
             if name not in listed:
-                raise ValueError(f"there is no {what} {name[:100]!r}; {nearest(name, listed)}")
+                raise ValueError(unknown_name(name[:100], listed))
         bare = [name.removeprefix("-") for name in given or ()]
         for name in bare:
             if bare.count(name) > 1:
-                raise ValueError(f"{what} {name!r} is named twice")
+                raise ValueError(f"{name!r} is named twice")
         return given or None
 
     return check

@@ -8,10 +8,11 @@ table or of the .sql file's select, or `relation.column` through a declared rela
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from export_pipeline.model.strict import Strict, wrong
 from export_pipeline.model.tabular.types import ColumnType, parse_type
 
 Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
@@ -29,11 +30,7 @@ Path = Annotated[str, Field(min_length=1)]
 point is a relation only where one of that name is declared, so any name of a column can be written."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Relation(_Strict):
+class Relation(Strict):
     """Rows of another table that belong to a row of the source; they never multiply the source's rows."""
 
     table: Annotated[str, Field(description="The other table or view; `schema.table` where it needs one.")]
@@ -52,7 +49,7 @@ class Relation(_Strict):
     ] = ()
 
 
-class Source(_Strict):
+class Source(Strict):
     """Where the rows come from. Exactly one of table and sql."""
 
     table: Annotated[str | None, Field(description="Table or view; `schema.table` where it needs one.")] = (
@@ -75,7 +72,7 @@ class Source(_Strict):
     relations: Annotated[Mapping[Name, Relation], Field(description="Other tables to take fields from.")] = {}
 
 
-class Nested(_Strict):
+class Nested(Strict):
     """JSON made of a relation's rows: an object, or of a relation with many rows an array of objects."""
 
     from_: Annotated[Name, Field(alias="from", description="The relation.")]
@@ -88,7 +85,7 @@ class Nested(_Strict):
     ]
 
 
-class ColumnSpec(_Strict):
+class ColumnSpec(Strict):
     """A column of the export. It is read from a field, computed from other columns, or nested JSON."""
 
     name: Annotated[Name, Field(description="Its name in JSON, Parquet, filters and on the command line.")]
@@ -148,7 +145,7 @@ class ColumnSpec(_Strict):
         return parse_type(self.type)
 
 
-class Among(_Strict):
+class Among(Strict):
     """Where a filter's values must exist, and whose they must be."""
 
     table: Annotated[str, Field(description="Table that lists them.")]
@@ -161,7 +158,7 @@ def _long_form(value: Any) -> Any:
     return {"operators": value} if isinstance(value, list | tuple) else value
 
 
-class FilterSpec(_Strict):
+class FilterSpec(Strict):
     """A way to choose rows. Its name is a column's, unless `column` or `parameter` says what it filters."""
 
     operators: Annotated[Sequence[Operator], Field(min_length=1, description="How it may be used.")]
@@ -184,7 +181,7 @@ class FilterSpec(_Strict):
         return word
 
 
-class Preset(_Strict):
+class Preset(Strict):
     """A ready-made choice."""
 
     columns: Annotated[
@@ -202,7 +199,7 @@ def _preset(value: Any) -> Any:
     return {"columns": value} if isinstance(value, list | tuple | str) else value
 
 
-class Scope(_Strict):
+class Scope(Strict):
     """Whose rows these are. An export holds the rows of one scope."""
 
     column: Annotated[Path, Field(description="Field that holds the scope of a row.")]
@@ -214,7 +211,7 @@ class Scope(_Strict):
     ] = False
 
 
-class WindowSpec(_Strict):
+class WindowSpec(Strict):
     """Which time of a row says whether it is in a window."""
 
     column: Annotated[Path, Field(description="Field that holds a date or timestamp.")]
@@ -229,7 +226,7 @@ class WindowSpec(_Strict):
     ] = "within"
 
 
-class Readers(_Strict):
+class Readers(Strict):
     """Who may read a column: those whom a table names, for this scope. Everybody else gets nothing there."""
 
     table: Annotated[str, Field(description="Table that lists who may.")]
@@ -237,7 +234,7 @@ class Readers(_Strict):
     scope: Annotated[Path | None, Field(description="Its column with the scope they may read.")] = None
 
 
-class TableSpec(_Strict):
+class TableSpec(Strict):
     """One table export."""
 
     title: Annotated[
@@ -271,6 +268,14 @@ class TableSpec(_Strict):
     json_key: Annotated[str, Field(description="Key of the rows where JSON is an object, e.g. records.")] = (
         "rows"
     )
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        from export_pipeline.model.tabular.checking import problems
+
+        if found := problems(self):
+            raise wrong("TableExport", found)
+        return self
 
     def column(self, name: str) -> ColumnSpec:
         """The column of this name.

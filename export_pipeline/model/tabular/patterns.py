@@ -1,0 +1,52 @@
+"""How people may want dates and times printed, and whose clock they read them by."""
+
+from __future__ import annotations
+
+import re
+from datetime import tzinfo
+from difflib import get_close_matches
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
+
+from export_pipeline.model.strict import unknown_name
+
+DAY_PARTS = ("yyyy", "MMM", "MM", "dd")
+TIME_PARTS = ("HH", "mm", "ss")
+_WORD = re.compile(r"[A-Za-z]+")
+_PARTS = re.compile(f"({'|'.join((*DAY_PARTS, *TIME_PARTS, 'T'))})+")
+
+
+def pattern_problem(pattern: str | None, times: bool) -> str | None:
+    """What is wrong with a pattern such as `MMM dd, yyyy`; None if nothing is.
+
+    Args:
+        times: Whether there is a time of day to print.
+    """
+    if pattern is None:
+        return None
+    known = (*DAY_PARTS, *TIME_PARTS) if times else DAY_PARTS
+    for word in _WORD.findall(pattern):
+        if not _PARTS.fullmatch(word):
+            return f"no part of a pattern: {unknown_name(word, known)}"
+        if not times and any(part in word for part in TIME_PARTS):
+            return f"a date has no {word}; there are {', '.join(DAY_PARTS)}"
+    if not any(part in pattern for part in known):
+        return f"a pattern has at least one of {', '.join(known)}"
+    return None
+
+
+def zone_problem(zone: str | None) -> str | None:
+    """Why a zone is none of the IANA's; None if it is one, or none is named."""
+    if zone is None or _zone(zone) is not None:
+        return None
+    near = get_close_matches(zone, sorted(available_timezones()), 1)
+    hint = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin or UTC"
+    return f"there is no time zone {zone!r}; {hint}"
+
+
+@cache
+def _zone(zone: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(zone)
+    except (KeyError, OSError, ValueError):
+        return None

@@ -16,7 +16,7 @@ from export_pipeline.formats.pdf.characters import IDEOGRAPH, SPACE
 from export_pipeline.formats.pdf.font import NEWLINE
 from export_pipeline.formats.pdf.style import CELL, PAD_X, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter, units
-from export_pipeline.model.columns import Column
+from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Section, Total
 from export_pipeline.model.tables import Table, copied
 
@@ -80,6 +80,8 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
         if column.kind.is_number:
             widest = max([widest, *(_total_width(typesetter, column, total) for total in totals)])
             word = min(widest, _NUMBER)
+        elif column.kind is Kind.DATE:
+            word = widest
         elif column.kind.is_text:
             word = max(min(word, _WORD), min(usual // _LINES, _NARROW))
         if column.width is not None:

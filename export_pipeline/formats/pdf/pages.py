@@ -94,6 +94,17 @@ class Pages:
             sheet.content.append(_SCALE)
         self.y = self.top
 
+    def spread(self, strips: int) -> None:
+        """Goes on with so many pages side by side: beside a single one that is begun, others are begun; after
+        several, all are new."""
+        if len(self._sheets) != 1:
+            self.start(strips)
+            return
+        for _ in range(strips - 1):
+            sheet = _Sheet(self.pdf.reserve())
+            sheet.content.append(_SCALE)
+            self._sheets.append(sheet)
+
     def turn(self) -> None:
         """Begins the next page of the same kind."""
         self.start(len(self._sheets))

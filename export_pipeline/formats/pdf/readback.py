@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from decimal import Decimal
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.pdf.plainfile import NotPlain, PlainFile, references
+from export_pipeline.formats.pdf.sums import PrintedSum
 
 _ROW = b"/Row BMC"
-_SHOWN = re.compile(rb"/(\w+) \d+ Tf|/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
+_CELL = re.compile(rb"([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
+_PIECE = re.compile(rb"/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
 _MAPPED = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]*)>")
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _PARSED_PAGES = 1_000
-"""Up to here qpdf parses every operator of every page, which takes longer than all else; beyond, every
-stream is still decoded and every font looked at."""
+"""Up to here qpdf parses every operator of every page, which takes longer than all else; a longer file is
+read object by object: every stream is decoded and every font looked at."""
 
 _DAMAGE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
@@ -29,51 +32,141 @@ def read_back(path: Path) -> FileFacts:
     """
     import pikepdf
 
+    reader = _Reader()
     try:
-        with pikepdf.open(path) as pdf:
-            return _facts(pdf)
+        reader.read(path)
     except _DAMAGE as error:
         # In a damaged file any object may stand where another should.
         return FileFacts(0, {}, (f"not a sound PDF: {error}",))
     except pikepdf.PdfError as error:
         return FileFacts(0, {}, (f"not a readable PDF: {error}",))
+    return reader.facts()
 
 
-def _facts(pdf: Any) -> FileFacts:
-    import pikepdf
+class _Reader:
+    """What has been found in a file so far."""
 
-    problems: list[str] = []
-    fonts: dict[tuple[int, int], dict[bytes, str]] = {}
-    rows = 0
-    sums: dict[bytes, Decimal] = {}
-    unread: dict[bytes, str] = {}
-    unmapped = 0
-    for number, page in enumerate(pdf.pages, 1):
-        resources = page.obj.get("/Resources", {})
-        named = resources.get("/Font", {})
-        maps = {label[1:].encode(): _map(font, fonts, problems) for label, font in named.items()}
+    def __init__(self) -> None:
+        self._rows = 0
+        self._pages = 0
+        self._sums: dict[bytes, PrintedSum] = {}
+        self._fonts: dict[object, dict[int, str]] = {}
+        self._problems: dict[str, None] = {}
+
+    def read(self, path: Path) -> None:
+        """Reads all pages."""
+        with suppress(NotPlain), PlainFile(path) as plain:
+            if plain.pages > _PARSED_PAGES:
+                self._read_plain(plain)
+                return
+        self._read_any(path)
+
+    def _read_any(self, path: Path) -> None:
+        """Reads the pages of any file, however it is written."""
+        import pikepdf
+
+        with pikepdf.open(path) as pdf:
+            for page in pdf.pages:
+                named = page.obj.get("/Resources", {}).get("/Font", {})
+                maps = {label[1:].encode(): self._map(font) for label, font in named.items()}
+                try:
+                    self._page(_content(page.obj), maps)
+                except pikepdf.PdfError as error:
+                    self._note(f"page {self._pages}: {error}")
+            if self._pages <= _PARSED_PAGES:
+                self._note(*pdf.check_pdf_syntax())
+            self._note(*pdf.get_warnings())
+
+    def _read_plain(self, plain: PlainFile) -> None:
+        """Reads the pages of a long file; what is not sound ends the reading."""
+        maps: dict[int, dict[bytes, dict[int, str]]] = {}
         try:
-            content = _content(page.obj)
-        except pikepdf.PdfError as error:
-            problems.append(f"page {number}: {error}")
-            continue
-        rows += content.count(_ROW)
-        for first, column, text in _shown(content, maps):
-            unmapped += "\ufffd" in text
-            if first:
-                _add(sums, column, unread.pop(column, ""))
-                unread[column] = text
+            for page in plain.page_bodies():
+                resources = plain.reference(page, b"Resources")
+                if resources not in maps:
+                    fonts = plain.named(resources, b"Font")
+                    maps[resources] = {label: self._plain_map(plain, font) for label, font in fonts.items()}
+                content = b"\n".join([plain.stream(part) for part in references(page, b"Contents")])
+                self._page(content, maps[resources])
+        except NotPlain as error:
+            self._note(f"after page {self._pages}: {error}")
+
+    def _plain_map(self, plain: PlainFile, number: int) -> dict[int, str]:
+        if number in self._fonts:
+            return self._fonts[number]
+        font = plain.body(number)
+        label = font.partition(b"/BaseFont/")[2].partition(b"/")[0].decode("ascii", "replace")
+        unicode = self._fonts[number] = {}
+        if b"/ToUnicode" in font:
+            unicode.update(_unicode(plain.stream(plain.reference(font, b"ToUnicode"))))
+        else:
+            self._note(f"font {label} has no ToUnicode map")
+        for one in references(font, b"DescendantFonts") or [number]:
+            descriptor = plain.body(plain.reference(plain.body(one), b"FontDescriptor"))
+            if b"/FontFile2" not in descriptor:
+                self._note(f"font {label} is not embedded")
+        return unicode
+
+    def facts(self) -> FileFacts:
+        """The result."""
+        totals = {_column(mark): float(found.total()) for mark, found in self._sums.items()}
+        unmapped = sum(found.unmapped for found in self._sums.values())
+        if unmapped:
+            self._note(f"{unmapped} numbers have characters without a Unicode value")
+        return FileFacts(self._rows, totals, tuple(self._problems))
+
+    def _note(self, *problems: object) -> None:
+        self._problems.update(dict.fromkeys(map(str, problems)))
+
+    def _page(self, content: bytes, maps: Mapping[bytes, dict[int, str]]) -> None:
+        """Counts what a page shows; `maps` has the Unicode of each font's codes."""
+        self._pages += 1
+        self._rows += content.count(_ROW)
+        broken = b"/More." in content
+        before, *stretches = content.split(b" Tf ")
+        for stretch in stretches:
+            # The operand before Tf says the font of all that is shown until the next.
+            font = before[before.rfind(b"/") + 1 :].partition(b" ")[0]
+            before = stretch
+            if b"BMC" not in stretch:
+                continue
+            unicode = maps.get(font, {})
+            if broken:
+                for mark, column, digits in _PIECE.findall(stretch):
+                    self._sum(column).add(mark == b"Sum", digits, unicode)
             else:
-                unread[column] = unread.get(column, "") + text
-    for column, text in unread.items():
-        _add(sums, column, text)
-    if unmapped:
-        problems.append(f"{unmapped} numbers have characters without a Unicode value")
-    if len(pdf.pages) <= _PARSED_PAGES:
-        problems.extend(pdf.check_pdf_syntax())
-    problems.extend(str(warning) for warning in pdf.get_warnings())
-    totals = {_column(mark): float(total) for mark, total in sums.items()}
-    return FileFacts(rows, totals, tuple(problems))
+                for column, cells in _cells(stretch).items():
+                    self._sum(column).extend(cells, unicode)
+
+    def _sum(self, column: bytes) -> PrintedSum:
+        if column not in self._sums:
+            self._sums[column] = PrintedSum()
+        return self._sums[column]
+
+    def _map(self, font: Any) -> dict[int, str]:
+        """A font's Unicode map, by its codes; notes what the font lacks."""
+        if font.objgen in self._fonts:
+            return self._fonts[font.objgen]
+        label = str(font.get("/BaseFont", "unnamed"))[1:]
+        unicode: dict[int, str] = {}
+        if "/ToUnicode" in font:
+            unicode = _unicode(font.ToUnicode.read_bytes())
+        else:
+            self._note(f"font {label} has no ToUnicode map")
+        descendants = font.get("/DescendantFonts", [font])
+        if not all("/FontFile2" in d.get("/FontDescriptor", {}) for d in descendants):
+            self._note(f"font {label} is not embedded")
+        self._fonts[font.objgen] = unicode
+        return unicode
+
+
+def _unicode(cmap: bytes) -> dict[int, str]:
+    """What codes mean, from a ToUnicode map."""
+    return {
+        int(code, 16): bytes.fromhex(text.decode()).decode("utf-16-be", "replace")
+        for block in cmap.split(b"beginbfchar")[1:]
+        for code, text in _MAPPED.findall(block.split(b"endbfchar")[0])
+    }
 
 
 def _content(page: Any) -> bytes:
@@ -89,41 +182,11 @@ def _column(mark: bytes) -> str:
     return _ESCAPED.sub(lambda match: bytes((int(match[1], 16),)), mark).decode("utf-8", "replace")
 
 
-def _shown(content: bytes, maps: dict[bytes, dict[bytes, str]]) -> Iterator[tuple[bool, bytes, str]]:
-    """The marked texts of a page: (begins a cell, column, text)."""
-    unicode: dict[bytes, str] = {}
-    for match in _SHOWN.finditer(content):
-        font, mark, column, digits = match.groups()
-        if font is not None:
-            unicode = maps.get(font, {})
-            continue
-        text = "".join([unicode.get(digits[i : i + 4], "\ufffd") for i in range(0, len(digits), 4)])
-        yield mark == b"Sum", column, text
-
-
-def _add(sums: dict[bytes, Decimal], column: bytes, text: str) -> None:
-    """Adds a printed number to its column's sum; a minus sign stands before a currency."""
-    total = sums.setdefault(column, Decimal(0))
-    found = _NUMBER.search(text)
-    if found:
-        value = Decimal(found[0].replace(",", ""))
-        sums[column] = total - value if text.startswith("-") else total + value
-
-
-def _map(font: Any, known: dict[tuple[int, int], dict[bytes, str]], problems: list[str]) -> dict[bytes, str]:
-    """A font's Unicode map, by the four hex digits of its codes; notes what the font lacks."""
-    if font.objgen in known:
-        return known[font.objgen]
-    label = str(font.get("/BaseFont", "unnamed"))[1:]
-    unicode: dict[bytes, str] = {}
-    if "/ToUnicode" in font:
-        for block in font.ToUnicode.read_bytes().split(b"beginbfchar")[1:]:
-            for code, text in _MAPPED.findall(block.split(b"endbfchar")[0]):
-                unicode[code.upper()] = bytes.fromhex(text.decode()).decode("utf-16-be", "replace")
-    else:
-        problems.append(f"font {label} has no ToUnicode map")
-    descendants = font.get("/DescendantFonts", [font])
-    if not all("/FontFile2" in d.get("/FontDescriptor", {}) for d in descendants):
-        problems.append(f"font {label} is not embedded")
-    known[font.objgen] = unicode
-    return unicode
+def _cells(content: bytes) -> dict[bytes, list[bytes]]:
+    """The marked cells of a page none of which is broken over lines, by column: their codes in hex."""
+    found: dict[bytes, list[bytes]] = defaultdict(list)
+    for piece in content.split(b"/Sum.")[1:]:
+        match = _CELL.match(piece)
+        if match:
+            found[match[1]].append(match[2])
+    return found

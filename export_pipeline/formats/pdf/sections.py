@@ -83,8 +83,8 @@ class SectionPrinter:
         """Prints everything; the number of rows printed."""
         pages, section = self._pages, self._section
         if pages.strips != len(self._strips):
-            pages.start(len(self._strips))
-        elif not pages.fresh:
+            pages.spread(len(self._strips))
+        if not pages.fresh:
             pages.y -= 2 * _GAP
         self._open_chapter()
         groups = self._groups()

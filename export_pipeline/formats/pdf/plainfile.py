@@ -1,0 +1,151 @@
+"""Reading a long PDF object by object, with its cross-reference table as the only thing held in memory.
+
+General readers keep half a kilobyte for every object they know of. This one reads files that are written
+plainly: one table of cross-references, no objects inside streams, dictionaries that name what they need.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+_ENTRY = 20
+_TAIL = re.compile(rb"startxref\s+(\d+)\s+%%EOF\s*$")
+_TABLE = re.compile(rb"xref\s+0 (\d+)\s*?\n")
+_REFERENCE = re.compile(rb"(\d+) 0 R")
+_NAMED = re.compile(rb"/([^\s/<>\[\]()]+)\s*(\d+) 0 R")
+_STREAM = re.compile(rb"/Length (\d+)\b[^>]*>>\s*stream\r?\n")
+_DEEPEST = 32
+_ZLIB_LIMIT = 1 << 30
+
+
+class NotPlain(ValueError):
+    """The file is not written plainly, or not whole."""
+
+
+class PlainFile:
+    """An open file. Every method raises `NotPlain` where an object is not what it must be.
+
+    Attributes:
+        pages: How many pages the file says it has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        try:
+            self._read_table(path.stat().st_size)
+            self._root = self.reference(self.body(self._catalog), b"Pages")
+            self.pages = _number(self.body(self._root), b"Count")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> PlainFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _read_table(self, size: int) -> None:
+        self._file.seek(max(0, size - 1024))
+        tail = _TAIL.search(self._file.read())
+        if not tail or int(tail[1]) >= size:
+            raise NotPlain("it does not end with the place of its cross-references")
+        self._file.seek(int(tail[1]))
+        begin = self._file.read(40)
+        head = _TABLE.match(begin)
+        if not head or int(head[1]) * _ENTRY > size:
+            raise NotPlain("it has no plain table of cross-references")
+        self._file.seek(int(tail[1]) + head.end())
+        count = int(head[1])
+        entries = np.frombuffer(self._file.read(count * _ENTRY), np.uint8).reshape(count, _ENTRY)
+        places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
+        self._places = np.where(entries[:, 17] == ord("n"), places, -1)
+        self._ends = np.sort(np.append(self._places, int(tail[1])))
+        trailer = self._file.read(4096)
+        if b"/Prev" in trailer:
+            raise NotPlain("it was changed after it was written")
+        self._catalog = self.reference(trailer, b"Root")
+
+    def body(self, number: int) -> bytes:
+        """What an object holds."""
+        place = int(self._places[number]) if 0 < number < self._places.size else -1
+        if place < 0:
+            raise NotPlain(f"object {number} is missing")
+        end = int(self._ends[np.searchsorted(self._ends, place, side="right")])
+        self._file.seek(place)
+        data = self._file.read(end - place)
+        head = b"%d 0 obj" % number
+        data = data.rstrip()
+        if not data.startswith(head) or not data.endswith(b"endobj"):
+            raise NotPlain(f"object {number} is not where it should be")
+        return data[len(head) : -len(b"endobj")]
+
+    def stream(self, number: int) -> bytes:
+        """The decoded content of a stream object."""
+        data = self.body(number)
+        head = _STREAM.search(data)
+        if not head or data[head.end() + int(head[1]) :].strip() != b"endstream":
+            raise NotPlain(f"object {number} is no stream of the length it says")
+        content = data[head.end() : head.end() + int(head[1])]
+        if b"/Filter" not in data[: head.end()]:
+            return content
+        unpacker = zlib.decompressobj()
+        try:
+            content = unpacker.decompress(content, _ZLIB_LIMIT)
+        except zlib.error as error:
+            raise NotPlain(f"object {number} cannot be decoded: {error}") from None
+        if not unpacker.eof:
+            raise NotPlain(f"object {number} ends too early")
+        return content
+
+    def reference(self, data: bytes, key: bytes) -> int:
+        """The object that a dictionary names by a key."""
+        for found, number in _NAMED.findall(data):
+            if found == key:
+                return int(number)
+        raise NotPlain(f"a dictionary lacks /{key.decode()}")
+
+    def named(self, number: int, key: bytes) -> dict[bytes, int]:
+        """The objects in a dictionary inside an object, by their names."""
+        found = re.search(rb"/%b\s*<<(.*?)>>" % key, self.body(number), re.DOTALL)
+        return {name: int(value) for name, value in _NAMED.findall(found[1])} if found else {}
+
+    def page_bodies(self) -> Iterator[bytes]:
+        """The pages' dictionaries, in order."""
+        count = 0
+        for body in self._below(self._root, 0):
+            count += 1
+            yield body
+        if count != self.pages:
+            raise NotPlain(f"it has {count} pages and says {self.pages}")
+
+    def _below(self, number: int, depth: int) -> Iterator[bytes]:
+        body = self.body(number)
+        kids = references(body, b"Kids")
+        if not kids:
+            yield body
+        elif depth > _DEEPEST:
+            raise NotPlain("its pages lie too deep")
+        for kid in kids:
+            yield from self._below(kid, depth + 1)
+
+
+def references(data: bytes, key: bytes) -> list[int]:
+    """The objects that a dictionary lists, or names, by a key."""
+    found = re.search(rb"/%b\s*(?:\[([^\]]*)\]|(\d+ 0 R))" % key, data)
+    return [int(number) for number in _REFERENCE.findall(found[1] or found[2] or b"")] if found else []
+
+
+def _number(data: bytes, key: bytes) -> int:
+    found = re.search(rb"/%b (\d+)" % key, data)
+    if not found:
+        raise NotPlain(f"a dictionary lacks /{key.decode()}")
+    return int(found[1])

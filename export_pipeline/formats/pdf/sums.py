@@ -1,0 +1,115 @@
+"""Adding up numbers as they are printed, many at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+_HELD = 65_536
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NO_DIGITS = "".join(chr(code) for code in range(128) if not chr(code).isdigit())
+_OTHER, _UNMAPPED = ord("x"), 0
+"""What stands for characters outside ASCII, and for codes that mean nothing."""
+_MOST_DIGITS = 32
+"""So many digits can be added `_HELD` times in 128 bits."""
+
+
+class PrintedSum:
+    """The sum of one column's cells, exact.
+
+    Attributes:
+        unmapped: Cells with a code that the font's map does not know.
+    """
+
+    def __init__(self) -> None:
+        self.unmapped = 0
+        self._total = Decimal(0)
+        self._waiting: list[bytes] = []
+        self._unicode: Mapping[int, str] = {}
+
+    def add(self, first: bool, digits: bytes, unicode: Mapping[int, str]) -> None:
+        """Adds a cell, or, where it is not the `first` piece, goes on with the last one.
+
+        Args:
+            first: Whether a cell begins here.
+            digits: Codes of the font, four hex digits each.
+            unicode: What the font's codes mean.
+        """
+        if not first and self._waiting:
+            self._waiting[-1] += digits
+            return
+        self.extend((digits,), unicode)
+
+    def extend(self, cells: Iterable[bytes], unicode: Mapping[int, str]) -> None:
+        """Adds whole cells, as `add` does."""
+        if unicode is not self._unicode or len(self._waiting) >= _HELD:
+            self._count()
+            self._unicode = unicode
+        self._waiting.extend(cells)
+
+    def total(self) -> Decimal:
+        """The sum of all cells."""
+        self._count()
+        return self._total
+
+    def _count(self) -> None:
+        cells, self._waiting = self._waiting, []
+        if not cells:
+            return
+        whole = b"".join(cell[: len(cell) & ~3] for cell in cells)
+        codes = np.frombuffer(bytes.fromhex(whole.decode()), ">u2")
+        starts = np.zeros(len(cells) + 1, np.int32)
+        np.cumsum([len(cell) // 4 for cell in cells], out=starts[1:])
+        letters = self._letters()[codes]
+        unknown = np.zeros(letters.size + 1, np.int64)
+        np.cumsum(letters == _UNMAPPED, out=unknown[1:])
+        self.unmapped += int((unknown[starts[1:]] > unknown[starts[:-1]]).sum())
+        texts = pa.Array.from_buffers(
+            pa.string(), len(cells), [None, pa.py_buffer(starts), pa.py_buffer(letters)]
+        )
+        total = _added(texts)
+        self._total += _added_slowly(texts) if total is None else total
+
+    def _letters(self) -> NDArray[np.uint8]:
+        """The ASCII character of every code."""
+        table = np.full(0x10000, _UNMAPPED, np.uint8)
+        for code, text in self._unicode.items():
+            table[code] = ord(text) if len(text) == 1 and text.isascii() else _OTHER
+        return table
+
+
+def _added(texts: pa.Array) -> Decimal | None:
+    """The sum of texts like "-$1,234.50"; None where they need a closer look."""
+    cores = pc.replace_substring(pc.ascii_trim(texts, _NO_DIGITS), ",", "")
+    cores = pc.if_else(pc.equal(cores, ""), pa.scalar(None, pa.string()), cores)
+    lengths = pc.binary_length(cores)
+    points = pc.find_substring(cores, ".")
+    behind = pc.if_else(pc.less(points, 0), 0, pc.subtract(pc.subtract(lengths, points), 1))
+    scale, longest = pc.max(behind).as_py() or 0, pc.max(lengths).as_py() or 0
+    if scale + longest > _MOST_DIGITS:
+        return None
+    try:
+        values = pc.cast(cores, pa.decimal128(38, scale))
+    except pa.ArrowInvalid:
+        return None
+    minus = pc.starts_with(texts, "-")
+    total = pc.sum(values).as_py() or Decimal(0)
+    taken = pc.sum(pc.filter(values, minus)).as_py() or Decimal(0)
+    return Decimal(total - 2 * taken)
+
+
+def _added_slowly(texts: pa.Array) -> Decimal:
+    """The sum of any numbers, one by one; a minus sign stands before a currency."""
+    total = Decimal(0)
+    for text in texts.to_pylist():
+        found = _NUMBER.search(text)
+        if found:
+            value = Decimal(found[0].replace(",", ""))
+            total += -value if text.startswith("-") else value
+    return total

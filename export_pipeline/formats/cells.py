@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 import numpy as np
@@ -94,6 +95,9 @@ def _half_up(value: float, digits: int) -> str:
 def not_finite(array: pa.Array) -> int:
     """How many float cells are NaN or infinite."""
     if not pa.types.is_floating(array.type):
+        return 0
+    total = pc.sum(array).as_py()
+    if total is None or math.isfinite(total):  # any that is not finite would show in the sum
         return 0
     return pc.sum(pc.invert(pc.is_finite(array))).as_py() or 0
 

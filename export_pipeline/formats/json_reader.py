@@ -1,0 +1,212 @@
+"""Reads JSON again, without the layout.
+
+A file with a row on each line (an array, an object with one array, or lines alone) is read by Arrow's parser,
+block by block. Any other is read event by event, which takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.formats.base import FileFacts
+from export_pipeline.model.buffers import strings
+from export_pipeline.model.streams import mapped
+
+_BLOCK = 4 << 20
+_LONGEST_LINE = 64 << 20
+_SAMPLED = 1000
+_HEAD = re.compile(rb'(\{"(?:[^"\\]|\\.)*":)?\[\n')
+# What Arrow takes for a number though JSON knows it not, and what it dies of: a null between objects.
+_NO_NUMBER = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
+_STRAY_NULL = re.compile(rb"\}\s*null")
+_TOP_ARRAY = re.compile(r"[^.]+\.item")
+
+
+class _OtherShapeError(Exception):
+    """The file has not one row on each line."""
+
+
+def read_back(path: Path) -> FileFacts:
+    """Parse the whole file, count the export's rows and add up their numbers by key.
+
+    Which array holds the rows, a document itself may say in `exportInfo.rowsPath`, e.g.
+    "conditions[].measurements[]"; otherwise it is the file's root or the first array of objects in it.
+    Numbers inside a row's own arrays and objects are not added.
+    """
+    try:
+        with path.open("rb") as file:
+            return _by_lines(file)
+    except _OtherShapeError:
+        return _by_events(path)
+
+
+def _by_lines(file: BinaryIO) -> FileFacts:
+    rows = 0
+    sums: Counter[str] = Counter()
+    start = file.read(_BLOCK)
+    head = _HEAD.match(start)
+    if head:
+        blocks = _blocks(start[head.end() :], file, b"},\n", b"]}" if head[1] else b"]")
+    elif _is_object(start.partition(b"\n")[0]) or start == b"\n":
+        blocks = _blocks(start, file, b"}\n", b"")
+    else:
+        raise _OtherShapeError
+    first = next(blocks, b"")
+    keys = _numeric_keys(first)
+
+    def facts(block: bytes) -> tuple[int, dict[str, float]]:
+        return _facts(block, keys)
+
+    try:
+        for found, totals in mapped(facts, chain((first,), blocks)):
+            rows += found
+            for key, total in totals.items():
+                sums[key] += total
+    except orjson.JSONDecodeError as error:
+        if head:
+            raise _OtherShapeError from None
+        return FileFacts(rows, {}, (f"after row {rows:,} a line is not valid JSON: {error}",))
+    return FileFacts(rows, dict(sums))
+
+
+def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[bytes]:
+    """The rows in blocks of whole lines, an object each, without commas between them.
+
+    Args:
+        start: What was read already, behind the first line.
+        end: How every row's line ends but the last one's.
+        tail: What must stand behind the last row.
+    """
+    rest = start
+    while more := file.read(_BLOCK):
+        cut = rest.rfind(end) + len(end)
+        if cut >= len(end):
+            yield _bare(rest[:cut], end)
+            rest = rest[cut:]
+        rest += more
+        if len(rest) > _LONGEST_LINE:
+            raise _OtherShapeError
+    cut = rest.rfind(end) + len(end)
+    if cut >= len(end):
+        yield _bare(rest[:cut], end)
+        rest = rest[cut:]
+    last = rest.strip()
+    if not last.endswith(tail):
+        raise _OtherShapeError
+    last = last.removesuffix(tail).rstrip()
+    if last:
+        yield _bare(last + b"\n", b"}\n")
+
+
+def _bare(block: bytes, end: bytes) -> bytes:
+    lines = block.count(b"\n")
+    one_each = block.startswith(b"{") and block.count(b"\n{") == lines - 1 and block.count(end) == lines
+    if not one_each:
+        raise _OtherShapeError
+    return block.replace(b"},\n", b"}\n") if end == b"},\n" else block
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _numeric_keys(block: bytes) -> list[str]:
+    """The keys whose first values are all numbers, or missing."""
+    numeric: dict[str, bool] = {}
+    for line in block.split(b"\n", _SAMPLED)[:_SAMPLED]:
+        try:
+            row = orjson.loads(line or b"{}")
+        except orjson.JSONDecodeError:
+            raise _OtherShapeError from None
+        for key, value in row.items():
+            numeric[key] = numeric.get(key, True) and (value is None or _is_number(value))
+    return [key for key, yes in numeric.items() if yes]
+
+
+def _facts(block: bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
+    """How many rows a block holds, and the sums of their numbers under these keys.
+
+    Raises:
+        orjson.JSONDecodeError: a line is not valid JSON.
+    """
+    from pyarrow import json as arrow_json
+
+    if not block:
+        return 0, {}
+    lines = block.count(b"\n")
+    if ((b"NaN" in block or b"Inf" in block) and _NO_NUMBER.search(block)) or _STRAY_NULL.search(block):
+        return _one_by_one(block)
+    # One key that no row has: without any the parser would guess types for all.
+    schema = pa.schema([(key, pa.float64()) for key in keys or ["\u0001"]])
+    buffer = pa.py_buffer(block)
+    try:
+        strings(block, np.array([0, len(block)], np.int32)).validate(full=True)  # UTF-8
+        table = arrow_json.read_json(
+            pa.BufferReader(buffer),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return _one_by_one(block)
+    if table.num_rows != lines:
+        return _one_by_one(block)
+    return lines, {key: _finite_sum(table.column(key)) for key in keys}
+
+
+def _finite_sum(numbers: pa.ChunkedArray) -> float:
+    total = pc.sum(numbers).as_py() or 0.0
+    return total if math.isfinite(total) else pc.sum(numbers.filter(pc.is_finite(numbers))).as_py() or 0.0
+
+
+def _one_by_one(block: bytes) -> tuple[int, dict[str, float]]:
+    """The same with a strict parser, line by line."""
+    rows = 0
+    sums: Counter[str] = Counter()
+    for line in block.splitlines():
+        rows += 1
+        for key, value in orjson.loads(line).items():
+            if _is_number(value):
+                sums[key] += float(value)
+    return rows, dict(sums)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _by_events(path: Path) -> FileFacts:
+    import ijson
+
+    rows, owner = 0, ""
+    sums: dict[str, float] = {}
+    try:
+        with path.open("rb") as file:
+            # Numbers as exact as they are written: the parser's own floats fail on integers beyond 64 bits.
+            for prefix, event, value in ijson.parse(file):
+                if event == "start_map":
+                    if not owner and (prefix == "item" or _TOP_ARRAY.fullmatch(prefix)):
+                        owner = prefix
+                    rows += prefix == owner
+                elif event == "number" and owner and prefix.startswith(f"{owner}."):
+                    key = prefix[len(owner) + 1 :]
+                    if "." not in key:  # not inside a JSON column's value
+                        sums[key] = sums.get(key, 0.0) + float(value)
+                elif prefix == "exportInfo.rowsPath":
+                    owner, rows, sums = value.replace("[]", ".item"), 0, {}
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        return FileFacts(rows, {}, (f"not valid JSON: {error}",))
+    return FileFacts(rows, sums)

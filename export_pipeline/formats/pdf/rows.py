@@ -21,9 +21,10 @@ from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import hex_codes
 from export_pipeline.formats.pdf.objects import name
 from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
-from export_pipeline.formats.pdf.text import string_buffers
+from export_pipeline.formats.pdf.text import Glyphs, string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
 from export_pipeline.formats.pdf.wrapping import Lines
+from export_pipeline.model.columns import Column
 
 Ints = NDArray[np.int64]
 
@@ -94,23 +95,40 @@ class RowSetter:
     """Sets the rows of one table in its strips; counts what is printed differently from the source."""
 
     def __init__(
-        self, typesetter: Typesetter, strips: Sequence[Strip], marks: Marks, link: int | None
+        self,
+        typesetter: Typesetter,
+        columns: Sequence[Column],
+        strips: Sequence[Strip],
+        marks: Marks,
+        link: int | None,
     ) -> None:
         self._typesetter = typesetter
+        self._columns = columns
         self._strips = strips
         self._marks = marks
         self._link = link
         self.changed: Counter[tuple[str, str]] = Counter()
 
-    def set(self, batch: pa.RecordBatch) -> Block:
-        """The rows of a batch, ready to print."""
+    def encode(self, batch: pa.RecordBatch) -> list[Glyphs]:
+        """The glyphs of a batch, column by column. Batches must come in order: a glyph's number follows from
+        where it is first met."""
+        glyphs = []
+        for column, values in zip(self._columns, batch.columns, strict=True):
+            text = printed(column, values)
+            for reason, count in text.changed.items():
+                self.changed[(reason, column.header)] += count
+            glyphs.append(self._typesetter.encode(text.strings, column.header))
+        return glyphs
+
+    def set(self, batch: Sequence[Glyphs]) -> Block:
+        """The rows of an encoded batch, ready to print. Batches may be set side by side."""
         done: dict[tuple[int, int], Lines] = {}
         columns = [
             [self._column(batch, slot, first=number == 0 or place > 0, done=done)
              for place, slot in enumerate(strip.slots)]
             for number, strip in enumerate(self._strips)
         ]  # fmt: skip
-        tallest = np.ones(batch.num_rows, np.int64)
+        tallest = np.ones(batch[0].starts.size - 1, np.int64)
         for strip_columns in columns:
             for column in strip_columns:
                 np.maximum(tallest, column.lines.counts, out=tallest)
@@ -124,17 +142,12 @@ class RowSetter:
         return Block(heights, edges, strips, columns, self._marks.rows)
 
     def _column(
-        self, batch: pa.RecordBatch, slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
+        self, batch: Sequence[Glyphs], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
     ) -> SetColumn:
         """A column's lines; `first` is False where the column is printed again beside others."""
         lines = done.get((slot.index, slot.width))
         if lines is None:
-            text = printed(slot.column, batch.column(slot.index))
-            where = slot.column.header if first else None
-            if first:
-                for reason, count in text.changed.items():
-                    self.changed[(reason, slot.column.header)] += count
-            lines = self._typesetter.wrap(self._typesetter.encode(text.strings, where), CELL, slot.width)
+            lines = self._typesetter.wrap(batch[slot.index], CELL, slot.width)
             done[(slot.index, slot.width)] = lines
         x = np.full(lines.widths.size, slot.x, np.int64)
         if slot.right:

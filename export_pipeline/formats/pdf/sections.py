@@ -19,8 +19,11 @@ from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_
 from export_pipeline.formats.pdf.typeset import Line
 from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Group, Section, Total
+from export_pipeline.model.streams import mapped
 
 _GAP = 10 * UNIT
+_SIDE_BY_SIDE = 2
+"""Batches that are set at a time; the same on every machine, so that the same data give the same bytes."""
 _MOST_LINES = 12
 """Lines of a header or a total's label; what is longer is printed in full as a paragraph, once."""
 _FIRST_BASELINE = PAD_Y + CELL * 96 // 100
@@ -70,7 +73,7 @@ class SectionPrinter:
         sums = {names.index(label): label for label in section.sums if label in names}
         marks = Marks(section.counts, sums if section.counts else {})
         self._link = link
-        self._setter = RowSetter(pages.typesetter, strips, marks, link)
+        self._setter = RowSetter(pages.typesetter, section.table.columns, strips, marks, link)
         self._long_headers: list[Column] = []
         self._headers = [self._header(strip) for strip in strips]
         self._header_height = max(header.height for header in self._headers) + self._band_height
@@ -90,8 +93,8 @@ class SectionPrinter:
         groups = self._groups()
         left = 0
         printed = 0
-        for batch in batches(section.table.open()):
-            block = self._setter.set(batch)
+        encoded = map(self._setter.encode, batches(section.table.open()))
+        for block in mapped(self._setter.set, encoded, _SIDE_BY_SIDE):
             at = 0
             while at < block.rows:
                 while not left:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts
+from export_pipeline.model.streams import prefetched
 
 _SAMPLE = 1 << 20
 _BLOCK = 4 << 20
@@ -39,7 +40,7 @@ def read_back(path: Path) -> FileFacts:
         # A column whose first cells say that it is none of numbers needs no more reading.
         numbers = [name for name, one in sums.items() if one.may_be]
         sums = {name: _Sum() for name in numbers}
-        for batch in _records(path, delimiter, numbers or first.schema.names[:1]):
+        for batch in prefetched(_records(path, delimiter, numbers or first.schema.names[:1])):
             skipped = 1 if rows == 0 else 0  # the header
             rows += batch.num_rows
             for name, one in sums.items():

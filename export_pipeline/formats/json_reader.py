@@ -20,16 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.model.buffers import strings
+from export_pipeline.model.buffers import Bytes, strings
 from export_pipeline.model.streams import mapped
 
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
 _SAMPLED = 1000
 _HEAD = re.compile(rb'(\{"(?:[^"\\]|\\.)*":)?\[\n')
-# What Arrow takes for a number though JSON knows it not, and what it dies of: a null between objects.
-_NO_NUMBER = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
+# Arrow's parser dies of a null between objects; and it takes NaN and infinities, which JSON has not.
 _STRAY_NULL = re.compile(rb"\}\s*null")
+_NONE: Bytes = np.zeros(0, np.uint8)
 _TOP_ARRAY = re.compile(r"[^.]+\.item")
 
 
@@ -62,10 +62,10 @@ def _by_lines(file: BinaryIO) -> FileFacts:
         blocks = _blocks(start, file, b"}\n", b"")
     else:
         raise _OtherShapeError
-    first = next(blocks, b"")
+    first = next(blocks, _NONE)
     keys = _numeric_keys(first)
 
-    def facts(block: bytes) -> tuple[int, dict[str, float]]:
+    def facts(block: Bytes) -> tuple[int, dict[str, float]]:
         return _facts(block, keys)
 
     try:
@@ -80,7 +80,7 @@ def _by_lines(file: BinaryIO) -> FileFacts:
     return FileFacts(rows, dict(sums))
 
 
-def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[bytes]:
+def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[Bytes]:
     """The rows in blocks of whole lines, an object each, without commas between them.
 
     Args:
@@ -109,12 +109,23 @@ def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[b
         yield _bare(last + b"\n", b"}\n")
 
 
-def _bare(block: bytes, end: bytes) -> bytes:
-    lines = block.count(b"\n")
-    one_each = block.startswith(b"{") and block.count(b"\n{") == lines - 1 and block.count(end) == lines
-    if not one_each:
+def _bare(block: bytes, end: bytes) -> Bytes:
+    """Lines with an object each, and a blank for the comma behind it.
+
+    Raises:
+        _OtherShapeError: they are something else.
+    """
+    data = np.frombuffer(block, np.uint8).copy()
+    ends = np.flatnonzero(data == ord("\n"))
+    closes = ends - len(end) + 1
+    is_whole = data[0] == ord("{") and (data[ends[:-1] + 1] == ord("{")).all()
+    if not is_whole or not (data[closes] == ord("}")).all():
         raise _OtherShapeError
-    return block.replace(b"},\n", b"}\n") if end == b"},\n" else block
+    if len(end) == 3:
+        if not (data[ends - 1] == ord(",")).all():
+            raise _OtherShapeError
+        data[ends - 1] = ord(" ")
+    return data
 
 
 def _is_object(line: bytes) -> bool:
@@ -124,10 +135,10 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _numeric_keys(block: bytes) -> list[str]:
+def _numeric_keys(block: Bytes) -> list[str]:
     """The keys whose first values are all numbers, or missing."""
     numeric: dict[str, bool] = {}
-    for line in block.split(b"\n", _SAMPLED)[:_SAMPLED]:
+    for line in block.tobytes().split(b"\n", _SAMPLED)[:_SAMPLED]:
         try:
             row = orjson.loads(line or b"{}")
         except orjson.JSONDecodeError:
@@ -137,7 +148,7 @@ def _numeric_keys(block: bytes) -> list[str]:
     return [key for key, yes in numeric.items() if yes]
 
 
-def _facts(block: bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
+def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
     """How many rows a block holds, and the sums of their numbers under these keys.
 
     Raises:
@@ -145,18 +156,17 @@ def _facts(block: bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
     """
     from pyarrow import json as arrow_json
 
-    if not block:
+    if not len(block):
         return 0, {}
-    lines = block.count(b"\n")
-    if ((b"NaN" in block or b"Inf" in block) and _NO_NUMBER.search(block)) or _STRAY_NULL.search(block):
+    lines = int(np.count_nonzero(block == ord("\n")))
+    if _holds(block, b"NaN") or _holds(block, b"Inf") or _STRAY_NULL.search(block.data):
         return _one_by_one(block)
     # One key that no row has: without any the parser would guess types for all.
     schema = pa.schema([(key, pa.float64()) for key in keys or ["\u0001"]])
-    buffer = pa.py_buffer(block)
     try:
         strings(block, np.array([0, len(block)], np.int32)).validate(full=True)  # UTF-8
         table = arrow_json.read_json(
-            pa.BufferReader(buffer),
+            pa.BufferReader(pa.py_buffer(block)),
             read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
@@ -167,16 +177,23 @@ def _facts(block: bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
     return lines, {key: _finite_sum(table.column(key)) for key in keys}
 
 
+def _holds(block: Bytes, word: bytes) -> bool:
+    places = np.flatnonzero(block[: 1 - len(word)] == word[0])
+    for index, byte in enumerate(word):
+        places = places[block[places + index] == byte]
+    return len(places) > 0
+
+
 def _finite_sum(numbers: pa.ChunkedArray) -> float:
     total = pc.sum(numbers).as_py() or 0.0
     return total if math.isfinite(total) else pc.sum(numbers.filter(pc.is_finite(numbers))).as_py() or 0.0
 
 
-def _one_by_one(block: bytes) -> tuple[int, dict[str, float]]:
+def _one_by_one(block: Bytes) -> tuple[int, dict[str, float]]:
     """The same with a strict parser, line by line."""
     rows = 0
     sums: Counter[str] = Counter()
-    for line in block.splitlines():
+    for line in block.tobytes().splitlines():
         rows += 1
         for key, value in orjson.loads(line).items():
             if _is_number(value):

@@ -19,7 +19,6 @@ NO_NUMBER = "not a finite number, written as null"
 NO_JSON = "not valid JSON, written as a string"
 
 Changed = Counter[tuple[str, str]]
-_ESCAPED = bytes(range(0x20)) + b'"\\'
 _SHORT = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 
 
@@ -70,7 +69,7 @@ def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
 
 def _escaped(array: pa.Array) -> pa.Array:
     """Texts as they stand between the quotes of a JSON string."""
-    marks = cells_with(array, _ESCAPED)
+    marks = cells_with(array, b'"\\', below=0x20)
     if marks is None:
         return array
     if array.null_count:

@@ -30,6 +30,7 @@ def _format(name: str, module: str, extension: str, media_type: str, help: str) 
 
 
 _HERE = __package__
+_PARQUET = "application/vnd.apache.parquet"
 _SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 FORMATS: dict[str, Format] = {
@@ -39,6 +40,10 @@ FORMATS: dict[str, Format] = {
         _format("excel", f"{_HERE}.excel", ".xlsx", _SHEET, "A workbook with typed cells and live totals."),
         _format("pdf", f"{_HERE}.pdf", ".pdf", "application/pdf", "A report to read, print and search."),
         _format("json", f"{_HERE}.json", ".json", "application/json", "Everything, nested, exact."),
+        _format("jsonl", f"{_HERE}.jsonl", ".jsonl", "application/jsonl", "An object a line, to stream."),
+        _format(
+            "parquet", f"{_HERE}.parquet", ".parquet", _PARQUET, "Typed columns for programs, compressed."
+        ),
         _format("ost", f"{_HERE}.ost", ".xml", "application/xml", "On-Screen Takeoff XML to import."),
     )
 }

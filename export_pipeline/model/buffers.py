@@ -32,7 +32,7 @@ def bytes_of(array: pa.Array) -> Bytes:
 
 def data_of(array: pa.Array) -> memoryview:
     """The same as something that can be written to a file."""
-    return memoryview(bytes_of(array))
+    return bytes_of(array).data
 
 
 def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array | None = None) -> pa.Array:
@@ -52,8 +52,8 @@ def mask(marks: Marks) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
 
 
-def cells_with(array: pa.Array, wanted: bytes) -> Marks | None:
-    """Which cells hold one of these bytes; None where none does, which is found out fastest."""
+def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
+    """Which cells hold one of these bytes or one below a value; None for none, which is found out fastest."""
     data = bytes_of(array)
     if not len(data):
         return None
@@ -62,6 +62,8 @@ def cells_with(array: pa.Array, wanted: bytes) -> Marks | None:
     np.equal(data, wanted[0], out=here)
     for byte in wanted[1:]:
         here |= data == byte
+    if below:
+        here |= data < below
     if not here.any():
         return None
     offsets = offsets_of(array)

@@ -1,0 +1,109 @@
+"""Parquet for programs: exact types, zstd, row groups of bounded size.
+
+Decimals keep their digits, timestamps are UTC (or naive, where a column names no zone), JSON is text. What
+people read above a column, its kind and its zone are in the field's metadata; the export's title and time in
+the file's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.formats.base import FileFacts, Rendered, RenderError
+from export_pipeline.model.columns import Column
+from export_pipeline.model.layout import Layout
+from export_pipeline.model.streams import prefetched
+from export_pipeline.model.tables import Table
+
+_GROUP_BYTES = 32 << 20
+_GROUP_ROWS = 1 << 17
+
+
+def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+    """Write the flat table. There are no options.
+
+    Raises:
+        RenderError: a cell does not fit its column's type; the message names the column.
+    """
+    from pyarrow import parquet
+
+    table = layout.flat.get("parquet", layout.main)
+    facts = {"title": layout.title, "created": layout.created.isoformat()}
+    schema = pa.schema([_field(column) for column in table.columns], facts)
+    done = Rendered()
+    with parquet.ParquetWriter(
+        pa.PythonFile(out, "w"), schema, compression="zstd", compression_level=1, write_page_checksum=True
+    ) as writer:
+        for group in prefetched(_groups(table, schema), depth=1):
+            writer.write_table(group, row_group_size=max(group.num_rows, 1))
+            done.rows += group.num_rows
+    return done
+
+
+def _field(column: Column) -> pa.Field:
+    said = {"header": column.header, "kind": str(column.kind)}
+    if pa.types.is_timestamp(column.arrow_type) and column.zone:
+        said["zone"] = column.zone
+    return pa.field(column.name, column.arrow_type, metadata=said)
+
+
+def _groups(table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in tables that are row groups."""
+    batches: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in table.open():
+        batches.append(_typed(batch, schema))
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield pa.Table.from_batches(batches, schema)
+            batches, rows, size = [], 0, 0
+    if batches:
+        yield pa.Table.from_batches(batches, schema)
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = []
+    for array, field in zip(batch.columns, schema, strict=True):
+        try:
+            arrays.append(array if array.type == field.type else array.cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise RenderError(
+                f"column {field.name}: a cell does not fit its declared type {field.type}: {error}"
+            ) from None
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def read_back(path: Path) -> FileFacts:
+    """Count the rows and add up the columns of numbers by name, a row group at a time; pages are checked."""
+    from pyarrow import parquet
+
+    rows = 0
+    sums: dict[str, float] = {}
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            names = [field.name for field in file.schema_arrow if _is_number(field.type)]
+            sums = dict.fromkeys(names, 0.0)
+            for index in range(file.num_row_groups):
+                group = file.read_row_group(index, names)
+                rows += file.metadata.row_group(index).num_rows
+                for name in names:
+                    sums[name] += _sum(group.column(name))
+            promised = file.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        return FileFacts(rows, {}, (f"not a sound Parquet file: {error}",))
+    problems = () if rows == promised else (f"{rows} rows in its groups, {promised} in its footer",)
+    return FileFacts(rows, sums, problems)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _sum(column: pa.ChunkedArray) -> float:
+    numbers = column.cast(pa.float64(), safe=False)
+    return pc.sum(numbers.filter(pc.is_finite(numbers))).as_py() or 0.0

@@ -143,8 +143,8 @@ class Ledger(Mover):
         """Take the next requests, first first; nobody else is offered them within `patience`.
 
         They stay pending until their run says that it has started. A job that is not started by then is
-        offered again, as the same attempt: launching it under `Attempt.run_key` gives it one run however often
-        it is offered, and `Job.offers` says how often that was.
+        offered again, as the same attempt: launching it under `Attempt.run_key` gives it one run however
+        often it is offered, and `Job.offers` says how often that was.
 
         Args:
             limit: At most so many.

@@ -1,8 +1,8 @@
 """The only code that changes the status of a job.
 
 A move is one UPDATE that names the job, the attempt, the run and the states it may come from, so that of two
-who move a job at once one wins and the other is told. Its event is written in the same transaction. A move that
-this attempt has made already is not made again: who lost the answer of a commit may just repeat it.
+who move a job at once one wins and the other is told. Its event is written in the same transaction. A move
+that this attempt has made already is not made again: who lost the answer of a commit may just repeat it.
 """
 
 from __future__ import annotations

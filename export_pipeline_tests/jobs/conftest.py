@@ -1,0 +1,60 @@
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.jobs import Ledger, migrate
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.services.postgres import PostgresServer
+
+
+@pytest.fixture
+def sqlite_jobs_url(tmp_path: Path) -> str:
+    """A SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path}/jobs.db"
+
+
+@pytest.fixture(params=["sqlite_jobs_url", "postgres_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database, of each kind that is promised."""
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def sqlite_database(sqlite_jobs_url: str) -> Iterator[Database]:
+    """A SQLite file with the ledger's tables."""
+    migrate(sqlite_jobs_url)
+    with closing(Database(sqlite_jobs_url)) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """One PostgreSQL database with the ledger's tables, for tests that empty them."""
+    with postgres.database() as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture
+def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
+    """A PostgreSQL database with the ledger's tables, empty."""
+    with closing(Database(migrated_postgres_url)) as database:
+        database.run("TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries")
+        yield database
+
+
+@pytest.fixture(params=["sqlite_database", "postgres_database"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """The ledger's empty tables as an application sees them: plain SQL; on each kind of database."""
+    found: Database = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def ledger(database: Database) -> Iterator[Ledger]:
+    """The ledger of `database`."""
+    with Ledger(database.url) as ledger:
+        yield ledger

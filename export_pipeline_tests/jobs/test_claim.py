@@ -1,0 +1,132 @@
+import threading
+from collections import Counter
+from datetime import timedelta
+
+from export_pipeline.jobs import Attempt, File, Job, Ledger, Status
+from export_pipeline_tests.jobs.database import Database
+
+FILE = File("exports/a/1.csv", "a.csv", 10, 1, "00")
+
+
+def finish(ledger: Ledger, job: Job) -> None:
+    """The whole life of a claimed job."""
+    attempt = Attempt(job.id, job.attempt, f"run-{job.id}")
+    ledger.started(attempt)
+    ledger.completed(attempt, FILE)
+
+
+def scopes(claimed: list[Job]) -> list[str | None]:
+    return [job.scope for job in claimed]
+
+
+def test_eight_at_once_take_each_row_once(database: Database, ledger: Ledger) -> None:
+    for scope in "abcdefghij":
+        database.insert_many(30, scope)
+    taken: list[Job] = []
+    lock, ready = threading.Lock(), threading.Barrier(8)
+
+    def work() -> None:
+        ready.wait()
+        for _ in range(300):
+            claimed = ledger.claim(7, who=threading.current_thread().name)
+            with lock:
+                taken.extend(claimed)
+                if len(taken) == 300:
+                    return
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(Counter(job.id for job in taken).values()) == {1: 300}
+    assert database.run("SELECT count(*) FROM export_jobs WHERE offers = 1 AND status = 'pending'") == [
+        (300,)
+    ]
+    assert ledger.claim(10) == []
+
+
+def test_a_claimed_job_is_offered_again_only_after_a_while(database: Database, ledger: Ledger) -> None:
+    database.insert()
+    (first,) = ledger.claim(10, who="one")
+    assert (first.claimed_by, first.offers, first.status) == ("one", 1, Status.PENDING)
+    assert ledger.claim(10) == []
+    database.age("claimed_at", 61)
+    (again,) = ledger.claim(10, who="two")
+    assert (again.id, again.claimed_by, again.offers) == (first.id, "two", 2)
+    assert again.current.run_key == first.current.run_key  # so that Dagster makes no second run of it
+    assert ledger.claim(10, patience=timedelta(0)) != []
+
+
+def test_a_job_that_became_a_run_is_not_offered_again(database: Database, ledger: Ledger) -> None:
+    database.insert()
+    (job,) = ledger.claim(1)
+    ledger.started(Attempt(job.id, 1, "run"))
+    database.age("claimed_at", 3600)
+    assert ledger.claim(10) == []
+
+
+def test_priority_then_age(database: Database, ledger: Ledger) -> None:
+    ids = [database.insert() for _ in range(4)]
+    for seconds, job_id in zip((10, 40, 20, 30), ids, strict=True):
+        database.age("created_at", seconds, f"id = '{job_id}'")
+    database.run("UPDATE export_jobs SET priority = 5 WHERE id = ?", ids[0])
+    assert [job.id for job in ledger.claim(10)] == [ids[0], ids[1], ids[3], ids[2]]
+
+
+def test_one_scopes_many_jobs_do_not_delay_anothers(database: Database, ledger: Ledger) -> None:
+    database.insert_many(500, "big")
+    database.insert("small")
+    database.insert(None)
+    assert Counter(scopes(ledger.claim(3))) == {"big": 1, "small": 1, None: 1}
+
+
+def test_jobs_in_flight_count_against_their_scope(database: Database, ledger: Ledger) -> None:
+    database.insert_many(50, "big")
+    ledger.claim(10)
+    database.insert_many(12, "small")
+    assert scopes(ledger.claim(10)) == ["small"] * 10
+    assert Counter(scopes(ledger.claim(4))) == {"small": 2, "big": 2}
+
+
+def test_even_one_by_one_scopes_take_turns(database: Database, ledger: Ledger) -> None:
+    """With nothing in flight, only who was served last can tell whose turn it is."""
+    database.insert_many(20, "a")
+    database.insert_many(20, "b")
+    for _ in range(3):
+        database.insert(None)
+    database.age("created_at", 3600, "scope = 'a'")
+    order = []
+    for _ in range(9):
+        (job,) = ledger.claim(1)
+        order.append(job.scope)
+        finish(ledger, job)
+    assert Counter(order) == {"a": 3, "b": 3, None: 3}
+
+
+def test_back_pressure(database: Database, ledger: Ledger) -> None:
+    database.insert_many(10, "a")
+    claimed = ledger.claim(10, max_in_flight=4)
+    assert len(claimed) == 4
+    assert ledger.claim(10, max_in_flight=4) == []
+    ledger.started(Attempt(claimed[0].id, 1, "run"))
+    assert ledger.claim(10, max_in_flight=4) == []
+    finish(ledger, claimed[1])
+    ledger.canceled(claimed[2].id)
+    assert len(ledger.claim(10, max_in_flight=4)) == 2
+    assert len(ledger.in_flight()) == 4
+
+
+def test_back_pressure_for_each_scope(database: Database, ledger: Ledger) -> None:
+    database.insert_many(10, "a")
+    database.insert_many(1, "b")
+    assert Counter(scopes(ledger.claim(10, max_per_scope=3))) == {"a": 3, "b": 1}
+    database.insert_many(5, "b")
+    assert Counter(scopes(ledger.claim(10, max_per_scope=3))) == {"b": 2}
+
+
+def test_what_was_canceled_or_deleted_is_not_claimed(database: Database, ledger: Ledger) -> None:
+    ledger.canceled(database.insert())
+    ledger.delete(ledger.find()[0].id, remove=lambda key: None)
+    database.insert("b")
+    assert scopes(ledger.claim(10)) == ["b"]

@@ -1,0 +1,151 @@
+import logging
+import subprocess
+import sys
+import warnings
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate
+from export_pipeline.jobs.migrate import VERSION_TABLE
+from export_pipeline.jobs.tables import metadata
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.services.postgres import PostgresServer
+
+
+def test_a_second_time_nothing_happens(url: str) -> None:
+    migrate(url)
+    engine = sa.create_engine(url)
+    before = _described(engine)
+    migrate(url)
+    assert _described(engine) == before
+    assert set(sa.inspect(engine).get_table_names()) == {*metadata.tables, VERSION_TABLE}
+    engine.dispose()
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(url: str) -> None:
+    program = "import sys; from export_pipeline.jobs import migrate; migrate(sys.argv[1])"
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in started] == [("", 0)] * 3
+    with Ledger(url) as ledger:
+        assert ledger.find() == []
+
+
+def test_the_applications_own_migrations_are_left_alone(url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('of the application')")
+    migrate(url)
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM alembic_version").all() == [("of the application",)]
+    engine.dispose()
+
+
+def test_logging_is_left_alone(sqlite_jobs_url: str) -> None:
+    before = (logging.root.level, list(logging.root.handlers))
+    migrate(sqlite_jobs_url)
+    assert (logging.root.level, list(logging.root.handlers)) == before
+
+
+def test_alembic_sees_no_difference_to_the_tables(database: Database) -> None:
+    engine = sa.create_engine(database.url)
+    with engine.connect() as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLite's indexes on expressions, which are compared below
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        differences = compare_metadata(context, metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_sqlite_is_told_the_same_word_for_word(tmp_path: object) -> None:
+    migrate(f"sqlite:///{tmp_path}/migrated.db")
+    made = sa.create_engine(f"sqlite:///{tmp_path}/made.db")
+    metadata.create_all(made)
+    migrated = sa.create_engine(f"sqlite:///{tmp_path}/migrated.db")
+    assert _described(migrated) == _described(made)
+
+
+def test_postgresql_is_told_the_same(postgres: PostgresServer) -> None:
+    with postgres.database() as one, postgres.database() as other:
+        migrate(one)
+        migrated, made = sa.create_engine(one), sa.create_engine(other)
+        metadata.create_all(made)
+        assert _described(migrated) == _described(made)
+        migrated.dispose()
+        made.dispose()
+
+
+def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE export_events (other integer)")  # in the way
+    with pytest.raises(LedgerError, match=r"export_events.*already exists"):
+        migrate(url)
+    assert sa.inspect(engine).get_table_names() == ["export_events"]
+    engine.dispose()
+
+
+def test_without_the_tables_people_are_told_what_to_do(url: str) -> None:
+    with Ledger(url) as ledger, pytest.raises(LedgerError, match="run `export-pipeline migrate`"):
+        ledger.claim(1)
+
+
+def test_other_databases_and_wrong_urls_are_refused() -> None:
+    with pytest.raises(LedgerError, match="names mysql; jobs can be kept in postgresql or sqlite"):
+        Ledger("mysql://u:secret@h/d")
+    with pytest.raises(LedgerError, match="must name a file"):
+        Ledger("sqlite://")
+    with pytest.raises(LedgerError, match="is not a database URL"):
+        Ledger("jobs.db")
+
+
+def test_a_database_that_is_down_is_told_without_its_password(sqlite_jobs_url: str) -> None:
+    with (
+        Ledger("postgresql://app:secret@127.0.0.1:1/jobs") as ledger,
+        pytest.raises(LedgerUnavailableError) as caught,
+    ):
+        ledger.find()
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def _described(engine: sa.Engine) -> dict[str, object]:
+    """Everything that the database says of the ledger's tables, as text."""
+    described: dict[str, object] = {}
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type <> 'trigger'")
+            return {
+                name: sorted(line.strip().rstrip(",") for line in (sql or "").splitlines())
+                for name, sql in rows
+                if name != VERSION_TABLE and VERSION_TABLE not in name
+            }
+        columns = connection.exec_driver_sql(
+            "SELECT table_name, column_name, ordinal_position, column_default, is_nullable, data_type "
+            "FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> %s",
+            (VERSION_TABLE,),
+        )
+        described |= {f"{row[0]}.{row[1]}": tuple(row) for row in columns}
+        constraints = connection.exec_driver_sql(
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE connamespace = 'public'::regnamespace AND conrelid <> 0"
+        )
+        described |= {f"{row[0]} {row[1]}": row[2] for row in constraints if row[0] != VERSION_TABLE}
+        indexes = connection.exec_driver_sql(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        )
+        described |= {row[0]: row[1] for row in indexes if VERSION_TABLE not in row[0]}
+        comments = connection.exec_driver_sql(
+            "SELECT objoid::regclass::text, objsubid, description FROM pg_description "
+            "WHERE classoid = 'pg_class'::regclass AND objoid IN "
+            "(SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)"
+        )
+        described |= {f"{row[0]} #{row[1]}": row[2] for row in comments}
+    return described

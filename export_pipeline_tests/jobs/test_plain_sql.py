@@ -1,0 +1,132 @@
+"""What an application does to the ledger with nothing but SQL."""
+
+import json
+import re
+import select
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.jobs import Kind, Ledger, Status
+from export_pipeline_tests.jobs.database import Database
+
+
+def test_only_dataset_and_format_are_needed(database: Database, ledger: Ledger) -> None:
+    database.run("INSERT INTO export_jobs (dataset, format) VALUES ('takeoff', 'csv')")
+    (job,) = ledger.find()
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", job.id)
+    assert (job.dataset, job.format, job.scope) == ("takeoff", "csv", None)
+    assert (job.status, job.attempt, job.priority, job.progress_percent) == (Status.PENDING, 1, 0, 0)
+    assert (job.filters, job.columns, job.options, job.recipients) == ({}, None, {}, [])
+    assert job.created_at.tzinfo is UTC
+    assert abs(job.created_at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert not job.legal_hold
+
+
+def test_ids_are_never_the_same(database: Database) -> None:
+    database.insert_many(300, "a")
+    assert database.run("SELECT count(DISTINCT id), count(*) FROM export_jobs") == [(300, 300)]
+
+
+def test_a_schedule_needs_its_cadence_as_well(database: Database) -> None:
+    database.run(
+        "INSERT INTO scheduled_exports (dataset, format, cadence) VALUES ('takeoff', 'csv', 'daily')"
+    )
+    chosen = "hour, minute, weekday, day_of_month, timezone, misfire, empty, owner, last_run"
+    assert database.run(f"SELECT {chosen} FROM scheduled_exports") == [
+        (0, 0, 1, 1, "UTC", "last", "send", None, None)
+    ]
+
+
+def test_the_request_is_an_event_whoever_made_it(database: Database, ledger: Ledger) -> None:
+    database.run("INSERT INTO export_jobs (dataset, format, requested_by) VALUES ('takeoff', 'csv', 'ann')")
+    (job,) = ledger.find()
+    (event,) = ledger.events(job.id)
+    assert (event.kind, event.who, event.details) == (Kind.REQUESTED, "ann", {"attempt": 1})
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("status", "'done'"),
+        ("filters", "'[1]'"),
+        ("filters", "'5'"),
+        ("filters", "'{'"),
+        ("columns", "'\"id\"'"),
+        ("options", "'true'"),
+        ("recipients", "'{}'"),
+        ("priority", "'high'"),
+        ("progress_percent", "101"),
+        ("created_at", "'soon'"),
+        ("created_at", "'12'"),
+        ("schedule_id", "'00000000-0000-4000-8000-000000000000'"),
+    ],
+)
+def test_what_nobody_could_read_is_refused_at_once(database: Database, column: str, value: str) -> None:
+    if not database.is_postgres:
+        database.run("PRAGMA foreign_keys = ON")
+    with pytest.raises(database.error):
+        database.run(f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('t', 'csv', {value})")
+
+
+def test_null_and_json_null_are_nothing(database: Database, ledger: Ledger) -> None:
+    insert = "INSERT INTO export_jobs (dataset, format, filters, columns, options, recipients) VALUES ('t', 'csv', "
+    database.run(insert + "NULL, NULL, NULL, NULL)")
+    database.run(insert + "'null', 'null', 'null', 'null')")
+    for job in ledger.claim(10):
+        assert (job.filters, job.columns, job.options, job.recipients) == ({}, None, {}, [])
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2026-01-02 03:04:05", "2026-01-02T03:04:05Z", "2026-01-02T05:04:05+02:00", "2026-01-02 03:04:05.0"],
+)
+def test_times_that_applications_write(database: Database, ledger: Ledger, written: str) -> None:
+    if database.is_postgres:
+        database.run("SET timezone = 'UTC'")
+    database.run("INSERT INTO export_jobs (dataset, format, created_at) VALUES ('t', 'csv', ?)", written)
+    assert ledger.find()[0].created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert len(ledger.claim(1)) == 1
+
+
+def test_json_reads_back_as_it_was_written(database: Database, ledger: Ledger) -> None:
+    filters = {
+        "ünit": {"in": ["LF", None, 1, 1.5, True, "'\"\\ 漢字 🏗"]},
+        "a": {"range": ["2026-01-01", None]},
+    }
+    insert = "INSERT INTO export_jobs (dataset, format, filters, columns) VALUES ('t', 'csv', ?, ?)"
+    database.run(insert, json.dumps(filters), '["id", "name"]')
+    (job,) = ledger.claim(1)
+    assert (job.filters, job.columns) == (filters, ["id", "name"])
+
+
+def test_the_right_to_insert_is_enough(postgres_database: Database) -> None:
+    owner = postgres_database
+    with Ledger(owner.url) as ledger:
+        name = f"web_{sa.make_url(owner.url).database}"
+        owner.run(f"CREATE ROLE {name}")
+        try:
+            owner.run(f"GRANT INSERT ON export_jobs TO {name}")
+            owner.run(f"SET ROLE {name}")
+            owner.run("INSERT INTO export_jobs (dataset, format, scope) VALUES ('takeoff', 'csv', '1')")
+            with pytest.raises(owner.error, match="permission denied"):
+                owner.run("SELECT * FROM export_events")
+            with pytest.raises(owner.error, match="permission denied"):
+                owner.run("UPDATE export_jobs SET status = 'completed'")
+        finally:
+            owner.run("RESET ROLE")
+            owner.run(f"DROP OWNED BY {name}")
+            owner.run(f"DROP ROLE {name}")
+        (job,) = ledger.claim(10)
+        assert len(ledger.events(job.id)) == 1
+
+
+def test_postgresql_tells_listeners_of_a_request(postgres_database: Database) -> None:
+    with closing(Database(postgres_database.url)) as listener:
+        listener.run("LISTEN export_jobs")
+        job_id = postgres_database.insert()
+        assert select.select([listener.connection], [], [], 10)[0]
+        listener.connection.poll()
+        assert [notice.payload for notice in listener.connection.notifies] == [job_id]

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import BaseModel, model_validator
 
 from export_pipeline.components.dataset import Dataset, DatasetModel
+from export_pipeline.components.scaffold import TableScaffolder
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.model.strict import wrong
 from export_pipeline.model.tabular.spec import TableSpec
@@ -44,6 +45,7 @@ class TableModel(DatasetModel, TableSpec):
         return TableSpec.model_construct(**own).model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
+@dg.scaffold_with(TableScaffolder)
 class TableExport(Dataset):
     """Exports of a table, a view or a select, with columns, filters, scope and windows as the YAML says."""
 

@@ -1,0 +1,69 @@
+"""`export-pipeline introspect`: print the defs.yaml of a table, or put it where datasets are declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from export_pipeline.console import UserError
+from export_pipeline.settings import Settings
+
+DEFS = Path(__file__).parent / "defs"
+"""Where datasets are declared, a folder each."""
+
+
+def run_introspect(
+    settings: Settings, table: str, *, name: str | None = None, write: bool = False
+) -> Path | None:
+    """Print a working defs.yaml for a table of `source_url`, or write it.
+
+    Args:
+        settings: `source_url` is looked at and only read.
+        table: Table or view, `schema.table` where it needs that.
+        name: The dataset's name; by default made from the table's.
+        write: Put it into the folder of datasets; what is there already stays.
+
+    Returns:
+        The file that was written, if one was.
+
+    Raises:
+        UserError: the name is no dataset's, or is taken.
+        SourceError: the database cannot be read or has no such table.
+    """
+    from export_pipeline.sources.introspect import introspect
+
+    found = introspect(
+        settings.source_url, table, dataset=name, statement_timeout=settings.statement_timeout_seconds
+    )
+    check_yaml(found.yaml)
+    if not write:
+        typer.echo(found.yaml, nl=False)
+        return None
+    path = DEFS / found.dataset / "defs.yaml"
+    if path.parent.exists():
+        raise UserError(f"There is a dataset {found.dataset} already, in {path.parent}; choose a --name.")
+    path.parent.mkdir(parents=True)
+    path.write_text(found.yaml, encoding="utf-8")
+    typer.echo(f"Wrote {path}")
+    typer.echo(f"Export it: export-pipeline request {found.dataset} --format csv,excel")
+    return path
+
+
+def check_yaml(text: str) -> None:
+    """Read a defs.yaml as Dagster would, so that nothing is written that does not load.
+
+    Raises:
+        UserError: it does not load; the message is one line.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    from export_pipeline.components.table_export import TableModel
+
+    try:
+        TableModel.model_validate(yaml.safe_load(text)["attributes"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None

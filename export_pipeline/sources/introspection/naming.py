@@ -1,0 +1,133 @@
+"""Names: safe ones from any that a database has, and what a column's name says of its meaning."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def safe_name(name: str, taken: Collection[str] = (), default: str = "column") -> str:
+    """An identifier of ASCII letters, digits and underscores that says the same, or the name if it is one.
+
+    Args:
+        taken: Names that must not come again, whatever their case.
+        default: What to call a name without any letter or digit.
+    """
+    safe = name
+    if not _IDENTIFIER.fullmatch(name):
+        plain = unicodedata.normalize("NFKD", name.replace("ß", "ss").replace("%", " percent "))
+        plain = "".join(c for c in plain if not unicodedata.combining(c))
+        safe = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_") or default
+        safe = f"{default}_{safe}" if safe[0].isdigit() else safe
+    lowered = {one.lower() for one in taken}
+    unique, number = safe, 2
+    while unique.lower() in lowered:
+        unique, number = f"{safe}_{number}", number + 1
+    return unique
+
+
+def dataset_name(table: str) -> str:
+    """A dataset's name for a table: lower case, beginning with a letter; `schema.table` gives the table's."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", table.rpartition(".")[2] or table)
+    name = re.sub(r"_+", "_", safe_name(words, default="table").lower()).strip("_") or "table"
+    return name if name[0].isalpha() else f"table_{name}"
+
+
+def words(name: str) -> list[str]:
+    """The lower-case words of a name: `CustomerId`, `customer_id` and `customer id` are customer and id."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+", " ", name)
+    return parted.lower().split()
+
+
+def relation_name(column: str, table: str, taken: Collection[str]) -> str:
+    """What to call the row that a column refers to: `customer` for customer_id or CustomerId."""
+    base = re.sub(r"(?i)[_ -]?(?:id|uuid|key|fk|code|no)$", "", column) if len(words(column)) > 1 else ""
+    return safe_name(base or table.rpartition(".")[2], taken, "other")
+
+
+_LABELS = (
+    "name", "full_name", "fullname", "display_name", "title", "label", "caption", "company_name", "username",
+    "user_name", "email", "last_name", "lastname", "code", "number", "description",
+)  # fmt: skip
+
+
+def label_among(texts: Sequence[str]) -> str | None:
+    """Of a table's text columns the one by which people know its rows."""
+    by_words = {"_".join(words(name)): name for name in reversed(texts)}
+    for label in _LABELS:
+        if label in by_words:
+            return by_words[label]
+    return next((name for name in texts if words(name)[-1:] == ["name"]), None)
+
+
+_PERSONAL = re.compile(
+    r"^(e_?mail.*|.*_e_?mail|(first|last|middle|maiden|sur|given|family|full)_?name|(.*_)?(phone|mobile|fax)"
+    r"(_?(number|no))?|(.*_)?(birth_?(date|day)|date_of_birth|dob)|(.*_)?(street|address)(_?(line)?_?\d)?"
+    r"|ssn|passport.*|iban|ip_address)$"
+)
+_SECRET = re.compile(
+    r"(^|_)(password|passwd|passphrase|secret|token|api_key|private_key|access_key|otp|salt)(_hash|_digest)?$"
+)
+_TENANT = frozenset(
+    [
+        "account",
+        "organization",
+        "organisation",
+        "org",
+        "tenant",
+        "workspace",
+        "project",
+        "team",
+        "client",
+        "company",
+        "customer",
+        "store",
+        "shop",
+    ]
+)
+_CODE = re.compile(r"(^|_)(status|state|type|kind|code|currency|country|category|role|level|priority|unit)$")
+_CREATED = (
+    "created_at", "created", "created_on", "created_date", "creation_date", "date_created", "inserted_at",
+    "timestamp", "occurred_at", "date", "time",
+)  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    return "_".join(words(name))
+
+
+def is_personal(name: str) -> bool:
+    """Whether a column of this name tells of a person, most likely."""
+    return _PERSONAL.search(_plain(name)) is not None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a column of this name holds what nobody should read."""
+    return _SECRET.search(_plain(name)) is not None
+
+
+def is_code(name: str) -> bool:
+    """Whether a column of this name holds one of few values."""
+    return _CODE.search(_plain(name)) is not None
+
+
+def is_cents(name: str) -> bool:
+    """Whether a column of this name counts the minor unit of money."""
+    return words(name)[-1:] in (["cents"], ["pence"])
+
+
+def tenant(relation: str) -> bool:
+    """Whether rows that refer to such a thing may belong to it alone."""
+    return words(relation)[-1:] != [] and words(relation)[-1].removesuffix("s") in _TENANT
+
+
+def time_among(names: Sequence[str]) -> str | None:
+    """Of columns that hold times the one that says when a row came to be."""
+    by_plain = {_plain(name): name for name in reversed(names)}
+    for wanted in _CREATED:
+        if wanted in by_plain:
+            return by_plain[wanted]
+    return next((name for name in names if {"date", "at", "on"} & {*words(name)[-1:]}), None)

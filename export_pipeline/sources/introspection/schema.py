@@ -1,0 +1,277 @@
+"""What the database says of a table: columns, key, foreign keys, comments."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from export_pipeline.sources.introspection.naming import label_among
+from export_pipeline.sources.snapshot import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFacts:
+    """A column of the table.
+
+    Attributes:
+        name: As the database has it.
+        type: As SQLAlchemy reflects it.
+        word: As it is declared, where the database keeps to no declaration (SQLite); else empty.
+        nullable: Whether it may be missing; True where nobody says so.
+        comment: What the database's own comment says.
+    """
+
+    name: str
+    type: sa.types.TypeEngine[Any]
+    word: str
+    nullable: bool
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key of one column.
+
+    Attributes:
+        column: The column that refers.
+        table: The other table as a spec names it, `schema.table` where it needs that.
+        to: The column that is referred to.
+        label: The other table's column by which people know its rows, if it has one.
+        columns: The other table's columns.
+    """
+
+    column: str
+    table: str
+    to: str
+    label: str | None
+    columns: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """A table or view.
+
+    Attributes:
+        name: As a spec names it, `schema.table` where it needs that.
+        clause: To select from.
+        dialect: SQLAlchemy's name of the database's dialect.
+        comment: What the database's own comment says.
+        key: Columns that identify a row.
+        key_from: Why these: the primary key, a unique constraint, or all columns that can be ordered.
+    """
+
+    name: str
+    clause: sa.FromClause
+    dialect: str
+    comment: str
+    fields: Sequence[FieldFacts]
+    key: Sequence[str]
+    key_from: Literal["primary", "unique", "all"]
+    references: Sequence[Reference]
+
+
+@contextmanager
+def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection]:
+    """A connection that only reads.
+
+    Raises:
+        SourceError: the URL is malformed, the driver is missing, the database cannot be reached, or a query
+            in the block failed.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise SourceError("EXPORT_SOURCE_URL is not a database URL.") from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg2").update_query_dict({"connect_timeout": "10"})
+    file = parsed.database
+    if backend == "sqlite" and file and file != ":memory:" and "uri" not in parsed.query:
+        if not Path(file).is_file():
+            raise SourceError(f"There is no SQLite file {file}; EXPORT_SOURCE_URL names it.")
+        parsed = parsed.set(database=f"file:{file}", query={**parsed.query, "mode": "ro", "uri": "true"})
+    try:
+        engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise SourceError(f"EXPORT_SOURCE_URL needs a driver that is not installed: {error}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
+            with engine.connect() as connection:
+                if backend == "postgresql":
+                    connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                    connection.execute(
+                        sa.text(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
+                    )
+                yield connection
+    except sa.exc.DBAPIError as error:
+        reason = str(error.orig or error).strip().partition("\n")[0]
+        raise SourceError(f"The database of EXPORT_SOURCE_URL cannot be read: {reason}") from error
+    finally:
+        engine.dispose()
+
+
+def described(connection: sa.Connection, wanted: str) -> TableFacts:
+    """What the database says of a table or view, `schema.table` where it needs that.
+
+    Raises:
+        SourceError: there is none of this name; the message says which are near.
+    """
+    inspector = sa.inspect(connection)
+    schema, table = _place(inspector, wanted)
+    declared = _declared(connection, table, schema)
+    fields = [
+        FieldFacts(
+            name=column["name"],
+            type=column["type"],
+            word=declared.get(column["name"], ""),
+            nullable=column.get("nullable") is not False,
+            comment=column.get("comment") or "",
+        )
+        for column in inspector.get_columns(table, schema)
+    ]
+    key, key_from = _key(inspector, table, schema, fields)
+    comment = ""
+    with suppress(NotImplementedError, sa.exc.NoSuchTableError):  # SQLite has none; PostgreSQL's system views
+        comment = inspector.get_table_comment(table, schema)["text"] or ""
+    quoted = None if schema is None else sa.quoted_name(schema, True)
+    return TableFacts(
+        name=_named(table, schema),
+        clause=sa.table(sa.quoted_name(table, True), schema=quoted),
+        dialect=connection.dialect.name,
+        comment=comment,
+        fields=fields,
+        key=key,
+        key_from=key_from,
+        references=_references(inspector, table, schema),
+    )
+
+
+def _declared(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
+    """SQLite's own words for the columns' types; SQLAlchemy keeps only those that it knows."""
+    if connection.dialect.name != "sqlite":
+        return {}
+    info = sa.text("SELECT name, type FROM pragma_table_xinfo(:name, :schema)")
+    rows = connection.execute(info, {"name": table, "schema": schema or "main"})
+    return {row.name: row.type for row in rows}
+
+
+def _named(table: str, schema: str | None) -> str:
+    return table if schema is None else f"{schema}.{table}"
+
+
+def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
+    """Schema (None where it needs none) and name of a table, whatever the case it was typed in."""
+    before, point, after = wanted.partition(".")
+    places: list[tuple[str | None, str]] = [(None, wanted)]
+    if point:
+        places.append((before, after))
+    there: dict[str | None, list[str]] = {schema: _tables(inspector, schema) for schema, _ in places}
+    for schema, name in places:
+        if name in there[schema]:
+            return schema, name
+    for schema, name in places:
+        same = [one for one in there[schema] if one.lower() == name.lower()]
+        if len(same) == 1:
+            return schema, same[0]
+        if inspector.dialect.name != "sqlite" and inspector.has_table(name, schema):
+            return schema, name  # of PostgreSQL's own catalogue
+    known = [_named(name, schema) for schema, names in there.items() for name in names]
+    elsewhere = [] if point else list(_elsewhere(inspector, wanted))
+    raise SourceError(f"There is no table {wanted!r}; {_nearest(wanted, [*elsewhere, *known])}.")
+
+
+def _tables(inspector: sa.Inspector, schema: str | None) -> list[str]:
+    names: list[str] = []
+    with suppress(sa.exc.DBAPIError):  # SQLite has no such schema
+        names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+        if isinstance(inspector, postgresql.base.PGInspector):
+            names += inspector.get_materialized_view_names(schema)
+            names += inspector.get_foreign_table_names(schema)
+    return sorted(names)
+
+
+def _elsewhere(inspector: sa.Inspector, wanted: str) -> Iterator[str]:
+    """Tables of this name in other schemas."""
+    if inspector.dialect.name == "sqlite":
+        return
+    for schema in inspector.get_schema_names():
+        if schema != "information_schema" and wanted.lower() in map(str.lower, _tables(inspector, schema)):
+            yield f"{schema}.{wanted}"
+
+
+def _nearest(wanted: str, known: Sequence[str], most: int = 12) -> str:
+    if not known:
+        return "the database has no tables"
+    lowered = {name.lower(): name for name in reversed(known)}
+    close = get_close_matches(wanted.lower(), lowered, 3, 0.5)
+    meant = f"did you mean {', '.join(lowered[one] for one in close)}? " if close else ""
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return f"{meant}There {'is' if len(known) == 1 else 'are'} {', '.join(known[:most])}{more}"
+
+
+_UNORDERED = (sa.JSON, sa.LargeBinary, sa.types.NullType, postgresql.ARRAY, postgresql.HSTORE)
+
+
+def _key(
+    inspector: sa.Inspector, table: str, schema: str | None, fields: Sequence[FieldFacts]
+) -> tuple[Sequence[str], Literal["primary", "unique", "all"]]:
+    if primary := _constraint(inspector.get_pk_constraint, table, schema).get("constrained_columns"):
+        return primary, "primary"
+    required = {field.name for field in fields if not field.nullable}
+    unique = [one["column_names"] for one in _listed(inspector.get_unique_constraints, table, schema)]
+    for index in _listed(inspector.get_indexes, table, schema):
+        partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
+        if index["unique"] and not partial and None not in index["column_names"]:
+            unique.append(index["column_names"])
+    # Missing values are never the same as each other, so a key of nullable columns may repeat.
+    sound = sorted((names for names in unique if names and set(names) <= required), key=len)
+    if sound:
+        return sound[0], "unique"
+    ordered = [field.name for field in fields if not isinstance(field.type, _UNORDERED)]
+    return ordered or [field.name for field in fields], "all"
+
+
+def _constraint(get: Any, table: str, schema: str | None) -> Mapping[str, Any]:
+    with suppress(sa.exc.NoSuchTableError, NotImplementedError):  # a view
+        found: Mapping[str, Any] = get(table, schema) or {}
+        return found
+    return {}
+
+
+def _listed(get: Any, table: str, schema: str | None) -> Iterable[Any]:
+    with suppress(sa.exc.NoSuchTableError, NotImplementedError):
+        found: Iterable[Any] = get(table, schema) or ()
+        return found
+    return ()
+
+
+def _references(inspector: sa.Inspector, table: str, schema: str | None) -> list[Reference]:
+    """The foreign keys of one column each; the first, where a column has several."""
+    found: dict[str, Reference] = {}
+    for key in _listed(inspector.get_foreign_keys, table, schema):
+        columns, others = key["constrained_columns"], key["referred_columns"]
+        other, other_schema = key["referred_table"], key["referred_schema"]
+        if len(columns) != 1 or columns[0] in found:
+            continue
+        try:
+            there = inspector.get_columns(other, other_schema)
+        except sa.exc.NoSuchTableError:  # SQLite allows a reference to nothing
+            continue
+        names = [column["name"] for column in there]
+        # SQLite allows a reference without a column; then it is the primary key.
+        to = others[0] if others else (inspector.get_pk_constraint(other)["constrained_columns"] or [None])[0]
+        matching = [name for name in names if to is not None and name.lower() == to.lower()]
+        if matching:
+            texts = [column["name"] for column in there if isinstance(column["type"], sa.String)]
+            label = label_among([name for name in texts if name != matching[0]])
+            found[columns[0]] = Reference(columns[0], _named(other, other_schema), matching[0], label, names)
+    return list(found.values())

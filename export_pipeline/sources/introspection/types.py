@@ -1,0 +1,116 @@
+"""The type that a defs.yaml gives a column, from its type in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+MOST_DIGITS = 76
+"""Digits in all that a decimal may have."""
+USUAL_DIGITS = 38
+"""Digits in all of the decimals that most programs can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A column's declared type.
+
+    Attributes:
+        word: As in a defs.yaml; None where no format can hold the cells, so the column is left out.
+        note: What somebody who reads the YAML should know; empty for nothing.
+        settings: Further settings of the column, e.g. its zone.
+    """
+
+    word: str | None
+    note: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The type without its digits."""
+        return (self.word or "").partition("(")[0]
+
+
+WALL_CLOCK = Typed("timestamp", "a clock on a wall, without a zone", {"zone": None})
+INSTANT = Typed("timestamp", settings={"zone": "UTC"})
+
+
+def decimal(whole: int, behind: int, note: str = "") -> Typed:
+    """A decimal of so many digits before and behind the point, or text if there are too many."""
+    digits = max(whole + behind, 1)
+    if digits > MOST_DIGITS:
+        return Typed("text", f"numbers of {digits} digits, more than the {MOST_DIGITS} of a decimal")
+    return Typed(f"decimal({digits},{behind})", note)
+
+
+def widest(whole: int, behind: int, note: str) -> Typed:
+    """A decimal as wide as programs can read, with at least so many digits before and behind the point."""
+    room = USUAL_DIGITS if whole + behind <= USUAL_DIGITS else MOST_DIGITS
+    return decimal(max(whole, room - behind), behind, note)
+
+
+def is_unlimited(type_: sa.types.TypeEngine[Any]) -> bool:
+    """Whether it is a numeric whose digits only its values tell."""
+    base = base_of(type_)
+    if not isinstance(base, sa.Numeric) or isinstance(base, sa.Float):
+        return False
+    return base.precision is None or (base.scale or 0) < 0
+
+
+def base_of(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """The type that a domain restricts; any other type itself."""
+    while isinstance(type_, postgresql.DOMAIN):
+        type_ = type_.data_type
+    return type_
+
+
+def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | None = None) -> Typed:
+    """The type behind one that the database keeps to, as PostgreSQL does.
+
+    Args:
+        digits: Of a numeric without limits: the most digits that its values have before and behind the point.
+    """
+    base = base_of(type_)
+    match base:
+        case sa.Enum():
+            return Typed("enum", settings={"labels": {value: value for value in base.enums}})
+        case sa.Boolean():
+            return Typed("boolean")
+        case sa.Integer():
+            return Typed("integer")
+        case sa.Float():
+            return Typed("float")
+        case sa.Numeric() if is_unlimited(base):
+            if digits is None:
+                return widest(
+                    0, 10, "a number without limits and no values yet; say how many digits it needs"
+                )
+            return widest(*digits, f"a number without limits; its values have up to {digits[1]} decimals")
+        case sa.Numeric():
+            scale = base.scale or 0
+            return decimal(max((base.precision or 0) - scale, 0), scale)
+        case sa.DateTime():
+            return INSTANT if base.timezone else WALL_CLOCK
+        case sa.Date():
+            return Typed("date")
+        case sa.JSON():
+            return Typed("json")
+        case sa.Uuid():
+            return Typed("uuid")
+        case sa.String():
+            return Typed("text")
+    return Typed("text", f"{type_word(base)}, as the database prints it")
+
+
+def type_word(type_: sa.types.TypeEngine[Any]) -> str:
+    """What the database calls a type."""
+    if isinstance(type_, sa.types.NullType):
+        return "a type of its own"
+    try:
+        return str(type_.compile(dialect=postgresql.dialect())).lower()  # type: ignore[no-untyped-call]
+    except sa.exc.CompileError:
+        return type(type_).__name__.lower()

@@ -1,0 +1,292 @@
+"""The text of a defs.yaml: working, commented, to be edited by people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.sources.introspection import naming
+from export_pipeline.sources.introspection.schema import FieldFacts, Reference, TableFacts
+from export_pipeline.sources.introspection.types import Typed, base_of
+from export_pipeline.sources.snapshot import SourceError
+
+FORMATS = ("csv", "json", "jsonl", "excel", "pdf", "parquet")
+_SHORT = 16  # characters of a text that is a code rather than prose
+
+
+@dataclass(slots=True)
+class _Column:
+    """A column of the YAML and what is known of it."""
+
+    name: str
+    field: FieldFacts
+    typed: Typed
+    settings: dict[str, Any]
+    note: str
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Everything that is written, in names of the YAML."""
+
+    columns: list[_Column] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    relations: dict[str, Reference] = field(default_factory=dict)
+    labels: list[dict[str, Any]] = field(default_factory=list)
+
+
+def written(dataset: str, table: TableFacts, types: Mapping[str, Typed]) -> str:
+    """The defs.yaml of a table export.
+
+    Args:
+        dataset: Its name.
+        table: What the database says of the table.
+        types: The declared type of each of its columns.
+
+    Raises:
+        SourceError: no column can be exported.
+    """
+    plan = _planned(table, types)
+    if not plan.columns:
+        raise SourceError(f"{table.name} has no column that a format can hold.")
+    parts = [
+        _head(dataset, table),
+        _source(table, plan),
+        _scope(plan),
+        _window(plan),
+        _columns(plan),
+        _filters(table, plan),
+    ]
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
+    plan = _Plan()
+    names: list[str] = []
+    for one in table.fields:
+        typed = types[one.name]
+        if typed.word is None:
+            plan.left_out.append((one.name, typed.note))
+            continue
+        name = naming.safe_name(one.name, names)
+        names.append(name)
+        settings: dict[str, Any] = {"name": name, "type": typed.word}
+        if name != one.name:
+            settings |= {"from": one.name, "header": one.name}
+        settings |= typed.settings
+        notes = [typed.note]
+        if typed.kind == "integer" and naming.is_cents(one.name):
+            notes.append("`type: money` shows whole units to people")
+        if naming.is_secret(one.name):
+            settings["hidden"] = True
+            notes.append("looks like a secret; never exported while it is hidden")
+        elif naming.is_personal(one.name):
+            settings["personal"] = True
+        plan.columns.append(
+            _Column(name, one, typed, settings, "; ".join(filter(None, [*notes, one.comment])))
+        )
+    # Before a point only a relation may stand, so none may be called as a column's name begins.
+    taken = [*(one.name.partition(".")[0] for one in table.fields if "." in one.name)]
+    for reference in table.references:
+        relation = naming.relation_name(reference.column, reference.table, [*taken, *plan.relations])
+        plan.relations[relation] = reference
+        if reference.label is not None:
+            name = naming.safe_name(f"{relation}_{'_'.join(naming.words(reference.label))}", names)
+            names.append(name)
+            label = {"name": name, "type": "text", "from": f"{relation}.{reference.label}", "extra": True}
+            if naming.is_personal(reference.label):
+                label["personal"] = True
+            plan.labels.append(label)
+    return plan
+
+
+def _head(dataset: str, table: TableFacts) -> list[str]:
+    description = table.comment or f"All rows of {table.name}."
+    return [
+        "type: export_pipeline.TableExport",
+        "",
+        "attributes:",
+        f"  dataset: {_scalar(dataset)}",
+        f"  description: {_scalar(description)}",
+        f"  formats: {_flow(FORMATS)}",
+        '  # owners: ["team:reports"]',
+        "",
+    ]
+
+
+_KEYS = {
+    "primary": [],
+    "unique": ["    # There is no primary key; this is a unique constraint."],
+    "all": ["    # There is no key. If some columns identify a row, name only these: that sorts faster."],
+}
+
+
+def _source(table: TableFacts, plan: _Plan) -> list[str]:
+    lines = ["  source:", f"    table: {_scalar(table.name)}", *_KEYS[table.key_from]]
+    lines.append(f"    key: {_flow(table.key)}")
+    for column in plan.columns:
+        lowered = "_".join(naming.words(column.field.name))
+        if lowered in ("deleted_at", "removed_at") and column.typed.kind in ("timestamp", "date"):
+            deleted = _flow({column.field.name: None})
+        elif lowered in ("is_deleted", "deleted") and column.typed.kind == "boolean":
+            deleted = _flow({column.field.name: False})
+        else:
+            continue
+        lines += ["    # Rows that the application has deleted stay out.", f"    where: {deleted}"]
+        break
+    if created := _created(plan, required=False):
+        newest = _flow([f"-{created.field.name}"])
+        lines.append(f"    # order: {newest}  # newest first; by default the key's order")
+    if plan.relations:
+        lines.append("    relations:")
+        for name, reference in plan.relations.items():
+            other = {"table": reference.table, "from": reference.column, "to": reference.to}
+            lines.append(f"      {name}: {_flow(other)}")
+    return [*lines, ""]
+
+
+def _scope(plan: _Plan) -> list[str]:
+    for name, reference in plan.relations.items():
+        if naming.tenant(name) or naming.tenant(reference.table.rpartition(".")[2]):
+            scope = {"column": reference.column, "table": reference.table, "id": reference.to}
+            scope["name"] = reference.label or reference.to
+            return [
+                f"  # There is one export of all rows. With this scope each holds the rows of one {name}:",
+                f"  # scope: {_flow(scope)}",
+                "",
+            ]
+    return []
+
+
+def _created(plan: _Plan, required: bool) -> _Column | None:
+    """The column that says when a row came to be."""
+    times = {
+        column.field.name: column
+        for column in plan.columns
+        if column.typed.kind in ("timestamp", "date") and not (required and column.field.nullable)
+    }
+    found = naming.time_among(list(times))
+    return times[found] if found is not None else None
+
+
+def _window(plan: _Plan) -> list[str]:
+    column = _created(plan, required=True) or _created(plan, required=False)
+    if column is None:
+        return []
+    window: dict[str, Any] = {"column": column.field.name}
+    note = ""
+    if column.typed.kind == "date":
+        window["type"] = "date"
+    elif column.typed.settings.get("zone", "UTC") is None:
+        window["zone"] = "UTC"
+        note = "  # the zone of the clock that wrote it"
+    empty = ["  # Rows without this time are in no window."] if column.field.nullable else []
+    return [
+        "  # Regular exports hold the rows whose time falls in their day, week or month.",
+        *empty,
+        f"  window: {_flow(window)}{note}",
+        "  # cadences:",
+        '  #   daily: { cron: "15 2 * * *", timezone: UTC, formats: [csv] }',
+        '  #   monthly: { cron: "45 2 1 * *", timezone: UTC, formats: [excel, pdf] }',
+        "",
+    ]
+
+
+def _columns(plan: _Plan) -> list[str]:
+    lines = ["  columns:"]
+    for column in plan.columns:
+        note = _comment(column.note)
+        lines.append(f"    - {_flow(column.settings)}" + (f"  # {note}" if note else ""))
+    lines += [f"    # {_comment(name)} is left out: {_comment(why)}." for name, why in plan.left_out]
+    if plan.labels:
+        lines.append("    # Only where they are asked for, or without `extra` always:")
+        lines += [f"    - {_flow(label)}" for label in plan.labels]
+    return [*lines, ""]
+
+
+def _filters(table: TableFacts, plan: _Plan) -> list[str]:
+    referring = {reference.column for reference in table.references}
+    visible = [column for column in plan.columns if "hidden" not in column.settings]
+    filters: dict[str, Any] = {}
+    for column in visible:
+        if operators := _operators(column, table, referring):
+            # A filter's name begins with a letter, whatever the column's does.
+            name = naming.safe_name(column.name.lstrip("_") or "column", filters, "column")
+            same = name == column.name
+            filters[name] = (
+                operators
+                if same
+                else {"operators": operators, "column": column.field.name, "type": column.typed.word}
+            )
+    lines = []
+    if plan.labels:
+        lines += ["  presets:", "    all: all", ""]
+    if filters:
+        lines.append("  filters:")
+        lines += [f"    {_scalar(name)}: {_flow(operators)}" for name, operators in filters.items()]
+    sortable = [column.name for column in visible if column.typed.kind != "json"]
+    if sortable:
+        lines.append(f"  sort: {_flow(sortable)}")
+    return lines
+
+
+def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> list[str]:
+    """How rows may be chosen by a column."""
+    name, kind = column.field.name, column.typed.kind
+    length = getattr(base_of(column.field.type), "length", None)
+    if name in referring or kind in ("enum", "uuid") or (name in table.key and table.key_from != "all"):
+        found = ["equals", "in"]
+        found += ["range"] if kind in ("integer", "date", "timestamp") and name not in referring else []
+    elif kind == "boolean":
+        found = ["equals"]
+    elif kind in ("date", "timestamp", "integer", "decimal", "float"):
+        found = ["range"]
+    elif kind == "text":
+        plain = isinstance(base_of(column.field.type), sa.String | sa.types.NullType)
+        short = naming.is_code(name) or (length is not None and length <= _SHORT)
+        found = [] if not plain else ["equals", "in"] if short else ["contains"]
+    else:
+        found = []
+    return [*found, "is_null"] if column.field.nullable and name not in table.key else found
+
+
+# --- YAML -------------------------------------------------------------------------------------------
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "null", "none", "y", "n"])
+
+
+def _scalar(value: Any) -> str:
+    """A value as YAML: a plain word where it is one, else in double quotes."""
+    if value is None or isinstance(value, bool | int):
+        return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == " " else _escaped(c) for c in quoted)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\U{code:08x}"
+
+
+def _flow(value: Any) -> str:
+    """A list or mapping in one line."""
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_scalar(key)}: {_flow(item)}" for key, item in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(map(_flow, value))}]"
+    return _scalar(value)
+
+
+def _comment(text: str) -> str:
+    """Any text as one line that may stand behind a #."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -341,7 +341,8 @@ class SectionPrinter:
                         self._pages.link(slot.x, low, slot.width, high - low, first + target, strip)
 
     def _total(self, total: Total) -> None:
-        """A total row: the label runs up to the first column that has a value."""
+        """A total row: the label stands in the first column without a value and runs up to the next that has
+        one."""
         pages = self._pages
         printed: list[list[tuple[int, int | None, list[Line]]]] = []
         tallest = 1
@@ -351,15 +352,16 @@ class SectionPrinter:
                 for slot in strip.slots
                 if total.values.get(slot.column.name) is not None
             }
-            valued = [slot.x for slot in strip.slots if slot.index in texts]
-            until = min(valued) - 2 * PAD_X if valued and valued[0] > PAD_X else strip.width - 2 * PAD_X
             cells: list[tuple[int, int | None, list[Line]]] = []
-            if not valued or valued[0] > PAD_X:
-                label = pages.typesetter.lines(total.label, CELL, max(until, 20 * UNIT), "Total", bold=True)
+            free = [slot.x for slot in strip.slots if slot.index not in texts]
+            if free:
+                valued = [slot.x for slot in strip.slots if slot.index in texts and slot.x > free[0]]
+                wide = min(valued, default=strip.width) - PAD_X - free[0]
+                label = pages.typesetter.lines(total.label, CELL, max(wide, 20 * UNIT), "Total", bold=True)
                 if len(label) > _MOST_LINES and not printed:
                     self._rule()
                     pages.paragraph(total.label, "Total", CELL, bold=True)
-                cells.append((PAD_X, None, label[:_MOST_LINES]))
+                cells.append((free[0], None, label[:_MOST_LINES]))
             for slot in strip.slots:
                 if slot.index in texts:
                     lines = pages.typesetter.lines(texts[slot.index], CELL, slot.width, "Total", bold=True)

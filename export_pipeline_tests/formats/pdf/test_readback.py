@@ -9,8 +9,12 @@ from pathlib import Path
 import pikepdf
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from export_pipeline.formats import pdf
+from export_pipeline.formats.pdf import readback
+from export_pipeline.formats.pdf.sums import PrintedSum
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Section
 from export_pipeline.model.tables import Table
@@ -105,3 +109,68 @@ def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Pat
         path.write_bytes(changed)
         facts = pdf.read_back(path)
         assert facts.problems or facts.rows == 300
+
+
+@pytest.fixture
+def as_a_long_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of any length are read as those of thousands of pages are."""
+    monkeypatch.setattr(readback, "_PARSED_PAGES", 0)
+
+
+def test_a_long_file_is_read_as_a_short_one_is(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = pdf.read_back(sound)
+    monkeypatch.setattr(readback, "_PARSED_PAGES", 0)
+    monkeypatch.setattr(pikepdf, "open", None)
+    assert pdf.read_back(sound) == expected
+
+
+@pytest.mark.usefixtures("as_a_long_file")
+def test_a_long_file_written_by_another_program_is_read_too(sound: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.pdf"
+    with pikepdf.open(sound) as file:
+        file.save(packed, object_stream_mode=pikepdf.ObjectStreamMode.generate)
+    facts = pdf.read_back(packed)
+    assert (facts.rows, facts.problems) == (300, ())
+
+
+@pytest.mark.usefixtures("as_a_long_file")
+def test_damage_to_a_long_file_is_a_problem(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changed.pdf"
+    data = sound.read_bytes()
+    for seed in range(60):
+        chance = random.Random(seed)
+        changed = bytearray(data)
+        for _ in range(chance.choice((1, 20, 300))):
+            changed[chance.randrange(len(data))] = chance.randrange(256)
+        path.write_bytes(changed)
+        facts = pdf.read_back(path)
+        assert facts.problems or facts.rows == 300
+    for share in (0.3, 0.9, 0.999):
+        path.write_bytes(data[: int(len(data) * share)])
+        assert pdf.read_back(path).problems
+
+
+@given(
+    st.lists(
+        st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**20), max_value=10**20)
+        | st.none()
+    ),
+    st.sampled_from(["", "$", "Rs. ", "€", "kr"]),
+)
+def test_printed_numbers_are_added_exactly(values: list[Decimal | None], currency: str) -> None:
+    unicode = {code: chr(code) for code in range(0x20, 0x3000)}
+    found = PrintedSum()
+    for value in values:
+        text = "N/A" if value is None else f"{'-' if value < 0 else ''}{currency}{abs(value):,}"
+        found.add(True, text.encode("utf-16-be").hex().upper().encode(), unicode)
+    assert found.total() == sum(value for value in values if value is not None)
+    assert found.unmapped == 0
+
+
+def test_numbers_with_exponents_and_codes_without_meaning() -> None:
+    unicode = {ord(character): character for character in "0123456789.e-+,"}
+    found = PrintedSum()
+    for text in ("1e-07", "-2.5e+3", "1,000", "\u2603"):
+        found.add(True, text.encode("utf-16-be").hex().upper().encode(), unicode)
+    assert found.total() == Decimal("-1499.9999999")
+    assert found.unmapped == 1

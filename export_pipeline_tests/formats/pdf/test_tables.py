@@ -1,0 +1,239 @@
+"""Tables as exports declare them: bands of columns, missing values, zones, patterns, titles, totals."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pikepdf
+import pyarrow as pa
+import pypdfium2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_pipeline.formats import pdf
+from export_pipeline.formats.pdf.cells import printed
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Section, Total
+from export_pipeline.model.tables import Table
+from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, rows, write
+
+
+def cells(column: Column, values: list[datetime | None]) -> list[str]:
+    array = pa.array(values, column.arrow_type)
+    return [scalar.as_py() for scalar in printed(column, array).strings]
+
+
+def wide(count: int, rows: int = 130) -> Table:
+    columns = [Column("id", "Id", Kind.INTEGER)]
+    columns += [Column(f"c{i}", f"Header{i}", Kind.TEXT, null="N/A") for i in range(1, count)]
+    data = {"id": pa.array(range(rows), pa.int64())}
+    for i in range(1, count):
+        data[f"c{i}"] = pa.array(
+            [None if (row + i) % 9 == 0 else f"cell-{i}-of-{row}" for row in range(rows)]
+        )
+    return Table.of("w", columns, pa.table(data), batch_rows=37)
+
+
+@pytest.mark.parametrize("count", [20, 61])
+def test_columns_that_do_not_fit_go_across_in_bands_that_say_which_they_are(
+    tmp_path: Path, count: int
+) -> None:
+    path = tmp_path / "wide.pdf"
+    total = Total("Grand total", {"id": 8385})
+    section = Section("w", "Wide", wide(count), totals=(total,), counts=True, sums=("id",))
+    write(path, layout(section), {"page_size": "a4", "orientation": "landscape"})
+    check(path)
+    pages = poppler(path, "-raw").split("\f")[:-1]
+    labels = [re.search(r"Columns (\d+)-(\d+) of (\d+)", page) for page in pages]
+    assert all(labels)
+    bands = [(int(label[1]), int(label[2])) for label in labels if label]
+    # The bands of the same rows follow one another, and together they have every column once.
+    width = bands.index((1, bands[0][1]), 1)
+    assert bands == bands[:width] * (len(bands) // width)
+    assert [number for first, last in bands[:width] for number in range(first, last + 1)] == list(
+        range(1, count + 1)
+    )
+    for number, page in enumerate(pages, 1):
+        assert f"Page {number} of {len(pages)}" in page
+        first, last = bands[number - 1]
+        shown = {int(found) for found in re.findall(r"Header(\d+)", page)}
+        assert shown == set(range(max(first - 1, 1), last))
+        # The key stands before every row of every band.
+        keys = {int(found) for found in re.findall(r"^(\d+) (?:cell|N/A)", page, re.MULTILINE)}
+        assert keys >= {int(found) for found in re.findall(r"cell-\d+-of-(\d+)", page)}
+    text = "".join(pages)
+    assert len(set(re.findall(r"cell-\d+-of-\d+", text))) == text.count("cell-")
+    assert text.count("cell-") + text.count("N/A") == 130 * (count - 1)
+    assert text.count("Grand total") == width
+    assert pdf.read_back(path) == pdf.FileFacts(130, {"id": 8385.0})
+
+
+def test_a_wide_table_begins_on_the_page_with_the_title(tmp_path: Path) -> None:
+    path = tmp_path / "wide.pdf"
+    write(path, layout(Section("w", "Wide", wide(20)), facts=(("Client", "Harbour School"),)))
+    assert "cell-1-of-0" in poppler(path, "-l", "1").split("Harbour School")[1]
+
+
+def test_two_wide_tables_do_not_share_their_bands(tmp_path: Path) -> None:
+    path = tmp_path / "two.pdf"
+    sections = (Section("a", "First", wide(20, 5)), Section("b", "Second", wide(45, 5), counts=True))
+    write(path, layout(*sections, Section("c", "Third", wide(3, 5))))
+    check(path)
+    assert rows(path) == ["".join(found) for found in _band_texts(path)]
+
+
+def _band_texts(path: Path) -> list[list[str]]:
+    """The cells of the counting table's first band."""
+    with pikepdf.open(path) as file:
+        last = max(
+            int(found[2])
+            for page in poppler(path).split("\f")
+            if (found := re.search(r"Columns (1)-(\d+) of 45", page))
+        )
+        assert len(file.pages) > 3
+    return [
+        [str(row), *("N/A" if (row + i) % 9 == 0 else f"cell-{i}-of-{row}" for i in range(1, last))]
+        for row in range(5)
+    ]
+
+
+def test_a_missing_value_is_printed_as_its_column_says(tmp_path: Path) -> None:
+    columns = (
+        Column("t", "Text", Kind.TEXT, null="N/A"),
+        Column("n", "Number", Kind.DECIMAL, null="none"),
+        Column("b", "Flag", Kind.BOOLEAN, labels=("on", "off"), null="unknown"),
+        Column("d", "Day", Kind.DATE, null="never"),
+    )
+    data = {
+        "t": pa.array([None, ""]),
+        "n": pa.array([None, Decimal(1)], pa.decimal128(38, 10)),
+        "b": pa.array([None, False]),
+        "d": pa.array([None, datetime(2025, 1, 2).date()]),
+    }
+    path = tmp_path / "missing.pdf"
+    table = Table.of("t", columns, pa.table(data))
+    write(path, layout(Section("t", "T", table, counts=True, sums=("n",))))
+    assert rows(path) == ["N/Anoneunknownnever", "1off2025-01-02"]
+    assert pdf.read_back(path).totals == {"n": 1.0}
+
+
+def test_times_are_local_and_the_header_names_the_zone(tmp_path: Path) -> None:
+    zoned = Column("a", "Created", Kind.TIMESTAMP, zone="Europe/Berlin")
+    naive = Column("b", "Opened", Kind.TIMESTAMP, zone=None)
+    plain = Column("c", "Updated", Kind.TIMESTAMP)
+    moments = [datetime(2025, 7, 1, 23, 5, tzinfo=UTC)]
+    data = {
+        "a": pa.array(moments, zoned.arrow_type),
+        "b": pa.array([datetime(2025, 7, 1, 23, 5)], naive.arrow_type),
+        "c": pa.array(moments, plain.arrow_type),
+    }
+    path = tmp_path / "zones.pdf"
+    table = Table.of("t", (zoned, naive, plain), pa.table(data))
+    write(path, layout(Section("t", "T", table, counts=True)))
+    assert rows(path) == ["2025-07-02 01:052025-07-01 23:052025-07-01 23:05"]
+    text = " ".join(poppler(path).split())
+    assert "Created (Europe/Berlin) Opened Updated (UTC)" in text
+
+
+def test_an_hour_that_the_clock_shows_twice_has_its_offset() -> None:
+    column = Column("t", "T", Kind.TIMESTAMP, zone="Europe/Berlin")
+    start = datetime(2025, 10, 25, 23, 30, tzinfo=UTC)
+    assert cells(column, [start + timedelta(minutes=30 * i) for i in range(7)]) == [
+        "2025-10-26 01:30", "2025-10-26 02:00 +02:00", "2025-10-26 02:30 +02:00", "2025-10-26 02:00 +01:00",
+        "2025-10-26 02:30 +01:00", "2025-10-26 03:00", "2025-10-26 03:30",
+    ]  # fmt: skip
+    skipped = [datetime(2025, 3, 30, hour, tzinfo=UTC) for hour in (0, 1)]
+    assert cells(column, skipped) == ["2025-03-30 01:00", "2025-03-30 03:00"]
+
+
+def test_the_ends_of_the_calendar_are_printed_in_every_zone() -> None:
+    ends = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC), None]
+    for zone, first, last in (
+        ("UTC", "0001-01-01 00:00", "9999-12-31 23:59"),
+        ("Asia/Tokyo", "0001-01-01 09:18", "10000-01-01 08:59"),
+        ("America/New_York", "0000-12-31 19:03", "9999-12-31 18:59"),
+    ):
+        column = Column("t", "T", Kind.TIMESTAMP, zone=zone, null="-")
+        assert cells(column, ends) == [first, last, "-"]
+
+
+_PATTERNS = {
+    "MMM dd, yyyy": "%b %d, %Y",
+    "dd.MM.yyyy HH:mm:ss": "%d.%m.%Y %H:%M:%S",
+    "yyyy/MM": "%Y/%m",
+    "'HH'h": "'%H'h",
+    "no fields": "no fields",
+}
+
+
+@given(
+    st.lists(st.none() | st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1)), max_size=9),
+    st.sampled_from(sorted(_PATTERNS)),
+    st.sampled_from(["UTC", "Asia/Kolkata", "America/St_Johns", None]),
+)
+def test_patterns_print_what_python_prints(
+    moments: list[datetime | None], pattern: str, zone: str | None
+) -> None:
+    column = Column("t", "T", Kind.TIMESTAMP, zone=zone, pattern=pattern, null="?")
+    if zone is not None:
+        moments = [moment and moment.replace(tzinfo=UTC) for moment in moments]
+    expected = []
+    for moment in moments:
+        local = moment.astimezone(ZoneInfo(zone)) if moment and zone else moment
+        text = local.strftime(_PATTERNS[pattern]) if local else "?"
+        if local and zone and local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+            continue
+        expected.append(text)
+    found = cells(column, moments)
+    assert [text for text in found if not re.search(r" [+-]\d\d:\d\d$", text)] == expected
+    days = Column("d", "D", Kind.DATE, pattern=pattern, null="?")
+    dates = [moment and moment.date() for moment in moments]
+    result = printed(days, pa.array(dates, pa.date32())).strings
+    assert [scalar.as_py() for scalar in result] == [
+        datetime(day.year, day.month, day.day).strftime(_PATTERNS[pattern]) if day else "?" for day in dates
+    ]
+
+
+def test_parts_of_a_time_that_a_pattern_leaves_out_are_counted() -> None:
+    times = pa.array([datetime(2025, 1, 2), datetime(2025, 1, 2, 3), None], pa.timestamp("us"))
+    column = Column("t", "T", Kind.TIMESTAMP, zone=None, pattern="dd MMM yyyy")
+    assert printed(column, times).changed == {"printed as dd MMM yyyy": 1}
+
+
+def test_a_title_may_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "title.pdf"
+    section = Section("t", "Export: Riverside School", wide(3, 400), counts=True)
+    write(path, layout(section), {"title": "Scope of Work", "page_size": "a4", "orientation": "landscape"})
+    text = poppler(path)
+    with pikepdf.open(path) as file:
+        assert file.docinfo["/Title"] == "Scope of Work"
+        assert [round(float(v)) for v in file.pages[0].mediabox] == [0, 0, 842, 595]
+        assert text.count("Scope of Work (continued)") == len(file.pages) - 1
+    # The chapter is called what the document was called: it is not said again under another name.
+    assert "Riverside" not in text
+    assert text.split("\f")[0].count("Scope of Work") == 2
+
+
+def test_long_numbers_far_down_a_table_are_not_broken(tmp_path: Path) -> None:
+    count = 30_000
+    columns = (Column("id", "N", Kind.INTEGER), *(Column(f"t{i}", "Text", Kind.TEXT) for i in range(14)))
+    numbers = [*range(count - 1), 9_007_199_254_740_993]
+    data = {"id": pa.array(numbers, pa.int64()), **{f"t{i}": ["some words here"] * count for i in range(14)}}
+    path = tmp_path / "numbers.pdf"
+    write(path, layout(Section("t", "T", Table.of("t", columns, pa.table(data)), counts=True, sums=("id",))))
+    with pypdfium2.PdfDocument(path) as file:
+        assert "9,007,199,254,740,993" in file[len(file) - 1].get_textpage().get_text_bounded()
+    assert pdf.read_back(path) == pdf.FileFacts(count, {"id": float(sum(numbers))})
+
+
+def test_the_total_of_the_first_column_leaves_room_for_its_label(tmp_path: Path) -> None:
+    columns = (Column("a", "A", Kind.INTEGER), Column("b", "B", Kind.TEXT), Column("c", "C", Kind.INTEGER))
+    table = Table.of("t", columns, pa.table({"a": [1], "b": ["x"], "c": [3]}))
+    path = tmp_path / "total.pdf"
+    write(path, layout(Section("t", "T", table, totals=(Total("In all", {"a": 1001, "c": 3003}),))))
+    assert "1,001 In all 3,003" in " ".join(poppler(path, "-layout").split())

@@ -56,7 +56,7 @@ def check_yaml(text: str) -> None:
     Raises:
         UserError: it does not load; the message is one line.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
     from pydantic import ValidationError
 
     from export_pipeline.components.table_export import TableModel

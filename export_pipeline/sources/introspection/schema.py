@@ -236,7 +236,9 @@ def _key(
     sound = sorted((names for names in unique if names and set(names) <= required), key=len)
     if sound:
         return sound[0], "unique"
-    ordered = [field.name for field in fields if not isinstance(field.type, _UNORDERED)]
+    # SQLite orders anything, PostgreSQL neither JSON nor most types of its own.
+    any_order = inspector.dialect.name == "sqlite"
+    ordered = [field.name for field in fields if any_order or not isinstance(field.type, _UNORDERED)]
     return ordered or [field.name for field in fields], "all"
 
 
@@ -268,8 +270,8 @@ def _references(inspector: sa.Inspector, table: str, schema: str | None) -> list
             continue
         names = [column["name"] for column in there]
         # SQLite allows a reference without a column; then it is the primary key.
-        to = others[0] if others else (inspector.get_pk_constraint(other)["constrained_columns"] or [None])[0]
-        matching = [name for name in names if to is not None and name.lower() == to.lower()]
+        to = [*others, *_constraint(inspector.get_pk_constraint, other, other_schema)["constrained_columns"]]
+        matching = [name for name in names if name.lower() == to[0].lower()] if to else []
         if matching:
             texts = [column["name"] for column in there if isinstance(column["type"], sa.String)]
             label = label_among([name for name in texts if name != matching[0]])

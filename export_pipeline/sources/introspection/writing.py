@@ -217,12 +217,8 @@ def _filters(table: TableFacts, plan: _Plan) -> list[str]:
         if operators := _operators(column, table, referring):
             # A filter's name begins with a letter, whatever the column's does.
             name = naming.safe_name(column.name.lstrip("_") or "column", filters, "column")
-            same = name == column.name
-            filters[name] = (
-                operators
-                if same
-                else {"operators": operators, "column": column.field.name, "type": column.typed.word}
-            )
+            long = {"operators": operators, "column": column.field.name, "type": column.typed.word}
+            filters[name] = operators if name == column.name else long
     lines = []
     if plan.labels:
         lines += ["  presets:", "    all: all", ""]
@@ -263,8 +259,8 @@ _WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "null", "none", "
 
 def _scalar(value: Any) -> str:
     """A value as YAML: a plain word where it is one, else in double quotes."""
-    if value is None or isinstance(value, bool | int):
-        return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text

@@ -179,7 +179,8 @@ class _PostgresSnapshot(Snapshot):
         try:
             with self._adbc.AdbcStatement(self._connection) as statement:
                 statement.set_sql_query(literal_sql(select))
-                schema = pa.Schema._import_from_c(statement.execute_schema().address)
+                handle = statement.execute_schema()  # it must live until its schema is taken over
+                schema = pa.Schema._import_from_c(handle.address)
         except (self._adbc.Error, pa.ArrowException) as error:
             raise _readable(error) from error
         return [(field.name, of_postgres(field)) for field in schema]

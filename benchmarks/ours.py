@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ PDF_COLUMNS = (
 
 
 def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Export all orders in one format; {"rows": int, "stages": {stage: [wall seconds, CPU seconds]}}."""
+    """Export all orders in one format; {"rows", "bytes", "stages": {stage: [wall s, CPU s, peak MB]}}."""
     from export_pipeline.formats.options import FormatOptions
     from export_pipeline.formats.registry import FORMATS
     from export_pipeline.model.sanitize import sanitize
+    from export_pipeline.model.tabular import build
+    from export_pipeline.model.tabular import layout as lay_out
     from export_pipeline.orchestration.staging import load, save
     from export_pipeline.sources.snapshot import open_snapshot
+    from export_pipeline.sources.table import read
     from export_pipeline.store.manifest import Manifest
     from export_pipeline.store.opening import open_store
     from export_pipeline.store.publish import publish
@@ -34,17 +37,20 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
     format = FORMATS[name]
     path = folder / f"orders{format.extension}"
     with _Laps() as lap:
+        asked = FormatOptions(**options)
         with open_snapshot(url) as snapshot:
-            save(_fetched(snapshot, name), folder / "fetched")
+            data = read(snapshot, request_for(name))
+            save(replace(data, options={**data.options, **asked.model_dump()}), folder / "fetched")
         lap("fetch")
-        save(sanitize(load(folder / "fetched")), folder / "clean")
-        lap("sanitize")
-        layout = _layout(load(folder / "clean"))
+        save(build(load(folder / "fetched")), folder / "built")
+        save(sanitize(load(folder / "built")), folder / "clean")
+        lap("build, sanitize")
+        layout = lay_out(load(folder / "clean"))
         with path.open("wb") as out:
-            rendered = format.render(layout, out, FormatOptions(**options).of(name))
+            rendered = format.render(layout, out, asked.of(name))
         lap("render")
         facts = format.read_back(path)
-        assert (facts.rows, facts.problems) == (rendered.rows, ()), facts
+        _check(rendered, facts, layout.proofs[name])
         lap("read back")
 
         def manifest(stored: Any) -> Manifest:
@@ -62,8 +68,14 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
     return {"rows": rendered.rows, "bytes": path.stat().st_size if path.exists() else 0, "stages": lap.laps}
 
 
+def peak_megabytes() -> float:
+    """Of this process alone, so far: getrusage would count what its parent had before it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 class _Laps:
-    """Wall and CPU seconds of what came between two calls."""
+    """Wall and CPU seconds of what came between two calls, and the memory so far."""
 
     def __init__(self) -> None:
         self.laps: dict[str, list[float]] = {}
@@ -77,38 +89,29 @@ class _Laps:
 
     def __call__(self, stage: str) -> None:
         now = time.perf_counter(), time.process_time()
-        self.laps[stage] = [now[0] - self._last[0], now[1] - self._last[1]]
+        self.laps[stage] = [now[0] - self._last[0], now[1] - self._last[1], peak_megabytes()]
         self._last = now
 
 
-def _fetched(snapshot: Any, format: str) -> Any:
-    import sqlalchemy as sa
-
-    from export_pipeline.model.columns import Column
-    from export_pipeline.model.export_data import ExportData
-    from export_pipeline.model.tables import Table
-    from export_pipeline.model.tabular.types import parse_type
-
-    names = PDF_COLUMNS if format == "pdf" else tuple(COLUMNS)
-    types = {name: parse_type(COLUMNS[name]) for name in names}
-    columns = tuple(
-        Column(name, name.replace("_", " ").title(), types[name].kind, precision=types[name].precision)
-        for name in names
-    )
-    orders = sa.table("orders", *(sa.column(name) for name in COLUMNS))
-    select = sa.select(*(orders.c[name] for name in names)).order_by(orders.c.id)
-    (counted,) = snapshot.rows(
-        sa.select(sa.func.count()).select_from(orders), [Column("n", "N", parse_type("integer").kind)]
-    )
-    rows = Table("rows", columns, counted["n"], lambda: snapshot.batches(select, columns))
-    return ExportData(
-        "orders", "", None, "Orders", {}, {}, {"rows": rows}, datetime.now(UTC), None, counted["n"], {}
-    )
+def spec() -> dict[str, Any]:
+    """What a defs.yaml would say of the orders."""
+    columns = [{"name": name, "type": kind} for name, kind in COLUMNS.items()]
+    return {"source": {"table": "orders", "key": ["id"]}, "columns": columns}
 
 
-def _layout(data: Any) -> Any:
-    from export_pipeline.model.layout import Layout, Section
+def request_for(name: str) -> Any:
+    """A request for all orders; the PDF has ten of the columns."""
+    from export_pipeline.model.export_data import Request
+    from export_pipeline.model.tabular import options
+    from export_pipeline.sources.table import MODEL
 
-    rows = data.tables["rows"]
-    section = Section("rows", "Orders", rows, counts=True, sums=("unit_price", "amount_cents"))
-    return Layout("Orders", data.snapshot_at, rows, rows, (section,), (section,), tables=data.tables)
+    chosen = options(spec())(columns=PDF_COLUMNS if name == "pdf" else tuple(COLUMNS))
+    return Request("orders", MODEL, spec(), None, chosen)
+
+
+def _check(rendered: Any, facts: Any, proof: Any) -> None:
+    """What the run of an export checks before it publishes."""
+    assert (facts.rows, facts.problems) == (rendered.rows, ()), facts
+    assert facts.rows == proof.rows
+    for name, (total, tolerance) in proof.totals.items():
+        assert abs(facts.totals.get(name, 0.0) - total) <= tolerance, (name, facts.totals.get(name), total)

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.ours import export
+from benchmarks.ours import export, peak_megabytes
 from benchmarks.peers import PEERS
 
 OURS = "this"
@@ -88,7 +88,7 @@ def measure(who: str, format: str, url: str, options: dict[str, Any]) -> dict[st
         else:
             found = {"bytes": PEERS[who].write(url, folder).stat().st_size}
         wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-    return {**found, "wall": wall, "cpu": cpu, "mb": _peak_megabytes()}
+    return {**found, "wall": wall, "cpu": cpu, "mb": peak_megabytes()}
 
 
 def modules(who: str, format: str) -> tuple[str, ...]:
@@ -104,12 +104,6 @@ def modules(who: str, format: str) -> tuple[str, ...]:
         f"formats.{format}",
     )
     return ("adbc_driver_postgresql", "pyarrow.csv", *(f"{here}.{stage}" for stage in stages))
-
-
-def _peak_megabytes() -> float:
-    """Of this process alone: getrusage would count what its parent had before it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def show(found: dict[Case, list[dict[str, Any]]]) -> None:
@@ -132,7 +126,12 @@ def show(found: dict[Case, list[dict[str, Any]]]) -> None:
         )
         if who == OURS:
             stages = found[who, format, rows][-1]["stages"]
-            print("         " + "  ".join(f"{s} {wall:.2f} ({cpu:.2f})" for s, (wall, cpu) in stages.items()))
+            print(
+                "         "
+                + "  ".join(
+                    f"{s} {wall:.2f} ({cpu:.2f}, {mb:.0f} MB)" for s, (wall, cpu, mb) in stages.items()
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -95,15 +95,12 @@ def modules(who: str, format: str) -> tuple[str, ...]:
     """What a worker has imported before a run comes: no part of what is measured."""
     if who != OURS:
         return PEERS[who].imports
-    here = "export_pipeline"
-    stages = (
-        "orchestration.staging",
-        "model.sanitize",
-        "store.opening",
-        "store.publish",
-        f"formats.{format}",
-    )
-    return ("adbc_driver_postgresql", "pyarrow.csv", *(f"{here}.{stage}" for stage in stages))
+    ours = (
+        "formats.options", "formats.registry", f"formats.{format}", "model.sanitize", "model.tabular.options",
+        "orchestration.staging", "sources.table", "store.folder", "store.manifest", "store.publish",
+    )  # fmt: skip
+    libraries = ("adbc_driver_postgresql", "pyarrow.csv", "sqlalchemy.dialects.postgresql")
+    return (*libraries, *(f"export_pipeline.{name}" for name in ours))
 
 
 def show(found: dict[Case, list[dict[str, Any]]]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from export_pipeline.components import ShapedExport, TableExport
+    from export_pipeline.components import BundleExport, ShapedExport, TableExport
 
-__all__ = ["ShapedExport", "TableExport"]
+__all__ = ["BundleExport", "ShapedExport", "TableExport"]
 
 
 def __getattr__(name: str) -> Any:

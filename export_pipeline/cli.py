@@ -228,18 +228,37 @@ def verify(
 
 
 @app.command()
+def introspect(
+    table: Annotated[str, typer.Argument(help="Table or view of the source; schema.table where it needs that.")],
+    name: Annotated[
+        str | None, typer.Option(help="What to call the dataset; by default like the table.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write it into the folder of datasets; never over one.")
+    ] = False,
+) -> None:
+    """Write a working defs.yaml for a table, from the live schema: types, key, relations, filters, window.
+
+    Examples: `export-pipeline introspect orders`, `export-pipeline introspect sales.orders --write`
+    """
+    from export_pipeline.introspection import run_introspect
+
+    run_introspect(load_settings(), table, name=name, write=write)
+
+
+@app.command()
 def demo(
     measurements: Annotated[
         int, typer.Option(min=0, help="Also make a project with this many measurements.")
     ] = 0,
 ) -> None:
-    """Make the sample database and export every sample project in every format; shows where the files lie.
+    """Make the sample database and export every sample dataset in every format; shows where the files lie.
 
     Examples: `export-pipeline demo`, `export-pipeline demo --measurements 200000`
     """
     from export_pipeline.demo_run import run_demo
 
-    if not run_demo(load_settings(), _definitions, measurements):
+    if not run_demo(load_settings(), _declared(), _definitions, measurements):
         raise typer.Exit(1)
 
 

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import typer
 from rich.console import Console
 
 from export_pipeline.console import UserError, print_error
-from export_pipeline.demo import takeoff
+from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from export_pipeline.components.dataset import Dataset
 
-def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], measurements: int = 0) -> bool:
+
+def run_demo(
+    settings: Settings,
+    datasets: Mapping[str, Dataset],
+    definitions: Callable[[], dg.Definitions],
+    measurements: int = 0,
+) -> bool:
     """Fill the sample database, export it, say what lies where; True if everything came out.
+
+    Of takeoff every project is exported, of the other datasets the first scope.
 
     Args:
         settings: `source_url` must be the SQLite file of the demo, so that nobody's database is overwritten.
+        datasets: What is declared.
         definitions: Loads the code location, after the database is there.
         measurements: If positive, also a project with that many measurements.
 
     Raises:
         UserError: `source_url` is another database.
     """
-    from export_pipeline.formats.registry import FORMATS
     from export_pipeline.orchestration.running import run_export
 
     url = sa.make_url(settings.source_url)
@@ -46,33 +56,56 @@ def run_demo(settings: Settings, definitions: Callable[[], dg.Definitions], meas
     console = Console()
     with console.status("Making the sample database"):
         engine = sa.create_engine(url)
-        ids = takeoff.fill(engine, samples)
+        takeoff.fill(engine, samples)
+        for application in (antenna, archive, bookkeeping, connexus):
+            application.fill(engine)
         engine.dispose()
     loaded = definitions()
     errors: list[str] = []
-    for id, sample in zip(ids, samples, strict=True):
-        with console.status(f"Exporting {sample.name[:40]!r} in {len(FORMATS)} formats"):
-            outcome = run_export(
-                loaded,
-                dataset="takeoff",
-                scope=id,
-                formats=list(FORMATS),
-                options={"include_drawings": True},
-                staging=settings.staging_folder,
-            )
-        typer.echo(f"{_printable(sample.name)}:")
-        for format in FORMATS:
-            if format in outcome.files:
-                file = outcome.files[format]
-                rows, size = file["dagster/row_count"], file["bytes"]
-                # A line each and no table: a path that is wrapped cannot be copied.
-                typer.echo(f"  {format:6}{rows:>8,} rows {size:>11,} bytes  {_near(file['location'])}")
-        errors += outcome.errors
+    for dataset in datasets.values():
+        for scope, name, options in _exports(settings, dataset):
+            what = f"{dataset.dataset}, {_printable(name)}"
+            with console.status(f"Exporting {what} in {len(dataset.formats)} formats"):
+                outcome = run_export(
+                    loaded,
+                    dataset=dataset.dataset,
+                    scope=scope,
+                    formats=dataset.formats,
+                    options=options,
+                    staging=settings.staging_folder,
+                )
+            typer.echo(f"{what}:")
+            for format in dataset.formats:
+                if format in outcome.files:
+                    file = outcome.files[format]
+                    rows, size = file["dagster/row_count"], file["bytes"]
+                    # A line each and no table: a path that is wrapped cannot be copied.
+                    typer.echo(f"  {format:8}{rows:>8,} rows {size:>11,} bytes  {_near(file['location'])}")
+            errors += [f"{what}: {error}" for error in outcome.errors]
     for error in errors:
         print_error(error)
     typer.echo(f"Sample database: {url.database}")
-    typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Assets > takeoff)")
+    typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Assets)")
     return not errors
+
+
+def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
+    """Scope, name and options of the exports that show a dataset."""
+    from export_pipeline.orchestration.resources import source_of
+
+    scopes: list[tuple[str | None, str]] = [(None, "all")]
+    if dataset.scoped:
+        with source_of(settings).snapshot() as snapshot:
+            there = import_module(dataset.source).scopes(snapshot, dataset.spec)
+        scopes = list(there.items()) if dataset.dataset == "takeoff" else list(there.items())[:1]
+    for scope, name in scopes:
+        if dataset.dataset == "takeoff":
+            yield scope, name, {"include_drawings": True}
+        elif dataset.spec.get("preset_required"):
+            for preset in dataset.spec["presets"]:
+                yield scope, f"{name} ({preset})", {"preset": preset}
+        else:
+            yield scope, name, {}
 
 
 def _printable(name: str) -> str:

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
 
     source_url: Annotated[
         str, Field(description="SQLAlchemy URL of the application's database, read only.")
-    ] = f"sqlite:///{Path.cwd() / 'demo_data' / 'takeoff.db'}"
+    ] = f"sqlite:///{Path.cwd() / 'demo_data' / 'applications.db'}"
     statement_timeout_seconds: Annotated[
         float, Field(ge=0, description="How long one query may take; 0 for no limit.")
     ] = 900

@@ -1,6 +1,7 @@
 """What a defs.yaml may say, and the assets, schedules, sensors and checks it becomes."""
 
+from export_pipeline.components.bundle_export import BundleExport
 from export_pipeline.components.shaped_export import ShapedExport
 from export_pipeline.components.table_export import TableExport
 
-__all__ = ["ShapedExport", "TableExport"]
+__all__ = ["BundleExport", "ShapedExport", "TableExport"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from export_pipeline.model.layout import Layout
+from export_pipeline.model.layout import Layout, Proof
 
 
 class RenderError(Exception):
@@ -59,6 +59,7 @@ class Format:
         render: Writes a layout to a binary stream (only `write` is used), in constant memory, with
             the format's options; raises RenderError.
         read_back: Reads a file again, without the layout.
+        proof: What the file must hold, by the names that `read_back` gives; of a layout and the options.
         help: One line for people.
     """
 
@@ -67,4 +68,5 @@ class Format:
     media_type: str
     render: Callable[[Layout, BinaryIO, Mapping[str, Any]], Rendered]
     read_back: Callable[[Path], FileFacts]
+    proof: Callable[[Layout, Mapping[str, Any]], Proof]
     help: str

@@ -71,7 +71,14 @@ class FormatOptions(BaseModel):
         Field(description="`auto` turns the paper where the columns need it."),
     ] = "auto"
 
+    zip_formats: Annotated[tuple[str, ...], Field(description="Formats of the files in a ZIP.")] = (
+        "csv",
+        "json",
+    )
+
     def of(self, format: str) -> dict[str, Any]:
-        """One format's options, by their names without the format's."""
+        """One format's options, by their names without the format's; of zip also those of what is in it."""
+        if format == "zip":
+            return {"formats": self.zip_formats} | {name: self.of(name) for name in self.zip_formats}
         prefix = f"{format}_"
         return {name.removeprefix(prefix): value for name, value in self if name.startswith(prefix)}

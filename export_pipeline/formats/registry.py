@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from export_pipeline.formats.base import FileFacts, Format, Rendered
-from export_pipeline.model.layout import Layout
+from export_pipeline.model.layout import Layout, Proof
 
 
 class UnknownFormatError(ValueError):
@@ -26,7 +26,13 @@ def _format(name: str, module: str, extension: str, media_type: str, help: str) 
         facts: FileFacts = import_module(module).read_back(path)
         return facts
 
-    return Format(name, extension, media_type, render, read_back, help)
+    def proof(layout: Layout, options: Mapping[str, Any]) -> Proof:
+        if name in layout.proofs:
+            return layout.proofs[name]
+        found: Proof = import_module(module).proof(layout, options)
+        return found
+
+    return Format(name, extension, media_type, render, read_back, proof, help)
 
 
 _HERE = __package__
@@ -45,6 +51,7 @@ FORMATS: dict[str, Format] = {
             "parquet", f"{_HERE}.parquet", ".parquet", _PARQUET, "Typed columns for programs, compressed."
         ),
         _format("ost", f"{_HERE}.ost", ".xml", "application/xml", "On-Screen Takeoff XML to import."),
+        _format("zip", f"{_HERE}.zip", ".zip", "application/zip", "Several formats, with their manifests."),
     )
 }
 

@@ -146,6 +146,7 @@ class Layout:
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
         proofs: What each format's file must hold, by format name.
         file_name: What people save the files as, without extension.
+        personal: Headers of the main table's columns that hold personal data.
         members: Of a bundle: the datasets' own layouts by name; a ZIP holds their files.
         provenance: Where the data come from (dataset, scope, window, options), as manifests in a ZIP say it;
             JSON values only.
@@ -166,6 +167,7 @@ class Layout:
     subject: Mapping[str, Any] = field(default_factory=dict)
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     file_name: str = "export"
+    personal: tuple[str, ...] = ()
     members: Mapping[str, Layout] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     author: str = "export_pipeline"

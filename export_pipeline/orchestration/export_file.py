@@ -20,6 +20,7 @@ class ExportFile:
         key: Where it goes in the store.
         title: Of the export, for people; e.g. the project's name.
         file_name: What people save it as.
+        personal: Headers of the columns that hold personal data.
         preview: The first rows, as text by header.
         changed: Every cell that differs from the source, by (reason, column).
     """
@@ -36,6 +37,7 @@ class ExportFile:
     partition: str | None
     columns: tuple[Column, ...]
     rendered: Rendered
+    personal: tuple[str, ...]
     preview: tuple[dict[str, str], ...]
     totals: dict[str, float]
     options: dict[str, Any]

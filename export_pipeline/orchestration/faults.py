@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from export_pipeline.formats.base import RenderError
+from export_pipeline.model.tabular.expression_types import ComputeError
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import PartitionError
 from export_pipeline.orchestration.staging import StagingError
@@ -17,7 +18,9 @@ from export_pipeline.store import StoreError, StoreUnavailableError
 MAX_RETRIES = 2
 FIRST_WAIT_SECONDS = 2.0
 
-_PERMANENT = (SourceError, StoreError, StagingError, RenderError, OptionError, PartitionError)
+_PERMANENT = (
+    SourceError, StoreError, StagingError, RenderError, OptionError, PartitionError, ComputeError,
+)  # fmt: skip
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import dagster as dg
 
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.resources import ExportStore
 from export_pipeline.orchestration.staging import load_all, save_all
 from export_pipeline.store import Store
 from export_pipeline.store.base import StoredFile
-from export_pipeline.store.manifest import Manifest, Schema, changed_cells
+from export_pipeline.store.manifest import Manifest, changed_cells
 from export_pipeline.store.publish import publish
 
 
@@ -76,11 +78,12 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
 
     def _publish(self, context: dg.OutputContext, store: Store, file: ExportFile) -> StoredFile:
         media_type = FORMATS[file.format].media_type
+        retention_days = (context.definition_metadata or {}).get("retention days")
         stored, _ = publish(
             store,
             file.path,
             file.key,
-            lambda stored: _manifest(file, stored, media_type),
+            lambda stored: _manifest(file, stored, media_type, retention_days),
             media_type=media_type,
             file_name=file.file_name,
             progress=_upload_log(context, file.path.stat().st_size),
@@ -105,11 +108,15 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         return str(keys[context.asset_partition_key])
 
 
+_TEXTS = ("csv", "json", "jsonl", "ost")
+_FLAT = ("csv", "jsonl", "parquet")
+
+
 def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
     return context.step_context.previous_attempt_count
 
 
-def _manifest(file: ExportFile, stored: StoredFile, media_type: str) -> Manifest:
+def _manifest(file: ExportFile, stored: StoredFile, media_type: str, retention_days: int | None) -> Manifest:
     return Manifest(
         name=f"{file.dataset}-{file.format}",
         path=stored.key.rpartition("/")[2],
@@ -117,16 +124,19 @@ def _manifest(file: ExportFile, stored: StoredFile, media_type: str) -> Manifest
         hash=f"sha256:{stored.sha256}",
         format=file.format,
         mediatype=media_type.partition(";")[0],
-        encoding="utf-8" if file.format in ("csv", "json", "ost") else None,
+        encoding="utf-8" if file.format in _TEXTS else None,
         rows=file.rendered.rows,
         # The other formats lay the rows out in ways of their own.
-        schema=Schema.of(file.columns if file.format == "csv" else ()),
+        schema=Schema.of(file.columns if file.format in _FLAT else ()),
         title=file.file_name,
         dataset=file.dataset,
         scope=file.scope,
         cadence=file.cadence,
         window=file.window,
-        options=file.options,
+        options={name: value for name, value in file.options.items() if name != "filters"},
+        filters=file.options.get("filters") or {},
+        personal=file.personal,
+        expires_at=file.snapshot_at + timedelta(days=retention_days) if retention_days else None,
         snapshot_at=file.snapshot_at,
         run_id=file.run_id,
         code_version=version("export-pipeline"),
@@ -156,6 +166,7 @@ def _metadata(file: ExportFile, stored: StoredFile) -> dict[str, Any]:
         "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
         "warnings": dg.MetadataValue.md("\n".join(f"- {text}" for text in file.warnings) or "none"),
         "options": dg.MetadataValue.json(file.options),
+        **({"personal data": ", ".join(file.personal)} if file.personal else {}),
         "totals": dg.MetadataValue.json(file.totals),
     }
     if file.preview:

@@ -21,7 +21,7 @@ from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.layout import Layout
+from export_pipeline.model.layout import Layout, Proof
 from export_pipeline.model.sanitize import sanitize as sanitize_data
 from export_pipeline.model.tables import Table
 from export_pipeline.orchestration.checks import CHECKS, evaluate, together
@@ -117,16 +117,19 @@ def render_op(format: Format) -> dg.OpDefinition:
             for number, data in enumerate(exports):
                 path = folder / f"{number}{format.extension}"
                 layout: Layout = import_module(data.model).layout(data)
+                options = _options(data).of(format.name)
+                proof = format.proof(layout, options)
                 started = time.monotonic()
-                rendered = _rendered(format, layout, data, path)
+                with path.open("wb") as out:
+                    rendered = format.render(layout, out, options)
                 seconds = time.monotonic() - started
                 said = (
                     f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s; reading it back."
                 )
                 context.log.info(said)
                 facts = format.read_back(path)
-                results.append(list(evaluate(asset_key, layout.proofs[format.name], rendered, facts)))
-                files.append(_file(context, format, data, layout, path, rendered, facts, seconds))
+                results.append(list(evaluate(asset_key, proof, rendered, facts)))
+                files.append(_file(context, format, data, layout, path, rendered, facts, proof, seconds))
             yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
             failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
             if failed:
@@ -150,10 +153,8 @@ def _new_folder(context: dg.OpExecutionContext, format: Format) -> Path:
     return folder
 
 
-def _rendered(format: Format, layout: Layout, data: ExportData, path: Path) -> Rendered:
-    options = FormatOptions(**{name: data.options[name] for name in FormatOptions.model_fields})
-    with path.open("wb") as out:
-        return format.render(layout, out, options.of(format.name))
+def _options(data: ExportData) -> FormatOptions:
+    return FormatOptions(**{name: data.options[name] for name in FormatOptions.model_fields})
 
 
 def _file(
@@ -164,6 +165,7 @@ def _file(
     path: Path,
     rendered: Rendered,
     facts: FileFacts,
+    proof: Proof,
     seconds: float,
 ) -> ExportFile:
     dataset, cadence, _ = context.asset_key_for_output("file").path
@@ -188,8 +190,9 @@ def _file(
         partition=partition_key(Target(data.scope, window)),
         columns=layout.flat.get(format.name, layout.main).columns,
         rendered=rendered,
+        personal=layout.personal,
         preview=tuple(preview(layout.flat.get(format.name, layout.main))),
-        totals={column: facts.totals.get(column, 0.0) for column in layout.proofs[format.name].totals},
+        totals={column: facts.totals.get(column, 0.0) for column in proof.totals},
         options=dict(data.options),
         snapshot_at=data.snapshot_at,
         run_id=context.run_id,

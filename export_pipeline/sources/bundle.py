@@ -1,0 +1,54 @@
+"""Reads the datasets of a bundle out of one snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from export_pipeline.model.bundle import join
+from export_pipeline.model.export_data import ExportData, Request
+from export_pipeline.sources.snapshot import Snapshot
+
+
+def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Name by id of the scopes that every member has."""
+    found = [
+        import_module(member["source"]).scopes(snapshot, member["spec"])
+        for member in spec["members"].values()
+    ]
+    return {id: name for id, name in found[0].items() if all(id in other for other in found[1:])}
+
+
+def read(snapshot: Snapshot, request: Request) -> ExportData:
+    """Read every member, each restricted to the scope as if it were alone.
+
+    Raises:
+        SourceError: as the members' own sources do.
+    """
+    members = {}
+    for name, member in request.spec["members"].items():
+        model = import_module(member["model"]).options(member["spec"])
+        given = getattr(request.options, name) or model()
+        members[name] = import_module(member["source"]).read(
+            snapshot,
+            Request(name, member["model"], member["spec"], request.scope, given, request.window),
+        )
+        members[name].options = {**member["options"], **members[name].options}
+    bundle = ExportData(
+        dataset=request.dataset,
+        model=request.model,
+        scope=request.scope,
+        title=request.spec["title"],
+        subject={},
+        options=request.options.model_dump(mode="json", by_alias=True),
+        tables={},
+        snapshot_at=snapshot.opened_at,
+        window=request.window,
+        source_rows=0,
+        source_totals={},
+        changed=Counter(),
+        spec=request.spec,
+    )
+    return join(bundle, members)

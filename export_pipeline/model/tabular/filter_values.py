@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, TypeAdapter
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tabular.spec import ColumnSpec, FilterSpec, TableSpec
@@ -69,30 +69,57 @@ def filtered(spec: TableSpec, name: str, filter: FilterSpec) -> Filtered:
     return Filtered(column.parsed, zone, values)
 
 
-def value_type(about: Filtered) -> Any:
-    """The annotation of one value."""
+def value_field(about: Filtered) -> Any:
+    """The annotation of a field that holds one value, or None."""
+    plain, strict = _value(about)
+    return _field(plain, strict)
+
+
+def values_field(about: Filtered) -> Any:
+    """The annotation of a field that holds several values, or None."""
+    plain, strict = _value(about)
+    listed = Annotated[tuple[strict, ...], Field(min_length=1, max_length=MOST_VALUES)]  # type: ignore[valid-type]
+    return _field(tuple[plain, ...], listed)  # type: ignore[valid-type]
+
+
+def text_field() -> Any:
+    """The annotation of a field that holds a text, or None."""
+    return _field(str, _TEXT)
+
+
+def _field(plain: Any, strict: Any) -> Any:
+    """A field that says a plain type, as forms are made of, and takes what the strict one takes."""
+    adapter: TypeAdapter[Any] = TypeAdapter(strict | None)
+    return Annotated[
+        plain | None,
+        PlainValidator(adapter.validate_python),
+        PlainSerializer(lambda value: adapter.dump_python(value, mode="json"), when_used="json"),
+    ]
+
+
+def _value(about: Filtered) -> tuple[Any, Any]:
+    """The type of one value: plain, and with all that is refused."""
     match about.type.kind:
         case Kind.INTEGER:
-            return _INTEGER
+            return int, _INTEGER
         case Kind.MONEY if about.type.minor:
-            return _INTEGER
+            return int, _INTEGER
         case Kind.DECIMAL | Kind.MONEY:
-            return Annotated[Decimal, Field(max_digits=76)]
+            return Decimal, Annotated[Decimal, Field(max_digits=76)]
         case Kind.FLOAT | Kind.PERCENT:
-            return Annotated[float, Field(allow_inf_nan=False)]
+            return float, Annotated[float, Field(allow_inf_nan=False)]
         case Kind.BOOLEAN:
-            return bool
+            return bool, bool
         case Kind.DATE:
-            return date
+            return date, date
         case Kind.TIMESTAMP:
-            return Annotated[
-                datetime, PlainValidator(_moment(about.zone)), PlainSerializer(_iso, when_used="json")
-            ]
+            iso = PlainSerializer(_iso, when_used="json")
+            return datetime, Annotated[datetime, PlainValidator(_moment(about.zone)), iso]
         case Kind.UUID:
-            return Annotated[str, AfterValidator(_uuid)]
+            return str, Annotated[str, AfterValidator(_uuid)]
         case Kind.ENUM if about.values:
-            return Literal[about.values]
-    return TEXT_VALUE
+            return Literal[about.values], Literal[about.values]
+    return str, _TEXT
 
 
 def _sound(text: str) -> str:
@@ -101,7 +128,7 @@ def _sound(text: str) -> str:
     return text
 
 
-TEXT_VALUE = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_sound)]
+_TEXT = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_sound)]
 _INTEGER = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 

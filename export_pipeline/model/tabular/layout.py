@@ -63,17 +63,22 @@ class _TableLayout:
             pdf=(self._section("pdf", self.title),),
             facts=facts_of(self.spec, self.data, created),
             tables=self.data.tables,
-            flat={name: self._table(name) for name in ("jsonl", "parquet")},
+            flat={name: self._table(name) for name in self.views},
             subject=self.data.subject,
             proofs={name: self._proof(name) for name in self.views},
             file_name=file_name(self.spec, self.data),
+            provenance=self.data.provenance,
         )
 
     def _is_summed(self, column: ColumnSpec) -> bool:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)
 
     def _shown(self, format: str) -> list[ColumnSpec]:
-        return [column for column in self.columns if column.formats is None or format in column.formats]
+        """The columns of a format: those declared for it. A table without any would be none, so it then has
+        all that were asked for.
+        """
+        shown = [column for column in self.columns if column.formats is None or format in column.formats]
+        return shown or self.columns
 
     def _table(self, format: str) -> Table:
         return self.views[format].table(self.rows, self._shown(format))

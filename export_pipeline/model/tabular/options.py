@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 from export_pipeline.model.strict import Strict, unknown_name
 from export_pipeline.model.tabular.choice import key_of, spec_of
 from export_pipeline.model.tabular.filter_values import (
-    MOST_VALUES,
-    TEXT_VALUE,
     Filtered,
     filtered,
-    value_type,
+    text_field,
+    value_field,
+    values_field,
 )
 from export_pipeline.model.tabular.spec import FilterSpec, TableSpec
 
@@ -92,8 +92,8 @@ def _options(key: bytes) -> type[TableOptions]:
             ),
         ),
         "requested_by": (
-            Annotated[str, Field(max_length=1_000)] | None,
-            Field(None, description="Who asks; decides what guarded columns show."),
+            str | None,
+            Field(None, max_length=1_000, description="Who asks; decides what guarded columns show."),
         ),
     }
     return create_model("TableOptions", __base__=TableOptions, **fields)
@@ -147,17 +147,17 @@ def filters_model(spec: TableSpec) -> type[Filters]:
 
 def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Operators]:
     """The model of one filter's operators."""
-    value = value_type(about)
+    value = value_field(about)
     days = " A day means the whole day." if about.type.kind == "timestamp" else ""
     unit = " In the currency's minor unit." if about.type.minor else ""
     ends: dict[str, Any] = {
-        "from_": (value | None, Field(None, alias="from", description="The first." + days + unit)),
-        "to": (value | None, Field(None, description="The last." + days + unit)),
+        "from_": (value, Field(None, alias="from", description="The first." + days + unit)),
+        "to": (value, Field(None, description="The last." + days + unit)),
     }
     known: dict[str, Any] = {
-        "equals": (value | None, Field(None, description="This value." + days + unit)),
+        "equals": (value, Field(None, description="This value." + days + unit)),
         "in": (
-            Annotated[tuple[value, ...], Field(min_length=1, max_length=MOST_VALUES)] | None,  # type: ignore[valid-type]
+            values_field(about),
             Field(None, alias="in", description="One of these values." + days + unit),
         ),
         "range": (
@@ -165,7 +165,7 @@ def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Oper
             Field(None, alias="range", description="From one to another, both inclusive." + days + unit),
         ),
         "contains": (
-            TEXT_VALUE | None,
+            text_field(),
             Field(None, description="Holds this text, in upper or lower case."),
         ),
         "is_null": (bool | None, Field(None, description="True: has no value. False: has one.")),

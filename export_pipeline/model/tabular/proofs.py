@@ -15,6 +15,7 @@ from export_pipeline.model.tabular.columns import View
 from export_pipeline.model.tabular.spec import ColumnSpec
 from export_pipeline.model.tabular.sums import Sum
 
+_PRINTED = ("csv", "excel", "pdf")
 _RELATIVE = 1e-9
 """Adding the same numbers in another order, or as doubles, changes no more than this part of their size."""
 
@@ -25,8 +26,8 @@ def proof_of(
     """The proof of a format that shows these columns.
 
     Read columns have the database's sums, computed ones those of their staged cells. A column is left out
-    where the format's reader cannot tell its sum: in CSV under a header that several columns have, and where
-    missing values are printed as words.
+    where the format's reader cannot tell its sum: where missing values are printed with digits, and in CSV
+    under a header that several columns have.
     """
     headers = Counter(view.column(column).header for column in columns)
     totals = {}
@@ -35,7 +36,8 @@ def proof_of(
             continue
         column = view.column(spec)
         found = _sum(spec, data, computed)
-        if found is None or (format == "csv" and (spec.null or headers[column.header] > 1)):
+        ambiguous = format == "csv" and headers[column.header] > 1
+        if found is None or ambiguous or (format in _PRINTED and any(map(str.isdigit, spec.null))):
             continue
         total, size = found
         if spec.parsed.minor and view.units:

@@ -237,3 +237,14 @@ def test_the_total_of_the_first_column_leaves_room_for_its_label(tmp_path: Path)
     path = tmp_path / "total.pdf"
     write(path, layout(Section("t", "T", table, totals=(Total("In all", {"a": 1001, "c": 3003}),))))
     assert "1,001 In all 3,003" in " ".join(poppler(path, "-layout").split())
+
+
+def test_clocks_are_changed_in_years_that_no_table_lists() -> None:
+    column = Column("t", "T", Kind.TIMESTAMP, zone="Europe/Berlin")
+    summers = [datetime(year, 7, 1, 12, tzinfo=UTC) for year in (2037, 2038, 2500, 9998)]
+    assert cells(column, summers) == [f"{moment.year}-07-01 14:00" for moment in summers]
+    # The last Sunday of October 2050 is the 30th.
+    nights = [datetime(2050, 10, 30, hour, 30, tzinfo=UTC) for hour in (0, 1, 2)]
+    assert cells(column, nights) == [
+        "2050-10-30 02:30 +02:00", "2050-10-30 02:30 +01:00", "2050-10-30 03:30",
+    ]  # fmt: skip

@@ -15,7 +15,7 @@ from export_pipeline.formats.base import FileFacts
 from export_pipeline.model.streams import prefetched
 
 _SAMPLE = 1 << 20
-_BLOCK = 4 << 20
+_BLOCK = 1 << 20
 _DELIMITERS = ",;\t|"
 _NUMBER = r"^(-?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
 

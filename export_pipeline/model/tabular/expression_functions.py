@@ -268,6 +268,9 @@ def _as_text(cells: Cells, kind: Type) -> Cells:
             return pc.replace_substring_regex(pc.replace_substring(local, " ", "T"), r"\.?0+$", "")
         case Kind.BOOLEAN:
             return pc.if_else(cells, "true", "false")
+        case Kind.FLOAT:
+            words = pc.replace_substring(cells.cast(pa.string()), "inf", "Infinity")
+            return pc.replace_substring(words, "nan", "NaN")
     return cells.cast(pa.string())
 
 

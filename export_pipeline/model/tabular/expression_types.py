@@ -183,6 +183,9 @@ def convert(cells: Cells, old: Type, new: Type) -> Cells:
             cells = cells.cast(pa.decimal128(_INT64_DIGITS, 0))
         elif new.kind is Kind.FLOAT and old.kind is Kind.INTEGER:
             return cells.cast(pa.float64(), safe=False)
+        elif new.kind is Kind.FLOAT:
+            # Through its digits: Arrow's own cast of a decimal often misses the nearest double.
+            return cells.cast(pa.string()).cast(pa.float64())
         if new.kind is Kind.DECIMAL and pa.types.is_decimal(cells.type):
             # Arrow scales in the narrower type first, where what fits the wider one may overflow.
             if new.arrow.bit_width > cells.type.bit_width:

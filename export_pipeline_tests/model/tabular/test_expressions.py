@@ -22,6 +22,7 @@ from export_pipeline.model.tabular.expression_types import (
     decimal,
 )
 from export_pipeline.model.tabular.expressions import ExpressionError, compiled, fits, names
+from export_pipeline_tests.model.tabular.random_exports import exact
 from export_pipeline_tests.model.tabular.random_expressions import (
     COLUMNS,
     Meaning,
@@ -214,6 +215,20 @@ def test_floats_are_rounded_by_the_digits_that_people_see(number: float, wanted:
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_no_finite_number_becomes_a_decimal(number: float) -> None:
     assert counted("round(f)", f=(FLOAT, number)) == (None, {"no finite number, left empty": 1})
+
+
+@settings(max_examples=200, deadline=None)
+@given(exact(12, 4) | exact(38, 10) | exact(60, 20))
+def test_decimals_become_the_nearest_float(number: Decimal) -> None:
+    assert value("d", FLOAT, d=(decimal(60, 20), number)) == float(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [(0.1, "0.1"), (1e22, "1e+22"), (float("nan"), "NaN"), (float("-inf"), "-Infinity"), (-2.0, "-2")],
+)
+def test_floats_as_text(number: float, wanted: str) -> None:
+    assert value("text(f)", f=(FLOAT, number)) == wanted
 
 
 def test_texts_that_are_no_numbers_become_empty_and_are_counted() -> None:

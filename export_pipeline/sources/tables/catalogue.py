@@ -1,0 +1,123 @@
+"""What the database has: its tables, their columns and their keys, looked up once a read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import sqlalchemy as sa
+
+from export_pipeline.sources.snapshot import Snapshot, SourceError
+from export_pipeline.sources.stored import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A table, view or statement that is there.
+
+    Attributes:
+        name: As the spec names it.
+        clause: To select from; its columns have the names and types of `fields`.
+        fields: Its columns, in order.
+        keys: Sets of columns that no two rows share, the primary key first.
+    """
+
+    name: str
+    clause: sa.FromClause
+    fields: Mapping[str, Stored]
+    keys: Sequence[frozenset[str]]
+
+    def column(self, name: str) -> Stored:
+        """The type of a column.
+
+        Raises:
+            MissingError: there is no such column.
+        """
+        if name not in self.fields:
+            raise MissingError(f"{self.name} has no column {name!r} ({nearest(name, self.fields)})")
+        return self.fields[name]
+
+
+class MissingError(SourceError):
+    """A table or column that the spec names is not there."""
+
+
+def nearest(name: str, known: Iterable[str], most: int = 12) -> str:
+    """What somebody who wrote `name` may have meant, and what there is."""
+    listed = list(known)
+    by_lowered = {one.lower(): one for one in reversed(listed)}
+    close = get_close_matches(name.lower(), by_lowered, 1, 0.6)
+    meant = f"did you mean {by_lowered[close[0]]!r}? " if close else ""
+    there = ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+    return f"{meant}There {'is' if len(listed) == 1 else 'are'} {there or 'none'}"
+
+
+class Catalogue:
+    """The tables of one snapshot, by the names that a spec gives them."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = ref(snapshot)
+        self._found: dict[str, Found] = {}
+        self._names: dict[str | None, frozenset[str]] = {}
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot, which is open as long as this is of use."""
+        snapshot = self._snapshot()
+        assert snapshot is not None
+        return snapshot
+
+    @staticmethod
+    def of(snapshot: Snapshot) -> Catalogue:
+        """The snapshot's catalogue; what one read has looked up, the next one knows."""
+        return _OF.setdefault(snapshot, Catalogue(snapshot))
+
+    def table(self, name: str) -> Found:
+        """The table or view of this name, `schema.name` where it has a schema.
+
+        Raises:
+            MissingError: there is none.
+        """
+        if name not in self._found:
+            self._found[name] = self._look_up(name)
+        return self._found[name]
+
+    def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> Found:
+        """A statement's result, as if it were a table."""
+        return Found("the .sql file", clause, dict(fields), ())
+
+    def columns(self, fields: Mapping[str, Stored]) -> list[sa.ColumnClause[Any]]:
+        """Columns of these names. Only PostgreSQL's types are what they say; SQLite's are mere hints."""
+        typed = self.snapshot.dialect == "postgresql"
+        return [
+            sa.column(sa.quoted_name(name, True), stored.sql_type if typed else sa.types.NullType())
+            for name, stored in fields.items()
+        ]
+
+    def _look_up(self, name: str) -> Found:
+        whole: list[tuple[str | None, str]] = [(None, name)]
+        schema, point, rest = name.partition(".")
+        places = [*whole, (schema, rest)] if point else whole
+        for schema_name, table in places:
+            if table in self._tables(schema_name):
+                fields = self.snapshot.table_fields(table, schema_name)
+                clause = sa.table(
+                    sa.quoted_name(table, True),
+                    *self.columns(fields),
+                    schema=None if schema_name is None else sa.quoted_name(schema_name, True),
+                )
+                return Found(name, clause, fields, self.snapshot.unique_keys(table, schema_name))
+        known = sorted(self._tables(None) if not point else self._tables(schema) or self._tables(None))
+        own = [one for one in known if not one.startswith(("pg_", "sqlite_"))]
+        raise MissingError(f"there is no table {name!r} ({nearest(rest if point else name, own)})")
+
+    def _tables(self, schema: str | None) -> frozenset[str]:
+        if schema not in self._names:
+            self._names[schema] = frozenset(self.snapshot.tables(schema))
+        return self._names[schema]
+
+
+_OF: WeakKeyDictionary[Snapshot, Catalogue] = WeakKeyDictionary()

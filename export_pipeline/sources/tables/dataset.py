@@ -1,0 +1,219 @@
+"""The rows of one request: which they are, said once, for every select that reads, counts or adds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.model.export_data import Request
+from export_pipeline.model.tabular.filter_values import filtered
+from export_pipeline.model.tabular.options import filters_model
+from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
+from export_pipeline.model.tabular.types import parse_type
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
+from export_pipeline.sources.stored import Family
+from export_pipeline.sources.tables.catalogue import Catalogue, Found, nearest
+from export_pipeline.sources.tables.filters import condition, in_window
+from export_pipeline.sources.tables.lists import joined_text, nested_json
+from export_pipeline.sources.tables.lookup import belongs
+from export_pipeline.sources.tables.relations import Expression, Frame, Relations
+from export_pipeline.sources.tables.sql_file import bound, parameters
+from export_pipeline.sources.tables.terms import Condition, Domain, Term, fixed, term
+
+FilterUse = tuple[str, str, Any]
+"""A filter's name, an operator and the value given."""
+
+
+class Dataset:
+    """What a request asks for, as selects.
+
+    Args:
+        snapshot: Where it is read.
+        spec: What is declared.
+        request: What is asked for; its scope must have been found in the table of scopes.
+        hidden: Columns that the requester may not read.
+    """
+
+    def __init__(self, snapshot: Snapshot, spec: TableSpec, request: Request, hidden: frozenset[str]) -> None:
+        self.snapshot, self.spec, self.request, self.hidden = snapshot, spec, request, hidden
+        self.options = request.options.model_dump(by_alias=True, exclude_none=True)
+        self.uses = list(self._uses())
+        self.catalogue = Catalogue.of(snapshot)
+        self.relations = Relations(self.catalogue, spec.source.relations, self._root())
+
+    def rows(self, columns: Sequence[ColumnSpec]) -> Query:
+        """The select of these columns of all rows, in order."""
+        frame = Frame(self.relations)
+        expressions = [self.value(frame, column) for column in columns]
+        order = self._order(frame)
+        return self._chosen(frame, expressions).order_by(*order)
+
+    def facts(self, make: Callable[[Frame], Sequence[Expression]]) -> Query:
+        """A select of aggregates over exactly the rows that `rows` gives."""
+        frame = Frame(self.relations)
+        return self._chosen(frame, make(frame))
+
+    def value(self, frame: Frame, column: ColumnSpec) -> Expression:
+        """A column's expression; null where the requester may not read it."""
+        if column.name in self.hidden:
+            return sa.null()
+        if column.nested is not None:
+            return nested_json(frame, column.nested)
+        path = column.from_ or column.name
+        if column.separator is not None:
+            return joined_text(frame, path, column.separator)
+        return frame.field(path).expression
+
+    def term(self, frame: Frame, column: ColumnSpec) -> Term:
+        """A column read from a field, as something that compares."""
+        field = frame.field(column.from_ or column.name)
+        return term(field.expression, field.stored, self.snapshot.dialect, column.parsed, column.zone)
+
+    def _chosen(self, frame: Frame, expressions: Sequence[Expression]) -> Query:
+        """The one place that says which rows an export has."""
+        conditions = [*self._scope(frame), *self._where(frame), *self._window(frame)]
+        conditions += [self._filter(frame, *use) for use in self.uses if not self._is_parameter(use[0])]
+        return sa.select(*expressions).select_from(frame.clause).where(*conditions)
+
+    # --- which rows -------------------------------------------------------------------------------------
+
+    def _scope(self, frame: Frame) -> list[Condition]:
+        if self.spec.scope is None:
+            return []
+        assert self.request.scope is not None
+        field = frame.field(self.spec.scope.column)
+        mine = belongs(field.expression, field.stored, self.snapshot.dialect, self.request.scope)
+        return [sa.or_(mine, field.expression.is_(None)) if self.spec.scope.shared else mine]
+
+    def _where(self, frame: Frame) -> list[Condition]:
+        found = []
+        for path, value in self.spec.source.where.items():
+            field = frame.field(path)
+            found.append(fixed(field.expression, field.stored, value, self.snapshot.dialect, path))
+        return found
+
+    def _window(self, frame: Frame) -> list[Condition]:
+        window, said = self.request.window, self.spec.window
+        if window is None:
+            return []
+        if said is None:
+            raise SourceError("This dataset says nothing of windows, so it has no exports of one.")
+        field = frame.field(said.column)
+        wall_clock = said.zone is not None and said.type == "timestamp"
+        if field.stored.family is Family.INSTANT and self.snapshot.dialect != "sqlite":
+            wall_clock = False
+        zone = None if wall_clock else "UTC"
+        about = term(field.expression, field.stored, self.snapshot.dialect, parse_type(said.type), zone)
+        return [in_window(about, said, window)]
+
+    def _filter(self, frame: Frame, name: str, operator: str, value: Any) -> Condition:
+        spec = self.spec.filters[name]
+        about = filtered(self.spec, name, spec)
+        path = spec.column or self._path(name)
+
+        def made(inner: Frame, operator: str, value: Any) -> Condition:
+            field = inner.field(path)
+            compared = term(field.expression, field.stored, self.snapshot.dialect, about.type, about.zone)
+            return condition(compared, operator, value)
+
+        many = self.relations.many(path)
+        if many is None:
+            return made(frame, operator, value)
+        inner, belongs = frame.through(many)
+        if operator == "is_null":
+            # No value at all, or some value.
+            some = made(inner, "is_null", False)
+            exists = inner.select(sa.literal(1)).where(belongs, some).exists()
+            return sa.not_(exists) if value else exists
+        test = made(inner, operator, value)
+        return inner.select(sa.literal(1)).where(belongs, test).exists()
+
+    def _path(self, name: str) -> str:
+        column = self.spec.column(name)
+        return column.from_ or column.name
+
+    # --- order ------------------------------------------------------------------------------------------
+
+    def _order(self, frame: Frame) -> list[Expression]:
+        order: list[Expression] = []
+        asked: Iterable[str] = self.options.get("sort") or ()
+        for word in asked:
+            name = word.removeprefix("-")
+            column = self.spec.column(name)
+            if name in self.hidden:
+                raise SourceError(f"You may not read {name!r}, so you cannot sort by it.")
+            about = self.term(frame, column)
+            by = about.expression
+            if about.domain is Domain.TEXT:
+                by = sa.collate(by, self.snapshot.byte_order)
+            order.append((by.desc() if word.startswith("-") else by.asc()).nulls_last())
+        for word in () if asked else self.spec.source.order:
+            by = frame.sortable(frame.field(word.removeprefix("-")))
+            order.append((by.desc() if word.startswith("-") else by.asc()).nulls_last())
+        return order + [frame.sortable(frame.field(path)).asc().nulls_last() for path in self.spec.source.key]
+
+    # --- what was asked ---------------------------------------------------------------------------------
+
+    def _uses(self) -> Iterable[FilterUse]:
+        """Every use of a filter: the request's own and its preset's."""
+        for name, operators in self.options.get("filters", {}).items():
+            for operator, value in operators.items():
+                yield self._checked((name, operator, value))
+        preset = self.spec.presets.get(self.options.get("preset", ""))
+        if preset is not None and preset.filters:
+            typed = filters_model(self.spec).model_validate(preset.filters)
+            for name, operators in typed.model_dump(by_alias=True, exclude_none=True).items():
+                for operator, value in operators.items():
+                    yield self._checked((name, operator, value))
+
+    def _checked(self, use: FilterUse) -> FilterUse:
+        name = use[0]
+        column = self.spec.filters[name].column
+        about = [c.name for c in self.spec.columns if (c.from_ or c.name) == (column or self._own(name))]
+        if self.hidden & {*about, name}:
+            raise SourceError(f"You may not read {name!r}, so you cannot filter by it.")
+        return use
+
+    def _own(self, name: str) -> str | None:
+        return next(((c.from_ or c.name) for c in self.spec.columns if c.name == name), None)
+
+    def _is_parameter(self, name: str) -> bool:
+        return self.spec.filters[name].parameter
+
+    # --- the source -------------------------------------------------------------------------------------
+
+    def _root(self) -> Found:
+        source = self.spec.source
+        if source.table is not None:
+            return self.catalogue.table(source.table)
+        assert source.sql is not None
+        statement = bound(source.sql, self._values(source.sql))
+        fields = self.snapshot.fields(
+            sa.select(sa.literal_column("*")).select_from(statement.columns().subquery("export_source"))
+        )
+        names = [name for name, _ in fields]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise SourceError(
+                f"The .sql file gives {', '.join(twice)} more than once; name its columns apart."
+            )
+        clause = statement.columns(*self.catalogue.columns(dict(fields))).subquery("export_source")
+        return self.catalogue.statement(clause, fields)
+
+    def _values(self, sql: str) -> Mapping[str, Any]:
+        values: dict[str, Any] = {name: None for name, f in self.spec.filters.items() if f.parameter}
+        values["scope"] = self.request.scope
+        for name, operator, value in self.uses:
+            if self._is_parameter(name):
+                if operator != "equals":
+                    raise SourceError(
+                        f"filter {name!r} is a parameter of the .sql file; it knows `equals` only."
+                    )
+                values[name] = value
+        if unknown := sorted(parameters(sql) - values.keys()):
+            raise SourceError(
+                f"The .sql file has a parameter :{unknown[0]} that no filter with `parameter: true` gives "
+                f"({nearest(unknown[0], values)})."
+            )
+        return values

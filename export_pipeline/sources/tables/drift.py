@@ -1,0 +1,128 @@
+"""Whether the database still has what a spec declares, and of types that can be read as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from export_pipeline.model.columns import Kind
+from export_pipeline.model.tabular.filter_values import filtered
+from export_pipeline.model.tabular.spec import Nested, TableSpec
+from export_pipeline.model.tabular.types import ColumnType
+from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.stored import Family, Stored
+from export_pipeline.sources.tables.catalogue import MissingError
+from export_pipeline.sources.tables.relations import Relations
+
+_READ_AS: dict[Kind, tuple[Family, ...]] = {
+    Kind.INTEGER: (Family.INTEGER, Family.NUMERIC),
+    Kind.DECIMAL: (Family.INTEGER, Family.NUMERIC),
+    Kind.MONEY: (Family.INTEGER, Family.NUMERIC),
+    Kind.FLOAT: (Family.FLOAT, Family.INTEGER, Family.NUMERIC),
+    Kind.PERCENT: (Family.FLOAT, Family.INTEGER, Family.NUMERIC),
+    Kind.BOOLEAN: (Family.BOOLEAN,),
+    Kind.DATE: (Family.DATE,),
+    Kind.TIMESTAMP: (Family.WALL_CLOCK, Family.INSTANT),
+    Kind.UUID: (Family.UUID, Family.TEXT),
+    Kind.JSON: (Family.JSON, Family.TEXT),
+}
+_DOUBLE_DIGITS = 15
+
+
+def misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
+    """Why a type of a typed database cannot be read exactly as the declared one; None if it can."""
+    kind = type_.kind
+    if kind in _READ_AS and stored.family not in _READ_AS[kind]:
+        return f"it is {stored.word} there, which cannot be read as {kind}"
+    behind = stored.precision[1] if stored.precision else 0
+    if kind is Kind.INTEGER or type_.minor:
+        return f"it is {stored.word} there, which has decimals" if behind > 0 else None
+    if kind in (Kind.DECIMAL, Kind.MONEY) and stored.precision and type_.precision:
+        digits, decimals = type_.precision
+        if behind > decimals or stored.precision[0] - behind > digits - decimals:
+            before = max(stored.precision[0] - behind, digits - decimals)
+            most = max(behind, decimals)
+            return (
+                f"it is {stored.word} there, more than {kind}({digits},{decimals}) holds; "
+                f"declare {kind}({before + most},{most})"
+            )
+    long = stored.word == "int8" or (stored.precision is not None and stored.precision[0] > _DOUBLE_DIGITS)
+    if kind in (Kind.FLOAT, Kind.PERCENT) and long:
+        return f"it is {stored.word} there, which has more digits than a {kind} keeps"
+    if kind is Kind.TIMESTAMP and zone is None and stored.family is Family.INSTANT:
+        return f"it is {stored.word} there, a moment and no wall clock's time; name a zone"
+    return None
+
+
+def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
+    """Compare what is declared with what is there.
+
+    Args:
+        spec: What is declared.
+        relations: The source and its relations, to look fields up.
+        typed: Whether the database holds its columns to their types; SQLite does not.
+
+    Raises:
+        SourceError: they differ; all differences are named.
+    """
+    differences: list[str] = []
+
+    def look(what: str, path: str, type_: ColumnType | None = None, zone: str | None = "UTC") -> None:
+        try:
+            stored = relations.stored(path)
+        except MissingError as missing:
+            differences.append(f"{what}: {missing}")
+            return
+        wrong = misread(stored, type_, zone) if typed and type_ is not None else None
+        if wrong:
+            differences.append(f"{what}: {wrong}")
+
+    def look_in(what: str, table: str, *columns: str | None) -> None:
+        for column in columns:
+            try:
+                found = relations.catalogue.table(table)
+                if column is not None:
+                    found.column(column)
+            except MissingError as missing:
+                differences.append(f"{what}: {missing}")
+
+    for name, relation in spec.source.relations.items():
+        look(f"relation {name}", f"{name}.{relation.to}")
+        look(f"relation {name}", relation.from_)
+        words = [word.removeprefix("-") for word in relation.order]
+        look_in(f"relation {name}", relation.table, *relation.where, *words)
+    for column in spec.columns:
+        if column.nested is not None:
+            for path in _fields(column.nested, relations):
+                look(f"column {column.name}", path)
+        elif column.compute is None:
+            type_ = None if column.separator is not None else column.parsed
+            look(f"column {column.name}", column.from_ or column.name, type_, column.zone)
+    for path in (*spec.source.key, *spec.source.where):
+        look(f"source {path}", path)
+    for word in spec.source.order:
+        look(f"order {word}", word.removeprefix("-"))
+    for name, filter_ in spec.filters.items():
+        if filter_.among is not None:
+            look_in(f"filter {name}", filter_.among.table, filter_.among.column, filter_.among.scope)
+        if filter_.column is not None and not filter_.parameter:
+            about = filtered(spec, name, filter_)
+            look(f"filter {name}", filter_.column, about.type, about.zone)
+    if spec.scope is not None:
+        look("scope", spec.scope.column)
+        look_in("scope", spec.scope.table, spec.scope.id, spec.scope.name)
+    if spec.window is not None:
+        kind = ColumnType(Kind.DATE if spec.window.type == "date" else Kind.TIMESTAMP)
+        look("window", spec.window.column, kind)
+    for name, rule in spec.readers.items():
+        look_in(f"readers {name}", rule.table, rule.user, rule.scope)
+    if differences:
+        named = "; ".join(dict.fromkeys(differences))
+        raise SourceError(f"The source differs from what is declared: {named}")
+
+
+def _fields(nested: Nested, relations: Relations) -> Iterator[str]:
+    for what in nested.fields.values():
+        if isinstance(what, Nested):
+            yield from _fields(what, relations)
+        else:
+            yield what if relations.split(what)[0] else f"{nested.from_}.{what}"

@@ -1,0 +1,131 @@
+"""Filters and windows as SQL conditions. Values are bound, or written by SQLAlchemy's typed literals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from export_pipeline.model.tabular.spec import WindowSpec
+from export_pipeline.model.windows import Window
+from export_pipeline.sources.stored import Family
+from export_pipeline.sources.tables.terms import Condition, Domain, Term
+
+_DEPTH = 100
+_NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric()}
+"""Types whose NaN PostgreSQL sorts after every number."""
+
+
+def condition(term: Term, operator: str, value: Any) -> Condition:
+    """What an operator says of a field. Values have the types that the options give them."""
+    match operator:
+        case "equals":
+            return _equals(term, [value])
+        case "in":
+            return _equals(term, list(value))
+        case "range":
+            return _range(term, value)
+        case "contains":
+            return contains(term, value)
+        case "is_null":
+            return term.expression.is_(None) if value else term.expression.is_not(None)
+    raise ValueError(f"unknown operator {operator!r}")
+
+
+def _equals(term: Term, values: Sequence[Any]) -> Condition:
+    days = [v for v in values if term.domain is Domain.TIME and not isinstance(v, datetime)]
+    exact = [v for v in values if term.domain is not Domain.TIME or isinstance(v, datetime)]
+    conditions = [term.one_of(exact)] if exact else []
+    return _any([*conditions, *(_between(term, *term.day(day)) for day in days)])
+
+
+def _any(conditions: Sequence[Condition]) -> Condition:
+    """OR of many conditions, nested flatly: databases limit how deep an expression may be."""
+    if len(conditions) <= _DEPTH:
+        return sa.or_(sa.false(), *conditions)
+    groups = [conditions[start : start + _DEPTH] for start in range(0, len(conditions), _DEPTH)]
+    return _any([sa.sql.elements.Grouping(sa.or_(*group)) for group in groups])
+
+
+def _range(term: Term, value: Mapping[str, Any]) -> Condition:
+    first, last = value.get("from"), value.get("to")
+    if term.domain is Domain.TIME:
+        start = first if first is None or isinstance(first, datetime) else term.day(first)[0]
+        if last is None or isinstance(last, datetime):
+            return _between(term, start, None, last)
+        return _between(term, start, term.day(last)[1])
+    conditions = []
+    if first is not None:
+        conditions.append(_compared(term, first, ">="))
+    if last is not None:
+        conditions.append(_compared(term, last, "<="))
+    nan = _NAN.get(term.stored.family)
+    if last is None and nan is not None and term.dialect == "postgresql":
+        conditions.append(term.expression < sa.cast(sa.literal("NaN", sa.Text()), nan))
+    return sa.and_(*conditions)
+
+
+def _compared(term: Term, value: Any, sign: str) -> Condition:
+    literal = term.literal(value)
+    if literal is None:
+        return sa.false()
+    return term.expression >= literal if sign == ">=" else term.expression <= literal
+
+
+def _between(
+    term: Term, start: datetime | None, end: datetime | None, last: datetime | None = None
+) -> Condition:
+    """From `start`, before `end` and not after `last`; None for no limit."""
+    conditions: list[Condition] = [term.expression.is_not(None)]
+    if start is not None:
+        conditions.append(term.expression >= term.literal(start))
+    if end is not None:
+        conditions.append(term.expression < term.literal(end))
+    if last is not None:
+        conditions.append(term.expression <= term.literal(last))
+    return sa.and_(*conditions)
+
+
+def contains(term: Term, text: str) -> Condition:
+    """Whether a text is in it, ignoring case; no character of it is special."""
+    literal = term.literal(text)
+    if literal is None:
+        return sa.false()
+    if term.dialect == "sqlite":
+        # SQLite's own lower() knows ASCII only.
+        lower = sa.func.lower if text.isascii() else sa.func.export_lower
+        return sa.func.instr(lower(term.expression), lower(literal)) > 0
+    if term.dialect == "postgresql":
+        return sa.func.strpos(sa.func.lower(term.expression), sa.func.lower(literal)) > 0
+    return term.expression.icontains(text, autoescape=True)
+
+
+def in_window(term: Term, spec: WindowSpec, window: Window) -> Condition:
+    """Rows whose time falls in the window, or that existed by its end.
+
+    Days count as in a window from their first moment in its zone; a wall clock's times are of `spec.zone`.
+    """
+    if spec.type == "date":
+        zone = ZoneInfo(spec.zone) if spec.zone else window.start.tzinfo
+        end: Any = _first_day(window.end, zone)
+        start: Any = _first_day(window.start, zone)
+    elif spec.zone and (term.dialect == "sqlite" or term.stored.family is not Family.INSTANT):
+        # The column holds what a clock showed, so the window's ends are what that clock showed then.
+        zone = ZoneInfo(spec.zone)
+        start, end = (t.astimezone(zone).replace(tzinfo=None) for t in (window.start, window.end))
+    else:
+        start, end = window.start, window.end
+    before = term.expression < term.literal(end)
+    if spec.mode == "as_of":
+        return before
+    return sa.and_(term.expression >= term.literal(start), before)
+
+
+def _first_day(moment: datetime, zone: Any) -> date:
+    """The first day that begins at this moment or after it."""
+    day = moment.astimezone(zone).date()
+    begins = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return day if begins.timestamp() >= moment.timestamp() else day + timedelta(days=1)

@@ -1,0 +1,98 @@
+"""Many rows as one cell: texts with a separator, and nested JSON that the database itself builds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from export_pipeline.model.tabular.spec import Nested
+from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.stored import Family
+from export_pipeline.sources.tables import sqlite_terms
+from export_pipeline.sources.tables.relations import Field, Frame
+
+Expression = sa.ColumnElement[Any]
+
+
+def joined_text(frame: Frame, path: str, separator: str) -> Expression:
+    """All values of a field through a relation with many rows, as one text in the relation's order."""
+    name, _ = frame.relations.split(path)
+    first = frame.relations.many(path, frame.start)
+    if name is None or first is None:
+        raise SourceError(f"{path!r} has one value; `separator` is for relations with many rows.")
+    inner, belongs = frame.through(first)
+    text = sa.cast(inner.field(path).expression, sa.Text)
+    order = inner.order_of(_way(frame, name, first))
+    return _aggregated(inner, text, separator, order, [belongs])
+
+
+def nested_json(frame: Frame, nested: Nested) -> Expression:
+    """JSON text of a relation's rows: an object (null if there is none), or an array of objects."""
+    return _nested(frame, nested, frame.start)
+
+
+def _nested(frame: Frame, nested: Nested, at: str | None) -> Expression:
+    if frame.relations.catalogue.snapshot.dialect not in _DIALECTS:
+        raise SourceError("nested JSON is built by PostgreSQL and SQLite only.")
+    name = nested.from_
+    relation = frame.relations.declared[name]
+    first = frame.relations.many(f"{name}.{relation.to}", at)
+    inner, belongs = frame.through(first or name)
+    there = inner.field(f"{name}.{relation.to}").expression.is_not(None)
+    shape = _object(inner, nested, name)
+    if first is None:
+        one = inner.select(shape).where(belongs).order_by(*inner.order_of([name])).limit(1)
+        return one.scalar_subquery()
+    conditions = [belongs] if first == name else [belongs, there]
+    array = _aggregated(inner, shape, ",", inner.order_of(_way(frame, name, first)), conditions)
+    return _text("[").concat(sa.func.coalesce(array, "")).concat(_text("]"))
+
+
+def _object(frame: Frame, nested: Nested, at: str) -> Expression:
+    value: Expression
+    shape, sign = _text(""), "{"
+    for key, what in nested.fields.items():
+        if isinstance(what, Nested):
+            value = sa.func.coalesce(_nested(frame, what, at), "null")
+        else:
+            own = frame.relations.split(what)[0] is None
+            value = _value(frame.field(f"{at}.{what}" if own else what), frame)
+        shape = shape.concat(_text(f"{sign}{json.dumps(key, ensure_ascii=False)}:")).concat(value)
+        sign = ","
+    return shape.concat(_text("}"))
+
+
+def _way(frame: Frame, name: str, first: str) -> list[str]:
+    """The relations from the first one with many rows to this one."""
+    return [first, *frame.relations.chain(name, first)]
+
+
+def _aggregated(
+    frame: Frame, value: Expression, separator: str, order: Sequence[Expression], where: Sequence[Any]
+) -> Expression:
+    """The values of a frame's rows as one text; null if there are none."""
+    if frame.relations.catalogue.snapshot.dialect == "postgresql":
+        ordered = aggregate_order_by(_text(separator), *order)
+        return frame.select(sa.func.string_agg(value, ordered)).where(*where).scalar_subquery()
+    rows = frame.select(value.label("value")).where(*where).order_by(*order).subquery()
+    return sa.select(sa.func.aggregate_strings(rows.c.value, separator)).scalar_subquery()
+
+
+def _text(value: str) -> Expression:
+    return sa.literal(value, sa.Text())
+
+
+_DIALECTS = ("postgresql", "sqlite")
+
+
+def _value(field: Field, frame: Frame) -> Expression:
+    """A field as JSON text: numbers with every digit, times in ISO 8601, json as it is."""
+    if frame.relations.catalogue.snapshot.dialect == "sqlite":
+        return sqlite_terms.json_text(field.expression, field.stored.family)
+    raw = field.stored.family is Family.JSON
+    shape = field.expression if raw else sa.func.to_json(field.expression)
+    return sa.func.coalesce(sa.cast(sa.type_coerce(shape, sa.types.NullType()), sa.Text), "null")

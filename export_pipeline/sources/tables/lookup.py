@@ -1,0 +1,104 @@
+"""Small questions to other tables: which scopes there are, and whether values exist in a scope."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.tabular.spec import Scope
+from export_pipeline.sources.snapshot import Query, Snapshot
+from export_pipeline.sources.stored import Family, Stored
+from export_pipeline.sources.tables.catalogue import Catalogue
+from export_pipeline.sources.tables.terms import Condition, Domain, storable, term
+
+_COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
+
+
+def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
+    """Whether a column, of whatever type, holds the scope's id."""
+    about = term(expression, stored, dialect)
+    if not storable(scope, dialect):
+        return sa.false()
+    number = about.domain is Domain.NUMBER and scope.removeprefix("-").isdecimal() and scope.isascii()
+    if dialect == "sqlite":
+        # As stored, so that an index serves.
+        if number and -(2**63) <= int(scope) < 2**63:
+            return expression == sa.literal(int(scope))
+        return sa.collate(sa.cast(expression, sa.Text), "BINARY") == sa.literal(scope)
+    match about.domain:
+        case Domain.NUMBER:
+            return about.one_of([int(scope)]) if number else sa.false()
+        case Domain.UUID | Domain.TEXT:
+            return about.one_of([scope])
+    return sa.cast(expression, sa.Text) == sa.literal(scope, sa.Text())
+
+
+def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
+    """Name by id of all scopes, by name in code point order, then id."""
+    select = _scopes(snapshot, declared)
+    by_bytes = [
+        sa.collate(sa.cast(e, sa.Text), snapshot.byte_order) for e in reversed(select.selected_columns)
+    ]
+    rows = snapshot.rows(select.order_by(*by_bytes), _COLUMNS)
+    return {r["id"]: r["id"] if r["name"] is None else r["name"] for r in rows if r["id"] is not None}
+
+
+def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
+    """The name of a scope; None if there is no such one."""
+    found = Catalogue.of(snapshot).table(declared.table)
+    stored = found.column(declared.id)
+    mine = belongs(found.clause.c[declared.id], stored, snapshot.dialect, scope)
+    for row in snapshot.rows(_scopes(snapshot, declared).where(mine), _COLUMNS):
+        if row["id"] == scope:
+            return scope if row["name"] is None else str(row["name"])
+    return None
+
+
+def existing(
+    snapshot: Snapshot,
+    table: str,
+    column: str,
+    values: Sequence[str],
+    scope: tuple[str, str, bool] | None = None,
+) -> set[str]:
+    """Which of these values a column holds.
+
+    Args:
+        snapshot: Where to look.
+        table: The table.
+        column: Its column.
+        values: As texts.
+        scope: (column, id, whether rows without one count too): only rows of this scope.
+    """
+    found = Catalogue.of(snapshot).table(table)
+    expression, stored = found.clause.c[column], found.column(column)
+    about = term(expression, stored, snapshot.dialect)
+    if about.domain not in (Domain.TEXT, Domain.UUID):
+        about = term(sa.cast(expression, sa.Text), Stored("text", Family.TEXT), snapshot.dialect)
+    select: Query = sa.select(sa.cast(expression, sa.Text), sa.null()).where(about.one_of(values)).distinct()
+    if scope is not None:
+        name, mine, shared = scope
+        field = found.clause.c[name]
+        condition = belongs(field, found.column(name), snapshot.dialect, mine)
+        select = select.where(sa.or_(condition, field.is_(None)) if shared else condition)
+    there = {_key(row["id"]) for row in snapshot.rows(select, _COLUMNS)}
+    return {value for value in values if _key(value) in there}
+
+
+def _key(text: str) -> str:
+    """A uuid in any spelling as one; any other text as it is."""
+    try:
+        return uuid.UUID(text).hex
+    except ValueError:
+        return text
+
+
+def _scopes(snapshot: Snapshot, declared: Scope) -> Query:
+    found = Catalogue.of(snapshot).table(declared.table)
+    for name in (declared.id, declared.name):
+        found.column(name)
+    return sa.select(found.clause.c[declared.id], found.clause.c[declared.name]).select_from(found.clause)

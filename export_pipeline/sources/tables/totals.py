@@ -1,0 +1,94 @@
+"""Sums as the database itself adds them, in the same statement that counts the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.tabular.spec import ColumnSpec
+from export_pipeline.sources.snapshot import Snapshot
+from export_pipeline.sources.stored import Family
+from export_pipeline.sources.tables.dataset import Dataset
+from export_pipeline.sources.tables.relations import Expression, Frame
+from export_pipeline.sources.tables.terms import Term
+
+_LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
+_SCALE = 2.0**64
+
+
+def count_and_totals(
+    snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec]
+) -> tuple[int, dict[str, float]]:
+    """The number of rows; and by column its sum, and as `|column|` the sum of its absolute values.
+
+    Cells that are no finite numbers are left out. No sum overflows in the database: of doubles, large ones
+    are added in a smaller unit, apart from the others.
+    """
+    numbers = [column for column in columns if _is_summed(column, dataset)]
+    parts: list[tuple[str, bool, float]] = []
+
+    def make(frame: Frame) -> list[Expression]:
+        expressions: list[Expression] = [sa.func.count()]
+        for column in numbers:
+            for negative, unit, expression in _parts(dataset.term(frame, column)):
+                parts.append((column.name, negative, unit))
+                expressions.append(expression)
+        return expressions
+
+    select = dataset.facts(make)
+    kinds = [Column("rows", "Rows", Kind.INTEGER)]
+    kinds += [Column(f"sum_{place}", "Sum", Kind.TEXT) for place in range(len(parts))]
+    (row,) = snapshot.rows(select, kinds)
+    totals: dict[str, Decimal] = {}
+    for place, (name, negative, unit) in enumerate(parts):
+        text = row[f"sum_{place}"]
+        value = Decimal(text or 0) * Decimal(unit)
+        totals[name] = totals.get(name, Decimal()) + value
+        totals[f"|{name}|"] = totals.get(f"|{name}|", Decimal()) + (-value if negative else value)
+    return row["rows"], {name: float(total) for name, total in totals.items()}
+
+
+def _is_summed(column: ColumnSpec, dataset: Dataset) -> bool:
+    plain = column.nested is None and column.separator is None and column.name not in dataset.hidden
+    return plain and column.parsed.kind.is_number
+
+
+def _parts(about: Term) -> list[tuple[bool, float, Expression]]:
+    """Sums that make a column's: (of negative numbers, the unit they are in, the sum)."""
+    x, zero = about.expression, _number("0")
+    below, above = x < zero, x >= zero
+    if about.dialect == "sqlite":
+        return _doubles(x, sa.func.total)
+    if about.stored.family is Family.FLOAT:
+        return _doubles(x, sa.func.sum)
+    if about.stored.family is Family.NUMERIC:
+        nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
+        if about.dialect == "postgresql":
+            # Of infinities the difference is NaN; a numeric with limits can hold none.
+            finite = x != nan if about.stored.precision else (x - x) == zero
+            below, above = sa.and_(below, finite), sa.and_(above, finite)
+    return [(True, 1.0, _sum(sa.func.sum, x, below)), (False, 1.0, _sum(sa.func.sum, x, above))]
+
+
+def _doubles(x: Expression, add: Any) -> list[tuple[bool, float, Expression]]:
+    zero, one, less = _number("0"), _number("1.0"), _number("-1.0")
+    largest, scaled = _number(repr(_LARGEST)), x / _number(f"{_SCALE:.1f}")
+    return [
+        (True, _SCALE, _sum(add, scaled, sa.and_(x <= less, x >= -largest))),
+        (True, 1.0, _sum(add, x, sa.and_(x < zero, x > less))),
+        (False, 1.0, _sum(add, x, sa.and_(x >= zero, x < one))),
+        (False, _SCALE, _sum(add, scaled, sa.and_(x >= one, x <= largest))),
+    ]
+
+
+def _sum(add: Any, x: Expression, where: Any) -> Expression:
+    total: Expression = add(sa.case((where, x)))
+    return total
+
+
+def _number(digits: str) -> Expression:
+    return sa.literal_column(digits, sa.types.NullType())

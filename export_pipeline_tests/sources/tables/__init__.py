@@ -1,0 +1,1 @@
+"""Table exports read from real databases."""

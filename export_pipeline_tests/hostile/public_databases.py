@@ -1,0 +1,311 @@
+"""Databases that others wrote: filled from files, introspected without an edit, exported, compared cell by cell.
+
+What a cell should say comes from the database's plain driver; what it says, from readers that no writer uses.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import yaml
+
+from export_pipeline.components.table_export import TableModel
+from export_pipeline.formats.options import FormatOptions
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.model import tabular
+from export_pipeline.model.export_data import Request
+from export_pipeline.model.sanitize import sanitize
+from export_pipeline.model.tabular.columns import column_of
+from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
+from export_pipeline.orchestration.launch_config import parse_options
+from export_pipeline.orchestration.staging import load, save
+from export_pipeline.sources import table as source
+from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline_tests.tools import require_tool
+
+PUBLIC = Path(__file__).parent / "public"
+DATABASES = ("chinook", "flights", "penguins")
+Row = tuple[Any, ...]
+
+
+def tables_of(database: str) -> list[str]:
+    """The tables and views of a public database, in an order in which they can be filled."""
+    return re.findall(r'CREATE (?:TABLE|VIEW) "?(\w+)', (PUBLIC / f"{database}.sql").read_text("utf-8"))
+
+
+def fill(url: str, database: str) -> None:
+    """Make a public database's tables and put in its rows, as texts that the database itself reads."""
+    statements = (PUBLIC / f"{database}.sql").read_text("utf-8").split(";\n")
+    with plain(url) as connection:
+        cursor = connection.cursor()
+        for statement in filter(str.strip, statements):
+            cursor.execute(statement)
+        sign = "?" if url.startswith("sqlite") else "%s"
+        for table in tables_of(database):
+            file = PUBLIC / database / f"{table}.csv"
+            if not file.exists():
+                continue
+            head, *rows = csv.reader(io.StringIO(file.read_text("utf-8"), newline=""))
+            names = ", ".join(f'"{name}"' for name in head).replace("%", "%%" if sign == "%s" else "%")
+            insert = f'INSERT INTO "{table}" ({names}) VALUES ({", ".join([sign] * len(head))})'
+            cursor.executemany(insert, [[cell or None for cell in row] for row in rows])
+        connection.commit()
+
+
+@contextmanager
+def plain(url: str) -> Iterator[Any]:
+    """A connection of the database's own driver."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            yield connection
+        return
+    import psycopg2
+    import psycopg2.extras
+
+    parsed = sa.make_url(url).set(drivername="postgresql")
+    with closing(psycopg2.connect(parsed.render_as_string(hide_password=False))) as connection:
+        psycopg2.extras.register_default_json(connection, loads=str)
+        psycopg2.extras.register_default_jsonb(connection, loads=str)
+        connection.cursor().execute("SET timezone = 'UTC'")
+        yield connection
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A table, introspected and exported without an edit."""
+
+    yaml: str
+    spec: TableSpec
+    columns: Sequence[ColumnSpec]
+    files: dict[str, Path]
+    problems: Sequence[str]
+
+
+def export(url: str, table: str, folder: Path, formats: Sequence[str] | None = None) -> Exported:
+    """Introspect a table and export all its own columns by the stages that a run has, with staging between them."""
+    found = introspect(url, table)
+    model = TableModel.model_validate(yaml.safe_load(found.yaml)["attributes"])
+    spec = TableSpec.model_validate(model.spec())
+    columns = [column for column in spec.columns if not column.hidden and not column.extra]
+    options, format_options = parse_options(dict(model.options), tabular.options(model.spec()), FormatOptions)
+    assert isinstance(format_options, FormatOptions)
+    request = Request(model.dataset, "export_pipeline.model.tabular", model.spec(), None, options, None)
+    folder.mkdir(parents=True)
+    with open_snapshot(url) as snapshot:
+        data = source.read(snapshot, request)
+        save(replace(data, options={**data.options, **format_options.model_dump()}), folder / "read")
+    save(sanitize(tabular.build(load(folder / "read"))), folder / "clean")
+    layout = tabular.layout(load(folder / "clean"))
+    files, problems = {}, []
+    for name in formats or model.formats:
+        path = folder / f"export{FORMATS[name].extension}"
+        with path.open("wb") as out:
+            FORMATS[name].render(layout, out, format_options.of(name))
+        facts, proof = FORMATS[name].read_back(path), layout.proofs[name]
+        if (facts.rows, tuple(facts.problems)) != (proof.rows, ()):
+            problems.append(f"{table} as {name}: {facts.rows} rows, not {proof.rows}; {facts.problems}")
+        for column, (total, tolerance) in proof.totals.items():
+            if not abs(facts.totals[column] - total) <= tolerance:
+                problems.append(f"{table} as {name}: {column} adds up to {facts.totals[column]}, not {total}")
+        files[name] = path
+    return Exported(found.yaml, spec, columns, files, problems)
+
+
+def truth(url: str, made: Exported) -> list[Row]:
+    """What the database holds, as its plain driver gives it; types without a kind of their own as it prints them."""
+    table = made.spec.source.table or ""
+    place = ".".join(f'"{part}"' for part in (table.split(".", 1) if "." in table else [table]))
+    texts = {"text", "enum", "uuid", "json"}
+    cells = []
+    for column in made.columns:
+        name = '"' + (column.from_ or column.name).replace('"', '""') + '"'
+        printed = not url.startswith("sqlite") and column.type in texts
+        cells.append(f"{name}::text" if printed else name)
+    with plain(url) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT {', '.join(cells)} FROM {place}".replace("%", "%%" if False else "%"))
+        return [
+            tuple(value(cell, column) for cell, column in zip(row, made.columns, strict=True))
+            for row in cursor.fetchall()
+        ]
+
+
+def value(cell: Any, column: ColumnSpec) -> Any:
+    """A cell of a driver or a reader as a value that compares; None for missing."""
+    if cell is None:
+        return None
+    match column.parsed.kind.value:
+        case "integer":
+            return int(cell)
+        case "decimal" | "money":
+            number = Decimal(repr(cell) if isinstance(cell, float) else str(cell))
+            return number.normalize() if number.is_finite() else None
+        case "float":
+            return float(cell) + 0.0
+        case "boolean":
+            return {"t": True, "true": True, "1": True, "yes": True}.get(str(cell).lower(), False)
+        case "date":
+            return date.fromisoformat(str(cell)[:10])
+        case "timestamp":
+            moment = cell if isinstance(cell, datetime) else datetime.fromisoformat(str(cell))
+            if column.zone is None:
+                return moment.replace(tzinfo=None)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        case "json":
+            return json.dumps(json.loads(cell, parse_float=Decimal), default=str, sort_keys=True)
+    return str(cell)
+
+
+# --- readers ----------------------------------------------------------------------------------------
+
+
+def _csv(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
+    rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline=""), strict=True))[1:]
+    return [
+        tuple(value(cell, c) if cell != "" else None for cell, c in zip(row, columns, strict=True))
+        for row in rows
+    ]
+
+
+def _documents(documents: Sequence[dict[str, Any]], columns: Sequence[ColumnSpec]) -> list[Row]:
+    def cell(found: Any, column: ColumnSpec) -> Any:
+        if column.type == "json" and found is not None:
+            return json.dumps(found, default=str, sort_keys=True)
+        return value(found, column)
+
+    return [tuple(cell(one[column.name], column) for column in columns) for one in documents]
+
+
+def _json(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
+    return _documents(json.loads(path.read_bytes(), parse_float=Decimal), columns)
+
+
+def _jsonl(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
+    lines = path.read_text("utf-8").split("\n")
+    return _documents([json.loads(line, parse_float=Decimal) for line in lines if line], columns)
+
+
+def _excel(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
+    import openpyxl
+
+    sheet = openpyxl.load_workbook(path, read_only=True).worksheets[0]
+    rows = list(sheet.iter_rows(values_only=True))
+    heads = [c.header or column_of(c).header for c in columns]
+    # A moment's header also says its zone.
+    starts = [[str(cell).partition(" (UTC)")[0] for cell in row] for row in rows]
+    rows = rows[starts.index(heads) + 1 :]
+
+    def cell(found: Any, column: ColumnSpec) -> Any:
+        if isinstance(found, datetime) and column.type == "timestamp":
+            micros = round(found.microsecond / 1000) * 1000  # a double's days hold no microseconds
+            found = found.replace(microsecond=0) + timedelta(microseconds=micros)
+        if isinstance(found, time):
+            found = None
+        return None if found in (None, "") else value(found, column)
+
+    return [tuple(cell(found, c) for found, c in zip(row, columns, strict=True)) for row in rows]
+
+
+def _parquet(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
+    import duckdb
+
+    with closing(duckdb.connect()) as connection:
+        connection.execute("SET timezone = 'UTC'")
+        rows = connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+    return [tuple(value(cell, c) for cell, c in zip(row, columns, strict=True)) for row in rows]
+
+
+READERS: dict[str, Callable[[Path, Sequence[ColumnSpec]], list[Row]]] = {
+    "csv": _csv,
+    "json": _json,
+    "jsonl": _jsonl,
+    "excel": _excel,
+    "parquet": _parquet,
+}
+
+_RUNS = re.compile(r"^[\s​‌‍﻿]*[=+\-@＝＋－＠]|^[\t\r\n\0]")
+
+
+def expected(rows: Sequence[Row], columns: Sequence[ColumnSpec], format: str) -> list[Row]:
+    """What a format should say of these rows, under its documented rules."""
+
+    def cell(found: Any, column: ColumnSpec) -> Any:
+        is_text = column.parsed.kind.is_text
+        if format == "csv" and is_text and found:
+            guarded = f"'{found}" if _RUNS.match(found) else found
+            return guarded
+        if format in ("csv", "excel") and found == "":
+            return None
+        if isinstance(found, float) and not math.isfinite(found) and format in ("json", "jsonl"):
+            return None
+        if format == "excel" and column.type == "timestamp" and found is not None:
+            naive = found.replace(tzinfo=None)
+            micros = round(naive.microsecond / 1000) * 1000
+            wall = naive.replace(microsecond=0) + timedelta(microseconds=micros)
+            return wall if column.zone is None else wall.replace(tzinfo=UTC)
+        return found
+
+    return [tuple(cell(found, c) for found, c in zip(row, columns, strict=True)) for row in rows]
+
+
+def differences(url: str, table: str, made: Exported) -> list[str]:
+    """Everything that a file says otherwise than the database; nothing, if all is well."""
+    rows = truth(url, made)
+    found = list(made.problems)
+    for format, path in made.files.items():
+        if format == "pdf":
+            found += _missing_in_pdf(path, rows, made.columns, table)
+            continue
+        said = READERS[format](path, made.columns)
+        wanted = Counter(expected(rows, made.columns, format))
+        if format == "csv" and any("" in (c or "") for row in rows for c in row if isinstance(c, str)):
+            pass
+        missing, extra = wanted - Counter(said), Counter(said) - wanted
+        for row in list(missing)[:2]:
+            near = max(extra, key=lambda one: sum(a == b for a, b in zip(one, row, strict=True)), default=None)
+            cells = [
+                f"{c.name}: {b!r} instead of {a!r}"
+                for a, b, c in zip(row, near or (), made.columns, strict=False)
+                if a != b
+            ]
+            found.append(f"{table} as {format}: {sum(missing.values())} rows differ, e.g. {'; '.join(cells[:4])}")
+        key = [c.name for c in made.columns if (c.from_ or c.name) in made.spec.source.key]
+        places = [i for i, c in enumerate(made.columns) if c.name in key]
+        if len(key) == len(made.spec.source.key) == 1 and not missing:
+            order = [row[places[0]] for row in said]
+            if None not in order and order != sorted(order):
+                found.append(f"{table} as {format} is not in the order of its key")
+    return found
+
+
+def _missing_in_pdf(path: Path, rows: Sequence[Row], columns: Sequence[ColumnSpec], table: str) -> list[str]:
+    """Words of texts and whole numbers that a PDF's text does not have; long ones may be broken over lines."""
+    tool = str(require_tool("pdftotext"))
+    text = subprocess.run([tool, "-layout", str(path), "-"], capture_output=True, check=True).stdout.decode()
+    words = set(text.split())
+    letters = re.sub(r"\s", "", text)
+    wanted: set[str] = set()
+    for row in rows:
+        for cell, column in zip(row, columns, strict=True):
+            if isinstance(cell, str) and column.type != "json":
+                wanted.update(word for word in cell.split() if len(word) <= 8 and word.isascii())
+            elif isinstance(cell, int) and not isinstance(cell, bool):
+                wanted.add(f"{cell:,}" if f"{cell:,}" in words else str(cell))
+    lost = [word for word in wanted if word not in words and word not in letters]
+    return [f"{table} as pdf: {len(lost)} words are missing, e.g. {sorted(lost)[:5]}"] if lost else []

@@ -29,7 +29,10 @@ __all__ = ["NO_JSON", "NO_NUMBER", "lines", "read_back", "render"]
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
     """Write the layout's document. Option `shape`: "lines" writes one that is a table as an object a line."""
     if options.get("shape") == "lines" and isinstance(layout.document, Table):
-        return lines(layout.document, out)
+        done = lines(layout.document, out)
+        if done.rows == 1:
+            out.write(b"\n")  # a lone line could be taken for a document that holds the rows
+        return done
     writer = _Writer(out)
     writer.value(layout.document)
     out.write(b"\n")

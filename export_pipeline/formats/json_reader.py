@@ -46,19 +46,20 @@ def read_back(path: Path) -> FileFacts:
     """
     try:
         with path.open("rb") as file:
-            return _by_lines(file)
+            return _by_lines(file, certain=path.suffix == ".jsonl")
     except _OtherShapeError:
         return _by_events(path)
 
 
-def _by_lines(file: BinaryIO) -> FileFacts:
+def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
+    """Of an array, of an object with one array, or of lines, which a file may certainly have."""
     rows = 0
     sums: Counter[str] = Counter()
     start = file.read(_BLOCK)
     head = _HEAD.match(start)
     if head:
         blocks = _blocks(start[head.end() :], file, b"},\n", b"]}" if head[1] else b"]")
-    elif _is_object(start.partition(b"\n")[0]) or start == b"\n":
+    elif start == b"\n" or _is_row(start, certain):
         blocks = _blocks(start, file, b"}\n", b"")
     else:
         raise _OtherShapeError
@@ -128,11 +129,18 @@ def _bare(block: bytes, end: bytes) -> Bytes:
     return data
 
 
-def _is_object(line: bytes) -> bool:
+def _is_row(start: bytes, certain: bool) -> bool:
+    """Whether the file's first line is a row: an object, and, if it is the only line, no document of rows."""
+    line, _, more = start.partition(b"\n")
     try:
-        return isinstance(orjson.loads(line), dict)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
+    if not isinstance(value, dict):
+        return False
+    arrays = [item for item in value.values() if isinstance(item, list)]
+    holds_rows = any(array and isinstance(array[0], dict) for array in arrays) or list(value.values()) == [[]]
+    return certain or bool(more) or not holds_rows
 
 
 def _numeric_keys(block: Bytes) -> list[str]:
@@ -217,7 +225,7 @@ def _by_events(path: Path) -> FileFacts:
                 if event == "start_map":
                     if not owner and (prefix == "item" or _TOP_ARRAY.fullmatch(prefix)):
                         owner = prefix
-                    rows += prefix == owner
+                    rows += bool(owner) and prefix == owner
                 elif event == "number" and owner and prefix.startswith(f"{owner}."):
                     key = prefix[len(owner) + 1 :]
                     if "." not in key:  # not inside a JSON column's value

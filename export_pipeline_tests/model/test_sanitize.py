@@ -69,3 +69,38 @@ def test_only_text_columns_are_touched_and_each_is_counted() -> None:
         "u": ["\ufffd", "\ufffd", "="],
     }
     assert {column: count for (_, column), count in changed.items()} == {"t.a": 1, "t.u": 2}
+
+
+def test_a_table_with_nothing_to_replace_comes_back_as_it_is() -> None:
+    columns = (Column("a", "A", Kind.TEXT), Column("n", "N", Kind.INTEGER))
+    rows = pa.table({"a": ["x\t\r\n", "é \u2028 \ufffc", None, ""], "n": [1, 2, 3, 4]})
+    table = Table.of("t", columns, rows)
+    changed: Counter[tuple[str, str]] = Counter()
+    assert clean(table, changed) is table
+    other = Table.of("t", columns, rows.slice(1).append_column("b", [["\x7f", "\u202c", "\ud7ff"]]))
+    assert clean(other, changed) is other
+    assert not changed
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x08", "\x0b", "\x1f", "\ufffe", "\uffff", "\u202d", "\u202e"]
+)
+def test_one_illegal_character_anywhere_is_found(character: str) -> None:
+    texts = [f"text {number}" for number in range(3000)]
+    texts[1500] += character
+    changed: Counter[tuple[str, str]] = Counter()
+    table = Table.of("t", (Column("a", "A", Kind.TEXT),), pa.table({"a": texts}), 1000)
+    texts[1500] = "text 1500\ufffd"
+    assert clean(table, changed).arrow()["a"].to_pylist() == texts
+    assert sum(changed.values()) == 1
+
+
+def test_guard_looks_at_every_character_that_may_stand_before_a_sign() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    rule = r"^[\s\x00\x0b\x1c-\x1f\x{85}\p{Z}\p{Cf}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|^[\t\r\n\x00]"
+    for texts in (characters, [character + "=1" for character in characters]):
+        array = pa.array([None, *texts])[1:]
+        expected = pa.compute.match_substring_regex(array, rule)
+        guarded, cells = guard(array)
+        assert cells == pa.compute.sum(expected).as_py()
+        assert pa.compute.equal(pa.compute.not_equal(guarded, array), expected).to_pylist().count(False) == 0

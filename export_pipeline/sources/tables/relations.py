@@ -108,7 +108,7 @@ class Frame:
         name, column = self.relations.split(path)
         for step in self.relations.chain(name, self.start):
             self._join(step)
-        return Field(self._joined[name].c[column], stored)
+        return Field(_exact(self._joined[name].c[column], stored), stored)
 
     def through(self, name: str) -> tuple[Frame, Expression]:
         """A frame of a relation's rows, and the condition that they belong to the row of this frame."""
@@ -128,12 +128,15 @@ class Frame:
 
     def order_of(self, names: Sequence[str]) -> list[Expression]:
         """The declared order of these relations' rows, one within the other, then their keys."""
-        declared = self.relations.declared
-        return [
-            expression
+        parts = [
+            self.order(self._joined[name], self.relations.found(name), self.relations.declared[name].order)
             for name in names
-            for expression in self.order(self._joined[name], self.relations.found(name), declared[name].order)
         ]
+        counts = [len(self.relations.declared[name].order) for name in names]
+        # Keys last: a link's own key, that nobody asked for, must not go before the order of what it links to.
+        first = [part[:count] for part, count in zip(parts, counts, strict=True)]
+        last = [part[count:] for part, count in zip(parts, counts, strict=True)]
+        return [expression for part in (*first, *last) for expression in part]
 
     def order(self, clause: sa.FromClause, found: Found, wanted: Sequence[str]) -> list[Expression]:
         """Expressions to order a table by: columns, `-` before descending ones, then its key."""
@@ -155,7 +158,8 @@ class Frame:
         )
         if plain:
             return field.expression
-        text = field.stored.family is Family.TEXT
+        # SQLite knows no type of a statement's columns, and sorts each cell by what it is.
+        text = field.stored.family is Family.TEXT or self.relations.catalogue.snapshot.dialect == "sqlite"
         expression = field.expression if text else sa.cast(field.expression, sa.Text)
         return sa.collate(expression, self.relations.catalogue.snapshot.byte_order)
 
@@ -213,6 +217,16 @@ class Frame:
         if self.relations.catalogue.snapshot.dialect == "postgresql" and _unlike(theirs.stored, mine.stored):
             left, right = sa.cast(left, sa.Text), sa.cast(right, sa.Text)
         return left == right
+
+
+def _exact(expression: Expression, stored: Stored) -> Expression:
+    """The expression, as a double where it is a single: the double whose digits PostgreSQL shows.
+
+    A plain cast would give 26.059999465942383 for a single that everybody knows as 26.06.
+    """
+    if stored.word != "float4":
+        return expression
+    return sa.cast(sa.cast(expression, sa.Text), sa.Double)
 
 
 _PLACE = "export place"

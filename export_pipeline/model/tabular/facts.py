@@ -20,7 +20,7 @@ def facts_of(spec: TableSpec, data: ExportData, created: datetime) -> tuple[tupl
     """(label, value) pairs: the scope, the preset, each filter in words, the window, the time of the data."""
     facts = []
     if data.scope is not None:
-        facts.append(("For", data.title or data.scope))
+        facts.append(("For", str(data.subject.get("name") or data.scope)))
     if data.options.get("preset"):
         facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
     preset = preset_of(spec, data.options)

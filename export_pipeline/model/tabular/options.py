@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from export_pipeline.model.strict import Strict, unknown_name
+from export_pipeline.model.strict import Strict, unknown_name, wrong
 from export_pipeline.model.tabular.choice import key_of, spec_of
 from export_pipeline.model.tabular.filter_values import (
     Filtered,
@@ -57,6 +57,15 @@ class TableOptions(Strict):
     filters: Filters
     sort: tuple[str, ...] | None
     requested_by: str | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _required_preset_is_named(cls, given: Any) -> Any:
+        field = cls.model_fields["preset"]
+        if field.is_required() and isinstance(given, Mapping) and given.get("preset") is None:
+            names = ", ".join(get_args(field.annotation))
+            raise wrong(cls.__name__, {("preset",): f"choose one of the presets; there are {names}"})
+        return given
 
 
 def options(spec: Mapping[str, Any]) -> type[TableOptions]:

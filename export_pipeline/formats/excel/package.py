@@ -21,6 +21,7 @@ NULL_NAME = "Export_Null_"
 MOST_TITLED_SHEETS = 500
 """Above so many sheets no header row is repeated in print: each such name costs LibreOffice 30 ms to open."""
 
+_LONGEST_TEXT = 255  # characters of a text inside a formula
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -157,7 +158,7 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
     yield _name(COUNT_NAME, str(sum(sheet.counts for sheet in sheets)), None, hidden=True)
     for number, total in enumerate(sums, start=1):
         yield _name(f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), None, hidden=True)
-        if total.null:
+        if total.null and len(total.null) <= _LONGEST_TEXT:
             yield _name(f"{NULL_NAME}{number}", _text(total.null), None, hidden=True)
     for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
         if sheet.header_row:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from xml.parsers import expat
 
 import numpy as np
 import numpy.typing as npt
 
 from export_pipeline.formats.excel.names import column_letters, utf16_length
+from export_pipeline.formats.excel.plain import AHEAD, PlainRows
 from export_pipeline.formats.excel.text import MAX_TEXT
 
 Bytes = npt.NDArray[np.uint8]
@@ -25,9 +27,18 @@ _MAX_COLUMNS = 16_384
 _DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+[0-9]+:)?([A-Z]+)([0-9]+)"')
 _TEXT = re.compile(rb"<t[^>]*>([^<]*)</t>")
 _ROW_END = b"</row>"
-_PAD = b" " * 16  # so that looking a few bytes ahead never leaves the block
+_PAD = b" " * AHEAD  # so that looking a few bytes ahead never leaves the block
 _NUMBER_BYTES = np.zeros(256, np.bool_)
 _NUMBER_BYTES[list(b"0123456789+-.eE")] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A column to add up: its number from 0, its name, and the text that it shows for a missing value."""
+
+    column: int
+    name: str
+    null: str
 
 
 class SheetScan:
@@ -35,7 +46,7 @@ class SheetScan:
 
     Args:
         data_rows: First and last row of the data, (1, 0) for none.
-        sums: Names of the columns to add up over the data rows, by column counted from 0.
+        sums: The columns to add up over the data rows.
         shared: Whether each shared string is there is checked against this count.
 
     Attributes:
@@ -44,11 +55,12 @@ class SheetScan:
         problems: Sentences; each kind once, with the first cell and how many there are.
     """
 
-    def __init__(self, data_rows: tuple[int, int], sums: Mapping[int, str], shared: int) -> None:
+    def __init__(self, data_rows: tuple[int, int], sums: Sequence[Summed], shared: int) -> None:
         self.rows = 0
         self._first, self._last = data_rows
         self._sums = sums
-        self._parts: dict[str, list[float]] = {name: [] for name in sums.values()}
+        self._parts: dict[str, list[float]] = {summed.name: [] for summed in sums}
+        self._plain = PlainRows(data_rows, {summed.column: summed.null for summed in sums}, shared)
         self._shared = shared
         self._found: dict[str, tuple[str, int]] = {}
         self._previous = 0
@@ -65,30 +77,34 @@ class SheetScan:
         Raises:
             xml.parsers.expat.ExpatError: The XML is not well-formed.
         """
-        self._parser.Parse(chunk, False)
         self._rest += chunk
         if not self._in_data:
-            start = self._rest.find(b"<sheetData")
+            start = self._rest.find(b"<row ")
             if start < 0:
                 return
-            if dimension := _DIMENSION.search(self._rest[:start]):
+            head, self._rest, self._in_data = self._rest[:start], self._rest[start:], True
+            self._parser.Parse(head, False)
+            if dimension := _DIMENSION.search(head):
                 self._dimension = _column_number(dimension[1]), int(dimension[2])
-            self._rest, self._in_data = self._rest[start:], True
-        end = self._rest.rfind(_ROW_END)
-        if end >= 0:
-            block, self._rest = self._rest[: end + len(_ROW_END)], self._rest[end + len(_ROW_END) :]
-            self._block(block)
+        size = self._rest.rfind(_ROW_END) + len(_ROW_END)
+        if size < len(_ROW_END):
+            return
+        buffer = self._rest if len(self._rest) >= size + AHEAD else self._rest + _PAD
+        self._rest = self._rest[size:]
+        if not self._plain_block(buffer, size):
+            self._parser.Parse(buffer[:size], False)
+            self._block(buffer[:size])
 
     def close(self) -> None:
         """Ends the part; raises what `feed` raises."""
-        self._parser.Parse(b"", True)
+        self._parser.Parse(self._rest, True)
         if self._dimension and self._dimension != (self._widest, self._previous_row):
             says = f"{column_letters(self._dimension[0] - 1)}{self._dimension[1]}"
             self._note(f"the dimension ends at {says}, the cells do not at", self._previous_row, self._widest)
 
     @property
     def totals(self) -> dict[str, float]:
-        return {name: math.fsum(parts) for name, parts in self._parts.items()}
+        return {name: added(parts) for name, parts in self._parts.items()}
 
     @property
     def problems(self) -> list[str]:
@@ -106,7 +122,22 @@ class SheetScan:
             first = int(np.argmax(wrong))
             self._note(what, int(rows[first]), int(columns[first]), int(wrong.sum()))
 
+    def _plain_block(self, buffer: bytes, size: int) -> bool:
+        """Reads a block the quick way, if that is possible. The parser need not see it: it is whole rows."""
+        found = self._plain.read(buffer, size, self._previous_row)
+        if found is None:
+            return False
+        self.rows += int(((found.rows >= self._first) & (found.rows <= self._last)).sum())
+        self._previous_row = int(found.rows[-1])
+        self._widest = max(self._widest, found.widest)
+        if found.last:
+            self._previous = found.last[0] * _MAX_COLUMNS + found.last[1] - 1
+        for summed in self._sums:
+            self._parts[summed.name].append(found.sums.get(summed.column, 0.0))
+        return True
+
     def _block(self, block: bytes) -> None:
+        """Reads a block whatever form its rows have, and notes what is wrong with it."""
         data = np.frombuffer(block + _PAD, np.uint8)
         tags = np.flatnonzero(data == ord("<"))
         one, two = data[tags + 1], data[tags + 2]
@@ -138,12 +169,13 @@ class SheetScan:
         owners = np.searchsorted(cells, values) - 1
         stops = tags[np.searchsorted(tags, values) + 1]
         self._values(data, values + 3, stops, owners, kinds, numeric, rows, columns)
-        for column, name in self._sums.items():
-            chosen = in_data & (columns == column + 1)
+        for summed in self._sums:
+            chosen = in_data & (columns == summed.column + 1)
             mine = (chosen & numeric)[owners]
-            self._parts[name].append(float(np.sum(_floats(data, values[mine] + 3, stops[mine]))))
+            parts = self._parts[summed.name]
+            parts.append(float(np.sum(_floats(data, values[mine] + 3, stops[mine]))))
             for cell in np.flatnonzero(chosen & (kinds == ord("i"))):
-                self._parts[name].append(_number_in_text(block, int(cells[cell])))
+                parts.append(_number_in_text(block, int(cells[cell]), summed.null))
         self._texts(data, block, tags[(one == ord("t")) & closes_name], ends, cells, rows, columns)
 
     def _rows(self, data: Bytes, starts: Ints) -> Ints:
@@ -283,16 +315,28 @@ def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def _number_in_text(block: bytes, cell: int) -> float:
+def _number_in_text(block: bytes, cell: int, null: str) -> float:
     found = _TEXT.search(block, cell)
-    return spelled(found[1].decode("utf-8", "replace")) if found else math.nan
+    return spelled(html.unescape(found[1].decode("utf-8", "replace")), null) if found else math.nan
 
 
-def spelled(text: str) -> float:
+def added(numbers: Sequence[float]) -> float:
+    """The sum, rounded once; infinite or NaN where it is beyond all doubles on the way."""
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.sum(numbers))
+
+
+def spelled(text: str, null: str) -> float:
     """The number that a text in a numeric column spells out, as far as it counts in a sum.
 
-    NaN and the infinities, which no total includes, count 0; any other text makes the sum NaN.
+    What stands for a missing value counts 0, and so do NaN and the infinities, which no total includes; any
+    other text makes the sum NaN.
     """
+    if null and text == null:
+        return 0.0
     try:
         number = float(text)
     except ValueError:

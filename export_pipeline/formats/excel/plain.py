@@ -1,0 +1,229 @@
+"""Reads rows of the plainest form in a few passes over their bytes: one expression that is the form's whole
+grammar says whether they are well-formed, array operations find addresses and numbers.
+
+What is not of this form is no fault: the caller reads it the long way and says what is wrong, if anything is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.formats.excel.text import MAX_TEXT
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+AHEAD = 16  # bytes: how far is looked beyond a block
+_MAX_COLUMNS = 16_384
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+_CHARACTER = r"[^<>&\x00-\x08\x0b\x0c\x0e-\x1f\x{D800}-\x{DFFF}\x{FFFE}\x{FFFF}]"
+_TEXT = rf"(?:{_CHARACTER}|&(?:amp|lt|gt|quot|apos|#13|#10|#9);)*"
+_POWERS = 10 ** np.arange(1, 8)
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # texts that no total includes
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What a block of whole rows holds.
+
+    Attributes:
+        rows: The rows' numbers, ascending.
+        widest: The last column that has a cell, counted from 1; 0 without cells.
+        last: Row and column of the last cell; None without cells.
+        sums: Sum over the data rows by column counted from 0.
+    """
+
+    rows: Ints
+    widest: int
+    last: tuple[int, int] | None
+    sums: Mapping[int, float]
+
+
+class PlainRows:
+    """Reads blocks of rows.
+
+    Args:
+        data_rows: First and last row of the data.
+        sums: The columns to add up, counted from 0, and the text that stands for a missing value in each.
+        shared: How many shared strings there are.
+    """
+
+    def __init__(self, data_rows: tuple[int, int], sums: Mapping[int, str], shared: int) -> None:
+        self._first, self._last = data_rows
+        self._sums = sums
+        kinds = [rf"><v>{_NUMBER}</v>", ' t="b"><v>[01]</v>']
+        kinds.append(f' t="inlineStr"><is><t(?: xml:space="preserve")?>{_TEXT}</t></is>')
+        if shared:
+            kinds.append(f' t="s"><v>(?:{_below(shared)})</v>')
+        cell = f'<c r="[A-Z]{{1,3}}[1-9][0-9]{{0,6}}"(?: s="[0-9]+")?(?:/>|(?:{"|".join(kinds)})</c>)'
+        self._bytes = _ByteSearch()
+        self._grammar = f'^(?:<row r="[1-9][0-9]{{0,6}}">(?:{cell})*</row>)*$'
+
+    def read(self, buffer: bytes, size: int, previous_row: int) -> Plain | None:
+        """What a block holds; None if it is of another form, out of order or has very long texts.
+
+        Args:
+            buffer: The block and at least `AHEAD` more bytes, whatever they are.
+            size: Bytes of the block, which is whole rows from `<row` to `</row>`.
+            previous_row: Number of the row before them.
+        """
+        if not pc.match_substring_regex(_one_text(buffer, size), self._grammar)[0].as_py():
+            return None
+        data = np.frombuffer(buffer, np.uint8, size + AHEAD)
+        self._bytes.begin(data, size)
+        row_starts, cells = self._bytes.elements(ord("r")), self._bytes.elements(ord("c"))
+        rows, digits = _row_numbers(data, row_starts)
+        if not len(rows) or rows[0] <= previous_row or (np.diff(rows) <= 0).any():
+            return None
+        if not len(cells):
+            return Plain(rows, 0, None, {})
+        home = np.repeat(np.arange(len(rows)), np.diff(np.searchsorted(cells, np.append(row_starts, size))))
+        columns, letters = _columns(data, cells)
+        if not _addressed(data, row_starts + len('<row r="'), digits, cells + len('<c r="') + letters, home):
+            return None
+        if (np.diff(home * _MAX_COLUMNS + columns) <= 0).any() or columns.max() > _MAX_COLUMNS:
+            return None
+        ends = np.append(cells[1:], size)
+        if (ends - cells > MAX_TEXT).any():
+            return None
+        in_data = ((rows >= self._first) & (rows <= self._last))[home]
+        try:
+            sums = dict(self._totals(data, cells, ends, columns, in_data))
+        except pa.ArrowInvalid:  # a text that is no number
+            return None
+        return Plain(rows, int(columns.max()), (int(rows[home[-1]]), int(columns[-1])), sums)
+
+    def _totals(
+        self, data: Bytes, cells: Ints, ends: Ints, columns: Ints, in_data: Bools
+    ) -> Iterator[tuple[int, float]]:
+        """The sums by column.
+
+        Raises:
+            pa.ArrowInvalid: A cell of these columns is a text that is neither number nor missing value.
+        """
+        if not self._sums:
+            return
+        values, stops = self._bytes.elements(ord("v")), self._bytes.ends(ord("v"))
+        for column, null in self._sums.items():
+            chosen = np.flatnonzero((columns == column + 1) & in_data)
+            value, has_value = _within(values, cells[chosen], ends[chosen])
+            total = _sum(_texts(data, values[value] + len("<v>"), stops[value]))
+            chosen = chosen[~has_value]
+            if len(chosen):
+                total += self._text_total(data, cells[chosen], ends[chosen], null)
+            yield column, total
+
+    def _text_total(self, data: Bytes, cells: Ints, ends: Ints, null: str) -> float:
+        """The sum of numbers that stand as texts in these cells."""
+        starts, stops = self._bytes.elements(ord("t")), self._bytes.ends(ord("t"))
+        text, _ = _within(starts, cells, ends)
+        plain = data[starts[text] + len("<t")] == ord(">")
+        begins = starts[text] + np.where(plain, len("<t>"), len('<t xml:space="preserve">'))
+        texts = _texts(data, begins, stops[text])
+        skipped = pa.array([null, *_NO_NUMBERS] if null else _NO_NUMBERS, pa.string())
+        return _sum(texts.filter(pc.invert(pc.is_in(texts, skipped))))
+
+
+class _ByteSearch:
+    """Finds elements of one-letter names. Its memory serves block after block: to give it back and take it
+    anew each time would cost as much as the search.
+    """
+
+    def __init__(self) -> None:
+        self._opens = self._found = self._other = np.empty(0, np.bool_)
+        self._data = np.empty(0, np.uint8)
+        self._size = 0
+
+    def begin(self, data: Bytes, size: int) -> None:
+        """Searches the first `size` bytes of these from now on."""
+        if len(self._opens) < size:
+            self._opens, self._found, self._other = (np.empty(size + size // 4, np.bool_) for _ in range(3))
+        self._data, self._size = data, size
+        np.equal(data[:size], ord("<"), out=self._opens[:size])
+
+    def elements(self, name: int) -> Ints:
+        """Where elements of this name begin (of `row`: r)."""
+        return np.flatnonzero(self._after_open(name))
+
+    def ends(self, name: int) -> Ints:
+        """Where the content of elements of this name ends."""
+        found = self._after_open(ord("/"))
+        other = np.equal(self._data[2 : self._size + 2], name, out=self._other[: self._size])
+        return np.flatnonzero(np.logical_and(found, other, out=found))
+
+    def _after_open(self, name: int) -> Bools:
+        found = np.equal(self._data[1 : self._size + 1], name, out=self._found[: self._size])
+        return np.logical_and(found, self._opens[: self._size], out=found)
+
+
+def _one_text(buffer: bytes, size: int) -> pa.StringArray:
+    offsets = np.array([0, size], np.int32)
+    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(buffer)])
+
+
+def _row_numbers(data: Bytes, starts: Ints) -> tuple[Ints, Ints]:
+    """The rows' numbers and how many digits they have."""
+    position = starts + len('<row r="')
+    numbers = np.zeros(len(starts), np.int64)
+    for _ in range(7):
+        digit = data[position]
+        found = (digit >= ord("0")) & (digit <= ord("9"))
+        numbers = np.where(found, numbers * 10 + digit - ord("0"), numbers)
+        position = position + found
+    return numbers, np.searchsorted(_POWERS, numbers, side="right") + 1
+
+
+def _columns(data: Bytes, cells: Ints) -> tuple[Ints, Ints]:
+    """The cells' columns counted from 1, and how many letters say so."""
+    one, two, three = (data[cells + len('<c r="') + i].astype(np.int64) - 64 for i in range(3))
+    has_two = two > 0
+    has_three = has_two & (three > 0)
+    columns = np.where(has_two, one * 26 + two, one)
+    return np.where(has_three, columns * 26 + three, columns), 1 + has_two + has_three
+
+
+def _addressed(data: Bytes, row_digits: Ints, digits: Ints, cell_digits: Ints, home: Ints) -> bool:
+    """Whether each cell's address ends in the number of its row, told by comparing eight bytes at once."""
+    words: npt.NDArray[np.uint64] = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
+    kept = np.uint64(2**64 - 1) >> (np.uint64(8) * (7 - digits).astype(np.uint64))  # digits and a quote
+    wanted = words[row_digits] & kept
+    return bool(((words[cell_digits] & kept[home]) == wanted[home]).all())
+
+
+def _within(positions: Ints, starts: Ints, stops: Ints) -> tuple[Ints, Bools]:
+    """Indices of the first of these positions in each span that has one, and which spans have."""
+    index = np.searchsorted(positions, starts)
+    found = np.append(positions, np.iinfo(np.int64).max)[index] < stops
+    return index[found], found
+
+
+def _texts(data: Bytes, starts: Ints, stops: Ints) -> pa.StringArray:
+    """What stands between these places."""
+    lengths = stops - starts
+    offsets = np.zeros(len(starts) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    picked = data[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(picked)]
+    return pa.Array.from_buffers(pa.string(), len(starts), buffers)
+
+
+def _sum(texts: pa.StringArray) -> float:
+    return pc.sum(texts.cast(pa.float64())).as_py() or 0.0
+
+
+def _below(count: int) -> str:
+    """An expression for the whole numbers below this one (of at least 1)."""
+    last = str(count - 1)
+    choices = [f"[0-9]{{1,{len(last) - 1}}}"] if len(last) > 1 else []
+    for i, digit in enumerate(last):
+        if digit > "0":
+            rest = f"[0-9]{{{len(last) - i - 1}}}" if i < len(last) - 1 else ""
+            choices.append(f"{last[:i]}[0-{int(digit) - 1}]{rest}")
+    return "|".join([*choices, last])

@@ -67,8 +67,9 @@ def test_help_teaches(command: Command) -> None:
 
 def test_lists(command: Command, source: Source) -> None:
     assert [row["format"] for row in command("formats", "--json").json] == list(FORMATS)
-    (takeoff,) = command("datasets", "--json").json
-    assert takeoff["formats"] == list(FORMATS)
+    listed = {row["dataset"]: row for row in command("datasets", "--json").json}
+    takeoff = listed["takeoff"]
+    assert takeoff["formats"] == ["csv", "excel", "pdf", "json", "ost", "zip"]
     assert takeoff["cadences"] == ["on_demand", "daily", "weekly", "monthly"]
     scopes = command("datasets", "--scopes", "takeoff", "--json").json
     assert {row["scope"] for row in scopes} == set(source.scopes)

@@ -91,7 +91,10 @@ def export_assets(
         partitions_def=partitions(dataset, cadence, start, timezone, scoped),
         backfill_policy=dg.BackfillPolicy.single_run() if single_run else dg.BackfillPolicy.multi_run(1),
         group_name=dataset,
-        config=dg.ConfigMapping(config_fn=to_op, config_schema=config_schema(dataset, options, *models)),
+        config=dg.ConfigMapping(
+            config_fn=to_op,
+            config_schema=config_schema(dataset, options, *models, leave_out=_of_other_formats(formats)),
+        ),
     )
     def export(application: Any) -> dict[str, Any]:
         data = sanitize(build_export_data(fetch_project(application)))
@@ -104,6 +107,13 @@ def export_assets(
         return outputs
 
     return export
+
+
+def _of_other_formats(formats: Sequence[str]) -> set[str]:
+    """Options of formats that a dataset does not offer, not even in a ZIP."""
+    if "zip" in formats:
+        return set()
+    return {name for name in FormatOptions.model_fields if name.partition("_")[0] not in formats}
 
 
 _KINDS = {"ost": "xml"}

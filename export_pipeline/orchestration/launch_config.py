@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
@@ -19,17 +19,24 @@ class OptionError(ValueError):
     """An option is unknown or has a wrong value. The message is one line that says what is allowed."""
 
 
-def config_schema(dataset: str, defaults: Mapping[str, Any], *models: type[BaseModel]) -> dict[str, dg.Field]:
+def config_schema(
+    dataset: str,
+    defaults: Mapping[str, Any],
+    *models: type[BaseModel],
+    leave_out: Container[str] = (),
+) -> dict[str, dg.Field]:
     """One flat Dagster config schema with the fields of these models.
 
     Args:
         dataset: Part of the names of enums, as Dagster wants every enum of a code location to have its own.
         defaults: Values that go before the models' own defaults.
+        leave_out: Names of fields that are not offered.
     """
     return {
         name: _field(f"{dataset}_{name}", field, defaults.get(name, _default(field)))
         for model in models
         for name, field in model.model_fields.items()
+        if name not in leave_out
     }
 
 
@@ -86,6 +93,8 @@ def _field(path: str, field: FieldInfo, default: Any) -> dg.Field:
     kind = _kind(path, annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return dg.Field(kind, is_required=False, description=field.description)
+    if isinstance(default, tuple):
+        default = list(default)
     if default is None:
         return dg.Field(kind, is_required=False, description=field.description)
     return dg.Field(kind, default_value=default, description=field.description)

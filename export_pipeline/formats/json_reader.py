@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -54,7 +54,7 @@ def read_back(path: Path) -> FileFacts:
 def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
     """Of an array, of an object with one array, or of lines, which a file may certainly have."""
     rows = 0
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     start = file.read(_BLOCK)
     head = _HEAD.match(start)
     if head:
@@ -200,7 +200,7 @@ def _finite_sum(numbers: pa.ChunkedArray) -> float:
 def _one_by_one(block: Bytes) -> tuple[int, dict[str, float]]:
     """The same with a strict parser, line by line."""
     rows = 0
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for line in block.tobytes().splitlines():
         rows += 1
         for key, value in orjson.loads(line).items():

@@ -20,7 +20,7 @@ from export_pipeline.model.layout import Layout
 from export_pipeline.model.streams import prefetched
 from export_pipeline.model.tables import Table
 
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 24 << 20
 _GROUP_ROWS = 1 << 17
 
 
@@ -39,7 +39,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     with parquet.ParquetWriter(
         pa.PythonFile(out, "w"), schema, compression="zstd", compression_level=1, write_page_checksum=True
     ) as writer:
-        for group in prefetched(_groups(table, schema), depth=1):
+        for group in _groups(table, schema):
             writer.write_table(group, row_group_size=max(group.num_rows, 1))
             done.rows += group.num_rows
     return done
@@ -56,7 +56,7 @@ def _groups(table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows in tables that are row groups."""
     batches: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in table.open():
+    for batch in prefetched(table.open()):
         batches.append(_typed(batch, schema))
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
@@ -101,7 +101,7 @@ def read_back(path: Path) -> FileFacts:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _sum(column: pa.ChunkedArray) -> float:

@@ -73,6 +73,10 @@ class PrintedSum:
         texts = pa.Array.from_buffers(
             pa.string(), len(cells), [None, pa.py_buffer(starts), pa.py_buffer(letters)]
         )
+        odd = pc.match_substring_regex(texts, "[0-9][eE]")
+        if pc.any(odd).as_py():
+            self._total += _added_slowly(pc.filter(texts, odd))
+            texts = pc.filter(texts, pc.invert(odd))
         total = _added(texts)
         self._total += _added_slowly(texts) if total is None else total
 
@@ -90,9 +94,10 @@ def _added(texts: pa.Array) -> Decimal | None:
     cores = pc.if_else(pc.equal(cores, ""), pa.scalar(None, pa.string()), cores)
     lengths = pc.binary_length(cores)
     points = pc.find_substring(cores, ".")
-    behind = pc.if_else(pc.less(points, 0), 0, pc.subtract(pc.subtract(lengths, points), 1))
-    scale, longest = pc.max(behind).as_py() or 0, pc.max(lengths).as_py() or 0
-    if scale + longest > _MOST_DIGITS:
+    whole = pc.less(points, 0)
+    before = pc.max(pc.if_else(whole, lengths, points)).as_py() or 0
+    scale = pc.max(pc.if_else(whole, 0, pc.subtract(pc.subtract(lengths, points), 1))).as_py() or 0
+    if before + scale > _MOST_DIGITS:
         return None
     try:
         values = pc.cast(cores, pa.decimal128(38, scale))

@@ -7,92 +7,42 @@ cells. Texts are compared by code point. Every function but is_null, coalesce an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tabular import expression_types as types
+from export_pipeline.model.tabular.expression_nodes import (
+    Function,
+    Make,
+    Node,
+    Run,
+    as_type,
+    unified,
+    want,
+    whole,
+)
+from export_pipeline.model.tabular.expression_times import (
+    date_of,
+    days_between,
+    duration,
+    local,
+    monday_first,
+    part_of,
+    seconds_between,
+)
 from export_pipeline.model.tabular.expression_types import (
     BOOLEAN,
-    DATE,
     INTEGER,
     TEXT,
     Cells,
     ComputeError,
     Env,
     Type,
-    common,
-    convert,
     decimal,
 )
-
-Run: TypeAlias = Callable[[Env], Cells]
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A checked part of an expression.
-
-    Attributes:
-        type: What it gives.
-        run: Gives its cells for some rows.
-        literal: The value, if it is written down as one.
-    """
-
-    type: Type
-    run: Run
-    literal: Any = None
-
-
-Make: TypeAlias = Callable[[Sequence[Node]], Node]
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function of the language.
-
-    Attributes:
-        usage: How it is written, for messages, e.g. "round(x, digits)".
-        least, most: How many arguments it takes; `most` None for any number.
-        make: Makes the checked call; raises ValueError for arguments of wrong types.
-    """
-
-    usage: str
-    least: int
-    most: int | None
-    make: Make
-
-
-def as_type(node: Node, wanted: Type) -> Run:
-    """How to get a node's cells as another type."""
-    if node.type == wanted:
-        return node.run
-    return lambda env: convert(node.run(env), node.type, wanted)
-
-
-def unified(nodes: Sequence[Node]) -> tuple[Type, list[Run]]:
-    """The one type of several nodes, and how to get the cells of each as that."""
-    wanted = nodes[0].type
-    for node in nodes[1:]:
-        wanted = common(wanted, node.type)
-    return wanted, [as_type(node, wanted) for node in nodes]
-
-
-def _want(node: Node, usage: str, *kinds: Kind) -> None:
-    if node.type.kind not in kinds:
-        listed = " or ".join(str(kind) for kind in kinds)
-        raise ValueError(f"{usage} wants {listed}, not {node.type}")
-
-
-def _whole(node: Node, usage: str, most: int) -> int:
-    if type(node.literal) is not int or not 0 <= node.literal <= most:
-        raise ValueError(f"{usage} wants a written number from 0 to {most} there")
-    return int(node.literal)
-
 
 # --- choice -------------------------------------------------------------------------------------------
 
@@ -102,7 +52,7 @@ def _case(arguments: Sequence[Node]) -> Node:
         raise ValueError("case(condition, value, …, default) ends with a default; it may be null")
     conditions, values = arguments[:-1:2], [*arguments[1::2], arguments[-1]]
     for condition in conditions:
-        _want(condition, "case(condition, …)", Kind.BOOLEAN)
+        want(condition, "case(condition, …)", Kind.BOOLEAN)
     wanted, runs = unified(values)
 
     def run(env: Env) -> Cells:
@@ -151,14 +101,14 @@ def _is_null(arguments: Sequence[Node]) -> Node:
 
 def _abs(arguments: Sequence[Node]) -> Node:
     node = arguments[0]
-    _want(node, "abs(x)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    want(node, "abs(x)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
     return Node(node.type, lambda env: pc.abs_checked(node.run(env)))
 
 
 def _round(arguments: Sequence[Node]) -> Node:
     node = arguments[0]
-    _want(node, "round(x, digits)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
-    scale = _whole(arguments[1], "round(x, digits)", 18) if len(arguments) > 1 else 0
+    want(node, "round(x, digits)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    scale = whole(arguments[1], "round(x, digits)", 18) if len(arguments) > 1 else 0
     if node.type.kind is Kind.INTEGER:
         return node
     if node.type.kind is Kind.FLOAT:
@@ -184,7 +134,7 @@ def _extreme(name: str) -> Make:
 
 def _decimal(arguments: Sequence[Node]) -> Node:
     node, usage = arguments[0], "decimal(x, p, s)"
-    digits, scale = (_whole(arguments[i], usage, types.MOST_DIGITS) for i in (1, 2))
+    digits, scale = (whole(arguments[i], usage, types.MOST_DIGITS) for i in (1, 2))
     if not digits >= 1 or scale > min(digits, 37):
         raise ValueError(f"{usage} wants 1 to 76 digits, of these at most 37 behind the point")
     return Node(
@@ -213,7 +163,7 @@ def _integer(arguments: Sequence[Node]) -> Node:
 
 def _as_decimals(node: Node, usage: str) -> Run:
     """Any number, or a text that is one, as a decimal."""
-    _want(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
+    want(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
     match node.type.kind:
         case Kind.INTEGER:
             return as_type(node, decimal(node.type.digits, 0))
@@ -229,7 +179,7 @@ def _as_decimals(node: Node, usage: str) -> Run:
 
 def _of_text(usage: str, function: Callable[[Cells], Cells], result: Type = TEXT) -> Make:
     def make(arguments: Sequence[Node]) -> Node:
-        _want(arguments[0], usage, Kind.TEXT)
+        want(arguments[0], usage, Kind.TEXT)
         return Node(result, lambda env: function(arguments[0].run(env)))
 
     return make
@@ -240,8 +190,8 @@ def _length(cells: Cells) -> Cells:
 
 
 def _left(arguments: Sequence[Node]) -> Node:
-    _want(arguments[0], "left(text, n)", Kind.TEXT)
-    count = _whole(arguments[1], "left(text, n)", 1_000_000)
+    want(arguments[0], "left(text, n)", Kind.TEXT)
+    count = whole(arguments[1], "left(text, n)", 1_000_000)
     return Node(TEXT, lambda env: pc.utf8_slice_codeunits(arguments[0].run(env), 0, count))
 
 
@@ -264,8 +214,8 @@ def _as_text(cells: Cells, kind: Type) -> Cells:
         case Kind.DECIMAL:
             return _decimal_text(cells, kind)
         case Kind.TIMESTAMP:
-            local = _local(cells, kind).cast(pa.string())
-            return pc.replace_substring_regex(pc.replace_substring(local, " ", "T"), r"\.?0+$", "")
+            clock = local(cells, kind).cast(pa.string())
+            return pc.replace_substring_regex(pc.replace_substring(clock, " ", "T"), r"\.?0+$", "")
         case Kind.BOOLEAN:
             return pc.if_else(cells, "true", "false")
         case Kind.FLOAT:
@@ -298,115 +248,6 @@ _SCALE_WITHOUT_EXPONENT = 6
 _ONE = pa.scalar(Decimal(1), pa.decimal256(1, 0))
 
 
-# --- times --------------------------------------------------------------------------------------------
-
-
-def _local(cells: Cells, kind: Type) -> Cells:
-    """Timestamps as the clock on the wall shows them in their zone."""
-    if kind.zone is None:
-        return cells
-    return pc.local_timestamp(cells.cast(pa.timestamp("us", tz=kind.zone)))
-
-
-def _days(cells: Cells, kind: Type) -> Cells:
-    """The day of dates, or of timestamps in their zone."""
-    return (
-        cells
-        if kind.kind is Kind.DATE
-        else pc.floor_temporal(_local(cells, kind), unit="day").cast(DATE.arrow)
-    )
-
-
-def _part(name: str, function: Callable[[Cells], Cells]) -> Make:
-    def make(arguments: Sequence[Node]) -> Node:
-        node = arguments[0]
-        _want(node, f"{name}(x)", *((Kind.TIMESTAMP,) if name == "hour" else (Kind.DATE, Kind.TIMESTAMP)))
-
-        def run(env: Env) -> Cells:
-            cells = node.run(env)
-            return function(cells if node.type.kind is Kind.DATE else _local(cells, node.type)).cast(
-                pa.int64()
-            )
-
-        return Node(INTEGER, run)
-
-    return make
-
-
-def _date(arguments: Sequence[Node]) -> Node:
-    node = arguments[0]
-    _want(node, "date(timestamp)", Kind.TIMESTAMP, Kind.DATE)
-    return Node(DATE, lambda env: _days(node.run(env), node.type))
-
-
-def _days_between(arguments: Sequence[Node]) -> Node:
-    first, last = arguments
-    for node in arguments:
-        _want(node, "days_between(start, end)", Kind.DATE, Kind.TIMESTAMP)
-
-    def run(env: Env) -> Cells:
-        start, end = (
-            _days(node.run(env), node.type).cast(pa.int32()).cast(pa.int64()) for node in (first, last)
-        )
-        return pc.subtract(end, start)
-
-    return Node(INTEGER, run)
-
-
-def _microseconds(arguments: Sequence[Node], usage: str) -> Run:
-    first, last = arguments
-    for node in arguments:
-        _want(node, usage, Kind.TIMESTAMP)
-    common(first.type, last.type)
-
-    def run(env: Env) -> Cells:
-        start, end = (node.run(env).cast(pa.int64()) for node in (first, last))
-        return pc.subtract_checked(end, start)
-
-    return run
-
-
-def _seconds_between(arguments: Sequence[Node]) -> Node:
-    elapsed = _microseconds(arguments, "seconds_between(start, end)")
-    result = decimal(19, 6)
-
-    def run(env: Env) -> Cells:
-        micros = elapsed(env).cast(pa.decimal128(19, 0))
-        return pc.multiply(micros, pa.scalar(_MICRO, pa.decimal128(6, 6))).cast(result.arrow)
-
-    return Node(result, run)
-
-
-def _duration(arguments: Sequence[Node]) -> Node:
-    elapsed = _microseconds(arguments, "duration(start, end)")
-
-    def run(env: Env) -> Cells:
-        seconds = pc.divide(elapsed(env), 1_000_000)  # towards zero: a second that is not over does not count
-        size = pc.abs(seconds)
-        minutes = pc.divide(size, 60)
-        hours = pc.divide(minutes, 60)
-        parts = [
-            hours.cast(pa.string()),
-            _two_digits(pc.subtract(minutes, pc.multiply(hours, 60))),
-            _two_digits(pc.subtract(size, pc.multiply(minutes, 60))),
-        ]
-        sign = pc.if_else(pc.less(seconds, 0), "-", "")
-        return pc.binary_join_element_wise(sign, pc.binary_join_element_wise(*parts, ":"), "")
-
-    return Node(TEXT, run)
-
-
-_MICRO = pa.scalar(Decimal("0.000001"), pa.decimal128(6, 6))
-
-
-def _two_digits(numbers: Cells) -> Cells:
-    return pc.utf8_lpad(numbers.cast(pa.string()), 2, "0")
-
-
-def _monday_first(days: Cells) -> Cells:
-    return pc.day_of_week(days, count_from_zero=False, week_start=1)
-
-
 FUNCTIONS: dict[str, Function] = {
     "case": Function("case(condition, value, …, default)", 3, None, _case),
     "coalesce": Function("coalesce(a, b, …)", 1, None, _coalesce),
@@ -424,15 +265,15 @@ FUNCTIONS: dict[str, Function] = {
     "trim": Function("trim(text)", 1, 1, _of_text("trim(text)", pc.utf8_trim_whitespace)),
     "length": Function("length(text)", 1, 1, _of_text("length(text)", _length, INTEGER)),
     "left": Function("left(text, n)", 2, 2, _left),
-    "year": Function("year(x)", 1, 1, _part("year", pc.year)),
-    "quarter": Function("quarter(x)", 1, 1, _part("quarter", pc.quarter)),
-    "month": Function("month(x)", 1, 1, _part("month", pc.month)),
-    "day": Function("day(x)", 1, 1, _part("day", pc.day)),
-    "weekday": Function("weekday(x)", 1, 1, _part("weekday", _monday_first)),
-    "hour": Function("hour(timestamp)", 1, 1, _part("hour", pc.hour)),
-    "date": Function("date(timestamp)", 1, 1, _date),
-    "days_between": Function("days_between(start, end)", 2, 2, _days_between),
-    "seconds_between": Function("seconds_between(start, end)", 2, 2, _seconds_between),
-    "duration": Function("duration(start, end)", 2, 2, _duration),
+    "year": Function("year(x)", 1, 1, part_of("year", pc.year)),
+    "quarter": Function("quarter(x)", 1, 1, part_of("quarter", pc.quarter)),
+    "month": Function("month(x)", 1, 1, part_of("month", pc.month)),
+    "day": Function("day(x)", 1, 1, part_of("day", pc.day)),
+    "weekday": Function("weekday(x)", 1, 1, part_of("weekday", monday_first)),
+    "hour": Function("hour(timestamp)", 1, 1, part_of("hour", pc.hour)),
+    "date": Function("date(timestamp)", 1, 1, date_of),
+    "days_between": Function("days_between(start, end)", 2, 2, days_between),
+    "seconds_between": Function("seconds_between(start, end)", 2, 2, seconds_between),
+    "duration": Function("duration(start, end)", 2, 2, duration),
 }
 """By name. weekday: Monday is 1. duration: H:MM:SS. days_between and seconds_between: end minus start."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.columns import Kind
-from export_pipeline.model.tabular.expression_functions import Node, as_type, unified
+from export_pipeline.model.tabular.expression_nodes import Node, as_type, unified
 from export_pipeline.model.tabular.expression_types import (
     BOOLEAN,
     DATE,

@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.strict import unknown_name
-from export_pipeline.model.tabular.expression_functions import FUNCTIONS, Node
+from export_pipeline.model.tabular.expression_functions import FUNCTIONS
+from export_pipeline.model.tabular.expression_nodes import Node
 from export_pipeline.model.tabular.expression_operators import (
     BINARY,
     and_,

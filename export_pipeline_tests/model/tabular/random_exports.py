@@ -147,7 +147,7 @@ def staged(
         model="export_pipeline.model.tabular",
         scope=scope,
         title=title,
-        subject={},
+        subject={} if scope is None else {"id": scope, "name": title},
         options=given,
         tables={"rows": Table.of("rows", columns, table, batch_rows)},
         snapshot_at=datetime(2026, 3, 29, 23, 30, tzinfo=UTC),

@@ -170,7 +170,9 @@ def test_what_cannot_be_asked_for_is_refused_with_what_can(given: dict[str, Any]
 
 def test_a_preset_may_be_required_and_may_not_exist() -> None:
     required = options({**JSON, "preset_required": True})
-    with pytest.raises(ValidationError, match="choose one of the presets; there are essential, everything, new"):
+    with pytest.raises(
+        ValidationError, match="choose one of the presets; there are essential, everything, new"
+    ):
         required.model_validate({})
     assert required.model_validate({"preset": "new"}).preset == "new"
     none = options({"source": {"table": "t"}, "columns": [{"name": "id"}]})

@@ -77,7 +77,7 @@ def _groups(table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _repetitive(group: pa.Table) -> list[str]:
-    """The columns that a dictionary makes smaller, by their first rows: the others only cost time with one."""
+    """The columns that a dictionary makes smaller, by their first rows; to the others it only costs time."""
     head = group.slice(0, _SAMPLED)
     return [name for name in head.column_names if 2 * pc.count_distinct(head[name]).as_py() <= len(head)]
 

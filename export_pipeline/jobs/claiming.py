@@ -65,30 +65,33 @@ def _waits(patience_from: datetime) -> sa.ColumnElement[bool]:
 
 def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.Select[tuple[str]]:
     waits = sa.case((_waits(patience_from), 1), else_=0)
+    scope = sa.func.coalesce(jobs.c.scope, "")  # jobs without a scope take turns as one
     # Jobs in flight take the first turns of their scope, so that they count against it.
     turn = sa.func.row_number().over(
-        partition_by=jobs.c.scope, order_by=(waits, jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+        partition_by=scope, order_by=(waits, jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
     )
     queue = (
-        sa.select(jobs.c.id, jobs.c.scope, waits.label("waits"), turn.label("turn"))
+        sa.select(jobs.c.id, scope.label("scope"), waits.label("waits"), turn.label("turn"))
         .where(sa.or_(_waits(patience_from), in_flight(patience_from)))
         .cte("queue")
     )
     scopes = sa.select(queue.c.scope).where(queue.c.waits == 1).distinct().subquery()
     earlier = jobs.alias("earlier")
     last = sa.select(sa.func.max(earlier.c.claimed_at))
+    of_none = sa.or_(earlier.c.scope.is_(None), earlier.c.scope == "")
     served = sa.select(
         scopes.c.scope,
         sa.case(
-            (scopes.c.scope.is_(None), last.where(earlier.c.scope.is_(None)).scalar_subquery()),
+            (scopes.c.scope == "", last.where(of_none).scalar_subquery()),
             else_=last.where(earlier.c.scope == scopes.c.scope).scalar_subquery(),
         ).label("last"),
     ).cte("served")
-    same_scope = sa.func.coalesce(served.c.scope, "") == sa.func.coalesce(queue.c.scope, "")
+    # PostgreSQL would look it up for each job, not for each scope.
+    served = served.prefix_with("MATERIALIZED", dialect="postgresql")
     select = (
         sa.select(jobs.c.id)
         .join(queue, queue.c.id == jobs.c.id)
-        .join(served, same_scope)
+        .join(served, served.c.scope == queue.c.scope)
         # Once more of the row itself: who waited for its lock must see what has become of it.
         .where(queue.c.waits == 1, _waits(patience_from))
     )

@@ -73,6 +73,8 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
                 yield connection
     except sa.exc.DBAPIError as error:
         raise _readable(error, engine.url) from error
+    except sa.exc.StatementError as error:
+        raise LedgerError(f"A value cannot be kept in the ledger: {error.orig}") from error
 
 
 def _readable(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_pipeline.jobs.claiming import claim_rows
-from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError, UnknownJobError
+from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
 from export_pipeline.jobs.moves import Mover, note, refusal
-from export_pipeline.jobs.reading import PATIENCE, seen_by
+from export_pipeline.jobs.reading import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, Kind, Status
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.jobs.texts import storable
+from export_pipeline.jobs.texts import is_storable, storable
 
 Remove = Callable[[str], None]
 """Removes the file of a key and what belongs to it. A file that is gone already is no error."""
@@ -70,8 +70,9 @@ class Ledger(Mover):
             "schedule_id": schedule_id,
             "window_key": window_key,
         }
-        if storable(values) != values:
-            raise LedgerError("A request holds a NUL character or a broken one; leave it out.")
+        for name, value in values.items():
+            if not is_storable(value):
+                raise LedgerError(f"The request's {name} hold a NUL or a broken character; leave it out.")
         with self._writing() as (connection, _):
             insert = _insert(connection)(jobs).values(**values)
             insert = insert.on_conflict_do_nothing(index_elements=["schedule_id", "window_key"])
@@ -101,15 +102,10 @@ class Ledger(Mover):
     def hold(self, job_id: str, held: bool, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
         """Put a job under legal hold, or release it. A job under hold neither expires nor can be deleted."""
         with self._writing() as (connection, _):
-            wanted = (jobs.c.id == self._known(job_id), seen_by(viewer))
-            was = connection.scalars(
-                sa.select(jobs.c.legal_hold).where(*wanted).with_for_update()
-            ).one_or_none()
-            if was is None:
-                raise UnknownJobError(job_id)
-            update = sa.update(jobs).where(*wanted).values(legal_hold=held).returning(*jobs.c)
+            was, _ = self._locked(connection, job_id, viewer)
+            update = sa.update(jobs).where(jobs.c.id == was.id).values(legal_hold=held).returning(*jobs.c)
             job = Job.of(connection.execute(update).mappings().one())
-            if was != held:
+            if job != was:
                 note(connection, job, Kind.HELD if held else Kind.RELEASED, who)
         return job
 

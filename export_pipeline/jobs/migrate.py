@@ -7,6 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.errors import LedgerError
 
 VERSION_TABLE = "export_pipeline_version"
 """Not Alembic's usual name, as the application's own migrations may live in the same database."""
@@ -37,9 +38,15 @@ def upgrade(connection: sa.Connection) -> None:
     """Run what is missing within the connection's transaction."""
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise LedgerError(
+            f"The tables of export jobs are not of this version, but perhaps of a newer one: {error}"
+        ) from error

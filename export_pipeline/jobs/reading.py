@@ -98,21 +98,20 @@ class Reader:
 
     def in_flight(self, patience: timedelta = PATIENCE) -> list[Job]:
         """Jobs that are processing, or were claimed within `patience` and are about to; oldest first."""
-        with self._reading() as connection:
-            now = connection.scalars(sa.select(utc_now())).one()
-        select = sa.select(jobs).where(in_flight(now - patience))
-        return self._jobs(select.order_by(jobs.c.created_at, jobs.c.id))
+        return self._jobs(self._in_flight(patience))
 
     def identical_in_flight(self, job: Job, patience: timedelta = PATIENCE) -> list[Job]:
         """Other jobs in flight that ask for exactly the same, oldest first: their run can serve this one.
 
         A run that has begun shows the database as it was then.
         """
-        return [
-            other
-            for other in self.in_flight(patience)
-            if other.id != job.id and other.identity == job.identity
-        ]
+        select = self._in_flight(patience).where(
+            jobs.c.id != job.id,
+            jobs.c.dataset == job.dataset,
+            jobs.c.format == job.format,
+            jobs.c.scope.is_not_distinct_from(job.scope),
+        )
+        return [other for other in self._jobs(select) if other.identity == job.identity]
 
     def of_run(self, run_id: str) -> list[Job]:
         """The jobs that a run works for, or worked for at last; oldest first."""
@@ -132,6 +131,11 @@ class Reader:
             select = sa.select(events).where(events.c.job_id == self._known(job_id)).order_by(events.c.id)
             rows = connection.execute(select).mappings().all()
         return [Event(**{**row, "kind": Kind(row["kind"])}) for row in rows]
+
+    def _in_flight(self, patience: timedelta) -> sa.Select[tuple[object, ...]]:
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+        return sa.select(jobs).where(in_flight(now - patience)).order_by(jobs.c.created_at, jobs.c.id)
 
     def _jobs(self, select: sa.Select[tuple[object, ...]]) -> list[Job]:
         with self._reading() as connection:

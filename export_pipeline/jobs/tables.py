@@ -94,7 +94,8 @@ sa.Index("ix_export_jobs_claim", jobs.c.status, jobs.c.priority.desc(), jobs.c.c
 sa.Index("ix_export_jobs_scope", jobs.c.scope, jobs.c.created_at)
 sa.Index("ix_export_jobs_served", jobs.c.scope, jobs.c.claimed_at)
 sa.Index("ix_export_jobs_requested_by", jobs.c.requested_by, jobs.c.created_at)
-sa.Index("ix_export_jobs_expires_at", jobs.c.expires_at)
+sa.Index("ix_export_jobs_expires_at", jobs.c.status, jobs.c.expires_at)
+sa.Index("ix_export_jobs_created_at", jobs.c.created_at, jobs.c.id)
 sa.Index("ix_export_jobs_run_id", jobs.c.run_id)
 sa.Index("ix_export_jobs_file_key", jobs.c.file_key)
 
@@ -161,14 +162,14 @@ deliveries = sa.Table(
     sa.Column("id", Id, primary_key=True, server_default=new_id()),
     sa.Column("job_id", Id, sa.ForeignKey("export_jobs.id", ondelete="CASCADE"), nullable=False),
     sa.Column("recipient", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False, server_default="claimed"),
+    sa.Column("status", sa.Text, nullable=False, server_default="pending"),
     sa.Column("message_id", sa.Text, comment="Of the mail; the same in every attempt."),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("error_message", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
     sa.Column("claimed_at", UtcTime),
     sa.Column("sent_at", UtcTime),
-    _one_of("status", ("claimed", "sending", "sent", "failed", "refused")),
+    _one_of("status", ("pending", "sending", "sent", "failed", "refused")),
     sa.UniqueConstraint("job_id", "recipient"),
 )
 sa.Index("ix_export_deliveries_status", deliveries.c.status, deliveries.c.claimed_at)

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from export_pipeline.jobs import Ledger, Status, moves
+from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status, moves
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 
@@ -78,6 +78,22 @@ def test_an_event_that_cannot_be_written_undoes_its_move(
             ledger.completed(run_of(job), FILE)
     assert ledger.get(job.id) == job
     assert ledger.completed(run_of(job), FILE).status is Status.COMPLETED
+
+
+def test_connections_that_the_server_closed_are_opened_again(postgres_database: Database) -> None:
+    ours = "FROM pg_stat_activity WHERE application_name = 'export_pipeline'"
+    with Ledger(postgres_database.url) as ledger:
+        job = job_in(ledger, Status.PROCESSING)
+        assert postgres_database.run(f"SELECT count(pg_terminate_backend(pid)) > 0 {ours}") == [(True,)]
+        assert ledger.completed(run_of(job), FILE).status is Status.COMPLETED
+
+        def terminate(key: str) -> None:
+            postgres_database.run(f"SELECT pg_terminate_backend(pid) {ours}")
+
+        with pytest.raises(LedgerUnavailableError):
+            ledger.delete(job.id, terminate)
+        assert ledger.get(job.id).status is Status.COMPLETED
+        assert ledger.delete(job.id, lambda key: None).status is Status.EXPIRED
 
 
 def test_a_claim_of_a_killed_launcher_is_offered_again(ledger: Ledger, database: Database) -> None:

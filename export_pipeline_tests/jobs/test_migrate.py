@@ -92,6 +92,15 @@ def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
     engine.dispose()
 
 
+def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
+    database.run(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    try:
+        with pytest.raises(LedgerError, match="perhaps of a newer one"):
+            migrate(database.url)
+    finally:
+        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+
+
 def test_without_the_tables_people_are_told_what_to_do(url: str) -> None:
     with Ledger(url) as ledger, pytest.raises(LedgerError, match="run `export-pipeline migrate`"):
         ledger.claim(1)

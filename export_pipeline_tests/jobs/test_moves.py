@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -243,16 +244,25 @@ def test_each_window_of_a_schedule_is_asked_for_once(ledger: Ledger, database: D
 
 
 def test_requests_that_cannot_be_kept_are_refused(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError, match="holds a NUL character"):
-        ledger.request("t", "csv", filters={"name": {"in": ["a\x00"]}})
+    with pytest.raises(LedgerError, match="filters hold a NUL or a broken character"):
+        ledger.request("t", "csv", filters={"name": {"in": ("a", ["b\x00"])}})
+    with pytest.raises(LedgerError, match="requested_by hold a NUL or a broken character"):
+        ledger.request("t", "csv", requested_by="\ud800")
+    with pytest.raises(LedgerError, match=r"cannot be kept .* not JSON serializable"):
+        ledger.request("t", "csv", filters={"day": {"equals": datetime.now(UTC)}})
+    with pytest.raises(LedgerError, match="refuses"):
+        ledger.request("t", "csv", options={"width": float("nan")})
     with pytest.raises(LedgerError, match="refuses"):
         ledger.request("t", "csv", schedule_id="00000000-0000-4000-8000-000000000000")
     assert ledger.find() == []
+    assert ledger.request("t", "csv", filters={"name": {"in": ("a", "b")}}).filters == {
+        "name": {"in": ["a", "b"]}
+    }
 
 
 def test_times_without_a_zone_are_refused(ledger: Ledger) -> None:
     job = job_in(ledger, Status.PROCESSING)
-    with pytest.raises(Exception, match="a time must have a zone"):
+    with pytest.raises(LedgerError, match="a time must have a zone"):
         ledger.completed(run_of(job), FILE, datetime(2030, 1, 1))
     assert ledger.get(job.id) == job
 
@@ -284,3 +294,32 @@ def test_times_are_the_databases(ledger: Ledger) -> None:
     for moment in (job.created_at, job.started_at, job.completed_at):
         assert moment is not None
         assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_of_two_who_move_a_job_at_once_one_wins(ledger: Ledger) -> None:
+    for _ in range(10):
+        job = job_in(ledger, Status.PROCESSING)
+        ready, refused = threading.Barrier(3), list[Status]()
+
+        def move(report: Callable[[], Job], ready: threading.Barrier, refused: list[Status]) -> None:
+            ready.wait()
+            try:
+                report()
+            except RefusedError as error:
+                refused.append(error.status)
+
+        reports: list[Callable[[], Job]] = [
+            lambda job=job: ledger.completed(run_of(job), FILE),  # type: ignore[misc]
+            lambda job=job: ledger.canceled(job.id),  # type: ignore[misc]
+            lambda job=job: ledger.failed(run_of(job), "code", "message"),  # type: ignore[misc]
+        ]
+        threads = [threading.Thread(target=move, args=(report, ready, refused)) for report in reports]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        end = ledger.get(job.id)
+        assert refused == [end.status] * 2
+        assert kinds(ledger, job) == ["requested", "started", end.status]
+        assert (end.file_key is not None) == (end.status is Status.COMPLETED)
+        assert (end.error_code is not None) == (end.status is Status.FAILED)

@@ -156,7 +156,8 @@ def upgrade() -> None:
     op.create_index("ix_export_jobs_scope", "export_jobs", ["scope", "created_at"])
     op.create_index("ix_export_jobs_served", "export_jobs", ["scope", "claimed_at"])
     op.create_index("ix_export_jobs_requested_by", "export_jobs", ["requested_by", "created_at"])
-    op.create_index("ix_export_jobs_expires_at", "export_jobs", ["expires_at"])
+    op.create_index("ix_export_jobs_expires_at", "export_jobs", ["status", "expires_at"])
+    op.create_index("ix_export_jobs_created_at", "export_jobs", ["created_at", "id"])
     op.create_index("ix_export_jobs_run_id", "export_jobs", ["run_id"])
     op.create_index("ix_export_jobs_file_key", "export_jobs", ["file_key"])
 
@@ -183,7 +184,7 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False, server_default=new_id),
         sa.Column("job_id", ID, nullable=False),
         sa.Column("recipient", sa.Text, nullable=False),
-        sa.Column("status", sa.Text, nullable=False, server_default="claimed"),
+        sa.Column("status", sa.Text, nullable=False, server_default="pending"),
         sa.Column("message_id", sa.Text, comment="Of the mail; the same in every attempt."),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
         sa.Column("error_message", sa.Text),
@@ -196,7 +197,7 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("job_id", "recipient", name="uq_export_deliveries_job_id_recipient"),
         sa.CheckConstraint(
-            "status IN ('claimed', 'sending', 'sent', 'failed', 'refused')",
+            "status IN ('pending', 'sending', 'sent', 'failed', 'refused')",
             name="ck_export_deliveries_status",
         ),
     )

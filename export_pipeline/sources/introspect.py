@@ -42,5 +42,5 @@ def introspect(
     with connected(url, statement_timeout=statement_timeout) as connection:
         found = described(connection, table)
         types = typed_fields(connection, found)
-    name = dataset or dataset_name(found.name)
+    name = dataset_name(found.name) if dataset is None else dataset
     return Introspection(name, found.name, written(name, found, types))

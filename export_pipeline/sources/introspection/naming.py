@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from pydantic import BaseModel
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -27,6 +29,12 @@ def safe_name(name: str, taken: Collection[str] = (), default: str = "column") -
     while unique.lower() in lowered:
         unique, number = f"{safe}_{number}", number + 1
     return unique
+
+
+def filter_name(column: str, taken: Collection[str]) -> str:
+    """A filter's name for a column: its own, unless it begins with an underscore or options know it."""
+    name = column.lstrip("_") or "column"
+    return safe_name(f"{name}_value" if hasattr(BaseModel, name) else name, taken)
 
 
 def dataset_name(table: str) -> str:

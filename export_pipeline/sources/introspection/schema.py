@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from export_pipeline.sources.introspection.naming import label_among
 from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.stored import Family, of_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +129,17 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
     inspector = sa.inspect(connection)
     schema, table = _place(inspector, wanted)
     declared = _declared(connection, table, schema)
+    columns = inspector.get_columns(table, schema)
+    bases = _bases(connection, table, schema) if any(isinstance(c["type"], _DOMAIN) for c in columns) else {}
     fields = [
         FieldFacts(
             name=column["name"],
-            type=column["type"],
+            type=_base(column["type"], bases.get(column["name"], "")),
             word=declared.get(column["name"], ""),
             nullable=column.get("nullable") is not False,
             comment=column.get("comment") or "",
         )
-        for column in inspector.get_columns(table, schema)
+        for column in columns
     ]
     key, key_from = _key(inspector, table, schema, fields)
     comment = ""
@@ -162,6 +165,39 @@ def _declared(connection: sa.Connection, table: str, schema: str | None) -> dict
     info = sa.text("SELECT name, type FROM pragma_table_xinfo(:name, :schema)")
     rows = connection.execute(info, {"name": table, "schema": schema or "main"})
     return {row.name: row.type for row in rows}
+
+
+_DOMAIN = postgresql.DOMAIN
+_BASES = """
+WITH RECURSIVE base (name, oid, modifier) AS (
+    SELECT attname, atttypid, atttypmod FROM pg_catalog.pg_attribute
+    WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped
+  UNION ALL
+    SELECT base.name, type.typbasetype, type.typtypmod FROM base
+    JOIN pg_catalog.pg_type AS type ON type.oid = base.oid WHERE type.typtype = 'd'
+)
+SELECT base.name, format_type(base.oid, base.modifier) AS word FROM base
+JOIN pg_catalog.pg_type AS type ON type.oid = base.oid WHERE type.typtype <> 'd'
+"""
+
+
+def _bases(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
+    """PostgreSQL's words for the columns' types behind all domains."""
+    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, table) if part is not None)
+    return {row.name: row.word for row in connection.execute(sa.text(_BASES), {"table": quoted})}
+
+
+def _base(type_: sa.types.TypeEngine[Any], word: str) -> sa.types.TypeEngine[Any]:
+    """The type behind a domain, with the digits and the zone that SQLAlchemy loses of it."""
+    if not isinstance(type_, _DOMAIN):
+        return type_
+    stored = of_word(word)
+    if stored.family is Family.NUMERIC:
+        return sa.Numeric(*(stored.precision or ()))
+    if stored.family is Family.INSTANT:
+        return sa.DateTime(timezone=True)
+    base = type_.data_type
+    return _base(base, word) if isinstance(base, _DOMAIN) else base
 
 
 def _named(table: str, schema: str | None) -> str:

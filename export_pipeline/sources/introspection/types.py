@@ -55,17 +55,9 @@ def widest(whole: int, behind: int, note: str) -> Typed:
 
 def is_unlimited(type_: sa.types.TypeEngine[Any]) -> bool:
     """Whether it is a numeric whose digits only its values tell."""
-    base = base_of(type_)
-    if not isinstance(base, sa.Numeric) or isinstance(base, sa.Float):
+    if not isinstance(type_, sa.Numeric) or isinstance(type_, sa.Float):
         return False
-    return base.precision is None or (base.scale or 0) < 0
-
-
-def base_of(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """The type that a domain restricts; any other type itself."""
-    while isinstance(type_, postgresql.DOMAIN):
-        type_ = type_.data_type
-    return type_
+    return type_.precision is None or (type_.scale or 0) < 0
 
 
 def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | None = None) -> Typed:
@@ -74,27 +66,26 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
     Args:
         digits: Of a numeric without limits: the most digits that its values have before and behind the point.
     """
-    base = base_of(type_)
-    match base:
+    match type_:
         case sa.Enum():
-            return Typed("enum", settings={"labels": {value: value for value in base.enums}})
+            return Typed("enum", settings={"labels": {value: value for value in type_.enums}})
         case sa.Boolean():
             return Typed("boolean")
         case sa.Integer():
             return Typed("integer")
         case sa.Float():
             return Typed("float")
-        case sa.Numeric() if is_unlimited(base):
+        case sa.Numeric() if is_unlimited(type_):
             if digits is None:
                 return widest(
                     0, 10, "a number without limits and no values yet; say how many digits it needs"
                 )
             return widest(*digits, f"a number without limits; its values have up to {digits[1]} decimals")
         case sa.Numeric():
-            scale = base.scale or 0
-            return decimal(max((base.precision or 0) - scale, 0), scale)
+            scale = type_.scale or 0
+            return decimal(max((type_.precision or 0) - scale, 0), scale)
         case sa.DateTime():
-            return INSTANT if base.timezone else WALL_CLOCK
+            return INSTANT if type_.timezone else WALL_CLOCK
         case sa.Date():
             return Typed("date")
         case sa.JSON():
@@ -103,7 +94,7 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             return Typed("uuid")
         case sa.String():
             return Typed("text")
-    return Typed("text", f"{type_word(base)}, as the database prints it")
+    return Typed("text", f"{type_word(type_)}, as the database prints it")
 
 
 def type_word(type_: sa.types.TypeEngine[Any]) -> str:

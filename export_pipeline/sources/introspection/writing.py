@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from export_pipeline.sources.introspection import naming
 from export_pipeline.sources.introspection.schema import FieldFacts, Reference, TableFacts
-from export_pipeline.sources.introspection.types import Typed, base_of
+from export_pipeline.sources.introspection.types import Typed
 from export_pipeline.sources.snapshot import SourceError
 
 FORMATS = ("csv", "json", "jsonl", "excel", "pdf", "parquet")
@@ -215,8 +215,7 @@ def _filters(table: TableFacts, plan: _Plan) -> list[str]:
     filters: dict[str, Any] = {}
     for column in visible:
         if operators := _operators(column, table, referring):
-            # A filter's name begins with a letter, whatever the column's does.
-            name = naming.safe_name(column.name.lstrip("_") or "column", filters, "column")
+            name = naming.filter_name(column.name, filters)
             long = {"operators": operators, "column": column.field.name, "type": column.typed.word}
             filters[name] = operators if name == column.name else long
     lines = []
@@ -234,7 +233,7 @@ def _filters(table: TableFacts, plan: _Plan) -> list[str]:
 def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> list[str]:
     """How rows may be chosen by a column."""
     name, kind = column.field.name, column.typed.kind
-    length = getattr(base_of(column.field.type), "length", None)
+    length = getattr(column.field.type, "length", None)
     if name in referring or kind in ("enum", "uuid") or (name in table.key and table.key_from != "all"):
         found = ["equals", "in"]
         found += ["range"] if kind in ("integer", "date", "timestamp") and name not in referring else []
@@ -243,7 +242,7 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
     elif kind in ("date", "timestamp", "integer", "decimal", "float"):
         found = ["range"]
     elif kind == "text":
-        plain = isinstance(base_of(column.field.type), sa.String | sa.types.NullType)
+        plain = isinstance(column.field.type, sa.String | sa.types.NullType)
         short = naming.is_code(name) or (length is not None and length <= _SHORT)
         found = [] if not plain else ["equals", "in"] if short else ["contains"]
     else:

@@ -1,0 +1,72 @@
+"""Databases that others wrote, introspected without an edit: every value of every format equals the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.services.postgres import PostgresServer
+
+TABLES = [(database, table) for database in public.DATABASES for table in public.tables_of(database)]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def urls(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """URLs of the filled public databases by name, on each database that is promised."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            folder = tmp_path_factory.mktemp("public")
+            found = {name: f"sqlite:///{folder}/{name}.db" for name in public.DATABASES}
+        else:
+            server: PostgresServer = request.getfixturevalue("postgres")
+            found = {name: stack.enter_context(server.database()) for name in public.DATABASES}
+        for name, url in found.items():
+            public.fill(url, name)
+        yield found
+
+
+@pytest.mark.parametrize(("database", "table"), TABLES)
+def test_every_value_of_every_format_equals_the_source(
+    urls: dict[str, str], database: str, table: str, tmp_path: Path
+) -> None:
+    made = public.export(urls[database], table, tmp_path / "made")
+
+    assert set(made.files) == {"csv", "json", "jsonl", "excel", "pdf", "parquet"}
+    assert public.differences(urls[database], table, made) == []
+
+
+def test_what_is_compared_is_there(urls: dict[str, str], tmp_path: Path) -> None:
+    """A wrong cell, a lost row and a doubled one would be seen."""
+    made = public.export(urls["chinook"], "Genre", tmp_path / "made", ["csv"])
+    path = made.files["csv"]
+    sound = path.read_bytes()
+    lines = sound.split(b"\r\n")
+    for broken in (
+        sound.replace(b"Jazz", b"Jaz"),
+        b"\r\n".join(lines[:5] + lines[6:]),
+        sound + lines[3] + b"\r\n",
+    ):
+        path.write_bytes(broken)
+        assert public.differences(urls["chinook"], "Genre", made) != []
+
+
+CATALOGUE = (
+    "pg_catalog.pg_type", "pg_catalog.pg_class", "pg_catalog.pg_proc", "pg_catalog.pg_attribute", "pg_catalog.pg_settings",
+    "pg_catalog.pg_authid", "pg_catalog.pg_index", "pg_catalog.pg_operator", "pg_catalog.pg_timezone_names",
+    "pg_catalog.pg_stats", "information_schema.columns", "information_schema.routines", "information_schema.sql_features",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("table", CATALOGUE)
+def test_postgres_own_catalogue_with_its_odd_types_is_exported_as_it_is(
+    postgres_url: str, table: str, tmp_path: Path
+) -> None:
+    made = public.export(postgres_url, table, tmp_path / "made", ["csv", "jsonl", "parquet"])
+
+    assert public.differences(postgres_url, table, made) == []

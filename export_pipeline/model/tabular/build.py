@@ -45,7 +45,6 @@ def _with_computed(
         (column.name, compiled(column.compute or "", types), types[column.name]) for column in computed
     ]
     columns: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
-    arrow = [column.arrow_type for column in columns]
 
     def complete(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Counter[tuple[str, str]]]:
         cells = dict(zip(batch.schema.names, batch.columns, strict=True))
@@ -57,12 +56,8 @@ def _with_computed(
                 raise ComputeError(f"column {name} ({expression.text}): {error}") from error
             for reason, count in emptied.items():
                 counted[reason, f"{table.name}.{name}"] += count
-        made = [cells[column.name] for column in columns]
-        made[len(table.columns) :] = [
-            array.cast(kind) if array.type != kind else array
-            for array, kind in zip(made[len(table.columns) :], arrow[len(table.columns) :], strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(made, [column.name for column in columns]), counted
+        names = [column.name for column in columns]
+        return pa.RecordBatch.from_arrays([cells[name] for name in names], names), counted
 
     def opened() -> Iterator[pa.RecordBatch]:
         counted: Counter[tuple[str, str]] = Counter()

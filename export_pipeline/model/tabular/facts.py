@@ -32,13 +32,18 @@ def facts_of(spec: TableSpec, data: ExportData, created: datetime) -> tuple[tupl
                 if value is not None and (words := _words(spec, name, operator, value))
             ]
     if data.window:
-        zone = spec.window.zone if spec.window and spec.window.zone else "UTC"
-        start, end = (moment.astimezone(ZoneInfo(zone)) for moment in (data.window.start, data.window.end))
+        start, end = (_said(moment, spec) for moment in (data.window.start, data.window.end))
         as_of = spec.window is not None and spec.window.mode == "as_of"
-        period = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} {zone}"
-        facts.append(("Window", f"until {end:%Y-%m-%d %H:%M} {zone}" if as_of else period))
+        facts.append(("Window", f"until {end}" if as_of else f"{start} to {end}"))
     facts.append(("Data as of", f"{created:%Y-%m-%d %H:%M} UTC"))
     return tuple(facts)
+
+
+def _said(moment: datetime, spec: TableSpec) -> str:
+    """An end of the window, by the clock of the rows' zone; without one, by the clock of the window's own."""
+    zone = spec.window.zone if spec.window else None
+    local = moment.astimezone(ZoneInfo(zone)) if zone else moment
+    return local.isoformat(" ", "minutes")
 
 
 def _label(spec: TableSpec, name: str) -> str:

@@ -185,7 +185,7 @@ def test_people_read_who_what_and_when() -> None:
         ("Sale Price", "from 1.00 to 1,234.56"),
         ("Note", "contains “x”"),
         ("Note", "not missing"),
-        ("Window", "2026-03-29 00:00 to 2026-03-30 00:00 Europe/Berlin"),
+        ("Window", "2026-03-29 00:00+01:00 to 2026-03-30 00:00+02:00"),
         ("Data as of", "2026-03-29 22:00 UTC"),
     )
 

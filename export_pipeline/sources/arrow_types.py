@@ -69,7 +69,6 @@ def from_rows(
     """
     arrays = []
     for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
-        wanted = column.arrow_type
         try:
             made, reason, count = _read(cells, column)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

@@ -15,20 +15,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
-import sqlalchemy.ext.compiler
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore, to_kind
+from export_pipeline.sources.casts import Query as Query
+from export_pipeline.sources.casts import labelled
 from export_pipeline.sources.stored import Stored, of_postgres, of_word
-
-Query: TypeAlias = sa.Select[*tuple[Any, ...]]
-"""A select of any columns."""
 
 BATCH_BYTES = 2 * 1024 * 1024
 BATCH_ROWS = 2048  # few, as a row's notes may be long
@@ -236,7 +234,7 @@ class _PostgresSnapshot(Snapshot):
     def _batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> Iterator[pa.RecordBatch]:
-        sql = literal_sql(_labelled(select, columns))
+        sql = literal_sql(labelled(select, columns))
         try:
             with self._adbc.AdbcStatement(self._connection) as statement:
                 statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
@@ -386,7 +384,7 @@ class _SqlAlchemySnapshot(Snapshot):
             self._deadline = time.monotonic() + self._timeout
         try:
             result = self._connection.execution_options(yield_per=BATCH_ROWS).execute(
-                _labelled(select, columns)
+                labelled(select, columns)
             )
             for rows in result.partitions(BATCH_ROWS):
                 yield from_rows(rows, columns, damaged)
@@ -397,125 +395,6 @@ class _SqlAlchemySnapshot(Snapshot):
 
 
 # --- shared -----------------------------------------------------------------------------------------
-
-
-def _labelled(select: Query, columns: Sequence[Column]) -> Query:
-    """The select with its expressions cast to the columns' kinds and named as they are."""
-    expressions = list(select.selected_columns)
-    if len(expressions) != len(columns):
-        raise ValueError(f"{len(expressions)} expressions for {len(columns)} columns")
-    return select.with_only_columns(
-        *(_cast(e, c).label(c.name) for e, c in zip(expressions, columns, strict=True)),
-        maintain_column_froms=True,
-    )
-
-
-def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
-    wanted = column.arrow_type
-    if column.kind is Kind.UUID and isinstance(expression.type, sa.Uuid):
-        return _Native(expression)  # 16 bytes
-    if pa.types.is_string(wanted):
-        return sa.cast(expression, sa.Text)
-    if pa.types.is_floating(wanted):
-        return _Float(expression)
-    if pa.types.is_integer(wanted):
-        # A cast would round a numeric; its digits are read and must be those of an integer.
-        return _Decimal(expression) if type(expression.type) is sa.Numeric else _Integer(expression)
-    if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
-        return _Moment(expression)
-    if pa.types.is_decimal(wanted):
-        return _Decimal(expression)
-    # As stored: SQLAlchemy would take the text 'false' in a SQLite column for true.
-    return sa.type_coerce(expression, sa.types.NullType())
-
-
-class _Float(sa.sql.functions.GenericFunction[Any]):
-    """A double. SQLite's own value, whatever it is: its CAST would make 0 of a text that is no number."""
-
-    inherit_cache = True
-    name = "export_float"
-    type = sa.Double()
-
-
-class _Integer(sa.sql.functions.GenericFunction[Any]):
-    """A 64-bit integer; of SQLite the value as it is, as for `_Float`."""
-
-    inherit_cache = True
-    name = "export_integer"
-    type = sa.BigInteger()
-
-
-class _Decimal(sa.sql.functions.GenericFunction[Any]):
-    """Every digit of a number: of PostgreSQL a numeric, of SQLite the value as it is, elsewhere its text."""
-
-    inherit_cache = True
-    name = "export_decimal"
-    type = sa.types.NullType()
-
-
-class _Native(sa.sql.functions.GenericFunction[Any]):
-    """A uuid: of PostgreSQL its bytes, elsewhere its text."""
-
-    inherit_cache = True
-    name = "export_native"
-    type = sa.types.NullType()
-
-
-@sa.ext.compiler.compiles(_Decimal)
-@sa.ext.compiler.compiles(_Native)
-def _as_text(element: Any, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS VARCHAR)"
-
-
-@sa.ext.compiler.compiles(_Decimal, "postgresql")
-def _decimal_in_postgres(element: _Decimal, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS NUMERIC)"
-
-
-@sa.ext.compiler.compiles(_Native, "postgresql")
-def _native_in_postgres(element: _Native, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.clauses, **options))
-
-
-@sa.ext.compiler.compiles(_Float)
-def _float_cast(element: _Float, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS DOUBLE PRECISION)"
-
-
-@sa.ext.compiler.compiles(_Integer)
-def _integer_cast(element: _Integer, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS BIGINT)"
-
-
-@sa.ext.compiler.compiles(_Float, "sqlite")
-@sa.ext.compiler.compiles(_Integer, "sqlite")
-@sa.ext.compiler.compiles(_Decimal, "sqlite")
-@sa.ext.compiler.compiles(_Native, "sqlite")
-def _number_in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.clauses, **options))
-
-
-class _Moment(sa.sql.functions.GenericFunction[Any]):
-    """A time as the reader of its dialect takes it: PostgreSQL's own type, elsewhere the stored text."""
-
-    inherit_cache = True
-    name = "export_moment"
-    type = sa.Text()
-
-
-@sa.ext.compiler.compiles(_Moment)
-def _moment_as_text(element: _Moment, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS VARCHAR)"
-
-
-@sa.ext.compiler.compiles(_Moment, "postgresql")
-def _moment_in_postgres(element: _Moment, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.clauses, **options))
-
-
-@sa.ext.compiler.compiles(_Moment, "sqlite")
-def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS TEXT)"
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from export_pipeline.model.tabular.filter_values import filtered
 from export_pipeline.model.tabular.options import filters_model
 from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.model.tabular.types import parse_type
-from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
+from export_pipeline.sources.casts import Query
+from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.catalogue import Catalogue, Found, nearest
 from export_pipeline.sources.tables.filters import condition, in_window

@@ -47,7 +47,8 @@ def _any(conditions: Sequence[Condition]) -> Condition:
     if len(conditions) <= _DEPTH:
         return sa.or_(sa.false(), *conditions)
     groups = [conditions[start : start + _DEPTH] for start in range(0, len(conditions), _DEPTH)]
-    return _any([sa.sql.elements.Grouping(sa.or_(*group)) for group in groups])
+    # A CASE keeps each group apart: ORs in brackets would be made one long OR again.
+    return _any([sa.case((sa.or_(*group), 1), else_=0) == 1 for group in groups])
 
 
 def _range(term: Term, value: Mapping[str, Any]) -> Condition:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.tabular.spec import Scope
-from export_pipeline.sources.snapshot import Query, Snapshot
+from export_pipeline.sources.casts import Query
+from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import Catalogue
 from export_pipeline.sources.tables.terms import Condition, Domain, storable, term

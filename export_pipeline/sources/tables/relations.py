@@ -133,7 +133,7 @@ class Frame:
             for name in names
         ]
         counts = [len(self.relations.declared[name].order) for name in names]
-        # Keys last: a link's own key, that nobody asked for, must not go before the order of what it links to.
+        # Keys last: a link's own key, that nobody asked for, must not go before what it links to.
         first = [part[:count] for part, count in zip(parts, counts, strict=True)]
         last = [part[count:] for part, count in zip(parts, counts, strict=True)]
         return [expression for part in (*first, *last) for expression in part]

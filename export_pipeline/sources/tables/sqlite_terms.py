@@ -13,7 +13,8 @@ import sqlalchemy.ext.compiler
 
 from export_pipeline.sources.stored import Family
 
-_TEXT, _NUMERIC = sa.Text(), sa.Double()
+_TEXT: sa.types.TypeEngine[Any] = sa.Text()
+_NUMERIC: sa.types.TypeEngine[Any] = sa.Double()
 
 
 class _Template(sa.sql.functions.FunctionElement[Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from export_pipeline.sources.tables.terms import Term
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
 _SCALE = 2.0**64
+_DOUBLES = (Kind.FLOAT, Kind.PERCENT)
 
 
 def count_and_totals(
@@ -34,22 +36,30 @@ def count_and_totals(
     def make(frame: Frame) -> list[Expression]:
         expressions: list[Expression] = [sa.func.count()]
         for column in numbers:
-            for negative, unit, expression in _parts(dataset.term(frame, column)):
+            for negative, unit, expression in _parts(dataset.term(frame, column), column.parsed.kind):
                 parts.append((column.name, negative, unit))
                 expressions.append(expression)
         return expressions
 
     select = dataset.facts(make)
     kinds = [Column("rows", "Rows", Kind.INTEGER)]
-    kinds += [Column(f"sum_{place}", "Sum", Kind.TEXT) for place in range(len(parts))]
+    # SQLite would write only 15 digits of a double.
+    kind = Kind.FLOAT if snapshot.dialect == "sqlite" else Kind.TEXT
+    kinds += [Column(f"sum_{place}", "Sum", kind) for place in range(len(parts))]
     (row,) = snapshot.rows(select, kinds)
-    totals: dict[str, Decimal] = {}
+    totals: dict[str, Fraction] = {}
     for place, (name, negative, unit) in enumerate(parts):
-        text = row[f"sum_{place}"]
-        value = Decimal(text or 0) * Decimal(unit)
-        totals[name] = totals.get(name, Decimal()) + value
-        totals[f"|{name}|"] = totals.get(f"|{name}|", Decimal()) + (-value if negative else value)
-    return row["rows"], {name: float(total) for name, total in totals.items()}
+        value = Fraction(Decimal(row[f"sum_{place}"] or 0)) * Fraction(unit)
+        totals[name] = totals.get(name, Fraction()) + value
+        totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
+    return row["rows"], {name: _double(total) for name, total in totals.items()}
+
+
+def _double(total: Fraction) -> float:
+    try:
+        return float(total)
+    except OverflowError:
+        return float("inf") if total > 0 else float("-inf")
 
 
 def _is_summed(column: ColumnSpec, dataset: Dataset) -> bool:
@@ -57,21 +67,20 @@ def _is_summed(column: ColumnSpec, dataset: Dataset) -> bool:
     return plain and column.parsed.kind.is_number
 
 
-def _parts(about: Term) -> list[tuple[bool, float, Expression]]:
+def _parts(about: Term, kind: Kind) -> list[tuple[bool, float, Expression]]:
     """Sums that make a column's: (of negative numbers, the unit they are in, the sum)."""
     x, zero = about.expression, _number("0")
     below, above = x < zero, x >= zero
-    if about.dialect == "sqlite":
-        return _doubles(x, sa.func.total)
-    if about.stored.family is Family.FLOAT:
-        return _doubles(x, sa.func.sum)
+    add = sa.func.total if about.dialect == "sqlite" else sa.func.sum  # SQLite's sum() of integers overflows
+    if about.stored.family is Family.FLOAT or (about.dialect == "sqlite" and kind in _DOUBLES):
+        return _doubles(x, add)
     if about.stored.family is Family.NUMERIC:
         nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
         if about.dialect == "postgresql":
             # Of infinities the difference is NaN; a numeric with limits can hold none.
             finite = x != nan if about.stored.precision else (x - x) == zero
             below, above = sa.and_(below, finite), sa.and_(above, finite)
-    return [(True, 1.0, _sum(sa.func.sum, x, below)), (False, 1.0, _sum(sa.func.sum, x, above))]
+    return [(True, 1.0, _sum(add, x, below)), (False, 1.0, _sum(add, x, above))]
 
 
 def _doubles(x: Expression, add: Any) -> list[tuple[bool, float, Expression]]:

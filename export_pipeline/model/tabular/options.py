@@ -145,13 +145,18 @@ def _known(names: Iterable[str]) -> Any:
 def filters_model(spec: TableSpec) -> type[Filters]:
     """The model of an export's filters."""
     fields: dict[str, Any] = {
-        name: (
+        _field_name(index, name): (
             operators_model(name, filter, filtered(spec, name, filter)) | None,
-            Field(None, description=filter.description or f"Only rows with such a {name}."),
+            Field(None, alias=name, description=filter.description or f"Only rows with such a {name}."),
         )
-        for name, filter in spec.filters.items()
+        for index, (name, filter) in enumerate(spec.filters.items())
     }
     return create_model("Filters", __base__=Filters, **fields)
+
+
+def _field_name(index: int, name: str) -> str:
+    """The name itself, unless a model has that for something else, as `copy`."""
+    return f"filter_{index}_{name}" if name.startswith("_") or hasattr(Filters, name) else name
 
 
 def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Operators]:

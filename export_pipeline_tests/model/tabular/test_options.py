@@ -184,6 +184,20 @@ def test_a_preset_may_be_required_and_may_not_exist() -> None:
         none.model_validate({"sort": ["id"]})
 
 
+@pytest.mark.parametrize(
+    "name", ["copy", "json", "schema", "_x", "model_dump", "model_config", "class", "__init__"]
+)
+def test_filters_may_have_any_name(name: str) -> None:
+    model = options(
+        {"source": {"table": "t"}, "columns": [{"name": name}], "filters": {name: {"operators": ["equals"]}}}
+    )
+    made = model.model_validate({"filters": {name: {"equals": "x"}}})
+    given = {name: {"equals": "x"}}
+    assert made.model_dump(mode="json", by_alias=True, exclude_none=True)["filters"] == given
+    with pytest.raises(ValidationError, match=f"There is {name}"):
+        model.model_validate({"filters": {"unknown": {}}})
+
+
 def test_columns_are_the_named_ones_or_the_presets_or_all_usual_ones() -> None:
     def got(**given: Any) -> list[str]:
         made = Options.model_validate(given)

@@ -181,6 +181,10 @@ class FilterSpec(Strict):
         return word
 
 
+FilterInput: TypeAlias = FilterSpec | Annotated[list[Operator], Field(min_length=1)]
+"""A filter as it may be written."""
+
+
 class Preset(Strict):
     """A ready-made choice."""
 
@@ -197,6 +201,10 @@ class Preset(Strict):
 def _preset(value: Any) -> Any:
     """`essential: [id, status]` and `everything: all` are short for presets that only choose columns."""
     return {"columns": value} if isinstance(value, list | tuple | str) else value
+
+
+PresetInput: TypeAlias = Preset | list[Name] | Literal["all"]
+"""A preset as it may be written."""
 
 
 class Scope(Strict):
@@ -251,12 +259,12 @@ class TableSpec(Strict):
     source: Source
     columns: Annotated[Sequence[ColumnSpec], Field(min_length=1)]
     presets: Annotated[
-        Mapping[Name, Annotated[Preset, BeforeValidator(_preset)]],
+        Mapping[Name, Annotated[Preset, BeforeValidator(_preset, json_schema_input_type=PresetInput)]],
         Field(description="Ready-made choices of columns (and filters)."),
     ] = {}
     preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
     filters: Annotated[
-        Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form)]],
+        Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form, json_schema_input_type=FilterInput)]],
         Field(description="What rows may be chosen by."),
     ] = {}
     sort: Annotated[Sequence[Name], Field(description="Columns that an export may be sorted by.")] = ()

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from export_pipeline.model.tabular.spec import WindowSpec
 from export_pipeline.model.windows import Window
+from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.terms import Condition, Domain, Term
 
-_DEPTH = 100
+_DEPTH, _MOST_DAYS = 100, 366
 _NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric()}
 """Types whose NaN PostgreSQL sorts after every number."""
 
@@ -38,6 +39,10 @@ def condition(term: Term, operator: str, value: Any) -> Condition:
 def _equals(term: Term, values: Sequence[Any]) -> Condition:
     days = [v for v in values if term.domain is Domain.TIME and not isinstance(v, datetime)]
     exact = [v for v in values if term.domain is not Domain.TIME or isinstance(v, datetime)]
+    if len(days) > _MOST_DAYS:
+        raise SourceError(
+            f"{len(days):,} single days are more than the {_MOST_DAYS} of one list; use a range."
+        )
     conditions = [term.one_of(exact)] if exact else []
     return _any([*conditions, *(_between(term, *term.day(day)) for day in days)])
 

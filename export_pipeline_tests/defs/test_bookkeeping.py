@@ -1,0 +1,216 @@
+"""Records and sellers against an oracle in plain Python over the very rows of the tables."""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Any
+
+import openpyxl
+import pytest
+
+from export_pipeline.demo import bookkeeping as app
+from export_pipeline.model.windows import Window
+from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.sources.snapshot import SourceError
+from export_pipeline_tests.defs.exporting import Sample, differences, plain
+
+DEFAULT = [
+    "id",
+    "ebay_order_id",
+    "sale_date",
+    "item_name",
+    "qty",
+    "sale_price_cents",
+    "ebay_fees_cents",
+    "earnings_net_cents",
+    "amazon_price_cents",
+    "amazon_tax_cents",
+    "amazon_shipping_cents",
+    "cogs_total_cents",
+    "amazon_order_id",
+    "status",
+    "return_label_cost_cents",
+    "profit_cents",
+]
+EXTRA = ["order_remark", "service_remark", "account_id"]
+
+
+def records(sample: Sample, account: str, orders: bool = True, services: bool = True) -> list[dict[str, Any]]:
+    """An account's records with everything that is computed, in order."""
+    remarks = {r["record_id"]: r["content"] for r in sample.rows(app.ORDER_REMARKS)} if orders else {}
+    served = {r["record_id"]: r["content"] for r in sample.rows(app.SERVICE_REMARKS)} if services else {}
+    rows = [r for r in sample.rows(app.RECORDS) if r["account_id"] == account and r["deleted_at"] is None]
+    rows.sort(key=lambda r: (r["updated_at"], r["id"]), reverse=True)
+    for r in rows:
+        fees, label = r["ebay_fees_cents"] or 0, r["return_label_cost_cents"] or 0
+        cogs = sum(r[f"amazon_{part}_cents"] or 0 for part in ("price", "tax", "shipping"))
+        profit = r["sale_price_cents"] - fees - cogs
+        if r["status"] == "RETURN_CLOSED":
+            profit = -label
+        elif r["status"] != "SUCCESSFUL":
+            profit -= label
+        r |= {
+            "earnings_net_cents": r["sale_price_cents"] - fees, "cogs_total_cents": cogs, "profit_cents": profit,
+            "order_remark": remarks.get(r["id"]), "service_remark": served.get(r["id"]),
+        }  # fmt: skip
+    return rows
+
+
+@pytest.mark.parametrize("account", [app.SHOP, app.HOSTILE, app.EMPTY])
+def test_records_are_the_account_s_with_cents_in_csv_and_json(sample: Sample, account: str) -> None:
+    expected = records(sample, account)
+    export = sample.export("records", account)
+    assert export.csv[0] == DEFAULT
+    assert differences(export.csv[1:], [[row[name] for name in DEFAULT] for row in expected]) == []
+    assert list(export.json) == ["records"]
+    assert plain(export.json["records"]) == plain([{n: row[n] for n in DEFAULT} for row in expected])
+    assert bool(expected) == (account != app.EMPTY)
+
+
+def test_the_formulas_by_status_on_records_whose_answer_is_known(sample: Sample) -> None:
+    export = sample.export("records", app.SHOP, columns=["ebay_order_id", "profit_cents", "cogs_total_cents"])
+    known = {row[0]: [int(cell) for cell in row[1:]] for row in export.csv[1:] if row[0].startswith("99-")}
+    assert known == {
+        "99-00000-00000": [-899, 3_100],  # closed: only the label is lost
+        "99-00001-00000": [0, 3_100],
+        "99-00002-00000": [0, 0],  # successful: nobody paid a label
+        "99-00003-00000": [-4_600, 4_000],
+        "99-00004-00000": [9_007_199_254_740_992, 0],  # beyond what a double holds
+    }
+
+
+def test_excel_has_whole_units_with_currency_real_dates_and_headers_without_cents(sample: Sample) -> None:
+    expected = records(sample, app.SHOP)
+    sheet = openpyxl.load_workbook(sample.export("records", app.SHOP).file("excel"))["Records"]
+    rows = list(sheet.iter_rows())
+    start = next(i for i, row in enumerate(rows) if row[0].value == "Id")
+    assert [cell.value for cell in rows[start]] == [
+        "Id", "Ebay Order Id", "Sale Date", "Item Name", "Qty", "Sale Price", "Ebay Fees", "Earnings Net",
+        "Amazon Price", "Amazon Tax", "Amazon Shipping", "Cogs Total", "Amazon Order Id", "Status",
+        "Return Label Cost", "Profit",
+    ]  # fmt: skip
+    for cells, row in zip(rows[start + 1 :], expected, strict=False):
+        assert (cells[0].value, cells[2].value.date()) == (row["id"], row["sale_date"])
+        fees, profit = row["ebay_fees_cents"], cells[15]
+        assert cells[6].value == (None if fees is None else pytest.approx(fees / 100, abs=1e-9))
+        if row["profit_cents"] > 10**15:  # no double holds it, so it is text
+            assert profit.value == "90071992547409.92"
+        else:
+            assert "$" in profit.number_format
+            assert profit.value == pytest.approx(row["profit_cents"] / 100, abs=1e-9)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "pdf", "parquet", "excel"])
+@pytest.mark.parametrize("account", [app.SHOP, app.HOSTILE, app.EMPTY])
+def test_every_other_format_holds_what_the_database_added(sample: Sample, account: str, format: str) -> None:
+    assert sample.export("records", account, preset="all").file(format).stat().st_size > 0
+
+
+@pytest.mark.parametrize(("reader", "orders", "services"), [
+    ("owner", True, True), ("buyer", True, False), ("stranger", False, False), (None, False, False),
+])  # fmt: skip
+def test_remarks_are_only_for_those_who_may_read_them(
+    sample: Sample, reader: str | None, orders: bool, services: bool
+) -> None:
+    expected = records(sample, app.SHOP, orders, services)
+    export = sample.export("records", app.SHOP, preset="all", requested_by=reader)
+    assert export.csv[0] == DEFAULT + EXTRA
+    assert differences(export.csv[1:], [[row[n] for n in DEFAULT + EXTRA] for row in expected]) == []
+    assert bool(export.data.warnings) == (not (orders and services))
+
+
+def test_a_reader_of_one_account_s_remarks_reads_no_other_s(sample: Sample) -> None:
+    export = sample.export("records", app.HOSTILE, columns=["id", "order_remark"], requested_by="buyer")
+    assert {row[1] for row in export.csv[1:]} == {""}
+
+
+def test_presets(sample: Sample) -> None:
+    essential = [
+        "id",
+        "ebay_order_id",
+        "sale_date",
+        "item_name",
+        "qty",
+        "sale_price_cents",
+        "status",
+        "profit_cents",
+    ]
+    assert sample.export("records", app.SHOP, preset="essential").csv[0] == essential
+    assert "amazon_tax_cents" in sample.export("records", app.SHOP, preset="financial").csv[0]
+
+
+def test_filters_by_status_and_by_days_that_are_both_whole(sample: Sample) -> None:
+    first, last = date(2026, 2, 1), date(2026, 3, 31)
+    statuses = ["RETURN_CLOSED", "SUCCESSFUL"]
+    filters = {
+        "status": {"in": statuses},
+        "sale_date": {"range": {"from": first, "to": last}},
+    }
+    expected = [
+        r["id"] for r in records(sample, app.SHOP)
+        if r["status"] in statuses and first <= r["sale_date"] <= last
+    ]  # fmt: skip
+    export = sample.export("records", app.SHOP, filters=filters)
+    assert [row[0] for row in export.csv[1:]] == expected
+    assert expected
+
+
+def test_a_window_is_of_the_days_of_the_sale(sample: Sample) -> None:
+    window = Window("2026-03", datetime(2026, 3, 1, 5, tzinfo=UTC), datetime(2026, 4, 1, 4, tzinfo=UTC))
+    days = {row[0] for row in sample.export("records", app.SHOP, window, columns=["sale_date"]).csv[1:]}
+    expected = {r["sale_date"].isoformat() for r in records(sample, app.SHOP)}
+    assert days == {day for day in expected if day.startswith("2026-03")} != set()
+
+
+def test_the_file_is_named_after_account_and_day(sample: Sample) -> None:
+    export = sample.export("records", app.SHOP)
+    assert re.fullmatch(rf"records_{app.SHOP[:8]}_\d{{8}}", export.layout.file_name)
+
+
+def test_what_cannot_be_is_refused(sample: Sample) -> None:
+    with pytest.raises(SourceError):
+        sample.export("records", None)
+    with pytest.raises(SourceError, match="00000000"):
+        sample.export("records", "00000000-0000-0000-0000-000000000000")
+    with pytest.raises(OptionError, match="profit_cents"):
+        sample.export("records", app.SHOP, columns=["profit"])
+    with pytest.raises(OptionError, match="SUCCESSFUL"):
+        sample.export("records", app.SHOP, filters={"status": {"equals": "SUCCESS"}})
+    assert set(sample.scopes("records")) == {app.SHOP, app.HOSTILE, app.EMPTY}
+
+
+SELLERS = [
+    "display_name",
+    "normalized_name",
+    "platform",
+    "platform_id",
+    "times_seen",
+    "feedback_percent",
+    "feedback_count",
+    "flagged",
+    "created_at",
+]
+
+
+def test_sellers_are_everybody_s(sample: Sample) -> None:
+    rows = [r for r in sample.rows(app.SELLERS) if r["deleted_at"] is None]
+    rows.sort(key=lambda r: (r["display_name"], r["id"]))
+    export = sample.export("sellers")
+    assert export.csv[0] == SELLERS
+    assert differences(export.csv[1:], [[row[name] for name in SELLERS] for row in rows]) == []
+    assert plain(export.json) == plain({"sellers": [{n: row[n] for n in SELLERS} for row in rows]})
+    for format in ("jsonl", "excel", "pdf", "parquet"):
+        export.file(format)
+
+
+def test_sellers_sorted_filtered_and_as_they_were_known(sample: Sample) -> None:
+    rows = [r for r in sample.rows(app.SELLERS) if r["deleted_at"] is None]
+    window = Window("2026-01", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 20, tzinfo=UTC))
+    filters = {"flagged": {"equals": False}, "display_name": {"contains": "SELLER_"}}
+    export = sample.export("sellers", window=window, filters=filters, sort=["-feedback_percent"])
+    chosen = [
+        r for r in rows
+        if not r["flagged"] and "seller_" in r["display_name"].lower() and r["created_at"] < window.end
+    ]  # fmt: skip
+    chosen.sort(key=lambda r: (r["feedback_percent"] is None, -(r["feedback_percent"] or 0), r["id"]))
+    assert [row[0] for row in export.csv[1:]] == [r["display_name"] for r in chosen]
+    assert chosen

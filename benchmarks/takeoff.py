@@ -79,7 +79,7 @@ def measure(name: str, url: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with open_snapshot(url) as snapshot:
-            (scope,) = takeoff.scopes(snapshot)
+            (scope,) = takeoff.scopes(snapshot, {})
             save(
                 takeoff.read(
                     snapshot,

@@ -29,7 +29,7 @@ def run_demo(
 ) -> bool:
     """Fill the sample database, export it, say what lies where; True if everything came out.
 
-    Of takeoff every project is exported, of the other datasets the first scope.
+    Of takeoff every project is exported, of the other datasets the first scope that has rows.
 
     Args:
         settings: `source_url` must be the SQLite file of the demo, so that nobody's database is overwritten.
@@ -63,7 +63,10 @@ def run_demo(
     loaded = definitions()
     errors: list[str] = []
     for dataset in datasets.values():
+        shown = set()
         for scope, name, options in _exports(settings, dataset):
+            if (sample := str(options)) in shown and dataset.dataset != "takeoff":
+                continue
             what = f"{dataset.dataset}, {_printable(name)}"
             with console.status(f"Exporting {what} in {len(dataset.formats)} formats"):
                 outcome = run_export(
@@ -82,6 +85,8 @@ def run_demo(
                     # A line each and no table: a path that is wrapped cannot be copied.
                     typer.echo(f"  {format:8}{rows:>8,} rows {size:>11,} bytes  {_near(file['location'])}")
             errors += [f"{what}: {error}" for error in outcome.errors]
+            if outcome.errors or any(file["dagster/row_count"] for file in outcome.files.values()):
+                shown.add(sample)
     for error in errors:
         print_error(error)
     typer.echo(f"Sample database: {url.database}")
@@ -97,7 +102,7 @@ def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None,
     if dataset.scoped:
         with source_of(settings).snapshot() as snapshot:
             there = import_module(dataset.source).scopes(snapshot, dataset.spec)
-        scopes = list(there.items()) if dataset.dataset == "takeoff" else list(there.items())[:1]
+        scopes = list(there.items())
     for scope, name in scopes:
         if dataset.dataset == "takeoff":
             yield scope, name, {"include_drawings": True}

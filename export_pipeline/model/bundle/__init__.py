@@ -77,8 +77,7 @@ def split(data: ExportData) -> dict[str, ExportData]:
     return {
         name: replace(
             data,
-            **{key: facts[key] for key in _FACTS},
-            options={**shared, **facts["options"]},
+            **({key: facts[key] for key in _FACTS} | {"options": {**shared, **facts["options"]}}),
             tables={
                 table.removeprefix(f"{name}."): rows
                 for table, rows in data.tables.items()

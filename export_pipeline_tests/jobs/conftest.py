@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,10 +23,18 @@ def url(request: pytest.FixtureRequest) -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the ledger's tables, for tests that copy it."""
+    path = tmp_path_factory.mktemp("ledger") / "jobs.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def sqlite_database(sqlite_jobs_url: str) -> Iterator[Database]:
-    """A SQLite file with the ledger's tables."""
-    migrate(sqlite_jobs_url)
+def sqlite_database(migrated_sqlite_file: Path, tmp_path: Path, sqlite_jobs_url: str) -> Iterator[Database]:
+    """A SQLite file with the ledger's tables, empty."""
+    shutil.copy(migrated_sqlite_file, tmp_path / "jobs.db")
     with closing(Database(sqlite_jobs_url)) as database:
         yield database
 

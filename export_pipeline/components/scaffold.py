@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
+import click
 import dagster as dg
 from pydantic import BaseModel, Field
+
+from export_pipeline.console import UserError
+from export_pipeline.introspection import check_yaml
+from export_pipeline.settings import SettingsError, load_settings
+from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.naming import dataset_name
+from export_pipeline.sources.snapshot import SourceError
 
 
 class TableParams(BaseModel):
@@ -22,24 +32,29 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
         return TableParams
 
     def scaffold(self, request: dg.ScaffoldRequest[TableParams]) -> None:
-        from export_pipeline.introspection import check_yaml
-        from export_pipeline.settings import load_settings
-        from export_pipeline.sources.introspect import introspect
-        from export_pipeline.sources.introspection.naming import dataset_name
-
-        if request.scaffold_format != "yaml":
-            raise ValueError("A table export is declared in YAML; leave --format out.")
-        settings = load_settings()
         folder = request.target_path.parent if request.append else request.target_path
-        found = introspect(
-            settings.source_url,
-            request.params.table,
-            dataset=dataset_name(folder.name),
-            statement_timeout=settings.statement_timeout_seconds,
-        )
-        check_yaml(found.yaml)
+        try:
+            if request.scaffold_format != "yaml":
+                raise UserError("A table export is declared in YAML; leave --format out.")
+            text = _yaml(request.params.table, folder)
+        except (UserError, SourceError, SettingsError) as error:
+            with suppress(OSError):  # dg has made it; it stays if something is in it
+                folder.rmdir()
+            raise click.ClickException(str(error)) from None
         if request.append:
             with request.target_path.open("a", encoding="utf-8") as file:
-                file.write(f"---\n{found.yaml}")
+                file.write(f"---\n{text}")
         else:
-            (request.target_path / "defs.yaml").write_text(found.yaml, encoding="utf-8")
+            (folder / "defs.yaml").write_text(text, encoding="utf-8")
+
+
+def _yaml(table: str, folder: Path) -> str:
+    settings = load_settings()
+    found = introspect(
+        settings.source_url,
+        table,
+        dataset=dataset_name(folder.name),
+        statement_timeout=settings.statement_timeout_seconds,
+    )
+    check_yaml(found.yaml)
+    return found.yaml

@@ -222,6 +222,8 @@ def _excel(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
     # A moment's header also says its zone.
     starts = [[str(cell).partition(" (UTC)")[0] for cell in row] for row in rows]
     rows = rows[starts.index(heads) + 1 :]
+    if rows and rows[0][0] == "No rows." and len(rows) == 1:
+        return []
 
     def cell(found: Any, column: ColumnSpec) -> Any:
         if isinstance(found, datetime) and column.type == "timestamp":

@@ -57,9 +57,9 @@ def test_what_is_compared_is_there(urls: dict[str, str], tmp_path: Path) -> None
 
 
 CATALOGUE = (
-    "pg_catalog.pg_type", "pg_catalog.pg_class", "pg_catalog.pg_proc", "pg_catalog.pg_attribute", "pg_catalog.pg_settings",
-    "pg_catalog.pg_authid", "pg_catalog.pg_index", "pg_catalog.pg_operator", "pg_catalog.pg_timezone_names",
-    "pg_catalog.pg_stats", "information_schema.columns", "information_schema.routines", "information_schema.sql_features",
+    "pg_catalog.pg_type", "pg_catalog.pg_class", "pg_catalog.pg_authid", "pg_catalog.pg_index", "pg_catalog.pg_aggregate",
+    "pg_catalog.pg_collation", "pg_catalog.pg_timezone_names", "information_schema.tables", "information_schema.triggers",
+    "information_schema.sql_features",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 import yaml
@@ -139,18 +140,20 @@ def test_deleted_rows_stay_out_and_names_of_others_come_where_asked(shop: str, t
 EXOTIC = """
 CREATE TYPE mood AS ENUM ('happy', 'so "so"', 'Ärger');
 CREATE DOMAIN positive AS numeric(8,3) CHECK (value > 0);
+CREATE DOMAIN more AS positive CHECK (value > 1);
+CREATE DOMAIN stamp AS timestamp(2) with time zone;
 CREATE TABLE exotic (
     a smallint, b bigint, c numeric(76,10), d numeric, e numeric(5,-2), f numeric(3,5), g real, h double precision,
     i boolean, j date, k timestamp, l timestamptz, m json, n jsonb, o uuid, p mood, q positive, r text[], s int4range,
     t inet, u bytea, v interval, w time, x macaddr, y money, z "char", aa bit(3), ab timetz, ac oid, ad varchar(10)[],
-    ae cidr, af tsvector, ag point, ah name, ai character(5), aj int[][], ak mood[]);
+    ae cidr, af tsvector, ag point, ah name, ai character(5), aj int[][], ak mood[], al more, am stamp);
 INSERT INTO exotic VALUES (
     -32768, 9223372036854775807, 123456789012345678901234567890123456789012345678901234567890.0123456789,
     -1234567890123456789012345.000000001, 12345, 0.00123, 0.1, 0.1, true, '0001-01-01', '2026-03-29 02:30:00.000001',
     '2026-03-29 02:30:00+05:30', '{"b": 1, "a": [1.10, null]}', '{"b": 1, "a": 12345678901234567890}',
     '{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}', 'so "so"', 1.5, '{"a","b,c",NULL}', '[1,5)', '192.168.0.1/24', '\\xDEADBEEF',
     '1 year 2 days 03:04:05.6', '23:59:59.999999', '08:00:2b:01:02:03', '1234.56', 'x', '101', '12:00:00+01', 4294967295,
-    '{x}', '10.0.0.0/8', 'a fat cat', '(1.5,2)', 'nm', 'ab', '{{1,2},{3,4}}', '{happy}');
+    '{x}', '10.0.0.0/8', 'a fat cat', '(1.5,2)', 'nm', 'ab', '{{1,2},{3,4}}', '{happy}', 2.125, '2026-03-29 02:30:00.25+00');
 INSERT INTO exotic (a) VALUES (NULL);
 """
 
@@ -164,7 +167,7 @@ def test_every_type_of_postgres_is_exported_as_it_is_or_as_it_is_printed(
     assert types(said) == {
         "a": "integer", "b": "integer", "c": "decimal(76,10)", "d": "decimal(38,9)", "e": "decimal(38,0)",
         "f": "decimal(5,5)", "g": "float", "h": "float", "i": "boolean", "j": "date", "k": "timestamp", "l": "timestamp",
-        "m": "json", "n": "json", "o": "uuid", "p": "enum", "q": "decimal(8,3)", "ah": "text", "ai": "text",
+        "m": "json", "n": "json", "o": "uuid", "p": "enum", "q": "decimal(8,3)", "al": "decimal(8,3)", "am": "timestamp", "ah": "text", "ai": "text",
         **dict.fromkeys(("r", "s", "t", "u", "v", "w", "x", "y", "z", "aa", "ab", "ac", "ad", "ae"), "text"),
         **dict.fromkeys(("af", "ag", "aj", "ak"), "text"),
     }  # fmt: skip
@@ -373,3 +376,19 @@ def test_the_scaffolder_writes_the_same(defs: Path, tmp_path: Path) -> None:
     said = yaml.safe_load((folder / "defs.yaml").read_text("utf-8"))
     assert said["type"] == "export_pipeline.TableExport"
     assert TableModel.model_validate(said["attributes"]).dataset == "orders"
+
+
+def test_the_scaffolder_says_what_is_wrong_and_leaves_nothing(defs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "oders"
+    folder.mkdir()
+    ask: Callable[..., Any] = dg.ScaffoldRequest
+    request = ask(
+        type_name="export_pipeline.TableExport",
+        target_path=folder,
+        scaffold_format="yaml",
+        project_root=tmp_path,
+        params=TableParams(table="oders"),
+    )
+    with pytest.raises(click.ClickException, match="did you mean orders"):
+        TableScaffolder().scaffold(request)
+    assert not folder.exists()

@@ -58,7 +58,7 @@ def relation_name(column: str, table: str, taken: Collection[str]) -> str:
 
 _LABELS = (
     "name", "full_name", "fullname", "display_name", "title", "label", "caption", "company_name", "username",
-    "user_name", "email", "last_name", "lastname", "code", "number", "description",
+    "user_name", "last_name", "lastname", "email", "code", "number", "description",
 )  # fmt: skip
 
 

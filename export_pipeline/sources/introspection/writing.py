@@ -243,8 +243,9 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
         found = ["range"]
     elif kind == "text":
         plain = isinstance(column.field.type, sa.String | sa.types.NullType)
-        short = naming.is_code(name) or (length is not None and length <= _SHORT)
-        found = [] if not plain else ["equals", "in"] if short else ["contains"]
+        short = length is not None and length <= _SHORT
+        found = ["equals", "in"] if plain and (short or naming.is_code(name)) else []
+        found += ["contains"] if plain and not short else []
     else:
         found = []
     return [*found, "is_null"] if column.field.nullable and name not in table.key else found

@@ -182,6 +182,7 @@ def value(cell: Any, column: ColumnSpec) -> Any:
 
 
 def _csv(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
+    csv.field_size_limit(2**30)
     rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline=""), strict=True))[1:]
     return [
         tuple(value(cell, c) if cell != "" else None for cell, c in zip(row, columns, strict=True))

@@ -24,6 +24,7 @@ from export_pipeline.sources.introspection.types import (
 from export_pipeline.sources.stored import Family, Stored, of_word
 
 _EXPRESSIONS = 1500  # of the 2,000 that SQLite allows a select
+_LAST_DIGIT = "5e-16"  # less than half of the last of the 15 digits that SQLite shows of a double
 
 
 def typed_fields(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]:
@@ -56,67 +57,61 @@ def _digits(connection: sa.Connection, table: TableFacts) -> dict[str, tuple[int
 
 # --- SQLite -----------------------------------------------------------------------------------------
 
-_DAY = (
-    "typeof({x}) = 'text' AND {x} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
-    " AND substr({x}, 1, 4) > '0000' AND date(substr({x}, 1, 10), '+0 days') = substr({x}, 1, 10)"
-)
-_CLOCK = "substr({x}, 11) GLOB '[ T][0-9][0-9]:[0-9][0-9]*' AND strftime('%s', {x}) IS NOT NULL"
-_ZONE = "substr({x}, 12) GLOB '*[Z+-]*'"
+_DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 _DIGITS = "ltrim(CAST({x} AS TEXT), '+-')"
-_IS_NUMBER = f"{_DIGITS} GLOB '[0-9]*' AND {_DIGITS} NOT GLOB '*[^0-9.]*' AND {_DIGITS} NOT GLOB '*.*.*'"
-_WHOLE = f"instr({_DIGITS} || '.', '.') - 1"
-_BEHIND = (
-    f"CASE WHEN instr({_DIGITS}, '.') THEN length(rtrim({_DIGITS}, '0')) - instr({_DIGITS}, '.') ELSE 0 END"
-)
 _HEX = "lower(replace({x}, '-', ''))"
+_ODD, _IS_DAY, _IS_MOMENT, _IS_ZONED = range(4)
 
-_COUNTS = {
-    "values": "count({x})",
-    "integers": "sum(typeof({x}) = 'integer')",
-    "reals": "sum(typeof({x}) = 'real')",
-    "blobs": "sum(typeof({x}) = 'blob')",
+# Of all values of a column at once: the least says whether a condition holds for all, the greatest for any.
+_KINDS = {"low": "min(nullif(typeof({x}), 'null'))", "high": "max(nullif(typeof({x}), 'null'))"}
+_TIME = (
+    f"CASE WHEN typeof({{x}}) <> 'text' OR julianday({{x}}) IS NULL THEN {_ODD}"
+    f" WHEN {{x}} GLOB '{_DAY}' THEN {_IS_DAY}"
+    f" WHEN {{x}} NOT GLOB '{_DAY}[ T][0-9][0-9]:[0-9][0-9]*' THEN {_ODD}"
+    f" WHEN substr({{x}}, 17) GLOB '*[Z+-]*' THEN {_IS_ZONED} ELSE {_IS_MOMENT} END"
+)
+_CONDITIONS: dict[Family, str] = {
+    Family.BOOLEAN: "CASE WHEN typeof({x}) = 'text' THEN lower({x}) IN ('true', 'false', 't', 'f')"
+    " ELSE typeof({x}) = 'integer' AND {x} IN (0, 1) END",
+    **dict.fromkeys((Family.DATE, Family.WALL_CLOCK, Family.INSTANT), _TIME),
+    Family.UUID: "CASE typeof({x}) WHEN 'blob' THEN length({x}) = 16"
+    f" ELSE length({_HEX}) = 32 AND length({{x}}) IN (32, 36) AND {_HEX} NOT GLOB '*[^0-9a-f]*' END",
+    Family.JSON: "typeof({x}) = 'text' AND json_valid({x})",
 }
-_TIMES = {
-    "days": f"sum({_DAY} AND length({{x}}) = 10)",
-    "moments": f"sum({_DAY} AND (length({{x}}) = 10 OR {_CLOCK}))",
-    "zoned": f"sum({_DAY} AND {_ZONE})",
-}
-_OF_FAMILY: dict[Family, dict[str, str]] = {
-    Family.BOOLEAN: {
-        "flags": "sum(CASE WHEN typeof({x}) = 'text' THEN lower({x}) IN ('true', 'false', 't', 'f')"
-        " ELSE typeof({x}) = 'integer' AND {x} IN (0, 1) END)"
-    },
-    Family.NUMERIC: {
-        "numbers": f"sum(CASE WHEN typeof({{x}}) = 'blob' THEN 0 ELSE {_IS_NUMBER} END)",
-        "whole": f"max(CASE WHEN {_IS_NUMBER} THEN {_WHOLE} END)",
-        "behind": f"max(CASE WHEN {_IS_NUMBER} THEN {_BEHIND} END)",
-    },
-    **dict.fromkeys((Family.DATE, Family.WALL_CLOCK, Family.INSTANT), _TIMES),
-    Family.UUID: {
-        "uuids": "sum(CASE typeof({x}) WHEN 'blob' THEN length({x}) = 16"
-        f" ELSE length({_HEX}) = 32 AND length({{x}}) IN (32, 36) AND {_HEX} NOT GLOB '*[^0-9a-f]*' END)"
-    },
-    Family.JSON: {"documents": "sum(typeof({x}) = 'text' AND json_valid({x}))"},
+_NUMBER = f"{_DIGITS} GLOB '[0-9]*' AND {_DIGITS} NOT GLOB '*[^0-9.]*' AND {_DIGITS} NOT GLOB '*.*.*'"
+_MEASURES = {
+    "least": f"CASE WHEN typeof({{x}}) = 'blob' THEN 0 ELSE {_NUMBER} END",
+    "whole": f"instr({_DIGITS} || '.', '.') - 1",
+    "behind": f"CASE WHEN instr({_DIGITS}, '.')"
+    f" THEN length(rtrim({_DIGITS}, '0')) - instr({_DIGITS}, '.') ELSE 0 END",
 }
 
 
 def _of_sqlite(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]:
-    families = {field.name: _family(field) for field in table.fields}
-    wanted = [
-        (name, count, template)
-        for name, stored in families.items()
-        for count, template in {**_COUNTS, **_OF_FAMILY.get(stored.family, {})}.items()
-    ]
-    found: dict[str, dict[str, int]] = {name: {} for name in families}
+    stored = {field.name: _expected(field) for field in table.fields}
+    found = _asked(connection, table, {name: _questions(one) for name, one in stored.items()})
+    # Only numbers whose digits are not those that are declared are measured: that takes long.
+    unsure = [n for n, one in stored.items() if one.family is Family.NUMERIC and not found[n].get("least")]
+    for name, measured in _asked(connection, table, dict.fromkeys(unsure, _measures())).items():
+        found[name] |= measured
+    return {name: _stored_type(stored[name], facts) for name, facts in found.items()}
+
+
+def _asked(
+    connection: sa.Connection, table: TableFacts, questions: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """The answers to SQL questions about columns, by column and question, each None without values."""
+    wanted = [(name, what, sql) for name, asked in questions.items() for what, sql in asked.items()]
+    found: dict[str, dict[str, Any]] = {name: {} for name in questions}
     for start in range(0, len(wanted), _EXPRESSIONS):
         part = wanted[start : start + _EXPRESSIONS]
         expressions: list[sa.ColumnElement[Any]] = [
-            sa.literal_column(template.replace("{x}", _quoted(name))) for name, _, template in part
+            sa.literal_column(sql.replace("{x}", _quoted(name))) for name, _, sql in part
         ]
         row = connection.execute(sa.select(*expressions).select_from(table.clause)).one()
-        for (name, count, _), value in zip(part, row, strict=True):
-            found[name][count] = value or 0
-    return {name: _stored_type(families[name], counts) for name, counts in found.items()}
+        for (name, what, _), answer in zip(part, row, strict=True):
+            found[name][what] = answer
+    return found
 
 
 def _quoted(name: str) -> str:
@@ -124,7 +119,7 @@ def _quoted(name: str) -> str:
     return f'"{escaped}"'
 
 
-def _family(field: FieldFacts) -> Stored:
+def _expected(field: FieldFacts) -> Stored:
     """What the declaration says; a text whose name is a time's is looked at as one."""
     stored = of_word(field.word)
     if stored.family is Family.TEXT and time_among([field.name]):
@@ -132,61 +127,85 @@ def _family(field: FieldFacts) -> Stored:
     return stored
 
 
-def _stored_type(stored: Stored, counts: Mapping[str, int]) -> Typed:
-    """The type of a column, from its declaration and what is in it."""
-    values, blobs = counts["values"], counts["blobs"]
-    if stored.family is Family.UUID and counts["uuids"] == values:
-        return Typed("uuid")
-    if blobs:
-        return Typed(
-            None, "bytes, which no format can hold" if blobs == values else "bytes among other values"
+def _questions(stored: Stored) -> dict[str, str]:
+    """What is asked of every value of a column that is declared so."""
+    condition = _CONDITIONS.get(stored.family)
+    if stored.family is Family.NUMERIC and stored.precision is not None:
+        digits, behind = stored.precision
+        limit = f"1e{digits - behind}"
+        condition = (
+            f"CASE typeof({{x}}) WHEN 'integer' THEN abs({{x}} + 0.0) < {limit}"
+            f" WHEN 'real' THEN abs({{x}}) < {limit}"
+            f" AND abs({{x}} - round({{x}}, {behind})) <= {_LAST_DIGIT} * abs({{x}}) ELSE 0 END"
         )
-    number = values == counts["integers"] + counts["reals"]
-    written = of_word(stored.word).family
-    if written is Family.TEXT and not (values and values == counts.get("moments")):
+    if condition is None:
+        return dict(_KINDS)
+    present = f"CASE WHEN {{x}} IS NOT NULL THEN {condition} END"
+    most = {"most": f"max({present})"} if condition is _TIME else {}
+    return {**_KINDS, "least": f"min({present})", **most}
+
+
+def _measures() -> dict[str, str]:
+    number = f"CASE WHEN {{x}} IS NOT NULL THEN {_MEASURES['least']} END"
+    digits = {what: f"max(CASE WHEN {_NUMBER} THEN {_MEASURES[what]} END)" for what in ("whole", "behind")}
+    return {"numbers": f"min({number})", **digits}
+
+
+def _stored_type(stored: Stored, facts: Mapping[str, Any]) -> Typed:
+    """The type of a column, from its declaration and what is in it."""
+    low, high = facts["low"], facts["high"]
+    empty, number = low is None, low in ("integer", "real") and high in ("integer", "real")
+    holds = empty or bool(facts.get("least"))
+    if stored.family is Family.UUID and holds:
+        return Typed("uuid")
+    if low == "blob":
+        return Typed(None, "bytes, which no format can hold" if high == low else "bytes among other values")
+    if of_word(stored.word).family is Family.TEXT and (empty or not holds or stored.family is Family.TEXT):
         return Typed("text")
     match stored.family:
-        case Family.BOOLEAN if counts["flags"] == values:
-            return Typed("boolean")
-        case Family.NUMERIC if counts["numbers"] == values:
-            return _numeric(stored, counts)
-        case Family.FLOAT if number:
+        case Family.BOOLEAN | Family.JSON if holds:
+            return Typed(stored.family.value)
+        case Family.NUMERIC if empty or holds or facts.get("numbers"):
+            return _numeric(stored, facts, holds)
+        case Family.FLOAT if empty or number:
             return Typed("float")
-        case Family.DATE | Family.WALL_CLOCK | Family.INSTANT if counts["moments"] == values:
-            return _time(stored, counts)
-        case Family.JSON if counts["documents"] == values:
-            return Typed("json")
-        case Family.JSON | Family.UUID if not number:
-            return Typed("text", f"declared {stored.word}, but not all values are")
-    if values and number:
-        note = "" if stored.family in (Family.INTEGER, Family.OTHER) else f"declared {stored.word}"
-        return Typed("integer" if not counts["reals"] else "float", note)
-    if not values and stored.family is Family.INTEGER:
-        return Typed("integer")
-    odd = "" if stored.family is Family.OTHER else f"declared {stored.word}, but not all values are"
-    return Typed("text", odd)
+        case Family.INTEGER if empty:
+            return Typed("integer")
+        case Family.DATE | Family.WALL_CLOCK | Family.INSTANT if holds:
+            return _time(stored, facts)
+    note = f"declared {stored.word}, but not all values are"
+    if number:
+        return Typed(
+            "integer" if high == "integer" else "float",
+            "" if stored.family in (Family.INTEGER, Family.OTHER) else note,
+        )
+    return Typed("text", "" if stored.family is Family.OTHER else note)
 
 
-def _numeric(stored: Stored, counts: Mapping[str, int]) -> Typed:
-    whole, behind = counts["whole"], counts["behind"]
+def _numeric(stored: Stored, facts: Mapping[str, Any], holds: bool) -> Typed:
     if stored.precision is not None:
         digits, declared = stored.precision
-        if whole <= digits - declared and behind <= declared:
+        if holds or (facts["whole"] <= digits - declared and facts["behind"] <= declared):
             return decimal(digits - declared, declared)
-        return widest(whole, max(behind, declared), f"declared {stored.word}, but values have more digits")
-    if not counts["values"]:
+        behind = max(facts["behind"], declared)
+        return widest(facts["whole"], behind, f"declared {stored.word}, but values have more digits")
+    if facts["low"] is None:
         return widest(0, 10, "a number without limits and no values yet; say how many digits it needs")
-    if not counts["reals"] and not behind and counts["integers"] == counts["values"]:
+    if facts["high"] == "integer":
         return Typed("integer")
-    return widest(whole, behind, f"a number without limits; its values have up to {behind} decimals")
+    behind = facts["behind"]
+    return widest(facts["whole"], behind, f"a number without limits; its values have up to {behind} decimals")
 
 
-def _time(stored: Stored, counts: Mapping[str, int]) -> Typed:
-    only_days = counts["days"] == counts["values"]
+def _time(stored: Stored, facts: Mapping[str, Any]) -> Typed:
+    only_days = facts["most"] is None or facts["most"] == _IS_DAY
     if stored.family is Family.DATE:
         if only_days:
             return Typed("date")
-        return Typed(WALL_CLOCK.word, "declared date, but values have a time of day", WALL_CLOCK.settings)
-    if only_days and counts["values"]:
+        note = "declared date, but values have a time of day"
+        return Typed(
+            "timestamp", note, INSTANT.settings if facts["most"] == _IS_ZONED else WALL_CLOCK.settings
+        )
+    if only_days and facts["most"] is not None:
         return Typed("date", "all values are days")
-    return INSTANT if counts["zoned"] or stored.family is Family.INSTANT else WALL_CLOCK
+    return INSTANT if facts["most"] == _IS_ZONED or stored.family is Family.INSTANT else WALL_CLOCK

@@ -28,6 +28,11 @@ class Settings(BaseSettings):
     statement_timeout_seconds: Annotated[
         float, Field(ge=0, description="How long one query may take; 0 for no limit.")
     ] = 900
+    jobs_url: str = Field(
+        description="SQLAlchemy URL of the database that keeps the requests, of PostgreSQL or SQLite; where "
+        "it is not set, the application's.",
+        default_factory=lambda known: known.get("source_url", ""),
+    )
     store_url: Annotated[
         str, Field(description="Where export files go: a folder, file:///folder or s3://bucket/prefix.")
     ] = str(Path.cwd() / "exports")
@@ -55,6 +60,15 @@ class Settings(BaseSettings):
     link_ttl_seconds: Annotated[
         int, Field(ge=1, le=604_800, description="How long a download link works; at most 7 days.")
     ] = 3600
+    retention_days: Annotated[
+        int, Field(ge=1, description="How long a requested file is kept where its dataset does not say.")
+    ] = 7
+    max_in_flight: Annotated[
+        int, Field(ge=1, description="How many requests are worked on or about to be at once.")
+    ] = 10
+    ui_url: Annotated[str, Field(description="Where people find Dagster's UI, for links to runs.")] = (
+        "http://127.0.0.1:3000"
+    )
     timezone: Annotated[
         str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
@@ -69,6 +83,20 @@ class Settings(BaseSettings):
                 "is not a database URL such as postgresql://user:password@host:5432/database"
             ) from None
         return url
+
+    @field_validator("jobs_url")
+    @classmethod
+    def _ledger_url(cls, url: str) -> str:
+        if make_url(cls._database_url(url)).get_backend_name() not in ("postgresql", "sqlite"):
+            raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
+        return url
+
+    @field_validator("ui_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url.rstrip("/")
 
     @field_validator("store_url")
     @classmethod

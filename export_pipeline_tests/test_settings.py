@@ -27,6 +27,11 @@ def test_everything_has_a_default_and_a_description() -> None:
     [
         ("EXPORT_SOURCE_URL", f"not a url {SECRET}", "not a database URL"),
         ("EXPORT_SOURCE_URL", "", "not a database URL"),
+        ("EXPORT_JOBS_URL", f"not a url {SECRET}", "not a database URL"),
+        ("EXPORT_JOBS_URL", f"mysql://u:{SECRET}@host/x", "PostgreSQL or SQLite"),
+        ("EXPORT_RETENTION_DAYS", "0", "greater than or equal to 1"),
+        ("EXPORT_MAX_IN_FLIGHT", SECRET, "valid integer"),
+        ("EXPORT_UI_URL", SECRET, "http://"),
         ("EXPORT_STORE_URL", f"ftp://u:{SECRET}@host/x", "s3://bucket/prefix"),
         ("EXPORT_STORE_URL", "s3://", "names no bucket"),
         ("EXPORT_STAGING_URL", f"s3://{SECRET}/x", "a folder that every worker sees"),
@@ -55,3 +60,12 @@ def test_a_wrong_line_of_the_env_file_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("EXPORT_TIMEZONE=Nowhere\nEXPORT_LINK_TTL_SECONDS=0\n")
     with pytest.raises(SettingsError, match=r"from \.env\).*1 more setting"):
         load_settings()
+
+
+def test_requests_are_kept_in_the_applications_database_unless_another_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXPORT_SOURCE_URL", "mysql://host/app")
+    assert load_settings().jobs_url == "mysql://host/app"  # the ledger says so when it is first used
+    monkeypatch.setenv("EXPORT_JOBS_URL", "postgresql://host/jobs")
+    assert load_settings().jobs_url == "postgresql://host/jobs"

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of the database that keeps the requests, of PostgreSQL or SQLite; where "
         "it is not set, the application's.",
         default_factory=lambda known: known.get("source_url", ""),
+        validate_default=False,  # of another database exports can be made, only not asked for by rows
     )
     store_url: Annotated[
         str, Field(description="Where export files go: a folder, file:///folder or s3://bucket/prefix.")

@@ -16,6 +16,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -111,11 +112,17 @@ class FolderStore(Store):
             self._remove_dead(_upload_stem(key), timedelta(0))
             temporary, handle = self._new_upload(key)
             try:
-                with handle:
+                # Hashing takes as long as writing; a thread lets them run side by side.
+                with handle, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
+                    hashed: Future[None] | None = None
                     for chunk in chunks:
+                        if hashed is not None:
+                            hashed.result()
+                        hashed = hasher.submit(digest.update, chunk)
                         _write_all(handle, chunk)
-                        digest.update(chunk)
                         size += len(chunk)
+                    if hashed is not None:
+                        hashed.result()
                     os.fsync(handle.fileno())
                     if before_visible is not None:
                         before_visible()

@@ -75,6 +75,7 @@ def plain(url: str) -> Iterator[Any]:
     """A connection of the database's own driver."""
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             yield connection
         return
     import psycopg2
@@ -143,7 +144,12 @@ def truth(url: str, made: Exported) -> list[Row]:
         cells.append(f"{name}::text" if printed else name)
     with plain(url) as connection:
         cursor = connection.cursor()
-        cursor.execute(f"SELECT {', '.join(cells)} FROM {place}")
+        # Rows that are marked as deleted are nobody's any more.
+        kept = [
+            f'"{name}" IS NULL' if x is None else f'NOT "{name}"'
+            for name, x in made.spec.source.where.items()
+        ]
+        cursor.execute(f"SELECT {', '.join(cells)} FROM {place} WHERE {' AND '.join(kept or ['1 = 1'])}")
         return [
             tuple(value(cell, column) for cell, column in zip(row, made.columns, strict=True))
             for row in cursor.fetchall()
@@ -253,6 +259,7 @@ def _parquet(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
     return [tuple(value(cell, c) for cell, c in zip(row, columns, strict=True)) for row in rows]
 
 
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u202d\u202e]")
 _EXACT = Context(prec=100)
 
 READERS: dict[str, Callable[[Path, Sequence[ColumnSpec]], list[Row]]] = {
@@ -263,7 +270,7 @@ READERS: dict[str, Callable[[Path, Sequence[ColumnSpec]], list[Row]]] = {
     "parquet": _parquet,
 }
 
-_RUNS = re.compile(r"^[\s​‌‍﻿]*[=+\-@＝＋－＠]|^[\t\r\n\0]")
+_RUNS = re.compile(r"[\s\u200b-\u200f\u2060-\u206f\ufeff]*[=+\-@＝＋－＠]|[\t\r\n\x00]")
 
 
 def expected(rows: Sequence[Row], columns: Sequence[ColumnSpec], format: str) -> list[Row]:
@@ -271,6 +278,8 @@ def expected(rows: Sequence[Row], columns: Sequence[ColumnSpec], format: str) ->
 
     def cell(found: Any, column: ColumnSpec) -> Any:
         is_text = column.parsed.kind.is_text
+        if isinstance(found, str):
+            found = _ILLEGAL.sub("\ufffd", found)
         if format == "csv" and is_text and found:
             return f"'{found}" if _RUNS.match(found) else found
         if format in ("csv", "excel") and found == "":
@@ -293,7 +302,7 @@ def differences(url: str, table: str, made: Exported) -> list[str]:
     found = list(made.problems)
     for format, path in made.files.items():
         if format == "pdf":
-            found += _missing_in_pdf(path, rows, made.columns, table)
+            found += _missing_in_pdf(path, expected(rows, made.columns, "pdf"), made.columns, table)
             continue
         said = READERS[format](path, made.columns)
         wanted = Counter(expected(rows, made.columns, format))

@@ -80,21 +80,10 @@ _SECRET = re.compile(
     r"(^|_)(password|passwd|passphrase|secret|token|api_key|private_key|access_key|otp|salt)(_hash|_digest)?$"
 )
 _TENANT = frozenset(
-    [
-        "account",
-        "organization",
-        "organisation",
-        "org",
-        "tenant",
-        "workspace",
-        "project",
-        "team",
-        "client",
-        "company",
-        "customer",
-        "store",
-        "shop",
-    ]
+    (
+        *("account", "organization", "organisation", "org", "tenant", "workspace", "project", "team"),
+        *("client", "company", "customer", "store", "shop"),
+    )
 )
 _CODE = re.compile(r"(^|_)(status|state|type|kind|code|currency|country|category|role|level|priority|unit)$")
 _CREATED = (

@@ -132,6 +132,54 @@ def export(url: str, table: str, folder: Path, formats: Sequence[str] | None = N
     return Exported(found.yaml, spec, columns, files, problems)
 
 
+_USED: dict[str, Any] = {
+    "integer": 1, "decimal": "1.5", "float": 1.5, "boolean": True, "date": "2013-01-01",
+    "timestamp": "2013-01-01T00:00:00", "text": "a", "uuid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+}  # fmt: skip
+
+
+def use_everything(url: str, table: str) -> int:
+    """Read a table by each filter, operator, order and preset that its introspection offers; how often it was read."""
+    model = TableModel.model_validate(yaml.safe_load(introspect(url, table).yaml)["attributes"])
+    spec, columns = model.spec(), {column.name: column for column in model.columns}
+    reads = 0
+    with open_snapshot(url) as snapshot:
+
+        def read(**given: Any) -> int:
+            nonlocal reads
+            options, _ = parse_options(given, tabular.options(spec), FormatOptions)
+            request = Request(model.dataset, "export_pipeline.model.tabular", spec, None, options, None)
+            data = source.read(snapshot, request)
+            rows = sum(batch.num_rows for batch in data.tables["rows"].open())
+            assert rows == data.source_rows, given
+            reads += 1
+            return rows
+
+        whole = read()
+        for name, filter_ in model.filters.items():
+            of = columns.get(name) or next(c for c in columns.values() if filter_.column in (c.from_, c.name))
+            value = _USED.get(of.parsed.kind.value) or next(iter(of.labels), None)
+            used = {
+                "equals": value,
+                "in": [value],
+                "range": {"from": value},
+                "contains": "a",
+                "is_null": True,
+            }
+            found = {
+                operator: read(filters={name: {operator: used[operator]}}) for operator in filter_.operators
+            }
+            if "is_null" in found:
+                assert found["is_null"] + read(filters={name: {"is_null": False}}) == whole, name
+            if "equals" in found and "in" in found:
+                assert found["equals"] == found["in"], name
+        for name in model.sort:
+            assert read(sort=[name]) == read(sort=[f"-{name}"]) == whole
+        for name in model.presets:
+            assert read(preset=name) == whole
+    return reads
+
+
 def truth(url: str, made: Exported) -> list[Row]:
     """What the database holds, as its plain driver gives it; types without a kind of their own as it prints them."""
     table = made.spec.source.table or ""

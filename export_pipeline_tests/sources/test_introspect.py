@@ -178,6 +178,17 @@ def test_every_type_of_postgres_is_exported_as_it_is_or_as_it_is_printed(
     assert public.differences(postgres_url, "exotic", made) == []
 
 
+def test_everything_that_is_offered_works(shop: str) -> None:
+    assert public.use_everything(shop, "orders") > 30
+    assert public.use_everything(shop, "customers") > 10
+
+
+def test_filters_and_orders_work_for_every_type(postgres_url: str, tmp_path: Path) -> None:
+    execute(postgres_url, EXOTIC)
+    assert public.use_everything(postgres_url, "exotic") > 100
+    assert public.use_everything(sqlite(tmp_path, STORED), "stored") > 50
+
+
 def test_numerics_without_limits_get_the_digits_that_their_values_need(postgres_url: str) -> None:
     execute(
         postgres_url,
@@ -271,6 +282,7 @@ def test_any_name_of_a_column_or_table_can_be_exported(shop: str, tmp_path: Path
     assert said["dataset"] == "odd_name_1"
     assert [column.get("from", column["name"]) for column in said["columns"]] == ["id", *HOSTILE_NAMES]
     assert all(column["header"] == column["from"] for column in said["columns"] if "from" in column)
+    assert public.use_everything(shop, "Odd: {name} #1") > 40
     made = public.export(shop, "Odd: {name} #1", tmp_path / "made", ["csv", "json", "parquet", "excel"])
     assert public.differences(shop, "Odd: {name} #1", made) == []
 

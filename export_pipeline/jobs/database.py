@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 
@@ -75,6 +76,12 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
         raise _readable(error, engine.url) from error
     except sa.exc.StatementError as error:
         raise LedgerError(f"A value cannot be kept in the ledger: {error.orig}") from error
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
+    """An insert, in the database's own dialect, that leaves out a row whose unique columns are there."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing(index_elements=unique)
 
 
 def _readable(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:

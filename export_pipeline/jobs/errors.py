@@ -46,3 +46,14 @@ class IllegalMoveError(RefusedError):
 
 class SupersededError(RefusedError):
     """The attempt is no longer the job's: there is a newer one, or another run has taken it over."""
+
+
+class ScheduleError(LedgerError):
+    """A scheduled export is not valid. The message begins with the field that is wrong."""
+
+
+class UnknownScheduleError(LedgerError):
+    """There is no such scheduled export, or none that the asker may see: the two are not told apart."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"There is no scheduled export {schedule_id}.")

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from export_pipeline.jobs.claiming import claim_rows
+from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
 from export_pipeline.jobs.moves import Mover, note, refusal
 from export_pipeline.jobs.reading import PATIENCE
@@ -74,8 +74,7 @@ class Ledger(Mover):
             if not is_storable(value):
                 raise LedgerError(f"The request's {name} hold a NUL or a broken character; leave it out.")
         with self._writing() as (connection, _):
-            insert = _insert(connection)(jobs).values(**values)
-            insert = insert.on_conflict_do_nothing(index_elements=["schedule_id", "window_key"])
+            insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
             row = connection.execute(insert.returning(*jobs.c)).mappings().one_or_none()
             if row is None:
                 there = sa.select(jobs).where(
@@ -295,8 +294,3 @@ class Ledger(Mover):
         with self._writing() as (connection, _):
             job, _ = self._locked(connection, job_id, OPERATOR)
             note(connection, job, kind, who, details)
-
-
-def _insert(connection: sa.Connection) -> Any:
-    """The dialect's own insert, which can leave out what is there already."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

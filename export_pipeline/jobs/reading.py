@@ -157,12 +157,17 @@ class Reader:
 
 def seen_by(viewer: Viewer) -> sa.ColumnElement[bool]:
     """Whether a job was not deleted and the viewer may see it."""
-    seen: list[sa.ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
+    return sa.and_(jobs.c.deleted_at.is_(None), belongs_to(viewer, jobs.c.scope, jobs.c.requested_by))
+
+
+def belongs_to(viewer: Viewer, scope: sa.Column[str], person: sa.Column[str]) -> sa.ColumnElement[bool]:
+    """Whether the viewer may see rows of the scope and the person in these columns."""
+    seen: list[sa.ColumnElement[bool]] = []
     if viewer.scopes is not None:
-        named = [scope for scope in viewer.scopes if scope is not None and storable(scope) == scope]
-        in_scope = jobs.c.scope.in_(named)
-        seen.append(sa.or_(in_scope, jobs.c.scope.is_(None)) if None in viewer.scopes else in_scope)
+        named = [name for name in viewer.scopes if name is not None and storable(name) == name]
+        in_scope = scope.in_(named)
+        seen.append(sa.or_(in_scope, scope.is_(None)) if None in viewer.scopes else in_scope)
     if viewer.requested_by is not None:
         known = storable(viewer.requested_by) == viewer.requested_by
-        seen.append(jobs.c.requested_by == viewer.requested_by if known else sa.false())
-    return sa.and_(*seen)
+        seen.append(person == viewer.requested_by if known else sa.false())
+    return sa.and_(sa.true(), *seen)

@@ -38,6 +38,19 @@ def _json(**kinds: str) -> Iterator[sa.CheckConstraint]:
         ).ddl_if("sqlite")
 
 
+def _integer(column: str) -> sa.CheckConstraint:
+    """SQLite would keep a fraction or a text as well."""
+    return sa.CheckConstraint(f"typeof({column}) = 'integer'", name=f"{column}_integer").ddl_if("sqlite")
+
+
+def _time(column: str) -> sa.CheckConstraint:
+    """SQLite would keep what is no time, and that would stop whoever reads the queue."""
+    like = "GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*'"
+    return sa.CheckConstraint(
+        f"{column} IS NULL OR {column} {like} AND julianday({column}) IS NOT NULL", name=f"{column}_time"
+    ).ddl_if("sqlite")
+
+
 _REQUEST = {"filters": "object", "columns": "array", "options": "object", "recipients": "array"}
 
 
@@ -81,13 +94,8 @@ jobs = sa.Table(
     _one_of("status", Status),
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
     *_json(**_REQUEST),
-    sa.CheckConstraint("typeof(priority) = 'integer'", name="priority_integer").ddl_if("sqlite"),
-    # What is no time would stop whoever reads the queue.
-    sa.CheckConstraint(
-        "created_at GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*' "
-        "AND julianday(created_at) IS NOT NULL",
-        name="created_at_time",
-    ).ddl_if("sqlite"),
+    _integer("priority"),
+    _time("created_at"),
     sa.UniqueConstraint("schedule_id", "window_key"),
 )
 sa.Index("ix_export_jobs_claim", jobs.c.status, jobs.c.priority.desc(), jobs.c.created_at)
@@ -96,6 +104,7 @@ sa.Index("ix_export_jobs_served", jobs.c.scope, jobs.c.claimed_at)
 sa.Index("ix_export_jobs_requested_by", jobs.c.requested_by, jobs.c.created_at)
 sa.Index("ix_export_jobs_expires_at", jobs.c.status, jobs.c.expires_at)
 sa.Index("ix_export_jobs_created_at", jobs.c.created_at, jobs.c.id)
+sa.Index("ix_export_jobs_completed_at", jobs.c.completed_at)
 sa.Index("ix_export_jobs_run_id", jobs.c.run_id)
 sa.Index("ix_export_jobs_file_key", jobs.c.file_key)
 
@@ -126,8 +135,12 @@ schedules = sa.Table(
         "empty", sa.Text, nullable=False, server_default="send", comment="What to do about no rows at all."
     ),
     sa.Column("owner", sa.Text, comment="Who is told of failures."),
-    sa.Column("last_run", UtcTime),
-    sa.Column("next_run", UtcTime),
+    sa.Column("last_run", UtcTime, comment="For when its newest export was scheduled."),
+    sa.Column("next_run", UtcTime, comment="NULL where it is to be worked out anew."),
+    sa.Column(
+        "since", UtcTime, nullable=False, server_default=utc_now(), comment="Earlier runs are dealt with."
+    ),
+    sa.Column("problem", sa.Text, comment="Why it was set inactive, for people."),
     sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
     _one_of("cadence", ("daily", "weekly", "monthly")),
     _one_of("misfire", ("skip", "last", "all")),
@@ -137,6 +150,9 @@ schedules = sa.Table(
     sa.CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
     sa.CheckConstraint("day_of_month BETWEEN 1 AND 31", name="day_of_month"),
     *_json(**_REQUEST),
+    *(_integer(name) for name in ("hour", "minute", "weekday", "day_of_month")),
+    sa.CheckConstraint("active IN (0, 1)", name="active_boolean").ddl_if("sqlite"),
+    *(_time(name) for name in ("next_run", "since")),
 )
 sa.Index("ix_scheduled_exports_due", schedules.c.active, schedules.c.next_run)
 sa.Index("ix_scheduled_exports_scope", schedules.c.scope)
@@ -161,15 +177,22 @@ deliveries = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True, server_default=new_id()),
     sa.Column("job_id", Id, sa.ForeignKey("export_jobs.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, comment="Of the job: whose end is told."),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False, comment="The bare address; empty if there is nobody."),
     sa.Column("status", sa.Text, nullable=False, server_default="pending"),
-    sa.Column("message_id", sa.Text, comment="Of the mail; the same in every attempt."),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("message_id", sa.Text, comment="Of the mail; the same however often it is tried."),
+    sa.Column("claims", sa.Integer, nullable=False, server_default="0", comment="Tells claims apart."),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0", comment="That came to nothing."),
     sa.Column("error_message", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column(
+        "next_at", UtcTime, nullable=False, server_default=utc_now(), comment="Not to be tried before."
+    ),
     sa.Column("claimed_at", UtcTime),
     sa.Column("sent_at", UtcTime),
-    _one_of("status", ("pending", "sending", "sent", "failed", "refused")),
-    sa.UniqueConstraint("job_id", "recipient"),
+    _one_of("kind", ("file", "failure")),
+    _one_of("status", ("pending", "claimed", "sending", "sent", "unknown", "failed", "refused", "skipped")),
+    sa.UniqueConstraint("job_id", "attempt", "kind", "recipient"),
 )
-sa.Index("ix_export_deliveries_status", deliveries.c.status, deliveries.c.claimed_at)
+sa.Index("ix_export_deliveries_status", deliveries.c.status, deliveries.c.next_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,7 +24,7 @@ SQLITE_NEW_ID = (
 )
 SQLITE_NOW = "(strftime('%Y-%m-%dT%H\\:%M\\:%f', 'now') || '000+00\\:00')"
 SQLITE_TIME = (
-    "created_at GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*' AND julianday(created_at) IS NOT NULL"
+    "{0} IS NULL OR {0} GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*' AND julianday({0}) IS NOT NULL"
 )
 
 
@@ -41,6 +41,17 @@ def upgrade() -> None:
                     f"{column} IS NULL OR json_valid({column}) AND json_type({column}) IN ('{kind}', 'null')"
                 )
             yield sa.CheckConstraint(check, name=f"ck_{table}_{column}_json")
+
+    def type_checks(
+        table: str, integers: Sequence[str], times: Sequence[str], booleans: Sequence[str] = ()
+    ) -> Iterator[sa.CheckConstraint]:
+        if sqlite:
+            for column in integers:
+                yield sa.CheckConstraint(f"typeof({column}) = 'integer'", name=f"ck_{table}_{column}_integer")
+            for column in booleans:
+                yield sa.CheckConstraint(f"{column} IN (0, 1)", name=f"ck_{table}_{column}_boolean")
+            for column in times:
+                yield sa.CheckConstraint(SQLITE_TIME.format(column), name=f"ck_{table}_{column}_time")
 
     request = {"filters": "object", "columns": "array", "options": "object", "recipients": "array"}
     op.create_table(
@@ -77,8 +88,10 @@ def upgrade() -> None:
             comment="What to do about no rows at all.",
         ),
         sa.Column("owner", sa.Text, comment="Who is told of failures."),
-        sa.Column("last_run", TIME),
-        sa.Column("next_run", TIME),
+        sa.Column("last_run", TIME, comment="For when its newest export was scheduled."),
+        sa.Column("next_run", TIME, comment="NULL where it is to be worked out anew."),
+        sa.Column("since", TIME, nullable=False, server_default=now, comment="Earlier runs are dealt with."),
+        sa.Column("problem", sa.Text, comment="Why it was set inactive, for people."),
         sa.Column("created_at", TIME, nullable=False, server_default=now),
         sa.PrimaryKeyConstraint("id", name="pk_scheduled_exports"),
         sa.CheckConstraint("cadence IN ('daily', 'weekly', 'monthly')", name="ck_scheduled_exports_cadence"),
@@ -89,6 +102,12 @@ def upgrade() -> None:
         sa.CheckConstraint("weekday BETWEEN 1 AND 7", name="ck_scheduled_exports_weekday"),
         sa.CheckConstraint("day_of_month BETWEEN 1 AND 31", name="ck_scheduled_exports_day_of_month"),
         *json_checks("scheduled_exports", **request),
+        *type_checks(
+            "scheduled_exports",
+            integers=["hour", "minute", "weekday", "day_of_month"],
+            times=["next_run", "since"],
+            booleans=["active"],
+        ),
     )
     op.create_index("ix_scheduled_exports_due", "scheduled_exports", ["active", "next_run"])
     op.create_index("ix_scheduled_exports_scope", "scheduled_exports", ["scope"])
@@ -143,14 +162,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="ck_export_jobs_progress_percent"),
         *json_checks("export_jobs", **request),
-        *(
-            [
-                sa.CheckConstraint("typeof(priority) = 'integer'", name="ck_export_jobs_priority_integer"),
-                sa.CheckConstraint(SQLITE_TIME, name="ck_export_jobs_created_at_time"),
-            ]
-            if sqlite
-            else []
-        ),
+        *type_checks("export_jobs", integers=["priority"], times=["created_at"]),
     )
     op.create_index("ix_export_jobs_claim", "export_jobs", ["status", sa.text("priority DESC"), "created_at"])
     op.create_index("ix_export_jobs_scope", "export_jobs", ["scope", "created_at"])
@@ -158,6 +170,7 @@ def upgrade() -> None:
     op.create_index("ix_export_jobs_requested_by", "export_jobs", ["requested_by", "created_at"])
     op.create_index("ix_export_jobs_expires_at", "export_jobs", ["status", "expires_at"])
     op.create_index("ix_export_jobs_created_at", "export_jobs", ["created_at", "id"])
+    op.create_index("ix_export_jobs_completed_at", "export_jobs", ["completed_at"])
     op.create_index("ix_export_jobs_run_id", "export_jobs", ["run_id"])
     op.create_index("ix_export_jobs_file_key", "export_jobs", ["file_key"])
 
@@ -183,26 +196,40 @@ def upgrade() -> None:
         "export_deliveries",
         sa.Column("id", ID, nullable=False, server_default=new_id),
         sa.Column("job_id", ID, nullable=False),
-        sa.Column("recipient", sa.Text, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False, comment="Of the job: whose end is told."),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column(
+            "recipient", sa.Text, nullable=False, comment="The bare address; empty if there is nobody."
+        ),
         sa.Column("status", sa.Text, nullable=False, server_default="pending"),
-        sa.Column("message_id", sa.Text, comment="Of the mail; the same in every attempt."),
-        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("message_id", sa.Text, comment="Of the mail; the same however often it is tried."),
+        sa.Column("claims", sa.Integer, nullable=False, server_default="0", comment="Tells claims apart."),
+        sa.Column("tries", sa.Integer, nullable=False, server_default="0", comment="That came to nothing."),
         sa.Column("error_message", sa.Text),
         sa.Column("created_at", TIME, nullable=False, server_default=now),
+        sa.Column("next_at", TIME, nullable=False, server_default=now, comment="Not to be tried before."),
         sa.Column("claimed_at", TIME),
         sa.Column("sent_at", TIME),
         sa.PrimaryKeyConstraint("id", name="pk_export_deliveries"),
         sa.ForeignKeyConstraint(
             ["job_id"], ["export_jobs.id"], ondelete="CASCADE", name="fk_export_deliveries_job_id"
         ),
-        sa.UniqueConstraint("job_id", "recipient", name="uq_export_deliveries_job_id_recipient"),
+        sa.UniqueConstraint(
+            "job_id",
+            "attempt",
+            "kind",
+            "recipient",
+            name="uq_export_deliveries_job_id_attempt_kind_recipient",
+        ),
+        sa.CheckConstraint("kind IN ('file', 'failure')", name="ck_export_deliveries_kind"),
         sa.CheckConstraint(
-            "status IN ('pending', 'sending', 'sent', 'failed', 'refused')",
+            "status IN ('pending', 'claimed', 'sending', 'sent', 'unknown', 'failed', 'refused', 'skipped')",
             name="ck_export_deliveries_status",
         ),
     )
-    op.create_index("ix_export_deliveries_status", "export_deliveries", ["status", "claimed_at"])
+    op.create_index("ix_export_deliveries_status", "export_deliveries", ["status", "next_at"])
     _note_requests(sqlite)
+    _plan_anew(sqlite)
 
 
 def _note_requests(sqlite: bool) -> None:
@@ -240,4 +267,54 @@ def _note_requests(sqlite: bool) -> None:
     op.execute(
         f"CREATE TRIGGER export_jobs_requested AFTER INSERT ON {schema}.export_jobs "
         f"FOR EACH ROW EXECUTE FUNCTION {schema}.export_jobs_requested()"
+    )
+
+
+def _plan_anew(sqlite: bool) -> None:
+    """Whoever edits a schedule, its next run is worked out anew, and one set active begins at that moment."""
+    when = ["active", "cadence", "hour", "minute", "weekday", "day_of_month", "timezone"]
+    new, old = (", ".join(f"{row}.{column}" for column in when) for row in ("NEW", "OLD"))
+    if sqlite:
+        op.execute(
+            f"""
+            CREATE TRIGGER scheduled_exports_edited AFTER UPDATE OF {", ".join(when)} ON scheduled_exports
+            WHEN ({new}) <> ({old}) AND NEW.next_run IS OLD.next_run BEGIN
+                UPDATE scheduled_exports SET next_run = NULL WHERE id = NEW.id;
+            END
+            """
+        )
+        op.execute(
+            f"""
+            CREATE TRIGGER scheduled_exports_resumed AFTER UPDATE OF active ON scheduled_exports
+            WHEN NEW.active AND NOT OLD.active BEGIN
+                UPDATE scheduled_exports
+                SET problem = NULL, since = CASE WHEN since = OLD.since THEN {SQLITE_NOW} ELSE since END
+                WHERE id = NEW.id;
+            END
+            """
+        )
+        return
+    op.execute(
+        sa.text(
+            f"""
+            CREATE FUNCTION scheduled_exports_edited() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF ({new}) IS DISTINCT FROM ({old}) AND NEW.next_run IS NOT DISTINCT FROM OLD.next_run THEN
+                    NEW.next_run = NULL;
+                END IF;
+                IF NEW.active AND NOT OLD.active THEN
+                    NEW.problem = NULL;
+                    IF NEW.since = OLD.since THEN
+                        NEW.since = now();
+                    END IF;
+                END IF;
+                RETURN NEW;
+            END
+            $$
+            """
+        )
+    )
+    op.execute(
+        "CREATE TRIGGER scheduled_exports_edited BEFORE UPDATE ON scheduled_exports "
+        "FOR EACH ROW EXECUTE FUNCTION scheduled_exports_edited()"
     )

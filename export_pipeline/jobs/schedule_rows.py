@@ -1,0 +1,123 @@
+"""A row of `scheduled_exports` as Python sees it, and when it is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from export_pipeline.jobs.calendar import MISFIRES, Schedule, one_of
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.texts import is_storable
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+EMPTY = ("send", "skip", "say")
+"""What becomes of an export without rows: sent like any other, not at all, or a mail that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledExport:
+    """A regular export that somebody asked for. Times are UTC.
+
+    Attributes:
+        weekday: 1 (Monday) to 7, of a weekly one.
+        columns: None for the dataset's own choice.
+        misfire: What becomes of runs that were missed: skip, last or all.
+        empty: What becomes of an export without rows: send, skip or say.
+        last_run: For when its newest export was scheduled.
+        next_run: When it runs next; None while it is inactive, or where an edit of its row has not been
+            noticed yet.
+        since: Runs up to here are dealt with.
+        problem: Why the pipeline set it inactive.
+    """
+
+    id: str
+    dataset: str
+    format: str
+    scope: str | None
+    cadence: str
+    hour: int
+    minute: int
+    weekday: int
+    day_of_month: int
+    timezone: str
+    filters: Mapping[str, Any]
+    columns: Sequence[Any] | None
+    options: Mapping[str, Any]
+    recipients: Sequence[Any]
+    active: bool
+    misfire: str
+    empty: str
+    owner: str | None
+    last_run: datetime | None
+    next_run: datetime | None
+    since: datetime
+    problem: str | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: RowMapping) -> ScheduledExport:
+        """The one of a row with all columns; JSON that is missing is empty, but for the columns."""
+        empty = {"filters": row["filters"] or {}, "options": row["options"] or {}}
+        return cls(**{**row, **empty, "recipients": row["recipients"] or []})
+
+    @property
+    def calendar(self) -> Schedule:
+        """When it runs.
+
+        Raises:
+            ScheduleError: a field of it is wrong.
+        """
+        return Schedule(self.cadence, self.hour, self.minute, self.weekday, self.day_of_month, self.timezone)
+
+    def check(self, offered: Mapping[str, Collection[str]] | None = None) -> None:
+        """Nothing, if it can be run.
+
+        Args:
+            offered: The formats of each dataset, by name; without them only the row itself is judged.
+
+        Raises:
+            ScheduleError: a field is wrong; the message begins with its name and says what is valid.
+        """
+        for name in ("dataset", "format"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not text.strip():
+                raise ScheduleError(f"{name}: it is missing; name one.")
+        if offered is not None:
+            _among("dataset", self.dataset, offered)
+            _among("format", self.format, offered[self.dataset])
+        _ = self.calendar
+        one_of("misfire", self.misfire, MISFIRES)
+        one_of("empty", self.empty, EMPTY)
+        for name in ("filters", "options"):
+            _kind(name, getattr(self, name), Mapping, "an object, such as {}")
+        for name in ("columns", "recipients"):
+            values = getattr(self, name)
+            if name == "columns" and values is None:
+                continue
+            _kind(name, values, list | tuple, "a list")
+            for value in values:
+                _kind(name, value, str, "a text")
+        for address in self.recipients:
+            name, at, domain = address.rpartition("@")
+            if not (name and at and domain) or any(sign.isspace() or sign in ",;<>" for sign in address):
+                raise ScheduleError(f"recipients: {address!r} is no mail address such as ann@example.org.")
+        for name in self.__slots__:
+            if not is_storable(getattr(self, name)):
+                raise ScheduleError(f"{name}: it holds a NUL or a broken character; leave it out.")
+
+
+def _among(field: str, value: str, valid: Collection[str]) -> None:
+    if value not in valid:
+        near = get_close_matches(value, list(valid), 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ScheduleError(f"{field}: there is no {value!r}; there are {', '.join(valid)}.{hint}")
+
+
+def _kind(field: str, value: Any, kind: Any, said: str) -> None:
+    if not isinstance(value, kind):
+        raise ScheduleError(f"{field}: {value!r} is not {said}.")

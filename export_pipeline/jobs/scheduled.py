@@ -1,0 +1,144 @@
+"""Which schedules are due: each run becomes one request, whoever looks and whatever crashes.
+
+The request and what the schedule keeps of it are written in one transaction; a schedule that another process
+looks at is passed over; and the ledger takes each window of a schedule only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.calendar import Due, due, next_run
+from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.schedule_rows import ScheduledExport
+from export_pipeline.jobs.tables import jobs, schedules
+from export_pipeline.jobs.texts import storable
+from export_pipeline.model.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that a schedule has made.
+
+    Attributes:
+        job_id: Of the pending row of `export_jobs`.
+        scheduled_for: When the run was due (UTC).
+        window: What it exports.
+    """
+
+    job_id: str
+    schedule_id: str
+    dataset: str
+    format: str
+    scope: str | None
+    scheduled_for: datetime
+    window: Window
+
+
+def claim_due(engine: sa.Engine, now: datetime, limit: int) -> list[Ask]:
+    """Ask for what schedules want by now; the most overdue first. Call again where `limit` were asked for.
+
+    A schedule that cannot be run is set inactive, and its `problem` says why.
+
+    Args:
+        engine: Of `open_engine`.
+        now: Aware.
+        limit: At most so many requests.
+
+    Raises:
+        LedgerError: the database refuses.
+        LedgerUnavailableError: it cannot be reached.
+    """
+    asked: list[Ask] = []
+    with transaction(engine, write=True) as connection:
+        while len(asked) < limit and (chosen := _overdue(connection, now, limit - len(asked))):
+            for schedule_id in chosen:
+                if len(asked) < limit:
+                    asked += _ask(connection, schedule_id, now, limit - len(asked))
+    return asked
+
+
+def window_of(options: Mapping[str, Any]) -> Window | None:
+    """The window that a schedule put into a request's options; None where none did."""
+    told = options.get("window")
+    if told is None:
+        return None
+    start, end = (datetime.fromisoformat(told[end]) for end in ("start", "end"))
+    return Window(told["name"], start, end)
+
+
+def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
+    """The ids of the most overdue, locked; and first, those whose next run is not known yet."""
+    select = sa.select(schedules.c.id).where(
+        schedules.c.active, sa.or_(schedules.c.next_run.is_(None), schedules.c.next_run <= now)
+    )
+    select = select.order_by(schedules.c.next_run.asc().nulls_first(), schedules.c.id).limit(limit)
+    return list(connection.scalars(select.with_for_update(skip_locked=True)))
+
+
+def _ask(connection: sa.Connection, schedule_id: str, now: datetime, limit: int) -> list[Ask]:
+    """What a locked schedule wants by now; it is put down for its next run."""
+    this = schedules.c.id == schedule_id
+    try:
+        row = connection.execute(sa.select(schedules).where(this)).mappings().one()
+        schedule = ScheduledExport.of(row)
+        schedule.check()
+        wanted = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
+        # All that came is dealt with, unless more of it has to wait.
+        settled = wanted[-1].scheduled_for if len(wanted) == limit else max(schedule.since, now)
+        known: dict[str, Any] = {"since": settled, "next_run": next_run(schedule.calendar, settled)}
+    except sa.exc.SQLAlchemyError:
+        raise
+    except Exception as error:  # a row may be wrong in any way, and the others must run
+        reason = str(error) if isinstance(error, ScheduleError) else f"The row cannot be read: {error!r}."
+        broken = {"active": False, "next_run": None, "problem": storable(reason)}
+        connection.execute(sa.update(schedules).where(this).values(**broken))
+        return []
+    asked = [ask for run in wanted if (ask := _request(connection, schedule, run))]
+    if asked:
+        known["last_run"] = asked[-1].scheduled_for
+    connection.execute(sa.update(schedules).where(this).values(**known))
+    return asked
+
+
+def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> Ask | None:
+    """One pending request for a run; None if its window was asked for before."""
+    window = run.window
+    told = {
+        "cadence": schedule.cadence,
+        "name": window.name,
+        "start": window.start.isoformat(),
+        "end": window.end.isoformat(),
+        "timezone": schedule.timezone,
+    }
+    values = {
+        "dataset": schedule.dataset,
+        "format": schedule.format,
+        "scope": schedule.scope,
+        "filters": dict(schedule.filters),
+        "columns": schedule.columns,
+        "options": {**schedule.options, "window": told, "empty": schedule.empty},
+        "requested_by": schedule.owner,
+        "recipients": list(schedule.recipients),
+        "schedule_id": schedule.id,
+        "window_key": f"{schedule.cadence}/{window.name}",
+    }
+    insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
+    job_id = connection.scalars(insert.returning(jobs.c.id)).one_or_none()
+    if job_id is None:
+        return None
+    return Ask(
+        job_id,
+        schedule.id,
+        schedule.dataset,
+        schedule.format,
+        schedule.scope,
+        run.scheduled_for,
+        window,
+    )

@@ -1,0 +1,222 @@
+"""Against an oracle that looks at every minute of two years on each zone's clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from export_pipeline.jobs.calendar import GRACE, MISFIRES, Due, Schedule, due, next_run
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.model.windows import Window
+
+DAY = timedelta(days=1)
+YEARS = {  # years in which the zone's clock was changed
+    "America/New_York": 2025,
+    "Europe/Berlin": 2025,
+    "Asia/Kolkata": 2025,
+    "Asia/Kathmandu": 2025,
+    "Australia/Lord_Howe": 2025,  # by half an hour
+    "America/Sao_Paulo": 2017,  # at midnight
+    "Africa/Cairo": 2024,  # at midnight
+    "Asia/Beirut": 2025,  # at midnight
+    "Pacific/Apia": 2011,  # no 30 December
+    "America/St_Johns": 2010,  # at a minute past midnight
+    "Africa/Casablanca": 2025,  # four times in each two years, by the moon
+    "Antarctica/Troll": 2025,  # by two hours
+}
+SCHEDULES = [
+    *({"cadence": "daily", "hour": hour, "minute": 30 * (hour % 2)} for hour in range(24)),
+    *({"cadence": "weekly", "hour": hour, "weekday": 1 + hour % 7} for hour in range(24)),
+    *(
+        {"cadence": "monthly", "hour": hour, "minute": 15, "day_of_month": day}
+        for hour, day in enumerate([1, 2, 15, 28, 29, 30, 31, *range(3, 20)])
+    ),
+    {"cadence": "daily", "hour": 0, "minute": 0},
+    {"cadence": "daily", "hour": 2, "minute": 0},
+    {"cadence": "daily", "hour": 2, "minute": 15},
+    {"cadence": "daily", "hour": 1, "minute": 59},
+    {"cadence": "weekly", "hour": 0, "weekday": 5},
+    {"cadence": "weekly", "hour": 2, "minute": 30, "weekday": 7},
+]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What a zone's clock shows in each minute of somewhat more than two years."""
+
+    first: datetime
+    highest: Any  # so far, datetime64[m]
+    shown: Any  # dates that it shows, as a set
+
+    @classmethod
+    @cache
+    def of(cls, zone: str) -> Clock:
+        first = datetime(YEARS[zone] - 1, 10, 1, tzinfo=UTC)
+        minutes = pd.date_range(first, periods=60 * 24 * 920, freq="min").tz_convert(zone)
+        wall = minutes.tz_localize(None).to_numpy().astype("datetime64[m]")
+        return cls(first, np.maximum.accumulate(wall), set(np.unique(wall.astype("datetime64[D]")).tolist()))
+
+    def first_at(self, wall: datetime) -> datetime:
+        """The first minute in which the clock shows this time or a later one."""
+        index = int(np.searchsorted(self.highest, np.datetime64(wall, "m")))
+        return self.first + timedelta(minutes=index)
+
+
+@cache
+def windows(zone: str, cadence: str) -> list[tuple[date, Window]]:
+    """The days, weeks or months of more than two years, each with the first day after it."""
+    clock, year = Clock.of(zone), YEARS[zone]
+    days = [date(year - 1, 11, 1) + number * DAY for number in range(800)]
+    begins = {
+        "daily": lambda day: day in clock.shown,
+        "weekly": lambda day: day.weekday() == 0,
+        "monthly": lambda day: day.day == 1,
+    }[cadence]
+    firsts = [(day, clock.first_at(datetime.combine(day, time.min))) for day in days if begins(day)]
+    return [
+        (following, Window(day.isoformat(), start, end))
+        for (day, start), (following, end) in pairwise(firsts)
+        if following.year >= year
+    ]
+
+
+def expected(schedule: Schedule) -> list[Due]:
+    """Every run of two years, told from what the zone's clock shows."""
+    clock = Clock.of(schedule.timezone)
+    runs = []
+    for day, window in windows(schedule.timezone, schedule.cadence):
+        if schedule.cadence == "weekly":
+            day += (schedule.weekday - 1) * DAY
+        elif schedule.cadence == "monthly":
+            while day.day != schedule.day_of_month and (day + DAY).month == day.month:
+                day += DAY
+        at = clock.first_at(datetime.combine(day, time(schedule.hour, schedule.minute)))
+        runs.append(Due(at, window))
+    return runs
+
+
+@pytest.mark.parametrize("zone", YEARS)
+def test_two_years_of_every_cadence_and_hour(zone: str) -> None:
+    chance = random.Random(zone)
+    for fields in SCHEDULES:
+        schedule = Schedule(**fields, timezone=zone)
+        runs = expected(schedule)
+        times = [run.scheduled_for for run in runs]
+        assert all(one < other for one, other in pairwise(times))
+        assert all(one.window.end == other.window.start for one, other in pairwise(runs))
+        assert all(run.window.start < run.window.end <= run.scheduled_for for run in runs)
+
+        found = due(schedule, times[0] - timedelta(seconds=1), times[-1], "all")
+        assert found == runs
+        for run in found:
+            wall = run.scheduled_for.astimezone(schedule.zone)
+            if (wall.hour, wall.minute) != (schedule.hour, schedule.minute):
+                before = (run.scheduled_for - timedelta(minutes=1)).astimezone(schedule.zone)
+                assert wall.replace(tzinfo=None) - before.replace(tzinfo=None) > timedelta(minutes=1)
+            assert str(run.window.start.date()) == run.window.name
+            for end in (run.window.start, run.window.end):
+                assert end.utcoffset() == end.astimezone(schedule.zone).utcoffset()
+
+        for _ in range(20):
+            place = chance.randrange(1, len(times))
+            between = times[place - 1] + (times[place] - times[place - 1]) * chance.random()
+            assert next_run(schedule, between) == times[place]
+            assert next_run(schedule, times[place] - timedelta(microseconds=1)) == times[place]
+            assert next_run(schedule, times[place - 1]) == times[place]
+
+
+@pytest.mark.parametrize("misfire", MISFIRES)
+def test_what_was_missed(misfire: str) -> None:
+    chance = random.Random(misfire)
+    schedule = Schedule("daily", 2, 30, timezone="Europe/Berlin")
+    runs = expected(schedule)
+    first, last = runs[0].scheduled_for, runs[-30].scheduled_for
+    for _ in range(300):
+        since = first + (last - first) * chance.random()
+        now = since + chance.choice([timedelta(minutes=5), DAY, 10 * DAY]) * chance.random()
+        if chance.random() < 0.5:
+            now = next_run(schedule, now) + chance.choice([timedelta(0), GRACE, 2 * GRACE])
+        come = [run for run in runs if since < run.scheduled_for <= now]
+        match misfire:
+            case "last":
+                come = come[-1:]
+            case "skip":
+                come = [run for run in come[-1:] if now - run.scheduled_for <= GRACE]
+        assert due(schedule, since, now, misfire) == come
+        assert due(schedule, since, now, misfire, limit=2) == come[:2]
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "at", "window", "hours"),
+    [
+        # 02:30 is skipped on 9 March and shown twice on 2 November; the days have 23 and 25 hours.
+        (Schedule("daily", 2, 30, timezone="America/New_York"), "2025-03-09", "2025-03-09T07:00", "2025-03-08", 24),
+        (Schedule("daily", 3, 30, timezone="America/New_York"), "2025-03-10", "2025-03-10T07:30", "2025-03-09", 23),
+        (Schedule("daily", 1, 30, timezone="America/New_York"), "2025-11-02", "2025-11-02T05:30", "2025-11-01", 24),
+        (Schedule("daily", 1, 30, timezone="America/New_York"), "2025-11-02T05:30", "2025-11-03T06:30", "2025-11-02", 25),
+        (Schedule("daily", 2, 15, timezone="Australia/Lord_Howe"), "2025-10-04T12:00", "2025-10-04T15:30", "2025-10-04", 24),
+        (Schedule("daily", 6, 0, timezone="Australia/Lord_Howe"), "2025-10-05T12:00", "2025-10-05T19:00", "2025-10-05", 23.5),
+        # There is no midnight on 25 April.
+        (Schedule("daily", 0, 0, timezone="Africa/Cairo"), "2025-04-24T12:00", "2025-04-24T22:00", "2025-04-24", 24),
+        (Schedule("daily", 0, 0, timezone="Africa/Cairo"), "2025-04-25T12:00", "2025-04-25T21:00", "2025-04-25", 23),
+        (Schedule("daily", 6, timezone="America/Sao_Paulo"), "2017-10-16", "2017-10-16T08:00", "2017-10-15", 23),
+        # 30 December 2011, a Friday, was left out.
+        (Schedule("daily", 6, timezone="Pacific/Apia"), "2011-12-29T16:00", "2011-12-30T16:00", "2011-12-29", 24),
+        (Schedule("weekly", 6, weekday=5, timezone="Pacific/Apia"), "2011-12-29T16:00", "2011-12-30T10:00", "2011-12-19", 168),
+        (Schedule("monthly", 6, day_of_month=30, timezone="Pacific/Apia"), "2011-12-29T16:00", "2011-12-30T10:00", "2011-11-01", 720),
+        (Schedule("monthly", 6, timezone="Pacific/Apia"), "2011-12-30T16:00", "2011-12-31T16:00", "2011-12-01", 720),
+        # The last day of every month.
+        (Schedule("monthly", day_of_month=31), "2024-02-01", "2024-02-29", "2024-01-01", 744),
+        (Schedule("monthly", day_of_month=31), "2024-03-31", "2024-04-30", "2024-03-01", 744),
+        (Schedule("monthly", day_of_month=29), "2025-02-01", "2025-02-28", "2025-01-01", 744),
+        # Rules that no table lists.
+        (Schedule("daily", 2, 30, timezone="Europe/Berlin"), "2061-03-27", "2061-03-27T01:00", "2061-03-26", 24),
+    ],
+)  # fmt: skip
+def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: str, hours: float) -> None:
+    assert next_run(schedule, utc(after)) == utc(at)
+    (run,) = due(schedule, utc(after), utc(at), "all")
+    assert (run.scheduled_for, run.window.name) == (utc(at), window)
+    assert run.window.end - run.window.start == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"cadence": "dayly"}, "cadence: 'dayly' is none of daily, weekly, monthly. Did you mean daily?"),
+        ({"hour": 24}, "hour: 24 is no whole number from 0 to 23."),
+        ({"hour": 3.5}, "hour: 3.5 is no whole number from 0 to 23."),
+        ({"hour": True}, "hour: True is no whole number from 0 to 23."),
+        ({"minute": "5"}, "minute: '5' is no whole number from 0 to 59."),
+        ({"weekday": 9}, "weekday: 9 is no whole number from 1 to 7."),
+        ({"day_of_month": 0}, "day_of_month: 0 is no whole number from 1 to 31."),
+        (
+            {"timezone": "europe/berlin"},
+            "timezone: 'europe/berlin' is no IANA time zone such as Europe/Berlin or UTC. Did you mean Europe/Berlin?",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ScheduleError) as error:
+        Schedule(**{"cadence": "daily", **fields})
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    "name", ["", "America", "../etc/passwd", "\x00", "x" * 300, None, 5, b"UTC", "UTC\n"]
+)
+def test_what_is_no_zone(name: Any) -> None:
+    with pytest.raises(ScheduleError, match=r"^timezone: .* is no IANA time zone"):
+        Schedule("daily", timezone=name)

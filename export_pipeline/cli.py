@@ -13,7 +13,8 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline import arguments
+from export_pipeline import arguments, cli_jobs
+from export_pipeline.cli_options import ViewerScopes, caller, viewer_of
 from export_pipeline.console import (
     UserError,
     print_error,
@@ -22,6 +23,7 @@ from export_pipeline.console import (
     print_table,
     progress_bar,
 )
+from export_pipeline.jobs import LedgerError
 from export_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     except (UserError, UnknownFormatError, SettingsError) as error:
         print_error(str(error))
         return 2
-    except (SourceError, StoreError) as error:
+    except (SourceError, StoreError, LedgerError) as error:
         print_error(str(error))
         return 1
     except (KeyboardInterrupt, typer.Abort):
@@ -187,18 +189,28 @@ def request(
 
 @app.command()
 def link(
-    key: Annotated[str, typer.Argument(help="Key of an export file, as `request` and Dagster show it.")],
+    file: Annotated[
+        str, typer.Argument(help="Id of a job, or key of an export file, as `request` and Dagster show it.")
+    ],
     expires: Annotated[
         int | None, typer.Option(min=1, max=604_800, help="Seconds the link works; default: the setting.")
     ] = None,
+    viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Sign a download link for an export file. Links are made anew at each call and never stored.
+    """Sign a download link for a job's file, or any export file. Links are made anew and never stored.
 
-    Example: `export-pipeline link exports/SCOPE/ID.pdf --expires 600`
+    Examples: `export-pipeline link 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`,
+    `export-pipeline link exports/SCOPE/ID.pdf --expires 600`
     """
     settings = load_settings()
-    url = _store(settings).link(_key(key), expires_seconds=expires or settings.link_ttl_seconds)
+    seconds = expires or settings.link_ttl_seconds
+    job = cli_jobs.job_with_file(settings, file, viewer_of(viewer_scope), caller(None))
+    if job is None:
+        url = _store(settings).link(_key(file), expires_seconds=seconds)
+    else:
+        seconds = min(seconds, cli_jobs.seconds_left(job))
+        url = _store(settings).link(job.file_key or "", expires_seconds=seconds, file_name=job.file_name)
     print_json({"link": url}) if as_json else typer.echo(url)
 
 
@@ -229,7 +241,9 @@ def verify(
 
 @app.command()
 def introspect(
-    table: Annotated[str, typer.Argument(help="Table or view of the source; schema.table where it needs that.")],
+    table: Annotated[
+        str, typer.Argument(help="Table or view of the source; schema.table where it needs that.")
+    ],
     name: Annotated[
         str | None, typer.Option(help="What to call the dataset; by default like the table.")
     ] = None,
@@ -284,6 +298,9 @@ def dev(
         sys.executable,
         [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)],
     )
+
+
+cli_jobs.register(app)
 
 
 # --- what commands share ---

@@ -1,0 +1,271 @@
+"""Commands about requests: what there is, what became of it, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from export_pipeline.cli_options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
+from export_pipeline.console import UserError, print_facts, print_json
+from export_pipeline.jobs import Job, Kind, Ledger, Status, Viewer
+from export_pipeline.jobs import migrate as bring_up_to_date
+from export_pipeline.jobs.reports import Reports
+from export_pipeline.jobs.states import ENDED
+from export_pipeline.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
+from export_pipeline.settings import Settings, load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (jobs, show, cancel, retry, hold, delete, migrate):
+        app.command()(command)
+
+
+def jobs(
+    status: Annotated[
+        list[Status] | None, typer.Option(help="Only these; may be given more than once.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None,
+    scope: Annotated[str | None, typer.Option(help="Only of this scope.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Only what this person asked for.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Show progress until none of them is pending or processing.")
+    ] = False,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """List requests, newest first; with --watch those under way come first.
+
+    Examples: `export-pipeline jobs --status failed`, `export-pipeline jobs --scope ID --watch`
+    """
+    if follow and as_json:
+        raise UserError("--watch is for people and --json for scripts; call `jobs --json` again and again.")
+    viewer = viewer_of(viewer_scope, only=scope, requested_by=requested_by)
+    with ledger_of(load_settings()) as ledger:
+        if follow:
+            watch(lambda: _under_way_first(ledger, viewer, status or list(Status), dataset, limit))
+            return
+        found = ledger.find(viewer, status=status, dataset=dataset, limit=limit)
+    if as_json:
+        print_json([plain(job) for job in found])
+    else:
+        print_lines([row_of(job) for job in found])
+
+
+def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
+    """Show everything about a request: what was asked, what happened and when, its run, its file, its mails.
+
+    Example: `export-pipeline show 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
+    """
+    settings = load_settings()
+    with Reports(settings.jobs_url) as ledger:
+        job = ledger.get(job_id, viewer_of(viewer_scope))
+        events, mails = ledger.events(job.id), ledger.deliveries(job.id)
+    run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
+    file = _file(settings, job)
+    if as_json:
+        told = {"run_url": run, "file": file, "events": [plain(event) for event in events]}
+        print_json({**plain(job), **told, "deliveries": [plain(mail) for mail in mails]})
+        return
+    times = {name: moment(value) for name, value in plain_times(job).items()}
+    facts = {**plain(job), **times, "run": run, "file": file and file["said"]}
+    print_facts({name: _told(value) for name, value in facts.items()})
+    typer.echo("\nWhat happened:")
+    for event in events:
+        typer.echo(f"  {event_line(event)}")
+    if mails:
+        typer.echo("\nMails:")
+        for mail in mails:
+            why = f": {mail.error_message}" if mail.error_message else ""
+            sent = f" {moment(mail.sent_at)}" if mail.sent_at else ""
+            typer.echo(f"  {printable(f'{mail.recipient}  {mail.status}{sent}{why}', 1000)}")
+    if job.status in (Status.FAILED, Status.CANCELED):
+        typer.echo(f"\nTry again: export-pipeline retry {job.id}")
+
+
+def cancel(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
+    """Cancel a request that waits or is worked on; its run is ended too, unless others need it.
+
+    Example: `export-pipeline cancel 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
+    """
+    settings = load_settings()
+    with ledger_of(settings) as ledger:
+        job = ledger.canceled(job_id, caller(by), viewer_of(viewer_scope))
+        run = _no_longer_needed(ledger, job)
+    said = _end_run(run) if run else "no run had it" if job.run_id is None else "other requests need its run"
+    _told_of(job, as_json, f"Canceled; {said}.", {"run": said})
+
+
+def retry(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
+    """Try a failed or canceled request again, as a new attempt.
+
+    Example: `export-pipeline retry 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
+    """
+    with ledger_of(load_settings()) as ledger:
+        job = ledger.retry(job_id, caller(by), viewer_of(viewer_scope))
+    _told_of(job, as_json, f"Attempt {job.attempt} waits for its turn.")
+
+
+def hold(
+    job_id: JobId,
+    release: Annotated[bool, typer.Option("--release", help="End the hold.")] = False,
+    by: By = None,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """Put a request and its file under legal hold: neither expires nor can be deleted until released.
+
+    Examples: `export-pipeline hold ID --by legal@example.org`, `export-pipeline hold ID --release`
+    """
+    with ledger_of(load_settings()) as ledger:
+        job = ledger.hold(job_id, not release, caller(by), viewer_of(viewer_scope))
+    _told_of(job, as_json, "Released." if release else "Under legal hold.")
+
+
+def delete(
+    job_id: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    by: By = None,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a request that has ended, with its file and manifest. What happened to it stays on record.
+
+    Example: `export-pipeline delete 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11 --yes`
+    """
+    settings, viewer = load_settings(), viewer_of(viewer_scope)
+    with ledger_of(settings) as ledger:
+        job = ledger.get(job_id, viewer)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UserError("Nobody is here to be asked; add --yes to delete it.")
+            file = f" and its file {printable(job.file_name)}" if job.file_key else ""
+            typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
+        from export_pipeline.orchestration.resources import store_of
+        from export_pipeline.store.publish import unpublish
+
+        store = store_of(settings).open()
+        job = ledger.delete(job.id, lambda key: unpublish(store, key), caller(by), viewer)
+    _told_of(job, as_json, "Deleted.")
+
+
+def migrate(as_json: Json = False) -> None:
+    """Make the tables of requests, or bring them up to date. It is safe to run twice, and at any time.
+
+    Example: `export-pipeline migrate`
+    """
+    settings = load_settings()
+    bring_up_to_date(settings.jobs_url)
+    where = sa.make_url(settings.jobs_url).render_as_string(hide_password=True)
+    print_json({"database": where}) if as_json else typer.echo(f"The tables in {where} are up to date.")
+
+
+def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None) -> Job | None:
+    """The job that a text names, which has a file now, if the text is no key but a job's id.
+
+    Raises:
+        UserError: it has none, or none any more.
+        UnknownJobError: there is no such job, or the viewer may not see it.
+    """
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        if viewer.scopes is not None:
+            raise UserError(
+                "With --viewer-scope name a job by its id; a key does not say whose it is."
+            ) from None
+        return None
+    with ledger_of(settings) as ledger:
+        job = ledger.get(text, viewer)
+        if job.status is not Status.COMPLETED or job.file_key is None:
+            raise UserError(
+                f"Export job {job.id} is {job.status} and has no file; `export-pipeline show` tells why."
+            )
+        if seconds_left(job) <= 0:
+            raise UserError(
+                f"The file of export job {job.id} expired at {moment(job.expires_at)}; ask for it anew."
+            )
+        ledger.record(job.id, Kind.DOWNLOADED, who, {"by": "link"})
+    return job
+
+
+def seconds_left(job: Job) -> int:
+    """How long a job's file may still be given away."""
+    if job.expires_at is None or job.legal_hold:
+        return int(timedelta(days=7).total_seconds())
+    return int((job.expires_at - datetime.now(UTC)).total_seconds())
+
+
+def plain_times(job: Job) -> dict[str, datetime]:
+    """The times of a job, by name."""
+    return {name: value for name in job.__slots__ if isinstance(value := getattr(job, name), datetime)}
+
+
+def _told(value: Any) -> Any:
+    return printable(value, 10_000) if isinstance(value, str) else value
+
+
+def _under_way_first(
+    ledger: Ledger, viewer: Viewer, wanted: list[Status], dataset: str | None, limit: int
+) -> list[Job]:
+    found: list[Job] = []
+    for group in ([Status.PROCESSING], [Status.PENDING], ENDED):
+        asked = [status for status in group if status in wanted]
+        if asked and len(found) < limit:
+            found += ledger.find(viewer, status=asked, dataset=dataset, limit=limit - len(found))
+    return found
+
+
+def _told_of(job: Job, as_json: bool, said: str, more: dict[str, Any] | None = None) -> None:
+    print_json({**plain(job), **(more or {})}) if as_json else typer.echo(f"{job.id}: {said}")
+
+
+def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
+    """A job's file, and whether the store still has it."""
+    if job.file_key is None:
+        return None
+    from export_pipeline.orchestration.resources import store_of
+    from export_pipeline.store import StoreError
+
+    store = store_of(settings).open()
+    there, said = None, "in the store"
+    try:
+        there = store.exists(job.file_key)
+        if not there:
+            said = "gone" if job.status is Status.EXPIRED else "MISSING: the store has no such file"
+    except StoreError as error:
+        said = str(error)
+    return {"store": store.url, "there": there, "said": said}
+
+
+def _no_longer_needed(ledger: Ledger, job: Job) -> str | None:
+    """The run of a canceled job, if it works for no other."""
+    if job.run_id is None:
+        return None
+    others = [other for other in ledger.of_run(job.run_id) if other.status is Status.PROCESSING]
+    return None if others else job.run_id
+
+
+def _end_run(run_id: str) -> str:
+    """End a run of Dagster's; says what became of it. The job is canceled whatever happens here."""
+    from export_pipeline.orchestration.instance import prepare_home
+
+    prepare_home()
+    import dagster as dg
+
+    try:
+        with dg.DagsterInstance.get() as instance:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                return "its run has ended"
+            if instance.run_coordinator.cancel_run(run_id):
+                return "its run is being ended"
+    except Exception as error:  # whatever a launcher raises: the run learns it from the ledger as well
+        return f"its run could not be told ({printable(error)}) and will end when it next reports"
+    return "its run will end when it next reports"

@@ -1,0 +1,146 @@
+"""Jobs as the command line shows them: plain data for scripts, lines and bars for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from export_pipeline.jobs import Event, Job, LedgerUnavailableError, Status
+from export_pipeline.jobs.states import ENDED
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_COLORS = {
+    Status.COMPLETED: "green",
+    Status.FAILED: "red",
+    Status.CANCELED: "yellow",
+    Status.PROCESSING: "cyan",
+}
+_LOOK_SECONDS = 1.0
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """A row of the ledger as JSON can say it; times are ISO 8601 in UTC."""
+    fields = (field.name for field in dataclasses.fields(record))
+    return {name: _plain(getattr(record, name)) for name in fields}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.value if isinstance(value, Enum) else value
+
+
+def print_lines(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Aligned columns, a line a row; nothing is wrapped, so that ids can be copied."""
+    if not rows:
+        typer.echo("Nothing.")
+        return
+    names = list(rows[0])
+    cells = [names, *([printable(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    for line in cells:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def printable(value: Any, longest: int = 200) -> str:
+    """A value in one line; what would move the cursor is shown as `?`, what is too long is cut."""
+    if value is None:
+        return ""
+    text = " ".join(str(value).split())
+    text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def row_of(job: Job) -> dict[str, Any]:
+    """The cells of a job in a list."""
+    return {
+        "id": job.id,
+        "status": job.status.value,
+        "done": f"{job.progress_percent}%",
+        "dataset": job.dataset,
+        "format": job.format,
+        "scope": job.scope,
+        "rows": "" if job.row_count is None else f"{job.row_count:,}",
+        "bytes": "" if job.file_size is None else f"{job.file_size:,}",
+        "created": moment(job.created_at),
+        "what": _what(job),
+    }
+
+
+def _what(job: Job) -> str:
+    """What there is to say about it: why it failed, what it does, how it waits."""
+    if job.status is Status.FAILED:
+        return f"{job.error_code}: {job.error_message}"
+    if job.status is Status.PROCESSING:
+        return job.progress_step or "starting"
+    if job.status is Status.PENDING:
+        return f"offered {job.offers} times" if job.offers > 1 else "waits"
+    return "legal hold" if job.legal_hold else ""
+
+
+def moment(at: datetime | None) -> str:
+    """A time for people, in UTC."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def event_line(event: Event) -> str:
+    """An event in one line: when, what, who, and its details."""
+    details = {key: value for key, value in event.details.items() if key not in ("attempt", "run_id")}
+    said = ", ".join(f"{key} {value}" for key, value in details.items() if value not in (None, ""))
+    who = f" by {event.who}" if event.who else ""
+    attempt = event.details.get("attempt", 1)
+    again = f" (attempt {attempt})" if attempt != 1 else ""
+    return printable(f"{moment(event.at)}  {event.kind.value}{who}{again}{': ' if said else ''}{said}", 1000)
+
+
+def watch(look: Callable[[], list[Job]]) -> list[Job]:
+    """Show jobs with bars until none is pending or processing; gives how they are then.
+
+    Args:
+        look: Gives the jobs to show, each second. While the ledger does not answer, the last ones stay.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(), auto_refresh=False) as live:
+        jobs: list[Job] = []
+        while True:
+            said = ""
+            try:
+                jobs = look()
+            except LedgerUnavailableError as error:
+                said = str(error)
+            live.update(_view(jobs, said), refresh=True)
+            if not said and all(job.status in ENDED for job in jobs):
+                return jobs
+            time.sleep(_LOOK_SECONDS)
+
+
+def _view(jobs: Sequence[Job], said: str) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text  # data are never markup
+
+    table = Table(box=None, caption=Text(printable(said)) if said else None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    for name in ("status", "", "done", "export", "what"):
+        table.add_column(name, no_wrap=name in ("status", "done"))
+    for job in jobs:
+        row = row_of(job)
+        table.add_row(
+            job.id,
+            Text(row["status"], style=_COLORS.get(job.status, "")),
+            ProgressBar(total=100, completed=job.progress_percent, width=10),
+            row["done"],
+            Text(printable(f"{job.dataset} {job.format}", 60)),
+            Text(printable(f"{row['what']} {row['rows'] and row['rows'] + ' rows'}", 60)),
+        )
+    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from export_pipeline import introspection
 from export_pipeline.cli import _run
 from export_pipeline.components.scaffold import TableParams, TableScaffolder
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.model import tabular
+from export_pipeline.model.export_data import Request
+from export_pipeline.model.windows import Window
+from export_pipeline.sources import table as source
 from export_pipeline.sources.introspect import introspect
 from export_pipeline.sources.introspection.naming import dataset_name, label_among, relation_name, safe_name
-from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline_tests.hostile import public_databases as public
 
 SHOP = """
@@ -120,6 +125,13 @@ def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
     said = TableModel.model_validate(yaml.safe_load(uncommented)["attributes"])
     assert said.scope is not None
     assert [*said.cadences.named()] == ["daily", "monthly"]
+    options = tabular.options(said.spec()).model_validate({})
+    january = Window("2026-01", datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    with open_snapshot(shop) as snapshot:
+        assert source.scopes(snapshot, said.spec()) == {"1": "Ann", "2": "Böb"}
+        for scope, window, rows in (("1", None, 1), ("2", None, 1), ("1", january, 0), ("2", january, 1)):
+            request = Request("orders", "export_pipeline.model.tabular", said.spec(), scope, options, window)
+            assert source.read(snapshot, request).source_rows == rows
 
 
 def test_it_exports_at_once_in_every_format(shop: str, tmp_path: Path) -> None:

@@ -242,7 +242,8 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
     elif kind in ("date", "timestamp", "integer", "decimal", "float"):
         found = ["range"]
     elif kind == "text":
-        plain = isinstance(column.field.type, sa.String | sa.types.NullType)
+        # PostgreSQL's types that are only printed as text are not searched as such.
+        plain = table.dialect == "sqlite" or isinstance(column.field.type, sa.String)
         short = length is not None and length <= _SHORT
         found = ["equals", "in"] if plain and (short or naming.is_code(name)) else []
         found += ["contains"] if plain and not short else []
@@ -265,12 +266,7 @@ def _scalar(value: Any) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == " " else _escaped(c) for c in quoted)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    return f"\\U{code:08x}"
+    return "".join(c if c.isprintable() or c == " " else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def _flow(value: Any) -> str:

@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from export_pipeline.components.catalogue import component_tree, definitions_of
+from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
-from export_pipeline.orchestration.resources import source_of, store_of
+from export_pipeline.orchestration.requests import requests_sensor
+from export_pipeline.orchestration.resources import ledger_of, source_of, store_of
 from export_pipeline.settings import load_settings
 
 
@@ -13,21 +14,23 @@ from export_pipeline.settings import load_settings
 def defs() -> dg.Definitions:
     """Everything Dagster shows and runs."""
     settings = load_settings()
-    store = store_of(settings)
+    tree = component_tree()
+    store, ledger = store_of(settings), ledger_of(settings)
     return dg.Definitions.merge(
-        definitions_of(component_tree()),
+        definitions_of(tree),
         dg.Definitions(
-            sensors=[housekeeping_sensor],
+            sensors=[housekeeping_sensor, requests_sensor(datasets_of(tree))],
             # Fixed, because the config of a resource is shown in the UI, secrets in URLs included, and can be
             # changed in the launchpad, so that a run could read another database.
             resources={
                 "source": dg.ResourceDefinition.hardcoded_resource(source_of(settings)),
                 "store": dg.ResourceDefinition.hardcoded_resource(store),
+                "ledger": dg.ResourceDefinition.hardcoded_resource(ledger),
                 "staging": dg.IOManagerDefinition.hardcoded_io_manager(
-                    StagingIOManager(folder=str(settings.staging_folder))
+                    StagingIOManager(folder=str(settings.staging_folder), ledger=ledger)
                 ),
                 "export_store": dg.IOManagerDefinition.hardcoded_io_manager(
-                    ExportStoreIOManager(store=store)
+                    ExportStoreIOManager(store=store, ledger=ledger)
                 ),
             },
             executor=dg.in_process_executor,

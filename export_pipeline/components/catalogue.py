@@ -43,12 +43,17 @@ def datasets() -> dict[str, Dataset]:
         DefsError: a defs.yaml is wrong.
     """
     try:
-        found = component_tree().get_all_components(of_type=Dataset)
+        return datasets_of(component_tree())
     except Exception as error:  # whatever comes up while reading them, they are what is wrong
         cause: BaseException = error
         while deeper := cause.__cause__ or cause.__context__:
             cause = deeper
         raise DefsError(f"A defs.yaml is wrong: {_one_line(cause)}; `dg check defs` shows where.") from error
+
+
+def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
+    """The datasets of a tree by name, in alphabetical order."""
+    found = tree.get_all_components(of_type=Dataset)
     return {component.dataset: component for component in sorted(found, key=lambda one: one.dataset)}
 
 

@@ -148,6 +148,10 @@ class Dataset(dg.Component):
         """The models that all options of the dataset belong to."""
         return import_module(self.shape).options(self.spec), FormatOptions
 
+    def option_names(self) -> set[str]:
+        """The names of all options."""
+        return {name for model in self.option_models() for name in model.model_fields}
+
     def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Options as the launchpad's config takes them, of those given; a list may be a text with commas.
 

@@ -14,7 +14,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import CHECKS
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_project, sanitize
-from export_pipeline.orchestration.partitions import partitions
+from export_pipeline.orchestration.partitions import ON_DEMAND, partitions
 
 
 def application_key(dataset: str) -> dg.AssetKey:
@@ -64,7 +64,9 @@ def export_assets(
     def to_op(config: Mapping[str, Any]) -> dict[str, Any]:
         fetch = {
             "dataset": dataset, "source": source, "model": model, "spec": dict(spec), "cadence": cadence,
-            "start": start, "timezone": timezone, "scoped": scoped, "options": dict(config),
+            "start": start, "timezone": timezone, "scoped": scoped,
+            "window": config.get("window") or None,
+            "options": {name: value for name, value in config.items() if name != "window"},
         }  # fmt: skip
         return {"fetch_project": {"config": fetch}}
 
@@ -93,7 +95,8 @@ def export_assets(
         group_name=dataset,
         config=dg.ConfigMapping(
             config_fn=to_op,
-            config_schema=config_schema(dataset, options, *models, leave_out=_of_other_formats(formats)),
+            config_schema=config_schema(dataset, options, *models, leave_out=_of_other_formats(formats))
+            | (_window_config() if cadence == ON_DEMAND else {}),
         ),
     )
     def export(application: Any) -> dict[str, Any]:
@@ -107,6 +110,21 @@ def export_assets(
         return outputs
 
     return export
+
+
+def _window_config() -> dict[str, dg.Field]:
+    """The window of a run on demand."""
+    end = "A day or a time with zone, e.g. 2026-11-01 or 2026-11-01T00:00:00+01:00."
+    return {
+        "window": dg.Field(
+            {
+                "start": dg.Field(str, is_required=False, description=f"First moment in it. {end}"),
+                "end": dg.Field(str, is_required=False, description=f"First moment after it. {end}"),
+            },
+            is_required=False,
+            description="Only rows of this range of time.",
+        )
+    }
 
 
 def _of_other_formats(formats: Sequence[str]) -> set[str]:

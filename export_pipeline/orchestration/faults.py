@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from export_pipeline.formats.base import RenderError
+from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.model.tabular.expression_types import ComputeError
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import PartitionError
@@ -19,7 +20,8 @@ MAX_RETRIES = 2
 FIRST_WAIT_SECONDS = 2.0
 
 _PERMANENT = (
-    SourceError, StoreError, StagingError, RenderError, OptionError, PartitionError, ComputeError,
+    ComputeError, LedgerError, OptionError, PartitionError, RenderError, SourceError, StagingError,
+    StoreError,
 )  # fmt: skip
 
 
@@ -40,7 +42,7 @@ def told(earlier_tries: int) -> Iterator[None]:
     """
     try:
         yield
-    except (SourceUnavailableError, StoreUnavailableError) as error:
+    except (SourceUnavailableError, StoreUnavailableError, LedgerUnavailableError) as error:
         failure = dg.Failure(str(error))
         failure.__cause__ = error
         raise dg.RetryRequested(MAX_RETRIES, FIRST_WAIT_SECONDS * 3**earlier_tries) from failure

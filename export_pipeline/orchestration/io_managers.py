@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,18 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline.jobs import File, RefusedError
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
-from export_pipeline.orchestration.resources import ExportStore
+from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.staging import load_all, save_all
+from export_pipeline.orchestration.working import Reporter, cancellable, finish
 from export_pipeline.store import Store
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import Manifest, changed_cells
-from export_pipeline.store.publish import publish
+from export_pipeline.store.publish import publish, unpublish
 
 
 class StagingIOManager(dg.ConfigurableIOManager):
@@ -31,12 +33,16 @@ class StagingIOManager(dg.ConfigurableIOManager):
     """
 
     folder: str
+    ledger: dg.ResourceDependency[JobLedger]
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
         started = time.monotonic()
         # Most of a fetch happens here, so its faults come up here.
-        with told(_earlier_tries(context)):
-            save_all(obj, self._path(context), _progress_log(context))
+        run, instance = context.step_context.dagster_run, context.step_context.instance
+        share = (0, 40) if context.step_key.endswith("fetch_project") else (40, 50)
+        with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
+            report = Reporter(self.ledger.open, run, share)
+            save_all(obj, self._path(context), _progress_log(context, report, "Reading"))
         context.add_output_metadata(
             {
                 "rows": {
@@ -67,26 +73,39 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
     """Publishes rendered files: the file when it is whole, its manifest last. Nothing is held in memory."""
 
     store: dg.ResourceDependency[ExportStore]
+    ledger: dg.ResourceDependency[JobLedger]
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
-        with told(_earlier_tries(context)):
+        run, instance = context.step_context.dagster_run, context.step_context.instance
+        with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
             store = self.store.open()
             stored = [self._publish(context, store, file) for file in obj]
+            self._finish(run, store, obj[0], stored[0], _expires_at(context, obj[0], self.ledger))
         single = len(obj) == 1
         context.add_output_metadata(_metadata(obj[0], stored[0]) if single else _summary(obj, stored))
         shutil.rmtree(obj[0].path.parent, ignore_errors=True)
 
+    def _finish(
+        self, run: dg.DagsterRun, store: Store, file: ExportFile, stored: StoredFile, expires_at: datetime
+    ) -> None:
+        """Tell the jobs that wait for the file; if nobody wants it any more, take it back."""
+        published = File(stored.key, file.file_name, stored.bytes, file.rendered.rows, stored.sha256)
+        try:
+            finish(self.ledger.open, run, file.format, published, expires_at)
+        except RefusedError:
+            unpublish(store, stored.key)
+            raise
+
     def _publish(self, context: dg.OutputContext, store: Store, file: ExportFile) -> StoredFile:
         media_type = FORMATS[file.format].media_type
-        retention_days = (context.definition_metadata or {}).get("retention days")
         stored, _ = publish(
             store,
             file.path,
             file.key,
-            lambda stored: _manifest(file, stored, media_type, retention_days),
+            lambda stored: _manifest(file, stored, media_type, _expires_at(context, file, self.ledger)),
             media_type=media_type,
             file_name=file.file_name,
-            progress=_upload_log(context, file.path.stat().st_size),
+            progress=_upload_log(context, self.ledger, file.format, file.path.stat().st_size),
         )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
         return stored
@@ -112,11 +131,17 @@ _TEXTS = ("csv", "json", "jsonl", "ost")
 _FLAT = ("csv", "jsonl", "parquet")
 
 
+def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) -> datetime:
+    """When a file may go: as its dataset says, or else the deployment."""
+    days = (context.definition_metadata or {}).get("retention days") or ledger.retention_days
+    return datetime.now(UTC) + timedelta(days=int(days))
+
+
 def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
     return context.step_context.previous_attempt_count
 
 
-def _manifest(file: ExportFile, stored: StoredFile, media_type: str, retention_days: int | None) -> Manifest:
+def _manifest(file: ExportFile, stored: StoredFile, media_type: str, expires_at: datetime) -> Manifest:
     return Manifest(
         name=f"{file.dataset}-{file.format}",
         path=stored.key.rpartition("/")[2],
@@ -136,7 +161,7 @@ def _manifest(file: ExportFile, stored: StoredFile, media_type: str, retention_d
         options={name: value for name, value in file.options.items() if name != "filters"},
         filters=file.options.get("filters") or {},
         personal=file.personal,
-        expires_at=file.snapshot_at + timedelta(days=retention_days) if retention_days else None,
+        expires_at=expires_at,
         snapshot_at=file.snapshot_at,
         run_id=file.run_id,
         code_version=version("export-pipeline"),
@@ -193,12 +218,13 @@ def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any
     }  # fmt: skip
 
 
-def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int], None]:
-    """Says in the run's log how far reading is, at most every two seconds."""
+def _progress_log(context: dg.OutputContext, report: Reporter, step: str) -> Callable[[str, int, int], None]:
+    """Says in the run's log how far it is, at most every two seconds, and to the jobs that wait for it."""
     next_at = time.monotonic() + 2
 
     def say(table: str, done: int, total: int) -> None:
         nonlocal next_at
+        report(step, done, total, rows=step == "Reading")
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + 2
             context.log.info(f"{table}: {done:,} of {total:,} rows ({done / max(total, 1):.0%})")
@@ -206,6 +232,9 @@ def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int], None]:
     return say
 
 
-def _upload_log(context: dg.OutputContext, size: int) -> Callable[[int], None]:
-    say = _progress_log(context)
+def _upload_log(
+    context: dg.OutputContext, ledger: JobLedger, format: str, size: int
+) -> Callable[[int], None]:
+    report = Reporter(ledger.open, context.step_context.dagster_run, (85, 99), format)
+    say = _progress_log(context, report, f"Storing {format}")
     return lambda done: say("upload, bytes", done, size)

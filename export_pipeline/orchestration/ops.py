@@ -29,7 +29,8 @@ from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.orchestration.partitions import Target, partition_key, targets
+from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
+from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.names import safe_file_name
 
@@ -49,20 +50,23 @@ PREVIEW_ROWS = 10
         "timezone": dg.Field(str, description="Zone in which windows begin."),
         "scoped": dg.Field(bool, description="Whether its rows belong to scopes."),
         "options": dg.Field(dict, description="What is to be exported."),
+        "window": dg.Field(dg.Noneable(dict), description="Start and end, of a run on demand."),
     },
-    required_resource_keys={"source"},
+    required_resource_keys={"source", "ledger"},
     tags={"kind": "sqlalchemy"},
 )
 def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:
     """Read the rows in one consistent, read-only snapshot and spool them as Arrow batches."""
     config = context.op_config
     source, model = import_module(config["source"]), import_module(config["model"])
-    with told(context.retry_number):
+    ledger = context.resources.ledger.open
+    with told(context.retry_number), cancellable(ledger, context.run, context.instance):
+        begin(ledger, context.run)
         options, format_options = parse_options(
             config["options"], model.options(config["spec"]), FormatOptions
         )
         wanted = targets(
-            context, **{name: config[name] for name in ("cadence", "start", "timezone", "scoped")}
+            context, **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")}
         )
         with context.resources.source.snapshot() as snapshot:
             exports = []
@@ -107,10 +111,12 @@ def render_op(format: Format) -> dg.OpDefinition:
         },
         description=f"Render {format.name}, read the file back, compare it with the source and publish it.",
         tags={"kind": format.name},
-        required_resource_keys={"staging"},
+        required_resource_keys={"staging", "ledger"},
     )
     def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
-        with told(context.retry_number):
+        ledger = context.resources.ledger.open
+        with told(context.retry_number), cancellable(ledger, context.run, context.instance):
+            report = Reporter(ledger, context.run, (50, 85), format.name)
             folder = _new_folder(context, format)
             asset_key = context.asset_key_for_output("file")
             files, results = [], []
@@ -119,6 +125,7 @@ def render_op(format: Format) -> dg.OpDefinition:
                 layout: Layout = import_module(data.model).layout(data)
                 options = _options(data).of(format.name)
                 proof = format.proof(layout, options)
+                report(f"Rendering {format.name}", number, len(exports))
                 started = time.monotonic()
                 with path.open("wb") as out:
                     rendered = format.render(layout, out, options)
@@ -127,6 +134,7 @@ def render_op(format: Format) -> dg.OpDefinition:
                     f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s; reading it back."
                 )
                 context.log.info(said)
+                report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                 facts = format.read_back(path)
                 results.append(list(evaluate(asset_key, proof, rendered, facts)))
                 files.append(_file(context, format, data, layout, path, rendered, facts, proof, seconds))
@@ -170,9 +178,11 @@ def _file(
 ) -> ExportFile:
     dataset, cadence, _ = context.asset_key_for_output("file").path
     window = data.window
-    if window is None:
+    if window is None or cadence == ON_DEMAND:
         # A re-execution finishes the same request, so it gives the same key.
-        key = request_key(data.scope, context.run.root_run_id or context.run_id, format.extension)
+        asked = [attempt.job_id for attempt in attempts_of(context.run.tags, None, format.name)]
+        export_id = asked[0] if asked else context.run.root_run_id or context.run_id
+        key = request_key(data.scope, export_id, format.extension)
     else:
         key = window_key(data.scope, dataset, cadence, window.name, format.extension)
     changed = Counter(data.changed)
@@ -187,7 +197,7 @@ def _file(
         scope=data.scope,
         cadence=cadence,
         window=window.name if window else None,
-        partition=partition_key(Target(data.scope, window)),
+        partition=partition_key(Target(data.scope, None if cadence == ON_DEMAND else window)),
         columns=layout.flat.get(format.name, layout.main).columns,
         rendered=rendered,
         personal=layout.personal,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -70,9 +72,18 @@ def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> 
 
 
 def targets(
-    context: dg.OpExecutionContext, *, cadence: str, start: str, timezone: str, scoped: bool
+    context: dg.OpExecutionContext,
+    *,
+    cadence: str,
+    start: str,
+    timezone: str,
+    scoped: bool,
+    window: Mapping[str, str] | None,
 ) -> list[Target]:
     """What the files of a run are about: one a partition, in the partitions' order.
+
+    Args:
+        window: Start and end of a run on demand, as ISO 8601 with a zone, or days that begin in `timezone`.
 
     Raises:
         PartitionError: the run has no partition where its dataset or cadence needs one. Nothing may be
@@ -85,18 +96,37 @@ def targets(
                 f"{'whose rows' if scoped else 'which window'} to export. "
                 "Choose a partition in the launchpad, or start a backfill over the ones you want."
             )
-        return [Target(None, None)]
+        return [Target(None, _asked_window(window, timezone))]
     found = []
     for key in context.partition_keys:
         by = key.keys_by_dimension if isinstance(key, dg.MultiPartitionKey) else {}
         scope = by.get(SCOPE, key if cadence == ON_DEMAND else None)
         if cadence == ON_DEMAND:
-            found.append(Target(scope, None))
+            found.append(Target(scope, _asked_window(window, timezone)))
             continue
         name = by.get(WINDOW, key)
         times = windows_partition(cadence, start, timezone).time_window_for_partition_key(name)
         found.append(Target(scope, Window(name, times.start, times.end)))
     return found
+
+
+def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | None:
+    if not window:
+        return None
+    ends = []
+    for name in ("start", "end"):
+        try:
+            moment = datetime.fromisoformat(window[name])
+        except (KeyError, ValueError):
+            raise PartitionError(
+                f"window.{name} is {window.get(name)!r}; write both ends as a day or time such as 2026-11-01 "
+                "or 2026-11-01T00:00:00+01:00."
+            ) from None
+        ends.append(moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone)))
+    start, end = ends
+    if start >= end:
+        raise PartitionError(f"The window ends ({window['end']}) before it begins ({window['start']}).")
+    return Window(f"{window['start']}_{window['end']}", start, end)
 
 
 def partition_key(target: Target) -> str | None:

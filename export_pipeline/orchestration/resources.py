@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from export_pipeline.jobs import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 from export_pipeline.store import Store, open_store
@@ -48,6 +49,30 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             encryption=self.sse,
             kms_key_id=self.sse_kms_key_id,
         )
+
+
+class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The ledger of requests, opened when a run or a sensor first needs it."""
+
+    url: str = Field(description="SQLAlchemy URL.")
+    retention_days: int = Field(description="Days that files are kept where their dataset says nothing.")
+    max_in_flight: int = Field(description="How many requests are worked on at the same time.")
+    _ledger: Ledger | None = PrivateAttr(default=None)
+
+    def open(self) -> Ledger:
+        """The ledger itself; its tables may be missing."""
+        if self._ledger is None:
+            self._ledger = Ledger(self.url)
+        return self._ledger
+
+
+def ledger_of(settings: Settings) -> JobLedger:
+    """The ledger resource that the settings describe."""
+    return JobLedger(
+        url=settings.jobs_url,
+        retention_days=settings.retention_days,
+        max_in_flight=settings.max_in_flight,
+    )
 
 
 def source_of(settings: Settings) -> SourceDatabase:

@@ -74,6 +74,9 @@ def options(spec: Mapping[str, Any]) -> type[TableOptions]:
     Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
     a filter), sort (names, descending with a leading `-`), requested_by.
     """
+    source = spec["source"]
+    if source.get("sql"):  # its text says nothing about options, but takes part in the key
+        spec = {**spec, "source": {**source, "sql": "select"}}
     return _options(key_of(spec))
 
 
@@ -164,19 +167,11 @@ def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Oper
     value = value_field(about)
     days = " A day means the whole day." if about.type.kind == "timestamp" else ""
     unit = " In the currency's minor unit." if about.type.minor else ""
-    ends: dict[str, Any] = {
-        "from_": (value, Field(None, alias="from", description="The first." + days + unit)),
-        "to": (value, Field(None, description="The last." + days + unit)),
-    }
     known: dict[str, Any] = {
         "equals": (value, Field(None, description="This value." + days + unit)),
         "in": (
             values_field(about),
             Field(None, alias="in", description="One of these values." + days + unit),
-        ),
-        "range": (
-            create_model(f"{name}_range", __base__=Range, **ends) | None,
-            Field(None, alias="range", description="From one to another, both inclusive." + days + unit),
         ),
         "contains": (
             text_field(),
@@ -184,6 +179,15 @@ def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Oper
         ),
         "is_null": (bool | None, Field(None, description="True: has no value. False: has one.")),
     }
+    if "range" in filter.operators:  # only then: a model takes a while to make
+        ends: dict[str, Any] = {
+            "from_": (value, Field(None, alias="from", description="The first." + days + unit)),
+            "to": (value, Field(None, description="The last." + days + unit)),
+        }
+        known["range"] = (
+            create_model(f"{name}_range", __base__=Range, **ends) | None,
+            Field(None, alias="range", description="From one to another, both inclusive." + days + unit),
+        )
     fields = {_FIELDS.get(one, one): known[one] for one in filter.operators}
     return create_model(f"{name}_filter", __base__=Operators, **fields)
 

@@ -1,0 +1,200 @@
+"""Requests that applications put into the ledger become runs; each attempt of a job becomes one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, Protocol
+
+import dagster as dg
+
+from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
+from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
+from export_pipeline.orchestration.resources import JobLedger, SourceDatabase
+from export_pipeline.orchestration.settling import settle
+from export_pipeline.orchestration.working import job_tags
+from export_pipeline.sources.snapshot import SourceError
+
+PATIENCE = timedelta(minutes=3)
+"""How long a request may take to become a started run before it is offered again."""
+MOST_OFFERS = 5
+_BATCH = 25
+
+
+class Exportable(Protocol):
+    """A dataset, as far as requests need to know it."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def formats(self) -> Sequence[str]: ...
+
+    source: str
+    spec: Mapping[str, Any]
+    scoped: bool
+
+    def option_names(self) -> set[str]: ...
+    def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+class RequestError(Exception):
+    """A request that cannot be met as it is. The message says what is valid.
+
+    Attributes:
+        code: For programs, e.g. unknown_dataset.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
+    """Claims what is asked for, refuses what cannot be met, starts runs for the rest, and ends what ended."""
+
+    @dg.sensor(
+        name="requests_sensor",
+        target=[
+            dg.AssetKey([name, ON_DEMAND, format])
+            for name, dataset in datasets.items()
+            for format in dataset.formats
+        ],
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"ledger", "source"},
+        description="Starts the exports that applications ask for in export_jobs, and says how they ended.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        resource: JobLedger = context.resources.ledger
+        try:
+            ledger = resource.open()
+            settle(ledger, context.instance, PATIENCE)
+            jobs = ledger.claim(
+                _BATCH, patience=PATIENCE, max_in_flight=resource.max_in_flight, who="requests_sensor"
+            )
+        except LedgerError as error:
+            yield dg.SkipReason(str(error))
+            return
+        scopes = _Scopes(context.resources.source, datasets)
+        for same in _identical(jobs):
+            request = _run_request(ledger, datasets, scopes, same)
+            if request is None:
+                continue
+            if request.partition_key is not None:
+                dataset = same[0].dataset
+                context.instance.add_dynamic_partitions(
+                    str(scopes_partition(dataset).name), [request.partition_key]
+                )
+            yield request
+        if not jobs:
+            yield dg.SkipReason("Nothing is asked for.")
+
+    return sensor
+
+
+def _identical(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs, those together that ask for exactly the same: one run serves them."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.identity, []).append(job)
+    return list(groups.values())
+
+
+def _run_request(
+    ledger: Ledger, datasets: Mapping[str, Exportable], scopes: _Scopes, same: list[Job]
+) -> dg.RunRequest | None:
+    """The run that serves these jobs; None where they were refused, or another run serves them already."""
+    first = same[0]
+    try:
+        config = _config(datasets, scopes, first)
+    except RequestError as error:
+        for job in same:
+            with suppress(RefusedError):  # canceled meanwhile
+                ledger.failed(job.current, error.code, str(error), "requests_sensor")
+        return None
+    except SourceError:
+        return None  # offered again when the database can be reached
+    if _joined(ledger, same):
+        return None
+    tags = job_tags(same) | ({SCOPE_TAG: first.scope} if first.scope else {})
+    return dg.RunRequest(
+        run_key=first.current.run_key,
+        asset_selection=[dg.AssetKey([first.dataset, ON_DEMAND, first.format])],
+        partition_key=first.scope,
+        run_config={"ops": {f"{first.dataset}_{ON_DEMAND}": {"config": config}}},
+        tags=tags | {"dagster/priority": str(first.priority)},
+    )
+
+
+def _joined(ledger: Ledger, same: list[Job]) -> bool:
+    """Whether a run that has begun serves these jobs too."""
+    running = [
+        other
+        for other in ledger.identical_in_flight(same[0])
+        if other.status is Status.PROCESSING and other.run_id
+    ]
+    if not running:
+        return False
+    for job in same:
+        with suppress(RefusedError):
+            ledger.started(Attempt(job.id, job.attempt, running[0].run_id))
+    return True
+
+
+def _config(datasets: Mapping[str, Exportable], scopes: _Scopes, job: Job) -> dict[str, Any]:
+    """The run's config: the job's filters, columns and options, typed.
+
+    Raises:
+        RequestError: something about the request is wrong.
+    """
+    if job.offers > MOST_OFFERS:
+        raise RequestError(
+            "not_started", f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
+        )
+    dataset = datasets.get(job.dataset)
+    if dataset is None:
+        there = ", ".join(datasets)
+        raise RequestError("unknown_dataset", f"There is no dataset {job.dataset!r}; there are {there}.")
+    if job.format not in dataset.formats:
+        there = ", ".join(dataset.formats)
+        message = f"{job.dataset} has no format {job.format!r}; it has {there}."
+        raise RequestError("unknown_format", message)
+    if dataset.scoped and job.scope is None:
+        raise RequestError("no_scope", f"Say whose rows: {job.dataset} needs a scope.")
+    if not dataset.scoped and job.scope is not None:
+        raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
+    if job.scope is not None and job.scope not in scopes.of(job.dataset):
+        raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+    given = dict(job.options)
+    window = given.pop("window", None)
+    given.pop("empty", None)
+    if job.filters:
+        given["filters"] = job.filters
+    if job.columns is not None:
+        given["columns"] = list(job.columns)
+    if job.requested_by and "requested_by" in dataset.option_names():
+        given["requested_by"] = job.requested_by
+    try:
+        typed = dataset.typed_options(given)
+    except OptionError as error:
+        raise RequestError("invalid_options", str(error)) from error
+    return typed | ({"window": {name: window[name] for name in ("start", "end")}} if window else {})
+
+
+class _Scopes:
+    """The scopes of datasets, read once in a tick."""
+
+    def __init__(self, source: SourceDatabase, datasets: Mapping[str, Exportable]) -> None:
+        self._source, self._datasets = source, datasets
+        self._known: dict[str, Mapping[str, str]] = {}
+
+    def of(self, dataset: str) -> Mapping[str, str]:
+        if dataset not in self._known:
+            there = self._datasets[dataset]
+            with self._source.snapshot() as snapshot:
+                self._known[dataset] = import_module(there.source).scopes(snapshot, there.spec)
+        return self._known[dataset]

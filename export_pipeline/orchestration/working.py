@@ -1,0 +1,136 @@
+"""What a run tells the ledger about the jobs that it works for, and what it learns from it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+
+import dagster as dg
+
+from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerError, Progress, RefusedError
+from export_pipeline.jobs.states import Status
+
+JOB_TAG = "export_pipeline/job"
+"""With `.format` behind it: the jobs whose file of this format a run makes; run keys, commas between."""
+
+_LOOK_SECONDS = 1.0
+
+
+def job_tags(jobs: Iterable[Job]) -> dict[str, str]:
+    """The tags that tell a run which jobs it works for."""
+    keys: dict[str, list[str]] = {}
+    for job in jobs:
+        keys.setdefault(f"{JOB_TAG}.{job.format}", []).append(job.current.run_key)
+    return {tag: ",".join(names) for tag, names in keys.items()}
+
+
+def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None = None) -> list[Attempt]:
+    """The attempts that a run with these tags works on; of one format, if it is given."""
+    found = []
+    for tag, value in tags.items():
+        if tag.startswith(f"{JOB_TAG}.") and format in (None, tag.removeprefix(f"{JOB_TAG}.")):
+            for key in value.split(","):
+                job_id, _, number = key.rpartition(":")
+                found.append(Attempt(job_id, int(number), run_id))
+    return found
+
+
+def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun) -> None:
+    """Say that the jobs of a run are being worked on; a job that was canceled meanwhile stays so.
+
+    Raises:
+        RefusedError: none of them wants this run any more.
+    """
+    attempts = attempts_of(run.tags, run.run_id)
+    refused: list[RefusedError] = []
+    for attempt in attempts:
+        try:
+            ledger().started(attempt, replaces=run.parent_run_id)
+        except RefusedError as error:
+            refused.append(error)
+    if refused and len(refused) == len(attempts):
+        raise refused[0]
+
+
+def finish(
+    ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, file: File, expires_at: datetime | None
+) -> None:
+    """Say that the file of a format lies in the store, to every job that waits for it in this run.
+
+    Raises:
+        RefusedError: they all were canceled meanwhile; nobody wants the file.
+    """
+    if not attempts_of(run.tags, run.run_id, format):
+        return
+    refused: RefusedError | None = None
+    done = 0
+    for job in ledger().of_run(run.run_id):
+        if job.format != format:
+            continue
+        try:
+            ledger().completed(job.current, file, expires_at)
+            done += 1
+        except RefusedError as error:
+            refused = error
+    if refused and not done:
+        raise refused
+
+
+class Reporter:
+    """Tells the jobs of a run how far it is, within a part of the whole; without jobs it tells nobody.
+
+    Args:
+        share: From and to which percent of the whole this part goes.
+    """
+
+    def __init__(
+        self,
+        ledger: Callable[[], Ledger],
+        run: dg.DagsterRun,
+        share: tuple[float, float],
+        format: str | None = None,
+    ) -> None:
+        attempts = attempts_of(run.tags, run.run_id, format)
+        self._tell = [Progress(ledger(), attempt) for attempt in attempts]
+        self._from, self._to = share
+
+    def __call__(self, step: str, done: int = 0, total: int = 0, *, rows: bool = False) -> None:
+        """Say what is being done, and how much of how much of it.
+
+        Raises:
+            RefusedError: the job was canceled, or another run has taken it over.
+        """
+        percent = self._from + (self._to - self._from) * (done / total if total else 0.0)
+        for tell in self._tell:
+            tell(step, percent=percent, **({"rows": done, "total": total} if rows else {}))
+
+
+@contextmanager
+def cancellable(
+    ledger: Callable[[], Ledger], run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> Iterator[None]:
+    """End this process's run, as Ctrl-C would, once all its jobs were canceled in the ledger.
+
+    The ledger is looked at every second, so a query, a renderer or an upload ends soon after.
+    """
+    ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_LOOK_SECONDS):
+            with suppress(LedgerError):
+                if all(ledger().get(id).status is Status.CANCELED for id in ids):
+                    instance.report_run_canceling(run, "Its job was canceled.")
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+    if ids:
+        threading.Thread(target=watch, name="cancel", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

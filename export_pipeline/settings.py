@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from export_pipeline.delivery.addresses import parse_address, parse_domain
+from export_pipeline.delivery.smtp_url import parse_smtp_url
 
 
 class SettingsError(Exception):
@@ -70,6 +73,33 @@ class Settings(BaseSettings):
     ui_url: Annotated[str, Field(description="Where people find Dagster's UI, for links to runs.")] = (
         "http://127.0.0.1:3000"
     )
+    smtp_url: Annotated[
+        str | None,
+        Field(
+            repr=False,
+            description="The mail server: smtp://user:password@host:587 or smtps://…:465; for smtp:// "
+            "?starttls=required, offered (the default) or never. Empty: no mails.",
+        ),
+    ] = None
+    mail_from: Annotated[
+        str | None,
+        Field(description="Who mails are from, e.g. Exports <exports@example.org>.", validate_default=True),
+    ] = None
+    mail_attach_bytes: Annotated[
+        int, Field(ge=0, description="Largest attachment, as encoded (37 % more than the file); else a link.")
+    ] = 7_000_000
+    mail_link_ttl_seconds: Annotated[
+        int, Field(ge=1, le=604_800, description="How long a link in a mail works; at most 7 days.")
+    ] = 604_800
+    mail_domains: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="Domains that mails may go to, with commas; empty for all."),
+    ] = ()
+    public_url: Annotated[
+        str | None,
+        Field(description="Where a web server of yours offers the store's folder; for links in mails."),
+    ] = None
     timezone: Annotated[
         str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
@@ -114,6 +144,45 @@ class Settings(BaseSettings):
     def _folder(cls, url: str) -> str:
         if "://" in url and not url.startswith("file://"):
             raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
+        return url
+
+    @field_validator("smtp_url", "mail_from", "public_url", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, url: str | None) -> str | None:
+        if url is not None:
+            parse_smtp_url(url)
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mail_sender(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None:
+            try:
+                parse_address(text)
+            except ValueError as error:
+                raise ValueError(f"{error}; write it as Exports <exports@example.org>") from None
+        elif info.data.get("smtp_url"):
+            raise ValueError("must say who mails are from, as EXPORT_SMTP_URL is set")
+        return text
+
+    @field_validator("mail_domains", mode="before")
+    @classmethod
+    def _domains(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        names = [name.strip().removeprefix("@") for name in text.split(",")]
+        return tuple(parse_domain(name) for name in names if name)
+
+    @field_validator("public_url")
+    @classmethod
+    def _web(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://")):
+            raise ValueError("must be a URL such as https://exports.example.org/files")
         return url
 
     @field_validator("timezone")

@@ -1,0 +1,83 @@
+"""Mail addresses as people write them, taken so strictly that none can carry anything else."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_LOCAL = re.compile(r"[^\s\"(),:;<>@\[\]\\.]+(?:\.[^\s\"(),:;<>@\[\]\\.]+)*")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NAMED = re.compile(r"(?P<name>.*?)\s*<(?P<address>[^<>]*)>")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"  # without them Persian, Hindi and emoji are misspelt
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One mailbox.
+
+    Attributes:
+        name: Of the person, may be empty.
+        local: What is before the `@`; not always ASCII.
+        domain: In lower case and ASCII (`xn--…` for what is not).
+    """
+
+    name: str
+    local: str
+    domain: str
+
+    @property
+    def spec(self) -> str:
+        """The bare address, `local@domain`."""
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def mailbox(self) -> str:
+        """The same for two spellings of one mailbox: no server in use tells capital letters apart."""
+        return self.spec.casefold()
+
+
+def parse_address(text: object) -> Address:
+    """The address of `ann@example.org` or `Ann <ann@example.org>`.
+
+    Raises:
+        ValueError: it is none; the message can follow the address in a sentence.
+    """
+    if not isinstance(text, str):
+        raise ValueError("is not a text")
+    if any(unicodedata.category(c) in _UNSEEN and c not in _JOINERS for c in text):
+        raise ValueError("holds a line break or another invisible character")
+    text = text.strip()
+    named = _NAMED.fullmatch(text)
+    name, spec = (named["name"].strip('" '), named["address"]) if named else ("", text)
+    local, at, domain = spec.strip().rpartition("@")
+    if not at or not _LOCAL.fullmatch(local) or len(local.encode()) > 64:
+        raise ValueError("is not a mail address such as ann@example.org")
+    return Address(one_line(name, 100), local, parse_domain(domain))
+
+
+def parse_domain(text: str) -> str:
+    """A domain in lower case and ASCII.
+
+    Raises:
+        ValueError: it is none.
+    """
+    domain = text.strip().lower()
+    if not domain.isascii():
+        import idna
+
+        try:
+            domain = idna.encode(domain, uts46=True).decode()
+        except idna.IDNAError:
+            raise ValueError(f"has the impossible domain {one_line(text, 80)!r}") from None
+    if len(domain) > 253 or not all(_LABEL.fullmatch(label) for label in domain.split(".")):
+        raise ValueError(f"has the impossible domain {one_line(text, 80)!r}")
+    return domain
+
+
+def one_line(text: str, length: int) -> str:
+    """`text` fit for a header or a log: line breaks and invisible characters are spaces, cut at `length`."""
+    seen = "".join(" " if unicodedata.category(c) in _UNSEEN and c not in _JOINERS else c for c in text)
+    line = " ".join(seen.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

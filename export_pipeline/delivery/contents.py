@@ -1,0 +1,205 @@
+"""What a mail about an ended job says and brings, worked out from the job, its manifest and the store."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from export_pipeline.delivery.addresses import one_line
+from export_pipeline.jobs import Job
+from export_pipeline.store import NotFoundError, Store, StoreError, manifest_key
+
+if TYPE_CHECKING:
+    from export_pipeline.settings import Settings
+    from export_pipeline.store.manifest import Manifest
+
+_WARNINGS = 20  # more than that nobody reads in a mail
+_LINE_BYTES, _LINE_CHARACTERS = 57, 78  # of base64 in a mail: 76 characters and CRLF for 57 bytes
+
+
+class GoneError(Exception):
+    """There is nothing left to send; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file in a mail."""
+
+    content: bytes
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A mail before it is worded.
+
+    Attributes:
+        template: file or failure.
+        subject: One line.
+        said: What the templates take.
+        attachment: None for none.
+    """
+
+    template: str
+    subject: str
+    said: dict[str, Any]
+    attachment: Attachment | None = None
+
+
+def encoded_bytes(size: int) -> int:
+    """How large a file of so many bytes is as an attachment."""
+    return -(-size // _LINE_BYTES) * _LINE_CHARACTERS
+
+
+def of_failure(job: Job) -> Contents:
+    """The notice that a job has failed."""
+    title = _title(job, None)
+    facts = [("Dataset", job.dataset), ("Format", job.format)]
+    facts += [("Period", job.window_key)] if job.window_key else []
+    facts += [("Asked for", _time(job.created_at))]
+    facts += [("Code", job.error_code)] if job.error_code else []
+    said = {
+        "title": title,
+        "error": one_line(job.error_message or "The reason is not known.", 2000),
+        "facts": _lines(facts),
+        "job_id": job.id,
+    }
+    return Contents("failure", one_line(f"Export failed: {title}", 150), said)
+
+
+def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -> Contents:
+    """The mail that brings a job's file, or the link to it.
+
+    Args:
+        max_bytes: An attachment may have, encoded; None for no attachment at all.
+
+    Raises:
+        GoneError: the file was removed.
+        StoreError: the store cannot be read now, or the file is just being replaced.
+    """
+    if job.file_key is None:
+        raise GoneError("the job names no file")
+    manifest = _manifest(store, job.file_key)
+    rows = job.row_count if manifest is None else manifest.rows
+    size = _stored_bytes(store, job.file_key)
+    name = _file_name(job)
+    told = rows == 0 and job.options.get("empty") == "say"
+    attachment = link = ends = None
+    if not told:
+        if max_bytes is not None and encoded_bytes(size) <= max_bytes:
+            attachment = _attachment(job, store, manifest, name)
+        else:
+            link, ends = _link(job, store, settings, name)
+    title = _title(job, manifest)
+    window = (manifest.window if manifest else None) or job.window_key
+    facts = [("File", name), ("Rows", f"{rows:,}" if rows is not None else "not known")]
+    facts += [] if told else [("Size", _size(size))]
+    facts += [("Period", window)] if window else []
+    facts += [("Data of", _time(manifest.snapshot_at))] if manifest else []
+    said = {
+        "title": title,
+        "file_name": name,
+        "window": one_line(window, 100) if window else None,
+        "empty": rows == 0,
+        "attached": attachment is not None,
+        "link": link,
+        "link_ends": _time(ends) if ends else None,
+        "warnings": _warnings(manifest),
+        "facts": _lines(facts),
+        "job_id": job.id,
+    }
+    subject = f"{title}: no rows" if rows == 0 else f"Export ready: {title}"
+    return Contents("file", one_line(subject, 150), said, attachment)
+
+
+def _stored_bytes(store: Store, key: str) -> int:
+    """Bytes of a file.
+
+    Raises:
+        GoneError: it was removed.
+    """
+    try:
+        return store.stat(key).bytes
+    except NotFoundError:
+        raise GoneError("the file is no longer in the store") from None
+
+
+def _manifest(store: Store, key: str) -> Manifest | None:
+    """None where there is none to read; the mail then says less."""
+    from export_pipeline.store.manifest import Manifest, ManifestError
+
+    try:
+        with store.open(manifest_key(key)) as source:
+            return Manifest.from_json(source.read())
+    except (NotFoundError, ManifestError):
+        return None
+
+
+def _attachment(job: Job, store: Store, manifest: Manifest | None, name: str) -> Attachment:
+    from export_pipeline.formats.registry import FORMATS
+
+    try:
+        with store.open(str(job.file_key)) as source:
+            content = source.read()
+    except NotFoundError:
+        raise GoneError("the file is no longer in the store") from None
+    # A window's file is replaced when it is made again; then the new manifest vouches for it.
+    known = {job.sha256, manifest.sha256 if manifest else None}
+    if hashlib.sha256(content).hexdigest() not in known:
+        raise StoreError("The file in the store is not the one that was made; it may be being replaced.")
+    media_type = FORMATS[job.format].media_type if job.format in FORMATS else "application/octet-stream"
+    return Attachment(content, name, media_type)
+
+
+def _link(job: Job, store: Store, settings: Settings, name: str) -> tuple[str, datetime | None]:
+    """A link made now, and when it ends."""
+    now = datetime.now(UTC)
+    left = settings.mail_link_ttl_seconds
+    if job.expires_at is not None:
+        left = min(left, int((job.expires_at - now).total_seconds()))
+    if left < 1:
+        raise GoneError("the file has expired")
+    try:
+        link = store.link(str(job.file_key), expires_seconds=left, file_name=name)
+    except NotFoundError:
+        raise GoneError("the file is no longer in the store") from None
+    if not link.startswith("file:"):
+        return link, now + timedelta(seconds=left)
+    if settings.public_url:
+        link = f"{settings.public_url.rstrip('/')}/{quote(str(job.file_key))}"
+    return link, job.expires_at
+
+
+def _file_name(job: Job) -> str:
+    from export_pipeline.store.names import safe_file_name
+
+    return safe_file_name(job.file_name or str(job.file_key).rpartition("/")[2])
+
+
+def _title(job: Job, manifest: Manifest | None) -> str:
+    return one_line((manifest.title if manifest else None) or job.file_name or job.dataset, 120)
+
+
+def _warnings(manifest: Manifest | None) -> list[str]:
+    warnings = [one_line(text, 500) for text in (manifest.warnings if manifest else ())]
+    more = len(warnings) - _WARNINGS
+    return warnings if more <= 0 else [*warnings[:_WARNINGS], f"and {more} more"]
+
+
+def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, one_line(value, 300)) for name, value in facts]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _size(size: int) -> str:
+    if size < 1000:
+        return f"{size} bytes"
+    power = min(3, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"

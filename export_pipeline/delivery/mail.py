@@ -1,0 +1,257 @@
+"""One conversation with a mail server, and what each of its answers means for a mail.
+
+A mail goes out to one recipient at a time: nobody sees who else gets it, the server's answer is about that
+one alone, and no server's limit of recipients matters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import smtplib
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from export_pipeline.delivery.addresses import Address, one_line
+from export_pipeline.delivery.smtp_url import Server
+
+_COMMAND_SECONDS = 60.0
+ANSWER_SECONDS = 300.0
+"""How long the server may think about a mail that it has; asking again could make it two."""
+
+_LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_TOO_LARGE = 552
+
+
+class ServerError(Exception):
+    """The server takes nothing from us now: it is away, or refuses us. The fault is of no mail of ours."""
+
+
+class TemporaryError(Exception):
+    """This mail was not delivered, and may be later."""
+
+
+class RefusedError(Exception):
+    """The server refuses this mail or its recipient for good."""
+
+
+class TooLargeError(RefusedError):
+    """The server refuses the mail for its size."""
+
+
+class AnswerLostError(Exception):
+    """The server has the whole mail, but whether it took it over was never heard."""
+
+
+class Connection:
+    """A connection to a mail server, opened when it is first needed and again when it was lost.
+
+    Args:
+        server: Which.
+        sender: Who sends; where a server returns mails that it cannot deliver to.
+        answer_seconds: How long to wait for the answer to a whole mail.
+    """
+
+    def __init__(self, server: Server, sender: Address, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._server, self._sender, self._answer_seconds = server, sender, answer_seconds
+        self._smtp: smtplib.SMTP | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._smtp is not None and kind is None:
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                self._smtp.docmd("QUIT")
+        self.close()
+
+    def close(self) -> None:
+        """End the connection without a word: what the server has only a part of is discarded."""
+        if self._smtp is not None:
+            self._smtp.close()
+            self._smtp = None
+
+    def max_bytes(self) -> int | None:
+        """The largest mail that the server says it takes; None if it does not say.
+
+        Raises:
+            ServerError: there is no connection.
+        """
+        announced = self._ready().esmtp_features.get("size", "").strip()
+        return int(announced) if announced.isdecimal() and int(announced) else None
+
+    def send(self, recipient: Address, mail: bytes, *, before_end: Callable[[], None]) -> str:
+        """Hand over a mail.
+
+        Args:
+            recipient: To whom.
+            mail: Headers and body, ASCII, lines ended by CRLF.
+            before_end: Called when the server has everything but the line that ends the mail, and would still
+                discard it. What it raises is raised again, after the connection was ended.
+
+        Returns:
+            The server's answer.
+
+        Raises:
+            ServerError: there is no connection, or the server does not take mails from us.
+            TemporaryError, RefusedError: the mail was not delivered.
+            AnswerLostError: nobody knows.
+        """
+        smtp = self._ready()
+        try:
+            self._envelope(smtp, recipient, len(mail))
+            self._told(smtp.docmd("DATA"), wanted=354)
+            smtp.send(_LEADING_DOT.sub(b"..", mail))
+            if not mail.endswith(b"\r\n"):
+                smtp.send(b"\r\n")
+            before_end()
+        except (smtplib.SMTPServerDisconnected, OSError) as error:
+            self.close()
+            raise TemporaryError(f"the connection to {self._server} was lost: {self._said(error)}") from error
+        except (TemporaryError, RefusedError):
+            self._forget(smtp)
+            raise
+        except BaseException:
+            self.close()
+            raise
+        return self._end(smtp)
+
+    def _end(self, smtp: smtplib.SMTP) -> str:
+        try:
+            if smtp.sock is not None:
+                smtp.sock.settimeout(self._answer_seconds)
+            smtp.send(b".\r\n")
+            answer = smtp.getreply()
+            if smtp.sock is not None:
+                smtp.sock.settimeout(_COMMAND_SECONDS)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, smtplib.SMTPException | OSError):
+                raise AnswerLostError(
+                    f"{self._server} had the whole mail when the connection was lost: {self._said(error)}"
+                ) from error
+            raise
+        if answer[0] == _TOO_LARGE or b"5.3.4" in answer[1]:
+            raise TooLargeError(self._said(answer))
+        try:
+            self._told(answer, wanted=250)
+        except TemporaryError:
+            if not 400 <= answer[0] < 500:  # no answer that SMTP knows
+                self.close()
+                raise AnswerLostError(f"{self._server} answered {self._said(answer)}") from None
+            raise
+        return self._said(answer)
+
+    def _envelope(self, smtp: smtplib.SMTP, recipient: Address, size: int) -> None:
+        options = [f"size={size}"] if smtp.has_extn("size") else []
+        if not (self._sender.local.isascii() and recipient.local.isascii()):
+            if not smtp.has_extn("smtputf8"):
+                raise RefusedError(f"{self._server} takes no addresses beyond ASCII before the @")
+            options += ["SMTPUTF8", "BODY=8BITMIME"]
+        answer = smtp.mail(self._sender.spec, options)
+        if answer[0] == _TOO_LARGE:
+            raise TooLargeError(self._said(answer))
+        if answer[0] >= 500:
+            raise ServerError(
+                f"the mail server {self._server} takes no mail from EXPORT_MAIL_FROM "
+                f"{self._sender.spec}: {self._said(answer)}"
+            )
+        self._told(answer, wanted=250)
+        self._told(smtp.rcpt(recipient.spec), wanted=250)
+
+    def _told(self, answer: tuple[int, bytes], *, wanted: int) -> None:
+        """Raises:
+        TemporaryError, RefusedError: the answer is not the one that is wanted.
+        """
+        code, _ = answer
+        if code == wanted or (wanted == 250 and code == 251):  # 251: will forward
+            return
+        if code == 421:
+            self.close()
+        if 500 <= code < 600:
+            raise RefusedError(self._said(answer))
+        raise TemporaryError(self._said(answer))
+
+    def _forget(self, smtp: smtplib.SMTP) -> None:
+        """Take back what was said of a mail, so that the next can be spoken of."""
+        if self._smtp is None:
+            return
+        try:
+            if smtp.rset()[0] != 250:
+                self.close()
+        except (smtplib.SMTPException, OSError):
+            self.close()
+
+    def _ready(self) -> smtplib.SMTP:
+        if self._smtp is not None:
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                if self._smtp.noop()[0] == 250:
+                    return self._smtp
+            self.close()  # servers end connections that were idle or brought enough mails
+        self._smtp = self._opened()
+        return self._smtp
+
+    def _opened(self) -> smtplib.SMTP:
+        server = self._server
+        smtp: smtplib.SMTP | None = None
+        try:
+            if server.tls == "at once":
+                smtp = smtplib.SMTP_SSL(
+                    server.host, server.port, timeout=_COMMAND_SECONDS, context=ssl.create_default_context()
+                )
+            else:
+                smtp = smtplib.SMTP(server.host, server.port, timeout=_COMMAND_SECONDS)
+            smtp.ehlo_or_helo_if_needed()
+            self._secure(smtp)
+            if server.user and server.password:
+                smtp.login(server.user, server.password)
+        except (smtplib.SMTPException, OSError, ServerError) as error:
+            if smtp is not None:
+                smtp.close()
+            if isinstance(error, ServerError):
+                raise
+            raise ServerError(self._why_not(error)) from error
+        return smtp
+
+    def _secure(self, smtp: smtplib.SMTP) -> None:
+        server = self._server
+        if server.tls in ("offered", "required") and smtp.has_extn("starttls"):
+            smtp.starttls(context=ssl.create_default_context())
+            smtp.ehlo()
+        elif server.tls == "required":
+            raise ServerError(f"the mail server {server} offers no STARTTLS, which EXPORT_SMTP_URL requires")
+        elif server.tls == "offered" and server.password and server.host not in _LOCAL_HOSTS:
+            raise ServerError(
+                f"the mail server {server} offers no STARTTLS, and a password is not sent readable by all; "
+                "use smtps://, or starttls=never where the network is safe"
+            )
+
+    def _why_not(self, error: Exception) -> str:
+        said = self._said(error)
+        if isinstance(error, smtplib.SMTPAuthenticationError):
+            return (
+                f"the mail server {self._server} refuses user {self._server.user} or the password "
+                f"({said}); correct EXPORT_SMTP_URL"
+            )
+        if isinstance(error, smtplib.SMTPNotSupportedError):
+            return f"the mail server {self._server} lets nobody log in here ({said}); correct EXPORT_SMTP_URL"
+        if isinstance(error, ssl.SSLError):
+            return (
+                f"the encryption of the mail server {self._server} cannot be trusted ({said}); SSL_CERT_FILE "
+                "names the file of an authority of your own"
+            )
+        return f"the mail server {self._server} does not answer ({said})"
+
+    def _said(self, what: Exception | tuple[int, bytes]) -> str:
+        """A reply or a fault in one line, without the password."""
+        if isinstance(what, smtplib.SMTPResponseException):
+            what = (what.smtp_code, what.smtp_error if isinstance(what.smtp_error, bytes) else b"")
+        text = f"{what[0]} {what[1].decode(errors='replace')}" if isinstance(what, tuple) else str(what)
+        if self._server.password:
+            text = text.replace(self._server.password, "…")
+        return one_line(text or type(what).__name__, 300)

@@ -1,0 +1,79 @@
+"""Mails as bytes: text, HTML and the file, worded by the templates beside this module."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export_pipeline.delivery.addresses import Address
+from export_pipeline.delivery.contents import Contents
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_POLICY = SMTP.clone(cte_type="7bit")  # every server takes ASCII
+
+
+def letter(contents: Contents, sender: Address) -> bytes:
+    """A mail but for the headers that differ from recipient to recipient: ASCII, lines ended by CRLF."""
+    message = EmailMessage(_POLICY)
+    message["From"] = _header(sender)
+    message["Subject"] = contents.subject
+    message["Auto-Submitted"] = "auto-generated"  # no answers from holiday programs (RFC 3834)
+    message["X-Auto-Response-Suppress"] = "All"  # as above, where Exchange is
+    said = {**contents.said, "subject": contents.subject}
+    templates = _templates()
+    text = templates.get_template(f"{contents.template}.txt").render(said)
+    message.set_content(text.lstrip("\n"), cte="quoted-printable")
+    html = templates.get_template(f"{contents.template}.html").render(said)
+    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    if contents.attachment is not None:
+        media_type, _, parameter = contents.attachment.media_type.partition(";")
+        main, _, sub = media_type.strip().partition("/")
+        name, _, value = parameter.strip().partition("=")
+        message.add_attachment(
+            contents.attachment.content,
+            maintype=main,
+            subtype=sub,
+            filename=contents.attachment.name,
+            params={name: value} if name else None,
+        )
+    return message.as_bytes(policy=_POLICY)
+
+
+def addressed(letter: bytes, recipient: Address, message_id: str) -> bytes:
+    """The letter as it goes to one recipient, dated now.
+
+    Args:
+        message_id: With its angle brackets.
+    """
+    utf8 = not recipient.local.isascii()
+    head = EmailMessage(_POLICY.clone(utf8=utf8))
+    head["To"] = _header(recipient)
+    # Its line is written as it is: the library would fold a long identifier into something else.
+    fixed = f"Message-ID: {message_id}\r\nDate: {format_datetime(datetime.now(UTC))}\r\n"
+    return fixed.encode() + head.as_bytes(policy=head.policy).rstrip(b"\r\n") + b"\r\n" + letter
+
+
+def _header(address: Address) -> HeaderAddress:
+    return HeaderAddress(address.name, address.local, address.domain)
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

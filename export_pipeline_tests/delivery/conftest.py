@@ -1,0 +1,42 @@
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.store import Store, open_store
+from export_pipeline_tests.delivery.exports import Exports, settings_of
+from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
+from export_pipeline_tests.jobs.conftest import (  # noqa: F401
+    database,
+    ledger,
+    migrated_postgres_url,
+    migrated_sqlite_file,
+    postgres_database,
+    sqlite_database,
+    sqlite_jobs_url,
+)
+from export_pipeline_tests.jobs.database import Database
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    """A mail server that takes everything."""
+    with mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A folder."""
+    return open_store(str(tmp_path / "exports"))
+
+
+@pytest.fixture
+def exports(database: Database, store: Store, server: MailServer) -> Iterator[Exports]:  # noqa: F811
+    """Jobs that have ended, on each kind of database, with their mails to `server`."""
+    engine: sa.Engine = open_engine(database.url)
+    with closing(Exports(engine, database, store, settings_of(server.url))) as exports:
+        yield exports

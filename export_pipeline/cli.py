@@ -13,7 +13,7 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline import arguments, cli_jobs
+from export_pipeline import arguments, cli_jobs, cli_operate
 from export_pipeline.cli_options import ViewerScopes, caller, viewer_of
 from export_pipeline.console import (
     UserError,
@@ -301,6 +301,7 @@ def dev(
 
 
 cli_jobs.register(app)
+cli_operate.register(app)
 
 
 # --- what commands share ---

@@ -62,8 +62,11 @@ def _lives(lock: Path) -> bool:
     return False
 
 
-def clean_staging(instance: dg.DagsterInstance, folder: Path) -> list[str]:
-    """Remove what runs staged that succeeded, and what nobody touched for a day; gives the names."""
+def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False) -> list[str]:
+    """Remove what runs staged that succeeded, and what nobody touched for a day; gives the names.
+
+    A dry run only gives them.
+    """
     found = [path for path in folder.iterdir() if not path.is_symlink()] if folder.is_dir() else []
     if not found:
         return []
@@ -75,7 +78,8 @@ def clean_staging(instance: dg.DagsterInstance, folder: Path) -> list[str]:
         if (run and not run.is_finished) or (path.suffix == ".lock" and _lives(path)):
             continue
         if (run and run.is_success) or _touched(path) < oldest:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if not dry_run:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             removed.append(path.name)
     return removed
 

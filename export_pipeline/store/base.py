@@ -137,11 +137,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def clean(self, older_than: timedelta) -> int:
+    def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """Remove what unfinished puts left behind; gives how many.
 
         Args:
             older_than: Only those begun longer ago than this, so that puts under way are spared.
+            dry_run: Only count them.
         """
 
     @abstractmethod

@@ -227,12 +227,12 @@ class FolderStore(Store):
         self.stat(key)
         return self.path(key).as_uri()
 
-    def clean(self, older_than: timedelta) -> int:
+    def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """See `Store.clean`. What a living process of this machine writes stays, however old."""
         with _told(f"Cannot clean {self._uploads}"):
-            return self._remove_dead("", older_than)
+            return self._remove_dead("", older_than, dry_run)
 
-    def _remove_dead(self, stem: str, older_than: timedelta) -> int:
+    def _remove_dead(self, stem: str, older_than: timedelta, dry_run: bool = False) -> int:
         removed = 0
         latest = time.time() - older_than.total_seconds()
         try:
@@ -245,7 +245,8 @@ class FolderStore(Store):
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if older_than <= timedelta(0) or os.fstat(descriptor).st_mtime < latest:
-                        os.unlink(self._uploads / name)
+                        if not dry_run:
+                            os.unlink(self._uploads / name)
                         removed += 1
                 finally:
                     os.close(descriptor)

@@ -223,7 +223,7 @@ class S3Store(Store):
             )
         return str(url)
 
-    def clean(self, older_than: timedelta) -> int:
+    def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """See `Store.clean`. The server does not tell whether an upload's process lives: only its age."""
         latest = datetime.now(UTC) - older_than
         count = 0
@@ -231,7 +231,8 @@ class S3Store(Store):
             for found in list_unfinished(self.client, self.bucket, self.prefix):
                 # The server's clock may be ahead of ours: a limit of nothing means all, whatever it says.
                 if older_than <= timedelta(0) or found.begun < latest:
-                    found.abort()
+                    if not dry_run:
+                        found.abort()
                     count += 1
         return count
 

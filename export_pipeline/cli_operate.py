@@ -1,0 +1,103 @@
+"""Commands for whoever runs the deployment: remove what is due, say what is wrong."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from export_pipeline.cli_options import By, Json, caller, ledger_of
+from export_pipeline.console import print_json
+from export_pipeline.jobs_view import plain, printable
+from export_pipeline.settings import Settings, load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (purge,):
+        app.command()(command)
+
+
+def purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would go.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Remove at most so many files.")] = 10_000,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Remove expired files, their manifests, aborted uploads and staged leftovers; find what does not fit.
+
+    Files under legal hold stay. Exit code 1 means that a completed job's file is gone, or that something
+    could not be removed.
+
+    Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
+    """
+    from export_pipeline.jobs.purging import Finding, What
+    from export_pipeline.jobs.purging import purge as run_purge
+    from export_pipeline.orchestration.resources import store_of
+
+    settings = load_settings()
+    findings: list[dict[str, Any]] = []
+
+    def tell(finding: Finding) -> None:
+        if as_json:
+            findings.append(plain(finding))
+        else:
+            typer.echo(_line(finding, dry_run))
+
+    with ledger_of(settings) as ledger:
+        purged = run_purge(
+            ledger,
+            store_of(settings).open(),
+            retention=timedelta(days=settings.retention_days),
+            dry_run=dry_run,
+            limit=limit,
+            who=caller(by),
+            tell=tell,
+        )
+    staged = _clean_staging(settings, dry_run)
+    wrong = purged.counts[What.LOST] + purged.counts[What.FAILED]
+    if as_json:
+        counts = {what.value: purged.counts[what] for what in What}
+        told = {"dry_run": dry_run, **counts, "bytes": purged.bytes, "uploads": purged.uploads}
+        print_json({**told, "staged": staged, "ended": purged.ended, "findings": findings})
+    else:
+        would = "would be " if dry_run else ""
+        typer.echo(
+            f"{purged.removed:,} files with {purged.bytes:,} bytes, {purged.uploads:,} aborted uploads and "
+            f"{len(staged):,} staged leftovers {would}removed; {purged.counts[What.STRAY]:,} files without a "
+            f"job, {purged.counts[What.LOST]:,} jobs without their file."
+        )
+        if not purged.ended:
+            typer.echo("There is more: the limit was reached; call it again.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _line(finding: Any, dry_run: bool) -> str:
+    from export_pipeline.jobs.purging import What
+
+    said = {
+        What.EXPIRED: f"expired, job {finding.job_id}",
+        What.OUTDATED: "expired, no job",
+        What.INCOMPLETE: "incomplete and old",
+        What.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or ask for it anew",
+        What.STRAY: "no job has it; it goes when its manifest says so",
+        What.FAILED: "could not be removed",
+    }[finding.what]
+    would = "would go: " if dry_run and finding.what in (What.EXPIRED, What.OUTDATED, What.INCOMPLETE) else ""
+    problem = f" ({printable(finding.problem)})" if finding.problem else ""
+    return f"{would}{finding.key}  {said}{problem}"
+
+
+def _clean_staging(settings: Settings, dry_run: bool) -> list[str]:
+    """Remove what ended runs have left in the staging folder; gives the names."""
+    from export_pipeline.orchestration.instance import prepare_home
+
+    prepare_home()
+    import dagster as dg
+
+    from export_pipeline.orchestration.housekeeping import clean_staging
+
+    with dg.DagsterInstance.get() as instance:
+        return clean_staging(instance, settings.staging_folder, dry_run=dry_run)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import open_engine, transaction
-from export_pipeline.jobs.errors import LedgerError
+from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 
 VERSION_TABLE = "export_pipeline_version"
 """Not Alembic's usual name, as the application's own migrations may live in the same database."""
@@ -26,12 +27,27 @@ def migrate(url: str) -> None:
     """
     engine = open_engine(url)
     try:
+        if engine.dialect.name == "sqlite":
+            keep_a_log(engine)
         with transaction(engine, write=True) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             upgrade(connection)
     finally:
         engine.dispose()
+
+
+def keep_a_log(engine: sa.Engine) -> None:
+    """Let readers of a SQLite file and its writer not wait for each other; the file remembers it.
+
+    An export reads the application's file for as long as it takes, and meanwhile says in the ledger, which
+    may lie in the same file, how far it is.
+    """
+    try:
+        with engine.connect() as connection:
+            connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+    except sqlite3.OperationalError as error:
+        raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from error
 
 
 def upgrade(connection: sa.Connection) -> None:

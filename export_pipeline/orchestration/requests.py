@@ -58,10 +58,12 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="requests_sensor",
-        target=[
-            dg.AssetKey([name, ON_DEMAND, format])
+        jobs=[
+            # One a dataset, as the assets of a job must have the same partitions.
+            dg.define_asset_job(
+                _job_name(name), [dg.AssetKey([name, ON_DEMAND, format]) for format in dataset.formats]
+            )
             for name, dataset in datasets.items()
-            for format in dataset.formats
         ],
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -96,6 +98,10 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
     return sensor
 
 
+def _job_name(dataset: str) -> str:
+    return f"{dataset}_{ON_DEMAND}_job"
+
+
 def _identical(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs, those together that ask for exactly the same: one run serves them."""
     groups: dict[str, list[Job]] = {}
@@ -123,6 +129,7 @@ def _run_request(
     tags = job_tags(same) | ({SCOPE_TAG: first.scope} if first.scope else {})
     return dg.RunRequest(
         run_key=first.current.run_key,
+        job_name=_job_name(first.dataset),
         asset_selection=[dg.AssetKey([first.dataset, ON_DEMAND, first.format])],
         partition_key=first.scope,
         run_config={"ops": {f"{first.dataset}_{ON_DEMAND}": {"config": config}}},

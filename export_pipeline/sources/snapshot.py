@@ -297,6 +297,8 @@ def _open_sqlalchemy(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot
             yield snapshot
     except sa.exc.DBAPIError as error:
         raise _readable(error.orig or error, url) from error
+    except sqlite3.Error as error:
+        raise _readable(error, url) from error
     finally:
         engine.dispose()
 

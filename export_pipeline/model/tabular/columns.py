@@ -32,7 +32,7 @@ def column_of(spec: ColumnSpec) -> Column:
         width=spec.width,
         precision=parsed.precision,
         zone=spec.zone,
-        null=spec.null,
+        null=spec.null_text,
         pattern=spec.pattern,
     )
 

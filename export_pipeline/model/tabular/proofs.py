@@ -37,7 +37,7 @@ def proof_of(
         column = view.column(spec)
         found = _sum(spec, data, computed)
         ambiguous = format == "csv" and headers[column.header] > 1
-        if found is None or ambiguous or (format in _PRINTED and any(map(str.isdigit, spec.null))):
+        if found is None or ambiguous or (format in _PRINTED and any(map(str.isdigit, spec.null_text))):
             continue
         total, size = found
         if spec.parsed.minor and view.units:

@@ -104,7 +104,7 @@ class ColumnSpec(Strict):
     compute: Annotated[
         str | None, Field(description="Expression over other columns, e.g. `price - coalesce(fees, 0)`.")
     ] = None
-    null: Annotated[str, Field(description="What CSV, Excel and PDF print for a missing value.")] = ""
+    null_text: Annotated[str, Field(description="What CSV, Excel and PDF print for a missing value.")] = ""
     width: Annotated[float | None, Field(gt=0, le=255, description="Width in characters.")] = None
     digits: Annotated[int | None, Field(ge=0, le=38, description="Decimals that are shown.")] = None
     currency: Annotated[str, Field(description="Sign of money, e.g. $ or EUR.")] = "$"

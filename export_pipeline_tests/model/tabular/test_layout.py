@@ -112,7 +112,7 @@ RECORDS = TableSpec.model_validate(
         "window": {"column": "sold", "type": "date", "zone": "Europe/Berlin"},
         "columns": [
             {"name": "id", "type": "integer"},
-            {"name": "sale_price_cents", "type": "money", "total": True, "null": "N/A"},
+            {"name": "sale_price_cents", "type": "money", "total": True, "null_text": "N/A"},
             {"name": "fees_cents", "type": "money"},
             {"name": "net_cents", "type": "money", "compute": "sale_price_cents - coalesce(fees_cents, 0)", "total": True},
             {"name": "status", "type": "enum", "labels": {"OK": "Fine", "BAD": "Not fine"}},

@@ -12,9 +12,10 @@ import typer
 
 from export_pipeline.cli_options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.console import UserError, print_facts, print_json
+from export_pipeline.delivery import rows
 from export_pipeline.jobs import Job, Kind, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
-from export_pipeline.jobs.reports import Reports
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
 from export_pipeline.settings import Settings, load_settings
@@ -22,7 +23,7 @@ from export_pipeline.settings import Settings, load_settings
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (jobs, show, cancel, retry, hold, delete, migrate):
+    for command in (jobs, show, cancel, retry, resend, hold, delete, migrate):
         app.command()(command)
 
 
@@ -64,9 +65,10 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
     Example: `export-pipeline show 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
     """
     settings = load_settings()
-    with Reports(settings.jobs_url) as ledger:
+    with ledger_of(settings) as ledger:
         job = ledger.get(job_id, viewer_of(viewer_scope))
-        events, mails = ledger.events(job.id), ledger.deliveries(job.id)
+        events = ledger.events(job.id)
+    mails = rows.find(open_engine(settings.jobs_url), job_id=job.id)
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
     if as_json:
@@ -110,6 +112,26 @@ def retry(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_js
     with ledger_of(load_settings()) as ledger:
         job = ledger.retry(job_id, caller(by), viewer_of(viewer_scope))
     _told_of(job, as_json, f"Attempt {job.attempt} waits for its turn.")
+
+
+def resend(
+    job_id: JobId,
+    to: Annotated[str | None, typer.Option(help="Only to this address.")] = None,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """Send the mails of a request again that failed, were refused, or of which nobody knows if they arrived.
+
+    Example: `export-pipeline resend 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11 --to ann@example.org`
+    """
+    settings = load_settings()
+    with ledger_of(settings) as ledger:
+        job = ledger.get(job_id, viewer_of(viewer_scope))
+    mails = rows.resend(open_engine(settings.jobs_url), job.id, to)
+    if as_json:
+        print_json([plain(mail) for mail in mails])
+    else:
+        typer.echo(f"{job.id}: To be sent again to {', '.join(printable(mail.recipient) for mail in mails)}.")
 
 
 def hold(

@@ -8,14 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from export_pipeline.cli_options import By, Json, caller, ledger_of
-from export_pipeline.console import print_json
-from export_pipeline.jobs_view import plain, printable
+from export_pipeline.console import UserError, print_json
+from export_pipeline.health import examine
+from export_pipeline.jobs.figures import Figures
+from export_pipeline.jobs_view import moment, plain, printable
+from export_pipeline.metrics import metrics_text
 from export_pipeline.settings import Settings, load_settings
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (purge,):
+    for command in (purge, health):
         app.command()(command)
 
 
@@ -71,6 +74,43 @@ def purge(
         if not purged.ended:
             typer.echo("There is more: the limit was reached; call it again.")
     if wrong:
+        raise typer.Exit(1)
+
+
+def health(
+    minutes: Annotated[
+        int, typer.Option(min=1, help="How long a request or mail may take before it is a finding.")
+    ] = 15,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Print the ledger's figures for Prometheus instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong, since when, and what to do: databases, store, disks, Dagster, requests, mails.
+
+    Exit code 1 means that something is wrong.
+
+    Examples: `export-pipeline health`, `export-pipeline health --minutes 5 --json`,
+    `export-pipeline health --metrics > exports.prom`
+    """
+    settings = load_settings()
+    if metrics:
+        if as_json:
+            raise UserError("--metrics is a format of its own; leave --json out.")
+        with Figures(settings.jobs_url) as figures:
+            typer.echo(metrics_text(figures), nl=False)
+        return
+    findings = examine(settings, late=timedelta(minutes=minutes))
+    if as_json:
+        print_json([plain(finding) for finding in findings])
+    else:
+        for finding in findings:
+            since = f" (since {moment(finding.since)})" if finding.since else ""
+            typer.secho(f"{finding.code}: {printable(finding.wrong, 1000)}{since}", fg="red")
+            typer.echo(f"  {printable(finding.do, 1000)}")
+        if not findings:
+            typer.echo("All is well.")
+    if findings:
         raise typer.Exit(1)
 
 

@@ -13,6 +13,7 @@ from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 VERSION_TABLE = "export_pipeline_version"
 """Not Alembic's usual name, as the application's own migrations may live in the same database."""
 
+_SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = 0x6578_706F_7274  # any number that nobody else locks
 
 
@@ -50,6 +51,29 @@ def keep_a_log(engine: sa.Engine) -> None:
         raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from error
 
 
+def is_current(url: str) -> bool:
+    """Whether the ledger's tables are there and of this version. Nothing is changed.
+
+    Raises:
+        LedgerError: the URL is not PostgreSQL's or SQLite's, or the database refuses.
+        LedgerUnavailableError: the database cannot be reached.
+    """
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    engine = open_engine(url)
+    parsed = engine.url
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        return False  # to look would make the file
+    try:
+        with transaction(engine, write=False) as connection:
+            context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+            there = context.get_current_revision()
+    finally:
+        engine.dispose()
+    return there == ScriptDirectory(str(_SCRIPTS)).get_current_head()
+
+
 def upgrade(connection: sa.Connection) -> None:
     """Run what is missing within the connection's transaction."""
     from alembic import command
@@ -57,7 +81,7 @@ def upgrade(connection: sa.Connection) -> None:
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
     try:

@@ -16,9 +16,9 @@ from enum import StrEnum
 from itertools import islice
 
 from export_pipeline.jobs.errors import RefusedError, UnknownJobError
+from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.records import Job
-from export_pipeline.jobs.reports import Reports
 from export_pipeline.jobs.states import Status
 from export_pipeline.store.base import FileStat, NotFoundError, Store, StoreError, StoreUnavailableError
 from export_pipeline.store.keys import MANIFEST_SUFFIX
@@ -119,12 +119,12 @@ def purge(
             purged.bytes += finding.bytes or 0
         tell(finding)
 
-    reports = Reports.beside(ledger)
+    known = KnownFiles.beside(ledger)
     purged.ended = _expire(ledger, store, limit, dry_run, who, found)
     purged.uploads = store.clean(UNFINISHED_AFTER, dry_run=dry_run)
     if scan:
-        purged.ended &= _scan(reports, store, retention, limit - purged.removed, dry_run, found)
-        _find_lost(reports, store, found)
+        purged.ended &= _scan(known, store, retention, limit - purged.removed, dry_run, found)
+        _find_lost(known, store, found)
     return purged
 
 
@@ -167,7 +167,7 @@ def _finding(what: What, job: Job, problem: str | None = None) -> Finding:
 
 
 def _scan(
-    reports: Reports,
+    known: KnownFiles,
     store: Store,
     retention: timedelta,
     limit: int,
@@ -183,7 +183,7 @@ def _scan(
     )
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         for page in _pages(files):
-            owned = reports.owned([file.key for file in page])
+            owned = known.owned([file.key for file in page])
             others = [file for file in page if file.key not in owned]
             for finding in pool.map(lambda file: _judge(store, file, now, retention), others):
                 if finding is None:
@@ -194,7 +194,7 @@ def _scan(
                 if limit <= 0:
                     return False
                 limit -= 1
-                done = finding if dry_run else _removed(reports, store, finding)
+                done = finding if dry_run else _removed(known, store, finding)
                 if done is not None:
                     found(done)
     return True
@@ -220,9 +220,9 @@ def _judge(store: Store, file: FileStat, now: datetime, retention: timedelta) ->
     return Finding(What.STRAY, file.key, bytes=file.bytes) if requested else None
 
 
-def _removed(reports: Reports, store: Store, finding: Finding) -> Finding | None:
+def _removed(known: KnownFiles, store: Store, finding: Finding) -> Finding | None:
     """Remove a file that no job has; None if one has it by now."""
-    if reports.owned([finding.key]):
+    if known.owned([finding.key]):
         return None
     try:
         unpublish(store, finding.key)
@@ -233,15 +233,15 @@ def _removed(reports: Reports, store: Store, finding: Finding) -> Finding | None
     return finding
 
 
-def _find_lost(reports: Reports, store: Store, found: Callable[[Finding], None]) -> None:
+def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]) -> None:
     """Completed jobs whose file is not there."""
     last = None
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
-        while page := reports.kept(_PAGE, last):
+        while page := known.kept(_PAGE, last):
             last = page[-1][0]
             there = pool.map(store.exists, [key for _, key in page])
             lost = [job for job, is_there in zip(page, there, strict=True) if not is_there]
-            still = reports.owned([key for _, key in lost])  # one may have expired or been deleted since
+            still = known.owned([key for _, key in lost])  # one may have expired or been deleted since
             for job_id, key in lost:
                 if key in still:
                     found(Finding(What.LOST, key, job_id))

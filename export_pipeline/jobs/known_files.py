@@ -1,10 +1,8 @@
-"""What people ask of the ledger beside jobs themselves: who got mail of a job."""
+"""Which files the ledger knows of."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Self
 
 import sqlalchemy as sa
@@ -12,37 +10,18 @@ import sqlalchemy as sa
 from export_pipeline.jobs.reading import Reader
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.tables import deliveries, jobs
+from export_pipeline.jobs.tables import jobs
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A mail about a job to one recipient. Times are UTC."""
-
-    recipient: str
-    status: str
-    error_message: str | None
-    created_at: datetime
-    sent_at: datetime | None
-
-
-class Reports(Reader):
-    """Reads what no single job says."""
+class KnownFiles(Reader):
+    """Reads which files jobs have."""
 
     @classmethod
     def beside(cls, reader: Reader) -> Self:
         """Of the same ledger, over the same connections; the reader closes them."""
-        reports = cls.__new__(cls)
-        reports._engine = reader._engine
-        return reports
-
-    def deliveries(self, job_id: str) -> list[Delivery]:
-        """The mails of a job, oldest first."""
-        columns = [deliveries.c[name] for name in Delivery.__slots__]
-        select = sa.select(*columns).where(deliveries.c.job_id == self._known(job_id))
-        with self._reading() as connection:
-            rows = connection.execute(select.order_by(deliveries.c.created_at, deliveries.c.id)).mappings()
-            return [Delivery(**row) for row in rows]
+        made = cls.__new__(cls)
+        made._engine = reader._engine
+        return made
 
     def owned(self, keys: Collection[str]) -> set[str]:
         """Those of some keys that are the file of a completed job."""

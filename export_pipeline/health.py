@@ -1,0 +1,225 @@
+"""What is wrong with a deployment, since when, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from export_pipeline.jobs import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.figures import Figures, Late
+from export_pipeline.jobs.migrate import is_current
+from export_pipeline.jobs.states import Status
+from export_pipeline.settings import Settings
+
+LATE = timedelta(minutes=15)
+_OVERDUE = timedelta(days=1)
+_LEAST_FREE_BYTES = 1 << 30
+_LEAST_FREE_SHARE = 0.05
+_FAILING = timedelta(hours=1)
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong.
+
+    Attributes:
+        code: For programs; docs/operating.md lists them.
+        wrong: One sentence.
+        do: What to do, one sentence.
+        since: Since when, where that is known (UTC).
+    """
+
+    code: str
+    wrong: str
+    do: str
+    since: datetime | None = None
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True) -> list[Finding]:
+    """Look at everything at once; gives what is wrong, nothing if all is well.
+
+    Args:
+        late: How long a request may wait, be worked on or be sent without being a finding.
+        dagster: Also look at Dagster: its instance, daemon and sensors.
+    """
+    checks: list[Check] = [
+        lambda: ledger_findings(settings, late),
+        lambda: source_findings(settings),
+        lambda: store_findings(settings),
+        lambda: staging_findings(settings),
+    ]
+    with ThreadPoolExecutor(len(checks), "health") as pool:
+        asked = [pool.submit(_all, check) for check in checks]
+        found = _all(_dagster_findings) if dagster else []  # in this thread: Dagster keeps state of its own
+        return [finding for answer in asked for finding in answer.result()] + found
+
+
+def _dagster_findings() -> Iterator[Finding]:
+    from export_pipeline.orchestration.daemon_health import findings
+
+    yield from (Finding(*told) for told in findings())
+
+
+def _all(check: Check) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        found.extend(check())
+    except Exception as error:  # one check that breaks must not hide what the others say
+        said = " ".join(str(error).split())[:300]
+        found.append(
+            Finding("check_failed", f"A check broke: {type(error).__name__}: {said}", "Report this.")
+        )
+    return found
+
+
+def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
+    """What is wrong with the requests' database, and with what it says."""
+    try:
+        if not is_current(settings.jobs_url):
+            yield Finding(
+                "ledger_not_migrated",
+                "The tables of requests are missing or of another version.",
+                "Run `export-pipeline migrate`.",
+            )
+            return
+        with Figures(settings.jobs_url) as figures:
+            yield from _late_findings(figures, settings, late)
+            yield from _failing(figures)
+            for schedule_id, problem in figures.broken_schedules():
+                yield Finding(
+                    "schedule_broken",
+                    f"Schedule {schedule_id} was set inactive: {problem}",
+                    f"Correct it, then run `export-pipeline schedules resume {schedule_id}`.",
+                )
+    except LedgerUnavailableError as error:
+        yield Finding("ledger_unreachable", str(error), "Start the database or correct EXPORT_JOBS_URL.")
+    except LedgerError as error:
+        yield Finding("ledger_unusable", str(error), "Correct EXPORT_JOBS_URL, or its user's rights.")
+
+
+def _late_findings(figures: Figures, settings: Settings, late: timedelta) -> Iterator[Finding]:
+    minutes = f"{late.total_seconds() / 60:.0f} minutes"
+    queue = figures.queue()
+    full = queue.in_flight >= settings.max_in_flight
+    busy = (
+        f"{queue.in_flight} are in flight, as many as EXPORT_MAX_IN_FLIGHT allows: look at what they do, or "
+        "raise it."
+    )
+    idle = "See whether the daemon runs and requests_sensor is on; `export-pipeline show ID` tells more."
+    told = [
+        ("jobs_waiting", figures.waiting(late), "requests have waited for more than", busy if full else idle),
+        (
+            "jobs_stuck",
+            figures.working(late),
+            "requests have been worked on for more than",
+            "`export-pipeline show ID` tells the step and links to the run; `cancel ID`, then `retry ID`.",
+        ),
+        (
+            "mails_late",
+            figures.unsent(late),
+            "mails have not been sent for more than",
+            "See whether delivery_sensor is on and the mail server answers; `export-pipeline show ID` says.",
+        ),
+        (
+            "schedules_late",
+            figures.unscheduled(late),
+            "schedules are due for more than",
+            "See whether the daemon runs and schedules_sensor is on.",
+        ),
+    ]
+    for code, found, wrong, do in told:
+        if found is not None:
+            yield _late(code, found, f"{wrong} {minutes}", do)
+    if (unsure := figures.unsure()) is not None:
+        do = "`export-pipeline show ID` names the recipients; `resend ID` may give them a copy."
+        yield _late("mails_unsure", unsure, "mails may or may not have arrived", do)
+    if (failed := figures.unsent_for_good(_OVERDUE)) is not None:
+        do = "`export-pipeline show ID` tells why; when that is mended, `resend ID`."
+        yield _late("mails_failed", failed, "mails of the last day could not be sent", do)
+    if (overdue := figures.overdue(_OVERDUE)) is not None:
+        do = "See whether purge_sensor is on, or run `export-pipeline purge`."
+        yield _late("files_overdue", overdue, "files should have been removed a day ago or longer", do)
+
+
+def _late(code: str, late: Late, wrong: str, do: str) -> Finding:
+    more = ", …" if late.count > len(late.examples) else ""
+    return Finding(code, f"{late.count:,} {wrong}: {', '.join(late.examples)}{more}.", do, late.since)
+
+
+def _failing(figures: Figures) -> Iterator[Finding]:
+    """Whether at least half of the last hour's requests failed, and more than a few."""
+    ended = figures.ended(_FAILING)
+    failed = sum(one.count for one in ended if one.status is Status.FAILED)
+    good = sum(one.count for one in ended if one.status is Status.COMPLETED)
+    if failed > _FEW and failed >= good:
+        codes = ", ".join(f"{code or 'no code'} ({count})" for code, count in figures.failures(_FAILING)[:3])
+        yield Finding(
+            "jobs_failing",
+            f"{failed} of {failed + good} requests of the last hour failed: {codes}.",
+            "`export-pipeline jobs --status failed` lists them with their reasons.",
+        )
+
+
+def source_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether the application's database can be read."""
+    from export_pipeline.sources.snapshot import SourceError, open_snapshot
+
+    try:
+        with open_snapshot(settings.source_url, statement_timeout=10):
+            pass
+    except SourceError as error:
+        yield Finding("source_unreachable", str(error), "Start the database or correct EXPORT_SOURCE_URL.")
+
+
+def store_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether files can be written, read and deleted, and how much room there is."""
+    from export_pipeline.orchestration.resources import store_of
+    from export_pipeline.store import StoreError, StoreUnavailableError
+    from export_pipeline.store.folder import FolderStore
+
+    do = "Correct EXPORT_STORE_URL, the rights or the server; requests fail until then."
+    try:
+        store = store_of(settings).open()
+        store.check()
+    except StoreUnavailableError as error:
+        yield Finding("store_unreachable", str(error), do)
+        return
+    except StoreError as error:
+        yield Finding("store_unusable", str(error), do)
+        return
+    if isinstance(store, FolderStore):
+        yield from _room("store_full", store.root, "Run `export-pipeline purge`, or give it a larger disk.")
+
+
+def staging_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether runs can stage their data, and how much room there is."""
+    folder = settings.staging_folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"check")
+            file.flush()
+    except OSError as error:
+        yield Finding(
+            "staging_unusable",
+            f"The staging folder {folder} cannot be written: {error.strerror or error}.",
+            "Let this user write there, free some space, or set EXPORT_STAGING_URL.",
+        )
+        return
+    yield from _room("staging_full", folder, "Run `export-pipeline purge`, or free some space.")
+
+
+def _room(code: str, folder: Path, do: str) -> Iterator[Finding]:
+    usage = shutil.disk_usage(folder)
+    if usage.free < max(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * usage.total):
+        free = f"{usage.free / (1 << 30):.1f} GiB ({usage.free / usage.total:.0%})"
+        yield Finding(code, f"Only {free} are free on the disk of {folder}.", do)

@@ -8,7 +8,7 @@ gap, and of a time that it shows twice the first is meant. Weeks begin on Monday
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from difflib import get_close_matches
@@ -128,7 +128,7 @@ def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
     return latest
 
 
-def one_of(field: str, value: Any, valid: tuple[str, ...]) -> None:
+def one_of(field: str, value: Any, valid: Collection[str]) -> None:
     """Nothing, if the value is valid.
 
     Raises:
@@ -148,7 +148,7 @@ def _zone(name: Any) -> None:
         ) from None
 
 
-def _nearest(value: Any, valid: Any) -> str:
+def _nearest(value: Any, valid: Collection[str]) -> str:
     by_fold = {name.casefold(): name for name in valid}
     near = get_close_matches(str(value).casefold(), by_fold, 1)
     return f" Did you mean {by_fold[near[0]]}?" if near else ""

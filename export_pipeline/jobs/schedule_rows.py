@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.jobs.calendar import MISFIRES, Schedule, one_of
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 
 EMPTY = ("send", "skip", "say")
 """What becomes of an export without rows: sent like any other, not at all, or a mail that says so."""
+
+TOLD = ("window", "empty")
+"""The options of a request that its schedule adds to its own: they are not the dataset's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +90,19 @@ class ScheduledExport:
             if not isinstance(text, str) or not text.strip():
                 raise ScheduleError(f"{name}: it is missing; name one.")
         if offered is not None:
-            _among("dataset", self.dataset, offered)
-            _among("format", self.format, offered[self.dataset])
+            one_of("dataset", self.dataset, offered)
+            one_of("format", self.format, offered[self.dataset])
         _ = self.calendar
         one_of("misfire", self.misfire, MISFIRES)
         one_of("empty", self.empty, EMPTY)
         for name in ("filters", "options"):
             _kind(name, getattr(self, name), Mapping, "an object, such as {}")
-        for name in ("columns", "recipients"):
-            values = getattr(self, name)
-            if name == "columns" and values is None:
-                continue
-            _kind(name, values, list | tuple, "a list")
-            for value in values:
-                _kind(name, value, str, "a text")
+        for name in TOLD:
+            if name in self.options:
+                raise ScheduleError(f"options: {name} is not one to choose; the schedule sets it itself.")
+        if self.columns is not None:
+            _texts("columns", self.columns)
+        _texts("recipients", self.recipients)
         for address in self.recipients:
             name, at, domain = address.rpartition("@")
             if not (name and at and domain) or any(sign.isspace() or sign in ",;<>" for sign in address):
@@ -111,11 +112,10 @@ class ScheduledExport:
                 raise ScheduleError(f"{name}: it holds a NUL or a broken character; leave it out.")
 
 
-def _among(field: str, value: str, valid: Collection[str]) -> None:
-    if value not in valid:
-        near = get_close_matches(value, list(valid), 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ScheduleError(f"{field}: there is no {value!r}; there are {', '.join(valid)}.{hint}")
+def _texts(field: str, values: Any) -> None:
+    _kind(field, values, list | tuple, "a list")
+    for value in values:
+        _kind(field, value, str, "a text")
 
 
 def _kind(field: str, value: Any, kind: Any, said: str) -> None:

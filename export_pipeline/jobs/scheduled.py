@@ -93,9 +93,7 @@ def _ask(connection: sa.Connection, schedule_id: str, now: datetime, limit: int)
         # All that came is dealt with, unless more of it has to wait.
         settled = wanted[-1].scheduled_for if len(wanted) == limit else max(schedule.since, now)
         known: dict[str, Any] = {"since": settled, "next_run": next_run(schedule.calendar, settled)}
-    except sa.exc.SQLAlchemyError:
-        raise
-    except Exception as error:  # a row may be wrong in any way, and the others must run
+    except (ScheduleError, ValueError, TypeError, OverflowError, RecursionError) as error:
         reason = str(error) if isinstance(error, ScheduleError) else f"The row cannot be read: {error!r}."
         broken = {"active": False, "next_run": None, "problem": storable(reason)}
         connection.execute(sa.update(schedules).where(this).values(**broken))

@@ -112,6 +112,7 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
                     "status": recipient.status,
                     "message_id": _message_id(job, kind, recipient.spec, sender_domain),
                     "error_message": storable(recipient.reason),
+                    "next_at": now,  # one moment, so that a job's mails are claimed one after another
                 }
                 if connection.execute(insert.values(**values)).rowcount:
                     counts[recipient.status] = counts.get(recipient.status, 0) + 1

@@ -84,7 +84,9 @@ class Exports:
         job = self.ledger.request(
             "takeoff", "csv", scope="a", recipients=recipients, requested_by=requested_by, **asked
         )
-        return self.ledger.failed(job.current, "unknown_column", "There is no column <prise>; did you mean price?")
+        return self.ledger.failed(
+            job.current, "unknown_column", "There is no column <prise>; did you mean price?"
+        )
 
     def deliver(self, **changed: Any) -> Counts:
         """Send what is due, with other settings if need be."""
@@ -107,7 +109,8 @@ class Exports:
             earlier = f"{column} - interval '{seconds} seconds'"
         else:
             earlier = f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '-{seconds} seconds') || '000+00:00'"
-        self.database.run(f"UPDATE export_deliveries SET {column} = {earlier}")
+        with self.engine.begin() as connection:  # not the database's own: this is called from any thread
+            connection.exec_driver_sql(f"UPDATE export_deliveries SET {column} = {earlier}")
 
 
 def _later() -> datetime:

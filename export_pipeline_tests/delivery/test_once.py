@@ -1,0 +1,190 @@
+"""Each recipient exactly once: many senders at once, and senders killed at any moment."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from export_pipeline.delivery import rows
+from export_pipeline.delivery.sending import Counts, deliver_due
+from export_pipeline.jobs.database import open_engine
+from export_pipeline_tests.delivery.exports import Exports
+from export_pipeline_tests.delivery.mail_server import MailServer
+
+_PROGRAM = """
+import os, random, signal, sys, time
+from datetime import timedelta
+from export_pipeline.delivery import rows
+from export_pipeline.delivery.sending import deliver_due
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.store import manifest, open_store
+from export_pipeline_tests.delivery.exports import settings_of
+
+url, store, smtp_url = sys.argv[1:4]
+
+def send():
+    engine, settings = open_engine(url), settings_of(smtp_url)
+    print("ready", flush=True)
+    while deliver_due(engine, open_store(store), settings).sent:
+        pass
+"""
+
+_KILLED_AT_RANDOM = """
+rows.LEASE = timedelta(0)  # there is one sender at a time, so all others are dead
+chance = random.Random(4)
+for _ in range(int(sys.argv[4])):
+    child = os.fork()
+    if child == 0:
+        send()
+        os._exit(0)
+    time.sleep(chance.uniform(0.02, 0.25))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def test_many_senders_at_once(exports: Exports, server: MailServer) -> None:
+    people = [f"{n}@example.org" for n in range(3)]
+    jobs = [exports.completed(people[: 1 + n % 3]) for n in range(50)]
+    expected = {f"{job.id} {to}" for job in jobs for to in exports.ledger.get(job.id).recipients}
+    counts: list[Counts] = []
+
+    def send() -> None:
+        engine = open_engine(exports.database.url)
+        try:
+            counts.append(deliver_due(engine, exports.store, exports.settings))
+        finally:
+            engine.dispose()
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counts) == 8
+    assert sum(count.sent for count in counts) == len(expected)
+    assert sum(server.received.values()) == len(expected)
+    assert _delivered(server) == sorted(expected)
+    assert len({mail["Message-ID"] for _, mail in server.mails}) == len(expected)
+    assert {mail.status for mail in rows.find(exports.engine, limit=1000)} == {"sent"}
+
+
+def test_killed_between_claim_and_send(exports: Exports, server: MailServer) -> None:
+    job = exports.completed(["a@example.org"])
+    reached, go_on = threading.Event(), threading.Event()
+
+    def wait(address: str) -> None:
+        reached.set()
+        go_on.wait(30)
+
+    server.on_recipient = wait
+    with _sender(exports) as process:
+        assert reached.wait(30)
+        process.send_signal(signal.SIGKILL)
+    server.on_recipient = lambda address: None
+    go_on.set()
+    assert exports.statuses(job) == {"a@example.org": "claimed"}
+    assert exports.deliver() == Counts()  # its sender may be alive
+    exports.age("claimed_at", 16 * 60)
+    assert exports.deliver().sent == 1
+    assert server.received == {"a@example.org": 1}
+
+
+def test_killed_before_the_answer(exports: Exports, server: MailServer) -> None:
+    job = exports.completed(["a@example.org"])
+    server.holding.clear()
+    with _sender(exports) as process:
+        _wait_for(lambda: bool(server.mails))
+        process.send_signal(signal.SIGKILL)
+    server.holding.set()
+    assert exports.statuses(job) == {"a@example.org": "sending"}
+    exports.age("claimed_at", 16 * 60)
+    assert exports.deliver() == Counts(unknown=1)
+    assert exports.deliver() == Counts()
+    assert server.received == {"a@example.org": 1}
+    rows.resend(exports.engine, job.id)
+    assert exports.deliver().sent == 1
+    assert len({mail["Message-ID"] for _, mail in server.mails}) == 1
+
+
+def test_a_sender_that_is_taken_for_dead_sends_nothing_more(exports: Exports, server: MailServer) -> None:
+    job = exports.completed(["a@example.org"])
+    inside: list[Counts] = []
+
+    def stall(address: str) -> None:  # the first sender is slower than its lease; another takes over
+        if not inside:
+            inside.append(Counts())
+            exports.age("claimed_at", 16 * 60)
+            assert rows.take_over(exports.engine) == 0
+            assert rows.claim(exports.engine) is not None
+
+    server.on_recipient = stall
+    assert exports.deliver() == Counts()
+    assert exports.statuses(job) == {"a@example.org": "claimed"}
+    assert server.mails == []
+    exports.age("claimed_at", 16 * 60)
+    assert exports.deliver().sent == 1
+    assert server.received == {"a@example.org": 1}
+
+
+def test_killed_at_random(exports: Exports, server: MailServer) -> None:
+    kills = 20
+    jobs = [exports.completed([f"{n}@example.org" for n in range(4)]) for _ in range(25)]
+    command = [sys.executable, "-c", _PROGRAM + _KILLED_AT_RANDOM, *_arguments(exports), str(kills)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    exports.age("claimed_at", 16 * 60)
+    while exports.deliver().sent:
+        pass
+    delivered = _delivered(server)
+    assert len(delivered) == len(set(delivered))  # nobody got two
+    states = {f"{job.id} {to}": status for job in jobs for to, status in exports.statuses(job).items()}
+    assert len(states) == 100
+    assert set(states.values()) <= {"sent", "unknown"}  # nobody was skipped
+    assert {mail for mail, status in states.items() if status == "sent"} <= set(delivered)
+    assert list(states.values()).count("unknown") <= kills
+
+
+def test_a_mail_that_kills_its_senders_comes_to_an_end(exports: Exports) -> None:
+    job = exports.completed(["a@example.org"])
+    rows.enroll(exports.engine, (), "example.org", 10)
+    for _ in range(rows.MAX_TRIES):
+        assert rows.claim(exports.engine) is not None
+        exports.age("claimed_at", 16 * 60)
+        rows.take_over(exports.engine)
+    assert rows.claim(exports.engine) is None
+    assert exports.statuses(job) == {"a@example.org": "failed"}
+    assert "has ended before" in exports.reason(job)
+
+
+def _delivered(server: MailServer) -> list[str]:
+    """Job and recipient of each mail that the server took over, sorted."""
+    found = []
+    for address, mail in server.mails:
+        body = mail.get_body(("plain",))
+        assert body is not None
+        found.append(f"{body.get_content().split()[-1]} {address}")
+    return sorted(found)
+
+
+def _sender(exports: Exports) -> subprocess.Popen[str]:
+    """A process that sends; it has begun."""
+    command = [sys.executable, "-c", _PROGRAM + "send()", *_arguments(exports)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def _arguments(exports: Exports) -> list[str]:
+    return [exports.database.url, exports.store.url, str(exports.settings.smtp_url)]
+
+
+def _wait_for(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not there() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert there()

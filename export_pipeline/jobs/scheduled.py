@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from export_pipeline.jobs.calendar import Due, due, next_run
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.records import OPERATOR, Viewer
+from export_pipeline.jobs.schedule_editing import get_schedule
 from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.jobs.texts import storable
@@ -44,7 +46,8 @@ class Ask:
 def claim_due(engine: sa.Engine, now: datetime, limit: int) -> list[Ask]:
     """Ask for what schedules want by now; the most overdue first. Call again where `limit` were asked for.
 
-    A schedule that cannot be run is set inactive, and its `problem` says why.
+    A schedule that cannot be run is set inactive, and its `problem` says why. Should this raise, what was asked
+    for before is in the ledger.
 
     Args:
         engine: Of `open_engine`.
@@ -56,11 +59,14 @@ def claim_due(engine: sa.Engine, now: datetime, limit: int) -> list[Ask]:
         LedgerUnavailableError: it cannot be reached.
     """
     asked: list[Ask] = []
-    with transaction(engine, write=True) as connection:
-        while len(asked) < limit and (chosen := _overdue(connection, now, limit - len(asked))):
+    while (room := limit - len(asked)) > 0:
+        with transaction(engine, write=True) as connection:
+            chosen = _overdue(connection, now, room)
             for schedule_id in chosen:
                 if len(asked) < limit:
                     asked += _ask(connection, schedule_id, now, limit - len(asked))
+        if len(chosen) < room:
+            break
     return asked
 
 
@@ -125,7 +131,7 @@ def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> 
         "requested_by": schedule.owner,
         "recipients": list(schedule.recipients),
         "schedule_id": schedule.id,
-        "window_key": f"{schedule.cadence}/{window.name}",
+        "window_key": _window_key(schedule, run),
     }
     insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
     job_id = connection.scalars(insert.returning(jobs.c.id)).one_or_none()
@@ -140,3 +146,7 @@ def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> 
         run.scheduled_for,
         window,
     )
+
+
+def _window_key(schedule: ScheduledExport, run: Due) -> str:
+    return f"{schedule.cadence}/{run.window.name}"

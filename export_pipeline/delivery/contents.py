@@ -96,10 +96,10 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
             link, ends = _link(job, store, settings, name)
     title = _title(job, manifest)
     window = (manifest.window if manifest else None) or job.window_key
-    facts = [("File", name), ("Rows", f"{rows:,}" if rows is not None else "not known")]
-    facts += [] if told else [("Size", _size(size))]
+    facts = [] if told else [("File", name), ("Size", _size(size))]
+    facts += [("Rows", f"{rows:,}" if rows is not None else "not known")]
     facts += [("Period", window)] if window else []
-    facts += [("Data of", _time(manifest.snapshot_at))] if manifest else []
+    facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []
     said = {
         "title": title,
         "file_name": name,

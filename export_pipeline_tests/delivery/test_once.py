@@ -132,7 +132,7 @@ def test_a_sender_that_is_taken_for_dead_sends_nothing_more(exports: Exports, se
 
 
 def test_killed_at_random(exports: Exports, server: MailServer) -> None:
-    kills = 20
+    kills = 12
     jobs = [exports.completed([f"{n}@example.org" for n in range(4)]) for _ in range(25)]
     command = [sys.executable, "-c", _PROGRAM + _KILLED_AT_RANDOM, *_arguments(exports), str(kills)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)

@@ -13,7 +13,7 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline import arguments, cli_jobs, cli_operate
+from export_pipeline import arguments, cli_jobs, cli_operate, cli_schedules
 from export_pipeline.cli_options import ViewerScopes, caller, viewer_of
 from export_pipeline.console import (
     UserError,
@@ -24,12 +24,14 @@ from export_pipeline.console import (
     progress_bar,
 )
 from export_pipeline.jobs import LedgerError
+from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
     from export_pipeline.components.dataset import Dataset
+    from export_pipeline.jobs import Job, Ledger
     from export_pipeline.store import Store
 
 app = typer.Typer(
@@ -58,7 +60,7 @@ def _run(arguments: list[str]) -> int:
     load_dotenv(Path(".env"))  # for DAGSTER_… and AWS_… too; what is set already stays
     try:
         return app(arguments, standalone_mode=False) or 0
-    except (UserError, UnknownFormatError, SettingsError) as error:
+    except (UserError, UnknownFormatError, SettingsError, ScheduleError) as error:
         print_error(str(error))
         return 2
     except (SourceError, StoreError, LedgerError) as error:
@@ -135,11 +137,21 @@ def request(
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, e.g. include_drawings=true.")
     ] = None,
+    mail: Annotated[
+        list[str] | None, typer.Option(help="An address to send the files to; several may be given.")
+    ] = None,
+    requested_by: Annotated[
+        str | None, typer.Option(help="Who asks; decides what guarded columns show.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     wait: Annotated[bool, typer.Option(help="Stay until the files are there, and show progress.")] = True,
     as_json: Json = False,
     export_id: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Export a dataset now. The export's id is also the id of its run in Dagster.
+    """Export a dataset.
+
+    With a ledger (see `migrate`) each format becomes a job: a running daemon takes it, else it is worked on
+    here. Without one it is worked on here.
 
     Examples: `export-pipeline request takeoff --scope ID --format csv,pdf -o group_by=page`;
     `export-pipeline request records --scope ID --filter status=SUCCESSFUL --filter sale_date:from=2026-01-01
@@ -148,10 +160,36 @@ def request(
     settings = load_settings()
     chosen = _dataset(dataset)
     names = _formats(chosen, format)
-    choice = {"filters": arguments.filters(filter or []), "columns": column, "preset": preset, "sort": sort}
+    who = {"requested_by": requested_by} if requested_by and "requested_by" in chosen.option_names() else {}
+    choice = who | {
+        "filters": arguments.filters(filter or []),
+        "columns": column,
+        "preset": preset,
+        "sort": sort,
+    }
     options = _options(chosen, arguments.options(option or []) | {k: v for k, v in choice.items() if v})
     _check_scope(settings, chosen, scope)
     export_id = export_id or str(uuid.uuid4())
+    from export_pipeline.orchestration import requesting
+
+    ledger = requesting.ledger_at(settings.jobs_url)
+    jobs = []
+    if ledger:
+        jobs = requesting.ask(
+            ledger,
+            dataset=dataset,
+            formats=names,
+            scope=scope,
+            options=options,
+            requested_by=requested_by,
+            recipients=mail or (),
+            priority=priority,
+        )
+        if not wait or _daemon_took(ledger, jobs, as_json):
+            _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
+            return
+    elif mail:
+        raise UserError("Mail needs the ledger of requests: run `export-pipeline migrate` first.")
     if not wait:
         log = _request_in_background(settings, export_id)
         accepted = {"export_id": export_id, "log": str(log)}
@@ -170,10 +208,13 @@ def request(
             staging=settings.staging_folder,
             export_id=export_id,
             progress=progress,
+            jobs=jobs,
+            ledger=ledger,
         )
     files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
     if as_json:
-        print_json({"export_id": outcome.export_id, "files": files, "errors": outcome.errors})
+        ids = {"jobs": [job.id for job in jobs]} if jobs else {}
+        print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
     else:
         if files:
             for file in files:  # a line each: a key that is wrapped cannot be copied
@@ -302,6 +343,7 @@ def dev(
 
 cli_jobs.register(app)
 cli_operate.register(app)
+app.add_typer(cli_schedules.app, name="schedules")
 
 
 # --- what commands share ---
@@ -388,6 +430,39 @@ def _options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
         return dataset.typed_options(given)
     except OptionError as error:
         raise UserError(str(error)) from None
+
+
+def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
+    """Wait until a daemon has ended these jobs; False if there is none to take them."""
+    import dagster as dg
+
+    from export_pipeline.orchestration.instance import prepare_home
+    from export_pipeline.orchestration.requesting import follow
+
+    prepare_home()
+    with dg.DagsterInstance.get() as instance, progress_bar(100 * len(jobs), quiet=as_json) as progress:
+        return follow(ledger, instance, jobs, progress)
+
+
+def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: bool) -> None:
+    from export_pipeline.jobs import Status
+
+    rows = [
+        {"job": job.id, "format": job.format, "status": str(job.status), "rows": job.row_count,
+         "bytes": job.file_size, "key": job.file_key, "error": job.error_message}
+        for job in jobs
+    ]  # fmt: skip
+    if as_json:
+        print_json({"jobs": rows})
+    else:
+        for row in rows:
+            typer.echo(f"{row['format']:8}{row['status']:11}{row['job']}  {row['key'] or row['error'] or ''}")
+        if wait:
+            typer.echo(f"Stored in {_store(settings).url}; `export-pipeline link JOB` links to a file.")
+        else:
+            typer.echo("`export-pipeline show JOB` says what becomes of it.")
+    if wait and any(job.status is not Status.COMPLETED for job in jobs):
+        raise typer.Exit(1)
 
 
 def _request_in_background(settings: Settings, export_id: str) -> Path:

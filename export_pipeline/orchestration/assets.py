@@ -118,6 +118,7 @@ def _window_config() -> dict[str, dg.Field]:
     return {
         "window": dg.Field(
             {
+                "name": dg.Field(str, is_required=False, description="As file names and manifests say it."),
                 "start": dg.Field(str, is_required=False, description=f"First moment in it. {end}"),
                 "end": dg.Field(str, is_required=False, description=f"First moment after it. {end}"),
             },

@@ -126,7 +126,7 @@ def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | N
     start, end = ends
     if start >= end:
         raise PartitionError(f"The window ends ({window['end']}) before it begins ({window['start']}).")
-    return Window(f"{window['start']}_{window['end']}", start, end)
+    return Window(window.get("name") or f"{window['start']}_{window['end']}", start, end)
 
 
 def partition_key(target: Target) -> str | None:

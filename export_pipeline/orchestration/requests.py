@@ -189,7 +189,8 @@ def _config(datasets: Mapping[str, Exportable], scopes: _Scopes, job: Job) -> di
         typed = dataset.typed_options(given)
     except OptionError as error:
         raise RequestError("invalid_options", str(error)) from error
-    return typed | ({"window": {name: window[name] for name in ("start", "end")}} if window else {})
+    told = {name: window[name] for name in ("name", "start", "end") if name in window} if window else None
+    return typed | ({"window": told} if told else {})
 
 
 class _Scopes:

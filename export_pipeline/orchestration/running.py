@@ -13,8 +13,11 @@ from typing import Any
 
 import dagster as dg
 
+from export_pipeline.jobs import Job, Ledger
 from export_pipeline.orchestration.housekeeping import clean_staging, end_dead_runs, living
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
+from export_pipeline.orchestration.requesting import end_here
+from export_pipeline.orchestration.working import job_tags
 
 Progress = Callable[[str, int, int], None]
 """Told what is happening, and how many of how many steps are done; called from another thread."""
@@ -42,6 +45,8 @@ def run_export(
     staging: Path,
     export_id: str | None = None,
     progress: Progress | None = None,
+    jobs: Sequence[Job] = (),
+    ledger: Ledger | None = None,
 ) -> Outcome:
     """Export a dataset on demand, here and now.
 
@@ -51,7 +56,8 @@ def run_export(
         scope: Must exist; it becomes a partition if it is none yet. None for a dataset without scopes.
         options: By name; those left out keep their defaults.
         staging: The staging folder.
-        export_id: A UUID; it names the files, and is the id of the Dagster run.
+        export_id: A UUID; the id of the Dagster run, and the name of files that no job asked for.
+        jobs: Of `ledger`: the jobs that ask for these formats.
 
     Raises:
         dagster.DagsterInvalidConfigError: an option is unknown or has a wrong type.
@@ -63,6 +69,7 @@ def run_export(
         if scope is not None:
             instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [scope])
             tags = {**tags, SCOPE_TAG: scope}
+        tags = {**tags, **job_tags(jobs)}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
         with _watching(instance, export_id, len(formats) + 3, progress):
             result = job.execute_in_process(
@@ -77,6 +84,8 @@ def run_export(
                 tags=tags,
                 raise_on_error=False,
             )
+        if ledger is not None and jobs:
+            end_here(ledger, instance, jobs, list(_errors(result)))
         if result.success:
             shutil.rmtree(staging / export_id, ignore_errors=True)
         clean_staging(instance, staging)

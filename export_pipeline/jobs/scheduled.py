@@ -46,8 +46,8 @@ class Ask:
 def claim_due(engine: sa.Engine, now: datetime, limit: int) -> list[Ask]:
     """Ask for what schedules want by now; the most overdue first. Call again where `limit` were asked for.
 
-    A schedule that cannot be run is set inactive, and its `problem` says why. Should this raise, what was asked
-    for before is in the ledger.
+    A schedule that cannot be run is set inactive, and its `problem` says why. Should this raise, what it has
+    asked for by then is in the ledger.
 
     Args:
         engine: Of `open_engine`.
@@ -68,6 +68,32 @@ def claim_due(engine: sa.Engine, now: datetime, limit: int) -> list[Ask]:
         if len(chosen) < room:
             break
     return asked
+
+
+def run_now(
+    engine: sa.Engine, schedule_id: str, now: datetime, viewer: Viewer = OPERATOR
+) -> tuple[str, bool]:
+    """Ask for what a schedule's last run before now exports, whether that took place or not.
+
+    The schedule itself stays as it is, active or not.
+
+    Returns:
+        The request's id, and whether it is new: a window that was asked for before is not asked for again.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+        ScheduleError: it cannot be run.
+    """
+    schedule = get_schedule(engine, schedule_id, viewer)
+    schedule.check()
+    (run,) = due(schedule.calendar, datetime.min.replace(tzinfo=UTC), now, "last")
+    with transaction(engine, write=True) as connection:
+        if ask := _request(connection, schedule, run):
+            return ask.job_id, True
+        there = sa.select(jobs.c.id).where(
+            jobs.c.schedule_id == schedule.id, jobs.c.window_key == _window_key(schedule, run)
+        )
+        return connection.scalars(there).one(), False
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Ledger, Status
+from export_pipeline.jobs import Ledger, Status, Viewer
 from export_pipeline.jobs.calendar import GRACE, Due, Schedule
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.errors import UnknownScheduleError
 from export_pipeline.jobs.schedule_editing import get_schedule, list_schedules, resume_schedule
-from export_pipeline.jobs.scheduled import Ask, claim_due, window_of
+from export_pipeline.jobs.scheduled import Ask, claim_due, run_now, window_of
 from export_pipeline_tests.jobs.clocks import expected
 from export_pipeline_tests.jobs.database import Database
 
@@ -161,7 +162,7 @@ def test_a_crash_before_any_statement_leaves_all_or_nothing(database: Database, 
             assert asked(database) == Counter()
             assert database.run("SELECT count(last_run), count(next_run) FROM scheduled_exports") == [(0, 0)]
     done = [word for word in statements if word != "BEGIN"]
-    assert done == ["SELECT", *["SELECT", "INSERT", "UPDATE"] * 2, "SELECT", "COMMIT"]
+    assert done == ["SELECT", *["SELECT", "INSERT", "UPDATE"] * 2, "COMMIT"]
     assert crash_at > len(done)
     crash_at = 0
     assert claim_due(engine, START + DAY, 10) == []  # as if the answer of the commit had been lost
@@ -200,6 +201,15 @@ def test_killed_after_the_request_was_written(database: Database, engine: sa.Eng
     (ask,) = claim_due(engine, now, 10)
     assert len(job_id) == 36 != ask.job_id
     assert sorted(asked(database).values()) == [1]
+
+
+def test_many_new_rows_do_not_hide_one_that_is_due(database: Database, engine: sa.Engine) -> None:
+    due = insert(database)
+    claim_due(engine, START, 10)
+    for _ in range(20):
+        insert(database, since=START + DAY)
+    (ask,) = claim_due(engine, START + DAY, 3)  # in parts of three rows
+    assert ask.schedule_id == due
 
 
 def test_a_backlog_is_asked_for_in_parts_oldest_first(database: Database, engine: sa.Engine) -> None:
@@ -262,6 +272,22 @@ def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None
     assert asked(database) == Counter(
         (key, f"{TWO_YEARS[made[key][0]]['cadence']}/{run.window.name}") for key in made for run in found[key]
     )
+
+
+def test_the_last_run_again_by_hand(database: Database, engine: sa.Engine) -> None:
+    schedule_id = insert(database, cadence="weekly", weekday=2, hour=6, active=False)
+    before = get_schedule(engine, schedule_id)
+    wednesday = datetime(2025, 3, 5, tzinfo=UTC)
+    job_id, is_new = run_now(engine, schedule_id, wednesday)
+    assert is_new
+    assert asked(database) == Counter([(schedule_id, "weekly/2025-02-24")])
+    assert run_now(engine, schedule_id, wednesday + 5 * DAY) == (job_id, False)
+    assert get_schedule(engine, schedule_id) == before
+    with pytest.raises(UnknownScheduleError):
+        run_now(engine, schedule_id, wednesday, Viewer(scopes=["b"]))
+    # Its own run finds the window asked for.
+    database.run("UPDATE scheduled_exports SET active = true, since = ?", START.isoformat())
+    assert claim_due(engine, wednesday, 10) == []
 
 
 def test_what_is_paused_saves_nothing_up(database: Database, engine: sa.Engine) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from export_pipeline.delivery.addresses import one_line
-from export_pipeline.jobs import Job
-from export_pipeline.store import NotFoundError, Store, StoreError, manifest_key
+from export_pipeline.jobs import Job, Status
+from export_pipeline.store import NotFoundError, Store, StoreError
 
 if TYPE_CHECKING:
     from export_pipeline.settings import Settings
@@ -81,8 +81,8 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
         GoneError: the file was removed.
         StoreError: the store cannot be read now, or the file is just being replaced.
     """
-    if job.file_key is None:
-        raise GoneError("the job names no file")
+    if job.status is not Status.COMPLETED or job.file_key is None:
+        raise GoneError(f"the export is {job.status}")
     manifest = _manifest(store, job.file_key)
     rows = job.row_count if manifest is None else manifest.rows
     size = _stored_bytes(store, job.file_key)
@@ -91,7 +91,7 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
     attachment = link = ends = None
     if not told:
         if max_bytes is not None and encoded_bytes(size) <= max_bytes:
-            attachment = _attachment(job, store, manifest, name)
+            attachment = _attachment(job, store, manifest, size)
         else:
             link, ends = _link(job, store, settings, name)
     title = _title(job, manifest)
@@ -130,21 +130,21 @@ def _stored_bytes(store: Store, key: str) -> int:
 
 def _manifest(store: Store, key: str) -> Manifest | None:
     """None where there is none to read; the mail then says less."""
-    from export_pipeline.store.manifest import Manifest, ManifestError
+    from export_pipeline.store.manifest import ManifestError
+    from export_pipeline.store.publish import read_manifest
 
     try:
-        with store.open(manifest_key(key)) as source:
-            return Manifest.from_json(source.read())
+        return read_manifest(store, key)
     except (NotFoundError, ManifestError):
         return None
 
 
-def _attachment(job: Job, store: Store, manifest: Manifest | None, name: str) -> Attachment:
+def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) -> Attachment:
     from export_pipeline.formats.registry import FORMATS
 
     try:
         with store.open(str(job.file_key)) as source:
-            content = source.read()
+            content = source.read(size + 1)  # one more shows that it has grown since
     except NotFoundError:
         raise GoneError("the file is no longer in the store") from None
     # A window's file is replaced when it is made again; then the new manifest vouches for it.
@@ -152,7 +152,7 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, name: str) ->
     if hashlib.sha256(content).hexdigest() not in known:
         raise StoreError("The file in the store is not the one that was made; it may be being replaced.")
     media_type = FORMATS[job.format].media_type if job.format in FORMATS else "application/octet-stream"
-    return Attachment(content, name, media_type)
+    return Attachment(content, _file_name(job), media_type)
 
 
 def _link(job: Job, store: Store, settings: Settings, name: str) -> tuple[str, datetime | None]:

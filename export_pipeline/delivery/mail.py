@@ -19,6 +19,7 @@ from export_pipeline.delivery.addresses import Address, one_line
 from export_pipeline.delivery.smtp_url import Server
 
 _COMMAND_SECONDS = 60.0
+_BODY_SECONDS = 300.0
 ANSWER_SECONDS = 300.0
 """How long the server may think about a mail that it has; asking again could make it two."""
 
@@ -107,6 +108,7 @@ class Connection:
         try:
             self._envelope(smtp, recipient, len(mail))
             self._told(smtp.docmd("DATA"), wanted=354)
+            self._wait_up_to(_BODY_SECONDS)
             smtp.send(_LEADING_DOT.sub(b"..", mail))
             if not mail.endswith(b"\r\n"):
                 smtp.send(b"\r\n")
@@ -114,7 +116,7 @@ class Connection:
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.close()
             raise TemporaryError(f"the connection to {self._server} was lost: {self._said(error)}") from error
-        except (TemporaryError, RefusedError):
+        except (TemporaryError, RefusedError):  # said before the mail itself, which is taken back
             self._forget(smtp)
             raise
         except BaseException:
@@ -124,12 +126,10 @@ class Connection:
 
     def _end(self, smtp: smtplib.SMTP) -> str:
         try:
-            if smtp.sock is not None:
-                smtp.sock.settimeout(self._answer_seconds)
+            self._wait_up_to(self._answer_seconds)
             smtp.send(b".\r\n")
             answer = smtp.getreply()
-            if smtp.sock is not None:
-                smtp.sock.settimeout(_COMMAND_SECONDS)
+            self._wait_up_to(_COMMAND_SECONDS)
         except BaseException as error:
             self.close()
             if isinstance(error, smtplib.SMTPException | OSError):
@@ -188,6 +188,10 @@ class Connection:
         except (smtplib.SMTPException, OSError):
             self.close()
 
+    def _wait_up_to(self, seconds: float) -> None:
+        if self._smtp is not None and self._smtp.sock is not None:
+            self._smtp.sock.settimeout(seconds)
+
     def _ready(self) -> smtplib.SMTP:
         if self._smtp is not None:
             with contextlib.suppress(smtplib.SMTPException, OSError):
@@ -237,7 +241,7 @@ class Connection:
 
     def _why_not(self, error: Exception) -> str:
         said = self._said(error)
-        if isinstance(error, smtplib.SMTPAuthenticationError):
+        if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500:
             return (
                 f"the mail server {self._server} refuses user {self._server.user} or the password "
                 f"({said}); correct EXPORT_SMTP_URL"

@@ -189,10 +189,9 @@ def _outdated(mail: rows.Mail, job: Job) -> str | None:
     """Why a mail need not be sent any more."""
     if job.deleted_at is not None:
         return "the job was deleted"
-    if mail.kind == "failure":
-        stands = job.status is Status.FAILED and job.attempt == mail.attempt
-        return None if stands else "a new attempt was started"
-    return None if job.status is Status.COMPLETED else f"the job is {job.status}"
+    if mail.kind == "failure" and (job.status is not Status.FAILED or job.attempt != mail.attempt):
+        return "a new attempt was started"
+    return None
 
 
 def _patiently(write: Callable[[], _T]) -> _T:

@@ -3,6 +3,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import sqlalchemy as sa
@@ -10,10 +11,12 @@ import sqlalchemy as sa
 from export_pipeline.delivery import rows, sending
 from export_pipeline.delivery.sending import MailSettingsError
 from export_pipeline.jobs import Job, Kind, LedgerError, LedgerUnavailableError
-from export_pipeline.store import NotFoundError
+from export_pipeline.store import open_store
 from export_pipeline_tests.delivery.exports import Exports, settings_of
 from export_pipeline_tests.delivery.mail_server import DROP, MailServer, mail_server
 from export_pipeline_tests.delivery.proxy import cutting
+from export_pipeline_tests.services.fixtures import Bucket
+from export_pipeline_tests.services.s3 import S3Server
 
 
 def test_each_recipient_gets_the_file_once(exports: Exports, server: MailServer) -> None:
@@ -188,6 +191,27 @@ def test_a_mail_that_is_too_large_for_the_server_goes_as_a_link(exports: Exports
         assert list(server.to("a@example.org").iter_attachments()) == []
 
 
+def test_a_link_is_signed_when_it_is_sent_and_kept_nowhere(
+    exports: Exports, server: MailServer, bucket: Bucket, s3: S3Server
+) -> None:
+    exports.store = open_store(bucket.url, endpoint_url=s3.endpoint_url, clients=lambda _: s3.client())
+    soon = datetime.now(UTC) + timedelta(minutes=30)
+    attached = exports.completed(["a@example.org"], b"x" * 1000)
+    exports.completed(["b@example.org"], b"y" * 2000, expires_at=soon)
+    assert exports.deliver(mail_attach_bytes=1500).sent == 2
+    (file,) = server.to("a@example.org").iter_attachments()
+    assert file.get_payload(decode=True) == b"x" * 1000
+    said = _text(server, "b@example.org")
+    (link,) = [line for line in said.split() if line.startswith("http")]
+    assert f"works until {soon:%Y-%m-%d %H:%M} UTC" in said  # with the file, though links live for 7 days
+    with urlopen(link) as answer:
+        assert answer.read() == b"y" * 2000
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+    for table in ("export_deliveries", "export_events", "export_jobs"):
+        assert "Signature" not in str(exports.database.run(f"SELECT * FROM {table}"))
+    assert exports.statuses(attached) == {"a@example.org": "sent"}
+
+
 def test_where_a_web_server_offers_the_folder_links_lead_there(exports: Exports, server: MailServer) -> None:
     job = exports.completed(["a@example.org"])
     assert exports.deliver(mail_attach_bytes=0, public_url="https://files.example.org/x/").sent == 1
@@ -260,15 +284,16 @@ def test_a_failure_is_told_to_the_owner_once_for_each_attempt(exports: Exports, 
 def test_news_that_are_old_are_not_sent(exports: Exports, server: MailServer) -> None:
     retried, deleted = exports.failed(["a@example.org"]), exports.completed(["b@example.org"])
     gone, long_ago = exports.completed(["c@example.org"]), exports.completed(["d@example.org"])
+    expired = exports.completed(["e@example.org"], expires_at=datetime.now(UTC) - timedelta(seconds=1))
     exports.database.age("completed_at", 8 * 86_400, f"id = '{long_ago.id}'")
     assert exports.deliver(smtp_url="smtp://127.0.0.1:1").problem
     exports.ledger.retry(retried.id)
     exports.ledger.delete(deleted.id, exports.store.delete)
     exports.store.delete(str(gone.file_key))
-    with pytest.raises(NotFoundError):
-        exports.store.stat(str(gone.file_key))
+    exports.ledger.expire(expired.id, exports.store.delete)
     counts = exports.deliver()
-    assert (counts.sent, counts.skipped, counts.failed) == (0, 2, 1)
+    assert (counts.sent, counts.skipped, counts.failed) == (0, 2, 2)
+    assert exports.reason(expired) == "the export is expired"
     assert exports.reason(retried) == "a new attempt was started"
     assert exports.reason(deleted) == "the job was deleted"
     assert exports.reason(gone) == "the file is no longer in the store"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -230,6 +231,11 @@ def plain_times(job: Job) -> dict[str, datetime]:
 
 
 def _told(value: Any) -> Any:
+    """A value as it may be shown, at any depth."""
+    if isinstance(value, Mapping):
+        return {printable(key): _told(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(item) for item in value]
     return printable(value, 10_000) if isinstance(value, str) else value
 
 

@@ -1,0 +1,389 @@
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline import cli, cli_jobs
+from export_pipeline.jobs import File, Job, Kind, Ledger, Status, migrate
+from export_pipeline.jobs_view import printable
+from export_pipeline.store.folder import FolderStore
+from export_pipeline_tests.jobs.lives import job_in, run_of
+
+COMMANDS = [
+    "jobs",
+    "show",
+    "cancel",
+    "retry",
+    "resend",
+    "hold",
+    "delete",
+    "purge",
+    "migrate",
+    "health",
+    "schedules",
+]
+SCHEDULES = ["list", "create", "change", "pause", "resume", "delete", "run-now"]
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+class Ended:
+    """How a command ended: exit code, and what it wrote."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in this process."""
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = cli._run(list(arguments))
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def ledger(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """An empty ledger, which the commands use."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    monkeypatch.setenv("EXPORT_JOBS_URL", url)
+    migrate(url)
+    with Ledger(url) as ledger:
+        yield ledger
+
+
+def stored(ledger: Ledger, folder: Path, scope: str = "a", days: float = 1) -> Job:
+    """A completed job whose file is in the store."""
+    job = job_in(ledger, Status.PROCESSING, scope)
+    file = FolderStore(folder / "store").put_bytes(
+        b"a\r\n1\r\n", f"exports/{scope}/{job.id}.csv", media_type="text/csv"
+    )
+    expires_at = datetime.now(UTC) + timedelta(days=days)
+    return ledger.completed(
+        run_of(job), File(file.key, "Kita Süd.csv", file.bytes, 1, file.sha256), expires_at
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [*([name] for name in COMMANDS), *(["schedules", name] for name in SCHEDULES)]
+)
+def test_help_teaches(command: Command, name: list[str]) -> None:
+    ended = command(*name, "--help")
+    assert ended.code == 0
+    assert "Example" in ended.out
+    assert "--json" in ended.out
+    assert f"export-pipeline {' '.join(name)}" in " ".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["jobs"], ["show", NOBODY], ["cancel", NOBODY], ["retry", NOBODY], ["hold", NOBODY], ["purge"],
+     ["delete", NOBODY, "--yes"], ["schedules"], ["schedules", "pause", NOBODY], ["link", NOBODY]],
+)  # fmt: skip
+def test_without_tables_every_command_says_migrate(command: Command, arguments: list[str]) -> None:
+    ended = command(*arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("Error: ")
+    assert ended.err.count("\n") == 1
+    assert "run `export-pipeline migrate`" in ended.err
+
+
+def test_migrate_twice_then_everything_works(command: Command, environment: dict[str, str]) -> None:
+    for _ in range(2):
+        assert command("migrate").code == 0
+    assert command("migrate", "--json").json["database"] == environment["EXPORT_SOURCE_URL"]
+    assert command("jobs", "--json").json == []
+    assert "Nothing" in command("jobs").out
+
+
+def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    pending, failed = job_in(ledger, Status.PENDING), job_in(ledger, Status.FAILED, "b")
+    done = stored(ledger, tmp_path)
+    listed = command("jobs", "--json").json
+    assert [row["id"] for row in listed] == [done.id, failed.id, pending.id]
+    assert listed[0]["completed_at"].endswith("+00:00")
+    text = command("jobs").out.splitlines()
+    assert len(text) == 4
+    assert failed.id in text[2]
+    assert "unknown_format: There is no format cvs" in text[2]
+
+    def ids(*arguments: str) -> list[str]:
+        return [row["id"] for row in command("jobs", *arguments, "--json").json]
+
+    assert ids("--status", "failed", "--status", "pending") == [failed.id, pending.id]
+    assert ids("--scope", "b") == [failed.id]
+    assert ids("--limit", "1") == [done.id]
+    assert ids("--requested-by", "ben") == []
+    assert ids("--dataset", "records") == []
+    shown = command("show", done.id, "--json").json
+    assert shown["file_key"] == done.file_key
+    assert shown["file"]["there"] is True
+    assert shown["run_url"] == f"http://127.0.0.1:3000/runs/{done.run_id}"
+    assert [event["kind"] for event in shown["events"]] == ["requested", "started", "completed"]
+    assert shown["deliveries"] == []
+    told = command("show", failed.id).out
+    assert "There is no format cvs; did you mean csv?" in told
+    assert f"export-pipeline retry {failed.id}" in told
+    FolderStore(tmp_path / "store").delete(str(done.file_key))
+    assert "MISSING" in command("show", done.id).out
+
+
+def test_what_others_wrote_cannot_move_the_cursor(command: Command, ledger: Ledger) -> None:
+    evil = "\x1b[2J\x1b]0;owned\x07"
+    job = ledger.request("takeoff", "csv", scope=f"a{evil}", requested_by=evil, options={"note": evil})
+    ledger.failed(job.current, f"x{evil}", f"first\nsecond{evil}")
+    for arguments in (["jobs"], ["show", job.id], ["jobs", "--watch"]):
+        told = command(*arguments).out
+        assert "\x1b]0" not in told
+        assert "\x1b[2J" not in told
+        assert "\x07" not in told
+    assert len(command("jobs").out.splitlines()) == 2
+    assert printable("a\tb\x00" + "x" * 300, 10) == "a b?xxxxx…"
+
+
+def test_cancel_and_retry(command: Command, ledger: Ledger) -> None:
+    job = job_in(ledger, Status.PENDING)
+    assert "Canceled" in command("cancel", job.id, "--by", "ann").out
+    assert ledger.events(job.id)[-1].who == "ann"
+    ended = command("retry", job.id, "--json")
+    assert (ended.json["attempt"], ended.json["status"]) == (2, "pending")
+    again = command("retry", job.id)
+    assert (again.code, again.err.count("\n")) == (1, 1)
+    assert "is pending and cannot become pending" in again.err
+    done = job_in(ledger, Status.COMPLETED)
+    assert "is completed and cannot become canceled" in command("cancel", done.id).err
+    assert command("cancel", NOBODY).err == f"Error: There is no export job {NOBODY}.\n"
+    assert command("cancel", "x").code == 1
+
+
+def test_cancel_ends_the_run_unless_another_job_needs_it(
+    command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    def end_run(run_id: str) -> str:
+        ended.append(run_id)
+        return "ended"
+
+    monkeypatch.setattr(cli_jobs, "_end_run", end_run)
+    first, second = job_in(ledger, Status.PENDING), job_in(ledger, Status.PENDING)
+    run = run_of(first)
+    ledger.started(run)
+    ledger.started(type(run)(second.id, 1, run.run_id))
+    assert "other requests need its run" in command("cancel", first.id).out
+    assert ended == []
+    command("cancel", second.id)
+    assert ended == [run.run_id]
+
+
+def test_a_run_that_dagster_does_not_know_is_no_hindrance(command: Command, ledger: Ledger) -> None:
+    job = job_in(ledger, Status.PROCESSING)
+    ended = command("cancel", job.id, "--json")
+    assert ended.code == 0
+    assert (ended.json["status"], ended.json["run"]) == ("canceled", "its run has ended")
+
+
+def test_hold_and_delete(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    job = stored(ledger, tmp_path)
+    path = FolderStore(tmp_path / "store").path(str(job.file_key))
+    assert command("hold", job.id).code == 0
+    refused = command("delete", job.id, "--yes")
+    assert (refused.code, refused.out) == (1, "")
+    assert "is under legal hold; release it first" in refused.err
+    assert command("hold", job.id, "--release").code == 0
+    asked = command("delete", job.id)  # no terminal here
+    assert (asked.code, asked.err) == (2, "Error: Nobody is here to be asked; add --yes to delete it.\n")
+    assert path.exists()
+    assert command("delete", job.id, "--yes", "--by", "ann").code == 0
+    assert not path.exists()
+    assert command("show", job.id).code == 1
+    assert ledger.events(job.id)[-1].kind is Kind.PURGED
+
+
+def test_links_of_jobs(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    job = stored(ledger, tmp_path)
+    link = command("link", job.id, "--json").json["link"]
+    assert link == FolderStore(tmp_path / "store").path(str(job.file_key)).as_uri()
+    assert ledger.events(job.id)[-1].kind is Kind.DOWNLOADED
+    assert command("link", str(job.file_key)).out.strip() == link
+    overdue = stored(ledger, tmp_path, days=-1)
+    assert "expired at" in command("link", overdue.id).err
+    failed = job_in(ledger, Status.FAILED)
+    ended = command("link", failed.id)
+    assert ended.code == 2
+    assert "is failed and has no file" in ended.err
+
+
+def test_a_foreign_job_does_not_exist(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    """Whatever is asked about it, the answer is the same as for a job that never was."""
+    theirs = stored(ledger, tmp_path, "b")
+    waits = job_in(ledger, Status.PENDING, "b")
+    before = ledger.find(), ledger.events(theirs.id)
+    for job in (theirs, waits):
+        for arguments in (
+            ["show"],
+            ["cancel"],
+            ["retry"],
+            ["hold"],
+            ["delete", "--yes"],
+            ["link"],
+            ["resend"],
+        ):
+            name, *more = arguments
+            foreign = command(name, job.id, *more, "--viewer-scope", "a")
+            nobody = command(name, NOBODY, *more, "--viewer-scope", "a")
+            assert (foreign.code, foreign.out) == (nobody.code, nobody.out) == (1, "")
+            assert foreign.err.replace(job.id, NOBODY) == nobody.err
+    assert (ledger.find(), ledger.events(theirs.id)) == before
+    assert command("jobs", "--viewer-scope", "a", "--json").json == []
+    assert command("jobs", "--viewer-scope", "a", "--scope", "b", "--json").json == []
+    assert len(command("jobs", "--viewer-scope", "a", "--viewer-scope", "b", "--json").json) == 2
+    by_key = command("link", str(theirs.file_key), "--viewer-scope", "a")
+    assert by_key.code == 2
+    assert "name a job by its id" in by_key.err
+    assert command("show", theirs.id, "--viewer-scope", "b").code == 0
+
+
+def test_watching_ends_when_nothing_is_under_way(
+    command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_in(ledger, Status.PROCESSING)
+    looks: list[Status] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(ledger.get(job.id).status)
+        if len(looks) == 1:
+            ledger.progress(run_of(job), "Writing", percent=40, rows=10)
+        else:
+            ledger.failed(run_of(job), "source_unavailable", "The database is down.")
+
+    monkeypatch.setattr("export_pipeline.jobs_view.time.sleep", sleep)
+    ended = command("jobs", "--watch")
+    assert ended.code == 0
+    assert looks == [Status.PROCESSING] * 2
+    assert "failed" in ended.out
+    assert command("jobs", "--watch", "--json").code == 2
+
+
+def test_purge(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    due, kept = stored(ledger, tmp_path, days=-1), stored(ledger, tmp_path)
+    would = command("purge", "--dry-run", "--json").json
+    assert (would["dry_run"], would["expired"]) == (True, 1)
+    assert ledger.get(due.id).status is Status.COMPLETED
+    ended = command("purge", "--by", "ann")
+    assert ended.code == 0
+    assert due.id in ended.out
+    assert ledger.events(due.id)[-1].who == "ann"
+    FolderStore(tmp_path / "store").delete(str(kept.file_key))
+    lost = command("purge")
+    assert lost.code == 1
+    assert f"MISSING: job {kept.id}" in lost.out
+
+
+def test_schedules(command: Command, ledger: Ledger) -> None:
+    made = command(
+        "schedules", "create", "records", "--scope", "a", "--format", "excel", "--cadence", "monthly", "--day", "31",
+        "--at", "06:30", "--timezone", "America/New_York", "--to", "ann@example.org", "--empty", "say", "--json",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    id = made.json["id"]
+    (listed,) = command("schedules", "--json").json
+    assert (listed["day_of_month"], listed["hour"], listed["minute"]) == (31, 6, 30)
+    assert "monthly day 31 06:30 America/New_York" in command("schedules", "list").out
+    assert command("schedules", "--json", "list").code == 0
+    assert command("schedules", "pause", id, "--json").json["active"] is False
+    assert "paused" in command("schedules").out
+    changed = command(
+        "schedules", "change", id, "--at", "7:15", "--cadence", "weekly", "--weekday", "fri", "--json"
+    )
+    assert (changed.json["hour"], changed.json["weekday"], changed.json["active"]) == (7, 5, False)
+    assert command("schedules", "resume", id).code == 0
+    asked = command("schedules", "run-now", id, "--json").json
+    assert (asked["new"], asked["status"], asked["schedule_id"]) == (True, "pending", id)
+    assert asked["options"]["window"]["timezone"] == "America/New_York"
+    twice = command("schedules", "run-now", id, "--json").json
+    assert (twice["new"], twice["id"]) == (False, asked["id"])
+    again = command("schedules", "run-now", id, "--again", "--json").json
+    assert again["new"]
+    assert again["options"] == asked["options"]
+    assert len(ledger.find()) == 2
+    assert command("schedules", "delete", id).code == 2
+    assert command("schedules", "delete", id, "--yes").code == 0
+    assert command("schedules", "--json").json == []
+    assert len(ledger.find()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["create", "recods", "--format", "csv", "--cadence", "daily"], "Did you mean records?"),
+        (["create", "records", "--format", "doc", "--cadence", "daily"], "format: 'doc' is none of"),
+        (["create", "records", "--format", "csv", "--cadence", "hourly"], "daily, weekly, monthly"),
+        (["create", "records", "--format", "csv", "--cadence", "daily", "--at", "9"], "HH:MM"),
+        (["create", "records", "--format", "csv", "--cadence", "daily", "--at", "25:00"], "hour: 25"),
+        (["create", "records", "--format", "csv", "--cadence", "daily", "--timezone", "Berlin"], "IANA"),
+        (
+            ["create", "records", "--format", "csv", "--cadence", "weekly", "--weekday", "s"],
+            "monday, tuesday",
+        ),
+        (["create", "records", "--format", "csv", "--cadence", "monthly", "--day", "32"], "from 1 to 31"),
+        (["create", "records", "--format", "csv", "--cadence", "daily", "--to", "ann"], "mail address"),
+        (["create", "records", "--format", "csv"], "--cadence"),
+        (["change", NOBODY], "Say what to change"),
+        (["nothing"], "No such command"),
+    ],
+)
+def test_a_wrong_schedule_is_one_line_that_says_what_is_valid(
+    command: Command, ledger: Ledger, arguments: list[str], said: str
+) -> None:
+    ended = command("schedules", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert ended.err.startswith("Error: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_foreign_schedule_does_not_exist(command: Command, ledger: Ledger) -> None:
+    create = ["schedules", "create", "records", "--format", "csv", "--cadence", "daily", "--json"]
+    refused = command(*create, "--scope", "b", "--viewer-scope", "a")
+    assert refused.code == 2
+    assert "not one of yours" in refused.err
+    id = command(*create, "--scope", "b").json["id"]
+    for arguments in (["pause"], ["resume"], ["run-now"], ["delete", "--yes"], ["change", "--at", "01:00"]):
+        name, *more = arguments
+        foreign = command("schedules", name, id, *more, "--viewer-scope", "a")
+        assert (foreign.code, foreign.err) == (1, f"Error: There is no scheduled export {id}.\n")
+    assert command("schedules", "--json", "list", "--viewer-scope", "a", "--json").json == []
+    assert ledger.find() == []
+
+
+def test_a_ledger_of_another_database_or_none(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_JOBS_URL", "mysql://u:hunter2@host/x")
+    ended = command("jobs")
+    assert ended.code == 2
+    assert ended.err.startswith("Error: EXPORT_JOBS_URL: ")
+    monkeypatch.setenv("EXPORT_JOBS_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
+    ended = command("jobs")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "does not answer" in ended.err
+    assert "hunter2" not in ended.err
+
+
+def test_a_broken_ledger_is_told(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").write_bytes(b"not a database" * 100)
+    ended = command("jobs")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "file is not a database" in ended.err

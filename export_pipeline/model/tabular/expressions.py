@@ -10,9 +10,11 @@ zero gives null, and is counted. What overflows fails the export.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -49,6 +51,8 @@ from export_pipeline.model.tabular.expression_types import (
 _MOST_CHARACTERS, _MOST_DEPTH = 4_000, 40
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
 _WORDS = {"true": True, "false": False, "null": None}
+_RESERVED = frozenset(keyword.kwlist) - {"and", "or", "not", "in", "None", "True", "False"}
+_TEXT_OR_NAME = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z0-9_]*""")
 
 
 class ExpressionError(ValueError):
@@ -137,8 +141,7 @@ def _parsed(text: str) -> ast.Expression:
             "it in hidden columns"
         )
     try:
-        # In parentheses, so that it may stand on several lines.
-        tree = ast.parse(f"({text}\n)", mode="eval")
+        tree = ast.parse(_source(text), mode="eval")
     except SyntaxError as error:
         where = _position(text, (error.lineno or 1), (error.offset or 1) - 1)
         raise ExpressionError(f"position {where}: this is no expression: {error.msg}") from None
@@ -147,6 +150,26 @@ def _parsed(text: str) -> ast.Expression:
     if sum(1 for _ in ast.walk(tree)) > _MOST_CHARACTERS or isinstance(tree.body, ast.Tuple):
         raise ExpressionError("this is no single expression")
     return tree
+
+
+@cache
+def _source(text: str) -> str:
+    """What is parsed: the text in parentheses, so that it may stand on several lines.
+
+    A column may be called `class` or `from`. The parser takes such words for names if they begin with their
+    letter's bold variant, which it reads as the letter itself.
+    """
+    written = f"({text}\n)"
+    for source in (written, _TEXT_OR_NAME.sub(_as_name, written)):
+        with suppress(SyntaxError, RecursionError, MemoryError, ValueError):
+            ast.parse(source, mode="eval")
+            return source
+    return written
+
+
+def _as_name(found: re.Match[str]) -> str:
+    word = found[0]
+    return chr(0x1D41A + ord(word[0]) - ord("a")) + word[1:] if word in _RESERVED else word
 
 
 def _position(text: str, line: int, column: int) -> int:
@@ -171,7 +194,7 @@ class _Compiler:
             raise ExpressionError(f"position {self._where(part)}: {error}") from None
 
     def _where(self, part: ast.expr) -> int:
-        line = f"({self.text}\n)".split("\n")[part.lineno - 1]
+        line = _source(self.text).split("\n")[part.lineno - 1]
         return _position(self.text, part.lineno, len(line.encode()[: part.col_offset].decode()))
 
     def _node(self, part: ast.expr, depth: int) -> Node:
@@ -210,7 +233,7 @@ class _Compiler:
     def _constant(self, part: ast.Constant) -> Node:
         if isinstance(part.value, str):
             return _written(part.value)
-        written = ast.get_source_segment(f"({self.text}\n)", part) or ""
+        written = ast.get_source_segment(_source(self.text), part) or ""
         if isinstance(part.value, bool) or part.value is None or not _NUMBER.fullmatch(written):
             raise ValueError(f"{written} is no value; there are numbers (1.25), 'texts', true, false, null")
         return _written(Decimal(written) if "." in written else int(written))

@@ -312,3 +312,11 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
         arrays = {"a": pa.array([1], pa.int64()), "b": pa.array(["x"])}
         with contextlib.suppress(ComputeError):
             expression.evaluate(arrays, 1, expression.type)
+
+
+def test_columns_may_have_the_names_of_python_s_own_words() -> None:
+    text = "case(class > 1, 'class', concat('if ', lambda))\n"
+    assert names(text) == ("class", "lambda")
+    assert value(text, **{"class": (INTEGER, 1), "lambda": (TEXT, "x")}) == "if x"
+    with pytest.raises(ExpressionError, match="position 9: there is no 'fro'; did you mean from"):
+        compiled("class + fro", {"class": INTEGER, "from": INTEGER})

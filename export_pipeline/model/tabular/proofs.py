@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -26,8 +27,8 @@ def proof_of(
     """The proof of a format that shows these columns.
 
     Read columns have the database's sums, computed ones those of their staged cells. A column is left out
-    where the format's reader cannot tell its sum: where missing values are printed with digits, and in CSV
-    under a header that several columns have.
+    where the format's reader cannot tell its sum: where missing values are printed with digits, in CSV
+    under a header that several columns have, and where it may overflow a double on the way.
     """
     headers = Counter(view.column(column).header for column in columns)
     totals = {}
@@ -40,6 +41,8 @@ def proof_of(
         if found is None or ambiguous or (format in _PRINTED and any(map(str.isdigit, spec.null_text))):
             continue
         total, size = found
+        if not math.isfinite(size):
+            continue
         if spec.parsed.minor and view.units:
             total, size = total * 10.0**-spec.minor_digits, size * 10.0**-spec.minor_digits
         name = _as_read(column.header) if format == "csv" else spec.name

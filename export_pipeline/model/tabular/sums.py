@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from fractions import Fraction
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from export_pipeline.model.layout import Number
 from export_pipeline.model.tables import Table
 
 _WIDE = Context(prec=120)
+_UNIT = 2.0**64
 _SAFE_DIGITS = 66
 """Decimals of up to so many digits cannot overflow 76 when as many as a batch holds are added."""
 
@@ -35,7 +37,7 @@ class Sum:
 def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
     """The sums of these number columns; no pass over the rows if there are none."""
     found = {name: Sum() for name in columns}
-    floats: dict[str, list[float]] = {name: [] for name in columns}
+    floats: dict[str, Fraction] = {}
     if not columns:
         return found
     for batch in table.open():
@@ -43,15 +45,29 @@ def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
             cells = batch.column(name)
             if pa.types.is_floating(cells.type):
                 cells = cells.filter(pc.fill_null(pc.is_finite(cells), False))
-                floats[name].append(pc.sum(cells).as_py() or 0.0)
+                floats[name] = floats.get(name, Fraction()) + _float_sum(cells)
                 one.size += pc.sum(pc.abs(cells)).as_py() or 0.0
             else:
                 one.total = _add(one.total, _exact(cells))
                 one.size += pc.sum(pc.abs(cells.cast(pa.float64(), safe=False))).as_py() or 0.0
-    for name, parts in floats.items():
-        if parts:
-            found[name].total = math.fsum(parts)
+    for name, total in floats.items():
+        found[name].total = _double(total)
     return found
+
+
+def _float_sum(cells: pa.Array) -> Fraction:
+    """The sum of a batch's finite floats, in a larger unit where it would overflow on the way."""
+    total = pc.sum(cells).as_py() or 0.0
+    if math.isfinite(total):
+        return Fraction(total)
+    return Fraction(pc.sum(pc.multiply(cells, 1 / _UNIT)).as_py()) * int(_UNIT)
+
+
+def _double(total: Fraction) -> float:
+    try:
+        return float(total)
+    except OverflowError:
+        return math.inf if total > 0 else -math.inf
 
 
 def _add(total: Number, more: int | Decimal) -> Number:

@@ -13,6 +13,10 @@ from export_pipeline.formats import times
 from export_pipeline.model.buffers import cells_with, mask
 
 _EXACT_INTEGER = 2.0**53
+_MOST_DIGITS = 76
+"""Of Arrow's widest decimals."""
+_MOST_SCALED = 15
+"""Digits behind the point up to which doubles are rounded as 64-bit integers."""
 _WIDE = Context(prec=800)  # no double has more digits before and behind its point
 
 
@@ -53,9 +57,11 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
         near = 1e-4 + np.abs(scaled) * 2.0**-51
         hard = ~(np.abs(scaled) < _EXACT_INTEGER / 4) | (np.abs(scaled - np.floor(scaled) - 0.5) < near)
         hard &= np.isfinite(values)
+    if digits > _MOST_SCALED:
+        hard = np.isfinite(values)
     units = np.rint(np.where(hard | ~np.isfinite(values), 0.0, scaled)).astype(np.int64)
     changed = np.isfinite(values) & ~hard & (units / power != values)
-    texts = _scaled_text(units, digits)
+    texts = _scaled_text(units, min(digits, _MOST_SCALED))
     special = hard | ~np.isfinite(values)
     if special.any():
         replacements = []
@@ -73,17 +79,27 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
 
 def _rounded_decimals(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     kind = array.type
-    if kind.scale == digits:
-        return _plain_decimals(array.cast(pa.string()), digits), 0
-    scale = max(digits, kind.scale)
-    room = kind.precision - kind.scale + 1 + scale  # rounding may carry into one more digit
-    wide = array.cast(_decimal(min(room, 76), scale))
-    if digits > kind.scale:
-        return _plain_decimals(wide.cast(pa.string()), scale), 0
+    if digits >= kind.scale:
+        text = _plain_decimals(array.cast(pa.string()), kind.scale)
+        zeros = "0" * (digits - kind.scale)
+        padding = zeros if kind.scale or not zeros else f".{zeros}"
+        return (pc.binary_join_element_wise(text, padding, "") if padding else text), 0
+    if kind.precision == _MOST_DIGITS:  # rounding may carry into one more digit
+        return _rounded_one_by_one(array, digits)
+    wide = array.cast(_decimal(kind.precision + 1, kind.scale))
     near = pc.round(wide, ndigits=digits, round_mode="half_towards_infinity")
     lost = pc.sum(pc.not_equal(near, wide)).as_py() or 0
     text = near.cast(_decimal(wide.type.precision, digits)).cast(pa.string())
     return _plain_decimals(text, digits), lost
+
+
+def _rounded_one_by_one(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
+    exact: list[Decimal | None] = array.to_pylist()
+    unit = Decimal(1).scaleb(-digits)
+    near = [None if one is None else one.quantize(unit, ROUND_HALF_UP, _WIDE) for one in exact]
+    lost = sum(a != b for a, b in zip(exact, near, strict=True))
+    texts = [None if one is None else f"{one.copy_abs() if one.is_zero() else one:f}" for one in near]
+    return pa.array(texts, pa.string()), lost
 
 
 def _half_up(value: float, digits: int) -> str:

@@ -84,3 +84,24 @@ def test_exact_decimals_lose_no_digit_and_show_no_padding() -> None:
     assert [Decimal(t) for t in cells.exact(array).to_pylist()] == [Decimal(v) for v in values]
     assert cells.exact(array).to_pylist()[:3] == ["1.5", "2", "-0.0000000001"]
     assert cells.exact(array).to_pylist()[-1] == "100"
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 16, 20, 38])
+def test_more_digits_than_machine_words_hold(digits: int) -> None:
+    nines = Decimal(10**76 - 1)
+    for values, kind in (
+        ([nines, nines.copy_negate(), Decimal(0), None], pa.decimal256(76, 0)),
+        ([nines.scaleb(-3, Context(prec=80)), Decimal("-0.004"), Decimal("0.5")], pa.decimal256(76, 3)),
+        ([0.1, -1e300, 5e-324, 123456789.5, None, math.inf], pa.float64()),
+    ):
+        texts, changed = cells.rounded(pa.array(values, kind), digits)
+        lost = 0
+        for value, text in zip(values, texts.to_pylist(), strict=True):
+            if value is None or value == math.inf:
+                assert text == (None if value is None else "Infinity")
+                continue
+            exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+            near = exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=800))
+            assert text == f"{near.copy_abs() if near.is_zero() else near:f}"
+            lost += float(near) != value if isinstance(value, float) else near != value
+        assert changed == lost

@@ -30,8 +30,9 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     """Write the layout's document. Option `shape`: "lines" writes one that is a table as an object a line."""
     if options.get("shape") == "lines" and isinstance(layout.document, Table):
         done = lines(layout.document, out)
-        if done.rows == 1:
-            out.write(b"\n")  # a lone line could be taken for a document that holds the rows
+        if done.rows <= 1:
+            # A lone line could be taken for a document that holds the rows, nothing for a file cut short.
+            out.write(b"\n")
         return done
     writer = _Writer(out)
     writer.value(layout.document)
@@ -43,7 +44,8 @@ def lines(table: Table, out: BinaryIO) -> Rendered:
     """Write a table as an object a line."""
     writer = _Writer(out)
     writer.rows(table, b"", b"\n")
-    out.write(b"\n")
+    if writer.done.rows:
+        out.write(b"\n")
     return writer.done
 
 

@@ -59,7 +59,7 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
     head = _HEAD.match(start)
     if head:
         blocks = _blocks(start[head.end() :], file, b"},\n", b"]}" if head[1] else b"]")
-    elif start == b"\n" or _is_row(start, certain):
+    elif start == (b"" if certain else b"\n") or _is_row(start, certain):
         blocks = _blocks(start, file, b"}\n", b"")
     else:
         raise _OtherShapeError

@@ -13,5 +13,5 @@ __all__ = ["read_back", "render"]
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the flat table. There are no options."""
+    """Write the flat table; one without rows is nothing at all. There are no options."""
     return lines(layout.flat.get("jsonl", layout.main), out)

@@ -109,7 +109,7 @@ def test_jsonl_is_the_flat_table_in_lines() -> None:
     data, done = rendered(jsonl, rows)
     assert data == as_lines(rows)
     assert data.count(b"\n") == 2 == done.rows
-    assert rendered(jsonl, typed([]))[0] == b"\n"
+    assert rendered(jsonl, typed([]))[0] == b""
 
 
 def lines(count: int) -> list[bytes]:

@@ -80,15 +80,18 @@ def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) 
             changed[GUARDED, column.header] += dangerous
         text = dialect.quoted(guarded, column.null)
     elif column.kind in _TIMES:
-        text = dialect.quoted(_time(array, column), column.null)
+        text = dialect.quoted(_time(array, column, changed), column.null)
     else:
         text = dialect.number(_number(array, column, changed), column.null)
     return pc.fill_null(text, dialect.missing(column.null)) if text.null_count else text
 
 
-def _time(array: pa.Array, column: Column) -> pa.Array:
+def _time(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     if column.pattern:
-        return times.patterned(array, column.pattern, column.zone)
+        text, cut = times.patterned(array, column.pattern, column.zone)
+        if cut:
+            changed[f"printed as {column.pattern}", column.header] += cut
+        return text
     if pa.types.is_timestamp(array.type):
         return times.iso(array, (column.zone or "UTC") if array.type.tz else None)
     return cells.exact(array)

@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.buffers import bytes_of, mask, offsets_of, strings
+from export_pipeline.model.clocks import on_the_wall
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds.
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 _MONTHS = pa.array(
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], pa.string()
 )
+_SECOND = 1_000_000
+_FINEST = (("ss", _SECOND), ("mm", 60 * _SECOND), ("HH", 3600 * _SECOND), ("dd", 86_400 * _SECOND))
 _PARTS = re.compile("(yyyy|MMM|MM|dd|HH|mm|ss)")
 
 
@@ -30,7 +33,7 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
     micros = _naive(array)
     if zone is None or zone == "UTC":
         return _texts(micros, "" if zone is None else "Z", array)
-    local = _local(array, zone)
+    local = on_the_wall(micros.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC")), zone)
     offsets, which = np.unique((_numbers(local) - _numbers(micros)) // 1_000_000, return_inverse=True)
     words = pa.array([_offset(int(seconds)) for seconds in offsets], pa.string())
     text = pc.binary_join_element_wise(_texts(local, "", array), words.take(pa.array(which)), "")
@@ -38,12 +41,21 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
     return pc.if_else(mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
 
 
-def patterned(array: pa.Array, pattern: str, zone: str | None) -> pa.Array:
-    """Dates or timestamps by a column's pattern (see `Column`), in a zone; nulls stay null."""
-    if pa.types.is_timestamp(array.type) and array.type.tz:
-        local = _local(array, zone or "UTC")
+def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
+    """Dates or timestamps by a column's pattern (see `Column`), in a zone; nulls stay null.
+
+    Returns:
+        The text, and how many cells say more than it does.
+    """
+    if pa.types.is_timestamp(array.type) and array.type.tz and zone not in (None, "UTC"):
+        local = on_the_wall(array, zone)
     else:
         local = array.cast(pa.timestamp("us"))
+    return by_parts(local, pattern), _cut(local, pattern)
+
+
+def by_parts(local: pa.Array, pattern: str) -> pa.Array:
+    """Naive timestamps by a pattern; nulls stay null."""
     pieces: list[pa.Array | str] = []
     for piece in _PARTS.split(pattern):
         match piece:
@@ -63,19 +75,22 @@ def patterned(array: pa.Array, pattern: str, zone: str | None) -> pa.Array:
                 pieces.append(_padded(pc.second(local), 2))
             case _ if piece:
                 pieces.append(piece)
-    text = pc.binary_join_element_wise(*pieces, pa.nulls(len(array), pa.string()), "", null_handling="skip")
-    return pc.if_else(array.is_valid(), text, pa.scalar(None, pa.string())) if array.null_count else text
+    text = pc.binary_join_element_wise(*pieces, pa.nulls(len(local), pa.string()), "", null_handling="skip")
+    return pc.if_else(local.is_valid(), text, pa.scalar(None, pa.string())) if local.null_count else text
+
+
+def _cut(local: pa.Array, pattern: str) -> int:
+    """How many of these naive timestamps a pattern does not say whole."""
+    if not ("yyyy" in pattern and "MM" in pattern and "dd" in pattern):
+        return int(len(local) - local.null_count)
+    finest = next(unit for part, unit in _FINEST if part in pattern)
+    return int(np.count_nonzero(_numbers(_naive(local)) % finest))
 
 
 def _naive(array: pa.Array) -> pa.Array:
     """The microseconds as a naive timestamp without nulls: what Arrow prints without asking for zones."""
     micros = array.cast(pa.timestamp("us", tz=array.type.tz)).view(pa.int64())
     return pc.fill_null(micros, 0).view(pa.timestamp("us"))
-
-
-def _local(array: pa.Array, zone: str) -> pa.Array:
-    instants = _naive(array).view(pa.int64()).view(pa.timestamp("us", tz=zone))
-    return pc.local_timestamp(instants)
 
 
 def _numbers(naive: pa.Array) -> np.ndarray:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+Ints: TypeAlias = npt.NDArray[np.int64]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = 2_145_916_800_000_000
@@ -25,12 +30,39 @@ def on_the_wall(instants: pa.Array, zone: str) -> pa.Array:
     if not pc.any(far).as_py():
         return clock
     micros = instants.filter(far).cast(pa.int64()).to_numpy()
+    offsets = _by_quarter(micros, lambda moment: _micros(moment.astimezone(ZoneInfo(zone)).utcoffset()))
+    return pc.replace_with_mask(clock, far, pa.array(micros + offsets).cast(pa.timestamp("us")))
+
+
+def shown_twice(clock: pa.Array, zone: str) -> pa.Array:
+    """Whether a zone's clock shows a time (naive timestamp[us], as `on_the_wall` gives it) twice, as it does
+    when it is put back; bool, null for null.
+    """
+    far = pc.fill_null(pc.greater_equal(clock.cast(pa.int64()), _LISTED), False)
+    near = pc.if_else(far, pa.scalar(0, clock.type), clock) if pc.any(far).as_py() else clock
+    first, last = (
+        pc.assume_timezone(near, zone, ambiguous=which, nonexistent="earliest").cast(pa.int64())
+        for which in ("earliest", "latest")
+    )
+    twice = pc.not_equal(first, last)
+    if near is clock:
+        return twice
+
+    def is_back(moment: datetime) -> int:
+        here = moment.replace(tzinfo=ZoneInfo(zone))
+        return here.utcoffset() != here.replace(fold=1).utcoffset()
+
+    back = _by_quarter(clock.filter(far).cast(pa.int64()).to_numpy(), is_back)
+    return pc.replace_with_mask(twice, far, pa.array(back != 0))
+
+
+def _by_quarter(micros: Ints, fact: Callable[[datetime], int]) -> Ints:
+    """A fact about each time from 2038 on; the same one holds 400 years later."""
     quarters, which = np.unique(((micros - _LISTED) % _CYCLE + _LISTED) // _QUARTER, return_inverse=True)
-    offsets = np.array([_offset(int(quarter), ZoneInfo(zone)) for quarter in quarters], np.int64)
-    return pc.replace_with_mask(clock, far, pa.array(micros + offsets[which]).cast(pa.timestamp("us")))
+    moments = (_EPOCH + timedelta(microseconds=quarter * _QUARTER) for quarter in quarters.tolist())
+    facts: Ints = np.array([fact(moment) for moment in moments], np.int64)[which]
+    return facts
 
 
-def _offset(quarter: int, zone: ZoneInfo) -> int:
-    """Microseconds by which a zone's clock is ahead of UTC at this quarter of an hour after 1970."""
-    offset = (_EPOCH + timedelta(microseconds=quarter * _QUARTER)).astimezone(zone).utcoffset()
+def _micros(offset: timedelta | None) -> int:
     return (offset or timedelta()) // timedelta(microseconds=1)

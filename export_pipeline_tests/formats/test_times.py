@@ -67,13 +67,16 @@ def test_patterns(moments: list[datetime | None]) -> None:
         and f"{months[m.month - 1]} {m.day:02}, {m.year:04} ({m.month:02}) {m.hour:02}:{m.minute:02}.{m.second:02}"
         for m in moments
     ]
-    assert times.patterned(array, "MMM dd, yyyy (MM) HH:mm.ss", None).to_pylist() == expected
+    text, cut = times.patterned(array, "MMM dd, yyyy (MM) HH:mm.ss", None)
+    assert text.to_pylist() == expected
+    assert cut == sum(m is not None and m.microsecond > 0 for m in moments)
+    assert times.patterned(array, "MMM yyyy", None)[1] == len(moments) - moments.count(None)
 
 
 def test_patterns_are_in_the_columns_zone_also_of_parts_of_arrays() -> None:
     moments = [None, datetime(2026, 7, 1, 22, 30, tzinfo=UTC), None, datetime(2026, 1, 1, 23, 30, tzinfo=UTC)]
     array = pa.array(moments, pa.timestamp("us", "UTC"))[1:]
-    assert times.patterned(array, "dd.MM.yyyy HH:mm", "Europe/Berlin").to_pylist() == [
+    assert times.patterned(array, "dd.MM.yyyy HH:mm", "Europe/Berlin")[0].to_pylist() == [
         "02.07.2026 00:30",
         None,
         "02.01.2026 00:30",
@@ -82,4 +85,17 @@ def test_patterns_are_in_the_columns_zone_also_of_parts_of_arrays() -> None:
         "2026-07-02T00:30:00.000000+02:00",
         None,
         "2026-01-02T00:30:00.000000+01:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "America/New_York", "Africa/Casablanca", "Australia/Lord_Howe"]
+)
+def test_clocks_are_changed_by_their_rules_after_2037(zone: str) -> None:
+    moments = [datetime(year, 7, 1, 12, tzinfo=UTC) for year in (2037, 2038, 2050, 2087, 2500, 9998)]
+    array = pa.array(moments, pa.timestamp("us", "UTC"))
+    local = [moment.astimezone(ZoneInfo(zone)) for moment in moments]
+    assert times.iso(array, zone).to_pylist() == [one.isoformat(timespec="microseconds") for one in local]
+    assert times.patterned(array, "yyyy-MM-dd HH:mm", zone)[0].to_pylist() == [
+        one.strftime("%Y-%m-%d %H:%M") for one in local
     ]

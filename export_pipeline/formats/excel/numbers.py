@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.model.clocks import on_the_wall, shown_twice
+
 KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
 DATE_OUT_OF_RANGE = "date outside Excel's range, written as text"
@@ -140,12 +142,8 @@ def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, 
     known = pc.and_(
         pc.greater_equal(micros, _FIRST_MICROSECOND - _DAY), pc.less_equal(micros, _LAST_MICROSECOND + _DAY)
     )
-    local = pc.local_timestamp(pc.if_else(known, instants, None).cast(pa.timestamp("us", tz=zone)))
-    both = (
-        pc.assume_timezone(local, zone, ambiguous=which, nonexistent="earliest").cast(pa.int64())
-        for which in ("earliest", "latest")
-    )
-    doubled: int = pc.sum(pc.not_equal(*both)).as_py() or 0
+    local = on_the_wall(pc.if_else(known, instants, None), zone)
+    doubled: int = pc.sum(shown_twice(local, zone)).as_py() or 0
     if pc.all(known).as_py() is False:
         local = pc.coalesce(local, instants.cast(naive))
     return local, doubled

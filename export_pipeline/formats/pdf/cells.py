@@ -42,7 +42,7 @@ def printed(column: Column, values: pa.Array) -> Printed:
     elif column.kind is Kind.TIMESTAMP and pa.types.is_timestamp(values.type):
         strings = times.timestamps(column, values, changed)
     elif column.kind is Kind.DATE and pa.types.is_date(values.type):
-        strings = times.dates(column, values)
+        strings = times.dates(column, values, changed)
     else:
         strings = values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
     if strings.null_count:

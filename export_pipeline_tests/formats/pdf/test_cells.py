@@ -115,13 +115,22 @@ def test_booleans_dates_and_times() -> None:
     assert texts(Column("d", "D", Kind.DATE), pa.array([datetime(1, 2, 3).date()])) == ["0001-02-03"]
     times = [
         datetime(2025, 1, 2, 3, 4, tzinfo=UTC),
-        datetime(1960, 1, 2, 3, 4, 5, tzinfo=UTC),
-        datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        datetime(1960, 1, 2, 3, 4, 5, 120_000, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     ]
     column = Column("t", "T", Kind.TIMESTAMP)
     result = printed(column, pa.array(times, pa.timestamp("us", tz="UTC")))
+    assert [s.as_py() for s in result.strings] == [
+        "2025-01-02 03:04:00",
+        "1960-01-02 03:04:05.12",
+        "9999-12-31 23:59:59.999999",
+    ]
+    assert not result.changed
+    result = printed(Column("t", "T", Kind.TIMESTAMP, pattern="yyyy-MM-dd HH:mm"), pa.array(times))
     assert [s.as_py() for s in result.strings] == [f"{t.date()} {t:%H:%M}" for t in times]
-    assert result.changed == {"printed to the minute": 2}
+    assert result.changed == {"printed as yyyy-MM-dd HH:mm": 2}
+    result = printed(Column("t", "T", Kind.DATE, pattern="MMM yyyy"), pa.array([times[0].date(), None]))
+    assert result.changed == {"printed as MMM yyyy": 1}
 
 
 def test_infinite_times_have_names() -> None:

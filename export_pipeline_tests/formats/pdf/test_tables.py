@@ -135,7 +135,7 @@ def test_times_are_local_and_the_header_names_the_zone(tmp_path: Path) -> None:
     path = tmp_path / "zones.pdf"
     table = Table.of("t", (zoned, naive, plain), pa.table(data))
     write(path, layout(Section("t", "T", table, counts=True)))
-    assert rows(path) == ["2025-07-02 01:052025-07-01 23:052025-07-01 23:05"]
+    assert rows(path) == ["2025-07-02 01:05:002025-07-01 23:05:002025-07-01 23:05:00"]
     text = " ".join(poppler(path).split())
     assert "Created (Europe/Berlin) Opened Updated (UTC)" in text
 
@@ -144,19 +144,19 @@ def test_an_hour_that_the_clock_shows_twice_has_its_offset() -> None:
     column = Column("t", "T", Kind.TIMESTAMP, zone="Europe/Berlin")
     start = datetime(2025, 10, 25, 23, 30, tzinfo=UTC)
     assert cells(column, [start + timedelta(minutes=30 * i) for i in range(7)]) == [
-        "2025-10-26 01:30", "2025-10-26 02:00 +02:00", "2025-10-26 02:30 +02:00", "2025-10-26 02:00 +01:00",
-        "2025-10-26 02:30 +01:00", "2025-10-26 03:00", "2025-10-26 03:30",
+        "2025-10-26 01:30:00", "2025-10-26 02:00:00 +02:00", "2025-10-26 02:30:00 +02:00", "2025-10-26 02:00:00 +01:00",
+        "2025-10-26 02:30:00 +01:00", "2025-10-26 03:00:00", "2025-10-26 03:30:00",
     ]  # fmt: skip
     skipped = [datetime(2025, 3, 30, hour, tzinfo=UTC) for hour in (0, 1)]
-    assert cells(column, skipped) == ["2025-03-30 01:00", "2025-03-30 03:00"]
+    assert cells(column, skipped) == ["2025-03-30 01:00:00", "2025-03-30 03:00:00"]
 
 
 def test_the_ends_of_the_calendar_are_printed_in_every_zone() -> None:
     ends = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC), None]
     for zone, first, last in (
-        ("UTC", "0001-01-01 00:00", "9999-12-31 23:59"),
-        ("Asia/Tokyo", "0001-01-01 09:18", "10000-01-01 08:59"),
-        ("America/New_York", "0000-12-31 19:03", "9999-12-31 18:59"),
+        ("UTC", "0001-01-01 00:00:00", "9999-12-31 23:59:00"),
+        ("Asia/Tokyo", "0001-01-01 09:18:59", "10000-01-01 08:59:00"),
+        ("America/New_York", "0000-12-31 19:03:58", "9999-12-31 18:59:00"),
     ):
         column = Column("t", "T", Kind.TIMESTAMP, zone=zone, null="-")
         assert cells(column, ends) == [first, last, "-"]
@@ -242,9 +242,9 @@ def test_the_total_of_the_first_column_leaves_room_for_its_label(tmp_path: Path)
 def test_clocks_are_changed_in_years_that_no_table_lists() -> None:
     column = Column("t", "T", Kind.TIMESTAMP, zone="Europe/Berlin")
     summers = [datetime(year, 7, 1, 12, tzinfo=UTC) for year in (2037, 2038, 2500, 9998)]
-    assert cells(column, summers) == [f"{moment.year}-07-01 14:00" for moment in summers]
+    assert cells(column, summers) == [f"{moment.year}-07-01 14:00:00" for moment in summers]
     # The last Sunday of October 2050 is the 30th.
     nights = [datetime(2050, 10, 30, hour, 30, tzinfo=UTC) for hour in (0, 1, 2)]
     assert cells(column, nights) == [
-        "2050-10-30 02:30 +02:00", "2050-10-30 02:30 +01:00", "2050-10-30 03:30",
+        "2050-10-30 02:30:00 +02:00", "2050-10-30 02:30:00 +01:00", "2050-10-30 03:30:00",
     ]  # fmt: skip

@@ -79,7 +79,7 @@ class Connection:
             self._smtp = None
 
     def max_bytes(self) -> int | None:
-        """The largest mail that the server says it takes; None if it does not say.
+        """The largest mail that the server says it takes; None if it does not say. Sees to the connection.
 
         Raises:
             ServerError: there is no connection.
@@ -104,7 +104,7 @@ class Connection:
             TemporaryError, RefusedError: the mail was not delivered.
             AnswerLostError: nobody knows.
         """
-        smtp = self._ready()
+        smtp = self._smtp or self._ready()
         try:
             self._envelope(smtp, recipient, len(mail))
             self._told(smtp.docmd("DATA"), wanted=354)

@@ -32,6 +32,7 @@ class MailServer:
     Attributes:
         on_recipient: Asked for each RCPT.
         on_mail: Asked when a whole mail is there; the mail is taken over if it says nothing, or DROP.
+        hangs_up: Ends the connection after each mail that it took.
         holding: Cleared, whole mails are taken over but not answered until it is set.
     """
 
@@ -43,6 +44,7 @@ class MailServer:
         self.on_mail: Answer = lambda address: None
         self.holding = threading.Event()
         self.holding.set()
+        self.hangs_up = False
         self.url = ""
         self.connections = 0
 
@@ -84,6 +86,8 @@ class MailServer:
             self.mails += [(address, parsed) for address in envelope.rcpt_tos]
         while not self.holding.is_set():
             await asyncio.sleep(0.01)
+        if self.hangs_up:
+            asyncio.get_running_loop().call_later(0.01, server.transport.close)
         return await self._said(server, answer or "250 taken")
 
     async def _said(self, server: SMTP, answer: str) -> str:

@@ -1,5 +1,6 @@
 import ipaddress
 import ssl
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_what_stops_a_mail_at_its_end_stops_it(server: MailServer) -> None:
         assert server.mails == []
         assert connection.send(_ANN, _MAIL, before_end=lambda: None) == "250 taken"
     assert len(server.mails) == 1
+
+
+def test_a_server_that_hangs_up_after_each_mail(server: MailServer) -> None:
+    server.hangs_up = True
+    with Connection(parse_smtp_url(server.url), _ANN) as connection:
+        for _ in range(3):
+            assert connection.max_bytes() == 33_554_432
+            assert connection.send(_ANN, _MAIL, before_end=lambda: None) == "250 taken"
+            time.sleep(0.1)
+    assert (len(server.mails), server.connections) == (3, 3)
 
 
 def test_an_answer_that_does_not_come_is_not_taken_for_a_no(server: MailServer) -> None:

@@ -21,7 +21,9 @@ from datetime import timedelta
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.sending import deliver_due
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.store import manifest, open_store
+from export_pipeline.formats import registry  # now, so that no sender is killed while it only imports
+from export_pipeline.store import open_store, publish
+from jinja2 import loaders
 from export_pipeline_tests.delivery.exports import settings_of
 
 url, store, smtp_url = sys.argv[1:4]

@@ -281,6 +281,20 @@ def test_a_failure_is_told_to_the_owner_once_for_each_attempt(exports: Exports, 
     assert first["Message-ID"] != second["Message-ID"]
 
 
+def test_a_failed_schedule_is_told_to_its_owner_even_without_recipients(
+    exports: Exports, server: MailServer
+) -> None:
+    sql = "INSERT INTO scheduled_exports (dataset, format, cadence) VALUES ('takeoff', 'csv', 'daily') RETURNING id"
+    schedule = str(exports.database.run(sql)[0][0])
+    exports.failed([], requested_by="owner@example.org", schedule_id=schedule, window_key="2026-01-30")
+    nobody = exports.failed([], schedule_id=schedule, window_key="2026-01-31")
+    counts = exports.deliver()
+    assert (counts.sent, counts.skipped) == (1, 1)
+    assert "Period: 2026-01-30" in _text(server, "owner@example.org")
+    assert exports.statuses(nobody) == {"": "skipped"}  # written down, so that it is not looked at again
+    assert exports.deliver() == sending.Counts()
+
+
 def test_news_that_are_old_are_not_sent(exports: Exports, server: MailServer) -> None:
     retried, deleted = exports.failed(["a@example.org"]), exports.completed(["b@example.org"])
     gone, long_ago = exports.completed(["c@example.org"]), exports.completed(["d@example.org"])

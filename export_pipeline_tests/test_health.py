@@ -1,0 +1,140 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline import health
+from export_pipeline.health import Finding, examine
+from export_pipeline.jobs import migrate
+from export_pipeline.orchestration import daemon_health
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.jobs.database import Database
+
+MINUTES = timedelta(minutes=15)
+
+
+@pytest.fixture
+def well(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """A deployment that lacks nothing but Dagster."""
+    url = f"sqlite:///{tmp_path}/health.db"
+    monkeypatch.setenv("EXPORT_JOBS_URL", url)
+    migrate(url)
+    return environment | {"EXPORT_JOBS_URL": url}
+
+
+def found(**options: Any) -> dict[str, Finding]:
+    findings = examine(load_settings(), dagster=False, **options)
+    assert all(
+        "\n" not in finding.wrong + finding.do and finding.wrong and finding.do for finding in findings
+    )
+    return {finding.code: finding for finding in findings}
+
+
+def test_all_is_well(well: dict[str, str]) -> None:
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("EXPORT_JOBS_URL", "postgresql://u:hunter2@127.0.0.1:1/x", "ledger_unreachable"),
+        ("EXPORT_JOBS_URL", "sqlite:////nowhere/at/all.db", "ledger_not_migrated"),
+        ("EXPORT_SOURCE_URL", "postgresql://u:hunter2@127.0.0.1:1/x", "source_unreachable"),
+        ("EXPORT_SOURCE_URL", "sqlite:////nowhere/at/all.db", "source_unreachable"),
+        ("EXPORT_STORE_URL", "/proc/nowhere", "store_unusable"),
+        ("EXPORT_STAGING_URL", "/proc/nowhere", "staging_unusable"),
+    ],
+)
+def test_each_part_that_is_down_is_told_alone(
+    well: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    findings = found()
+    assert set(findings) == {code}
+    assert "hunter2" not in str(findings)
+
+
+def test_tables_of_another_version_and_a_file_that_is_none(well: dict[str, str], tmp_path: Path) -> None:
+    database = Database(well["EXPORT_JOBS_URL"])
+    database.run("UPDATE export_pipeline_version SET version_num = 'older'")
+    assert set(found()) == {"ledger_not_migrated"}
+    database.run("DROP TABLE export_pipeline_version")
+    assert set(found()) == {"ledger_not_migrated"}
+    database.close()
+    (tmp_path / "health.db").write_bytes(b"not a database" * 100)
+    assert set(found()) == {"ledger_unusable"}
+
+
+def test_a_check_that_breaks_hides_no_other(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(settings: object) -> Iterator[Finding]:
+        raise ZeroDivisionError("a\nb")
+
+    monkeypatch.setattr(health, "source_findings", broken)
+    monkeypatch.setenv("EXPORT_STAGING_URL", "/proc/nowhere")
+    findings = found()
+    assert set(findings) == {"check_failed", "staging_unusable"}
+    assert findings["check_failed"].wrong == "A check broke: ZeroDivisionError: a b"
+
+
+def test_a_full_disk(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type(health.shutil.disk_usage("/"))
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: usage(100 << 30, 98 << 30, 2 << 30))
+    findings = found()
+    assert set(findings) == {"store_full", "staging_full"}
+    assert "2.0 GiB (2%)" in findings["store_full"].wrong
+
+
+def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str]) -> None:
+    """By an instance of its own, with the heartbeats and sensor states that its daemon would write."""
+    import dagster as dg
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.remote_origin import (
+        InProcessCodeLocationOrigin,
+        RemoteInstigatorOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+    from dagster._daemon.types import DaemonHeartbeat
+
+    assert [told[0] for told in daemon_health.findings()] == ["daemon_not_running"]
+    with dg.DagsterInstance.get() as instance:
+        required = instance.get_required_daemon_types()
+
+        def beat(names: Any, seconds_ago: float) -> None:
+            at = datetime.now(UTC).timestamp() - seconds_ago
+            for name in names:
+                instance.add_daemon_heartbeat(DaemonHeartbeat(at, name, "d", None))
+
+        beat(required, 3600)
+        (told,) = daemon_health.findings()
+        assert told[0] == "daemon_not_running"
+        assert told[3] is not None
+        beat(required, 1)
+        assert list(daemon_health.findings()) == []
+        beat(required[:1], 3600)
+        assert [told[0] for told in daemon_health.findings()] == ["daemon_silent"]
+        beat(required, 1)
+        origin = RemoteInstigatorOrigin(
+            RemoteRepositoryOrigin(
+                InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="x"), location_name="x"), "r"
+            ),
+            "requests_sensor",
+        )
+        state = InstigatorState(
+            origin, InstigatorType.SENSOR, InstigatorStatus.STOPPED, SensorInstigatorData(min_interval=1)
+        )
+        instance.add_instigator_state(state)
+        (told,) = daemon_health.findings()
+        assert told[:2] == ("sensor_off", "requests_sensor is off.")
+
+
+def test_a_dagster_whose_database_is_down(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
+    (told,) = daemon_health.findings()
+    assert told[0] == "dagster_unreachable"
+    assert "hunter2" not in str(told)

@@ -166,9 +166,7 @@ class Connection:
         self._told(smtp.rcpt(recipient.spec), wanted=250)
 
     def _told(self, answer: tuple[int, bytes], *, wanted: int) -> None:
-        """Raises:
-        TemporaryError, RefusedError: the answer is not the one that is wanted.
-        """
+        """Raise TemporaryError or RefusedError, unless the answer is the one that is wanted."""
         code, _ = answer
         if code == wanted or (wanted == 250 and code == 251):  # 251: will forward
             return

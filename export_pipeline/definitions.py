@@ -3,6 +3,7 @@
 import dagster as dg
 
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
+from export_pipeline.orchestration.errands import delivery_sensor, purge_sensor, schedules_sensor
 from export_pipeline.orchestration.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.requests import requests_sensor
@@ -19,7 +20,13 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
-            sensors=[housekeeping_sensor, requests_sensor(datasets_of(tree))],
+            sensors=[
+                housekeeping_sensor,
+                requests_sensor(datasets_of(tree)),
+                schedules_sensor,
+                delivery_sensor,
+                purge_sensor,
+            ],
             # Fixed, because the config of a resource is shown in the UI, secrets in URLs included, and can be
             # changed in the launchpad, so that a run could read another database.
             resources={

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from export_pipeline.delivery.sending import MailSettingsError, deliver_due
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.purging import purge
 from export_pipeline.jobs.scheduled import claim_due
+from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
 
 _MOST = 100
@@ -30,7 +34,7 @@ def errand(
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         try:
             return dg.SkipReason(run(context))
-        except (LedgerError, StoreError) as error:
+        except (LedgerError, StoreError, MailSettingsError) as error:
             return dg.SkipReason(str(error))
 
     return sensor
@@ -45,9 +49,47 @@ def _ask_for_scheduled(context: dg.SensorEvaluationContext) -> str:
     return f"{len(asked)} exports were due and are asked for." if asked else "No schedule is due."
 
 
+def _send_mail(context: dg.SensorEvaluationContext) -> str:
+    engine = open_engine(context.resources.ledger.url)
+    try:
+        counts = deliver_due(engine, context.resources.store.open(), load_settings(), _MOST)
+    finally:
+        engine.dispose()
+    told = {name: value for name, value in asdict(counts).items() if value}
+    return (
+        f"Mail: {', '.join(f'{value} {name}' for name, value in told.items())}."
+        if told
+        else "No mail is due."
+    )
+
+
+def _purge(context: dg.SensorEvaluationContext) -> str:
+    ledger = context.resources.ledger
+    kept = timedelta(days=ledger.retention_days)
+    # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
+    purged = purge(
+        ledger.open(), context.resources.store.open(), retention=kept, scan=False, who="purge_sensor"
+    )
+    return f"{purged.removed} files were due and are removed."
+
+
 schedules_sensor = errand(
     "schedules_sensor",
     10,
     "Asks for the exports that rows of scheduled_exports want.",
     _ask_for_scheduled,
+)
+
+delivery_sensor = errand(
+    "delivery_sensor",
+    5,
+    "Sends mails to the recipients of completed jobs, and says who asked where one failed.",
+    _send_mail,
+)
+
+purge_sensor = errand(
+    "purge_sensor",
+    600,
+    "Removes files whose time has come, and marks their jobs as expired.",
+    _purge,
 )

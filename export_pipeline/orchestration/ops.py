@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
@@ -60,15 +61,17 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
     config = context.op_config
     source, model = import_module(config["source"]), import_module(config["model"])
     ledger = context.resources.ledger.open
-    with told(context.retry_number), cancellable(ledger, context.run, context.instance):
-        begin(ledger, context.run)
-        options, format_options = parse_options(
-            config["options"], model.options(config["spec"]), FormatOptions
-        )
-        wanted = targets(
-            context, **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")}
-        )
-        with context.resources.source.snapshot() as snapshot:
+    with told(context.retry_number), ExitStack() as snapshot_open:
+        with cancellable(ledger, context.run, context.instance):
+            begin(ledger, context.run)
+            options, format_options = parse_options(
+                config["options"], model.options(config["spec"]), FormatOptions
+            )
+            wanted = targets(
+                context,
+                **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
+            )
+            snapshot = snapshot_open.enter_context(context.resources.source.snapshot())
             exports = []
             for target in wanted:
                 request = Request(
@@ -77,14 +80,14 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
                 data = source.read(snapshot, request)
                 exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
                 context.log.info(f"Reading {data.source_rows:,} rows of {data.title!r}.")
-            # The snapshot stays open while the IO manager reads the rows into staging.
-            yield dg.Output(
-                exports,
-                metadata={
-                    "rows": sum(data.source_rows for data in exports),
-                    "snapshot": exports[0].snapshot_at.isoformat(),
-                },
-            )
+        # The snapshot stays open while the IO manager reads the rows into staging.
+        yield dg.Output(
+            exports,
+            metadata={
+                "rows": sum(data.source_rows for data in exports),
+                "snapshot": exports[0].snapshot_at.isoformat(),
+            },
+        )
 
 
 @dg.op(out=dg.Out(io_manager_key="staging", description="The export, with totals and computed columns"))
@@ -114,12 +117,13 @@ def render_op(format: Format) -> dg.OpDefinition:
         required_resource_keys={"staging", "ledger"},
     )
     def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
+        asset_key = context.asset_key_for_output("file")
+        folder = _new_folder(context, format)
+        files: list[ExportFile] = []
+        results: list[list[dg.AssetCheckResult]] = []
         ledger = context.resources.ledger.open
         with told(context.retry_number), cancellable(ledger, context.run, context.instance):
             report = Reporter(ledger, context.run, (50, 85), format.name)
-            folder = _new_folder(context, format)
-            asset_key = context.asset_key_for_output("file")
-            files, results = [], []
             for number, data in enumerate(exports):
                 path = folder / f"{number}{format.extension}"
                 layout: Layout = import_module(data.model).layout(data)
@@ -130,24 +134,22 @@ def render_op(format: Format) -> dg.OpDefinition:
                 with path.open("wb") as out:
                     rendered = format.render(layout, out, options)
                 seconds = time.monotonic() - started
-                said = (
-                    f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s; reading it back."
-                )
-                context.log.info(said)
+                said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
+                context.log.info(f"{said}; reading it back.")
                 report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                 facts = format.read_back(path)
                 results.append(list(evaluate(asset_key, proof, rendered, facts)))
                 files.append(_file(context, format, data, layout, path, rendered, facts, proof, seconds))
-            yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
-            failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
-            if failed:
-                raise dg.Failure(
-                    f"The {format.name} file does not hold what the database holds, so it was not published: "
-                    + "; ".join(failed[:5]),
-                    metadata={"kept for inspection": dg.MetadataValue.path(str(folder))},
-                    allow_retries=False,
-                )
-            yield dg.Output(files, "file")
+        yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
+        failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
+        if failed:
+            raise dg.Failure(
+                f"The {format.name} file does not hold what the database holds, so it was not published: "
+                + "; ".join(failed[:5]),
+                metadata={"kept for inspection": dg.MetadataValue.path(str(folder))},
+                allow_retries=False,
+            )
+        yield dg.Output(files, "file")
 
     return render
 

@@ -48,7 +48,8 @@ def windows_partition(cadence: str, start: str, timezone: str) -> dg.TimeWindowP
         "weekly": dg.WeeklyPartitionsDefinition,
         "monthly": dg.MonthlyPartitionsDefinition,
     }
-    return kinds[cadence](start_date=start, timezone=timezone)  # type: ignore[call-arg]
+    offset = {"day_offset": 1} if cadence == "weekly" else {}  # weeks begin on Monday
+    return kinds[cadence](start_date=start, timezone=timezone, **offset)  # type: ignore[call-arg, arg-type]
 
 
 def partitions(

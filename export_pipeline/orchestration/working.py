@@ -118,14 +118,19 @@ def cancellable(
     The ledger is looked at every second, so a query, a renderer or an upload ends soon after.
     """
     ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
-    done = threading.Event()
+    done, working = threading.Event(), threading.Lock()
 
     def watch() -> None:
         while not done.wait(_LOOK_SECONDS):
             with suppress(LedgerError):
                 if all(ledger().get(id).status is Status.CANCELED for id in ids):
-                    instance.report_run_canceling(run, "Its job was canceled.")
-                    os.kill(os.getpid(), signal.SIGINT)
+                    with working:
+                        if done.is_set():
+                            return
+                        try:
+                            instance.report_run_canceling(run, "Its job was canceled.")
+                        finally:  # the run ends, whether Dagster can note why or not
+                            os.kill(os.getpid(), signal.SIGINT)
                     return
 
     if ids:
@@ -133,4 +138,5 @@ def cancellable(
     try:
         yield
     finally:
-        done.set()
+        with working:  # no signal once the work has ended
+            done.set()

@@ -30,7 +30,9 @@ def test_a_range_of_windows_in_one_run_gives_a_file_each(deployment: Deployment)
     assert deployment.stored() == {key + end for key in keys for end in ("", ".manifest.json")}
     (metadata,) = {tuple(sorted(one["keys"].items())) for one in files(result).values()}
     assert metadata == tuple((f"{deployment.scope}|2026-02-0{day}", key) for day, key in enumerate(keys, 1))
-    singly = deployment.run(["csv"], "daily", partition=dg.MultiPartitionKey({"scope": deployment.scope, "window": "2026-02-02"}))
+    singly = deployment.run(
+        ["csv"], "daily", partition=dg.MultiPartitionKey({"scope": deployment.scope, "window": "2026-02-02"})
+    )
     assert singly.success
     manifests = [deployment.manifest(key) for key in keys]
     assert len({manifest["window"] for manifest in manifests}) == 3

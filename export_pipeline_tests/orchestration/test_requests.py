@@ -1,0 +1,265 @@
+"""Requests in the ledger: each becomes one run, and ends in the right state whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
+
+from export_pipeline.jobs import Job, Ledger, Status, migrate
+from export_pipeline.orchestration.requests import PATIENCE
+from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
+from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
+
+
+@pytest.fixture
+def ledger(deployment: Deployment) -> Iterator[Ledger]:
+    migrate(deployment.source.url)
+    with Ledger(deployment.source.url) as opened:
+        yield opened
+
+
+def insert(deployment: Deployment, **values: Any) -> str:
+    """A row by plain SQL, as an application would write it."""
+    id = str(uuid.uuid4())
+    row = {"id": id, "dataset": "takeoff", "format": "csv"} | values
+    names, texts = (
+        ", ".join(row),
+        ", ".join("'" + str(value).replace("'", "''") + "'" for value in row.values()),
+    )
+    deployment.source.rows(f"INSERT INTO export_jobs ({names}) VALUES ({texts})")
+    return id
+
+
+def tick(deployment: Deployment) -> list[dg.RunRequest]:
+    """What the sensor asks Dagster for."""
+    sensor = deployment.definitions.resolve_sensor_def("requests_sensor")
+    with dg.build_sensor_context(
+        instance=deployment.instance,
+        repository_def=deployment.definitions.get_repository_def(),
+        resources={name: deployment.definitions.resources[name] for name in ("ledger", "source")},
+    ) as context, partition_loading_context(dynamic_partitions_store=deployment.instance):  # as Dagster does
+        return list(sensor.evaluate_tick(context).run_requests or [])
+
+
+def launch(deployment: Deployment, request: dg.RunRequest, **more: Any) -> dg.ExecuteInProcessResult:
+    job = deployment.definitions.resolve_job_def(str(request.job_name))
+    return job.execute_in_process(
+        instance=deployment.instance,
+        asset_selection=request.asset_selection,
+        partition_key=request.partition_key,
+        run_config=QUIET | dict(request.run_config),
+        tags=dict(request.tags),
+        raise_on_error=False,
+        **more,
+    )
+
+
+def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Ledger) -> None:
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    assert request.run_key == f"{id}:1"
+    result = launch(deployment, request)
+    assert result.success
+    job = ledger.get(id)
+    content = deployment.read(str(job.file_key))
+    assert job.status is Status.COMPLETED
+    assert job.run_id == result.run_id
+    assert job.file_key == f"exports/{deployment.scope}/{id}.csv"
+    assert (job.file_size, job.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert job.row_count == deployment.source.exported(deployment.scope)
+    assert job.progress_percent == 100
+    assert job.expires_at is not None
+    assert (job.expires_at - job.completed_at).days in (6, 7)  # type: ignore[operator]
+    assert [event.kind for event in ledger.events(id)][:2] == ["requested", "started"]
+    assert tick(deployment) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "said"),
+    [
+        ({"dataset": "nothing"}, "unknown_dataset", "there are archive"),
+        ({"format": "doc"}, "unknown_format", "it has csv, excel"),
+        ({"scope": "nobody"}, "unknown_scope", "no scope 'nobody'"),
+        ({"scope": None}, "no_scope", "needs a scope"),
+        ({"options": '{"group_by": "x"}'}, "invalid_options", "option group_by"),
+        ({"dataset": "sellers"}, "unknown_scope", "has no scopes"),
+        ({"dataset": "records", "columns": '["profits_cents"]'}, "unknown_scope", "no scope"),
+    ],
+)
+def test_what_cannot_be_met_fails_at_once(
+    deployment: Deployment, ledger: Ledger, row: dict[str, Any], code: str, said: str
+) -> None:
+    import sqlalchemy as sa
+
+    from export_pipeline.demo import bookkeeping
+
+    engine = sa.create_engine(deployment.source.url)
+    bookkeeping.fill(engine)
+    engine.dispose()
+    values = {name: value for name, value in ({"scope": deployment.scope} | row).items() if value is not None}
+    id = insert(deployment, **values)
+    assert tick(deployment) == []
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, code)
+    assert said in str(job.error_message)
+
+
+def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) -> None:
+    ids = [insert(deployment, scope=deployment.scope, options='{"group_by": "page"}') for _ in range(3)]
+    (request,) = tick(deployment)
+
+    result = launch(deployment, request)
+    assert result.success
+    jobs = [ledger.get(id) for id in ids]
+    assert {job.status for job in jobs} == {Status.COMPLETED}
+    assert len({job.file_key for job in jobs}) == 1
+    assert {job.run_id for job in jobs} == {result.run_id}
+
+
+def test_a_failing_run_fails_its_job(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.formats import csv
+    from export_pipeline.formats.base import RenderError
+
+    def breaks(*_: Any) -> Any:
+        raise RenderError("The cell cannot be written; shorten it.")
+
+    monkeypatch.setattr(csv, "render", breaks)
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    assert not launch(deployment, request).success
+    settle(ledger, deployment.instance, PATIENCE)
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, "export_failed")
+    assert job.error_message == "The cell cannot be written; shorten it."
+    assert deployment.stored() == set()
+    again = ledger.retry(id)
+    monkeypatch.undo()
+    (request,) = tick(deployment)
+    assert request.run_key == f"{id}:{again.attempt}" == f"{id}:2"
+    assert launch(deployment, request).success
+    assert ledger.get(id).status is Status.COMPLETED
+
+
+def test_a_canceled_job_ends_its_run_soon_and_leaves_no_file(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.formats import csv
+
+    def endless(*_: Any) -> Any:
+        for _ in range(600):
+            time.sleep(0.1)
+
+    monkeypatch.setattr(csv, "render", endless)
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    canceled_at: list[float] = []
+
+    def cancel() -> None:
+        while ledger.get(id).status is not Status.PROCESSING:
+            time.sleep(0.1)
+        time.sleep(1)
+        canceled_at.append(time.monotonic())
+        ledger.canceled(id, "somebody")
+
+    person = threading.Thread(target=cancel)
+    person.start()
+    result = launch(deployment, request)
+    person.join()
+    assert time.monotonic() - canceled_at[0] < 5
+    assert not result.success
+    run = deployment.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.is_finished
+    settle(ledger, deployment.instance, PATIENCE)
+    assert ledger.get(id).status is Status.CANCELED
+    assert deployment.stored() == set()
+
+
+def test_a_job_canceled_while_its_file_was_stored_leaves_none(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.orchestration import io_managers
+
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    publish = io_managers.publish
+
+    def published(*args: Any, **options: Any) -> Any:
+        done = publish(*args, **options)
+        ledger.canceled(id, "somebody")
+        return done
+
+    monkeypatch.setattr(io_managers, "publish", published)
+    assert not launch(deployment, request).success
+    assert ledger.get(id).status is Status.CANCELED
+    assert deployment.stored() == set()
+
+
+def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: Ledger) -> None:
+    """As run monitoring does it: the run fails, and no step said why."""
+    id = insert(deployment, scope=deployment.scope)
+    for number in range(1, MOST_ATTEMPTS + 1):
+        (request,) = tick(deployment)
+        run = _begun(deployment, request, ledger.get(id))
+        deployment.instance.report_run_failed(run, "The worker was lost.")
+        settle(ledger, deployment.instance, PATIENCE)
+        assert ledger.get(id).attempt == min(number + 1, MOST_ATTEMPTS)
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, "worker_lost")
+    assert "export-pipeline retry" in str(job.error_message)
+    assert tick(deployment) == []
+
+
+def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.DagsterRun:
+    """A run of a request that has said in the ledger that it works on it, and then no more."""
+    from export_pipeline.orchestration.working import begin
+
+    run = deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def(str(request.job_name)), tags=dict(request.tags)
+    )
+    with Ledger(deployment.source.url) as ledger:
+        begin(lambda: ledger, run)
+    assert job.id in str(request.run_key)
+    return run
+
+
+def test_a_source_that_is_down_loses_nothing(deployment: Deployment, ledger: Ledger) -> None:
+    """The request waits, and is offered again under the same key."""
+    id = insert(deployment, scope=deployment.scope)
+    deployment.source.rows("ALTER TABLE projects RENAME TO away")
+    assert tick(deployment) == []
+    assert ledger.get(id).status is Status.PENDING
+    deployment.source.rows("ALTER TABLE away RENAME TO projects")
+    deployment.source.rows("UPDATE export_jobs SET claimed_at = '2026-01-01 00:00:00.000'")
+    (request,) = tick(deployment)
+    assert request.run_key == f"{id}:1"
+    assert launch(deployment, request).success
+
+
+def test_no_more_are_begun_than_may_be_in_flight(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        insert(deployment, scope=deployment.scope, options=f'{{"condition_ids": ["{uuid.uuid4()}"]}}')
+    assert len(tick(deployment)) == 10  # EXPORT_MAX_IN_FLIGHT
+    assert tick(deployment) == []
+
+
+def test_without_its_tables_the_sensor_says_what_to_do(deployment: Deployment) -> None:
+    sensor = deployment.definitions.resolve_sensor_def("requests_sensor")
+    with dg.build_sensor_context(
+        instance=deployment.instance,
+        repository_def=deployment.definitions.get_repository_def(),
+        resources={name: deployment.definitions.resources[name] for name in ("ledger", "source")},
+    ) as context:
+        assert "export-pipeline migrate" in str(sensor.evaluate_tick(context).skip_message)

@@ -93,15 +93,14 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
 
 
 def cancel(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
-    """Cancel a request that waits or is worked on; its run is ended too, unless others need it.
+    """Cancel a request that waits or is worked on. Its run ends within seconds, unless others need it.
 
     Example: `export-pipeline cancel 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
     """
     settings = load_settings()
     with ledger_of(settings) as ledger:
         job = ledger.canceled(job_id, caller(by), viewer_of(viewer_scope))
-        run = _no_longer_needed(ledger, job)
-    said = _end_run(run) if run else "no run had it" if job.run_id is None else "other requests need its run"
+        said = _of_the_run(ledger, job)
     _told_of(job, as_json, f"Canceled; {said}.", {"run": said})
 
 
@@ -272,28 +271,9 @@ def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
     return {"store": store.url, "there": there, "said": said}
 
 
-def _no_longer_needed(ledger: Ledger, job: Job) -> str | None:
-    """The run of a canceled job, if it works for no other."""
+def _of_the_run(ledger: Ledger, job: Job) -> str:
+    """What becomes of the run of a job that was just canceled: it looks at the ledger every second."""
     if job.run_id is None:
-        return None
+        return "no run had it"
     others = [other for other in ledger.of_run(job.run_id) if other.status is Status.PROCESSING]
-    return None if others else job.run_id
-
-
-def _end_run(run_id: str) -> str:
-    """End a run of Dagster's; says what became of it. The job is canceled whatever happens here."""
-    from export_pipeline.orchestration.instance import prepare_home
-
-    prepare_home()
-    import dagster as dg
-
-    try:
-        with dg.DagsterInstance.get() as instance:
-            run = instance.get_run_by_id(run_id)
-            if run is None or run.is_finished:
-                return "its run has ended"
-            if instance.run_coordinator.cancel_run(run_id):
-                return "its run is being ended"
-    except Exception as error:  # whatever a launcher raises: the run learns it from the ledger as well
-        return f"its run could not be told ({printable(error)}) and will end when it next reports"
-    return "its run will end when it next reports"
+    return "other requests need its run" if others else "its run ends within seconds"

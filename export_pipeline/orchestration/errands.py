@@ -55,21 +55,16 @@ def _send_mail(context: dg.SensorEvaluationContext) -> str:
         counts = deliver_due(engine, context.resources.store.open(), load_settings(), _MOST)
     finally:
         engine.dispose()
-    told = {name: value for name, value in asdict(counts).items() if value}
-    return (
-        f"Mail: {', '.join(f'{value} {name}' for name, value in told.items())}."
-        if told
-        else "No mail is due."
-    )
+    told = [f"{value} {name}" for name, value in asdict(counts).items() if value]
+    return f"Mail: {', '.join(told)}." if told else "No mail is due."
 
 
 def _purge(context: dg.SensorEvaluationContext) -> str:
     ledger = context.resources.ledger
     kept = timedelta(days=ledger.retention_days)
     # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
-    purged = purge(
-        ledger.open(), context.resources.store.open(), retention=kept, scan=False, who="purge_sensor"
-    )
+    store = context.resources.store.open()
+    purged = purge(ledger.open(), store, retention=kept, scan=False, who="purge_sensor")
     return f"{purged.removed} files were due and are removed."
 
 

@@ -81,7 +81,7 @@ def test_each_day_is_exported_once_through_a_year(
 @pytest.mark.parametrize(
     ("cadence", "tick", "window"),
     [
-        ("weekly", datetime(2026, 3, 8, 2, 30), "2026-03-01"),
+        ("weekly", datetime(2026, 3, 9, 2, 30), "2026-03-02"),
         ("monthly", datetime(2026, 3, 1, 2, 45), "2026-02-01"),
         ("monthly", datetime(2026, 5, 1, 2, 45), "2026-04-01"),
         ("monthly", datetime(2027, 1, 1, 2, 45), "2026-12-01"),

@@ -75,8 +75,8 @@ def by_parts(local: pa.Array, pattern: str) -> pa.Array:
                 pieces.append(_padded(pc.second(local), 2))
             case _ if piece:
                 pieces.append(piece)
-    text = pc.binary_join_element_wise(*pieces, pa.nulls(len(local), pa.string()), "", null_handling="skip")
-    return pc.if_else(local.is_valid(), text, pa.scalar(None, pa.string())) if local.null_count else text
+    nothing = pc.if_else(local.is_valid(), "", pa.scalar(None, pa.string()))
+    return pc.binary_join_element_wise(*pieces, nothing, "")
 
 
 def _cut(local: pa.Array, pattern: str) -> int:

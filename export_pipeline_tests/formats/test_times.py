@@ -70,6 +70,7 @@ def test_patterns(moments: list[datetime | None]) -> None:
     text, cut = times.patterned(array, "MMM dd, yyyy (MM) HH:mm.ss", None)
     assert text.to_pylist() == expected
     assert cut == sum(m is not None and m.microsecond > 0 for m in moments)
+    assert times.patterned(array, "yyyy", None)[0].to_pylist() == [m and f"{m.year:04}" for m in moments]
     assert times.patterned(array, "MMM yyyy", None)[1] == len(moments) - moments.count(None)
 
 

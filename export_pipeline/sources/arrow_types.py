@@ -7,7 +7,6 @@ A number with more digits than its column declares fails the read.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -296,7 +295,7 @@ def _time(text: str | None) -> int | None:
         utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return math.floor((utc - _EPOCH) / _MICROSECOND)
+    return (utc - _EPOCH) // _MICROSECOND
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.model.columns import Column, Kind
+from export_pipeline.sources.arrow_types import from_rows
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, literal_sql, open_snapshot
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.takeoff_data import Application
@@ -115,3 +116,13 @@ def test_literals_keep_their_type() -> None:
     moment = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
     text = literal_sql(sa.select(sa.literal(moment), sa.literal(2**62), sa.literal(True), sa.literal(0.1)))
     assert re.search(r"'2026-03-01 12:30:00\+00:00'.*4611686018427387904.*true.*0\.1", text, re.S)
+
+
+def test_times_beside_what_is_none_keep_their_microseconds() -> None:
+    column = Column("t", "T", Kind.TIMESTAMP)
+    batch = from_rows([["9999-12-31 23:59:59.999999"], ["soon"], ["0001-01-01T00:00:00.000001Z"]], [column])
+    assert [t and t.isoformat() for t in batch.column(0).to_pylist()] == [
+        "9999-12-31T23:59:59.999999+00:00",
+        None,
+        "0001-01-01T00:00:00.000001+00:00",
+    ]

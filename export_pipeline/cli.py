@@ -330,7 +330,8 @@ def dev(
     """
     from export_pipeline.orchestration.instance import ROOT, prepare_home
 
-    load_settings()  # a wrong setting should be said here, not by a child process
+    settings = load_settings()  # a wrong setting should be said here, not by a child process
+    _prepare_ledger(settings)
     home = prepare_home()
     typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
     workspace = str(ROOT / "workspace.yaml")
@@ -347,6 +348,18 @@ app.add_typer(cli_schedules.app, name="schedules")
 
 
 # --- what commands share ---
+
+
+def _prepare_ledger(settings: Settings) -> None:
+    """Make the ledger's tables in the demo's own file; say what is missing elsewhere."""
+    from export_pipeline.demo_run import is_sample
+    from export_pipeline.jobs import migrate
+    from export_pipeline.orchestration.requesting import ledger_at
+
+    if is_sample(settings.jobs_url) and Path(settings.jobs_url.removeprefix("sqlite:///")).is_file():
+        migrate(settings.jobs_url)
+    elif ledger_at(settings.jobs_url) is None:
+        typer.echo("There is no ledger of requests yet; `export-pipeline migrate` makes its tables.")
 
 
 def _definitions() -> dg.Definitions:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from export_pipeline.console import UserError, print_error
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
+from export_pipeline.jobs import migrate
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,15 +44,11 @@ def run_demo(
     from export_pipeline.orchestration.running import run_export
 
     url = sa.make_url(settings.source_url)
-    if (
-        url.get_backend_name() != "sqlite"
-        or not url.database
-        or Path(url.database).parent.name != "demo_data"
-    ):
+    if not is_sample(settings.source_url):
         raise UserError(
             "The demo writes its own sample database, but EXPORT_SOURCE_URL names another one; unset it."
         )
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     samples = [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])]
     console = Console()
     with console.status("Making the sample database"):
@@ -60,6 +57,8 @@ def run_demo(
         for application in (antenna, archive, bookkeeping, connexus):
             application.fill(engine)
         engine.dispose()
+        if is_sample(settings.jobs_url):
+            migrate(settings.jobs_url)
     loaded = definitions()
     errors: list[str] = []
     for dataset in datasets.values():
@@ -92,6 +91,13 @@ def run_demo(
     typer.echo(f"Sample database: {url.database}")
     typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Assets)")
     return not errors
+
+
+def is_sample(url: str) -> bool:
+    """Whether a database is the demo's own file, so that tables may be made in it without asking."""
+    parsed = sa.make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database is not None
+    return is_file and Path(str(parsed.database)).parent.name == "demo_data"
 
 
 def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None, str, dict[str, Any]]]:

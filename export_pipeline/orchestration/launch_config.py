@@ -14,9 +14,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from export_pipeline.model.one_line import one_line
+
 
 class OptionError(ValueError):
     """An option is unknown or has a wrong value. The message is one line that says what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def config_schema(

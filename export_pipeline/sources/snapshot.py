@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.one_line import one_line
 from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore, to_kind
 from export_pipeline.sources.casts import Query as Query
@@ -33,7 +34,10 @@ BATCH_ROWS = 2048  # few, as a row's notes may be long
 
 
 class SourceError(Exception):
-    """The source database cannot be read. The message says what failed and what to do about it."""
+    """The source database cannot be read. The message says what failed and what to do about it, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class SourceUnavailableError(SourceError):

@@ -104,15 +104,15 @@ def test_options_reach_the_export(command: Command, source: Source) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["request", "nope", "--scope", "x"], 2, "There is no dataset 'nope'; there are takeoff"),
-        (["datasets", "--scopes", "nope"], 2, "there are takeoff"),
+        (["request", "nope", "--scope", "x"], 2, "There is no dataset 'nope'; there are archive"),
+        (["datasets", "--scopes", "nope"], 2, "there are archive"),
         (["request", "takeoff", "--scope", "x"], 2, "`export-pipeline datasets --scopes takeoff` lists"),
         (["request", "takeoff", "--scope", "x", "--format", "doc"], 2, "no format 'doc'; it has csv, excel"),
         (["request", "takeoff", "--scope", "x", "--format", ""], 2, "no format ''"),
         (["request", "takeoff", "--scope", "x", "-o", "y=1"], 2, "no option y; there are include_unverified"),
         (["request", "takeoff", "--scope", "x", "-o", "group_by=y"], 2, "'condition', 'page' or 'category'"),
         (["request", "takeoff", "--scope", "x", "-o", "y"], 2, "NAME=VALUE"),
-        (["request", "takeoff"], 2, "Missing option '--scope'"),
+        (["request", "takeoff"], 2, "Say whose rows, with --scope"),
         (["bogus"], 2, "No such command 'bogus'"),
         (["link", "exports/x.csv"], 1, "No file exports/x.csv"),
         (["link", "../../etc/passwd"], 2, "not a key"),

@@ -6,16 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import click
 import dagster as dg
 from pydantic import BaseModel, Field
-
-from export_pipeline.console import UserError
-from export_pipeline.introspection import check_yaml
-from export_pipeline.settings import SettingsError, load_settings
-from export_pipeline.sources.introspect import introspect
-from export_pipeline.sources.introspection.naming import dataset_name
-from export_pipeline.sources.snapshot import SourceError
 
 
 class TableParams(BaseModel):
@@ -32,6 +24,13 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
         return TableParams
 
     def scaffold(self, request: dg.ScaffoldRequest[TableParams]) -> None:
+        # Every process that runs an export imports this module, and scaffolds nothing.
+        import click
+
+        from export_pipeline.console import UserError
+        from export_pipeline.settings import SettingsError
+        from export_pipeline.sources.snapshot import SourceError
+
         folder = request.target_path.parent if request.append else request.target_path
         try:
             if request.scaffold_format != "yaml":
@@ -49,6 +48,11 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
 
 
 def _yaml(table: str, folder: Path) -> str:
+    from export_pipeline.introspection import check_yaml
+    from export_pipeline.settings import load_settings
+    from export_pipeline.sources.introspect import introspect
+    from export_pipeline.sources.introspection.naming import dataset_name
+
     settings = load_settings()
     found = introspect(
         settings.source_url,

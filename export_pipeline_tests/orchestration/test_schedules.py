@@ -130,7 +130,7 @@ def test_a_scheduled_run_exports_every_format(deployment: Deployment) -> None:
     assert result.success
     folder = f"exports/{deployment.scope}/takeoff/monthly"
     assert {key for key in deployment.stored() if not key.endswith(".manifest.json")} == {
-        f"{folder}/2026-02-01{extension}" for extension in (".csv", ".xlsx", ".pdf", ".json", ".xml")
+        f"{folder}/2026-02-01{extension}" for extension in (".csv", ".xlsx", ".pdf", ".json", ".xml", ".zip")
     }
 
 

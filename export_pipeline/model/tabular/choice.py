@@ -81,9 +81,9 @@ def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
 
 def key_of(spec: Mapping[str, Any]) -> bytes:
     """A spec's JSON form as a key of caches."""
-    import orjson
+    import json
 
-    return orjson.dumps(spec)
+    return json.dumps(spec).encode()
 
 
 def spec_of(spec: Mapping[str, Any] | bytes) -> TableSpec:

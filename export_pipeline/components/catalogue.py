@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -45,10 +46,7 @@ def datasets() -> dict[str, Dataset]:
     try:
         return datasets_of(component_tree())
     except Exception as error:  # whatever comes up while reading them, they are what is wrong
-        cause: BaseException = error
-        while deeper := cause.__cause__ or cause.__context__:
-            cause = deeper
-        raise DefsError(f"A defs.yaml is wrong: {_one_line(cause)}; `dg check defs` shows where.") from error
+        raise DefsError(f"A defs.yaml is wrong: {_one_line(error)}") from error
 
 
 def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
@@ -58,8 +56,20 @@ def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
 
 
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{error.title}.{where}: {first['msg'].removeprefix('Value error, ')}"
-    return " ".join(str(error).split())
+    """The file, the line, the field and what is wrong there; of several problems the first."""
+    causes = [error]
+    while deeper := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(deeper)
+    # Dagster makes pydantic's error anew with the place in the file, so that is not the deepest one.
+    wrong = next((cause for cause in causes if isinstance(cause, ValidationError)), None)
+    if wrong is None:
+        return " ".join(str(causes[-1]).split())
+    first, *others = wrong.errors(include_url=False)
+    where = ".".join(str(part) for part in first["loc"])
+    if found := _PLACE.fullmatch(where):
+        where = f"{found['file']}, {found['field']}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{more}"
+
+
+_PLACE = re.compile(r"attributes\.(?P<field>.*) at (?P<file>.*:\d+)")

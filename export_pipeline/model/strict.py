@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 
 class Strict(BaseModel):
@@ -30,20 +30,21 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     """A sentence that says which names there are, the nearest one first."""
     there = list(known)
     near = get_close_matches(name, there, 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return (
-        f"there is no {name!r}; {hint}There {'is' if len(there) == 1 else 'are'} {', '.join(there) or 'none'}"
-    )
+    hint = f"; did you mean {near[0]}?" if near else "."
+    verb = "is" if len(there) == 1 else "are"
+    return f"there is no {name!r}{hint} There {verb} {', '.join(there) or 'none'}"
 
 
 def wrong(title: str, messages: Mapping[tuple[str | int, ...], str]) -> ValidationError:
-    """An error that says what is wrong at each of these places below the model that raises it."""
+    """An error that says what is wrong at each of these places below the model that raises it.
+
+    They are errors of a type that pydantic has: Dagster makes them anew with file and line, which it can only
+    of those.
+    """
     return ValidationError.from_exception_data(
         title,
         [
-            InitErrorDetails(
-                type=PydanticCustomError("wrong", "{message}", {"message": message}), loc=place, input=None
-            )
+            InitErrorDetails(type="value_error", loc=place, input=None, ctx={"error": ValueError(message)})
             for place, message in messages.items()
         ],
     )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from export_pipeline.components.shaped_export import ShapedModel
 from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.shaped_export import ShapedModel
 from export_pipeline.orchestration.launch_config import OptionError
 
 TAKEOFF = Path(__file__).parents[2] / "export_pipeline" / "defs" / "takeoff" / "defs.yaml"
@@ -46,13 +46,13 @@ def test_what_is_wrong_is_said_with_its_place(changed: dict[str, Any], said: str
     ("right", "wrong", "said"),
     [
         ('cron: "15 2 * * *"', "cron: every day", "'every day' is no cron line of five fields"),
-        ("start:", "strat:", "there is no 'strat'; did you mean start?"),
+        ("start:", "strat:", "strat: there is no 'strat'; did you mean start?"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, said: str
 ) -> None:
-    """And Dagster's own check names the file."""
+    """With file, line and field, by the command line and by Dagster's own check."""
     package = tmp_path / "export_pipeline"
     shutil.copytree(TAKEOFF.parents[2], package, ignore=shutil.ignore_patterns("__pycache__", "fonts"))
     shutil.copyfile(TAKEOFF.parents[3] / "pyproject.toml", tmp_path / "pyproject.toml")
@@ -65,7 +65,7 @@ def test_a_wrong_file_is_told_in_one_line(
         "try: datasets()\n"
         "except DefsError as error: print(error)\n"
         "try: definitions_of(component_tree())\n"
-        "except Exception as error: print('---', error)\n"
+        "except Exception as error: print('---', error, error.__cause__)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -74,7 +74,9 @@ def test_a_wrong_file_is_told_in_one_line(
     assert line.startswith("A defs.yaml is wrong: "), done.stdout + done.stderr
     assert line.count("\n") == 1
     assert said in line
-    assert "defs.yaml" in dagsters
+    place = f"{file}:{file.read_text()[: file.read_text().index(wrong)].count(chr(10)) + 1}"
+    assert place in line
+    assert place in dagsters
 
 
 def test_options_of_a_request_are_typed() -> None:

@@ -85,7 +85,7 @@ def column(**fields: Any) -> tuple[tuple[str | int, ...], dict[str, Any]]:
 def refused(spec: dict[str, Any]) -> dict[tuple[int | str, ...], str]:
     with pytest.raises(ValidationError) as caught:
         TableSpec.model_validate(spec)
-    return {error["loc"]: error["msg"] for error in caught.value.errors()}
+    return {error["loc"]: error["msg"].removeprefix("Value error, ") for error in caught.value.errors()}
 
 
 def test_a_sound_spec_survives_its_json() -> None:

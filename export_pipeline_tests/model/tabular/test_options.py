@@ -134,10 +134,10 @@ def test_ranges_may_be_open() -> None:
         ({"columns": ["secret"]}, "there is no 'secret'"),
         ({"columns": ["id", "id"]}, "'id' is named twice"),
         ({"preset": "esential"}, "'essential', 'everything' or 'new'"),
-        ({"sort": ["name"]}, "there is no 'name'; There are id, -id, at, -at"),
+        ({"sort": ["name"]}, "there is no 'name'. There are id, -id, at, -at"),
         ({"sort": ["id", "-id"]}, "'id' is named twice"),
         ({"filters": {"statuss": {"equals": 1}}}, "there is no 'statuss'; did you mean status? There are id"),
-        ({"filters": {"status": {"contains": "N"}}}, "there is no 'contains'; There are equals, in"),
+        ({"filters": {"status": {"contains": "N"}}}, "there is no 'contains'. There are equals, in"),
         ({"filters": {"status": {"equals": "new"}}}, "'NEW' or 'OLD'"),
         (
             {"filters": {"id": {"equals": "1; DROP TABLE t"}}},

@@ -1,0 +1,94 @@
+"""docs/operating.md says what is there."""
+
+import re
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from export_pipeline import cli
+from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.settings import Settings
+from export_pipeline_tests.jobs.database import Database
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "operating.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def codes(pattern: str, *files: str) -> set[str]:
+    found: set[str] = set()
+    for file in files:
+        found |= set(re.findall(pattern, (ROOT / "export_pipeline" / file).read_text()))
+    assert found
+    return found
+
+
+def test_every_finding_and_error_code_is_explained() -> None:
+    known = codes(
+        r'(?:Finding\(|_late\(|_room\(|yield |^ {8}\()\s*"([a-z]+_[a-z_]+)"',
+        "health.py",
+        "orchestration/daemon_health.py",
+    )
+    known |= codes(r'\(\s*"([a-z]+_[a-z_]+)",\s*figures', "health.py")
+    known |= codes(r'RequestError\(\s*"([a-z_]+)"', "orchestration/requests.py")
+    known |= codes(
+        r'failed\([a-z_.]+, "([a-z_]+)"', "orchestration/settling.py", "orchestration/requesting.py"
+    )
+    assert len(known) > 25
+    assert {code for code in known if f"`{code}`" not in PAGE} == set()
+
+
+def test_every_command_setting_and_file_that_is_named_exists(
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = set(
+        re.findall(r"export-pipeline ([a-z]+)((?: (?:create|change|pause|resume|run-now)\b)?)", PAGE)
+    )
+    for command, sub in called:
+        assert cli._run([command, *sub.split(), "--help"]) == 0, (command, sub)
+    lines = [line for line in PAGE.replace("\\\n", " ").splitlines() if line.startswith("export-pipeline ")]
+    assert len(lines) > 15
+    for line in lines:
+        arguments = line.partition("#")[0].split()[1:]
+        named = arguments[:2] if arguments[0] == "schedules" else arguments[:1]
+        capsys.readouterr()
+        assert cli._run([*named, "--help"]) == 0, line
+        told = capsys.readouterr().out
+        assert all(argument in told for argument in arguments if argument.startswith("--")), line
+    names = set(re.findall(r"EXPORT_[A-Z_]+", PAGE))
+    assert names <= {f"EXPORT_{name.upper()}" for name in Settings.model_fields}
+    assert all((ROOT / "docs" / link).exists() for link in re.findall(r"\]\((\.\./[^)]+)\)", PAGE))
+
+
+def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
+    grant, ask = blocks("sql")
+    migrate(postgres_url)
+    database = Database(postgres_url)
+    database.run("CREATE ROLE application")
+    try:
+        database.run(grant)
+        database.run("SET ROLE application")
+        for statement in ask.split(";")[:2]:
+            assert len(database.run(statement)) == 1
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            database.run("UPDATE export_jobs SET status = 'completed'")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            database.run("INSERT INTO export_jobs (dataset, format, status) VALUES ('a', 'csv', 'completed')")
+    finally:
+        database.run("RESET ROLE")
+        database.run("DROP OWNED BY application")
+        database.run("DROP ROLE application")
+        database.close()
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    migrate(url)
+    database = Database(url)
+    for statement in ask.split(";")[:2]:
+        assert len(database.run(statement)) == 1
+    database.close()
+    with Ledger(url) as ledger:
+        (job,) = ledger.find()
+    assert (job.recipients, job.filters) == (["ann@example.org"], {"status": {"equals": "SUCCESSFUL"}})

@@ -60,7 +60,8 @@ def sanitize(data: ExportData) -> ExportData:
 
 
 def clean(table: Table, changed: Counter[tuple[str, str]]) -> Table:
-    """The table with `clean_text` applied to its text columns; `changed` is counted while it is read.
+    """The table with `clean_text` applied to its text columns; a whole pass over it sets its counts in
+    `changed`, so that reading twice counts once.
 
     A table that can be read again and holds nothing to replace is returned as it is.
     """
@@ -70,14 +71,19 @@ def clean(table: Table, changed: Counter[tuple[str, str]]) -> Table:
     ):
         return table
 
+    before = changed.copy()
+
     def opened() -> Iterator[pa.RecordBatch]:
+        counted: Counter[tuple[str, str]] = Counter()
         for batch in table.open():
             arrays = list(batch.columns)
             for index in texts:
                 arrays[index], cells = clean_text(arrays[index])
                 if cells:
-                    changed[REPLACED, f"{table.name}.{table.columns[index].name}"] += cells
+                    counted[REPLACED, f"{table.name}.{table.columns[index].name}"] += cells
             yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+        for key, count in counted.items():
+            changed[key] = before[key] + count
 
     return Table(table.name, table.columns, table.rows, opened)
 

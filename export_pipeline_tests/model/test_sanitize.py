@@ -104,3 +104,17 @@ def test_guard_looks_at_every_character_that_may_stand_before_a_sign() -> None:
         guarded, cells = guard(array)
         assert cells == pa.compute.sum(expected).as_py()
         assert pa.compute.equal(pa.compute.not_equal(guarded, array), expected).to_pylist().count(False) == 0
+
+
+def test_reading_a_table_twice_counts_once() -> None:
+    column = Column("a", "A", Kind.TEXT)
+    made = Table.of("t", [column], pa.table({"a": ["\x00", "b", "\u202e"]}), 1)
+    changed = Counter({("characters no file format may hold replaced by U+FFFD", "t.a"): 1})
+    cleaned = clean(made, changed)
+    for _ in range(2):
+        assert [cell for batch in cleaned.open() for cell in batch.column(0).to_pylist()] == [
+            "\ufffd",
+            "b",
+            "\ufffd",
+        ]
+    assert list(changed.values()) == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -60,7 +61,7 @@ class _Check:
 
     def _columns(self) -> Iterator[Problem]:
         for index, column in enumerate(self.spec.columns):
-            for field, message in (*self._origin(column), *_meaning(column)):
+            for field, message in (*self._origin(column), *_meaning(column), *_words(column)):
                 yield ("columns", index, *field), message
             if column.readers is not None and column.readers not in self.spec.readers:
                 yield ("columns", index, "readers"), unknown_name(column.readers, self.spec.readers)
@@ -253,6 +254,19 @@ _ONLY_FOR: dict[str, frozenset[Kind]] = {
     "pattern": _TIMES,
     "labels": frozenset({Kind.ENUM, Kind.BOOLEAN}),
 }
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\ud800-\udfff]")
+
+
+def _words(column: ColumnSpec) -> Iterator[Problem]:
+    """Texts that stand in files as they are written here, unlike the database's, which are cleaned."""
+    said = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
+    places: list[tuple[Place, str]] = [((name,), text) for name, text in said.items()]
+    places += [(("labels", value), label) for value, label in column.labels.items()]
+    for place, text in places:
+        if found := _UNPRINTABLE.search(text):
+            yield place, f"holds the character U+{ord(found[0]):04X}, which no file may hold; leave it out"
 
 
 def _meaning(column: ColumnSpec) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ _END = 600
 
 
 def one_line(text: str) -> str:
-    """The text with what does not print escaped (a line break as \\n), and of a long one the middle left out."""
+    """The text, with what does not print escaped (a line break as \\n), a long one without its middle."""
     if len(text) > _MOST:
         text = f"{text[: _MOST - _END]} … {text[-_END:]}"
     if text.isprintable():

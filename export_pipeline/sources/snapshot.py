@@ -34,7 +34,7 @@ BATCH_ROWS = 2048  # few, as a row's notes may be long
 
 
 class SourceError(Exception):
-    """The source database cannot be read. The message says what failed and what to do about it, in one line."""
+    """The source database cannot be read. The message, one line, says what failed and what to do about it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))

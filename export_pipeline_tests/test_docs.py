@@ -1,0 +1,141 @@
+"""What docs/tables.md shows works: its YAML loads, its expressions compile, its lists are whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from export_pipeline.arguments import filters
+from export_pipeline.components.bundle_export import BundleModel
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.dataset import DatasetModel
+from export_pipeline.components.table_export import TableModel
+from export_pipeline.formats.options import FormatOptions
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.model.columns import Kind
+from export_pipeline.model.tabular.expression_functions import FUNCTIONS
+from export_pipeline.model.tabular.expression_types import (
+    DATE,
+    INTEGER,
+    TEXT,
+    Type,
+    decimal,
+)
+from export_pipeline.model.tabular.expressions import ExpressionError, compiled
+from export_pipeline.model.tabular.naming import PLACEHOLDERS
+from export_pipeline.model.tabular.options import options
+from export_pipeline.model.tabular.patterns import DAY_PARTS, TIME_PARTS
+from export_pipeline.model.tabular.spec import (
+    Among,
+    ColumnSpec,
+    FilterSpec,
+    Operator,
+    Readers,
+    Relation,
+    Scope,
+    Source,
+    TableSpec,
+    WindowSpec,
+)
+from export_pipeline.model.tabular.types import TYPES
+
+DOCS = Path(__file__).parents[1] / "docs"
+TABLES = (DOCS / "tables.md").read_text(encoding="utf-8")
+MODELS = {"export_pipeline.TableExport": TableModel, "export_pipeline.BundleExport": BundleModel}
+FILES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TABLES, re.DOTALL)]
+_AT = Type(Kind.TIMESTAMP, zone="UTC")
+COLUMNS = {
+    "qty": INTEGER, "fees_cents": INTEGER, "price": decimal(10, 2), "rate": decimal(6, 4), "code": TEXT,
+    "due": DATE, "created_at": _AT, "shipped_at": _AT, "x": TEXT,
+}  # fmt: skip
+
+
+def _section(title: str) -> str:
+    """The text below a heading, up to the next one of any level."""
+    return re.split(r"^#+ ", TABLES.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file["attributes"]["dataset"]))
+def test_every_example_loads(file: dict[str, Any]) -> None:
+    MODELS[file["type"]].model_validate(file["attributes"])
+
+
+def test_the_request_of_the_reference_is_one() -> None:
+    """The options, filters and columns of the example of the command line are those of the first file."""
+    table = TableModel.model_validate(FILES[0]["attributes"])
+    command = _section("Asking for an export")
+    given = filters(re.findall(r"--filter (\S+=\S+)", command.split("```")[1]))
+    asked = options(table.spec()).model_validate(
+        {"filters": given, "preset": "essential", "sort": ["-sale_date"]}
+    )
+    assert asked.model_dump(by_alias=True, exclude_none=True)["filters"]["status"]["in"] == (
+        "SUCCESSFUL",
+        "RETURN_CLOSED",
+    )
+
+
+def test_every_example_of_a_function_compiles() -> None:
+    section = _section("Computed columns")
+    shown = set()
+    for name, examples in re.findall(r"^\| (`[a-z_]+\(.*?) \| .* \| (.*) \|$", section, re.MULTILINE):
+        shown |= set(re.findall(r"`([a-z_]+)\(", name))
+        for example in re.findall(r"`(.*?)`", examples):
+            compiled(example, COLUMNS)
+    assert shown == FUNCTIONS.keys()
+    for sound in ("due < '2026-11-21'", "case(qty == 0, 0, price / qty)", "code in ('A', 'B')"):
+        assert sound.replace("code", "x") in section or sound in section
+        compiled(sound, COLUMNS)
+    with pytest.raises(ExpressionError, match="is_null"):
+        compiled("x == null", COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("section", "models"),
+    [
+        ("The dataset", (DatasetModel, TableSpec)),
+        ("source", (Source, Relation)),
+        ("columns", (ColumnSpec,)),
+        ("filters and sort", (FilterSpec, Among)),
+        ("scope", (Scope, Readers)),
+        ("window and cadences", (WindowSpec,)),
+        ("Options of the formats", (FormatOptions,)),
+    ],
+)
+def test_every_field_is_named(section: str, models: tuple[Any, ...]) -> None:
+    """A new field has to be told of; fields with a section of their own stand in that."""
+    text = _section(section) + "".join(f"`{name}`" for name in ("source", "columns", "presets", "filters"))
+    text += "`sort` `scope` `window` `cadences` `single_run` `readers`" if section == "The dataset" else ""
+    for model in models:
+        for name, field in model.model_fields.items():
+            word = field.alias or name
+            assert re.search(rf"\b{word}\b", text), f"{section}: {model.__name__}.{word}"
+
+
+def test_lists_are_whole() -> None:
+    for word in TYPES:
+        assert f"`{word}`" in _section("columns")
+    for operator in get_args(Operator):
+        assert f"| `{operator}` |" in _section("filters and sort")
+    for part in (*DAY_PARTS, *TIME_PARTS):
+        assert f"`{part}`" in _section("columns")
+    for placeholder in PLACEHOLDERS:
+        assert f"{{{placeholder}" in _section("The dataset")
+    for format in FORMATS.keys() - {"ost"}:
+        assert f"`{format}`" in _section("The dataset")
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_dataset_of_the_readme_is_there() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert {name for name in datasets() if f"`{name}`" not in readme} == set()

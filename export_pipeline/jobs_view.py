@@ -129,18 +129,18 @@ def _view(jobs: Sequence[Job], said: str) -> RenderableType:
     from rich.table import Table
     from rich.text import Text  # data are never markup
 
-    table = Table(box=None, caption=Text(printable(said)) if said else None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for name in ("status", "", "done", "export", "what"):
-        table.add_column(name, no_wrap=name in ("status", "done"))
+    table = Table(box=None, caption=Text(printable(said)) if said else None, pad_edge=False, expand=True)
+    for name, width in (("id", 36), ("status", 10), ("", 8), ("done", 4)):
+        table.add_column(name, width=width, no_wrap=True)
+    table.add_column("export", ratio=1, no_wrap=True, overflow="ellipsis")
     for job in jobs:
         row = row_of(job)
+        rows = f", {row['rows']} rows" if row["rows"] else ""
         table.add_row(
             job.id,
             Text(row["status"], style=_COLORS.get(job.status, "")),
-            ProgressBar(total=100, completed=job.progress_percent, width=10),
+            ProgressBar(total=100, completed=job.progress_percent, width=8),
             row["done"],
-            Text(printable(f"{job.dataset} {job.format}", 60)),
-            Text(printable(f"{row['what']} {row['rows'] and row['rows'] + ' rows'}", 60)),
+            Text(printable(f"{job.dataset} {job.format}{rows} {row['what']}")),
         )
     return table

@@ -76,7 +76,7 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
         by_default = sensor.default_status is dg.DefaultSensorStatus.RUNNING
         stopped = [state for state in known if state.status is InstigatorStatus.STOPPED]
         if len(stopped) == len(known) and (stopped or not by_default):
-            do = f"Switch it on: in Dagster's UI under Automation, or `dagster sensor start {sensor.name}`."
+            do = f"Switch it on: in Dagster's UI under Automation, or `dagster sensor start -w workspace.yaml {sensor.name}`."
             yield "sensor_off", f"{sensor.name} is off.", do, None
         elif daemon_runs:
             yield from _last_tick(instance, known)
@@ -87,6 +87,8 @@ def _last_tick(instance: dg.DagsterInstance, states: Sequence[InstigatorState]) 
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
         if ticks and ticks[0].status is TickStatus.FAILURE:
             error = ticks[0].error
+            while error and error.cause:  # the outer ones only say that there was one
+                error = error.cause
             said = " ".join(error.message.split())[:300] if error else "no reason given"
             at = datetime.fromtimestamp(ticks[0].timestamp, UTC)
             do = "Its ticks in Dagster's UI, under Automation, show the whole error."

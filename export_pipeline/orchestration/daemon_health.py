@@ -76,7 +76,8 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
         by_default = sensor.default_status is dg.DefaultSensorStatus.RUNNING
         stopped = [state for state in known if state.status is InstigatorStatus.STOPPED]
         if len(stopped) == len(known) and (stopped or not by_default):
-            do = f"Switch it on: in Dagster's UI under Automation, or `dagster sensor start -w workspace.yaml {sensor.name}`."
+            command = f"dagster sensor start -w workspace.yaml {sensor.name}"
+            do = f"Switch it on: in Dagster's UI under Automation, or `{command}`."
             yield "sensor_off", f"{sensor.name} is off.", do, None
         elif daemon_runs:
             yield from _last_tick(instance, known)

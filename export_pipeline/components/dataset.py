@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Self
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from pydantic import BaseModel, Field, field_validator
@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.strict import Strict
+from export_pipeline.model.tabular.patterns import zone_problem
 from export_pipeline.orchestration.assets import application_key, export_assets
 from export_pipeline.orchestration.launch_config import is_list, parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND
@@ -45,10 +46,9 @@ class Cadence(Strict):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, name: str | None) -> str | None:
-        try:
-            return name and ZoneInfo(name).key
-        except (OSError, ValueError, KeyError):
-            raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
+        if problem := zone_problem(name):
+            raise ValueError(problem)
+        return name
 
     @field_validator("formats")
     @classmethod
@@ -102,7 +102,9 @@ class DatasetModel(Strict):
 def known_formats(names: Sequence[str]) -> Sequence[str]:
     """The same names, if they are all of the registry; else ValueError."""
     if unknown := [name for name in names if name not in FORMATS]:
-        raise ValueError(f"{', '.join(unknown)}: no such format; there are {', '.join(FORMATS)}")
+        near = get_close_matches(unknown[0], FORMATS, 1)
+        hint = f"did you mean {near[0]}? There" if near else "there"
+        raise ValueError(f"{', '.join(unknown)}: no such format; {hint} are {', '.join(FORMATS)}")
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from export_pipeline.model.columns import Kind
 
@@ -42,7 +43,9 @@ def parse_type(word: str) -> ColumnType:
     """
     found = _WORD.match(word.strip().lower())
     if found is None or found[1] not in {one.value for one in Kind}:
-        raise ValueError(f"there is no type {word!r}; there are {', '.join(TYPES)}")
+        near = get_close_matches(word, TYPES, 1, 0.5)
+        hint = f"did you mean {near[0]}? There" if near else "there"
+        raise ValueError(f"there is no type {word!r}; {hint} are {', '.join(TYPES)}")
     kind, digits, behind = Kind(found[1]), found[2], found[3]
     if digits is None:
         if kind is Kind.DECIMAL:

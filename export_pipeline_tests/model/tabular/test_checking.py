@@ -124,7 +124,7 @@ NEW = len(SOUND["columns"])
         (*column(compute="extra", type="text"), ("columns", NEW, "compute"), "extra are computed from each other"),
         (*column(compute="'x'", readers="bosses"), ("columns", NEW, "readers"), "guard the columns"),
         (*column(type="decimal(77,2)"), ("columns", NEW, "type"), "1 to 76 digits"),
-        (*column(type="texxt"), ("columns", NEW, "type"), "there is no type 'texxt'"),
+        (*column(type="texxt"), ("columns", NEW, "type"), "there is no type 'texxt'; did you mean text?"),
         (*column(type="timestamp", zone="Europe/Berln"), ("columns", NEW, "zone"), "did you mean Europe/Berlin?"),
         (*column(type="date", pattern="dd HH"), ("columns", NEW, "pattern"), "a date has no HH"),
         (*column(type="timestamp", pattern="YYYY"), ("columns", NEW, "pattern"), "there is no 'YYYY'"),

@@ -13,7 +13,7 @@ from export_pipeline.model.tabular.spec import WindowSpec
 from export_pipeline.model.windows import Window
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family
-from export_pipeline.sources.tables.terms import Condition, Domain, Term
+from export_pipeline.sources.tables.terms import Condition, Domain, Expression, Term, storable
 
 _DEPTH, _MOST_DAYS = 100, 366
 _NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric()}
@@ -97,6 +97,8 @@ def _between(
 
 def contains(term: Term, text: str) -> Condition:
     """Whether a text is in it, ignoring case; no character of it is special."""
+    if term.domain is Domain.UUID:
+        return _in_uuid(term, text)
     literal = term.literal(text)
     if literal is None:
         return sa.false()
@@ -107,6 +109,28 @@ def contains(term: Term, text: str) -> Condition:
     if term.dialect == "postgresql":
         return sa.func.strpos(sa.func.lower(term.expression), sa.func.lower(literal)) > 0
     return term.expression.icontains(text, autoescape=True)
+
+
+def _in_uuid(term: Term, text: str) -> Condition:
+    """The same of a uuid as it is exported, with its hyphens."""
+    if not storable(text, term.dialect):
+        return sa.false()
+    if term.dialect == "postgresql" and term.stored.family is Family.UUID:
+        shown: Expression = sa.cast(term.expression, sa.Text)
+    else:
+        bare = term.expression
+        parts = [sa.func.substr(bare, start, size) for start, size in _UUID_PARTS]
+        hyphenated: Expression = parts[0]
+        for part in parts[1:]:
+            hyphenated = hyphenated.concat(sa.literal("-", sa.Text())).concat(part)
+        shown = sa.case((sa.func.length(bare) == 32, hyphenated), else_=bare)
+    find = {"sqlite": sa.func.instr, "postgresql": sa.func.strpos}.get(term.dialect)
+    if find is None:
+        return shown.contains(text.lower(), autoescape=True)
+    return find(shown, sa.literal(text.lower(), sa.Text())) > 0
+
+
+_UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
 def in_window(term: Term, spec: WindowSpec, window: Window) -> Condition:

@@ -420,6 +420,7 @@ _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 def _readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
     """A database's error as one line without secrets, with what to do where that is known."""
     text = _PASSWORD.sub(r"\1***@", " ".join(str(error).split()))
+    text = text.partition(" Query was: ")[0]
     where = f" ({url.render_as_string(hide_password=True)})" if url is not None else ""
     lowered = text.lower()
     if "statement timeout" in lowered or "interrupted" in lowered:

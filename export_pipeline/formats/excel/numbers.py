@@ -97,6 +97,11 @@ def floats(array: pa.Array) -> Numbers:
     return Numbers(text, odd, NOT_A_NUMBER)
 
 
+def is_ordinary(number: float) -> bool:
+    """Whether a cell can hold a float."""
+    return number == 0.0 or _SMALLEST <= abs(number) <= _LARGEST
+
+
 def dates(array: pa.Array) -> Numbers:
     """Dates as serial numbers; days before 1900-03-01 or after 9999 are odd, in ISO form."""
     days = pc.add(array.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), _EPOCH)

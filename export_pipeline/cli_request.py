@@ -1,0 +1,202 @@
+"""The command that asks for an export."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from export_pipeline import arguments
+from export_pipeline.cli_datasets import (
+    check_scope,
+    dataset_of,
+    formats_of,
+    load_definitions,
+    store_at,
+    typed_options,
+)
+from export_pipeline.cli_options import Json
+from export_pipeline.console import UserError, print_error, print_facts, print_json, progress_bar
+from export_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from export_pipeline.jobs import Job, Ledger
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(request)
+
+
+def request(
+    dataset: Annotated[str, typer.Argument(help="What to export, e.g. takeoff.")],
+    scope: Annotated[
+        str | None, typer.Option(help="Whose rows: an id that `datasets --scopes DATASET` lists.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="One or more of the formats, with commas.")] = "csv",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="A column to export; several in this order. Default: the usual.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A ready-made choice of columns.")] = None,
+    sort: Annotated[
+        list[str] | None, typer.Option(help="A column to sort by; `-NAME` for descending.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, e.g. include_drawings=true.")
+    ] = None,
+    mail: Annotated[
+        list[str] | None, typer.Option(help="An address to send the files to; several may be given.")
+    ] = None,
+    requested_by: Annotated[
+        str | None, typer.Option(help="Who asks; decides what guarded columns show.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    wait: Annotated[bool, typer.Option(help="Stay until the files are there, and show progress.")] = True,
+    as_json: Json = False,
+    export_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Export a dataset.
+
+    With a ledger (see `migrate`) each format becomes a job: a running daemon takes it, else it is worked on
+    here. Without one it is worked on here.
+
+    Examples: `export-pipeline request takeoff --scope ID --format csv,pdf -o group_by=page`;
+    `export-pipeline request records --scope ID --filter status=SUCCESSFUL --filter sale_date:from=2026-01-01
+    --column item_name --column profit_cents`; `export-pipeline request takeoff --scope ID --no-wait --json`
+    """
+    settings = load_settings()
+    chosen = dataset_of(dataset)
+    names = formats_of(chosen, format)
+    who = {"requested_by": requested_by} if requested_by and "requested_by" in chosen.option_names() else {}
+    choice = who | {
+        "filters": arguments.filters(filter or []),
+        "columns": column,
+        "preset": preset,
+        "sort": sort,
+    }
+    options = typed_options(chosen, arguments.options(option or []) | {k: v for k, v in choice.items() if v})
+    check_scope(settings, chosen, scope)
+    export_id = export_id or str(uuid.uuid4())
+    from export_pipeline.orchestration import requesting
+
+    ledger = requesting.ledger_at(settings.jobs_url)
+    jobs = []
+    if ledger:
+        jobs = requesting.ask(
+            ledger,
+            dataset=dataset,
+            formats=names,
+            scope=scope,
+            options=options,
+            requested_by=requested_by,
+            recipients=mail or (),
+            priority=priority,
+        )
+        if not wait or _daemon_took(ledger, jobs, as_json):
+            _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
+            return
+    elif mail:
+        raise UserError("Mail needs the ledger of requests: run `export-pipeline migrate` first.")
+    if not wait:
+        log = _request_in_background(settings, export_id)
+        accepted = {"export_id": export_id, "log": str(log)}
+        print_json(accepted) if as_json else print_facts(accepted)
+        return
+    from export_pipeline.orchestration.running import run_export
+
+    definitions = load_definitions()
+    with progress_bar(len(names) + 3, quiet=as_json) as progress:
+        outcome = run_export(
+            definitions,
+            dataset=dataset,
+            scope=scope,
+            formats=names,
+            options=options,
+            staging=settings.staging_folder,
+            export_id=export_id,
+            progress=progress,
+            jobs=jobs,
+            ledger=ledger,
+        )
+    files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
+    if as_json:
+        ids = {"jobs": [job.id for job in jobs]} if jobs else {}
+        print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
+    else:
+        if files:
+            for file in files:  # a line each: a key that is wrapped cannot be copied
+                typer.echo(
+                    f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
+                )
+            typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link KEY` links to a file.")
+        for error in outcome.errors:
+            print_error(error)
+    if outcome.errors:
+        raise typer.Exit(1)
+
+
+def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
+    """Wait until a daemon has ended these jobs; False if there is none to take them."""
+    import dagster as dg
+
+    from export_pipeline.orchestration.instance import prepare_home
+    from export_pipeline.orchestration.requesting import follow
+
+    prepare_home()
+    with dg.DagsterInstance.get() as instance, progress_bar(100 * len(jobs), quiet=as_json) as progress:
+        return follow(ledger, instance, jobs, progress)
+
+
+def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: bool) -> None:
+    from export_pipeline.jobs import Status
+
+    rows = [
+        {"job": job.id, "format": job.format, "status": str(job.status), "rows": job.row_count,
+         "bytes": job.file_size, "key": job.file_key, "error": job.error_message}
+        for job in jobs
+    ]  # fmt: skip
+    if as_json:
+        print_json({"jobs": rows})
+    else:
+        for row in rows:
+            typer.echo(f"{row['format']:8}{row['status']:11}{row['job']}  {row['key'] or row['error'] or ''}")
+        if wait:
+            typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link JOB` links to a file.")
+        else:
+            typer.echo("`export-pipeline show JOB` says what becomes of it.")
+    if wait and any(job.status is not Status.COMPLETED for job in jobs):
+        raise typer.Exit(1)
+
+
+def _request_in_background(settings: Settings, export_id: str) -> Path:
+    """The same command, waiting, in a process of its own that outlives this one; gives its log file."""
+    log = settings.staging_folder / f"{export_id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    again = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
+    with log.open("wb") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "export_pipeline.cli", *again, "--export-id", export_id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return log
+
+
+def _file_row(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rows": metadata["dagster/row_count"],
+        "bytes": metadata["bytes"],
+        "key": metadata["key"],
+        "location": metadata["location"],
+        "sha256": metadata["sha256"],
+    }

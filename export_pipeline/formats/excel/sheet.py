@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER, is_ordinary
 from export_pipeline.formats.excel.plan import Sheet
@@ -181,12 +181,15 @@ class SheetWriter:
             self._frame.changed(NOT_A_NUMBER, column.header)
             names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
             return inline_cell(reference, self._odd, names.get(repr(float(value)), repr(float(value))))
-        if not isinstance(value, float) and len(number.normalize().as_tuple().digits) > MAX_DIGITS:
+        if not isinstance(value, float) and len(number.normalize(_EXACT).as_tuple().digits) > MAX_DIGITS:
             self._frame.changed(KEEP_DIGITS, column.header)
-            return inline_cell(reference, self._odd, f"{number.normalize():f}")
+            return inline_cell(reference, self._odd, _plain(number))
         text = repr(float(value)) if isinstance(value, float) else _plain(number)
         made = f"<f>{xml_text(formula)}</f>" if formula else ""
         return f'<c r="{reference}" s="{style}">{made}<v>{text}</v></c>'
+
+
+_EXACT = Context(prec=200)
 
 
 def _plain(number: Decimal) -> str:

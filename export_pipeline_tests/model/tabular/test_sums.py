@@ -1,9 +1,13 @@
-"""Sums that overflow a double: the total says so, and no file is refused for it."""
+"""Sums that no double holds: the total has every digit or says so, and no file is refused for it."""
 
 import math
+from decimal import Context, Decimal
+from pathlib import Path
 
+import openpyxl
 import pytest
 
+from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.tabular import build, layout
 from export_pipeline.model.tabular.spec import TableSpec
 from export_pipeline_tests.model.tabular.random_exports import staged
@@ -27,3 +31,18 @@ def test_huge_floats(cells: list[float | None], total: float) -> None:
         found = made.excel[0].totals[0].values["b"]
         assert found == total or math.isclose(float(found), total, rel_tol=1e-15, abs_tol=2.5)
         assert all(not proof.totals for proof in made.proofs.values())
+
+
+@pytest.mark.parametrize("digits", [15, 16, 28, 29, 47, 76])
+def test_totals_of_workbooks_have_every_digit(tmp_path: Path, digits: int) -> None:
+    most = Decimal(10**digits - 1).scaleb(-4, Context(prec=80))
+    column = {"name": "a", "type": f"decimal({digits},4)", "total": True}
+    spec = TableSpec.model_validate({"source": {"table": "t"}, "columns": [column]})
+    path = tmp_path / "a.xlsx"
+    with path.open("wb") as out:
+        FORMATS["excel"].render(layout(staged(spec, {"a": [most, Decimal(0)]})), out, {})
+    *_, total = [row[0].value for row in openpyxl.load_workbook(path).worksheets[0].iter_rows()]
+    if digits == 15:
+        assert str(total).startswith("=SUM(")
+    else:
+        assert Decimal(total) == most

@@ -246,7 +246,7 @@ def _elsewhere(inspector: sa.Inspector, wanted: str) -> Iterator[str]:
 
 def _nearest(wanted: str, known: Sequence[str], most: int = 12) -> str:
     if not known:
-        return "the database has no tables"
+        return "there are none here; one of another schema is written schema.table"
     lowered = {name.lower(): name for name in reversed(known)}
     close = get_close_matches(wanted.lower(), lowered, 3, 0.5)
     meant = f"did you mean {', '.join(lowered[one] for one in close)}? " if close else ""

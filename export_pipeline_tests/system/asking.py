@@ -1,0 +1,48 @@
+"""Requests as applications make them: over all datasets, scopes and formats."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from export_pipeline_tests.system.deployment import System
+
+SMALL = "records"
+"""A dataset whose exports take next to no time."""
+
+
+def right(system: System) -> Iterator[dict[str, Any]]:
+    """Requests that can be met, no two the same until all combinations of dataset, format and scope are used.
+
+    CSV of a scope comes first, so that few requests are enough to look for foreign rows.
+    """
+    for turn in itertools.count():
+        for name, dataset in system.datasets.items():
+            formats = sorted(dataset.formats, key=lambda format: format != "csv")
+            scopes = system.scopes[name]
+            options: dict[str, Any] = {}
+            if dataset.spec.get("preset_required"):
+                options = {"preset": next(iter(dataset.spec["presets"]))}
+            yield {
+                "dataset": name,
+                "format": formats[turn % len(formats)],
+                "scope": scopes[turn // len(formats) % len(scopes)],
+                "options": json.dumps(options),
+            }
+
+
+def wrong(system: System) -> Iterator[tuple[dict[str, Any], str]]:
+    """Requests that cannot be met, and the code of the error they get."""
+    scope = system.scopes[SMALL][0]
+    asked = {"dataset": SMALL, "format": "csv", "scope": scope}
+    return itertools.cycle(
+        [
+            (asked | {"format": "doc"}, "unknown_format"),
+            (asked | {"scope": "nobody"}, "unknown_scope"),
+            (asked | {"dataset": "nothing"}, "unknown_dataset"),
+            (asked | {"columns": '["profits_cents"]'}, "invalid_options"),
+            ({"dataset": SMALL, "format": "csv"}, "no_scope"),
+        ]
+    )

@@ -1,0 +1,94 @@
+"""What must hold of a deployment once everything that was asked for has ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import dagster as dg
+
+from export_pipeline.jobs import Job, Status
+from export_pipeline.store import manifest_key
+from export_pipeline.verify import verify
+from export_pipeline_tests.system.deployment import System, seconds_from_created
+
+# Column of the file, and the ids of a scope in the application's own tables.
+_IDS = {
+    "records": ("id", "SELECT id FROM bookkeeping_records WHERE account_id = :scope"),
+    "enrollments": ("id", "SELECT id FROM archive_enrollments WHERE organisation_id = :scope"),
+    "ledger": ("sequence", "SELECT sequence FROM archive_ledger_entries WHERE organisation_id = :scope"),
+    "occurrences": ("id", "SELECT id FROM main_occurrence WHERE CAST(project_id AS text) = :scope"),
+}
+
+
+def files_are_right(system: System, jobs: Iterable[Job]) -> int:
+    """Each completed job has a file that holds; gives how many were looked at for foreign rows."""
+    store = system.store()
+    looked = 0
+    for job in jobs:
+        if job.status is not Status.COMPLETED:
+            continue
+        key = str(job.file_key)
+        assert key.startswith(f"exports/{quote(job.scope, safe='') if job.scope else 'all'}/"), key
+        report = verify(store, key)
+        assert (report["problems"], report["rows"]) == ([], job.row_count), (job, report)
+        with store.open(key) as file:
+            content = file.read()
+        assert len(content) == job.file_size
+        if job.format == "csv" and job.dataset in _IDS:
+            column, sql = _IDS[job.dataset]
+            own = {str(id) for (id,) in system.run(sql, scope=job.scope)}
+            rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+            found = {str(row[column]) for row in rows}
+            assert found <= own, f"{key} holds rows of another scope"
+            looked += 1
+    return looked
+
+
+def nothing_is_left_over(system: System, jobs: Iterable[Job]) -> None:
+    """The store holds the files of completed jobs and their manifests, and nothing else."""
+    keys = {str(job.file_key) for job in jobs if job.status is Status.COMPLETED}
+    stored = {file.key for file in system.store().list()}
+    assert stored == keys | {manifest_key(key) for key in keys}
+
+
+def each_attempt_had_one_run() -> int:
+    """No two runs for one attempt; gives how many runs there were."""
+    with dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs()
+    attempts: Counter[str] = Counter()
+    for run in runs:
+        tags = [value for tag, value in run.tags.items() if tag.startswith("export_pipeline/job.")]
+        attempts.update(key for value in tags for key in value.split(","))
+    assert [key for key, count in attempts.items() if count > 1] == []
+    return len(runs)
+
+
+def nobody_got_two(system: System) -> Counter[str]:
+    """No mail came twice, and what is written down as sent has come; gives mails by state."""
+    mails = system.mails
+    assert [mail for mail, count in mails.items() if count > 1] == []
+    rows = system.run("SELECT recipient, message_id, status FROM export_deliveries")
+    known = {(str(to), str(id)): str(status) for to, id, status in rows}
+    assert set(mails) <= set(known)
+    for mail, status in known.items():
+        assert status in ("sent", "unknown"), (mail, status)
+        assert status == "unknown" or mails[mail] == 1
+    return Counter(known.values())
+
+
+def figures(jobs: Iterable[Job]) -> str:
+    """How long completed jobs took, from their creation."""
+    done = [job for job in jobs if job.status is Status.COMPLETED]
+    seconds = sorted(seconds_from_created(job) for job in done)
+    ended = [job.completed_at for job in done if job.completed_at]
+    whole = (max(ended) - min(job.created_at for job in done)).total_seconds()
+    p95 = seconds[min(len(seconds) - 1, int(len(seconds) * 0.95))]
+    rate = 60 * len(seconds) / whole
+    return (
+        f"{len(seconds)} files: p50 {statistics.median(seconds):.1f} s, p95 {p95:.1f} s, {rate:.0f} a minute"
+    )

@@ -1,0 +1,254 @@
+"""The whole thing as it is run: databases, store, mail server and Dagster's daemon, each a process."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.dataset import Dataset
+from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
+from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
+from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline.settings import load_settings
+from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.store import Store, open_store
+from export_pipeline_tests.orchestration.deployment import SAMPLES
+from export_pipeline_tests.services import postgres, s3
+from export_pipeline_tests.services.process import free_ports, server_folder
+from export_pipeline_tests.system import mail
+from export_pipeline_tests.system.processes import Processes, Service, processes
+from export_pipeline_tests.tools import require_tool
+
+_T = TypeVar("_T")
+
+CODE_SERVER = ("api", "grpc")
+RUN_WORKER = ("spawn_main",)
+_AWAY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running deployment; its settings are set in this process too.
+
+    Attributes:
+        services: By name: daemon, mail, and where there are some postgres and s3.
+        scopes: Ids of the scopes that each dataset has; None alone for one without.
+    """
+
+    folder: Path
+    url: str
+    processes: Processes
+    services: Mapping[str, Service]
+    datasets: Mapping[str, Dataset]
+    scopes: Mapping[str, tuple[str | None, ...]]
+
+    @property
+    def mails(self) -> Counter[tuple[str, str]]:
+        """How often each (recipient, Message-ID) has come."""
+        return mail.received(self.folder / "mails")
+
+    def run(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Plain SQL on the application's database, which may be away for a while."""
+
+        def once() -> list[tuple[Any, ...]]:
+            engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+            with engine.begin() as connection:
+                result = connection.execute(sa.text(sql), parameters)
+                return [tuple(row) for row in result] if result.returns_rows else []
+
+        return _patiently(once)
+
+    def insert(self, **values: Any) -> str:
+        """A request as an application makes it; its id."""
+        names = ", ".join(values)
+        sql = f"INSERT INTO export_jobs ({names}) VALUES (:{', :'.join(values)}) RETURNING id"
+        return str(self.run(sql, **values)[0][0])
+
+    def jobs(self) -> list[Job]:
+        """All jobs, oldest first."""
+
+        def once() -> list[Job]:
+            with Ledger(self.url) as ledger:
+                return sorted(ledger.find(limit=10_000), key=lambda job: job.created_at)
+
+        return _patiently(once)
+
+    def store(self) -> Store:
+        """Where the files are."""
+        settings = load_settings()
+        return open_store(settings.store_url, endpoint_url=settings.s3_endpoint_url)
+
+    def wait(self, seconds: float, *, pressed: bool = False) -> None:
+        """Wait until all jobs have ended and all mails are sent, or nobody knows whether they are.
+
+        Args:
+            seconds: The longest; then the test fails and says what is left.
+            pressed: Let the time that senders and launchers are waited for pass faster than it does.
+        """
+        deadline = time.monotonic() + seconds
+        aged = time.monotonic()
+        while left := self._left():
+            if time.monotonic() > deadline:
+                pytest.fail(f"After {seconds:.0f} s there are {left}.\n{self.told()}")
+            if pressed and time.monotonic() - aged > 20:
+                aged = time.monotonic()
+                self._age()
+            time.sleep(0.5)
+
+    def told(self) -> str:
+        """The end of the daemon's log."""
+        return self.services["daemon"].log.read_text(errors="replace")[-6000:]
+
+    def _left(self) -> list[tuple[Any, ...]]:
+        unsent = """
+            SELECT 'mail ' || d.status, count(*) FROM export_deliveries d
+            WHERE d.status IN ('pending', 'claimed', 'sending') GROUP BY d.status
+            UNION ALL SELECT 'mail not written', count(*) FROM export_jobs j
+            WHERE j.status = 'completed' AND CAST(j.recipients AS text) <> '[]'
+              AND NOT EXISTS (SELECT 1 FROM export_deliveries d WHERE d.job_id = j.id)
+            HAVING count(*) > 0"""
+        pending = "SELECT status, count(*) FROM export_jobs WHERE status IN ('pending', 'processing')"
+        return self.run(f"{pending} GROUP BY status UNION ALL {unsent}")
+
+    def _age(self) -> None:
+        """Put back the times after which a launcher, or a sender of mails, is taken for dead."""
+        self.run(
+            "UPDATE export_jobs SET claimed_at = claimed_at - interval '1 minute' WHERE status = 'pending'"
+        )
+        later = "claimed_at = claimed_at - interval '6 minutes', next_at = next_at - interval '6 minutes'"
+        waiting = "status IN ('pending', 'claimed', 'sending')"
+        self.run(f"UPDATE export_deliveries SET {later} WHERE {waiting}")
+
+
+@contextmanager
+def running_system(folder: Path, *, servers: bool) -> Iterator[System]:
+    """Start a deployment in a folder.
+
+    Args:
+        servers: On PostgreSQL and S3; else on SQLite and a folder.
+    """
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        (smtp,) = free_ports(1)
+        settings = {
+            "PYTHONPATH": str(ROOT),
+            "DAGSTER_HOME": str(folder / "home"),
+            "EXPORT_STAGING_URL": str(folder / "staging"),
+            "EXPORT_SMTP_URL": f"smtp://127.0.0.1:{smtp}",
+            "EXPORT_MAIL_FROM": "Exports <exports@example.org>",
+        }
+        started = stack.enter_context(processes(settings))
+        services: dict[str, Service] = {}
+        if servers:
+            settings |= _databases(started, services, stack.enter_context(server_folder("pg")))
+            settings |= _bucket(started, services, stack.enter_context(server_folder("s3")))
+        else:
+            settings |= {
+                "EXPORT_SOURCE_URL": f"sqlite:///{folder / 'app.db'}",
+                "EXPORT_STORE_URL": str(folder / "store"),
+            }
+        (folder / "mails").mkdir()
+        post = [sys.executable, "-m", mail.__name__, str(smtp), str(folder / "mails")]
+        services["mail"] = Service(started, post, folder, folder / "mail.log", lambda: _listens(smtp))
+        services["mail"].start()
+        started.environment |= settings
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.chdir(folder)
+        url = settings["EXPORT_SOURCE_URL"]
+        _fill(url)
+        _make_instance()
+        there = datasets()
+        services["daemon"] = _daemon(started, folder)
+        services["daemon"].start()
+        yield System(folder, url, started, services, there, {n: _scopes(url, d) for n, d in there.items()})
+
+
+def _databases(started: Processes, services: dict[str, Service], folder: Path) -> dict[str, str]:
+    program, password = postgres.initialize(folder)
+    server = postgres.PostgresServer(free_ports(1)[0], password)
+    command = postgres.command(program, folder, server)
+    services["postgres"] = Service(started, command, folder, folder / "log", lambda: postgres.answers(server))
+    services["postgres"].start()
+    connection = server.connect()
+    for name in ("applications", "dagster"):
+        connection.cursor().execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    connection.close()
+    return {
+        "EXPORT_SOURCE_URL": server.url("applications"),
+        "DAGSTER_POSTGRES_URL": server.url("dagster"),
+    }
+
+
+def _bucket(started: Processes, services: dict[str, Service], folder: Path) -> dict[str, str]:
+    command, server = s3.prepare(str(require_tool("weed")), folder)
+    services["s3"] = Service(started, command, folder, folder / "log", lambda: s3.answers(server))
+    services["s3"].start()
+    server.client().create_bucket(Bucket="exports")
+    return server.environment() | {
+        "EXPORT_STORE_URL": "s3://exports/team",
+        "EXPORT_S3_ENDPOINT_URL": server.endpoint_url,
+    }
+
+
+def _daemon(started: Processes, folder: Path) -> Service:
+    command = [str(require_tool("dagster-daemon")), "run", "-w", str(ROOT / "workspace.yaml")]
+    return Service(started, command, folder, folder / "daemon.log", lambda: bool(started.find(*CODE_SERVER)))
+
+
+def _fill(url: str) -> None:
+    engine = sa.create_engine(url)
+    takeoff.fill(engine, SAMPLES)
+    for application in (antenna, archive, bookkeeping, connexus):
+        application.fill(engine)
+    engine.dispose()
+    migrate(url)
+
+
+def _make_instance() -> None:
+    """Once, before several processes do; a run that cannot start is noticed after half a minute."""
+    file = prepare_home() / "dagster.yaml"
+    text = file.read_text().partition("\n")[2]  # without our line it is nobody else's to write
+    file.write_text(text.replace("start_timeout_seconds: 180", "start_timeout_seconds: 30"))
+    dg.DagsterInstance.get().dispose()
+
+
+def _scopes(url: str, dataset: Dataset) -> tuple[str | None, ...]:
+    if not dataset.scoped:
+        return (None,)
+    with open_snapshot(url) as snapshot:
+        return tuple(import_module(dataset.source).scopes(snapshot, dataset.spec))
+
+
+def _listens(port: int) -> bool:
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    return True
+
+
+def _patiently(ask: Callable[[], _T]) -> _T:
+    """Ask again for a while where the database is away: who asks has seen to it that it comes back."""
+    deadline = time.monotonic() + _AWAY_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(sa.exc.OperationalError, LedgerUnavailableError):
+            return ask()
+        time.sleep(0.5)
+    return ask()
+
+
+def seconds_from_created(job: Job) -> float:
+    """How long a job took, waiting too."""
+    return ((job.completed_at or datetime.now(UTC)) - job.created_at).total_seconds()

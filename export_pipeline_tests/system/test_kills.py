@@ -1,0 +1,80 @@
+"""Every part of a deployment is killed while it works; afterwards everything is as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from export_pipeline.jobs import Status
+from export_pipeline_tests.system import asking, checks
+from export_pipeline_tests.system.deployment import CODE_SERVER, RUN_WORKER, System, running_system
+
+KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "3"))
+VICTIMS = ("run worker", "postgres", "daemon", "s3", "mail", "code server")
+"""Each is killed once before one is killed again."""
+_END_SECONDS = 150.0
+_WAIT_SECONDS = 60.0
+
+
+def test_nothing_is_lost_when_processes_are_killed(tmp_path: Path) -> None:
+    seed = int(os.environ.get("EXPORT_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+    chance = random.Random(seed)
+    print(f"\nEXPORT_TEST_SEED={seed}")
+    with running_system(tmp_path, servers=True) as system:
+        requests = asking.right(system)
+        asked: list[str] = []
+        victims: list[str] = []
+
+        def ask(count: int) -> None:
+            for _ in range(count):
+                to = json.dumps([f"reader{len(asked)}@example.org"])
+                asked.append(system.insert(**next(requests), recipients=to))
+
+        for _ in range(KILLS):
+            ask(2)
+            if not victims:
+                victims = chance.sample(VICTIMS, len(VICTIMS))
+            victim = victims.pop()
+            time.sleep(chance.uniform(0, 8))
+            print(f"{time.strftime('%X')} kill {victim}")
+            _kill(system, victim, chance)
+        ask(1)
+        system.wait(_END_SECONDS + 10 * len(asked), pressed=True)
+
+        jobs = [job for job in system.jobs() if job.id in set(asked)]
+        ends = Counter(f"{job.status} {job.error_code or ''}, attempt {job.attempt}" for job in jobs)
+        print(f"{checks.figures(jobs)}; {dict(ends)}; kills {KILLS}")
+        for job in jobs:
+            # Three times lost, or a server that was away for longer than its retries: said so, and in good order.
+            assert job.status is Status.COMPLETED or (job.status is Status.FAILED and job.error_message), job
+        assert len(jobs) == len(asked)
+        checks.files_are_right(system, jobs)
+        checks.nothing_is_left_over(system, jobs)
+        checks.each_attempt_had_one_run()
+        mails = checks.nobody_got_two(system)
+        print(f"mails {dict(mails)}")
+        completed = sum(job.status is Status.COMPLETED for job in jobs)
+        assert sum(mails.values()) >= completed
+
+
+def _kill(system: System, victim: str, chance: random.Random) -> None:
+    """Kill it; servers come back after a while, as a service manager would see to it."""
+    if victim in system.services:
+        service = system.services[victim]
+        service.kill()
+        time.sleep(chance.uniform(0, 3))
+        service.start()
+        return
+    words = RUN_WORKER if victim == "run worker" else CODE_SERVER
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not (found := system.processes.find(*words)):
+        assert time.monotonic() < deadline, f"there is no {victim} to kill\n{system.told()}"
+        time.sleep(0.2)
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(chance.choice(found), signal.SIGKILL)

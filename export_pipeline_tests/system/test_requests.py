@@ -1,0 +1,63 @@
+"""Many requests at once on a whole deployment: all end as they should, none twice, none with foreign rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.jobs import Ledger, Status
+from export_pipeline_tests.system import asking, checks
+from export_pipeline_tests.system.deployment import running_system
+
+REQUESTS = int(os.environ.get("EXPORT_TEST_REQUESTS", "12"))
+"""On PostgreSQL and S3; half as many on SQLite and a folder, but at most 30."""
+_SECONDS_EACH = 8.0
+
+
+@pytest.mark.parametrize(
+    ("servers", "count"),
+    [(True, REQUESTS), (False, min(30, max(6, REQUESTS // 2)))],
+    ids=["servers", "files"],
+)
+def test_all_requests_end_rightly(tmp_path: Path, servers: bool, count: int) -> None:
+    with running_system(tmp_path, servers=servers) as system:
+        canceled = system.insert(
+            dataset="takeoff", format="pdf", scope=system.scopes["takeoff"][0], priority=-1
+        )
+        with Ledger(system.url) as ledger:
+            ledger.canceled(canceled, "tester")
+        expected: dict[str, str] = {canceled: "canceled"}
+        addressed: dict[str, str] = {}
+        bad = list(islice(asking.wrong(system), max(1, count // 6)))
+        for request, code in bad:
+            expected[system.insert(**request)] = code
+        same = []
+        for number, request in enumerate(islice(asking.right(system), count - len(bad) - 3)):
+            to = [f"reader{number}@example.org"] if number % 3 == 0 else []
+            id = system.insert(**request, recipients=json.dumps(to))
+            expected[id] = "completed"
+            addressed.update(dict.fromkeys(to, id))
+            if number == 0:
+                same = [id, *(system.insert(**request) for _ in range(2))]
+                expected.update(dict.fromkeys(same, "completed"))
+        system.wait(30 + _SECONDS_EACH * count)
+
+        jobs = {job.id: job for job in system.jobs()}
+        assert {id: job.error_code or str(job.status) for id, job in jobs.items()} == expected
+        assert all(job.attempt == 1 for job in jobs.values())
+        looked = checks.files_are_right(system, jobs.values())
+        assert looked >= min(2, count // 6)
+        checks.nothing_is_left_over(system, jobs.values())
+        runs = checks.each_attempt_had_one_run()
+        mails = checks.nobody_got_two(system)
+        assert mails == Counter(sent=len(addressed))
+        assert {to for to, _ in system.mails} == set(addressed)
+        completed = sum(job.status is Status.COMPLETED for job in jobs.values())
+        print(
+            f"\n{checks.figures(jobs.values())}; {runs} runs, {completed} completed, {looked} searched, {mails}"
+        )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel
 
 from export_pipeline.arguments import filters
 from export_pipeline.components.bundle_export import BundleModel
@@ -45,7 +46,10 @@ from export_pipeline.model.tabular.types import TYPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (DOCS / "tables.md").read_text(encoding="utf-8")
-MODELS = {"export_pipeline.TableExport": TableModel, "export_pipeline.BundleExport": BundleModel}
+MODELS: dict[str, type[BaseModel]] = {
+    "export_pipeline.TableExport": TableModel,
+    "export_pipeline.BundleExport": BundleModel,
+}
 FILES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TABLES, re.DOTALL)]
 _AT = Type(Kind.TIMESTAMP, zone="UTC")
 COLUMNS = {

@@ -46,6 +46,10 @@ def test_both_instances_are_alike_but_for_their_storage() -> None:
     assert embedded == postgres
     assert embedded["run_monitoring"]["enabled"]  # or dagster/max_runtime would do nothing
     assert embedded["run_monitoring"]["max_runtime_seconds"]
+    # Else a run is started only when the one before it has imported everything: 15 a minute, on any machine.
+    starting = embedded["run_coordinator"]["config"]
+    assert starting["dequeue_use_threads"]
+    assert starting["dequeue_num_workers"] == embedded["concurrency"]["runs"]["max_concurrent_runs"]
 
 
 def test_runs_are_recorded_in_postgres(

@@ -17,7 +17,7 @@ from export_pipeline.verify import verify
 from export_pipeline_tests.system.deployment import System, seconds_from_created
 
 # Column of the file, and the ids of a scope in the application's own tables.
-_IDS = {
+IDS = {
     "records": ("id", "SELECT id FROM bookkeeping_records WHERE account_id = :scope"),
     "enrollments": ("id", "SELECT id FROM archive_enrollments WHERE organisation_id = :scope"),
     "ledger": ("sequence", "SELECT sequence FROM archive_ledger_entries WHERE organisation_id = :scope"),
@@ -39,8 +39,8 @@ def files_are_right(system: System, jobs: Iterable[Job]) -> int:
         with store.open(key) as file:
             content = file.read()
         assert len(content) == job.file_size
-        if job.format == "csv" and job.dataset in _IDS:
-            column, sql = _IDS[job.dataset]
+        if job.format == "csv" and job.dataset in IDS:
+            column, sql = IDS[job.dataset]
             own = {str(id) for (id,) in system.run(sql, scope=job.scope)}
             rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
             found = {str(row[column]) for row in rows}

@@ -80,9 +80,12 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
             store = self.store.open()
             stored = [self._publish(context, store, file) for file in obj]
-            self._finish(run, store, obj[0], stored[0], _expires_at(context, obj[0], self.ledger))
+            expires_at = _expires_at(context, obj[0], self.ledger)
+            self._finish(run, store, obj[0], stored[0], expires_at)
         single = len(obj) == 1
-        context.add_output_metadata(_metadata(obj[0], stored[0]) if single else _summary(obj, stored))
+        context.add_output_metadata(
+            _metadata(obj[0], stored[0], expires_at) if single else _summary(obj, stored)
+        )
         shutil.rmtree(obj[0].path.parent, ignore_errors=True)
 
     def _finish(
@@ -171,7 +174,7 @@ def _manifest(file: ExportFile, stored: StoredFile, media_type: str, expires_at:
     )
 
 
-def _metadata(file: ExportFile, stored: StoredFile) -> dict[str, Any]:
+def _metadata(file: ExportFile, stored: StoredFile, expires_at: datetime) -> dict[str, Any]:
     """What a person sees of a materialization. No link is stored: links are signed when somebody asks."""
     is_local = not stored.location.startswith("s3://")
     location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
@@ -187,6 +190,7 @@ def _metadata(file: ExportFile, stored: StoredFile) -> dict[str, Any]:
         "location": location,
         "download": dg.MetadataValue.md(f"`export-pipeline link {stored.key}`"),
         "file name": file.file_name,
+        "expires": dg.MetadataValue.timestamp(expires_at),
         "seconds": round(file.seconds, 3),
         "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
         "warnings": dg.MetadataValue.md("\n".join(f"- {text}" for text in file.warnings) or "none"),

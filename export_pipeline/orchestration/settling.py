@@ -56,10 +56,10 @@ def _end(ledger: Ledger, instance: dg.DagsterInstance, job: Job, run: dg.Dagster
         if run.status is dg.DagsterRunStatus.CANCELED:
             ledger.canceled(attempt, "dagster")
         elif run.status is dg.DagsterRunStatus.SUCCESS:
-            file = _published(instance, job, run)
-            if file is None:
+            published = _published(instance, job, run)
+            if published is None:
                 return _lost(ledger, job, "Its run ended without a file.")
-            ledger.completed(attempt, file)
+            ledger.completed(attempt, *published)
         else:
             message = _message(instance, run)
             if message is None:
@@ -99,7 +99,8 @@ def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     return None
 
 
-def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> File | None:
+def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tuple[File, datetime] | None:
+    """The file that a run made for a job, and when it may go."""
     records = instance.get_records_for_run(
         run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     ).records
@@ -107,11 +108,12 @@ def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> Fi
         made = record.event_log_entry.asset_materialization
         if made and made.asset_key.path[-1] == job.format and "key" in made.metadata:
             value = {name: entry.value for name, entry in made.metadata.items()}
-            return File(
+            file = File(
                 str(value["key"]),
                 str(value["file name"]),
                 int(str(value["bytes"])),
                 int(str(value["dagster/row_count"])),
                 str(value["sha256"]),
             )
+            return file, datetime.fromtimestamp(float(str(value["expires"])), UTC)
     return None

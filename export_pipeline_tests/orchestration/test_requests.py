@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from export_pipeline.jobs import Job, Ledger, Status, migrate
+from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
 from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
@@ -41,11 +41,14 @@ def insert(deployment: Deployment, **values: Any) -> str:
 def tick(deployment: Deployment) -> list[dg.RunRequest]:
     """What the sensor asks Dagster for."""
     sensor = deployment.definitions.resolve_sensor_def("requests_sensor")
-    with dg.build_sensor_context(
-        instance=deployment.instance,
-        repository_def=deployment.definitions.get_repository_def(),
-        resources={name: deployment.definitions.resources[name] for name in ("ledger", "source")},
-    ) as context, partition_loading_context(dynamic_partitions_store=deployment.instance):  # as Dagster does
+    with (
+        dg.build_sensor_context(
+            instance=deployment.instance,
+            repository_def=deployment.definitions.get_repository_def(),
+            resources={name: deployment.definitions.resources[name] for name in ("ledger", "source")},
+        ) as context,
+        partition_loading_context(dynamic_partitions_store=deployment.instance),
+    ):  # as Dagster does
         return list(sensor.evaluate_tick(context).run_requests or [])
 
 
@@ -122,6 +125,23 @@ def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) 
     assert {job.status for job in jobs} == {Status.COMPLETED}
     assert len({job.file_key for job in jobs}) == 1
     assert {job.run_id for job in jobs} == {result.run_id}
+
+
+def test_a_job_that_joined_a_run_at_its_last_moment_ends_and_expires_with_it(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    first = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    result = launch(deployment, request)
+    late = insert(deployment, scope=deployment.scope)
+    ledger.claim(1)
+    ledger.started(Attempt(late, 1, result.run_id))  # after the run had told those whose file it is
+    assert settle(ledger, deployment.instance, PATIENCE) == 1
+    done, joined = ledger.get(first), ledger.get(late)
+    assert (joined.status, joined.file_key) == (Status.COMPLETED, done.file_key)
+    assert joined.expires_at is not None
+    assert done.expires_at is not None
+    assert abs((joined.expires_at - done.expires_at).total_seconds()) < 1
 
 
 def test_a_failing_run_fails_its_job(

@@ -60,7 +60,7 @@ def test_every_format_has_the_chosen_columns_and_their_values(sample: Sample) ->
                 wanted = [spec.labels.get(cell, cell) for cell in wanted]
             assert same(cells, wanted), (format, spec.name)
             assert got[column.name].type == column.arrow_type or pa.types.is_integer(got[column.name].type)
-            assert column.null == spec.null
+            assert column.null == spec.null_text
             named = format == "csv" and option("csv_headers") == "name"
             assert column.header == (spec.name if named else header_of(spec, units=not minor))
     assert [column.name for column in made.main.columns] == [

@@ -36,8 +36,7 @@ def test_a_range_of_windows_in_one_run_gives_a_file_each(deployment: Deployment)
     assert singly.success
     manifests = [deployment.manifest(key) for key in keys]
     assert len({manifest["window"] for manifest in manifests}) == 3
-    assert len({manifest["hash"] for manifest in manifests}) >= 1
-    checks = [e for e in result.get_asset_check_evaluations()]
+    checks = result.get_asset_check_evaluations()
     assert {check.check_name for check in checks} == {"rows", "totals"}
 
 

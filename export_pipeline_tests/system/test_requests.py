@@ -14,7 +14,7 @@ from export_pipeline.jobs import Ledger, Status
 from export_pipeline_tests.system import asking, checks
 from export_pipeline_tests.system.deployment import running_system
 
-REQUESTS = int(os.environ.get("EXPORT_TEST_REQUESTS", "12"))
+REQUESTS = int(os.environ.get("EXPORT_TEST_REQUESTS", "6"))
 """On PostgreSQL and S3; half as many on SQLite and a folder, but at most 30."""
 _SECONDS_EACH = 8.0
 

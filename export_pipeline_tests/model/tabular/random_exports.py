@@ -77,7 +77,9 @@ def columns(draw: st.DrawFn) -> list[dict[str, Any]]:
         if kind == "timestamp":
             one["zone"] = draw(st.sampled_from(["UTC", "Europe/Berlin"]))
         if index:  # so that there is one column at least
-            one |= draw(st.sampled_from([{}, {"extra": True}, {"null_text": "N/A"}, {"formats": ["csv", "json"]}]))
+            one |= draw(
+                st.sampled_from([{}, {"extra": True}, {"null_text": "N/A"}, {"formats": ["csv", "json"]}])
+            )
         made.append(one)
     return made
 

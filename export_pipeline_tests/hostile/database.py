@@ -374,7 +374,6 @@ def _postgres(url: str, project: str) -> tuple[dict[str, list[dict[str, Any]]], 
     import psycopg2
     import psycopg2.extras
 
-    psycopg2.extras.register_default_jsonb(loads=lambda text: text)
     connection = psycopg2.connect(
         sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     )

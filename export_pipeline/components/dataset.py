@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import dagster as dg
 from pydantic import BaseModel, Field, field_validator
@@ -131,10 +131,6 @@ class Dataset(dg.Component):
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
         return cls.model
-
-    @classmethod
-    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        raise NotImplementedError
 
     @property
     def dataset(self) -> str:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.states import ENDED, Status
-from export_pipeline.orchestration.settling import settle
+from export_pipeline.orchestration.settling import settle_jobs
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 75.0  # daemons say every half minute that they live
@@ -85,7 +85,7 @@ def end_here(
     ledger: Ledger, instance: dg.DagsterInstance, jobs: Sequence[Job], errors: Sequence[str]
 ) -> None:
     """End the jobs of a run in this process that has ended, however it did."""
-    settle(ledger, instance, timedelta(0))
+    settle_jobs(ledger, instance, [ledger.get(job.id) for job in jobs], timedelta(0))
     for job in jobs:
         now = ledger.get(job.id)
         if now.status not in ENDED:

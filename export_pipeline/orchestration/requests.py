@@ -11,13 +11,15 @@ from typing import Any, Protocol
 import dagster as dg
 
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
+from export_pipeline.jobs.schedule_rows import TOLD
+from export_pipeline.jobs.scheduled import window_of
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
 from export_pipeline.orchestration.resources import JobLedger, SourceDatabase
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.orchestration.working import job_tags
-from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 PATIENCE = timedelta(minutes=3)
 """How long a request may take to become a started run before it is offered again."""
@@ -118,12 +120,15 @@ def _run_request(
     try:
         config = _config(datasets, scopes, first)
     except RequestError as error:
-        for job in same:
-            with suppress(RefusedError):  # canceled meanwhile
-                ledger.failed(job.current, error.code, str(error), "requests_sensor")
+        _refuse(ledger, same, error.code, str(error))
         return None
-    except SourceError:
-        return None  # offered again when the database can be reached
+    except SourceUnavailableError as error:
+        if first.offers > MOST_OFFERS:
+            _refuse(ledger, same, "source_unavailable", str(error))
+        return None  # else offered again, when the database may be reached
+    except SourceError as error:
+        _refuse(ledger, same, "source_error", str(error))
+        return None
     if _joined(ledger, same):
         return None
     tags = job_tags(same) | ({SCOPE_TAG: first.scope} if first.scope else {})
@@ -135,6 +140,12 @@ def _run_request(
         run_config={"ops": {f"{first.dataset}_{ON_DEMAND}": {"config": config}}},
         tags=tags | {"dagster/priority": str(first.priority)},
     )
+
+
+def _refuse(ledger: Ledger, jobs: Sequence[Job], code: str, message: str) -> None:
+    for job in jobs:
+        with suppress(RefusedError):  # canceled meanwhile
+            ledger.failed(job.current, code, message, "requests_sensor")
 
 
 def _joined(ledger: Ledger, same: list[Job]) -> bool:
@@ -158,10 +169,6 @@ def _config(datasets: Mapping[str, Exportable], scopes: _Scopes, job: Job) -> di
     Raises:
         RequestError: something about the request is wrong.
     """
-    if job.offers > MOST_OFFERS:
-        raise RequestError(
-            "not_started", f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
-        )
     dataset = datasets.get(job.dataset)
     if dataset is None:
         there = ", ".join(datasets)
@@ -176,9 +183,10 @@ def _config(datasets: Mapping[str, Exportable], scopes: _Scopes, job: Job) -> di
         raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
     if job.scope is not None and job.scope not in scopes.of(job.dataset):
         raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
-    given = dict(job.options)
-    window = given.pop("window", None)
-    given.pop("empty", None)
+    if job.offers > MOST_OFFERS:
+        message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
+        raise RequestError("not_started", message)
+    given = {name: value for name, value in job.options.items() if name not in TOLD}
     if job.filters:
         given["filters"] = job.filters
     if job.columns is not None:
@@ -189,8 +197,15 @@ def _config(datasets: Mapping[str, Exportable], scopes: _Scopes, job: Job) -> di
         typed = dataset.typed_options(given)
     except OptionError as error:
         raise RequestError("invalid_options", str(error)) from error
-    told = {name: window[name] for name in ("name", "start", "end") if name in window} if window else None
-    return typed | ({"window": told} if told else {})
+    try:
+        window = window_of(job.options)
+    except (KeyError, TypeError, ValueError) as error:
+        said = 'options.window must be {"name": …, "start": …, "end": …} with times of ISO 8601'
+        raise RequestError("invalid_options", f"{said}; it is {job.options['window']!r}.") from error
+    if window is None:
+        return typed
+    ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+    return typed | {"window": {"name": window.name, **ends}}
 
 
 class _Scopes:

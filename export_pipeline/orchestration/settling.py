@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -18,21 +19,28 @@ _YOUNG = timedelta(seconds=10)
 
 
 def settle(ledger: Ledger, instance: dg.DagsterInstance, patience: timedelta) -> int:
-    """End what has ended; returns how many jobs that were."""
-    jobs = ledger.in_flight(patience)
+    """End every job in flight whose run has ended; returns how many jobs that were."""
+    return settle_jobs(ledger, instance, ledger.in_flight(patience), patience)
+
+
+def settle_jobs(
+    ledger: Ledger, instance: dg.DagsterInstance, jobs: Sequence[Job], patience: timedelta
+) -> int:
+    """End those of these jobs whose run has ended; returns how many that were."""
     runs = {run.run_id: run for run in _runs_of(instance, jobs)}
     settled = 0
     for job in jobs:
         run = runs.get(job.run_id or "") or _run_by_tag(instance, job)
         if run is None:
-            if job.status is Status.PROCESSING and _age(job) > patience:
+            # What nobody claimed, a command line works on, whose Dagster instance may be another one.
+            if job.claimed_by and job.status is Status.PROCESSING and _age(job) > patience:
                 settled += _lost(ledger, job, "Dagster knows nothing of its run any more.")
         elif run.is_finished:
             settled += _end(ledger, instance, job, run)
     return settled
 
 
-def _runs_of(instance: dg.DagsterInstance, jobs: list[Job]) -> list[dg.DagsterRun]:
+def _runs_of(instance: dg.DagsterInstance, jobs: Sequence[Job]) -> list[dg.DagsterRun]:
     ids = [job.run_id for job in jobs if job.run_id]
     return list(instance.get_runs(dg.RunsFilter(run_ids=ids))) if ids else []
 

@@ -96,17 +96,28 @@ class Reporter:
     ) -> None:
         attempts = attempts_of(run.tags, run.run_id, format)
         self._tell = [Progress(ledger(), attempt) for attempt in attempts]
+        self._ledger, self._run = ledger, run
         self._from, self._to = share
 
     def __call__(self, step: str, done: int = 0, total: int = 0, *, rows: bool = False) -> None:
         """Say what is being done, and how much of how much of it.
 
         Raises:
-            RefusedError: the job was canceled, or another run has taken it over.
+            RefusedError: every job of the run was canceled, or another run has taken it over.
         """
         percent = self._from + (self._to - self._from) * (done / total if total else 0.0)
-        for tell in self._tell:
-            tell(step, percent=percent, **({"rows": done, "total": total} if rows else {}))
+        for tell in list(self._tell):
+            try:
+                tell(step, percent=percent, **({"rows": done, "total": total} if rows else {}))
+            except RefusedError:
+                self._tell.remove(tell)
+                if not self._tell and not _is_wanted(self._ledger(), self._run.run_id):
+                    raise
+
+
+def _is_wanted(ledger: Ledger, run_id: str) -> bool:
+    """Whether a job still waits for a run, also one that joined it after it had begun."""
+    return any(job.status is Status.PROCESSING for job in ledger.of_run(run_id))
 
 
 @contextmanager
@@ -123,7 +134,8 @@ def cancellable(
     def watch() -> None:
         while not done.wait(_LOOK_SECONDS):
             with suppress(LedgerError):
-                if all(ledger().get(id).status is Status.CANCELED for id in ids):
+                canceled = all(ledger().get(id).status is Status.CANCELED for id in ids)
+                if canceled and not _is_wanted(ledger(), run.run_id):
                     with working:
                         if done.is_set():
                             return

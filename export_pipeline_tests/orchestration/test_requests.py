@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,9 +15,13 @@ import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
-from export_pipeline.orchestration.requests import PATIENCE
+from export_pipeline.orchestration.requesting import end_here
+from export_pipeline.orchestration.requests import MOST_OFFERS, PATIENCE
 from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
+from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
+
+_LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
 
 
 @pytest.fixture
@@ -93,6 +98,8 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
         ({"scope": "nobody"}, "unknown_scope", "no scope 'nobody'"),
         ({"scope": None}, "no_scope", "needs a scope"),
         ({"options": '{"group_by": "x"}'}, "invalid_options", "option group_by"),
+        ({"options": '{"window": "yesterday"}'}, "invalid_options", "options.window must be"),
+        ({"options": '{"window": {"start": "2026-01-01"}}'}, "invalid_options", "options.window must be"),
         ({"dataset": "sellers"}, "unknown_scope", "has no scopes"),
         ({"dataset": "records", "columns": '["profits_cents"]'}, "unknown_scope", "no scope"),
     ],
@@ -142,6 +149,63 @@ def test_a_job_that_joined_a_run_at_its_last_moment_ends_and_expires_with_it(
     assert joined.expires_at is not None
     assert done.expires_at is not None
     assert abs((joined.expires_at - done.expires_at).total_seconds()) < 1
+
+
+def test_one_of_several_that_share_a_run_may_be_canceled(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one still gets its file."""
+    from export_pipeline.formats import csv
+
+    canceled, kept = (insert(deployment, scope=deployment.scope) for _ in range(2))
+    (request,) = tick(deployment)
+    render = csv.render
+
+    def slow(*args: Any) -> Any:
+        ledger.canceled(canceled, "somebody")
+        time.sleep(2.5)  # longer than the run takes to look
+        return render(*args)
+
+    monkeypatch.setattr(csv, "render", slow)
+    assert launch(deployment, request).success
+    assert ledger.get(canceled).status is Status.CANCELED
+    assert ledger.get(kept).status is Status.COMPLETED
+    assert deployment.read(str(ledger.get(kept).file_key))
+
+
+def test_a_job_that_joined_a_run_keeps_it_when_the_first_is_canceled(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.formats import csv
+
+    first = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    render = csv.render
+    joined: list[str] = []
+
+    def slow(*args: Any) -> Any:
+        joined.append(insert(deployment, scope=deployment.scope))
+        assert tick(deployment) == []
+        ledger.canceled(first, "somebody")
+        time.sleep(2.5)
+        return render(*args)
+
+    monkeypatch.setattr(csv, "render", slow)
+    assert launch(deployment, request).success
+    assert ledger.get(first).status is Status.CANCELED
+    assert ledger.get(joined[0]).status is Status.COMPLETED
+
+
+def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger: Ledger) -> None:
+    """A command line with another DAGSTER_HOME works on a job: Dagster here knows nothing of its run."""
+    job = ledger.request("takeoff", "csv", scope=deployment.scope)
+    ledger.started(Attempt(job.id, 1, "elsewhere"))
+    assert settle(ledger, deployment.instance, timedelta(0)) == 0
+    assert ledger.get(job.id).status is Status.PROCESSING
+    mine = ledger.request("takeoff", "pdf", scope=deployment.scope)
+    end_here(ledger, deployment.instance, [mine], ["it broke"])
+    assert ledger.get(mine.id).error_message == "it broke"
+    assert ledger.get(job.id).status is Status.PROCESSING
 
 
 def test_a_failing_run_fails_its_job(
@@ -253,17 +317,36 @@ def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.Dagst
     return run
 
 
-def test_a_source_that_is_down_loses_nothing(deployment: Deployment, ledger: Ledger) -> None:
-    """The request waits, and is offered again under the same key."""
+def test_a_source_that_is_down_loses_nothing(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request waits, and is offered again under the same key; but not for ever."""
+    first, second = (insert(deployment, scope=scope) for scope in deployment.source.scopes[:2])
+
+    def down(*_: Any) -> Any:
+        raise SourceUnavailableError("The source database cannot be reached.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("export_pipeline.sources.takeoff.scopes", down)
+        assert tick(deployment) == []
+        assert {ledger.get(id).status for id in (first, second)} == {Status.PENDING}
+        tried = f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{second}'"
+        deployment.source.rows(tried)
+        assert tick(deployment) == []
+    assert ledger.get(second).error_code == "source_unavailable"
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO} WHERE id = '{first}'")
+    (request,) = tick(deployment)
+    assert request.run_key == f"{first}:1"
+    assert launch(deployment, request).success
+
+
+def test_a_source_without_its_tables_fails_the_request(deployment: Deployment, ledger: Ledger) -> None:
     id = insert(deployment, scope=deployment.scope)
     deployment.source.rows("ALTER TABLE projects RENAME TO away")
     assert tick(deployment) == []
-    assert ledger.get(id).status is Status.PENDING
-    deployment.source.rows("ALTER TABLE away RENAME TO projects")
-    deployment.source.rows("UPDATE export_jobs SET claimed_at = '2026-01-01 00:00:00.000'")
-    (request,) = tick(deployment)
-    assert request.run_key == f"{id}:1"
-    assert launch(deployment, request).success
+    job = ledger.get(id)
+    assert job.error_code == "source_error"
+    assert "lacks a table or column" in str(job.error_message)
 
 
 def test_no_more_are_begun_than_may_be_in_flight(

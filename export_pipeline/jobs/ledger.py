@@ -161,6 +161,12 @@ class Ledger(Mover):
             )
         return [Job.of(row) for row in rows]
 
+    def offer_again(self, attempt: Attempt) -> None:
+        """Offer a claimed job to the next who claims, as its run ended before it began to work on it."""
+        with self._writing() as (connection, _):
+            waits = (*self._named(attempt), jobs.c.status == Status.PENDING)
+            connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
+
     # --- the run ---
 
     def started(self, attempt: Attempt, replaces: str | None = None) -> Job:

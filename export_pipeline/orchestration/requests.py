@@ -17,7 +17,7 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
 from export_pipeline.orchestration.resources import JobLedger, SourceDatabase
-from export_pipeline.orchestration.settling import settle
+from export_pipeline.orchestration.settling import runs_by_tag, settle
 from export_pipeline.orchestration.working import job_tags
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -84,8 +84,11 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
             yield dg.SkipReason(str(error))
             return
         scopes = _Scopes(context.resources.source, datasets)
+        earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.offers > 1}
+        jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]
         for same in _identical(jobs):
-            request = _run_request(ledger, datasets, scopes, same)
+            lost = sum(run.is_finished for run in earlier.get(same[0].id, ()))
+            request = _run_request(ledger, datasets, scopes, same, lost)
             if request is None:
                 continue
             if request.partition_key is not None:
@@ -98,6 +101,11 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
             yield dg.SkipReason("Nothing is asked for.")
 
     return sensor
+
+
+def _is_under_way(run: dg.DagsterRun) -> bool:
+    """Whether a run waits for its turn or has it. Asking again starts one that was only written down."""
+    return not run.is_finished and run.status is not dg.DagsterRunStatus.NOT_STARTED
 
 
 def _job_name(dataset: str) -> str:
@@ -113,9 +121,13 @@ def _identical(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _run_request(
-    ledger: Ledger, datasets: Mapping[str, Exportable], scopes: _Scopes, same: list[Job]
+    ledger: Ledger, datasets: Mapping[str, Exportable], scopes: _Scopes, same: list[Job], lost: int
 ) -> dg.RunRequest | None:
-    """The run that serves these jobs; None where they were refused, or another run serves them already."""
+    """The run that serves these jobs; None where they were refused, or another run serves them already.
+
+    Args:
+        lost: How many runs of this attempt ended before they began: each of them has used up a run key.
+    """
     first = same[0]
     try:
         config = _config(datasets, scopes, first)
@@ -133,7 +145,7 @@ def _run_request(
         return None
     tags = job_tags(same) | ({SCOPE_TAG: first.scope} if first.scope else {})
     return dg.RunRequest(
-        run_key=first.current.run_key,
+        run_key=first.current.run_key + (f"/{lost}" if lost else ""),
         job_name=_job_name(first.dataset),
         asset_selection=[dg.AssetKey([first.dataset, ON_DEMAND, first.format])],
         partition_key=first.scope,

@@ -10,17 +10,18 @@ import dagster as dg
 
 from export_pipeline.jobs import Attempt, File, Job, Ledger, RefusedError
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.working import JOB_TAG
+from export_pipeline.orchestration.working import job_tags
 
 MOST_ATTEMPTS = 3
 """A job whose worker was lost is tried again until it has had so many attempts."""
 
 _YOUNG = timedelta(seconds=10)
+_ALWAYS = timedelta(days=36_500)
 
 
 def settle(ledger: Ledger, instance: dg.DagsterInstance, patience: timedelta) -> int:
     """End every job in flight whose run has ended; returns how many jobs that were."""
-    return settle_jobs(ledger, instance, ledger.in_flight(patience), patience)
+    return settle_jobs(ledger, instance, ledger.in_flight(_ALWAYS), patience)
 
 
 def settle_jobs(
@@ -49,9 +50,12 @@ def _run_by_tag(instance: dg.DagsterInstance, job: Job) -> dg.DagsterRun | None:
     """The newest run that was launched for a job and has not said so yet."""
     if job.claimed_at is None or _age(job) < _YOUNG:
         return None
-    tags = {f"{JOB_TAG}.{job.format}": job.current.run_key}
-    found = instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
-    return found[0] if found else None
+    return next(iter(runs_by_tag(instance, job)), None)
+
+
+def runs_by_tag(instance: dg.DagsterInstance, job: Job) -> Sequence[dg.DagsterRun]:
+    """The runs that were launched for the attempt of a job, newest first."""
+    return instance.get_runs(dg.RunsFilter(tags=job_tags([job])))
 
 
 def _age(job: Job) -> timedelta:
@@ -70,9 +74,12 @@ def _end(ledger: Ledger, instance: dg.DagsterInstance, job: Job, run: dg.Dagster
             ledger.completed(attempt, *published)
         else:
             message = _message(instance, run)
-            if message is None:
+            if message is None and job.status is Status.PENDING:
+                ledger.offer_again(attempt)  # it never began, so there is nothing that was tried in vain
+            elif message is None:
                 return _lost(ledger, job, "Its worker was lost.")
-            ledger.failed(attempt, "export_failed", message, "dagster")
+            else:
+                ledger.failed(attempt, "export_failed", message, "dagster")
         return 1
     return 0
 

@@ -15,26 +15,23 @@ from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerError, Progre
 from export_pipeline.jobs.states import Status
 
 JOB_TAG = "export_pipeline/job"
-"""With `.format` behind it: the jobs whose file of this format a run makes; run keys, commas between."""
+"""With `.format.id` behind it: a job whose file of this format a run makes; the value is its attempt."""
 
 _LOOK_SECONDS = 1.0
 
 
 def job_tags(jobs: Iterable[Job]) -> dict[str, str]:
     """The tags that tell a run which jobs it works for."""
-    keys: dict[str, list[str]] = {}
-    for job in jobs:
-        keys.setdefault(f"{JOB_TAG}.{job.format}", []).append(job.current.run_key)
-    return {tag: ",".join(names) for tag, names in keys.items()}
+    return {f"{JOB_TAG}.{job.format}.{job.id}": str(job.attempt) for job in jobs}
 
 
 def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None = None) -> list[Attempt]:
-    """The attempts that a run with these tags works on; of one format, if it is given."""
+    """The attempts that a run with these tags works on, by job; of one format, if it is given."""
     found = []
-    for tag, value in tags.items():
-        if tag.startswith(f"{JOB_TAG}.") and format in (None, tag.removeprefix(f"{JOB_TAG}.")):
-            for key in value.split(","):
-                job_id, _, number = key.rpartition(":")
+    for tag, number in sorted(tags.items()):
+        if tag.startswith(f"{JOB_TAG}."):
+            of, _, job_id = tag.removeprefix(f"{JOB_TAG}.").partition(".")
+            if format in (None, of):
                 found.append(Attempt(job_id, int(number), run_id))
     return found
 

@@ -304,6 +304,63 @@ def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: L
     assert tick(deployment) == []
 
 
+def test_runs_that_never_began_use_no_attempt_but_end_some_time(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """As when the code server or the worker dies before the first step; also for those who share the run."""
+    ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
+    keys = []
+    for _ in range(MOST_OFFERS):
+        (request,) = tick(deployment)
+        keys.append(request.run_key)
+        _lost(deployment, request)
+    assert len(set(keys)) == MOST_OFFERS  # Dagster drops one that it knows
+    assert {ledger.get(id).attempt for id in ids} == {1}
+    assert tick(deployment) == []
+    assert {ledger.get(id).error_code for id in ids} == {"not_started"}
+
+
+def test_after_a_run_that_never_began_the_next_one_exports(deployment: Deployment, ledger: Ledger) -> None:
+    ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
+    (request,) = tick(deployment)
+    _lost(deployment, request)
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    assert {ledger.get(id).status for id in ids} == {Status.COMPLETED}
+    assert {ledger.get(id).attempt for id in ids} == {1}
+
+
+def test_a_run_that_waits_long_is_not_asked_for_twice(deployment: Deployment, ledger: Ledger) -> None:
+    """Nor is its request refused, however often it was offered."""
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    _created(deployment, request, dg.DagsterRunStatus.STARTING)
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{id}'")
+    assert tick(deployment) == []
+    assert ledger.get(id).status is Status.PENDING
+
+
+def test_a_run_that_was_only_written_down_is_asked_for_again(deployment: Deployment, ledger: Ledger) -> None:
+    """Dagster starts it when it meets its key."""
+    insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    _created(deployment, request, dg.DagsterRunStatus.NOT_STARTED)
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
+    assert [again.run_key for again in tick(deployment)] == [request.run_key]
+
+
+def _created(deployment: Deployment, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    job = deployment.definitions.resolve_job_def(str(request.job_name))
+    return deployment.instance.create_run_for_job(job, tags=dict(request.tags), status=status)
+
+
+def _lost(deployment: Deployment, request: dg.RunRequest) -> None:
+    """A run of a request ends before any step, some time ago."""
+    run = _created(deployment, request, dg.DagsterRunStatus.STARTING)
+    deployment.instance.report_run_failed(run, "The worker was lost.")
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
+
+
 def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.DagsterRun:
     """A run of a request that has said in the ledger that it works on it, and then no more."""
     from export_pipeline.orchestration.working import begin

@@ -14,13 +14,16 @@ SMALL = "records"
 """A dataset whose exports take next to no time."""
 
 
-def right(system: System) -> Iterator[dict[str, Any]]:
+def right(system: System, first: int = 0) -> Iterator[dict[str, Any]]:
     """Requests that can be met, no two the same until all combinations of dataset, format and scope are used.
 
     CSV of what can be looked through for foreign rows comes first, so that few requests are enough.
+
+    Args:
+        first: How often all datasets have had their turn before.
     """
     ordered = sorted(system.datasets.items(), key=lambda item: item[0] not in IDS)
-    for turn in itertools.count():
+    for turn in itertools.count(first):
         for name, dataset in ordered:
             formats = sorted(dataset.formats, key=lambda format: format != "csv")
             scopes = system.scopes[name]
@@ -30,7 +33,7 @@ def right(system: System) -> Iterator[dict[str, Any]]:
             yield {
                 "dataset": name,
                 "format": formats[turn % len(formats)],
-                "scope": scopes[turn // len(formats) % len(scopes)],
+                "scope": scopes[(turn % len(formats) + turn // len(formats)) % len(scopes)],
                 "options": json.dumps(options),
             }
 

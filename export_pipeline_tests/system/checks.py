@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
+import pyarrow.parquet as pq
 
 from export_pipeline.jobs import Job, Status
+from export_pipeline.orchestration.working import attempts_of
 from export_pipeline.store import manifest_key
 from export_pipeline.verify import verify
 from export_pipeline_tests.system.deployment import System, seconds_from_created
@@ -39,14 +43,20 @@ def files_are_right(system: System, jobs: Iterable[Job]) -> int:
         with store.open(key) as file:
             content = file.read()
         assert len(content) == job.file_size
-        if job.format == "csv" and job.dataset in IDS:
+        if job.format in _READERS and job.dataset in IDS:
             column, sql = IDS[job.dataset]
             own = {str(id) for (id,) in system.run(sql, scope=job.scope)}
-            rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
-            found = {str(row[column]) for row in rows}
+            found = {str(row[column]) for row in _READERS[job.format](content)}
             assert found <= own, f"{key} holds rows of another scope"
             looked += 1
     return looked
+
+
+_READERS: Mapping[str, Callable[[bytes], Iterable[Mapping[str, Any]]]] = {
+    "csv": lambda content: csv.DictReader(io.StringIO(content.decode("utf-8-sig"))),
+    "jsonl": lambda content: map(json.loads, content.splitlines()),
+    "parquet": lambda content: pq.read_table(io.BytesIO(content)).to_pylist(),
+}
 
 
 def nothing_is_left_over(system: System, jobs: Iterable[Job]) -> None:
@@ -56,16 +66,20 @@ def nothing_is_left_over(system: System, jobs: Iterable[Job]) -> None:
     assert stored == keys | {manifest_key(key) for key in keys}
 
 
-def each_attempt_had_one_run() -> int:
-    """No two runs for one attempt; gives how many runs there were."""
+def runs_of_attempts() -> Counter[tuple[str, int]]:
+    """How many runs each attempt of each job had."""
     with dg.DagsterInstance.get() as instance:
         runs = instance.get_runs()
-    attempts: Counter[str] = Counter()
-    for run in runs:
-        tags = [value for tag, value in run.tags.items() if tag.startswith("export_pipeline/job.")]
-        attempts.update(key for value in tags for key in value.split(","))
-    assert [key for key, count in attempts.items() if count > 1] == []
-    return len(runs)
+    attempts = [attempt for run in runs for attempt in attempts_of(run.tags, None)]
+    return Counter((attempt.job_id, attempt.number) for attempt in attempts)
+
+
+def each_attempt_began_once(system: System) -> None:
+    """However many runs were started for it, one only worked on it."""
+    rows = system.run("SELECT job_id, details FROM export_events WHERE kind = 'started'")
+    told = [(str(id), json.loads(said) if isinstance(said, str) else said) for id, said in rows]
+    began = Counter((id, said["attempt"]) for id, said in told)
+    assert [attempt for attempt, count in began.items() if count > 1] == []
 
 
 def nobody_got_two(system: System) -> Counter[str]:

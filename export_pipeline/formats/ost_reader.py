@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from xml.parsers import expat
 
 import numpy as np
 
@@ -16,7 +17,7 @@ MOST_PROBLEMS = 1000
 _INTEGER = re.compile(r"-?[0-9]+")
 _MOMENT = re.compile(r"[0-9]{1,4}( [0-9]{1,2}){5}")
 _TAKEOFF_REFERENCES = ("BidUID", "BidConditionUID", "BidZoneUID", "BidAreaUID", "BidTypAreaUID")
-_LARGEST_UID = 2**31 - 1
+LARGEST_UID = 2**31 - 1
 _TWICE = "This UID occurs twice; UIDs are unique in the whole file."
 
 
@@ -78,6 +79,17 @@ class Reader:
         self._lists: set[str] = set()
         self._resolved: set[tuple[str, ...]] = set()
         self._bids = 0
+
+    def parser(self) -> expat.XMLParserType:
+        """A parser that calls this reader."""
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self.start
+        parser.EndElementHandler = self.end
+        parser.CharacterDataHandler = self.text
+        parser.XmlDeclHandler = self.declaration
+        parser.StartDoctypeDeclHandler = self.doctype
+        return parser
 
     def problem(self, rule: str, where: str, message: str) -> None:
         if len(self._found.problems) < MOST_PROBLEMS:
@@ -217,7 +229,7 @@ class Reader:
 
     def _uid(self, where: str, attributes: Mapping[str, str]) -> int:
         uid = _integer(attributes.get("UID"))
-        if uid is None or not 0 < uid <= _LARGEST_UID:
+        if uid is None or not 0 < uid <= LARGEST_UID:
             self.problem("uid", where, "A UID is an integer from 1 to 2147483647.")
             return 0
         return uid

@@ -1,7 +1,8 @@
 """The import rules of On-Screen Takeoff XML: a validator, and quantities computed again from the takeoffs.
 
-A file is read once, as a stream, by a parser that builds no tree: memory grows with the number of pages and
+A file is read as a stream, by a parser that builds no tree: memory grows with the number of pages and
 conditions, and by some 20 bytes per takeoff for proving UIDs unique. It shares no code with the writer.
+A file that is not sure to be sound after a quick look is read again, element by element, to say why.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.parsers import expat
 
+from export_pipeline.formats import ost_quick
 from export_pipeline.formats.ost_quantities import Quantity
 from export_pipeline.formats.ost_reader import DoctypeError, Inspection, Problem, Reader
 
@@ -28,15 +30,14 @@ def quantities(path: Path) -> dict[int, Quantity]:
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a file once, and say all of it."""
+    """Read a file, and say all of it; raises OSError only."""
+    return ost_quick.inspect(path) or _inspect_closely(path)
+
+
+def _inspect_closely(path: Path) -> Inspection:
+    """Read a file element by element."""
     reader = Reader()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.XmlDeclHandler = reader.declaration
-    parser.StartDoctypeDeclHandler = reader.doctype
+    parser = reader.parser()
     line_feeds = line_ends = 0
     last = b""
     try:

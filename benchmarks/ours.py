@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 COLUMNS = {
     "id": "integer", "order_uuid": "uuid", "customer": "text", "email": "text", "amount_cents": "integer",
@@ -46,8 +46,12 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
         save(sanitize(load(folder / "built")), folder / "clean")
         lap("build, sanitize")
         layout = lay_out(load(folder / "clean"))
-        with path.open("wb") as out:
-            rendered = format.render(layout, out, asked.of(name))
+        store = open_store(str(folder / "store"))
+        upload = store.begin(
+            f"exports/orders{format.extension}", media_type=format.media_type, file_name=path.name, local=path
+        )
+        rendered = format.render(layout, cast(BinaryIO, upload), asked.of(name))
+        size = upload.finish().bytes
         lap("render")
         facts = format.read_back(path)
         _check(rendered, facts, layout.proofs[name])
@@ -60,12 +64,9 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
                 rows=rendered.rows, dataset="orders", snapshot_at=layout.created,
             )  # fmt: skip
 
-        publish(
-            open_store(str(folder / "store")), path, f"exports/orders{format.extension}", manifest,
-            media_type=format.media_type, file_name=path.name,
-        )  # fmt: skip
+        publish(store, upload, manifest)
         lap("publish")
-    return {"rows": rendered.rows, "bytes": path.stat().st_size if path.exists() else 0, "stages": lap.laps}
+    return {"rows": rendered.rows, "bytes": size, "stages": lap.laps}
 
 
 def peak_megabytes() -> float:

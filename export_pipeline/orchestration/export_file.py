@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from export_pipeline.formats.base import Rendered
 from export_pipeline.model.columns import Column
+from export_pipeline.store import Upload
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A whole file in staging that is ready to be published.
+    """A whole, proven file in the store that nobody sees yet.
 
     Attributes:
-        path: The local file. It is removed once it is published.
-        key: Where it goes in the store.
+        upload: The file, which its key and path are known by.
         title: Of the export, for people; e.g. the project's name.
         file_name: What people save it as.
         personal: Headers of the columns that hold personal data.
@@ -25,8 +24,7 @@ class ExportFile:
         changed: Every cell that differs from the source, by (reason, column).
     """
 
-    path: Path
-    key: str
+    upload: Upload
     title: str
     file_name: str
     format: str

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.staging import load_all, save_all
+from export_pipeline.orchestration.wanted import check_wanted, is_a_job_s
 from export_pipeline.orchestration.working import Reporter, cancellable, finish
 from export_pipeline.store import Store
 from export_pipeline.store.base import StoredFile
@@ -70,23 +72,26 @@ class StagingIOManager(dg.ConfigurableIOManager):
 
 
 class ExportStoreIOManager(dg.ConfigurableIOManager):
-    """Publishes rendered files: the file when it is whole, its manifest last. Nothing is held in memory."""
+    """Publishes rendered files, if they are still wanted: the file in one step, its manifest last."""
 
     store: dg.ResourceDependency[ExportStore]
     ledger: dg.ResourceDependency[JobLedger]
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
         run, instance = context.step_context.dagster_run, context.step_context.instance
-        with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
-            store = self.store.open()
-            stored = [self._publish(context, store, file) for file in obj]
-            expires_at = _expires_at(context, obj[0], self.ledger)
-            self._finish(run, store, obj[0], stored[0], expires_at)
+        with ExitStack() as unpublished:
+            for file in obj:
+                unpublished.enter_context(file.upload)
+            with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
+                store = self.store.open()
+                stored = [self._publish(context, store, file) for file in obj]
+                expires_at = _expires_at(context, obj[0], self.ledger)
+                self._finish(run, store, obj[0], stored[0], expires_at)
         single = len(obj) == 1
         context.add_output_metadata(
             _metadata(obj[0], stored[0], expires_at) if single else _summary(obj, stored)
         )
-        shutil.rmtree(obj[0].path.parent, ignore_errors=True)
+        shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
 
     def _finish(
         self, run: dg.DagsterRun, store: Store, file: ExportFile, stored: StoredFile, expires_at: datetime
@@ -95,20 +100,21 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         published = File(stored.key, file.file_name, stored.bytes, file.rendered.rows, stored.sha256)
         try:
             finish(self.ledger.open, run, file.format, published, expires_at)
+            check_wanted(self.ledger.open, run, file.format)
         except RefusedError:
-            unpublish(store, stored.key)
+            if not is_a_job_s(self.ledger.open, run, file.format, stored.key):
+                unpublish(store, stored.key)
             raise
 
     def _publish(self, context: dg.OutputContext, store: Store, file: ExportFile) -> StoredFile:
         media_type = FORMATS[file.format].media_type
+        run = context.step_context.dagster_run
         stored, _ = publish(
             store,
-            file.path,
-            file.key,
+            file.upload,
             lambda stored: _manifest(file, stored, media_type, _expires_at(context, file, self.ledger)),
-            media_type=media_type,
-            file_name=file.file_name,
-            progress=_upload_log(context, self.ledger, file.format, file.path.stat().st_size),
+            before_visible=lambda: check_wanted(self.ledger.open, run, file.format),
+            progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
         return stored
@@ -209,12 +215,12 @@ def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any
         "dagster/row_count": sum(file.rendered.rows for file in files),
         "bytes": sum(one.bytes for one in stored),
         "seconds": round(sum(file.seconds for file in files), 3),
-        "keys": dg.MetadataValue.json({str(file.partition): file.key for file in files}),
+        "keys": dg.MetadataValue.json({str(file.partition): file.upload.key for file in files}),
         "files": dg.MetadataValue.table(
             [
                 dg.TableRecord(
                     {"partition": file.partition or "", "rows": file.rendered.rows, "bytes": one.bytes,
-                     "key": file.key, "sha256": one.sha256, "warnings": len(file.warnings)}
+                     "key": one.key, "sha256": one.sha256, "warnings": len(file.warnings)}
                 )
                 for file, one in zip(files, stored, strict=True)
             ]
@@ -239,6 +245,6 @@ def _progress_log(context: dg.OutputContext, report: Reporter, step: str) -> Cal
 def _upload_log(
     context: dg.OutputContext, ledger: JobLedger, format: str, size: int
 ) -> Callable[[int], None]:
-    report = Reporter(ledger.open, context.step_context.dagster_run, (85, 99), format)
+    report = Reporter(ledger.open, context.step_context.dagster_run, (90, 99), format)
     say = _progress_log(context, report, f"Storing {format}")
     return lambda done: say("upload, bytes", done, size)

@@ -1,8 +1,8 @@
 """The four stages of an export as Dagster ops: fetch, build, sanitize, render.
 
 What passes between them is ExportData in staging (see io_managers), one for each partition of the run; a
-re-execution from failure repeats only the op that failed. A rendered file is read back and compared with what
-the database itself counted and added before it is published, so a file that does not hold is never visible.
+re-execution from failure repeats only the op that failed. A file is rendered straight into the store, where
+nobody sees it before it was read back and compared with what the database itself counted and added.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import dagster as dg
 
@@ -31,7 +31,9 @@ from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
+from export_pipeline.orchestration.wanted import check_wanted
 from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
+from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.names import safe_file_name
 
@@ -112,9 +114,9 @@ def render_op(format: Format) -> dg.OpDefinition:
             "rows": dg.Out(dg.Nothing, is_required=False),
             "totals": dg.Out(dg.Nothing, is_required=False),
         },
-        description=f"Render {format.name}, read the file back, compare it with the source and publish it.",
+        description=f"Render {format.name} into the store, read it back and compare it with the source.",
         tags={"kind": format.name},
-        required_resource_keys={"staging", "ledger"},
+        required_resource_keys={"staging", "ledger", "store"},
     )
     def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
         asset_key = context.asset_key_for_output("file")
@@ -122,34 +124,46 @@ def render_op(format: Format) -> dg.OpDefinition:
         files: list[ExportFile] = []
         results: list[list[dg.AssetCheckResult]] = []
         ledger = context.resources.ledger.open
-        with told(context.retry_number), cancellable(ledger, context.run, context.instance):
-            report = Reporter(ledger, context.run, (50, 85), format.name)
-            for number, data in enumerate(exports):
-                path = folder / f"{number}{format.extension}"
-                layout: Layout = import_module(data.model).layout(data)
-                options = _options(data).of(format.name)
-                proof = format.proof(layout, options)
-                report(f"Rendering {format.name}", number, len(exports))
-                started = time.monotonic()
-                with path.open("wb") as out:
-                    rendered = format.render(layout, out, options)
-                seconds = time.monotonic() - started
-                said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
-                context.log.info(f"{said}; reading it back.")
-                report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
-                facts = format.read_back(path)
-                results.append(list(evaluate(asset_key, proof, rendered, facts)))
-                files.append(_file(context, format, data, layout, path, rendered, facts, proof, seconds))
-        yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
-        failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
-        if failed:
-            raise dg.Failure(
-                f"The {format.name} file does not hold what the database holds, so it was not published: "
-                + "; ".join(failed[:5]),
-                metadata={"kept for inspection": dg.MetadataValue.path(str(folder))},
-                allow_retries=False,
-            )
-        yield dg.Output(files, "file")
+        with ExitStack() as unpublished:
+            with told(context.retry_number), cancellable(ledger, context.run, context.instance):
+                report = Reporter(ledger, context.run, (50, 90), format.name)
+                check_wanted(ledger, context.run, format.name)
+                store: Store = context.resources.store.open()
+                for number, data in enumerate(exports):
+                    layout: Layout = import_module(data.model).layout(data)
+                    options = _options(data).of(format.name)
+                    proof = format.proof(layout, options)
+                    report(f"Rendering {format.name}", number, len(exports))
+                    started = time.monotonic()
+                    upload = unpublished.enter_context(
+                        store.begin(
+                            _key(context, format, data),
+                            media_type=format.media_type,
+                            file_name=_file_name(layout, format),
+                            local=folder / f"{number}{format.extension}",
+                        )
+                    )
+                    rendered = format.render(layout, cast(BinaryIO, upload), options)  # which only write
+                    upload.finish()
+                    seconds = time.monotonic() - started
+                    said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
+                    context.log.info(f"{said}; reading it back.")
+                    report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
+                    facts = format.read_back(upload.path)
+                    results.append(list(evaluate(asset_key, proof, rendered, facts)))
+                    files.append(
+                        _file(context, format, data, layout, upload, rendered, facts, proof, seconds)
+                    )
+            yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
+            failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
+            if failed:
+                raise dg.Failure(
+                    f"The {format.name} file does not hold what the database holds, so it was not published: "
+                    + "; ".join(failed[:5]),
+                    metadata={"kept for inspection": dg.MetadataValue.path(str(_kept(files, folder)))},
+                    allow_retries=False,
+                )
+            yield dg.Output(files, "file")
 
     return render
 
@@ -167,12 +181,32 @@ def _options(data: ExportData) -> FormatOptions:
     return FormatOptions(**{name: data.options[name] for name in FormatOptions.model_fields})
 
 
+def _key(context: dg.OpExecutionContext, format: Format, data: ExportData) -> str:
+    """Where in the store a file goes."""
+    dataset, cadence, _ = context.asset_key_for_output("file").path
+    if data.window is None or cadence == ON_DEMAND:
+        # A re-execution finishes the same request, so it gives the same key.
+        asked = [attempt.job_id for attempt in attempts_of(context.run.tags, None, format.name)]
+        export_id = asked[0] if asked else context.run.root_run_id or context.run_id
+        return request_key(data.scope, export_id, format.extension)
+    return window_key(data.scope, dataset, cadence, data.window.name, format.extension)
+
+
+def _kept(files: list[ExportFile], folder: Path) -> Path:
+    """Copies of files that are not published, as they lie in the store no more when the op ends."""
+    kept = folder / "refused"
+    kept.mkdir()
+    for file in files:
+        shutil.copyfile(file.upload.path, kept / file.upload.path.name)
+    return kept
+
+
 def _file(
     context: dg.OpExecutionContext,
     format: Format,
     data: ExportData,
     layout: Layout,
-    path: Path,
+    upload: Upload,
     rendered: Rendered,
     facts: FileFacts,
     proof: Proof,
@@ -180,20 +214,12 @@ def _file(
 ) -> ExportFile:
     dataset, cadence, _ = context.asset_key_for_output("file").path
     window = data.window
-    if window is None or cadence == ON_DEMAND:
-        # A re-execution finishes the same request, so it gives the same key.
-        asked = [attempt.job_id for attempt in attempts_of(context.run.tags, None, format.name)]
-        export_id = asked[0] if asked else context.run.root_run_id or context.run_id
-        key = request_key(data.scope, export_id, format.extension)
-    else:
-        key = window_key(data.scope, dataset, cadence, window.name, format.extension)
     changed = Counter(data.changed)
     changed.update(rendered.changed)
     return ExportFile(
-        path=path,
-        key=key,
+        upload=upload,
         title=data.title,
-        file_name=safe_file_name(f"{layout.file_name}{format.extension}"),
+        file_name=_file_name(layout, format),
         format=format.name,
         dataset=dataset,
         scope=data.scope,
@@ -212,6 +238,10 @@ def _file(
         warnings=(*data.warnings, *rendered.warnings),
         changed=dict(changed),
     )
+
+
+def _file_name(layout: Layout, format: Format) -> str:
+    return safe_file_name(f"{layout.file_name}{format.extension}")
 
 
 def preview(table: Table, rows: int = PREVIEW_ROWS) -> list[dict[str, str]]:

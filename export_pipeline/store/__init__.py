@@ -1,7 +1,6 @@
 """Where export files live: a folder or S3, behind one small interface."""
 
 from export_pipeline.store.base import (
-    CanceledError,
     FileStat,
     NotFoundError,
     Store,
@@ -11,15 +10,16 @@ from export_pipeline.store.base import (
 )
 from export_pipeline.store.keys import manifest_key, request_key, window_key
 from export_pipeline.store.opening import open_store
+from export_pipeline.store.upload import Upload
 
 __all__ = [
-    "CanceledError",
     "FileStat",
     "NotFoundError",
     "Store",
     "StoreError",
     "StoreUnavailableError",
     "StoredFile",
+    "Upload",
     "manifest_key",
     "open_store",
     "request_key",

@@ -8,10 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from export_pipeline.store.upload import Upload
 
 Progress = Callable[[int], None]
-"""Told how many bytes are done so far, from the thread that called the store."""
+"""Told how many bytes are there so far, from the thread that called the store."""
 
 
 class StoreError(Exception):
@@ -26,10 +29,6 @@ class NotFoundError(StoreError):
     """No file has this key."""
 
 
-class CanceledError(StoreError):
-    """The caller's `canceled` said so; nothing of the file is left."""
-
-
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file that has just been stored whole.
@@ -37,7 +36,7 @@ class StoredFile:
     Attributes:
         key: Its key.
         bytes: Its size.
-        sha256: Hex digest of its content, computed while it was sent.
+        sha256: Hex digest of its content, computed while it was written.
         location: For people: an absolute path, or `s3://bucket/…`.
     """
 
@@ -60,7 +59,7 @@ class Store(ABC):
     """Whole files under keys (of `export_pipeline.store.keys`).
 
     A file is visible only when it is whole, and replaced in one step: readers see the old content or
-    the new one. One writer a key at a time: a put ends what an earlier one of the same key, by a
+    the new one. One writer a key at a time: an upload ends what an earlier one of the same key, by a
     process now dead, left unfinished. Methods may be called from several threads.
 
     Every method raises StoreError, and ValueError for a key that is none.
@@ -72,31 +71,21 @@ class Store(ABC):
         """The store's own URL, without credentials."""
 
     @abstractmethod
-    def put(
-        self,
-        path: Path,
-        key: str,
-        *,
-        media_type: str,
-        file_name: str,
-        progress: Progress | None = None,
-        canceled: Callable[[], bool] | None = None,
-        before_visible: Callable[[], None] | None = None,
-    ) -> StoredFile:
-        """Store a local file under `key`, replacing what is there. Memory does not grow with its size.
+    def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
+        """Begin to store a file: written bit by bit, read back, and only then published.
+
+        Memory does not grow with its size. S3 takes parts of it while it is written, beside the local copy;
+        in a folder the file itself is written.
 
         Args:
-            path: The file. It must not change meanwhile.
-            key: Where it goes.
+            key: Where it goes, replacing what is there.
             media_type: E.g. "text/csv; charset=utf-8". A folder cannot keep it.
             file_name: As what people save it. A folder cannot keep it.
-            progress: Told about bytes done.
-            canceled: Asked several times a second on a fast link; True ends the put.
-            before_visible: Called once, when every byte is there but the key still shows the old file.
+            local: Where it can be read back before it is published. Nothing may be there yet.
 
         Raises:
-            CanceledError: `canceled` said so.
-            StoreError: It failed. The key holds what it held before.
+            StoreError: The store cannot be used.
+            OSError: Nothing can be written at `local`.
         """
 
     @abstractmethod
@@ -128,8 +117,8 @@ class Store(ABC):
         Args:
             key: The file.
             expires_seconds: From now, at most seven days. A folder's file:// link does not expire.
-            file_name: The name to save as; None leaves the one given to `put`.
-            media_type: The Content-Type of the answer; None leaves the one given to `put`.
+            file_name: The name to save as; None leaves the one given to `begin`.
+            media_type: The Content-Type of the answer; None leaves the one given to `begin`.
 
         Raises:
             NotFoundError: No file has this key.
@@ -138,10 +127,10 @@ class Store(ABC):
 
     @abstractmethod
     def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
-        """Remove what unfinished puts left behind; gives how many.
+        """Remove what unfinished uploads left behind; gives how many.
 
         Args:
-            older_than: Only those begun longer ago than this, so that puts under way are spared.
+            older_than: Only those begun longer ago than this, so that uploads under way are spared.
             dry_run: Only count them.
         """
 

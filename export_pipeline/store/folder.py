@@ -1,38 +1,31 @@
 """A folder as a store: files appear by rename, whole and on the disk.
 
-Unfinished files lie in `.uploads` below the root, so in the same file system, each locked by its writer:
-the lock of a dead process is gone, which tells its leftovers from a put under way. For POSIX systems.
+Unfinished files lie in `.uploads` below the root (see `folder_upload`). For POSIX systems.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import hashlib
 import os
 import re
 import stat
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from export_pipeline.store.base import (
-    CHUNK_BYTES,
     FileStat,
     NotFoundError,
-    Progress,
     Store,
     StoredFile,
     StoreError,
     check_lifetime,
 )
+from export_pipeline.store.folder_upload import FolderUpload, UploadArea
 from export_pipeline.store.keys import check_key
-from export_pipeline.store.local import local_file
+from export_pipeline.store.upload import Upload
 
 _UPLOADS = ".uploads"
 _REASONS = {
@@ -61,7 +54,7 @@ class FolderStore(Store):
 
     def __init__(self, root: Path, *, ignores_case: bool | None = None) -> None:
         self.root = root.absolute()
-        self._uploads = self.root / _UPLOADS
+        self._area = UploadArea(self.root / _UPLOADS)
         self._ignores_case = ignores_case
 
     @property
@@ -74,74 +67,27 @@ class FolderStore(Store):
         check_key(key)
         return self.root / (_encode_case(key) if self._case_is_ignored() else key)
 
-    def put(
-        self,
-        path: Path,
-        key: str,
-        *,
-        media_type: str,
-        file_name: str,
-        progress: Progress | None = None,
-        canceled: Callable[[], bool] | None = None,
-        before_visible: Callable[[], None] | None = None,
-    ) -> StoredFile:
-        """See `Store.put`."""
-        with local_file(path) as source:
-
-            def chunks() -> Iterator[bytes]:
-                done = 0
-                for chunk in source.pieces(CHUNK_BYTES, canceled):
-                    yield chunk
-                    done += len(chunk)
-                    if progress is not None:
-                        progress(done)
-
-            return self._write(chunks(), key, before_visible)
+    def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
+        """See `Store.begin`. `local` becomes a link into the store, and nothing is copied."""
+        return self._begin(key, local)
 
     def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
         """See `Store.put_bytes`."""
-        return self._write(iter((data,)), key, None)
+        with self._begin(key, None) as upload:
+            upload.write(data)
+            return upload.publish()
 
-    def _write(
-        self, chunks: Iterator[bytes], key: str, before_visible: Callable[[], None] | None
-    ) -> StoredFile:
+    def _begin(self, key: str, local: Path | None) -> Upload:
         check_key(key)
-        digest, size = hashlib.sha256(), 0
-        with _told(f"Cannot store {key} in {self.root}"):
-            self._make_folder(self._uploads)
-            self._remove_dead(_upload_stem(key), timedelta(0))
-            temporary, handle = self._new_upload(key)
-            try:
-                # Hashing takes as long as writing; a thread lets them run side by side.
-                with handle, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
-                    hashed: Future[None] | None = None
-                    for chunk in chunks:
-                        if hashed is not None:
-                            hashed.result()
-                        hashed = hasher.submit(digest.update, chunk)
-                        _write_all(handle, chunk)
-                        size += len(chunk)
-                    if hashed is not None:
-                        hashed.result()
-                    os.fsync(handle.fileno())
-                    if before_visible is not None:
-                        before_visible()
-                    target = self.path(key)
-                    self._place(temporary, target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        return StoredFile(key, size, digest.hexdigest(), str(target))
 
-    def _new_upload(self, key: str) -> tuple[Path, BinaryIO]:
-        """A new locked file. Between its creation and its lock a clean-up may take it: then another."""
-        while True:
-            temporary = self._uploads / f"{_upload_stem(key)}{uuid.uuid4().hex}"
-            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return temporary, os.fdopen(descriptor, "wb", buffering=0)
-            os.close(descriptor)
+        def told() -> contextlib.AbstractContextManager[None]:
+            return _told(f"Cannot store {key} in {self.root}")
+
+        with told():
+            self._make_folder(self._area.folder)
+            self._area.remove_dead(key, timedelta(0))
+        target = self.path(key)
+        return FolderUpload(self._area, key, str(target), lambda file: self._place(file, target), told, local)
 
     def _place(self, temporary: Path, target: Path) -> None:
         for attempt in range(10):
@@ -229,34 +175,14 @@ class FolderStore(Store):
 
     def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """See `Store.clean`. What a living process of this machine writes stays, however old."""
-        with _told(f"Cannot clean {self._uploads}"):
-            return self._remove_dead("", older_than, dry_run)
-
-    def _remove_dead(self, stem: str, older_than: timedelta, dry_run: bool = False) -> int:
-        removed = 0
-        latest = time.time() - older_than.total_seconds()
-        try:
-            names = [name for name in os.listdir(self._uploads) if name.startswith(stem)]
-        except FileNotFoundError:
-            return 0
-        for name in names:
-            with contextlib.suppress(FileNotFoundError, BlockingIOError):
-                descriptor = os.open(self._uploads / name, os.O_RDWR)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if older_than <= timedelta(0) or os.fstat(descriptor).st_mtime < latest:
-                        if not dry_run:
-                            os.unlink(self._uploads / name)
-                        removed += 1
-                finally:
-                    os.close(descriptor)
-        return removed
+        with _told(f"Cannot clean {self._area.folder}"):
+            return self._area.remove_dead(None, older_than, dry_run)
 
     def check(self) -> None:
         """See `Store.check`."""
         with _told(f"The folder {self.root} cannot be used"):
-            self._make_folder(self._uploads)
-            temporary, handle = self._new_upload("check")
+            self._make_folder(self._area.folder)
+            temporary, handle = self._area.new("check")
             try:
                 with handle:
                     handle.write(b"check")
@@ -268,9 +194,9 @@ class FolderStore(Store):
 
     def _case_is_ignored(self) -> bool:
         if self._ignores_case is None:
-            if not self._uploads.is_dir():
+            if not self._area.folder.is_dir():
                 return False  # nothing has been written yet, so nothing can be found either way
-            self._ignores_case = self._uploads.with_name(_UPLOADS.upper()).exists()
+            self._ignores_case = self._area.folder.with_name(_UPLOADS.upper()).exists()
         return self._ignores_case
 
     @contextlib.contextmanager
@@ -292,17 +218,6 @@ def _told(what: str) -> Iterator[None]:
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise StoreError(f"{what}: {reason}.") from error
-
-
-def _upload_stem(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:24] + "-"
-
-
-def _write_all(handle: BinaryIO, data: bytes) -> None:
-    """An unbuffered write may take only a part, the last one before a disk is full for instance."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[handle.write(rest) :]
 
 
 def _stat(key: str, status: os.stat_result) -> FileStat:

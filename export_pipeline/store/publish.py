@@ -15,11 +15,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 from export_pipeline.store.base import CHUNK_BYTES, NotFoundError, Progress, Store, StoredFile, StoreError
 from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.upload import Upload
 
 _MEDIA_TYPE = "application/json"
 _LARGEST_MANIFEST = 64 << 20
@@ -27,45 +27,37 @@ _LARGEST_MANIFEST = 64 << 20
 
 def publish(
     store: Store,
-    path: Path,
-    key: str,
+    upload: Upload,
     manifest: Callable[[StoredFile], Manifest],
     *,
-    media_type: str,
-    file_name: str,
+    before_visible: Callable[[], None] | None = None,
     progress: Progress | None = None,
-    canceled: Callable[[], bool] | None = None,
 ) -> tuple[StoredFile, Manifest]:
-    """Store a file and its manifest, replacing what the key held.
+    """Make an upload and its manifest visible, replacing what the key held.
 
     Args:
         store: Where.
-        path: The local file.
-        key: Its key.
+        upload: The file, of `store.begin`. It is the caller's to abort, should this raise.
         manifest: Called with what was stored (size, SHA-256); gives the manifest to write.
-        media_type, file_name, progress, canceled: As for `Store.put`.
+        before_visible: Called when every byte is there and the old export still stands. What it raises is
+            raised here, and the old export stays.
+        progress: As for `Upload.publish`.
 
     Raises:
         StoreError: It failed. If the new file has not appeared, the old export stands as it was.
     """
-    beside = manifest_key(key)
+    beside = manifest_key(upload.key)
     old: list[bytes] = []
 
     def retract() -> None:
+        if before_visible is not None:
+            before_visible()
         with contextlib.suppress(NotFoundError):
             old.append(_read_small(store, beside))
             store.delete(beside)
 
     try:
-        stored = store.put(
-            path,
-            key,
-            media_type=media_type,
-            file_name=file_name,
-            progress=progress,
-            canceled=canceled,
-            before_visible=retract,
-        )
+        stored = upload.publish(before_visible=retract, progress=progress)
     except BaseException:
         for data in old:
             with contextlib.suppress(StoreError):

@@ -6,22 +6,26 @@ import contextlib
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from export_pipeline.store.base import FileStat, Progress, Store, StoredFile, StoreError, check_lifetime
+from export_pipeline.store.base import FileStat, Store, StoredFile, StoreError, check_lifetime
 from export_pipeline.store.keys import check_key
-from export_pipeline.store.local import LocalFile, local_file
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.s3_client import ClientFactory, default_factory, sign_links_v4
 from export_pipeline.store.s3_errors import error_code, s3_errors
-from export_pipeline.store.s3_upload import PART_BYTES, MultipartUpload, checksum, list_unfinished
+from export_pipeline.store.s3_multipart import checksum, crc32, list_unfinished
+from export_pipeline.store.s3_upload import S3Upload, Target
+from export_pipeline.store.upload import Upload
 
 log = logging.getLogger(__name__)
+
+PARTS_IN_FLIGHT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,78 +95,35 @@ class S3Store(Store):
     def _link_client(self) -> Any:
         return sign_links_v4(self._clients(self._public_endpoint_url))
 
-    def put(
-        self,
-        path: Path,
-        key: str,
-        *,
-        media_type: str,
-        file_name: str,
-        progress: Progress | None = None,
-        canceled: Callable[[], bool] | None = None,
-        before_visible: Callable[[], None] | None = None,
-    ) -> StoredFile:
-        """See `Store.put`. Needs the right to list and abort multipart uploads to clean up after a crash."""
+    @cached_property
+    def _senders(self) -> Executor:
+        return ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="upload")
+
+    def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
+        """See `Store.begin`. Cleaning up after a crash needs the right to list and abort uploads."""
         headers = {"ContentType": media_type, "ContentDisposition": content_disposition(file_name)}
-        with self._errors(f"Cannot store {key}"), local_file(path) as source:
+        target = self._target(key, headers)
+
+        def told() -> contextlib.AbstractContextManager[None]:
+            return self._errors(f"Cannot store {key}")
+
+        with told():
             self._end_unfinished(key)
-            if source.size <= PART_BYTES:
-                data = b"".join(source.pieces(PART_BYTES, canceled))
-                return self._put_once(data, key, headers, progress, before_visible)
-            return self._put_parts(source, key, headers, progress, canceled, before_visible)
+            return S3Upload(target, key, f"s3://{self.bucket}/{target.name}", told, local, self._senders)
 
     def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
         """See `Store.put_bytes`."""
+        target = self._target(key, {"ContentType": media_type})
         with self._errors(f"Cannot store {key}"):
-            return self._put_once(data, key, {"ContentType": media_type}, None, None)
+            target.put(data, checksum(crc32(data)))
+        digest = hashlib.sha256(data).hexdigest()
+        return StoredFile(key, len(data), digest, f"s3://{self.bucket}/{target.name}")
 
-    def _put_once(
-        self,
-        data: bytes,
-        key: str,
-        headers: dict[str, str],
-        progress: Progress | None,
-        before_visible: Callable[[], None] | None,
-    ) -> StoredFile:
-        name = self._name(key)
-        if before_visible is not None:
-            before_visible()
-        self.client.put_object(
-            Bucket=self.bucket,
-            Key=name,
-            Body=data,
-            ChecksumCRC32=checksum(data),
-            **headers,
-            **self._encryption_arguments(),
-        )
-        if progress is not None:
-            progress(len(data))
-        return self._stored(key, len(data), hashlib.sha256(data).hexdigest())
-
-    def _put_parts(
-        self,
-        source: LocalFile,
-        key: str,
-        headers: dict[str, str],
-        progress: Progress | None,
-        canceled: Callable[[], bool] | None,
-        before_visible: Callable[[], None] | None,
-    ) -> StoredFile:
-        upload = MultipartUpload.begin(
-            self.client, self.bucket, self._name(key), headers | self._encryption_arguments()
-        )
-        try:
-            digest = upload.send(source, progress, canceled)
-            if before_visible is not None:
-                before_visible()
-            upload.complete()
-        except BaseException:
-            upload.abort()
-            raise
-        return self._stored(key, source.size, digest)
+    def _target(self, key: str, headers: dict[str, str]) -> Target:
+        return Target(self.client, self.bucket, self._name(key), headers | self._encryption_arguments())
 
     def _end_unfinished(self, key: str) -> None:
-        """Abort what an earlier put of this key, by a process now dead, left behind."""
+        """Abort what an earlier upload of this key, by a process now dead, left behind."""
         from botocore.exceptions import ClientError
 
         name = self._name(key)
@@ -240,12 +201,8 @@ class S3Store(Store):
         """See `Store.check`."""
         name, data = f"{self.prefix}.check-{uuid.uuid4().hex}", uuid.uuid4().bytes
         with self._errors(f"The store {self.url} cannot be used"):
-            self.client.put_object(
-                Bucket=self.bucket,
-                Key=name,
-                Body=data,
-                ChecksumCRC32=checksum(data),
-                **self._encryption_arguments(),
+            Target(self.client, self.bucket, name, self._encryption_arguments()).put(
+                data, checksum(crc32(data))
             )
             try:
                 with contextlib.closing(self.client.get_object(Bucket=self.bucket, Key=name)["Body"]) as body:
@@ -256,9 +213,6 @@ class S3Store(Store):
 
     def _name(self, key: str) -> str:
         return self.prefix + check_key(key)
-
-    def _stored(self, key: str, size: int, sha256: str) -> StoredFile:
-        return StoredFile(key, size, sha256, f"s3://{self.bucket}/{self._name(key)}")
 
     def _encryption_arguments(self) -> dict[str, str]:
         return self._encryption.arguments() if self._encryption else {}

@@ -1,196 +1,152 @@
-"""A multipart upload: a few parts in flight, every byte under a checksum, nothing left of a failure."""
+"""A file on its way to S3: parts of it go out while it is written, from the local copy beside it.
+
+What waits to be sent lies on the disk, so a slow server costs no memory, and holds up neither the writing nor
+the reading back. A part that could not be sent ends the writing.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import io
 import logging
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from export_pipeline.store.base import Progress, StoreError
-from export_pipeline.store.local import LocalFile
-from export_pipeline.store.s3_errors import error_code
+from export_pipeline.store.base import Progress
+from export_pipeline.store.s3_multipart import MultipartUpload, checksum, crc32
+from export_pipeline.store.upload import Upload
 
 log = logging.getLogger(__name__)
 
 PART_BYTES = 8 << 20
-PARTS_IN_FLIGHT = 3
-_MOST_PARTS = 10_000  # S3's limit
-_TOKEN = "put-id"
+_PARTS_OF_A_SIZE = 1000
+"""Then parts grow by `PART_BYTES`, so that the 10,000 which S3 allows hold 430 GiB."""
 
-
-def checksum(data: bytes, so_far: int = 0) -> str:
-    """CRC-32 as S3 wants it: big-endian, base64."""
-    return _encoded(_crc32(data, so_far))
-
-
-def _crc32(data: bytes, so_far: int) -> int:
-    from isal import isal_zlib  # ten times as fast as zlib's
-
-    return int(isal_zlib.crc32(data, so_far))
-
-
-def _encoded(crc: int) -> str:
-    return base64.b64encode(crc.to_bytes(4, "big")).decode()
-
-
-@dataclass(slots=True)
-class MultipartUpload:
-    """One upload, from `begin` to `complete` or `abort`.
-
-    Each part carries its CRC-32 and the completing request the whole file's, so the server itself
-    refuses a file that is not the one we read. The object carries an id of our own: should the answer
-    to the completing request be lost, it tells whether the object there is ours.
-    """
-
-    client: Any
-    bucket: str
-    name: str
-    upload_id: str
-    token: str
-    parts: list[dict[str, Any]] = field(default_factory=list)
-    crc: int = 0
-    size: int = 0
-
-    @classmethod
-    def begin(cls, client: Any, bucket: str, name: str, headers: dict[str, str]) -> MultipartUpload:
-        """Begin an upload to the object `name`; `headers` are boto3's arguments for its metadata."""
-        token = uuid.uuid4().hex
-        answer = client.create_multipart_upload(
-            Bucket=bucket,
-            Key=name,
-            Metadata={_TOKEN: token},
-            ChecksumAlgorithm="CRC32",
-            ChecksumType="FULL_OBJECT",
-            **headers,
-        )
-        return cls(client, bucket, name, answer["UploadId"], token)
-
-    def send(self, source: LocalFile, progress: Progress | None, canceled: Callable[[], bool] | None) -> str:
-        """Send all parts; gives the content's SHA-256 as hex.
-
-        At most `PARTS_IN_FLIGHT` + 1 parts are in memory: 8 MiB each, more only for files over 78 GiB.
-        """
-        size = max(PART_BYTES, -(-source.size // _MOST_PARTS))
-        digest = hashlib.sha256()
-        flying: deque[Future[tuple[dict[str, Any], int]]] = deque()
-
-        def landed() -> None:
-            part, length = flying.popleft().result()
-            self.parts.append(part)
-            self.size += length
-            if progress is not None:
-                progress(self.size)
-
-        with ThreadPoolExecutor(PARTS_IN_FLIGHT, "upload") as pool:
-            try:
-                for number, data in enumerate(source.pieces(size, canceled), start=1):
-                    if len(flying) == PARTS_IN_FLIGHT:
-                        landed()
-                    flying.append(pool.submit(self._send_part, number, data))
-                    digest.update(data)
-                    self.crc = _crc32(data, self.crc)
-                while flying:
-                    landed()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return digest.hexdigest()
-
-    def _send_part(self, number: int, data: bytes) -> tuple[dict[str, Any], int]:
-        crc = checksum(data)
-        answer = self.client.upload_part(
-            Bucket=self.bucket,
-            Key=self.name,
-            UploadId=self.upload_id,
-            PartNumber=number,
-            Body=data,
-            ChecksumCRC32=crc,
-        )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": crc}, len(data)
-
-    def complete(self) -> None:
-        """Make the object visible, and prove that it holds what was sent.
-
-        Raises:
-            StoreError: It holds something else; it has been deleted.
-        """
-        try:
-            self.client.complete_multipart_upload(
-                Bucket=self.bucket,
-                Key=self.name,
-                UploadId=self.upload_id,
-                MultipartUpload={"Parts": self.parts},
-                ChecksumCRC32=_encoded(self.crc),
-                ChecksumType="FULL_OBJECT",
-            )
-        except Exception:
-            if not self._is_there():
-                raise
-            log.warning("completing %s gave an error, but the server has done it", self.name)
-        head = self._head()
-        if head["Metadata"].get(_TOKEN, self.token) != self.token:
-            return  # somebody has replaced the object since
-        crc = head.get("ChecksumCRC32", _encoded(self.crc))
-        if head["ContentLength"] != self.size or crc != _encoded(self.crc):
-            self.client.delete_object(Bucket=self.bucket, Key=self.name)
-            raise StoreError(
-                f"The server kept {head['ContentLength']} of {self.size} bytes of {self.name}, or others "
-                "than were sent; they have been deleted: run it again."
-            )
-
-    def _is_there(self) -> bool:
-        """Whether the object is this upload's. Its own errors say nothing about that: then it is not."""
-        try:
-            return bool(self._head()["Metadata"].get(_TOKEN) == self.token)
-        except Exception:
-            return False
-
-    def _head(self) -> Any:
-        return self.client.head_object(Bucket=self.bucket, Key=self.name, ChecksumMode="ENABLED")
-
-    def abort(self) -> None:
-        """Give the parts back to the server. If even that fails, `clean` or the next put will do it."""
-        try:
-            _abort(self.client, self.bucket, self.name, self.upload_id)
-        except Exception as error:
-            log.warning("the upload of %s could not be aborted: %s", self.name, error)
+_STOP_SECONDS = 1.0
+_ABORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
-    """An upload that is neither completed nor aborted; `begun` by the server's clock."""
+class Target:
+    """The object to be made; `headers` are boto3's arguments for its metadata and encryption."""
 
     client: Any
     bucket: str
     name: str
-    upload_id: str
-    begun: datetime
+    headers: dict[str, str]
 
-    def abort(self) -> None:
-        """End it; one that has ended meanwhile is no error."""
-        _abort(self.client, self.bucket, self.name, self.upload_id)
-
-
-def _abort(client: Any, bucket: str, name: str, upload_id: str) -> None:
-    from botocore.exceptions import ClientError
-
-    try:
-        client.abort_multipart_upload(Bucket=bucket, Key=name, UploadId=upload_id)
-    except ClientError as error:
-        if error_code(error) != "NoSuchUpload":
-            raise
+    def put(self, data: bytes, crc: str) -> None:
+        """Make the object in one request, which the server refuses unless the data have this checksum."""
+        self.client.put_object(
+            Bucket=self.bucket, Key=self.name, Body=data, ChecksumCRC32=crc, **self.headers
+        )
 
 
-def list_unfinished(client: Any, bucket: str, prefix: str) -> Iterator[Unfinished]:
-    """The unfinished uploads of objects whose name starts with `prefix`."""
-    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
-    for page in pages:
-        for upload in page.get("Uploads", ()):
-            yield Unfinished(client, bucket, upload["Key"], upload["UploadId"], upload["Initiated"])
+class S3Upload(Upload):
+    """A file up to `PART_BYTES` goes out when it is published, a larger one part by part while it is written.
+
+    Args:
+        local: Where the local copy goes.
+        senders: A few threads for the parts, which all uploads of a store share: so few are in memory.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        key: str,
+        location: str,
+        told: Callable[[], AbstractContextManager[None]],
+        local: Path,
+        senders: Executor,
+    ) -> None:
+        super().__init__(key, local, local.open("wb", buffering=0), location, told)
+        self._target, self._senders = target, senders
+        self._multipart: MultipartUpload | None = None
+        self._sent = 0
+        self._parts: list[Future[tuple[dict[str, Any], int]]] = []
+        self._landed = 0
+        self._crc = 0
+        self._stopped = threading.Event()
+
+    def _hash(self, piece: memoryview) -> None:
+        super()._hash(piece)
+        self._crc = crc32(piece, self._crc)
+
+    def _append(self, piece: memoryview) -> None:
+        super()._append(piece)
+        while self._size - self._sent > (size := self._part_bytes()):
+            self._send(size)
+        while self._landed < len(self._parts) and self._parts[self._landed].done():
+            self._parts[self._landed].result()
+            self._landed += 1
+
+    def _part_bytes(self) -> int:
+        return PART_BYTES * (1 + len(self._parts) // _PARTS_OF_A_SIZE)
+
+    def _send(self, size: int) -> None:
+        if self._multipart is None:
+            target = self._target
+            self._multipart = MultipartUpload.begin(target.client, target.bucket, target.name, target.headers)
+        number = len(self._parts) + 1
+        self._parts.append(self._senders.submit(self._send_part, self._multipart, number, self._sent, size))
+        self._sent += size
+
+    def _send_part(
+        self, multipart: MultipartUpload, number: int, start: int, size: int
+    ) -> tuple[dict[str, Any], int]:
+        with self.path.open("rb") as copy:
+            copy.seek(start)
+            data = copy.read(size)
+        return multipart.send_part(number, _Body(data, self._stopped), checksum(crc32(data))), len(data)
+
+    def _whole(self) -> None:
+        self._handle.close()
+        if self._multipart is not None:
+            self._send(self._size - self._sent)
+
+    def _show(self, before_visible: Callable[[], None], progress: Progress) -> None:
+        crc = checksum(self._crc)
+        if self._multipart is None:
+            data = self.path.read_bytes()
+            before_visible()
+            self._target.put(data, crc)
+            progress(self._size)
+            return
+        parts, done = [], 0
+        for future in self._parts:
+            part, length = future.result()
+            parts.append(part)
+            done += length
+            progress(done)
+        before_visible()
+        self._multipart.complete(parts, self._size, crc)
+
+    def _discard(self) -> None:
+        """End what is on its way. A server that does not answer is not waited for: `clean` finds the rest."""
+        self._stopped.set()
+        for part in self._parts:
+            part.cancel()
+        wait(self._parts, _STOP_SECONDS)
+        if self._multipart is not None:
+            ending = threading.Thread(target=self._multipart.abort, name="abort", daemon=True)
+            ending.start()
+            ending.join(_ABORT_SECONDS)
+            if ending.is_alive():
+                log.warning("the upload of %s may stay until a clean-up: the server is slow", self.key)
+
+
+class _Body(io.BytesIO):
+    """A part's bytes, which are sent in small blocks; no more of them once the upload is stopped."""
+
+    def __init__(self, data: bytes, stopped: threading.Event) -> None:
+        super().__init__(data)
+        self._stopped = stopped
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._stopped.is_set():
+            raise InterruptedError("the upload was given up")
+        return super().read(size)

@@ -17,6 +17,7 @@ from export_pipeline.settings import Settings
 from export_pipeline.store import Store, manifest_key
 from export_pipeline.store.manifest import Manifest
 from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.store.putting import put
 
 SENDER = "Exporte für alle <exports@example.org>"
 _numbers = itertools.count(1)
@@ -57,7 +58,7 @@ class Exports:
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
             file.flush()
-            stored = self.store.put(Path(file.name), key, media_type="text/csv", file_name=file_name)
+            stored = put(self.store, Path(file.name), key, media_type="text/csv", file_name=file_name)
         manifest = Manifest(
             name="takeoff-csv",
             path=key.rpartition("/")[2],

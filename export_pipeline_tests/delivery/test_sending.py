@@ -17,6 +17,7 @@ from export_pipeline_tests.delivery.mail_server import DROP, MailServer, mail_se
 from export_pipeline_tests.delivery.proxy import cutting
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.services.s3 import S3Server
+from export_pipeline_tests.store.putting import put
 
 
 def test_each_recipient_gets_the_file_once(exports: Exports, server: MailServer) -> None:
@@ -320,7 +321,7 @@ def test_a_file_that_is_not_the_one_that_was_made_is_not_sent(
 ) -> None:
     job = exports.completed(["a@example.org"])
     (tmp_path / "other").write_bytes(b"somebody else's rows")
-    exports.store.put(tmp_path / "other", str(job.file_key), media_type="text/csv", file_name="x.csv")
+    put(exports.store, tmp_path / "other", str(job.file_key), media_type="text/csv", file_name="x.csv")
     assert exports.deliver().postponed == 1
     assert "not the one that was made" in exports.reason(job)
     assert server.mails == []

@@ -21,6 +21,7 @@ from export_pipeline.store.publish import publish, verify_file
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import job_in, run_of
 from export_pipeline_tests.services.fixtures import Bucket
+from export_pipeline_tests.store.putting import begin
 
 NOW = datetime.now(UTC)
 DUE, LATER = NOW - timedelta(minutes=1), NOW + timedelta(days=1)
@@ -36,8 +37,6 @@ def put(
     store: Store, folder: Path, key: str, expires_at: datetime | None, text: str = "a,b\r\n"
 ) -> StoredFile:
     """Publish a file as runs do."""
-    path = folder / "file.csv"
-    path.write_text(text)
 
     def manifest(stored: StoredFile) -> Manifest:
         return Manifest(
@@ -53,7 +52,9 @@ def put(
             expires_at=expires_at,
         )
 
-    return publish(store, path, key, manifest, media_type="text/csv", file_name="file.csv")[0]
+    with begin(store, key, folder) as upload:
+        upload.write(text.encode())
+        return publish(store, upload, manifest)[0]
 
 
 def complete(

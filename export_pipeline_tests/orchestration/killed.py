@@ -12,7 +12,7 @@ from typing import Any
 
 from export_pipeline.formats import csv
 from export_pipeline.orchestration import io_managers
-from export_pipeline.store import s3, s3_upload
+from export_pipeline.store import s3_multipart, s3_upload
 
 
 def main(scope: str, place: str, marker: str, run_id: str) -> None:
@@ -31,14 +31,14 @@ def main(scope: str, place: str, marker: str, run_id: str) -> None:
 
     def render_half(layout: Any, out: Any, options: Any) -> Any:
         rendered = render(layout, out, options)
-        out.flush()
+        out.finish()
         stop()
         return rendered
 
-    send = s3_upload.MultipartUpload._send_part
+    send = s3_multipart.MultipartUpload.send_part
 
-    def send_one(self: Any, number: int, data: bytes) -> Any:
-        answer = send(self, number, data)
+    def send_one(self: Any, number: int, data: Any, crc: str) -> Any:
+        answer = send(self, number, data, crc)
         stop()
         return answer
 
@@ -47,8 +47,8 @@ def main(scope: str, place: str, marker: str, run_id: str) -> None:
     elif place == "render":
         csv.render = render_half
     else:
-        s3_upload.MultipartUpload._send_part = send_one  # type: ignore[method-assign]
-        s3_upload.PART_BYTES = s3.PART_BYTES = 4096
+        s3_multipart.MultipartUpload.send_part = send_one  # type: ignore[method-assign]
+        s3_upload.PART_BYTES = 4096
     settings = load_settings()
     run_export(
         defs(), dataset="takeoff", scope=scope, formats=["csv"], options={}, staging=settings.staging_folder,

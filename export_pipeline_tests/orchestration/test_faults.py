@@ -28,6 +28,13 @@ def reload(deployment: Deployment) -> Deployment:
     return Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
 
 
+def use_s3(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bucket.server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EXPORT_STORE_URL", bucket.url)
+    monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", bucket.server.endpoint_url)
+
+
 def retries(result: dg.ExecuteInProcessResult) -> int:
     return sum(1 for event in result.all_events if event.is_step_up_for_retry)
 
@@ -103,16 +110,16 @@ def test_a_project_that_is_not_there_is_not_tried_again(deployment: Deployment) 
 def test_a_source_that_fails_in_the_middle_of_reading(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export_pipeline.sources.snapshot import _SqlAlchemySnapshot
+    from export_pipeline.sources.any_dialect import SqlAlchemySnapshot
 
-    batches = _SqlAlchemySnapshot.batches
+    batches = SqlAlchemySnapshot.batches
 
     def breaks(self: Any, select: Any, columns: Any, *more: Any) -> Any:
         yield from batches(self, select, columns, *more)
         if any(column.name == "geometry_data" for column in columns):
             raise SourceError("A cell holds what its column cannot.")
 
-    monkeypatch.setattr(_SqlAlchemySnapshot, "batches", breaks)
+    monkeypatch.setattr(SqlAlchemySnapshot, "batches", breaks)
     result = deployment.run()
     assert failures(result) == {"fetch_project": "A cell holds what its column cannot."}
     assert deployment.stored() == set()
@@ -129,15 +136,36 @@ def test_a_full_staging_disk(deployment: Deployment, monkeypatch: pytest.MonkeyP
     assert "EXPORT_STAGING_URL" in failures(result)["fetch_project"]
 
 
+@pytest.mark.parametrize(("where", "said"), [("folder", "Cannot store"), ("s3", "EXPORT_STAGING_URL")])
 def test_a_disk_that_fills_while_a_file_is_rendered(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    deployment: Deployment,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    where: str,
+    said: str,
 ) -> None:
-    """On a real full device."""
-    (tmp_path / "0.csv").symlink_to("/dev/full")
-    monkeypatch.setattr("export_pipeline.orchestration.ops._new_folder", lambda context, format: tmp_path)
+    """On a real full device: the store's own, or the one of the local copy beside S3."""
+    from export_pipeline.store.folder_upload import UploadArea
+
+    if where == "s3":
+        use_s3(request.getfixturevalue("bucket"), monkeypatch)
+        (tmp_path / "0.csv").symlink_to("/dev/full")
+        monkeypatch.setattr("export_pipeline.orchestration.ops._new_folder", lambda context, format: tmp_path)
+        deployment = reload(deployment)
+    else:
+
+        def full(self: Any, key: str) -> Any:
+            path = self.folder / "full"
+            path.symlink_to("/dev/full")
+            return path, path.open("wb", buffering=0)
+
+        monkeypatch.setattr(UploadArea, "new", full)
     result = deployment.run()
-    assert "No space left on device" in failures(result)["render_csv"]
+    assert "o space" in failures(result)["render_csv"]
+    assert said in failures(result)["render_csv"]
     assert deployment.stored() == set()
+    assert list((deployment.folder / "store" / ".uploads").glob("*")) == []
 
 
 def test_a_store_folder_that_cannot_be_used(deployment: Deployment) -> None:
@@ -151,14 +179,14 @@ def test_a_store_folder_that_cannot_be_used(deployment: Deployment) -> None:
 def test_a_store_that_is_busy_is_tried_again(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     from export_pipeline.store.folder import FolderStore
 
-    put, tries = FolderStore.put, iter(range(9))
+    begin, tries = FolderStore.begin, iter(range(9))
 
     def busy(self: Any, *args: Any, **more: Any) -> Any:
         if next(tries) < 2:
             raise StoreUnavailableError("The store is busy.")
-        return put(self, *args, **more)
+        return begin(self, *args, **more)
 
-    monkeypatch.setattr(FolderStore, "put", busy)
+    monkeypatch.setattr(FolderStore, "begin", busy)
     result = deployment.run()
     assert result.success
     assert retries(result) == 2
@@ -167,10 +195,7 @@ def test_a_store_that_is_busy_is_tried_again(deployment: Deployment, monkeypatch
 def test_s3_that_is_down_and_s3_that_refuses(
     deployment: Deployment, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in bucket.server.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("EXPORT_STORE_URL", bucket.url)
-    monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", bucket.server.endpoint_url)
+    use_s3(bucket, monkeypatch)
     assert reload(deployment).run().success
 
     secret = "a-wrong-secret-nobody-may-see"

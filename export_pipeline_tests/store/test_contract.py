@@ -1,18 +1,23 @@
 """What every store promises, asked of a folder and of a real S3 server."""
 
+import contextlib
 import hashlib
+import itertools
 import os
+import resource
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from export_pipeline.store import CanceledError, NotFoundError, Store, StoreError, open_store, window_key
+from export_pipeline.store import NotFoundError, Store, StoreError, open_store, window_key
 from export_pipeline_tests.services.fixtures import Bucket
+from export_pipeline_tests.store.putting import begin, put
 
 CSV = "text/csv; charset=utf-8"
 KEY = window_key("ü/..\\\x00", "takeoff", "daily", "2026-01-31", "csv")
@@ -33,7 +38,7 @@ class StoreContract:
     def test_what_goes_in_comes_out(self, store: Store, local: Callable[[int], Path], size: int) -> None:
         path, seen = local(size), [0]
         begun = datetime.now(UTC)
-        stored = store.put(path, KEY, media_type=CSV, file_name="a.csv", progress=seen.append)
+        stored = put(store, path, KEY, media_type=CSV, file_name="a.csv", progress=seen.append)
         assert (stored.key, stored.bytes) == (KEY, size)
         assert stored.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         assert seen == sorted(seen)
@@ -49,7 +54,7 @@ class StoreContract:
 
     def test_a_put_replaces(self, store: Store, local: Callable[[int], Path]) -> None:
         for size in (LARGE, SMALL, LARGE + 1, 0):
-            store.put(local(size), KEY, media_type=CSV, file_name="a.csv")
+            put(store, local(size), KEY, media_type=CSV, file_name="a.csv")
             assert [found.bytes for found in store.list()] == [size]
 
     def test_the_old_file_is_seen_until_the_new_one_is_whole(
@@ -62,7 +67,7 @@ class StoreContract:
             def look(seen: list[int] = seen) -> None:
                 seen.append(store.stat(KEY).bytes)
 
-            store.put(local(size), KEY, media_type=CSV, file_name="a.csv", before_visible=look)
+            put(store, local(size), KEY, media_type=CSV, file_name="a.csv", before_visible=look)
             assert seen == [3]
             assert store.stat(KEY).bytes == size
 
@@ -76,34 +81,87 @@ class StoreContract:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            store.put(local(size), KEY, media_type=CSV, file_name="a.csv", before_visible=fail)
+            put(store, local(size), KEY, media_type=CSV, file_name="a.csv", before_visible=fail)
         assert store.stat(KEY).bytes == 3
         assert store.clean(timedelta(0)) == 0
 
     @pytest.mark.parametrize("size", [SMALL, LARGE])
-    def test_a_put_can_be_canceled(self, store: Store, local: Callable[[int], Path], size: int) -> None:
-        answers = iter([False, True])
-        with pytest.raises(CanceledError, match="canceled"):
-            store.put(local(size), KEY, media_type=CSV, file_name="a.csv", canceled=lambda: next(answers))
-        assert not store.exists(KEY)
+    @pytest.mark.parametrize("finished", [True, False])
+    def test_what_is_not_published_leaves_nothing(
+        self, store: Store, tmp_path: Path, size: int, finished: bool
+    ) -> None:
+        with begin(store, KEY, tmp_path) as upload:
+            for _ in range(0, size, 1000):
+                upload.write(bytes(1000))
+            if finished:
+                upload.finish()
+        upload.abort()
+        assert list(store.list()) == []
+        assert store.clean(timedelta(0)) == 0
+        assert list(tmp_path.glob("upload-*")) == []
+        with pytest.raises(ValueError, match="closed"):
+            upload.write(bytes(LARGE))
+
+    @pytest.mark.parametrize("size", [0, SMALL, LARGE])
+    def test_a_file_can_be_read_back_before_it_is_seen(self, store: Store, tmp_path: Path, size: int) -> None:
+        data = os.urandom(size)
+        with begin(store, KEY, tmp_path) as upload:
+            view = memoryview(data)
+            sizes = itertools.cycle([1, 1000, 70_000, 3 << 20, 0])
+            while view:
+                written = upload.write(view[: next(sizes)])
+                view = view[written:]
+            said = upload.finish()
+            assert upload.path.read_bytes() == data
+            assert (said.bytes, said.sha256) == (size, hashlib.sha256(data).hexdigest())
+            assert list(store.list()) == []
+            assert upload.publish() == said
+        with store.open(KEY) as source:
+            assert source.read(size + 1) == data
+        assert not upload.path.is_symlink()
+        assert not upload.path.exists()
+
+    def test_many_files_wait_to_be_published(self, store: Store, tmp_path: Path) -> None:
+        """More than a process may open: a backfill in one run proves all of its files first."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, hard))
+        try:
+            with contextlib.ExitStack() as uploads:
+                found = []
+                for number in range(60):
+                    upload = uploads.enter_context(begin(store, f"exports/s/{number:02}.csv", tmp_path))
+                    upload.write(b"x" * number)
+                    upload.finish()
+                    found.append(upload)
+                for upload in found:
+                    upload.publish()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert [(file.key, file.bytes) for file in store.list()] == [
+            (f"exports/s/{number:02}.csv", number) for number in range(60)
+        ]
+
+    def test_a_newer_upload_ends_an_older_one_of_the_same_key(self, store: Store, tmp_path: Path) -> None:
+        data = os.urandom(LARGE)
+        with begin(store, KEY, tmp_path) as older, begin(store, KEY, tmp_path) as first:
+            first.write(b"first")
+            first.publish()
+            older.write(data)
+            older.finish()
+            time.sleep(0.2)  # a folder's file stays locked until it is on the disk
+            with begin(store, KEY, tmp_path) as newer:
+                newer.write(b"newer")
+                newer.publish()
+            with pytest.raises(StoreError, match="ended by another one of the same key"):
+                older.publish()
+        assert store.stat(KEY).bytes == 5
         assert store.clean(timedelta(0)) == 0
 
-    def test_a_file_that_changes_is_refused(self, store: Store, local: Callable[[int], Path]) -> None:
-        for change in (LARGE - 1, LARGE + 1):
-            path = local(LARGE)
-
-            def cut(path: Path = path, change: int = change) -> bool:
-                os.truncate(path, change)
-                return False
-
-            with pytest.raises(StoreError, match="changed while it was being stored"):
-                store.put(path, KEY, media_type=CSV, file_name="a.csv", canceled=cut)
-            assert not store.exists(KEY)
+    def test_a_local_copy_that_cannot_be_made(self, store: Store, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            begin(store, KEY, tmp_path / "nowhere")
         assert store.clean(timedelta(0)) == 0
-
-    def test_a_local_file_that_is_not_there(self, store: Store, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match=r"Cannot read .*nowhere"):
-            store.put(tmp_path / "nowhere", KEY, media_type=CSV, file_name="a.csv")
 
     def test_a_key_that_is_not_there(self, store: Store, tmp_path: Path) -> None:
         asked: list[Callable[[], object]] = [
@@ -149,7 +207,7 @@ class StoreContract:
     def test_keys_that_are_none(self, store: Store, local: Callable[[int], Path]) -> None:
         for key in ("../x", "/etc/passwd", "a//b", "", ".uploads/x", "a/\x00"):
             with pytest.raises(ValueError, match="not a key"):
-                store.put(local(1), key, media_type=CSV, file_name="x")
+                put(store, local(1), key, media_type=CSV, file_name="x")
             for ask in (store.stat, store.delete, store.exists):
                 with pytest.raises(ValueError, match="not a key"):
                     ask(key)
@@ -167,7 +225,7 @@ class StoreContract:
 
         def write(key: str) -> None:
             try:
-                store.put(path, key, media_type=CSV, file_name="a.csv")
+                put(store, path, key, media_type=CSV, file_name="a.csv")
             except BaseException as error:
                 failures.append(error)
 

@@ -10,6 +10,7 @@ import pytest
 
 from export_pipeline.store import StoreError
 from export_pipeline.store.folder import FolderStore
+from export_pipeline_tests.store.putting import put
 from export_pipeline_tests.tools import require_tool
 
 KEY = "exports/s/1.csv"
@@ -78,10 +79,10 @@ def test_what_the_system_refuses_leaves_nothing(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    target = "os.fsync" if call == "fsync" else "export_pipeline.store.folder._write_all"
+    target = "os.fsync" if call == "fsync" else "export_pipeline.store.upload.write_all"
     monkeypatch.setattr(target, refuse)
     with pytest.raises(StoreError, match=f"Cannot store exports/s/1.csv in .*{says}"):
-        store.put(local, KEY, media_type=CSV, file_name="x")
+        put(store, local, KEY, media_type=CSV, file_name="x")
     assert [path.read_bytes() for path in every_file(store.root)] == [b"old"]
 
 
@@ -92,9 +93,10 @@ def test_a_process_s_own_limit_leaves_nothing(store: FolderStore, tmp_path: Path
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from export_pipeline.store import open_store\n"
+        "from export_pipeline_tests.store.putting import put\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))\n"
-        "open_store(sys.argv[1]).put(Path(sys.argv[2]), 'exports/s/1.csv', media_type='', file_name='x')"
+        "put(open_store(sys.argv[1]), Path(sys.argv[2]), 'exports/s/1.csv', media_type='', file_name='x')"
     )
     command = [sys.executable, "-c", script, str(store.root), str(local)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -116,10 +118,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         local.write_bytes(os.urandom(3 << 20))
         store = FolderStore(mounted / "store")
         with pytest.raises(StoreError, match="no space is left"):
-            store.put(local, KEY, media_type=CSV, file_name="x")
+            put(store, local, KEY, media_type=CSV, file_name="x")
         assert every_file(mounted) == []
         local.write_bytes(os.urandom(1 << 20))
-        store.put(local, KEY, media_type=CSV, file_name="x")
+        put(store, local, KEY, media_type=CSV, file_name="x")
         assert [path.stat().st_size for path in every_file(mounted)] == [1 << 20]
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
@@ -166,7 +168,7 @@ def test_clean_spares_the_living_and_the_young(store: FolderStore, tmp_path: Pat
         cleaned.append(store.clean(timedelta(hours=1)))
         cleaned.append(store.clean(timedelta(0)))
 
-    store.put(local, KEY, media_type=CSV, file_name="x", before_visible=clean)
+    put(store, local, KEY, media_type=CSV, file_name="x", before_visible=clean)
     assert cleaned == [0, 1]
     assert store.stat(KEY).bytes == 100
     assert FolderStore(tmp_path / "nowhere").clean(timedelta(0)) == 0

@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.store import NotFoundError, Store, StoredFile, StoreError, manifest_key, open_store
+from export_pipeline.store import (
+    NotFoundError,
+    Store,
+    StoredFile,
+    StoreError,
+    Upload,
+    manifest_key,
+    open_store,
+)
 from export_pipeline.store.manifest import Manifest
 from export_pipeline.store.publish import publish, read_manifest, unpublish, verify_file
 from export_pipeline_tests.services.fixtures import Bucket
+from export_pipeline_tests.store.putting import begin
 
 KEY = "exports/s/takeoff/daily/2026-01-31.csv"
 LARGE = 16 * 2**20 + 7
@@ -59,9 +68,11 @@ def local(tmp_path: Path) -> Callable[[bytes], Path]:
     return make
 
 
-def put(store: Store, path: Path, **changes: Any) -> None:
-    arguments: dict[str, Any] = {"media_type": "text/csv", "file_name": "a.csv", "manifest": manifest_of}
-    publish(store, path, KEY, **(arguments | changes))
+def put(store: Store, path: Path) -> None:
+    """Write a local file into the store and publish it with its manifest."""
+    with begin(store, KEY, path.parent) as upload:
+        upload.write(path.read_bytes())
+        publish(store, upload, manifest_of)
 
 
 def test_a_published_file_verifies(store: Store, local: Callable[[bytes], Path]) -> None:
@@ -101,17 +112,17 @@ def test_a_reader_never_finds_a_new_file_with_an_old_manifest(
     """Looks after each change of the store: no manifest, or the one of the file that is there."""
     seen = []
 
-    def looking(name: str) -> None:
-        original = getattr(store, name)
+    def looking(place: Any, name: str) -> None:
+        original = getattr(place, name)
 
         def call(*arguments: Any, **keywords: Any) -> Any:
-            if name == "put":
+            if "before_visible" in keywords:
                 keywords["before_visible"] = watched(keywords["before_visible"])
             result = original(*arguments, **keywords)
             look()
             return result
 
-        monkeypatch.setattr(store, name, call)
+        monkeypatch.setattr(place, name, call)
 
     def watched(retract: Callable[[], None]) -> Callable[[], None]:
         def call() -> None:
@@ -130,8 +141,9 @@ def test_a_reader_never_finds_a_new_file_with_an_old_manifest(
             seen.append((content, None))
 
     put(store, local(b"old"))
-    for name in ("put", "put_bytes", "delete"):
-        looking(name)
+    looking(Upload, "publish")
+    looking(store, "put_bytes")
+    looking(store, "delete")
     put(store, local(b"newer"))
     states = list(dict.fromkeys(seen))
     assert states == [(b"old", 3), (b"old", None), (b"newer", None), (b"newer", 5)]
@@ -182,23 +194,32 @@ def test_verify_is_not_misled_by_a_replacement_under_its_eyes(
 _CRASH = """
 import os, signal, sys
 from pathlib import Path
-from export_pipeline.store import open_store
+from export_pipeline.store import Upload, open_store
 from export_pipeline.store.publish import publish
+from export_pipeline_tests.store.putting import begin
 url, endpoint, path, key, stage = sys.argv[1:]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 store = open_store(url, endpoint_url=endpoint or None)
 if stage == "visible":
-    retract = store.put
-    def put(*arguments, before_visible, **keywords):
-        return retract(*arguments, before_visible=lambda: (before_visible(), die()), **keywords)
-    store.put = put
-publish(store, Path(path), key, die if stage == "manifest" else None, media_type="text/csv", file_name="x",
-        progress=die if stage == "middle" else None)
+    original = Upload.publish
+    def published(self, *, before_visible, progress):
+        return original(self, before_visible=lambda: (before_visible(), die()), progress=progress)
+    Upload.publish = published
+data = Path(path).read_bytes()
+upload = begin(store, key, Path(path).parent)
+upload.write(data[:10_000_000])
+if stage == "middle":
+    die()
+upload.write(data[10_000_000:])
+upload.finish()
+if stage == "finished":
+    die()
+publish(store, upload, die if stage == "manifest" else None)
 """
 
 
 def crash(place: tuple[str, str | None, dict[str, str]], path: Path, stage: str) -> None:
-    """Publish in a process that is killed: in the middle, before the file shows, or before its manifest."""
+    """In a process that is killed: while it writes, before the file shows, or before its manifest."""
     url, endpoint, environment = place
     command = [sys.executable, "-c", _CRASH, url, endpoint or "", str(path), KEY, stage]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
@@ -213,7 +234,7 @@ def leftovers(place: tuple[str, str | None, dict[str, str]], store: Store) -> in
     return len(store.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("stage", "cure"), [("middle", "put"), ("visible", "clean")])
+@pytest.mark.parametrize(("stage", "cure"), [("middle", "put"), ("finished", "clean"), ("visible", "clean")])
 def test_a_killed_process_leaves_no_file(
     place: tuple[str, str | None, dict[str, str]],
     store: Store,

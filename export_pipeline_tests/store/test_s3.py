@@ -17,6 +17,7 @@ from export_pipeline.store.s3 import S3Store
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.services.process import free_ports
 from export_pipeline_tests.services.s3 import S3Server
+from export_pipeline_tests.store.putting import put
 
 KEY = "exports/a%2Fb/1.csv"
 CSV = "text/csv; charset=utf-8"
@@ -75,7 +76,7 @@ def test_a_server_error_is_tried_again(
         return answer(503) if len(calls) == 1 else None
 
     client.meta.events.register(f"before-send.s3.{event}", fail_once)
-    store.put(large, KEY, media_type=CSV, file_name="a.csv")
+    put(store, large, KEY, media_type=CSV, file_name="a.csv")
     assert len(calls) >= 2
     assert store.stat(KEY).bytes == LARGE
     assert unfinished(bucket) == []
@@ -88,7 +89,7 @@ def test_an_upload_that_fails_leaves_nothing(
     store.put_bytes(b"old", KEY, media_type=CSV)
     client.meta.events.register(f"before-send.s3.{event}", lambda **_: answer(500))
     with pytest.raises(StoreError, match=r"Cannot store exports/a%2Fb/1\.csv: the server answered 500"):
-        store.put(large, KEY, media_type=CSV, file_name="a.csv")
+        put(store, large, KEY, media_type=CSV, file_name="a.csv")
     assert store.stat(KEY).bytes == 3
     assert unfinished(bucket) == []
 
@@ -115,7 +116,7 @@ def test_a_lost_answer_to_the_completing_request(
         return answer(500)
 
     client.meta.events.register("before-send.s3.CompleteMultipartUpload", complete_and_lose)
-    stored = store.put(large, KEY, media_type=CSV, file_name="a.csv")
+    stored = put(store, large, KEY, media_type=CSV, file_name="a.csv")
     assert stored.bytes == store.stat(KEY).bytes == LARGE
     with store.open(KEY) as source:
         assert source.read() == large.read_bytes()
@@ -132,11 +133,11 @@ def test_bytes_damaged_on_the_way_are_refused_by_the_server(
 
     client.meta.events.register("before-call.s3.UploadPart", damage)
     with pytest.raises(StoreError, match="damaged on the way"):
-        store.put(large, KEY, media_type=CSV, file_name="a.csv")
+        put(store, large, KEY, media_type=CSV, file_name="a.csv")
     client.meta.events.register("before-call.s3.PutObject", damage)
     large.write_bytes(b"x" * 2000)
     with pytest.raises(StoreError, match="damaged on the way"):
-        store.put(large, KEY, media_type=CSV, file_name="a.csv")
+        put(store, large, KEY, media_type=CSV, file_name="a.csv")
     assert not store.exists(KEY)
     assert unfinished(bucket) == []
 
@@ -151,7 +152,7 @@ def test_the_whole_file_s_checksum_is_the_server_s_too(
 
     client.meta.events.register("before-call.s3.CompleteMultipartUpload", swap)
     with pytest.raises(StoreError, match="damaged on the way"):
-        store.put(large, KEY, media_type=CSV, file_name="a.csv")
+        put(store, large, KEY, media_type=CSV, file_name="a.csv")
     assert not store.exists(KEY)
     assert unfinished(bucket) == []
 
@@ -162,12 +163,13 @@ def test_a_newer_put_ends_an_older_unfinished_one(
     newer = tmp_path / "newer"
     newer.write_bytes(b"newer")
     with pytest.raises(StoreError, match="ended by another one of the same key"):
-        store.put(
+        put(
+            store,
             large,
             KEY,
             media_type=CSV,
             file_name="a.csv",
-            before_visible=lambda: void(store.put(newer, KEY, media_type=CSV, file_name="a.csv")),
+            before_visible=lambda: void(put(store, newer, KEY, media_type=CSV, file_name="a.csv")),
         )
     assert store.stat(KEY).bytes == 5
     assert unfinished(bucket) == []
@@ -192,7 +194,7 @@ def test_clean_is_bounded_by_prefix_and_age(store: S3Store, bucket: Bucket) -> N
 def test_a_link_gives_the_file_with_its_name_and_type(store: S3Store, tmp_path: Path) -> None:
     local = tmp_path / "x"
     local.write_bytes(b"hello")
-    store.put(local, KEY, media_type=CSV, file_name='Résumé "報告".csv')
+    put(store, local, KEY, media_type=CSV, file_name='Résumé "報告".csv')
     with urlopen(store.link(KEY, expires_seconds=60)) as got:
         assert got.read() == b"hello"
         assert got.headers["Content-Type"] == CSV
@@ -307,7 +309,7 @@ def test_a_server_that_forbids_listing_uploads_still_takes_files(
 ) -> None:
     denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     client.meta.events.register("before-send.s3.ListMultipartUploads", lambda **_: answer(403, denied))
-    store.put(large, KEY, media_type=CSV, file_name="a.csv")
+    put(store, large, KEY, media_type=CSV, file_name="a.csv")
     assert store.stat(KEY).bytes == LARGE
     with pytest.raises(StoreError, match="access denied"):
         store.clean(timedelta(0))
@@ -321,7 +323,7 @@ def test_encryption_is_asked_for(bucket: Bucket, s3: S3Server, client: Any, larg
     small = large.with_name("small")
     small.write_bytes(b"x")
     for path in (large, small):
-        store.put(path, KEY, media_type=CSV, file_name="a.csv")
+        put(store, path, KEY, media_type=CSV, file_name="a.csv")
         head = s3.client().head_object(Bucket=bucket.name, Key=f"team/{KEY}")
         assert head["ServerSideEncryption"] == "AES256"
 
@@ -342,7 +344,7 @@ def test_a_kms_key_is_named(bucket: Bucket, client: Any, tmp_path: Path, size: i
         client.meta.events.register(f"before-send.s3.{event}", lambda **_: answer(400))
     store = open_store(bucket.url, encryption="aws:kms", kms_key_id="key-1", clients=lambda _: client)
     with pytest.raises(StoreError):
-        store.put(path, KEY, media_type=CSV, file_name="a.csv")
+        put(store, path, KEY, media_type=CSV, file_name="a.csv")
     assert sent[0]["x-amz-server-side-encryption"] == "aws:kms"
     assert sent[0]["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
 
@@ -354,13 +356,14 @@ _MEASURE = """
 import re, sys
 from pathlib import Path
 from export_pipeline.store import open_store
+from export_pipeline_tests.store.putting import put
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
 store = open_store(sys.argv[1], endpoint_url=sys.argv[2])
 small = Path(sys.argv[3] + ".small"); small.write_bytes(b"x")
-store.put(small, "exports/s/small.csv", media_type="text/csv", file_name="x")
+put(store, small, "exports/s/small.csv", media_type="text/csv", file_name="x")
 before = peak()
-stored = store.put(Path(sys.argv[3]), "exports/s/1.csv", media_type="text/csv", file_name="x")
+stored = put(store, Path(sys.argv[3]), "exports/s/1.csv", media_type="text/csv", file_name="x")
 print(stored.bytes, peak() - before)
 """
 

@@ -96,6 +96,14 @@ class Reader:
             )
         return self._jobs(select.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit))
 
+    def is_asked(self) -> bool:
+        """Whether there is a request that nobody has claimed yet."""
+        new = sa.select(jobs.c.id).where(
+            jobs.c.status == Status.PENDING, jobs.c.claimed_at.is_(None), jobs.c.deleted_at.is_(None)
+        )
+        with self._reading() as connection:
+            return connection.execute(new.limit(1)).first() is not None
+
     def in_flight(self, patience: timedelta = PATIENCE) -> list[Job]:
         """Jobs that are processing, or were claimed within `patience` and are about to; oldest first."""
         return self._jobs(self._in_flight(patience))

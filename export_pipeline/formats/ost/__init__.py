@@ -165,17 +165,16 @@ def _write_pages(pages: Pages, takeoffs: Takeoffs, measurements: Table, out: Bin
     """Every page in order, with its takeoffs where it has any."""
     out.write(markup.tag("BidPages", empty=not pages.uids).encode())
     current, ahead = -1, 0
-    for batch in measurements.open():
-        for run in takeoffs.runs(batch):
-            if run.page < current:
-                raise RenderError("The measurements are not ordered by page.")
-            if run.page > current:
-                if current >= 0:
-                    out.write(pages.closing(takeoffs=True).encode())
-                _write_empty_pages(pages, range(ahead, run.page), out)
-                out.write(pages.opening(run.page, takeoffs=True).encode())
-                current, ahead = run.page, run.page + 1
-            out.write(run.xml)
+    for run in takeoffs.runs(measurements.open()):
+        if run.page < current:
+            raise RenderError("The measurements are not ordered by page.")
+        if run.page > current:
+            if current >= 0:
+                out.write(pages.closing(takeoffs=True).encode())
+            _write_empty_pages(pages, range(ahead, run.page), out)
+            out.write(pages.opening(run.page, takeoffs=True).encode())
+            current, ahead = run.page, run.page + 1
+        out.write(run.xml)
     if current >= 0:
         out.write(pages.closing(takeoffs=True).encode())
     _write_empty_pages(pages, range(ahead, len(pages.uids)), out)

@@ -5,7 +5,7 @@ A straight segment, a polygon or a counted place is one takeoff; the segments of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from export_pipeline.formats.ost.tally import Tally
 from export_pipeline.model import geometry
 from export_pipeline.model.geometry import Geometry
 from export_pipeline.model.geometry_json import numpy_of
+from export_pipeline.model.streams import mapped
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -29,7 +30,7 @@ Bools = npt.NDArray[np.bool_]
 _FARTHEST = 1e12
 """Inches from the origin. A coordinate beyond means nothing on a drawing; its digits would fill pages."""
 
-_ROWS = 4096
+_ROWS = 2048
 _SHORTEST_POINT = len('{"x":1,"y":1},')
 _BEFORE_NO = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="0" No="'
 _BEFORE_POSITION = '" Quantity="1" Count="1" Rotation="0" Position="'
@@ -49,6 +50,29 @@ class Run:
     xml: memoryview
 
 
+@dataclass(frozen=True, slots=True)
+class _Shaped:
+    """The takeoffs of some measurements, not numbered yet; arrays of one entry for each, but where said.
+
+    Attributes:
+        condition, page: Indexes.
+        measurement: Which of those that are written it belongs to, from 0.
+        positions: The XML's text.
+        measured: Condition index, size and whether on a page with a scale, by measurement that is written.
+        unreadable, unfit: Condition index of the measurements that are left out for this reason.
+        astray: How many measurements name no page or condition.
+    """
+
+    condition: Ints
+    page: Ints
+    measurement: Ints
+    positions: pa.Array
+    measured: tuple[Ints, Floats, Bools]
+    unreadable: Ints
+    unfit: Ints
+    astray: int
+
+
 class Takeoffs:
     """Turns batches of measurements, ordered by page, into runs of takeoffs.
 
@@ -66,15 +90,15 @@ class Takeoffs:
         self.written = 0
         """Measurements written so far."""
 
-    def runs(self, batch: pa.RecordBatch) -> Iterator[Run]:
-        """The takeoffs of a batch, a run for each page."""
-        for start in range(0, batch.num_rows, _ROWS):
-            yield from self._runs(batch.slice(start, _ROWS))
+    def runs(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Run]:
+        """The takeoffs of the batches, a run for each page of some thousand rows."""
+        slices = (batch.slice(start, _ROWS) for batch in batches for start in range(0, batch.num_rows, _ROWS))
+        for shaped in mapped(self._shaped, slices):
+            yield from self._numbered(shaped)
 
-    def _runs(self, batch: pa.RecordBatch) -> Iterator[Run]:
+    def _shaped(self, batch: pa.RecordBatch) -> _Shaped:
         condition, page = _indexes(batch, "condition_index"), _indexes(batch, "page_index")
         there = (condition >= 0) & (condition < len(self._types)) & (page >= 0) & (page < len(self._inches))
-        self._tally.add_astray(int((~there).sum()))
         shapes = geometry.parse(batch["geometry_type"], batch["geometry_data"])
         types = np.full(len(there), -1, np.int8)
         types[there] = self._types[condition[there]]
@@ -82,55 +106,45 @@ class Takeoffs:
         inches[there] = self._inches[page[there]]
         readable = (shapes.codes != geometry.NONE) & _within(shapes, _FARTHEST / inches)
         fit = _fits(types, shapes.codes)
-        self._tally.add(condition, there & ~readable, there & readable & ~fit)
         kept = np.flatnonzero(there & readable & fit)
-        if not len(kept):
-            return
-
-        self._tally.add_computed(
-            condition[kept], _sizes(shapes, types, inches)[kept], self._scaled[page[kept]]
-        )
-        values = _perimeters(shapes, types == LINEAR)
-        corners = np.diff(shapes.offsets)[kept] // 2
         linear = types[kept] == LINEAR
-        closed = shapes.codes[kept] == geometry.POLYGON
-        elements = np.where(linear, corners - ~closed, 1)
+        elements, positions = _elements(shapes, kept, linear, inches)
         owner = np.repeat(kept, elements)
-        is_segment = np.repeat(linear, elements)
-        nth = np.arange(len(owner)) - np.repeat(np.cumsum(elements) - elements, elements)
-        first = shapes.offsets[:-1][owner]
-        sizes = np.where(is_segment, 4, np.diff(shapes.offsets)[owner])
-        offsets = np.concatenate(([0], np.cumsum(sizes)))
-        flat = np.empty(int(offsets[-1]))
-        one = first[is_segment] + 2 * nth[is_segment]
-        wrapped = (nth + 1) % np.repeat(corners, elements)
-        two = first[is_segment] + 2 * wrapped[is_segment]
-        flat[offsets[:-1][is_segment][:, None] + np.arange(4)] = values[
-            np.stack((one, one + 1, two, two + 1), 1)
-        ]
-        whole = ~is_segment
-        flat[_ranges(offsets[:-1][whole], sizes[whole])] = values[_ranges(first[whole], sizes[whole])]
-        flat *= np.repeat(inches[owner], sizes)
+        return _Shaped(
+            condition=condition[owner],
+            page=page[owner],
+            measurement=np.repeat(np.arange(len(kept)), elements),
+            positions=positions,
+            measured=(condition[kept], _sizes(shapes, types, inches)[kept], self._scaled[page[kept]]),
+            unreadable=condition[there & ~readable],
+            unfit=condition[there & readable & ~fit],
+            astray=int((~there).sum()),
+        )
 
-        numbers = np.repeat(np.arange(self.written + 1, self.written + 1 + len(kept)), elements)
-        uids = self._top - np.arange(len(owner))
-        self.written += len(kept)
-        self._top -= len(owner)
+    def _numbered(self, shaped: _Shaped) -> Iterator[Run]:
+        self._tally.add_astray(shaped.astray)
+        self._tally.add(shaped.unreadable, shaped.unfit)
+        self._tally.add_computed(*shaped.measured)
+        many = len(shaped.page)
+        if not many:
+            return
         xml = pc.binary_join_element_wise(
             '<BidTakeoff UID="',
-            _integers(uids),
+            _integers(self._top - np.arange(many)),
             '" BidUID="1" BidConditionUID="',
-            self._condition_uids.take(_int64(condition[owner])),
+            self._condition_uids.take(_int64(shaped.condition)),
             '" BidZoneUID="0" BidPageUID="',
-            self._page_uids.take(_int64(page[owner])),
+            self._page_uids.take(_int64(shaped.page)),
             _BEFORE_NO,
-            _integers(numbers),
+            _integers(self.written + 1 + shaped.measurement),
             _BEFORE_POSITION,
-            _positions(flat, offsets),
+            shaped.positions,
             _AFTER_POSITION,
             "",
         )
-        yield from _by_page(xml, page[owner])
+        self.written += len(shaped.measured[0])
+        self._top -= many
+        yield from _by_page(xml, shaped.page)
 
 
 def most_takeoffs(batch: pa.RecordBatch) -> int:
@@ -167,6 +181,37 @@ def _sizes(shapes: Geometry, types: npt.NDArray[np.int8], inches: Floats) -> Flo
         lengths, areas = shapes.lengths() * inches, shapes.areas() * inches**2
     sizes: Floats = np.select([types == LINEAR, types == AREA], [lengths, areas], 1.0)
     return sizes
+
+
+def _elements(shapes: Geometry, kept: Ints, linear: Bools, inches: Floats) -> tuple[Ints, pa.Array]:
+    """How many takeoffs each measurement becomes, and the positions of them all, in inches.
+
+    Args:
+        kept: The rows that are written.
+        linear: By row that is written: whether its condition is.
+        inches: By row, of a pixel.
+    """
+    lines = np.zeros(len(inches), bool)
+    lines[kept] = linear
+    values = _perimeters(shapes, lines)
+    corners = np.diff(shapes.offsets)[kept] // 2
+    closed = shapes.codes[kept] == geometry.POLYGON
+    elements = np.where(linear, corners - ~closed, 1)
+    owner = np.repeat(kept, elements)
+    is_segment = np.repeat(linear, elements)
+    nth = np.arange(len(owner)) - np.repeat(np.cumsum(elements) - elements, elements)
+    first = shapes.offsets[:-1][owner]
+    sizes = np.where(is_segment, 4, np.diff(shapes.offsets)[owner])
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    flat = np.empty(int(offsets[-1]))
+    one = first[is_segment] + 2 * nth[is_segment]
+    wrapped = (nth + 1) % np.repeat(corners, elements)
+    two = first[is_segment] + 2 * wrapped[is_segment]
+    flat[offsets[:-1][is_segment][:, None] + np.arange(4)] = values[np.stack((one, one + 1, two, two + 1), 1)]
+    whole = ~is_segment
+    flat[_ranges(offsets[:-1][whole], sizes[whole])] = values[_ranges(first[whole], sizes[whole])]
+    flat *= np.repeat(inches[owner], sizes)
+    return elements, _positions(flat, offsets)
 
 
 def _perimeters(shapes: Geometry, linear: Bools) -> Floats:

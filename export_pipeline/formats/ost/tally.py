@@ -35,11 +35,11 @@ class Tally:
         self._sizes = np.zeros(many)
         self._unscaled = np.zeros(many, np.int64)
 
-    def add(self, condition: Ints, unreadable: Bools, unfit: Bools) -> None:
-        """Count a batch: condition index by row, and for which rows each reason holds."""
+    def add(self, unreadable: Ints, unfit: Ints) -> None:
+        """Count a batch: condition indexes of the rows for which each reason holds."""
         many = len(self._unfit)
-        self._unreadable += np.bincount(condition[unreadable], minlength=many)
-        self._unfit += np.bincount(condition[unfit], minlength=many)
+        self._unreadable += np.bincount(unreadable, minlength=many)
+        self._unfit += np.bincount(unfit, minlength=many)
 
     def add_computed(self, condition: Ints, sizes: Floats, scaled: Bools) -> None:
         """Add takeoffs: condition index, size, and whether on a page with a scale, by row."""

@@ -22,6 +22,8 @@ SHAPE_COLUMNS = (
     Column("line_width", "Line width", Kind.FLOAT),
     Column("points", "Points", Kind.JSON),
 )
+DRAWN = ("condition_index", "page_index", "geometry_type", "geometry_data")
+"""The columns of measurements that say what is drawn where."""
 DEFAULT_COLOR = "#3B82F6"
 _COLOR = re.compile("#?([0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})")
 _WIDEST_LINE = 40
@@ -33,6 +35,7 @@ def figures(
     measurements: Table,
     page_order: np.ndarray,
     page_of: np.ndarray,
+    condition_of: np.ndarray,
     pages: Sequence[dict[str, Any]],
     conditions: Sequence[dict[str, Any]],
 ) -> tuple[Figure, ...]:
@@ -42,6 +45,7 @@ def figures(
         measurements: With random access; geometry is parsed when a figure is drawn, a batch at a time.
         page_order: Positions of the measurements, ordered by page.
         page_of: Page index of each measurement, -1 for none.
+        condition_of: Condition index of each measurement.
         pages, conditions: Rows of these tables, as their indexes count them.
     """
     colors = pa.array([color_of(row["color"]) for row in conditions], pa.string())
@@ -54,7 +58,7 @@ def figures(
         if start == stop:
             continue
         rows = measurements.reordered(page_order[start:stop], "shapes")
-        used = _used_conditions(rows)
+        used = np.unique(condition_of[page_order[start:stop]]).tolist()
         found.append(
             Figure(
                 title=_title(page),
@@ -62,7 +66,7 @@ def figures(
                 width=float(max(page["width"] or 1, 1)),
                 height=float(max(page["height"] or 1, 1)),
                 shapes=_shapes(rows, colors, widths, opacities),
-                legend=tuple((conditions[i]["name"] or "(no name)", colors[int(i)].as_py()) for i in used),
+                legend=tuple((conditions[i]["name"] or "(no name)", colors[i].as_py()) for i in used),
                 units_per_foot=page["scale_value"] if _has_scale(page) else None,
             )
         )
@@ -76,13 +80,6 @@ def color_of(text: str | None) -> str:
         return DEFAULT_COLOR
     digits = found[1]
     return f"#{digits if len(digits) == 6 else ''.join(2 * digit for digit in digits)}".upper()
-
-
-def _used_conditions(rows: Table) -> list[int]:
-    seen: set[int] = set()
-    for batch in rows.open():
-        seen.update(np.unique(batch["condition_index"].to_numpy()).tolist())
-    return sorted(seen)
 
 
 def _shapes(rows: Table, colors: pa.Array, widths: pa.Array, opacities: pa.Array) -> Table:

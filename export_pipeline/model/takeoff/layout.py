@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from export_pipeline.model.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.layout import Figure, Group, Layout, Nested, Proof, Section, Total
+from export_pipeline.model.picking import picked
 from export_pipeline.model.tables import Table, copied
 from export_pipeline.model.takeoff.fields import COST_FIELDS
-from export_pipeline.model.takeoff.figures import color_of, figures
+from export_pipeline.model.takeoff.figures import DRAWN, color_of, figures
 
 
 def layout(data: ExportData) -> Layout:
@@ -75,8 +76,8 @@ class _TakeoffLayout:
         self.page_order = np.argsort(np.where(self.page_of < 0, len(self.pages), self.page_of), kind="stable")
 
     def layout(self) -> Layout:
-        by_page = self.measurements.reordered(self.page_order, "measurements_by_page")
-        self.by_page = by_page
+        self.by_page = self.measurements.reordered(self.page_order, "measurements_by_page")
+        drawn = picked(self.measurements, DRAWN)
         return Layout(
             title=f"Export: {self.data.title}",
             created=self.created,
@@ -87,7 +88,10 @@ class _TakeoffLayout:
             facts=self._facts(),
             description=self.data.subject["description"] or "",
             figures=self._figures(),
-            tables={**self.data.tables, "measurements_by_page": by_page},
+            tables={
+                **self.data.tables,
+                "measurements_by_page": drawn.reordered(self.page_order, "measurements_by_page"),
+            },
             subject=self.data.subject,
             proofs=self._proofs(),
             file_name=f"{self.data.title}_{self.data.dataset}_{self._moment}",
@@ -372,7 +376,9 @@ class _TakeoffLayout:
     def _figures(self) -> tuple[Figure, ...]:
         if not self.options["include_drawings"]:
             return ()
-        return figures(self.measurements, self.page_order, self.page_of, self.pages, self.rows)
+        drawn = picked(self.measurements, DRAWN)
+        places = self.page_of, self.condition_of
+        return figures(drawn, self.page_order, *places, self.pages, self.rows)
 
 
 def _view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:

@@ -32,6 +32,8 @@ def exact(array: pa.Array) -> pa.Array:
         return pc.if_else(array, "true", "false")
     if pa.types.is_timestamp(kind):
         return times.iso(array, "UTC" if kind.tz else None)
+    if pa.types.is_date(kind):
+        return times.iso_days(array)
     if pa.types.is_floating(kind):
         return _floats(array)
     if pa.types.is_decimal(kind):

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.buffers import bytes_of, mask, offsets_of, strings
+from export_pipeline.formats import iso_tables
+from export_pipeline.model.buffers import mask, strings
 from export_pipeline.model.clocks import on_the_wall
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds.
@@ -39,6 +40,16 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
     text = pc.binary_join_element_wise(_texts(local, "", array), words.take(pa.array(which)), "")
     outside = (_numbers(local) < _FIRST) | (_numbers(local) > _LAST)
     return pc.if_else(mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
+
+
+def iso_days(array: pa.Array) -> pa.Array:
+    """Dates as ISO 8601; nulls stay null."""
+    days = array.cast(pa.date32())
+    numbers = pc.fill_null(days.view(pa.int32()), 0).to_numpy()
+    found = iso_tables.days(numbers)
+    if found is None:
+        return days.cast(pa.string())
+    return strings(found, np.arange(len(array) + 1, dtype=np.int32) * np.int32(10), array)
 
 
 def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
@@ -102,17 +113,12 @@ def _numbers(naive: pa.Array) -> np.ndarray:
 
 def _texts(naive: pa.Array, end: str, like: pa.Array) -> pa.Array:
     """Naive timestamps with a T in the middle and something behind; nulls are those of another array."""
-    text = naive.cast(pa.string())
-    offsets, count, suffix = offsets_of(text), len(text), np.frombuffer(end.encode(), np.uint8)
-    width = int(offsets[1] - offsets[0]) if count else 0
-    if count and (np.diff(offsets) == width).all():
-        grid = np.empty((count, width + len(suffix)), np.uint8)
-        grid[:, :width] = bytes_of(text).reshape(count, width)
-        grid[:, 10] = ord("T")
-        grid[:, width:] = suffix
-        starts = np.arange(count + 1, dtype=np.int32) * np.int32(width + len(suffix))
-        return strings(grid.reshape(-1), starts, like)
-    text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T", max_replacements=1), end, "")
+    found = iso_tables.moments(_numbers(naive), end)
+    if found is not None:
+        width = len(found) // len(naive)
+        return strings(found, np.arange(len(naive) + 1, dtype=np.int32) * np.int32(width), like)
+    text = pc.replace_substring(naive.cast(pa.string()), " ", "T", max_replacements=1)
+    text = pc.binary_join_element_wise(text, end, "")
     return pc.if_else(like.is_valid(), text, pa.scalar(None, pa.string()))
 
 

@@ -38,12 +38,10 @@ def data_of(array: pa.Array) -> memoryview:
 def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array | None = None) -> pa.Array:
     """A string array over these bytes (valid UTF-8), with the nulls of another array of as many cells."""
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    made = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
-    if like is not None and like.null_count:
-        import pyarrow.compute as pc
-
-        return pc.if_else(like.is_valid(), made, pa.scalar(None, pa.string()))
-    return made
+    if like is None or not like.null_count:
+        return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+    valid = like.buffers()[0] if like.offset == 0 else like.is_valid().buffers()[1]
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [valid, *buffers[1:]])
 
 
 def mask(marks: Marks) -> pa.Array:
@@ -57,9 +55,7 @@ def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
     data = bytes_of(array)
     if not len(data):
         return None
-    found = np.zeros(len(data) + 1, bool)  # one more: an empty last cell begins behind the last byte
-    here = found[:-1]
-    np.equal(data, wanted[0], out=here)
+    here = data == wanted[0]
     for byte in wanted[1:]:
         here |= data == byte
     if below:
@@ -67,8 +63,20 @@ def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
     if not here.any():
         return None
     offsets = offsets_of(array)
-    starts = offsets[:-1] - offsets[0]
-    return np.logical_or.reduceat(found, starts) & (offsets[1:] > offsets[:-1])
+    return counted(here, offsets - offsets[0]) > 0
+
+
+def counted(marks: Marks, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """How many bytes of each cell are marked, by counting bits 64 bytes at a time."""
+    bits = np.packbits(marks, bitorder="little")
+    words = np.zeros(len(bits) // 8 + 1, "<u8")
+    words.view(np.uint8)[: len(bits)] = bits
+    before = np.zeros(len(words), np.int64)
+    np.cumsum(np.bitwise_count(words[:-1]), out=before[1:])
+    word, bit = offsets >> 6, (offsets & 63).astype(np.uint64)
+    rest = words[word] & ((np.uint64(1) << bit) - np.uint64(1))
+    counts: npt.NDArray[np.int64] = np.diff(before[word] + np.bitwise_count(rest))
+    return counts
 
 
 def first_bytes(array: pa.Array) -> Bytes:

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.buffers import Marks, bytes_of, first_bytes, mask
+from export_pipeline.model.buffers import Marks, bytes_of, first_bytes, offsets_of, strings
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
 
@@ -116,9 +117,12 @@ def guard(array: pa.Array) -> tuple[pa.Array, int]:
     cells = 0 if marks is None else int(marks.sum())
     if marks is None or not cells:
         return array, 0
-    chosen = mask(marks)
-    guarded = pc.binary_join_element_wise("'", array.filter(chosen), "")
-    return pc.replace_with_mask(array, chosen, guarded), cells
+    offsets, data = offsets_of(array), bytes_of(array).data
+    starts = [0, *(offsets[:-1][marks] - offsets[0]).tolist(), len(data)]
+    guarded = b"'".join([data[start:end] for start, end in pairwise(starts)])
+    added = np.zeros(len(offsets), np.int32)
+    np.cumsum(marks, out=added[1:])
+    return strings(guarded, offsets - offsets[0] + added, array), cells
 
 
 def _formulas(array: pa.Array) -> Marks | None:

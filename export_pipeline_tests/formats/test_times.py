@@ -1,6 +1,6 @@
 """Times as text, against Python's own time zones."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -100,3 +100,18 @@ def test_clocks_are_changed_by_their_rules_after_2037(zone: str) -> None:
     assert times.patterned(array, "yyyy-MM-dd HH:mm", zone)[0].to_pylist() == [
         one.strftime("%Y-%m-%d %H:%M") for one in local
     ]
+
+
+@given(st.lists(st.none() | st.dates(date(1890, 1, 1), date(2110, 1, 1)), max_size=8))
+def test_days(days: list[date | None]) -> None:
+    assert times.iso_days(pa.array(days, pa.date32())).to_pylist() == [
+        day and day.isoformat() for day in days
+    ]
+
+
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1900, 1, 1), date(2100, 1, 1), date(9999, 12, 31)])
+def test_days_and_moments_in_and_out_of_the_tables_look_alike(day: date) -> None:
+    moment = datetime(day.year, day.month, day.day, 23, 59, 59, 987_001)
+    assert times.iso_days(pa.array([day, None])).to_pylist() == [day.isoformat(), None]
+    texts = times.iso(pa.array([moment, None], pa.timestamp("us")), None).to_pylist()
+    assert texts == [moment.isoformat(timespec="microseconds"), None]

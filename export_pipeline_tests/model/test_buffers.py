@@ -46,3 +46,11 @@ def test_mask(marks: list[bool]) -> None:
     import numpy as np
 
     assert mask(np.array(marks, bool)).to_pylist() == marks
+
+
+def test_cells_with_counts_over_thousands_of_bytes() -> None:
+    texts = ["x" * (n * 7 % 130) + '"' * (n % 3) + "y" * (n * 5 % 71) for n in range(300)]
+    for start in (0, 1, 63, 64, 65):
+        found = cells_with(pa.array(texts).slice(start), b'"')
+        assert found is not None
+        assert list(found) == [n % 3 > 0 for n in range(start, 300)]

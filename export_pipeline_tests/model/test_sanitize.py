@@ -118,3 +118,13 @@ def test_reading_a_table_twice_counts_once() -> None:
             "\ufffd",
         ]
     assert list(changed.values()) == [3]
+
+
+def test_guard_keeps_the_cells_around_and_missing_ones_also_in_parts_of_arrays() -> None:
+    texts = [None, "=1", "", "a", None, "@b", "é", "+1", None]
+    for start in range(len(texts) + 1):
+        guarded, cells = guard(pa.array(texts, pa.string()).slice(start))
+        expected = [f"'{text}" if text and text[0] in "=+-@" else text for text in texts[start:]]
+        guarded.validate(full=True)
+        assert guarded.to_pylist() == expected
+        assert cells == sum(text is not None and text.startswith("'") for text in expected)

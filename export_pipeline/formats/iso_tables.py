@@ -1,0 +1,71 @@
+"""Days and moments as ISO 8601, looked up in tables: a third of the time that Arrow takes to print them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export_pipeline.model.buffers import Bytes, bytes_of
+
+_FIRST, _LAST = -25_567, 47_482  # the days from 1900 to 2100, counted from 1970
+_SECOND, _DAY = 1_000_000, 86_400
+_MOMENT = np.dtype(
+    {
+        "names": ["day", "T", "clock", "point", "milli", "micro"],
+        "formats": ["S10", "S1", "u8", "S1", "S3", "S3"],  # eight bytes as a number: copied faster
+        "offsets": [0, 10, 11, 19, 20, 23],
+    }
+)
+
+
+def days(numbers: npt.NDArray[np.int32]) -> Bytes | None:
+    """Days since 1970 as 2026-03-29, ten bytes each; None if one is not of the years 1900 to 2100."""
+    if not len(numbers) or numbers.min() < _FIRST or numbers.max() > _LAST:
+        return None
+    return _days()[numbers - _FIRST].view(np.uint8)
+
+
+def moments(micros: npt.NDArray[np.int64], end: str) -> Bytes | None:
+    """Microseconds since 1970 as 2026-03-29T03:30:00.000000 and something behind, as many bytes each; None if
+    one is not of the years 1900 to 2100.
+    """
+    seconds = micros // _SECOND
+    day = seconds // _DAY
+    if not len(day) or day.min() < _FIRST or day.max() > _LAST:
+        return None
+    fraction = micros - seconds * _SECOND
+    kind = np.dtype([("moment", _MOMENT), ("end", f"S{len(end)}")] if end else [("moment", _MOMENT)])
+    made = np.empty(len(micros), kind)
+    moment = made["moment"]
+    moment["day"] = _days()[day - _FIRST]
+    moment["clock"] = _clocks()[seconds - day * _DAY]
+    moment["T"], moment["point"] = b"T", b"."
+    if fraction.any():
+        milli = fraction // 1000
+        moment["milli"] = _thousands()[milli]
+        moment["micro"] = _thousands()[fraction - milli * 1000]
+    else:
+        moment["milli"] = moment["micro"] = b"000"
+    if end:
+        made["end"] = end.encode()
+    return made.view(np.uint8)
+
+
+@cache
+def _days() -> npt.NDArray[np.bytes_]:
+    numbers = pa.array(np.arange(_FIRST, _LAST + 1, dtype=np.int32))
+    return bytes_of(numbers.cast(pa.date32()).cast(pa.string())).copy().view("S10")
+
+
+@cache
+def _clocks() -> npt.NDArray[np.uint64]:
+    texts = [f"{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}".encode() for s in range(_DAY)]
+    return np.array(texts).view(np.uint64)
+
+
+@cache
+def _thousands() -> npt.NDArray[np.bytes_]:
+    return np.array([f"{n:03}".encode() for n in range(1000)])

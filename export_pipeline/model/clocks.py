@@ -17,6 +17,8 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = 2_145_916_800_000_000
 """2038-01-01 in microseconds: Arrow knows the changes of clocks up to here, but not the rules after it."""
+_RULED = 4_102_444_800_000_000
+"""2100-01-01: Morocco and Gaza list their changes, which follow Ramadan, up to 2087; after it rules hold."""
 _CYCLE = 146_097 * 86_400_000_000
 """400 years: days, weekdays and so the rules repeat."""
 _QUARTER = 900_000_000
@@ -57,8 +59,9 @@ def shown_twice(clock: pa.Array, zone: str) -> pa.Array:
 
 
 def _by_quarter(micros: Ints, fact: Callable[[datetime], int]) -> Ints:
-    """A fact about each time from 2038 on; the same one holds 400 years later."""
-    quarters, which = np.unique(((micros - _LISTED) % _CYCLE + _LISTED) // _QUARTER, return_inverse=True)
+    """A fact about each time from 2038 on; from 2100 on the same one holds 400 years later."""
+    alike = np.where(micros < _RULED, micros, (micros - _RULED) % _CYCLE + _RULED)
+    quarters, which = np.unique(alike // _QUARTER, return_inverse=True)
     moments = (_EPOCH + timedelta(microseconds=quarter * _QUARTER) for quarter in quarters.tolist())
     facts: Ints = np.array([fact(moment) for moment in moments], np.int64)[which]
     return facts

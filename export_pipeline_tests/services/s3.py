@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import importlib.util
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def prepare(weed: str, folder: Path) -> tuple[list[str], S3Server]:
     """The command that starts a server with its data and a new identity in a folder, and what it will be."""
     access_key, secret_key = f"TEST{secrets.token_hex(8).upper()}", secrets.token_hex(20)
     # Every service listens on its port and, for gRPC, on its port + 10000.
-    s3, master, volume, filer, admin = free_ports(5, also=10_000)
+    s3, master, volume, filer, admin = _ports(5)
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
@@ -93,8 +94,18 @@ def prepare(weed: str, folder: Path) -> tuple[list[str], S3Server]:
         f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
         f"-admin.port={admin}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
         "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false",
+        f"-s3.localSocket={folder / 's3.sock'}",
     ]  # fmt: skip
     return command, S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key)
+
+
+def _ports(count: int) -> list[int]:
+    """Free ports, of which no other user's server left a socket in /tmp, which would be in the way of this one."""
+    while True:
+        ports = free_ports(count, also=10_000)
+        sockets = [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port + 10_000}.sock")]
+        if all(path.lstat().st_uid == os.geteuid() for path in sockets):
+            return ports
 
 
 def answers(server: S3Server) -> bool:

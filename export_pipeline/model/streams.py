@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -19,7 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _DEPTH = 2
-_WORKERS = min(4, os.cpu_count() or 1)
+WORKERS = min(4, os.cpu_count() or 1)
 
 
 def prefetched(items: Iterable[T], depth: int = _DEPTH) -> Iterator[T]:
@@ -27,6 +27,15 @@ def prefetched(items: Iterable[T], depth: int = _DEPTH) -> Iterator[T]:
 
     What the source raises is raised here, after the items before it. When the consumer stops early, the
     source is closed in its own thread before this returns.
+    """
+    return merged([items], depth)
+
+
+def merged(sources: Sequence[Iterable[T]], depth: int = _DEPTH) -> Iterator[T]:
+    """The items of all sources as they come, each source in a thread of its own, at most `depth` items ahead.
+
+    The first error ends all. When the consumer stops early, the sources are closed in their own threads
+    before this returns.
     """
     ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()
@@ -37,7 +46,7 @@ def prefetched(items: Iterable[T], depth: int = _DEPTH) -> Iterator[T]:
                 ready.put(entry, timeout=0.1)
                 return
 
-    def take() -> None:
+    def take(items: Iterable[T]) -> None:
         source = iter(items)
         try:
             for item in source:
@@ -52,22 +61,26 @@ def prefetched(items: Iterable[T], depth: int = _DEPTH) -> Iterator[T]:
             if close:
                 close()
 
-    reader = threading.Thread(target=take, name="prefetch", daemon=True)
-    reader.start()
+    readers = [threading.Thread(target=take, args=(one,), name="prefetch", daemon=True) for one in sources]
+    for reader in readers:
+        reader.start()
+    reading = len(readers)
     try:
-        while True:
+        while reading:
             more, item = ready.get()
-            if not more:
-                if isinstance(item, BaseException):
-                    raise item
-                return
-            yield item  # type: ignore[misc]
+            if more:
+                yield item  # type: ignore[misc]
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                reading -= 1
     finally:
         stopped.set()
-        reader.join()
+        for reader in readers:
+            reader.join()
 
 
-def mapped(work: Callable[[T], R], items: Iterable[T], workers: int = _WORKERS) -> Iterator[R]:
+def mapped(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
     """`work` of every item, in the items' order, a few at a time side by side.
 
     At most `workers` + 1 results wait to be taken. `work` must not depend on the calls before it.

@@ -25,8 +25,10 @@ class Table:
         rows: How many rows a pass over `open()` gives.
         open: Starts a new pass: an iterator of record batches.
         mapped: The rows for random access, in memory or memory-mapped; None where they only stream.
-        file: The Arrow IPC file that holds exactly these rows and columns, if there is one; who stages
-            the table again links it instead of writing it anew.
+        files: The Arrow IPC files that hold exactly these rows and columns, one after the other, if there are
+            any; who stages the table again links them instead of writing them anew.
+        parts: Ways to read consecutive shares of the rows, side by side in threads of their own; none where
+            the rows only come one after the other.
 
     Example:
         >>> table = Table.of("t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": [1, 2]}))
@@ -39,7 +41,8 @@ class Table:
     rows: int
     open: Callable[[], Iterator[pa.RecordBatch]]
     mapped: Callable[[], pa.Table] | None = None
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
+    parts: tuple[Callable[[], Iterator[pa.RecordBatch]], ...] = ()
 
     @staticmethod
     def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:

@@ -1,4 +1,4 @@
-"""Staged exports: ExportData in a folder, one Arrow file a table, written and read batch by batch."""
+"""Staged exports: ExportData in a folder, an Arrow file or several a table, written and read batch by batch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import pyarrow as pa
 
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.streams import merged
 from export_pipeline.model.tables import Table
 from export_pipeline.model.windows import Window
 
 _FACTS, _COUNT = "export.json", "exports"
+Progress = Callable[[str, int, int], None]
+"""Told a table's name, how many of its rows are staged, and how many it has."""
 _GONE = (
     "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
     "one from its failure."
@@ -28,7 +31,7 @@ class StagingError(Exception):
     """Staged data are missing or do not hold what was read."""
 
 
-def save(data: ExportData, folder: Path, progress: Callable[[str, int, int], None] | None = None) -> None:
+def save(data: ExportData, folder: Path, progress: Progress | None = None) -> None:
     """Write ExportData into a folder, replacing what is there; facts come last, so a half one is no export.
 
     Args:
@@ -44,13 +47,17 @@ def save(data: ExportData, folder: Path, progress: Callable[[str, int, int], Non
     facts_file.unlink(missing_ok=True)
     tables = {}
     for name, table in data.tables.items():
-        rows = _write(table, folder / f"{name}.arrow", progress)
+        files, rows = _write(table, folder, progress)
         if rows != table.rows:
             raise StagingError(
                 f"{data.dataset}: {rows} rows of {name} were read, but the source counted {table.rows}. "
                 "Nothing was exported; run it again, and report it if it happens twice."
             )
-        tables[name] = {"rows": rows, "columns": [asdict(column) for column in table.columns]}
+        tables[name] = {
+            "rows": rows,
+            "columns": [asdict(column) for column in table.columns],
+            "files": [file.name for file in files],
+        }
     facts = {
         "dataset": data.dataset,
         "model": data.model,
@@ -83,9 +90,7 @@ def load(folder: Path) -> ExportData:
         facts = json.loads((folder / _FACTS).read_text())
     except FileNotFoundError:
         raise StagingError(_GONE.format(folder)) from None
-    tables = {
-        name: _table(name, stored, folder / f"{name}.arrow") for name, stored in facts.pop("tables").items()
-    }
+    tables = {name: _table(name, stored, folder) for name, stored in facts.pop("tables").items()}
     facts["changed"] = Counter({(reason, cell): count for reason, cell, count in facts["changed"]})
     facts["snapshot_at"] = datetime.fromisoformat(facts["snapshot_at"])
     if facts["window"]:
@@ -97,7 +102,7 @@ def load(folder: Path) -> ExportData:
 def save_all(
     exports: Sequence[ExportData],
     folder: Path,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write several exports, each into a folder of its own inside this one; see `save`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,19 +126,31 @@ def load_all(folder: Path) -> list[ExportData]:
     return [load(folder / str(number)) for number in range(count)]
 
 
-def _write(table: Table, path: Path, progress: Callable[[str, int, int], None] | None) -> int:
-    path.unlink(missing_ok=True)  # it may be a link to another step's file
-    if table.file and _linked(table.file, path):
-        return table.rows
+def _write(table: Table, folder: Path, progress: Progress | None) -> tuple[list[Path], int]:
+    """The files that hold the table's rows now, one after the other, and how many rows these are."""
+    parts = table.parts or (table.open,)
+    paths = [folder / f"{table.name}-{number}.arrow" for number in range(len(table.files or parts))]
+    for path in paths:
+        path.unlink(missing_ok=True)  # it may be a link to another step's file
+    if table.files and all(map(_linked, table.files, paths)):
+        return paths, table.rows
     schema = pa.schema([(column.name, column.arrow_type) for column in table.columns])
+    spools = [_spool(part, path, schema) for part, path in zip(parts, paths, strict=False)]
     rows = 0
+    # One part stays in this thread: a database's connection may not leave it.
+    for written in spools[0] if len(spools) == 1 else merged(spools):
+        rows += written
+        if progress:
+            progress(table.name, rows, table.rows)
+    return paths[: len(parts)], rows
+
+
+def _spool(part: Callable[[], Iterator[pa.RecordBatch]], path: Path, schema: pa.Schema) -> Iterator[int]:
+    """Write batches into a file; gives the rows of each as it is written."""
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in table.open():
+        for batch in part():
             writer.write_batch(batch)
-            rows += batch.num_rows
-            if progress:
-                progress(table.name, rows, table.rows)
-    return rows
+            yield batch.num_rows
 
 
 def _linked(file: Path, path: Path) -> bool:
@@ -145,7 +162,8 @@ def _linked(file: Path, path: Path) -> bool:
     return True
 
 
-def _table(name: str, stored: dict[str, Any], path: Path) -> Table:
+def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:
+    files = tuple(folder / file for file in stored["files"])
     columns = tuple(
         Column(
             **{
@@ -160,11 +178,12 @@ def _table(name: str, stored: dict[str, Any], path: Path) -> Table:
 
     def opened() -> Iterator[pa.RecordBatch]:
         # Read, not mapped: a mapped file's pages would count as this process's memory.
-        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-            for index in range(reader.num_record_batches):
-                yield reader.get_batch(index)
+        for path in files:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+                for index in range(reader.num_record_batches):
+                    yield reader.get_batch(index)
 
     def mapped() -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return pa.concat_tables(pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in files)
 
-    return Table(name, columns, stored["rows"], opened, mapped, path)
+    return Table(name, columns, stored["rows"], opened, mapped, files)

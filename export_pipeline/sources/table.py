@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
 from typing import Any
+
+import pyarrow as pa
 
 from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.tables import Table
 from export_pipeline.model.tabular.choice import chosen, needed, spec_of
 from export_pipeline.model.tabular.columns import column_of
 from export_pipeline.model.tabular.spec import Readers, Scope, TableSpec
-from export_pipeline.sources.snapshot import Snapshot, SourceError
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
 from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import MissingError
 from export_pipeline.sources.tables.dataset import Dataset
+from export_pipeline.sources.tables.shares import shares
 from export_pipeline.sources.tables.totals import count_and_totals
 
 MODEL = "export_pipeline.model.tabular"
@@ -76,6 +80,7 @@ class _Reader:
     def __init__(self, snapshot: Snapshot, spec: TableSpec, request: Request, scope_name: str | None) -> None:
         self.snapshot, self.spec, self.request, self.scope_name = snapshot, spec, request, scope_name
         self.changed: Counter[tuple[str, str]] = Counter()
+        self._counting = Lock()
         self.warnings: list[str] = []
         self.columns = [
             column for column in needed(spec, chosen(spec, request.options)) if column.compute is None
@@ -87,7 +92,6 @@ class _Reader:
         drift.check(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
         self._values_are_there(dataset)
         count, totals = count_and_totals(self.snapshot, dataset, self.columns)
-        select, columns = dataset.rows(self.columns), tuple(map(column_of, self.columns))
         return ExportData(
             dataset=self.request.dataset,
             model=MODEL,
@@ -95,11 +99,7 @@ class _Reader:
             title=self.spec.title or self.scope_name or self.request.dataset,
             subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},
             options=self.request.options.model_dump(mode="json", by_alias=True),
-            tables={
-                "rows": Table(
-                    "rows", columns, count, lambda: self.snapshot.batches(select, columns, self._damaged)
-                )
-            },
+            tables={"rows": self._rows(dataset, count)},
             snapshot_at=self.snapshot.opened_at,
             window=self.request.window,
             source_rows=count,
@@ -109,8 +109,19 @@ class _Reader:
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
+    def _rows(self, dataset: Dataset, count: int) -> Table:
+        columns = tuple(map(column_of, self.columns))
+
+        def reading(snapshot: Snapshot, select: Query) -> Callable[[], Iterator[pa.RecordBatch]]:
+            return lambda: snapshot.batches(select, columns, self._damaged)
+
+        parts = [reading(*share) for share in shares(self.snapshot, dataset, self.columns, count)]
+        whole = reading(self.snapshot, dataset.rows(self.columns))
+        return Table("rows", columns, count, whole, parts=tuple(parts))
+
     def _damaged(self, reason: str, column: str, cells: int) -> None:
-        self.changed[reason, f"rows.{column}"] += cells
+        with self._counting:  # shares are read side by side
+            self.changed[reason, f"rows.{column}"] += cells
 
     def _hidden(self) -> frozenset[str]:
         """The guarded columns that the requester may not read."""

@@ -25,6 +25,8 @@ from export_pipeline.sources.tables.terms import Condition, Domain, Term, fixed,
 
 FilterUse = tuple[str, str, Any]
 """A filter's name, an operator and the value given."""
+Share = tuple[str, int | None, int | None]
+"""The path of the leading key, the key before the share's first one, and its last one; None at an end."""
 
 
 class Dataset:
@@ -44,12 +46,25 @@ class Dataset:
         self.catalogue = Catalogue.of(snapshot)
         self.relations = Relations(self.catalogue, spec.source.relations, self._root())
 
-    def rows(self, columns: Sequence[ColumnSpec]) -> Query:
-        """The select of these columns of all rows, in order."""
+    def rows(self, columns: Sequence[ColumnSpec], share: Share | None = None) -> Query:
+        """The select of these columns of all rows, or of a share of them, in order."""
         frame = Frame(self.relations)
         expressions = [self.value(frame, column) for column in columns]
         order = self._order(frame)
-        return self._chosen(frame, expressions).order_by(*order)
+        select = self._chosen(frame, expressions)
+        return (select if share is None else select.where(*self._within(frame, share))).order_by(*order)
+
+    def leading_key(self) -> str | None:
+        """The path of the key that the rows are ordered by before anything else; None if there is none."""
+        if self.options.get("sort") or self.spec.source.order or not self.spec.source.key:
+            return None
+        return self.spec.source.key[0]
+
+    def keys(self, path: str) -> Query:
+        """The select of the leading key of all rows, in order."""
+        frame = Frame(self.relations)
+        key = frame.field(path).expression
+        return self._chosen(frame, [key]).order_by(key.asc().nulls_last())
 
     def facts(self, make: Callable[[Frame], Sequence[Expression]]) -> Query:
         """A select of aggregates over exactly the rows that `rows` gives."""
@@ -77,6 +92,14 @@ class Dataset:
         conditions = [*self._scope(frame), *self._where(frame), *self._window(frame)]
         conditions += [self._filter(frame, *use) for use in self.uses if not self._is_parameter(use[0])]
         return sa.select(*expressions).select_from(frame.clause).where(*conditions)
+
+    @staticmethod
+    def _within(frame: Frame, share: Share) -> list[Condition]:
+        path, after, last = share
+        key = frame.field(path).expression
+        if last is not None:
+            return [key <= last] if after is None else [key > after, key <= last]
+        return [] if after is None else [sa.or_(key > after, key.is_(None))]  # rows without a key come last
 
     # --- which rows -------------------------------------------------------------------------------------
 

@@ -1,0 +1,144 @@
+"""Any other database, by its SQLAlchemy dialect's streamed rows; SQLite keeps one read transaction open."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from export_pipeline.model.columns import Column
+from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore
+from export_pipeline.sources.casts import Query, labelled
+from export_pipeline.sources.database_errors import readable, readable_errors
+from export_pipeline.sources.snapshot import Snapshot, SourceError
+from export_pipeline.sources.stored import Stored, of_word
+
+BATCH_ROWS = 2048  # few, as a row's notes may be long
+
+
+@contextmanager
+def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+    """See `open_snapshot`."""
+    is_sqlite = url.get_backend_name() == "sqlite"
+    try:
+        engine = sa.create_engine(_read_only_sqlite(url) if is_sqlite else url, poolclass=sa.NullPool)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise SourceError(
+            f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
+        ) from error
+    try:
+        with engine.connect() as connection:
+            snapshot = SqlAlchemySnapshot(connection)
+            if is_sqlite:
+                snapshot.prepare_sqlite(statement_timeout)
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield snapshot
+    except sa.exc.DBAPIError as error:
+        raise readable(error.orig or error, url) from error
+    except sqlite3.Error as error:
+        raise readable(error, url) from error
+    finally:
+        engine.dispose()
+
+
+def _escaping(value: bytes) -> str:
+    """A text of SQLite, which need not be UTF-8; bytes that are not become surrogates."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _lower(text: Any) -> Any:
+    """What SQLite's own lower() does for ASCII only."""
+    return text.lower() if isinstance(text, str) else text
+
+
+def _word(type_: sa.types.TypeEngine[Any]) -> str:
+    """A reflected type's declaration; of one that SQLAlchemy cannot write, nothing."""
+    with suppress(sa.exc.CompileError):
+        return str(type_.compile()) + (" with time zone" if getattr(type_, "timezone", False) else "")
+    return ""
+
+
+def _read_only_sqlite(url: sa.URL) -> sa.URL:
+    """The same file, opened so that SQLite itself refuses a write and never creates the file."""
+    if not url.database or url.database == ":memory:" or "uri" in url.query:
+        return url
+    return url.set(database=f"file:{url.database}", query={**url.query, "mode": "ro", "uri": "true"})
+
+
+class SqlAlchemySnapshot(Snapshot):
+    """An open transaction of a SQLAlchemy connection."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self.opened_at = datetime.now(UTC)
+        self.dialect = connection.dialect.name
+        self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(self.dialect, "C")
+
+    def has_table(self, name: str) -> bool:
+        inspector = sa.inspect(self._connection)
+        return name in {*inspector.get_table_names(), *inspector.get_view_names()}
+
+    def fields(self, select: Query) -> list[tuple[str, Stored]]:
+        with readable_errors():
+            names = list(self._connection.execute(select.limit(0)).keys())
+        return [(name, of_word("")) for name in names]
+
+    def tables(self, schema: str | None = None) -> list[str]:
+        inspector = sa.inspect(self._connection)
+        with suppress(sa.exc.DBAPIError):  # there is no such schema
+            return [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+        return []
+
+    def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
+        with readable_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
+            found = sa.inspect(self._connection).get_columns(name, schema)
+        return {column["name"]: of_word(_word(column["type"])) for column in found}
+
+    def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
+        inspector = sa.inspect(self._connection)
+        with readable_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)
+            keys = [inspector.get_pk_constraint(name, schema)["constrained_columns"]]
+            keys += [key["column_names"] for key in inspector.get_unique_constraints(name, schema)]
+            for index in inspector.get_indexes(name, schema):
+                partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
+                if index["unique"] and not partial and None not in index["column_names"]:
+                    keys.append([str(column) for column in index["column_names"]])
+        return [frozenset(key) for key in keys if key]
+
+    def prepare_sqlite(self, statement_timeout: float) -> None:
+        raw = self._connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.text_factory = _escaping
+        raw.create_function("export_lower", 1, _lower, deterministic=True)
+        if statement_timeout:
+            self._timeout, self._deadline = statement_timeout, float("inf")
+            raw.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
+        # A first read takes the lock that keeps writers' commits out of this transaction.
+        raw.execute("BEGIN")
+        raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
+        if hasattr(self, "_deadline"):
+            self._deadline = time.monotonic() + self._timeout
+        try:
+            result = self._connection.execution_options(yield_per=BATCH_ROWS).execute(
+                labelled(select, columns)
+            )
+            for rows in result.partitions(BATCH_ROWS):
+                yield from_rows(rows, columns, damaged)
+        except sa.exc.DBAPIError as error:
+            raise readable(error.orig or error) from error
+        except (sqlite3.Error, pa.ArrowException, ValueError, TypeError) as error:
+            raise readable(error) from error

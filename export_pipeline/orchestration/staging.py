@@ -1,4 +1,4 @@
-"""Staged exports: ExportData in a folder, an Arrow file or several a table, written and read batch by batch."""
+"""Staged exports: ExportData in a folder, one Arrow file or several a table, written and read by batches."""
 
 from __future__ import annotations
 

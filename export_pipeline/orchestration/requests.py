@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -23,6 +24,9 @@ from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 PATIENCE = timedelta(minutes=3)
 """How long a request may take to become a started run before it is offered again."""
+HELD_SECONDS = 4.0
+"""How long a tick waits for a request: Dagster looks only every five seconds which sensors are due."""
+_LOOK_SECONDS = 0.2
 MOST_OFFERS = 5
 _BATCH = 25
 
@@ -77,9 +81,7 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
         try:
             ledger = resource.open()
             settle(ledger, context.instance, PATIENCE)
-            jobs = ledger.claim(
-                _BATCH, patience=PATIENCE, max_in_flight=resource.max_in_flight, who="requests_sensor"
-            )
+            jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
             yield dg.SkipReason(str(error))
             return
@@ -106,6 +108,21 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
 def _is_under_way(run: dg.DagsterRun) -> bool:
     """Whether a run waits for its turn or has it. Asking again starts one that was only written down."""
     return not run.is_finished and run.status is not dg.DagsterRunStatus.NOT_STARTED
+
+
+def _next_jobs(ledger: Ledger, max_in_flight: int) -> list[Job]:
+    """The next requests; where there are none, those that come within a moment."""
+    until = time.monotonic() + HELD_SECONDS
+    while True:
+        jobs = ledger.claim(_BATCH, patience=PATIENCE, max_in_flight=max_in_flight, who="requests_sensor")
+        if jobs:
+            return jobs
+        while True:
+            if time.monotonic() >= until:
+                return []
+            time.sleep(_LOOK_SECONDS)
+            if ledger.is_asked():
+                break
 
 
 def _job_name(dataset: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
+from export_pipeline.orchestration import requests
 from export_pipeline.orchestration.requesting import end_here
 from export_pipeline.orchestration.requests import MOST_OFFERS, PATIENCE
 from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
@@ -22,6 +23,12 @@ from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes while a tick waits for it, unless a test says so."""
+    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -413,6 +420,23 @@ def test_no_more_are_begun_than_may_be_in_flight(
         insert(deployment, scope=deployment.scope, options=f'{{"condition_ids": ["{uuid.uuid4()}"]}}')
     assert len(tick(deployment)) == 10  # EXPORT_MAX_IN_FLIGHT
     assert tick(deployment) == []
+
+
+def test_a_tick_waits_a_moment_for_a_request(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "HELD_SECONDS", 30.0)
+    comes = threading.Timer(0.5, insert, [deployment], {"scope": deployment.scope})
+    comes.start()
+    begun = time.monotonic()
+    assert len(tick(deployment)) == 1
+    assert 0.5 <= time.monotonic() - begun < 15
+    comes.join()
+
+    monkeypatch.setattr(requests, "HELD_SECONDS", 0.5)
+    begun = time.monotonic()
+    assert tick(deployment) == []
+    assert time.monotonic() - begun >= 0.5
 
 
 def test_without_its_tables_the_sensor_says_what_to_do(deployment: Deployment) -> None:

@@ -11,18 +11,20 @@ from typing import Annotated, Any, ClassVar
 import dagster as dg
 from pydantic import BaseModel, Field, field_validator
 
+from export_pipeline.delivery.addresses import parse_address
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.strict import Strict
 from export_pipeline.model.tabular.patterns import zone_problem
 from export_pipeline.orchestration.assets import application_key, export_assets
+from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import is_list, parse_options
-from export_pipeline.orchestration.partitions import ON_DEMAND
+from export_pipeline.orchestration.partitions import ON_DEMAND, windows_partition
 from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
 from export_pipeline.settings import load_settings
 
 
-class Cadence(Strict):
+class CadenceRule(Strict):
     """A regular export: when it is made, of which windows, in which formats, for whom."""
 
     cron: Annotated[str, Field(description="When the schedule ticks, in the cadence's time zone.")]
@@ -32,7 +34,9 @@ class Cadence(Strict):
     formats: Annotated[
         Sequence[str] | None, Field(description="Formats that the schedule makes; by default all.")
     ] = None
-    recipients: Annotated[Sequence[str], Field(description="E-mail addresses, noted on each run.")] = ()
+    recipients: Annotated[
+        Sequence[str], Field(description="E-mail addresses; each gets every file of a scheduled window once.")
+    ] = ()
 
     @field_validator("cron")
     @classmethod
@@ -55,15 +59,25 @@ class Cadence(Strict):
     def _known(cls, names: Sequence[str] | None) -> Sequence[str] | None:
         return names and known_formats(names)
 
+    @field_validator("recipients")
+    @classmethod
+    def _addresses(cls, recipients: Sequence[str]) -> Sequence[str]:
+        for recipient in recipients:
+            try:
+                parse_address(recipient)
+            except ValueError as error:
+                raise ValueError(f"{recipient!r} {error}") from None
+        return recipients
+
 
 class Cadences(Strict):
     """The regular exports of a dataset; one that is left out is not made."""
 
-    daily: Cadence | None = None
-    weekly: Cadence | None = None
-    monthly: Cadence | None = None
+    daily: CadenceRule | None = None
+    weekly: CadenceRule | None = None
+    monthly: CadenceRule | None = None
 
-    def named(self) -> dict[str, Cadence]:
+    def named(self) -> dict[str, CadenceRule]:
         """Those there are, by name."""
         return {name: cadence for name, cadence in self if cadence}
 
@@ -142,6 +156,19 @@ class Dataset(dg.Component):
         """The formats it offers."""
         return self.attributes.formats
 
+    def regular(self) -> dict[str, Cadence]:
+        """Its cadences by name."""
+        declared, default_zone = self.attributes, load_settings().timezone
+        return {
+            name: Cadence(
+                self.dataset,
+                name,
+                rule.formats or declared.formats,
+                windows_partition(name, declared.start, rule.timezone or default_zone),
+            )
+            for name, rule in declared.cadences.named().items()
+        }
+
     def option_models(self) -> tuple[type[BaseModel], ...]:
         """The models that all options of the dataset belong to."""
         return import_module(self.shape).options(self.spec), FormatOptions
@@ -176,38 +203,39 @@ class Dataset(dg.Component):
         """The dataset's assets with their checks, its schedules and its sensor."""
         attributes = self.attributes
         default_zone = load_settings().timezone
-        assets, schedules = [], []
-        for name, cadence in {ON_DEMAND: None, **attributes.cadences.named()}.items():
-            timezone = (cadence and cadence.timezone) or default_zone
-            made = export_assets(
-                dataset=self.dataset,
-                cadence=name,
-                source=self.source,
-                model=self.shape,
-                spec=self.spec,
-                formats=attributes.formats,
-                start=attributes.start,
-                timezone=timezone,
-                scoped=self.scoped,
-                single_run=attributes.single_run,
-                description=attributes.description,
-                owners=attributes.owners,
-                options=attributes.options,
-                retention_days=attributes.retention_days,
-            )
-            assets.append(made)
-            if cadence:
-                schedules.append(
-                    cadence_schedule(
-                        dataset=self.dataset,
-                        cadence=name,
-                        cron=cadence.cron,
-                        timezone=timezone,
-                        formats=cadence.formats or attributes.formats,
-                        recipients=cadence.recipients,
-                        assets=made,
-                    )
+        assets = []
+        for name, rule in {ON_DEMAND: None, **attributes.cadences.named()}.items():
+            assets.append(
+                export_assets(
+                    dataset=self.dataset,
+                    cadence=name,
+                    source=self.source,
+                    model=self.shape,
+                    spec=self.spec,
+                    formats=attributes.formats,
+                    start=attributes.start,
+                    timezone=(rule and rule.timezone) or default_zone,
+                    scoped=self.scoped,
+                    single_run=attributes.single_run,
+                    description=attributes.description,
+                    owners=attributes.owners,
+                    options=attributes.options,
+                    retention_days=attributes.retention_days,
                 )
+            )
+        schedules = []
+        for name, cadence in self.regular().items():
+            rule = attributes.cadences.named()[name]
+            schedules.append(
+                cadence_schedule(
+                    cadence,
+                    cron=rule.cron,
+                    timezone=rule.timezone or default_zone,
+                    scoped=self.scoped,
+                    recipients=rule.recipients,
+                    owners=attributes.owners,
+                )
+            )
         application = dg.AssetSpec(
             application_key(self.dataset),
             description=f"The application's own tables that {self.dataset} is exported from; only read.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,15 @@ def encoded_bytes(size: int) -> int:
     return -(-size // _LINE_BYTES) * _LINE_CHARACTERS
 
 
-def of_failure(job: Job) -> Contents:
-    """The notice that a job has failed."""
+def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
+    """The notice that a job has failed.
+
+    Args:
+        formats: All that have failed with it; by default the job's own.
+    """
     title = _title(job, None)
-    facts = [("Dataset", job.dataset), ("Format", job.format)]
+    facts = [("Dataset", job.dataset), ("Format", ", ".join(formats) or job.format)]
+    facts += [("Scope", job.scope)] if job.scope else []
     facts += [("Period", job.window_key)] if job.window_key else []
     facts += [("Asked for", _time(job.created_at))]
     facts += [("Code", job.error_code)] if job.error_code else []

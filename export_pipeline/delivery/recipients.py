@@ -8,6 +8,7 @@ from typing import Literal
 
 from export_pipeline.delivery.addresses import Address, one_line, parse_address
 from export_pipeline.jobs import Job, Status
+from export_pipeline.jobs.cadences import CadenceWindow
 
 Kind = Literal["file", "failure"]
 
@@ -73,13 +74,26 @@ def named(job: Job, spec: str) -> Address:
 
 
 def _asked(job: Job) -> Iterator[object]:
-    """Whom the job names, in order: of a failure its owner alone, if that is an address."""
-    if job.status is Status.FAILED and job.requested_by is not None:
-        try:
-            parse_address(job.requested_by)
-        except ValueError:
-            pass
-        else:
-            yield job.requested_by
+    """Whom the job names, in order; of a failure its owners alone, if it has some that are addresses."""
+    if job.status is Status.FAILED:
+        owners = [text for text in _owners(job) if _is_address(text)]
+        if owners:
+            yield from owners
             return
     yield from job.recipients
+
+
+def _owners(job: Job) -> list[object]:
+    """Of a window of a cadence its dataset's owners; of everything else who asked for it."""
+    if CadenceWindow.of(job) is None:
+        return [job.requested_by]
+    owners = job.options.get("owners")
+    return list(owners) if isinstance(owners, list) else []
+
+
+def _is_address(text: object) -> bool:
+    try:
+        parse_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""The rows of `export_deliveries`: one mail each, and the only code that changes them.
+"""The rows of `export_deliveries`: one mail each. `enrolling` writes them, and this alone changes them.
 
 A move names the row, the claim and the states it may come from, so a sender that was slow, and whose mail
 another has taken over since, changes nothing and is told so.
@@ -6,25 +6,21 @@ another has taken over since, changes nothing and is told so.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery.recipients import Kind, kind_of, recipients_of
-from export_pipeline.jobs import Job, LedgerError, Status
+from export_pipeline.delivery.recipients import Kind
+from export_pipeline.jobs import Job, LedgerError
 from export_pipeline.jobs import Kind as EventKind
-from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.moves import note
 from export_pipeline.jobs.sql_types import utc_now
-from export_pipeline.jobs.tables import deliveries, jobs, schedules
+from export_pipeline.jobs.tables import deliveries, jobs
 from export_pipeline.jobs.texts import storable
-
-BACKLOG = timedelta(days=7)
-"""How long after its end a job is still looked at: after a longer pause old news stay untold."""
 
 LEASE = timedelta(minutes=15)
 """After which a sender that has not reported is taken for dead; longer than any one mail can take."""
@@ -64,59 +60,6 @@ class Mail:
 
 class LostClaimError(Exception):
     """Another sender has the mail now, or an operator or the application took it away."""
-
-
-def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limit: int) -> dict[str, int]:
-    """Write a row for each mail that jobs which have ended ask for; rows that are there stay.
-
-    Args:
-        domains: Where mails may go; empty for everywhere.
-        sender_domain: The end of Message-IDs.
-        limit: Jobs at most.
-
-    Returns:
-        How many rows by status: pending, refused, skipped.
-    """
-    counts: dict[str, int] = {}
-    with transaction(engine, write=True) as connection:
-        now = connection.scalars(sa.select(utc_now())).one()
-        ended = (
-            sa.select(jobs, schedules.c.empty)
-            .outerjoin(schedules, schedules.c.id == jobs.c.schedule_id)
-            .where(
-                jobs.c.completed_at >= now - BACKLOG,
-                jobs.c.status.in_([Status.COMPLETED, Status.FAILED]),
-                jobs.c.deleted_at.is_(None),
-                # What was asked for by a program alone tells nobody.
-                sa.or_(
-                    sa.cast(jobs.c.recipients, sa.Text).not_in(["[]", "null"]),
-                    jobs.c.schedule_id.is_not(None),
-                ),
-                ~sa.exists().where(deliveries.c.job_id == jobs.c.id, deliveries.c.attempt == jobs.c.attempt),
-            )
-            .order_by(jobs.c.completed_at, jobs.c.id)
-            .limit(limit)
-            .with_for_update(of=jobs, skip_locked=True)
-        )
-        for row in connection.execute(ended).mappings().all():
-            job = Job.of({column.name: row[column] for column in jobs.c})  # type: ignore[arg-type]
-            empty = job.options.get("empty") or row["empty"] or "send"
-            for recipient in recipients_of(job, domains, empty):
-                insert = insert_new(connection, deliveries, "job_id", "attempt", "kind", "recipient")
-                kind = kind_of(job)
-                values = {
-                    "job_id": job.id,
-                    "attempt": job.attempt,
-                    "kind": kind,
-                    "recipient": storable(recipient.spec),
-                    "status": recipient.status,
-                    "message_id": _message_id(job, kind, recipient.spec, sender_domain),
-                    "error_message": storable(recipient.reason),
-                    "next_at": now,  # one moment, so that a job's mails are claimed one after another
-                }
-                if connection.execute(insert.values(**values)).rowcount:
-                    counts[recipient.status] = counts.get(recipient.status, 0) + 1
-    return counts
 
 
 def take_over(engine: sa.Engine) -> int:
@@ -278,9 +221,3 @@ def _move(
         made = connection.scalars(sa.select(deliveries.c.status).where(*mine)).one_or_none() == to
     if not made:
         raise LostClaimError(f"The mail {mail.message_id} is no longer this sender's.")
-
-
-def _message_id(job: Job, kind: Kind, recipient: str, domain: str) -> str:
-    """Worked out, not drawn: the same even if the row were lost and made once more."""
-    whole = "\n".join((job.id, str(job.attempt), kind, recipient))
-    return f"<{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:40]}@{domain}>"

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.addresses import Address, parse_address
 from export_pipeline.delivery.contents import GoneError, of_failure, of_file
+from export_pipeline.delivery.enrolling import enroll
 from export_pipeline.delivery.mail import (
     AnswerLostError,
     Connection,
@@ -25,6 +26,7 @@ from export_pipeline.delivery.messages import addressed, letter
 from export_pipeline.delivery.recipients import named
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
+from export_pipeline.jobs.cadences import failed_formats
 from export_pipeline.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def deliver_due(engine: sa.Engine, store: Store, settings: Settings, limit: int 
         raise MailSettingsError(f"{missing} is not set, so no mail can be sent; docs/operating.md shows how.")
     sender = parse_address(settings.mail_from)
     counts = Counts()
-    enrolled = rows.enroll(engine, settings.mail_domains, sender.domain, limit)
+    enrolled = enroll(engine, settings.mail_domains, sender.domain, limit)
     counts.refused, counts.skipped = enrolled.get("refused", 0), enrolled.get("skipped", 0)
     counts.unknown = rows.take_over(engine)
     with Connection(parse_smtp_url(settings.smtp_url), sender) as connection:
@@ -163,7 +165,7 @@ class _Postman:
         which = (mail.job_id, mail.attempt, mail.kind, attach_bytes)
         if self._written is None or self._written[0] != which:
             if mail.kind == "failure":
-                contents = of_failure(job)
+                contents = of_failure(job, failed_formats(self.engine, job))
             else:
                 contents = of_file(job, self.store, self.settings, attach_bytes)
             self._written = which, letter(contents, self.sender)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -23,13 +24,15 @@ def claim_rows(
     """Take the next requests, first first, within the connection's transaction.
 
     Higher priority goes first. Within one priority scopes take turns, those with the fewest jobs in flight
-    first, then the one that was served the longest ago; within a scope the oldest goes first.
+    first, then the one that was served the longest ago; within a scope the oldest goes first. The formats of
+    one window of a cadence come together, so that one run makes them all; they may pass the limit.
     """
     if max_in_flight is not None:
         limit = min(limit, max_in_flight - in_flight_count(connection, now - patience))
     if limit <= 0:
         return []
     chosen = list(connection.scalars(_next(now - patience, limit, max_per_scope)))
+    chosen += connection.scalars(_other_formats(now - patience, chosen))
     taken = (
         sa.update(jobs)
         .where(jobs.c.id.in_(chosen))
@@ -61,6 +64,22 @@ def _waits(patience_from: datetime) -> sa.ColumnElement[bool]:
         jobs.c.deleted_at.is_(None),
         sa.or_(jobs.c.claimed_at.is_(None), jobs.c.claimed_at < patience_from),
     )
+
+
+def _other_formats(patience_from: datetime, chosen: Sequence[object]) -> sa.Select[tuple[str]]:
+    """What waits beside the chosen ones for another format of their window."""
+    first = jobs.alias("first")
+    same = sa.exists().where(
+        first.c.id.in_(chosen),
+        first.c.schedule_id.is_(None),
+        first.c.window_key == jobs.c.window_key,
+        first.c.dataset == jobs.c.dataset,
+        first.c.scope.is_not_distinct_from(jobs.c.scope),
+    )
+    select = sa.select(jobs.c.id).where(
+        _waits(patience_from), jobs.c.schedule_id.is_(None), jobs.c.id.not_in(chosen), same
+    )
+    return select.order_by(jobs.c.id).with_for_update(of=jobs, skip_locked=True)
 
 
 def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.Select[tuple[str]]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 EMPTY = ("send", "skip", "say")
 """What becomes of an export without rows: sent like any other, not at all, or a mail that says so."""
 
-TOLD = ("window", "empty")
-"""The options of a request that its schedule adds to its own: they are not the dataset's."""
+TOLD = ("window", "empty", "owners")
+"""The options of a request that its schedule or cadence adds: they are not the dataset's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,60 +6,75 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.partitions import SCOPE, SCOPE_TAG, WINDOW, last_ended, scopes_partition
-
-RECIPIENTS_TAG = "export_pipeline/recipients"
+from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.migrate import is_current
+from export_pipeline.orchestration.cadences import Cadence
+from export_pipeline.orchestration.partitions import SCOPE_TAG, last_ended, scopes_partition
+from export_pipeline.settings import load_settings
 
 
 def cadence_schedule(
+    cadence: Cadence,
     *,
-    dataset: str,
-    cadence: str,
     cron: str,
     timezone: str,
-    formats: Sequence[str],
+    scoped: bool,
     recipients: Sequence[str],
-    assets: dg.AssetsDefinition,
+    owners: Sequence[str],
 ) -> dg.ScheduleDefinition:
-    """Exports the window that ended last, of every scope there is. Off until somebody turns it on."""
-    windows = assets.partitions_def
-    scoped = isinstance(windows, dg.MultiPartitionsDefinition)
-    if isinstance(windows, dg.MultiPartitionsDefinition):
-        windows = windows.get_partitions_def_for_dimension(WINDOW)
-    assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
-    job = dg.define_asset_job(
-        f"{dataset}_{cadence}_job",
-        selection=[dg.AssetKey([dataset, cadence, format]) for format in formats],
-    )
-    tags = {RECIPIENTS_TAG: ",".join(recipients)} if recipients else {}
+    """Exports the window that ended last, of every scope there is. Off until somebody turns it on.
+
+    A tick asks for the windows in the ledger, so that they are jobs like all others, each asked for once.
+    Without the ledger's tables it starts the runs itself, and nobody gets mail.
+    """
+    dataset, windows = cadence.dataset, cadence.windows
+    told = [owner for owner in owners if "@" in owner]  # the others are teams
+
+    def ask(asked: Sequence[CadenceWindow]) -> int | None:
+        """How many requests are new; None where there are no tables to ask in."""
+        url = load_settings().jobs_url
+        if not is_current(url):
+            return None
+        engine = open_engine(url)
+        try:
+            return ask_for(engine, asked, cadence.formats, recipients=recipients, owners=told)
+        finally:
+            engine.dispose()
 
     @dg.schedule(
-        name=f"{dataset}_{cadence}_schedule",
-        job=job,
+        name=f"{dataset}_{cadence.name}_schedule",
+        job_name=cadence.job_name,  # the job itself belongs to the requests sensor
         cron_schedule=cron,
         execution_timezone=timezone,
-        description=f"Exports {dataset}{', every scope' * scoped}: the {cadence} window that ended last.",
+        description=f"Exports the {cadence.name} window that ended last{', of every scope' * scoped}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         ended = last_ended(windows, context.scheduled_execution_time)
         if ended is None:
             yield dg.SkipReason("No window has ended yet.")
             return
-        if not scoped:
-            yield dg.RunRequest(run_key=f"{dataset}/{cadence}/{ended}", partition_key=ended, tags=tags)
-            return
-        scopes = context.instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
+        scopes: Sequence[str | None] = [None]
+        if scoped:
+            scopes = context.instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
         if not scopes:
             yield dg.SkipReason(
                 f"{dataset} has no scopes yet; is the sensor {dataset}_scopes_sensor running?"
             )
-        else:
-            for scope in scopes:
-                yield dg.RunRequest(
-                    run_key=f"{dataset}/{cadence}/{ended}/{scope}",
-                    partition_key=dg.MultiPartitionKey({SCOPE: scope, WINDOW: ended}),
-                    tags={SCOPE_TAG: scope, **tags},
-                )
+            return
+        asked = [CadenceWindow(dataset, cadence.name, ended, scope) for scope in scopes]
+        # The UI can show what a tick would do at any time; it must not ask for a window that goes on.
+        new = ask(asked) if windows.has_partition_key(ended) else None
+        if new is not None:
+            yield dg.SkipReason(f"{new} files of {ended} are asked for; `export-pipeline jobs` lists them.")
+            return
+        for window in asked:
+            scope = window.scope
+            yield dg.RunRequest(
+                run_key=f"{dataset}/{cadence.name}/{ended}" + (f"/{scope}" if scope is not None else ""),
+                **cadence.run_of(window),
+                tags={SCOPE_TAG: scope} if scope is not None else {},
+            )
 
     return schedule
 

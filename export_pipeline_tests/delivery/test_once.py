@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from export_pipeline.delivery import rows
+from export_pipeline.delivery.enrolling import enroll
 from export_pipeline.delivery.sending import Counts, deliver_due
 from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.delivery.exports import Exports
@@ -152,7 +153,7 @@ def test_killed_at_random(exports: Exports, server: MailServer) -> None:
 
 def test_a_mail_that_kills_its_senders_comes_to_an_end(exports: Exports) -> None:
     job = exports.completed(["a@example.org"])
-    rows.enroll(exports.engine, (), "example.org", 10)
+    enroll(exports.engine, (), "example.org", 10)
     for _ in range(rows.MAX_TRIES):
         assert rows.claim(exports.engine) is not None
         exports.age("claimed_at", 16 * 60)

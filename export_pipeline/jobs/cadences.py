@@ -1,0 +1,111 @@
+"""Windows of the cadences that a dataset declares, as requests: one for each window, scope and format, ever.
+
+The id of such a job is worked out from what it is about, so that whoever asks, and however often, there is
+one. Nothing else can be taken for it: a row says the same as its id, or it is an ordinary request.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.records import Job
+from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.texts import storable
+
+_NAMESPACE = uuid.UUID("6f0d3c5e-2b1a-4c0e-9a63-0f5b6f7f7a11")
+_PRIORITY = -1  # people who wait go first
+
+
+@dataclass(frozen=True, slots=True)
+class CadenceWindow:
+    """A window of a dataset's cadence, of one scope.
+
+    Attributes:
+        cadence: daily, weekly or monthly.
+        window: Its name, e.g. 2026-01-31.
+        scope: None for a dataset without scopes.
+    """
+
+    dataset: str
+    cadence: str
+    window: str
+    scope: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> CadenceWindow | None:
+        """The window that a job exports; None for every other job."""
+        if job.window_key is None or job.schedule_id is not None:
+            return None
+        cadence, _, name = job.window_key.partition("/")
+        window = cls(job.dataset, cadence, name, job.scope)
+        return window if window.job_id(job.format) == job.id else None
+
+    @property
+    def key(self) -> str:
+        """What the ledger calls it, beside dataset and scope."""
+        return f"{self.cadence}/{self.window}"
+
+    def job_id(self, format: str) -> str:
+        """The id of the one job that exports it in a format (UUID, version 5)."""
+        return str(uuid.uuid5(_NAMESPACE, json.dumps([self.dataset, self.key, self.scope, format])))
+
+
+def ask_for(
+    engine: sa.Engine,
+    windows: Sequence[CadenceWindow],
+    formats: Sequence[str],
+    *,
+    recipients: Sequence[str],
+    owners: Sequence[str],
+) -> int:
+    """Ask for windows that were not asked for before; gives how many requests are new.
+
+    Args:
+        engine: Of `open_engine`.
+        recipients: Mail addresses that get each file.
+        owners: Mail addresses that are told of failures.
+
+    Raises:
+        LedgerError: the tables are missing, or the database refuses.
+        LedgerUnavailableError: it cannot be reached.
+    """
+    new = 0
+    with transaction(engine, write=True) as connection:
+        for window in windows:
+            for format in formats:
+                values: dict[str, Any] = {
+                    "id": window.job_id(format),
+                    "dataset": window.dataset,
+                    "format": format,
+                    "scope": window.scope,
+                    "options": {"owners": storable(owners)} if owners else {},
+                    "recipients": storable(recipients),
+                    "priority": _PRIORITY,
+                    "window_key": window.key,
+                }
+                new += connection.execute(insert_new(connection, jobs, "id").values(**values)).rowcount
+    return new
+
+
+def failed_formats(engine: sa.Engine, job: Job) -> list[str]:
+    """The formats of a job's window that have failed, by name; of every other job its own."""
+    window = CadenceWindow.of(job)
+    if window is None:
+        return [job.format]
+    select = sa.select(jobs.c.format).where(
+        jobs.c.dataset == window.dataset,
+        jobs.c.scope.is_not_distinct_from(window.scope),
+        jobs.c.window_key == window.key,
+        jobs.c.schedule_id.is_(None),
+        jobs.c.status == Status.FAILED,
+    )
+    with transaction(engine, write=False) as connection:
+        return list(connection.scalars(select.order_by(jobs.c.format)))

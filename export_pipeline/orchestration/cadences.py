@@ -1,0 +1,47 @@
+"""Runs of a dataset's cadences: one for each window and scope, which makes all its formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from export_pipeline.jobs.cadences import CadenceWindow
+from export_pipeline.orchestration.partitions import SCOPE, WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """A regular export of a dataset.
+
+    Attributes:
+        name: daily, weekly or monthly.
+        formats: Those that its schedule makes.
+        windows: Those that have ended are its partitions.
+    """
+
+    dataset: str
+    name: str
+    formats: Sequence[str]
+    windows: dg.TimeWindowPartitionsDefinition
+
+    def job(self) -> Any:
+        """The Dagster job of its runs."""
+        keys = [dg.AssetKey([self.dataset, self.name, format]) for format in self.formats]
+        return dg.define_asset_job(self.job_name, selection=keys)
+
+    @property
+    def job_name(self) -> str:
+        """Of its Dagster job."""
+        return f"{self.dataset}_{self.name}_job"
+
+    def run_of(self, window: CadenceWindow) -> dict[str, Any]:
+        """What asks Dagster for the run of one of its windows, but for what all runs have."""
+        return {
+            "job_name": self.job_name,
+            "partition_key": window.window
+            if window.scope is None
+            else dg.MultiPartitionKey({SCOPE: window.scope, WINDOW: window.window}),
+        }

@@ -1,0 +1,134 @@
+"""What a request must be to be met, and what it means for its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from export_pipeline.jobs import Job
+from export_pipeline.jobs.cadences import CadenceWindow
+from export_pipeline.jobs.schedule_rows import TOLD
+from export_pipeline.jobs.scheduled import window_of
+from export_pipeline.orchestration.cadences import Cadence
+from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.orchestration.resources import SourceDatabase
+
+MOST_OFFERS = 5
+"""How often a request is offered to Dagster before it is given up."""
+
+
+class Exportable(Protocol):
+    """A dataset, as far as requests need to know it."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def formats(self) -> Sequence[str]: ...
+
+    source: str
+    spec: Mapping[str, Any]
+    scoped: bool
+
+    def regular(self) -> Mapping[str, Cadence]: ...
+    def option_names(self) -> set[str]: ...
+    def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+class RequestError(Exception):
+    """A request that cannot be met as it is. The message says what is valid.
+
+    Attributes:
+        code: For programs, e.g. unknown_dataset.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def checked(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> Exportable:
+    """The dataset of a job, which has its format and scope.
+
+    Raises:
+        RequestError: it has not, or no run could be started.
+        SourceError: the scopes cannot be read.
+    """
+    dataset = datasets.get(job.dataset)
+    if dataset is None:
+        there = ", ".join(datasets)
+        raise RequestError("unknown_dataset", f"There is no dataset {job.dataset!r}; there are {there}.")
+    if job.format not in dataset.formats:
+        there = ", ".join(dataset.formats)
+        message = f"{job.dataset} has no format {job.format!r}; it has {there}."
+        raise RequestError("unknown_format", message)
+    if dataset.scoped and job.scope is None:
+        raise RequestError("no_scope", f"Say whose rows: {job.dataset} needs a scope.")
+    if not dataset.scoped and job.scope is not None:
+        raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
+    if job.scope is not None and job.scope not in scopes.of(job.dataset):
+        raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+    if job.offers > MOST_OFFERS:
+        message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
+        raise RequestError("not_started", message)
+    return dataset
+
+
+def cadence_of(dataset: Exportable, window: CadenceWindow, format: str) -> Cadence:
+    """The cadence of a window that has ended, which makes a format.
+
+    Raises:
+        RequestError: the dataset has no such cadence any more, or the cadence no such window or format.
+    """
+    cadence = dataset.regular().get(window.cadence)
+    if cadence is None or format not in cadence.formats:
+        there = "; ".join(f"{name}: {', '.join(one.formats)}" for name, one in dataset.regular().items())
+        message = f"{window.dataset} makes no {window.cadence} {format}; it makes {there or 'none'}."
+        raise RequestError("unknown_window", message)
+    if not cadence.windows.has_partition_key(window.window):
+        message = f"{window.dataset} has no {window.cadence} window {window.window!r} that has ended."
+        raise RequestError("unknown_window", message)
+    return cadence
+
+
+def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
+    """The config of a job's run on demand: its filters, columns and options, typed.
+
+    Raises:
+        RequestError: one of them is wrong.
+    """
+    given = {name: value for name, value in job.options.items() if name not in TOLD}
+    if job.filters:
+        given["filters"] = job.filters
+    if job.columns is not None:
+        given["columns"] = list(job.columns)
+    if job.requested_by and "requested_by" in dataset.option_names():
+        given["requested_by"] = job.requested_by
+    try:
+        typed = dataset.typed_options(given)
+    except OptionError as error:
+        raise RequestError("invalid_options", str(error)) from error
+    try:
+        window = window_of(job.options)
+    except (KeyError, TypeError, ValueError) as error:
+        said = 'options.window must be {"name": …, "start": …, "end": …} with times of ISO 8601'
+        raise RequestError("invalid_options", f"{said}; it is {job.options['window']!r}.") from error
+    if window is None:
+        return typed
+    ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+    return typed | {"window": {"name": window.name, **ends}}
+
+
+class Scopes:
+    """The scopes of datasets, read once in a tick."""
+
+    def __init__(self, source: SourceDatabase, datasets: Mapping[str, Exportable]) -> None:
+        self._source, self._datasets = source, datasets
+        self._known: dict[str, Mapping[str, str]] = {}
+
+    def of(self, dataset: str) -> Mapping[str, str]:
+        if dataset not in self._known:
+            there = self._datasets[dataset]
+            with self._source.snapshot() as snapshot:
+                self._known[dataset] = import_module(there.source).scopes(snapshot, there.spec)
+        return self._known[dataset]

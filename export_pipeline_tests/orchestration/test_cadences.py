@@ -1,0 +1,225 @@
+"""Windows of cadences: each is exported and mailed once, whatever is repeated and whatever crashes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from copy import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.delivery import rows
+from export_pipeline.delivery.sending import Counts, deliver_due
+from export_pipeline.jobs import Job, Ledger, Status, migrate
+from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.orchestration import requests
+from export_pipeline.orchestration.requests import PATIENCE
+from export_pipeline.orchestration.settling import settle
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
+from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.test_requests import launch, tick
+
+READERS = ["ann@example.org", "Ben <ben@example.org>"]
+OWNERS = ["team:estimating", "owner@example.org"]
+FORMATS = ["csv", "json"]
+AT = datetime(2026, 2, 3, 2, 15, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
+    migrate(deployment.source.url)
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", list(deployment.source.scopes))
+    with Ledger(deployment.source.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+    with mail_server() as server:
+        monkeypatch.setenv("EXPORT_SMTP_URL", server.url)
+        monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
+        yield server
+
+
+def schedule_ticks(deployment: Deployment, at: datetime = AT) -> list[dg.RunRequest]:
+    """What a daily schedule with recipients and owners does; the runs that it starts itself."""
+    dataset = copy(datasets()["takeoff"])
+    dataset.attributes = dataset.attributes.model_validate(
+        dataset.attributes.model_dump()
+        | {"owners": OWNERS, "cadences": {"daily": {"cron": "15 2 * * *", "recipients": READERS}}}
+    )
+    (schedule,) = dataset.build_defs(None).schedules or ()  # type: ignore[arg-type]
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    with dg.instance_for_test() as instance:  # one that schedules can open by themselves
+        instance.add_dynamic_partitions("takeoff_scopes", list(deployment.source.scopes))
+        with dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=at,
+            repository_def=deployment.definitions.get_repository_def(),
+        ) as context:
+            return list(schedule.evaluate_tick(context).run_requests or [])
+
+
+def ask(deployment: Deployment, scope: str | None = None, window: str = "2026-02-02") -> int:
+    """What such a tick does, for one scope and the formats that are made quickly."""
+    engine = open_engine(deployment.source.url)
+    asked = [CadenceWindow("takeoff", "daily", window, scope or deployment.scope)]
+    try:
+        return ask_for(engine, asked, FORMATS, recipients=READERS, owners=OWNERS[1:])
+    finally:
+        engine.dispose()
+
+
+def deliver(deployment: Deployment) -> Counts:
+    engine = open_engine(deployment.source.url)
+    try:
+        return deliver_due(engine, deployment.store, load_settings())
+    finally:
+        engine.dispose()
+
+
+def of_formats(ledger: Ledger) -> dict[str, Job]:
+    return {job.format: job for job in ledger.find()}
+
+
+def test_a_tick_asks_for_each_scope_and_format_once(deployment: Deployment, ledger: Ledger) -> None:
+    assert schedule_ticks(deployment) == []
+    asked = ledger.find(limit=100)
+    assert Counter(job.scope for job in asked) == dict.fromkeys(deployment.source.scopes, 6)
+    assert {job.window_key for job in asked} == {"daily/2026-02-02"}
+    assert all(job.recipients == READERS for job in asked)
+    assert all(job.options == {"owners": ["owner@example.org"]} for job in asked)
+    schedule_ticks(deployment)
+    assert len(ledger.find(limit=100)) == len(asked)
+    schedule_ticks(deployment, datetime(2026, 2, 4, 2, 15, tzinfo=UTC))
+    assert len(ledger.find(limit=100)) == 2 * len(asked)
+
+
+def test_what_the_ui_tries_out_asks_for_no_window_that_goes_on(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    in_two_days = datetime.now(UTC) + timedelta(days=2)
+    assert len(schedule_ticks(deployment, in_two_days)) == len(deployment.source.scopes)
+    assert ledger.find() == []
+
+
+def test_without_the_tables_of_requests_the_schedule_starts_the_runs(deployment: Deployment) -> None:
+    started = schedule_ticks(deployment)
+    assert {str(request.partition_key) for request in started} == {
+        f"{scope}|2026-02-02" for scope in deployment.source.scopes
+    }
+
+
+def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
+    deployment: Deployment, ledger: Ledger, server: MailServer
+) -> None:
+    assert ask(deployment) == 2
+    (request,) = tick(deployment)
+    assert request.partition_key == f"{deployment.scope}|2026-02-02"
+    assert launch(deployment, request).success
+    for format, job in of_formats(ledger).items():
+        assert job.status is Status.COMPLETED
+        assert job.file_key == f"exports/{deployment.scope}/takeoff/daily/2026-02-02.{format}"
+        assert job.expires_at is not None
+    assert deliver(deployment).sent == 4
+    assert server.received == {"ann@example.org": 2, "ben@example.org": 2}
+    assert sorted(next(mail.iter_attachments()).get_content_type() for _, mail in server.mails) == [
+        "application/json", "application/json", "text/csv", "text/csv",
+    ]  # fmt: skip
+
+    # Whatever is done with the window now, nobody gets a mail.
+    assert ask(deployment) == 0
+    assert tick(deployment) == []
+    launch(deployment, request)
+    by_hand = deployment.run(FORMATS, "daily", f"{deployment.scope}|2026-02-02")
+    assert by_hand.success
+    old = deployment.run(FORMATS, "daily", f"{deployment.scope}|2026-01-05")
+    assert old.success
+    settle(ledger, deployment.instance, PATIENCE)
+    assert deliver(deployment) == Counts()
+    assert len(ledger.find()) == 2
+
+
+def test_a_delivery_that_died_is_not_repeated(
+    deployment: Deployment, ledger: Ledger, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(deployment)
+    (request,) = tick(deployment)
+    launch(deployment, request)
+
+    def dies(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as dying:
+        dying.setattr(rows, "sent", dies)
+        with pytest.raises(SystemExit):
+            deliver(deployment)
+    assert len(server.mails) == 1
+    deployment.source.rows("UPDATE export_deliveries SET claimed_at = '2026-01-01' WHERE status = 'sending'")
+    counts = deliver(deployment)
+    assert (counts.unknown, counts.sent) == (1, 3)
+    assert server.received == {"ann@example.org": 2, "ben@example.org": 2}
+
+
+def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
+    deployment: Deployment, ledger: Ledger, server: MailServer
+) -> None:
+    deployment.source.rows("ALTER TABLE measurements RENAME TO elsewhere")
+    ask(deployment)
+    (request,) = tick(deployment)
+    assert not launch(deployment, request).success
+    settle(ledger, deployment.instance, PATIENCE)
+    assert {job.status for job in ledger.find()} == {Status.FAILED}
+    assert deliver(deployment).sent == 1
+    assert deliver(deployment) == Counts()
+    notice = server.to("owner@example.org").get_body(("plain",))
+    assert notice is not None
+    for said in ("csv, json", deployment.scope, "daily/2026-02-02", "measurements"):
+        assert said in notice.get_content()
+    assert server.received == {"owner@example.org": 1}
+
+    deployment.source.rows("ALTER TABLE elsewhere RENAME TO measurements")
+    for job in ledger.find():
+        ledger.retry(job.id)
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    assert deliver(deployment).sent == 4
+    assert server.received == {"owner@example.org": 1, "ann@example.org": 2, "ben@example.org": 2}
+
+
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        (CadenceWindow("takeoff", "daily", "2026-02-30", "s"), "no daily window '2026-02-30'"),
+        (CadenceWindow("takeoff", "daily", "2099-01-01", "s"), "no daily window '2099-01-01'"),
+        (CadenceWindow("takeoff", "yearly", "2026", "s"), "makes no yearly csv"),
+        (CadenceWindow("takeoff", "daily", "2026-02-02", "nobody"), "no scope 'nobody'"),
+    ],
+)
+def test_a_window_that_there_is_not_is_refused(
+    deployment: Deployment, ledger: Ledger, window: CadenceWindow, said: str
+) -> None:
+    scope = deployment.scope if window.scope == "s" else window.scope
+    engine = open_engine(deployment.source.url)
+    asked = CadenceWindow(window.dataset, window.cadence, window.window, scope)
+    assert ask_for(engine, [asked], ["csv"], recipients=[], owners=[]) == 1
+    engine.dispose()
+    assert tick(deployment) == []
+    (job,) = ledger.find()
+    assert job.status is Status.FAILED
+    assert said in str(job.error_message)
+
+
+def test_a_forged_window_is_an_ordinary_request(deployment: Deployment, ledger: Ledger) -> None:
+    ledger.request("takeoff", "csv", scope=deployment.scope, window_key="daily/2026-02-02")
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    (job,) = ledger.find()
+    assert job.file_key == f"exports/{deployment.scope}/{job.id}.csv"

@@ -62,8 +62,10 @@ def _days() -> npt.NDArray[np.bytes_]:
 
 @cache
 def _clocks() -> npt.NDArray[np.uint64]:
-    texts = [f"{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}".encode() for s in range(_DAY)]
-    return np.array(texts).view(np.uint64)
+    two = np.array([f"{n:02}".encode() for n in range(60)]).view(np.uint8).reshape(60, 2)
+    texts = np.full((24, 60, 60, 8), ord(":"), np.uint8)
+    texts[..., 0:2], texts[..., 3:5], texts[..., 6:8] = two[:24, None, None], two[:, None], two
+    return texts.view(np.uint64).reshape(_DAY)
 
 
 @cache

@@ -27,8 +27,7 @@ _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
 _SAMPLED = 1000
 _HEAD = re.compile(rb'(\{"(?:[^"\\]|\\.)*":)?\[\n')
-# Arrow's parser dies of a null between objects; and it takes NaN and infinities, which JSON has not.
-_STRAY_NULL = re.compile(rb"\}\s*null")
+_IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
 _NONE: Bytes = np.zeros(0, np.uint8)
 _TOP_ARRAY = re.compile(r"[^.]+\.item")
 
@@ -64,10 +63,11 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
     else:
         raise _OtherShapeError
     first = next(blocks, _NONE)
-    keys = _numeric_keys(first)
+    end = b"},\n" if head else b"}\n"
+    keys = _numeric_keys(_bare(first.copy(), end))
 
     def facts(block: Bytes) -> tuple[int, dict[str, float]]:
-        return _facts(block, keys)
+        return _facts(_bare(block, end), keys)
 
     try:
         for found, totals in mapped(facts, chain((first,), blocks)):
@@ -82,51 +82,55 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
 
 
 def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[Bytes]:
-    """The rows in blocks of whole lines, an object each, without commas between them.
+    """The rows in blocks of whole lines.
 
     Args:
         start: What was read already, behind the first line.
-        end: How every row's line ends but the last one's.
+        end: How every row's line ends; what the last one's lacks of it is added.
         tail: What must stand behind the last row.
     """
-    rest = start
-    while more := file.read(_BLOCK):
-        cut = rest.rfind(end) + len(end)
+    rest: bytes | bytearray = start
+    while True:
+        block = bytearray(len(rest) + _BLOCK)
+        block[: len(rest)] = rest
+        with memoryview(block) as view:
+            size = len(rest) + file.readinto(view[len(rest) :])  # type: ignore[attr-defined]
+        if size == len(rest):
+            break
+        cut = block.rfind(end, 0, size) + len(end)
         if cut >= len(end):
-            yield _bare(rest[:cut], end)
-            rest = rest[cut:]
-        rest += more
+            rest = block[cut:size]
+            yield np.frombuffer(block, np.uint8, cut)
+        else:
+            rest = block[:size]
         if len(rest) > _LONGEST_LINE:
             raise _OtherShapeError
-    cut = rest.rfind(end) + len(end)
-    if cut >= len(end):
-        yield _bare(rest[:cut], end)
-        rest = rest[cut:]
     last = rest.strip()
     if not last.endswith(tail):
         raise _OtherShapeError
     last = last.removesuffix(tail).rstrip()
     if last:
-        yield _bare(last + b"\n", b"}\n")
+        yield np.frombuffer(bytearray(last + end[1:]), np.uint8)
 
 
-def _bare(block: bytes, end: bytes) -> Bytes:
-    """Lines with an object each, and a blank for the comma behind it.
+def _bare(block: Bytes, end: bytes) -> Bytes:
+    """The same block, which must be lines with an object each, with a blank for the comma behind each.
 
     Raises:
         _OtherShapeError: they are something else.
     """
-    data = np.frombuffer(block, np.uint8).copy()
-    ends = np.flatnonzero(data == ord("\n"))
+    if not len(block):
+        return block
+    ends = np.flatnonzero(block == ord("\n"))
     closes = ends - len(end) + 1
-    is_whole = data[0] == ord("{") and (data[ends[:-1] + 1] == ord("{")).all()
-    if not is_whole or not (data[closes] == ord("}")).all():
+    is_whole = block[0] == ord("{") and (block[ends[:-1] + 1] == ord("{")).all()
+    if not is_whole or not (block[closes] == ord("}")).all():
         raise _OtherShapeError
     if len(end) == 3:
-        if not (data[ends - 1] == ord(",")).all():
+        if not (block[ends - 1] == ord(",")).all():
             raise _OtherShapeError
-        data[ends - 1] = ord(" ")
-    return data
+        block[ends - 1] = ord(" ")
+    return block
 
 
 def _is_row(start: bytes, certain: bool) -> bool:
@@ -167,7 +171,8 @@ def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
     if not len(block):
         return 0, {}
     lines = int(np.count_nonzero(block == ord("\n")))
-    if _holds(block, b"NaN") or _holds(block, b"Inf") or _STRAY_NULL.search(block.data):
+    # Arrow's parser dies of a null between objects; and it takes NaN and infinities, which JSON has not.
+    if _holds(block, b"NaN") or _holds(block, b"Inf") or _has_stray_null(block):
         return _one_by_one(block)
     # One key that no row has: without any the parser would guess types for all.
     schema = pa.schema([(key, pa.float64()) for key in keys or ["\u0001"]])
@@ -190,6 +195,16 @@ def _holds(block: Bytes, word: bytes) -> bool:
     for index, byte in enumerate(word):
         places = places[block[places + index] == byte]
     return len(places) > 0
+
+
+def _has_stray_null(block: Bytes) -> bool:
+    places = np.flatnonzero(block == ord("}")) + 1
+    while len(places := places[places < len(block)]):
+        after = block[places]
+        if any(block[place : place + 4].tobytes() == b"null" for place in places[after == ord("n")]):
+            return True
+        places = places[_IS_BLANK[after]] + 1
+    return False
 
 
 def _finite_sum(numbers: pa.ChunkedArray) -> float:

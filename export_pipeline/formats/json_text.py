@@ -21,6 +21,15 @@ NO_JSON = "not valid JSON, written as a string"
 Changed = Counter[tuple[str, str]]
 _SHORT = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 
+_BLANK = r"[ \t\r\n]*"
+_TEXT = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9abcefABCEF][0-9a-fA-F]{3}))*"'  # no surrogates
+_NUMBER = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?"
+_SCALAR = rf"(?:{_TEXT}|{_NUMBER}|true|false|null)"
+_VALUE = rf"(?:{_SCALAR}|\[{_BLANK}(?:{_SCALAR}{_BLANK}(?:,{_BLANK}{_SCALAR}{_BLANK})*)?\])"
+_MEMBER = rf"{_TEXT}{_BLANK}:{_BLANK}{_VALUE}{_BLANK}"
+_FLAT = rf"^{_BLANK}\{{{_BLANK}(?:{_MEMBER}(?:,{_BLANK}{_MEMBER})*)?\}}{_BLANK}$"
+"""An object of scalars and lists of scalars; a number of it is sure to be a finite double."""
+
 
 def objects(batch: pa.RecordBatch, columns: tuple[Column, ...], end: str, changed: Changed) -> pa.Array:
     """Each row as the text of an object on one line; `end` closes it (or leaves it open)."""
@@ -57,7 +66,7 @@ def _cells(array: pa.Array, column: Column, changed: Changed) -> tuple[pa.Array,
 
 def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     """JSON as it is, each value on one line; a text that is no JSON as a string."""
-    valid = valid_json(array)
+    valid = _valid(array)
     wrong = len(array) - array.null_count - (pc.sum(pc.and_(valid, array.is_valid())).as_py() or 0)
     if wrong:
         changed[NO_JSON, column.name] += wrong
@@ -65,6 +74,17 @@ def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     if cells_with(array, b"\r\n") is None:
         return array
     return pc.replace_substring_regex(array, r"[\r\n]", " ")  # blanks between tokens: texts have none
+
+
+def _valid(array: pa.Array) -> pa.Array:
+    """What `valid_json` says; flat objects, the most frequent, are told by one expression in a third of the
+    time.
+    """
+    flat = pc.fill_null(pc.match_substring_regex(array, _FLAT), False)
+    others = pc.and_(pc.invert(flat), array.is_valid())
+    if not pc.any(others).as_py():
+        return flat
+    return pc.replace_with_mask(flat, others, valid_json(array.filter(others)))
 
 
 def _escaped(array: pa.Array) -> pa.Array:

@@ -6,11 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.formats import json
 from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.geometry import valid_json
 from export_pipeline.model.layout import Nested
 from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, rendered, table
 from export_pipeline_tests.takeoff_data import Application
@@ -95,6 +97,34 @@ def test_json_cells_are_embedded_or_said_to_be_none() -> None:
     ]
     assert b"1.10" in data
     assert dict(done.changed) == {(json.NO_JSON, "g"): 5}
+
+
+_SCALARS = st.sampled_from([
+    "1", "-0.50", "01", "1.", "-", "1e5", "NaN", "true", "null", "nul", '"a"', '"é{}"', '"\\u00e9"', '"\\x"', '"a\tb"',
+    '"\\ud83d\\ude00"', '"\\ud800"', '"', "[]", "[1, 2]", "[1,]", "{}", '{"b":[1]}',
+])  # fmt: skip
+_OBJECTS = st.lists(st.tuples(st.sampled_from(['"a"', '"b" ', "c"]), _SCALARS), max_size=3).map(
+    lambda members: "{" + ",".join(f"{key}:{value}" for key, value in members) + "}"
+)
+
+
+@given(
+    st.lists(
+        st.none()
+        | _SCALARS
+        | _OBJECTS
+        | st.tuples(_OBJECTS, st.sampled_from([" ", "x", ",", "}"])).map("".join)
+    )
+)
+def test_only_json_is_embedded(cells: list[str | None]) -> None:
+    data, done = rendered(json, table((Column("g", "G", Kind.JSON),), [(cell,) for cell in cells]))
+    found = [row["g"] for row in stdlib_json.loads(data)]
+    valid = valid_json(pa.array(cells, pa.string())).to_pylist()
+    wanted = [stdlib_json.loads(c) if yes and c else c for c, yes in zip(cells, valid, strict=True)]
+    assert found == wanted
+    assert done.changed[json.NO_JSON, "g"] == sum(
+        c is not None and not yes for c, yes in zip(cells, valid, strict=True)
+    )
 
 
 def test_takeoff_document(tmp_path: Path) -> None:

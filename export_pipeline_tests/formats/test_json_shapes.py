@@ -175,3 +175,10 @@ def test_a_cut_file_is_noticed_wherever_it_is_cut(tmp_path: Path) -> None:
     for end in range(len(data) - 1):
         facts = read(tmp_path / "a.json", data[:end])
         assert facts.problems or facts.rows < 4, data[:end]
+
+
+def test_a_cut_line_is_noticed_wherever_it_is_cut(tmp_path: Path) -> None:
+    data = b"\n".join(lines(4))
+    for end in range(len(data)):
+        facts = read(tmp_path / "a.jsonl", data[:end])
+        assert facts.problems or facts.rows < 4, data[:end]

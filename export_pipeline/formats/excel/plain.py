@@ -6,6 +6,7 @@ What is not of this form is no fault: the caller reads it the long way and says 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -63,24 +64,25 @@ class PlainRows:
         if shared:
             kinds.append(f' t="s"><v>(?:{_below(shared)})</v>')
         cell = f'<c r="[A-Z]{{1,3}}[1-9][0-9]{{0,6}}"(?: s="[0-9]+")?(?:/>|(?:{"|".join(kinds)})</c>)'
-        self._bytes = _ByteSearch()
+        self._memory = threading.local()
         self._grammar = f'^(?:<row r="[1-9][0-9]{{0,6}}">(?:{cell})*</row>)*$'
 
-    def read(self, buffer: bytes, size: int, previous_row: int) -> Plain | None:
-        """What a block holds; None if it is of another form, out of order or has very long texts.
+    def read(self, buffer: bytes, size: int) -> Plain | None:
+        """What a block holds; None if it is of another form, out of order or has very long texts. Any thread
+        may ask.
 
         Args:
             buffer: The block and at least `AHEAD` more bytes, whatever they are.
             size: Bytes of the block, which is whole rows from `<row` to `</row>`.
-            previous_row: Number of the row before them.
         """
         if not pc.match_substring_regex(_one_text(buffer, size), self._grammar)[0].as_py():
             return None
         data = np.frombuffer(buffer, np.uint8, size + AHEAD)
-        self._bytes.begin(data, size)
-        row_starts, cells = self._bytes.elements(ord("r")), self._bytes.elements(ord("c"))
+        found = self._search()
+        found.begin(data, size)
+        row_starts, cells = found.elements(ord("r")), found.elements(ord("c"))
         rows, digits = _row_numbers(data, row_starts)
-        if not len(rows) or rows[0] <= previous_row or (np.diff(rows) <= 0).any():
+        if not len(rows) or (np.diff(rows) <= 0).any():
             return None
         if not len(cells):
             return Plain(rows, 0, None, {})
@@ -95,13 +97,20 @@ class PlainRows:
             return None
         in_data = ((rows >= self._first) & (rows <= self._last))[home]
         try:
-            sums = dict(self._totals(data, cells, ends, columns, in_data))
+            sums = dict(self._totals(found, data, cells, ends, columns, in_data))
         except pa.ArrowInvalid:  # a text that is no number
             return None
         return Plain(rows, int(columns.max()), (int(rows[home[-1]]), int(columns[-1])), sums)
 
+    def _search(self) -> _ByteSearch:
+        """This thread's own."""
+        if not hasattr(self._memory, "search"):
+            self._memory.search = _ByteSearch()
+        search: _ByteSearch = self._memory.search
+        return search
+
     def _totals(
-        self, data: Bytes, cells: Ints, ends: Ints, columns: Ints, in_data: Bools
+        self, found: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, columns: Ints, in_data: Bools
     ) -> Iterator[tuple[int, float]]:
         """The sums by column.
 
@@ -110,25 +119,15 @@ class PlainRows:
         """
         if not self._sums:
             return
-        values, stops = self._bytes.elements(ord("v")), self._bytes.ends(ord("v"))
+        values, stops = found.elements(ord("v")), found.ends(ord("v"))
         for column, null in self._sums.items():
             chosen = np.flatnonzero((columns == column + 1) & in_data)
             value, has_value = _within(values, cells[chosen], ends[chosen])
             total = _sum(_texts(data, values[value] + len("<v>"), stops[value]))
             chosen = chosen[~has_value]
             if len(chosen):
-                total += self._text_total(data, cells[chosen], ends[chosen], null)
+                total += _text_total(found, data, cells[chosen], ends[chosen], null)
             yield column, total
-
-    def _text_total(self, data: Bytes, cells: Ints, ends: Ints, null: str) -> float:
-        """The sum of numbers that stand as texts in these cells."""
-        starts, stops = self._bytes.elements(ord("t")), self._bytes.ends(ord("t"))
-        text, _ = _within(starts, cells, ends)
-        plain = data[starts[text] + len("<t")] == ord(">")
-        begins = starts[text] + np.where(plain, len("<t>"), len('<t xml:space="preserve">'))
-        texts = _texts(data, begins, stops[text])
-        skipped = pa.array([null, *_NO_NUMBERS] if null else _NO_NUMBERS, pa.string())
-        return _sum(texts.filter(pc.invert(pc.is_in(texts, skipped))))
 
 
 class _ByteSearch:
@@ -161,6 +160,17 @@ class _ByteSearch:
     def _after_open(self, name: int) -> Bools:
         found = np.equal(self._data[1 : self._size + 1], name, out=self._found[: self._size])
         return np.logical_and(found, self._opens[: self._size], out=found)
+
+
+def _text_total(found: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, null: str) -> float:
+    """The sum of numbers that stand as texts in these cells."""
+    starts, stops = found.elements(ord("t")), found.ends(ord("t"))
+    text, _ = _within(starts, cells, ends)
+    plain = data[starts[text] + len("<t")] == ord(">")
+    begins = starts[text] + np.where(plain, len("<t>"), len('<t xml:space="preserve">'))
+    texts = _texts(data, begins, stops[text])
+    skipped = pa.array([null, *_NO_NUMBERS] if null else _NO_NUMBERS, pa.string())
+    return _sum(texts.filter(pc.invert(pc.is_in(texts, skipped))))
 
 
 def _one_text(buffer: bytes, size: int) -> pa.StringArray:

@@ -68,9 +68,7 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
     for sheet in sheets:
         scan = SheetScan(sheet.data or (1, 0), sums if sheet.data else (), count)
         try:
-            for chunk in chunks(path, archive, sheet.part):
-                scan.feed(chunk)
-            scan.close()
+            scan.read(chunks(path, archive, sheet.part))
         except (ExpatError, BadZipFile) as error:
             problems.append(f"sheet {sheet.name!r} cannot be read: {error}")
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.parsers import expat
 
@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export_pipeline.formats.excel.names import column_letters, utf16_length
-from export_pipeline.formats.excel.plain import AHEAD, PlainRows
+from export_pipeline.formats.excel.plain import AHEAD, Plain, PlainRows
 from export_pipeline.formats.excel.text import MAX_TEXT
+from export_pipeline.model.streams import mapped
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -42,7 +43,7 @@ class Summed:
 
 
 class SheetScan:
-    """What one sheet holds, fed block by block.
+    """What one sheet holds, read block by block.
 
     Args:
         data_rows: First and last row of the data, (1, 0) for none.
@@ -68,39 +69,48 @@ class SheetScan:
         self._widest = 0
         self._dimension: tuple[int, int] | None = None
         self._rest = b""
-        self._in_data = False
         self._parser = expat.ParserCreate()
 
-    def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes of the part.
+    def read(self, chunks: Iterable[bytes]) -> None:
+        """Reads the part, a few blocks at a time side by side.
 
         Raises:
             xml.parsers.expat.ExpatError: The XML is not well-formed.
         """
-        self._rest += chunk
-        if not self._in_data:
-            start = self._rest.find(b"<row ")
-            if start < 0:
-                return
-            head, self._rest, self._in_data = self._rest[:start], self._rest[start:], True
-            self._parser.Parse(head, False)
-            if dimension := _DIMENSION.search(head):
-                self._dimension = _column_number(dimension[1]), int(dimension[2])
-        size = self._rest.rfind(_ROW_END) + len(_ROW_END)
-        if size < len(_ROW_END):
-            return
-        buffer = self._rest if len(self._rest) >= size + AHEAD else self._rest + _PAD
-        self._rest = self._rest[size:]
-        if not self._plain_block(buffer, size):
-            self._parser.Parse(buffer[:size], False)
-            self._block(buffer[:size])
 
-    def close(self) -> None:
-        """Ends the part; raises what `feed` raises."""
+        def plainly(block: tuple[bytes, int]) -> tuple[bytes, int, Plain | None]:
+            return *block, self._plain.read(*block)
+
+        for buffer, size, found in mapped(plainly, self._blocks(chunks)):
+            # The parser need not see whole rows of plain form.
+            if found is None or not self._take(found):
+                self._parser.Parse(buffer[:size], False)
+                self._block(buffer[:size])
         self._parser.Parse(self._rest, True)
         if self._dimension and self._dimension != (self._widest, self._previous_row):
             says = f"{column_letters(self._dimension[0] - 1)}{self._dimension[1]}"
             self._note(f"the dimension ends at {says}, the cells do not at", self._previous_row, self._widest)
+
+    def _blocks(self, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+        """Runs of whole rows, each with its size and more bytes behind it; what is before the first row the
+        parser takes, what is behind the last one stays.
+        """
+        in_data = False
+        for chunk in chunks:
+            self._rest += chunk
+            if not in_data:
+                start = self._rest.find(b"<row ")
+                if start < 0:
+                    continue
+                head, self._rest, in_data = self._rest[:start], self._rest[start:], True
+                self._parser.Parse(head, False)
+                if dimension := _DIMENSION.search(head):
+                    self._dimension = _column_number(dimension[1]), int(dimension[2])
+            size = self._rest.rfind(_ROW_END) + len(_ROW_END)
+            if size >= len(_ROW_END):
+                buffer = self._rest if len(self._rest) >= size + AHEAD else self._rest + _PAD
+                self._rest = self._rest[size:]
+                yield buffer, size
 
     @property
     def totals(self) -> dict[str, float]:
@@ -122,10 +132,9 @@ class SheetScan:
             first = int(np.argmax(wrong))
             self._note(what, int(rows[first]), int(columns[first]), int(wrong.sum()))
 
-    def _plain_block(self, buffer: bytes, size: int) -> bool:
-        """Reads a block the quick way, if that is possible. The parser need not see it: it is whole rows."""
-        found = self._plain.read(buffer, size, self._previous_row)
-        if found is None:
+    def _take(self, found: Plain) -> bool:
+        """Adds what a block holds to the rest; False if it does not follow what is before it."""
+        if found.rows[0] <= self._previous_row:
             return False
         self.rows += int(((found.rows >= self._first) & (found.rows <= self._last)).sum())
         self._previous_row = int(found.rows[-1])

@@ -14,9 +14,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline.model.columns import Column
-from export_pipeline.sources.arrow_types import Damaged, from_rows, ignore
+from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import Query, labelled
 from export_pipeline.sources.database_errors import readable, readable_errors
+from export_pipeline.sources.python_rows import from_rows
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Stored, of_word
 

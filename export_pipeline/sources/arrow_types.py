@@ -1,17 +1,15 @@
 """From what a driver hands over to the Arrow types of the columns that were asked for.
 
 A cell that no column of its kind can hold (SQLite keeps anything anywhere; PostgreSQL has infinite times and
-numerics that are NaN) is left empty, and bytes that are no UTF-8 become U+FFFD. Both are told, never silent.
+numerics that are NaN) is left empty, bytes that are no UTF-8 become U+FFFD, and digits are rounded off that a
+float or a time cannot keep. All of it is told, never silent.
 A number with more digits than its column declares fails the read.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +25,8 @@ NO_TEXT = "bytes that are no UTF-8 replaced by U+FFFD"
 NO_TIME = "no time of the years 1 to 9999, left empty"
 NO_NUMBER = "no number that its column can hold, left empty"
 NO_BOOLEAN = "neither true nor false, left empty"
+ROUNDED = "more digits than a float keeps, rounded"
+CUT = "more digits than microseconds, cut"
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds; PostgreSQL's infinities lie outside.
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -49,36 +49,16 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
         try:
             made, reason = _convert(found, column)
         except pa.ArrowException as error:
-            raise pa.ArrowInvalid(_misfit(column, error)) from error
+            raise pa.ArrowInvalid(misfit(column, error)) from error
         if made.null_count > found.null_count:
             damaged(reason, column.name, made.null_count - found.null_count)
+        if pa.types.is_floating(made.type) and (rounded := _rounded(found)):
+            damaged(ROUNDED, column.name, rounded)
         arrays.append(made)
     return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
 
 
-def from_rows(
-    rows: Sequence[Sequence[Any]], columns: Sequence[Column], damaged: Damaged = ignore
-) -> pa.RecordBatch:
-    """Rows of Python values with the declared types; texts that hold numbers or times are parsed.
-
-    A text may hold surrogates for bytes that are no UTF-8, as Python's "surrogateescape" makes them.
-
-    Raises:
-        ValueError: a cell cannot be read as its column's kind; the message names both.
-    """
-    arrays = []
-    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
-        try:
-            made, reason, count = _read(cells, column)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(_misfit(column, error)) from error
-        if count:
-            damaged(reason, column.name, count)
-        arrays.append(made)
-    return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
-
-
-def _misfit(column: Column, error: Exception) -> str:
+def misfit(column: Column, error: Exception) -> str:
     word = str(column.kind)
     if pa.types.is_decimal(column.arrow_type):
         word += f"({column.arrow_type.precision},{column.arrow_type.scale})"
@@ -91,7 +71,7 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
     if isinstance(array, pa.ExtensionArray):  # numeric arrives as its exact text, uuid as 16 bytes
         array = array.storage
     if column.kind is Kind.UUID:
-        return (_spelled(array) if pa.types.is_fixed_size_binary(array.type) else _canonical(array)), ""
+        return (_spelled(array) if pa.types.is_fixed_size_binary(array.type) else canonical(array)), ""
     if pa.types.is_timestamp(wanted) and pa.types.is_timestamp(array.type):
         micros = array.cast(pa.timestamp("us", tz=array.type.tz)).view(pa.int64())
         return _inside(micros, _FIRST_MICROSECOND, _LAST_MICROSECOND).view(wanted), NO_TIME
@@ -104,6 +84,26 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
         if pa.types.is_integer(wanted):
             array = array.cast(_INTEGER_WITH_ZEROS)
     return (array if array.type == wanted else array.cast(wanted)), NO_NUMBER
+
+
+# At most 15 digits between the first and the last that count: a double gives them all back.
+_KEPT = r"^-?[0.]*([1-9]\.?(\d\.?){0,13}\d?|)0*(\.0*)?$|[a-zA-Z]"
+
+
+def _rounded(numbers: pa.Array) -> int:
+    """How many numbers, given as texts or integers, a double does not give back digit by digit."""
+    if pa.types.is_floating(numbers.type):
+        return 0
+    texts = (numbers.storage if isinstance(numbers, pa.ExtensionArray) else numbers).cast(pa.string())
+    return sum(map(loses_digits, texts.filter(pc.invert(pc.match_substring_regex(texts, _KEPT))).to_pylist()))
+
+
+def loses_digits(number: Any) -> bool:
+    try:
+        exact = Decimal(number)
+        return exact.is_finite() and exact != Decimal(repr(float(number)))
+    except (ArithmeticError, TypeError, ValueError):
+        return False  # it is no number, which is told otherwise
 
 
 _INTEGER_WITH_ZEROS = pa.decimal128(38, 18)  # of a numeric like 12.00
@@ -138,165 +138,10 @@ def _spelled(array: pa.Array) -> pa.Array:
     return pc.if_else(array.is_valid(), made, pa.scalar(None, pa.string())) if array.null_count else made
 
 
-def _canonical(array: pa.Array) -> pa.Array:
-    """Texts, those that are uuids in any spelling in the canonical lower-case one."""
+def canonical(array: pa.Array) -> pa.Array:
+    """Texts; those that are uuids in any spelling in the canonical lower-case one."""
     if pc.all(pc.match_substring_regex(array, _CANONICAL)).as_py() is not False:
         return array
     lowered = pc.utf8_lower(array)
     spelled = pc.replace_substring_regex(lowered, _ANY_UUID, r"\1-\2-\3-\4-\5")
     return pc.if_else(pc.match_substring_regex(lowered, _ANY_UUID), spelled, array)
-
-
-Read: TypeAlias = tuple[pa.Array, str, int]
-"""The array, and why and in how many cells it does not say what is stored."""
-
-
-def _read(cells: Sequence[Any], column: Column) -> Read:
-    if column.kind is Kind.UUID:
-        return _uuids(cells)
-    if column.precision and pa.types.is_decimal(column.arrow_type):
-        exact = [_exact(cell, column.precision[1]) for cell in cells]
-        made = pa.array(exact, column.arrow_type)
-        return made, NO_NUMBER, made.null_count - list(cells).count(None)
-    return _array(cells, column.arrow_type)
-
-
-def _array(cells: Sequence[Any], wanted: pa.DataType) -> Read:
-    if pa.types.is_string(wanted):
-        return _texts(cells, wanted)
-    if pa.types.is_boolean(wanted):
-        flags = [_boolean(cell) for cell in cells]
-        return pa.array(flags, wanted), NO_BOOLEAN, flags.count(None) - list(cells).count(None)
-    if pa.types.is_timestamp(wanted):
-        return _times([_text(cell) for cell in cells], wanted)
-    if pa.types.is_date(wanted):
-        days = [_day(cell) for cell in cells]
-        return pa.array(days, wanted), NO_TIME, days.count(None) - list(cells).count(None)
-    if pa.types.is_decimal(wanted):
-        exact = [_exact(cell, wanted.scale) for cell in cells]
-        with suppress(pa.ArrowException):
-            return pa.array(exact, wanted), NO_NUMBER, exact.count(None) - list(cells).count(None)
-    with suppress(pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
-        if not pa.types.is_integer(wanted) or float not in set(map(type, cells)):
-            return pa.array(cells, wanted), "", 0
-    # Arrow would cut the fraction off a float without a word.
-    numbers = [_number(cell, wanted) for cell in cells]
-    return pa.array(numbers, wanted), NO_NUMBER, numbers.count(None) - list(cells).count(None)
-
-
-def _exact(cell: Any, scale: int) -> Decimal | None:
-    """A number with the digits that SQLite shows; None for what is none.
-
-    Of a double it shows 15 digits. Where these are another double, and the shortest digits that are not fit
-    into the column, those are taken: 123456789012345.67 keeps its cents.
-    """
-    if cell is None or isinstance(cell, int):
-        return None if cell is None else Decimal(cell)
-    try:
-        if isinstance(cell, float):
-            shown, full = Decimal(f"{cell:.15g}"), Decimal(repr(cell))
-            fits = full.is_finite() and -int(full.as_tuple().exponent) <= scale
-            number = full if fits else shown
-        else:
-            number = Decimal(str(cell).strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-_MIDNIGHT = re.compile(r"^(\d{4}-\d\d-\d\d)(?:[ T]00:00(?::00(?:\.0+)?)?)?$")
-
-
-def _day(cell: Any) -> date | None:
-    """An ISO 8601 date, also as the first moment of its day; None for anything else."""
-    if isinstance(cell, date):
-        return cell.date() if isinstance(cell, datetime) else cell
-    found = _MIDNIGHT.match(cell) if isinstance(cell, str) else None
-    with suppress(ValueError):
-        return date.fromisoformat(found[1]) if found else None
-    return None
-
-
-def _uuids(cells: Sequence[Any]) -> Read:
-    """Uuids as text; SQLite keeps them as text in any spelling, or as 16 bytes."""
-    stored = [c.hex() if isinstance(c, bytes) and len(c) == 16 else c for c in cells]
-    made, reason, count = _texts(stored, pa.string())
-    return _canonical(made), reason, count
-
-
-def _boolean(cell: Any) -> bool | None:
-    """SQLite has no booleans: numbers, and the words of other databases; None for anything else."""
-    if isinstance(cell, int | float):
-        return cell != 0
-    return _WORDS.get(str(cell).strip().lower())
-
-
-_WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-
-
-def _texts(cells: Sequence[Any], wanted: pa.DataType) -> Read:
-    try:
-        return pa.array(cells, wanted), "", 0
-    except (pa.ArrowException, TypeError, UnicodeEncodeError):  # SQLite keeps any type in any column
-        stored = [_text(cell) for cell in cells]
-        sound = [None if text is None else _sound(text) for text in stored]
-        return pa.array(sound, wanted), NO_TEXT, sum(a != b for a, b in zip(stored, sound, strict=True))
-
-
-def _text(cell: Any) -> str | None:
-    if cell is None or isinstance(cell, str):
-        return cell
-    if isinstance(cell, bytes):
-        return cell.decode("utf-8", "surrogateescape")
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
-    return str(cell)
-
-
-def _sound(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _number(cell: Any, wanted: pa.DataType) -> Any:
-    """The cell as a number of the wanted type; None where it holds none that fits."""
-    try:
-        if pa.types.is_floating(wanted):
-            return float(cell)
-        exact = Decimal(str(cell).strip())
-        number = int(exact) if pa.types.is_integer(wanted) else exact
-        pa.scalar(number, wanted)
-        return number if number == exact else None
-    except (pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
-        return None
-
-
-def _times(texts: list[str | None], wanted: pa.DataType) -> Read:
-    try:
-        return _parsed_times(pa.array(texts, pa.string())).cast(wanted), "", 0
-    except (pa.ArrowInvalid, UnicodeEncodeError):
-        times = [_time(text) for text in texts]
-        return pa.array(times, wanted), NO_TIME, times.count(None) - texts.count(None)
-
-
-def _parsed_times(texts: pa.Array) -> pa.Array:
-    """ISO 8601 texts as UTC times; a text without a zone is UTC, as SQLAlchemy stores it."""
-    zoned = pc.fill_null(pc.match_substring_regex(texts, r":.*(Z|[+-]\d\d:?\d\d)$"), False)
-    nothing = pa.scalar(None, pa.string())
-    if not pc.any(zoned).as_py():
-        return pc.assume_timezone(texts.cast(pa.timestamp("us")), "UTC")
-    with_zone = pc.if_else(zoned, texts, nothing).cast(pa.timestamp("us", tz="UTC"))
-    return pc.coalesce(with_zone, _parsed_times(pc.if_else(zoned, nothing, texts)))
-
-
-def _time(text: str | None) -> int | None:
-    """Microseconds from 1970 of one ISO 8601 text, None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text or "")
-        utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-    return (utc - _EPOCH) // _MICROSECOND
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = datetime.resolution

@@ -32,10 +32,10 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
         return _Native(expression)
     if pa.types.is_string(wanted):
         return sa.cast(expression, sa.Text)
+    # A cast would round a numeric; its digits are read, and must be those of an integer, or are counted.
     if pa.types.is_floating(wanted):
-        return _Float(expression)
+        return _Decimal(expression) if type(expression.type) is sa.Numeric else _Float(expression)
     if pa.types.is_integer(wanted):
-        # A cast would round a numeric; its digits are read and must be those of an integer.
         return _Decimal(expression) if type(expression.type) is sa.Numeric else _Integer(expression)
     if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
         return _Moment(expression)

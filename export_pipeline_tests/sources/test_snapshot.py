@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.model.columns import Column, Kind
-from export_pipeline.sources.arrow_types import from_rows
 from export_pipeline.sources.postgres import literal_sql
+from export_pipeline.sources.python_rows import from_rows
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.takeoff_data import Application

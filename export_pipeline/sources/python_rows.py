@@ -1,0 +1,229 @@
+"""Rows of Python values, as SQLAlchemy's drivers give them, as Arrow batches of the columns asked for.
+
+SQLite keeps anything anywhere, and times only as texts: what a column of its kind cannot hold is left
+empty or cut, and told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.sources.arrow_types import (
+    CUT,
+    NO_BOOLEAN,
+    NO_NUMBER,
+    NO_TEXT,
+    NO_TIME,
+    ROUNDED,
+    Damaged,
+    canonical,
+    ignore,
+    loses_digits,
+    misfit,
+)
+
+
+def from_rows(
+    rows: Sequence[Sequence[Any]], columns: Sequence[Column], damaged: Damaged = ignore
+) -> pa.RecordBatch:
+    """Rows of Python values with the declared types; texts that hold numbers or times are parsed.
+
+    A text may hold surrogates for bytes that are no UTF-8, as Python's "surrogateescape" makes them.
+
+    Raises:
+        ValueError: a cell cannot be read as its column's kind; the message names both.
+    """
+    arrays = []
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        try:
+            made, reason, count = _read(cells, column)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(misfit(column, error)) from error
+        if count:
+            damaged(reason, column.name, count)
+        if pa.types.is_floating(made.type) and (rounded := sum(map(loses_digits, _inexact(cells)))):
+            damaged(ROUNDED, column.name, rounded)
+        if pa.types.is_timestamp(made.type) and (cut := sum(map(_is_finer, cells))):
+            damaged(CUT, column.name, cut)
+        arrays.append(made)
+    return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
+
+
+def _inexact(cells: Sequence[Any]) -> Iterator[Any]:
+    """Those that are numbers but no doubles."""
+    return (cell for cell in cells if isinstance(cell, int | str | Decimal))
+
+
+_FINER = re.compile(r"\.\d{6}\d*[1-9]")
+
+
+def _is_finer(cell: Any) -> bool:
+    """Whether a text says a time to less than a microsecond."""
+    return isinstance(cell, str) and len(cell) > _TO_MICROSECONDS and _FINER.search(cell) is not None
+
+
+_TO_MICROSECONDS = len("2026-01-01T00:00:00.000000")
+
+
+Read: TypeAlias = tuple[pa.Array, str, int]
+"""The array, and why and in how many cells it does not say what is stored."""
+
+
+def _read(cells: Sequence[Any], column: Column) -> Read:
+    if column.kind is Kind.UUID:
+        return _uuids(cells)
+    if column.precision and pa.types.is_decimal(column.arrow_type):
+        exact = [_exact(cell, column.precision[1]) for cell in cells]
+        made = pa.array(exact, column.arrow_type)
+        return made, NO_NUMBER, made.null_count - list(cells).count(None)
+    return _array(cells, column.arrow_type)
+
+
+def _array(cells: Sequence[Any], wanted: pa.DataType) -> Read:
+    if pa.types.is_string(wanted):
+        return _texts(cells, wanted)
+    if pa.types.is_boolean(wanted):
+        flags = [_boolean(cell) for cell in cells]
+        return pa.array(flags, wanted), NO_BOOLEAN, flags.count(None) - list(cells).count(None)
+    if pa.types.is_timestamp(wanted):
+        return _times([_text(cell) for cell in cells], wanted)
+    if pa.types.is_date(wanted):
+        days = [_day(cell) for cell in cells]
+        return pa.array(days, wanted), NO_TIME, days.count(None) - list(cells).count(None)
+    if pa.types.is_decimal(wanted):
+        exact = [_exact(cell, wanted.scale) for cell in cells]
+        with suppress(pa.ArrowException):
+            return pa.array(exact, wanted), NO_NUMBER, exact.count(None) - list(cells).count(None)
+    with suppress(pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
+        if not pa.types.is_integer(wanted) or float not in set(map(type, cells)):
+            return pa.array(cells, wanted), "", 0
+    # Arrow would cut the fraction off a float without a word.
+    numbers = [_number(cell, wanted) for cell in cells]
+    return pa.array(numbers, wanted), NO_NUMBER, numbers.count(None) - list(cells).count(None)
+
+
+def _exact(cell: Any, scale: int) -> Decimal | None:
+    """A number with the digits that SQLite shows; None for what is none.
+
+    Of a double it shows 15 digits. Where these are another double, and the shortest digits that are not fit
+    into the column, those are taken: 123456789012345.67 keeps its cents.
+    """
+    if cell is None or isinstance(cell, int):
+        return None if cell is None else Decimal(cell)
+    try:
+        if isinstance(cell, float):
+            shown, full = Decimal(f"{cell:.15g}"), Decimal(repr(cell))
+            fits = full.is_finite() and -int(full.as_tuple().exponent) <= scale
+            number = full if fits else shown
+        else:
+            number = Decimal(str(cell).strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+_MIDNIGHT = re.compile(r"^(\d{4}-\d\d-\d\d)(?:[ T]00:00(?::00(?:\.0+)?)?)?$")
+
+
+def _day(cell: Any) -> date | None:
+    """An ISO 8601 date, also as the first moment of its day; None for anything else."""
+    if isinstance(cell, date):
+        return cell.date() if isinstance(cell, datetime) else cell
+    found = _MIDNIGHT.match(cell) if isinstance(cell, str) else None
+    with suppress(ValueError):
+        return date.fromisoformat(found[1]) if found else None
+    return None
+
+
+def _uuids(cells: Sequence[Any]) -> Read:
+    """Uuids as text; SQLite keeps them as text in any spelling, or as 16 bytes."""
+    stored = [c.hex() if isinstance(c, bytes) and len(c) == 16 else c for c in cells]
+    made, reason, count = _texts(stored, pa.string())
+    return canonical(made), reason, count
+
+
+def _boolean(cell: Any) -> bool | None:
+    """SQLite has no booleans: numbers, and the words of other databases; None for anything else."""
+    if isinstance(cell, int | float):
+        return cell != 0
+    return _WORDS.get(str(cell).strip().lower())
+
+
+_WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def _texts(cells: Sequence[Any], wanted: pa.DataType) -> Read:
+    try:
+        return pa.array(cells, wanted), "", 0
+    except (pa.ArrowException, TypeError, UnicodeEncodeError):  # SQLite keeps any type in any column
+        stored = [_text(cell) for cell in cells]
+        sound = [None if text is None else _sound(text) for text in stored]
+        return pa.array(sound, wanted), NO_TEXT, sum(a != b for a, b in zip(stored, sound, strict=True))
+
+
+def _text(cell: Any) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "surrogateescape")
+    if isinstance(cell, datetime | date):
+        return cell.isoformat()
+    return str(cell)
+
+
+def _sound(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _number(cell: Any, wanted: pa.DataType) -> Any:
+    """The cell as a number of the wanted type; None where it holds none that fits."""
+    try:
+        if pa.types.is_floating(wanted):
+            return float(cell)
+        exact = Decimal(str(cell).strip())
+        number = int(exact) if pa.types.is_integer(wanted) else exact
+        pa.scalar(number, wanted)
+        return number if number == exact else None
+    except (pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
+        return None
+
+
+def _times(texts: list[str | None], wanted: pa.DataType) -> Read:
+    try:
+        return _parsed_times(pa.array(texts, pa.string())).cast(wanted), "", 0
+    except (pa.ArrowInvalid, UnicodeEncodeError):
+        times = [_time(text) for text in texts]
+        return pa.array(times, wanted), NO_TIME, times.count(None) - texts.count(None)
+
+
+def _parsed_times(texts: pa.Array) -> pa.Array:
+    """ISO 8601 texts as UTC times; a text without a zone is UTC, as SQLAlchemy stores it."""
+    zoned = pc.fill_null(pc.match_substring_regex(texts, r":.*(Z|[+-]\d\d:?\d\d)$"), False)
+    nothing = pa.scalar(None, pa.string())
+    if not pc.any(zoned).as_py():
+        return pc.assume_timezone(texts.cast(pa.timestamp("us")), "UTC")
+    with_zone = pc.if_else(zoned, texts, nothing).cast(pa.timestamp("us", tz="UTC"))
+    return pc.coalesce(with_zone, _parsed_times(pc.if_else(zoned, nothing, texts)))
+
+
+def _time(text: str | None) -> int | None:
+    """Microseconds from 1970 of one ISO 8601 text, None for anything else."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+        utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return (utc - _EPOCH) // _MICROSECOND
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = datetime.resolution

@@ -37,7 +37,7 @@ def defs() -> dg.Definitions:
                     StagingIOManager(folder=str(settings.staging_folder), ledger=ledger)
                 ),
                 "export_store": dg.IOManagerDefinition.hardcoded_io_manager(
-                    ExportStoreIOManager(store=store, ledger=ledger)
+                    ExportStoreIOManager(ledger=ledger)
                 ),
             },
             executor=dg.in_process_executor,

@@ -8,7 +8,7 @@ from typing import Any
 
 from export_pipeline.formats.base import Rendered
 from export_pipeline.model.columns import Column
-from export_pipeline.store import Upload
+from export_pipeline.store import Store, Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class ExportFile:
     """A whole, proven file in the store that nobody sees yet.
 
     Attributes:
-        upload: The file, which its key and path are known by.
+        store: Where it lies.
+        upload: The file, with its key and its local path.
         title: Of the export, for people; e.g. the project's name.
         file_name: What people save it as.
         personal: Headers of the columns that hold personal data.
@@ -24,6 +25,7 @@ class ExportFile:
         changed: Every cell that differs from the source, by (reason, column).
     """
 
+    store: Store
     upload: Upload
     title: str
     file_name: str

@@ -17,11 +17,10 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
-from export_pipeline.orchestration.resources import ExportStore, JobLedger
+from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.staging import load_all, save_all
 from export_pipeline.orchestration.wanted import check_wanted, is_a_job_s
 from export_pipeline.orchestration.working import Reporter, cancellable, finish
-from export_pipeline.store import Store
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import Manifest, changed_cells
 from export_pipeline.store.publish import publish, unpublish
@@ -74,7 +73,6 @@ class StagingIOManager(dg.ConfigurableIOManager):
 class ExportStoreIOManager(dg.ConfigurableIOManager):
     """Publishes rendered files, if they are still wanted: the file in one step, its manifest last."""
 
-    store: dg.ResourceDependency[ExportStore]
     ledger: dg.ResourceDependency[JobLedger]
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
@@ -83,19 +81,16 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             for file in obj:
                 unpublished.enter_context(file.upload)
             with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
-                store = self.store.open()
-                stored = [self._publish(context, store, file) for file in obj]
+                stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
-                self._finish(run, store, obj[0], stored[0], expires_at)
+                self._finish(run, obj[0], stored[0], expires_at)
         single = len(obj) == 1
         context.add_output_metadata(
             _metadata(obj[0], stored[0], expires_at) if single else _summary(obj, stored)
         )
         shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
 
-    def _finish(
-        self, run: dg.DagsterRun, store: Store, file: ExportFile, stored: StoredFile, expires_at: datetime
-    ) -> None:
+    def _finish(self, run: dg.DagsterRun, file: ExportFile, stored: StoredFile, expires_at: datetime) -> None:
         """Tell the jobs that wait for the file; if nobody wants it any more, take it back."""
         published = File(stored.key, file.file_name, stored.bytes, file.rendered.rows, stored.sha256)
         try:
@@ -103,14 +98,14 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             check_wanted(self.ledger.open, run, file.format)
         except RefusedError:
             if not is_a_job_s(self.ledger.open, run, file.format, stored.key):
-                unpublish(store, stored.key)
+                unpublish(file.store, stored.key)
             raise
 
-    def _publish(self, context: dg.OutputContext, store: Store, file: ExportFile) -> StoredFile:
+    def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
         media_type = FORMATS[file.format].media_type
         run = context.step_context.dagster_run
         stored, _ = publish(
-            store,
+            file.store,
             file.upload,
             lambda stored: _manifest(file, stored, media_type, _expires_at(context, file, self.ledger)),
             before_visible=lambda: check_wanted(self.ledger.open, run, file.format),

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
@@ -31,7 +31,6 @@ from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
-from export_pipeline.orchestration.wanted import check_wanted
 from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
@@ -127,7 +126,6 @@ def render_op(format: Format) -> dg.OpDefinition:
         with ExitStack() as unpublished:
             with told(context.retry_number), cancellable(ledger, context.run, context.instance):
                 report = Reporter(ledger, context.run, (50, 90), format.name)
-                check_wanted(ledger, context.run, format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
                     layout: Layout = import_module(data.model).layout(data)
@@ -151,9 +149,10 @@ def render_op(format: Format) -> dg.OpDefinition:
                     report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                     facts = format.read_back(upload.path)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
-                    files.append(
-                        _file(context, format, data, layout, upload, rendered, facts, proof, seconds)
+                    file = _file(
+                        context, format, data, layout, store, upload, rendered, facts, proof, seconds
                     )
+                    files.append(file)
             yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
             failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
             if failed:
@@ -195,9 +194,10 @@ def _key(context: dg.OpExecutionContext, format: Format, data: ExportData) -> st
 def _kept(files: list[ExportFile], folder: Path) -> Path:
     """Copies of files that are not published, as they lie in the store no more when the op ends."""
     kept = folder / "refused"
-    kept.mkdir()
-    for file in files:
-        shutil.copyfile(file.upload.path, kept / file.upload.path.name)
+    with suppress(OSError):  # why they are refused matters more
+        kept.mkdir()
+        for file in files:
+            shutil.copyfile(file.upload.path, kept / file.upload.path.name)
     return kept
 
 
@@ -206,6 +206,7 @@ def _file(
     format: Format,
     data: ExportData,
     layout: Layout,
+    store: Store,
     upload: Upload,
     rendered: Rendered,
     facts: FileFacts,
@@ -217,6 +218,7 @@ def _file(
     changed = Counter(data.changed)
     changed.update(rendered.changed)
     return ExportFile(
+        store=store,
         upload=upload,
         title=data.title,
         file_name=_file_name(layout, format),

@@ -190,7 +190,7 @@ def test_a_late_run_does_not_even_begin_to_store(
     sanitize = ops.sanitize_data
     monkeypatch.setattr(ops, "sanitize_data", lambda data: (again(ledger, job), sanitize(data))[1])
     monkeypatch.setattr(FolderStore, "begin", lambda *_, **__: pytest.fail("it began"))
-    assert "does not wait for this run" in failures(work(deployment, job))["render_csv"]
+    assert "Attempt 1 is over" in failures(work(deployment, job))["render_csv"]
 
 
 def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_away(

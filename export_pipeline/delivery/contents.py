@@ -84,12 +84,14 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
         max_bytes: An attachment may have, encoded; None for no attachment at all.
 
     Raises:
-        GoneError: the file was removed.
+        GoneError: the file was removed, or is another's.
         StoreError: the store cannot be read now, or the file is just being replaced.
     """
     if job.status is not Status.COMPLETED or job.file_key is None:
         raise GoneError(f"the export is {job.status}")
     manifest = _manifest(store, job.file_key)
+    if manifest is not None and (manifest.dataset, manifest.scope) != (job.dataset, job.scope):
+        raise GoneError("the file in the store is not of this dataset and scope")
     rows = job.row_count if manifest is None else manifest.rows
     size = _stored_bytes(store, job.file_key)
     name = _file_name(job)

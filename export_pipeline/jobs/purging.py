@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 
 from export_pipeline.jobs.errors import RefusedError, UnknownJobError
@@ -151,7 +152,7 @@ def _expire(
         for job in due[: limit - len(seen)]:
             seen.add(job.id)
             try:
-                if ledger.expire(job.id, lambda key: unpublish(store, key), who).status is Status.EXPIRED:
+                if ledger.expire(job.id, partial(_remove_of, store, job), who).status is Status.EXPIRED:
                     found(_finding(What.EXPIRED, job))
             except (RefusedError, UnknownJobError):
                 continue  # held, released, deleted or extended since
@@ -160,6 +161,18 @@ def _expire(
             except StoreError as error:
                 found(_finding(What.FAILED, job, str(error)))
     return not ledger.expirable(1)
+
+
+def _remove_of(store: Store, job: Job, key: str) -> None:
+    """Remove a job's file. One that was made anew since, of a window by hand, goes when its manifest says."""
+    try:
+        manifest = read_manifest(store, key)
+    except (NotFoundError, ManifestError):
+        pass
+    else:
+        if job.sha256 != manifest.sha256 and manifest.expires_at and manifest.expires_at > datetime.now(UTC):
+            return
+    unpublish(store, key)
 
 
 def _finding(what: What, job: Job, problem: str | None = None) -> Finding:

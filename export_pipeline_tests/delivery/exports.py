@@ -68,6 +68,7 @@ class Exports:
             mediatype="text/csv",
             rows=rows,
             dataset="takeoff",
+            scope="a",
             title=title,
             window=job.window_key,
             warnings=warnings,

@@ -285,8 +285,8 @@ def test_a_failure_is_told_to_the_owner_once_for_each_attempt(exports: Exports, 
 def test_a_failed_schedule_is_told_to_its_owner_even_without_recipients(
     exports: Exports, server: MailServer
 ) -> None:
-    sql = "INSERT INTO scheduled_exports (dataset, format, cadence) VALUES ('takeoff', 'csv', 'daily') RETURNING id"
-    schedule = str(exports.database.run(sql)[0][0])
+    sql = "INSERT INTO scheduled_exports (dataset, format, scope, cadence) VALUES (?, ?, ?, ?) RETURNING id"
+    schedule = str(exports.database.run(sql, "takeoff", "csv", "a", "daily")[0][0])
     exports.failed([], requested_by="owner@example.org", schedule_id=schedule, window_key="2026-01-30")
     nobody = exports.failed([], schedule_id=schedule, window_key="2026-01-31")
     counts = exports.deliver()
@@ -364,3 +364,19 @@ def _text(server: MailServer, address: str) -> str:
     body = server.to(address).get_body(("plain",))
     assert body is not None
     return str(body.get_content())
+
+
+def test_a_file_of_another_scope_is_never_sent(exports: Exports, server: MailServer) -> None:
+    """Even where a row of an older ledger, or somebody with every right, says that it is the job's."""
+    theirs = exports.completed(["a@example.org"])
+    assert exports.deliver().sent == 1
+    forged = exports.ledger.request("takeoff", "csv", scope="b", recipients=["thief@example.org"])
+    exports.database.run(
+        "UPDATE export_jobs SET status = 'completed', file_key = ?, sha256 = ?, completed_at = created_at WHERE id = ?",
+        theirs.file_key,
+        theirs.sha256,
+        forged.id,
+    )
+    assert exports.deliver().failed == 1
+    assert exports.reason(forged) == "the file in the store is not of this dataset and scope"
+    assert server.received == {"a@example.org": 1}

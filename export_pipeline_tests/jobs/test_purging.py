@@ -173,6 +173,15 @@ class Failing(FolderStore):
         super().delete(key)
 
 
+def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
+    job = complete(ledger, store, tmp_path, DUE)
+    key = str(job.file_key)
+    put(store, tmp_path, key, LATER, "a,b\r\n1,2\r\n")
+    assert run(ledger, store)[1] == [Finding(What.EXPIRED, key, job.id, job.file_size)]
+    assert ledger.get(job.id).status is Status.EXPIRED
+    assert verify_file(store, key) == []
+
+
 def test_what_cannot_be_removed_does_not_keep_the_rest(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,112 @@
+"""Who may insert a row asks for something; what became of it is not theirs to say."""
+
+import pytest
+
+from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs.database import open_engine
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.jobs.lives import FILE
+
+_TIME = "'2026-01-01T00:00:00+00:00'"
+_FORGED = {
+    "status": "'processing'",
+    "progress_percent": "5",
+    "progress_step": "'Reading'",
+    "total_rows": "0",
+    "row_count": "0",
+    "file_key": f"'{FILE.key}'",
+    "file_name": "'x'",
+    "file_size": "0",
+    "sha256": "'x'",
+    "error_code": "'x'",
+    "error_message": "'x'",
+    "attempt": "2",
+    "run_id": "'somebody else''s'",
+    "claimed_at": _TIME,
+    "claimed_by": "'x'",
+    "offers": "1",
+    "started_at": _TIME,
+    "completed_at": _TIME,
+    "expires_at": _TIME,
+    "legal_hold": "'1'",
+    "deleted_at": _TIME,
+}
+
+
+@pytest.mark.parametrize("column", _FORGED)
+def test_what_became_of_a_row_is_refused(database: Database, ledger: Ledger, column: str) -> None:
+    with pytest.raises(database.error, match="leave out everything that says what became of it"):
+        database.run(
+            f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('t', 'csv', {_FORGED[column]})"
+        )
+    assert ledger.find() == []
+
+
+def test_every_other_column_may_be_given(database: Database, ledger: Ledger) -> None:
+    given = {
+        "id": "'7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11'",
+        "scope": "'a'",
+        "filters": "'{}'",
+        "columns": "'[]'",
+        "options": "'{}'",
+        "requested_by": "'ann'",
+        "recipients": "'[]'",
+        "priority": "3",
+        "window_key": "'w'",
+        "created_at": _TIME,
+    }
+    names, values = ", ".join(given), ", ".join(given.values())
+    database.run(f"INSERT INTO export_jobs (dataset, format, {names}) VALUES ('t', 'csv', {values})")
+    (job,) = ledger.find()
+    known = {*given, *_FORGED, "dataset", "format", "schedule_id"}
+    assert known == set(job.__slots__)
+
+
+def test_no_window_of_another_scopes_schedule_is_taken(database: Database, ledger: Ledger) -> None:
+    insert = (
+        "INSERT INTO scheduled_exports (dataset, format, scope, cadence) VALUES ('t', 'csv', 'b', 'daily')"
+    )
+    ((schedule,),) = database.run(f"{insert} RETURNING id")
+    take = "INSERT INTO export_jobs (dataset, format, scope, schedule_id, window_key) VALUES ('t', 'csv', ?, ?, 'w')"
+    for scope in ("a", None):
+        with pytest.raises(database.error, match="in the scope of the schedule"):
+            database.run(take, scope, schedule)
+    database.run(take, "b", schedule)
+    assert len(ledger.find()) == 1
+
+
+def test_an_older_ledger_is_brought_up_to_date(database: Database) -> None:
+    """One that was made before rows were judged keeps what it holds."""
+    if database.is_postgres:
+        database.run("DROP TRIGGER export_jobs_newborn ON export_jobs")
+        database.run("DROP FUNCTION export_jobs_newborn()")
+    else:
+        database.run("DROP TRIGGER export_jobs_newborn")
+        database.run("DROP TRIGGER export_jobs_own_window")
+    database.run("UPDATE export_pipeline_version SET version_num = '0001'")
+    kept = "INSERT INTO export_jobs (dataset, format, status) VALUES ('t', 'csv', 'completed')"
+    database.run(kept)
+    migrate(database.url)
+    with pytest.raises(database.error):
+        database.run(kept)
+    assert database.run("SELECT status FROM export_jobs") == [("completed",)]
+
+
+def test_the_formats_of_a_window_are_claimed_together(database: Database, ledger: Ledger) -> None:
+    windows = [CadenceWindow("takeoff", "daily", "2026-01-31", scope) for scope in ("a", "b", None)]
+    engine = open_engine(database.url)
+    asked = {"recipients": ["a@example.org"], "owners": []}
+    formats = ["csv", "excel", "pdf"]
+    assert ask_for(engine, windows, formats, **asked) == 9
+    assert ask_for(engine, windows, [*formats, "json"], **asked) == 3
+    engine.dispose()
+    database.insert("a")  # who waits goes first
+    (first, *_) = ledger.claim(1)
+    assert CadenceWindow.of(first) is None
+    claimed = ledger.claim(2)
+    assert len(claimed) == 8
+    assert len({CadenceWindow.of(job) for job in claimed}) == 2
+    assert {job.offers for job in claimed} == {1}
+    assert len(ledger.claim(1)) == 4
+    assert ledger.claim(10) == []

@@ -1,0 +1,121 @@
+"""Who asks for one scope never gets another's rows, whatever their row of the ledger says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from export_pipeline.delivery.sending import deliver_due
+from export_pipeline.jobs import Ledger, Status, migrate
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.orchestration import requests
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
+from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.test_requests import insert, launch, tick
+
+
+@pytest.fixture
+def ledger(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
+    migrate(deployment.source.url)
+    with Ledger(deployment.source.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+    with mail_server() as server:
+        monkeypatch.setenv("EXPORT_SMTP_URL", server.url)
+        monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
+        yield server
+
+
+def run_all(deployment: Deployment) -> None:
+    for request in tick(deployment):
+        launch(deployment, request)
+    engine = open_engine(deployment.source.url)
+    deliver_due(engine, deployment.store, load_settings())
+    engine.dispose()
+
+
+def names(deployment: Deployment, scope: str) -> set[str]:
+    """What only this scope's rows hold: its conditions' ids."""
+    return {
+        str(id) for (id,) in deployment.source.rows(f"SELECT id FROM conditions WHERE project_id = '{scope}'")
+    }
+
+
+def attached(server: MailServer, address: str) -> list[str]:
+    return [
+        part.get_payload(decode=True).decode()  # type: ignore[union-attr]
+        for to, mail in server.mails
+        if to == address
+        for part in mail.iter_attachments()
+    ]
+
+
+def test_two_scopes_that_ask_alike_get_a_run_a_file_and_a_mail_each(
+    deployment: Deployment, ledger: Ledger, server: MailServer
+) -> None:
+    mine, theirs = deployment.source.scopes
+    for scope, to in ((mine, "a@example.org"), (theirs, "b@example.org")):
+        insert(deployment, format="json", scope=scope, requested_by="app", recipients=json.dumps([to]))
+    run_all(deployment)
+    assert {job.status for job in ledger.find()} == {Status.COMPLETED}
+    assert len({job.run_id for job in ledger.find()}) == 2
+    for scope, other, to in ((mine, theirs, "a@example.org"), (theirs, mine, "b@example.org")):
+        (text,) = attached(server, to)
+        assert scope in text
+        assert other not in text
+        assert any(id in text for id in names(deployment, scope))
+        assert not any(id in text for id in names(deployment, other))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"options": '{"scope": "THEIRS"}'},
+        {"options": '{"project_id": "THEIRS"}'},
+        {"options": '{"window": {"name": "../../THEIRS/x", "start": "2026-01-01", "end": "2026-02-01"}}'},
+        {"options": '{"owners": ["a@example.org"], "empty": "send"}'},
+        {"filters": '{"project_id": {"equals": "THEIRS"}}'},
+        {"filters": '{"project_id": "THEIRS\' OR 1=1 --"}'},
+        {"columns": '["THEIRS"]'},
+        {"window_key": "daily/2026-02-02"},
+        {"requested_by": "THEIRS", "priority": "99"},
+    ],
+)
+def test_no_part_of_a_request_reaches_another_scope(
+    deployment: Deployment, ledger: Ledger, server: MailServer, row: dict[str, Any]
+) -> None:
+    mine, theirs = deployment.source.scopes
+    told = {name: value.replace("THEIRS", theirs) for name, value in row.items()}
+    id = insert(deployment, format="json", scope=mine, recipients='["a@example.org"]', **told)
+    run_all(deployment)
+    job = ledger.get(id)
+    assert job.status in (Status.COMPLETED, Status.FAILED)
+    assert all(key.startswith(f"exports/{mine}/") for key in deployment.stored())
+    for text in attached(server, "a@example.org"):
+        assert not any(id in text for id in names(deployment, theirs))
+    assert (job.status is Status.COMPLETED) == (
+        len(server.mails) == 1 and bool(attached(server, "a@example.org"))
+    )
+
+
+def test_a_request_for_a_window_of_another_scope_is_one_for_its_own(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """By the very id that the other scope's window will have."""
+    from export_pipeline.jobs.cadences import CadenceWindow
+
+    mine, theirs = deployment.source.scopes
+    id = CadenceWindow("takeoff", "daily", "2026-02-02", theirs).job_id("csv")
+    insert(deployment, id=id, scope=mine, window_key="daily/2026-02-02")
+    (request,) = tick(deployment)
+    assert request.partition_key == mine
+    assert launch(deployment, request).success
+    assert all(key.startswith(f"exports/{mine}/{id}.csv") for key in deployment.stored())

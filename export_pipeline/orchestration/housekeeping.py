@@ -87,7 +87,7 @@ def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool =
 def _touched(path: Path) -> float:
     """When anything in a folder was last changed; now, if it vanishes meanwhile."""
     try:
-        return max(item.stat().st_mtime for item in (path, *path.rglob("*")))
+        return max(item.lstat().st_mtime for item in (path, *path.rglob("*")))
     except FileNotFoundError:
         return time.time()
 

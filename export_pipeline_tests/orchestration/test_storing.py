@@ -17,6 +17,7 @@ from export_pipeline.formats import csv
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status, migrate
 from export_pipeline.jobs.purging import Finding, What, purge
 from export_pipeline.orchestration import faults, io_managers
+from export_pipeline.orchestration.housekeeping import KEPT_SECONDS, clean_staging
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.orchestration.working import job_tags
 from export_pipeline.store import StoreUnavailableError, s3_upload
@@ -99,6 +100,17 @@ def test_a_refused_file_is_kept_for_inspection_outside_of_the_store(
     assert file.name == "0.csv"
     assert file.read_bytes().endswith(b"one more,row\r\n")
     assert left(deployment) == []
+
+
+def test_staging_goes_also_when_the_upload_of_a_killed_run_has_gone_before(deployment: Deployment) -> None:
+    """Its link into the store then leads nowhere."""
+    folder = deployment.staging / "run"
+    folder.mkdir(parents=True)
+    (folder / "0.csv").symlink_to(deployment.folder / "nowhere")
+    long_ago = time.time() - 2 * KEPT_SECONDS
+    for path in (folder / "0.csv", folder):
+        os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+    assert clean_staging(deployment.instance, deployment.staging) == ["run"]
 
 
 def test_a_store_that_is_away_for_a_moment_when_the_file_is_to_appear(

@@ -31,6 +31,7 @@ from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
+from export_pipeline.orchestration.watched import hold
 from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
@@ -64,6 +65,7 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
     ledger = context.resources.ledger.open
     with told(context.retry_number), ExitStack() as snapshot_open:
         with cancellable(ledger, context.run, context.instance):
+            hold(context)
             begin(ledger, context.run)
             options, format_options = parse_options(
                 config["options"], model.options(config["spec"]), FormatOptions
@@ -125,6 +127,7 @@ def render_op(format: Format) -> dg.OpDefinition:
         ledger = context.resources.ledger.open
         with ExitStack() as unpublished:
             with told(context.retry_number), cancellable(ledger, context.run, context.instance):
+                hold(context)
                 report = Reporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):

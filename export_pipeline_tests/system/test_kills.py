@@ -43,7 +43,7 @@ def test_nothing_is_lost_when_processes_are_killed(tmp_path: Path) -> None:
                 # A single kill is of what dies most often, and is over soonest.
                 victims = chance.sample(VICTIMS, len(VICTIMS)) if KILLS > 1 else ["run worker"]
             victim = victims.pop()
-            time.sleep(chance.uniform(0, 8))
+            _wait_for_a_moment(system, chance)
             _kill(system, victim, chance)
         ask(1)
         system.wait(_END_SECONDS + 10 * len(asked), pressed=True)
@@ -62,6 +62,19 @@ def test_nothing_is_lost_when_processes_are_killed(tmp_path: Path) -> None:
         print(f"mails {dict(mails)}")
         completed = sum(job.status is Status.COMPLETED for job in jobs)
         assert sum(mails.values()) >= completed
+
+
+def _wait_for_a_moment(system: System, chance: random.Random) -> None:
+    """Any moment, or one at which there is work to be lost."""
+    if chance.random() < 0.4:
+        time.sleep(chance.uniform(0, 8))
+        return
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not system.run("SELECT 1 FROM export_jobs WHERE status = 'processing'"):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+    time.sleep(chance.uniform(0, 1))
 
 
 def _kill(system: System, victim: str, chance: random.Random) -> None:

@@ -159,7 +159,7 @@ class FolderStore(Store):
             except (FileNotFoundError, NotADirectoryError):
                 return
             _sync_folder(path.parent)
-            with contextlib.suppress(OSError):  # not empty, or a put is about to use it
+            with contextlib.suppress(OSError):  # not empty, or an upload is about to use it
                 for folder in path.parents:
                     if folder == self.root:
                         break

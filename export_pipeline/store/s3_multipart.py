@@ -119,7 +119,7 @@ class MultipartUpload:
         return self.client.head_object(Bucket=self.bucket, Key=self.name, ChecksumMode="ENABLED")
 
     def abort(self) -> None:
-        """Give the parts back to the server. If even that fails, `clean` or the next put will do it."""
+        """Give the parts back to the server. If even that fails, `clean` or the next upload will do it."""
         try:
             _abort(self.client, self.bucket, self.name, self.upload_id)
         except Exception as error:

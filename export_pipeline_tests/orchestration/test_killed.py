@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,11 +16,67 @@ import pytest
 
 from export_pipeline.orchestration.housekeeping import end_dead_runs
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.store import open_store
+from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import Source, steps
 from export_pipeline_tests.orchestration.jobs import exports
 from export_pipeline_tests.services.fixtures import Bucket
 
 ROOT = Path(__file__).parents[2]
+
+
+def killed(scope: str, place: str, tmp_path: Path) -> str:
+    """Run an export in a process that is killed when it has come to a place; the run's id."""
+    prepare_home()
+    run_id, marker = str(uuid.uuid4()), tmp_path / "reached"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "export_pipeline_tests.orchestration.killed", scope, place, marker, run_id],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not marker.exists() and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert marker.exists()
+        with dg.DagsterInstance.get() as instance:
+            assert end_dead_runs(instance, tmp_path / "staging") == []  # it lives
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    return run_id
+
+
+def again(
+    instance: dg.DagsterInstance, scope: str, run_id: str
+) -> AbstractContextManager[dg.JobExecutionResult]:
+    """Execute a run again from its failure."""
+    return dg.execute_job(
+        dg.reconstructable(exports),
+        instance,
+        tags={"dagster/partition": scope},
+        asset_selection=[dg.AssetKey(["takeoff", "on_demand", "csv"])],
+        reexecution_options=dg.ReexecutionOptions.from_failure(run_id, instance),
+    )
+
+
+def test_an_export_into_a_folder_that_is_killed_while_it_is_rendered(
+    source: Source, environment: dict[str, str], tmp_path: Path
+) -> None:
+    scope = source.scopes[0]
+    run_id = killed(scope, "render", tmp_path)
+    store = open_store(str(tmp_path / "store"))
+    assert list(store.list()) == []
+    (left,) = (tmp_path / "store" / ".uploads").iterdir()
+    assert store.clean(timedelta(hours=1), dry_run=True) == 0
+    assert store.clean(timedelta(0), dry_run=True) == 1
+    with dg.DagsterInstance.get() as instance:
+        assert end_dead_runs(instance, tmp_path / "staging") == [run_id]
+        with again(instance, scope, run_id) as result:
+            assert result.success
+            assert steps(result) == ["render_csv"]
+    assert not left.exists()
+    assert verify_file(store, f"exports/{scope}/{run_id}.csv") == []
 
 
 @pytest.mark.parametrize(
@@ -44,23 +102,8 @@ def test_a_killed_export(
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    prepare_home()
-    scope, run_id, marker = source.scopes[0], str(uuid.uuid4()), tmp_path / "reached"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "export_pipeline_tests.orchestration.killed", scope, place, marker, run_id],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not marker.exists() and child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert marker.exists()
-        with dg.DagsterInstance.get() as instance:
-            assert end_dead_runs(instance, tmp_path / "staging") == []  # it lives
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+    scope = source.scopes[0]
+    run_id = killed(scope, place, tmp_path)
     client = bucket.server.client()
 
     def names() -> set[str]:
@@ -78,13 +121,7 @@ def test_a_killed_export(
         assert run
         assert run.status is dg.DagsterRunStatus.FAILURE
         assert end_dead_runs(instance, tmp_path / "staging") == []
-        with dg.execute_job(
-            dg.reconstructable(exports),
-            instance,
-            tags={"dagster/partition": scope},
-            asset_selection=[dg.AssetKey(["takeoff", "on_demand", "csv"])],
-            reexecution_options=dg.ReexecutionOptions.from_failure(run_id, instance),
-        ) as result:
+        with again(instance, scope, run_id) as result:
             assert result.success
             assert steps(result) == repeated
     key = f"team/exports/{scope}/{run_id}.csv"

@@ -7,7 +7,7 @@ import io
 import json
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -59,31 +59,44 @@ _READERS: Mapping[str, Callable[[bytes], Iterable[Mapping[str, Any]]]] = {
 }
 
 
-def nothing_is_left_over(system: System, jobs: Iterable[Job]) -> None:
+def runs_of_attempts(jobs: Container[str]) -> Counter[tuple[str, int]]:
+    """How many runs each attempt of these jobs had."""
+    with dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs()
+    attempts = [attempt for run in runs for attempt in attempts_of(run.tags, None)]
+    return Counter((attempt.job_id, attempt.number) for attempt in attempts if attempt.job_id in jobs)
+
+
+def mails_of(system: System, jobs: Container[str]) -> Counter[str]:
+    """How many mails of these jobs have which state."""
+    rows = system.run("SELECT job_id, status FROM export_deliveries")
+    return Counter(str(status) for id, status in rows if str(id) in jobs)
+
+
+def nothing_is_wrong(system: System) -> None:
+    """Of all jobs that there ever were: nothing left over, nothing done twice, nobody mailed twice."""
+    _nothing_is_left_over(system)
+    _each_attempt_began_once(system)
+    _nobody_got_two(system)
+
+
+def _nothing_is_left_over(system: System) -> None:
     """The store holds the files of completed jobs and their manifests, and nothing else."""
-    keys = {str(job.file_key) for job in jobs if job.status is Status.COMPLETED}
+    keys = {str(job.file_key) for job in system.jobs() if job.status is Status.COMPLETED}
     stored = {file.key for file in system.store().list()}
     assert stored == keys | {manifest_key(key) for key in keys}
 
 
-def runs_of_attempts() -> Counter[tuple[str, int]]:
-    """How many runs each attempt of each job had."""
-    with dg.DagsterInstance.get() as instance:
-        runs = instance.get_runs()
-    attempts = [attempt for run in runs for attempt in attempts_of(run.tags, None)]
-    return Counter((attempt.job_id, attempt.number) for attempt in attempts)
-
-
-def each_attempt_began_once(system: System) -> None:
-    """However many runs were started for it, one only worked on it."""
+def _each_attempt_began_once(system: System) -> None:
+    """However many runs were started for an attempt, one only worked on it."""
     rows = system.run("SELECT job_id, details FROM export_events WHERE kind = 'started'")
     told = [(str(id), json.loads(said) if isinstance(said, str) else said) for id, said in rows]
     began = Counter((id, said["attempt"]) for id, said in told)
     assert [attempt for attempt, count in began.items() if count > 1] == []
 
 
-def nobody_got_two(system: System) -> Counter[str]:
-    """No mail came twice, and what is written down as sent has come; gives mails by state."""
+def _nobody_got_two(system: System) -> None:
+    """No mail came twice, and what is written down as sent has come."""
     mails = system.mails
     assert [mail for mail, count in mails.items() if count > 1] == []
     rows = system.run("SELECT recipient, message_id, status FROM export_deliveries")
@@ -92,7 +105,6 @@ def nobody_got_two(system: System) -> Counter[str]:
     for mail, status in known.items():
         assert status in ("sent", "unknown"), (mail, status)
         assert status == "unknown" or mails[mail] == 1
-    return Counter(known.values())
 
 
 def figures(jobs: Iterable[Job]) -> str:

@@ -1,4 +1,4 @@
-"""Every part of a deployment is killed while it works; afterwards everything is as if nothing had been."""
+"""The whole deployment on PostgreSQL and S3: many requests at once, and death of any of its processes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+
+import pytest
 
 from export_pipeline.jobs import Status
 from export_pipeline_tests.system import asking, checks
 from export_pipeline_tests.system.deployment import CODE_SERVER, RUN_WORKER, System, running_system
+from export_pipeline_tests.system.many import REQUESTS, all_requests_end_rightly
 
 KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "1"))
 VICTIMS = ("run worker", "postgres", "daemon", "s3", "mail", "code server")
@@ -23,45 +26,54 @@ _WAIT_SECONDS = 150.0
 """The daemon looks for a code server that was killed only once a minute."""
 
 
-def test_nothing_is_lost_when_processes_are_killed(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running_system(tmp_path_factory.mktemp("system"), servers=True) as running:
+        yield running
+
+
+def test_all_requests_end_rightly(system: System) -> None:
+    all_requests_end_rightly(system, REQUESTS)
+
+
+def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
+    """Every part is killed while it works; afterwards everything is as if nothing had been."""
     seed = int(os.environ.get("EXPORT_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
     chance = random.Random(seed)
     print(f"\nEXPORT_TEST_SEED={seed}")
-    with running_system(tmp_path, servers=True) as system:
-        requests = asking.right(system, chance.randrange(18))
-        asked: list[str] = []
-        victims: list[str] = []
+    requests = asking.right(system, chance.randrange(18))
+    asked: list[str] = []
+    victims: list[str] = []
 
-        def ask(count: int) -> None:
-            for _ in range(count):
-                to = json.dumps([f"reader{len(asked)}@example.org"])
-                asked.append(system.insert(**next(requests), recipients=to))
+    def ask(count: int) -> None:
+        for _ in range(count):
+            to = json.dumps([f"survivor{len(asked)}@example.org"])
+            asked.append(system.insert(**next(requests), recipients=to))
 
-        for _ in range(KILLS):
-            ask(2)
-            if not victims:
-                # A single kill is of what dies most often, and is over soonest.
-                victims = chance.sample(VICTIMS, len(VICTIMS)) if KILLS > 1 else ["run worker"]
-            victim = victims.pop()
-            _wait_for_a_moment(system, chance)
-            _kill(system, victim, chance)
-        ask(1)
-        system.wait(_END_SECONDS + 10 * len(asked), pressed=True)
+    for _ in range(KILLS):
+        ask(2)
+        if not victims:
+            # A single kill is of what dies most often, and is over soonest.
+            victims = chance.sample(VICTIMS, len(VICTIMS)) if KILLS > 1 else ["run worker"]
+        victim = victims.pop()
+        _wait_for_a_moment(system, chance)
+        _kill(system, victim, chance)
+    ask(1)
+    system.wait(_END_SECONDS + 10 * len(asked), pressed=True)
 
-        jobs = [job for job in system.jobs() if job.id in set(asked)]
-        ends = Counter(f"{job.status} {job.error_code or ''}, attempt {job.attempt}" for job in jobs)
-        print(f"{checks.figures(jobs)}; {dict(ends)}; kills {KILLS}")
-        for job in jobs:
-            # Three times lost, or a server that was away for longer than its retries: said so, and in good order.
-            assert job.status is Status.COMPLETED or (job.status is Status.FAILED and job.error_message), job
-        assert len(jobs) == len(asked)
-        checks.files_are_right(system, jobs)
-        checks.nothing_is_left_over(system, jobs)
-        checks.each_attempt_began_once(system)
-        mails = checks.nobody_got_two(system)
-        print(f"mails {dict(mails)}")
-        completed = sum(job.status is Status.COMPLETED for job in jobs)
-        assert sum(mails.values()) >= completed
+    jobs = {job.id: job for job in system.jobs() if job.id in set(asked)}
+    ends = Counter(f"{job.status} {job.error_code or ''}, attempt {job.attempt}" for job in jobs.values())
+    print(f"{checks.figures(jobs.values())}; {dict(ends)}; kills {KILLS}")
+    for job in jobs.values():
+        # Three times lost, or a server that was away for longer than its retries: said so, and in good order.
+        assert job.status is Status.COMPLETED or (job.status is Status.FAILED and job.error_message), job
+    assert len(jobs) == len(asked)
+    checks.files_are_right(system, jobs.values())
+    checks.nothing_is_wrong(system)
+    mails = checks.mails_of(system, jobs)
+    print(f"mails {dict(mails)}; runs of attempts {sorted(checks.runs_of_attempts(jobs).values())}")
+    completed = sum(job.status is Status.COMPLETED for job in jobs.values())
+    assert sum(mails.values()) >= completed
 
 
 def _wait_for_a_moment(system: System, chance: random.Random) -> None:

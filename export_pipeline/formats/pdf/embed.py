@@ -6,6 +6,9 @@ import hashlib
 from io import BytesIO
 
 import numpy as np
+from fontTools.fontBuilder import FontBuilder
+from fontTools.ttLib.tables import _g_l_y_f, ttProgram
+from fontTools.ttLib.tables._g_l_y_f import GlyphCoordinates
 
 from export_pipeline.formats.pdf.faces import EM, Outline
 from export_pipeline.formats.pdf.font import DocumentFont, Glyph
@@ -61,10 +64,6 @@ def _to_unicode(glyphs: list[Glyph]) -> bytes:
 
 def _program(font: DocumentFont) -> bytes:
     """The TrueType file: glyph i is CID i."""
-    from fontTools.fontBuilder import FontBuilder
-    from fontTools.ttLib.tables import _g_l_y_f, ttProgram
-    from fontTools.ttLib.tables._g_l_y_f import GlyphCoordinates
-
     names = [".notdef", *(f"g{cid}" for cid in range(1, len(font.glyphs)))]
     drawn = {}
     for label, glyph in zip(names, font.glyphs, strict=True):

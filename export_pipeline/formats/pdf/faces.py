@@ -6,12 +6,16 @@ export in Latin script never reads the CJK faces.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uharfbuzz as hb
+from fontTools.ttLib import TTFont, newTable
+from fontTools.ttLib.tables._g_l_y_f import Glyph
 from numpy.typing import NDArray
 
 EM = 1000
@@ -35,8 +39,6 @@ class Face:
     """One font file. Widths are in EM units whatever the file's own scale is."""
 
     def __init__(self, name: str) -> None:
-        import uharfbuzz as hb
-
         self.name = name
         face = hb.Face(hb.Blob.from_file_path(str(FOLDER / f"{name}.ttf")))
         self.shaper: Any = hb.Font(face)
@@ -54,23 +56,34 @@ class Face:
 
     @cached_property
     def _table(self) -> Any:
-        from fontTools.ttLib import TTFont
-
         font = TTFont(FOLDER / f"{self.name}.ttf", lazy=True)
+        table = newTable("glyf")
+        table.glyphs = _Glyphs(font.reader["glyf"], font["loca"])
         # Glyphs are asked for by number; to find their real names takes longer than to draw them.
-        font.setGlyphOrder([f"{number}" for number in range(font["maxp"].numGlyphs)])
-        return font
+        table.glyphOrder = [f"{number}" for number in range(font["maxp"].numGlyphs)]
+        return table
 
     def outline(self, glyph: int) -> Outline:
         """A glyph's contours, composites resolved."""
-        glyf = self._table["glyf"]
-        drawn = glyf[f"{glyph}"]
-        points, ends, flags = drawn.getCoordinates(glyf)[:3]
+        points, ends, flags = self._table[f"{glyph}"].getCoordinates(self._table)[:3]
         return Outline(
             np.array(points, np.float64).reshape(-1, 2) * self.scale,
             np.array(flags, np.uint8) & np.uint8(1),
             np.array(ends, np.int64),
         )
+
+
+class _Glyphs(dict[str, Glyph]):
+    """A face's glyphs by number, made when they are asked for: a document needs few of tens of thousands."""
+
+    def __init__(self, data: bytes, places: Sequence[int]) -> None:
+        self._data = data
+        self._places = places
+
+    def __missing__(self, name: str) -> Glyph:
+        number = int(name)
+        glyph = self[name] = Glyph(self._data[self._places[number] : self._places[number + 1]])
+        return glyph
 
 
 @cache

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import BinaryIO
 
+from isal import isal_zlib
+
 _LEAF = 64
 """Pages (or page nodes) below one node of the page tree."""
 
@@ -69,8 +71,6 @@ class PdfFile:
 
     def stream(self, data: bytes, entries: bytes = b"", number: int | None = None) -> int:
         """Writes a stream, deflated where that helps, with more dictionary entries."""
-        from isal import isal_zlib
-
         packed = isal_zlib.compress(data, 1)
         if len(packed) < len(data):
             data, entries = packed, entries + b"/Filter/FlateDecode"

@@ -6,6 +6,7 @@ plainly: one table of cross-references, no objects inside streams, dictionaries 
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ class PlainFile:
         entries = np.frombuffer(self._file.read(count * _ENTRY), np.uint8).reshape(count, _ENTRY)
         places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
         self._places = np.where(entries[:, 17] == ord("n"), places, -1)
-        self._ends = np.sort(np.append(self._places, int(tail[1])))
+        edges = np.sort(np.append(self._places, int(tail[1])))
+        self._ends = edges[np.minimum(np.searchsorted(edges, self._places, side="right"), edges.size - 1)]
         trailer = self._file.read(4096)
         if b"/Prev" in trailer:
             raise NotPlain("it was changed after it was written")
@@ -79,11 +81,8 @@ class PlainFile:
         place = int(self._places[number]) if 0 < number < self._places.size else -1
         if place < 0:
             raise NotPlain(f"object {number} is missing")
-        end = int(self._ends[np.searchsorted(self._ends, place, side="right")])
-        self._file.seek(place)
-        data = self._file.read(end - place)
         head = b"%d 0 obj" % number
-        data = data.rstrip()
+        data = os.pread(self._file.fileno(), int(self._ends[number]) - place, place).rstrip()
         if not data.startswith(head) or not data.endswith(b"endobj"):
             raise NotPlain(f"object {number} is not where it should be")
         return data[len(head) : -len(b"endobj")]

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import pikepdf
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf.plainfile import NotPlain, PlainFile, references
 from export_pipeline.formats.pdf.sums import PrintedSum
+from export_pipeline.model.streams import prefetched
 
 _ROW = b"/Row BMC"
-_CELL = re.compile(rb"([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
+_CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"
 _PIECE = re.compile(rb"/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
 _MAPPED = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]*)>")
+_NO_FONT = b"\n/ 0 Tf \n"
+"""Between two pages: a page begins without a font."""
+_BATCH = 4 << 20
+"""Bytes of pages that are looked at together."""
+_PAGES = 32
+"""Pages that are read ahead of those that are looked at."""
 _PARSED_PAGES = 1_000
 """Up to here qpdf parses every operator of every page, which takes longer than all else; a longer file is
 read object by object: every stream is decoded and every font looked at."""
 
+_Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
+"""What a page shows, and the Unicode of each font's codes."""
 _DAMAGE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 
@@ -30,8 +44,6 @@ def read_back(path: Path) -> FileFacts:
 
     Sums are of the numbers as printed; NaN, infinities and empty cells count nothing.
     """
-    import pikepdf
-
     reader = _Reader()
     try:
         reader.read(path)
@@ -52,6 +64,9 @@ class _Reader:
         self._sums: dict[bytes, PrintedSum] = {}
         self._fonts: dict[object, dict[int, str]] = {}
         self._problems: dict[str, None] = {}
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._maps: Mapping[bytes, dict[int, str]] = {}
 
     def read(self, path: Path) -> None:
         """Reads all pages."""
@@ -63,8 +78,6 @@ class _Reader:
 
     def _read_any(self, path: Path) -> None:
         """Reads the pages of any file, however it is written."""
-        import pikepdf
-
         with pikepdf.open(path) as pdf:
             for page in pdf.pages:
                 named = page.obj.get("/Resources", {}).get("/Font", {})
@@ -79,7 +92,16 @@ class _Reader:
 
     def _read_plain(self, plain: PlainFile) -> None:
         """Reads the pages of a long file; what is not sound ends the reading."""
+        try:
+            for content, maps in chain.from_iterable(prefetched(self._plain_pages(plain))):
+                self._page(content, maps)
+        except NotPlain as error:
+            self._note(f"after page {self._pages}: {error}")
+
+    def _plain_pages(self, plain: PlainFile) -> Iterator[list[_Page]]:
+        """A long file's pages, some at a time."""
         maps: dict[int, dict[bytes, dict[int, str]]] = {}
+        found: list[_Page] = []
         try:
             for page in plain.page_bodies():
                 resources = plain.reference(page, b"Resources")
@@ -87,9 +109,14 @@ class _Reader:
                     fonts = plain.named(resources, b"Font")
                     maps[resources] = {label: self._plain_map(plain, font) for label, font in fonts.items()}
                 content = b"\n".join([plain.stream(part) for part in references(page, b"Contents")])
-                self._page(content, maps[resources])
-        except NotPlain as error:
-            self._note(f"after page {self._pages}: {error}")
+                found.append((content, maps[resources]))
+                if len(found) == _PAGES:
+                    yield found
+                    found = []
+        except NotPlain:
+            yield found
+            raise
+        yield found
 
     def _plain_map(self, plain: PlainFile, number: int) -> dict[int, str]:
         if number in self._fonts:
@@ -109,6 +136,7 @@ class _Reader:
 
     def facts(self) -> FileFacts:
         """The result."""
+        self._look()
         totals = {_column(mark): float(found.total()) for mark, found in self._sums.items()}
         unmapped = sum(found.unmapped for found in self._sums.values())
         if unmapped:
@@ -119,10 +147,21 @@ class _Reader:
         self._problems.update(dict.fromkeys(map(str, problems)))
 
     def _page(self, content: bytes, maps: Mapping[bytes, dict[int, str]]) -> None:
-        """Counts what a page shows; `maps` has the Unicode of each font's codes."""
+        """Takes what a page shows; `maps` has the Unicode of each font's codes."""
         self._pages += 1
+        if maps != self._maps or self._waiting_bytes > _BATCH:
+            self._look()
+            self._maps = maps
+        self._waiting.append(content)
+        self._waiting_bytes += len(content)
+
+    def _look(self) -> None:
+        """Counts what the waiting pages show."""
+        content = _NO_FONT.join(self._waiting)
+        self._waiting, self._waiting_bytes = [], 0
         self._rows += content.count(_ROW)
         broken = b"/More." in content
+        marked: dict[bytes, list[bytes]] = defaultdict(list)
         before, *stretches = content.split(b" Tf ")
         for stretch in stretches:
             # The operand before Tf says the font of all that is shown until the next.
@@ -130,13 +169,14 @@ class _Reader:
             before = stretch
             if b"BMC" not in stretch:
                 continue
-            unicode = maps.get(font, {})
             if broken:
                 for mark, column, digits in _PIECE.findall(stretch):
-                    self._sum(column).add(mark == b"Sum", digits, unicode)
+                    self._sum(column).add(mark == b"Sum", digits, self._maps.get(font, {}))
             else:
-                for column, cells in _cells(stretch).items():
-                    self._sum(column).extend(cells, unicode)
+                marked[font].append(stretch)
+        for font, found in marked.items():
+            for column, cells in _cells(b"".join(found)):
+                self._sum(column).extend(cells, self._maps.get(font, {}))
 
     def _sum(self, column: bytes) -> PrintedSum:
         if column not in self._sums:
@@ -170,8 +210,6 @@ def _unicode(cmap: bytes) -> dict[int, str]:
 
 
 def _content(page: Any) -> bytes:
-    import pikepdf
-
     streams = page.get("/Contents", [])
     parts = [streams] if isinstance(streams, pikepdf.Stream) else streams
     return b"\n".join(part.read_bytes() for part in parts)
@@ -182,11 +220,10 @@ def _column(mark: bytes) -> str:
     return _ESCAPED.sub(lambda match: bytes((int(match[1], 16),)), mark).decode("utf-8", "replace")
 
 
-def _cells(content: bytes) -> dict[bytes, list[bytes]]:
-    """The marked cells of a page none of which is broken over lines, by column: their codes in hex."""
-    found: dict[bytes, list[bytes]] = defaultdict(list)
-    for piece in content.split(b"/Sum.")[1:]:
-        match = _CELL.match(piece)
-        if match:
-            found[match[1]].append(match[2])
-    return found
+def _cells(content: bytes) -> Iterator[tuple[bytes, pa.Array]]:
+    """The marked cells of pages none of which is broken over lines, by column: their codes in hex."""
+    whole = pa.array([content], pa.large_binary())
+    found = pc.extract_regex(pc.split_pattern(whole, b"/Sum.").flatten().slice(1), _CELL).drop_null()
+    columns, digits = (found.field(name) for name in ("column", "digits"))
+    for column in columns.unique():
+        yield column.as_py(), digits.filter(pc.equal(columns, column))

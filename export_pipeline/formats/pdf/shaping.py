@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import uharfbuzz as hb
 from numpy.typing import NDArray
 
 from export_pipeline.formats.pdf import characters, faces
@@ -147,8 +148,6 @@ class Shaper:
         return runs
 
     def _clusters(self, text: str, level: int, face: Face) -> list[int]:
-        import uharfbuzz as hb
-
         buffer = hb.Buffer()
         buffer.add_codepoints([ord(character) for character in text])
         buffer.guess_segment_properties()

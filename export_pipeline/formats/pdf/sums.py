@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 
 import numpy as np
@@ -32,6 +32,7 @@ class PrintedSum:
         self._total = Decimal(0)
         self._waiting: list[bytes] = []
         self._unicode: Mapping[int, str] = {}
+        self._letters = _letters(self._unicode)
 
     def add(self, first: bool, digits: bytes, unicode: Mapping[int, str]) -> None:
         """Adds a cell, or, where it is not the `first` piece, goes on with the last one.
@@ -44,14 +45,25 @@ class PrintedSum:
         if not first and self._waiting:
             self._waiting[-1] += digits
             return
-        self.extend((digits,), unicode)
+        self._made_for(unicode)
+        self._waiting.append(digits)
 
-    def extend(self, cells: Iterable[bytes], unicode: Mapping[int, str]) -> None:
-        """Adds whole cells, as `add` does."""
-        if unicode is not self._unicode or len(self._waiting) >= _HELD:
+    def extend(self, cells: pa.Array, unicode: Mapping[int, str]) -> None:
+        """Adds whole cells (large_binary), as `add` does; the last may still be gone on with."""
+        if len(cells):
+            self._made_for(unicode)
+            before = pa.array(self._waiting, pa.large_binary())
+            self._count_cells(pa.concat_arrays([before, cells.slice(0, len(cells) - 1)]))
+            self._waiting = [cells[-1].as_py()]
+
+    def _made_for(self, unicode: Mapping[int, str]) -> None:
+        """Makes room for cells whose codes mean this."""
+        if unicode is not self._unicode:
             self._count()
             self._unicode = unicode
-        self._waiting.extend(cells)
+            self._letters = _letters(unicode)
+        elif len(self._waiting) >= _HELD:
+            self._count()
 
     def total(self) -> Decimal:
         """The sum of all cells."""
@@ -60,13 +72,20 @@ class PrintedSum:
 
     def _count(self) -> None:
         cells, self._waiting = self._waiting, []
-        if not cells:
+        self._count_cells(pa.array(cells, pa.large_binary()))
+
+    def _count_cells(self, cells: pa.Array) -> None:
+        if not len(cells):
             return
-        whole = b"".join(cell[: len(cell) & ~3] for cell in cells)
-        codes = np.frombuffer(bytes.fromhex(whole.decode()), ">u2")
-        starts = np.zeros(len(cells) + 1, np.int32)
-        np.cumsum([len(cell) // 4 for cell in cells], out=starts[1:])
-        letters = self._letters()[codes]
+        lengths = pc.binary_length(cells)
+        if pc.any(pc.not_equal(pc.bit_wise_and(lengths, 3), 0)).as_py():
+            cells = pa.array([cell[: len(cell) & ~3] for cell in cells.to_pylist()], pa.large_binary())
+        _, offsets, data = cells.buffers()
+        edges = np.frombuffer(offsets, np.int64)[cells.offset : cells.offset + len(cells) + 1]
+        begin, end = int(edges[0]), int(edges[-1])
+        codes = np.frombuffer(bytes.fromhex(str(memoryview(data)[begin:end], "ascii")), ">u2")
+        starts = ((edges - begin) // 4).astype(np.int32)
+        letters = self._letters[codes]
         unknown = np.zeros(letters.size + 1, np.int64)
         np.cumsum(letters == _UNMAPPED, out=unknown[1:])
         self.unmapped += int((unknown[starts[1:]] > unknown[starts[:-1]]).sum())
@@ -80,12 +99,13 @@ class PrintedSum:
         total = _added(texts)
         self._total += _added_slowly(texts) if total is None else total
 
-    def _letters(self) -> NDArray[np.uint8]:
-        """The ASCII character of every code."""
-        table = np.full(0x10000, _UNMAPPED, np.uint8)
-        for code, text in self._unicode.items():
-            table[code] = ord(text) if len(text) == 1 and text.isascii() else _OTHER
-        return table
+
+def _letters(unicode: Mapping[int, str]) -> NDArray[np.uint8]:
+    """The ASCII character of every code."""
+    table = np.full(0x10000, _UNMAPPED, np.uint8)
+    for code, text in unicode.items():
+        table[code] = ord(text) if len(text) == 1 and text.isascii() else _OTHER
+    return table
 
 
 def _added(texts: pa.Array) -> Decimal | None:

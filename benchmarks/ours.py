@@ -6,7 +6,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from export_pipeline.model.layout import Layout
 
 COLUMNS = {
     "id": "integer", "order_uuid": "uuid", "customer": "text", "email": "text", "amount_cents": "integer",
@@ -23,20 +26,14 @@ PDF_COLUMNS = (
 def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Export all orders in one format; {"rows", "bytes", "stages": {stage: [wall s, CPU s, peak MB]}}."""
     from export_pipeline.formats.options import FormatOptions
-    from export_pipeline.formats.registry import FORMATS
     from export_pipeline.model.sanitize import sanitize
     from export_pipeline.model.tabular import build
     from export_pipeline.model.tabular import layout as lay_out
     from export_pipeline.orchestration.staging import load, save
     from export_pipeline.sources.snapshot import open_snapshot
     from export_pipeline.sources.table import read
-    from export_pipeline.store.manifest import Manifest
-    from export_pipeline.store.opening import open_store
-    from export_pipeline.store.publish import publish
 
-    format = FORMATS[name]
-    path = folder / f"orders{format.extension}"
-    with _Laps() as lap:
+    with Laps() as lap:
         asked = FormatOptions(**options)
         with open_snapshot(url) as snapshot:
             data = read(snapshot, request_for(name))
@@ -45,28 +42,42 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
         save(build(load(folder / "fetched")), folder / "built")
         save(sanitize(load(folder / "built")), folder / "clean")
         lap("build, sanitize")
-        layout = lay_out(load(folder / "clean"))
-        store = open_store(str(folder / "store"))
-        upload = store.begin(
-            f"exports/orders{format.extension}", media_type=format.media_type, file_name=path.name, local=path
-        )
-        rendered = format.render(layout, cast(BinaryIO, upload), asked.of(name))
-        size = upload.finish().bytes
-        lap("render")
-        facts = format.read_back(path)
-        _check(rendered, facts, layout.proofs[name])
-        lap("read back")
+        rows, size = publish(name, lay_out(load(folder / "clean")), folder, asked.of(name), lap)
+    return {"rows": rows, "bytes": size, "stages": lap.laps}
 
-        def manifest(stored: Any) -> Manifest:
-            return Manifest(
-                name=f"orders-{name}", path=stored.key.rpartition("/")[2], bytes=stored.bytes,
-                hash=f"sha256:{stored.sha256}", format=name, mediatype=format.media_type.partition(";")[0],
-                rows=rendered.rows, dataset="orders", snapshot_at=layout.created,
-            )  # fmt: skip
 
-        publish(store, upload, manifest)
-        lap("publish")
-    return {"rows": rendered.rows, "bytes": size, "stages": lap.laps}
+def publish(
+    name: str, layout: Layout, folder: Path, options: Mapping[str, Any], lap: Laps
+) -> tuple[int, int]:
+    """Render into a store in the folder, read back and publish; rows and bytes of the file."""
+    from export_pipeline.formats.registry import FORMATS
+    from export_pipeline.store.manifest import Manifest
+    from export_pipeline.store.opening import open_store
+    from export_pipeline.store.publish import publish
+
+    format = FORMATS[name]
+    path = folder / f"export{format.extension}"
+    store = open_store(str(folder / "store"))
+    upload = store.begin(
+        f"exports/export{format.extension}", media_type=format.media_type, file_name=path.name, local=path
+    )
+    rendered = format.render(layout, cast(BinaryIO, upload), options)
+    size = upload.finish().bytes
+    lap("render")
+    facts = format.read_back(path)
+    _check(rendered, facts, layout.proofs[name])
+    lap("read back")
+
+    def manifest(stored: Any) -> Manifest:
+        return Manifest(
+            name=f"export-{name}", path=stored.key.rpartition("/")[2], bytes=stored.bytes,
+            hash=f"sha256:{stored.sha256}", format=name, mediatype=format.media_type.partition(";")[0],
+            rows=rendered.rows, dataset="export", snapshot_at=layout.created,
+        )  # fmt: skip
+
+    publish(store, upload, manifest)
+    lap("publish")
+    return rendered.rows, size
 
 
 def peak_megabytes() -> float:
@@ -75,13 +86,13 @@ def peak_megabytes() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-class _Laps:
+class Laps:
     """Wall and CPU seconds of what came between two calls, and the memory so far."""
 
     def __init__(self) -> None:
         self.laps: dict[str, list[float]] = {}
 
-    def __enter__(self) -> _Laps:
+    def __enter__(self) -> Laps:
         self._last = time.perf_counter(), time.process_time()
         return self
 

@@ -1,65 +1,133 @@
-"""Measures a takeoff export, format by format: seconds of each stage and the memory it needs.
+"""Measures a takeoff export, format by format, and its On-Screen Takeoff XML against what a user would write.
 
-    python benchmarks/takeoff.py                      200,000 and 20,000 measurements, SQLite
-    python benchmarks/takeoff.py --url postgresql://…  an empty database to fill and read instead
-    python benchmarks/takeoff.py --rows 50000
+    python benchmarks/takeoff.py                       200,000 and 20,000 measurements, SQLite
+    python benchmarks/takeoff.py --postgresql ost      in a PostgreSQL of its own (needs the dev dependencies)
+    python benchmarks/takeoff.py --rounds 3            medians of three interleaved runs
 
-Each format runs in a process of its own; memory is the peak above what was there after the imports.
+Each format runs in a process of its own; memory is the peak above what was there after the imports. "lxml"
+is its `xmlfile` over the database's rows, an element at a time: it fetches and writes the same project and
+proves nothing. "its / ours" has its time against this one's whole path, and its writing against the rendering
+alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-STAGES = ("fetch", "build", "render", "verify", "total")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ours import Laps, peak_megabytes, publish
+
+STAGES = ("fetch", "build", "render", "read back", "publish", "total")
+PEER = "lxml"
 
 
 def main() -> None:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
+    parser.add_argument("formats", nargs="*", default=["csv", "excel", "pdf", "json", "ost"])
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 200_000])
-    parser.add_argument("--url", help="SQLAlchemy URL of a database that may be overwritten")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--postgresql", action="store_true", help="read from PostgreSQL instead of SQLite")
     parser.add_argument("--one", nargs=2, metavar=("FORMAT", "URL"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(*arguments.one)))
         return
-    from export_pipeline.formats.registry import FORMATS
-
-    print(f"{'rows':>8} {'format':8} {'fetch':>7} {'build':>7} {'render':>7} {'verify':>7} {'total':>7}   MB")
+    names = arguments.formats + [PEER] * ("ost" in arguments.formats)
+    print(f"{'rows':>8} {'format':8}" + "".join(f"{stage:>10}" for stage in STAGES) + "   MB")
     for rows in arguments.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            url = arguments.url or f"sqlite:///{folder}/takeoff.db"
-            fill(url, rows)
-            for name in FORMATS:
-                command = [sys.executable, __file__, "--one", name, url]
-                found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                stages = "".join(f"{found[stage]:8.2f}" for stage in STAGES)
-                print(f"{found['rows']:8} {name:8}{stages} {found['megabytes']:4.0f}")
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        with database(rows, arguments.postgresql) as url:
+            for _ in range(arguments.rounds):
+                for name in names:
+                    command = [sys.executable, __file__, "--one", name, url]
+                    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                    found[name].append(json.loads(done.stdout))
+        show(found)
 
 
-def fill(url: str, rows: int) -> None:
-    import sqlalchemy as sa
+def show(found: dict[str, list[dict[str, float]]]) -> None:
+    medians = {
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for name, runs in found.items()
+    }
+    for name, one in medians.items():
+        stages = "".join(f"{one[stage]:10.2f}" if stage in one else " " * 10 for stage in STAGES)
+        print(f"{one['rows']:8.0f} {name:8}{stages} {one['megabytes']:4.0f}")
+    if PEER in medians:
+        its, ours = medians[PEER], medians["ost"]
+        print(f"{'':8} its / ours: {its['total'] / ours['total']:.1f} the whole, ", end="")
+        print(f"{its['render'] / ours['render']:.1f} rendering alone")
 
-    from export_pipeline.demo.takeoff import fill as fill_samples
-    from export_pipeline.demo.takeoff import sized
 
-    engine = sa.create_engine(url)
-    fill_samples(engine, [sized(rows)])
-    engine.dispose()
+@contextlib.contextmanager
+def database(rows: int, postgresql: bool) -> Iterator[str]:
+    """The URL of a database with one project of so many measurements."""
+    with contextlib.ExitStack() as stack:
+        if postgresql:
+            from export_pipeline_tests.services.postgres import postgres_server
+
+            url = stack.enter_context(stack.enter_context(postgres_server()).database())
+        else:
+            url = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/takeoff.db"
+        import sqlalchemy as sa
+
+        from export_pipeline.demo.takeoff import fill, sized
+
+        engine = sa.create_engine(url)
+        fill(engine, [sized(rows)])
+        engine.dispose()
+        yield url
 
 
 def measure(name: str, url: str) -> dict[str, float]:
-    import dagster  # noqa: F401 - part of the floor: every run has it
+    for module in modules(name, url):
+        import_module(module)
+    floor, started = peak_megabytes(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        if name == PEER:
+            from benchmarks.takeoff_peer import export as write
 
-    from export_pipeline.formats.registry import FORMATS
+            found = write(url, Path(temporary) / "export.xml")
+        else:
+            found = export(name, url, Path(temporary))
+        total = time.perf_counter() - started
+    return found | {"total": total, "megabytes": peak_megabytes() - floor}
+
+
+def modules(name: str, url: str) -> tuple[str, ...]:
+    """What a worker has imported before a run comes: no part of what is measured."""
+    driver = "postgresql" if url.startswith("postgresql") else "sqlite"
+    if name == PEER:
+        drivers = ("psycopg2.extras",) if driver == "postgresql" else ()
+        return (
+            f"sqlalchemy.dialects.{driver}",
+            *drivers,
+            "lxml.etree",
+            "export_pipeline.sources.takeoff_tables",
+        )
+    adbc = ("adbc_driver_postgresql",) if driver == "postgresql" else ()
+    ours = (
+        f"formats.{name}", "formats.registry", "model.sanitize", "model.takeoff", "orchestration.staging",
+        "sources.takeoff", "store.folder", "store.manifest", "store.publish",
+    )  # fmt: skip
+    return (f"sqlalchemy.dialects.{driver}", *adbc, "dagster", *(f"export_pipeline.{part}" for part in ours))
+
+
+def export(name: str, url: str, folder: Path) -> dict[str, Any]:
+    """Export the only project, with its drawings, in one format; rows, and seconds of each stage."""
     from export_pipeline.model.export_data import Request
     from export_pipeline.model.sanitize import sanitize
     from export_pipeline.model.takeoff import build, layout
@@ -68,42 +136,18 @@ def measure(name: str, url: str) -> dict[str, float]:
     from export_pipeline.sources import takeoff
     from export_pipeline.sources.snapshot import open_snapshot
 
-    found: dict[str, float] = {}
-    floor = _megabytes()
-    started = last = time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal last
-        found[stage], last = time.perf_counter() - last, time.perf_counter()
-
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    options = TakeoffOptions(include_drawings=True)
+    with Laps() as lap:
         with open_snapshot(url) as snapshot:
             (scope,) = takeoff.scopes(snapshot, {})
-            save(
-                takeoff.read(
-                    snapshot,
-                    Request("takeoff", takeoff.MODEL, {}, scope, TakeoffOptions(include_drawings=True)),
-                ),
-                folder / "fetched",
-            )
+            request = Request("takeoff", takeoff.MODEL, {}, scope, options)
+            save(takeoff.read(snapshot, request), folder / "fetched")
         lap("fetch")
         save(build(load(folder / "fetched")), folder / "built")
         save(sanitize(load(folder / "built")), folder / "clean")
         lap("build")
-        format = FORMATS[name]
-        path = folder / f"export{format.extension}"
-        laid_out = layout(load(folder / "clean"))
-        with path.open("wb") as out:
-            found["rows"] = format.render(laid_out, out, {}).rows
-        lap("render")
-        assert format.read_back(path).rows == found["rows"]
-        lap("verify")
-    return found | {"total": last - started, "megabytes": _megabytes() - floor}
-
-
-def _megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rows, _ = publish(name, layout(load(folder / "clean")), folder, {}, lap)
+    return {"rows": rows} | {stage: wall for stage, (wall, _, _) in lap.laps.items()}
 
 
 if __name__ == "__main__":

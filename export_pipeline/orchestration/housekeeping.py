@@ -8,7 +8,6 @@ holds a lock for as long as it lives; once the lock is free, a run that still co
 as it would otherwise take a place in the queue of runs for ever.
 """
 
-import fcntl
 import shutil
 import socket
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from export_pipeline.orchestration import run_lock
 from export_pipeline.orchestration.io_managers import StagingIOManager
 
 KEPT_SECONDS = 24 * 3600
@@ -33,10 +33,8 @@ def living(folder: Path, run_id: str) -> Iterator[dict[str, str]]:
     Args:
         folder: The staging folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / f"{run_id}.lock"
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    lock = run_lock.lock_of(folder, run_id)
+    with run_lock.take(lock):
         yield {HOST_TAG: socket.gethostname()}
         lock.unlink(missing_ok=True)
 
@@ -44,22 +42,13 @@ def living(folder: Path, run_id: str) -> Iterator[dict[str, str]]:
 def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
     """Mark runs as failed whose process on this host has died; gives their ids."""
     ours = dg.RunsFilter(statuses=_RUNNING, tags={HOST_TAG: socket.gethostname()})
-    dead = [run for run in instance.get_runs(ours) if not _lives(folder / f"{run.run_id}.lock")]
+    dead = [
+        run for run in instance.get_runs(ours) if not run_lock.is_held(run_lock.lock_of(folder, run.run_id))
+    ]
     for run in dead:
         instance.report_run_failed(run, "The process of this run has died or was killed; re-execute the run.")
-        (folder / f"{run.run_id}.lock").unlink(missing_ok=True)
+        run_lock.lock_of(folder, run.run_id).unlink(missing_ok=True)
     return [run.run_id for run in dead]
-
-
-def _lives(lock: Path) -> bool:
-    try:
-        with lock.open() as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False) -> list[str]:
@@ -75,7 +64,7 @@ def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool =
     removed = []
     for path in found:
         run = runs.get(path.name)
-        if (run and not run.is_finished) or (path.suffix == ".lock" and _lives(path)):
+        if (run and not run.is_finished) or (path.suffix == ".lock" and run_lock.is_held(path)):
             continue
         if (run and run.is_success) or _touched(path) < oldest:
             if not dry_run:

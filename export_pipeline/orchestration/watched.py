@@ -6,12 +6,12 @@ look any more, and the run would count as started for hours.
 
 from __future__ import annotations
 
-import fcntl
 import socket
 from typing import IO
 
 import dagster as dg
 
+from export_pipeline.orchestration import run_lock
 from export_pipeline.orchestration.housekeeping import HOST_TAG
 from export_pipeline.settings import load_settings
 
@@ -26,13 +26,9 @@ def hold(context: dg.OpExecutionContext) -> None:
     run = context.run
     if HOST_TAG in run.tags or run.run_id in _held or context.job_def.executor_def.name != "in_process":
         return
-    folder = load_settings().staging_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / f"{run.run_id}.lock").open("a")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = run_lock.take(run_lock.lock_of(load_settings().staging_folder, run.run_id), wait=False)
     except BlockingIOError:
-        lock.close()
         return  # who started this process took it before
     _held[run.run_id] = lock
     context.instance.add_run_tags(run.run_id, {HOST_TAG: socket.gethostname()})

@@ -22,6 +22,7 @@ from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import Dataset
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
+from export_pipeline.orchestration import run_lock
 from export_pipeline.orchestration.instance import ROOT, prepare_home
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import open_snapshot
@@ -36,7 +37,8 @@ from export_pipeline_tests.tools import require_tool
 _T = TypeVar("_T")
 
 CODE_SERVER = ("api", "grpc")
-RUN_WORKER = ("spawn_main",)
+_COLD_WORKER = ("spawn_main",)
+_WARM = ("orchestration.warm_server",)
 _AWAY_SECONDS = 60.0
 
 
@@ -108,6 +110,16 @@ class System:
                 aged = time.monotonic()
                 self._age()
             time.sleep(0.5)
+
+    def workers(self) -> list[int]:
+        """Processes of runs, begun by Dagster's own launcher or forked from the warm process."""
+        locks = (self.folder / "staging").glob("*.lock")
+        forked = [pid for pid in map(run_lock.holder, locks) if pid is not None]
+        return forked + self.processes.find(*_COLD_WORKER)
+
+    def warm(self) -> list[int]:
+        """The process that runs are forked from."""
+        return sorted(set(self.processes.find(*_WARM)) - set(self.workers()))
 
     def told(self) -> str:
         """The end of the daemon's log."""

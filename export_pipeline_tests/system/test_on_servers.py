@@ -15,11 +15,11 @@ import pytest
 
 from export_pipeline.jobs import Status
 from export_pipeline_tests.system import asking, checks
-from export_pipeline_tests.system.deployment import CODE_SERVER, RUN_WORKER, System, running_system
+from export_pipeline_tests.system.deployment import CODE_SERVER, System, running_system
 from export_pipeline_tests.system.many import REQUESTS, all_requests_end_rightly
 
 KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "1"))
-VICTIMS = ("run worker", "postgres", "daemon", "s3", "mail", "code server")
+VICTIMS = ("run worker", "warm process", "postgres", "daemon", "s3", "mail", "code server")
 """Each is killed once before one is killed again."""
 _END_SECONDS = 150.0
 _WAIT_SECONDS = 150.0
@@ -98,9 +98,13 @@ def _kill(system: System, victim: str, chance: random.Random) -> None:
         time.sleep(chance.uniform(0, 3))
         service.start()
         return
-    words = RUN_WORKER if victim == "run worker" else CODE_SERVER
+    find = {
+        "run worker": system.workers,
+        "warm process": system.warm,
+        "code server": lambda: system.processes.find(*CODE_SERVER),
+    }[victim]
     deadline = time.monotonic() + _WAIT_SECONDS
-    while not (found := system.processes.find(*words)):
+    while not (found := find()):
         assert time.monotonic() < deadline, f"there is no {victim} to kill\n{system.told()}"
         time.sleep(0.2)
     _tell(system, victim)

@@ -1,0 +1,113 @@
+"""The launcher's end of the warm server: starts it, asks it for runs, and knows when it is out of date."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from export_pipeline.orchestration import warm_server
+
+_ANSWER_SECONDS = 10.0
+_PACKAGE = Path(__file__).parents[1]
+
+Sources = frozenset[tuple[str, int, int]]
+"""Name, time of the last change in ns, and size of each file that the definitions depend on."""
+
+
+class WarmProcessError(Exception):
+    """The process has not answered as it should. It has been ended."""
+
+
+class WarmProcess:
+    """A warm server, and the files as they were before it began to read them. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self.sources = sources()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", warm_server.__name__]
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(command, stdin=theirs.fileno())
+        self._socket.settimeout(_ANSWER_SECONDS)
+        self._lines = self._socket.makefile("rw", encoding="utf-8")
+        self._ready = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def lives(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def is_ready(self) -> bool:
+        """Whether it has loaded everything; never waits for it.
+
+        Raises:
+            WarmProcessError: it ended before.
+        """
+        if not self._ready and select.select([self._socket], [], [], 0)[0]:
+            self._ready = self._read() == "ready"
+        return self._ready
+
+    def run(self, lock: Path, arguments: str) -> int:
+        """Begin a run; gives the id of its process.
+
+        Args:
+            lock: Held by the run's process for as long as it lives.
+            arguments: What `dagster api execute_run` takes.
+
+        Raises:
+            WarmProcessError: no answer, or a refusal. If nobody holds the lock now, the run has not begun and
+                will not begin.
+        """
+        try:
+            self._lines.write(json.dumps({"lock": str(lock), "arguments": arguments}) + "\n")
+            self._lines.flush()
+        except OSError as error:
+            raise self._ended(str(error)) from error
+        answer = self._read()
+        if not answer.isdigit():
+            raise self._ended(answer)
+        return int(answer)
+
+    def end(self) -> None:
+        """End it; the runs that it began go on."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def _read(self) -> str:
+        try:
+            line = self._lines.readline()
+        except OSError as error:
+            raise self._ended(f"no answer in {_ANSWER_SECONDS:.0f} s") from error
+        if not line:
+            raise self._ended("it has ended")
+        return line.rstrip("\n")
+
+    def _ended(self, reason: str) -> WarmProcessError:
+        self.end()
+        return WarmProcessError(f"The process that keeps runs warm is of no use: {reason}")
+
+
+def sources() -> Sources:
+    """The files of this package and the `.env` file as they are now."""
+    found = {_state(Path(".env").absolute())}
+    for folder, folders, files in os.walk(_PACKAGE):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found.update(_state(Path(folder, name)) for name in files)
+    return frozenset(found)
+
+
+def _state(file: Path) -> tuple[str, int, int]:
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return str(file), 0, -1
+    return str(file), state.st_mtime_ns, state.st_size

@@ -1,0 +1,296 @@
+"""Runs begun from a warm process: they end right, and nothing that dies or changes makes one wrong, lost or double."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+
+from export_pipeline.orchestration import run_lock, warm_process
+from export_pipeline.orchestration.instance import ROOT
+from export_pipeline.orchestration.warm_launcher import WORKER_TAG
+from export_pipeline.orchestration.warm_process import WarmProcess, WarmProcessError, sources
+from export_pipeline_tests.orchestration.launching import Launching, launching
+from export_pipeline_tests.services.postgres import PostgresServer
+
+_SECONDS = 60.0
+_SUCCESS = dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.fixture(scope="module")
+def system(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launching]:
+    with postgres.database() as url, launching(tmp_path_factory.mktemp("warm"), url) as system:
+        yield system
+
+
+@pytest.fixture
+def warm(system: Launching) -> WarmProcess:
+    """The warm process of the system's launcher, ready."""
+    return warmed(system)
+
+
+@pytest.fixture
+def held(system: Launching) -> Iterator[Callable[[], None]]:
+    """No run gets on with reading the source until this is called, or the test ends."""
+    engine = sa.create_engine(system.url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text("LOCK TABLE measurements, conditions, projects IN ACCESS EXCLUSIVE MODE"))
+        yield connection.rollback
+    engine.dispose()
+
+
+@pytest.fixture
+def away(system: Launching, postgres: PostgresServer) -> Iterator[None]:
+    """The source lets nobody in, so that runs wait for seconds before they try again."""
+    name = sa.make_url(system.url).database
+    with contextlib.closing(postgres.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        yield
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def warmed(system: Launching) -> WarmProcess:
+    wait(lambda: system.launcher._ready() is not None)
+    process = system.launcher._warm
+    assert process is not None
+    return process
+
+
+def wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_warm(run: dg.DagsterRun) -> bool:
+    return WORKER_TAG in run.tags and GRPC_INFO_TAG not in run.tags
+
+
+def worker(system: Launching, run_id: str) -> int:
+    """The process of a run that has begun."""
+    pid = run_lock.holder(system.lock(run_id))
+    assert pid is not None
+    return pid
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; what waits only to be asked for its end has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except FileNotFoundError:
+        return True
+
+
+def times_begun(system: Launching, run_id: str) -> int:
+    return sum("Started process for run" in message for message in system.told(run_id))
+
+
+def test_runs_are_forked_once_it_is_warm(system: Launching) -> None:
+    system.launcher.dispose()
+    cold = system.launch()  # nobody waits for the imports: the default launcher begins it
+    process = warmed(system)
+    runs = [system.launch() for _ in range(2)]
+
+    assert [system.ended(run) for run in (cold, *runs)] == [_SUCCESS] * 3, system.told(runs[0])
+    assert [is_warm(system.run(run)) for run in (cold, *runs)] == [False, True, True]
+    for run in runs:
+        (captured,) = system.instance.get_records_for_run(
+            run, of_type=dg.DagsterEventType.LOGS_CAPTURED
+        ).records
+        event = captured.event_log_entry.dagster_event
+        assert event is not None
+        key = [run, "compute_logs", str(event.logs_captured_data.file_key)]
+        stderr = system.instance.compute_log_manager.get_log_data(key).stderr
+        assert stderr
+        assert b"STEP_SUCCESS" in stderr
+        wait(lambda run=run: not system.lock(run).exists())  # type: ignore[misc]
+    assert [system.files(run) for run in (cold, *runs)] == [1] * 3
+    assert process.lives()
+
+
+def test_when_the_warm_process_is_killed_the_default_launcher_goes_on(
+    system: Launching, warm: WarmProcess
+) -> None:
+    os.kill(warm.pid, signal.SIGKILL)
+    wait(lambda: gone(warm.pid))
+    run = system.launch()
+    again = warmed(system)
+    next_run = system.launch()
+
+    assert [system.ended(run), system.ended(next_run)] == [_SUCCESS] * 2
+    assert [is_warm(system.run(run)), is_warm(system.run(next_run))] == [False, True]
+    assert again.pid != warm.pid
+
+
+def test_runs_outlive_the_warm_process_and_the_launcher(
+    system: Launching, warm: WarmProcess, held: Callable[[], None]
+) -> None:
+    run = system.launch()
+    system.wait(run, dg.DagsterRunStatus.STARTED)
+    os.kill(warm.pid, signal.SIGKILL)
+    system.launcher.dispose()
+
+    with dg.DagsterInstance.from_config(str(system.folder / "home")) as restarted:
+        health = restarted.run_launcher.check_run_worker_health(system.run(run))
+    assert health.status is WorkerStatus.RUNNING
+    held()
+    assert system.ended(run) is _SUCCESS
+
+
+def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
+    run = system.launch()
+    system.wait(run, dg.DagsterRunStatus.STARTED)
+    list(execute_run_monitoring_iteration(system.process, logging.getLogger("test")))
+    assert system.run(run).status is dg.DagsterRunStatus.STARTED
+
+    pid = worker(system, run)
+    os.kill(pid, signal.SIGKILL)
+    wait(lambda: gone(pid))
+    list(execute_run_monitoring_iteration(system.process, logging.getLogger("test")))
+    assert system.run(run).status is dg.DagsterRunStatus.FAILURE
+    assert any("has died or was killed" in message for message in system.told(run))
+    assert warm.lives()
+
+
+def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmProcess, away: None) -> None:
+    run = system.launch()
+    wait(lambda: system.says(run, "STEP_UP_FOR_RETRY"))
+    pid = worker(system, run)
+    begun = time.monotonic()
+    with dg.DagsterInstance.from_config(str(system.folder / "home")) as webserver:
+        assert webserver.run_launcher.terminate(run)
+    assert system.ended(run) is dg.DagsterRunStatus.CANCELED
+    wait(lambda: gone(pid))
+    assert time.monotonic() - begun < 5
+    assert not system.launcher.terminate(run)
+    assert system.files(run) == 0
+
+
+def test_runs_of_the_default_launcher_are_terminated_by_it(system: Launching, away: None) -> None:
+    system.launcher.dispose()
+    run = system.launch()
+    wait(lambda: system.says(run, "STEP_UP_FOR_RETRY"))
+    assert not is_warm(system.run(run))
+    assert system.launcher.check_run_worker_health(system.run(run)).status is WorkerStatus.RUNNING
+    assert system.launcher.terminate(run)
+    assert system.ended(run) is dg.DagsterRunStatus.CANCELED
+
+
+def test_what_has_changed_is_loaded_anew(system: Launching, warm: WarmProcess) -> None:
+    (system.folder / "code" / "defs.yaml").write_text("changed: true\n")
+    run = system.launch()
+    assert not is_warm(system.run(run))
+    wait(lambda: gone(warm.pid))
+    again = warmed(system)
+    next_run = system.launch()
+    assert [system.ended(run), system.ended(next_run)] == [_SUCCESS] * 2
+    assert is_warm(system.run(next_run))
+    assert again.pid != warm.pid
+
+
+def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
+    system: Launching, warm: WarmProcess
+) -> None:
+    warm._socket.settimeout(0.5)
+    os.kill(warm.pid, signal.SIGSTOP)
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert gone(warm.pid)
+    assert times_begun(system, run) == 1
+    assert any("Dagster's own launcher starts this run" in message for message in system.told(run))
+    assert system.launcher.check_run_worker_health(system.run(run)).status is WorkerStatus.RUNNING
+
+
+def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
+    system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = WarmProcess.run
+
+    def lose(self: WarmProcess, lock: Path, arguments: str) -> int:
+        ask(self, lock, arguments)
+        self.end()
+        raise WarmProcessError("the answer was lost")
+
+    monkeypatch.setattr(WarmProcess, "run", lose)
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert is_warm(system.run(run))
+    assert times_begun(system, run) == 1
+
+
+def test_runs_inherit_no_connection(warm: WarmProcess) -> None:
+    open_files = [os.readlink(path) for path in Path(f"/proc/{warm.pid}/fd").iterdir()]
+    assert len([name for name in open_files if name.startswith("socket:")]) == 1  # the launcher's
+
+
+def test_a_run_that_has_a_process_gets_no_second_one(
+    system: Launching, warm: WarmProcess, tmp_path: Path
+) -> None:
+    lock = tmp_path / "staging" / "run.lock"
+    with run_lock.take(lock), pytest.raises(WarmProcessError, match="error"):
+        warm.run(lock, "")
+
+
+def test_a_process_that_cannot_load_the_definitions_is_reported(
+    system: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPORT_RETENTION_DAYS", "none")
+    process = WarmProcess()
+    with pytest.raises(WarmProcessError, match="it has ended"):
+        wait(process.is_ready)
+    assert gone(process.pid)
+
+
+def test_it_ends_when_its_launcher_is_killed(system: Launching) -> None:
+    program = (
+        "import time; from export_pipeline.orchestration.warm_process import WarmProcess\n"
+        "process = WarmProcess()\n"
+        "while not process.is_ready(): time.sleep(0.05)\n"
+        "print(process.pid, flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment
+    ) as launcher:
+        assert launcher.stdout is not None
+        pid = int(launcher.stdout.readline())
+        launcher.kill()
+    wait(lambda: gone(pid))
+
+
+def test_every_change_of_a_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "package" / "defs"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(warm_process, "_PACKAGE", tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    file, cache = folder / "defs.yaml", folder / "__pycache__"
+    cache.mkdir()
+    seen = [sources()]
+    for change in (
+        lambda: file.write_text("a: 1\n"),
+        lambda: file.write_text("a: 10\n"),
+        lambda: os.utime(file, ns=(1, 1)),
+        lambda: file.rename(folder / "other.yaml"),
+        lambda: (folder / "other.yaml").unlink(),
+        lambda: (tmp_path / ".env").write_text("A=1\n"),
+    ):
+        change()
+        seen.append(sources())
+    assert all(before != after for before, after in itertools.pairwise(seen))
+    (cache / "defs.pyc").write_text("")
+    assert sources() == seen[-1]

@@ -222,9 +222,10 @@ def dev(
     typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
     workspace = str(ROOT / "workspace.yaml")
     sys.stdout.flush()
+    quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     os.execv(
         sys.executable,
-        [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)],
+        [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet],
     )
 
 

@@ -6,8 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
@@ -49,7 +51,7 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
 
     Args:
         late: How long a request may wait, be worked on or be sent without being a finding.
-        dagster: Also look at Dagster: its instance, daemon and sensors.
+        dagster: Also look at Dagster, its instance, daemon and sensors, and at the datasets declared there.
     """
     checks: list[Check] = [
         lambda: ledger_findings(settings, late),
@@ -59,8 +61,28 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
     ]
     with ThreadPoolExecutor(len(checks), "health") as pool:
         asked = [pool.submit(_all, check) for check in checks]
-        found = _all(_dagster_findings) if dagster else []  # in this thread: Dagster keeps state of its own
+        found: list[Finding] = []
+        if dagster:  # in this thread: Dagster keeps state of its own
+            found = _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
         return [finding for answer in asked for finding in answer.result()] + found
+
+
+def dataset_findings(settings: Settings) -> Iterator[Finding]:
+    """Datasets that are declared for another source than this one."""
+    from export_pipeline.components.catalogue import DefsError, datasets
+    from export_pipeline.orchestration.schedules import how_to_fit
+    from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
+
+    with suppress(DefsError, SourceUnavailableError):  # which other checks tell
+        for name, dataset in datasets().items():
+            try:
+                # One each, as PostgreSQL answers nothing more after an error.
+                with open_snapshot(settings.source_url, statement_timeout=10) as snapshot:
+                    import_module(dataset.source).scopes(snapshot, dataset.spec)
+            except SourceUnavailableError:
+                raise
+            except SourceError as error:
+                yield Finding("dataset_unfit", f"{name}: {error}", how_to_fit(name))
 
 
 def _dagster_findings() -> Iterator[Finding]:

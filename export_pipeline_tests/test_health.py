@@ -86,6 +86,23 @@ def test_a_full_disk(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> N
     assert "2.0 GiB (2%)" in findings["store_full"].wrong
 
 
+def test_datasets_of_another_source_are_named(environment: dict[str, str]) -> None:
+    """The deployment's source has the tables of takeoff alone."""
+    findings = list(health.dataset_findings(load_settings()))
+    assert {finding.code for finding in findings} == {"dataset_unfit"}
+    named = {finding.wrong.partition(":")[0]: finding for finding in findings}
+    assert "takeoff" not in named
+    assert "there is no table 'accounts'" in named["records"].wrong
+    assert named["records"].do.endswith("delete export_pipeline/defs/records.")
+
+
+def test_a_source_that_is_away_is_told_once(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPORT_SOURCE_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
+    assert list(health.dataset_findings(load_settings())) == []
+
+
 def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str]) -> None:
     """By an instance of its own, with the heartbeats and sensor states that its daemon would write."""
     import dagster as dg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ from export_pipeline.orchestration.settling import runs_by_tag, settle
 from export_pipeline.orchestration.working import job_tags
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
+_logger = logging.getLogger(__name__)
+
 PATIENCE = timedelta(minutes=3)
 """How long a request may take to become a started run before it is offered again."""
 HELD_SECONDS = 4.0
@@ -38,6 +41,15 @@ _BATCH = 25
 
 def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
     """Claims what is asked for, refuses what cannot be met, starts runs for the rest, and ends what ended."""
+
+    problem: str | None = None
+
+    def say(now: str | None) -> None:
+        """One line in the daemon's log for each change, not for each tick."""
+        nonlocal problem
+        if now != problem:
+            _logger.warning(now or "The ledger of requests can be used again.")
+        problem = now
 
     @dg.sensor(
         name="requests_sensor",
@@ -54,8 +66,10 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
             settle(ledger, context.instance, PATIENCE)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
+            say(str(error))
             yield dg.SkipReason(str(error))
             return
+        say(None)
         scopes = Scopes(context.resources.source, datasets)
         earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.offers > 1}
         jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]

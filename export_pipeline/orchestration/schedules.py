@@ -12,6 +12,7 @@ from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.partitions import SCOPE_TAG, last_ended, scopes_partition
 from export_pipeline.settings import load_settings
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 
 def cadence_schedule(
@@ -92,14 +93,26 @@ def scopes_sensor(
         description=f"Keeps the partitions of {dataset} in step with the application's own list.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with context.resources.source.snapshot() as snapshot:
-            there = import_module(source).scopes(snapshot, spec)
+        try:
+            with context.resources.source.snapshot() as snapshot:
+                there = import_module(source).scopes(snapshot, spec)
+        except SourceUnavailableError:
+            raise
+        except SourceError as error:
+            return dg.SkipReason(f"{str(error).rstrip('.')}. {how_to_fit(dataset)}")
         changes = scope_changes(context.instance, dataset, list(there))
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")
         return dg.SensorResult(dynamic_partitions_requests=changes)
 
     return sensor
+
+
+def how_to_fit(dataset: str) -> str:
+    """What to do where a dataset was declared for another source than this one."""
+    return (
+        f"Correct its defs.yaml; if it is not meant for this source, delete export_pipeline/defs/{dataset}."
+    )
 
 
 def scope_changes(

@@ -439,6 +439,20 @@ def test_a_tick_waits_a_moment_for_a_request(
     assert time.monotonic() - begun >= 0.5
 
 
+def test_a_change_of_the_ledger_is_one_line_of_the_log(
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        tick(deployment)
+    migrate(deployment.source.url)
+    for _ in range(2):
+        tick(deployment)
+    said = [record.message for record in caplog.records if record.name == requests.__name__]
+    assert len(said) == 2
+    assert "run `export-pipeline migrate`" in said[0]
+    assert said[1] == "The ledger of requests can be used again."
+
+
 def test_without_its_tables_the_sensor_says_what_to_do(deployment: Deployment) -> None:
     sensor = deployment.definitions.resolve_sensor_def("requests_sensor")
     with dg.build_sensor_context(

@@ -11,6 +11,11 @@ from export_pipeline_tests.orchestration.deployment import Deployment
 ZONES = ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York", "Europe/Berlin"]
 
 
+@pytest.fixture(autouse=True)
+def _quick(read_once: None) -> None:
+    """Definitions are loaded in each test."""
+
+
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
     """One that schedules can open by themselves."""
@@ -163,3 +168,18 @@ def test_the_sensor_follows_the_application(deployment: Deployment) -> None:
     with pytest.raises(Exception, match="source database cannot be reached"):
         tick()
     assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [stays]
+
+
+def test_a_source_without_the_tables_is_passed_over_in_one_sentence(deployment: Deployment) -> None:
+    deployment.source.rows("DROP TABLE projects")
+    for dataset, said in (("takeoff", "no such table: projects"), ("records", "no table 'accounts'")):
+        sensor = deployment.definitions.resolve_sensor_def(f"{dataset}_scopes_sensor")
+        with dg.build_sensor_context(
+            instance=deployment.instance,
+            resources={"source": deployment.definitions.resources["source"]},
+            repository_def=deployment.definitions.get_repository_def(),
+        ) as context:
+            skipped = sensor.evaluate_tick(context).skip_message or ""
+        assert said in skipped
+        assert f"delete export_pipeline/defs/{dataset}." in skipped
+        assert "\n" not in skipped

@@ -59,11 +59,12 @@ def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool =
     found = [path for path in folder.iterdir() if not path.is_symlink()] if folder.is_dir() else []
     if not found:
         return []
-    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=[p.name for p in found]))}
+    ids = [path.name.removesuffix(".lock") for path in found]
+    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=ids))}
     oldest = time.time() - KEPT_SECONDS
     removed = []
-    for path in found:
-        run = runs.get(path.name)
+    for path, run_id in zip(found, ids, strict=True):
+        run = runs.get(run_id)
         if (run and not run.is_finished) or (path.suffix == ".lock" and run_lock.is_held(path)):
             continue
         if (run and run.is_success) or _touched(path) < oldest:

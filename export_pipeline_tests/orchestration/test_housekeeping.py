@@ -30,11 +30,12 @@ def test_staged_data_go_when_the_run_succeeded_and_stay_when_it_failed(
         patch.setattr(csv, "render", lambda *_: 1 / 0)
         failed = deployment.run()
     assert {path.name for path in deployment.staging.iterdir()} == {good.run_id, failed.run_id}
+    (deployment.staging / f"{good.run_id}.lock").touch()
     with dg.build_sensor_context(
         instance=deployment.instance, resources={"staging": deployment.definitions.resources["staging"]}
     ) as context:
         tick = housekeeping_sensor.evaluate_tick(context)
-    assert tick.skip_message == "0 dead runs ended, 1 leftovers removed from staging."
+    assert tick.skip_message == "0 dead runs ended, 2 leftovers removed from staging."
     assert {path.name for path in deployment.staging.iterdir()} == {failed.run_id}
     make_old(deployment.staging / failed.run_id)
     assert clean_staging(deployment.instance, deployment.staging) == [failed.run_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from export_pipeline.console import UserError, print_json
 from export_pipeline.health import examine
 from export_pipeline.jobs.figures import Figures
 from export_pipeline.jobs_view import moment, plain, printable
-from export_pipeline.metrics import metrics_text
+from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 
 
@@ -84,6 +85,10 @@ def health(
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Print the ledger's figures for Prometheus instead.")
     ] = False,
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(help="Write them to this file, NAME.prom, for the node exporter's textfile collector."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what is wrong, since when, and what to do: databases, store, disks, Dagster, requests, mails.
@@ -91,14 +96,14 @@ def health(
     Exit code 1 means that something is wrong.
 
     Examples: `export-pipeline health`, `export-pipeline health --minutes 5 --json`,
-    `export-pipeline health --metrics > exports.prom`
+    `export-pipeline health --metrics-file /var/lib/node_exporter/exports.prom`
     """
     settings = load_settings()
-    if metrics:
+    if metrics or metrics_file:
         if as_json:
             raise UserError("--metrics is a format of its own; leave --json out.")
         with Figures(settings.jobs_url) as figures:
-            typer.echo(metrics_text(figures), nl=False)
+            _tell_metrics(figures, metrics_file)
         return
     findings = examine(settings, late=timedelta(minutes=minutes))
     if as_json:
@@ -112,6 +117,20 @@ def health(
             typer.echo("All is well.")
     if findings:
         raise typer.Exit(1)
+
+
+def _tell_metrics(figures: Figures, file: Path | None) -> None:
+    if file is None:
+        typer.echo(metrics_text(figures), nl=False)
+        return
+    if file.suffix != ".prom":
+        raise UserError(
+            f"--metrics-file {file}: its name must end in .prom, or the node exporter passes over it."
+        )
+    try:
+        write_metrics(figures, file)
+    except OSError as error:
+        raise UserError(f"--metrics-file {file} cannot be written: {error.strerror or error}.") from None
 
 
 def _line(finding: Any, dry_run: bool) -> str:

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from export_pipeline import cli
 from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.jobs.figures import Figures
+from export_pipeline.metrics import metrics_text
 from export_pipeline.settings import Settings
 from export_pipeline_tests.jobs.database import Database
 
@@ -92,3 +95,16 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
     with Ledger(url) as ledger:
         (job,) = ledger.find()
     assert (job.recipients, job.filters) == (["ann@example.org"], {"status": {"equals": "SUCCESSFUL"}})
+
+
+def test_every_figure_of_the_scrape_is_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    migrate(url)
+    with Figures(url) as figures:
+        known = {family.name for family in text_string_to_metric_families(metrics_text(figures))}
+    (block,) = blocks("prometheus")
+    shown = {family.name for family in text_string_to_metric_families(block)}
+    named = set(re.findall(r"export_pipeline_[a-z_]+", PAGE)) - {"export_pipeline_version"}
+    assert len(shown) == len(block.splitlines())
+    assert named >= shown
+    assert named <= known

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from export_pipeline.jobs.claiming import in_flight_count
+from export_pipeline.jobs.claiming import in_flight, in_flight_count
 from export_pipeline.jobs.reading import PATIENCE, Reader
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import Kind, Status
@@ -55,6 +55,16 @@ class Queue:
     in_flight: int
     oldest_wait: float
     deliveries: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetQueue:
+    """The same of one dataset. Seconds."""
+
+    dataset: str
+    pending: int
+    in_flight: int
+    oldest_wait: float
 
 
 class seconds_between(FunctionElement[float]):
@@ -103,6 +113,25 @@ class Figures(Reader):
             flying = in_flight_count(connection, now - PATIENCE)
             mails = connection.execute(open_mails.group_by(deliveries.c.status)).all()
         return Queue(count, flying, max(0.0, oldest or 0.0), {name: int(number) for name, number in mails})
+
+    def queues(self) -> list[DatasetQueue]:
+        """The same of each dataset of which something waits or is worked on."""
+        waits = sa.and_(jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
+        waited = seconds_between(utc_now(), _waits_since())
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            flies = in_flight(now - PATIENCE)
+            select = sa.select(
+                jobs.c.dataset,
+                sa.func.count(sa.case((waits, 1))),
+                sa.func.count(sa.case((flies, 1))),
+                sa.func.max(sa.case((waits, waited))),
+            ).where(sa.or_(waits, flies))
+            rows = connection.execute(select.group_by(jobs.c.dataset)).all()
+        return [
+            DatasetQueue(dataset, pending, flying, _positive(oldest))
+            for dataset, pending, flying, oldest in sorted(rows)
+        ]
 
     def ended(self, within: timedelta) -> list[Ended]:
         """What came of the requests that ended lately, by dataset and status."""

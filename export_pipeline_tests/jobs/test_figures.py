@@ -1,12 +1,14 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from export_pipeline.health import Finding, ledger_findings
 from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.figures import Figures
-from export_pipeline.metrics import metrics_text
+from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import job_in, run_of
@@ -147,3 +149,38 @@ def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures
     assert samples['export_pipeline_completed_last_hour{dataset="takeoff"}'] == 1
     assert samples['export_pipeline_bytes_last_hour{dataset="takeoff",status="completed"}'] == 5
     assert samples['export_pipeline_failed_last_hour{dataset="a\\"b\\\\c\\nd"}'] == 1
+
+
+def test_figures_by_dataset(database: Database, ledger: Ledger, figures: Figures) -> None:
+    """As the format's own parser reads them."""
+    job = job_in(ledger, Status.PROCESSING)
+    ledger.completed(run_of(job), File("k", "n", 5, 400, ""))
+    database.age("started_at", 20, "status = 'completed'")
+    job_in(ledger, Status.FAILED)
+    ledger.request("records", "csv")
+    database.age("created_at", 90, "dataset = 'records'")
+    job_in(ledger, Status.PENDING)
+    job_in(ledger, Status.PROCESSING)
+    found: dict[tuple[str, str | None], float] = {
+        (sample.name.removeprefix("export_pipeline_"), sample.labels.get("dataset")): sample.value
+        for family in text_string_to_metric_families(metrics_text(figures))
+        for sample in family.samples
+    }
+    assert found["queue_depth", None] == 2
+    assert [found["dataset_queue_depth", name] for name in ("records", "takeoff")] == [1, 1]
+    assert [found["dataset_in_flight", name] for name in ("records", "takeoff")] == [0, 1]
+    assert 89 < found["dataset_oldest_wait_seconds", "records"] < 120
+    assert found["dataset_oldest_wait_seconds", "takeoff"] < 30
+    assert 13 < found["rows_per_second_last_hour", "takeoff"] < 21
+    assert found["failure_ratio_last_hour", "takeoff"] == 0.5
+    assert ("failure_ratio_last_hour", "records") not in found
+
+
+def test_the_file_is_replaced_in_one_step(database: Database, figures: Figures, tmp_path: Path) -> None:
+    file = tmp_path / "exports.prom"
+    file.write_text("old")
+    write_metrics(figures, file)
+    assert file.read_text() == metrics_text(figures)
+    assert list(tmp_path.glob("exports*")) == [file]
+    with pytest.raises(FileNotFoundError):
+        write_metrics(figures, tmp_path / "nowhere" / "exports.prom")

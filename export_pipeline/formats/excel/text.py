@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from export_pipeline.model.buffers import bytes_of
 
 INLINE_END = "</t></is></c>"
 MAX_TEXT = 32_767  # UTF-16 units in a cell
@@ -17,7 +20,7 @@ _ILLEGAL_RE2 = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
 _CODED = "_x[0-9A-Fa-f]{4}_"
 _CODED_RE = re.compile(_CODED)
 _NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
-_CONTROLS = bytes(b for b in range(0x20) if b not in b"\t\n\r")
+_LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
 
 
 def xml_text(text: str) -> str:
@@ -61,10 +64,12 @@ class Clean:
 
 def cleaned(array: pa.StringArray) -> Clean:
     """Replaces characters that are illegal in XML 1.0 by U+FFFD."""
-    data = text_bytes(array)
-    illegal = len(data.translate(None, _CONTROLS)) < len(data) or (
-        _NONCHARACTERS[0][:1] in data and any(end in data for end in _NONCHARACTERS)
-    )
+    data = bytes_of(array)
+    controls = data[data < 0x20]
+    illegal = len(controls) > 0 and not np.isin(controls, _LEGAL_CONTROLS).all()
+    if not illegal and (data == _NONCHARACTERS[0][0]).any():
+        text = data.tobytes()
+        illegal = any(character in text for character in _NONCHARACTERS)
     if not illegal:
         return Clean(array, 0)
     hit = pc.sum(pc.match_substring_regex(array, _ILLEGAL_RE2)).as_py() or 0

@@ -1,0 +1,124 @@
+"""Wide tables, whose columns go across several pages, cell by cell: by where poppler finds each word."""
+
+from __future__ import annotations
+
+import html
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pytest
+
+from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.layout import Section
+from export_pipeline.model.tables import Table
+from export_pipeline_tests.formats.pdf.reading import layout, poppler, write
+
+ROWS = 90
+_WORDS = ("Zoë", "grouted", "footing", "王小明", "Łukasz", "delivered", "слово", "in", "masonry", "O'Brien")
+_KINDS = (Kind.TEXT, Kind.DECIMAL, Kind.ENUM, Kind.INTEGER, Kind.DATE, Kind.TEXT, Kind.BOOLEAN, Kind.FLOAT)
+
+
+class Word(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+    text: str
+
+
+def value_of(kind: Kind, chance: random.Random) -> tuple[Any, str]:
+    """A value, and how it is printed."""
+    if kind is Kind.TEXT:
+        text = " ".join(chance.choices(_WORDS, k=chance.randrange(1, 7)))
+        return text, text
+    if kind is Kind.ENUM:
+        text = chance.choice(("new", "paid", "returned"))
+        return text, text
+    if kind is Kind.DECIMAL:
+        number = Decimal(chance.randrange(-(10**7), 10**7)) / 100
+        return number, f"{number:,.2f}"
+    if kind is Kind.INTEGER:
+        return (count := chance.randrange(-5_000, 5_000_000)), f"{count:,}"
+    if kind is Kind.FLOAT:
+        return (share := chance.randrange(1, 9_999) / 8), f"{share:,}".removesuffix(".0")
+    if kind is Kind.BOOLEAN:
+        return (flag := chance.random() < 0.5), "Yes" if flag else "No"
+    return (day := date(1999, 12, 28) + timedelta(chance.randrange(9_999))), day.isoformat()
+
+
+def wide(count: int) -> tuple[Table, list[list[str]]]:
+    """A table with a key and so many other columns, and what its cells say."""
+    chance = random.Random(count)
+    kinds = [_KINDS[i % len(_KINDS)] for i in range(count)]
+    columns = [Column("id", "C0", Kind.TEXT)]
+    columns += [
+        Column(f"c{i}", f"C{i}", kind, 2 if kind is Kind.DECIMAL else None) for i, kind in enumerate(kinds, 1)
+    ]
+    cells = [[value_of(kind, chance) for kind in kinds] for _ in range(ROWS)]
+    for row in cells:
+        row[chance.randrange(count)] = (None, "")
+    data = {"id": pa.array([f"key{number}" for number in range(ROWS)])}
+    for place, column in enumerate(columns[1:]):
+        data[column.name] = pa.array([row[place][0] for row in cells], column.arrow_type)
+    said = [[f"key{number}", *(text for _, text in row)] for number, row in enumerate(cells)]
+    return Table.of("w", tuple(columns), pa.table(data), batch_rows=37), said
+
+
+def pages(path: Path) -> Iterator[list[Word]]:
+    """The words of every page."""
+    pattern = r'<word xMin="([\d.-]+)" yMin="([\d.-]+)" xMax="([\d.-]+)" yMax="([\d.-]+)">(.*?)</word>'
+    for page in poppler(path, "-bbox").split("<page ")[1:]:
+        yield [Word(*map(float, found[:4]), html.unescape(found[4])) for found in re.findall(pattern, page)]
+
+
+def read(path: Path, columns: tuple[Column, ...]) -> dict[tuple[str, int], str]:
+    """The letters of every cell, by the key of its row and the number of its column."""
+    found: dict[tuple[str, int], list[Word]] = defaultdict(list)
+    for words in pages(path):
+        heads = {int(word.text[1:]): word for word in words if re.fullmatch(r"C\d+", word.text)}
+        below = max(head.bottom for head in heads.values())
+        above = next(word.top for word in words if word.text == "Page")
+        inside = [word for word in words if below <= word.top and word.bottom <= above]
+        keys = sorted((word.top, word.text) for word in inside if re.fullmatch(r"key\d+", word.text))
+        for word in inside:
+            key = [text for top, text in keys if top <= word.top + 1][-1]
+            found[key, _column(word, heads, columns)].append(word)
+    for cell in found.values():
+        cell.sort(key=lambda word: (round(word.top), word.left))
+    return {place: "".join(word.text for word in cell) for place, cell in found.items()}
+
+
+def _column(word: Word, heads: dict[int, Word], columns: tuple[Column, ...]) -> int:
+    """Numbers end where their header ends; other texts are right of where their header begins."""
+    for number, head in heads.items():
+        if columns[number].kind.is_number and abs(head.right - word.right) < 0.5:
+            return number
+    return max(
+        (head.left, number)
+        for number, head in heads.items()
+        if not columns[number].kind.is_number and head.left < word.left + 0.5
+    )[1]
+
+
+@pytest.mark.parametrize(("count", "bands"), [(9, 1), (23, 2), (64, 4)])
+def test_every_cell_of_a_wide_table_stands_in_its_row_and_under_its_header(
+    tmp_path: Path, count: int, bands: int
+) -> None:
+    table, said = wide(count)
+    path = tmp_path / "wide.pdf"
+    write(path, layout(Section("w", "Wide", table, counts=True)), {"page_size": "a4"})
+    found = read(path, table.columns)
+    expected = {
+        (row[0], number): re.sub(r"\s", "", text) if number else row[0] * bands
+        for row in said
+        for number, text in enumerate(row)
+        if text
+    }
+    assert found == expected

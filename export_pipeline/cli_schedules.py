@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from export_pipeline import arguments
+from export_pipeline.cli_choices import WEEKDAYS, Chosen, choosing
 from export_pipeline.cli_datasets import declared
 from export_pipeline.cli_options import Json, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.console import UserError, print_json
@@ -33,24 +33,6 @@ app = typer.Typer(
 
 ScheduleId = Annotated[str, typer.Argument(help="Id of the schedule, as `schedules list` shows it.")]
 Dataset = Annotated[str, typer.Argument(help="What to export, e.g. takeoff.")]
-Scope = Annotated[str | None, typer.Option(help="Whose rows.")]
-At = Annotated[str | None, typer.Option(help="HH:MM on the zone's clock.")]
-Weekday = Annotated[str | None, typer.Option(help="Of a weekly one: monday to sunday, or 1 to 7.")]
-Day = Annotated[int | None, typer.Option(help="Of a monthly one, 1 to 31; the last day where there is none.")]
-Timezone = Annotated[str | None, typer.Option(help="IANA name of the zone, e.g. Europe/Berlin.")]
-Filter = Annotated[list[str] | None, typer.Option(help="As of `request`.")]
-Column = Annotated[list[str] | None, typer.Option(help="As of `request`.")]
-Option = Annotated[list[str] | None, typer.Option("--option", "-o", help="As of `request`.")]
-To = Annotated[list[str] | None, typer.Option(help="Who gets it by mail; may be given more than once.")]
-Owner = Annotated[str | None, typer.Option(help="Who is told of failures.")]
-Misfire = Annotated[
-    str | None, typer.Option(help="Of runs missed while nothing ran, make up none (skip), the last or all.")
-]
-Empty = Annotated[
-    str | None, typer.Option(help="Without rows, send the file, skip the mail, or only say so.")
-]
-
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @app.callback()
@@ -79,24 +61,14 @@ def list_(
 
 
 @app.command()
+@choosing
 def create(
     dataset: Dataset,
     format: Annotated[str, typer.Option(help="One of the dataset's formats.")],
     cadence: Annotated[
         str, typer.Option(help="daily, weekly or monthly: exports the day, week or month before.")
     ],
-    scope: Scope = None,
-    at: At = None,
-    weekday: Weekday = None,
-    day: Day = None,
-    timezone: Timezone = None,
-    filter: Filter = None,
-    column: Column = None,
-    option: Option = None,
-    to: To = None,
-    owner: Owner = None,
-    misfire: Misfire = None,
-    empty: Empty = None,
+    chosen: Chosen,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
@@ -105,9 +77,7 @@ def create(
     Example: `export-pipeline schedules create records --scope ID --format excel --cadence monthly --day 31
     --at 06:00 --timezone America/New_York --to ann@example.org --empty say`
     """
-    settings = load_settings()
-    chosen = _chosen(scope, at, weekday, day, timezone, filter, column, option, to, owner, misfire, empty)
-    chosen = {"timezone": settings.timezone, **chosen}
+    chosen = {"timezone": load_settings().timezone, **chosen}
     chosen |= {"dataset": dataset, "format": format, "cadence": cadence}
     with _engine() as engine:
         made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _offered())
@@ -115,22 +85,13 @@ def create(
 
 
 @app.command()
+@choosing
 def change(
     schedule_id: ScheduleId,
     format: Annotated[str | None, typer.Option(help="One of the dataset's formats.")] = None,
     cadence: Annotated[str | None, typer.Option(help="daily, weekly or monthly.")] = None,
-    scope: Scope = None,
-    at: At = None,
-    weekday: Weekday = None,
-    day: Day = None,
-    timezone: Timezone = None,
-    filter: Filter = None,
-    column: Column = None,
-    option: Option = None,
-    to: To = None,
-    owner: Owner = None,
-    misfire: Misfire = None,
-    empty: Empty = None,
+    *,
+    chosen: Chosen,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
@@ -138,8 +99,8 @@ def change(
 
     Example: `export-pipeline schedules change ID --at 05:00 --to ann@example.org --to ben@example.org`
     """
-    changes = _chosen(scope, at, weekday, day, timezone, filter, column, option, to, owner, misfire, empty)
-    changes |= {name: value for name, value in (("format", format), ("cadence", cadence)) if value}
+    more = {name: value for name, value in (("format", format), ("cadence", cadence)) if value}
+    changes = {**chosen, **more}
     if not changes:
         raise UserError("Say what to change, e.g. --at 07:30; `schedules change --help` lists what there is.")
     with _engine() as engine:
@@ -236,54 +197,6 @@ def _asked(job: Job, is_new: bool) -> str:
     return f"{job.window_key} was asked for before, and is {job.status}; --again asks once more."
 
 
-def _chosen(
-    scope: str | None,
-    at: str | None,
-    weekday: str | None,
-    day: int | None,
-    timezone: str | None,
-    filter: list[str] | None,
-    column: list[str] | None,
-    option: list[str] | None,
-    to: list[str] | None,
-    owner: str | None,
-    misfire: str | None,
-    empty: str | None,
-) -> dict[str, Any]:
-    """The fields of a schedule that were given, by the ledger's names."""
-    given = {
-        "scope": scope,
-        "day_of_month": day,
-        "timezone": timezone,
-        "filters": arguments.filters(filter) if filter else None,
-        "columns": column,
-        "options": arguments.options(option) if option else None,
-        "recipients": to,
-        "owner": owner,
-        "misfire": misfire,
-        "empty": empty,
-        "weekday": _weekday(weekday) if weekday else None,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return chosen | (_clock(at) if at else {})
-
-
-def _clock(text: str) -> dict[str, int]:
-    hour, colon, minute = text.partition(":")
-    if not (colon and hour.isdecimal() and minute.isdecimal()):
-        raise UserError(f"--at {text}: write it as HH:MM, e.g. 07:30.")
-    return {"hour": int(hour), "minute": int(minute)}
-
-
-def _weekday(text: str) -> int:
-    if text.isdecimal():
-        return int(text)
-    named = [day for day in _WEEKDAYS if day.startswith(text.lower()) and len(text) > 1]
-    if len(named) != 1:
-        raise UserError(f"--weekday {text}: it is none of {', '.join(_WEEKDAYS)}.")
-    return _WEEKDAYS.index(named[0]) + 1
-
-
 def _row(schedule: ScheduledExport) -> dict[str, Any]:
     return {
         "id": schedule.id,
@@ -300,7 +213,7 @@ def _row(schedule: ScheduledExport) -> dict[str, Any]:
 
 def _when(schedule: ScheduledExport) -> str:
     day = {
-        "weekly": f" {_WEEKDAYS[schedule.weekday - 1]}",
+        "weekly": f" {WEEKDAYS[schedule.weekday - 1]}",
         "monthly": f" day {schedule.day_of_month}",
     }.get(schedule.cadence, "")
     return f"{schedule.cadence}{day} {schedule.hour:02}:{schedule.minute:02} {schedule.timezone}"

@@ -1,1 +1,5 @@
-pytest_plugins = ["export_pipeline_tests.services.fixtures", "export_pipeline_tests.orchestration.fixtures"]
+pytest_plugins = [
+    "export_pipeline_tests.services.fixtures",
+    "export_pipeline_tests.orchestration.fixtures",
+    "export_pipeline_tests.commands",
+]

@@ -4,46 +4,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline import cli
 from export_pipeline.formats import csv
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ["formats", "datasets", "request", "link", "verify", "demo", "dev"]
-
-
-class Ended:
-    """How a command ended: exit code, and what it wrote."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def command(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line in this process."""
-
-    def run(*arguments: str) -> Ended:
-        capsys.readouterr()
-        code = cli._run(list(arguments))
-        return Ended(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

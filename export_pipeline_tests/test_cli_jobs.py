@@ -1,15 +1,13 @@
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from export_pipeline import cli
 from export_pipeline.jobs import Attempt, File, Job, Kind, Ledger, Status, migrate
 from export_pipeline.jobs_view import printable
 from export_pipeline.store.folder import FolderStore
+from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.lives import job_in, run_of
 
 COMMANDS = [
@@ -27,32 +25,6 @@ COMMANDS = [
 ]
 SCHEDULES = ["list", "create", "change", "pause", "resume", "delete", "run-now"]
 NOBODY = "00000000-0000-4000-8000-000000000000"
-
-
-class Ended:
-    """How a command ended: exit code, and what it wrote."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def command(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line in this process."""
-
-    def run(*arguments: str) -> Ended:
-        capsys.readouterr()
-        code = cli._run(list(arguments))
-        return Ended(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -370,3 +342,18 @@ def test_a_broken_ledger_is_told(command: Command, ledger: Ledger, tmp_path: Pat
     ended = command("jobs")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "file is not a database" in ended.err
+
+
+def test_figures_go_to_a_file_that_the_node_exporter_reads(
+    command: Command, ledger: Ledger, tmp_path: Path
+) -> None:
+    file = tmp_path / "exports.prom"
+    assert command("health", "--metrics-file", str(file)).out == ""
+    assert file.read_text() == command("health", "--metrics").out
+    for wrong, said in (
+        (tmp_path / "exports.txt", "must end in .prom"),
+        (tmp_path / "no" / "x.prom", "written"),
+    ):
+        ended = command("health", "--metrics-file", str(wrong))
+        assert ended.code == 2
+        assert said in ended.err

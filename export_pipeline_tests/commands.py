@@ -1,0 +1,37 @@
+"""The command line in this process, as a pytest fixture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from export_pipeline import cli
+
+
+class Ended:
+    """How a command ended: exit code, and what it wrote."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in this process."""
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = cli._run(list(arguments))
+        return Ended(code, *capsys.readouterr())
+
+    return run

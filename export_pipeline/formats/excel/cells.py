@@ -187,7 +187,7 @@ class ColumnCells:
         if not self._share:
             return None
         encoded = array.dictionary_encode()
-        known = [self._shared.strings.number(text.as_py()) for text in encoded.dictionary]
+        known = [self._shared.strings.number(text) for text in encoded.dictionary.to_pylist()]
         if None in known:
             self._share = False
             return None

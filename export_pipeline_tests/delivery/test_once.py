@@ -12,6 +12,7 @@ from collections.abc import Callable
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.enrolling import enroll
 from export_pipeline.delivery.sending import Counts, deliver_due
+from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
@@ -74,6 +75,32 @@ def test_many_senders_at_once(exports: Exports, server: MailServer) -> None:
     assert _delivered(server) == sorted(expected)
     assert len({mail["Message-ID"] for _, mail in server.mails}) == len(expected)
     assert {mail.status for mail in rows.find(exports.engine, limit=1000)} == {"sent"}
+
+
+def test_formats_of_windows_that_fail_together_are_told_once_each_window(
+    exports: Exports, server: MailServer
+) -> None:
+    windows = [CadenceWindow("takeoff", "daily", f"2026-01-{day:02}", "a") for day in range(1, 11)]
+    people = {"recipients": ["reader@example.org"], "owners": ["owner@example.org", "other@example.org"]}
+    assert ask_for(exports.engine, windows, ["csv", "json", "pdf"], **people) == 30
+    for job in exports.ledger.find():
+        exports.ledger.failed(job.current, "export_failed", "The source is gone.")
+
+    def send() -> None:
+        engine = open_engine(exports.database.url)
+        try:
+            deliver_due(engine, exports.store, exports.settings)
+        finally:
+            engine.dispose()
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.received == {"owner@example.org": 10, "other@example.org": 10}
+    told = {str(mail.get_body(("plain",))) for _, mail in server.mails}
+    assert all("csv, json, pdf" in text for text in told)
 
 
 def test_killed_between_claim_and_send(exports: Exports, server: MailServer) -> None:

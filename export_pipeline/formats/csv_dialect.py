@@ -81,10 +81,10 @@ class Dialect:
         if text.null_count:
             marks = marks & np.asarray(text.is_valid())
         count = int(marks.sum())
-        if count == len(text):
-            return _in_quotes(text)
         if not count:
             return text
+        if count == len(text) - text.null_count:
+            return _in_quotes(text)
         chosen = mask(marks)
         if 2 * count > len(text):
             return pc.if_else(chosen, _in_quotes(text), text)
@@ -114,8 +114,10 @@ def _in_quotes(text: pa.Array) -> pa.Array:
         include_header=False, batch_size=max(len(text), 1), eol="", quoting_style="all_valid"
     )
     csv.write_csv(pa.record_batch([text], ["text"]), made, options)
-    data, offsets = bytes_of(text), offsets_of(text)
-    lengths = np.diff(offsets) + counted(data == ord('"'), offsets - offsets[0]) + 2
+    offsets, quotes = offsets_of(text), bytes_of(text) == ord('"')
+    lengths = np.diff(offsets) + 2
+    if quotes.any():
+        lengths += counted(quotes, offsets - offsets[0])
     if text.null_count:
         lengths[~np.asarray(text.is_valid())] = 0
     starts = np.zeros(len(offsets), np.int32)

@@ -47,7 +47,7 @@ def save(data: ExportData, folder: Path, progress: Progress | None = None) -> No
     facts_file.unlink(missing_ok=True)
     tables = {}
     for name, table in data.tables.items():
-        files, rows = _write(table, folder, progress)
+        files, rows = _write(name, table, folder, progress)
         if rows != table.rows:
             raise StagingError(
                 f"{data.dataset}: {rows} rows of {name} were read, but the source counted {table.rows}. "
@@ -126,10 +126,13 @@ def load_all(folder: Path) -> list[ExportData]:
     return [load(folder / str(number)) for number in range(count)]
 
 
-def _write(table: Table, folder: Path, progress: Progress | None) -> tuple[list[Path], int]:
-    """The files that hold the table's rows now, one after the other, and how many rows these are."""
+def _write(name: str, table: Table, folder: Path, progress: Progress | None) -> tuple[list[Path], int]:
+    """The files that hold the table's rows now, one after the other, and how many rows these are.
+
+    `name` is the table's own in its export; those of a bundle's members may all be called rows.
+    """
     parts = table.parts or (table.open,)
-    paths = [folder / f"{table.name}-{number}.arrow" for number in range(len(table.files or parts))]
+    paths = [folder / f"{name}-{number}.arrow" for number in range(len(table.files or parts))]
     for path in paths:
         path.unlink(missing_ok=True)  # it may be a link to another step's file
     if table.files and all(map(_linked, table.files, paths)):

@@ -6,7 +6,7 @@ it is staged, a member's table t is the bundle's table "member.t", and its facts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -18,7 +18,6 @@ from pydantic import BaseModel, create_model
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.strict import Strict
-from export_pipeline.model.tables import Table
 
 __all__ = ["build", "join", "layout", "options", "split"]
 
@@ -91,7 +90,11 @@ def split(data: ExportData) -> dict[str, ExportData]:
 def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
     """The bundle that holds these members. Their tables' changed cells are counted as its own."""
     tables = {
-        f"{name}.{key}": replace(table, open=partial(_counted, table, name, member, data))
+        f"{name}.{key}": replace(
+            table,
+            open=partial(_counted, table.open, name, member, data),
+            parts=tuple(partial(_counted, part, name, member, data) for part in table.parts),
+        )
         for name, member in members.items()
         for key, table in member.tables.items()
     }
@@ -105,8 +108,10 @@ def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
     )
 
 
-def _counted(table: Table, name: str, member: ExportData, bundle: ExportData) -> Iterator[pa.RecordBatch]:
-    yield from table.open()
+def _counted(
+    rows: Callable[[], Iterator[pa.RecordBatch]], name: str, member: ExportData, bundle: ExportData
+) -> Iterator[pa.RecordBatch]:
+    yield from rows()
     if member.changed is not bundle.changed:
-        for (reason, cell), count in member.changed.items():
+        for (reason, cell), count in list(member.changed.items()):  # other shares may be counting
             bundle.changed[reason, f"{name}: {cell}"] = count

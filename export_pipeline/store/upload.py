@@ -61,7 +61,7 @@ class Upload(ABC):
             OSError: The local copy beside a store that is elsewhere cannot be written.
             ValueError: After `finish`, `publish` or `abort`.
         """
-        if self._ended or self._stored is not None:
+        if self.closed:
             raise ValueError(f"the upload of {self.key} is closed")
         piece = memoryview(data).cast("B")
         if len(self._held) + len(piece) < _CHUNK_BYTES:
@@ -71,6 +71,11 @@ class Upload(ABC):
                 self._append_held()
                 self._append(piece)
         return len(piece)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more is taken; Arrow asks each file that it writes into."""
+        return self._ended or self._stored is not None
 
     def finish(self) -> StoredFile:
         """Nothing more is written: the file is whole on `path`. It is not visible yet. Raises as `write`."""

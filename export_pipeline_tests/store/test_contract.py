@@ -93,9 +93,12 @@ class StoreContract:
         with begin(store, KEY, tmp_path) as upload:
             for _ in range(0, size, 1000):
                 upload.write(bytes(1000))
+            assert not upload.closed
             if finished:
                 upload.finish()
+                assert upload.closed
         upload.abort()
+        assert upload.closed
         assert list(store.list()) == []
         assert store.clean(timedelta(0)) == 0
         assert list(tmp_path.glob("upload-*")) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from export_pipeline.model.columns import Kind
 
@@ -35,6 +36,7 @@ class ColumnType:
         return self.kind is Kind.MONEY and self.precision is None
 
 
+@lru_cache(1024)  # asked for each column many times in an export
 def parse_type(word: str) -> ColumnType:
     """The type behind a word.
 

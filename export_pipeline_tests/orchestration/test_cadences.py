@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.scheduler import DagsterDaemonScheduler
 
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.delivery import rows
@@ -18,6 +19,7 @@ from export_pipeline.jobs import Job, Ledger, Status, migrate
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import requests
+from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.settings import load_settings
@@ -115,6 +117,20 @@ def test_without_the_tables_of_requests_the_schedule_starts_the_runs(deployment:
     assert {str(request.partition_key) for request in started} == {
         f"{scope}|2026-02-02" for scope in deployment.source.scopes
     }
+
+
+def test_a_ledger_that_is_away_fails_the_tick_and_dagster_tries_it_again(
+    environment: dict[str, str], deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPORT_JOBS_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
+    with pytest.raises(dg.DagsterError) as failed:
+        schedule_ticks(deployment)
+    assert "does not answer" in str(failed.value.__cause__)
+    assert "hunter2" not in str(failed.value.__cause__)
+    prepare_home()
+    with dg.DagsterInstance.get() as instance:
+        assert isinstance(instance.scheduler, DagsterDaemonScheduler)
+        assert instance.scheduler.max_tick_retries == 60
 
 
 def test_one_run_makes_all_formats_and_each_reader_gets_each_once(

@@ -79,8 +79,12 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
             assert len(database.run(statement)) == 1
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             database.run("UPDATE export_jobs SET status = 'completed'")
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            database.run("INSERT INTO export_jobs (dataset, format, status) VALUES ('a', 'csv', 'completed')")
+        for column in ("status", "id", "schedule_id", "window_key", "created_at", "file_key", "run_id"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                database.run(f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('a', 'csv', NULL)")
+        for table in ("export_events", "export_deliveries", "scheduled_exports"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                database.run(f"SELECT * FROM {table}")
     finally:
         database.run("RESET ROLE")
         database.run("DROP OWNED BY application")

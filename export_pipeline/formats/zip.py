@@ -85,6 +85,8 @@ def chosen(names: tuple[str, ...]) -> list[Format]:
 class _Hashed:
     """An entry of the archive that counts and hashes what is written into it."""
 
+    closed = False  # Arrow asks, before it writes Parquet
+
     def __init__(self, entry: Entry) -> None:
         self._entry, self.close = entry, entry.close
         self.bytes, self.sha256 = 0, hashlib.sha256()

@@ -32,8 +32,8 @@ class WarmRunLauncher(DefaultRunLauncher):
     """Forks runs from a warm process; whatever that cannot do, Dagster's own launcher does.
 
     The process is started with the first run, and anew when it has died or a file of this package has
-    changed. Until it is ready, and for runs of other code locations or hosts, the default launcher goes on.
-    A run's process holds a lock while it lives, by which any process on the host finds it, also after the
+    changed. Where it fails, and for runs of other code locations or hosts, the default launcher does it. A
+    run's process holds a lock while it lives, by which any process on the host finds it, also after the
     daemon was restarted.
     """
 
@@ -82,7 +82,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         super().dispose()
 
     def _begun(self, run: dg.DagsterRun) -> bool:
-        """Begin a run in the warm process; False if there is none, and the run has not begun."""
+        """Begin a run in the warm process; False if that cannot be, and the run has not begun."""
         lock = _lock(run.run_id)
         arguments = ExecuteRunArgs(
             job_origin=run.job_code_origin,  # type: ignore[arg-type]  # _is_of_this_code has looked
@@ -92,8 +92,6 @@ class WarmRunLauncher(DefaultRunLauncher):
         with self._one_at_a_time:
             try:
                 warm = self._ready()
-                if warm is None:
-                    return False
                 self._instance.add_run_tags(run.run_id, {WORKER_TAG: socket.gethostname()})
                 warm.run(lock, serialize_value(arguments))
             except (WarmProcessError, OSError) as error:
@@ -103,18 +101,20 @@ class WarmRunLauncher(DefaultRunLauncher):
                 return False
         return True
 
-    def _ready(self) -> WarmProcess | None:
-        """The warm process, if it has loaded everything and nothing has changed since; else it is started.
+    def _ready(self) -> WarmProcess:
+        """The warm process, started anew if it has died or something has changed since.
 
         Raises:
-            WarmProcessError: it has died while it loaded.
+            WarmProcessError: it cannot load the definitions.
+            OSError: it cannot be started.
         """
         if self._warm is not None and (not self._warm.lives() or self._warm.sources != sources()):
             self._warm.end()
             self._warm = None
         if self._warm is None:
             self._warm = WarmProcess()
-        return self._warm if self._warm.is_ready() else None
+        self._warm.wait_until_ready()
+        return self._warm
 
 
 def _lock(run_id: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from export_pipeline.orchestration import warm_server
 
+_LOAD_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 _PACKAGE = Path(__file__).parents[1]
 
@@ -32,7 +32,6 @@ class WarmProcess:
         with theirs:
             command = [sys.executable, "-m", warm_server.__name__]
             self._process: subprocess.Popen[bytes] = subprocess.Popen(command, stdin=theirs.fileno())
-        self._socket.settimeout(_ANSWER_SECONDS)
         self._lines = self._socket.makefile("rw", encoding="utf-8")
         self._ready = False
 
@@ -45,15 +44,18 @@ class WarmProcess:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def is_ready(self) -> bool:
-        """Whether it has loaded everything; never waits for it.
+    def wait_until_ready(self) -> None:
+        """Wait until it has loaded everything.
 
         Raises:
-            WarmProcessError: it ended before.
+            WarmProcessError: it could not, or took too long.
         """
-        if not self._ready and select.select([self._socket], [], [], 0)[0]:
-            self._ready = self._read() == "ready"
-        return self._ready
+        if not self._ready:
+            self._socket.settimeout(_LOAD_SECONDS)
+            if (said := self._read()) != "ready":
+                raise self._ended(said)
+            self._socket.settimeout(_ANSWER_SECONDS)
+            self._ready = True
 
     def run(self, lock: Path, arguments: str) -> int:
         """Begin a run; gives the id of its process.
@@ -86,7 +88,7 @@ class WarmProcess:
         try:
             line = self._lines.readline()
         except OSError as error:
-            raise self._ended(f"no answer in {_ANSWER_SECONDS:.0f} s") from error
+            raise self._ended(f"no answer in {self._socket.gettimeout():.0f} s") from error
         if not line:
             raise self._ended("it has ended")
         return line.rstrip("\n")

@@ -20,7 +20,7 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from export_pipeline.orchestration import run_lock, warm_process
+from export_pipeline.orchestration import run_lock, warm_launcher, warm_process, warm_server
 from export_pipeline.orchestration.instance import ROOT
 from export_pipeline.orchestration.warm_launcher import WORKER_TAG
 from export_pipeline.orchestration.warm_process import WarmProcess, WarmProcessError, sources
@@ -64,10 +64,7 @@ def away(system: Launching, postgres: PostgresServer) -> Iterator[None]:
 
 
 def warmed(system: Launching) -> WarmProcess:
-    wait(lambda: system.launcher._ready() is not None)
-    process = system.launcher._warm
-    assert process is not None
-    return process
+    return system.launcher._ready()
 
 
 def wait(done: Callable[[], bool]) -> None:
@@ -100,14 +97,12 @@ def times_begun(system: Launching, run_id: str) -> int:
     return sum("Started process for run" in message for message in system.told(run_id))
 
 
-def test_runs_are_forked_once_it_is_warm(system: Launching) -> None:
+def test_runs_are_forked(system: Launching) -> None:
     system.launcher.dispose()
-    cold = system.launch()  # nobody waits for the imports: the default launcher begins it
-    process = warmed(system)
-    runs = [system.launch() for _ in range(2)]
+    runs = [system.launch() for _ in range(3)]  # the first one starts the warm process
 
-    assert [system.ended(run) for run in (cold, *runs)] == [_SUCCESS] * 3, system.told(runs[0])
-    assert [is_warm(system.run(run)) for run in (cold, *runs)] == [False, True, True]
+    assert [system.ended(run) for run in runs] == [_SUCCESS] * 3, system.told(runs[0])
+    assert all(is_warm(system.run(run)) for run in runs)
     for run in runs:
         (captured,) = system.instance.get_records_for_run(
             run, of_type=dg.DagsterEventType.LOGS_CAPTURED
@@ -119,22 +114,27 @@ def test_runs_are_forked_once_it_is_warm(system: Launching) -> None:
         assert stderr
         assert b"STEP_SUCCESS" in stderr
         wait(lambda run=run: not system.lock(run).exists())  # type: ignore[misc]
-    assert [system.files(run) for run in (cold, *runs)] == [1] * 3
-    assert process.lives()
+    assert [system.files(run) for run in runs] == [1] * 3
 
 
-def test_when_the_warm_process_is_killed_the_default_launcher_goes_on(
-    system: Launching, warm: WarmProcess
-) -> None:
+def test_a_warm_process_that_was_killed_is_started_again(system: Launching, warm: WarmProcess) -> None:
     os.kill(warm.pid, signal.SIGKILL)
     wait(lambda: gone(warm.pid))
     run = system.launch()
-    again = warmed(system)
-    next_run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert is_warm(system.run(run))
+    assert warmed(system).pid != warm.pid
 
-    assert [system.ended(run), system.ended(next_run)] == [_SUCCESS] * 2
-    assert [is_warm(system.run(run)), is_warm(system.run(next_run))] == [False, True]
-    assert again.pid != warm.pid
+
+def test_where_it_cannot_be_started_the_default_launcher_goes_on(
+    system: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.launcher.dispose()
+    monkeypatch.setattr(warm_server, "__name__", "export_pipeline.not_there")
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert not is_warm(system.run(run))
+    assert times_begun(system, run) == 1
 
 
 def test_runs_outlive_the_warm_process_and_the_launcher(
@@ -181,8 +181,14 @@ def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmPro
     assert system.files(run) == 0
 
 
-def test_runs_of_the_default_launcher_are_terminated_by_it(system: Launching, away: None) -> None:
+def test_runs_of_the_default_launcher_are_terminated_by_it(
+    system: Launching, away: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> WarmProcess:
+        raise WarmProcessError("there is none")
+
     system.launcher.dispose()
+    monkeypatch.setattr(warm_launcher, "WarmProcess", fail)
     run = system.launch()
     wait(lambda: system.says(run, "STEP_UP_FOR_RETRY"))
     assert not is_warm(system.run(run))
@@ -194,13 +200,9 @@ def test_runs_of_the_default_launcher_are_terminated_by_it(system: Launching, aw
 def test_what_has_changed_is_loaded_anew(system: Launching, warm: WarmProcess) -> None:
     (system.folder / "code" / "defs.yaml").write_text("changed: true\n")
     run = system.launch()
-    assert not is_warm(system.run(run))
-    wait(lambda: gone(warm.pid))
-    again = warmed(system)
-    next_run = system.launch()
-    assert [system.ended(run), system.ended(next_run)] == [_SUCCESS] * 2
-    assert is_warm(system.run(next_run))
-    assert again.pid != warm.pid
+    assert gone(warm.pid)
+    assert system.ended(run) is _SUCCESS
+    assert is_warm(system.run(run))
 
 
 def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
@@ -252,7 +254,7 @@ def test_a_process_that_cannot_load_the_definitions_is_reported(
     monkeypatch.setenv("EXPORT_RETENTION_DAYS", "none")
     process = WarmProcess()
     with pytest.raises(WarmProcessError, match="it has ended"):
-        wait(process.is_ready)
+        process.wait_until_ready()
     assert gone(process.pid)
 
 
@@ -260,7 +262,7 @@ def test_it_ends_when_its_launcher_is_killed(system: Launching) -> None:
     program = (
         "import time; from export_pipeline.orchestration.warm_process import WarmProcess\n"
         "process = WarmProcess()\n"
-        "while not process.is_ready(): time.sleep(0.05)\n"
+        "process.wait_until_ready()\n"
         "print(process.pid, flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

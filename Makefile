@@ -27,7 +27,7 @@ dev: $(READY) ## Start Dagster's UI on http://127.0.0.1:3000
 	@$(BIN)/export-pipeline dev
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@$(BIN)/ruff check .

@@ -1,5 +1,25 @@
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
 pytest_plugins = [
     "export_pipeline_tests.services.fixtures",
     "export_pipeline_tests.orchestration.fixtures",
     "export_pipeline_tests.commands",
 ]
+
+
+@sa.event.listens_for(sa.Engine, "connect")
+def _no_waiting_for_the_disk(connection: Any, _: Any) -> None:
+    """As with PostgreSQL: what a crash of the machine would lose are test data."""
+    if type(connection).__module__ == "sqlite3":
+        connection.execute("PRAGMA synchronous = OFF")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of whole deployments first: begun last, they would run alone while the other workers have ended."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
+_LONG = tuple(f"export_pipeline_tests/{name}" for name in ("system/", "test_cli.py", "orchestration/"))

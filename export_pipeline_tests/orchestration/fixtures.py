@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
+from export_pipeline.orchestration.instance import ROOT
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, Source
 
 
@@ -32,8 +35,38 @@ def source(sample: Source, tmp_path: Path) -> Source:
     return Source(path, sample.scopes)
 
 
+@pytest.fixture(scope="session")
+def read_once() -> Iterator[None]:
+    """The components of `defs/` depend on no setting but the time zone: read once for each."""
+    from export_pipeline import definitions
+    from export_pipeline.components import catalogue
+
+    @functools.cache
+    def tree(_: str | None) -> dg.ComponentTree:
+        return component_tree()
+
+    component_tree = catalogue.component_tree
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (catalogue, definitions):
+            patch.setattr(module, "component_tree", lambda: tree(os.environ.get("EXPORT_TIMEZONE")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAGSTER_HOME in which the embedded instance has made its databases."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_runs() == []
+    (home / "dagster.yaml").unlink()
+    return home
+
+
 @pytest.fixture
-def environment(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def environment(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_home: Path, read_once: None
+) -> dict[str, str]:
     """Settings of a deployment in the test's folder, set in this process too."""
     values = {
         "EXPORT_SOURCE_URL": source.url,
@@ -44,7 +77,7 @@ def environment(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    (tmp_path / "home").mkdir()
+    shutil.copytree(new_home, tmp_path / "home")
     return values
 
 

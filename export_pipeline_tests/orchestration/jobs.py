@@ -18,6 +18,9 @@ def in_processes() -> dg.JobDefinition:
     job = dg.define_asset_job(
         "in_processes",
         selection=["takeoff/on_demand/csv"],
-        executor_def=dg.multiprocess_executor,
+        # Forked from a process that has imported everything; by default each step's own would.
+        executor_def=dg.multiprocess_executor.configured(
+            {"start_method": {"forkserver": {"preload_modules": ["export_pipeline.definitions"]}}}
+        ),
     )
     return dg.Definitions.merge(defs(), dg.Definitions(jobs=[job])).resolve_job_def("in_processes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,8 +32,8 @@ def claim_rows(
         limit = min(limit, max_in_flight - in_flight_count(connection, now - patience))
     if limit <= 0:
         return []
-    chosen = list(connection.scalars(_next(now - patience, limit, max_per_scope)))
-    chosen += connection.scalars(_other_formats(now - patience, chosen))
+    chosen: list[Any] = list(connection.scalars(_next(now - patience, limit, max_per_scope)))
+    chosen += _other_formats(connection, now - patience, chosen)
     taken = (
         sa.update(jobs)
         .where(jobs.c.id.in_(chosen))
@@ -66,20 +67,24 @@ def _waits(patience_from: datetime) -> sa.ColumnElement[bool]:
     )
 
 
-def _other_formats(patience_from: datetime, chosen: Sequence[object]) -> sa.Select[tuple[str]]:
+def _other_formats(
+    connection: sa.Connection, patience_from: datetime, chosen: Sequence[Any]
+) -> Sequence[Any]:
     """What waits beside the chosen ones for another format of their window."""
-    first = jobs.alias("first")
-    same = sa.exists().where(
-        first.c.id.in_(chosen),
-        first.c.schedule_id.is_(None),
-        first.c.window_key == jobs.c.window_key,
-        first.c.dataset == jobs.c.dataset,
-        first.c.scope.is_not_distinct_from(jobs.c.scope),
+    windows = sa.select(jobs.c.dataset, jobs.c.scope, jobs.c.window_key).where(
+        jobs.c.id.in_(chosen), jobs.c.schedule_id.is_(None), jobs.c.window_key.is_not(None)
     )
+    # One by one: a join of the table with itself would look at all that waits.
+    same = [
+        sa.and_(jobs.c.dataset == dataset, jobs.c.scope == scope, jobs.c.window_key == key)
+        for dataset, scope, key in connection.execute(windows.distinct())
+    ]
+    if not same:
+        return []
     select = sa.select(jobs.c.id).where(
-        _waits(patience_from), jobs.c.schedule_id.is_(None), jobs.c.id.not_in(chosen), same
+        sa.or_(*same), _waits(patience_from), jobs.c.schedule_id.is_(None), jobs.c.id.not_in(chosen)
     )
-    return select.order_by(jobs.c.id).with_for_update(of=jobs, skip_locked=True)
+    return connection.scalars(select.order_by(jobs.c.id).with_for_update(skip_locked=True)).all()
 
 
 def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.Select[tuple[str]]:

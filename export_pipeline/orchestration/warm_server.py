@@ -86,7 +86,9 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
         if pid:
             return pid
         try:
-            asker.close()
+            os.dup2(
+                sys.stdin.fileno(), asker.fileno()
+            )  # else the launcher sees no end of it while this run lasts
             _run(arguments, held)
             lock.unlink(missing_ok=True)
         except BaseException:

@@ -85,6 +85,12 @@ def worker(system: Launching, run_id: str) -> int:
     return pid
 
 
+def sockets(pid: int) -> set[str]:
+    """The sockets that a process has open."""
+    opened = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return {name for name in opened if name.startswith("socket:")}
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended; what waits only to be asked for its end has."""
     try:
@@ -235,9 +241,13 @@ def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
     assert times_begun(system, run) == 1
 
 
-def test_runs_inherit_no_connection(warm: WarmProcess) -> None:
-    open_files = [os.readlink(path) for path in Path(f"/proc/{warm.pid}/fd").iterdir()]
-    assert len([name for name in open_files if name.startswith("socket:")]) == 1  # the launcher's
+def test_runs_inherit_no_connection(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
+    run = system.launch()
+    system.wait(run, dg.DagsterRunStatus.STARTED)
+    (launchers,) = sockets(warm.pid)
+    assert launchers not in sockets(worker(system, run))
+    held()
+    assert system.ended(run) is _SUCCESS
 
 
 def test_a_run_that_has_a_process_gets_no_second_one(

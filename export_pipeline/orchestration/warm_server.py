@@ -86,9 +86,8 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
         if pid:
             return pid
         try:
-            os.dup2(
-                sys.stdin.fileno(), asker.fileno()
-            )  # else the launcher sees no end of it while this run lasts
+            # Were it open here, the launcher would not see the warm process end.
+            os.dup2(sys.stdin.fileno(), asker.fileno())
             _run(arguments, held)
             lock.unlink(missing_ok=True)
         except BaseException:

@@ -42,13 +42,16 @@ def living(folder: Path, run_id: str) -> Iterator[dict[str, str]]:
 def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
     """Mark runs as failed whose process on this host has died; gives their ids."""
     ours = dg.RunsFilter(statuses=_RUNNING, tags={HOST_TAG: socket.gethostname()})
-    dead = [
-        run for run in instance.get_runs(ours) if not run_lock.is_held(run_lock.lock_of(folder, run.run_id))
-    ]
+    dead = [run for run in instance.get_runs(ours) if _has_died(run, run_lock.lock_of(folder, run.run_id))]
     for run in dead:
         instance.report_run_failed(run, "The process of this run has died or was killed; re-execute the run.")
         run_lock.lock_of(folder, run.run_id).unlink(missing_ok=True)
     return [run.run_id for run in dead]
+
+
+def _has_died(run: dg.DagsterRun, lock: Path) -> bool:
+    """Whether a run has lost its lock. One that is executed again has another's tags before it has a lock."""
+    return not run_lock.is_held(lock) and (lock.exists() or run.parent_run_id is None)
 
 
 def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False) -> list[str]:

@@ -24,7 +24,7 @@ def hold(context: dg.OpExecutionContext) -> None:
     Nothing is held where each step has a process of its own: those that start steps look after them.
     """
     run = context.run
-    if HOST_TAG in run.tags or run.run_id in _held or context.job_def.executor_def.name != "in_process":
+    if run.run_id in _held or context.job_def.executor_def.name != "in_process":
         return
     try:
         lock = run_lock.take(run_lock.lock_of(load_settings().staging_folder, run.run_id), wait=False)

@@ -57,3 +57,16 @@ def test_a_run_says_where_it_is(deployment: Deployment) -> None:
     assert run.tags[HOST_TAG] == os.uname().nodename
     with (deployment.staging / f"{run.run_id}.lock").open() as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_a_run_that_is_executed_again_is_not_dead_before_it_begins(deployment: Deployment) -> None:
+    """Its tags are copied from the run before."""
+    first = _run(deployment)
+    job = deployment.definitions.resolve_job_def("takeoff_on_demand_job")
+    tags = {HOST_TAG: os.uname().nodename}
+    deployment.instance.create_run_for_job(job, tags=tags, parent_run_id=first, root_run_id=first)
+    assert end_dead_runs(deployment.instance, deployment.staging) == []
+
+    again = _run(deployment, tags)
+    with (deployment.staging / f"{again}.lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

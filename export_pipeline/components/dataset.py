@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import BaseModel, Field, field_validator
@@ -34,6 +34,9 @@ class CadenceRule(Strict):
     formats: Annotated[
         Sequence[str] | None, Field(description="Formats that the schedule makes; by default all.")
     ] = None
+    misfire: Annotated[
+        Literal["last", "all"], Field(description="Which windows to make that ended while nothing ran.")
+    ] = "last"
     recipients: Annotated[
         Sequence[str], Field(description="E-mail addresses; each gets every file of a scheduled window once.")
     ] = ()
@@ -232,6 +235,7 @@ class Dataset(dg.Component):
                     cron=rule.cron,
                     timezone=rule.timezone or default_zone,
                     scoped=self.scoped,
+                    catches_up=rule.misfire == "all",
                     recipients=rule.recipients,
                     owners=attributes.owners,
                 )

@@ -95,6 +95,23 @@ def ask_for(
     return new
 
 
+def newest_window(engine: sa.Engine, dataset: str, cadence: str) -> str | None:
+    """The name of the newest window of a cadence that was asked for, of any scope.
+
+    Raises:
+        LedgerError: the tables are missing, or the database refuses.
+        LedgerUnavailableError: it cannot be reached.
+    """
+    select = sa.select(sa.func.max(jobs.c.window_key)).where(
+        jobs.c.dataset == dataset,
+        jobs.c.schedule_id.is_(None),
+        jobs.c.window_key.startswith(f"{cadence}/", autoescape=True),
+    )
+    with transaction(engine, write=False) as connection:
+        newest: str | None = connection.scalar(select)
+    return newest and newest.partition("/")[2]
+
+
 def failed_formats(engine: sa.Engine, job: Job) -> list[str]:
     """The formats of a job's window that have failed, by name; of every other job its own."""
     window = CadenceWindow.of(job)

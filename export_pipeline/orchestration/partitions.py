@@ -72,6 +72,18 @@ def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> 
     return windows.get_partition_key_range_for_time_window(window).start if window else None
 
 
+MOST_MISSED = 100
+"""Windows that are made up at once, the newest: a schedule that was off for years shall not make them all."""
+
+
+def ended_since(windows: dg.TimeWindowPartitionsDefinition, since: str | None, last: str) -> list[str]:
+    """The keys of the windows after one, up to and with another; `last` alone where there is none before."""
+    if since is None or since >= last or not windows.has_partition_key(since):
+        return [last]
+    ended = windows.get_partition_keys_in_range(dg.PartitionKeyRange(since, last))
+    return list(ended[1:][-MOST_MISSED:])
+
+
 def targets(
     context: dg.OpExecutionContext,
     *,

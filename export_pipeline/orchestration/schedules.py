@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs.cadences import CadenceWindow, ask_for, newest_window
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.cadences import Cadence
-from export_pipeline.orchestration.partitions import SCOPE_TAG, last_ended, scopes_partition
+from export_pipeline.orchestration.partitions import SCOPE_TAG, ended_since, last_ended, scopes_partition
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -21,10 +21,13 @@ def cadence_schedule(
     cron: str,
     timezone: str,
     scoped: bool,
+    catches_up: bool,
     recipients: Sequence[str],
     owners: Sequence[str],
 ) -> dg.ScheduleDefinition:
     """Exports the window that ended last, of every scope there is. Off until somebody turns it on.
+
+    One that catches up also exports those that ended since the newest window it has asked for.
 
     A tick asks for the windows in the ledger, so that they are jobs like all others, each asked for once.
     Without the ledger's tables it starts the runs itself, and nobody gets mail.
@@ -32,14 +35,18 @@ def cadence_schedule(
     dataset, windows = cadence.dataset, cadence.windows
     told = [owner for owner in owners if "@" in owner]  # the others are teams
 
-    def ask(asked: Sequence[CadenceWindow]) -> int | None:
-        """How many requests are new; None where there are no tables to ask in."""
+    def ask(ended: str, scopes: Sequence[str | None]) -> str | None:
+        """What has been asked for; None where there are no tables to ask in."""
         url = load_settings().jobs_url
         if not is_current(url):
             return None
         engine = open_engine(url)
         try:
-            return ask_for(engine, asked, cadence.formats, recipients=recipients, owners=told)
+            since = newest_window(engine, dataset, cadence.name) if catches_up else None
+            names = ended_since(windows, since, ended)
+            asked = [CadenceWindow(dataset, cadence.name, name, scope) for name in names for scope in scopes]
+            new = ask_for(engine, asked, cadence.formats, recipients=recipients, owners=told)
+            return f"{new} files of {' to '.join(dict.fromkeys([names[0], ended]))} are asked for"
         finally:
             engine.dispose()
 
@@ -63,14 +70,13 @@ def cadence_schedule(
                 f"{dataset} has no scopes yet; is the sensor {dataset}_scopes_sensor running?"
             )
             return
-        asked = [CadenceWindow(dataset, cadence.name, ended, scope) for scope in scopes]
         # The UI can show what a tick would do at any time; it must not ask for a window that goes on.
-        new = ask(asked) if windows.has_partition_key(ended) else None
-        if new is not None:
-            yield dg.SkipReason(f"{new} files of {ended} are asked for; `export-pipeline jobs` lists them.")
+        said = ask(ended, scopes) if windows.has_partition_key(ended) else None
+        if said is not None:
+            yield dg.SkipReason(f"{said}; `export-pipeline jobs` lists them.")
             return
-        for window in asked:
-            scope = window.scope
+        for scope in scopes:
+            window = CadenceWindow(dataset, cadence.name, ended, scope)
             yield dg.RunRequest(
                 run_key=f"{dataset}/{cadence.name}/{ended}" + (f"/{scope}" if scope is not None else ""),
                 **cadence.run_of(window),

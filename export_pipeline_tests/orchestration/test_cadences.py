@@ -20,6 +20,7 @@ from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import requests
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.orchestration.partitions import MOST_MISSED, ended_since
 from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.settings import load_settings
@@ -50,12 +51,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
         yield server
 
 
-def schedule_ticks(deployment: Deployment, at: datetime = AT) -> list[dg.RunRequest]:
+def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> list[dg.RunRequest]:
     """What a daily schedule with recipients and owners does; the runs that it starts itself."""
     dataset = copy(datasets()["takeoff"])
     dataset.attributes = dataset.attributes.model_validate(
         dataset.attributes.model_dump()
-        | {"owners": OWNERS, "cadences": {"daily": {"cron": "15 2 * * *", "recipients": READERS}}}
+        | {"owners": OWNERS, "cadences": {"daily": {"cron": "15 2 * * *", "recipients": READERS, **rule}}}
     )
     (schedule,) = dataset.build_defs(None).schedules or ()  # type: ignore[arg-type]
     assert isinstance(schedule, dg.ScheduleDefinition)
@@ -102,6 +103,28 @@ def test_a_tick_asks_for_each_scope_and_format_once(deployment: Deployment, ledg
     assert len(ledger.find(limit=100)) == len(asked)
     schedule_ticks(deployment, datetime(2026, 2, 4, 2, 15, tzinfo=UTC))
     assert len(ledger.find(limit=100)) == 2 * len(asked)
+
+
+@pytest.mark.parametrize(
+    ("misfire", "made_up"), [("last", []), ("all", ["2026-02-03", "2026-02-04", "2026-02-05"])]
+)
+def test_windows_that_ended_while_nothing_ran_are_made_up_if_wanted(
+    deployment: Deployment, ledger: Ledger, misfire: str, made_up: list[str]
+) -> None:
+    back = datetime(2026, 2, 7, 2, 15, tzinfo=UTC)
+    for at in (AT, back, back):
+        schedule_ticks(deployment, at, misfire=misfire)
+    asked = Counter(str(job.window_key) for job in ledger.find(limit=1000))
+    windows = ["2026-02-02", *made_up, "2026-02-06"]
+    assert asked == dict.fromkeys((f"daily/{name}" for name in windows), 6 * len(deployment.source.scopes))
+
+
+def test_after_years_only_the_newest_windows_are_made_up() -> None:
+    windows = dg.DailyPartitionsDefinition("2020-01-01")
+    found = ended_since(windows, "2020-01-05", "2022-01-01")
+    assert (len(found), found[-1]) == (MOST_MISSED, "2022-01-01")
+    assert ended_since(windows, "2022-01-01", "2022-01-01") == ["2022-01-01"]  # asked again: nothing is new
+    assert ended_since(windows, "2019-12-31", "2022-01-01") == ["2022-01-01"]  # its start was changed since
 
 
 def test_what_the_ui_tries_out_asks_for_no_window_that_goes_on(

@@ -14,7 +14,7 @@ from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.resources import SourceDatabase
 
-MOST_OFFERS = 5
+MOST_OFFERS = 10
 """How often a request is offered to Dagster before it is given up."""
 
 

@@ -16,6 +16,8 @@ MOST_ATTEMPTS = 3
 """A job whose worker was lost is tried again until it has had so many attempts."""
 
 _YOUNG = timedelta(seconds=10)
+_NO_RUN = timedelta(minutes=1)
+"""A claimed job has a run, waiting or not, after seconds, unless who claimed it died on the way."""
 _ALWAYS = timedelta(days=36_500)
 
 
@@ -36,6 +38,8 @@ def settle_jobs(
             # What nobody claimed, a command line works on, whose Dagster instance may be another one.
             if job.claimed_by and job.status is Status.PROCESSING and _age(job) > patience:
                 settled += _lost(ledger, job, "Dagster knows nothing of its run any more.")
+            elif job.claimed_at and job.status is Status.PENDING and _age(job) > _NO_RUN:
+                ledger.offer_again(job.current)
         elif run.is_finished:
             settled += _end(ledger, instance, job, run)
     return settled

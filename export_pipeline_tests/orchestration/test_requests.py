@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -345,6 +345,18 @@ def test_a_run_that_waits_long_is_not_asked_for_twice(deployment: Deployment, le
     deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{id}'")
     assert tick(deployment) == []
     assert ledger.get(id).status is Status.PENDING
+
+
+def test_a_claim_that_came_to_nothing_is_made_again_after_a_minute(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """As when the daemon dies while its sensor claims."""
+    insert(deployment, scope=deployment.scope)
+    (lost,) = tick(deployment)
+    for seconds, keys in ((50, []), (70, [lost.run_key])):
+        claimed = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+        deployment.source.rows(f"UPDATE export_jobs SET claimed_at = '{claimed}'")
+        assert [again.run_key for again in tick(deployment)] == keys
 
 
 def test_a_run_that_was_only_written_down_is_asked_for_again(deployment: Deployment, ledger: Ledger) -> None:

@@ -22,21 +22,39 @@ _DEPTH = 2
 WORKERS = min(4, os.cpu_count() or 1)
 
 
-def prefetched(items: Iterable[T], depth: int = _DEPTH) -> Iterator[T]:
-    """The items, taken from their source by a thread that is at most `depth` items ahead.
+class AbandonedError(Exception):
+    """Nobody wants the items any more. Raised in the threads of sources only."""
 
-    What the source raises is raised here, after the items before it. When the consumer stops early, the
-    source is closed in its own thread before this returns.
+
+_thread = threading.local()  # of a source: `abandoned`, the event that says that nobody wants its items
+
+
+def prefetched(
+    items: Iterable[T], depth: int = _DEPTH, *, interrupt: Callable[[], None] | None = None
+) -> Iterator[T]:
+    """The items, taken from their source by a thread that is at most `depth` items ahead; see `merged`.
+
+    What the source raises is raised here, after the items before it.
     """
-    return merged([items], depth)
+    return merged([items], depth, interrupt=interrupt)
 
 
-def merged(sources: Sequence[Iterable[T]], depth: int = _DEPTH) -> Iterator[T]:
+def merged(
+    sources: Sequence[Iterable[T]], depth: int = _DEPTH, *, interrupt: Callable[[], None] | None = None
+) -> Iterator[T]:
     """The items of all sources as they come, each source in a thread of its own, at most `depth` items ahead.
 
-    The first error ends all. When the consumer stops early, the sources are closed in their own threads
-    before this returns.
+    The thread that takes them can be interrupted at any time, whatever the sources wait for. The first error
+    ends all. When the consumer stops early, so do sources that are themselves `merged`, and the sources are
+    closed in their own threads before this returns.
+
+    Args:
+        sources: Read side by side.
+        depth: Items that wait to be taken.
+        interrupt: Ends what the sources wait for. Called when this wait is ended from outside, not when the
+            consumer has enough and closes it.
     """
+    abandoned: threading.Event | None = getattr(_thread, "abandoned", None)
     ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -46,7 +64,16 @@ def merged(sources: Sequence[Iterable[T]], depth: int = _DEPTH) -> Iterator[T]:
                 ready.put(entry, timeout=0.1)
                 return
 
+    def get() -> tuple[bool, T | BaseException | None]:
+        if abandoned is None:
+            return ready.get()
+        while not abandoned.is_set():
+            with suppress(queue.Empty):
+                return ready.get(timeout=0.1)
+        raise AbandonedError
+
     def take(items: Iterable[T]) -> None:
+        _thread.abandoned = stopped
         source = iter(items)
         try:
             for item in source:
@@ -64,18 +91,23 @@ def merged(sources: Sequence[Iterable[T]], depth: int = _DEPTH) -> Iterator[T]:
     readers = [threading.Thread(target=take, args=(one,), name="prefetch", daemon=True) for one in sources]
     for reader in readers:
         reader.start()
-    reading = len(readers)
+    reading, enough = len(readers), False
     try:
         while reading:
-            more, item = ready.get()
+            more, item = get()
             if more:
                 yield item  # type: ignore[misc]
             elif isinstance(item, BaseException):
                 raise item
             else:
                 reading -= 1
+    except GeneratorExit:
+        enough = abandoned is None or not abandoned.is_set()
+        raise
     finally:
         stopped.set()
+        if interrupt and reading and not enough:
+            interrupt()
         for reader in readers:
             reader.join()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline.model.columns import Column
+from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import Query, labelled
 from export_pipeline.sources.database_errors import readable, readable_errors
@@ -79,6 +80,7 @@ class SqlAlchemySnapshot(Snapshot):
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        self._interrupt: Callable[[], None] | None = None
         self.opened_at = datetime.now(UTC)
         self.dialect = connection.dialect.name
         self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(self.dialect, "C")
@@ -119,6 +121,7 @@ class SqlAlchemySnapshot(Snapshot):
     def prepare_sqlite(self, statement_timeout: float) -> None:
         raw = self._connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
+        self._interrupt = raw.interrupt
         raw.text_factory = _escaping
         raw.create_function("export_lower", 1, _lower, deterministic=True)
         if statement_timeout:
@@ -130,6 +133,13 @@ class SqlAlchemySnapshot(Snapshot):
 
     def batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
+        found = self._batches(select, columns, damaged)
+        # SQLite works within this process, where a thread that waits for it hears no signal.
+        return prefetched(found, interrupt=self._interrupt) if self._interrupt else found
+
+    def _batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged
     ) -> Iterator[pa.RecordBatch]:
         if hasattr(self, "_deadline"):
             self._deadline = time.monotonic() + self._timeout

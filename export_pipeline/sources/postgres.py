@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from export_pipeline.sources.casts import Query, labelled
 from export_pipeline.sources.database_errors import readable
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Stored, of_postgres
+
+T = TypeVar("T")
 
 BATCH_BYTES = 2 * 1024 * 1024
 
@@ -87,21 +89,21 @@ class PostgresSnapshot(Snapshot):
         return bool(row["found"])
 
     def command(self, sql: str) -> None:
-        with self._adbc.AdbcStatement(self._connection) as statement:
-            statement.set_sql_query(sql)
-            try:
-                statement.execute_update()
-            except self._adbc.Error as error:
-                raise readable(error) from error
+        """Run a statement that gives no rows."""
+
+        def run() -> Iterator[None]:
+            with self._statement(sql) as statement:
+                yield statement.execute_update()
+
+        list(self._waiting(run()))
 
     def fields(self, select: Query) -> list[tuple[str, Stored]]:
-        try:
-            with self._adbc.AdbcStatement(self._connection) as statement:
-                statement.set_sql_query(literal_sql(select))
+        def run() -> Iterator[pa.Schema]:
+            with self._statement(literal_sql(select)) as statement:
                 handle = statement.execute_schema()  # it must live until its schema is taken over
-                schema = pa.Schema._import_from_c(handle.address)
-        except (self._adbc.Error, pa.ArrowException) as error:
-            raise readable(error) from error
+                yield pa.Schema._import_from_c(handle.address)
+
+        (schema,) = self._waiting(run())
         return [(field.name, of_postgres(field)) for field in schema]
 
     def tables(self, schema: str | None = None) -> list[str]:
@@ -142,30 +144,38 @@ class PostgresSnapshot(Snapshot):
             keys.setdefault(row["key"], set()).add(row["name"])
         return [frozenset(columns) for columns in keys.values()]
 
-    def rows(
-        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
-    ) -> list[dict[str, Any]]:
-        return [row for batch in self._batches(select, columns, damaged) for row in batch.to_pylist()]
-
     def batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> Iterator[pa.RecordBatch]:
-        return prefetched(self._batches(select, columns, damaged))
-
-    def _batches(
-        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
-    ) -> Iterator[pa.RecordBatch]:
-        sql = literal_sql(labelled(select, columns))
-        try:
-            with self._adbc.AdbcStatement(self._connection) as statement:
+        def run() -> Iterator[pa.RecordBatch]:
+            with self._statement(literal_sql(labelled(select, columns))) as statement:
                 statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-                statement.set_sql_query(sql)
                 handle, _ = statement.execute_query()
                 for batch in pa.RecordBatchReader._import_from_c(handle.address):
                     if batch.num_rows:
                         yield to_kind(batch, columns, damaged)
+
+        return self._waiting(run())
+
+    @contextmanager
+    def _statement(self, sql: str) -> Iterator[Any]:
+        try:
+            with self._adbc.AdbcStatement(self._connection) as statement:
+                statement.set_sql_query(sql)
+                yield statement
         except (self._adbc.Error, pa.ArrowException, OSError) as error:
             raise readable(error) from error
+
+    def _waiting(self, results: Iterator[T]) -> Iterator[T]:
+        """What a query gives, waited for in another thread: within the driver this one would hear no signal.
+
+        Who stops waiting ends the query in the database.
+        """
+        return prefetched(results, interrupt=self._cancel)
+
+    def _cancel(self) -> None:
+        with suppress(self._adbc.Error):
+            self._connection.cancel()
 
 
 def _quoted(name: str, schema: str | None = None) -> str:

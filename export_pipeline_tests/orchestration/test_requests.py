@@ -12,14 +12,16 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
+from export_pipeline.model.columns import Column, Kind
 from export_pipeline.orchestration import requests
 from export_pipeline.orchestration.requesting import end_here
 from export_pipeline.orchestration.requests import MOST_OFFERS, PATIENCE
 from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
-from export_pipeline.sources.snapshot import SourceUnavailableError
+from export_pipeline.sources.snapshot import Snapshot, SourceUnavailableError
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
@@ -241,16 +243,27 @@ def test_a_failing_run_fails_its_job(
     assert ledger.get(id).status is Status.COMPLETED
 
 
+def _endless_render(*_: Any) -> Any:
+    for _ in range(600):
+        time.sleep(0.1)
+
+
+def _endless_query(snapshot: Snapshot, *_: Any) -> Any:
+    numbers = "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c)"
+    return snapshot.rows(sa.select(sa.literal_column(numbers)), [Column("x", "X", Kind.INTEGER)])
+
+
+@pytest.mark.parametrize(
+    ("stage", "endless"),
+    [
+        ("export_pipeline.formats.csv.render", _endless_render),
+        ("export_pipeline.sources.takeoff.read", _endless_query),
+    ],
+)
 def test_a_canceled_job_ends_its_run_soon_and_leaves_no_file(
-    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, stage: str, endless: Any
 ) -> None:
-    from export_pipeline.formats import csv
-
-    def endless(*_: Any) -> Any:
-        for _ in range(600):
-            time.sleep(0.1)
-
-    monkeypatch.setattr(csv, "render", endless)
+    monkeypatch.setattr(stage, endless)
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
     canceled_at: list[float] = []

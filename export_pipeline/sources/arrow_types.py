@@ -78,11 +78,12 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
     if pa.types.is_date32(wanted) and pa.types.is_date32(array.type):
         return _inside(array.view(pa.int32()), _FIRST_DAY, _LAST_DAY).view(wanted), NO_TIME
     if pa.types.is_string(array.type) and (pa.types.is_decimal(wanted) or pa.types.is_integer(wanted)):
-        finite = pc.match_substring_regex(array, r"^-?[0-9.]+$")
-        if not pc.all(finite).as_py():
-            array = pc.if_else(finite, array, pa.scalar(None, pa.string()))
-        if pa.types.is_integer(wanted):
-            array = array.cast(_INTEGER_WITH_ZEROS)
+        exact = wanted if pa.types.is_decimal(wanted) else _INTEGER_WITH_ZEROS
+        try:
+            array = array.cast(exact)
+        except pa.ArrowInvalid:  # NaN or infinite, or more digits than fit, which fails again
+            finite = pc.match_substring_regex(array, r"^-?[0-9.]+$")
+            array = pc.if_else(finite, array, pa.scalar(None, pa.string())).cast(exact)
     return (array if array.type == wanted else array.cast(wanted)), NO_NUMBER
 
 
@@ -117,8 +118,8 @@ def _inside(numbers: pa.Array, first: int, last: int) -> pa.Array:
     return numbers if pc.all(inside).as_py() else pc.if_else(inside, numbers, pa.scalar(None, kind))
 
 
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
-_UUID_GROUPS = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 16))
+_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+_UUID_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _CANONICAL = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _ANY_UUID = r"^\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?$"
 
@@ -126,13 +127,11 @@ _ANY_UUID = r"^\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([
 def _spelled(array: pa.Array) -> pa.Array:
     """16 bytes each as canonical lower-case uuids."""
     rows = len(array)
-    raw = np.frombuffer(array.buffers()[1], np.uint8, rows * 16, array.offset * 16).reshape(rows, 16)
+    raw = np.frombuffer(array.buffers()[1], np.uint8, rows * 16, array.offset * 16)
+    digits = _HEX[raw].view(np.uint8).reshape(rows, 32)
     text = np.full((rows, 36), ord("-"), np.uint8)
-    place = 0
-    for start, end in _UUID_GROUPS:
-        width = 2 * (end - start)
-        text[:, place : place + width] = _HEX[raw[:, start:end]].reshape(rows, width)
-        place += width + 1
+    for number, (start, end) in enumerate(_UUID_GROUPS):
+        text[:, start + number : end + number] = digits[:, start:end]
     offsets = np.arange(rows + 1, dtype=np.int32) * 36
     made = pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(text))
     return pc.if_else(array.is_valid(), made, pa.scalar(None, pa.string())) if array.null_count else made

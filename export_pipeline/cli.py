@@ -68,7 +68,9 @@ def _run(arguments: list[str]) -> int:
         print_error("Interrupted.")
         return 1
     except TyperException as error:
-        print_error(f"{error.format_message()} (`export-pipeline {arguments[0]} --help` shows how)")
+        known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+        about = f"{arguments[0]} " if arguments[0] in known else ""
+        print_error(f"{error.format_message()} (`export-pipeline {about}--help` shows how)")
         return 2
 
 
@@ -217,15 +219,17 @@ def dev(
     from export_pipeline.orchestration.instance import ROOT, prepare_home
 
     settings = load_settings()  # a wrong setting should be said here, not by a child process
+    _check_free(host, port)
     _prepare_ledger(settings)
     home = prepare_home()
     typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
     workspace = str(ROOT / "workspace.yaml")
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
+    calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
     os.execv(
         sys.executable,
-        [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet],
+        [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet],
     )
 
 
@@ -236,6 +240,19 @@ app.add_typer(cli_schedules.app, name="schedules")
 
 
 # --- what commands share ---
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse a port that is taken: the daemon would run without a UI, often as a second one."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex((host, port)) == 0:
+            raise UserError(
+                f"Something listens on {host}:{port} already; end it if it is another `export-pipeline dev`, "
+                f"else choose another port: --port {port + 1}."
+            )
 
 
 def _prepare_ledger(settings: Settings) -> None:

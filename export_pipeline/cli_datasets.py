@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.console import UserError
@@ -52,7 +53,9 @@ def declared() -> dict[str, Dataset]:
 def dataset_of(name: str) -> Dataset:
     there = declared()
     if name not in there:
-        raise UserError(f"There is no dataset {name!r}; there are {', '.join(there)}.")
+        near = get_close_matches(name, there, 1)
+        hint = f"did you mean {near[0]}? There" if near else "there"
+        raise UserError(f"There is no dataset {name!r}; {hint} are {', '.join(there)}.")
     return there[name]
 
 

@@ -79,6 +79,7 @@ def create(
     """
     chosen = {"timezone": load_settings().timezone, **chosen}
     chosen |= {"dataset": dataset, "format": format, "cadence": cadence}
+    _check_runnable(dataset, chosen.get("scope"))
     with _engine() as engine:
         made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _offered())
     _told(made, as_json, f"runs next at {moment(made.next_run)}.")
@@ -235,6 +236,24 @@ def _engine() -> Iterator[sa.Engine]:
 def _offered() -> dict[str, list[str]]:
     """The formats of each dataset that is declared."""
     return {name: list(dataset.formats) for name, dataset in declared().items()}
+
+
+def _check_runnable(name: str, scope: str | None) -> None:
+    """Refuse what would fail at night: a dataset without windows, a scope too few or too many."""
+    dataset = declared().get(name)
+    if dataset is None:
+        return  # which is said with the nearest name
+    if not dataset.windowed:
+        raise UserError(
+            f"{name} cannot be scheduled: nothing says which of its rows belong to a day, week or month. "
+            f"Add a window to its defs.yaml, such as `window: {{column: created_at}}`."
+        )
+    if dataset.scoped and scope is None:
+        raise UserError(
+            f"Say whose rows, with --scope; `export-pipeline datasets --scopes {name}` lists what there is."
+        )
+    if not dataset.scoped and scope is not None:
+        raise UserError(f"{name} has no scopes; leave --scope out.")
 
 
 def _now() -> datetime:

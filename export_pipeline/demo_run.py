@@ -89,7 +89,7 @@ def run_demo(
     for error in errors:
         print_error(error)
     typer.echo(f"Sample database: {url.database}")
-    typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Assets)")
+    typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Catalog)")
     return not errors
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ def test_options_reach_the_export(command: Command, source: Source) -> None:
     [
         (["request", "nope", "--scope", "x"], 2, "There is no dataset 'nope'; there are archive"),
         (["datasets", "--scopes", "nope"], 2, "there are archive"),
+        (["datasets", "--scopes", "recods"], 2, "'recods'; did you mean records? There are archive"),
         (["request", "takeoff", "--scope", "x"], 2, "`export-pipeline datasets --scopes takeoff` lists"),
         (["request", "takeoff", "--scope", "x", "--format", "doc"], 2, "no format 'doc'; it has csv, excel"),
         (["request", "takeoff", "--scope", "x", "--format", ""], 2, "no format ''"),
@@ -86,7 +88,8 @@ def test_options_reach_the_export(command: Command, source: Source) -> None:
         (["request", "takeoff", "--scope", "x", "-o", "group_by=y"], 2, "'condition', 'page' or 'category'"),
         (["request", "takeoff", "--scope", "x", "-o", "y"], 2, "NAME=VALUE"),
         (["request", "takeoff"], 2, "Say whose rows, with --scope"),
-        (["bogus"], 2, "No such command 'bogus'"),
+        (["bogus"], 2, "No such command 'bogus'. (`export-pipeline --help` shows how)"),
+        (["schedules", "bogus"], 2, "(`export-pipeline schedules --help` shows how)"),
         (["link", "exports/x.csv"], 1, "No file exports/x.csv"),
         (["link", "../../etc/passwd"], 2, "not a key"),
         (["link", "exports/x.csv", "--expires", "0"], 2, "--expires"),
@@ -110,6 +113,14 @@ def test_a_source_that_is_down(command: Command, source: Source) -> None:
     ended = command("request", "takeoff", "--scope", "x")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "source database cannot be reached" in ended.err
+
+
+def test_dev_does_not_start_where_something_listens(command: Command, source: Source) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = command("dev", "--port", str(port))
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"Something listens on 127.0.0.1:{port} already" in ended.err
 
 
 def test_a_wrong_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -285,18 +285,59 @@ def test_schedules(command: Command, ledger: Ledger) -> None:
     ("arguments", "said"),
     [
         (["create", "recods", "--format", "csv", "--cadence", "daily"], "Did you mean records?"),
-        (["create", "records", "--format", "doc", "--cadence", "daily"], "format: 'doc' is none of"),
-        (["create", "records", "--format", "csv", "--cadence", "hourly"], "daily, weekly, monthly"),
-        (["create", "records", "--format", "csv", "--cadence", "daily", "--at", "9"], "HH:MM"),
-        (["create", "records", "--format", "csv", "--cadence", "daily", "--at", "25:00"], "hour: 25"),
-        (["create", "records", "--format", "csv", "--cadence", "daily", "--timezone", "Berlin"], "IANA"),
         (
-            ["create", "records", "--format", "csv", "--cadence", "weekly", "--weekday", "s"],
+            ["create", "records", "--scope", "a", "--format", "doc", "--cadence", "daily"],
+            "format: 'doc' is none of",
+        ),
+        (
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "hourly"],
+            "daily, weekly, monthly",
+        ),
+        (
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "daily", "--at", "9"],
+            "HH:MM",
+        ),
+        (
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "daily", "--at", "25:00"],
+            "hour: 25",
+        ),
+        (
+            [
+                "create",
+                "records",
+                "--scope",
+                "a",
+                "--format",
+                "csv",
+                "--cadence",
+                "daily",
+                "--timezone",
+                "Berlin",
+            ],
+            "IANA",
+        ),
+        (
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "weekly", "--weekday", "s"],
             "monday, tuesday",
         ),
-        (["create", "records", "--format", "csv", "--cadence", "monthly", "--day", "32"], "from 1 to 31"),
-        (["create", "records", "--format", "csv", "--cadence", "daily", "--to", "ann"], "mail address"),
-        (["create", "records", "--format", "csv"], "--cadence"),
+        (
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "monthly", "--day", "32"],
+            "from 1 to 31",
+        ),
+        (
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "daily", "--to", "ann"],
+            "mail address",
+        ),
+        (["create", "records", "--scope", "a", "--format", "csv"], "--cadence"),
+        (["create", "records", "--format", "csv", "--cadence", "daily"], "Say whose rows, with --scope"),
+        (
+            ["create", "sellers", "--scope", "a", "--format", "csv", "--cadence", "monthly"],
+            "sellers has no scopes; leave --scope out",
+        ),
+        (
+            ["create", "properties", "--scope", "a", "--format", "csv", "--cadence", "daily"],
+            "Add a window to its defs.yaml",
+        ),
         (["change", NOBODY], "Say what to change"),
         (["nothing"], "No such command"),
     ],

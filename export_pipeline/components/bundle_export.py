@@ -61,4 +61,5 @@ class BundleExport(Dataset):
             },
         }
         scoped = any(member.scoped for member in members.values())
-        return cls(attributes, source=_SOURCE, shape=_SHAPE, spec=spec, scoped=scoped)
+        windowed = all(member.windowed for member in members.values())
+        return cls(attributes, source=_SOURCE, shape=_SHAPE, spec=spec, scoped=scoped, windowed=windowed)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 from pydantic import ValidationError
 
+import export_pipeline
 from export_pipeline.components.dataset import Dataset
+from export_pipeline.model.strict import unknown_name
 
 
 class DefsError(Exception):
@@ -50,9 +53,20 @@ def datasets() -> dict[str, Dataset]:
 
 
 def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
-    """The datasets of a tree by name, in alphabetical order."""
-    found = tree.get_all_components(of_type=Dataset)
-    return {component.dataset: component for component in sorted(found, key=lambda one: one.dataset)}
+    """The datasets of a tree by name, in alphabetical order.
+
+    Raises:
+        DefsError: two have the same name.
+    """
+    found: dict[str, Dataset] = {}
+    for component in sorted(tree.get_all_components(of_type=Dataset), key=lambda one: one.dataset):
+        if (name := component.dataset) in found:
+            places = ", ".join(place for place, said in _said(r"\s+dataset") if said == name)
+            raise DefsError(
+                f"two datasets are called {name!r} ({places}); give one another name in `dataset:`"
+            )
+        found[name] = component
+    return found
 
 
 def _one_line(error: BaseException) -> str:
@@ -63,13 +77,37 @@ def _one_line(error: BaseException) -> str:
     # Dagster makes pydantic's error anew with the place in the file, so that is not the deepest one.
     wrong = next((cause for cause in causes if isinstance(cause, ValidationError)), None)
     if wrong is None:
-        return " ".join(str(causes[-1]).split())
+        said = " ".join(str(causes[-1]).split())
+        return _unknown_type(said) or said
     first, *others = wrong.errors(include_url=False)
     where = ".".join(str(part) for part in first["loc"])
     if found := _PLACE.fullmatch(where):
         where = f"{found['file']}, {found['field']}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{where}: {first['msg'].removeprefix('Value error, ')}{more}"
+
+
+def _unknown_type(error: str) -> str | None:
+    """Where a component type stands that there is not, as Dagster tells neither file nor line of it.
+
+    Args:
+        error: Its message, with a module and a name, or a module, in backticks or quotes.
+    """
+    type = ".".join(re.findall(r"[`']([^`']+)[`']", error))
+    there = [f"{export_pipeline.__name__}.{name}" for name in export_pipeline.__all__]
+    for place, said in _said("type"):
+        if type and f"{said}.".startswith(f"{type}."):
+            return f"{place}, type: {unknown_name(said, there)}"
+    return None
+
+
+def _said(field: str) -> Iterator[tuple[str, str]]:
+    """Place and value of each line of the YAML files that begins with this field, an expression."""
+    line = re.compile(rf"{field}:\s*[\"']?([^\s\"'#]+)")
+    for file in sorted((_PROJECT / "defs").rglob("*.yaml")):
+        for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if match := line.match(text):
+                yield f"{file}:{number}", match[1]
 
 
 _PLACE = re.compile(r"attributes\.(?P<field>.*) at (?P<file>.*:\d+)")

@@ -134,16 +134,23 @@ class Dataset(dg.Component):
         shape: Module with `options(spec)`, `build(data)` and `layout(data)`.
         spec: What these modules are told of the dataset; JSON values only.
         scoped: Whether its rows belong to scopes.
+        windowed: Whether it can be exported of a day, week or month.
     """
 
     model: ClassVar[type[DatasetModel]]
 
     def __init__(
-        self, attributes: DatasetModel, *, source: str, shape: str, spec: Mapping[str, Any], scoped: bool
+        self,
+        attributes: DatasetModel,
+        *,
+        source: str,
+        shape: str,
+        spec: Mapping[str, Any],
+        scoped: bool,
+        windowed: bool = True,
     ) -> None:
-        self.attributes, self.source, self.shape, self.spec, self.scoped = (
-            attributes, source, shape, spec, scoped,
-        )  # fmt: skip
+        self.attributes, self.source, self.shape, self.spec = attributes, source, shape, spec
+        self.scoped, self.windowed = scoped, windowed
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:

@@ -63,5 +63,11 @@ class TableExport(Dataset):
                 raise wrong("TableExport", {("source", "sql"): message}) from None
             source = attributes.source.model_copy(update={"sql": text})
             attributes = attributes.model_copy(update={"source": source})
-        scoped = attributes.scope is not None
-        return cls(attributes, source=_SOURCE, shape=_SHAPE, spec=attributes.spec(), scoped=scoped)
+        return cls(
+            attributes,
+            source=_SOURCE,
+            shape=_SHAPE,
+            spec=attributes.spec(),
+            scoped=attributes.scope is not None,
+            windowed=attributes.window is not None,
+        )

@@ -80,6 +80,46 @@ def test_a_wrong_file_is_told_in_one_line(
     assert place in dagsters
 
 
+@pytest.mark.parametrize(
+    ("folder", "wrong", "said"),
+    [
+        (
+            "takeoff",
+            "type: export_pipeline.ShapdExport",
+            "takeoff/defs.yaml:1, type: there is no 'export_pipeline.ShapdExport'; did you mean "
+            "export_pipeline.ShapedExport? There are export_pipeline.BundleExport,",
+        ),
+        (
+            "takeoff",
+            "type: export_pipelin.ShapedExport",
+            "takeoff/defs.yaml:1, type: there is no 'export_pipelin",
+        ),
+        ("copy", "type: export_pipeline.ShapedExport", "two datasets are called 'takeoff' ("),
+        ("copy", "type: export_pipeline.ShapedExport", "defs/takeoff/defs.yaml:4)"),
+    ],
+)
+def test_a_type_there_is_not_and_a_name_twice(tmp_path: Path, folder: str, wrong: str, said: str) -> None:
+    package = tmp_path / "export_pipeline"
+    shutil.copytree(TAKEOFF.parents[2], package, ignore=shutil.ignore_patterns("__pycache__", "fonts"))
+    shutil.copyfile(TAKEOFF.parents[3] / "pyproject.toml", tmp_path / "pyproject.toml")
+    file = package / "defs" / folder / "defs.yaml"
+    file.parent.mkdir(exist_ok=True)
+    right = "type: export_pipeline.ShapedExport"
+    assert right in TAKEOFF.read_text()
+    file.write_text(TAKEOFF.read_text().replace(right, wrong))
+    script = (
+        "from export_pipeline.components.catalogue import *\n"
+        "try: datasets()\n"
+        "except DefsError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("A defs.yaml is wrong: "), done.stdout + done.stderr
+    assert done.stdout.count("\n") == 1
+    assert said in done.stdout
+
+
 def test_options_of_a_request_are_typed() -> None:
     takeoff = datasets()["takeoff"]
     id = "00000000-0000-0000-0000-00000000000A"

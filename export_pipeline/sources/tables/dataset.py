@@ -123,7 +123,9 @@ class Dataset:
         if window is None:
             return []
         if said is None:
-            raise SourceError("This dataset says nothing of windows, so it has no exports of one.")
+            raise SourceError(
+                "This dataset has no exports of a day, week or month: its defs.yaml says no `window`."
+            )
         field = frame.field(said.column)
         wall_clock = said.zone is not None and said.type == "timestamp"
         if field.stored.family is Family.INSTANT and self.snapshot.dialect != "sqlite":

@@ -53,7 +53,8 @@ def request(
         list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, e.g. include_drawings=true.")
     ] = None,
     mail: Annotated[
-        list[str] | None, typer.Option(help="An address to send the files to; several may be given.")
+        list[str] | None,
+        typer.Option("--mail", "--to", help="An address to send the files to; several may be given."),
     ] = None,
     requested_by: Annotated[
         str | None, typer.Option(help="Who asks; decides what guarded columns show.")
@@ -168,10 +169,15 @@ def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: b
     else:
         for row in rows:
             typer.echo(f"{row['format']:8}{row['status']:11}{row['job']}  {row['key'] or row['error'] or ''}")
-        if wait:
-            typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link JOB` links to a file.")
-        else:
+        if not wait:
             typer.echo("`export-pipeline show JOB` says what becomes of it.")
+        elif any(row["key"] for row in rows):
+            typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link JOB` links to a file.")
+        if any(job.error_code == "unknown_dataset" for job in jobs):  # this command knows it
+            print_error(
+                "The daemon loaded its datasets before this one was written: restart it, or Reload in the UI "
+                "under Deployment; then `export-pipeline retry JOB`."
+            )
     if wait and any(job.status is not Status.COMPLETED for job in jobs):
         raise typer.Exit(1)
 

@@ -3,9 +3,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 
+from export_pipeline import cli_request
 from export_pipeline.jobs import Attempt, File, Job, Kind, Ledger, Status, migrate
 from export_pipeline.jobs_view import printable
+from export_pipeline.settings import load_settings
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.lives import job_in, run_of
@@ -231,6 +234,18 @@ def test_watching_ends_when_nothing_is_under_way(
     assert looks == [Status.PROCESSING] * 2
     assert "failed" in ended.out
     assert command("jobs", "--watch", "--json").code == 2
+
+
+def test_a_dataset_that_the_daemon_does_not_know_yet(
+    environment: dict[str, str], ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = job_in(ledger, Status.PENDING)
+    refused = ledger.failed(job.current, "unknown_dataset", "There is no dataset 'records'; there are none.")
+    with pytest.raises(typer.Exit):
+        cli_request._say_what_became(load_settings(), [refused], wait=True, as_json=False)
+    said = capsys.readouterr()
+    assert "Reload in the UI under Deployment; then" in said.err
+    assert "Stored in" not in said.out
 
 
 def test_purge(command: Command, ledger: Ledger, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.texts import json_of
 
 _WAIT_SECONDS = 30  # for another writer of SQLite
 _MISSING = {"42P01", "42703"}  # PostgreSQL: no such table, no such column
@@ -33,7 +34,11 @@ def open_engine(url: str) -> sa.Engine:
             parsed = parsed.set(drivername="postgresql+psycopg2")
         query = {"application_name": "export_pipeline", "connect_timeout": "10"} | dict(parsed.query)
         return sa.create_engine(
-            parsed.set(query=query), isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=2
+            parsed.set(query=query),
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_size=2,
+            json_deserializer=json_of,
         )
     if backend == "sqlite":
         return _sqlite_engine(parsed)
@@ -43,11 +48,13 @@ def open_engine(url: str) -> sa.Engine:
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise LedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": _WAIT_SECONDS})
+    waiting = {"timeout": _WAIT_SECONDS}
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waiting, json_deserializer=json_of)
 
     @sa.event.listens_for(engine, "connect")
     def _connected(raw: Any, record: Any) -> None:
         raw.isolation_level = None  # the driver would begin and commit as it thinks fit
+        raw.text_factory = _text_of
         raw.execute("PRAGMA foreign_keys = ON")
 
     @sa.event.listens_for(engine, "begin")
@@ -57,6 +64,11 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _text_of(raw: bytes) -> str:
+    """SQLite keeps any bytes as a text; one row of them must not stop who reads all."""
+    return raw.decode("utf-8", "replace")
 
 
 @contextmanager

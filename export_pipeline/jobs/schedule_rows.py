@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_pipeline.jobs.calendar import MISFIRES, Schedule, one_of
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.jobs.texts import is_storable
+from export_pipeline.jobs.texts import Unreadable, is_storable
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -95,6 +95,9 @@ class ScheduledExport:
         _ = self.calendar
         one_of("misfire", self.misfire, MISFIRES)
         one_of("empty", self.empty, EMPTY)
+        for name in ("filters", "columns", "options", "recipients"):
+            if isinstance(value := getattr(self, name), Unreadable):
+                raise ScheduleError(f"The row cannot be read: {name} hold {', '.join(value)}.")
         for name in ("filters", "options"):
             _kind(name, getattr(self, name), Mapping, "an object, such as {}")
         for name in TOLD:

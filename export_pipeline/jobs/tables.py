@@ -43,12 +43,18 @@ def _integer(column: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"typeof({column}) = 'integer'", name=f"{column}_integer").ddl_if("sqlite")
 
 
-def _time(column: str) -> sa.CheckConstraint:
+def _sqlite_time(column: str) -> sa.CheckConstraint:
     """SQLite would keep what is no time, and that would stop whoever reads the queue."""
     like = "GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*'"
     return sa.CheckConstraint(
         f"{column} IS NULL OR {column} {like} AND julianday({column}) IS NOT NULL", name=f"{column}_time"
     ).ddl_if("sqlite")
+
+
+def _postgresql_time(column: str) -> sa.CheckConstraint:
+    """PostgreSQL keeps years that Python has not, and infinity."""
+    years = "BETWEEN '1000-01-01 00:00:00+00' AND '9999-12-30 00:00:00+00'"
+    return sa.CheckConstraint(f"{column} {years}", name=f"{column}_time").ddl_if("postgresql")
 
 
 _REQUEST = {"filters": "object", "columns": "array", "options": "object", "recipients": "array"}
@@ -95,7 +101,8 @@ jobs = sa.Table(
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
     *_json(**_REQUEST),
     _integer("priority"),
-    _time("created_at"),
+    _sqlite_time("created_at"),
+    _postgresql_time("created_at"),
     sa.UniqueConstraint("schedule_id", "window_key"),
 )
 sa.Index("ix_export_jobs_claim", jobs.c.status, jobs.c.priority.desc(), jobs.c.created_at)
@@ -152,7 +159,7 @@ schedules = sa.Table(
     *_json(**_REQUEST),
     *(_integer(name) for name in ("hour", "minute", "weekday", "day_of_month")),
     sa.CheckConstraint("active IN (0, 1)", name="active_boolean").ddl_if("sqlite"),
-    *(_time(name) for name in ("next_run", "since")),
+    *(_sqlite_time(name) for name in ("next_run", "since")),
 )
 sa.Index("ix_scheduled_exports_due", schedules.c.active, schedules.c.next_run)
 sa.Index("ix_scheduled_exports_scope", schedules.c.scope)

@@ -1,10 +1,15 @@
 """Who may insert a row asks for something; what became of it is not theirs to say."""
 
-import pytest
+from contextlib import closing
+from pathlib import Path
 
-from export_pipeline.jobs import Ledger, migrate
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from export_pipeline.jobs import Ledger, migrate, migrations
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE
 
@@ -76,21 +81,34 @@ def test_no_window_of_another_scopes_schedule_is_taken(database: Database, ledge
     assert len(ledger.find()) == 1
 
 
-def test_an_older_ledger_is_brought_up_to_date(database: Database) -> None:
-    """One that was made before rows were judged keeps what it holds."""
-    if database.is_postgres:
-        database.run("DROP TRIGGER export_jobs_newborn ON export_jobs")
-        database.run("DROP FUNCTION export_jobs_newborn()")
-    else:
-        database.run("DROP TRIGGER export_jobs_newborn")
-        database.run("DROP TRIGGER export_jobs_own_window")
-    database.run("UPDATE export_pipeline_version SET version_num = '0001'")
-    kept = "INSERT INTO export_jobs (dataset, format, status) VALUES ('t', 'csv', 'completed')"
-    database.run(kept)
-    migrate(database.url)
-    with pytest.raises(database.error):
+def test_an_older_ledger_is_brought_up_to_date(url: str) -> None:
+    """One that was made before rows were judged keeps what it holds, but for times that nobody can read."""
+    _made_as_of(url, "0001")
+    with closing(Database(url)) as database:
+        kept = "INSERT INTO export_jobs (dataset, format, status) VALUES ('t', 'csv', 'completed')"
         database.run(kept)
-    assert database.run("SELECT status FROM export_jobs") == [("completed",)]
+        odd = "infinity" if database.is_postgres else "2026-02-30 10:00"
+        database.run("INSERT INTO export_jobs (dataset, format, created_at) VALUES ('odd', 'csv', ?)", odd)
+        migrate(url)
+        migrate(url)
+        with pytest.raises(database.error):
+            database.run(kept)
+    with Ledger(url) as ledger:
+        assert {(job.dataset, job.status) for job in ledger.find()} == {
+            ("t", "completed"),
+            ("odd", "pending"),
+        }
+        assert [job.dataset for job in ledger.claim(2)] == ["odd"]
+
+
+def _made_as_of(url: str, version: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = open_engine(url)
+    with transaction(engine, write=True) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+    engine.dispose()
 
 
 def test_the_formats_of_a_window_are_claimed_together(database: Database, ledger: Ledger) -> None:

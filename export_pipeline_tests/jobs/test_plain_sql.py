@@ -10,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Kind, Ledger, Status
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.schedule_editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 
 
@@ -69,6 +71,100 @@ def test_what_nobody_could_read_is_refused_at_once(database: Database, column: s
         database.run("PRAGMA foreign_keys = ON")
     with pytest.raises(database.error):
         database.run(f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('t', 'csv', {value})")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("filters", '{"a":' * 600 + "1" + "}" * 600),
+        ("columns", "[" * 990 + "]" * 990),
+        ("options", '{"a":' + "9" * 5000 + "}"),
+        ("recipients", "[[" + "[" * 50 + "]" * 50 + "]]"),
+    ],
+)
+def test_json_that_python_cannot_hold_stops_nobody_else(
+    database: Database, ledger: Ledger, column: str, value: str
+) -> None:
+    database.run(f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('t', 'csv', ?)", value)
+    database.insert()
+    claimed = {job.dataset: job for job in ledger.claim(10)}
+    assert set(claimed) == {"t", "takeoff"}
+    (said,) = getattr(claimed["t"], column)
+    assert said.startswith("JSON that ")
+    assert claimed["t"].identity != claimed["takeoff"].identity
+
+
+@pytest.mark.parametrize("depth", [1, 50])
+def test_json_of_any_sensible_depth_is_read(database: Database, ledger: Ledger, depth: int) -> None:
+    insert = "INSERT INTO export_jobs (dataset, format, columns) VALUES ('t', 'csv', ?)"
+    database.run(insert, "[" * depth + "]" * depth)
+    assert json.dumps(ledger.claim(1)[0].columns) == "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    "written", ["infinity", "-infinity", "10000-01-01", "0044-03-15 BC", "0001-01-01 00:00:00+14"]
+)
+def test_times_that_python_has_not_are_refused(postgres_database: Database, written: str) -> None:
+    insert = "INSERT INTO export_jobs (dataset, format, created_at) VALUES ('t', 'csv', ?)"
+    with pytest.raises(postgres_database.error, match="created_at_time"):
+        postgres_database.run(insert, written)
+
+
+_ODD_TIMES = {
+    "2026-02-30 10:00:00": datetime(2026, 3, 2, 10, tzinfo=UTC),
+    "2026-02-30T10:00:00.000000+00:00": datetime(2026, 3, 2, 10, tzinfo=UTC),
+    "2026-02-20 24:00:00": datetime(2026, 2, 21, tzinfo=UTC),
+    "2026-02-20T10:00:00z": datetime(2026, 2, 20, 10, tzinfo=UTC),
+    "2026-02-20 10:00:00 +01:00  ": datetime(2026, 2, 20, 9, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("written", _ODD_TIMES)
+def test_times_that_only_sqlite_reads_are_written_anew(sqlite_database: Database, written: str) -> None:
+    sqlite_database.run(
+        "INSERT INTO export_jobs (dataset, format, created_at) VALUES ('t', 'csv', ?)", written
+    )
+    insert = "INSERT INTO scheduled_exports (dataset, format, cadence, since, last_run) VALUES ('t', 'csv', 'daily', ?, ?)"
+    sqlite_database.run(insert, written, written)
+    with Ledger(sqlite_database.url) as ledger:
+        (job,) = ledger.claim(1)
+        assert job.created_at == _ODD_TIMES[written]
+        sqlite_database.run("UPDATE export_jobs SET created_at = ?", written)
+        assert ledger.get(job.id).created_at == _ODD_TIMES[written]
+    engine = open_engine(sqlite_database.url)
+    (schedule,) = list_schedules(engine)
+    engine.dispose()
+    assert schedule.since == schedule.last_run == _ODD_TIMES[written]
+
+
+def test_a_time_with_an_offset_takes_its_place_in_the_queue(sqlite_database: Database) -> None:
+    insert = "INSERT INTO export_jobs (dataset, format, created_at) VALUES (?, 'csv', ?)"
+    sqlite_database.run(insert, "later", "2026-02-20T09:30:00Z")
+    sqlite_database.run(insert, "earlier", "2026-02-20T10:00:00+01:00")
+    with Ledger(sqlite_database.url) as ledger:
+        assert [job.dataset for job in ledger.claim(2)] == ["earlier", "later"]
+
+
+@pytest.mark.parametrize("column", ["id", "dataset", "format", "scope", "requested_by", "window_key"])
+def test_bytes_are_no_text_of_a_request(sqlite_database: Database, column: str) -> None:
+    row = {"dataset": "t", "format": "csv", column: b"\xff"}
+    insert = f"INSERT INTO export_jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+    with pytest.raises(sqlite_database.error, match="bytes in a text column of export_jobs; give a text"):
+        sqlite_database.run(insert, *row.values())
+
+
+def test_text_that_is_no_utf8_stops_nobody_else(sqlite_database: Database) -> None:
+    sqlite_database.run(
+        "INSERT INTO export_jobs (dataset, format) VALUES (CAST(x'ff41' AS TEXT), 'csv'), ('t', 'csv')"
+    )
+    with Ledger(sqlite_database.url) as ledger:
+        assert {job.dataset for job in ledger.claim(2)} == {"\ufffdA", "t"}
+
+
+@pytest.mark.parametrize("id", ["", "1", "../x", "x" * 5000, "7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11/"])
+def test_an_id_is_a_uuid_on_every_database(database: Database, id: str) -> None:
+    with pytest.raises(database.error):
+        database.run("INSERT INTO export_jobs (id, dataset, format) VALUES (?, 't', 'csv')", id)
 
 
 def test_null_and_json_null_are_nothing(database: Database, ledger: Ledger) -> None:

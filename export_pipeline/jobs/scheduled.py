@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +22,9 @@ from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.jobs.texts import storable
 from export_pipeline.model.windows import Window
+
+_LONGEST_NAME = 100
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,22 @@ def run_now(
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:
-    """The window that a schedule put into a request's options; None where none did."""
+    """The window that a schedule put into a request's options; None where none did.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: somebody else put it there, and it is none.
+    """
     told = options.get("window")
     if told is None:
         return None
     start, end = (datetime.fromisoformat(told[end]) for end in ("start", "end"))
-    return Window(told["name"], start, end)
+    name = told["name"]
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValueError("its name is no short text")
+    if not start < end:
+        raise ValueError("it does not end after it begins")
+    _ = start - _DAY, end + _DAY  # whatever the zone
+    return Window(name, start, end)
 
 
 def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:

@@ -110,9 +110,10 @@ def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
         raise RequestError("invalid_options", str(error)) from error
     try:
         window = window_of(job.options)
-    except (KeyError, TypeError, ValueError) as error:
-        said = 'options.window must be {"name": …, "start": …, "end": …} with times of ISO 8601'
-        raise RequestError("invalid_options", f"{said}; it is {job.options['window']!r}.") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        said = 'options.window must be {"name": …, "start": …, "end": …}, a short name and times of ISO 8601'
+        message = f"{said}, the start before the end; it is {job.options['window']!r}."
+        raise RequestError("invalid_options", message) from error
     if window is None:
         return typed
     ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}

@@ -14,6 +14,7 @@ import dagster as dg
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.cadences import CadenceWindow
 from export_pipeline.jobs.states import Status
+from export_pipeline.model.one_line import one_line
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
 from export_pipeline.orchestration.request_checks import (
     MOST_OFFERS,
@@ -75,12 +76,26 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
         jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]
         for same in _together(jobs):
             lost = sum(run.is_finished for run in earlier.get(same[0].id, ()))
-            request = _run_request(ledger, datasets, scopes, same, lost)
-            if request is None:
+            try:
+                request = _run_request(ledger, datasets, scopes, same, lost)
+                if request is None:
+                    continue
+                if context.repository_def is not None:
+                    _validate(context.repository_def, request)
+                if (scope := same[0].scope) is not None:
+                    partitions = str(scopes_partition(same[0].dataset).name)
+                    context.instance.add_dynamic_partitions(partitions, [scope])
+            except LedgerError as error:  # what was claimed is offered again
+                say(str(error))
+                break
+            except RequestError as error:
+                _refuse(ledger, same, error.code, str(error))
                 continue
-            if (scope := same[0].scope) is not None:
-                partitions = str(scopes_partition(same[0].dataset).name)
-                context.instance.add_dynamic_partitions(partitions, [scope])
+            except Exception as error:  # one request that nobody thought of must not stop all others
+                context.log.exception("The request %s cannot be made a run", same[0].id)
+                if same[0].offers >= MOST_OFFERS:
+                    _refuse(ledger, same, "not_started", f"No run can be made of it: {error}")
+                continue
             yield request
         if not jobs:
             yield dg.SkipReason("Nothing is asked for.")
@@ -170,6 +185,19 @@ def _run_request(
     )
 
 
+def _validate(repository: dg.RepositoryDefinition, request: dg.RunRequest) -> None:
+    """Dagster itself would look at the config while it submits the tick's requests, and submit none any more.
+
+    Raises:
+        RequestError: the config of the run is wrong.
+    """
+    job = repository.get_job(str(request.job_name))
+    try:
+        dg.validate_run_config(job, dict(request.run_config))
+    except dg.DagsterInvalidConfigError as error:
+        raise RequestError("invalid_options", str(error)) from error
+
+
 def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
     """What asks Dagster for the run of a request, but for what all runs have."""
     config = {f"{job.dataset}_{ON_DEMAND}": {"config": config_of(dataset, job)}}
@@ -183,7 +211,7 @@ def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
 def _refuse(ledger: Ledger, jobs: Sequence[Job], code: str, message: str) -> None:
     for job in jobs:
         with suppress(RefusedError):  # canceled meanwhile
-            ledger.failed(job.current, code, message, "requests_sensor")
+            ledger.failed(job.current, code, one_line(message), "requests_sensor")
 
 
 def _joined(ledger: Ledger, same: list[Job]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 import uuid
@@ -25,6 +26,10 @@ from export_pipeline.sources.snapshot import Snapshot, SourceUnavailableError
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
+
+
+def _window(**other: Any) -> str:
+    return json.dumps({"window": {"name": "w", "start": "2026-01-01", "end": "2026-02-01"} | other})
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +114,19 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
         ({"options": '{"group_by": "x"}'}, "invalid_options", "option group_by"),
         ({"options": '{"window": "yesterday"}'}, "invalid_options", "options.window must be"),
         ({"options": '{"window": {"start": "2026-01-01"}}'}, "invalid_options", "options.window must be"),
+        ({"options": _window(name=["w"])}, "invalid_options", "options.window must be"),
+        ({"options": _window(name="w" * 101)}, "invalid_options", "options.window must be"),
+        ({"options": _window(name="a\nb")}, "invalid_options", "options.window must be"),
+        ({"options": _window(end="2025-01-01")}, "invalid_options", "the start before the end"),
+        ({"options": _window(end="2027-01-01T00:00:00+00:00")}, "invalid_options", "options.window must be"),
+        ({"options": _window(start="0001-01-01")}, "invalid_options", "options.window must be"),
+        (
+            {"options": '{"a": ' * 600 + "1" + "}" * 600},
+            "invalid_options",
+            "JSON that nests more than 50 deep",
+        ),
+        ({"options": '{"a": ' + "9" * 5000 + "}"}, "invalid_options", "JSON that cannot be read"),
+        ({"scope": "s" * 1_000_000}, "unknown_scope", "sss … sss"),
         ({"dataset": "sellers"}, "unknown_scope", "has no scopes"),
         ({"dataset": "records", "columns": '["profits_cents"]'}, "unknown_scope", "no scope"),
     ],
@@ -129,6 +147,35 @@ def test_what_cannot_be_met_fails_at_once(
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, code)
     assert said in str(job.error_message)
+    assert len(str(job.error_message)) < 5_000
+
+
+@pytest.mark.parametrize("wrong", ["config", "fault"])
+def test_a_request_that_nobody_thought_of_stops_no_other(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    odd = insert(deployment, scope=deployment.scope, requested_by="odd")
+    good = insert(deployment, scope=deployment.scope, requested_by="good")
+    real = requests.config_of
+
+    def config_of(dataset: Any, job: Job) -> dict[str, Any]:
+        if job.id != odd:
+            return real(dataset, job)
+        if wrong == "fault":
+            raise ZeroDivisionError("nobody thought of it")
+        return {"nobody": "thought of it"}
+
+    monkeypatch.setattr(requests, "config_of", config_of)
+    (request,) = tick(deployment)
+    assert request.run_key == f"{good}:1"
+    if wrong == "fault":
+        assert ledger.get(odd).status is Status.PENDING
+        for _ in range(MOST_OFFERS):
+            deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO} WHERE id = '{odd}'")
+            assert odd not in str(tick(deployment))
+    job = ledger.get(odd)
+    assert job.status is Status.FAILED
+    assert "nobody" in str(job.error_message)
 
 
 def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) -> None:

@@ -145,7 +145,9 @@ def link(
 
 @app.command()
 def verify(
-    file: Annotated[str, typer.Argument(help="Key of an export file in the store, or a local file.")],
+    file: Annotated[
+        str, typer.Argument(help="Id of a job, key of an export file in the store, or a local file.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Check a file against its manifest (size, SHA-256) and read it again: rows, totals, the format's rules.
@@ -154,7 +156,10 @@ def verify(
     """
     from export_pipeline.verify import verify as check
 
-    report = check(store_at(load_settings()), file if Path(file).is_file() else checked_key(file))
+    settings = load_settings()
+    if not Path(file).is_file():
+        file = checked_key(cli_jobs.key_of(settings, file))
+    report = check(store_at(settings), file)
     if as_json:
         print_json(report)
     else:

@@ -217,6 +217,21 @@ def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None
     return job
 
 
+def key_of(settings: Settings, text: str) -> str:
+    """The key of the file of the job that a text names; the text itself, if it is no job's id."""
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return text
+    with ledger_of(settings) as ledger:
+        job = ledger.get(text)
+    if job.file_key is None:
+        raise UserError(
+            f"Export job {job.id} is {job.status} and has no file; `export-pipeline show` tells why."
+        )
+    return job.file_key
+
+
 def seconds_left(job: Job) -> int:
     """How long a job's file may still be given away."""
     if job.expires_at is None or job.legal_hold:

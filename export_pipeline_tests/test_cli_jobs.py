@@ -236,6 +236,16 @@ def test_watching_ends_when_nothing_is_under_way(
     assert command("jobs", "--watch", "--json").code == 2
 
 
+def test_verify_takes_the_id_of_a_job(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    job = stored(ledger, tmp_path)
+    assert command("verify", job.id, "--json").json["file"] == job.file_key
+    waiting = job_in(ledger, Status.PENDING)
+    ended = command("verify", waiting.id)
+    assert ended.code == 2
+    assert f"Export job {waiting.id} is pending and has no file" in ended.err
+    assert command("verify", NOBODY).err == f"Error: There is no export job {NOBODY}.\n"
+
+
 def test_a_dataset_that_the_daemon_does_not_know_yet(
     environment: dict[str, str], ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:

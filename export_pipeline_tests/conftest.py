@@ -1,3 +1,4 @@
+import gc
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ pytest_plugins = [
     "export_pipeline_tests.services.fixtures",
     "export_pipeline_tests.orchestration.fixtures",
     "export_pipeline_tests.commands",
+    "export_pipeline_tests.quick_instances",
 ]
 
 
@@ -15,6 +17,11 @@ def _no_waiting_for_the_disk(connection: Any, _: Any) -> None:
     """As with PostgreSQL: what a crash of the machine would lose are test data."""
     if type(connection).__module__ == "sqlite3":
         connection.execute("PRAGMA synchronous = OFF")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays; looking through it for garbage again and again would be a tenth of all the time."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

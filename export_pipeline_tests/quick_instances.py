@@ -1,0 +1,58 @@
+"""Dagster's databases on SQLite, without what it makes anew for each of their connections.
+
+For every event it makes an engine, which compiles its statements again, and for every database it reads its
+migrations again. Both are the same each time, and most of what it costs to record a small run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_instances() -> Iterator[None]:
+    """All instances of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+            patch.setattr(module, "create_engine", _made_once(module.create_engine))
+        patch.setattr(ScriptDirectory, "from_config", _read_once(ScriptDirectory.from_config))
+        yield
+
+
+def _made_once(create_engine: Callable[..., sa.Engine]) -> Callable[..., sa.Engine]:
+    """One engine for each database. It has no pool, so it holds no connection."""
+    made: dict[str, sa.Engine] = {}
+
+    def engine(
+        url: str, *, poolclass: type[sa.Pool], connect_args: Mapping[str, Any] | None = None
+    ) -> sa.Engine:
+        assert poolclass is sa.NullPool
+        if url not in made:
+            made[url] = create_engine(url, poolclass=poolclass, connect_args=connect_args or {})
+        return made[url]
+
+    return engine
+
+
+def _read_once(from_config: Callable[[Config], ScriptDirectory]) -> Callable[[Config], ScriptDirectory]:
+    """The migrations that belong to each alembic.ini."""
+    read: dict[str, ScriptDirectory] = {}
+
+    def scripts(config: Config) -> ScriptDirectory:
+        file = config.config_file_name
+        if file is None:
+            return from_config(config)
+        if file not in read:
+            read[file] = from_config(config)
+        return read[file]
+
+    return scripts

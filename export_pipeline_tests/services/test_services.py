@@ -89,7 +89,8 @@ def test_a_server_ends_with_the_test_process(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path;"
         "from export_pipeline_tests.services.process import running\n"
         "command = ['sh', '-c', 'echo $$ > \"$0\"; exec sleep 60', sys.argv[2]]\n"
-        "with running(command, Path(sys.argv[1]), ready=lambda: Path(sys.argv[2]).exists()):\n"
+        "pid = Path(sys.argv[2])\n"
+        "with running(command, Path(sys.argv[1]), ready=lambda: pid.read_text() != ''):\n"
         "    print('up', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(
@@ -100,7 +101,8 @@ def test_a_server_ends_with_the_test_process(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-    server, deadline = int(pid_file.read_text()), time.monotonic() + 10
+    # What does not hear the signal is killed after 10 s.
+    server, deadline = int(pid_file.read_text()), time.monotonic() + 30
     while _alive(server) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _alive(server)

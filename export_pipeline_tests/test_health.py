@@ -93,6 +93,7 @@ def test_datasets_of_another_source_are_named(environment: dict[str, str]) -> No
     named = {finding.wrong.partition(":")[0]: finding for finding in findings}
     assert "takeoff" not in named
     assert "there is no table 'accounts'" in named["records"].wrong
+    assert "there is no table" in named["sellers"].wrong  # it has no scopes
     assert named["records"].do.endswith("delete export_pipeline/defs/records.")
 
 

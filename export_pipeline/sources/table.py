@@ -16,7 +16,7 @@ from export_pipeline.model.tabular.columns import column_of
 from export_pipeline.model.tabular.spec import Readers, Scope, TableSpec
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
 from export_pipeline.sources.tables import drift, lookup
-from export_pipeline.sources.tables.catalogue import MissingError
+from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.dataset import Dataset
 from export_pipeline.sources.tables.shares import shares
 from export_pipeline.sources.tables.totals import count_and_totals
@@ -29,15 +29,17 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
     """Name by id of all scopes, ordered by name, then id; of an unscoped spec, none.
 
     Raises:
-        SourceError: the table of scopes is not as declared.
+        SourceError: the table of scopes is not as declared; of an unscoped spec, its own table is not there.
     """
-    declared = spec_of(spec).scope
-    if declared is None:
-        return {}
+    declared, table = spec_of(spec).scope, spec_of(spec).source.table
     try:
-        return lookup.scopes(snapshot, declared)
+        if declared is not None:
+            return lookup.scopes(snapshot, declared)
+        if table is not None:
+            Catalogue.of(snapshot).table(table)
+        return {}
     except MissingError as error:
-        raise SourceError(f"{DRIFT}scope: {error}") from error
+        raise SourceError(f"{DRIFT}{'scope: ' * (declared is not None)}{error}") from error
 
 
 def read(snapshot: Snapshot, request: Request) -> ExportData:

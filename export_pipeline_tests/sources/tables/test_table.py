@@ -69,7 +69,10 @@ def test_scopes_are_listed_and_others_refused(shop: tuple[str, Tables]) -> None:
         assert list(table.scopes(snapshot, SPEC).items()) == sorted(
             SCOPES.items(), key=lambda s: (s[1], s[0])
         )
-        assert table.scopes(snapshot, plain()) == {}
+        unscoped = plain(source={"table": "shops"})
+        assert table.scopes(snapshot, unscoped) == {}
+        with pytest.raises(SourceError, match="no table 'shopz'"):
+            table.scopes(snapshot, plain(source={"table": "shopz"}))
     for scope in ("nobody", "s1 ", "' OR ''='", "s\x00", "\ud800", "s%"):
         with pytest.raises(SourceError, match="no such scope"):
             export(url, SPEC, scope)

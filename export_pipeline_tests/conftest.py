@@ -1,8 +1,13 @@
 import gc
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
+
+# A slow machine is no fault of what is tested.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = [
     "export_pipeline_tests.services.fixtures",

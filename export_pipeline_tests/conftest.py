@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 # A slow machine is no fault of what is tested.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("untimed", hypothesis.settings(deadline=None))
 hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = [

@@ -1,4 +1,5 @@
 import gc
+import os
 from typing import Any
 
 import hypothesis
@@ -22,6 +23,12 @@ def _no_waiting_for_the_disk(connection: Any, _: Any) -> None:
     """As with PostgreSQL: what a crash of the machine would lose are test data."""
     if type(connection).__module__ == "sqlite3":
         connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores: many tests wait for processes that they have started."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
 def pytest_collection_finish() -> None:

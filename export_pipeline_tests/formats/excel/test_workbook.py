@@ -309,7 +309,7 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
         write(layout(Section("s", "S", long, counts=True)), tmp_path / "b")
         return max(held[1:]) - held[0]
 
-    assert peak(30) < 1.5 * peak(5) + 1_000_000
+    assert peak(60) < 1.5 * peak(15) + 1_000_000  # few batches need not meet the most that are under way
 
 
 def test_pandas_is_never_imported(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
+from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.orchestration import requests
 from export_pipeline.orchestration.instance import ROOT
+from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, Source
 
 
@@ -88,3 +91,21 @@ def deployment(source: Source, environment: dict[str, str], tmp_path: Path) -> I
 
     with dg.DagsterInstance.ephemeral() as instance:
         yield Deployment(source, tmp_path, defs(), instance)
+
+
+@pytest.fixture
+def ledger(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """The ledger of the deployment's source. No tick waits for requests that come later."""
+    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
+    migrate(deployment.source.url)
+    with Ledger(deployment.source.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+    """A mail server that the deployment sends to."""
+    with mail_server() as server:
+        monkeypatch.setenv("EXPORT_SMTP_URL", server.url)
+        monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
+        yield server

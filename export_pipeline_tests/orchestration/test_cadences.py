@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,18 +14,17 @@ from dagster._core.scheduler import DagsterDaemonScheduler
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.sending import Counts, deliver_due
-from export_pipeline.jobs import Job, Ledger, Status, migrate
+from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.orchestration import requests
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.partitions import MOST_MISSED, ended_since
 from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.settings import load_settings
-from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
+from export_pipeline_tests.delivery.mail_server import MailServer
+from export_pipeline_tests.orchestration.asking import launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
-from export_pipeline_tests.orchestration.test_requests import launch, tick
 
 READERS = ["ann@example.org", "Ben <ben@example.org>"]
 OWNERS = ["team:estimating", "owner@example.org"]
@@ -35,20 +33,10 @@ AT = datetime(2026, 2, 3, 2, 15, tzinfo=UTC)
 
 
 @pytest.fixture
-def ledger(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
-    migrate(deployment.source.url)
+def ledger(deployment: Deployment, ledger: Ledger) -> Ledger:
+    """Where the scopes are known, as their sensor has seen to."""
     deployment.instance.add_dynamic_partitions("takeoff_scopes", list(deployment.source.scopes))
-    with Ledger(deployment.source.url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    with mail_server() as server:
-        monkeypatch.setenv("EXPORT_SMTP_URL", server.url)
-        monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
-        yield server
+    return ledger
 
 
 def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> list[dg.RunRequest]:
@@ -157,7 +145,7 @@ def test_a_ledger_that_is_away_fails_the_tick_and_dagster_tries_it_again(
 
 
 def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
-    deployment: Deployment, ledger: Ledger, server: MailServer
+    deployment: Deployment, ledger: Ledger, mails: MailServer
 ) -> None:
     assert ask(deployment) == 2
     (request,) = tick(deployment)
@@ -168,8 +156,8 @@ def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
         assert job.file_key == f"exports/{deployment.scope}/takeoff/daily/2026-02-02.{format}"
         assert job.expires_at is not None
     assert deliver(deployment).sent == 4
-    assert server.received == {"ann@example.org": 2, "ben@example.org": 2}
-    assert sorted(next(mail.iter_attachments()).get_content_type() for _, mail in server.mails) == [
+    assert mails.received == {"ann@example.org": 2, "ben@example.org": 2}
+    assert sorted(next(mail.iter_attachments()).get_content_type() for _, mail in mails.mails) == [
         "application/json", "application/json", "text/csv", "text/csv",
     ]  # fmt: skip
 
@@ -187,7 +175,7 @@ def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
 
 
 def test_a_delivery_that_died_is_not_repeated(
-    deployment: Deployment, ledger: Ledger, server: MailServer, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, ledger: Ledger, mails: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(deployment)
     (request,) = tick(deployment)
@@ -200,15 +188,15 @@ def test_a_delivery_that_died_is_not_repeated(
         dying.setattr(rows, "sent", dies)
         with pytest.raises(SystemExit):
             deliver(deployment)
-    assert len(server.mails) == 1
+    assert len(mails.mails) == 1
     deployment.source.rows("UPDATE export_deliveries SET claimed_at = '2026-01-01' WHERE status = 'sending'")
     counts = deliver(deployment)
     assert (counts.unknown, counts.sent) == (1, 3)
-    assert server.received == {"ann@example.org": 2, "ben@example.org": 2}
+    assert mails.received == {"ann@example.org": 2, "ben@example.org": 2}
 
 
 def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
-    deployment: Deployment, ledger: Ledger, server: MailServer
+    deployment: Deployment, ledger: Ledger, mails: MailServer
 ) -> None:
     deployment.source.rows("ALTER TABLE measurements RENAME TO elsewhere")
     ask(deployment)
@@ -218,11 +206,11 @@ def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     assert {job.status for job in ledger.find()} == {Status.FAILED}
     assert deliver(deployment).sent == 1
     assert deliver(deployment) == Counts()
-    notice = server.to("owner@example.org").get_body(("plain",))
+    notice = mails.to("owner@example.org").get_body(("plain",))
     assert notice is not None
     for said in ("csv, json", deployment.scope, "daily/2026-02-02", "measurements"):
         assert said in notice.get_content()
-    assert server.received == {"owner@example.org": 1}
+    assert mails.received == {"owner@example.org": 1}
 
     deployment.source.rows("ALTER TABLE elsewhere RENAME TO measurements")
     for job in ledger.find():
@@ -230,7 +218,7 @@ def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     (request,) = tick(deployment)
     assert launch(deployment, request).success
     assert deliver(deployment).sent == 4
-    assert server.received == {"owner@example.org": 1, "ann@example.org": 2, "ben@example.org": 2}
+    assert mails.received == {"owner@example.org": 1, "ann@example.org": 2, "ben@example.org": 2}
 
 
 @pytest.mark.parametrize(

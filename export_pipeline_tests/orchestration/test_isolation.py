@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from export_pipeline.delivery.sending import deliver_due
-from export_pipeline.jobs import Ledger, Status, migrate
+from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.orchestration import requests
 from export_pipeline.settings import load_settings
-from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
+from export_pipeline_tests.delivery.mail_server import MailServer
+from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
-from export_pipeline_tests.orchestration.test_requests import insert, launch, tick
-
-
-@pytest.fixture
-def ledger(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
-    migrate(deployment.source.url)
-    with Ledger(deployment.source.url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    with mail_server() as server:
-        monkeypatch.setenv("EXPORT_SMTP_URL", server.url)
-        monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
-        yield server
 
 
 def run_all(deployment: Deployment) -> None:
@@ -49,17 +31,17 @@ def names(deployment: Deployment, scope: str) -> set[str]:
     }
 
 
-def attached(server: MailServer, address: str) -> list[str]:
+def attached(mails: MailServer, address: str) -> list[str]:
     return [
         part.get_payload(decode=True).decode()  # type: ignore[union-attr]
-        for to, mail in server.mails
+        for to, mail in mails.mails
         if to == address
         for part in mail.iter_attachments()
     ]
 
 
 def test_two_scopes_that_ask_alike_get_a_run_a_file_and_a_mail_each(
-    deployment: Deployment, ledger: Ledger, server: MailServer
+    deployment: Deployment, ledger: Ledger, mails: MailServer
 ) -> None:
     mine, theirs = deployment.source.scopes
     for scope, to in ((mine, "a@example.org"), (theirs, "b@example.org")):
@@ -68,7 +50,7 @@ def test_two_scopes_that_ask_alike_get_a_run_a_file_and_a_mail_each(
     assert {job.status for job in ledger.find()} == {Status.COMPLETED}
     assert len({job.run_id for job in ledger.find()}) == 2
     for scope, other, to in ((mine, theirs, "a@example.org"), (theirs, mine, "b@example.org")):
-        (text,) = attached(server, to)
+        (text,) = attached(mails, to)
         assert scope in text
         assert other not in text
         assert any(id in text for id in names(deployment, scope))
@@ -90,7 +72,7 @@ def test_two_scopes_that_ask_alike_get_a_run_a_file_and_a_mail_each(
     ],
 )
 def test_no_part_of_a_request_reaches_another_scope(
-    deployment: Deployment, ledger: Ledger, server: MailServer, row: dict[str, Any]
+    deployment: Deployment, ledger: Ledger, mails: MailServer, row: dict[str, Any]
 ) -> None:
     mine, theirs = deployment.source.scopes
     told = {name: value.replace("THEIRS", theirs) for name, value in row.items()}
@@ -99,10 +81,10 @@ def test_no_part_of_a_request_reaches_another_scope(
     job = ledger.get(id)
     assert job.status in (Status.COMPLETED, Status.FAILED)
     assert all(key.startswith(f"exports/{mine}/") for key in deployment.stored())
-    for text in attached(server, "a@example.org"):
+    for text in attached(mails, "a@example.org"):
         assert not any(id in text for id in names(deployment, theirs))
     assert (job.status is Status.COMPLETED) == (
-        len(server.mails) == 1 and bool(attached(server, "a@example.org"))
+        len(mails.mails) == 1 and bool(attached(mails, "a@example.org"))
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.formats import csv
-from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status, migrate
+from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.purging import Finding, What, purge
 from export_pipeline.orchestration import faults, io_managers
 from export_pipeline.orchestration.housekeeping import KEPT_SECONDS, clean_staging
@@ -30,13 +30,6 @@ from export_pipeline_tests.services.fixtures import Bucket
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "FIRST_WAIT_SECONDS", 0.0)
-
-
-@pytest.fixture
-def ledger(deployment: Deployment) -> Iterator[Ledger]:
-    migrate(deployment.source.url)
-    with Ledger(deployment.source.url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""Requests whose run died, never began or belongs to somebody else: each ends, and none is judged too early."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.jobs import Attempt, Job, Ledger, Status
+from export_pipeline.orchestration.requesting import end_here
+from export_pipeline.orchestration.requests import MOST_OFFERS, PATIENCE
+from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
+from export_pipeline_tests.orchestration.asking import insert, launch, tick
+from export_pipeline_tests.orchestration.deployment import Deployment
+
+_LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
+
+
+def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger: Ledger) -> None:
+    """A command line with another DAGSTER_HOME works on a job: Dagster here knows nothing of its run."""
+    job = ledger.request("takeoff", "csv", scope=deployment.scope)
+    ledger.started(Attempt(job.id, 1, "elsewhere"))
+    assert settle(ledger, deployment.instance, timedelta(0)) == 0
+    assert ledger.get(job.id).status is Status.PROCESSING
+    mine = ledger.request("takeoff", "pdf", scope=deployment.scope)
+    end_here(ledger, deployment.instance, [mine], ["it broke"])
+    assert ledger.get(mine.id).error_message == "it broke"
+    assert ledger.get(job.id).status is Status.PROCESSING
+
+
+def test_a_failing_run_fails_its_job(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.formats import csv
+    from export_pipeline.formats.base import RenderError
+
+    def breaks(*_: Any) -> Any:
+        raise RenderError("The cell cannot be written; shorten it.")
+
+    monkeypatch.setattr(csv, "render", breaks)
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    assert not launch(deployment, request).success
+    settle(ledger, deployment.instance, PATIENCE)
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, "export_failed")
+    assert job.error_message == "The cell cannot be written; shorten it."
+    assert deployment.stored() == set()
+    again = ledger.retry(id)
+    monkeypatch.undo()
+    (request,) = tick(deployment)
+    assert request.run_key == f"{id}:{again.attempt}" == f"{id}:2"
+    assert launch(deployment, request).success
+    assert ledger.get(id).status is Status.COMPLETED
+
+
+def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: Ledger) -> None:
+    """As run monitoring does it: the run fails, and no step said why."""
+    id = insert(deployment, scope=deployment.scope)
+    for number in range(1, MOST_ATTEMPTS + 1):
+        (request,) = tick(deployment)
+        run = _begun(deployment, request, ledger.get(id))
+        deployment.instance.report_run_failed(run, "The worker was lost.")
+        settle(ledger, deployment.instance, PATIENCE)
+        assert ledger.get(id).attempt == min(number + 1, MOST_ATTEMPTS)
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, "worker_lost")
+    assert "export-pipeline retry" in str(job.error_message)
+    assert tick(deployment) == []
+
+
+def test_runs_that_never_began_use_no_attempt_but_end_some_time(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """As when the code server or the worker dies before the first step; also for those who share the run."""
+    ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
+    keys = []
+    for _ in range(MOST_OFFERS):
+        (request,) = tick(deployment)
+        keys.append(request.run_key)
+        _lost(deployment, request)
+    assert len(set(keys)) == MOST_OFFERS  # Dagster drops one that it knows
+    assert {ledger.get(id).attempt for id in ids} == {1}
+    assert tick(deployment) == []
+    assert {ledger.get(id).error_code for id in ids} == {"not_started"}
+
+
+def test_after_a_run_that_never_began_the_next_one_exports(deployment: Deployment, ledger: Ledger) -> None:
+    ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
+    (request,) = tick(deployment)
+    _lost(deployment, request)
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    assert {ledger.get(id).status for id in ids} == {Status.COMPLETED}
+    assert {ledger.get(id).attempt for id in ids} == {1}
+
+
+def test_a_run_that_waits_long_is_not_asked_for_twice(deployment: Deployment, ledger: Ledger) -> None:
+    """Nor is its request refused, however often it was offered."""
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    _created(deployment, request, dg.DagsterRunStatus.STARTING)
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{id}'")
+    assert tick(deployment) == []
+    assert ledger.get(id).status is Status.PENDING
+
+
+def test_a_claim_that_came_to_nothing_is_made_again_after_a_minute(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """As when the daemon dies while its sensor claims."""
+    insert(deployment, scope=deployment.scope)
+    (lost,) = tick(deployment)
+    for seconds, keys in ((50, []), (70, [lost.run_key])):
+        claimed = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+        deployment.source.rows(f"UPDATE export_jobs SET claimed_at = '{claimed}'")
+        assert [again.run_key for again in tick(deployment)] == keys
+
+
+def test_a_run_that_was_only_written_down_is_asked_for_again(deployment: Deployment, ledger: Ledger) -> None:
+    """Dagster starts it when it meets its key."""
+    insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    _created(deployment, request, dg.DagsterRunStatus.NOT_STARTED)
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
+    assert [again.run_key for again in tick(deployment)] == [request.run_key]
+
+
+def _created(deployment: Deployment, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    job = deployment.definitions.resolve_job_def(str(request.job_name))
+    return deployment.instance.create_run_for_job(job, tags=dict(request.tags), status=status)
+
+
+def _lost(deployment: Deployment, request: dg.RunRequest) -> None:
+    """A run of a request ends before any step, some time ago."""
+    run = _created(deployment, request, dg.DagsterRunStatus.STARTING)
+    deployment.instance.report_run_failed(run, "The worker was lost.")
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
+
+
+def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.DagsterRun:
+    """A run of a request that has said in the ledger that it works on it, and then no more."""
+    from export_pipeline.orchestration.working import begin
+
+    run = deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def(str(request.job_name)), tags=dict(request.tags)
+    )
+    with Ledger(deployment.source.url) as ledger:
+        begin(lambda: ledger, run)
+    assert job.id in str(request.run_key)
+    return run

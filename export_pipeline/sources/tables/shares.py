@@ -16,7 +16,6 @@ from export_pipeline.sources.casts import Query
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.dataset import Dataset
-from export_pipeline.sources.tables.relations import Frame
 
 LEAST_ROWS = 200_000  # fewer are read before another connection is worth it
 
@@ -30,7 +29,7 @@ def shares(
     database has no second connection that sees the same moment.
     """
     key = dataset.leading_key()
-    if count < LEAST_ROWS or key is None or Frame(dataset.relations).field(key).stored.family is not _INTEGER:
+    if count < LEAST_ROWS or key is None or dataset.relations.stored(key).family is not Family.INTEGER:
         return []
     readers = [snapshot, *snapshot.beside(WORKERS - 1)]
     ends = sorted(
@@ -46,9 +45,6 @@ def shares(
     return [
         (reader, dataset.rows(columns, (key, *bound))) for reader, bound in zip(readers, bounds, strict=False)
     ]
-
-
-_INTEGER = Family.INTEGER
 
 
 def _at(snapshot: Snapshot, keys: Query, place: int) -> int | None:

@@ -11,8 +11,9 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-from export_pipeline_tests.hostile.random_tables import EPOCH, MICROSECOND, Given, Sample, clean, wall
 from export_pipeline_tests.hostile.rules import REPLACED, is_formula
+from export_pipeline_tests.hostile.tables.samples import Given, Sample
+from export_pipeline_tests.hostile.tables.values import EPOCH, MICROSECOND, wall
 
 Changed = Counter[tuple[str, str]]
 GUARDED = "apostrophe put before a text that looks like a formula"
@@ -278,3 +279,9 @@ def significant(value: Any) -> int:
 def of(sample: Sample, row: int) -> Sequence[tuple[Given, Any]]:
     """A row's columns and values."""
     return [(column, values(column)[row]) for column in sample.columns]
+
+
+def clean(text: str) -> str:
+    """What no file may hold as U+FFFD."""
+    bad = "\ufffe\uffff\u202d\u202e"
+    return "".join("\ufffd" if (c < " " and c not in "\t\n\r") or c in bad else c for c in text)

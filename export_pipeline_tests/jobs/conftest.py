@@ -4,8 +4,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.services.postgres import PostgresServer
 
@@ -67,3 +69,11 @@ def ledger(database: Database) -> Iterator[Ledger]:
     """The ledger of `database`."""
     with Ledger(database.url) as ledger:
         yield ledger
+
+
+@pytest.fixture
+def engine(database: Database) -> Iterator[sa.Engine]:
+    """Of `database`, as the ledger opens it."""
+    engine = open_engine(database.url)
+    yield engine
+    engine.dispose()

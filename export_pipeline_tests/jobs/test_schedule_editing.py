@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,13 +24,6 @@ NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 DAILY = {"dataset": "takeoff", "format": "csv", "cadence": "daily"}
 OFFERED = {"takeoff": ["csv", "json"], "records": ["csv"]}
-
-
-@pytest.fixture
-def engine(database: Database) -> Iterator[sa.Engine]:
-    engine = open_engine(database.url)
-    yield engine
-    engine.dispose()
 
 
 def test_the_life_of_a_schedule(engine: sa.Engine, ledger: Ledger) -> None:

@@ -1,52 +1,19 @@
-import json
 import random
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, Status, Viewer
 from export_pipeline.jobs.calendar import GRACE, Due, Schedule
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import UnknownScheduleError
 from export_pipeline.jobs.schedule_editing import get_schedule, list_schedules, resume_schedule
 from export_pipeline.jobs.scheduled import Ask, claim_due, run_now, window_of
 from export_pipeline_tests.jobs.clocks import expected
 from export_pipeline_tests.jobs.database import Database
-
-DAY = timedelta(days=1)
-MINUTE = timedelta(minutes=1)
-START = datetime(2025, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def engine(database: Database) -> Iterator[sa.Engine]:
-    engine = open_engine(database.url)
-    yield engine
-    engine.dispose()
-
-
-def insert(database: Database, since: datetime = START, **fields: Any) -> str:
-    """What an application does. The new row's id."""
-    known = {"dataset": "takeoff", "format": "csv", "cadence": "daily", **fields, "since": since.isoformat()}
-    names, marks = ", ".join(known), ", ".join("?" * len(known))
-    sql = f"INSERT INTO scheduled_exports ({names}) VALUES ({marks}) RETURNING id"
-    return str(database.run(sql, *known.values())[0][0])
-
-
-def asked(database: Database) -> Counter[tuple[str, str]]:
-    """How often each window of each schedule was asked for."""
-    rows = database.run("SELECT schedule_id, window_key FROM export_jobs")
-    return Counter((str(schedule), window) for schedule, window in rows)
+from export_pipeline_tests.jobs.scheduling import DAY, MINUTE, START, asked, insert
 
 
 def test_a_row_becomes_a_request(database: Database, engine: sa.Engine, ledger: Ledger) -> None:
@@ -106,101 +73,6 @@ def test_a_row_that_was_just_inserted_waits_for_its_first_run(database: Database
     # The daemon may be down meanwhile: it counts from the moment of the insert.
     database.run("UPDATE scheduled_exports SET next_run = NULL")
     assert len(claim_due(engine, schedule.next_run + MINUTE, 10)) == 1
-
-
-def test_eight_at_once_ask_for_each_window_once(database: Database, engine: sa.Engine) -> None:
-    ids = [insert(database, misfire="all" if number % 2 else "last") for number in range(40)]
-    now = START + 5 * DAY
-    taken: list[Ask] = []
-    lock, ready = threading.Lock(), threading.Barrier(8)
-
-    def work() -> None:
-        mine = open_engine(database.url)
-        ready.wait()
-        for _ in range(60):
-            found = claim_due(mine, now, 7)
-            with lock:
-                taken.extend(found)
-        mine.dispose()
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    last, each = ["daily/2025-03-05"], [f"daily/2025-03-0{day}" for day in range(1, 6)]
-    wanted = [(key, window) for n, key in enumerate(ids) for window in (each if n % 2 else last)]
-    assert asked(database) == Counter(wanted)
-    assert Counter((ask.schedule_id, f"daily/{ask.window.name}") for ask in taken) == Counter(wanted)
-    assert claim_due(engine, now, 100) == []
-
-
-class Crash(Exception):
-    pass
-
-
-def test_a_crash_before_any_statement_leaves_all_or_nothing(database: Database, engine: sa.Engine) -> None:
-    for _ in range(2):
-        insert(database)
-    statements: list[str] = []
-    crash_at = 0
-
-    def count(*arguments: Any) -> None:
-        statements.append(str(arguments[2]).split()[0] if len(arguments) > 2 else "COMMIT")
-        if len(statements) == crash_at:
-            raise Crash
-
-    sa.event.listen(engine, "before_cursor_execute", count)
-    sa.event.listen(engine, "commit", count)
-    while True:
-        crash_at += 1
-        statements.clear()
-        try:
-            claim_due(engine, START + DAY, 10)
-            break
-        except Crash:
-            assert asked(database) == Counter()
-            assert database.run("SELECT count(last_run), count(next_run) FROM scheduled_exports") == [(0, 0)]
-    done = [word for word in statements if word != "BEGIN"]
-    assert done == ["SELECT", *["SELECT", "INSERT", "UPDATE"] * 2, "COMMIT"]
-    assert crash_at > len(done)
-    crash_at = 0
-    assert claim_due(engine, START + DAY, 10) == []  # as if the answer of the commit had been lost
-    assert sorted(asked(database).values()) == [1, 1]
-
-
-_PROGRAM = textwrap.dedent(
-    """
-    import sys, time
-    from datetime import datetime
-    from export_pipeline.jobs import scheduled
-    from export_pipeline.jobs.database import open_engine
-
-    inserted = scheduled._request
-
-    def stop(*arguments):
-        print(inserted(*arguments).job_id, flush=True)
-        time.sleep(600)
-
-    scheduled._request = stop
-    scheduled.claim_due(open_engine(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), 10)
-    """
-)
-
-
-def test_killed_after_the_request_was_written(database: Database, engine: sa.Engine) -> None:
-    insert(database)
-    now = START + DAY
-    command = [sys.executable, "-c", _PROGRAM, database.url, now.isoformat()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        job_id = process.stdout.readline().strip()
-        if database.is_postgres:
-            assert claim_due(engine, now, 10) == []  # it is passed over, and nobody waits
-        process.send_signal(signal.SIGKILL)
-    (ask,) = claim_due(engine, now, 10)
-    assert len(job_id) == 36 != ask.job_id
-    assert sorted(asked(database).values()) == [1]
 
 
 def test_many_new_rows_do_not_hide_one_that_is_due(database: Database, engine: sa.Engine) -> None:
@@ -351,71 +223,3 @@ def test_a_run_that_was_postponed_by_hand(database: Database, engine: sa.Engine)
     assert claim_due(engine, START + 2 * DAY, 10) == []
     (ask,) = claim_due(engine, START + 3 * DAY, 10)
     assert ask.window.name == "2025-03-03"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"timezone": "Europe/Berlim"}, "timezone: 'Europe/Berlim' is no IANA time zone such as Europe/Berlin or UTC. Did you mean Europe/Berlin?"),
-        ({"dataset": " "}, "dataset: it is missing; name one."),
-        ({"format": ""}, "format: it is missing; name one."),
-        ({"columns": "[1]"}, "columns: 1 is not a text."),
-        ({"options": '{"empty": "say"}'}, "options: empty is not one to choose; the schedule sets it itself."),
-        ({"recipients": '["ann"]'}, "recipients: 'ann' is no mail address such as ann@example.org."),
-        ({"recipients": '[{"to": 1}]'}, "recipients: {'to': 1} is not a text."),
-        ({"filters": '{"a":' * 1500 + "1" + "}" * 1500}, "The row cannot be read: "),
-    ],
-)  # fmt: skip
-def test_a_row_that_is_wrong_stops_no_other(
-    database: Database, engine: sa.Engine, wrong: dict[str, Any], said: str
-) -> None:
-    broken = insert(database, **wrong)
-    right = insert(database)
-    (ask,) = claim_due(engine, START + DAY, 10)
-    assert ask.schedule_id == right
-    ((active, problem, next_run),) = database.run(
-        "SELECT active, problem, next_run FROM scheduled_exports WHERE id = ?", broken
-    )
-    assert not active
-    assert problem.startswith(said)
-    assert next_run is None
-    assert "\n" not in problem
-
-
-@pytest.mark.parametrize("since", ["-infinity", "0044-03-15 12:00 BC", "0001-01-01 00:00"])
-def test_a_time_that_python_does_not_know_stops_nobody(postgres_database: Database, since: str) -> None:
-    insert(postgres_database)
-    postgres_database.run(
-        "INSERT INTO scheduled_exports (dataset, format, cadence, timezone, misfire, since, next_run) "
-        "VALUES ('t', 'csv', 'daily', 'America/New_York', 'all', ?, ?)",
-        since,
-        since,
-    )
-    engine = open_engine(postgres_database.url)
-    assert len(claim_due(engine, START + DAY, 10)) == 1
-    engine.dispose()
-    ((problem,),) = postgres_database.run("SELECT problem FROM scheduled_exports WHERE NOT active")
-    assert problem.startswith("The row cannot be read: ")
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("cadence", "hourly"),
-        ("hour", 24),
-        ("hour", "noon"),
-        ("minute", -1),
-        ("weekday", 9),
-        ("weekday", 0),
-        ("day_of_month", 32),
-        ("misfire", "none"),
-        ("empty", "maybe"),
-        ("active", "perhaps"),
-        ("next_run", "soon"),
-        ("filters", "[]"),
-        ("recipients", json.dumps("ann@example.org")),
-    ],
-)
-def test_what_the_database_refuses_at_once(database: Database, column: str, value: Any) -> None:
-    with pytest.raises(database.error):
-        insert(database, **{column: value})

@@ -1,0 +1,91 @@
+"""What holds of every command that needs the ledger, and what is said of one that is not there or broken."""
+
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.jobs import Ledger
+from export_pipeline_tests.cli_jobs.stored import NOBODY
+from export_pipeline_tests.commands import Command
+
+COMMANDS = [
+    "jobs",
+    "show",
+    "cancel",
+    "retry",
+    "resend",
+    "hold",
+    "delete",
+    "purge",
+    "migrate",
+    "health",
+    "schedules",
+]
+
+SCHEDULES = ["list", "create", "change", "pause", "resume", "delete", "run-now"]
+
+
+@pytest.mark.parametrize(
+    "name", [*([name] for name in COMMANDS), *(["schedules", name] for name in SCHEDULES)]
+)
+def test_help_teaches(command: Command, name: list[str]) -> None:
+    ended = command(*name, "--help")
+    assert ended.code == 0
+    assert "Example" in ended.out
+    assert "--json" in ended.out
+    assert f"export-pipeline {' '.join(name)}" in " ".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["jobs"], ["show", NOBODY], ["cancel", NOBODY], ["retry", NOBODY], ["hold", NOBODY], ["purge"],
+     ["delete", NOBODY, "--yes"], ["schedules"], ["schedules", "pause", NOBODY], ["link", NOBODY]],
+)  # fmt: skip
+def test_without_tables_every_command_says_migrate(command: Command, arguments: list[str]) -> None:
+    ended = command(*arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("Error: ")
+    assert ended.err.count("\n") == 1
+    assert "run `export-pipeline migrate`" in ended.err
+
+
+def test_migrate_twice_then_everything_works(command: Command, environment: dict[str, str]) -> None:
+    for _ in range(2):
+        assert command("migrate").code == 0
+    assert command("migrate", "--json").json["database"] == environment["EXPORT_SOURCE_URL"]
+    assert command("jobs", "--json").json == []
+    assert "Nothing" in command("jobs").out
+
+
+def test_a_ledger_of_another_database_or_none(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_JOBS_URL", "mysql://u:hunter2@host/x")
+    ended = command("jobs")
+    assert ended.code == 2
+    assert ended.err.startswith("Error: EXPORT_JOBS_URL: ")
+    monkeypatch.setenv("EXPORT_JOBS_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
+    ended = command("jobs")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "does not answer" in ended.err
+    assert "hunter2" not in ended.err
+
+
+def test_a_broken_ledger_is_told(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").write_bytes(b"not a database" * 100)
+    ended = command("jobs")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "file is not a database" in ended.err
+
+
+def test_figures_go_to_a_file_that_the_node_exporter_reads(
+    command: Command, ledger: Ledger, tmp_path: Path
+) -> None:
+    file = tmp_path / "exports.prom"
+    assert command("health", "--metrics-file", str(file)).out == ""
+    assert file.read_text() == command("health", "--metrics").out
+    for wrong, said in (
+        (tmp_path / "exports.txt", "must end in .prom"),
+        (tmp_path / "no" / "x.prom", "written"),
+    ):
+        ended = command("health", "--metrics-file", str(wrong))
+        assert ended.code == 2
+        assert said in ended.err

@@ -25,9 +25,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EXPORT_", env_file=".env", extra="ignore", frozen=True)
 
-    source_url: Annotated[
-        str, Field(description="SQLAlchemy URL of the application's database, read only.")
-    ] = f"sqlite:///{Path.cwd() / 'demo_data' / 'applications.db'}"
+    source_url: str = Field(
+        description="SQLAlchemy URL of the application's database, read only.",
+        default_factory=lambda: f"sqlite:///{Path.cwd() / 'demo_data' / 'applications.db'}",
+    )
     statement_timeout_seconds: Annotated[
         float, Field(ge=0, description="How long one query may take; 0 for no limit.")
     ] = 900
@@ -37,15 +38,14 @@ class Settings(BaseSettings):
         default_factory=lambda known: known.get("source_url", ""),
         validate_default=False,  # of another database exports can be made, only not asked for by rows
     )
-    store_url: Annotated[
-        str, Field(description="Where export files go: a folder, file:///folder or s3://bucket/prefix.")
-    ] = str(Path.cwd() / "exports")
-    staging_url: Annotated[
-        str,
-        Field(
-            description="A folder for data between the steps of a run; every worker must see the same one."
-        ),
-    ] = str(Path.cwd() / ".staging")
+    store_url: str = Field(
+        description="Where export files go: a folder, file:///folder or s3://bucket/prefix.",
+        default_factory=lambda: str(Path.cwd() / "exports"),
+    )
+    staging_url: str = Field(
+        description="A folder for data between the steps of a run; every worker must see the same one.",
+        default_factory=lambda: str(Path.cwd() / ".staging"),
+    )
     s3_endpoint_url: Annotated[
         str | None, Field(description="Of an S3-compatible server; empty for AWS.")
     ] = None
@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[
         int, Field(ge=1, description="How many requests are worked on or about to be at once.")
     ] = 10
+    outage_seconds: Annotated[
+        float,
+        Field(ge=0, description="How long a run waits for a ledger, source or store that is away."),
+    ] = 600
     ui_url: Annotated[str, Field(description="Where people find Dagster's UI, for links to runs.")] = (
         "http://127.0.0.1:3000"
     )

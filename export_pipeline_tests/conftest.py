@@ -1,5 +1,6 @@
 import gc
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -16,6 +17,17 @@ pytest_plugins = [
     "export_pipeline_tests.commands",
     "export_pipeline_tests.quick_instances",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Not in the folder and with the settings of whoever runs the tests: both may hold data of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        for name in os.environ:
+            if name.startswith(("EXPORT_", "DAGSTER_")) and not name.startswith("EXPORT_TEST_"):
+                patch.delenv(name)
+        yield
 
 
 @sa.event.listens_for(sa.Engine, "connect")

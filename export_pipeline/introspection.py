@@ -60,10 +60,11 @@ def check_yaml(text: str) -> None:
     from pydantic import ValidationError
 
     from export_pipeline.components.table_export import TableModel
+    from export_pipeline.model.plain_errors import plain
 
     try:
         TableModel.model_validate(yaml.safe_load(text)["attributes"])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UserError(f"{place}: {plain(first)}") from None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 import export_pipeline
 from export_pipeline.components.dataset import Dataset
+from export_pipeline.model.plain_errors import plain
 from export_pipeline.model.strict import unknown_name
 
 
@@ -84,7 +85,7 @@ def _one_line(error: BaseException) -> str:
     if found := _PLACE.fullmatch(where):
         where = f"{found['file']}, {found['field']}"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{where}: {plain(first)}{more}"
 
 
 def _unknown_type(error: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,21 +18,50 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _only_known_names(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            taken = {*known, *cls.model_fields}
-            if unknown := [name for name in values if name not in taken]:
-                raise wrong(cls.__name__, {(name,): unknown_name(str(name), known) for name in unknown})
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        if not isinstance(values, Mapping):
+            if isinstance(values, cls):
+                return values
+            such = f' such as {{"{known[0]}": …}}' if known else ""
+            raise ValueError(f"it must be an object{such}; {_there(known)}")
+        taken = {*known, *cls.model_fields}
+        if unknown := [name for name in values if name not in taken]:
+            cut = _cut_value(values)
+            raise wrong(cls.__name__, cut or {(name,): unknown_name(str(name), known) for name in unknown})
         return values
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
     """A sentence that says which names there are, the nearest one first."""
     there = list(known)
-    near = get_close_matches(name, there, 1, 0.5)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    verb = "is" if len(there) == 1 else "are"
-    return f"there is no {name!r}{hint} There {verb} {', '.join(there) or 'none'}"
+    # Where descending ones are among them, the sign is no letter to compare.
+    sign = "-" if name.startswith("-") and any(one.startswith("-") for one in there) else ""
+    near = get_close_matches(name[len(sign) :], [one.removeprefix("-") for one in there], 1, 0.5)
+    hint = f"; did you mean {sign}{near[0]}?" if near else "."
+    listed = _there(there)
+    return f"there is no {name!r}{hint} {listed[0].upper()}{listed[1:]}"
+
+
+def _there(names: Sequence[str]) -> str:
+    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
+
+
+def _cut_value(values: Mapping[Any, Any]) -> dict[tuple[str | int, ...], str]:
+    """What is wrong with a value that YAML has cut at its comma, as of `{type: money(12,2)}`; else nothing.
+
+    YAML reads that as two names: `type`, which is `money(12`, and `2)`, which has no value.
+    """
+    items = list(values.items())
+    for place, (name, value) in enumerate(items):
+        whole = value if isinstance(value, str) else ""
+        for more, nothing in items[place + 1 :]:
+            if whole.count("(") <= whole.count(")") or nothing is not None:
+                break
+            whole += f",{more}"
+            if whole.count("(") == whole.count(")"):
+                quoted = f'{name}: "{whole}"'
+                return {(name,): f"YAML cuts it at its comma to {value!r}; inside {{…}} quote it, {quoted}"}
+    return {}
 
 
 def wrong(title: str, messages: Mapping[tuple[str | int, ...], str]) -> ValidationError:

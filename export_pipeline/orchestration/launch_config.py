@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from export_pipeline.model.one_line import one_line
+from export_pipeline.model.plain_errors import plain
 
 
 class OptionError(ValueError):
@@ -72,7 +73,7 @@ def is_list(field: FieldInfo) -> bool:
 
 def _sentence(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
-    return f"option {where}: {error['msg'].removeprefix('Value error, ')}"
+    return f"option {where}: {plain(error)}"
 
 
 def _default(field: FieldInfo) -> Any:

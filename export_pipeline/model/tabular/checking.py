@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from export_pipeline.model.columns import Kind
+from export_pipeline.model.plain_errors import plain
 from export_pipeline.model.strict import unknown_name
 from export_pipeline.model.tabular.checking_source import Fields
 from export_pipeline.model.tabular.choice import CircleError, in_order, needed
@@ -207,8 +208,7 @@ class _Check:
                     filters_model(self.spec).model_validate(preset.filters)
                 except ValidationError as error:
                     for one in error.errors(include_url=False):
-                        message = one["msg"].removeprefix("Value error, ")
-                        yield (*place, "filters", *one["loc"]), message
+                        yield (*place, "filters", *one["loc"]), plain(one)
 
     # --- the rest ---
 

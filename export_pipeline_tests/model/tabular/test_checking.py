@@ -139,7 +139,7 @@ NEW = len(SOUND["columns"])
         (("presets", "few", 1), "fees", ("presets", "few", "columns", 1), "there is no 'fees'"),
         (("presets", "few", 1), "id", ("presets", "few", "columns", 1), "'id' is named twice"),
         (("presets", "few"), [], ("presets", "few", "columns"), "at least one column"),
-        (("presets", "active", "filters", "status"), {"equals": "a"}, ("presets", "active", "filters", "status", "equals"), "should be 'A'"),
+        (("presets", "active", "filters", "status"), {"equals": "a"}, ("presets", "active", "filters", "status", "equals"), "must be 'A'"),
         (("presets", "active", "filters"), {"stat": {"equals": 1}}, ("presets", "active", "filters", "stat"), "did you mean status?"),
         (("presets", "active", "file_name"), "{scpe}", ("presets", "active", "file_name"), "did you mean scope?"),
         (("filters", "idd"), ["equals"], ("filters", "idd"), "there is no 'idd'; did you mean id?"),

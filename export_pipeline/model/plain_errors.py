@@ -1,0 +1,60 @@
+"""What pydantic finds wrong with a value, in the words of those who wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+_NUMBER, _WHOLE, _BOOLEAN = "it must be a number", "it must be a whole number", "it must be true or false"
+_DAY = "it must be a day such as 2026-11-21"
+_WORDS: Mapping[str, str] = {
+    "missing": "it is missing",
+    "literal_error": "it must be {expected}",
+    "tuple_type": "it must be a list",
+    "list_type": "it must be a list",
+    "dict_type": "it must be an object",
+    "mapping_type": "it must be an object",
+    "string_type": "it must be a text",
+    "bool_type": _BOOLEAN,
+    "bool_parsing": _BOOLEAN,
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "int_parsing_size": "it has too many digits",
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "decimal_type": _NUMBER,
+    "decimal_parsing": _NUMBER,
+    "decimal_max_digits": "it must have at most {max_digits} digits",
+    "finite_number": "it must be a finite number",
+    "date_type": _DAY,
+    "date_parsing": _DAY,
+    "date_from_datetime_parsing": _DAY,
+    "date_from_datetime_inexact": _DAY,
+    "greater_than_equal": "it must be {ge} or more",
+    "greater_than": "it must be more than {gt}",
+    "less_than_equal": "it must be {le} or less",
+    "less_than": "it must be less than {lt}",
+    "too_short": "it must list at least {min_length}",
+    "too_long": "it must list at most {max_length}",
+    "string_too_short": "it must have at least {min_length} characters",
+    "string_too_long": "it must have at most {max_length} characters",
+}
+_LONGEST = 60
+
+
+def plain(error: ErrorDetails) -> str:
+    """One sentence without the place: what the value must be, and where that helps, what it is."""
+    message = _WORDS.get(error["type"])
+    if message is None:
+        return error["msg"].removeprefix("Value error, ")
+    said = message.format(**error.get("ctx", {}))
+    return said if error["type"] == "missing" else f"{said}, not {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

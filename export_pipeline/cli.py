@@ -57,6 +57,8 @@ def _run(arguments: list[str]) -> int:
 
     load_dotenv(Path(".env"))  # for DAGSTER_… and AWS_… too; what is set already stays
     try:
+        if not {"-h", "--help"}.intersection(arguments):
+            load_settings()  # a wrong one is said at once, also where a command would not need it
         return app(arguments, standalone_mode=False) or 0
     except (UserError, UnknownFormatError, SettingsError, ScheduleError) as error:
         print_error(str(error))
@@ -223,7 +225,7 @@ def dev(
     """
     from export_pipeline.orchestration.instance import ROOT, prepare_home
 
-    settings = load_settings()  # a wrong setting should be said here, not by a child process
+    settings = load_settings()
     _check_free(host, port)
     _prepare_ledger(settings)
     home = prepare_home()

@@ -214,9 +214,12 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # A default that is worked out from a wrong setting is not wrong itself.
+        first, *others = [one for one in found if one["type"] != "default_factory_not_called"]
         name = f"EXPORT_{'_'.join(str(part) for part in first['loc'])}".upper()
         message = first["msg"].removeprefix("Value error, ")
-        more = f" ({error.error_count() - 1} more settings are wrong)" if error.error_count() > 1 else ""
+        are = "setting is" if len(others) == 1 else "settings are"
+        more = f" ({len(others)} more {are} wrong)" if others else ""
         where = "" if name in os.environ else " (from .env)"
         raise SettingsError(f"{name}{where}: {message}{more}") from None

@@ -130,6 +130,19 @@ def test_a_wrong_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> N
     assert ended.err.startswith("Error: EXPORT_TIMEZONE: ")
 
 
+@pytest.mark.parametrize(
+    "arguments", [["formats"], ["datasets"], ["schedules", "create", "x"], ["request"], ["nonsense"]]
+)
+def test_a_wrong_setting_stops_every_command_but_help(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("EXPORT_TIMEZONE", "Nowhere")
+    ended = command(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Error: EXPORT_TIMEZONE: ")
+    assert command(*arguments[:-1], "--help").code == 0
+
+
 def test_a_format_that_fails_is_told_and_the_other_is_there(
     command: Command, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -69,3 +69,13 @@ def test_requests_are_kept_in_the_applications_database_unless_another_is_named(
     assert load_settings().jobs_url == "mysql://host/app"  # the ledger says so when it is first used
     monkeypatch.setenv("EXPORT_JOBS_URL", "postgresql://host/jobs")
     assert load_settings().jobs_url == "postgresql://host/jobs"
+
+
+def test_what_follows_from_a_wrong_setting_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_SOURCE_URL", "nonsense")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "more setting" not in str(caught.value)  # the ledger's URL is by default the source's
+    monkeypatch.setenv("EXPORT_RETENTION_DAYS", "0")
+    with pytest.raises(SettingsError, match=r"^EXPORT_SOURCE_URL: .*\(1 more setting is wrong\)$"):
+        load_settings()

@@ -68,7 +68,7 @@ def misfit(column: Column, error: Exception) -> str:
 def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
     """The array with the column's type, and why cells of it may be empty that were not."""
     wanted = column.arrow_type
-    if isinstance(array, pa.ExtensionArray):  # numeric arrives as its exact text, uuid as 16 bytes
+    if isinstance(array, pa.ExtensionArray):  # uuid arrives as 16 bytes
         array = array.storage
     if column.kind is Kind.UUID:
         return (_spelled(array) if pa.types.is_fixed_size_binary(array.type) else canonical(array)), ""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model import geometry_json
+from export_pipeline.model import geometry_json, geometry_numbers
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,9 +30,10 @@ _EQUAL_AREA_RADIUS = float(np.sqrt(_STEP / np.sin(_STEP)))
 EQUAL_PERIMETER = float((_STEP / 2) / (_EQUAL_AREA_RADIUS * np.sin(_STEP / 2)))
 """Scaled by this about its centre, a circle's polygon has the circle's perimeter instead of its area."""
 
-_TYPES = ("line", "polyline", "polygon", "rectangle", "circle", "point")
-_LINE, _POLYLINE, _POLYGON, _RECTANGLE, _CIRCLE, _POINT = range(6)
+_POLYGON, _RECTANGLE, _CIRCLE = geometry_numbers.POLYGON, geometry_numbers.RECTANGLE, geometry_numbers.CIRCLE
 _KIND_OF_TYPE = np.array([LINE, POLYLINE, POLYGON, POLYGON, POLYGON, POINT, NONE], np.int8)
+_LEAST = np.array([4, 4, 6, 4, 3, 2, 0])
+"""How many numbers a shape of each type has at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,54 +115,38 @@ def parse(geometry_type: pa.Array, geometry_data: pa.Array) -> Geometry:
         geometry_data: string by row, JSON text.
     """
     types = _type_codes(geometry_type)
-    fields = geometry_json.read(geometry_data)
-    rows = len(types)
+    numbers = geometry_numbers.read(types, geometry_data)
+    values, starts, counts = numbers.values, np.cumsum(numbers.counts) - numbers.counts, numbers.counts
+    sound = counts > 0
+    finite = np.isfinite(values)
+    if not finite.all():
+        sound[np.repeat(np.arange(len(types)), counts)[~finite]] = False
+    repeats = (types == _POLYGON) & _repeats_first(values, starts, counts)
+    sound &= counts - 2 * repeats >= _LEAST[types]
 
-    points_x, points_y, point_starts, point_counts = fields.points()
-    point_counts = np.where((types == _POLYLINE) | (types == _POLYGON), point_counts, 0)
-    point_counts -= _repeats_first(points_x, points_y, point_starts, point_counts) & (types == _POLYGON)
+    made: list[tuple[Ints, Floats]] = []
+    for code, corners in ((_RECTANGLE, _rectangle_corners), (_CIRCLE, _circle_corners)):
+        rows = np.flatnonzero((types == code) & sound)
+        with np.errstate(all="ignore"):  # overflow makes inf or NaN, which is found below
+            block = corners(values, starts[rows], counts[rows])
+        good = np.isfinite(block).all(axis=1)
+        sound[rows[~good]] = False
+        made.append((rows[good], block[good]))
 
-    shapes: dict[int, Floats] = {
-        _LINE: fields.columns("start.x", "start.y", "end.x", "end.y"),
-        _POINT: fields.columns("x", "y"),
-    }
-    rectangles = np.flatnonzero(types == _RECTANGLE)
-    circles = np.flatnonzero(types == _CIRCLE)
-    with np.errstate(all="ignore"):  # overflow makes inf or NaN, which the check below finds
-        shapes[_RECTANGLE] = _rectangle_corners(fields, rectangles)
-        shapes[_CIRCLE] = _circle_corners(fields, circles)
-
-    counts = np.zeros(rows, np.int64)
-    counts[types == _LINE] = 4
-    counts[types == _POINT] = 2
-    counts[rectangles] = 8
-    counts[circles] = 2 * CIRCLE_SEGMENTS
-    counts += 2 * point_counts
-    good = counts > 0
-    good[(types == _POLYLINE) & (point_counts < 2)] = False
-    good[(types == _POLYGON) & (point_counts < 3)] = False
-    lists = _gathered(points_x, points_y, point_starts, point_counts)
-    good[np.repeat(np.arange(rows), point_counts)[~np.isfinite(lists).all(axis=1)]] = False
-    for code, picked in ((_LINE, None), (_POINT, None), (_RECTANGLE, rectangles), (_CIRCLE, circles)):
-        where = np.flatnonzero(types == code)
-        block = shapes[code][where] if picked is None else shapes[code]
-        good[where[~np.isfinite(block).all(axis=1)]] = False
-
-    kept = np.where(good, counts, 0)
-    offsets = np.concatenate(([0], np.cumsum(kept)))
-    values = np.empty(int(offsets[-1]), np.float64)
-    for code, picked in ((_LINE, None), (_POINT, None), (_RECTANGLE, rectangles), (_CIRCLE, circles)):
-        where = np.flatnonzero(types == code)
-        block = shapes[code][where] if picked is None else shapes[code]
-        chosen = good[where]
-        places = offsets[:-1][where[chosen]][:, None] + np.arange(block.shape[1])
-        values[places] = block[chosen]
-    listed = good & (point_counts > 0)
-    from_lists = np.repeat(listed, point_counts)
-    targets = _ranges(offsets[:-1][listed], kept[listed])
-    values[targets] = lists[from_lists].ravel()
+    as_they_are = sound & (types != _RECTANGLE) & (types != _CIRCLE)
+    sizes = np.where(as_they_are, counts - 2 * repeats, 0)
+    for rows, block in made:
+        sizes[rows] = block.shape[1]
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    flat = np.empty(int(offsets[-1]), np.float64)
+    taken = np.repeat(as_they_are, counts)
+    ends = (starts + counts)[repeats]
+    taken[ends - 1] = taken[ends - 2] = False
+    flat[np.repeat(as_they_are, sizes)] = values[taken]
+    for rows, block in made:
+        flat[offsets[:-1][rows][:, None] + np.arange(block.shape[1])] = block
     return Geometry(
-        np.where(good, _KIND_OF_TYPE[types], NONE).astype(np.int8), offsets, values, good & (types == _CIRCLE)
+        np.where(sound, _KIND_OF_TYPE[types], NONE).astype(np.int8), offsets, flat, sound & (types == _CIRCLE)
     )
 
 
@@ -172,14 +157,17 @@ def valid_json(texts: pa.Array) -> pa.Array:
 
 def _type_codes(geometry_type: pa.Array) -> npt.NDArray[np.int8]:
     found = pc.fill_null(
-        pc.index_in(geometry_type, value_set=pa.array(_TYPES, geometry_type.type)), len(_TYPES)
+        pc.index_in(geometry_type, value_set=pa.array(geometry_numbers.TYPES, geometry_type.type)),
+        geometry_numbers.UNKNOWN,
     )
     return geometry_json.numpy_of(found.cast(pa.int8()), np.int8)
 
 
-def _rectangle_corners(fields: geometry_json.Fields, rows: Ints) -> Floats:
-    x, y, width, height = fields.columns("x", "y", "width", "height")[rows].T
-    turn = np.deg2rad(fields.columns("rotation", missing=0.0)[rows, 0])
+def _rectangle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:
+    x, y, width, height = values[starts[:, None] + np.arange(4)].T
+    rotated = counts > 4
+    turn = np.zeros(len(starts))
+    turn[rotated] = np.deg2rad(values[starts[rotated] + 4])
     across, down = np.array([-0.5, 0.5, 0.5, -0.5]), np.array([-0.5, -0.5, 0.5, 0.5])
     dx, dy = width[:, None] * across, height[:, None] * down
     cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
@@ -187,40 +175,28 @@ def _rectangle_corners(fields: geometry_json.Fields, rows: Ints) -> Floats:
     turned = (turn != 0.0)[:, None]
     left, top = x[:, None] + width[:, None] * (across + 0.5), y[:, None] + height[:, None] * (down + 0.5)
     centre_x, centre_y = (x + width / 2)[:, None], (y + height / 2)[:, None]
-    corners = np.empty((len(rows), 8))
+    corners = np.empty((len(starts), 8))
     corners[:, 0::2] = np.where(turned, centre_x + dx * cos - dy * sin, left)
     corners[:, 1::2] = np.where(turned, centre_y + dx * sin + dy * cos, top)
     return corners
 
 
-def _circle_corners(fields: geometry_json.Fields, rows: Ints) -> Floats:
-    x, y, radius = fields.columns("center.x", "center.y", "radius")[rows].T
+def _circle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:
+    x, y, radius = values[starts[:, None] + np.arange(3)].T
     reach = np.where(radius > 0, radius, np.nan)[:, None] * _EQUAL_AREA_RADIUS
     angles = _STEP * np.arange(CIRCLE_SEGMENTS)
-    corners = np.empty((len(rows), 2 * CIRCLE_SEGMENTS))
+    corners = np.empty((len(starts), 2 * CIRCLE_SEGMENTS))
     corners[:, 0::2] = x[:, None] + reach * np.cos(angles)
     corners[:, 1::2] = y[:, None] + reach * np.sin(angles)
     return corners
 
 
-def _ranges(starts: Ints, counts: Ints) -> Ints:
-    """starts[0], starts[0]+1, … (counts[0] of them), starts[1], …"""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    places: Ints = np.arange(total) + np.repeat(starts - (ends - counts), counts)
-    return places
-
-
-def _gathered(x: Floats, y: Floats, starts: Ints, counts: Ints) -> Floats:
-    places = _ranges(starts, counts)
-    return np.stack((x[places], y[places]), axis=1)
-
-
-def _repeats_first(x: Floats, y: Floats, starts: Ints, counts: Ints) -> Bools:
+def _repeats_first(values: Floats, starts: Ints, counts: Ints) -> Bools:
+    """Whether a row's last point is its first one again."""
     repeats = np.zeros(len(counts), bool)
-    some = np.flatnonzero(counts > 1)
-    first, last = starts[some], starts[some] + counts[some] - 1
-    repeats[some] = (x[first] == x[last]) & (y[first] == y[last])
+    some = np.flatnonzero(counts > 3)
+    first, last = starts[some], starts[some] + counts[some] - 2
+    repeats[some] = (values[first] == values[last]) & (values[first + 1] == values[last + 1])
     return repeats
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.buffers import bytes_of, offsets_of
+from export_pipeline.model.buffers import bytes_of, mask, offsets_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,21 +44,22 @@ class Fields:
 
     table: pa.Table
 
-    def columns(self, *paths: str, missing: float = np.nan) -> Floats:
-        """float64 (rows, paths) of fields such as "x" or "start.x"."""
+    def columns(self, *paths: str, defaults: Mapping[str, float] = MappingProxyType({})) -> Floats:
+        """float64 (rows, paths) of fields such as "x" or "start.x"; a missing one is its default, if any."""
         found = np.empty((self.table.num_rows, len(paths)))
         for index, path in enumerate(paths):
             name, _, child = path.partition(".")
             array = self.table.column(name).combine_chunks()
-            found[:, index] = _filled(pc.struct_field(array, child) if child else array, missing)
+            numbers = pc.struct_field(array, child) if child else array
+            found[:, index] = _filled(numbers, defaults.get(path, np.nan))
         return found
 
-    def points(self) -> tuple[Floats, Floats, Ints, Ints]:
-        """x and y of all points, and each row's first place and count in them."""
+    def points(self) -> tuple[Floats, Floats, Ints]:
+        """x and y of all points, and how many of them each row has."""
         lists = self.table.column("points").combine_chunks()
         counts = numpy_of(pc.fill_null(pc.list_value_length(lists), 0), np.int32).astype(np.int64)
         x, y = (_filled(child, np.nan) for child in lists.flatten().flatten())
-        return x, y, np.cumsum(counts) - counts, counts
+        return x, y, counts
 
 
 def read(texts: pa.Array) -> Fields:
@@ -67,7 +69,7 @@ def read(texts: pa.Array) -> Fields:
     )
     if refused.any():
         cleaned = [_cleaned(texts[int(index)].as_py()) for index in np.flatnonzero(refused)]
-        lines = pc.replace_with_mask(lines, _mask(refused), pa.array(cleaned, pa.string()))
+        lines = pc.replace_with_mask(lines, mask(refused), pa.array(cleaned, pa.string()))
     tables = []
     for part in _parts(lines, _SCHEMA):
         if isinstance(part, pa.Array):
@@ -88,10 +90,10 @@ def valid(texts: pa.Array) -> pa.Array:
     lines, refused = _screened(texts, r"NaN|Inf|[\r\n]" if strange else None)
     deep = np.zeros(len(lines), bool)
     if len(lines) and np.diff(offsets_of(lines)).max() > _FEW_BRACKETS:
-        deep = _bools(pc.greater(_brackets(lines), _FEW_BRACKETS)) & ~refused
+        deep = bools(pc.greater(_brackets(lines), _FEW_BRACKETS)) & ~refused
     if deep.any():
         refused |= deep
-        lines = pc.if_else(_mask(deep), _EMPTY, lines)
+        lines = pc.if_else(mask(deep), _EMPTY, lines)
     marks = np.zeros(len(texts), bool)
     start = 0
     for part in _parts(lines, _ANY_OBJECT):
@@ -103,8 +105,8 @@ def valid(texts: pa.Array) -> pa.Array:
     for index in np.flatnonzero(refused):
         marks[index] = _is_json(texts[int(index)].as_py())
     if texts.null_count:
-        marks &= ~_bools(texts.is_null())
-    return _mask(marks)
+        marks &= ~bools(texts.is_null())
+    return mask(marks)
 
 
 def numpy_of(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -122,13 +124,9 @@ def _filled(array: pa.Array, missing: float) -> Floats:
     return numpy_of(pc.fill_null(array, missing), np.float64)
 
 
-def _bools(array: pa.Array) -> npt.NDArray[np.bool_]:
+def bools(array: pa.Array) -> npt.NDArray[np.bool_]:
+    """The values of a boolean array without nulls."""
     return numpy_of(array.cast(pa.uint8()), np.uint8).astype(bool)
-
-
-def _mask(marks: npt.NDArray[np.bool_]) -> pa.Array:
-    bits = np.packbits(marks, bitorder="little")
-    return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
 
 
 def _has(texts: pa.Array, word: str) -> bool:
@@ -148,7 +146,7 @@ def _screened(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, np
         fit = pc.and_not(fit, pc.match_substring_regex(lines, r"\}\s*null"))
     if pattern is not None:
         fit = pc.and_not(fit, pc.match_substring_regex(lines, pattern))
-    return pc.if_else(fit, lines, _EMPTY), ~_bools(fit)
+    return pc.if_else(fit, lines, _EMPTY), ~bools(fit)
 
 
 def _brackets(lines: pa.Array) -> pa.Array:

@@ -1,5 +1,6 @@
 """Where the outputs of ops go: ExportData into staging, rendered files into the store."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
+from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.staging import load_all, save_all
 from export_pipeline.orchestration.wanted import check_wanted, is_a_job_s
@@ -41,7 +43,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
         # Most of a fetch happens here, so its faults come up here.
         run, instance = context.step_context.dagster_run, context.step_context.instance
         share = (0, 40) if context.step_key.endswith("fetch_project") else (40, 50)
-        with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
+        with cancellable(self.ledger.open, run, instance), told(_earlier_tries(context), context.log):
             report = Reporter(self.ledger.open, run, share)
             save_all(obj, self._path(context), _progress_log(context, report, "Reading"))
         context.add_output_metadata(
@@ -57,7 +59,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> list[ExportData]:
         assert context.upstream_output is not None
-        with told(_earlier_tries(context)):
+        with told(_earlier_tries(context), context.log):
             return load_all(self._path(context.upstream_output))
 
     def of_run(self, run_id: str) -> Path:
@@ -80,24 +82,31 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         with ExitStack() as unpublished:
             for file in obj:
                 unpublished.enter_context(file.upload)
-            with told(_earlier_tries(context)), cancellable(self.ledger.open, run, instance):
+            with cancellable(self.ledger.open, run, instance), told(_earlier_tries(context), context.log):
                 stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
-                self._finish(run, obj[0], stored[0], expires_at)
+                self._finish(run, obj[0], stored[0], expires_at, context.log)
         single = len(obj) == 1
         context.add_output_metadata(
             _metadata(obj[0], stored[0], expires_at) if single else _summary(obj, stored)
         )
         shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
 
-    def _finish(self, run: dg.DagsterRun, file: ExportFile, stored: StoredFile, expires_at: datetime) -> None:
+    def _finish(
+        self,
+        run: dg.DagsterRun,
+        file: ExportFile,
+        stored: StoredFile,
+        expires_at: datetime,
+        log: logging.Logger,
+    ) -> None:
         """Tell the jobs that wait for the file; if nobody wants it any more, take it back."""
         published = File(stored.key, file.file_name, stored.bytes, file.rendered.rows, stored.sha256)
         try:
-            finish(self.ledger.open, run, file.format, published, expires_at)
-            check_wanted(self.ledger.open, run, file.format)
+            outlive(lambda: finish(self.ledger.open, run, file.format, published, expires_at), log)
+            outlive(lambda: check_wanted(self.ledger.open, run, file.format), log)
         except RefusedError:
-            if not is_a_job_s(self.ledger.open, run, file.format, stored.key):
+            if not outlive(lambda: is_a_job_s(self.ledger.open, run, file.format, stored.key), log):
                 unpublish(file.store, stored.key)
             raise
 
@@ -108,7 +117,9 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             file.store,
             file.upload,
             lambda stored: _manifest(file, stored, media_type, _expires_at(context, file, self.ledger)),
-            before_visible=lambda: check_wanted(self.ledger.open, run, file.format),
+            before_visible=lambda: outlive(
+                lambda: check_wanted(self.ledger.open, run, file.format), context.log
+            ),
             progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")

@@ -30,6 +30,7 @@ from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
+from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
 from export_pipeline.orchestration.watched import hold
 from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
@@ -63,10 +64,10 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
     config = context.op_config
     source, model = import_module(config["source"]), import_module(config["model"])
     ledger = context.resources.ledger.open
-    with told(context.retry_number), ExitStack() as snapshot_open:
-        with cancellable(ledger, context.run, context.instance):
+    with ExitStack() as snapshot_open:
+        with cancellable(ledger, context.run, context.instance), told(context.retry_number, context.log):
             hold(context)
-            begin(ledger, context.run)
+            outlive(lambda: begin(ledger, context.run), context.log)
             options, format_options = parse_options(
                 config["options"], model.options(config["spec"]), FormatOptions
             )
@@ -126,7 +127,7 @@ def render_op(format: Format) -> dg.OpDefinition:
         results: list[list[dg.AssetCheckResult]] = []
         ledger = context.resources.ledger.open
         with ExitStack() as unpublished:
-            with told(context.retry_number), cancellable(ledger, context.run, context.instance):
+            with cancellable(ledger, context.run, context.instance), told(context.retry_number, context.log):
                 hold(context)
                 report = Reporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()

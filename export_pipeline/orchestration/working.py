@@ -11,7 +11,16 @@ from datetime import datetime
 
 import dagster as dg
 
-from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerError, Progress, RefusedError
+from export_pipeline.jobs import (
+    Attempt,
+    File,
+    Job,
+    Ledger,
+    LedgerError,
+    LedgerUnavailableError,
+    Progress,
+    RefusedError,
+)
 from export_pipeline.jobs.states import Status
 
 JOB_TAG = "export_pipeline/job"
@@ -107,9 +116,10 @@ class Reporter:
             try:
                 tell(step, percent=percent, **({"rows": done, "total": total} if rows else {}))
             except RefusedError:
-                self._tell.remove(tell)
-                if not self._tell and not _is_wanted(self._ledger(), self._run.run_id):
-                    raise
+                with suppress(LedgerUnavailableError):  # the next word of progress asks again
+                    if len(self._tell) == 1 and not _is_wanted(self._ledger(), self._run.run_id):
+                        raise
+                    self._tell.remove(tell)
 
 
 def _is_wanted(ledger: Ledger, run_id: str) -> bool:

@@ -75,6 +75,7 @@ def environment(
         "EXPORT_SOURCE_URL": source.url,
         "EXPORT_STORE_URL": str(tmp_path / "store"),
         "EXPORT_STAGING_URL": str(tmp_path / "staging"),
+        "EXPORT_OUTAGE_SECONDS": "0.5",
         "DAGSTER_HOME": str(tmp_path / "home"),
     }
     monkeypatch.chdir(tmp_path)

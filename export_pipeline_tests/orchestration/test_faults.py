@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
-from export_pipeline.orchestration import faults
+from export_pipeline.orchestration import faults, outages
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.store import StoreError, StoreUnavailableError
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
@@ -35,32 +35,39 @@ def use_s3(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", bucket.server.endpoint_url)
 
 
+def log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
+    return [entry.user_message for entry in deployment.instance.all_logs(result.run_id)]
+
+
 def retries(result: dg.ExecuteInProcessResult) -> int:
     return sum(1 for event in result.all_events if event.is_step_up_for_retry)
 
 
 def test_waits_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "FIRST_WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(faults, "wait_for_what_failed", lambda *_: None)
     waits = []
-    for tries in range(2):
-        with pytest.raises(dg.RetryRequested) as caught, faults.told(tries):
+    monkeypatch.setattr(faults, "pause", lambda seconds, *_: waits.append(seconds))
+    for tries in range(faults.MAX_RETRIES + 1):
+        with pytest.raises(dg.RetryRequested) as caught, faults.told(tries, dg.get_dagster_logger()):
             raise StoreUnavailableError("busy")
-        waits.append(caught.value.seconds_to_wait)
-    assert waits == [2.0, 6.0]
+        assert caught.value.max_retries == faults.MAX_RETRIES
+    assert waits == [2.0, 6.0, 18.0, 54.0]
 
 
 @pytest.mark.parametrize(
     "interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError, ZeroDivisionError]
 )
 def test_what_is_not_ours_goes_its_way(interrupt: type[BaseException]) -> None:
-    with pytest.raises(interrupt), faults.told(0):
+    with pytest.raises(interrupt), faults.told(0, dg.get_dagster_logger()):
         raise interrupt
 
 
-def test_a_source_that_is_down_is_tried_again(deployment: Deployment) -> None:
+def test_a_source_that_stays_away_is_given_up_after_some_waiting(deployment: Deployment) -> None:
     deployment.source.path.rename(deployment.source.path.with_suffix(".away"))
     result = deployment.run()
-    assert retries(result) == faults.MAX_RETRIES
+    assert retries(result) == 0
+    assert any("Waiting for it" in said for said in log(deployment, result))
     assert "The source database cannot be reached" in failures(result)["fetch_project"]
     assert deployment.stored() == set()
 
@@ -68,14 +75,13 @@ def test_a_source_that_is_down_is_tried_again(deployment: Deployment) -> None:
 def test_a_source_that_comes_back_is_read(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     away = deployment.source.path.with_suffix(".away")
     deployment.source.path.rename(away)
-    told = faults.told
+    ask = outages._ask_the_source
 
-    def comes_back(tries: int) -> Any:
-        if tries == 1 and away.exists():
-            away.rename(deployment.source.path)
-        return told(tries)
+    def comes_back() -> None:
+        away.rename(deployment.source.path)
+        ask()
 
-    monkeypatch.setattr("export_pipeline.orchestration.ops.told", comes_back)
+    monkeypatch.setattr(outages, "_ask_the_source", comes_back)
     result = deployment.run()
     assert result.success
     assert retries(result) == 1
@@ -209,7 +215,8 @@ def test_s3_that_is_down_and_s3_that_refuses(
     monkeypatch.setattr("export_pipeline.store.s3_client.default_factory", _impatient)
     monkeypatch.setattr("export_pipeline.store.opening.default_factory", _impatient, raising=False)
     down = reload(deployment).run()
-    assert retries(down) == faults.MAX_RETRIES
+    assert retries(down) == 0
+    assert any("Waiting for it" in said for said in log(deployment, down))
     assert "http://127.0.0.1:9 cannot be reached" in failures(down)["render_csv"]
 
 
@@ -239,6 +246,6 @@ def test_a_wrong_password_of_the_source(
 
 
 def test_errors_of_the_store_are_permanent_unless_they_say_otherwise() -> None:
-    with pytest.raises(dg.Failure) as caught, faults.told(0):
+    with pytest.raises(dg.Failure) as caught, faults.told(0, dg.get_dagster_logger()):
         raise StoreError("no")
     assert not caught.value.allow_retries

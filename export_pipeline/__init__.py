@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from export_pipeline.components import BundleExport, ShapedExport, TableExport
 
 __all__ = ["BundleExport", "ShapedExport", "TableExport"]
+
+# What a process loads is there to stay. To look through it for garbage again and again while it is loaded,
+# and once more at the end, took a third of the time in which a command or a code server starts and ends.
+gc.set_threshold(10_000, 10, 10)
+atexit.register(gc.freeze)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -112,6 +113,7 @@ def due(
     return [Due(at, _window_before(schedule, period))]
 
 
+@lru_cache(4096)  # several ask for each midnight: the windows before and after it, and whether they are real
 def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
     """When a zone's clock first shows a time (naive), or where it never does, the first later one; in UTC."""
     latest = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)

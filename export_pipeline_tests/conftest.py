@@ -1,11 +1,17 @@
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
 import pytest
 import sqlalchemy as sa
+
+# What is begun in the background hears no Ctrl-C. Dagster makes of SIGTERM what Ctrl-C is, and a server that a test
+# starts would hear neither: it would have to be killed in the end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no fault of what is tested.
 hypothesis.settings.register_profile("untimed", hypothesis.settings(deadline=None))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.formats.ost.conditions import AREA, COUNT, LINEAR, Conditions
 from export_pipeline.formats.ost.pages import Pages
+from export_pipeline.formats.ost.positions import END, positions
 from export_pipeline.formats.ost.tally import Tally
 from export_pipeline.model import geometry
 from export_pipeline.model.geometry import Geometry
@@ -30,11 +30,12 @@ Bools = npt.NDArray[np.bool_]
 _FARTHEST = 1e12
 """Inches from the origin. A coordinate beyond means nothing on a drawing; its digits would fill pages."""
 
-_ROWS = 2048
+_MOST = 100_000
+"""Takeoffs that are made at once, where a measurement has not more of its own."""
 _SHORTEST_POINT = len('{"x":1,"y":1},')
 _BEFORE_NO = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="0" No="'
 _BEFORE_POSITION = '" Quantity="1" Count="1" Rotation="0" Position="'
-_AFTER_POSITION = '&#xa;" IsNegativeQuantity="0" Curve="-1"/>\r\n'
+_AFTER_POSITION = f'{END}" IsNegativeQuantity="0" Curve="-1"/>\r\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class _Shaped:
     Attributes:
         condition, page: Indexes.
         measurement: Which of those that are written it belongs to, from 0.
-        positions: The XML's text.
+        positions: Their texts, as `positions` gives them.
         measured: Condition index, size and whether on a page with a scale, by measurement that is written.
         unreadable, unfit: Condition index of the measurements that are left out for this reason.
         astray: How many measurements name no page or condition.
@@ -91,9 +92,8 @@ class Takeoffs:
         """Measurements written so far."""
 
     def runs(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Run]:
-        """The takeoffs of the batches, a run for each page of some thousand rows."""
-        slices = (batch.slice(start, _ROWS) for batch in batches for start in range(0, batch.num_rows, _ROWS))
-        for shaped in mapped(self._shaped, slices):
+        """The takeoffs of the batches, a run for each page and slice."""
+        for shaped in mapped(self._shaped, (part for batch in batches for part in _parts(batch))):
             yield from self._numbered(shaped)
 
     def _shaped(self, batch: pa.RecordBatch) -> _Shaped:
@@ -108,13 +108,13 @@ class Takeoffs:
         fit = _fits(types, shapes.codes)
         kept = np.flatnonzero(there & readable & fit)
         linear = types[kept] == LINEAR
-        elements, positions = _elements(shapes, kept, linear, inches)
+        elements, texts = _elements(shapes, kept, linear, inches)
         owner = np.repeat(kept, elements)
         return _Shaped(
             condition=condition[owner],
             page=page[owner],
             measurement=np.repeat(np.arange(len(kept)), elements),
-            positions=positions,
+            positions=texts,
             measured=(condition[kept], _sizes(shapes, types, inches)[kept], self._scaled[page[kept]]),
             unreadable=condition[there & ~readable],
             unfit=condition[there & readable & ~fit],
@@ -149,9 +149,25 @@ class Takeoffs:
 
 def most_takeoffs(batch: pa.RecordBatch) -> int:
     """No fewer takeoffs than a batch of measurements becomes, from the length of its texts alone."""
+    return int(_most(batch).sum())
+
+
+def _most(batch: pa.RecordBatch) -> Ints:
     most = pc.add(pc.divide(pc.binary_length(batch["geometry_data"]), _SHORTEST_POINT), 5)
     circles = pc.fill_null(pc.equal(batch["geometry_type"], "circle"), False)
-    return int(pc.sum(pc.fill_null(pc.if_else(circles, geometry.CIRCLE_SEGMENTS, most), 0)).as_py() or 0)
+    most = pc.fill_null(pc.if_else(circles, geometry.CIRCLE_SEGMENTS, most), 0)
+    return numpy_of(most.cast(pa.int64()), np.int64)
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in slices of so many takeoffs at most that few of them fill no memory."""
+    upto = np.cumsum(_most(batch))
+    start = 0
+    while start < batch.num_rows:
+        before = upto[start - 1] if start else 0
+        stop = max(int(np.searchsorted(upto, before + _MOST, side="right")), start + 1)
+        yield batch.slice(start, stop - start)
+        start = stop
 
 
 def _indexes(batch: pa.RecordBatch, name: str) -> Ints:
@@ -211,7 +227,7 @@ def _elements(shapes: Geometry, kept: Ints, linear: Bools, inches: Floats) -> tu
     whole = ~is_segment
     flat[_ranges(offsets[:-1][whole], sizes[whole])] = values[_ranges(first[whole], sizes[whole])]
     flat *= np.repeat(inches[owner], sizes)
-    return elements, _positions(flat, offsets)
+    return elements, positions(flat, offsets)
 
 
 def _perimeters(shapes: Geometry, linear: Bools) -> Floats:
@@ -232,24 +248,6 @@ def _ranges(starts: Ints, counts: Ints) -> Ints:
     total = int(ends[-1]) if len(ends) else 0
     places: Ints = np.arange(total) + np.repeat(starts - (ends - counts), counts)
     return places
-
-
-def _positions(values: Floats, offsets: Ints) -> pa.Array:
-    """Coordinates joined by ";", with the shortest digits that give the same double, never an exponent."""
-    # Adding zero turns -0.0 into 0.0.
-    numbers = pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(values + 0.0)])
-    digits = numbers.cast(pa.string())
-    scientific = pc.match_substring(digits, "e")
-    if pc.any(scientific).as_py():
-        plain = [format(Decimal(text.as_py()), "f") for text in digits.filter(scientific)]
-        digits = pc.replace_with_mask(digits, scientific, pa.array(plain, pa.string()))
-    lists = pa.ListArray.from_buffers(
-        pa.list_(pa.string()),
-        len(offsets) - 1,
-        [None, pa.py_buffer(offsets.astype(np.int32))],
-        children=[digits],
-    )
-    return pc.binary_join(lists, ";")
 
 
 def _int64(values: npt.NDArray[Any]) -> pa.Array:

@@ -5,7 +5,8 @@ that it can be executed again from its failure without reading the database agai
 
 Dagster notices the death of processes that its daemon starts. A run in a process of our own (see `running`)
 holds a lock for as long as it lives; once the lock is free, a run that still counts as started is ended here,
-as it would otherwise take a place in the queue of runs for ever.
+as it would otherwise take a place in the queue of runs for ever. A process that another one started holds it
+from its first step on (see `watched`); if it and who started it die before that, only time tells.
 """
 
 import shutil
@@ -13,16 +14,24 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.code_pointer import ModuleCodePointer
 
-from export_pipeline.orchestration import run_lock
+from export_pipeline.orchestration import run_lock, warm_server
 from export_pipeline.orchestration.io_managers import StagingIOManager
 
 KEPT_SECONDS = 24 * 3600
 HOST_TAG = "export_pipeline/host"
+NO_STEP = timedelta(minutes=5)
+"""A run that has started takes its first step within seconds, unless its process has died."""
 
+_STEPS = {
+    dg.DagsterEventType.STEP_WORKER_STARTING,  # in a process of its own, which may take longer
+    dg.DagsterEventType.STEP_START,
+}
 _RUNNING = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
@@ -47,6 +56,32 @@ def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
         instance.report_run_failed(run, "The process of this run has died or was killed; re-execute the run.")
         run_lock.lock_of(folder, run.run_id).unlink(missing_ok=True)
     return [run.run_id for run in dead]
+
+
+def end_stepless_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed that have started and took no step for minutes; gives their ids."""
+    long_ago = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.STARTED], updated_before=datetime.now(UTC) - NO_STEP
+    )
+    dead = [
+        run
+        for run in instance.get_runs(long_ago)
+        if HOST_TAG not in run.tags
+        and _is_of_this_code(run)
+        and not instance.get_records_for_run(run.run_id, of_type=_STEPS, limit=1).records
+    ]
+    for run in dead:
+        instance.report_run_failed(
+            run, "The process of this run has died before its first step; re-execute the run."
+        )
+    return [run.run_id for run in dead]
+
+
+def _is_of_this_code(run: dg.DagsterRun) -> bool:
+    if run.job_code_origin is None:
+        return False
+    pointer = run.job_code_origin.repository_origin.code_pointer
+    return isinstance(pointer, ModuleCodePointer) and pointer.module == warm_server.LOCATION
 
 
 def _has_died(run: dg.DagsterRun, lock: Path) -> bool:
@@ -96,6 +131,6 @@ def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Clean up, and say in the tick what was done."""
     staging: StagingIOManager = context.resources.staging
     folder = Path(staging.folder)
-    dead = end_dead_runs(context.instance, folder)
+    dead = end_dead_runs(context.instance, folder) + end_stepless_runs(context.instance)
     removed = clean_staging(context.instance, folder)
     return dg.SkipReason(f"{len(dead)} dead runs ended, {len(removed)} leftovers removed from staging.")

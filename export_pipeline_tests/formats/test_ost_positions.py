@@ -32,7 +32,9 @@ def test_every_number_comes_back_in_its_shortest_form(found: list[list[float]]) 
         numbers = text.removesuffix("&#xa;").split(";")
         assert [float(number) for number in numbers] == values
         for number, value in zip(numbers, values, strict=True):
-            assert "e" not in number and not number.endswith(".0") and number != "-0"
+            assert "e" not in number
+            assert not number.endswith(".0")
+            assert number != "-0"
             digits = number.replace(".", "").lstrip("-0").rstrip("0")
             assert len(digits) <= len(repr(value).partition("e")[0].replace(".", "").lstrip("-0").rstrip("0"))
 

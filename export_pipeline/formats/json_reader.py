@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.model.buffers import Bytes, strings
-from export_pipeline.model.streams import mapped
+from export_pipeline.model.streams import WORKERS, mapped
 
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
@@ -180,7 +180,8 @@ def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
         strings(block, np.array([0, len(block)], np.int32)).validate(full=True)  # UTF-8
         table = arrow_json.read_json(
             pa.BufferReader(pa.py_buffer(block)),
-            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            # In threads of its own: it does not let go of the interpreter while it parses in this one.
+            read_options=arrow_json.ReadOptions(block_size=len(block) // WORKERS + 1),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
     except pa.ArrowInvalid:

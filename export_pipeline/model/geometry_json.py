@@ -33,6 +33,8 @@ _SCHEMA = pa.schema(
 )
 # Parsing with this schema only checks the syntax; the one field it names hardly ever occurs.
 _ANY_OBJECT = pa.schema([("\u0001", pa.float64())])
+_HUGE = r"[:,\[][ \t]*-?(?:[0-9.]+[eE]\+?[0-9]{3}|[0-9.]{200})"
+"""Each number beyond the doubles, and few others: with less digits and exponent it is below 1e300."""
 _SLOW_ROWS = 128
 _EMPTY = "{}"
 _FEW_BRACKETS = 1000
@@ -84,10 +86,11 @@ def valid(texts: pa.Array) -> pa.Array:
     Nor is a value nested deeper than 1024 levels, which few readers take, or one with a number beyond the
     doubles. Objects are checked a batch at a time, other values one by one.
     """
-    # The parser takes NaN and Infinity and any depth, and would read a raw newline as the end of a row.
+    # The parser takes NaN, Infinity, numbers a little beyond the doubles and any depth, and would read a raw
+    # newline as the end of a row.
     data = bytes_of(texts).tobytes()
     strange = any(word in data for word in (b"NaN", b"Inf", b"\r", b"\n"))
-    lines, refused = _screened(texts, r"NaN|Inf|[\r\n]" if strange else None)
+    lines, refused = _screened(texts, rf"{_HUGE}|NaN|Inf|[\r\n]" if strange else _HUGE)
     deep = np.zeros(len(lines), bool)
     if len(lines) and np.diff(offsets_of(lines)).max() > _FEW_BRACKETS:
         deep = bools(pc.greater(_brackets(lines), _FEW_BRACKETS)) & ~refused

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 CACHE = Path("/tmp/export-pipeline-benchmark")
 
@@ -44,20 +47,42 @@ FROM (SELECT i, abs(hashint8extended(i, 42)) AS h FROM generate_series(1::bigint
 
 
 @contextlib.contextmanager
-def database(sizes: list[int]) -> Iterator[dict[int, str]]:
-    """A PostgreSQL of our own with a database of orders for each size: their SQLAlchemy URLs by size.
+def database(sizes: list[int], server: str | None = None) -> Iterator[dict[int, str]]:
+    """A database of orders for each size: their SQLAlchemy URLs by size. They are dropped afterwards.
 
     Rows are generated once and then kept as PostgreSQL's binary COPY in `CACHE`.
+
+    Args:
+        server: The postgresql:// URL of somebody who may create databases; otherwise a PostgreSQL of our own.
     """
+    import psycopg2
+
+    with contextlib.ExitStack() as stack:
+        url = sa.make_url(server or stack.enter_context(_own_server()))
+
+        def connect(name: str | None = None) -> Any:
+            plain = url.set(drivername="postgresql", database=name or url.database)
+            connection = psycopg2.connect(plain.render_as_string(hide_password=False))
+            connection.autocommit = True
+            return stack.enter_context(contextlib.closing(connection))
+
+        administrator, urls = connect().cursor(), {}
+        for size in sizes:
+            name = f"benchmark_{secrets.token_hex(6)}"
+            administrator.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+            stack.callback(administrator.execute, f"DROP DATABASE {name} WITH (FORCE)")
+            _fill(connect(name), size)
+            ours = url.set(drivername="postgresql+psycopg2", database=name)
+            urls[size] = ours.render_as_string(hide_password=False)
+        yield urls
+
+
+@contextlib.contextmanager
+def _own_server() -> Iterator[str]:
     from export_pipeline_tests.services.postgres import postgres_server
 
-    with postgres_server() as server, contextlib.ExitStack() as stack:
-        urls = {}
-        for size in sizes:
-            urls[size] = stack.enter_context(server.database())
-            with contextlib.closing(server.connect(urls[size].rpartition("/")[2])) as connection:
-                _fill(connection, size)
-        yield urls
+    with postgres_server() as server:
+        yield server.url()
 
 
 def _fill(connection: Any, rows: int) -> None:

@@ -3,12 +3,13 @@
     python benchmarks/tables.py                        every format, 20,000 rows
     python benchmarks/tables.py --rows 1000000 csv     one format, a million rows
     python benchmarks/tables.py --rounds 3             medians of three interleaved runs
+    python benchmarks/tables.py --server URL           on a PostgreSQL of yours
 
-It starts a PostgreSQL of its own (needs the dev dependencies). Every run has a fresh process. Ours is fetch,
-staging, sanitizing, rendering, reading back and publishing into a folder, as a run of the export does it;
-the others only write the file. Where another one is too slow for all rows it is given fewer, and ours is run
-with as few for the ratio. CPU is the client's; MB is the peak of the whole process; growth is against a tenth
-of the rows.
+It starts a PostgreSQL of its own (needs the dev dependencies), or makes databases on yours and drops them.
+Every run has a fresh process. Ours is fetch, staging, sanitizing, rendering, reading back and publishing into
+a folder, as a run of the export does it; the others only write the file. Where another one is too slow for
+all rows it is given fewer, and ours is run with as few for the ratio. CPU is the client's; MB is the peak of
+the whole process; growth is against a tenth of the rows.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("formats", nargs="*", default=["csv", "json", "parquet", "excel", "pdf"])
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--server", help="postgresql:// URL of a user who may create databases")
     parser.add_argument("--no-peers", action="store_true", help="only this project's own times")
     parser.add_argument("--option", action="append", default=[], help="format option, e.g. csv_bom=true")
     parser.add_argument("--one", nargs=3, metavar=("WHO", "FORMAT", "URL"), help=argparse.SUPPRESS)
@@ -51,7 +53,7 @@ def main() -> None:
     found: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
     from benchmarks.orders import database
 
-    with database(sorted({rows for _, _, rows in cases})) as urls:
+    with database(sorted({rows for _, _, rows in cases}), arguments.server) as urls:
         for _ in range(arguments.rounds):
             for who, format, rows in cases:
                 command = [sys.executable, __file__, "--one", who, format, urls[rows]]

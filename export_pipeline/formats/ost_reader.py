@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 import numpy as np
+import numpy.typing as npt
 
 from export_pipeline.formats import ost_contract as contract
 from export_pipeline.formats.ost_quantities import NUMBER, Condition, Quantity
 
 MOST_PROBLEMS = 1000
+Ints = npt.NDArray[np.int64]
+
 _INTEGER = re.compile(r"-?[0-9]+")
 _MOMENT = re.compile(r"[0-9]{1,4}( [0-9]{1,2}){5}")
 _TAKEOFF_REFERENCES = ("BidUID", "BidConditionUID", "BidZoneUID", "BidAreaUID", "BidTypAreaUID")
@@ -361,20 +364,27 @@ class Reader:
         """Judge what only the whole file tells."""
         if not self._bids:
             self.problem("bid", "XML_ROOT", "There is no Bid; importers refuse the file.")
-        takeoffs = np.array(self._takeoff_uids, np.int64)
-        unique, times = np.unique(takeoffs, return_counts=True)
+        takeoffs, numbers = (np.sort(np.array(all, np.int64)) for all in (self._takeoff_uids, self._numbers))
+        twice = takeoffs[1:][takeoffs[1:] == takeoffs[:-1]]
         others = np.array(sorted(self._all_uids), np.int64)
-        for uid in [*unique[times > 1], *np.intersect1d(unique, others)]:
+        for uid in [*np.unique(twice), *others[_among(others, takeoffs)]]:
             self.problem("uid", f"BidTakeoff UID={uid}", _TWICE)
-        for uid in np.setdiff1d(np.array(self._parents, np.int64), unique):
+        parents = np.unique(np.array(self._parents, np.int64))
+        for uid in parents[~_among(parents, takeoffs)]:
             self.problem("reference", "BidTakeoff", f"ParentUID {uid} is no takeoff of this file.")
         for where, key, uid, target in self._pending:
-            known = uid in unique if target == "BidTakeoffs" else uid in self._uids.get(target, ())
+            of_takeoffs = target == "BidTakeoffs"
+            known = uid in takeoffs if of_takeoffs else uid in self._uids.get(target, ())
             if not known:
                 self.problem("reference", where, f"{key} {uid} is not in {target}.")
-        self._found.measurements = len(np.unique(np.array(self._numbers, np.int64)))
+        self._found.measurements = numbers[:1].size + int((np.diff(numbers) != 0).sum())
         self._found.quantities = {uid: each.quantity() for uid, each in self._conditions.items()}
         return self._found
+
+
+def _among(wanted: Ints, found: Ints) -> npt.NDArray[np.bool_]:
+    """Which of the wanted numbers are among the found ones, which are sorted."""
+    return np.searchsorted(found, wanted, side="right") > np.searchsorted(found, wanted)
 
 
 def _integer(text: str | None) -> int | None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -32,8 +33,8 @@ _LINE = (
     rf'Quantity="1" Count="1" Rotation="0" Position="(?:{_NUMBER};)*{_NUMBER}&#xa;" '
     r'IsNegativeQuantity="0" Curve="-1"/>\r\n\z'
 )
-_ATTRIBUTES = 15
-_VALUES = {"uid": 0, "bid": 1, "condition": 2, "page": 4, "number": 8, "position": 12}
+_WHOLES, _POSITION = (0, 1, 2, 4, 8), 12
+"""Which of a line's attributes are UID, BidUID, BidConditionUID, BidPageUID and No; and Position."""
 _ENTITY = len("&#xa;")
 
 
@@ -88,7 +89,7 @@ def pieces(chunk: bytes) -> list[bytes | Run]:
     edges = np.concatenate(([0], np.flatnonzero(data == ord("\n")) + 1))
     if edges[-1] < data.size:
         edges = np.append(edges, data.size)
-    lines = _texts(pa.binary(), edges, chunk)
+    lines = _texts(pa.binary(), edges, data)
     ordinary = pc.match_substring_regex(lines, _LINE)
     changes = np.flatnonzero(np.diff(_bools(ordinary).view(np.int8), prepend=0, append=0))
     spans = [span for span in changes.reshape(-1, 2).tolist() if span[1] - span[0] >= _FEWEST]
@@ -96,8 +97,9 @@ def pieces(chunk: bytes) -> list[bytes | Run]:
         return [chunk]
     found: list[bytes | Run] = []
     at = 0
-    read = _read(lines.filter(ordinary))
-    rank = np.concatenate(([0], np.cumsum(_bools(ordinary))))
+    marks = _bools(ordinary)
+    read = _read(data, edges[:-1][marks], edges[1:][marks])
+    rank = np.concatenate(([0], np.cumsum(marks)))
     for begin, end in spans:
         found.append(chunk[at : edges[begin]])
         found.append(read.part(int(rank[begin]), int(rank[end])))
@@ -106,31 +108,39 @@ def pieces(chunk: bytes) -> list[bytes | Run]:
     return found
 
 
-def _read(lines: pa.Array) -> Run:
-    """The columns of ordinary lines."""
-    text = lines.buffers()[2]
-    data = np.frombuffer(text, np.uint8)
-    quotes = np.flatnonzero(data == ord('"')).reshape(len(lines), 2 * _ATTRIBUTES)
-    columns = {name: (quotes[:, 2 * place] + 1, quotes[:, 2 * place + 1]) for name, place in _VALUES.items()}
-    uids, bids, conditions, pages, numbers = (
-        _integers(data, *columns[name]) for name in ("uid", "bid", "condition", "page", "number")
-    )
-    begins, stops = columns["position"]
-    # As many as there are numbers: one after each but the last, and one that ends the entity.
-    ends = np.flatnonzero(data == ord(";"))
-    firsts = np.searchsorted(ends, begins)
-    lasts = np.searchsorted(ends, stops) - 1
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    starts[firsts] = begins
-    ends[lasts] -= _ENTITY - 1
-    between = np.empty(2 * ends.size, np.int64)
-    between[0::2], between[1::2] = starts, ends
-    places = pa.array(np.arange(0, between.size, 2))
-    values = _texts(pa.string(), between, text).take(places).cast(pa.float64()).to_numpy()
-    counts = lasts - firsts + 1
+def _read(data: Bytes, begins: Ints, ends: Ints) -> Run:
+    """The columns of the ordinary lines from each begin to its end."""
+    quotes = np.flatnonzero(data == ord('"'))
+    first = np.searchsorted(quotes, begins)[:, None]
+    # Of each value, the places before and behind it.
+    edges = quotes[first + np.array([2 * place + side for place in _WHOLES for side in (0, 1)])]
+    edges[:, 0::2] += 1
+    wholes = _every_other(np.int64, data, edges.ravel()).reshape(-1, len(_WHOLES))
+    uids, bids, conditions, pages, numbers = np.ascontiguousarray(wholes.T)
+    starts, stops = quotes[first + np.array([2 * _POSITION, 2 * _POSITION + 1])].T
+    values, firsts, counts = _positions(data, starts + 1, stops)
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = _sizes(values, firsts, counts)
     return Run(uids, bids, conditions, pages, numbers, counts, *sizes)
+
+
+def _positions(data: Bytes, begins: Ints, stops: Ints) -> tuple[Floats, Ints, Ints]:
+    """All numbers of positions, which end in an entity; of each position the first's place, and how many."""
+    # As many as there are numbers: one after each but the last, and one that ends the entity.
+    ends = np.flatnonzero(data == ord(";"))
+    firsts, lasts = np.searchsorted(ends, begins), np.searchsorted(ends, stops)
+    counts = lasts - firsts
+    if counts.sum() < ends.size:  # others are between the lines
+        inside = np.zeros(ends.size + 1, np.int8)
+        np.add.at(inside, firsts, 1)
+        np.add.at(inside, lasts, -1)
+        ends = ends[np.cumsum(inside[:-1]).astype(bool)]
+        firsts = np.cumsum(counts) - counts
+    between = np.empty(2 * ends.size, np.int64)
+    between[0::2][1:], between[1::2] = ends[:-1] + 1, ends
+    between[0::2][firsts] = begins
+    between[1::2][firsts + counts - 1] = stops - _ENTITY
+    return _every_other(np.float64, data, between), firsts, counts
 
 
 def _sizes(values: Floats, firsts: Ints, counts: Ints) -> tuple[Floats, Floats, Bools]:
@@ -158,21 +168,17 @@ def _sizes(values: Floats, firsts: Ints, counts: Ints) -> tuple[Floats, Floats, 
     return lengths, areas, closed
 
 
-def _integers(data: npt.NDArray[np.uint8], begins: Ints, ends: Ints) -> Ints:
-    """Digits as numbers."""
-    lengths = ends - begins
-    found = np.zeros(begins.size, np.int64)
-    for place in range(int(lengths.max())):
-        more = np.flatnonzero(lengths > place)
-        found[more] = found[more] * 10 + (data[begins[more] + place] - ord("0"))
-    return found
+def _every_other(dtype: npt.DTypeLike, data: Bytes, edges: Ints) -> npt.NDArray[Any]:
+    """The numbers between each even edge and the next one."""
+    texts = _texts(pa.string(), edges, data, np.full(edges.size // 8 + 1, 0b01010101, np.uint8))
+    values = texts.cast(pa.from_numpy_dtype(dtype)).buffers()[1]
+    return np.frombuffer(values, dtype, len(texts))[::2].copy()
 
 
-def _texts(kind: pa.DataType, edges: Ints, data: Any) -> pa.Array:
-    """Stretches of bytes from each edge to the next."""
-    return pa.Array.from_buffers(
-        kind, edges.size - 1, [None, pa.py_buffer(edges.astype(np.int32)), pa.py_buffer(data)]
-    )
+def _texts(kind: pa.DataType, edges: Ints, data: Bytes, valid: Bytes | None = None) -> pa.Array:
+    """Stretches of bytes from each edge to the next; null where a bit of `valid` is not set."""
+    buffers = [part if part is None else pa.py_buffer(part) for part in (valid, edges.astype(np.int32), data)]
+    return pa.Array.from_buffers(kind, edges.size - 1, buffers)
 
 
 def _bools(values: pa.Array) -> Bools:

@@ -98,7 +98,7 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
         with pytest.raises(LedgerError, match="perhaps of a newer one"):
             migrate(database.url)
     finally:
-        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0003'")
+        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0005'")
 
 
 def test_without_the_tables_people_are_told_what_to_do(url: str) -> None:

@@ -1,0 +1,37 @@
+"""Texts that no index of PostgreSQL takes are refused in words, on both databases alike."""
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.jobs import Ledger, LedgerError
+from export_pipeline.jobs.scheduled import claim_due
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.jobs.scheduling import DAY, START, insert
+
+LONGEST = "項" * 666 + "xx"  # 2,000 bytes that cannot be made much shorter
+
+
+@pytest.mark.parametrize("column", ["scope", "requested_by", "window_key"])
+def test_a_request_with_a_text_too_long_is_refused_with_the_reason(database: Database, column: str) -> None:
+    sql = f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('t', 'csv', ?)"
+    database.run(sql, LONGEST)
+    with pytest.raises(database.error, match=rf"{column} of a row of export_jobs .* at most 2,000 bytes"):
+        database.run(sql, LONGEST + "x")
+    with pytest.raises(database.error, match=rf"{column} of a row of export_jobs .* at most 2,000 bytes"):
+        database.run(f"UPDATE export_jobs SET {column} = ?", "x" * 10_000)
+
+
+def test_people_are_told_so_too(ledger: Ledger) -> None:
+    assert ledger.request("t", "csv", scope=LONGEST).scope == LONGEST
+    with pytest.raises(LedgerError, match="scope of a row of export_jobs is too long: it has at most 2,000"):
+        ledger.request("t", "csv", scope="x" * 3_000)
+
+
+@pytest.mark.parametrize("column", ["scope", "owner"])
+def test_no_schedule_asks_for_what_no_request_can_hold(
+    database: Database, engine: sa.Engine, column: str
+) -> None:
+    insert(database, **{column: LONGEST})
+    assert len(claim_due(engine, START + DAY, 10)) == 1
+    with pytest.raises(database.error, match=f"{column} of a row of scheduled_exports is too long"):
+        insert(database, **{column: LONGEST + "x"})

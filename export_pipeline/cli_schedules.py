@@ -79,9 +79,8 @@ def create(
     """
     chosen = {"timezone": load_settings().timezone, **chosen}
     chosen |= {"dataset": dataset, "format": format, "cadence": cadence}
-    _check_runnable(dataset, chosen.get("scope"))
     with _engine() as engine:
-        made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _offered())
+        made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _check)
     _told(made, as_json, f"runs next at {moment(made.next_run)}.")
 
 
@@ -105,10 +104,14 @@ def change(
     if not changes:
         raise UserError("Say what to change, e.g. --at 07:30; `schedules change --help` lists what there is.")
     with _engine() as engine:
-        made = editing.update_schedule(engine, schedule_id, changes, viewer_of(viewer_scope), _offered())
-    _told(
-        made, as_json, f"runs next at {moment(made.next_run)}." if made.active else "changed; it is paused."
-    )
+        made = editing.update_schedule(engine, schedule_id, changes, viewer_of(viewer_scope), _check)
+    if made.active:
+        said = f"runs next at {moment(made.next_run)}."
+    elif made.problem is None:
+        said = "changed; it is paused."
+    else:
+        said = "changed; it goes on as soon as the daemon has looked at it."
+    _told(made, as_json, said)
 
 
 @app.command()
@@ -129,7 +132,7 @@ def resume(schedule_id: ScheduleId, viewer_scope: ViewerScopes = None, as_json: 
     Example: `export-pipeline schedules resume ID`
     """
     with _engine() as engine:
-        going = editing.resume_schedule(engine, schedule_id, _now(), viewer_of(viewer_scope), _offered())
+        going = editing.resume_schedule(engine, schedule_id, _now(), viewer_of(viewer_scope), _check)
     _told(going, as_json, f"runs next at {moment(going.next_run)}.")
 
 
@@ -205,11 +208,15 @@ def _row(schedule: ScheduledExport) -> dict[str, Any]:
         "format": schedule.format,
         "scope": schedule.scope,
         "when": _when(schedule),
-        "next run": moment(schedule.next_run) if schedule.active else "paused",
+        "next run": moment(schedule.next_run) if schedule.active else _rests(schedule),
         "last run": moment(schedule.last_run),
         "to": ", ".join(map(str, schedule.recipients)),
         "problem": schedule.problem,
     }
+
+
+def _rests(schedule: ScheduledExport) -> str:
+    return "paused" if schedule.problem is None else "cannot be run"
 
 
 def _when(schedule: ScheduledExport) -> str:
@@ -233,27 +240,13 @@ def _engine() -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _offered() -> dict[str, list[str]]:
-    """The formats of each dataset that is declared."""
-    return {name: list(dataset.formats) for name, dataset in declared().items()}
+def _check(schedule: ScheduledExport) -> None:
+    """Refuse what would fail at night."""
+    from export_pipeline.orchestration.resources import source_of
+    from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
 
-
-def _check_runnable(name: str, scope: str | None) -> None:
-    """Refuse what would fail at night: a dataset without windows, a scope too few or too many."""
-    dataset = declared().get(name)
-    if dataset is None:
-        return  # which is said with the nearest name
-    if not dataset.windowed:
-        raise UserError(
-            f"{name} cannot be scheduled: nothing says which of its rows belong to a day, week or month. "
-            f"Add a window to its defs.yaml, such as `window: {{column: created_at}}`."
-        )
-    if dataset.scoped and scope is None:
-        raise UserError(
-            f"Say whose rows, with --scope; `export-pipeline datasets --scopes {name}` lists what there is."
-        )
-    if not dataset.scoped and scope is not None:
-        raise UserError(f"{name} has no scopes; leave --scope out.")
+    datasets = declared()
+    schedule_check(datasets, known_scopes(source_of(load_settings()), datasets, [schedule.dataset]))(schedule)
 
 
 def _now() -> datetime:

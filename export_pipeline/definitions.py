@@ -16,14 +16,15 @@ def defs() -> dg.Definitions:
     """Everything Dagster shows and runs."""
     settings = load_settings()
     tree = component_tree()
+    datasets = datasets_of(tree)
     store, ledger = store_of(settings), ledger_of(settings)
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
             sensors=[
                 housekeeping_sensor,
-                requests_sensor(datasets_of(tree)),
-                schedules_sensor,
+                requests_sensor(datasets),
+                schedules_sensor(datasets),
                 delivery_sensor,
                 purge_sensor,
             ],

@@ -120,7 +120,8 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
                 yield Finding(
                     "schedule_broken",
                     f"Schedule {schedule_id} was set inactive: {problem}",
-                    f"Correct it, then run `export-pipeline schedules resume {schedule_id}`.",
+                    f"Correct it, by `export-pipeline schedules change {schedule_id} …` or in its row; then "
+                    "it goes on by itself.",
                 )
     except LedgerUnavailableError as error:
         yield Finding("ledger_unreachable", str(error), "Start the database or correct EXPORT_JOBS_URL.")

@@ -146,6 +146,17 @@ def refusal(job: Job, wanted: str | Attempt, to: Status) -> LedgerError:
     return IllegalMoveError(job.id, job.status, to)
 
 
+def fail_at_once(connection: sa.Connection, job_id: str, code: str, message: str, who: str) -> None:
+    """Fail a request within the transaction that makes it: nobody may be offered it meanwhile."""
+    error = {"code": storable(code), "message": storable(message)}
+    values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
+    update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(before(Status.FAILED)))
+    row = (
+        connection.execute(update.values(status=Status.FAILED, **values).returning(*jobs.c)).mappings().one()
+    )
+    note(connection, Job.of(row), Kind.FAILED, who, error)
+
+
 def note(
     connection: sa.Connection,
     job: Job,

@@ -6,7 +6,7 @@ Whoever looks sees only what is theirs: a schedule that they may not see does no
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -19,12 +19,10 @@ from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.reading import belongs_to
 from export_pipeline.jobs.records import OPERATOR, Viewer
+from export_pipeline.jobs.schedule_problems import Check
 from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.tables import schedules
 from export_pipeline.jobs.texts import storable
-
-Offered = Mapping[str, Collection[str]]
-"""The formats of each dataset, by name."""
 
 _KEPT = {"id", "active", "last_run", "next_run", "since", "problem", "created_at"}
 EDITABLE = tuple(field.name for field in fields(ScheduledExport) if field.name not in _KEPT)
@@ -81,14 +79,14 @@ def create_schedule(
     chosen: Mapping[str, Any],
     now: datetime,
     viewer: Viewer = OPERATOR,
-    offered: Offered | None = None,
+    check: Check | None = None,
 ) -> ScheduledExport:
     """Make a schedule, which begins now.
 
     Args:
         chosen: Values of EDITABLE fields: dataset, format and cadence, and what differs from the defaults.
         now: Aware.
-        offered: What datasets there are; without them neither dataset nor format is checked.
+        check: Judges what the row alone does not say, such as whether there is such a dataset.
 
     Raises:
         ScheduleError: a field is unknown, missing or wrong; the message names it and says what is valid.
@@ -107,7 +105,7 @@ def create_schedule(
         problem=None,
         created_at=now,
     )
-    _check(made, viewer, offered)
+    _check(made, viewer, check)
     made = replace(made, next_run=next_run(made.calendar, now))
     with transaction(engine, write=True) as connection:
         connection.execute(sa.insert(schedules).values(**_values(made)))
@@ -119,13 +117,13 @@ def update_schedule(
     schedule_id: str,
     changes: Mapping[str, Any],
     viewer: Viewer = OPERATOR,
-    offered: Offered | None = None,
+    check: Check | None = None,
 ) -> ScheduledExport:
     """Change a schedule. It counts at once: a run that the new time has already missed is treated as missed.
 
     Args:
         changes: Values of EDITABLE fields.
-        offered: As of `create_schedule`.
+        check: As of `create_schedule`.
 
     Raises:
         UnknownScheduleError: there is none, or the viewer may not see it.
@@ -135,7 +133,7 @@ def update_schedule(
     with transaction(engine, write=True) as connection:
         was = _found(connection, schedule_id, viewer, lock=True)
         changed = replace(was, **changes)
-        _check(changed, viewer, offered)
+        _check(changed, viewer, check)
         if changed.active and any(getattr(was, name) != getattr(changed, name) for name in _WHEN):
             changed = replace(changed, next_run=next_run(changed.calendar, changed.since))
         return _written(connection, changed)
@@ -144,12 +142,16 @@ def update_schedule(
 def pause_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
     """Make a schedule inactive: nothing is exported, and nothing is saved up for later.
 
+    One that was set inactive as it cannot be run stays so, also once it is corrected.
+
     Raises:
         UnknownScheduleError: there is none, or the viewer may not see it.
     """
     with transaction(engine, write=True) as connection:
         was = _found(connection, schedule_id, viewer, lock=True)
-        return _written(connection, replace(was, active=False, next_run=None)) if was.active else was
+        if not was.active and was.problem is None:
+            return was
+        return _written(connection, replace(was, active=False, next_run=None, problem=None))
 
 
 def resume_schedule(
@@ -157,7 +159,7 @@ def resume_schedule(
     schedule_id: str,
     now: datetime,
     viewer: Viewer = OPERATOR,
-    offered: Offered | None = None,
+    check: Check | None = None,
 ) -> ScheduledExport:
     """Make a schedule active again; it begins now.
 
@@ -169,7 +171,7 @@ def resume_schedule(
         was = _found(connection, schedule_id, viewer, lock=True)
         if was.active:
             return was
-        _check(was, viewer, offered)
+        _check(was, viewer, check)
         begins = next_run(was.calendar, now)
         begun = replace(was, active=True, problem=None, since=now, next_run=begins)
         return _written(connection, begun)
@@ -226,8 +228,10 @@ def _known(chosen: Mapping[str, Any]) -> None:
             raise ScheduleError(f"{name}: there is no such field; there are {', '.join(EDITABLE)}.{hint}")
 
 
-def _check(schedule: ScheduledExport, viewer: Viewer, offered: Offered | None) -> None:
-    schedule.check(offered)
+def _check(schedule: ScheduledExport, viewer: Viewer, check: Check | None) -> None:
+    schedule.check()
+    if check is not None:
+        check(schedule)
     if viewer.scopes is not None and schedule.scope not in viewer.scopes:
         yours = ", ".join(sorted(str(scope) for scope in viewer.scopes)) or "none"
         raise ScheduleError(f"scope: {schedule.scope!r} is not one of yours; they are {yours}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -76,11 +76,8 @@ class ScheduledExport:
         """
         return Schedule(self.cadence, self.hour, self.minute, self.weekday, self.day_of_month, self.timezone)
 
-    def check(self, offered: Mapping[str, Collection[str]] | None = None) -> None:
-        """Nothing, if it can be run.
-
-        Args:
-            offered: The formats of each dataset, by name; without them only the row itself is judged.
+    def check(self) -> None:
+        """Nothing, if the row alone says nothing that is wrong.
 
         Raises:
             ScheduleError: a field is wrong; the message begins with its name and says what is valid.
@@ -89,9 +86,6 @@ class ScheduledExport:
             text = getattr(self, name)
             if not isinstance(text, str) or not text.strip():
                 raise ScheduleError(f"{name}: it is missing; name one.")
-        if offered is not None:
-            one_of("dataset", self.dataset, offered)
-            one_of("format", self.format, offered[self.dataset])
         _ = self.calendar
         one_of("misfire", self.misfire, MISFIRES)
         one_of("empty", self.empty, EMPTY)

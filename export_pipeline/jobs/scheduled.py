@@ -15,15 +15,15 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.calendar import Due, due, next_run
 from export_pipeline.jobs.database import insert_new, transaction
-from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.schedule_editing import get_schedule
+from export_pipeline.jobs.schedule_problems import WRONG, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.jobs.texts import storable
 from export_pipeline.model.windows import Window
 
 _LONGEST_NAME = 100
+_LOOKED_AT = 100
 _DAY = timedelta(days=1)
 
 
@@ -46,31 +46,44 @@ class Ask:
     window: Window
 
 
-def claim_due(engine: sa.Engine, now: datetime, limit: int) -> list[Ask]:
+def claim_due(engine: sa.Engine, now: datetime, limit: int, check: Check | None = None) -> list[Ask]:
     """Ask for what schedules want by now; the most overdue first. Call again where `limit` were asked for.
 
-    A schedule that cannot be run is set inactive, and its `problem` says why. Should this raise, what it has
-    asked for by then is in the ledger.
+    A schedule that cannot be run is set inactive, also before its first run; its `problem` says why, and its
+    owner is told once. Once it is corrected, it is set active again. Should this raise, what it has asked for
+    by then is in the ledger.
 
     Args:
         engine: Of `open_engine`.
         now: Aware.
         limit: At most so many requests.
+        check: Judges what the row alone does not say, such as whether there is such a dataset; without it
+            nothing is set active again.
 
     Raises:
         LedgerError: the database refuses.
         LedgerUnavailableError: it cannot be reached.
     """
+    if check is not None:
+        resume_corrected(engine, now, check, _LOOKED_AT)
     asked: list[Ask] = []
     while (room := limit - len(asked)) > 0:
         with transaction(engine, write=True) as connection:
             chosen = _overdue(connection, now, room)
             for schedule_id in chosen:
                 if len(asked) < limit:
-                    asked += _ask(connection, schedule_id, now, limit - len(asked))
+                    asked += _ask(connection, schedule_id, now, limit - len(asked), check)
         if len(chosen) < room:
             break
     return asked
+
+
+def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
+    """The datasets of the schedules that `claim_due` would look at."""
+    broken = sa.and_(~schedules.c.active, schedules.c.problem.is_not(None))
+    select = sa.select(schedules.c.dataset).where(sa.or_(_is_looked_at(now), broken)).distinct()
+    with transaction(engine, write=False) as connection:
+        return list(connection.scalars(select.order_by(schedules.c.dataset)))
 
 
 def run_now(
@@ -120,28 +133,32 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
 
 def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
     """The ids of the most overdue, locked; and first, those whose next run is not known yet."""
-    select = sa.select(schedules.c.id).where(
-        schedules.c.active, sa.or_(schedules.c.next_run.is_(None), schedules.c.next_run <= now)
-    )
+    select = sa.select(schedules.c.id).where(_is_looked_at(now))
     select = select.order_by(schedules.c.next_run.asc().nulls_first(), schedules.c.id).limit(limit)
     return list(connection.scalars(select.with_for_update(skip_locked=True)))
 
 
-def _ask(connection: sa.Connection, schedule_id: str, now: datetime, limit: int) -> list[Ask]:
+def _is_looked_at(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(schedules.c.active, sa.or_(schedules.c.next_run.is_(None), schedules.c.next_run <= now))
+
+
+def _ask(
+    connection: sa.Connection, schedule_id: str, now: datetime, limit: int, check: Check | None
+) -> list[Ask]:
     """What a locked schedule wants by now; it is put down for its next run."""
     this = schedules.c.id == schedule_id
     try:
         row = connection.execute(sa.select(schedules).where(this)).mappings().one()
         schedule = ScheduledExport.of(row)
         schedule.check()
+        if check is not None:
+            check(schedule)
         wanted = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
         # All that came is dealt with, unless more of it has to wait.
         settled = wanted[-1].scheduled_for if len(wanted) == limit else max(schedule.since, now)
         known: dict[str, Any] = {"since": settled, "next_run": next_run(schedule.calendar, settled)}
-    except (ScheduleError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ScheduleError) else f"The row cannot be read: {error!r}."
-        broken = {"active": False, "next_run": None, "problem": storable(reason)}
-        connection.execute(sa.update(schedules).where(this).values(**broken))
+    except WRONG as error:
+        set_inactive(connection, schedule_id, reason_of(error), now)
         return []
     asked = [ask for run in wanted if (ask := _request(connection, schedule, run))]
     if asked:

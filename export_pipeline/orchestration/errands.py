@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,9 @@ from export_pipeline.delivery.sending import MailSettingsError, deliver_due
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purging import purge
-from export_pipeline.jobs.scheduled import claim_due
+from export_pipeline.jobs.scheduled import claim_due, datasets_due
+from export_pipeline.orchestration.request_checks import Exportable
+from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
 from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
 
@@ -28,7 +30,7 @@ def errand(
         name=name,
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={"ledger", "store"},
+        required_resource_keys={"ledger", "store", "source"},
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -40,13 +42,20 @@ def errand(
     return sensor
 
 
-def _ask_for_scheduled(context: dg.SensorEvaluationContext) -> str:
-    engine = open_engine(context.resources.ledger.url)
-    try:
-        asked = claim_due(engine, datetime.now(UTC), _MOST)
-    finally:
-        engine.dispose()
-    return f"{len(asked)} exports were due and are asked for." if asked else "No schedule is due."
+def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
+    """Asks for what schedules want by now, and says at its first look where one cannot be run."""
+
+    def ask(context: dg.SensorEvaluationContext) -> str:
+        engine, now = open_engine(context.resources.ledger.url), datetime.now(UTC)
+        try:
+            # Before the ledger is locked: the source may take its time.
+            scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now))
+            asked = claim_due(engine, now, _MOST, schedule_check(datasets, scopes))
+        finally:
+            engine.dispose()
+        return f"{len(asked)} exports were due and are asked for." if asked else "No schedule is due."
+
+    return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)
 
 
 def _send_mail(context: dg.SensorEvaluationContext) -> str:
@@ -67,13 +76,6 @@ def _purge(context: dg.SensorEvaluationContext) -> str:
     purged = purge(ledger.open(), store, retention=kept, scan=False, who="purge_sensor")
     return f"{purged.removed} files were due and are removed."
 
-
-schedules_sensor = errand(
-    "schedules_sensor",
-    10,
-    "Asks for the exports that rows of scheduled_exports want.",
-    _ask_for_scheduled,
-)
 
 delivery_sensor = errand(
     "delivery_sensor",

@@ -29,6 +29,7 @@ class Exportable(Protocol):
     source: str
     spec: Mapping[str, Any]
     scoped: bool
+    windowed: bool
 
     def regular(self) -> Mapping[str, Cadence]: ...
     def option_names(self) -> set[str]: ...
@@ -97,15 +98,14 @@ def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
     Raises:
         RequestError: one of them is wrong.
     """
-    given = {name: value for name, value in job.options.items() if name not in TOLD}
-    if job.filters:
-        given["filters"] = job.filters
-    if job.columns is not None:
-        given["columns"] = list(job.columns)
-    if job.requested_by and "requested_by" in dataset.option_names():
-        given["requested_by"] = job.requested_by
     try:
-        typed = dataset.typed_options(given)
+        typed = typed_options(
+            dataset,
+            filters=job.filters,
+            columns=job.columns,
+            options=job.options,
+            requested_by=job.requested_by,
+        )
     except OptionError as error:
         raise RequestError("invalid_options", str(error)) from error
     try:
@@ -118,6 +118,29 @@ def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
         return typed
     ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}
     return typed | {"window": {"name": window.name, **ends}}
+
+
+def typed_options(
+    dataset: Exportable,
+    *,
+    filters: Mapping[str, Any],
+    columns: Sequence[Any] | None,
+    options: Mapping[str, Any],
+    requested_by: str | None,
+) -> dict[str, Any]:
+    """What a row of the ledger asks of a dataset, as options of the dataset.
+
+    Raises:
+        OptionError: one of them is wrong.
+    """
+    given = {name: value for name, value in options.items() if name not in TOLD}
+    if filters:
+        given["filters"] = filters
+    if columns is not None:
+        given["columns"] = list(columns)
+    if requested_by and "requested_by" in dataset.option_names():
+        given["requested_by"] = requested_by
+    return dataset.typed_options(given)
 
 
 class Scopes:

@@ -88,10 +88,13 @@ def test_schedules(command: Command, ledger: Ledger) -> None:
             "mail address",
         ),
         (["create", "records", "--scope", "a", "--format", "csv"], "--cadence"),
-        (["create", "records", "--format", "csv", "--cadence", "daily"], "Say whose rows, with --scope"),
+        (
+            ["create", "records", "--format", "csv", "--cadence", "daily"],
+            "scope: it is missing. Say whose rows; `export-pipeline datasets --scopes records` lists",
+        ),
         (
             ["create", "sellers", "--scope", "a", "--format", "csv", "--cadence", "monthly"],
-            "sellers has no scopes; leave --scope out",
+            "scope: sellers has no scopes; leave it out",
         ),
         (
             ["create", "properties", "--scope", "a", "--format", "csv", "--cadence", "daily"],

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import OPERATOR, Ledger, Viewer
+from export_pipeline.jobs.calendar import one_of
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import LedgerError, ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.schedule_editing import (
@@ -17,6 +18,7 @@ from export_pipeline.jobs.schedule_editing import (
     resume_schedule,
     update_schedule,
 )
+from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.scheduled import claim_due
 from export_pipeline_tests.jobs.database import Database
 
@@ -26,18 +28,23 @@ DAILY = {"dataset": "takeoff", "format": "csv", "cadence": "daily"}
 OFFERED = {"takeoff": ["csv", "json"], "records": ["csv"]}
 
 
+def offered(schedule: ScheduledExport) -> None:
+    one_of("dataset", schedule.dataset, OFFERED)
+    one_of("format", schedule.format, OFFERED[schedule.dataset])
+
+
 def test_the_life_of_a_schedule(engine: sa.Engine, ledger: Ledger) -> None:
     chosen = {
         **DAILY, "hour": 6, "timezone": "Europe/Berlin", "scope": "7", "filters": {"a": {"in": ["漢"]}}, "columns": ["id"],
         "options": {"bom": True}, "recipients": ["ann@example.org"], "misfire": "all", "empty": "skip", "owner": "ann",
     }  # fmt: skip
-    made = create_schedule(engine, chosen, NOW, offered=OFFERED)
+    made = create_schedule(engine, chosen, NOW, check=offered)
     assert get_schedule(engine, made.id) == made
     assert {name: getattr(made, name) for name in chosen} == chosen
     assert (made.active, made.last_run, made.next_run) == (True, None, datetime(2025, 3, 2, 5, tzinfo=UTC))
 
     (ask,) = claim_due(engine, NOW + DAY, 10)
-    changed = update_schedule(engine, made.id, {"hour": 7, "recipients": []}, offered=OFFERED)
+    changed = update_schedule(engine, made.id, {"hour": 7, "recipients": []}, check=offered)
     assert get_schedule(engine, made.id) == changed
     assert changed.next_run == datetime(2025, 3, 3, 6, tzinfo=UTC)
     assert (changed.last_run, changed.recipients) == (ask.scheduled_for, [])
@@ -149,11 +156,11 @@ def test_what_is_not_theirs_does_not_exist(engine: sa.Engine) -> None:
 def test_what_is_wrong_is_named(sqlite_database: Database, chosen: dict[str, Any], said: str) -> None:
     engine = open_engine(sqlite_database.url)
     with pytest.raises(ScheduleError) as error:
-        create_schedule(engine, {**DAILY, **chosen}, NOW, offered=OFFERED)
+        create_schedule(engine, {**DAILY, **chosen}, NOW, check=offered)
     assert str(error.value).startswith(said)
     made = create_schedule(engine, DAILY, NOW)
     with pytest.raises(LedgerError):
-        update_schedule(engine, made.id, chosen, offered=OFFERED)
+        update_schedule(engine, made.id, chosen, check=offered)
     assert list_schedules(engine) == [made]
 
 

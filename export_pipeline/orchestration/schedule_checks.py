@@ -1,0 +1,76 @@
+"""Whether a schedule can be met by the datasets there are: judged when it is made, not when it first runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+
+from export_pipeline.jobs.calendar import one_of
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.schedule_problems import Check
+from export_pipeline.jobs.schedule_rows import ScheduledExport
+from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.orchestration.request_checks import Exportable, Scopes, typed_options
+from export_pipeline.orchestration.resources import SourceDatabase
+from export_pipeline.sources.snapshot import SourceError
+
+
+def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Collection[str]]) -> Check:
+    """What refuses a schedule that no run could meet, with a ScheduleError.
+
+    Args:
+        scopes: Of datasets, by name; those of others are not judged.
+    """
+
+    def check(schedule: ScheduledExport) -> None:
+        one_of("dataset", schedule.dataset, datasets)
+        dataset = datasets[schedule.dataset]
+        one_of("format", schedule.format, dataset.formats)
+        if not dataset.windowed:
+            raise ScheduleError(
+                f"dataset: {schedule.dataset} cannot be scheduled, as nothing says which of its rows belong "
+                "to a day, week or month. Add a window to its defs.yaml, such as "
+                "`window: {column: created_at}`."
+            )
+        _check_scope(schedule, dataset, scopes)
+        try:
+            typed_options(
+                dataset,
+                filters=schedule.filters,
+                columns=schedule.columns,
+                options=schedule.options,
+                requested_by=schedule.owner,
+            )
+        except OptionError as error:
+            text = str(error)
+            field = text.removeprefix("option ")
+            raise ScheduleError(field if field != text else f"options: {text}") from None
+
+    return check
+
+
+def known_scopes(
+    source: SourceDatabase, datasets: Mapping[str, Exportable], names: Iterable[str]
+) -> dict[str, Collection[str]]:
+    """The scopes of those of the named datasets that have some and can be read now."""
+    scopes = Scopes(source, datasets)
+    known: dict[str, Collection[str]] = {}
+    for name in names:
+        if name in datasets and datasets[name].scoped:
+            with suppress(SourceError):  # a source that is away is no fault of a schedule
+                known[name] = scopes.of(name)
+    return known
+
+
+def _check_scope(
+    schedule: ScheduledExport, dataset: Exportable, scopes: Mapping[str, Collection[str]]
+) -> None:
+    name = schedule.dataset
+    lists = f"`export-pipeline datasets --scopes {name}` lists what there is"
+    if not dataset.scoped:
+        if schedule.scope is not None:
+            raise ScheduleError(f"scope: {name} has no scopes; leave it out.")
+    elif schedule.scope is None:
+        raise ScheduleError(f"scope: it is missing. Say whose rows; {lists}.")
+    elif name in scopes and schedule.scope not in scopes[name]:
+        raise ScheduleError(f"scope: {name} has no scope {schedule.scope!r}; {lists}.")

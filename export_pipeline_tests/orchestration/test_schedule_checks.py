@@ -1,0 +1,103 @@
+"""Rows of scheduled_exports that no run could ever meet are told at the daemon's first look."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.jobs import Ledger, Status
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.schedule_editing import get_schedule
+from export_pipeline.jobs.schedule_rows import ScheduledExport
+from export_pipeline_tests.orchestration.deployment import Deployment
+
+
+def insert(deployment: Deployment, **values: Any) -> str:
+    """A row by plain SQL, as an application would write it."""
+    id = str(uuid.uuid4())
+    row = {"id": id, "dataset": "takeoff", "format": "csv", "cadence": "daily", "scope": deployment.scope}
+    row = {name: value for name, value in {**row, **values}.items() if value is not None}
+    texts = ", ".join("'" + str(value).replace("'", "''") + "'" for value in row.values())
+    deployment.source.rows(f"INSERT INTO scheduled_exports ({', '.join(row)}) VALUES ({texts})")
+    return id
+
+
+def look(deployment: Deployment) -> str:
+    """What the sensor says."""
+    sensor = deployment.definitions.resolve_sensor_def("schedules_sensor")
+    names = ("ledger", "source", "store")
+    with dg.build_sensor_context(
+        instance=deployment.instance,
+        repository_def=deployment.definitions.get_repository_def(),
+        resources={name: deployment.definitions.resources[name] for name in names},
+    ) as context:
+        return str(sensor.evaluate_tick(context).skip_message)
+
+
+def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
+    engine = open_engine(deployment.source.url)
+    try:
+        return get_schedule(engine, id)
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"dataset": "takeof"}, "dataset: 'takeof' is none of .*Did you mean takeoff"),
+        ({"format": "exel"}, "format: 'exel' is none of csv, excel, .*Did you mean excel"),
+        ({"dataset": "properties"}, "dataset: properties cannot be scheduled, .*Add a window"),
+        ({"scope": None}, "scope: it is missing. Say whose rows"),
+        ({"scope": "nobody"}, "scope: takeoff has no scope 'nobody'"),
+        ({"dataset": "sellers", "scope": "x"}, "scope: sellers has no scopes; leave it out"),
+        ({"options": '{"group_by": "x"}'}, "group_by: it must be 'condition', 'page' or 'category'"),
+        ({"filters": '{"statuss": {"equals": 1}}'}, "options: There is no option filters; there are "),
+        ({"timezone": "Europe/Berlim"}, "timezone: .*Did you mean Europe/Berlin"),
+        ({"recipients": '["ann"]'}, "recipients: 'ann' is no mail address"),
+    ],
+)
+def test_what_can_never_work_is_told_at_once(
+    deployment: Deployment, ledger: Ledger, row: dict[str, Any], said: str
+) -> None:
+    broken, right = insert(deployment, **row), insert(deployment)
+    assert look(deployment) == "No schedule is due."
+    schedule = schedule_of(deployment, broken)
+    assert not schedule.active
+    assert re.match(said, str(schedule.problem))
+    assert schedule_of(deployment, right).active
+    (job,) = ledger.find()
+    assert (job.status, job.error_code, job.schedule_id) == (Status.FAILED, "schedule_broken", broken)
+    look(deployment)
+    assert len(ledger.find()) == 1
+
+
+def test_once_corrected_it_goes_on_by_itself(deployment: Deployment, ledger: Ledger) -> None:
+    id = insert(deployment, scope="nobody")
+    look(deployment)
+    deployment.source.rows(f"UPDATE scheduled_exports SET scope = '{deployment.scope}' WHERE id = '{id}'")
+    look(deployment)
+    schedule = schedule_of(deployment, id)
+    assert (schedule.active, schedule.problem) == (True, None)
+    assert schedule.next_run is not None
+
+
+def test_a_source_that_is_away_is_no_fault_of_a_schedule(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.orchestration import resources
+    from export_pipeline.sources.snapshot import SourceUnavailableError
+
+    def away(*_: Any, **__: Any) -> None:
+        raise SourceUnavailableError("away")
+
+    id = insert(deployment, scope="nobody")
+    with monkeypatch.context() as patch:
+        patch.setattr(resources, "open_snapshot", away)
+        look(deployment)
+    assert schedule_of(deployment, id).active
+    assert ledger.find() == []

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.columns import ARROW_TYPES, Kind
 from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.tables import Table, copied
+from export_pipeline.model.tables import Table
 from export_pipeline.model.takeoff.fields import (
     CONDITION_FIELDS,
     COST_FIELDS,
@@ -30,9 +29,9 @@ from export_pipeline.model.takeoff.fields import (
     PAGE_FIELDS,
     column,
 )
+from export_pipeline.model.takeoff.places import Places
+from export_pipeline.model.takeoff.tally import NAMED, Tally
 
-_NAMED = 10
-"""How many conditions are named by warnings of one sort; the rest is counted."""
 _MOST_MONEY = Decimal(10**14)
 
 
@@ -50,7 +49,9 @@ def build(source: ExportData) -> ExportData:
         document, page and review status, ordered by condition, page (those without one last), created_at, id.
     """
     conditions, pages = source.tables["conditions"].arrow(), source.tables["pages"].arrow()
-    measurements = _in_order(source.tables["measurements"], conditions, pages)
+    unordered = source.tables["measurements"]
+    places = Places.of(unordered, conditions, pages)
+    measurements = unordered.reordered(places.order, unordered.name)
     warnings = list(source.warnings)
     created = source.subject["created_at"]
     if source.as_of and created and datetime.fromisoformat(created) >= source.as_of:
@@ -60,7 +61,7 @@ def build(source: ExportData) -> ExportData:
     document_ids = pages["document_id"].to_pylist()
     index_of = {id: index for index, id in enumerate(dict.fromkeys(document_ids))}
     pages = pages.append_column("document_index", pa.array([index_of[id] for id in document_ids], pa.int64()))
-    tally = _Tally.of(measurements, conditions, pages)
+    tally = Tally.of(places.rows, conditions.num_rows)
     conditions = _with_totals(conditions, tally)
     with_costs = source.options["include_costs"]
     conditions = _with_costs(conditions, tally, warnings) if with_costs else _without_costs(conditions)
@@ -68,48 +69,28 @@ def build(source: ExportData) -> ExportData:
     tables = {
         "conditions": Table.of("conditions", CONDITION_FIELDS, conditions),
         "pages": Table.of("pages", (*PAGE_FIELDS, column("document_index", Kind.INTEGER)), pages),
-        "measurements": Table(
-            "measurements",
-            MEASUREMENT_FIELDS + JOINED_FIELDS,
-            measurements.rows,
-            lambda: (_join(batch, conditions, pages) for batch in measurements.open()),
-        ),
+        "measurements": _joined(measurements, places.rows, conditions, pages),
     }
     return replace(source, tables=tables, warnings=warnings)
 
 
-def _in_order(measurements: Table, conditions: pa.Table, pages: pa.Table) -> Table:
-    """The measurements in export order. Only the keys are held in memory."""
-    keys = [
-        pa.RecordBatch.from_arrays(
-            [
-                _index(batch["condition_id"], conditions["id"]),
-                pc.index_in(batch["page_id"], value_set=pages["id"].combine_chunks()),
-                copied(batch["created_at"]),
-                copied(batch["id"]),
-            ],
-            ["condition", "page", "created_at", "id"],
-        )
-        for batch in measurements.open()
-    ]
-    if not keys:
-        return measurements
-    by = [(name, "ascending") for name in keys[0].schema.names]
-    order = pc.sort_indices(pa.Table.from_batches(keys), sort_keys=by)
-    return measurements.reordered(order.to_numpy().astype(np.int64), measurements.name)
+def _joined(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa.Table) -> Table:
+    """The measurements, which lie in these places, with the fields of their conditions and pages."""
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in measurements.open():
+            rows = places.slice(start, batch.num_rows).combine_chunks()
+            yield _join(batch, rows["condition"].chunk(0), rows["page"].chunk(0), conditions, pages)
+            start += batch.num_rows
+
+    return Table("measurements", MEASUREMENT_FIELDS + JOINED_FIELDS, measurements.rows, opened)
 
 
-def _index(values: pa.Array, ids: pa.ChunkedArray) -> pa.Array:
-    """Position of each value among the ids, -1 where it is not there."""
-    return pc.fill_null(pc.index_in(values, value_set=ids.combine_chunks()), -1).cast(pa.int64())
-
-
-def _join(batch: pa.RecordBatch, conditions: pa.Table, pages: pa.Table) -> pa.RecordBatch:
+def _join(
+    batch: pa.RecordBatch, condition: pa.Array, page: pa.Array, conditions: pa.Table, pages: pa.Table
+) -> pa.RecordBatch:
     """A batch of measurements with the fields of its conditions and pages, and the derived review status."""
-    condition, page = (
-        _index(batch["condition_id"], conditions["id"]), _index(batch["page_id"], pages["id"])
-    )  # fmt: skip
-    own_page = pc.if_else(pc.equal(page, -1), pa.scalar(None, pa.int64()), page)
     flags = [pc.fill_null(batch[name], False) for name in ("is_rejected", "is_verified", "is_modified")]
     rejected, verified, modified = flags
     status = pc.case_when(
@@ -119,70 +100,16 @@ def _join(batch: pa.RecordBatch, conditions: pa.Table, pages: pa.Table) -> pa.Re
         "approved",
         "pending",
     )
-    joined = [condition, page, conditions["name"].combine_chunks().take(condition)]
+    joined = [condition, pc.fill_null(page, -1), conditions["name"].combine_chunks().take(condition)]
     joined += [
-        pages[name].combine_chunks().take(own_page)
+        pages[name].combine_chunks().take(page)
         for name in ("document", "page_number", "sheet_number", "sheet_title")
     ]
     names = [field.name for field in MEASUREMENT_FIELDS + JOINED_FIELDS]
     return pa.RecordBatch.from_arrays([*batch.columns, *joined, status], names)
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Counts and sums of the exported measurements, an element per condition."""
-
-    counts: np.ndarray
-    sums: np.ndarray
-    other_units: np.ndarray
-    not_finite: int
-    without_page: int
-
-    @staticmethod
-    def of(measurements: Table, conditions: pa.Table, pages: pa.Table) -> _Tally:
-        many = conditions.num_rows
-        tally = _Tally(np.zeros(many, np.int64), np.zeros(many), np.zeros(many, np.int64), 0, 0)
-        units = conditions["unit"].combine_chunks()
-        for batch in measurements.open():
-            index = _index(batch["condition_id"], conditions["id"])
-            position = index.to_numpy()
-            quantity = pc.fill_null(batch["quantity"], float("nan")).to_numpy()
-            finite = np.isfinite(quantity)
-            same_unit = pc.fill_null(pc.equal(batch["unit"], units.take(index)), False)
-            tally.counts += np.bincount(position, minlength=many)
-            tally.sums += np.bincount(position, np.where(finite, quantity, 0.0), minlength=many)
-            tally.other_units += np.bincount(position[~_booleans(same_unit)], minlength=many)
-            tally.not_finite += int((~finite).sum())
-            tally.without_page += pc.sum(pc.equal(_index(batch["page_id"], pages["id"]), -1)).as_py() or 0
-        return tally
-
-    def warnings(self, conditions: pa.Table) -> Iterator[str]:
-        if self.not_finite:
-            yield (
-                f"{self.not_finite} quantities are no numbers (NaN, infinite or empty); "
-                "totals leave them out."
-            )
-        if self.without_page:
-            yield (
-                f"{self.without_page} measurements lie on a page that is not part of this project; "
-                "their document, page and sheet are left empty."
-            )
-        odd = np.flatnonzero(self.other_units)
-        for position in odd[:_NAMED]:
-            name, unit = conditions["name"][int(position)], conditions["unit"][int(position)]
-            yield (
-                f"Condition {name.as_py()!r} adds up {self.other_units[position]} measurements whose unit is "
-                f"not its own ({unit.as_py()!r})."
-            )
-        if len(odd) > _NAMED:
-            yield f"{len(odd) - _NAMED} more conditions hold measurements in a unit that is not theirs."
-
-
-def _booleans(array: pa.Array) -> np.ndarray:
-    return np.asarray(array.cast(pa.uint8())).astype(bool)
-
-
-def _with_totals(conditions: pa.Table, tally: _Tally) -> pa.Table:
+def _with_totals(conditions: pa.Table, tally: Tally) -> pa.Table:
     """The conditions with the exported quantity and count; the stored quantity stays as `stored_quantity`."""
     at = conditions.schema.get_field_index
     stored = conditions["total_quantity"]
@@ -199,7 +126,7 @@ def _without_costs(conditions: pa.Table) -> pa.Table:
     return conditions
 
 
-def _with_costs(conditions: pa.Table, tally: _Tally, warnings: list[str]) -> pa.Table:
+def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.Table:
     """The conditions with costs that belong to the exported quantities.
 
     An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the
@@ -222,10 +149,10 @@ def _with_costs(conditions: pa.Table, tally: _Tally, warnings: list[str]) -> pa.
     warnings += [
         f"The costs of condition {name!r} could not be fitted to its exported quantity; "
         "they are given as stored."
-        for name in unfitted[:_NAMED]
+        for name in unfitted[:NAMED]
     ]
-    if len(unfitted) > _NAMED:
-        warnings.append(f"So are the costs of {len(unfitted) - _NAMED} more conditions.")
+    if len(unfitted) > NAMED:
+        warnings.append(f"So are the costs of {len(unfitted) - NAMED} more conditions.")
     for cost in COST_FIELDS:
         at = conditions.schema.get_field_index(cost.name)
         values = pa.array([row[cost.name] for row in rows], ARROW_TYPES[cost.kind])

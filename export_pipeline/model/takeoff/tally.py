@@ -1,0 +1,70 @@
+"""Counts and sums of exactly the measurements that are exported, by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NAMED = 10
+"""How many conditions are named by warnings of one sort; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Of the measurements of each condition.
+
+    Attributes:
+        counts: How many there are.
+        sums: float64: their quantities that are finite.
+        other_units: How many have another unit than their condition.
+        not_finite, without_page: How many there are of these in all.
+    """
+
+    counts: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.float64]
+    other_units: npt.NDArray[np.int64]
+    not_finite: int
+    without_page: int
+
+    @staticmethod
+    def of(rows: pa.Table, conditions: int) -> Tally:
+        """The tally of rows as `Places` has them, in their order: sums depend on it in their last bits."""
+        condition = rows["condition"].to_numpy()
+        quantity = pc.fill_null(rows["quantity"], float("nan")).to_numpy()
+        finite = np.isfinite(quantity)
+        own_unit = rows["own_unit"].to_numpy()
+        return Tally(
+            np.bincount(condition, minlength=conditions),
+            np.bincount(condition, np.where(finite, quantity, 0.0), conditions).astype(
+                np.float64, copy=False
+            ),
+            np.bincount(condition[~own_unit], minlength=conditions),
+            int((~finite).sum()),
+            rows["page"].null_count,
+        )
+
+    def warnings(self, conditions: pa.Table) -> Iterator[str]:
+        if self.not_finite:
+            yield (
+                f"{self.not_finite} quantities are no numbers (NaN, infinite or empty); "
+                "totals leave them out."
+            )
+        if self.without_page:
+            yield (
+                f"{self.without_page} measurements lie on a page that is not part of this project; "
+                "their document, page and sheet are left empty."
+            )
+        odd = np.flatnonzero(self.other_units)
+        for position in odd[:NAMED]:
+            name, unit = conditions["name"][int(position)], conditions["unit"][int(position)]
+            yield (
+                f"Condition {name.as_py()!r} adds up {self.other_units[position]} measurements whose unit is "
+                f"not its own ({unit.as_py()!r})."
+            )
+        if len(odd) > NAMED:
+            yield f"{len(odd) - NAMED} more conditions hold measurements in a unit that is not theirs."

@@ -221,5 +221,5 @@ def load_settings() -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         are = "setting is" if len(others) == 1 else "settings are"
         more = f" ({len(others)} more {are} wrong)" if others else ""
-        where = "" if name in os.environ else " (from .env)"
+        where = "" if name in os.environ or first["input"] is None else " (from .env)"
         raise SettingsError(f"{name}{where}: {message}{more}") from None

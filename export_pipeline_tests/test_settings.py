@@ -79,3 +79,9 @@ def test_what_follows_from_a_wrong_setting_is_not_counted(monkeypatch: pytest.Mo
     monkeypatch.setenv("EXPORT_RETENTION_DAYS", "0")
     with pytest.raises(SettingsError, match=r"^EXPORT_SOURCE_URL: .*\(1 more setting is wrong\)$"):
         load_settings()
+
+
+def test_what_nobody_has_set_is_said_to_stand_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_SMTP_URL", "smtp://mail.example.org")
+    with pytest.raises(SettingsError, match=r"^EXPORT_MAIL_FROM: must say who mails are from"):
+        load_settings()

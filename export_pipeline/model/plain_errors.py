@@ -15,6 +15,8 @@ _WORDS: Mapping[str, str] = {
     "literal_error": "it must be {expected}",
     "tuple_type": "it must be a list",
     "list_type": "it must be a list",
+    "sequence_str": "it must be a list",
+    "is_instance_of": "it must be a list",  # pydantic asks so only of sequences, as far as models go here
     "dict_type": "it must be an object",
     "mapping_type": "it must be an object",
     "string_type": "it must be a text",
@@ -42,6 +44,7 @@ _WORDS: Mapping[str, str] = {
     "too_long": "it must list at most {max_length}",
     "string_too_short": "it must have at least {min_length} characters",
     "string_too_long": "it must have at most {max_length} characters",
+    "string_pattern_mismatch": "it must match {pattern}",
 }
 _LONGEST = 60
 

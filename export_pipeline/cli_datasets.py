@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def load_definitions() -> dg.Definitions:
+    """The code location in this process, with DAGSTER_HOME prepared; a wrong defs.yaml is a UserError."""
     declared()  # a wrong defs.yaml should be said in one line, not by Dagster
     from export_pipeline.orchestration.instance import prepare_home
 
@@ -26,6 +27,7 @@ def load_definitions() -> dg.Definitions:
 
 
 def store_at(settings: Settings) -> Store:
+    """The store that the settings name, open."""
     from export_pipeline.orchestration.resources import store_of
 
     return store_of(settings).open()
@@ -42,6 +44,7 @@ def checked_key(text: str) -> str:
 
 
 def declared() -> dict[str, Dataset]:
+    """The datasets by name; a wrong defs.yaml is a UserError of one line."""
     from export_pipeline.components.catalogue import DefsError, datasets
 
     try:
@@ -51,6 +54,7 @@ def declared() -> dict[str, Dataset]:
 
 
 def dataset_of(name: str) -> Dataset:
+    """The dataset of a name; an unknown one is a UserError that lists those there are."""
     there = declared()
     if name not in there:
         near = get_close_matches(name, there, 1)
@@ -71,6 +75,7 @@ def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
 
 
 def formats_of(dataset: Dataset, text: str) -> list[str]:
+    """The formats of a list with commas, each once; one that the dataset has not is a UserError."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := ", ".join(repr(name) for name in names if name not in dataset.formats):
         raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(dataset.formats)}.")
@@ -92,6 +97,7 @@ def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None
 
 
 def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
+    """Options as the dataset's types; a wrong one is a UserError that says what is valid."""
     from export_pipeline.orchestration.launch_config import OptionError
 
     try:

@@ -95,22 +95,27 @@ class Reader:
         return parser
 
     def problem(self, rule: str, where: str, message: str) -> None:
+        """Notes a problem; those after the first MOST_PROBLEMS are dropped."""
         if len(self._found.problems) < MOST_PROBLEMS:
             self._found.problems.append(Problem(rule, where, message))
 
     def declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        """An XML declaration, which the format has not."""
         self.problem("declaration", "file", "It has an XML declaration; remove it.")
 
     def doctype(self, name: str, system: str | None, public: str | None, internal: bool) -> None:
+        """Raises DoctypeError: nothing after a document type is read."""
         self.problem("declaration", "file", "It has a document type, which is never read; remove it.")
         raise DoctypeError
 
     def text(self, data: str) -> None:
+        """Text between elements, of which only blanks are allowed."""
         if data.strip():
             where = self._stack[-1] if self._stack else "file"
             self.problem("text", where, f"It holds the text {data.strip()[:40]!r}; only attributes are read.")
 
     def end(self, name: str) -> None:
+        """The end of an element; of a page or the bid, its lists must all have come."""
         self._stack.pop()
         self._places.pop()
         if name == "BidPage":
@@ -119,6 +124,7 @@ class Reader:
             self._missing_lists("Bid", "Bid", contract.BID_LISTS, contract.OPTIONAL_BID_LISTS)
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        """The beginning of an element, judged by where it stands."""
         stack = self._stack
         depth = len(stack)
         if depth == 0:

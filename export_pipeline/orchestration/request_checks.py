@@ -151,6 +151,7 @@ class Scopes:
         self._known: dict[str, Mapping[str, str]] = {}
 
     def of(self, dataset: str) -> Mapping[str, str]:
+        """Names by id; the first question of a dataset reads its source and raises its SourceError."""
         if dataset not in self._known:
             there = self._datasets[dataset]
             with self._source.snapshot() as snapshot:

@@ -59,6 +59,7 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
 
 
 def misfit(column: Column, error: Exception) -> str:
+    """What to say of a column whose values do not fit its declared type."""
     word = str(column.kind)
     if pa.types.is_decimal(column.arrow_type):
         word += f"({column.arrow_type.precision},{column.arrow_type.scale})"
@@ -100,6 +101,7 @@ def _rounded(numbers: pa.Array) -> int:
 
 
 def loses_digits(number: Any) -> bool:
+    """Whether the nearest double is printed as another number; False of what is no finite number."""
     try:
         exact = Decimal(number)
         return exact.is_finite() and exact != Decimal(repr(float(number)))

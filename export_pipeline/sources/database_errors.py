@@ -14,6 +14,7 @@ from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
+    """A database's errors in the block as SourceError, one line without secrets."""
     try:
         yield
     except sa.exc.DBAPIError as error:

@@ -246,14 +246,17 @@ class Spool:
 
     @property
     def crc(self) -> int:
+        """CRC-32 of what was written so far."""
         return self._packer.crc
 
     @property
     def packed(self) -> int:
+        """Bytes after deflating; whole once the entry has ended."""
         return self._packer.packed
 
     @property
     def size(self) -> int:
+        """Bytes before deflating."""
         return self._packer.size
 
     def chunks(self) -> Iterator[bytes]:

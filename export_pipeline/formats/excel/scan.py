@@ -114,10 +114,12 @@ class SheetScan:
 
     @property
     def totals(self) -> dict[str, float]:
+        """Sums over the data rows by column name, rounded once."""
         return {name: added(parts) for name, parts in self._parts.items()}
 
     @property
     def problems(self) -> list[str]:
+        """A sentence for each kind of problem: the first cell, and how many more there are."""
         return [
             f"{what} {where}" + (f" and {count - 1:,} more" if count > 1 else "")
             for what, (where, count) in self._found.items()

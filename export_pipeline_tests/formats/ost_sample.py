@@ -11,11 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from export_pipeline.formats import ost
+from export_pipeline.formats import ost, ost_rules
 from export_pipeline.formats.base import Rendered
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.tables import Table
+from export_pipeline_tests.formats import ost_importer
 
 Row = Mapping[str, Any]
 Page = dict[str, Any]
@@ -142,3 +143,16 @@ def rendered(path: Path, *args: Sequence[Row], **kwargs: Any) -> Rendered:
     done = ost.render(layout(*args, **kwargs), out, {})
     path.write_bytes(out.getvalue())
     return done
+
+
+def imported(path: Path, *args: Any, **kwargs: Any) -> ost_importer.Job:
+    """Render, hold the file against both sets of rules, and import it."""
+    rendered(path, *args, **kwargs)
+    assert ost_rules.check(path) == []
+    return ost_importer.load(path)
+
+
+RECTANGLE = {**xy(100, 200), "width": 10 * FEET, "height": 4 * FEET, "rotation": 33}
+CIRCLE = {"center": xy(1000, 900), "radius": 3 * FEET}
+TRIANGLE = {"points": [xy(0, 0), xy(10 * FEET, 0), xy(10 * FEET, 10 * FEET)]}
+ELL = [(0.0, 0.0), (10 * FEET, 0.0), (10 * FEET, 5 * FEET)]

@@ -7,7 +7,9 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from struct import unpack
 from typing import Any
 
 import pikepdf
@@ -76,7 +78,8 @@ def poppler(path: Path, *options: str) -> str:
 
 def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
     """What a page shows, in order: ("text", its Unicode) and ("mark", name), ("end", "")."""
-    maps = {label: _unicode(font) for label, font in page.obj.Resources.Font.items()}
+    fonts = page.obj.Resources.Font.items()
+    maps = {label: _unicode(font.ToUnicode.read_bytes()) for label, font in fonts}
     unicode: dict[int, str] = {}
     for operands, operator in pikepdf.parse_content_stream(page):
         match str(operator):
@@ -84,12 +87,7 @@ def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
                 unicode = maps[str(operands[0])]
             case "Tj":
                 codes = bytes(operands[0])
-                yield (
-                    "text",
-                    "".join(
-                        unicode[int.from_bytes(codes[i : i + 2], "big")] for i in range(0, len(codes), 2)
-                    ),
-                )
+                yield "text", "".join(map(unicode.__getitem__, unpack(f">{len(codes) // 2}H", codes)))
             case "BMC":
                 yield "mark", str(operands[0])
             case "EMC":
@@ -114,7 +112,7 @@ def rows(source: Path | bytes) -> list[str]:
     return found
 
 
-def _unicode(font: pikepdf.Object) -> dict[int, str]:
-    data = font.ToUnicode.read_bytes().decode()
-    pairs = re.findall(r"<([0-9A-F]{4})><([0-9A-F]+)>\n", data)
+@lru_cache  # every page has the same fonts
+def _unicode(cmap: bytes) -> dict[int, str]:
+    pairs = re.findall(r"<([0-9A-F]{4})><([0-9A-F]+)>\n", cmap.decode())
     return {int(code, 16): bytes.fromhex(text).decode("utf-16-be", "surrogatepass") for code, text in pairs}

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 _ROOM_BYTES = 4 * 2**30
 
@@ -67,7 +67,7 @@ def running(
         stop_signal: The signal, without SIG, that ends the server in good order.
 
     Raises:
-        StartError: It ended at once or was not ready in 30 s.
+        StartError: It ended at once or was not ready in a minute.
     """
     log = folder / "log"
     with log.open("wb") as output:

@@ -109,7 +109,7 @@ def test_one_that_gives_up_does_not_wait_for_a_dead_server(
             for _ in range(40):
                 upload.write(bytes(MIB))
             started = time.monotonic()
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 10  # of its own it waits for 3 s
         assert list(tmp_path.iterdir()) == []
         assert len(unfinished(bucket)) == 1
     finally:

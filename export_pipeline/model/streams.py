@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain, islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -117,10 +118,15 @@ def mapped(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -
 
     At most `workers` + 1 results wait to be taken. `work` must not depend on the calls before it.
     """
+    items = iter(items)
+    first = list(islice(items, 2))
+    if len(first) < 2:  # nothing to be done side by side: most sheets and tables are small
+        yield from map(work, first)
+        return
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
         try:
-            for item in items:
+            for item in chain(first, items):
                 waiting.append(pool.submit(work, item))
                 if len(waiting) > workers:
                     yield waiting.popleft().result()

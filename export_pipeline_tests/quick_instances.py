@@ -6,6 +6,7 @@ migrations again. Both are the same each time, and most of what it costs to reco
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -29,16 +30,19 @@ def quick_instances() -> Iterator[None]:
 
 
 def _made_once(create_engine: Callable[..., sa.Engine]) -> Callable[..., sa.Engine]:
-    """One engine for each database. It has no pool, so it holds no connection."""
-    made: dict[str, sa.Engine] = {}
+    """One engine for each database, with a connection that stays open as long as the database is in use."""
+
+    @functools.lru_cache(50)
+    def kept(url: str, timeout: float) -> sa.Engine:
+        engine = create_engine(url, pool_size=1, connect_args={"timeout": timeout})
+        engine.dispose = lambda *_: None  # type: ignore[method-assign]
+        return engine
 
     def engine(
         url: str, *, poolclass: type[sa.Pool], connect_args: Mapping[str, Any] | None = None
     ) -> sa.Engine:
         assert poolclass is sa.NullPool
-        if url not in made:
-            made[url] = create_engine(url, poolclass=poolclass, connect_args=connect_args or {})
-        return made[url]
+        return kept(url, (connect_args or {}).get("timeout", 5.0))
 
     return engine
 

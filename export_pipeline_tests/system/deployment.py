@@ -232,10 +232,10 @@ def _fill(url: str) -> None:
 
 
 def _make_instance() -> None:
-    """Once, before several processes do; a run that cannot start is noticed after a minute."""
+    """Once, before several processes do; a run that cannot start is noticed after half a minute."""
     file = prepare_home() / "dagster.yaml"
     text = file.read_text().partition("\n")[2]  # without our line it is nobody else's to write
-    file.write_text(text.replace("start_timeout_seconds: 180", "start_timeout_seconds: 60"))
+    file.write_text(text.replace("start_timeout_seconds: 180", "start_timeout_seconds: 30"))
     dg.DagsterInstance.get().dispose()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class FormatOptions(BaseModel):
@@ -75,6 +75,18 @@ class FormatOptions(BaseModel):
         "csv",
         "json",
     )
+
+    @field_validator("zip_formats")
+    @classmethod
+    def _can_be_zipped(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from export_pipeline.formats.registry import FORMATS
+
+        able = [name for name in FORMATS if name != "zip"]
+        if unknown := [name for name in names if name not in able]:
+            raise ValueError(f"a ZIP cannot hold {', '.join(unknown)[:100]}; there are {', '.join(able)}")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"name one or more formats, each once; there are {', '.join(able)}")
+        return names
 
     def of(self, format: str) -> dict[str, Any]:
         """One format's options, by their names without the format's; of zip also those of what is in it."""

@@ -56,6 +56,10 @@ LIBRARY = re.compile(r"[Ii]nput|instance|tuple|dictionary|valid |parse|_filter|_
         ({"requested_by": "x" * 2000}, "option requested_by: it must have at most 1000 characters"),
         ({"csv_delimiter": "abc"}, "option csv_delimiter: it must be 'comma', 'semicolon', 'tab' or 'pipe', not \"abc\""),
         ({"csv_delimiter": None}, "not null"),
+        ({"zip_formats": ["csv", "doc"]}, "option zip_formats: a ZIP cannot hold doc; there are csv, excel, pdf, json"),
+        ({"zip_formats": ["zip"]}, "option zip_formats: a ZIP cannot hold zip"),
+        ({"zip_formats": []}, "option zip_formats: name one or more formats, each once"),
+        ({"zip_formats": ["csv", "csv"]}, "option zip_formats: name one or more formats, each once"),
         ({"csv_bom": "x"}, "option csv_bom: it must be true or false"),
     ],
 )  # fmt: skip

@@ -13,6 +13,11 @@ from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.texts import json_of
 
 _WAIT_SECONDS = 30  # for another writer of SQLite
+_CONNECT = {
+    "application_name": "export_pipeline",
+    "connect_timeout": 10,  # seconds
+    "tcp_user_timeout": 10_000,  # milliseconds, for an answer of the network alone
+}
 _MISSING = {"42P01", "42703"}  # PostgreSQL: no such table, no such column
 
 
@@ -32,9 +37,9 @@ def open_engine(url: str) -> sa.Engine:
     if backend == "postgresql":
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg2")
-        query = {"application_name": "export_pipeline", "connect_timeout": "10"} | dict(parsed.query)
         return sa.create_engine(
-            parsed.set(query=query),
+            parsed,
+            connect_args={name: value for name, value in _CONNECT.items() if name not in parsed.query},
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_size=2,

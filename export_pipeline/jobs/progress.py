@@ -10,6 +10,9 @@ from export_pipeline.jobs.errors import LedgerUnavailableError
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.records import Attempt
 
+_TIMES_LONGER = 9
+"""A network that swallows everything keeps each try waiting for ten seconds; most of the time is for work."""
+
 
 class Progress:
     """Reports the progress of one attempt, at most one write in `interval` seconds; for one thread.
@@ -40,6 +43,8 @@ class Progress:
         """Say how far the attempt is; see `Ledger.progress`."""
         if self._clock() < self._next:
             return
+        asked_at = self._clock()
         with suppress(LedgerUnavailableError):  # the next word of progress is as good
             self._ledger.progress(self._attempt, step, percent=percent, rows=rows, total=total)
-        self._next = self._clock() + self._interval
+        now = self._clock()
+        self._next = now + max(self._interval, _TIMES_LONGER * (now - asked_at))

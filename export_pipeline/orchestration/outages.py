@@ -43,7 +43,7 @@ def outlive(call: Callable[[], Answer], log: logging.Logger) -> Answer:
     until = time.monotonic() + load_settings().outage_seconds
     for tries in itertools.count():
         try:
-            return _beside(call)
+            return beside(call)
         except _AWAY as error:
             left = until - time.monotonic()
             if left <= 0:
@@ -84,7 +84,7 @@ def _ask_the_store() -> None:
     store_of(load_settings()).open().check()
 
 
-def _beside(call: Callable[[], Answer]) -> Answer:
+def beside(call: Callable[[], Answer]) -> Answer:
     """Make a call in another thread: a driver in the middle of its own waiting would hear no signal."""
     answer: Future[Answer] = Future()
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 
 import dagster as dg
 
@@ -22,6 +23,7 @@ from export_pipeline.jobs import (
     RefusedError,
 )
 from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.outages import beside
 
 JOB_TAG = "export_pipeline/job"
 """With `.format.id` behind it: a job whose file of this format a run makes; the value is its attempt."""
@@ -112,19 +114,21 @@ class Reporter:
             RefusedError: every job of the run was canceled, or another run has taken it over.
         """
         percent = self._from + (self._to - self._from) * (done / total if total else 0.0)
+        known = {"rows": done, "total": total} if rows else {}
         for tell in list(self._tell):
             try:
-                tell(step, percent=percent, **({"rows": done, "total": total} if rows else {}))
+                beside(partial(tell, step, percent=percent, **known))
             except RefusedError:
                 with suppress(LedgerUnavailableError):  # the next word of progress asks again
-                    if len(self._tell) == 1 and not _is_wanted(self._ledger(), self._run.run_id):
+                    wanted = partial(_is_wanted, self._ledger, self._run.run_id)
+                    if len(self._tell) == 1 and not beside(wanted):
                         raise
                     self._tell.remove(tell)
 
 
-def _is_wanted(ledger: Ledger, run_id: str) -> bool:
+def _is_wanted(ledger: Callable[[], Ledger], run_id: str) -> bool:
     """Whether a job still waits for a run, also one that joined it after it had begun."""
-    return any(job.status is Status.PROCESSING for job in ledger.of_run(run_id))
+    return any(job.status is Status.PROCESSING for job in ledger().of_run(run_id))
 
 
 @contextmanager
@@ -142,7 +146,7 @@ def cancellable(
         while not done.wait(_LOOK_SECONDS):
             with suppress(LedgerError):
                 canceled = all(ledger().get(id).status is Status.CANCELED for id in ids)
-                if canceled and not _is_wanted(ledger(), run.run_id):
+                if canceled and not _is_wanted(ledger, run.run_id):
                     with working:
                         if done.is_set():
                             return

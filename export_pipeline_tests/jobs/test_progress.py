@@ -67,3 +67,21 @@ def test_a_step_is_an_event_once(ledger: Ledger, attempt: Attempt, database: Dat
         "Reading",
         "Writing",
     ]
+
+
+def test_a_slow_ledger_takes_a_tenth_of_the_time_at_most(
+    ledger: Ledger, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked_at = Clock(), []
+
+    def slow(*arguments: object, **named: object) -> None:
+        asked_at.append(clock.now)
+        clock.now += 10
+        raise LedgerUnavailableError("away")
+
+    monkeypatch.setattr(ledger, "progress", slow)
+    progress = Progress(ledger, attempt, clock=clock)
+    while clock.now < 450:
+        progress("Reading", percent=1)
+        clock.now += 1
+    assert asked_at == [100, 200, 300, 400]

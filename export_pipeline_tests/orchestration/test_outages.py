@@ -112,7 +112,7 @@ def test_a_run_that_waits_for_the_ledger_can_be_ended(
     monkeypatch.setenv("EXPORT_JOBS_URL", silent if away == "silent" else "postgresql://app@127.0.0.1:9/jobs")
     ended_at: list[float] = []
     begun = threading.Event()
-    once(monkeypatch, outages, "_beside", begun.set)
+    once(monkeypatch, outages, "beside", begun.set)
 
     def end() -> None:
         begun.wait(30)
@@ -126,6 +126,28 @@ def test_a_run_that_waits_for_the_ledger_can_be_ended(
     person.join()
     assert time.monotonic() - ended_at[0] < 3
     assert not result.success
+
+
+def test_a_run_whose_progress_nobody_takes_can_be_ended(
+    deployment: Deployment, ledger: Ledger, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg2
+
+    job = ledger.request("takeoff", "csv", scope=deployment.scope)
+    ended_at: list[float] = []
+
+    def end() -> None:
+        ended_at.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def told(*_: Any, **__: Any) -> None:
+        """In the driver's own code, which hears no signal."""
+        threading.Timer(1, end).start()
+        psycopg2.connect(silent.replace("+psycopg2", ""), connect_timeout=10)
+
+    monkeypatch.setattr(Ledger, "progress", told)
+    assert not deployment.run(tags=job_tags([job])).success
+    assert time.monotonic() - ended_at[0] < 3
 
 
 def test_a_ledger_that_stays_away_is_given_up(

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.formats.options import FormatOptions
+from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import CHECKS
 from export_pipeline.orchestration.launch_config import config_schema
@@ -79,7 +79,7 @@ def export_assets(
                 description=f"{description} {FORMATS[format].help}",
                 owners=list(owners),
                 kinds={_KINDS.get(format, format), "file"},
-                code_version=version("export-pipeline"),
+                code_version=_VERSION,
                 metadata={
                     "media type": FORMATS[format].media_type,
                     **({"retention days": retention_days} if retention_days else {}),
@@ -95,7 +95,7 @@ def export_assets(
         group_name=dataset,
         config=dg.ConfigMapping(
             config_fn=to_op,
-            config_schema=config_schema(dataset, options, *models, leave_out=_of_other_formats(formats))
+            config_schema=config_schema(dataset, options, *models, leave_out=of_other_formats(formats))
             | (_window_config() if cadence == ON_DEMAND else {}),
         ),
     )
@@ -128,11 +128,5 @@ def _window_config() -> dict[str, dg.Field]:
     }
 
 
-def _of_other_formats(formats: Sequence[str]) -> set[str]:
-    """Options of formats that a dataset does not offer, not even in a ZIP."""
-    if "zip" in formats:
-        return set()
-    return {name for name in FormatOptions.model_fields if name.partition("_")[0] not in formats}
-
-
 _KINDS = {"ost": "xml"}
+_VERSION = version("export-pipeline")

@@ -55,8 +55,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of whole deployments first: begun last, they would run alone while the other workers have ended."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    """Long files first: begun last, one would run alone while the other workers have ended."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(_LONG) if name in item.nodeid), len(_LONG)))
 
 
-_LONG = tuple(f"export_pipeline_tests/{name}" for name in ("system/", "test_cli.py", "orchestration/"))
+# What mostly waits for processes is followed by what only computes, so that both cores are always busy.
+_LONG = (
+    "system/test_on_servers.py", "sources/tables/test_attack.py", "hostile/test_excel.py",
+    "orchestration/test_warm_launcher.py", "hostile/test_pdf.py", "orchestration/test_outages.py", "test_cli.py",
+    "system/test_on_files.py", "delivery/", "orchestration/", "sources/", "hostile/",
+)  # fmt: skip

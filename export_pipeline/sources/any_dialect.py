@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from export_pipeline.model.columns import Column
 from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, ignore
-from export_pipeline.sources.casts import Query, labelled
+from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, labelled
 from export_pipeline.sources.database_errors import readable, readable_errors
 from export_pipeline.sources.python_rows import from_rows
 from export_pipeline.sources.snapshot import Snapshot, SourceError
@@ -42,6 +42,8 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
                 snapshot.prepare_sqlite(statement_timeout)
             else:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                for command in _session(connection.dialect, statement_timeout):
+                    connection.exec_driver_sql(command)
             yield snapshot
     except sa.exc.DBAPIError as error:
         raise readable(error.orig or error, url) from error
@@ -49,6 +51,17 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
         raise readable(error, url) from error
     finally:
         engine.dispose()
+
+
+def _session(dialect: sa.Dialect, statement_timeout: float) -> list[str]:
+    """What to tell a server before the first query; of PostgreSQL's peers we know MySQL and MariaDB."""
+    if dialect.name not in MYSQL:
+        return []
+    limit = f"max_statement_time = {statement_timeout}"
+    if not getattr(dialect, "is_mariadb", False):
+        limit = f"max_execution_time = {round(statement_timeout * 1000)}"
+    # A TIMESTAMP is shown in the session's zone.
+    return ["SET time_zone = '+00:00'", f"SET {limit}", "SET SESSION TRANSACTION READ ONLY"]
 
 
 def _escaping(value: bytes) -> str:
@@ -61,10 +74,12 @@ def _lower(text: Any) -> Any:
     return text.lower() if isinstance(text, str) else text
 
 
-def _word(type_: sa.types.TypeEngine[Any]) -> str:
+def _word(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
     """A reflected type's declaration; of one that SQLAlchemy cannot write, nothing."""
     with suppress(sa.exc.CompileError):
-        return str(type_.compile()) + (" with time zone" if getattr(type_, "timezone", False) else "")
+        word = type_.compile(dialect=dialect)
+        zoned = getattr(type_, "timezone", False) and "TIME ZONE" not in word
+        return f"{word} with time zone" if zoned else word
     return ""
 
 
@@ -83,7 +98,7 @@ class SqlAlchemySnapshot(Snapshot):
         self._interrupt: Callable[[], None] | None = None
         self.opened_at = datetime.now(UTC)
         self.dialect = connection.dialect.name
-        self.byte_order = {"sqlite": "BINARY", "mysql": "utf8mb4_bin"}.get(self.dialect, "C")
+        self.byte_order = BYTE_ORDER.get(self.dialect, "C")
 
     def has_table(self, name: str) -> bool:
         inspector = sa.inspect(self._connection)
@@ -104,7 +119,8 @@ class SqlAlchemySnapshot(Snapshot):
         with readable_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
             found = sa.inspect(self._connection).get_columns(name, schema)
-        return {column["name"]: of_word(_word(column["type"])) for column in found}
+        dialect = self._connection.dialect
+        return {column["name"]: of_word(_word(column["type"], dialect)) for column in found}
 
     def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
         inspector = sa.inspect(self._connection)

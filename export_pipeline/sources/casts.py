@@ -14,6 +14,11 @@ from export_pipeline.model.columns import Column, Kind
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 """A select of any columns."""
 
+MYSQL = ("mysql", "mariadb")
+"""SQLAlchemy's names of MySQL's dialects, where texts are equal in whatever case and with any accents."""
+BYTE_ORDER = {"sqlite": "BINARY", **dict.fromkeys(MYSQL, "utf8mb4_bin")}
+"""The collation of a dialect that orders texts by code point, where it is not called C."""
+
 
 def labelled(select: Query, columns: Sequence[Column]) -> Query:
     """The select with its expressions cast to the columns' kinds and named as they are."""
@@ -83,7 +88,7 @@ class _Native(sa.sql.functions.GenericFunction[Any]):
 @sa.ext.compiler.compiles(_Decimal)
 @sa.ext.compiler.compiles(_Native)
 def _as_text(element: Any, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS VARCHAR)"
+    return _as(sa.Text(), element, compiler, options)
 
 
 @sa.ext.compiler.compiles(_Decimal, "postgresql")
@@ -98,12 +103,12 @@ def _native_in_postgres(element: _Native, compiler: Any, **options: Any) -> str:
 
 @sa.ext.compiler.compiles(_Float)
 def _float_cast(element: _Float, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS DOUBLE PRECISION)"
+    return _as(sa.Double(), element, compiler, options)
 
 
 @sa.ext.compiler.compiles(_Integer)
 def _integer_cast(element: _Integer, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS BIGINT)"
+    return _as(sa.BigInteger(), element, compiler, options)
 
 
 @sa.ext.compiler.compiles(_Float, "sqlite")
@@ -124,7 +129,7 @@ class _Moment(sa.sql.functions.GenericFunction[Any]):
 
 @sa.ext.compiler.compiles(_Moment)
 def _moment_as_text(element: _Moment, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS VARCHAR)"
+    return _as(sa.Text(), element, compiler, options)
 
 
 @sa.ext.compiler.compiles(_Moment, "postgresql")
@@ -135,3 +140,46 @@ def _moment_in_postgres(element: _Moment, compiler: Any, **options: Any) -> str:
 @sa.ext.compiler.compiles(_Moment, "sqlite")
 def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS TEXT)"
+
+
+def ordered(expression: sa.ColumnElement[Any], *, down: bool = False) -> sa.ColumnElement[Any]:
+    """What to order rows by: this expression, rows without a value last."""
+    return (_Down if down else _Up)(expression)
+
+
+class _Up(sa.sql.functions.GenericFunction[Any]):
+    inherit_cache = True
+    name = "export_up"
+    type = sa.types.NullType()
+
+
+class _Down(sa.sql.functions.GenericFunction[Any]):
+    inherit_cache = True
+    name = "export_down"
+    type = sa.types.NullType()
+
+
+@sa.ext.compiler.compiles(_Up)
+@sa.ext.compiler.compiles(_Down)
+def _nulls_last(element: Any, compiler: Any, **options: Any) -> str:
+    (expression,) = element.clauses
+    return str(compiler.process(_directed(element, expression).nulls_last(), **options))
+
+
+@sa.ext.compiler.compiles(_Up, *MYSQL, "mssql")
+@sa.ext.compiler.compiles(_Down, *MYSQL, "mssql")
+def _nulls_last_in_two(element: Any, compiler: Any, **options: Any) -> str:
+    """These have no NULLS LAST."""
+    (expression,) = element.clauses
+    terms = (sa.case((expression.is_(None), 1), else_=0), _directed(element, expression))
+    return ", ".join(compiler.process(term, **options) for term in terms)
+
+
+def _directed(element: Any, expression: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
+    return expression.desc() if isinstance(element, _Down) else expression.asc()
+
+
+def _as(type_: sa.types.TypeEngine[Any], element: Any, compiler: Any, options: dict[str, Any]) -> str:
+    """A cast in the dialect's own words: MySQL, for one, knows no VARCHAR there."""
+    (expression,) = element.clauses
+    return str(compiler.process(sa.cast(expression, type_), **options))

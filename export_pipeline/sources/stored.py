@@ -90,7 +90,8 @@ def of_postgres(field: pa.Field) -> Stored:
 
 
 _WORDS = (
-    (r"bool", Family.BOOLEAN),
+    (r"bool|^tinyint\(1\)", Family.BOOLEAN),  # MySQL's BOOLEAN is a name for the latter
+    (r"^bigint.* unsigned", Family.NUMERIC),  # beyond 64 bits with a sign
     (r"int|serial", Family.INTEGER),
     (r"dec|num|money", Family.NUMERIC),
     (r"real|floa|doub", Family.FLOAT),

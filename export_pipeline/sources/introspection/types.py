@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql
 
 MOST_DIGITS = 76
 """Digits in all that a decimal may have."""
@@ -37,6 +37,12 @@ class Typed:
 
 WALL_CLOCK = Typed("timestamp", "a clock on a wall, without a zone", {"zone": None})
 INSTANT = Typed("timestamp", settings={"zone": "UTC"})
+
+_BYTES = (
+    *(sa.BINARY, sa.VARBINARY, sa.BLOB),
+    *(mysql.BIT, mysql.TINYBLOB, mysql.MEDIUMBLOB, mysql.LONGBLOB),
+)
+"""What no database but PostgreSQL prints as text."""
 
 
 def decimal(whole: int, behind: int, note: str = "") -> Typed:
@@ -71,6 +77,10 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             return Typed("enum", settings={"labels": {value: value for value in type_.enums}})
         case sa.Boolean():
             return Typed("boolean")
+        case sa.Integer() if getattr(type_, "display_width", None) == 1:
+            return Typed("boolean")  # MySQL's BOOLEAN is a name for TINYINT(1)
+        case sa.BigInteger() if getattr(type_, "unsigned", False):
+            return decimal(20, 0)
         case sa.Integer():
             return Typed("integer")
         case sa.Float():
@@ -84,6 +94,8 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
         case sa.Numeric():
             scale = type_.scale or 0
             return decimal(max((type_.precision or 0) - scale, 0), scale)
+        case mysql.TIMESTAMP():
+            return INSTANT  # stored in UTC, and read in it
         case sa.DateTime():
             return INSTANT if type_.timezone else WALL_CLOCK
         case sa.Date():
@@ -94,6 +106,8 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             return Typed("uuid")
         case sa.String():
             return Typed("text")
+        case _ if isinstance(type_, _BYTES):
+            return Typed(None, "bytes, which are no text")
     return Typed("text", f"{type_word(type_)}, as the database prints it")
 
 
@@ -102,6 +116,6 @@ def type_word(type_: sa.types.TypeEngine[Any]) -> str:
     if isinstance(type_, sa.types.NullType):
         return "a type of its own"
     try:
-        return str(type_.compile(dialect=postgresql.dialect())).lower()  # type: ignore[no-untyped-call]
+        return str(type_).lower()
     except sa.exc.CompileError:
         return type(type_).__name__.lower()

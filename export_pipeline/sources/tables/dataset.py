@@ -12,7 +12,7 @@ from export_pipeline.model.tabular.filter_values import filtered
 from export_pipeline.model.tabular.options import filters_model
 from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.model.tabular.types import parse_type
-from export_pipeline.sources.casts import Query
+from export_pipeline.sources.casts import Query, ordered
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.catalogue import Catalogue, Found, nearest
@@ -64,7 +64,7 @@ class Dataset:
         """The select of the leading key of all rows, in order."""
         frame = Frame(self.relations)
         key = frame.field(path).expression
-        return self._chosen(frame, [key]).order_by(key.asc().nulls_last())
+        return self._chosen(frame, [key]).order_by(ordered(key))
 
     def facts(self, make: Callable[[Frame], Sequence[Expression]]) -> Query:
         """A select of aggregates over exactly the rows that `rows` gives."""
@@ -174,11 +174,11 @@ class Dataset:
             by = about.expression
             if about.domain is Domain.TEXT:
                 by = sa.collate(by, self.snapshot.byte_order)
-            order.append((by.desc() if word.startswith("-") else by.asc()).nulls_last())
+            order.append(ordered(by, down=word.startswith("-")))
         for word in () if asked else self.spec.source.order:
             by = frame.sortable(frame.field(word.removeprefix("-")))
-            order.append((by.desc() if word.startswith("-") else by.asc()).nulls_last())
-        return order + [frame.sortable(frame.field(path)).asc().nulls_last() for path in self.spec.source.key]
+            order.append(ordered(by, down=word.startswith("-")))
+        return order + [ordered(frame.sortable(frame.field(path))) for path in self.spec.source.key]
 
     # --- what was asked ---------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from export_pipeline.model.tabular.spec import WindowSpec
 from export_pipeline.model.windows import Window
+from export_pipeline.sources.casts import BYTE_ORDER, MYSQL
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.terms import Condition, Domain, Expression, Term, storable
@@ -108,6 +109,9 @@ def contains(term: Term, text: str) -> Condition:
         return sa.func.instr(lower(term.expression), lower(literal)) > 0
     if term.dialect == "postgresql":
         return sa.func.strpos(sa.func.lower(term.expression), sa.func.lower(literal)) > 0
+    if term.dialect in MYSQL:
+        lowered = sa.collate(sa.func.lower(term.expression), BYTE_ORDER[term.dialect])
+        return sa.func.instr(lowered, sa.func.lower(literal)) > 0
     return term.expression.icontains(text, autoescape=True)
 
 

@@ -33,6 +33,10 @@ def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, sco
     match about.domain:
         case Domain.NUMBER:
             return about.one_of([int(scope)]) if number else sa.false()
+        case Domain.TEXT if dialect == "postgresql":
+            # A column's own collation may take other texts for equal; an index serves only by it.
+            exactly = sa.collate(about.expression, "C") == sa.literal(scope, sa.Text())
+            return sa.and_(about.one_of([scope]), exactly)
         case Domain.UUID | Domain.TEXT:
             return about.one_of([scope])
     return sa.cast(expression, sa.Text) == sa.literal(scope, sa.Text())

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.model.tabular.spec import Relation
+from export_pipeline.sources.casts import ordered
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import Catalogue, Found
@@ -145,7 +146,7 @@ class Frame:
             down = word.startswith("-") and word not in found.fields
             name = word.removeprefix("-") if down else word
             term = self.sortable(Field(clause.c[name], found.column(name)))
-            order.append((term.desc() if down else term.asc()).nulls_last())
+            order.append(ordered(term, down=down))
         # Without a key all columns are: then only rows that are the same in all of them may change places.
         last = [name for name in found.fields if name in found.keys[0]] if found.keys else list(found.fields)
         return order + [self.sortable(Field(clause.c[name], found.fields[name])) for name in last]

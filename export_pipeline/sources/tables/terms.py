@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tabular.types import ColumnType
+from export_pipeline.sources.casts import MYSQL
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables import sqlite_terms
@@ -95,6 +96,11 @@ class Term:
         literals = [literal for value in values if (literal := self.literal(value)) is not None]
         if not literals:
             return sa.false()
+        if self.domain is Domain.TEXT and self.dialect in MYSQL:
+            # Its own comparison, which an index serves, takes A, a and ä for the same.
+            as_bytes = [sa.cast(literal, sa.LargeBinary) for literal in literals]
+            exactly = sa.cast(self.expression, sa.LargeBinary).in_(as_bytes)
+            return sa.and_(self.expression.in_(literals), exactly)
         if len(literals) == 1:
             return self.expression == literals[0]
         plain = [literal.value for literal in literals if isinstance(literal, sa.BindParameter)]

@@ -104,10 +104,6 @@ class Launching:
             assert time.monotonic() < deadline, self.told(run_id)
             time.sleep(0.05)
 
-    def says(self, run_id: str, event: str) -> bool:
-        """Whether a run has had an event of this type."""
-        return bool(self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType(event)).records)
-
     def told(self, run_id: str) -> list[str]:
         """The messages of a run."""
         return [

@@ -175,7 +175,7 @@ def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Calla
 
 def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmProcess, away: None) -> None:
     run = system.launch()
-    wait(lambda: system.says(run, "STEP_UP_FOR_RETRY"))
+    wait(lambda: any("Waiting for it" in message for message in system.told(run)))
     pid = worker(system, run)
     begun = time.monotonic()
     with dg.DagsterInstance.from_config(str(system.folder / "home")) as webserver:
@@ -196,7 +196,7 @@ def test_runs_of_the_default_launcher_are_terminated_by_it(
     system.launcher.dispose()
     monkeypatch.setattr(warm_launcher, "WarmProcess", fail)
     run = system.launch()
-    wait(lambda: system.says(run, "STEP_UP_FOR_RETRY"))
+    wait(lambda: any("Waiting for it" in message for message in system.told(run)))
     assert not is_warm(system.run(run))
     assert system.launcher.check_run_worker_health(system.run(run)).status is WorkerStatus.RUNNING
     assert system.launcher.terminate(run)

@@ -12,13 +12,13 @@ import dagster as dg
 from pydantic import BaseModel, Field, field_validator
 
 from export_pipeline.delivery.addresses import parse_address
-from export_pipeline.formats.options import FormatOptions
+from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.strict import Strict
 from export_pipeline.model.tabular.patterns import zone_problem
 from export_pipeline.orchestration.assets import application_key, export_assets
 from export_pipeline.orchestration.cadences import Cadence
-from export_pipeline.orchestration.launch_config import is_list, parse_options
+from export_pipeline.orchestration.launch_config import OptionError, is_list, parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, windows_partition
 from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
 from export_pipeline.settings import load_settings
@@ -193,6 +193,11 @@ class Dataset(dg.Component):
         Raises:
             OptionError: one is unknown or has a wrong value.
         """
+        if other := sorted(of_other_formats(self.formats).intersection(given)):
+            message = (
+                f"option {other[0]}: {self.dataset} has no such format; it has {', '.join(self.formats)}"
+            )
+            raise OptionError(message)
         models = self.option_models()
         lists = {name for model in models for name, field in model.model_fields.items() if is_list(field)}
         values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -94,3 +95,10 @@ class FormatOptions(BaseModel):
             return {"formats": self.zip_formats} | {name: self.of(name) for name in self.zip_formats}
         prefix = f"{format}_"
         return {name.removeprefix(prefix): value for name, value in self if name.startswith(prefix)}
+
+
+def of_other_formats(formats: Sequence[str]) -> set[str]:
+    """The options of formats that are not among these, not even in a ZIP."""
+    if "zip" in formats:
+        return set()
+    return {name for name in FormatOptions.model_fields if name.partition("_")[0] not in formats}

@@ -1,0 +1,16 @@
+"""Options of formats that a dataset does not offer are refused by it, not by Dagster's config."""
+
+import pytest
+
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.orchestration.launch_config import OptionError
+
+
+def test_an_option_of_a_format_that_is_not_offered() -> None:
+    there = datasets()
+    with pytest.raises(OptionError) as caught:
+        there["sellers"].typed_options({"zip_formats": "csv"})
+    assert str(caught.value) == (
+        "option zip_formats: sellers has no such format; it has csv, json, jsonl, excel, pdf, parquet"
+    )
+    assert there["archive"].typed_options({"zip_formats": "csv", "pdf_title": "x"})["zip_formats"] == ["csv"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,6 @@ from export_pipeline.model.takeoff.options import TakeoffOptions
 from export_pipeline.model.windows import Window
 from export_pipeline.sources.arrow_types import Damaged
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
-from export_pipeline.sources.takeoff_shares import shares
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
@@ -61,7 +59,6 @@ class _Reader:
     ) -> None:
         self.snapshot, self.project_id, self.options, self.window = snapshot, project_id, options, window
         self.changed: Counter[tuple[str, str]] = Counter()
-        self._counting = Lock()
 
     def read(self) -> ExportData:
         project = self._project()
@@ -69,8 +66,9 @@ class _Reader:
         pages = self._small("pages", self._pages(), fields.PAGE_FIELDS)
         self._must_hold("condition_ids", self.options.condition_ids, conditions)
         self._must_hold("page_ids", self.options.page_ids, pages)
-        by_page = self._proof()
-        count = sum(rows for rows, _ in by_page.values())
+        count, quantity = self._proof()
+        measurements = self._measurements()
+        columns = fields.MEASUREMENT_FIELDS
         return ExportData(
             dataset="takeoff",
             model=MODEL,
@@ -81,12 +79,17 @@ class _Reader:
             tables={
                 "conditions": conditions,
                 "pages": pages,
-                "measurements": self._measurements({page: rows for page, (rows, _) in by_page.items()}),
+                "measurements": Table(
+                    "measurements",
+                    columns,
+                    count,
+                    lambda: self.snapshot.batches(measurements, columns, self._damaged("measurements")),
+                ),
             },
             snapshot_at=self.snapshot.opened_at,
             window=self.window,
             source_rows=count,
-            source_totals={"quantity": sum(quantity for _, quantity in by_page.values())},
+            source_totals={"quantity": quantity},
             changed=self.changed,
         )
 
@@ -139,31 +142,18 @@ class _Reader:
             .order_by(self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id)
         )
 
-    def _measurements(self, by_page: Mapping[str | None, int]) -> Table:
+    def _measurements(self) -> Query:
         # Unsorted: sorting wide rows would make the application's database write them to its disk; `build`
         # puts them in order.
-        columns = fields.MEASUREMENT_FIELDS
-        select = self._chosen(sa.select(*(getattr(Measurement, c.name) for c in columns)))
+        return self._chosen(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
 
-        def reading(
-            snapshot: Snapshot, *of: sa.ColumnElement[bool]
-        ) -> Callable[[], Iterator[pa.RecordBatch]]:
-            return lambda: snapshot.batches(select.where(*of), columns, self._damaged("measurements"))
-
-        parts = tuple(reading(*share) for share in shares(self.snapshot, by_page))
-        return Table("measurements", columns, sum(by_page.values()), reading(self.snapshot), parts=parts)
-
-    def _proof(self) -> dict[str | None, tuple[int, float]]:
-        """The database's own counts and sums, by page, over the rows that `_measurements` reads."""
+    def _proof(self) -> tuple[int, float]:
+        """The database's own count and sum over the rows that `_measurements` reads."""
         finite = sa.case((Measurement.quantity.between(-_LARGEST, _LARGEST), Measurement.quantity), else_=0.0)
-        found = sa.select(Measurement.page_id, sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0))
-        columns = [
-            Column("page", "Page", Kind.UUID),
-            Column("rows", "Rows", Kind.INTEGER),
-            Column("quantity", "Quantity", Kind.FLOAT),
-        ]
-        rows = self.snapshot.rows(self._chosen(found).group_by(Measurement.page_id), columns)
-        return {row["page"]: (row["rows"], row["quantity"]) for row in rows}
+        select = self._chosen(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
+        columns = [Column("rows", "Rows", Kind.INTEGER), Column("quantity", "Quantity", Kind.FLOAT)]
+        (row,) = self.snapshot.rows(select, columns)
+        return row["rows"], row["quantity"]
 
     def _chosen(self, select: Query) -> Query:
         """The measurements of this project's conditions that the options ask for."""
@@ -202,8 +192,7 @@ class _Reader:
         """Counts the cells of a table that could not be read as they are stored."""
 
         def count(reason: str, column: str, cells: int) -> None:
-            with self._counting:  # shares are read side by side
-                self.changed[reason, f"{table}.{column}"] += cells
+            self.changed[reason, f"{table}.{column}"] += cells
 
         return count
 

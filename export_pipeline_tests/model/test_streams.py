@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from export_pipeline.model.streams import merged, prefetched
+from export_pipeline.model.streams import mapped, merged, prefetched
 
 
 def test_items_of_all_sources_arrive_each_in_its_order() -> None:
@@ -57,3 +57,21 @@ def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
     assert len(taken) <= 1 + 3 + 1  # taken by us, waiting, and the one that finds no room
     items.close()  # type: ignore[attr-defined]
     assert len(taken) <= 6
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_work_is_done_on_every_item_and_its_results_come_in_order(count: int) -> None:
+    assert list(mapped(lambda item: item * item, iter(range(count)))) == [item * item for item in range(count)]
+
+
+def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+    assert sorted(mapped(lambda _: meeting.wait(), range(2), workers=2)) == [0, 1]
+    assert list(mapped(lambda _: threading.current_thread(), [1])) == [threading.current_thread()]
+
+
+def test_work_that_fails_is_told_in_its_place() -> None:
+    results = mapped(lambda item: 1 // item, [1, 0, 1])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -61,7 +61,8 @@ def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
 def test_work_is_done_on_every_item_and_its_results_come_in_order(count: int) -> None:
-    assert list(mapped(lambda item: item * item, iter(range(count)))) == [item * item for item in range(count)]
+    found = mapped(lambda item: item * item, iter(range(count)))
+    assert list(found) == [item * item for item in range(count)]
 
 
 def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:

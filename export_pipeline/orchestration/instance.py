@@ -30,7 +30,7 @@ def prepare_home() -> Path:
         _must_connect(url)
     target = home / "dagster.yaml"
     if not target.exists() or target.read_text().startswith(_OURS):
-        file = ROOT / "deploy" / ("dagster-postgres.yaml" if url else "dagster.yaml")
+        file = ROOT / "deploy" / "dagster-postgres.yaml" if url else ROOT / "dagster.yaml"
         target.write_text(_OURS + file.read_text())
     return home
 

@@ -59,7 +59,7 @@ def read_once() -> Iterator[None]:
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DAGSTER_HOME in which the embedded instance has made its databases."""
     home = tmp_path_factory.mktemp("home")
-    shutil.copyfile(ROOT / "deploy" / "dagster.yaml", home / "dagster.yaml")
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.get_runs() == []
     (home / "dagster.yaml").unlink()

@@ -40,7 +40,7 @@ def test_a_wrong_instance_database_is_told_in_one_line(
 
 
 def test_both_instances_are_alike_but_for_their_storage() -> None:
-    embedded = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
+    embedded = yaml.safe_load((ROOT / "dagster.yaml").read_text())
     postgres = yaml.safe_load((ROOT / "deploy" / "dagster-postgres.yaml").read_text())
     assert postgres.pop("storage")
     assert embedded == postgres
@@ -73,8 +73,3 @@ def test_runs_are_recorded_in_postgres(
         assert event
         assert event.asset_materialization
         assert event.asset_materialization.metadata["dagster/row_count"].value == source.exported(scope)
-
-
-def test_nothing_in_the_project_folder_looks_like_an_instance() -> None:
-    """`dagster dev` would warn at each start that it leaves such a file alone."""
-    assert not [*ROOT.glob("dagster.y*ml")]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
 from export_pipeline.jobs import Ledger, migrate
-from export_pipeline.orchestration import requests
+from export_pipeline.orchestration import faults, outages, requests
 from export_pipeline.orchestration.instance import ROOT
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, Source
@@ -110,3 +110,11 @@ def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
         monkeypatch.setenv("EXPORT_SMTP_URL", server.url)
         monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
         yield server
+
+
+@pytest.fixture
+def patience(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs wait for what is away as long as a test may take, and look often."""
+    monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "60")
+    monkeypatch.setattr(faults, "FIRST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 0.5)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import statistics
 import subprocess
@@ -95,6 +96,8 @@ def database(rows: int, postgresql: bool) -> Iterator[str]:
 def measure(name: str, url: str) -> dict[str, float]:
     for module in modules(name, url):
         import_module(module)
+    gc.collect()
+    gc.freeze()  # as the warm process does before a run is forked from it
     floor, started = peak_megabytes(), time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         if name == PEER:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline import cli
+from export_pipeline.cli import app as cli
 
 
 class Ended:

@@ -62,6 +62,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # What mostly waits for processes is followed by what only computes, so that both cores are always busy.
 _LONG = (
     "system/test_on_servers.py", "sources/tables/test_attack.py", "hostile/test_excel.py",
-    "orchestration/test_warm_launcher.py", "hostile/test_pdf.py", "orchestration/test_outages.py", "test_cli.py",
+    "orchestration/test_warm_launcher.py", "hostile/test_pdf.py", "orchestration/test_outages.py", "cli/test_cli.py",
     "system/test_on_files.py", "delivery/", "orchestration/", "sources/", "hostile/",
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
-from export_pipeline.arguments import filters
+from export_pipeline.cli.arguments import filters
 from export_pipeline.components.bundle_export import BundleModel
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetModel

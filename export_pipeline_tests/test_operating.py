@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from export_pipeline import cli
+from export_pipeline.cli import app as cli
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.figures import Figures
 from export_pipeline.metrics import metrics_text

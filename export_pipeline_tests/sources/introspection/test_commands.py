@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from export_pipeline import introspection
-from export_pipeline.cli import _run
+from export_pipeline.cli import introspection
+from export_pipeline.cli.app import _run
 from export_pipeline.components.scaffold import TableParams, TableScaffolder
 from export_pipeline.components.table_export import TableModel
 

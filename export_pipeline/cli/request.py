@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from export_pipeline import arguments
-from export_pipeline.cli_datasets import (
+from export_pipeline.cli import arguments
+from export_pipeline.cli.console import UserError, print_error, print_facts, print_json, progress_bar
+from export_pipeline.cli.datasets import (
     check_scope,
     dataset_of,
     formats_of,
@@ -19,8 +20,7 @@ from export_pipeline.cli_datasets import (
     store_at,
     typed_options,
 )
-from export_pipeline.cli_options import Json
-from export_pipeline.console import UserError, print_error, print_facts, print_json, progress_bar
+from export_pipeline.cli.options import Json
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import typer
 from rich.console import Console
 
-from export_pipeline.console import UserError, print_error
+from export_pipeline.cli.console import UserError, print_error
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import migrate
 from export_pipeline.settings import Settings

@@ -3,7 +3,7 @@
 import pytest
 
 from export_pipeline.jobs import Ledger
-from export_pipeline_tests.cli_jobs.stored import NOBODY
+from export_pipeline_tests.cli.stored import NOBODY
 from export_pipeline_tests.commands import Command
 
 

@@ -11,8 +11,15 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline import cli_jobs, cli_operate, cli_request, cli_schedules
-from export_pipeline.cli_datasets import (
+from export_pipeline.cli import jobs, operate, request, schedules
+from export_pipeline.cli.console import (
+    UserError,
+    print_error,
+    print_facts,
+    print_json,
+    print_table,
+)
+from export_pipeline.cli.datasets import (
     checked_key,
     dataset_of,
     declared,
@@ -20,14 +27,7 @@ from export_pipeline.cli_datasets import (
     scopes_of,
     store_at,
 )
-from export_pipeline.cli_options import ViewerScopes, caller, viewer_of
-from export_pipeline.console import (
-    UserError,
-    print_error,
-    print_facts,
-    print_json,
-    print_table,
-)
+from export_pipeline.cli.options import ViewerScopes, caller, viewer_of
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.settings import Settings, SettingsError, load_settings
@@ -136,11 +136,11 @@ def link(
     """
     settings = load_settings()
     seconds = expires or settings.link_ttl_seconds
-    job = cli_jobs.job_with_file(settings, file, viewer_of(viewer_scope), caller(None))
+    job = jobs.job_with_file(settings, file, viewer_of(viewer_scope), caller(None))
     if job is None:
         url = store_at(settings).link(checked_key(file), expires_seconds=seconds)
     else:
-        seconds = min(seconds, cli_jobs.seconds_left(job))
+        seconds = min(seconds, jobs.seconds_left(job))
         url = store_at(settings).link(job.file_key or "", expires_seconds=seconds, file_name=job.file_name)
     print_json({"link": url}) if as_json else typer.echo(url)
 
@@ -160,7 +160,7 @@ def verify(
 
     settings = load_settings()
     if not Path(file).is_file():
-        file = checked_key(cli_jobs.key_of(settings, file))
+        file = checked_key(jobs.key_of(settings, file))
     report = check(store_at(settings), file)
     if as_json:
         print_json(report)
@@ -191,7 +191,7 @@ def introspect(
 
     Examples: `export-pipeline introspect orders`, `export-pipeline introspect sales.orders --write`
     """
-    from export_pipeline.introspection import run_introspect
+    from export_pipeline.cli.introspection import run_introspect
 
     run_introspect(load_settings(), table, name=name, write=write)
 
@@ -206,7 +206,7 @@ def demo(
 
     Examples: `export-pipeline demo`, `export-pipeline demo --measurements 200000`
     """
-    from export_pipeline.demo_run import run_demo
+    from export_pipeline.cli.demo import run_demo
 
     if not run_demo(load_settings(), declared(), load_definitions, measurements):
         raise typer.Exit(1)
@@ -240,10 +240,10 @@ def dev(
     )
 
 
-cli_request.register(app)
-cli_jobs.register(app)
-cli_operate.register(app)
-app.add_typer(cli_schedules.app, name="schedules")
+request.register(app)
+jobs.register(app)
+operate.register(app)
+app.add_typer(schedules.app, name="schedules")
 
 
 # --- what commands share ---
@@ -264,7 +264,7 @@ def _check_free(host: str, port: int) -> None:
 
 def _prepare_ledger(settings: Settings) -> None:
     """Make the ledger's tables in the demo's own file; say what is missing elsewhere."""
-    from export_pipeline.demo_run import is_sample
+    from export_pipeline.cli.demo import is_sample
     from export_pipeline.jobs import migrate
     from export_pipeline.orchestration.requesting import ledger_at
 
@@ -272,7 +272,3 @@ def _prepare_ledger(settings: Settings) -> None:
         migrate(settings.jobs_url)
     elif ledger_at(settings.jobs_url) is None:
         typer.echo("There is no ledger of requests yet; `export-pipeline migrate` makes its tables.")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from export_pipeline.cli_choices import WEEKDAYS, Chosen, choosing
-from export_pipeline.cli_datasets import declared
-from export_pipeline.cli_options import Json, ViewerScopes, ledger_of, viewer_of
-from export_pipeline.console import UserError, print_json
+from export_pipeline.cli.choices import WEEKDAYS, Chosen, choosing
+from export_pipeline.cli.console import UserError, print_json
+from export_pipeline.cli.datasets import declared
+from export_pipeline.cli.jobs_view import moment, plain, print_lines
+from export_pipeline.cli.options import Json, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.jobs import Job
 from export_pipeline.jobs import schedule_editing as editing
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.scheduled import run_now as ask_now
-from export_pipeline.jobs_view import moment, plain, print_lines
 from export_pipeline.settings import load_settings
 
 app = typer.Typer(

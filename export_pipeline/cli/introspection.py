@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
-from export_pipeline.console import UserError
+from export_pipeline.cli.console import UserError
 from export_pipeline.settings import Settings
 
-DEFS = Path(__file__).parent / "defs"
+DEFS = Path(__file__).parents[1] / "defs"
 """Where datasets are declared, a folder each."""
 
 

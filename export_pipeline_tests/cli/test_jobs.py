@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from export_pipeline import cli_request
+from export_pipeline.cli import request
+from export_pipeline.cli.jobs_view import printable
 from export_pipeline.jobs import Attempt, Kind, Ledger, Status
-from export_pipeline.jobs_view import printable
 from export_pipeline.settings import load_settings
 from export_pipeline.store.folder import FolderStore
-from export_pipeline_tests.cli_jobs.stored import NOBODY, stored
+from export_pipeline_tests.cli.stored import NOBODY, stored
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.lives import job_in, run_of
 
@@ -159,7 +159,7 @@ def test_watching_ends_when_nothing_is_under_way(
         else:
             ledger.failed(run_of(job), "source_unavailable", "The database is down.")
 
-    monkeypatch.setattr("export_pipeline.jobs_view.time.sleep", sleep)
+    monkeypatch.setattr("export_pipeline.cli.jobs_view.time.sleep", sleep)
     ended = command("jobs", "--watch")
     assert ended.code == 0
     assert looks == [Status.PROCESSING] * 2
@@ -183,7 +183,7 @@ def test_a_dataset_that_the_daemon_does_not_know_yet(
     job = job_in(ledger, Status.PENDING)
     refused = ledger.failed(job.current, "unknown_dataset", "There is no dataset 'records'; there are none.")
     with pytest.raises(typer.Exit):
-        cli_request._say_what_became(load_settings(), [refused], wait=True, as_json=False)
+        request._say_what_became(load_settings(), [refused], wait=True, as_json=False)
     said = capsys.readouterr()
     assert "Reload in the UI under Deployment; then" in said.err
     assert "Stored in" not in said.out

@@ -16,7 +16,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMANDS = ["formats", "datasets", "request", "link", "verify", "demo", "dev"]
 
 

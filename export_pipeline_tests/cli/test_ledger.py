@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.jobs import Ledger
-from export_pipeline_tests.cli_jobs.stored import NOBODY
+from export_pipeline_tests.cli.stored import NOBODY
 from export_pipeline_tests.commands import Command
 
 COMMANDS = [

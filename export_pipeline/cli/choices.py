@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from export_pipeline import arguments
-from export_pipeline.console import UserError
+from export_pipeline.cli import arguments
+from export_pipeline.cli.console import UserError
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 

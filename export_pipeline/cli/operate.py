@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from export_pipeline.cli_options import By, Json, caller, ledger_of
-from export_pipeline.console import UserError, print_json
+from export_pipeline.cli.console import UserError, print_json
+from export_pipeline.cli.jobs_view import moment, plain, printable
+from export_pipeline.cli.options import By, Json, caller, ledger_of
 from export_pipeline.health import examine
 from export_pipeline.jobs.figures import Figures
-from export_pipeline.jobs_view import moment, plain, printable
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from export_pipeline.console import UserError
+from export_pipeline.cli.console import UserError
 
 _RANGE = ("from", "to")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from export_pipeline.console import UserError
+from export_pipeline.cli.console import UserError
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from export_pipeline.cli_options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
-from export_pipeline.console import UserError, print_facts, print_json
+from export_pipeline.cli.console import UserError, print_facts, print_json
+from export_pipeline.cli.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
+from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.delivery import rows
 from export_pipeline.jobs import Job, Kind, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.states import ENDED
-from export_pipeline.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
 from export_pipeline.settings import Settings, load_settings
 
 

@@ -1,0 +1,1 @@
+"""The command line: `app` joins the commands, each other module has some of them or what they share."""

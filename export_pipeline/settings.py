@@ -8,12 +8,17 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
+from export_pipeline.env_file import check_names
+
+_PREFIX = "EXPORT_"
+ENV_FILE = Path(".env")
 
 
 class SettingsError(Exception):
@@ -23,7 +28,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Settings of one deployment, from the environment or a `.env` file in the working folder."""
 
-    model_config = SettingsConfigDict(env_prefix="EXPORT_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     source_url: str = Field(
         description="SQLAlchemy URL of the application's database, read only.",
@@ -117,12 +122,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 "is not a database URL such as postgresql://user:password@host:5432/database"
             ) from None
-        return url
+        # The short name that hosts and PostgreSQL's own tools write; SQLAlchemy knows only the long one.
+        return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
     @field_validator("jobs_url")
     @classmethod
     def _ledger_url(cls, url: str) -> str:
-        if make_url(cls._database_url(url)).get_backend_name() not in ("postgresql", "sqlite"):
+        url = cls._database_url(url)
+        if make_url(url).get_backend_name() not in ("postgresql", "sqlite"):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
         return url
 
@@ -208,18 +215,34 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SettingsError: one line for the first variable that is wrong; values are not repeated, as they may
-            hold secrets.
+        SettingsError: one line for the first variable that is wrong or nearly called like a setting, or for a
+            line of `.env` that cannot be read. Only numbers are repeated: other values may hold secrets.
     """
+    try:
+        check_names(_PREFIX, [name.upper() for name in Settings.model_fields], ENV_FILE)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     try:
         return Settings()
     except ValidationError as error:
         found = error.errors(include_url=False)
         # A default that is worked out from a wrong setting is not wrong itself.
         first, *others = [one for one in found if one["type"] != "default_factory_not_called"]
-        name = f"EXPORT_{'_'.join(str(part) for part in first['loc'])}".upper()
-        message = first["msg"].removeprefix("Value error, ")
+        name = f"{_PREFIX}{'_'.join(str(part) for part in first['loc'])}".upper()
+        field = Settings.model_fields[str(first["loc"][0])]
+        message = _number(field, first["input"]) or first["msg"].removeprefix("Value error, ")
         are = "setting is" if len(others) == 1 else "settings are"
         more = f" ({len(others)} more {are} wrong)" if others else ""
         where = "" if name in os.environ or first["input"] is None else " (from .env)"
         raise SettingsError(f"{name}{where}: {message}{more}") from None
+
+
+def _number(field: FieldInfo, value: object) -> str:
+    """Which numbers a setting takes, and what it is; empty for a setting that is no number."""
+    if field.annotation not in (int, float):
+        return ""
+    least = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))
+    most = next((limit.le for limit in field.metadata if hasattr(limit, "le")), None)
+    kind = "a whole number" if field.annotation is int else "a number"
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+    return f"must be {kind} {limits}, not {value!r}"

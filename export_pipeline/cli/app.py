@@ -30,7 +30,7 @@ from export_pipeline.cli.datasets import (
 from export_pipeline.cli.options import ViewerScopes, caller, viewer_of
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.settings import Settings, SettingsError, load_settings
+from export_pipeline.settings import ENV_FILE, Settings, SettingsError, load_settings
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -55,10 +55,10 @@ def _run(arguments: list[str]) -> int:
     from export_pipeline.sources.snapshot import SourceError
     from export_pipeline.store import StoreError
 
-    load_dotenv(Path(".env"))  # for DAGSTER_… and AWS_… too; what is set already stays
     try:
         if not {"-h", "--help"}.intersection(arguments):
             load_settings()  # a wrong one is said at once, also where a command would not need it
+            load_dotenv(ENV_FILE)  # for DAGSTER_… and AWS_… too; what is set already stays
         return app(arguments, standalone_mode=False) or 0
     except (UserError, UnknownFormatError, SettingsError, ScheduleError) as error:
         print_error(str(error))

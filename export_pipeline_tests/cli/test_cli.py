@@ -130,6 +130,18 @@ def test_a_wrong_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> N
     assert ended.err.startswith("Error: EXPORT_TIMEZONE: ")
 
 
+def test_a_broken_env_file_is_told_once(
+    command: Command, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("EXPORT_TIMEZONE=UTC\nno name\n")
+    ended = command("formats")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith(f"Error: {Path('.env').absolute()}, line 2: cannot be read")
+    assert command("formats", "--help").code == 0
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     "arguments", [["formats"], ["datasets"], ["schedules", "create", "x"], ["request"], ["nonsense"]]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def _report(
         found.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")
     for column, total in (manifest.totals if manifest else {}).items():
         there = facts.totals.get(column, 0.0)
-        if total is not None and not abs(there - total) <= 1e-9 * max(1.0, abs(total)):
+        if total is not None and not math.isclose(there, total, rel_tol=1e-12, abs_tol=1e-9):
             found.append(f"{column} adds up to {there!r}; the manifest says {total!r}.")
     return {
         "file": file,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.sums import added, finite_sum
 from export_pipeline.model.streams import prefetched
 
 _SAMPLE = 1 << 20
@@ -47,11 +47,11 @@ def read_back(path: Path) -> FileFacts:
                 one.add(batch.column(name)[skipped:])
     except pa.ArrowInvalid as error:
         return FileFacts(max(rows - 1, 0), {}, (str(error),))
-    totals: dict[str, float] = {}
+    totals: dict[str, list[float]] = {}
     for name, one in sums.items():
         if one.is_number:
-            totals[headers[name]] = totals.get(headers[name], 0.0) + one.total
-    return FileFacts(rows - 1, totals)
+            totals.setdefault(headers[name], []).extend(one.parts)
+    return FileFacts(rows - 1, {header: added(parts) for header, parts in totals.items()})
 
 
 def _records(path: Path, delimiter: str, only: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
@@ -89,14 +89,14 @@ class _Sum:
     """The sum of a column, for as long as it may be one of numbers.
 
     Attributes:
-        total: Of its finite numbers so far.
+        parts: The sums of its finite numbers, batch by batch.
         may_be: Whether it may be a column of numbers.
         missing: The one text that is no number, once seen.
         sign: The decimal sign, once seen.
         numbers: How many numbers it has.
     """
 
-    total: float = 0.0
+    parts: list[float] = field(default_factory=list)
     may_be: bool = True
     missing: str | None = None
     sign: str | None = None
@@ -135,10 +135,4 @@ class _Sum:
 
     def _plus(self, numbers: pa.Array) -> None:
         self.numbers += len(numbers) - numbers.null_count
-        total = pc.sum(numbers).as_py() or 0.0
-        self.total += total if math.isfinite(total) else _finite(numbers)
-
-
-def _finite(numbers: pa.Array) -> float:
-    total: float | None = pc.sum(numbers.filter(pc.is_finite(numbers))).as_py()
-    return total or 0.0
+        self.parts.append(finite_sum(numbers))

@@ -6,7 +6,6 @@ block by block. Any other is read event by event, which takes ten times as long.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,15 +16,16 @@ from typing import BinaryIO
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.sums import added, finite_sum
 from export_pipeline.model.buffers import Bytes, strings
 from export_pipeline.model.streams import WORKERS, mapped
 
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
 _SAMPLED = 1000
+_MOST_NUMBERS = 4096
 _HEAD = re.compile(rb'(\{"(?:[^"\\]|\\.)*":)?\[\n')
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
 _NONE: Bytes = np.zeros(0, np.uint8)
@@ -53,7 +53,7 @@ def read_back(path: Path) -> FileFacts:
 def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
     """Of an array, of an object with one array, or of lines, which a file may certainly have."""
     rows = 0
-    sums: defaultdict[str, float] = defaultdict(float)
+    sums: defaultdict[str, list[float]] = defaultdict(list)
     start = file.read(_BLOCK)
     head = _HEAD.match(start)
     if head:
@@ -73,12 +73,12 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
         for found, totals in mapped(facts, chain((first,), blocks)):
             rows += found
             for key, total in totals.items():
-                sums[key] += total
+                sums[key].append(total)
     except orjson.JSONDecodeError as error:
         if head:
             raise _OtherShapeError from None
         return FileFacts(rows, {}, (f"after row {rows:,} a line is not valid JSON: {error}",))
-    return FileFacts(rows, dict(sums))
+    return FileFacts(rows, {key: added(parts) for key, parts in sums.items()})
 
 
 def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[Bytes]:
@@ -188,7 +188,7 @@ def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
         return _one_by_one(block)
     if table.num_rows != lines:
         return _one_by_one(block)
-    return lines, {key: _finite_sum(table.column(key)) for key in keys}
+    return lines, {key: finite_sum(table.column(key)) for key in keys}
 
 
 def _holds(block: Bytes, word: bytes) -> bool:
@@ -208,21 +208,16 @@ def _has_stray_null(block: Bytes) -> bool:
     return False
 
 
-def _finite_sum(numbers: pa.ChunkedArray) -> float:
-    total = pc.sum(numbers).as_py() or 0.0
-    return total if math.isfinite(total) else pc.sum(numbers.filter(pc.is_finite(numbers))).as_py() or 0.0
-
-
 def _one_by_one(block: Bytes) -> tuple[int, dict[str, float]]:
     """The same with a strict parser, line by line."""
     rows = 0
-    sums: defaultdict[str, float] = defaultdict(float)
+    sums: defaultdict[str, list[float]] = defaultdict(list)
     for line in block.tobytes().splitlines():
         rows += 1
         for key, value in orjson.loads(line).items():
             if _is_number(value):
-                sums[key] += float(value)
-    return rows, dict(sums)
+                sums[key].append(float(value))
+    return rows, {key: added(numbers) for key, numbers in sums.items()}
 
 
 def _is_number(value: object) -> bool:
@@ -233,7 +228,7 @@ def _by_events(path: Path) -> FileFacts:
     import ijson
 
     rows, owner = 0, ""
-    sums: dict[str, float] = {}
+    sums: defaultdict[str, list[float]] = defaultdict(list)
     try:
         with path.open("rb") as file:
             # Numbers as exact as they are written: the parser's own floats fail on integers beyond 64 bits.
@@ -245,9 +240,13 @@ def _by_events(path: Path) -> FileFacts:
                 elif event == "number" and owner and prefix.startswith(f"{owner}."):
                     key = prefix[len(owner) + 1 :]
                     if "." not in key:  # not inside a JSON column's value
-                        sums[key] = sums.get(key, 0.0) + float(value)
+                        numbers = sums[key]
+                        numbers.append(float(value))
+                        if len(numbers) == _MOST_NUMBERS:
+                            numbers[:] = [added(numbers)]
                 elif prefix == "exportInfo.rowsPath":
-                    owner, rows, sums = value.replace("[]", ".item"), 0, {}
+                    owner, rows = value.replace("[]", ".item"), 0
+                    sums.clear()
     except (ijson.JSONError, UnicodeDecodeError) as error:
         return FileFacts(rows, {}, (f"not valid JSON: {error}",))
-    return FileFacts(rows, sums)
+    return FileFacts(rows, {key: added(numbers) for key, numbers in sums.items()})

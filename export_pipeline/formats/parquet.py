@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.formats.base import FileFacts, Rendered, RenderError
+from export_pipeline.formats.sums import added, finite_sum
 from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.streams import prefetched
@@ -99,27 +100,22 @@ def read_back(path: Path) -> FileFacts:
     from pyarrow import parquet
 
     rows = 0
-    sums: dict[str, float] = {}
+    sums: dict[str, list[float]] = {}
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             names = [field.name for field in file.schema_arrow if _is_number(field.type)]
-            sums = dict.fromkeys(names, 0.0)
+            sums = {name: [] for name in names}
             for index in range(file.num_row_groups):
                 group = file.read_row_group(index, names)
                 rows += file.metadata.row_group(index).num_rows
                 for name in names:
-                    sums[name] += _sum(group.column(name))
+                    sums[name].append(finite_sum(group.column(name).cast(pa.float64(), safe=False)))
             promised = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         return FileFacts(rows, {}, (f"not a sound Parquet file: {error}",))
     problems = () if rows == promised else (f"{rows} rows in its groups, {promised} in its footer",)
-    return FileFacts(rows, sums, problems)
+    return FileFacts(rows, {name: added(parts) for name, parts in sums.items()}, problems)
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _sum(column: pa.ChunkedArray) -> float:
-    numbers = column.cast(pa.float64(), safe=False)
-    return pc.sum(numbers.filter(pc.is_finite(numbers))).as_py() or 0.0

@@ -50,7 +50,7 @@ class ExportData:
         snapshot_at: When the source was read, UTC.
         window: The window it is about, if any: of takeoff, rows that existed by its end.
         source_rows: Rows of the export as the database itself counted them in the same snapshot.
-        source_totals: Sums as the database itself added them, by column name.
+        source_totals: Sums as the database itself added them, by column name; see `count_and_totals`.
         changed: Cells that differ from the source, by (reason, "table.column"), filled while tables are read.
         warnings: Sentences a reader of the export should know.
         spec: What the dataset's defs.yaml says of its shape, for shapes that are declared; JSON values only.

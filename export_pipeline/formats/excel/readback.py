@@ -14,7 +14,8 @@ from zipfile import BadZipFile, ZipFile
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel.package import COUNT_NAME, DATA_NAME, NULL_NAME, SUM_NAME
 from export_pipeline.formats.excel.parts import chunks
-from export_pipeline.formats.excel.scan import SheetScan, Summed, added, scan_shared_strings, spelled
+from export_pipeline.formats.excel.scan import SheetScan, Summed, scan_shared_strings, spelled
+from export_pipeline.formats.sums import added
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from export_pipeline.formats.excel.names import column_letters, utf16_length
 from export_pipeline.formats.excel.plain import AHEAD, Plain, PlainRows
 from export_pipeline.formats.excel.text import MAX_TEXT
+from export_pipeline.formats.sums import added
 from export_pipeline.model.streams import mapped
 
 Bytes = npt.NDArray[np.uint8]
@@ -329,15 +330,6 @@ def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
 def _number_in_text(block: bytes, cell: int, null: str) -> float:
     found = _TEXT.search(block, cell)
     return spelled(html.unescape(found[1].decode("utf-8", "replace")), null) if found else math.nan
-
-
-def added(numbers: Sequence[float]) -> float:
-    """The sum, rounded once; infinite or NaN where it is beyond all doubles on the way."""
-    try:
-        return math.fsum(numbers)
-    except (OverflowError, ValueError):
-        with np.errstate(over="ignore", invalid="ignore"):
-            return float(np.sum(numbers))
 
 
 def spelled(text: str, null: str) -> float:

@@ -17,8 +17,8 @@ from export_pipeline.model.tabular.spec import ColumnSpec
 from export_pipeline.model.tabular.sums import Sum
 
 _PRINTED = ("csv", "excel", "pdf")
-_RELATIVE = 1e-9
-"""Adding the same numbers in another order, or as doubles, changes no more than this part of their size."""
+_EXACT = 1e-12
+"""Adding the same numbers as doubles, thousands at a time, changes no more than this part of their size."""
 
 
 def proof_of(
@@ -37,6 +37,7 @@ def proof_of(
             continue
         column = view.column(spec)
         found = _sum(spec, data, computed)
+        inexact = data.source_totals.get(f"±{spec.name}", 0.0)
         ambiguous = format == "csv" and headers[column.header] > 1
         if found is None or ambiguous or (format in _PRINTED and any(map(str.isdigit, spec.null_text))):
             continue
@@ -44,9 +45,10 @@ def proof_of(
         if not math.isfinite(size):
             continue
         if spec.parsed.minor and view.units:
-            total, size = total * 10.0**-spec.minor_digits, size * 10.0**-spec.minor_digits
+            total, size, inexact = (one * 10.0**-spec.minor_digits for one in (total, size, inexact))
         name = _as_read(column.header) if format == "csv" else spec.name
-        totals[name] = (total, _RELATIVE * max(size, 1.0) + _rounding(format, column, data.source_rows))
+        allowed = _EXACT * max(size, 1.0) + inexact + _rounding(format, column, data.source_rows)
+        totals[name] = (total, allowed)
     return Proof(data.source_rows, totals)
 
 

@@ -20,23 +20,30 @@ from export_pipeline.sources.tables.terms import Term
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
 _SCALE = 2.0**64
 _DOUBLES = (Kind.FLOAT, Kind.PERCENT)
+_INEXACT = 1e-9
+"""What a database may lose of the size of doubles that it adds one after the other."""
 
 
 def count_and_totals(
     snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec]
 ) -> tuple[int, dict[str, float]]:
-    """The number of rows; and by column its sum, and as `|column|` the sum of its absolute values.
+    """The number of rows; by column its sum, as `|column|` the sum of its absolute values, and as `±column`
+    how much the database may have lost while it added, where it adds doubles.
 
     Cells that are no finite numbers are left out. No sum overflows in the database: of doubles, large ones
     are added in a smaller unit, apart from the others.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
     parts: list[tuple[str, bool, float]] = []
+    inexact: set[str] = set()
 
     def make(frame: Frame) -> list[Expression]:
         expressions: list[Expression] = [sa.func.count()]
         for column in numbers:
-            for negative, unit, expression in _parts(dataset.term(frame, column), column.parsed.kind):
+            about = dataset.term(frame, column)
+            if about.dialect == "sqlite" or about.stored.family is Family.FLOAT:
+                inexact.add(column.name)
+            for negative, unit, expression in _parts(about, column.parsed.kind):
                 parts.append((column.name, negative, unit))
                 expressions.append(expression)
         return expressions
@@ -52,7 +59,8 @@ def count_and_totals(
         value = Fraction(Decimal(row[f"sum_{place}"] or 0)) * Fraction(unit)
         totals[name] = totals.get(name, Fraction()) + value
         totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
-    return row["rows"], {name: _double(total) for name, total in totals.items()}
+    found = {name: _double(total) for name, total in totals.items()}
+    return row["rows"], found | {f"±{name}": _INEXACT * found[f"|{name}|"] for name in inexact}
 
 
 def _double(total: Fraction) -> float:

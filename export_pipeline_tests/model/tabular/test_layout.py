@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from pathlib import Path
@@ -164,6 +165,14 @@ def test_a_proof_that_is_wrong_by_a_cent_is_outside_its_tolerance() -> None:
     assert total == pytest.approx(0.97)
     assert tolerance < 0.001
     assert "'=Rate" in made.proofs["csv"].totals  # as the reader of the file finds it
+
+
+def test_a_cent_in_a_billion_is_outside_the_tolerance_where_the_database_adds_exactly() -> None:
+    data = staged(RECORDS, CELLS)
+    billion = {"sale_price_cents": 5e11, "|sale_price_cents|": 5e11}
+    for lost, allowed in ({}, 0.005), ({"±sale_price_cents": 300.0}, 3.005):
+        made = layout(build(replace(data, source_totals={**data.source_totals, **billion, **lost})))
+        assert made.proofs["csv"].totals["Sale Price"] == pytest.approx((5e9, allowed))
 
 
 def test_people_read_who_what_and_when() -> None:

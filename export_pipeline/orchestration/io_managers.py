@@ -234,7 +234,9 @@ def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any
     }  # fmt: skip
 
 
-def _progress_log(context: dg.OutputContext, report: Reporter, step: str) -> Callable[[str, int, int], None]:
+def _progress_log(
+    context: dg.OutputContext, report: Reporter, step: str, unit: str = "rows"
+) -> Callable[[str, int, int], None]:
     """Says in the run's log how far it is, at most every two seconds, and to the jobs that wait for it."""
     next_at = time.monotonic() + 2
 
@@ -243,7 +245,7 @@ def _progress_log(context: dg.OutputContext, report: Reporter, step: str) -> Cal
         report(step, done, total, rows=step == "Reading")
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + 2
-            context.log.info(f"{table}: {done:,} of {total:,} rows ({done / max(total, 1):.0%})")
+            context.log.info(f"{table}: {done:,} of {total:,} {unit} ({done / max(total, 1):.0%})")
 
     return say
 
@@ -252,5 +254,5 @@ def _upload_log(
     context: dg.OutputContext, ledger: JobLedger, format: str, size: int
 ) -> Callable[[int], None]:
     report = Reporter(ledger.open, context.step_context.dagster_run, (90, 99), format)
-    say = _progress_log(context, report, f"Storing {format}")
-    return lambda done: say("upload, bytes", done, size)
+    say = _progress_log(context, report, f"Storing {format}", "bytes")
+    return lambda done: say("upload", done, size)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import dagster as dg
 import pytest
@@ -214,6 +217,18 @@ def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_a
     monkeypatch.setattr(io_managers, "publish", overtaken)
     assert not work(deployment, job).success
     assert verify_file(deployment.store, str(ledger.get(job.id).file_key)) == []
+
+
+def test_the_log_counts_a_table_in_rows_and_an_upload_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io_managers, "time", SimpleNamespace(monotonic=itertools.count(step=3).__next__))
+    context = MagicMock()
+    io_managers._progress_log(context, MagicMock(), "Reading")("measurements", 1_000, 4_000)
+    context.step_context.dagster_run.tags = {}
+    io_managers._upload_log(context, MagicMock(), "csv", 2_000)(2_000)
+    assert [call.args[0] for call in context.log.info.call_args_list] == [
+        "measurements: 1,000 of 4,000 rows (25%)",
+        "upload: 2,000 of 2,000 bytes (100%)",
+    ]
 
 
 def test_a_canceled_job_ends_its_upload_to_a_slow_server(

@@ -183,9 +183,12 @@ def migrate(as_json: Json = False) -> None:
     Example: `export-pipeline migrate`
     """
     settings = load_settings()
-    bring_up_to_date(settings.jobs_url)
+    done = bring_up_to_date(settings.jobs_url)
     where = sa.make_url(settings.jobs_url).render_as_string(hide_password=True)
-    print_json({"database": where}) if as_json else typer.echo(f"The tables in {where} are up to date.")
+    if as_json:
+        print_json({"database": where, "tables": done})
+    else:
+        typer.echo(f"The tables of requests in {where} {'are' if done == 'up to date' else 'were'} {done}.")
 
 
 def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None) -> Job | None:

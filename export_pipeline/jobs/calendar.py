@@ -137,7 +137,10 @@ def one_of(field: str, value: Any, valid: Collection[str]) -> None:
         ScheduleError: it is not; the message names the field and what is valid.
     """
     if value not in valid:
-        raise ScheduleError(f"{field}: {value!r} is none of {', '.join(valid)}.{_nearest(value, valid)}")
+        there = ", ".join(valid)
+        if len(valid) == 1:
+            raise ScheduleError(f"{field}: there is no {value!r}, only {there}.")
+        raise ScheduleError(f"{field}: {value!r} is none of {there}.{_nearest(value, valid)}")
 
 
 def _zone(name: Any) -> None:

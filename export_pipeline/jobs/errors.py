@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export_pipeline.jobs.states import NEXT, Status
+from export_pipeline.jobs.states import ENDED, NEXT, Status
 
 
 class LedgerError(Exception):
@@ -36,12 +36,7 @@ class IllegalMoveError(RefusedError):
     """The job's state does not allow the new one."""
 
     def __init__(self, job_id: str, status: Status, wanted: Status) -> None:
-        after = " or ".join(sorted(NEXT[status]))
-        follows = f"only {after} can follow" if after else "nothing can follow"
-        super().__init__(
-            f"Export job {job_id} is {status} and cannot become {wanted}; {follows}.",
-            status,
-        )
+        super().__init__(f"Export job {job_id} is {status}{_why_not(status, wanted)}.", status)
 
 
 class SupersededError(RefusedError):
@@ -57,3 +52,14 @@ class UnknownScheduleError(LedgerError):
 
     def __init__(self, schedule_id: str) -> None:
         super().__init__(f"There is no scheduled export {schedule_id}.")
+
+
+def _why_not(status: Status, wanted: Status) -> str:
+    """The rest of a sentence that says which state a job is in."""
+    if wanted is Status.CANCELED:
+        return ": it has ended already, there is nothing to cancel"
+    if wanted is Status.PENDING:
+        instead = "ask for it anew" if status in ENDED else "wait for it, or cancel it first"
+        return f", and only a failed or canceled one can be tried again; {instead}"
+    after = " or ".join(sorted(NEXT[status]))
+    return f" and cannot become {wanted}; {f'only {after}' if after else 'nothing'} can follow"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -17,7 +18,11 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = 0x6578_706F_7274  # any number that nobody else locks
 
 
-def migrate(url: str) -> None:
+Migrated = Literal["made", "brought up to date", "up to date"]
+"""What became of the tables: the last, if nothing was to do."""
+
+
+def migrate(url: str) -> Migrated:
     """Bring the ledger at a SQLAlchemy URL up to date, in one transaction. Nothing happens if it is.
 
     Processes that do so at once wait for each other.
@@ -33,9 +38,12 @@ def migrate(url: str) -> None:
         with transaction(engine, write=True) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            was = _version(connection)
             upgrade(connection)
+            now = _version(connection)
     finally:
         engine.dispose()
+    return "made" if was is None else "up to date" if was == now else "brought up to date"
 
 
 def keep_a_log(engine: sa.Engine) -> None:
@@ -58,7 +66,6 @@ def is_current(url: str) -> bool:
         LedgerError: the URL is not PostgreSQL's or SQLite's, or the database refuses.
         LedgerUnavailableError: the database cannot be reached.
     """
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     engine = open_engine(url)
@@ -67,11 +74,18 @@ def is_current(url: str) -> bool:
         return False  # to look would make the file
     try:
         with transaction(engine, write=False) as connection:
-            context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-            there = context.get_current_revision()
+            there = _version(connection)
     finally:
         engine.dispose()
     return there == ScriptDirectory(str(_SCRIPTS)).get_current_head()
+
+
+def _version(connection: sa.Connection) -> str | None:
+    """Of the ledger's tables; None where there are none."""
+    from alembic.runtime.migration import MigrationContext
+
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
 
 
 def upgrade(connection: sa.Connection) -> None:

@@ -16,6 +16,7 @@ from export_pipeline.jobs.moves import fail_at_once
 from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.jobs.texts import storable
+from export_pipeline.model.one_line import sentence
 
 Check = Callable[[ScheduledExport], None]
 """Raises ScheduleError where a schedule cannot be run, beyond what its row alone says."""
@@ -57,7 +58,7 @@ def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: 
     if (job_id := connection.scalars(insert).one_or_none()) is not None:
         message = (
             f"Schedule {schedule_id} ({row['cadence']}) cannot be run and was set inactive: "
-            f"{reason.rstrip('.')}. Correct it, and it goes on by itself."
+            f"{sentence(reason)} Correct it, and it goes on by itself."
         )
         fail_at_once(connection, job_id, "schedule_broken", message, "schedules_sensor")
 

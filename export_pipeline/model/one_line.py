@@ -1,4 +1,4 @@
-"""Sentences that say what somebody gave, whatever that is: one readable line."""
+"""Sentences that say what somebody gave, or what went wrong: one readable line, and where it ends."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop where it has no end of its own, so that another sentence can follow."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from export_pipeline.jobs import LedgerUnavailableError
+from export_pipeline.model.one_line import sentence
 from export_pipeline.orchestration.resources import source_of, store_of
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -71,7 +72,7 @@ def wait_for_what_failed(error: SourceUnavailableError | StoreUnavailableError, 
 def pause(seconds: float, why: str, log: logging.Logger) -> None:
     """Wait, and say why."""
     with suppress(Exception):  # Dagster's database may be away too
-        log.warning(f"{why} Waiting for it; the next try is in {seconds:.1f} s.")
+        log.warning(f"{sentence(why)} Waiting for it; the next try is in {seconds:.1f} s.")
     time.sleep(seconds)
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for, newest_window
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.migrate import is_current
+from export_pipeline.model.one_line import sentence
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.partitions import SCOPE_TAG, ended_since, last_ended, scopes_partition
 from export_pipeline.settings import load_settings
@@ -105,7 +106,7 @@ def scopes_sensor(
         except SourceUnavailableError:
             raise
         except SourceError as error:
-            return dg.SkipReason(f"{str(error).rstrip('.')}. {how_to_fit(dataset)}")
+            return dg.SkipReason(f"{sentence(str(error))} {how_to_fit(dataset)}")
         changes = scope_changes(context.instance, dataset, list(there))
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -24,6 +25,7 @@ def readable_errors() -> Iterator[None]:
 
 
 _UNREACHABLE = ("connect", "unable to open database", "database is locked", "terminating", "starting up")
+_NO_DATABASE = re.compile(r'database "[^"]*" does not exist|unknown database')
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 
 
@@ -40,7 +42,7 @@ def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
     elif "password authentication" in lowered:
         advice = "The user or password in EXPORT_SOURCE_URL is wrong."
     elif any(sign in lowered for sign in _UNREACHABLE):
-        advice = "The source database cannot be reached: check EXPORT_SOURCE_URL and that it is running."
+        advice = f"The source database cannot be reached: {_why_not(lowered, url)}."
         return SourceUnavailableError(f"{advice}{where} Details: {text[:500]}")
     elif "no such table" in lowered or "does not exist" in lowered or "no such column" in lowered:
         advice = (
@@ -49,3 +51,11 @@ def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
     else:
         advice = "Reading the source database failed."
     return SourceError(f"{advice}{where} Details: {text[:500]}")
+
+
+def _why_not(lowered: str, url: sa.URL | None) -> str:
+    if url is not None and url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        return "there is no such file; correct EXPORT_SOURCE_URL"
+    if _NO_DATABASE.search(lowered):
+        return "its server has no database of this name; correct EXPORT_SOURCE_URL"
+    return "check EXPORT_SOURCE_URL and that it is running"

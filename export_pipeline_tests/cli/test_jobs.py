@@ -68,9 +68,10 @@ def test_cancel_and_retry(command: Command, ledger: Ledger) -> None:
     assert (ended.json["attempt"], ended.json["status"]) == (2, "pending")
     again = command("retry", job.id)
     assert (again.code, again.err.count("\n")) == (1, 1)
-    assert "is pending and cannot become pending" in again.err
+    assert "is pending, and only a failed or canceled one can be tried again; wait for it" in again.err
     done = job_in(ledger, Status.COMPLETED)
-    assert "is completed and cannot become canceled" in command("cancel", done.id).err
+    assert "is completed: it has ended already, there is nothing to cancel." in command("cancel", done.id).err
+    assert command("retry", done.id).err.endswith("can be tried again; ask for it anew.\n")
     assert command("cancel", NOBODY).err == f"Error: There is no export job {NOBODY}.\n"
     assert command("cancel", "x").code == 1
 

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -99,6 +100,14 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
             migrate(database.url)
     finally:
         database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0005'")
+
+
+def test_it_says_what_became_of_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = command.upgrade
+    with monkeypatch.context() as older:
+        older.setattr(command, "upgrade", lambda config, _: whole(config, "0004"))
+        assert migrate(url) == "made"
+    assert [migrate(url), migrate(url)] == ["brought up to date", "up to date"]
 
 
 def test_without_the_tables_people_are_told_what_to_do(url: str) -> None:

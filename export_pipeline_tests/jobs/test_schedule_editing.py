@@ -135,7 +135,7 @@ def test_what_is_not_theirs_does_not_exist(engine: sa.Engine) -> None:
     [
         ({"dataset": None}, "dataset: it is missing."),
         ({"dataset": "takeof"}, "dataset: 'takeof' is none of takeoff, records. Did you mean takeoff?"),
-        ({"dataset": "records", "format": "json"}, "format: 'json' is none of csv."),
+        ({"dataset": "records", "format": "json"}, "format: there is no 'json', only csv."),
         ({"cadence": "hourly"}, "cadence: 'hourly' is none of daily, weekly, monthly."),
         ({"hour": 24}, "hour: 24 is no whole number from 0 to 23."),
         ({"timezone": "europe/berlin"}, "timezone: 'europe/berlin' is no IANA time zone such as Europe/Berlin or UTC. Did you mean Europe/Berlin?"),

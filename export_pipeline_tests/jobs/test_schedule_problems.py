@@ -34,7 +34,7 @@ def test_it_is_told_at_the_first_look_and_once(database: Database, engine: sa.En
     assert (job.schedule_id, job.scope, job.requested_by) == (broken, "7", "ann@example.org")
     assert job.recipients == ["ben@example.org"]
     assert job.error_message == (
-        f"Schedule {broken} (daily) cannot be run and was set inactive: {schedule.problem.rstrip('.')}. "
+        f"Schedule {broken} (daily) cannot be run and was set inactive: {schedule.problem} "
         "Correct it, and it goes on by itself."
     )
     assert [event.kind for event in ledger.events(job.id)] == ["requested", "failed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -142,6 +143,18 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
     assert all(longest / 2 <= wait <= longest for wait, longest in but_last)
     assert clock[0] == pytest.approx(600)
     assert len(set(waits)) == len(waits)
+
+
+def test_what_is_waited_for_is_said_in_sentences(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outages.time, "sleep", lambda seconds: None)
+    for why in ("failed: Connection refused", "It is away."):
+        outages.pause(1.0, why, logging.getLogger("waits"))
+    assert [record.message for record in caplog.records] == [
+        "failed: Connection refused. Waiting for it; the next try is in 1.0 s.",
+        "It is away. Waiting for it; the next try is in 1.0 s.",
+    ]
 
 
 def test_what_is_no_outage_is_not_waited_for() -> None:

@@ -54,8 +54,8 @@ def test_a_missing_table_says_what_to_do(application: Application) -> None:
     [
         ("not a url", "EXPORT_SOURCE_URL is not a database URL"),
         ("nosuchdb://x/y", "needs a database driver that is not installed"),
-        ("sqlite:////nowhere/at/all.db", "cannot be reached"),
-        ("postgresql://u:hunter2@127.0.0.1:1/db", "cannot be reached"),
+        ("sqlite:////nowhere/at/all.db", "cannot be reached: there is no such file; correct EXPORT_SOURCE"),
+        ("postgresql://u:hunter2@127.0.0.1:1/db", "cannot be reached: check .* that it is running"),
     ],
 )
 def test_a_database_that_is_not_there(url: str, says: str) -> None:
@@ -76,6 +76,13 @@ def test_a_wrong_password(postgres: PostgresServer, postgres_url: str) -> None:
     with pytest.raises(SourceError, match="user or password") as caught, open_snapshot(wrong):
         pass
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_without_the_database(postgres: PostgresServer, postgres_url: str) -> None:
+    other = sa.make_url(postgres_url).set(database="nosuch").render_as_string(hide_password=False)
+    said = "cannot be reached: its server has no database of this name; correct EXPORT_SOURCE_URL"
+    with pytest.raises(SourceUnavailableError, match=said), open_snapshot(other):
+        pass
 
 
 def test_a_text_in_the_statement_stays_that_text(postgres_session_url: str) -> None:

@@ -18,6 +18,7 @@ from export_pipeline.delivery import rows
 from export_pipeline.jobs import Job, Kind, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.settings import Settings, load_settings
 
@@ -88,7 +89,7 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
             why = f": {mail.error_message}" if mail.error_message else ""
             sent = f" {moment(mail.sent_at)}" if mail.sent_at else ""
             typer.echo(f"  {printable(f'{mail.recipient}  {mail.status}{sent}{why}', 1000)}")
-    if job.status in (Status.FAILED, Status.CANCELED):
+    if job.status in (Status.FAILED, Status.CANCELED) and job.error_code != SCHEDULE_BROKEN:
         typer.echo(f"\nTry again: export-pipeline retry {job.id}")
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.claiming import claim_rows
 from export_pipeline.jobs.database import insert_new
+from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
 from export_pipeline.jobs.moves import Mover, note, refusal
 from export_pipeline.jobs.reading import PATIENCE
@@ -91,7 +92,18 @@ class Ledger(Mover):
         return self._move(job, Status.CANCELED, {"completed_at": utc_now()}, Kind.CANCELED, who, viewer)
 
     def retry(self, job_id: str, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
-        """Start a new attempt of a failed or canceled job. What the last one left is in the events."""
+        """Start a new attempt of a failed or canceled job. What the last one left is in the events.
+
+        Raises:
+            RefusedError: it is only the notice that a schedule cannot be run.
+        """
+        job = self.get(job_id, viewer)
+        if job.error_code == SCHEDULE_BROKEN:
+            raise RefusedError(
+                f"Export job {job.id} only tells that a schedule cannot be run, there is nothing to retry: "
+                f"`export-pipeline schedules change {job.schedule_id} …` corrects it.",
+                job.status,
+            )
         cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
         cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
         values: dict[str, Any] = dict.fromkeys(cleared)

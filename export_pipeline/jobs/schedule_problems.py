@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.calendar import next_run
 from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.moves import fail_at_once
 from export_pipeline.jobs.schedule_rows import ScheduledExport
@@ -48,8 +49,6 @@ def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: 
     values = {
         "id": str(uuid.uuid5(_NAMESPACE, json.dumps(told))),
         **{name: row[name] for name in ("dataset", "format", "scope")},
-        # Without its ends, so that `retry` does not export all there is.
-        "options": {"window": {"cadence": row["cadence"]}},
         "requested_by": row["owner"],
         "recipients": row["recipients"] if isinstance(row["recipients"], list) else [],
         "schedule_id": schedule_id,
@@ -60,7 +59,7 @@ def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: 
             f"Schedule {schedule_id} ({row['cadence']}) cannot be run and was set inactive: "
             f"{sentence(reason)} Correct it, and it goes on by itself."
         )
-        fail_at_once(connection, job_id, "schedule_broken", message, "schedules_sensor")
+        fail_at_once(connection, job_id, SCHEDULE_BROKEN, message, "schedules_sensor")
 
 
 def resume_corrected(engine: sa.Engine, now: datetime, check: Check, limit: int) -> int:

@@ -23,6 +23,9 @@ def test_a_broken_schedule_is_shown_and_corrected(command: Command, ledger: Ledg
     assert listed["problem"].startswith("timezone: 'Berlin' is no IANA time zone")
     assert "cannot be run" in command("schedules").out
     assert "schedule_broken" in command("jobs", "--status", "failed").out
+    (notice,) = command("jobs", "--json").json
+    assert "retry" not in command("show", notice["id"]).out
+    assert f"schedules change {listed['id']}" in command("retry", notice["id"]).err
     still = command("schedules", "change", listed["id"], "--at", "07:00")
     assert (still.code, still.out) == (2, "")
     assert "timezone: 'Berlin'" in still.err

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Ledger, Status
+from export_pipeline.jobs import Ledger, RefusedError, Status
 from export_pipeline.jobs.calendar import one_of
 from export_pipeline.jobs.schedule_editing import get_schedule, pause_schedule, resume_schedule
 from export_pipeline.jobs.schedule_rows import ScheduledExport
@@ -112,5 +112,7 @@ def test_its_notice_cannot_become_an_export_of_everything(
     insert(database, timezone="Europe/Berlim", recipients='["ann"]')
     claim_due(engine, START + MINUTE, 10, known)
     (job,) = ledger.find()
-    again = ledger.retry(job.id)
-    assert set(again.options["window"]) == {"cadence"}  # a window without ends, which is refused
+    said = f"nothing to retry: `export-pipeline schedules change {job.schedule_id} …` corrects it"
+    with pytest.raises(RefusedError, match=said):
+        ledger.retry(job.id)
+    assert ledger.get(job.id) == job

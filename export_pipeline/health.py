@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.error_codes import NOT_THE_OPERATORS
 from export_pipeline.jobs.figures import Figures, Late
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
@@ -179,15 +180,15 @@ def _late(code: str, late: Late, wrong: str, do: str) -> Finding:
 
 
 def _failing(figures: Figures) -> Iterator[Finding]:
-    """Whether at least half of the last hour's requests failed, and more than a few."""
-    ended = figures.ended(_FAILING)
-    failed = sum(one.count for one in ended if one.status is Status.FAILED)
-    good = sum(one.count for one in ended if one.status is Status.COMPLETED)
+    """Whether at least half of the last hour's requests failed, and more than a few, for no fault of theirs."""
+    failures = [(code, n) for code, n in figures.failures(_FAILING) if code not in NOT_THE_OPERATORS]
+    failed = sum(count for _, count in failures)
+    good = sum(one.count for one in figures.ended(_FAILING) if one.status is Status.COMPLETED)
     if failed > _FEW and failed >= good:
-        codes = ", ".join(f"{code or 'no code'} ({count})" for code, count in figures.failures(_FAILING)[:3])
+        codes = ", ".join(f"{code or 'no code'} ({count})" for code, count in failures[:3])
         yield Finding(
             "jobs_failing",
-            f"{failed} of {failed + good} requests of the last hour failed: {codes}.",
+            f"{failed} of {failed + good} requests of the last hour failed, wrongly asked ones aside: {codes}.",
             "`export-pipeline jobs --status failed` lists them with their reasons.",
         )
 

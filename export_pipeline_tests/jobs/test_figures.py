@@ -93,12 +93,18 @@ def test_requests_that_fail(
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def fail(code: str) -> None:
+        ledger.failed(job_in(ledger, Status.PENDING).current, code, "y")
+
     for _ in range(3):
-        job_in(ledger, Status.FAILED)
+        fail("export_failed")
     assert found() == {}  # a few
-    job_in(ledger, Status.FAILED)
+    for code in ("unknown_format", "invalid_options", "invalid_recipients", "schedule_broken"):
+        fail(code)
+    assert found() == {}  # these are of who asks
+    fail("worker_lost")
     assert "4 of 4" in found()["jobs_failing"].wrong
-    assert "unknown_format (4)" in found()["jobs_failing"].wrong
+    assert "export_failed (3), worker_lost (1)." in found()["jobs_failing"].wrong
 
 
 def test_figures(database: Database, ledger: Ledger, figures: Figures) -> None:

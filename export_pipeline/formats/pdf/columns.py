@@ -30,15 +30,22 @@ _NUMBER = 130 * UNIT
 """A number is broken over lines only where it is wider than this."""
 _LINES, _NARROW = 5, 90 * UNIT
 """A text column is made so narrow that many cells take more lines than this only down to this width."""
+_MORE, _GAIN = 3, 0.9
+"""A table across pages goes across so many more where all its pages then become fewer than this part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a column asks for, in page units: the least it can do with and what it would like."""
+    """What a column asks for, in page units: the least it can do with and what it would like.
+
+    Attributes:
+        mean: What a cell takes on one line, on average.
+    """
 
     column: Column
     least: int
     wanted: int
+    mean: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +80,10 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
     for index, column in enumerate(section.table.columns):
         words = [typesetter.width(word, CELL, bold=True) for word in heading(column).split()] or [0]
         header = typesetter.width(heading(column), CELL, bold=True)
-        widest, word, usual = 0, 0, 0
+        widest, word, usual, mean = 0, 0, 0, 0
         for values in samples[index]:
             extent = _extent(typesetter, printed(column, values).strings)
-            widest, word, usual = np.maximum((widest, word, usual), extent).tolist()
+            widest, word, usual, mean = np.maximum((widest, word, usual, mean), extent).tolist()
         if column.kind.is_number:
             widest = max([widest, *(_total_width(typesetter, column, total) for total in totals)])
             word = min(widest, _NUMBER)
@@ -88,29 +95,45 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
             widest = max(units(round(column.width * 572), CELL), word)
         least = max(max(words), word) + 2 * PAD_X
         wanted = max(widest, min(header, 2 * max(words))) + 2 * PAD_X
-        measures.append(Measure(column, least, max(least, wanted)))
+        measures.append(Measure(column, least, max(least, wanted), mean))
     return measures
 
 
 def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
     """Columns on pages `width` units wide: one strip if they fit, else several, each beginning with the
-    first column."""
+    first column; more than are needed where long texts get so much wider that fewer pages are filled."""
     everything = list(range(len(measures)))
     if sum(m.least for m in measures) <= width:
         return [_strip(measures, everything, width)]
     lead = max(min(measures[0].least, width // 3), min(measures[0].wanted, width // 4))
     needs = [min(measure.least, width - lead) for measure in measures]
-    strips = _dealt(needs, width - lead)
-    # As many pages, filled alike.
-    low, high = max(needs), width - lead
+    fewest = len(_dealt(needs, width - lead))
+    best: list[Strip] = []
+    for count in range(fewest, min(fewest + _MORE + 1, len(measures))):
+        strips = [_strip(measures, members, width, lead) for members in _even(needs, width - lead, count)]
+        if not best or _pages(strips, measures) < _GAIN * _pages(best, measures):
+            best = strips
+    return best
+
+
+def _pages(strips: Sequence[Strip], measures: Sequence[Measure]) -> float:
+    """What the strips fill, compared with others: pages side by side times the lines of a row."""
+    lines = max(measures[slot.index].mean / max(slot.width, 1) for strip in strips for slot in strip.slots)
+    return len(strips) * max(1.0, lines)
+
+
+def _even(needs: Sequence[int], width: int, count: int) -> list[list[int]]:
+    """Columns dealt to no more than so many strips, filled alike."""
+    strips = _dealt(needs, width)
+    low, high = max(needs), width
     while low < high:
         level = (low + high) // 2
         dealt = _dealt(needs, level)
-        if len(dealt) == len(strips):
+        if len(dealt) <= count:
             strips, high = dealt, level
         else:
             low = level + 1
-    return [_strip(measures, members, width, lead) for members in strips]
+    return strips
 
 
 def _dealt(needs: Sequence[int], width: int) -> list[list[int]]:
@@ -186,8 +209,8 @@ def _samples(table: Table) -> list[list[pa.Array]]:
     return [[pa.concat_arrays(parts)] if parts else [] for parts in found]
 
 
-def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int]:
-    """The widest cell, the widest word, and the width that nine of ten cells keep to, in page units."""
+def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, int]:
+    """The widest cell, the widest word, what nine of ten cells keep to, and the mean cell, in page units."""
     font = typesetter.regular
     glyphs = typesetter.encode(strings, where=None)
     edges = np.zeros(glyphs.cids.size + 1, np.int64)
@@ -200,7 +223,9 @@ def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int]:
     whole = np.diff(edges[lines]) if lines.size > 1 else np.zeros(1, np.int64)
     cells = np.diff(edges[glyphs.starts]) if len(strings) else np.zeros(1, np.int64)
     usual = int(np.sort(cells)[cells.size * 9 // 10])
-    return units(int(whole.max()), CELL), units(int(words.max()), CELL), units(usual, CELL)
+    widths = (int(whole.max()), int(words.max()), usual, int(cells.mean()))
+    widest, word, usual, mean = (units(width, CELL) for width in widths)
+    return widest, word, usual, mean
 
 
 def _total_width(typesetter: Typesetter, column: Column, total: Total) -> int:

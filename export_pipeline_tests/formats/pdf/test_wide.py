@@ -12,13 +12,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pikepdf
 import pyarrow as pa
 import pytest
 
+from export_pipeline.formats.pdf import columns as measuring
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Section
 from export_pipeline.model.tables import Table
 from export_pipeline_tests.formats.pdf.reading import layout, poppler, write
+from export_pipeline_tests.formats.tables import table as of_rows
 
 ROWS = 90
 _WORDS = ("Zoë", "grouted", "footing", "王小明", "Łukasz", "delivered", "слово", "in", "masonry", "O'Brien")
@@ -107,7 +110,7 @@ def _column(word: Word, heads: dict[int, Word], columns: tuple[Column, ...]) -> 
     )[1]
 
 
-@pytest.mark.parametrize(("count", "bands"), [(9, 1), (23, 2), (64, 4)])
+@pytest.mark.parametrize(("count", "bands"), [(9, 1), (23, 2), (64, 5)])
 def test_every_cell_of_a_wide_table_stands_in_its_row_and_under_its_header(
     tmp_path: Path, count: int, bands: int
 ) -> None:
@@ -122,3 +125,24 @@ def test_every_cell_of_a_wide_table_stands_in_its_row_and_under_its_header(
         if text
     }
     assert found == expected
+
+
+def test_a_wide_table_goes_across_more_pages_where_long_texts_then_fill_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [
+        Column("id", "Id", Kind.INTEGER),
+        *(Column(f"c{n}", f"Column {n}", Kind.TEXT) for n in range(18)),
+    ]
+    columns.append(Column("note", "Note", Kind.TEXT))
+    note = "as agreed with the owner of the house, who wants the work done before the winter comes " * 10
+    rows = [[row, *(f"value {row} of {n}" for n in range(18)), note if row % 3 else ""] for row in range(60)]
+
+    def pages(more: int) -> int:
+        monkeypatch.setattr(measuring, "_MORE", more)
+        path = tmp_path / f"{more}.pdf"
+        write(path, layout(Section("w", "Wide", of_rows(columns, rows))), {"page_size": "a4"})
+        with pikepdf.open(path) as file:
+            return len(file.pages)
+
+    assert pages(measuring._MORE) < 0.6 * pages(0)

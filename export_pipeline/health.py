@@ -180,7 +180,7 @@ def _late(code: str, late: Late, wrong: str, do: str) -> Finding:
 
 
 def _failing(figures: Figures) -> Iterator[Finding]:
-    """Whether at least half of the last hour's requests failed, and more than a few, for no fault of theirs."""
+    """Whether half of the last hour's requests failed, and more than a few; wrong ones do not count."""
     failures = [(code, n) for code, n in figures.failures(_FAILING) if code not in NOT_THE_OPERATORS]
     failed = sum(count for _, count in failures)
     good = sum(one.count for one in figures.ended(_FAILING) if one.status is Status.COMPLETED)
@@ -188,7 +188,7 @@ def _failing(figures: Figures) -> Iterator[Finding]:
         codes = ", ".join(f"{code or 'no code'} ({count})" for code, count in failures[:3])
         yield Finding(
             "jobs_failing",
-            f"{failed} of {failed + good} requests of the last hour failed, wrongly asked ones aside: {codes}.",
+            f"{failed} of {failed + good} requests of the last hour failed (wrong ones aside): {codes}.",
             "`export-pipeline jobs --status failed` lists them with their reasons.",
         )
 

@@ -60,7 +60,11 @@ def _run(arguments: list[str]) -> int:
             load_settings()  # a wrong one is said at once, also where a command would not need it
             load_dotenv(ENV_FILE)  # for DAGSTER_… and AWS_… too; what is set already stays
         return app(arguments, standalone_mode=False) or 0
-    except (UserError, UnknownFormatError, SettingsError, ScheduleError) as error:
+    except UserError as error:
+        for line in error.args:
+            print_error(line)
+        return 2
+    except (UnknownFormatError, SettingsError, ScheduleError) as error:
         print_error(str(error))
         return 2
     except (SourceError, StoreError, LedgerError) as error:

@@ -12,7 +12,7 @@ import typer
 
 
 class UserError(Exception):
-    """Something the person at the keyboard can mend; the message is one line that says how."""
+    """Something the person at the keyboard can mend; each argument is one line that says how."""
 
 
 def print_error(message: str) -> None:

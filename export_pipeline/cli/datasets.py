@@ -44,13 +44,13 @@ def checked_key(text: str) -> str:
 
 
 def declared() -> dict[str, Dataset]:
-    """The datasets by name; a wrong defs.yaml is a UserError of one line."""
+    """The datasets by name; a wrong defs.yaml is a UserError with a line for each mistake."""
     from export_pipeline.components.catalogue import DefsError, datasets
 
     try:
         return datasets()
     except DefsError as error:
-        raise UserError(str(error)) from None
+        raise UserError(*str(error).splitlines()) from None
 
 
 def dataset_of(name: str) -> Dataset:

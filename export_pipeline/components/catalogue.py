@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 import export_pipeline
 from export_pipeline.components.dataset import Dataset
@@ -17,7 +18,7 @@ from export_pipeline.model.strict import unknown_name
 
 
 class DefsError(Exception):
-    """A defs.yaml cannot be used. The message is one line that names the field."""
+    """A defs.yaml cannot be used. The message has a line for each mistake, with file, line and field."""
 
 
 _PROJECT = Path(__file__).parents[1]
@@ -50,7 +51,8 @@ def datasets() -> dict[str, Dataset]:
     try:
         return datasets_of(component_tree())
     except Exception as error:  # whatever comes up while reading them, they are what is wrong
-        raise DefsError(f"A defs.yaml is wrong: {_one_line(error)}") from error
+        lines = [f"A defs.yaml is wrong: {line}" for line in _lines(error)]
+        raise DefsError("\n".join(lines)) from error
 
 
 def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
@@ -70,8 +72,8 @@ def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
     return found
 
 
-def _one_line(error: BaseException) -> str:
-    """The file, the line, the field and what is wrong there; of several problems the first."""
+def _lines(error: BaseException) -> list[str]:
+    """The file, the line, the field and what is wrong there, for each mistake that was found."""
     causes = [error]
     while deeper := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(deeper)
@@ -79,13 +81,27 @@ def _one_line(error: BaseException) -> str:
     wrong = next((cause for cause in causes if isinstance(cause, ValidationError)), None)
     if wrong is None:
         said = " ".join(str(causes[-1]).split())
-        return _unknown_type(said) or said
-    first, *others = wrong.errors(include_url=False)
-    where = ".".join(str(part) for part in first["loc"])
+        return [_unknown_type(said) or _unfinished() or said]
+    return [_line(mistake) for mistake in wrong.errors(include_url=False)]
+
+
+def _line(mistake: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in mistake["loc"])
     if found := _PLACE.fullmatch(where):
         where = f"{found['file']}, {found['field']}"
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{where}: {plain(first)}{more}"
+        if mistake["type"] == "extra_forbidden":  # beside `attributes`, where the words are Dagster's
+            return f"{where}: {unknown_name(found['field'], _TOP)}"
+    return f"{where}: {plain(mistake)}"
+
+
+def _unfinished() -> str | None:
+    """Which file lacks what each has, as Dagster tells nothing of it."""
+    for file in sorted((_PROJECT / "defs").rglob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        for field in _TOP:
+            if not re.search(rf"^{field}:", text, re.MULTILINE):
+                return f"{file}: no line begins with `{field}:`"
+    return None
 
 
 def _unknown_type(error: str) -> str | None:
@@ -111,4 +127,5 @@ def _said(field: str) -> Iterator[tuple[str, str]]:
                 yield f"{file}:{number}", match[1]
 
 
-_PLACE = re.compile(r"attributes\.(?P<field>.*) at (?P<file>.*:\d+)")
+_TOP = ("type", "attributes")
+_PLACE = re.compile(r"(?:attributes\.)?(?P<field>.*) at (?P<file>.*:\d+)")

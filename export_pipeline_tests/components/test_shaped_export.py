@@ -120,6 +120,45 @@ def test_a_type_there_is_not_and_a_name_twice(tmp_path: Path, folder: str, wrong
     assert said in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{type}\nattributes:\n  datset: x\n  strat: x\n",
+            [
+                "takeoff/defs.yaml:3, datset: there is no 'datset'; did you mean dataset?",
+                "takeoff/defs.yaml:4, strat: there is no 'strat'; did you mean start?",
+            ],
+        ),
+        ("{type}\n", ["takeoff/defs.yaml: no line begins with `attributes:`"]),
+        ("", ["takeoff/defs.yaml: no line begins with `type:`"]),
+        (
+            "{type}\nattribute:\n  dataset: x\n",
+            ["takeoff/defs.yaml:2, attribute: there is no 'attribute'; did you mean attributes?"],
+        ),
+        ("{type}\nattributes:\n   dataset: x\n  title: x\n", ['takeoff/defs.yaml", line 4, column 3']),
+    ],
+)
+def test_each_mistake_is_a_line_of_its_own(tmp_path: Path, text: str, said: list[str]) -> None:
+    package = tmp_path / "export_pipeline"
+    shutil.copytree(TAKEOFF.parents[2], package, ignore=shutil.ignore_patterns("__pycache__", "fonts"))
+    shutil.copyfile(TAKEOFF.parents[3] / "pyproject.toml", tmp_path / "pyproject.toml")
+    file = package / "defs" / "takeoff" / "defs.yaml"
+    file.write_text(text.format(type="type: export_pipeline.ShapedExport"))
+    done = subprocess.run(
+        [sys.executable, "-m", "export_pipeline.cli", "datasets"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert len(lines) == len(said), done.stderr
+    assert all(line.startswith("Error: A defs.yaml is wrong: ") for line in lines), done.stderr
+    assert all(part in line for part, line in zip(said, lines, strict=True)), done.stderr
+
+
 def test_options_of_a_request_are_typed() -> None:
     takeoff = datasets()["takeoff"]
     id = "00000000-0000-0000-0000-00000000000A"

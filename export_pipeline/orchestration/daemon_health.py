@@ -66,7 +66,12 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
         declared = defs().get_repository_def().sensor_defs
     except Exception as error:  # whatever a wrong defs.yaml or setting raises
         said = " ".join(str(error).split())[:300]
-        yield "code_broken", f"The code location does not load: {said}", "Run `export-pipeline datasets`.", None
+        yield (
+            "code_broken",
+            f"The code location does not load: {said}",
+            "Run `export-pipeline datasets`.",
+            None,
+        )
         return
     states: dict[str, list[InstigatorState]] = {}
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):

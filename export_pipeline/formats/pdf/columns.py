@@ -32,6 +32,8 @@ _LINES, _NARROW = 5, 90 * UNIT
 """A text column is made so narrow that many cells take more lines than this only down to this width."""
 _MORE, _GAIN = 3, 0.9
 """A table across pages goes across so many more where all its pages then become fewer than this part."""
+_BESIDE = 2.5
+"""Lines that a row takes whatever its longest text does: its padding, and what its other texts wrap to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
 def _pages(strips: Sequence[Strip], measures: Sequence[Measure]) -> float:
     """What the strips fill, compared with others: pages side by side times the lines of a row."""
     lines = max(measures[slot.index].mean / max(slot.width, 1) for strip in strips for slot in strip.slots)
-    return len(strips) * max(1.0, lines)
+    return len(strips) * (lines + _BESIDE)
 
 
 def _even(needs: Sequence[int], width: int, count: int) -> list[list[int]]:

@@ -9,7 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from export_pipeline.cli import app as cli
 from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.figures import Figures
+from export_pipeline.jobs.schedule_editing import EDITABLE, list_schedules
 from export_pipeline.metrics import metrics_text
 from export_pipeline.settings import Settings
 from export_pipeline_tests.jobs.database import Database
@@ -68,7 +70,7 @@ def test_every_command_setting_and_file_that_is_named_exists(
 
 
 def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
-    grant, ask = blocks("sql")
+    grant, ask, plan = blocks("sql")
     migrate(postgres_url)
     database = Database(postgres_url)
     database.run("CREATE ROLE application")
@@ -77,12 +79,24 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
         database.run("SET ROLE application")
         for statement in ask.split(";")[:2]:
             assert len(database.run(statement)) == 1
+        insert, pause = plan.split(";")[:2]
+        (schedule,) = database.run(insert)
+        columns = "active, weekday, hour, minute, timezone, empty, owner"
+        database.run(pause)
+        assert database.run(f"SELECT id, {columns} FROM scheduled_exports") == [
+            (*schedule, False, 1, 7, 30, "Europe/Berlin", "say", "ann@example.org")
+        ]
+        database.run("UPDATE scheduled_exports SET active = true, since = '2026-01-01T00:00:00Z'")
+        for column in ("next_run", "last_run", "problem", "id"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                database.run(f"UPDATE scheduled_exports SET {column} = NULL")
+        database.run("DELETE FROM scheduled_exports")
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             database.run("UPDATE export_jobs SET status = 'completed'")
         for column in ("status", "id", "schedule_id", "window_key", "created_at", "file_key", "run_id"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 database.run(f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('a', 'csv', NULL)")
-        for table in ("export_events", "export_deliveries", "scheduled_exports"):
+        for table in ("export_events", "export_deliveries"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 database.run(f"SELECT * FROM {table}")
     finally:
@@ -95,10 +109,30 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
     database = Database(url)
     for statement in ask.split(";")[:2]:
         assert len(database.run(statement)) == 1
+    insert, pause = plan.split(";")[:2]
+    assert len(database.run(insert)) == 1
+    database.run(pause)
     database.close()
     with Ledger(url) as ledger:
         (job,) = ledger.find()
+        (schedule,) = list_schedules(open_engine(url))
+    assert not schedule.active
+    schedule.check()
     assert (job.recipients, job.filters) == (["ann@example.org"], {"status": {"equals": "SUCCESSFUL"}})
+
+
+def test_every_column_of_a_schedule_that_people_choose_is_named() -> None:
+    chosen = re.search(r"INSERT \(dataset, [^)]*misfire[^)]*\)", PAGE)
+    assert chosen is not None
+    named = set(re.findall(r"[a-z_]+", chosen[0]))
+    assert named == {*EDITABLE, "active", "since"}
+    told = {
+        name
+        for line in PAGE.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z_]+)`", line)
+    }
+    assert told >= named - {"dataset", "format", "scope"}
 
 
 def test_every_figure_of_the_scrape_is_there(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import BaseModel, Field, field_validator
 
-from export_pipeline.delivery.addresses import parse_address
+from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.strict import Strict
@@ -65,11 +65,7 @@ class CadenceRule(Strict):
     @field_validator("recipients")
     @classmethod
     def _addresses(cls, recipients: Sequence[str]) -> Sequence[str]:
-        for recipient in recipients:
-            try:
-                parse_address(recipient)
-            except ValueError as error:
-                raise ValueError(f"{recipient!r} {error}") from None
+        check_addresses(recipients)
         return recipients
 
 

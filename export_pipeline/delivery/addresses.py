@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _LOCAL = re.compile(r"[^\s\"(),:;<>@\[\]\\.]+(?:\.[^\s\"(),:;<>@\[\]\\.]+)*")
@@ -55,6 +56,19 @@ def parse_address(text: object) -> Address:
     if not at or not _LOCAL.fullmatch(local) or len(local.encode()) > 64:
         raise ValueError("is not a mail address such as ann@example.org")
     return Address(one_line(name, 100), local, parse_domain(domain))
+
+
+def check_addresses(texts: Iterable[object]) -> None:
+    """Nothing, if all are mail addresses.
+
+    Raises:
+        ValueError: one is none; the message names it.
+    """
+    for text in texts:
+        try:
+            parse_address(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} {error}") from None
 
 
 def parse_domain(text: str) -> str:

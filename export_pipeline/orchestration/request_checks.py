@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
+from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.cadences import CadenceWindow
 from export_pipeline.jobs.schedule_rows import TOLD
@@ -69,6 +70,10 @@ def checked(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> Exp
         raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
     if job.scope is not None and job.scope not in scopes.of(job.dataset):
         raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+    try:
+        check_addresses(job.recipients)
+    except ValueError as error:
+        raise RequestError("invalid_recipients", f"recipients: {error}.") from None
     if job.offers > MOST_OFFERS:
         message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
         raise RequestError("not_started", message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
+from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.calendar import one_of
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.schedule_problems import Check
@@ -33,6 +34,10 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
                 "`window: {column: created_at}`."
             )
         _check_scope(schedule, dataset, scopes)
+        try:
+            check_addresses(schedule.recipients)
+        except ValueError as error:
+            raise ScheduleError(f"recipients: {error}.") from None
         try:
             typed_options(
                 dataset,

@@ -55,6 +55,12 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
         ({"format": "doc"}, "unknown_format", "it has csv, excel"),
         ({"scope": "nobody"}, "unknown_scope", "no scope 'nobody'"),
         ({"scope": None}, "no_scope", "needs a scope"),
+        (
+            {"recipients": '["ann@example.org", "not a mail"]'},
+            "invalid_recipients",
+            "recipients: 'not a mail' is not a mail",
+        ),
+        ({"recipients": "[1]"}, "invalid_recipients", "recipients: 1 is not a text."),
         ({"options": '{"group_by": "x"}'}, "invalid_options", "option group_by"),
         ({"options": '{"window": "yesterday"}'}, "invalid_options", "options.window must be"),
         ({"options": '{"window": {"start": "2026-01-01"}}'}, "invalid_options", "options.window must be"),

@@ -59,6 +59,7 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
         ({"filters": '{"statuss": {"equals": 1}}'}, "options: There is no option filters; there are "),
         ({"timezone": "Europe/Berlim"}, "timezone: .*Did you mean Europe/Berlin"),
         ({"recipients": '["ann"]'}, "recipients: 'ann' is no mail address"),
+        ({"recipients": '["ann@-a-"]'}, "recipients: 'ann@-a-' has the impossible domain '-a-'"),
     ],
 )
 def test_what_can_never_work_is_told_at_once(

@@ -12,7 +12,10 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 
+from export_pipeline.delivery.enrolling import BACKLOG
+from export_pipeline.delivery.unserved import unserved_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.error_codes import NOT_THE_OPERATORS
 from export_pipeline.jobs.figures import Figures, Late
 from export_pipeline.jobs.migrate import is_current
@@ -117,6 +120,7 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
         with Figures(settings.jobs_url) as figures:
             yield from _late_findings(figures, settings, late)
             yield from _failing(figures)
+            yield from _unserved(settings)
             for schedule_id, problem in figures.broken_schedules():
                 yield Finding(
                     "schedule_broken",
@@ -191,6 +195,23 @@ def _failing(figures: Figures) -> Iterator[Finding]:
             f"{failed} of {failed + good} requests of the last hour failed (wrong ones aside): {codes}.",
             "`export-pipeline jobs --status failed` lists them with their reasons.",
         )
+
+
+def _unserved(settings: Settings) -> Iterator[Finding]:
+    """Whether mails are asked for, and there is nobody to send them."""
+    if settings.smtp_url is not None:
+        return
+    engine = open_engine(settings.jobs_url)
+    try:
+        jobs = unserved_jobs(engine, settings.mail_domains)
+    finally:
+        engine.dispose()
+    if jobs:
+        late = Late(len(jobs), jobs[0].completed_at or jobs[0].created_at, tuple(job.id for job in jobs[:3]))
+        days = f"of the last {BACKLOG.days} days"
+        wrong = f"requests {days} ask for mails that are not sent, as EXPORT_SMTP_URL is not set"
+        do = f"Set it and EXPORT_MAIL_FROM for the daemon, and those {days} are sent."
+        yield _late("mails_off", late, wrong, do)
 
 
 def source_findings(settings: Settings) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from export_pipeline.cli.console import UserError, print_facts, print_json
 from export_pipeline.cli.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
 from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.delivery import rows
+from export_pipeline.delivery.unserved import NOT_SENT, unserved
 from export_pipeline.jobs import Job, Kind, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
@@ -71,11 +72,13 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         job = ledger.get(job_id, viewer_of(viewer_scope))
         events = ledger.events(job.id)
     mails = rows.find(open_engine(settings.jobs_url), job_id=job.id)
+    unsent = unserved(job, settings) if not mails else []
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
     if as_json:
         told = {"run_url": run, "file": file, "events": [plain(event) for event in events]}
-        print_json({**plain(job), **told, "deliveries": [plain(mail) for mail in mails]})
+        told["deliveries"] = [plain(mail) for mail in mails]
+        print_json({**plain(job), **told, "unsent": dict.fromkeys(unsent, NOT_SENT)})
         return
     times = {name: moment(value) for name, value in plain_times(job).items()}
     facts = {**plain(job), **times, "run": run, "file": file and file["said"]}
@@ -83,8 +86,10 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
     typer.echo("\nWhat happened:")
     for event in events:
         typer.echo(f"  {event_line(event)}")
-    if mails:
+    if mails or unsent:
         typer.echo("\nMails:")
+        for address in unsent:
+            typer.echo(f"  {printable(address)}  {NOT_SENT}")
         for mail in mails:
             why = f": {mail.error_message}" if mail.error_message else ""
             sent = f" {moment(mail.sent_at)}" if mail.sent_at else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from export_pipeline.cli.datasets import (
     typed_options,
 )
 from export_pipeline.cli.options import Json
+from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def request(
     --column item_name --column profit_cents`; `export-pipeline request takeoff --scope ID --no-wait --json`
     """
     settings = load_settings()
+    _check_mail(settings, mail or ())
     chosen = dataset_of(dataset)
     names = formats_of(chosen, format)
     who = {"requested_by": requested_by} if requested_by and "requested_by" in chosen.option_names() else {}
@@ -142,6 +145,19 @@ def request(
             print_error(error)
     if outcome.errors:
         raise typer.Exit(1)
+
+
+def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:
+    """Refuse what would never be sent."""
+    try:
+        check_addresses(addresses)
+    except ValueError as error:
+        raise UserError(f"--to {error}.") from None
+    if addresses and settings.smtp_url is None:
+        raise UserError(
+            "--to sends no mail, as EXPORT_SMTP_URL is not set: set it, and EXPORT_MAIL_FROM, or leave --to "
+            "out and fetch the file with `export-pipeline link`."
+        )
 
 
 def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:

@@ -39,7 +39,8 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
             # One after another: of the formats of a window that fail at once, one tells it for all.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         now = connection.scalars(sa.select(utc_now())).one()
-        for row in connection.execute(_untold(now, limit)).mappings().all():
+        waiting = untold(now, limit).with_for_update(of=jobs, skip_locked=True)
+        for row in connection.execute(waiting).mappings().all():
             job = Job.of({column.name: row[column] for column in jobs.c})  # type: ignore[arg-type]
             empty = job.options.get("empty") or row["empty"] or "send"
             kind = kind_of(job)
@@ -60,7 +61,7 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
     return counts
 
 
-def _untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
+def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
     """Jobs that have ended, and nobody was told; with what their schedules do about no rows."""
     return (
         sa.select(jobs, schedules.c.empty)
@@ -79,7 +80,6 @@ def _untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
         )
         .order_by(jobs.c.completed_at, jobs.c.id)
         .limit(limit)
-        .with_for_update(of=jobs, skip_locked=True)
     )
 
 

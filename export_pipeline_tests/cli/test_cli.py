@@ -88,6 +88,16 @@ def test_options_reach_the_export(command: Command, source: Source) -> None:
         (["request", "takeoff", "--scope", "x", "-o", "group_by=y"], 2, "'condition', 'page' or 'category'"),
         (["request", "takeoff", "--scope", "x", "-o", "y"], 2, "NAME=VALUE"),
         (["request", "takeoff"], 2, "Say whose rows, with --scope"),
+        (
+            ["request", "takeoff", "--to", "ann"],
+            2,
+            "--to 'ann' is not a mail address such as ann@example.org.",
+        ),
+        (
+            ["request", "takeoff", "--to", "ann@example.org"],
+            2,
+            "EXPORT_SMTP_URL is not set: set it, and EXPORT_",
+        ),
         (["bogus"], 2, "No such command 'bogus'. (`export-pipeline --help` shows how)"),
         (["schedules", "bogus"], 2, "(`export-pipeline schedules --help` shows how)"),
         (["link", "exports/x.csv"], 1, "No file exports/x.csv"),

@@ -12,7 +12,7 @@ from export_pipeline.settings import load_settings
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.cli.stored import NOBODY, stored
 from export_pipeline_tests.commands import Command
-from export_pipeline_tests.jobs.lives import job_in, run_of
+from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 
 
 def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None:
@@ -45,6 +45,24 @@ def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None
     assert f"export-pipeline retry {failed.id}" in told
     FolderStore(tmp_path / "store").delete(str(done.file_key))
     assert "MISSING" in command("show", done.id).out
+
+
+def test_mails_that_nobody_sends_are_told(
+    command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ledger.request("takeoff", "csv", scope="a", recipients=["ann@example.org"])
+    ledger.started(run_of(job))
+    ledger.completed(run_of(job), FILE)
+    said = "not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last 7 days are"
+    assert f"Mails:\n  ann@example.org  {said}\n" in command("show", job.id).out
+    assert command("show", job.id, "--json").json["unsent"] == {"ann@example.org": said}
+    (finding,) = [one for one in command("health", "--json").json if one["code"] == "mails_off"]
+    assert finding["wrong"].startswith("1 requests of the last 7 days ask for mails")
+    assert job.id in finding["wrong"]
+    monkeypatch.setenv("EXPORT_SMTP_URL", "smtp://127.0.0.1:9")
+    monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
+    assert "Mails:" not in command("show", job.id).out
+    assert "mails_off" not in command("health").out
 
 
 def test_what_others_wrote_cannot_move_the_cursor(command: Command, ledger: Ledger) -> None:

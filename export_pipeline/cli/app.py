@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from dotenv import load_dotenv
@@ -225,7 +226,9 @@ def dev(
 ) -> None:
     """Start Dagster's UI and daemon on this project.
 
-    Example: `export-pipeline dev --port 3001`
+    With another port than 3000 also set EXPORT_UI_URL, for all commands: `show` prints links to the UI there.
+
+    Example: `EXPORT_UI_URL=http://127.0.0.1:3001 export-pipeline dev --port 3001`
     """
     from export_pipeline.orchestration.instance import ROOT, prepare_home
 
@@ -234,6 +237,11 @@ def dev(
     _prepare_ledger(settings)
     home = prepare_home()
     typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
+    links = urlsplit(settings.ui_url)
+    if links.hostname in (host, "127.0.0.1", "localhost") and links.port != port:
+        typer.echo(f"`show` links to {settings.ui_url}; set EXPORT_UI_URL=http://{host}:{port} to link here.")
+    if Path("dagster.yaml").is_file() and home != Path.cwd():
+        typer.echo("Dagster's warning about a dagster.yaml that is not used is as it should be.")
     workspace = str(ROOT / "workspace.yaml")
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line

@@ -133,6 +133,28 @@ def test_dev_does_not_start_where_something_listens(command: Command, source: So
     assert f"Something listens on 127.0.0.1:{port} already" in ended.err
 
 
+def test_dev_says_where_links_lead_and_what_to_make_of_dagsters_warning(
+    command: Command, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, arguments: begun.append(arguments))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    told = command("dev", "--port", port).out
+    assert f"set EXPORT_UI_URL=http://127.0.0.1:{port} to link here" in told
+    assert "dagster.yaml" not in told
+    (tmp_path / "dagster.yaml").touch()
+    monkeypatch.setenv("EXPORT_UI_URL", f"http://127.0.0.1:{port}")
+    told = command("dev", "--port", port).out
+    assert "EXPORT_UI_URL" not in told
+    assert "a dagster.yaml that is not used is as it should be" in told
+    monkeypatch.setenv("EXPORT_UI_URL", "https://exports.example.org")  # a proxy's
+    assert "EXPORT_UI_URL" not in command("dev", "--port", port).out
+    assert [arguments[-4:-2] for arguments in begun] == [["-p", port]] * 3
+
+
 def test_a_wrong_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_TIMEZONE", "Nowhere")
     ended = command("datasets", "--scopes", "takeoff")

@@ -60,7 +60,7 @@ def test_everything_of_mail_has_a_default(monkeypatch: pytest.MonkeyPatch) -> No
         ("EXPORT_SMTP_URL", f"smtp://u:{SECRET}@host?tls=1", "no option after the ? but starttls"),
         ("EXPORT_SMTP_URL", f"smtps://u:{SECRET}@host?starttls=required", "takes no starttls with smtps://"),
         ("EXPORT_MAIL_FROM", "Exports", "is not a mail address such as"),
-        ("EXPORT_MAIL_ATTACH_BYTES", "-1", "greater than or equal to 0"),
+        ("EXPORT_MAIL_ATTACH_BYTES", "-1", "at least 0"),
         ("EXPORT_MAIL_LINK_TTL_SECONDS", "604801", "604800"),
         ("EXPORT_MAIL_DOMAINS", "example.org,exa mple.org", "impossible domain 'exa mple.org'"),
         ("EXPORT_PUBLIC_URL", "ftp://x", "must be a URL such as https://"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import make_url
 
 from export_pipeline.cli import app as cli
 from export_pipeline.jobs import Ledger, migrate
@@ -119,6 +120,42 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
     assert not schedule.active
     schedule.check()
     assert (job.recipients, job.filters) == (["ann@example.org"], {"status": {"equals": "SUCCESSFUL"}})
+
+
+@pytest.mark.parametrize("own_schema", [True, False])
+def test_the_role_of_the_readme_can_keep_requests(postgres_url: str, own_schema: bool) -> None:
+    text = (ROOT / "README.md").read_text()
+    role, schema, rights = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    owner = Database(postgres_url)
+    url = make_url(postgres_url).set(username="exporter", password="…")
+    try:
+        owner.run(role)
+        if own_schema:
+            owner.run(schema)
+            options = re.search(r"EXPORT_JOBS_URL=\S+\?(\S+)`", text)
+            assert options is not None
+            ledger_url = f"{url.render_as_string(hide_password=False)}?{options[1]}"
+        else:
+            migrate(postgres_url)
+            owner.run(rights)
+            ledger_url = url.render_as_string(hide_password=False)
+        migrate(ledger_url)  # the daemon's unit runs it at each start
+        application = Database(ledger_url)
+        job_id = application.insert()
+        application.close()
+        with Ledger(ledger_url) as ledger:
+            (job,) = ledger.claim(1)
+            ledger.canceled(job.id)
+            assert job.id == job_id
+            assert [event.kind for event in ledger.events(job_id)] == ["requested", "canceled"]
+            assert list_schedules(open_engine(ledger_url)) == []
+        assert owner.run("SELECT schemaname FROM pg_tables WHERE tablename = 'export_jobs'") == [
+            ("exports" if own_schema else "public",)
+        ]
+    finally:
+        owner.run("DROP OWNED BY exporter CASCADE")
+        owner.run("DROP ROLE exporter")
+        owner.close()
 
 
 def test_every_column_of_a_schedule_that_people_choose_is_named() -> None:

@@ -55,6 +55,10 @@ def keep_a_log(engine: sa.Engine) -> None:
     try:
         with engine.connect() as connection:
             connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+    except sa.exc.OperationalError as error:
+        folder = Path(str(engine.url.database)).parent
+        why = error.orig if folder.is_dir() else f"there is no folder {folder}"
+        raise LedgerUnavailableError(f"{engine.url.database} cannot be opened: {why}.") from error
     except sqlite3.OperationalError as error:
         raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from error
 

@@ -2,6 +2,7 @@ import logging
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -108,6 +109,11 @@ def test_it_says_what_became_of_the_tables(url: str, monkeypatch: pytest.MonkeyP
         older.setattr(command, "upgrade", lambda config, _: whole(config, "0004"))
         assert migrate(url) == "made"
     assert [migrate(url), migrate(url)] == ["brought up to date", "up to date"]
+
+
+def test_a_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailableError, match=f"there is no folder {tmp_path}/nowhere"):
+        migrate(f"sqlite:///{tmp_path}/nowhere/jobs.db")
 
 
 def test_without_the_tables_people_are_told_what_to_do(url: str) -> None:

@@ -11,7 +11,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tabular.spec import ColumnSpec, FilterSpec, TableSpec
@@ -103,7 +112,7 @@ def _value(about: Filtered) -> tuple[Any, Any]:
         case Kind.INTEGER:
             return int, _INTEGER
         case Kind.MONEY if about.type.minor:
-            return int, _INTEGER
+            return int, _MINOR
         case Kind.DECIMAL | Kind.MONEY:
             return Decimal, Annotated[Decimal, Field(max_digits=76)]
         case Kind.FLOAT | Kind.PERCENT:
@@ -130,6 +139,17 @@ def _sound(text: str) -> str:
 
 _TEXT = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_sound)]
 _INTEGER = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def _in_minor_units(value: Any, parsed: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return parsed(value)
+    except ValidationError:
+        said = f"it must be a whole number of the currency's minor unit (cents), not {str(value)[:50]!r}"
+        raise ValueError(said) from None
+
+
+_MINOR = Annotated[_INTEGER, WrapValidator(_in_minor_units)]
 
 
 def _uuid(text: str) -> str:

@@ -86,6 +86,7 @@ _TENANT = frozenset(
     )
 )
 _CODE = re.compile(r"(^|_)(status|state|type|kind|code|currency|country|category|role|level|priority|unit)$")
+_HANDLE = re.compile(r"(^|_)(name|number|no|sku|slug|reference|ref|e_?mail|username)$")
 _CREATED = (
     "created_at", "created", "created_on", "created_date", "creation_date", "date_created", "inserted_at",
     "timestamp", "occurred_at", "date", "time",
@@ -109,6 +110,11 @@ def is_secret(name: str) -> bool:
 def is_code(name: str) -> bool:
     """Whether a column of this name holds one of few values."""
     return _CODE.search(_plain(name)) is not None
+
+
+def is_handle(name: str) -> bool:
+    """Whether people know a row by what a column of this name holds."""
+    return _HANDLE.search(_plain(name)) is not None
 
 
 def is_cents(name: str) -> bool:

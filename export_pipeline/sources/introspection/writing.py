@@ -81,7 +81,7 @@ def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
         settings |= typed.settings
         notes = [typed.note]
         if typed.kind == "integer" and naming.is_cents(one.name):
-            notes.append("`type: money` shows whole units to people")
+            notes.append("with `type: money` all files hold whole units")
         if naming.is_secret(one.name):
             settings["hidden"] = True
             notes.append("looks like a secret; never exported while it is hidden")
@@ -129,16 +129,9 @@ _KEYS = {
 def _source(table: TableFacts, plan: _Plan) -> list[str]:
     lines = ["  source:", f"    table: {_scalar(table.name)}", *_KEYS[table.key_from]]
     lines.append(f"    key: {_flow(table.key)}")
-    for column in plan.columns:
-        lowered = "_".join(naming.words(column.field.name))
-        if lowered in ("deleted_at", "removed_at") and column.typed.kind in ("timestamp", "date"):
-            deleted = _flow({column.field.name: None})
-        elif lowered in ("is_deleted", "deleted") and column.typed.kind == "boolean":
-            deleted = _flow({column.field.name: False})
-        else:
-            continue
-        lines += ["    # Rows that the application has deleted stay out.", f"    where: {deleted}"]
-        break
+    if deleted := _deleted(plan):
+        where = _flow({deleted[0]: deleted[1]})
+        lines += ["    # Rows that the application has deleted stay out.", f"    where: {where}"]
     if created := _created(plan, required=False):
         newest = _flow([f"-{created.field.name}"])
         lines.append(f"    # order: {newest}  # newest first; by default the key's order")
@@ -148,6 +141,18 @@ def _source(table: TableFacts, plan: _Plan) -> list[str]:
             other = {"table": reference.table, "from": reference.column, "to": reference.to}
             lines.append(f"      {name}: {_flow(other)}")
     return [*lines, ""]
+
+
+def _deleted(plan: _Plan) -> tuple[str, bool | None] | None:
+    """The field that says which rows the application has deleted, and its value in the others."""
+    for column in plan.columns:
+        name, kind = column.field.name, column.typed.kind
+        lowered = "_".join(naming.words(name))
+        if lowered in ("deleted_at", "removed_at") and kind in ("timestamp", "date"):
+            return name, None
+        if lowered in ("is_deleted", "deleted") and kind == "boolean":
+            return name, False
+    return None
 
 
 def _scope(plan: _Plan) -> list[str]:
@@ -211,7 +216,10 @@ def _columns(plan: _Plan) -> list[str]:
 
 def _filters(table: TableFacts, plan: _Plan) -> list[str]:
     referring = {reference.column for reference in table.references}
-    visible = [column for column in plan.columns if "hidden" not in column.settings]
+    same = _deleted(plan) or ("", None)  # in all rows that are exported
+    visible = [
+        column for column in plan.columns if "hidden" not in column.settings and column.field.name != same[0]
+    ]
     filters: dict[str, Any] = {}
     for column in visible:
         if operators := _operators(column, table, referring):
@@ -245,7 +253,8 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
         # PostgreSQL's types that are only printed as text are not searched as such.
         plain = table.dialect == "sqlite" or isinstance(column.field.type, sa.String)
         short = length is not None and length <= _SHORT
-        found = ["equals", "in"] if plain and (short or naming.is_code(name)) else []
+        whole = short or naming.is_code(name) or naming.is_handle(name)
+        found = ["equals", "in"] if plain and whole else []
         found += ["contains"] if plain and not short else []
     else:
         found = []

@@ -143,6 +143,11 @@ def test_ranges_may_be_open() -> None:
             {"filters": {"id": {"equals": "1; DROP TABLE t"}}},
             "filters.id.equals: Input should be a valid integer",
         ),
+        (
+            {"filters": {"cents": {"range": {"from": "12.50"}}}},
+            "it must be a whole number of the currency's minor unit (cents), not '12.50'",
+        ),
+        ({"filters": {"cents": {"range": {"to": 2**63}}}}, "minor unit (cents), not '9223372036854775808'"),
         ({"filters": {"id": {"equals": 2**63}}}, "less than 9223372036854775808"),
         ({"filters": {"id": {"in": []}}}, "at least 1"),
         ({"filters": {"id": {"in": list(range(10_001))}}}, "at most 10000"),
@@ -166,6 +171,12 @@ def test_what_cannot_be_asked_for_is_refused_with_what_can(given: dict[str, Any]
     said = refusal(given)
     assert message in said
     assert len(said) < 500
+
+
+def test_a_filter_of_texts_takes_values_without_a_label() -> None:
+    texts = {**JSON["filters"], "status": {"operators": ["equals", "in"], "type": "text"}}
+    made = options({**JSON, "filters": texts}).model_validate({"filters": {"status": {"equals": "LOST"}}})
+    assert made.filters.status.equals == "LOST"
 
 
 def test_a_preset_may_be_required_and_may_not_exist() -> None:

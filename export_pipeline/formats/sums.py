@@ -21,5 +21,8 @@ def added(numbers: Sequence[float]) -> float:
 def finite_sum(numbers: pa.Array | pa.ChunkedArray) -> float:
     """The sum of the floats that are finite numbers; rounded once, where the machine has wider ones."""
     values = numbers.drop_null().to_numpy()
-    total = float(np.sum(values, dtype=np.longdouble))
-    return total if math.isfinite(total) else float(np.sum(values[np.isfinite(values)], dtype=np.longdouble))
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.sum(values, dtype=np.longdouble))
+        if not math.isfinite(total):
+            total = float(np.sum(values[np.isfinite(values)], dtype=np.longdouble))
+    return total

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.texts import json_of
 
-_WAIT_SECONDS = 30  # for another writer of SQLite
+WAIT_SECONDS = 30  # for another writer of SQLite
 _CONNECT = {
     "application_name": "export_pipeline",
     "connect_timeout": 10,  # seconds
@@ -53,7 +53,7 @@ def open_engine(url: str) -> sa.Engine:
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise LedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
-    waiting = {"timeout": _WAIT_SECONDS}
+    waiting = {"timeout": WAIT_SECONDS}
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waiting, json_deserializer=json_of)
 
     @sa.event.listens_for(engine, "connect")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.database import WAIT_SECONDS, open_engine, transaction
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 
 VERSION_TABLE = "export_pipeline_version"
@@ -54,13 +55,26 @@ def keep_a_log(engine: sa.Engine) -> None:
     """
     try:
         with engine.connect() as connection:
-            connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+            _switch(connection.connection.driver_connection)
     except sa.exc.OperationalError as error:
         folder = Path(str(engine.url.database)).parent
         why = error.orig if folder.is_dir() else f"there is no folder {folder}"
         raise LedgerUnavailableError(f"{engine.url.database} cannot be opened: {why}.") from error
     except sqlite3.OperationalError as error:
         raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from error
+
+
+def _switch(raw: Any) -> None:
+    """SQLite does not wait by itself here for somebody who does the same at the same moment."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def is_current(url: str) -> bool:

@@ -1,7 +1,9 @@
 import logging
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate
-from export_pipeline.jobs.migrate import VERSION_TABLE
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.migrate import VERSION_TABLE, keep_a_log
 from export_pipeline.jobs.tables import metadata
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.services.postgres import PostgresServer
@@ -36,6 +39,22 @@ def test_processes_that_migrate_at_once_wait_for_each_other(url: str) -> None:
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in started] == [("", 0)] * 3
     with Ledger(url) as ledger:
         assert ledger.find() == []
+
+
+def test_a_file_is_prepared_by_several_at_the_same_moment(tmp_path: Path) -> None:
+    """SQLite told one of them at once, some times in a hundred, that the file is locked."""
+    for number in range(100):
+        together = threading.Barrier(6)
+
+        def prepare(url: str, together: threading.Barrier) -> None:
+            engine = open_engine(url)
+            together.wait()
+            keep_a_log(engine)
+
+        with ThreadPoolExecutor(6) as pool:
+            url = f"sqlite:///{tmp_path}/{number}.db"
+            done = [pool.submit(prepare, url, together) for _ in range(6)]
+        assert [one.exception() for one in done] == [None] * 6
 
 
 def test_the_applications_own_migrations_are_left_alone(url: str) -> None:

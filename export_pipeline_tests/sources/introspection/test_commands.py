@@ -51,17 +51,22 @@ def test_a_dataset_cannot_have_any_name(defs: Path, name: str, capsys: pytest.Ca
     assert not defs.exists()
 
 
-def test_the_scaffolder_writes_the_same(defs: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "orders"
+def asked(folder: Path, table: str) -> Any:
+    """What `dg scaffold defs` asks of the scaffolder, in a new folder."""
     folder.mkdir()
     ask: Callable[..., Any] = dg.ScaffoldRequest
-    request = ask(
+    return ask(
         type_name="export_pipeline.TableExport",
         target_path=folder,
         scaffold_format="yaml",
-        project_root=tmp_path,
-        params=TableParams(table="orders"),
+        project_root=folder.parent,
+        params=TableParams(table=table),
     )
+
+
+def test_the_scaffolder_writes_the_same(defs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    request = asked(folder, "orders")
     TableScaffolder().scaffold(request)
 
     said = yaml.safe_load((folder / "defs.yaml").read_text("utf-8"))
@@ -71,15 +76,7 @@ def test_the_scaffolder_writes_the_same(defs: Path, tmp_path: Path) -> None:
 
 def test_the_scaffolder_says_what_is_wrong_and_leaves_nothing(defs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "oders"
-    folder.mkdir()
-    ask: Callable[..., Any] = dg.ScaffoldRequest
-    request = ask(
-        type_name="export_pipeline.TableExport",
-        target_path=folder,
-        scaffold_format="yaml",
-        project_root=tmp_path,
-        params=TableParams(table="oders"),
-    )
+    request = asked(folder, "oders")
     with pytest.raises(click.ClickException, match="did you mean orders"):
         TableScaffolder().scaffold(request)
     assert not folder.exists()

@@ -12,6 +12,7 @@ from export_pipeline.components.dataset import Dataset, DatasetModel
 from export_pipeline.components.scaffold import TableScaffolder
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.model.strict import wrong
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.model.tabular.spec import TableSpec
 from export_pipeline.orchestration.launch_config import OptionError, parse_options
 
@@ -19,7 +20,7 @@ _NO_WINDOW = "say by which time of a row its window is found, e.g. `window: {col
 _SOURCE, _SHAPE = "export_pipeline.sources.table", "export_pipeline.model.tabular"
 
 
-class TableModel(DatasetModel, TableSpec):
+class TableModel(DatasetModel, CheckedTableSpec):
     """The defs.yaml of a table export."""
 
     @model_validator(mode="after")

@@ -32,6 +32,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model import tabular
 from export_pipeline.model.export_data import Request
 from export_pipeline.model.sanitize import sanitize
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.model.tabular.columns import column_of
 from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.orchestration.launch_config import parse_options
@@ -104,7 +105,7 @@ def export(url: str, table: str, folder: Path, formats: Sequence[str] | None = N
     """Introspect a table and export all its own columns by the stages that a run has, with staging between them."""
     found = introspect(url, table)
     model = TableModel.model_validate(yaml.safe_load(found.yaml)["attributes"])
-    spec = TableSpec.model_validate(model.spec())
+    spec = CheckedTableSpec.model_validate(model.spec())
     columns = [column for column in spec.columns if not column.hidden and not column.extra]
     options, format_options = parse_options(dict(model.options), tabular.options(model.spec()), FormatOptions)
     assert isinstance(format_options, FormatOptions)

@@ -5,12 +5,12 @@ import yaml
 from pydantic import ValidationError
 
 from export_pipeline.model.strict import Strict, unknown_name
-from export_pipeline.model.tabular.spec import TableSpec
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 
 
 def refusal(text: str) -> str:
     with pytest.raises(ValidationError) as caught:
-        TableSpec.model_validate({"source": {"table": "t"}, **yaml.safe_load(text)})
+        CheckedTableSpec.model_validate({"source": {"table": "t"}, **yaml.safe_load(text)})
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in caught.value.errors())
 
 

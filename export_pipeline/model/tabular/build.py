@@ -13,8 +13,8 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.streams import mapped
 from export_pipeline.model.tables import Table
 from export_pipeline.model.tabular.choice import chosen, in_order, needed, spec_of
-from export_pipeline.model.tabular.columns import column_of
-from export_pipeline.model.tabular.expression_types import ComputeError, type_of
+from export_pipeline.model.tabular.columns import column_of, expression_type
+from export_pipeline.model.tabular.expression_types import ComputeError
 from export_pipeline.model.tabular.expressions import compiled
 from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
 
@@ -40,7 +40,7 @@ def build(data: ExportData) -> ExportData:
 def _with_computed(
     table: Table, computed: list[ColumnSpec], spec: TableSpec, changed: Counter[tuple[str, str]]
 ) -> Table:
-    types = {column.name: type_of(column) for column in spec.columns}
+    types = {column.name: expression_type(column) for column in spec.columns}
     expressions = [
         (column.name, compiled(column.compute or "", types), types[column.name]) for column in computed
     ]

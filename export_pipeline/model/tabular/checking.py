@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.plain_errors import plain
-from export_pipeline.model.strict import unknown_name
+from export_pipeline.model.strict import unknown_name, wrong
 from export_pipeline.model.tabular.checking_source import Fields
 from export_pipeline.model.tabular.choice import CircleError, in_order, needed
-from export_pipeline.model.tabular.expression_types import type_of
+from export_pipeline.model.tabular.columns import expression_type
 from export_pipeline.model.tabular.expressions import ExpressionError, compiled, fits
 from export_pipeline.model.tabular.filter_values import OPERATORS, filtered, filtered_column
 from export_pipeline.model.tabular.naming import problem_of
+from export_pipeline.model.tabular.options import filters_model
 from export_pipeline.model.tabular.patterns import pattern_problem, zone_problem
 from export_pipeline.model.tabular.spec import ColumnSpec, FilterSpec, TableSpec
 
 Place: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Place, str]
+
+
+class CheckedTableSpec(TableSpec):
+    """A table export whose parts agree; the mistakes are raised all at once, each at its place."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if found := problems(self):
+            raise wrong("TableExport", found)
+        return self
 
 
 def problems(spec: TableSpec) -> dict[Place, str]:
@@ -110,7 +121,7 @@ class _Check:
         types = {}
         for index, column in enumerate(self.spec.columns):
             try:
-                types[column.name] = type_of(column)
+                types[column.name] = expression_type(column)
             except ValueError as error:
                 yield ("columns", index, "type"), str(error)
         sound = True
@@ -190,7 +201,6 @@ class _Check:
                 yield ("sort", index), f"{name} has readers; whoever sorts by it learns what it holds"
 
     def _presets(self) -> Iterator[Problem]:
-        from export_pipeline.model.tabular.options import filters_model
 
         if self.spec.preset_required and not self.spec.presets:
             yield ("preset_required",), "there are no presets to choose from; add some under presets"

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.tables import Table
+from export_pipeline.model.tabular.expression_types import FLOAT, INTEGER, TEXT, Type, decimal
 from export_pipeline.model.tabular.spec import ColumnSpec
 
 _MINOR_DIGITS = 21
@@ -35,6 +36,26 @@ def column_of(spec: ColumnSpec) -> Column:
         null=spec.null_text,
         pattern=spec.pattern,
     )
+
+
+def expression_type(column: ColumnSpec) -> Type:
+    """Return the type of a column in expressions: money of minor units is an integer, every text a text."""
+    parsed = column.parsed
+    match parsed.kind:
+        case Kind.INTEGER:
+            return INTEGER
+        case Kind.MONEY if parsed.minor:
+            return INTEGER
+        case Kind.DECIMAL | Kind.MONEY:
+            assert parsed.precision
+            return decimal(*parsed.precision)
+        case Kind.FLOAT | Kind.PERCENT:
+            return FLOAT
+        case Kind.BOOLEAN | Kind.DATE:
+            return Type(parsed.kind)
+        case Kind.TIMESTAMP:
+            return Type(Kind.TIMESTAMP, zone=column.zone)
+    return TEXT
 
 
 def header_of(spec: ColumnSpec, units: bool = True) -> str:

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.columns import Kind
-from export_pipeline.model.tabular.spec import ColumnSpec
 
 MOST_DIGITS = 76
 """Of a decimal: what Arrow's widest one holds."""
@@ -99,26 +98,6 @@ def decimal(digits: int, scale: int) -> Type:
 def decimal_type(digits: int, scale: int) -> pa.DataType:
     """Arrow's narrowest type with these digits."""
     return pa.decimal128(digits, scale) if digits <= _NARROW else pa.decimal256(digits, scale)
-
-
-def type_of(column: ColumnSpec) -> Type:
-    """What a column is in an expression: money of minor units is an integer, every text a text."""
-    parsed = column.parsed
-    match parsed.kind:
-        case Kind.INTEGER:
-            return INTEGER
-        case Kind.MONEY if parsed.minor:
-            return INTEGER
-        case Kind.DECIMAL | Kind.MONEY:
-            assert parsed.precision
-            return decimal(*parsed.precision)
-        case Kind.FLOAT | Kind.PERCENT:
-            return FLOAT
-        case Kind.BOOLEAN | Kind.DATE:
-            return Type(parsed.kind)
-        case Kind.TIMESTAMP:
-            return Type(Kind.TIMESTAMP, zone=column.zone)
-    return TEXT
 
 
 def common(left: Type, right: Type) -> Type:

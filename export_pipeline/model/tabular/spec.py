@@ -8,11 +8,11 @@ table or of the .sql file's select, or `relation.column` through a declared rela
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from export_pipeline.model.strict import Strict, wrong
+from export_pipeline.model.strict import Strict
 from export_pipeline.model.tabular.types import ColumnType, parse_type
 
 Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
@@ -243,7 +243,7 @@ class Readers(Strict):
 
 
 class TableSpec(Strict):
-    """One table export."""
+    """One table export, field by field; `CheckedTableSpec` also checks that its parts agree."""
 
     title: Annotated[
         str | None, Field(description="Title for people; by default the scope's name or the dataset's.")
@@ -276,14 +276,6 @@ class TableSpec(Strict):
     json_key: Annotated[str, Field(description="Key of the rows where JSON is an object, e.g. records.")] = (
         "rows"
     )
-
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
-        from export_pipeline.model.tabular.checking import problems
-
-        if found := problems(self):
-            raise wrong("TableExport", found)
-        return self
 
     def column(self, name: str) -> ColumnSpec:
         """The column of this name.

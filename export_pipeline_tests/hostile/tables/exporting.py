@@ -18,7 +18,7 @@ from export_pipeline.model import tabular
 from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.layout import Layout
 from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.tabular.spec import TableSpec
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.orchestration.staging import load, save
 from export_pipeline.sources import table as source
 from export_pipeline.sources.snapshot import open_snapshot
@@ -61,7 +61,9 @@ class Exported:
 def exported(url: str, sample: Sample, folder: Path) -> Exported:
     """By the stages of a run, with staging between them."""
     fill(url, sample)
-    spec = TableSpec.model_validate(sample.spec).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    spec = CheckedTableSpec.model_validate(sample.spec).model_dump(
+        mode="json", by_alias=True, exclude_defaults=True
+    )
     options = FormatOptions(**sample.options)
     request = Request("hostile", source.MODEL, spec, None, tabular.options(spec)(), None)
     with open_snapshot(url) as snapshot:

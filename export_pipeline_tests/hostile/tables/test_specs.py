@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export_pipeline.model.tabular.spec import TableSpec
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 
 
 @pytest.mark.parametrize("place", ["header", "null_text", "currency", "labels"])
@@ -13,4 +13,4 @@ def test_a_spec_s_own_texts_hold_nothing_that_no_file_may_hold(place: str, chara
     text: Any = f"a{character}b"
     column = {"name": "c", "type": kind, place: {"NEW": text} if place == "labels" else text}
     with pytest.raises(ValidationError, match=f"holds the character U\\+{ord(character):04X}"):
-        TableSpec.model_validate({"source": {"table": "t"}, "columns": [column]})
+        CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": [column]})

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tables import Table
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.model.tabular.choice import chosen, needed
 from export_pipeline.model.tabular.columns import column_of
 from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
@@ -98,7 +99,7 @@ def samples(draw: st.DrawFn) -> Sample:
                     "total": one["type"] != "text",
                 }
             )
-    spec = TableSpec.model_validate({"source": {"table": "t"}, "columns": declared})
+    spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": declared})
     rows = draw(st.integers(0, 7))
     cells = {
         column.name: draw(st.lists(st.none() | CELLS[column.type], min_size=rows, max_size=rows))

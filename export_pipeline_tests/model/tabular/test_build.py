@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from export_pipeline.model.tabular import build
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.model.tabular.expression_types import ComputeError
 from export_pipeline.model.tabular.spec import TableSpec
 from export_pipeline_tests.model.tabular.random_exports import staged
@@ -16,7 +17,7 @@ ZERO = ("division by zero, left empty", "rows.ratio")
 
 
 def spec(*columns: dict[str, Any]) -> TableSpec:
-    return TableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
+    return CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
 
 
 RATIO = spec(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from export_pipeline.model.tabular.spec import TableSpec
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 
 SOUND: dict[str, Any] = {
     "source": {
@@ -84,14 +84,14 @@ def column(**fields: Any) -> tuple[tuple[str | int, ...], dict[str, Any]]:
 
 def refused(spec: dict[str, Any]) -> dict[tuple[int | str, ...], str]:
     with pytest.raises(ValidationError) as caught:
-        TableSpec.model_validate(spec)
+        CheckedTableSpec.model_validate(spec)
     return {error["loc"]: error["msg"].removeprefix("Value error, ") for error in caught.value.errors()}
 
 
 def test_a_sound_spec_survives_its_json() -> None:
-    spec = TableSpec.model_validate(SOUND)
+    spec = CheckedTableSpec.model_validate(SOUND)
     stored = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    assert TableSpec.model_validate(stored) == spec
+    assert CheckedTableSpec.model_validate(stored) == spec
 
 
 NEW = len(SOUND["columns"])
@@ -198,7 +198,7 @@ def test_parameters_are_one_value_of_a_select() -> None:
     spec = changed(("source", "table"), ...)
     spec["source"]["sql"] = "select 1"
     spec["filters"]["x"] = {"operators": ["equals"], "parameter": True, "type": "text"}
-    TableSpec.model_validate(spec)
+    CheckedTableSpec.model_validate(spec)
     spec["filters"]["x"]["operators"] = ["in"]
     assert "only operator is equals" in refused(spec)["filters", "x", "operators"]
 
@@ -223,6 +223,6 @@ def _places(part: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 @given(st.sampled_from(_places(SOUND)), _JSON)
 def test_whatever_stands_anywhere_is_taken_or_refused(place: tuple[str | int, ...], value: Any) -> None:
     try:
-        TableSpec.model_validate(changed(place, value))
+        CheckedTableSpec.model_validate(changed(place, value))
     except ValidationError as error:
         assert error.errors()

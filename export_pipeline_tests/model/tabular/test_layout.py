@@ -15,9 +15,10 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tables import Table
 from export_pipeline.model.tabular import build, layout
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.model.tabular.choice import chosen
 from export_pipeline.model.tabular.columns import header_of, labelled, whole_units
-from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
+from export_pipeline.model.tabular.spec import ColumnSpec
 from export_pipeline.model.windows import Window
 from export_pipeline_tests.model.tabular.random_exports import Sample, finite, samples, shown, staged
 
@@ -102,7 +103,7 @@ def test_proofs_and_totals_are_the_sums_of_what_formats_get(sample: Sample) -> N
                     assert math.isclose(value, math.fsum(cells), rel_tol=1e-12, abs_tol=1e-300), name
 
 
-RECORDS = TableSpec.model_validate(
+RECORDS = CheckedTableSpec.model_validate(
     {
         "source": {"table": "records"},
         "title": "Records",

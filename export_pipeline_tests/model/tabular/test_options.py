@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from export_pipeline.model.tabular import options
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline.model.tabular.choice import chosen, needed
-from export_pipeline.model.tabular.spec import TableSpec
 
-SPEC = TableSpec.model_validate(
+SPEC = CheckedTableSpec.model_validate(
     {
         "source": {"table": "t", "relations": {"kids": {"table": "k", "from": "id", "many": True}}},
         "columns": [

@@ -9,7 +9,7 @@ import pytest
 
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.tabular import build, layout
-from export_pipeline.model.tabular.spec import TableSpec
+from export_pipeline.model.tabular.checking import CheckedTableSpec
 from export_pipeline_tests.model.tabular.random_exports import staged
 
 
@@ -24,7 +24,7 @@ from export_pipeline_tests.model.tabular.random_exports import staged
 )
 def test_huge_floats(cells: list[float | None], total: float) -> None:
     columns = [{"name": "a", "type": "float"}, {"name": "b", "type": "float", "compute": "a", "total": True}]
-    spec = TableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
+    spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
     for batch_rows in (1, 2, 100):
         finite = [c if c is None or math.isfinite(c) else 0.0 for c in cells]
         made = layout(build(staged(spec, {"a": finite}, batch_rows=batch_rows)))
@@ -37,7 +37,7 @@ def test_huge_floats(cells: list[float | None], total: float) -> None:
 def test_totals_of_workbooks_have_every_digit(tmp_path: Path, digits: int) -> None:
     most = Decimal(10**digits - 1).scaleb(-4, Context(prec=80))
     column = {"name": "a", "type": f"decimal({digits},4)", "total": True}
-    spec = TableSpec.model_validate({"source": {"table": "t"}, "columns": [column]})
+    spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": [column]})
     path = tmp_path / "a.xlsx"
     with path.open("wb") as out:
         FORMATS["excel"].render(layout(staged(spec, {"a": [most, Decimal(0)]})), out, {})

@@ -19,6 +19,7 @@ from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tabular.expression_functions import FUNCTIONS
+from export_pipeline.model.tabular.expression_parser import ExpressionError
 from export_pipeline.model.tabular.expression_types import (
     DATE,
     INTEGER,
@@ -26,7 +27,7 @@ from export_pipeline.model.tabular.expression_types import (
     Type,
     decimal,
 )
-from export_pipeline.model.tabular.expressions import ExpressionError, compiled
+from export_pipeline.model.tabular.expressions import compiled
 from export_pipeline.model.tabular.naming import PLACEHOLDERS
 from export_pipeline.model.tabular.options import options
 from export_pipeline.model.tabular.patterns import DAY_PARTS, TIME_PARTS

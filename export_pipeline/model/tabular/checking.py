@@ -14,7 +14,8 @@ from export_pipeline.model.strict import unknown_name, wrong
 from export_pipeline.model.tabular.checking_source import Fields
 from export_pipeline.model.tabular.choice import CircleError, in_order, needed
 from export_pipeline.model.tabular.columns import expression_type
-from export_pipeline.model.tabular.expressions import ExpressionError, compiled, fits
+from export_pipeline.model.tabular.expression_parser import ExpressionError
+from export_pipeline.model.tabular.expressions import compiled, fits
 from export_pipeline.model.tabular.filter_values import OPERATORS, filtered, filtered_column
 from export_pipeline.model.tabular.naming import problem_of
 from export_pipeline.model.tabular.options import filters_model

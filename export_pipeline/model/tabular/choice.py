@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from export_pipeline.model.tabular.expressions import names
+from export_pipeline.model.tabular.expression_parser import names
 from export_pipeline.model.tabular.spec import ColumnSpec, Preset, TableSpec
 
 

@@ -101,8 +101,7 @@ def divided(left: Node, right: Node) -> Node:
     return Node(result, run)
 
 
-BINARY: dict[str, Callable[[Node, Node], Node]] = {"Add": plus, "Sub": minus, "Mult": times, "Div": divided}
-"""The operators by their names in Python's syntax."""
+ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {"+": plus, "-": minus, "*": times, "/": divided}
 
 
 def negated(node: Node) -> Node:
@@ -161,17 +160,13 @@ def _divisor(cells: Cells, env: Env) -> Cells:
 # --- comparison ---------------------------------------------------------------------------------------
 
 _COMPARE: dict[str, Operation] = {
-    "Eq": pc.equal, "NotEq": pc.not_equal,
-    "Lt": pc.less, "LtE": pc.less_equal, "Gt": pc.greater, "GtE": pc.greater_equal,
+    "==": pc.equal, "!=": pc.not_equal,
+    "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
 }  # fmt: skip
 
 
 def compared(sign: str, left: Node, right: Node) -> Node:
-    """A comparison; `sign` is its name in Python's syntax, e.g. LtE. A written day may meet dates."""
-    if sign not in _COMPARE:
-        raise ValueError(
-            "there are the comparisons ==, !=, <, <=, >, >=, in and not in; is_null(x) asks for null"
-        )
+    """A comparison: == != < <= > >=. A written day may meet dates."""
     if NULL in (left.type, right.type):
         raise ValueError("nothing is equal to null; ask with is_null(x)")
     left, right = _day(left, right.type), _day(right, left.type)

@@ -37,6 +37,7 @@ check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/dg check defs
 
 clean: ## Remove what demo and tests made (keeps .venv)

@@ -94,6 +94,12 @@ def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None
         raise UserError(f"Say whose rows, with --scope; {known}")
     if scope not in there:
         raise UserError(f"{dataset.dataset} has no scope {scope!r}; {known}")
+    from export_pipeline.orchestration.partitions import scope_key
+
+    try:
+        scope_key(scope)
+    except ValueError as error:
+        raise UserError(f"The scope {scope!r} {error}.") from None
 
 
 def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+MAX_CHARACTERS = 500
+"""Length of an address with its name: 254 are all that mail servers take of the address itself (RFC 5321)."""
+MAX_RECIPIENTS = 1_000
 
 _LOCAL = re.compile(r"[^\s\"(),:;<>@\[\]\\.]+(?:\.[^\s\"(),:;<>@\[\]\\.]+)*")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_NAMED = re.compile(r"(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>")
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS = "\u200c\u200d"  # without them Persian, Hindi and emoji are misspelt
 
@@ -47,28 +50,41 @@ def parse_address(text: object) -> Address:
     """
     if not isinstance(text, str):
         raise ValueError("is not a text")
+    if len(text) > MAX_CHARACTERS:  # before anything looks at each of them
+        raise ValueError(f"has {len(text):,} characters, more than the {MAX_CHARACTERS} of any mail address")
     if any(unicodedata.category(c) in _UNSEEN and c not in _JOINERS for c in text):
         raise ValueError("holds a line break or another invisible character")
-    text = text.strip()
-    named = _NAMED.fullmatch(text)
-    name, spec = (named["name"].strip('" '), named["address"]) if named else ("", text)
-    local, at, domain = spec.strip().rpartition("@")
+    name, spec = _parts(text.strip())
+    local, at, domain = spec.rpartition("@")
+    if at and local.startswith('"'):
+        raise ValueError("has quotes before its @; only addresses without them can be mailed")
     if not at or not _LOCAL.fullmatch(local) or len(local.encode()) > 64:
-        raise ValueError("is not a mail address such as ann@example.org")
+        raise ValueError("is not a mail address such as ann@example.org; write one in each entry")
     return Address(one_line(name, 100), local, parse_domain(domain))
 
 
-def check_addresses(texts: Iterable[object]) -> None:
-    """Nothing, if all are mail addresses.
+def _parts(text: str) -> tuple[str, str]:
+    """Return the name and the bare address of `Name <address>`; without angle brackets there is no name."""
+    name, bracket, rest = text.partition("<")
+    if not bracket or not rest.endswith(">"):
+        return "", text
+    return name.strip().strip('"').strip(), rest[:-1].strip()
+
+
+def check_addresses(texts: Sequence[object]) -> None:
+    """Check that all are mail addresses, and not too many.
 
     Raises:
-        ValueError: one is none; the message names it.
+        ValueError: one is none, or there are more than MAX_RECIPIENTS; the message names it.
     """
+    if len(texts) > MAX_RECIPIENTS:
+        raise ValueError(f"there are {len(texts):,} addresses; at most {MAX_RECIPIENTS:,} are mailed")
     for text in texts:
         try:
             parse_address(text)
         except ValueError as error:
-            raise ValueError(f"{text!r} {error}") from None
+            shown = one_line(text, 80) if isinstance(text, str) else text
+            raise ValueError(f"{shown!r} {error}") from None
 
 
 def parse_domain(text: str) -> str:
@@ -78,6 +94,8 @@ def parse_domain(text: str) -> str:
         ValueError: it is none.
     """
     domain = text.strip().lower()
+    if len(domain) > 253:
+        raise ValueError(f"has the impossible domain {one_line(text, 80)!r}")
     if not domain.isascii():
         import idna
 

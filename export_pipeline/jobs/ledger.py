@@ -179,6 +179,14 @@ class Ledger(Mover):
             waits = (*self._named(attempt), jobs.c.status == Status.PENDING)
             connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
 
+    def release(self, attempts: Sequence[Attempt]) -> None:
+        """Give claimed jobs back that were not offered after all, so that the claim does not count."""
+        with self._writing() as (connection, _):
+            for attempt in attempts:
+                waits = (*self._named(attempt), jobs.c.status == Status.PENDING, jobs.c.offers > 0)
+                update = sa.update(jobs).where(*waits)
+                connection.execute(update.values(claimed_at=None, offers=jobs.c.offers - 1))
+
     # --- the run ---
 
     def started(self, attempt: Attempt, replaces: str | None = None) -> Job:

@@ -100,10 +100,6 @@ class ScheduledExport:
         if self.columns is not None:
             _texts("columns", self.columns)
         _texts("recipients", self.recipients)
-        for address in self.recipients:
-            name, at, domain = address.rpartition("@")
-            if not (name and at and domain) or any(sign.isspace() or sign in ",;<>" for sign in address):
-                raise ScheduleError(f"recipients: {address!r} is no mail address such as ann@example.org.")
         for name in self.__slots__:
             if not is_storable(getattr(self, name)):
                 raise ScheduleError(f"{name}: it holds a NUL or a broken character; leave it out.")

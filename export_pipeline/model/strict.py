@@ -9,6 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+_MAX_NAMED = 20
+"""Number of wrong names that are told at once: finding the nearest name for each takes a while."""
+_MAX_CUT = 1_000
+"""Number of names among which values are looked for that YAML has cut."""
+
 
 class Strict(BaseModel):
     """A model that takes only the names it has (a field's alias is its name, where it has one)."""
@@ -27,7 +32,8 @@ class Strict(BaseModel):
         taken = {*known, *cls.model_fields}
         if unknown := [name for name in values if name not in taken]:
             cut = _cut_value(values)
-            raise wrong(cls.__name__, cut or {(name,): unknown_name(str(name), known) for name in unknown})
+            few = unknown[:_MAX_NAMED]
+            raise wrong(cls.__name__, cut or {(name,): unknown_name(str(name)[:100], known) for name in few})
         return values
 
 
@@ -51,7 +57,7 @@ def _cut_value(values: Mapping[Any, Any]) -> dict[tuple[str | int, ...], str]:
 
     YAML reads that as two names: `type`, which is `money(12`, and `2)`, which has no value.
     """
-    items = list(values.items())
+    items = list(values.items())[:_MAX_CUT]
     for place, (name, value) in enumerate(items):
         whole = value if isinstance(value, str) else ""
         for more, nothing in items[place + 1 :]:

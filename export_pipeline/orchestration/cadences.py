@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.jobs.cadences import CadenceWindow
-from export_pipeline.orchestration.partitions import SCOPE, WINDOW
+from export_pipeline.orchestration.partitions import SCOPE, WINDOW, scope_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +43,5 @@ class Cadence:
             "job_name": self.job_name,
             "partition_key": window.window
             if window.scope is None
-            else dg.MultiPartitionKey({SCOPE: window.scope, WINDOW: window.window}),
+            else dg.MultiPartitionKey({SCOPE: scope_key(window.scope), WINDOW: window.window}),
         }

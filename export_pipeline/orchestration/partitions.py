@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -28,6 +30,55 @@ class Target:
 
     scope: str | None
     window: Window | None
+
+
+MAX_KEY_BYTES = 1_000
+"""Length of a scope's partition key: indexes of Dagster's database take no more than twice that."""
+
+_REFUSED = re.compile(r"[%|\x00-\x1f\x7f-\x9f\u2028\u2029]|\.(?=\.\.)")
+"""Characters that no partition key of Dagster may hold, the ends of its ranges (`...`), and the escape."""
+
+
+def scope_key(scope: str) -> str:
+    """Return the partition key of a scope: the scope itself, but for what Dagster refuses, as `%XX`.
+
+    Raises:
+        ValueError: it has no characters, or too many; the message can follow the scope in a sentence.
+    """
+    key = _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}" if found[0] == "." else quote(found[0]), scope)
+    if not 0 < (size := len(key.encode())) <= MAX_KEY_BYTES:
+        raise ValueError(
+            f"takes {size:,} bytes as a partition of Dagster, and 1 to {MAX_KEY_BYTES:,} can be used"
+        )
+    return key
+
+
+def scope_keys(scopes: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the scopes by their partition keys, and what is wrong with those that can have none."""
+    keys: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for scope in scopes:
+        try:
+            keys[scope_key(scope)] = scope
+        except ValueError as error:
+            problems[scope] = str(error)
+    return keys, problems
+
+
+def known_scopes(instance: dg.DagsterInstance, dataset: str) -> list[str]:
+    """Return the scopes of a dataset that Dagster has partitions of."""
+    return [unquote(key) for key in instance.get_dynamic_partitions(str(scopes_partition(dataset).name))]
+
+
+def add_scope(instance: dg.DagsterInstance, dataset: str, scope: str) -> str:
+    """Make a scope a partition, if it is none yet, and return its key.
+
+    Raises:
+        ValueError: it can be none.
+    """
+    key = scope_key(scope)
+    instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [key])
+    return key
 
 
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:
@@ -114,6 +165,7 @@ def targets(
     for key in context.partition_keys:
         by = key.keys_by_dimension if isinstance(key, dg.MultiPartitionKey) else {}
         scope = by.get(SCOPE, key if cadence == ON_DEMAND else None)
+        scope = scope and unquote(scope)
         if cadence == ON_DEMAND:
             found.append(Target(scope, _asked_window(window, timezone)))
             continue
@@ -144,8 +196,9 @@ def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | N
 
 def partition_key(target: Target) -> str | None:
     """The partition key of a target; None where its assets have no partitions."""
+    scope = None if target.scope is None else scope_key(target.scope)
     if target.window is None:
-        return target.scope
-    if target.scope is None:
+        return scope
+    if scope is None:
         return target.window.name
-    return dg.MultiPartitionKey({SCOPE: target.scope, WINDOW: target.window.name})
+    return dg.MultiPartitionKey({SCOPE: scope, WINDOW: target.window.name})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Job
@@ -13,10 +16,15 @@ from export_pipeline.jobs.schedule_rows import TOLD
 from export_pipeline.jobs.scheduled import window_of
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.orchestration.partitions import scope_key
 from export_pipeline.orchestration.resources import SourceDatabase
 
 MOST_OFFERS = 10
 """How often a request is offered to Dagster before it is given up."""
+CHECK_SECONDS = 5.0
+"""How long the check of one request may take; it takes milliseconds."""
+
+Answer = TypeVar("Answer")
 
 
 class Exportable(Protocol):
@@ -56,6 +64,9 @@ def checked(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> Exp
         RequestError: it has not, or no run could be started.
         SourceError: the scopes cannot be read.
     """
+    if job.offers > MOST_OFFERS:
+        message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
+        raise RequestError("not_started", message)
     dataset = datasets.get(job.dataset)
     if dataset is None:
         there = ", ".join(datasets)
@@ -68,16 +79,47 @@ def checked(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> Exp
         raise RequestError("no_scope", f"Say whose rows: {job.dataset} needs a scope.")
     if not dataset.scoped and job.scope is not None:
         raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
-    if job.scope is not None and job.scope not in scopes.of(job.dataset):
-        raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+    if job.scope is not None:
+        if job.scope not in scopes.of(job.dataset):
+            raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+        try:
+            scope_key(job.scope)
+        except ValueError as error:
+            raise RequestError("unusable_scope", f"The scope {job.scope!r} {error}.") from None
     try:
         check_addresses(job.recipients)
     except ValueError as error:
         raise RequestError("invalid_recipients", f"recipients: {error}.") from None
-    if job.offers > MOST_OFFERS:
-        message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
-        raise RequestError("not_started", message)
     return dataset
+
+
+def within_limit(check: Callable[[], Answer]) -> Answer:
+    """Return what the check of one request gives: one that takes for ever must hold up no other.
+
+    Raises:
+        RequestError: it takes longer than CHECK_SECONDS.
+    """
+    answer: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(check())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=run, name="check", daemon=True)
+    thread.start()
+    try:
+        return answer.result(CHECK_SECONDS)
+    except TimeoutError:
+        if answer.done():  # and this is what it raised
+            raise
+        # What computes for ever would slow down all that comes after it.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        )
+        message = f"It cannot be checked within {CHECK_SECONDS:g} seconds; ask for less, or in a simpler way."
+        raise RequestError("check_too_long", message) from None
 
 
 def cadence_of(dataset: Exportable, window: CadenceWindow, format: str) -> Cadence:
@@ -154,6 +196,15 @@ class Scopes:
     def __init__(self, source: SourceDatabase, datasets: Mapping[str, Exportable]) -> None:
         self._source, self._datasets = source, datasets
         self._known: dict[str, Mapping[str, str]] = {}
+
+    def read(self, job: Job) -> None:
+        """Read the scopes of a job's dataset, if it has some: that takes the source's time, not the job's.
+
+        Raises:
+            SourceError: they cannot be read.
+        """
+        if (dataset := self._datasets.get(job.dataset)) is not None and dataset.scoped:
+            self.of(job.dataset)
 
     def of(self, dataset: str) -> Mapping[str, str]:
         """Names by id; the first question of a dataset reads its source and raises its SourceError."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -15,7 +17,7 @@ from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.cadences import CadenceWindow
 from export_pipeline.jobs.states import Status
 from export_pipeline.model.one_line import one_line
-from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope, scope_key
 from export_pipeline.orchestration.request_checks import (
     MOST_OFFERS,
     Exportable,
@@ -24,6 +26,7 @@ from export_pipeline.orchestration.request_checks import (
     cadence_of,
     checked,
     config_of,
+    within_limit,
 )
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.settling import runs_by_tag, settle
@@ -36,6 +39,8 @@ PATIENCE = timedelta(minutes=3)
 """How long a request may take to become a started run before it is offered again."""
 HELD_SECONDS = 4.0
 """How long a tick waits for a request: Dagster looks only every five seconds which sensors are due."""
+CHECKING_SECONDS = 30.0
+"""How long a tick checks requests, of the minute that Dagster gives it."""
 _LOOK_SECONDS = 0.2
 _BATCH = 25
 
@@ -74,17 +79,20 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
         scopes = Scopes(context.resources.source, datasets)
         earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.offers > 1}
         jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]
-        for same in _together(jobs):
+        groups = _together(jobs)
+        until = time.monotonic() + CHECKING_SECONDS
+        for number, same in enumerate(groups):
+            if time.monotonic() > until:
+                _release(ledger, groups[number:])
+                break
             lost = sum(run.is_finished for run in earlier.get(same[0].id, ()))
             try:
                 request = _run_request(ledger, datasets, scopes, same, lost)
                 if request is None:
                     continue
-                if context.repository_def is not None:
-                    _validate(context.repository_def, request)
-                if (scope := same[0].scope) is not None:
-                    partitions = str(scopes_partition(same[0].dataset).name)
-                    context.instance.add_dynamic_partitions(partitions, [scope])
+                if same[0].scope is not None:
+                    add_scope(context.instance, same[0].dataset, same[0].scope)
+                request = _resolved(context, request)
             except LedgerError as error:  # what was claimed is offered again
                 say(str(error))
                 break
@@ -136,11 +144,21 @@ def _job_name(dataset: str) -> str:
 
 
 def _together(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs, those together that one run serves: they ask for exactly the same, or for one window."""
+    """The jobs, those together that one run serves: they ask for exactly the same, or for one window.
+
+    Those that are offered again come last, in an order that differs each time: should Dagster stop in the
+    middle of a tick's runs at one of them, it stands behind the others the next time.
+    """
     groups: dict[object, list[Job]] = {}
     for job in jobs:
         groups.setdefault(CadenceWindow.of(job) or job.identity, []).append(job)
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda same: random.random() if same[0].offers > 1 else 0)
+
+
+def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
+    """Give requests back that there is no time for in this tick."""
+    with suppress(LedgerError):  # else they are offered again later
+        ledger.release([job.current for same in groups for job in same])
 
 
 def _run_request(
@@ -156,11 +174,8 @@ def _run_request(
     run: dict[str, Any] = {}
     for job in same:
         try:
-            dataset = checked(datasets, scopes, job)
-            if window is None:
-                run = _run_on_demand(dataset, job)
-            else:
-                run = cadence_of(dataset, window, job.format).run_of(window)
+            scopes.read(job)
+            run = within_limit(partial(_checked_run, datasets, scopes, job, window))
             met.append(job)
         except RequestError as error:
             _refuse(ledger, [job], error.code, str(error))
@@ -185,17 +200,36 @@ def _run_request(
     )
 
 
-def _validate(repository: dg.RepositoryDefinition, request: dg.RunRequest) -> None:
-    """Dagster itself would look at the config while it submits the tick's requests, and submit none any more.
+def _checked_run(
+    datasets: Mapping[str, Exportable], scopes: Scopes, job: Job, window: CadenceWindow | None
+) -> dict[str, Any]:
+    """Return what asks Dagster for the run of a job, but for what all runs have."""
+    dataset = checked(datasets, scopes, job)
+    if window is None:
+        return _run_on_demand(dataset, job)
+    return cadence_of(dataset, window, job.format).run_of(window)
+
+
+def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg.RunRequest:
+    """Check config and partition of a run as Dagster will: one that it refuses takes its whole tick with it.
 
     Raises:
-        RequestError: the config of the run is wrong.
+        RequestError: Dagster would refuse it.
     """
-    job = repository.get_job(str(request.job_name))
+    if context.repository_def is None:
+        return request
+    job = context.repository_def.get_job(str(request.job_name))
     try:
         dg.validate_run_config(job, dict(request.run_config))
+        if request.partition_key is None:
+            return request
+        return request.with_resolved_tags_and_config(
+            target_definition=job, dynamic_partitions_requests=[], dynamic_partitions_store=context.instance
+        )
     except dg.DagsterInvalidConfigError as error:
         raise RequestError("invalid_options", str(error)) from error
+    except dg.DagsterError as error:
+        raise RequestError("refused", f"Dagster refuses its run: {error}") from error
 
 
 def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
@@ -203,7 +237,7 @@ def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
     config = {f"{job.dataset}_{ON_DEMAND}": {"config": config_of(dataset, job)}}
     return {
         "job_name": _job_name(job.dataset),
-        "partition_key": job.scope,
+        "partition_key": None if job.scope is None else scope_key(job.scope),
         "run_config": {"ops": config},
     }
 

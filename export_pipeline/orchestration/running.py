@@ -15,7 +15,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.orchestration.housekeeping import clean_staging, end_dead_runs, living
-from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, scopes_partition
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.requesting import end_here
 from export_pipeline.orchestration.working import job_tags
 
@@ -66,8 +66,9 @@ def run_export(
     job = definitions.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance, living(staging, export_id) as tags:
         end_dead_runs(instance, staging)
+        partition = None
         if scope is not None:
-            instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [scope])
+            partition = add_scope(instance, dataset, scope)
             tags = {**tags, SCOPE_TAG: scope}
         tags = {**tags, **job_tags(jobs)}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
@@ -76,7 +77,7 @@ def run_export(
                 run_id=export_id,
                 instance=instance,
                 asset_selection=[dg.AssetKey([dataset, ON_DEMAND, format]) for format in formats],
-                partition_key=scope,
+                partition_key=partition,
                 run_config={
                     "ops": {f"{dataset}_{ON_DEMAND}": {"config": dict(options)}},
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

@@ -11,6 +11,7 @@ from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.schedule_problems import Check
 from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.orchestration.partitions import scope_key
 from export_pipeline.orchestration.request_checks import Exportable, Scopes, typed_options
 from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline.sources.snapshot import SourceError
@@ -79,3 +80,8 @@ def _check_scope(
         raise ScheduleError(f"scope: it is missing. Say whose rows; {lists}.")
     elif name in scopes and schedule.scope not in scopes[name]:
         raise ScheduleError(f"scope: {name} has no scope {schedule.scope!r}; {lists}.")
+    else:
+        try:
+            scope_key(schedule.scope)
+        except ValueError as error:
+            raise ScheduleError(f"scope: {schedule.scope!r} {error}.") from None

@@ -1,6 +1,6 @@
 """The schedules of a dataset's cadences, and the sensor of its scopes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -9,11 +9,20 @@ import dagster as dg
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for, newest_window
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.migrate import is_current
-from export_pipeline.model.one_line import sentence
+from export_pipeline.model.one_line import one_line, sentence
 from export_pipeline.orchestration.cadences import Cadence
-from export_pipeline.orchestration.partitions import SCOPE_TAG, ended_since, last_ended, scopes_partition
+from export_pipeline.orchestration.partitions import (
+    SCOPE_TAG,
+    ended_since,
+    known_scopes,
+    last_ended,
+    scope_keys,
+    scopes_partition,
+)
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+
+_TOLD = 10
 
 
 def cadence_schedule(
@@ -65,7 +74,7 @@ def cadence_schedule(
             return
         scopes: Sequence[str | None] = [None]
         if scoped:
-            scopes = context.instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
+            scopes = known_scopes(context.instance, dataset)
         if not scopes:
             yield dg.SkipReason(
                 f"{dataset} has no scopes yet; is the sensor {dataset}_scopes_sensor running?"
@@ -107,7 +116,10 @@ def scopes_sensor(
             raise
         except SourceError as error:
             return dg.SkipReason(f"{sentence(str(error))} {how_to_fit(dataset)}")
-        changes = scope_changes(context.instance, dataset, list(there))
+        keys, problems = scope_keys(there)
+        for scope, problem in list(problems.items())[:_TOLD]:
+            context.log.warning(f"No export of scope {one_line(scope[:100])!r} can be made: it {problem}.")
+        changes = scope_changes(context.instance, dataset, keys)
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")
         return dg.SensorResult(dynamic_partitions_requests=changes)
@@ -123,13 +135,14 @@ def how_to_fit(dataset: str) -> str:
 
 
 def scope_changes(
-    instance: dg.DagsterInstance, dataset: str, there: list[str]
+    instance: dg.DagsterInstance, dataset: str, keys: Iterable[str]
 ) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
-    """What makes the instance's partitions of a dataset equal to the scopes there are."""
+    """Return what makes the instance's partitions of a dataset equal to the keys of the scopes there are."""
     definition = scopes_partition(dataset)
-    known = instance.get_dynamic_partitions(str(definition.name))
-    added = [scope for scope in there if scope not in set(known)]
-    gone = [scope for scope in known if scope not in set(there)]
+    known = dict.fromkeys(instance.get_dynamic_partitions(str(definition.name)))
+    wanted = dict.fromkeys(keys)
+    added = [key for key in wanted if key not in known]
+    gone = [key for key in known if key not in wanted]
     changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
     if added:
         changes.append(definition.build_add_request(added))

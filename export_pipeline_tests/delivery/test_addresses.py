@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.delivery.addresses import Address, one_line, parse_address, parse_domain
+from export_pipeline.delivery.addresses import (
+    MAX_RECIPIENTS,
+    Address,
+    check_addresses,
+    one_line,
+    parse_address,
+    parse_domain,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,10 @@ from export_pipeline.delivery.addresses import Address, one_line, parse_address,
             Address("", "a", "xn--fa-hia.example"),
         ),  # not fass.example, which is somebody else's
         ("root@localhost", Address("", "root", "localhost")),
+        ("Zoë <zoe@example.org>", Address("Zoë", "zoe", "example.org")),
+        ("<zoe@example.org>", Address("", "zoe", "example.org")),
+        ("李雷 < lei@例え.example >", Address("李雷", "lei", "xn--r8jz45g.example")),
+        ("O'Hara, Pat (Sales) <pat@example.org>", Address("O'Hara, Pat (Sales)", "pat", "example.org")),
     ],
 )
 def test_addresses_as_people_write_them(written: str, address: Address) -> None:
@@ -31,6 +42,8 @@ def test_addresses_as_people_write_them(written: str, address: Address) -> None:
         ".a@example.org", "a@example..org", "a@-x.org", "a@[127.0.0.1]", "a@exa_mple.org", "a@x.org, b@x.org",
         "a@x.org\r\nBcc: b@x.org", "a\x00@x.org", "a@x.org\u2028", "<a@x.org> RCPT TO:<b@x.org>",
         "a@x.org> SIZE=1", "a(comment)@x.org", "x" * 65 + "@x.org", "a@" + "x" * 64 + ".org", "a@" + "x." * 130 + "org",
+        "a@x.org; b@x.org", "A <a@x.org>, B <b@x.org>", '"a b"@x.org', '"a@b"@x.org', "A <a@x.org> tail", "A <a@x.org",
+        " " * 400_000, "<" * 400_000, "a." * 200_000 + "@x.org", "a@" + "ü." * 200_000, " " * 400_000 + "<a@x.org>",
         "N\u202eame <a@x.org>", "a@ex\u200bample.org", "\ud800@x.org", 7, None, ["a@x.org"],
     ],
 )  # fmt: skip
@@ -54,6 +67,15 @@ def test_no_text_becomes_an_address_that_says_more(text: str) -> None:
 def test_one_mailbox_in_two_spellings() -> None:
     assert parse_address("Ann <Ann@Example.org>").mailbox == parse_address("ann@example.ORG").mailbox
     assert parse_domain("Bücher.Example") == parse_domain("xn--bcher-kva.example")
+
+
+def test_too_many_or_wrong_ones_are_told_in_short() -> None:
+    check_addresses(["a@x.org"] * MAX_RECIPIENTS)
+    with pytest.raises(ValueError, match=r"there are 100,000 addresses; at most 1,000"):
+        check_addresses([" " * 9] * 100_000)
+    with pytest.raises(ValueError, match=r"has 1,000,000 characters, more than the 500") as caught:
+        check_addresses(["a@x.org", "x" * 1_000_000])
+    assert len(str(caught.value)) < 200
 
 
 def test_one_line_is_one_line() -> None:

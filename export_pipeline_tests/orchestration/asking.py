@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
@@ -48,3 +49,27 @@ def launch(deployment: Deployment, request: dg.RunRequest, **more: Any) -> dg.Ex
         raise_on_error=False,
         **more,
     )
+
+
+ODD_SCOPES = ["A|B", "100%", "a...b", "line\nbreak", "tab\t", "a,b [c]", "漢字/🏗"]
+
+
+def fill_odd_scopes(deployment: Deployment) -> list[str]:
+    """Give the source projects of these ids, each with a condition and a measurement."""
+    engine = sa.create_engine(deployment.source.url)
+    with engine.begin() as connection:
+        for scope in ODD_SCOPES:
+            for table, key, parent in (("projects", None, None), ("conditions", "project_id", scope)):
+                columns = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
+                chosen = ["?" if name == "id" or name == key else name for name in columns]
+                given = (
+                    (scope,)
+                    if parent is None
+                    else tuple(scope if name == "id" else parent for name in columns if name in ("id", key))
+                )
+                connection.exec_driver_sql(
+                    f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(chosen)} FROM {table} LIMIT 1",
+                    given,
+                )
+    engine.dispose()
+    return ODD_SCOPES

@@ -23,7 +23,7 @@ from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
-from export_pipeline_tests.orchestration.asking import launch, tick
+from export_pipeline_tests.orchestration.asking import fill_odd_scopes, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 READERS = ["ann@example.org", "Ben <ben@example.org>"]
@@ -91,6 +91,19 @@ def test_a_tick_asks_for_each_scope_and_format_once(deployment: Deployment, ledg
     assert len(ledger.find(limit=100)) == len(asked)
     schedule_ticks(deployment, datetime(2026, 2, 4, 2, 15, tzinfo=UTC))
     assert len(ledger.find(limit=100)) == 2 * len(asked)
+
+
+def test_windows_of_scopes_of_any_characters_are_made(deployment: Deployment, ledger: Ledger) -> None:
+    scopes = [*fill_odd_scopes(deployment), deployment.scope]
+    assert sum(ask(deployment, scope) for scope in scopes) == len(scopes) * len(FORMATS)
+    for request in tick(deployment):
+        assert launch(deployment, request).success
+    asked = ledger.find(limit=100)
+    assert Counter((job.scope, job.status) for job in asked) == {
+        (scope, Status.COMPLETED): len(FORMATS) for scope in scopes
+    }
+    assert len({job.file_key for job in asked}) == len(asked)
+    assert all(str(job.file_key).endswith(("2026-02-02.csv", "2026-02-02.json")) for job in asked)
 
 
 @pytest.mark.parametrize(

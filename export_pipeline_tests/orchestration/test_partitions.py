@@ -4,10 +4,21 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from export_pipeline.orchestration.partitions import WINDOW, last_ended, partitions
+from export_pipeline.model.windows import Window
+from export_pipeline.orchestration.partitions import (
+    WINDOW,
+    Target,
+    add_scope,
+    known_scopes,
+    last_ended,
+    partition_key,
+    partitions,
+    scope_keys,
+)
 from export_pipeline.orchestration.schedules import scope_changes
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
 
+START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
 ZONES = ["UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York", "Europe/Berlin", "Africa/Cairo",
          "Pacific/Apia", "America/St_Johns"]  # fmt: skip
 
@@ -119,3 +130,51 @@ def test_scopes_are_kept_in_step() -> None:
         assert isinstance(gone, dg.DeleteDynamicPartitionsRequest)
         assert (added.partition_keys, gone.partition_keys) == (["c"], ["a"])
         assert scope_changes(instance, "t", ["a", "b"]) == []
+
+
+def test_keeping_scopes_in_step_compares_each_scope_once() -> None:
+    class Counted(str):
+        compared = 0
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+    known = [Counted(number) for number in range(2_000)]
+    with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instance, "get_dynamic_partitions", lambda _: known)
+        added, gone = scope_changes(instance, "t", [Counted(number) for number in range(1_000, 3_000)])
+    assert (len(added.partition_keys), len(gone.partition_keys)) == (1_000, 1_000)
+    assert Counted.compared < 20_000
+
+
+ODD_SCOPES = [
+    "a|b", "|", "a|2026-01-01", "100%", "%7C", "a...b", "....", "a\nb", "\t", "\r\n", "\x00", "\x7f", "a\u2028b", "\x85",
+    " a ", "a,b", "[a]", "'\"", "漢字", "🏗", "..", "-", "a/b", "A" * 900, "ü" * 400,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", ODD_SCOPES)
+def test_every_scope_is_a_partition_of_its_own(scope: str) -> None:
+    (key,) = scope_keys([scope])[0]
+    assert not any(sign in key for sign in ("|", "...", *"\a\b\f\n\r\t\v\0"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert add_scope(instance, "t", scope) == key
+        assert known_scopes(instance, "t") == [scope]
+        assert scope_changes(instance, "t", [key]) == []
+        both = dg.MultiPartitionKey({"scope": key, "window": "2026-01-01"})
+        assert partition_key(Target(scope, Window("2026-01-01", START, START + DAY))) == both
+        assert partition_key(Target(scope, None)) == key
+
+
+def test_scopes_without_a_key_are_told_apart() -> None:
+    keys, problems = scope_keys(["", "a", "|" * 400, "x" * 1_001])
+    assert keys == {"a": "a"}
+    assert problems == {
+        "": "takes 0 bytes as a partition of Dagster, and 1 to 1,000 can be used",
+        "|" * 400: "takes 1,200 bytes as a partition of Dagster, and 1 to 1,000 can be used",
+        "x" * 1_001: "takes 1,001 bytes as a partition of Dagster, and 1 to 1,000 can be used",
+    }
+    assert len(set(scope_keys(ODD_SCOPES)[0])) == len(ODD_SCOPES)

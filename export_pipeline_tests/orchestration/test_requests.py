@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -14,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
-from export_pipeline.orchestration import requests
+from export_pipeline.orchestration import request_checks, requests
 from export_pipeline.orchestration.requests import MOST_OFFERS, PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.sources.snapshot import SourceUnavailableError
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
+from export_pipeline_tests.orchestration.asking import fill_odd_scopes, insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
@@ -125,6 +126,93 @@ def test_a_request_that_nobody_thought_of_stops_no_other(
     job = ledger.get(odd)
     assert job.status is Status.FAILED
     assert "nobody" in str(job.error_message)
+
+
+def test_scopes_of_any_characters_are_exported_and_harm_no_other(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    asked = {
+        insert(deployment, scope=scope): scope for scope in (*fill_odd_scopes(deployment), deployment.scope)
+    }
+    for request in tick(deployment):
+        assert launch(deployment, request).success
+    keys = {asked[job.id]: (job.status, job.file_key) for job in ledger.find()}
+    assert {status for status, _ in keys.values()} == {Status.COMPLETED}
+    assert len({key for _, key in keys.values()}) == len(asked)
+    for scope, (_, key) in keys.items():
+        assert deployment.manifest(str(key))["scope"] == scope
+
+
+@pytest.mark.parametrize(
+    "error", [dg.DagsterUnknownPartitionError("no such partition"), ZeroDivisionError("x")]
+)
+def test_what_dagster_refuses_at_submission_hurts_that_request_alone(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    good, odd = deployment.source.scopes
+    odd_id, good_id = insert(deployment, scope=odd), insert(deployment, scope=good)
+    real = dg.JobDefinition.validate_partition_key
+
+    def validate(self: dg.JobDefinition, partition_key: str, *rest: Any, **more: Any) -> None:
+        if partition_key == odd:
+            raise error
+        real(self, partition_key, *rest, **more)
+
+    monkeypatch.setattr(dg.JobDefinition, "validate_partition_key", validate)
+    (request,) = tick(deployment)
+    assert request.run_key == f"{good_id}:1"
+    job = ledger.get(odd_id)
+    if isinstance(error, dg.DagsterError):
+        assert (job.status, job.error_code) == (Status.FAILED, "refused")
+        assert "no such partition" in str(job.error_message)
+    else:
+        assert job.status is Status.PENDING  # offered again, and given up at last
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_a_request_that_takes_for_ever_to_check_fails_alone(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, computes: bool
+) -> None:
+    monkeypatch.setattr(request_checks, "CHECK_SECONDS", 0.3)
+    slow = insert(deployment, scope=deployment.scope, requested_by="slow")
+    good = insert(deployment, scope=deployment.scope, requested_by="good")
+    real, ended = requests.config_of, threading.Event()
+
+    def config_of(dataset: Any, job: Job) -> dict[str, Any]:
+        try:
+            while job.id == slow:
+                time.sleep(0 if computes else 0.05)
+        finally:
+            ended.set()
+        return real(dataset, job)
+
+    monkeypatch.setattr(requests, "config_of", config_of)
+    (request,) = tick(deployment)
+    assert request.run_key == f"{good}:1"
+    assert ledger.get(slow).error_code == "check_too_long"
+    assert ended.wait(10)  # it does not compute on
+
+
+def test_what_a_tick_has_no_time_for_is_the_next_ones(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [insert(deployment, scope=deployment.scope, requested_by=str(number)) for number in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "CHECKING_SECONDS", -1.0)
+        for _ in range(2 * MOST_OFFERS):
+            assert tick(deployment) == []
+    assert {request.run_key for request in tick(deployment)} == {f"{id}:1" for id in ids}
+
+
+def test_requests_that_are_offered_again_stand_behind_others_and_change_places() -> None:
+    def job(id: str, offers: int) -> Any:
+        return SimpleNamespace(
+            id=id, offers=offers, window_key=None, schedule_id=None, identity=id, scope=None, dataset="d"
+        )
+
+    jobs = [job("poison", 2), job("mate", 2), job("new", 1), job("newer", 1)]
+    orders = {tuple(same[0].id for same in requests._together(jobs)) for _ in range(200)}
+    assert orders == {("new", "newer", "poison", "mate"), ("new", "newer", "mate", "poison")}
 
 
 def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.schedule_editing import get_schedule
@@ -58,7 +60,8 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
         ({"options": '{"group_by": "x"}'}, "group_by: it must be 'condition', 'page' or 'category'"),
         ({"filters": '{"statuss": {"equals": 1}}'}, "options: There is no option filters; there are "),
         ({"timezone": "Europe/Berlim"}, "timezone: .*Did you mean Europe/Berlin"),
-        ({"recipients": '["ann"]'}, "recipients: 'ann' is no mail address"),
+        ({"recipients": '["ann"]'}, "recipients: 'ann' is not a mail address"),
+        ({"recipients": json.dumps([" " * 400_000])}, "recipients: '…?' has 400,000 characters"),
         ({"recipients": '["ann@-a-"]'}, "recipients: 'ann@-a-' has the impossible domain '-a-'"),
     ],
 )
@@ -75,6 +78,14 @@ def test_what_can_never_work_is_told_at_once(
     assert (job.status, job.error_code, job.schedule_id) == (Status.FAILED, "schedule_broken", broken)
     look(deployment)
     assert len(ledger.find()) == 1
+
+
+def test_schedules_take_the_addresses_that_requests_take(deployment: Deployment, ledger: Ledger) -> None:
+    written = ["Zoë <zoe@example.org>", "李雷 <lei@例え.example>", "ann@example.org"]
+    schedule = insert(deployment, recipients=json.dumps(written, ensure_ascii=False))
+    look(deployment)
+    assert schedule_of(deployment, schedule).active
+    check_addresses(written)
 
 
 def test_once_corrected_it_goes_on_by_itself(deployment: Deployment, ledger: Ledger) -> None:

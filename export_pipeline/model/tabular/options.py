@@ -129,17 +129,18 @@ def _no_preset(name: str | None) -> None:
 
 
 def _known(names: Iterable[str]) -> Any:
-    listed = list(names)
+    known = dict.fromkeys(names)
 
     def check(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """An empty choice is no choice."""
+        named: set[str] = set()
         for name in given or ():
-            if name not in listed:
-                raise ValueError(unknown_name(name[:100], listed))
-        bare = [name.removeprefix("-") for name in given or ()]
-        for name in bare:
-            if bare.count(name) > 1:
-                raise ValueError(f"{name!r} is named twice")
+            if name not in known:
+                raise ValueError(unknown_name(name[:100], known))
+            bare = name.removeprefix("-")
+            if bare in named:
+                raise ValueError(f"{bare!r} is named twice")
+            named.add(bare)
         return given or None
 
     return check

@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -175,11 +176,11 @@ def delete(
                 raise UserError("Nobody is here to be asked; add --yes to delete it.")
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
+        from export_pipeline.jobs.purging import unpublish_own
         from export_pipeline.orchestration.resources import store_of
-        from export_pipeline.store.publish import unpublish
 
-        store = store_of(settings).open()
-        job = ledger.delete(job.id, lambda key: unpublish(store, key), caller(by), viewer)
+        remove = partial(unpublish_own, store_of(settings).open(), ledger.deployment())
+        job = ledger.delete(job.id, remove, caller(by), viewer)
     _told_of(job, as_json, "Deleted.")
 
 

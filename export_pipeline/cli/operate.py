@@ -16,6 +16,9 @@ from export_pipeline.jobs.figures import Figures
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 
+_NAMED = 10
+"""Files of others that are named; the rest is only counted."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
@@ -31,8 +34,8 @@ def purge(
 ) -> None:
     """Remove expired files, their manifests, aborted uploads and staged leftovers; find what does not fit.
 
-    Files under legal hold stay. Exit code 1 means that a completed job's file is gone, or that something
-    could not be removed.
+    Files under legal hold stay, and so do those that nothing proves to be this deployment's. Exit code 1
+    means that a completed job's file is gone, or that something could not be removed.
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
@@ -43,7 +46,15 @@ def purge(
     settings = load_settings()
     findings: list[dict[str, Any]] = []
 
+    foreign: list[str] = []
+
     def tell(finding: Finding) -> None:
+        if finding.what is What.FOREIGN:
+            if len(foreign) == _NAMED:
+                return
+            foreign.append(printable(finding.key))
+            if not as_json:
+                return
         if as_json:
             findings.append(plain(finding))
         else:
@@ -72,6 +83,12 @@ def purge(
             f"{len(staged):,} staged leftovers {would}removed; {purged.counts[What.STRAY]:,} files without a "
             f"job, {purged.counts[What.LOST]:,} jobs without their file."
         )
+        if foreign:
+            more = ", …" if purged.counts[What.FOREIGN] > len(foreign) else ""
+            typer.echo(
+                f"{purged.counts[What.FOREIGN]:,} files stay, as nothing proves that they are this "
+                f"deployment's: {', '.join(foreign)}{more}."
+            )
         if not purged.ended:
             typer.echo("There is more: the limit was reached; call it again.")
     if wrong:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection
 from typing import Self
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -11,6 +13,8 @@ from export_pipeline.jobs.reading import Reader
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.texts import storable
+from export_pipeline.store.keys import scope_segment
 
 
 class KnownFiles(Reader):
@@ -24,10 +28,25 @@ class KnownFiles(Reader):
         return made
 
     def owned(self, keys: Collection[str]) -> set[str]:
-        """Those of some keys that are the file of a completed job."""
-        select = sa.select(jobs.c.file_key).where(
-            jobs.c.file_key.in_(list(keys)), jobs.c.status == Status.COMPLETED, jobs.c.deleted_at.is_(None)
-        )
+        """Return those of some keys that are the file of a completed job."""
+        return self._recorded(keys, jobs.c.status == Status.COMPLETED, jobs.c.deleted_at.is_(None))
+
+    def written(self, keys: Collection[str]) -> set[str]:
+        """Return those of some keys under which a job of this ledger, whatever its state, writes its file."""
+        found = self._recorded(keys)
+        for key in set(keys) - found:
+            select = _writers(key)
+            if select is None:
+                continue
+            with self._reading() as connection:
+                rows = connection.execute(select).all()
+            if any(_folder(row.scope) == key.split("/")[1] for row in rows):
+                found.add(key)
+        return found
+
+    def _recorded(self, keys: Collection[str], *conditions: sa.ColumnElement[bool]) -> set[str]:
+        """Return those of some keys that jobs, under these conditions, have or had as their file."""
+        select = sa.select(jobs.c.file_key).where(jobs.c.file_key.in_(list(keys)), *conditions)
         with self._reading() as connection:
             return {key for key in connection.scalars(select) if key is not None}
 
@@ -48,3 +67,29 @@ class KnownFiles(Reader):
         with self._reading() as connection:
             rows = connection.execute(select.order_by(jobs.c.id).limit(limit))
             return [(job_id, str(key)) for job_id, key in rows]
+
+
+def _writers(key: str) -> sa.Select[tuple[str | None]] | None:
+    """Select the scopes of jobs whose file may have a key; None if no job writes such a key.
+
+    A job that died has written its file, or a part of it, and has no `file_key` yet.
+    """
+    match key.split("/"):
+        case ["exports", _, name]:
+            try:
+                job_id = str(uuid.UUID(stem := name.partition(".")[0]))
+            except ValueError:
+                return None
+            return sa.select(jobs.c.scope).where(jobs.c.id == job_id) if job_id == stem else None
+        case ["exports", _, dataset, cadence, name]:
+            window = f"{unquote(cadence)}/{unquote(name.partition('.')[0])}"
+            return sa.select(jobs.c.scope).where(
+                jobs.c.dataset == storable(unquote(dataset)),
+                jobs.c.window_key == storable(window),
+                jobs.c.schedule_id.is_(None),
+            )
+    return None
+
+
+def _folder(scope: str | None) -> str | None:
+    return None if scope == "" else scope_segment(scope)

@@ -3,14 +3,19 @@
 A file of a job goes when the ledger says so, together with the job's new status; other files, such as those
 of schedules of the deployment, when their manifest says so. Nothing under legal hold is touched: the ledger
 refuses it, and a file that a job still has is none of the others.
+
+Other programs and other deployments may keep files in the same place. A file is this deployment's if its
+manifest names the deployment and describes the file, or if a job of the ledger writes its key. All others are
+reported and stay.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -24,7 +29,7 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.store.base import FileStat, NotFoundError, Store, StoreError, StoreUnavailableError
 from export_pipeline.store.keys import MANIFEST_SUFFIX
 from export_pipeline.store.manifest import ManifestError
-from export_pipeline.store.publish import read_manifest, unpublish
+from export_pipeline.store.publish import read_manifest, unpublish, verify_file
 
 UNFINISHED_AFTER = timedelta(days=1)
 """An upload begun longer ago is taken for aborted."""
@@ -42,11 +47,13 @@ class What(StrEnum):
     OUTDATED = "outdated"
     """No job's file, due by its manifest: it is gone."""
     INCOMPLETE = "incomplete"
-    """A file without a manifest, so of an export that never ended, older than files are kept: it is gone."""
+    """A job's file without a manifest, as its export never ended, older than files are kept: it is gone."""
     LOST = "lost"
     """A completed job's file is not in the store."""
     STRAY = "stray"
     """A requested file that no job has."""
+    FOREIGN = "foreign"
+    """A file that nothing proves to be this deployment's. It stays."""
     FAILED = "failed"
     """What was due could not be removed; the next purge tries it again."""
 
@@ -121,10 +128,19 @@ def purge(
         tell(finding)
 
     known = KnownFiles.beside(ledger)
-    purged.ended = _expire(ledger, store, limit, dry_run, who, found)
-    purged.uploads = store.clean(UNFINISHED_AFTER, dry_run=dry_run)
+    deployment = ledger.deployment()
+    purged.ended = _expire(ledger, store, deployment, limit, dry_run, who, found)
+    judge = _Judge(known, store, deployment, retention)
+
+    def own(uploads: Collection[str]) -> set[str]:
+        mine = judge.own(uploads)
+        for key in set(uploads) - mine:
+            found(Finding(What.FOREIGN, key, problem="An unfinished upload that no request has begun."))
+        return mine
+
+    purged.uploads = store.clean(UNFINISHED_AFTER, own=own, dry_run=dry_run)
     if scan:
-        purged.ended &= _scan(known, store, retention, limit - purged.removed, dry_run, found)
+        purged.ended &= _scan(judge, limit - purged.removed, dry_run, found)
         _find_lost(known, store, found)
     return purged
 
@@ -132,6 +148,7 @@ def purge(
 def _expire(
     ledger: Ledger,
     store: Store,
+    deployment: str,
     limit: int,
     dry_run: bool,
     who: str | None,
@@ -152,25 +169,31 @@ def _expire(
         for job in due[: limit - len(seen)]:
             seen.add(job.id)
             try:
-                if ledger.expire(job.id, partial(_remove_of, store, job), who).status is Status.EXPIRED:
+                remove = partial(unpublish_own, store, deployment, sha256=job.sha256 or "")
+                if ledger.expire(job.id, remove, who).status is Status.EXPIRED:
                     found(_finding(What.EXPIRED, job))
             except (RefusedError, UnknownJobError):
                 continue  # held, released, deleted or extended since
             except StoreUnavailableError:
                 raise
-            except StoreError as error:
+            except (StoreError, ValueError) as error:  # the latter: what somebody wrote there is no key
                 found(_finding(What.FAILED, job, str(error)))
     return not ledger.expirable(1)
 
 
-def _remove_of(store: Store, job: Job, key: str) -> None:
-    """Remove a job's file. One that was made anew since, of a window by hand, goes when its manifest says."""
-    try:
+def unpublish_own(store: Store, deployment: str, key: str, sha256: str | None = None) -> None:
+    """Remove a job's file and manifest, unless another deployment that shares the store has replaced them.
+
+    Args:
+        sha256: If given, a file with another one stays until its own manifest says that it is due: a window
+            may have been made anew by hand.
+    """
+    with suppress(NotFoundError, ManifestError):
         manifest = read_manifest(store, key)
-    except (NotFoundError, ManifestError):
-        pass
-    else:
-        if job.sha256 != manifest.sha256 and manifest.expires_at and manifest.expires_at > datetime.now(UTC):
+        if manifest.deployment not in (None, deployment):
+            return
+        is_due = manifest.expires_at is None or manifest.expires_at <= datetime.now(UTC)
+        if sha256 not in (None, manifest.sha256) and not is_due:
             return
     unpublish(store, key)
 
@@ -179,35 +202,30 @@ def _finding(what: What, job: Job, problem: str | None = None) -> Finding:
     return Finding(what, job.file_key or "", job.id, job.file_size, problem)
 
 
-def _scan(
-    known: KnownFiles,
-    store: Store,
-    retention: timedelta,
-    limit: int,
-    dry_run: bool,
-    found: Callable[[Finding], None],
-) -> bool:
+def _scan(judge: _Judge, limit: int, dry_run: bool, found: Callable[[Finding], None]) -> bool:
     """Look at the files that no job has; whether all were."""
-    now = datetime.now(UTC)
-    files = (
-        file
-        for file in store.list("exports/")
-        if not file.key.endswith(MANIFEST_SUFFIX) and now - file.modified > _SETTLED_AFTER
-    )
+    files = (file for file in judge.store.list("exports/") if judge.now - file.modified > _SETTLED_AFTER)
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         for page in _pages(files):
-            owned = known.owned([file.key for file in page])
-            others = [file for file in page if file.key not in owned]
-            for finding in pool.map(lambda file: _judge(store, file, now, retention), others):
+            owned = judge.known.owned([file.key for file in page])
+            there = {file.key for file in page}
+            others = [
+                file
+                for file in page
+                if file.key not in owned
+                and not file.key.endswith("/")  # S3 consoles' folders
+                and not judge.is_beside(file.key, there)
+            ]
+            for file, finding in zip(others, pool.map(judge, others), strict=True):
                 if finding is None:
                     continue
-                if finding.what is What.STRAY:
+                if finding.what in (What.STRAY, What.FOREIGN):
                     found(finding)
                     continue
                 if limit <= 0:
                     return False
                 limit -= 1
-                done = finding if dry_run else _removed(known, store, finding)
+                done = judge.removed(file, finding, dry_run)
                 if done is not None:
                     found(done)
     return True
@@ -219,31 +237,71 @@ def _pages(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
         yield page
 
 
-def _judge(store: Store, file: FileStat, now: datetime, retention: timedelta) -> Finding | None:
-    """What there is to say about a file that no job has."""
-    try:
-        expires_at = read_manifest(store, file.key).expires_at
-    except (NotFoundError, ManifestError):
-        if now - file.modified > retention:
-            return Finding(What.INCOMPLETE, file.key, bytes=file.bytes)
-        return Finding(What.STRAY, file.key, bytes=file.bytes, problem="It has no sound manifest.")
-    if expires_at is not None and expires_at <= now:
-        return Finding(What.OUTDATED, file.key, bytes=file.bytes)
-    requested = file.key.count("/") == 2  # windows' files lie deeper, and need no job
-    return Finding(What.STRAY, file.key, bytes=file.bytes) if requested else None
+class _Judge:
+    """Says of files that no job has whose they are, and whether they are due."""
 
+    def __init__(self, known: KnownFiles, store: Store, deployment: str, retention: timedelta) -> None:
+        self.known, self.store = known, store
+        self._deployment, self._retention = deployment, retention
+        self.now = datetime.now(UTC)
 
-def _removed(known: KnownFiles, store: Store, finding: Finding) -> Finding | None:
-    """Remove a file that no job has; None if one has it by now."""
-    if known.owned([finding.key]):
-        return None
-    try:
-        unpublish(store, finding.key)
-    except StoreUnavailableError:
-        raise
-    except StoreError as error:
-        return Finding(What.FAILED, finding.key, bytes=finding.bytes, problem=str(error))
-    return finding
+    def __call__(self, file: FileStat) -> Finding | None:
+        """Return what there is to say about a file, or about a manifest whose file is gone."""
+        found = partial(Finding, key=file.key, bytes=file.bytes)
+        key = file.key.removesuffix(MANIFEST_SUFFIX)
+        try:
+            manifest = read_manifest(self.store, key)
+        except (NotFoundError, ManifestError, ValueError):  # the last: no key that a store could have
+            manifest = None
+        if manifest is not None and manifest.deployment not in (None, self._deployment):
+            return found(What.FOREIGN, problem="Another deployment has made it.")
+        if manifest is not None and not manifest.is_of(key, None if key != file.key else file.bytes):
+            manifest = None
+        if (manifest is None or manifest.deployment is None) and not self.known.written([key]):
+            return found(What.FOREIGN, problem="No manifest of this deployment and no request names it.")
+        if manifest is None:
+            if self.now - file.modified > self._retention:
+                return found(What.INCOMPLETE)
+            return found(What.STRAY, problem="It has no sound manifest.")
+        if manifest.expires_at is not None and manifest.expires_at <= self.now:
+            return found(What.OUTDATED)
+        requested = file.key.count("/") == 2  # windows' files lie deeper, and need no job
+        return found(What.STRAY) if requested and key == file.key else None
+
+    def own(self, keys: Collection[str]) -> set[str]:
+        """Return those of some keys that this deployment writes, as its ledger or a manifest says."""
+        own = self.known.written(keys)
+        for key in set(keys) - own:
+            with suppress(NotFoundError, ManifestError, ValueError):
+                manifest = read_manifest(self.store, key)
+                if manifest.deployment == self._deployment and manifest.is_of(key):
+                    own.add(key)
+        return own
+
+    def is_beside(self, key: str, page: Collection[str]) -> bool:
+        """Return whether a key is that of a manifest beside its file, which speaks for both."""
+        file = key.removesuffix(MANIFEST_SUFFIX)
+        return file != key and (file in page or _is_there(self.store, file))
+
+    def removed(self, file: FileStat, finding: Finding, dry_run: bool) -> Finding | None:
+        """Remove a file that is due; return what became of it, None if a job has it or it was replaced."""
+        key = file.key.removesuffix(MANIFEST_SUFFIX)
+        try:
+            if self.known.owned([key]) or self.store.stat(file.key) != file:
+                return None
+            if finding.what is What.OUTDATED and key == file.key and not self.known.written([key]):
+                problems = verify_file(self.store, key)
+                if problems:  # somebody else has written there since
+                    return replace(finding, what=What.FOREIGN, problem=problems[0])
+            if not dry_run:
+                unpublish(self.store, key)
+        except NotFoundError:
+            return None
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            return replace(finding, what=What.FAILED, problem=str(error))
+        return finding
 
 
 def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]) -> None:
@@ -252,9 +310,16 @@ def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         while page := known.kept(_PAGE, last):
             last = page[-1][0]
-            there = pool.map(store.exists, [key for _, key in page])
+            there = pool.map(partial(_is_there, store), [key for _, key in page])
             lost = [job for job, is_there in zip(page, there, strict=True) if not is_there]
             still = known.owned([key for _, key in lost])  # one may have expired or been deleted since
             for job_id, key in lost:
                 if key in still:
                     found(Finding(What.LOST, key, job_id))
+
+
+def _is_there(store: Store, key: str) -> bool:
+    try:
+        return store.exists(key)
+    except ValueError:  # no key that a store could have
+        return False

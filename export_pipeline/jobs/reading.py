@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.claiming import in_flight
 from export_pipeline.jobs.database import open_engine, transaction
-from export_pipeline.jobs.errors import UnknownJobError
+from export_pipeline.jobs.errors import LedgerError, UnknownJobError
 from export_pipeline.jobs.records import OPERATOR, Event, Job, Viewer
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import Kind, Status
-from export_pipeline.jobs.tables import events, jobs
+from export_pipeline.jobs.tables import deployment, events, jobs
 from export_pipeline.jobs.texts import storable
 
 PATIENCE = timedelta(minutes=1)
@@ -132,6 +132,21 @@ class Reader:
             jobs.c.status == Status.COMPLETED, jobs.c.expires_at <= utc_now(), ~jobs.c.legal_hold
         )
         return self._jobs(select.order_by(jobs.c.expires_at, jobs.c.id).limit(limit))
+
+    def deployment(self) -> str:
+        """Return the id of this deployment, which stands in the manifest of each of its files.
+
+        Raises:
+            LedgerError: somebody has emptied its table.
+        """
+        with self._reading() as connection:
+            found: str | None = connection.scalars(sa.select(deployment.c.id)).first()
+        if found is None:
+            raise LedgerError(
+                "The table export_deployment is empty: bring its row back from a backup, or begin anew by "
+                "`INSERT INTO export_deployment DEFAULT VALUES`; older files without a request then stay."
+            )
+        return found
 
     def events(self, job_id: str) -> list[Event]:
         """What happened to a job, in order; also to one that was deleted. None for a job that never was."""

@@ -164,6 +164,13 @@ schedules = sa.Table(
 sa.Index("ix_scheduled_exports_due", schedules.c.active, schedules.c.next_run)
 sa.Index("ix_scheduled_exports_scope", schedules.c.scope)
 
+deployment = sa.Table(
+    "export_deployment",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+)
+"""One row, which tells this ledger's files from those of another one that shares its store."""
+
 # Events outlive their job, should an application delete its row; so no foreign key.
 events = sa.Table(
     "export_events",

@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import File, RefusedError
+from export_pipeline.jobs import File, LedgerError, RefusedError
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
-from export_pipeline.orchestration.outages import outlive
+from export_pipeline.orchestration.outages import beside, outlive
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.staging import load_all, save_all
 from export_pipeline.orchestration.wanted import check_wanted, is_a_job_s
@@ -113,10 +113,16 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
         media_type = FORMATS[file.format].media_type
         run = context.step_context.dagster_run
+        deployment: str | None = None
+        # Without it the file is as good: a purge then takes it for this deployment's only if a job has it.
+        with suppress(LedgerError):
+            deployment = beside(lambda: self.ledger.open().deployment())
         stored, _ = publish(
             file.store,
             file.upload,
-            lambda stored: _manifest(file, stored, media_type, _expires_at(context, file, self.ledger)),
+            lambda stored: _manifest(
+                file, stored, media_type, _expires_at(context, file, self.ledger), deployment
+            ),
             before_visible=lambda: outlive(
                 lambda: check_wanted(self.ledger.open, run, file.format), context.log
             ),
@@ -156,7 +162,9 @@ def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
     return context.step_context.previous_attempt_count
 
 
-def _manifest(file: ExportFile, stored: StoredFile, media_type: str, expires_at: datetime) -> Manifest:
+def _manifest(
+    file: ExportFile, stored: StoredFile, media_type: str, expires_at: datetime, deployment: str | None
+) -> Manifest:
     return Manifest(
         name=f"{file.dataset}-{file.format}",
         path=stored.key.rpartition("/")[2],
@@ -180,6 +188,7 @@ def _manifest(file: ExportFile, stored: StoredFile, media_type: str, expires_at:
         snapshot_at=file.snapshot_at,
         run_id=file.run_id,
         code_version=version("export-pipeline"),
+        deployment=deployment,
         warnings=file.warnings,
         changed=changed_cells(file.changed),
         totals=dict(file.totals),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], None]
 """Told how many bytes are there so far, from the thread that called the store."""
+
+
+OwnKeys = Callable[[Collection[str]], Collection[str]]
+"""Picks from keys those of files that this deployment made, or may be making."""
 
 
 class StoreError(Exception):
@@ -126,11 +130,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+    def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
         """Remove what unfinished uploads left behind; gives how many.
 
         Args:
             older_than: Only those begun longer ago than this, so that uploads under way are spared.
+            own: Asked about uploads that other programs too could have begun in this place.
             dry_run: Only count them.
         """
 

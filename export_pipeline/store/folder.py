@@ -18,6 +18,7 @@ from typing import BinaryIO
 from export_pipeline.store.base import (
     FileStat,
     NotFoundError,
+    OwnKeys,
     Store,
     StoredFile,
     StoreError,
@@ -173,7 +174,7 @@ class FolderStore(Store):
         self.stat(key)
         return self.path(key).as_uri()
 
-    def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+    def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
         """See `Store.clean`. What a living process of this machine writes stays, however old."""
         with _told(f"Cannot clean {self._area.folder}"):
             return self._area.remove_dead(None, older_than, dry_run)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ from typing import BinaryIO
 
 from export_pipeline.store.base import Progress, StoreError
 from export_pipeline.store.upload import Upload
+
+_NAME = re.compile("[0-9a-f]{24}-[0-9a-f]{32}")
+"""Names that `UploadArea.new` gives."""
 
 
 class UploadArea:
@@ -61,8 +65,8 @@ class UploadArea:
         except FileNotFoundError:
             return 0
         for name in names:
-            if not name.startswith(_stem(key) if key else ""):
-                continue
+            if not (name.startswith(_stem(key)) if key else _NAME.fullmatch(name)):
+                continue  # of another key, or nothing that `new` has made
             with contextlib.suppress(FileNotFoundError, BlockingIOError):
                 descriptor = os.open(self.folder / name, os.O_RDWR)
                 try:

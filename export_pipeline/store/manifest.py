@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from export_pipeline.model.schema import Schema, Text, well_formed
 from export_pipeline.store.base import StoreError
+from export_pipeline.store.keys import scope_segment, window_key
 
 _Bytes = bytes  # in the class below, `bytes` is a field
 
@@ -62,6 +63,7 @@ class Manifest(BaseModel):
         expires_at: When it may be deleted; None where nothing says so.
         snapshot_at: When the data were read.
         run_id, code_version: By whom.
+        deployment: Id of the deployment that made it; None if its ledger could not be asked.
         warnings: Sentences for readers of the file.
         changed: Cells that differ from the source: reason, column header, count.
         totals: Sum by column over the rows of the export.
@@ -90,6 +92,7 @@ class Manifest(BaseModel):
     snapshot_at: AwareDatetime
     run_id: str | None = None
     code_version: str | None = None
+    deployment: str | None = None
     warnings: tuple[Text, ...] = ()
     changed: Counts = {}
     totals: Totals = {}
@@ -98,6 +101,23 @@ class Manifest(BaseModel):
     def sha256(self) -> str:
         """The hex digest alone."""
         return self.hash.removeprefix("sha256:")
+
+    def is_of(self, key: str, size: int | None = None) -> bool:
+        """Return whether this manifest is that of the file `key`, and not a copy of another file's.
+
+        Args:
+            size: Of the file, in bytes; None where that is not known.
+        """
+        folder, _, name = key.rpartition("/")
+        try:
+            if self.window is None or self.cadence in (None, "on_demand"):
+                there = f"exports/{scope_segment(self.scope)}"
+            else:
+                of_window = window_key(self.scope, self.dataset, self.cadence, self.window, "x")
+                there = of_window.rpartition("/")[0]
+        except ValueError:  # an empty name
+            return False
+        return (folder, name) == (there, self.path) and size in (None, self.bytes)
 
     def to_json(self) -> _Bytes:
         """UTF-8 JSON, indented; the same manifest always gives the same bytes."""

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from export_pipeline.store.base import FileStat, Store, StoredFile, StoreError, check_lifetime
+from export_pipeline.store.base import FileStat, OwnKeys, Store, StoredFile, StoreError, check_lifetime
 from export_pipeline.store.keys import check_key
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.s3_client import ClientFactory, default_factory, sign_links_v4
@@ -184,18 +184,23 @@ class S3Store(Store):
             )
         return str(url)
 
-    def clean(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+    def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
         """See `Store.clean`. The server does not tell whether an upload's process lives: only its age."""
         latest = datetime.now(UTC) - older_than
-        count = 0
         with self._errors(f"Cannot clean {self.url}"):
-            for found in list_unfinished(self.client, self.bucket, self.prefix):
-                # The server's clock may be ahead of ours: a limit of nothing means all, whatever it says.
-                if older_than <= timedelta(0) or found.begun < latest:
-                    if not dry_run:
-                        found.abort()
-                    count += 1
-        return count
+            # The server's clock may be ahead of ours: a limit of nothing means all, whatever it says.
+            old = [
+                found
+                for found in list_unfinished(self.client, self.bucket, self.prefix)
+                if older_than <= timedelta(0) or found.begun < latest
+            ]
+        ours = own([found.name.removeprefix(self.prefix) for found in old])
+        removable = [found for found in old if found.name.removeprefix(self.prefix) in ours]
+        if not dry_run:
+            with self._errors(f"Cannot clean {self.url}"):
+                for found in removable:
+                    found.abort()
+        return len(removable)
 
     def check(self) -> None:
         """See `Store.check`."""

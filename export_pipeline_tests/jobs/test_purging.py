@@ -33,23 +33,38 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
 
 
+@pytest.fixture
+def deployment(ledger: Ledger) -> str:
+    return ledger.deployment()
+
+
 def put(
-    store: Store, folder: Path, key: str, expires_at: datetime | None, text: str = "a,b\r\n"
+    store: Store,
+    folder: Path,
+    key: str,
+    expires_at: datetime | None,
+    text: str = "a,b\r\n",
+    deployment: str | None = None,
 ) -> StoredFile:
     """Publish a file as runs do."""
+    _, scope, *window, name = key.split("/")
 
     def manifest(stored: StoredFile) -> Manifest:
         return Manifest(
             name="takeoff-csv",
-            path=key.rpartition("/")[2],
+            path=name,
             bytes=stored.bytes,
             hash=f"sha256:{stored.sha256}",
             format="csv",
             mediatype="text/csv",
             rows=1,
             dataset="takeoff",
+            scope=scope,
+            cadence=window[1] if window else "on_demand",
+            window=name.partition(".")[0] if window else None,
             snapshot_at=NOW,
             expires_at=expires_at,
+            deployment=deployment,
         )
 
     with begin(store, key, folder) as upload:
@@ -63,7 +78,7 @@ def complete(
     """A job with its file, published."""
     job = job_in(ledger, Status.PROCESSING, scope)
     key = f"exports/{scope}/{job.id}.csv"
-    stored = put(store, folder, key, expires_at)
+    stored = put(store, folder, key, expires_at, deployment=ledger.deployment())
     return ledger.completed(run_of(job), File(key, "file.csv", stored.bytes, 1, stored.sha256), expires_at)
 
 
@@ -82,14 +97,16 @@ def keys(store: Store) -> set[str]:
     return {file.key for file in store.list()}
 
 
-def test_what_is_due_goes_and_nothing_else(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
+def test_what_is_due_goes_and_nothing_else(
+    ledger: Ledger, store: FolderStore, tmp_path: Path, deployment: str
+) -> None:
     due, later, never = (complete(ledger, store, tmp_path, at) for at in (DUE, LATER, None))
     held = complete(ledger, store, tmp_path, DUE)
     ledger.hold(held.id, True)
     window = "exports/a/takeoff/daily/2026-01-01.csv"
     old_window = "exports/a/takeoff/daily/2025-01-01.csv"
-    put(store, tmp_path, window, LATER)
-    put(store, tmp_path, old_window, DUE)
+    put(store, tmp_path, window, LATER, deployment=deployment)
+    put(store, tmp_path, old_window, DUE, deployment=deployment)
     for file in store.list():
         age(store, file.key, days=2)
     before = keys(store)
@@ -244,7 +261,7 @@ def test_bounded_and_several_at_once(ledger: Ledger, store: FolderStore, tmp_pat
 
 def test_aborted_uploads_go(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
     put(store, tmp_path, "exports/a/x.csv", LATER)
-    dead = tmp_path / "store" / ".uploads" / "0123456789abcdef01234567-dead"
+    dead = tmp_path / "store" / ".uploads" / f"{'0123456789ab' * 2}-{'dead' * 8}"
     dead.write_bytes(b"half")
     old = (NOW - timedelta(days=2)).timestamp()
     os.utime(dead, (old, old))

@@ -157,7 +157,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 
 
 def test_clean_spares_the_living_and_the_young(store: FolderStore, tmp_path: Path) -> None:
-    dead = store.root / ".uploads" / "dead"
+    dead = store.root / ".uploads" / f"{'0123456789ab' * 2}-{'dead' * 8}"
     dead.parent.mkdir(parents=True)
     dead.write_bytes(b"x")
     local = tmp_path / "local"

@@ -31,6 +31,7 @@ from export_pipeline.cli.datasets import (
 from export_pipeline.cli.options import ViewerScopes, caller, viewer_of
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.project import ProjectError, shared_file, write_project
 from export_pipeline.settings import ENV_FILE, Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -202,6 +203,23 @@ def introspect(
 
 
 @app.command()
+def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
+    """Write a project of your own: a folder for datasets and settings that uses the installed package.
+
+    Example: `export-pipeline init my-exports`
+    """
+    try:
+        files = write_project(folder)
+    except ProjectError as error:
+        raise UserError(str(error)) from None
+    for file in files:
+        typer.echo(f"Wrote {file}")
+    typer.echo(
+        f"Next: cd {folder}, copy .env.example to .env, then `export-pipeline introspect TABLE --write`"
+    )
+
+
+@app.command()
 def demo(
     measurements: Annotated[
         int, typer.Option(min=0, help="Also make a project with this many measurements.")
@@ -230,7 +248,7 @@ def dev(
 
     Example: `EXPORT_UI_URL=http://127.0.0.1:3001 export-pipeline dev --port 3001`
     """
-    from export_pipeline.orchestration.instance import ROOT, prepare_home
+    from export_pipeline.orchestration.instance import prepare_home
 
     settings = load_settings()
     _check_free(host, port)
@@ -242,7 +260,7 @@ def dev(
         typer.echo(f"`show` links to {settings.ui_url}; set EXPORT_UI_URL=http://{host}:{port} to link here.")
     if Path("dagster.yaml").is_file() and home != Path.cwd():
         typer.echo("Dagster's warning about a dagster.yaml that is not used is as it should be.")
-    workspace = str(ROOT / "workspace.yaml")
+    workspace = str(shared_file("workspace.yaml"))
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`

@@ -7,10 +7,8 @@ from pathlib import Path
 import typer
 
 from export_pipeline.cli.console import UserError
+from export_pipeline.project import defs_folder
 from export_pipeline.settings import Settings
-
-DEFS = Path(__file__).parents[1] / "defs"
-"""Where datasets are declared, a folder each."""
 
 
 def run_introspect(
@@ -40,7 +38,7 @@ def run_introspect(
     if not write:
         typer.echo(found.yaml, nl=False)
         return None
-    path = DEFS / found.dataset / "defs.yaml"
+    path = defs_folder() / found.dataset / "defs.yaml"
     if path.parent.exists():
         raise UserError(f"There is a dataset {found.dataset} already, in {path.parent}; choose a --name.")
     path.parent.mkdir(parents=True)

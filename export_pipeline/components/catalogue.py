@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from types import ModuleType
 
 import dagster as dg
 from pydantic import ValidationError
@@ -15,18 +16,21 @@ import export_pipeline
 from export_pipeline.components.dataset import Dataset
 from export_pipeline.model.plain_errors import plain
 from export_pipeline.model.strict import unknown_name
+from export_pipeline.project import defs_folder, own_project
 
 
 class DefsError(Exception):
     """A defs.yaml cannot be used. The message has a line for each mistake, with file, line and field."""
 
 
-_PROJECT = Path(__file__).parents[1]
-
-
 def component_tree() -> dg.ComponentTree:
-    """The components of `defs/`, not built yet."""
-    return dg.ComponentTree.for_project(_PROJECT)
+    """Return the components of the datasets' folder, not built yet."""
+    folder = defs_folder()
+    # Named here and not imported: the folder of one's own project need not be on Python's path.
+    module = ModuleType("export_pipeline.defs" if own_project() is None else "defs")
+    module.__file__, module.__path__ = None, [str(folder)]
+    sys.modules[module.__name__] = module
+    return dg.ComponentTree.from_module(module, folder.parent)
 
 
 def definitions_of(tree: dg.ComponentTree) -> dg.Definitions:
@@ -96,7 +100,7 @@ def _line(mistake: ErrorDetails) -> str:
 
 def _unfinished() -> str | None:
     """Which file lacks what each has, as Dagster tells nothing of it."""
-    for file in sorted((_PROJECT / "defs").rglob("*.yaml")):
+    for file in sorted(defs_folder().rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
         for field in _TOP:
             if not re.search(rf"^{field}:", text, re.MULTILINE):
@@ -121,7 +125,7 @@ def _unknown_type(error: str) -> str | None:
 def _said(field: str) -> Iterator[tuple[str, str]]:
     """Place and value of each line of the YAML files that begins with this field, an expression."""
     line = re.compile(rf"{field}:\s*[\"']?([^\s\"'#]+)")
-    for file in sorted((_PROJECT / "defs").rglob("*.yaml")):
+    for file in sorted(defs_folder().rglob("*.yaml")):
         for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             if match := line.match(text):
                 yield f"{file}:{number}", match[1]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from export_pipeline.project import shared_file
 from export_pipeline.settings import SettingsError
-
-ROOT = Path(__file__).parents[2]
 
 
 def prepare_home() -> Path:
@@ -30,7 +29,7 @@ def prepare_home() -> Path:
         _must_connect(url)
     target = home / "dagster.yaml"
     if not target.exists() or target.read_text().startswith(_OURS):
-        file = ROOT / "deploy" / "dagster-postgres.yaml" if url else ROOT / "dagster.yaml"
+        file = shared_file("dagster-postgres.yaml" if url else "dagster.yaml")
         target.write_text(_OURS + file.read_text())
     return home
 

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from export_pipeline.demo import takeoff
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.orchestration import faults, outages, requests
-from export_pipeline.orchestration.instance import ROOT
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, Source
+from export_pipeline_tests.paths import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from export_pipeline.demo import takeoff
 from export_pipeline.orchestration import run_lock, warm_process
-from export_pipeline.orchestration.instance import ROOT
 from export_pipeline.orchestration.warm_launcher import WarmRunLauncher
 from export_pipeline_tests.orchestration.deployment import SAMPLES
+from export_pipeline_tests.paths import ROOT
 
 _END_SECONDS = 60.0
 _JOB = "takeoff_on_demand_job"

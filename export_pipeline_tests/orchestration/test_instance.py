@@ -5,10 +5,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.settings import SettingsError
 from export_pipeline_tests.orchestration.deployment import Source, steps
 from export_pipeline_tests.orchestration.jobs import exports
+from export_pipeline_tests.paths import ROOT
 
 
 def test_the_home_gets_the_file_that_fits(

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.instance import ROOT
+from export_pipeline_tests.paths import ROOT
 
 SCHEMA = """
 query ($selector: PipelineSelector!) {

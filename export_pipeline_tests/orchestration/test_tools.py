@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline_tests.orchestration.deployment import Source
+from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.tools import require_tool
 
 

@@ -21,10 +21,10 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
 from export_pipeline.orchestration import run_lock, warm_launcher, warm_process, warm_server
-from export_pipeline.orchestration.instance import ROOT
 from export_pipeline.orchestration.warm_launcher import WORKER_TAG
 from export_pipeline.orchestration.warm_process import WarmProcess, WarmProcessError, sources
 from export_pipeline_tests.orchestration.launching import Launching, launching
+from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import PostgresServer
 
 _SECONDS = 60.0

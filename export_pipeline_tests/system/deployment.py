@@ -23,11 +23,12 @@ from export_pipeline.components.dataset import Dataset
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
 from export_pipeline.orchestration import run_lock
-from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.store import Store, open_store
 from export_pipeline_tests.orchestration.deployment import SAMPLES
+from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services import postgres, s3
 from export_pipeline_tests.services.process import free_ports, server_folder
 from export_pipeline_tests.system import mail

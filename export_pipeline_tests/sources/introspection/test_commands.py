@@ -21,7 +21,7 @@ from export_pipeline.components.table_export import TableModel
 def defs(shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of datasets, for a deployment on the shop."""
     monkeypatch.setenv("EXPORT_SOURCE_URL", shop)
-    monkeypatch.setattr(introspection, "DEFS", tmp_path / "defs")
+    monkeypatch.setattr(introspection, "defs_folder", lambda: tmp_path / "defs")
     return tmp_path / "defs"
 
 

@@ -8,6 +8,7 @@ from export_pipeline.orchestration.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.requests import requests_sensor
 from export_pipeline.orchestration.resources import ledger_of, source_of, store_of
+from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 
 
@@ -21,6 +22,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
+            jobs=[window_requests_job(datasets)],
             sensors=[
                 housekeeping_sensor,
                 requests_sensor(datasets),

@@ -171,6 +171,9 @@ class Dataset(dg.Component):
                 name,
                 rule.formats or declared.formats,
                 windows_partition(name, declared.start, rule.timezone or default_zone),
+                self.scoped,
+                rule.recipients,
+                [owner for owner in declared.owners if "@" in owner],  # the others are teams
             )
             for name, rule in declared.cadences.named().items()
         }
@@ -242,10 +245,7 @@ class Dataset(dg.Component):
                     cadence,
                     cron=rule.cron,
                     timezone=rule.timezone or default_zone,
-                    scoped=self.scoped,
                     catches_up=rule.misfire == "all",
-                    recipients=rule.recipients,
-                    owners=attributes.owners,
                 )
             )
         application = dg.AssetSpec(

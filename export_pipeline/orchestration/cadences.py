@@ -20,12 +20,18 @@ class Cadence:
         name: daily, weekly or monthly.
         formats: Those that its schedule makes.
         windows: Those that have ended are its partitions.
+        scoped: Whether the dataset's rows belong to scopes.
+        recipients: Mail addresses that get each file of a scheduled window.
+        owners: Mail addresses that are told of failures.
     """
 
     dataset: str
     name: str
     formats: Sequence[str]
     windows: dg.TimeWindowPartitionsDefinition
+    scoped: bool
+    recipients: Sequence[str] = ()
+    owners: Sequence[str] = ()
 
     def job(self) -> Any:
         """The Dagster job of its runs."""

@@ -13,8 +13,10 @@ from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purging import purge
 from export_pipeline.jobs.scheduled import claim_due, datasets_due
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.request_checks import Exportable
 from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
+from export_pipeline.orchestration.window_requests import repeat_lost_requests
 from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
 
@@ -34,6 +36,8 @@ def errand(
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if is_preview(context):
+            return dg.SkipReason(NOT_PREVIEWED)
         try:
             return dg.SkipReason(run(context))
         except (LedgerError, StoreError, MailSettingsError) as error:
@@ -50,10 +54,11 @@ def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
         try:
             # Before the ledger is locked: the source may take its time.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now))
-            asked = claim_due(engine, now, _MOST, schedule_check(datasets, scopes))
+            asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes)))
         finally:
             engine.dispose()
-        return f"{len(asked)} exports were due and are asked for." if asked else "No schedule is due."
+        asked += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets)
+        return f"{asked} exports were due and are asked for." if asked else "No schedule is due."
 
     return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)
 

@@ -21,6 +21,7 @@ import dagster as dg
 from dagster._core.code_pointer import ModuleCodePointer
 
 from export_pipeline.orchestration import run_lock, warm_server
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
 
 KEPT_SECONDS = 24 * 3600
@@ -129,6 +130,8 @@ def _touched(path: Path) -> float:
 )
 def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Clean up, and say in the tick what was done."""
+    if is_preview(context):
+        return dg.SkipReason(NOT_PREVIEWED)
     staging: StagingIOManager = context.resources.staging
     folder = Path(staging.folder)
     dead = end_dead_runs(context.instance, folder) + end_stepless_runs(context.instance)

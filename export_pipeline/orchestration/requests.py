@@ -17,6 +17,7 @@ from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.cadences import CadenceWindow
 from export_pipeline.jobs.states import Status
 from export_pipeline.model.one_line import one_line
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope, scope_key
 from export_pipeline.orchestration.request_checks import (
     MOST_OFFERS,
@@ -66,6 +67,9 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
         description="Starts the exports that applications ask for in export_jobs, and says how they ended.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if is_preview(context):
+            yield dg.SkipReason(NOT_PREVIEWED)
+            return
         resource: JobLedger = context.resources.ledger
         try:
             ledger = resource.open()

@@ -1,24 +1,25 @@
 """The schedules of a dataset's cadences, and the sensor of its scopes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for, newest_window
+from export_pipeline.jobs import LedgerError
+from export_pipeline.jobs.cadences import newest_window
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.model.one_line import one_line, sentence
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.partitions import (
-    SCOPE_TAG,
     ended_since,
     known_scopes,
     last_ended,
     scope_keys,
     scopes_partition,
 )
+from export_pipeline.orchestration.window_requests import JOB, run_request
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -26,74 +27,51 @@ _TOLD = 10
 
 
 def cadence_schedule(
-    cadence: Cadence,
-    *,
-    cron: str,
-    timezone: str,
-    scoped: bool,
-    catches_up: bool,
-    recipients: Sequence[str],
-    owners: Sequence[str],
+    cadence: Cadence, *, cron: str, timezone: str, catches_up: bool
 ) -> dg.ScheduleDefinition:
-    """Exports the window that ended last, of every scope there is. Off until somebody turns it on.
+    """Build the schedule that exports the window that ended last. Off until somebody turns it on.
 
-    One that catches up also exports those that ended since the newest window it has asked for.
+    One that catches up also exports the windows that ended since the newest one in the ledger.
 
-    A tick asks for the windows in the ledger, so that they are jobs like all others, each asked for once.
-    Without the ledger's tables it starts the runs itself, and nobody gets mail.
+    A tick only says which windows; the run that it starts requests them (see `window_requests`).
     """
     dataset, windows = cadence.dataset, cadence.windows
-    told = [owner for owner in owners if "@" in owner]  # the others are teams
-
-    def ask(ended: str, scopes: Sequence[str | None]) -> str | None:
-        """What has been asked for; None where there are no tables to ask in."""
-        url = load_settings().jobs_url
-        if not is_current(url):
-            return None
-        engine = open_engine(url)
-        try:
-            since = newest_window(engine, dataset, cadence.name) if catches_up else None
-            names = ended_since(windows, since, ended)
-            asked = [CadenceWindow(dataset, cadence.name, name, scope) for name in names for scope in scopes]
-            new = ask_for(engine, asked, cadence.formats, recipients=recipients, owners=told)
-            return f"{new} files of {' to '.join(dict.fromkeys([names[0], ended]))} are asked for"
-        finally:
-            engine.dispose()
+    of_scopes = ", of every scope" if cadence.scoped else ""
 
     @dg.schedule(
         name=f"{dataset}_{cadence.name}_schedule",
-        job_name=cadence.job_name,  # the job itself belongs to the requests sensor
+        job_name=JOB,
         cron_schedule=cron,
         execution_timezone=timezone,
-        description=f"Exports the {cadence.name} window that ended last{', of every scope' * scoped}.",
+        description=f"Exports the {cadence.name} window that ended last{of_scopes}.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         ended = last_ended(windows, context.scheduled_execution_time)
         if ended is None:
-            yield dg.SkipReason("No window has ended yet.")
-            return
-        scopes: Sequence[str | None] = [None]
-        if scoped:
-            scopes = known_scopes(context.instance, dataset)
-        if not scopes:
-            yield dg.SkipReason(
+            return dg.SkipReason("No window has ended yet.")
+        if cadence.scoped and not known_scopes(context.instance, dataset):
+            return dg.SkipReason(
                 f"{dataset} has no scopes yet; is the sensor {dataset}_scopes_sensor running?"
             )
-            return
-        # The UI can show what a tick would do at any time; it must not ask for a window that goes on.
-        said = ask(ended, scopes) if windows.has_partition_key(ended) else None
-        if said is not None:
-            yield dg.SkipReason(f"{said}; `export-pipeline jobs` lists them.")
-            return
-        for scope in scopes:
-            window = CadenceWindow(dataset, cadence.name, ended, scope)
-            yield dg.RunRequest(
-                run_key=f"{dataset}/{cadence.name}/{ended}" + (f"/{scope}" if scope is not None else ""),
-                **cadence.run_of(window),
-                tags={SCOPE_TAG: scope} if scope is not None else {},
+        url = load_settings().jobs_url
+        if not is_current(url):
+            raise LedgerError(
+                "The tables of export jobs are missing or old, and scheduled windows are requested there; "
+                "run `export-pipeline migrate`."
             )
+        since = _newest(url, cadence) if catches_up else None
+        return run_request(cadence, ended_since(windows, since, ended))
 
     return schedule
+
+
+def _newest(url: str, cadence: Cadence) -> str | None:
+    """Return the name of the newest window that was requested."""
+    engine = open_engine(url)
+    try:
+        return newest_window(engine, cadence.dataset, cadence.name)
+    finally:
+        engine.dispose()
 
 
 def scopes_sensor(

@@ -12,19 +12,22 @@ import pytest
 from dagster._core.scheduler import DagsterDaemonScheduler
 
 from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.dataset import Dataset
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.sending import Counts, deliver_due
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.orchestration import window_requests
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.partitions import MOST_MISSED, ended_since
 from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
+from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.asking import fill_odd_scopes, launch, tick
-from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
 
 READERS = ["ann@example.org", "Ben <ben@example.org>"]
 OWNERS = ["team:estimating", "owner@example.org"]
@@ -39,14 +42,9 @@ def ledger(deployment: Deployment, ledger: Ledger) -> Ledger:
     return ledger
 
 
-def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> list[dg.RunRequest]:
-    """What a daily schedule with recipients and owners does; the runs that it starts itself."""
-    dataset = copy(datasets()["takeoff"])
-    dataset.attributes = dataset.attributes.model_validate(
-        dataset.attributes.model_dump()
-        | {"owners": OWNERS, "cadences": {"daily": {"cron": "15 2 * * *", "recipients": READERS, **rule}}}
-    )
-    (schedule,) = dataset.build_defs(None).schedules or ()  # type: ignore[arg-type]
+def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> dg.RunRequest:
+    """What a tick of a daily schedule with recipients and owners asks Dagster for."""
+    (schedule,) = with_rule(**rule).build_defs(None).schedules or ()  # type: ignore[arg-type]
     assert isinstance(schedule, dg.ScheduleDefinition)
     with dg.instance_for_test() as instance:  # one that schedules can open by themselves
         instance.add_dynamic_partitions("takeoff_scopes", list(deployment.source.scopes))
@@ -55,7 +53,30 @@ def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> li
             scheduled_execution_time=at,
             repository_def=deployment.definitions.get_repository_def(),
         ) as context:
-            return list(schedule.evaluate_tick(context).run_requests or [])
+            (request,) = schedule.evaluate_tick(context).run_requests or []
+    return request
+
+
+def with_rule(**rule: str) -> Dataset:
+    """The takeoff dataset with a daily cadence that has recipients and owners."""
+    dataset = copy(datasets()["takeoff"])
+    dataset.attributes = dataset.attributes.model_validate(
+        dataset.attributes.model_dump()
+        | {"owners": OWNERS, "cadences": {"daily": {"cron": "15 2 * * *", "recipients": READERS, **rule}}}
+    )
+    return dataset
+
+
+def scheduled(deployment: Deployment, at: datetime = AT, **rule: str) -> None:
+    """A tick, and the run that it starts."""
+    request = schedule_ticks(deployment, at, **rule)
+    job = window_requests_job({"takeoff": with_rule(**rule)})
+    ledger = deployment.definitions.resources["ledger"]
+    assert job.execute_in_process(
+        instance=deployment.instance,
+        run_config=QUIET | dict(request.run_config),
+        resources={"ledger": ledger},
+    ).success
 
 
 def ask(deployment: Deployment, scope: str | None = None, window: str = "2026-02-02") -> int:
@@ -80,16 +101,20 @@ def of_formats(ledger: Ledger) -> dict[str, Job]:
     return {job.format: job for job in ledger.find()}
 
 
-def test_a_tick_asks_for_each_scope_and_format_once(deployment: Deployment, ledger: Ledger) -> None:
-    assert schedule_ticks(deployment) == []
+def test_a_tick_changes_nothing_and_its_run_requests_each_scope_and_format_once(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    assert schedule_ticks(deployment).run_key == "takeoff/daily/2026-02-02"
+    assert ledger.find() == []
+    scheduled(deployment)
     asked = ledger.find(limit=100)
     assert Counter(job.scope for job in asked) == dict.fromkeys(deployment.source.scopes, 6)
     assert {job.window_key for job in asked} == {"daily/2026-02-02"}
     assert all(job.recipients == READERS for job in asked)
     assert all(job.options == {"owners": ["owner@example.org"]} for job in asked)
-    schedule_ticks(deployment)
+    scheduled(deployment)
     assert len(ledger.find(limit=100)) == len(asked)
-    schedule_ticks(deployment, datetime(2026, 2, 4, 2, 15, tzinfo=UTC))
+    scheduled(deployment, datetime(2026, 2, 4, 2, 15, tzinfo=UTC))
     assert len(ledger.find(limit=100)) == 2 * len(asked)
 
 
@@ -114,7 +139,7 @@ def test_windows_that_ended_while_nothing_ran_are_made_up_if_wanted(
 ) -> None:
     back = datetime(2026, 2, 7, 2, 15, tzinfo=UTC)
     for at in (AT, back, back):
-        schedule_ticks(deployment, at, misfire=misfire)
+        scheduled(deployment, at, misfire=misfire)
     asked = Counter(str(job.window_key) for job in ledger.find(limit=1000))
     windows = ["2026-02-02", *made_up, "2026-02-06"]
     assert asked == dict.fromkeys((f"daily/{name}" for name in windows), 6 * len(deployment.source.scopes))
@@ -128,19 +153,48 @@ def test_after_years_only_the_newest_windows_are_made_up() -> None:
     assert ended_since(windows, "2019-12-31", "2022-01-01") == ["2022-01-01"]  # its start was changed since
 
 
-def test_what_the_ui_tries_out_asks_for_no_window_that_goes_on(
-    deployment: Deployment, ledger: Ledger
+def test_missed_windows_are_one_run_of_a_tick(deployment: Deployment, ledger: Ledger) -> None:
+    scheduled(deployment, misfire="all")
+    request = schedule_ticks(deployment, datetime(2026, 2, 7, 2, 15, tzinfo=UTC), misfire="all")
+    assert request.run_key == "takeoff/daily/2026-02-03 to 2026-02-06"
+
+
+def test_without_the_tables_of_requests_a_tick_fails_and_says_so(deployment: Deployment) -> None:
+    with pytest.raises(dg.DagsterError) as failed:
+        schedule_ticks(deployment)
+    assert "run `export-pipeline migrate`" in str(failed.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("status", "made"),
+    [
+        (dg.DagsterRunStatus.FAILURE, 12),
+        (dg.DagsterRunStatus.NOT_STARTED, 12),
+        (dg.DagsterRunStatus.STARTED, 12),
+        (dg.DagsterRunStatus.CANCELED, 0),
+        (dg.DagsterRunStatus.SUCCESS, 0),
+    ],
+)
+def test_what_a_run_that_died_was_to_request_is_requested_once(
+    deployment: Deployment,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    status: dg.DagsterRunStatus,
+    made: int,
 ) -> None:
-    in_two_days = datetime.now(UTC) + timedelta(days=2)
-    assert len(schedule_ticks(deployment, in_two_days)) == len(deployment.source.scopes)
-    assert ledger.find() == []
+    declared = {"takeoff": with_rule()}
+    job, instance = window_requests_job(declared), deployment.instance
+    config = schedule_ticks(deployment).run_config
+    instance.create_run_for_job(job_def=job, run_config=dict(config), status=status)
 
+    def repeat() -> int:
+        return window_requests.repeat_lost_requests(instance, deployment.source.url, declared)
 
-def test_without_the_tables_of_requests_the_schedule_starts_the_runs(deployment: Deployment) -> None:
-    started = schedule_ticks(deployment)
-    assert {str(request.partition_key) for request in started} == {
-        f"{scope}|2026-02-02" for scope in deployment.source.scopes
-    }
+    assert repeat() == 0  # it may still do so itself
+    monkeypatch.setattr(window_requests, "_LATE", timedelta(0))
+    assert repeat() == made
+    assert len(ledger.find(limit=100)) == made
+    assert repeat() == 0
 
 
 def test_a_ledger_that_is_away_fails_the_tick_and_dagster_tries_it_again(

@@ -1,0 +1,120 @@
+"""Requests for the windows of cadences: a schedule's tick starts a run, which writes them into the ledger.
+
+A schedule itself changes nothing, so that people can preview its ticks. `repeat_lost_requests` does the work
+of a run that died or waits for too long. Both may repeat a request: the ledger takes each window once.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.orchestration.cadences import Cadence
+from export_pipeline.orchestration.faults import told
+from export_pipeline.orchestration.outages import outlive
+from export_pipeline.orchestration.partitions import known_scopes
+from export_pipeline.orchestration.request_checks import Exportable
+
+JOB = "window_requests_job"
+_OP = "request_windows"
+_REQUESTED_TAG = "export_pipeline/windows_requested"
+_LATE = timedelta(minutes=1)
+_LOST = timedelta(days=7)
+_UNDONE = [status for status in dg.DagsterRunStatus if status is not dg.DagsterRunStatus.CANCELED]
+_UNDONE.remove(dg.DagsterRunStatus.SUCCESS)
+
+
+def window_requests_job(datasets: Mapping[str, Exportable]) -> dg.JobDefinition:
+    """Build the Dagster job of the runs that schedules start; they take a second and make no file."""
+
+    @dg.op(
+        name=_OP,
+        config_schema={
+            "dataset": dg.Field(str, description="Name of the dataset."),
+            "cadence": dg.Field(str, description="daily, weekly or monthly."),
+            "windows": dg.Field([str], description="Names of windows that have ended, e.g. 2026-01-31."),
+        },
+        required_resource_keys={"ledger"},
+        description="Write a request into the ledger for each window, scope and format that has none yet.",
+    )
+    def request_windows(context: dg.OpExecutionContext) -> None:
+        config, url = context.op_config, context.resources.ledger.url
+        cadence = datasets[config["dataset"]].regular()[config["cadence"]]
+        with told(context.retry_number, context.log):
+            new = outlive(partial(_request, context.instance, url, cadence, config["windows"]), context.log)
+        context.log.info(f"{new} files are requested; `export-pipeline jobs` lists them.")
+
+    @dg.job(
+        name=JOB,
+        executor_def=dg.in_process_executor,
+        description="Requests the files of windows that have ended. Started by the schedules.",
+        tags={"dagster/priority": "100"},  # a second's work, for which no export has to wait
+    )
+    def job() -> None:
+        request_windows()
+
+    return job
+
+
+def run_request(cadence: Cadence, windows: Sequence[str]) -> dg.RunRequest:
+    """Return what a schedule's tick asks Dagster for.
+
+    Args:
+        windows: Names in order, at least one; all have ended.
+    """
+    names = " to ".join(dict.fromkeys([windows[0], windows[-1]]))
+    config = {"dataset": cadence.dataset, "cadence": cadence.name, "windows": list(windows)}
+    return dg.RunRequest(
+        run_key=f"{cadence.dataset}/{cadence.name}/{names}",
+        run_config={"ops": {_OP: {"config": config}}},
+    )
+
+
+def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mapping[str, Exportable]) -> int:
+    """Request the windows of runs that failed, or that have not ended after a minute.
+
+    A run that a person canceled is left alone.
+
+    Returns:
+        How many files were not requested before.
+
+    Args:
+        url: SQLAlchemy URL of the ledger.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    now, new = datetime.now(UTC), 0
+    undone = dg.RunsFilter(
+        job_name=JOB, statuses=_UNDONE, created_before=now - _LATE, created_after=now - _LOST
+    )
+    for run in instance.get_runs(undone):
+        if _REQUESTED_TAG in run.tags:
+            continue
+        run_config: Any = run.run_config
+        config = run_config["ops"][_OP]["config"]
+        dataset = datasets.get(config["dataset"])
+        cadence = dataset and dataset.regular().get(config["cadence"])
+        if cadence:
+            new += _request(instance, url, cadence, config["windows"])
+        instance.add_run_tags(run.run_id, {_REQUESTED_TAG: "by schedules_sensor"})
+    return new
+
+
+def _request(instance: dg.DagsterInstance, url: str, cadence: Cadence, windows: Sequence[str]) -> int:
+    """Request windows, of every scope there is; return how many files were not requested before."""
+    scopes: Sequence[str | None] = [None]
+    if cadence.scoped:
+        scopes = known_scopes(instance, cadence.dataset)
+    asked = [
+        CadenceWindow(cadence.dataset, cadence.name, name, scope) for name in windows for scope in scopes
+    ]
+    engine = open_engine(url)
+    try:
+        return ask_for(engine, asked, cadence.formats, recipients=cadence.recipients, owners=cadence.owners)
+    finally:
+        engine.dispose()

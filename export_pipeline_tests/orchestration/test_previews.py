@@ -1,0 +1,120 @@
+"""What the UI's "Preview tick" evaluates changes nothing: no request, no mail, no file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._grpc.impl import get_external_schedule_execution, get_external_sensor_execution
+
+from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline_tests.delivery.mail_server import MailServer
+from export_pipeline_tests.orchestration.asking import insert
+from export_pipeline_tests.orchestration.deployment import Deployment
+
+_TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries")
+_DRY_RUN = """
+mutation($selector: SensorSelector!) {
+  sensorDryRun(selectorData: $selector, cursor: null) {
+    ... on DryRunInstigationTick { evaluationResult { skipReason runRequests { runKey } error { message } } }
+    ... on PythonError { message }
+    ... on SensorNotFoundError { message }
+  }
+}"""
+
+
+@pytest.fixture
+def home(deployment: Deployment, ledger: Ledger, mails: MailServer) -> InstanceRef:
+    """An instance, and a ledger in which every sensor finds something to do."""
+    insert(deployment, scope=deployment.scope)
+    expired = insert(deployment, scope=deployment.scope, recipients='["ann@example.org"]')
+    deployment.source.rows(
+        "UPDATE export_jobs SET status = 'completed', file_key = 'exports/a/b.csv', file_name = 'b.csv', "
+        f"completed_at = '2026-01-02', expires_at = '2026-01-03' WHERE id = '{expired}'"
+    )
+    deployment.source.rows(
+        "INSERT INTO scheduled_exports (dataset, format, scope, cadence, since) "
+        f"VALUES ('takeoff', 'csv', '{deployment.scope}', 'daily', '2026-01-01T00:00:00Z')"
+    )
+    with dg.DagsterInstance.from_config(str(prepare_home())) as instance:
+        instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
+        return instance.get_ref()
+
+
+def state(deployment: Deployment) -> list[Any]:
+    """Everything that a tick could change."""
+    staged = sorted(str(path) for path in deployment.staging.rglob("*"))
+    return [*(deployment.source.rows(f"SELECT * FROM {table}") for table in _TABLES), staged]
+
+
+def evaluate(deployment: Deployment, home: InstanceRef, sensor: str, log_key: list[str]) -> Any:
+    """What the code server answers."""
+    origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="export_pipeline.definitions"))
+    repository = deployment.definitions.get_repository_def()
+    return get_external_sensor_execution(repository, origin, home, sensor, None, None, None, log_key, None)
+
+
+def test_no_preview_of_a_sensor_changes_anything(
+    deployment: Deployment, home: InstanceRef, mails: MailServer
+) -> None:
+    before = state(deployment)
+    for sensor in deployment.definitions.get_repository_def().sensor_defs:
+        told = evaluate(deployment, home, sensor.name, [])
+        assert not getattr(told, "error", None), sensor.name
+        assert sensor.name.endswith("_scopes_sensor") or "A preview does nothing" in str(told.skip_message)
+    assert state(deployment) == before
+    assert mails.mails == []
+
+
+def test_the_daemon_s_ticks_do_what_is_to_be_done(
+    deployment: Deployment, home: InstanceRef, mails: MailServer
+) -> None:
+    before = state(deployment)
+    told = evaluate(deployment, home, "requests_sensor", ["repository", "requests_sensor", "17"])
+    assert len(told.run_requests) == 1
+    evaluate(deployment, home, "schedules_sensor", ["repository", "schedules_sensor", "18"])
+    jobs, schedules, *_ = state(deployment)
+    assert len(jobs) > len(before[0])
+    assert schedules != before[1]
+
+
+def test_neither_a_preview_nor_a_tick_of_a_schedule_changes_anything(
+    deployment: Deployment, home: InstanceRef
+) -> None:
+    before = state(deployment)
+    repository = deployment.definitions.get_repository_def()
+    at = datetime(2026, 2, 3, 2, 15, tzinfo=UTC).timestamp()
+    for log_key in ([], ["repository", "takeoff_daily_schedule", "17"]):
+        told: Any = get_external_schedule_execution(
+            repository, home, "takeoff_daily_schedule", at, "UTC", log_key
+        )
+        (request,) = told.run_requests
+        assert request.run_key == "takeoff/daily/2026-02-02"
+    assert state(deployment) == before
+
+
+def test_the_ui_evaluates_a_preview_as_we_take_it_for(
+    deployment: Deployment, home: InstanceRef, environment: dict[str, str]
+) -> None:
+    """Over GraphQL and a code server of its own."""
+    before = state(deployment)
+    selector = {
+        "repositoryName": deployment.definitions.get_repository_def().name,
+        "repositoryLocationName": "export_pipeline",
+        "sensorName": "requests_sensor",
+    }
+    command = [str(Path(sys.executable).parent / "dagster-graphql"), "-w", str(ROOT / "workspace.yaml")]
+    command += ["-t", _DRY_RUN, "-v", json.dumps({"selector": selector})]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert "A preview does nothing" in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
+    assert state(deployment) == before

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,11 @@ class Finding:
     since: datetime | None = None
 
 
+_MORE_ROOM = (
+    "`export-pipeline purge --dry-run` says what would go now; else give it a larger disk, or keep files for "
+    "fewer days (EXPORT_RETENTION_DAYS, retention_days)."
+)
+
 Check = Callable[[], Iterator[Finding]]
 
 
@@ -61,13 +67,13 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
         lambda: ledger_findings(settings, late),
         lambda: source_findings(settings),
         lambda: store_findings(settings),
-        lambda: staging_findings(settings),
     ]
     with ThreadPoolExecutor(len(checks), "health") as pool:
         asked = [pool.submit(_all, check) for check in checks]
-        found: list[Finding] = []
-        if dagster:  # in this thread: Dagster keeps state of its own
-            found = _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
+        # In this thread: Dagster keeps state of its own.
+        found = _all(lambda: staging_findings(settings, dagster))
+        if dagster:
+            found += _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
         return [finding for answer in asked for finding in answer.result()] + found
 
 
@@ -242,10 +248,10 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("store_unusable", str(error), do)
         return
     if isinstance(store, FolderStore):
-        yield from _room("store_full", store.root, "Run `export-pipeline purge`, or give it a larger disk.")
+        yield from _room("store_full", store.root, _MORE_ROOM)
 
 
-def staging_findings(settings: Settings) -> Iterator[Finding]:
+def staging_findings(settings: Settings, dagster: bool) -> Iterator[Finding]:
     """Whether runs can stage their data, and how much room there is."""
     folder = settings.staging_folder
     try:
@@ -254,13 +260,42 @@ def staging_findings(settings: Settings) -> Iterator[Finding]:
             file.write(b"check")
             file.flush()
     except OSError as error:
-        yield Finding(
-            "staging_unusable",
-            f"The staging folder {folder} cannot be written: {error.strerror or error}.",
-            "Let this user write there, free some space, or set EXPORT_STAGING_URL.",
-        )
+        wrong = f"The staging folder {folder} cannot be written: {error.strerror or error}."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            yield Finding("staging_full", wrong, _how_to_free(folder, dagster))
+        else:
+            yield Finding("staging_unusable", wrong, "Let this user write there, or set EXPORT_STAGING_URL.")
         return
-    yield from _room("staging_full", folder, "Run `export-pipeline purge`, or free some space.")
+    for finding in _room("staging_full", folder, ""):
+        yield replace(finding, do=_how_to_free(folder, dagster))
+
+
+def _how_to_free(staging: Path, dagster: bool) -> str:
+    """Say what makes room on the disk of the staging folder."""
+    free_other = "Free other space there, or let EXPORT_STAGING_URL name a larger disk."
+    try:
+        freed = _freed_by_purge(staging) if dagster else 0
+    except Exception:  # an instance that cannot be used is a finding of its own
+        return free_other
+    if freed:
+        return f"Run `export-pipeline purge`, which frees {freed:,} bytes of ended runs there."
+    held = sum(path.lstat().st_size for path in staging.rglob("*") if path.is_file())
+    return (
+        f"`export-pipeline purge` frees nothing there: {held:,} bytes are of runs under way, or of failed "
+        f"ones of the last day, which can be executed again. {free_other}"
+    )
+
+
+def _freed_by_purge(staging: Path) -> int:
+    from export_pipeline.orchestration.instance import prepare_home
+
+    prepare_home()
+    import dagster as dg
+
+    from export_pipeline.orchestration.housekeeping import clean_staging
+
+    with dg.DagsterInstance.get() as instance:
+        return sum(clean_staging(instance, staging, dry_run=True).values())
 
 
 def _room(code: str, folder: Path, do: str) -> Iterator[Finding]:

@@ -1,3 +1,5 @@
+import os
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +86,32 @@ def test_a_full_disk(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> N
     findings = found()
     assert set(findings) == {"store_full", "staging_full"}
     assert "2.0 GiB (2%)" in findings["store_full"].wrong
+
+
+def test_what_helps_a_full_staging_disk_is_told(
+    well: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usage = type(health.shutil.disk_usage("/"))
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: usage(100 << 30, 98 << 30, 2 << 30))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    settings = load_settings()
+    step = settings.staging_folder / str(uuid.uuid4()) / "x.fetch_project-result"
+    step.mkdir(parents=True)
+    (step / "rows-0.arrow").write_bytes(b"x" * 1234)
+
+    def advice() -> str:
+        (finding,) = health.staging_findings(settings, dagster=True)
+        assert finding.code == "staging_full"
+        return finding.do
+
+    assert advice().startswith(
+        "`export-pipeline purge` frees nothing there: 1,234 bytes are of runs under way"
+    )
+    for path in (step / "rows-0.arrow", step, step.parent):
+        os.utime(path, (0, 0))
+    assert advice() == "Run `export-pipeline purge`, which frees 1,234 bytes of ended runs there."
+    monkeypatch.setenv("DAGSTER_HOME", "/proc/nowhere")
+    assert "name a larger disk" in advice()
 
 
 def test_datasets_of_another_source_are_named(environment: dict[str, str]) -> None:

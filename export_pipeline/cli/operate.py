@@ -60,27 +60,31 @@ def purge(
         else:
             typer.echo(_line(finding, dry_run))
 
-    with ledger_of(settings) as ledger:
-        purged = run_purge(
-            ledger,
-            store_of(settings).open(),
-            retention=timedelta(days=settings.retention_days),
-            dry_run=dry_run,
-            limit=limit,
-            who=caller(by),
-            tell=tell,
-        )
-    staged = _clean_staging(settings, dry_run)
+    try:
+        with ledger_of(settings) as ledger:
+            purged = run_purge(
+                ledger,
+                store_of(settings).open(),
+                retention=timedelta(days=settings.retention_days),
+                dry_run=dry_run,
+                limit=limit,
+                who=caller(by),
+                tell=tell,
+            )
+    finally:  # a full disk is not to wait until ledger and store answer
+        staged = _clean_staging(settings, dry_run)
     wrong = purged.counts[What.LOST] + purged.counts[What.FAILED]
     if as_json:
         counts = {what.value: purged.counts[what] for what in What}
         told = {"dry_run": dry_run, **counts, "bytes": purged.bytes, "uploads": purged.uploads}
-        print_json({**told, "staged": staged, "ended": purged.ended, "findings": findings})
+        left = {"staged": list(staged), "staged_bytes": sum(staged.values())}
+        print_json({**told, **left, "ended": purged.ended, "findings": findings})
     else:
         would = "would be " if dry_run else ""
         typer.echo(
             f"{purged.removed:,} files with {purged.bytes:,} bytes, {purged.uploads:,} aborted uploads and "
-            f"{len(staged):,} staged leftovers {would}removed; {purged.counts[What.STRAY]:,} files without a "
+            f"{len(staged):,} staged leftovers with {sum(staged.values()):,} bytes {would}removed; "
+            f"{purged.counts[What.STRAY]:,} files without a "
             f"job, {purged.counts[What.LOST]:,} jobs without their file."
         )
         if foreign:
@@ -166,8 +170,8 @@ def _line(finding: Any, dry_run: bool) -> str:
     return f"{would}{finding.key}  {said}{problem}"
 
 
-def _clean_staging(settings: Settings, dry_run: bool) -> list[str]:
-    """Remove what ended runs have left in the staging folder; gives the names."""
+def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:
+    """Remove what ended runs have left in the staging folder; gives the bytes that this frees, by name."""
     from export_pipeline.orchestration.instance import prepare_home
 
     prepare_home()

@@ -1,7 +1,8 @@
 """What runs leave behind: staged data of runs that ended, and runs whose process died without a word.
 
-A run that succeeded needs its staged data no more. One that failed or was canceled keeps them for a day, so
-that it can be executed again from its failure without reading the database again.
+A run that succeeded needs its staged data no more. One that failed or was canceled keeps for a day those of
+its steps that have ended, so that it can be executed again from its failure without reading the source anew.
+What the step in which it failed has written by then goes at once: it may have filled the disk.
 
 Dagster notices the death of processes that its daemon starts. A run in a process of our own (see `running`)
 holds a lock for as long as it lives; once the lock is free, a run that still counts as started is ended here,
@@ -9,11 +10,15 @@ as it would otherwise take a place in the queue of runs for ever. A process that
 from its first step on (see `watched`); if it and who started it die before that, only time tells.
 """
 
+import math
+import re
 import shutil
 import socket
+import stat
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,12 +28,15 @@ from dagster._core.code_pointer import ModuleCodePointer
 from export_pipeline.orchestration import run_lock, warm_server
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
+from export_pipeline.orchestration.staging import REFUSED, is_whole
 
 KEPT_SECONDS = 24 * 3600
 HOST_TAG = "export_pipeline/host"
 NO_STEP = timedelta(minutes=5)
 """A run that has started takes its first step within seconds, unless its process has died."""
 
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.lock)?")
+_STEP = re.compile(r"render_\w+|.+-result")
 _STEPS = {
     dg.DagsterEventType.STEP_WORKER_STARTING,  # in a process of its own, which may take longer
     dg.DagsterEventType.STEP_START,
@@ -90,27 +98,66 @@ def _has_died(run: dg.DagsterRun, lock: Path) -> bool:
     return not run_lock.is_held(lock) and (lock.exists() or run.parent_run_id is None)
 
 
-def clean_staging(instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False) -> list[str]:
-    """Remove what runs staged that succeeded, and what nobody touched for a day; gives the names.
+def clean_staging(
+    instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False, until: float = math.inf
+) -> dict[str, int]:
+    """Remove what ended runs staged and no re-execution needs; return how many bytes that frees, by path.
 
-    A dry run only gives them.
+    Args:
+        folder: The staging folder. What others keep there stays.
+        dry_run: Only look.
+        until: Stop then, by `time.monotonic`; the next call goes on.
     """
-    found = [path for path in folder.iterdir() if not path.is_symlink()] if folder.is_dir() else []
+    found = [path for path in folder.iterdir() if _is_staged(path)] if folder.is_dir() else []
     if not found:
-        return []
+        return {}
     ids = [path.name.removesuffix(".lock") for path in found]
     runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=ids))}
-    oldest = time.time() - KEPT_SECONDS
-    removed = []
+    removed: dict[str, int] = {}
     for path, run_id in zip(found, ids, strict=True):
         run = runs.get(run_id)
         if (run and not run.is_finished) or (path.suffix == ".lock" and run_lock.is_held(path)):
             continue
-        if (run and run.is_success) or _touched(path) < oldest:
+        for part in _leftovers(path, run):
+            if time.monotonic() >= until:
+                return removed
+            size = _bytes(part)
             if not dry_run:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            removed.append(path.name)
+                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+            if dry_run or not part.exists():
+                removed[str(part.relative_to(folder))] = size
     return removed
+
+
+def _is_staged(path: Path) -> bool:
+    """Return whether a path has the name and the parts of what a run stages."""
+    if path.is_symlink() or not _RUN.fullmatch(path.name):
+        return False
+    return not path.is_dir() or all(_STEP.fullmatch(step.name) for step in path.iterdir())
+
+
+def _leftovers(path: Path, run: dg.DagsterRun | None) -> list[Path]:
+    """Return what may go of the data that a run which has ended, or is not known, has staged."""
+    if (run and run.is_success) or _touched(path) < time.time() - KEPT_SECONDS:
+        return [path]
+    if run is None or not path.is_dir():
+        return []
+    steps = list(path.iterdir())
+    torn = [step for step in steps if not is_whole(step) and not (step / REFUSED).is_dir()]
+    return [path] if torn == steps else torn
+
+
+def _bytes(path: Path) -> int:
+    """Return how many bytes the removal of a path frees: none of a file with another name elsewhere."""
+    names: Counter[tuple[int, int]] = Counter()
+    size = 0
+    for item in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
+            status = item.lstat()
+            names[status.st_dev, status.st_ino] += 1
+            if stat.S_ISREG(status.st_mode) and names[status.st_dev, status.st_ino] == status.st_nlink:
+                size += status.st_size
+    return size
 
 
 def _touched(path: Path) -> float:
@@ -136,4 +183,5 @@ def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     folder = Path(staging.folder)
     dead = end_dead_runs(context.instance, folder) + end_stepless_runs(context.instance)
     removed = clean_staging(context.instance, folder)
-    return dg.SkipReason(f"{len(dead)} dead runs ended, {len(removed)} leftovers removed from staging.")
+    freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
+    return dg.SkipReason(f"{len(dead)} dead runs ended, {freed}.")

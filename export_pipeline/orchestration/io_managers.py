@@ -45,7 +45,12 @@ class StagingIOManager(dg.ConfigurableIOManager):
         share = (0, 40) if context.step_key.endswith("fetch_project") else (40, 50)
         with cancellable(self.ledger.open, run, instance), told(_earlier_tries(context), context.log):
             report = Reporter(self.ledger.open, run, share)
-            save_all(obj, self._path(context), _progress_log(context, report, "Reading"))
+            folder = self._path(context)
+            try:
+                save_all(obj, folder, _progress_log(context, report, "Reading"))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)  # nobody can use a part, and it may fill the disk
+                raise
         context.add_output_metadata(
             {
                 "rows": {

@@ -32,6 +32,7 @@ from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
+from export_pipeline.orchestration.staging import REFUSED
 from export_pipeline.orchestration.watched import hold
 from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
 from export_pipeline.store import Store, Upload
@@ -197,7 +198,7 @@ def _key(context: dg.OpExecutionContext, format: Format, data: ExportData) -> st
 
 def _kept(files: list[ExportFile], folder: Path) -> Path:
     """Copies of files that are not published, as they lie in the store no more when the op ends."""
-    kept = folder / "refused"
+    kept = folder / REFUSED
     with suppress(OSError):  # why they are refused matters more
         kept.mkdir()
         for file in files:

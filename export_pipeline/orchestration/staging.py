@@ -19,6 +19,9 @@ from export_pipeline.model.tables import Table
 from export_pipeline.model.windows import Window
 
 _FACTS, _COUNT = "export.json", "exports"
+REFUSED = "refused"
+"""The folder, within that of a step, of files that are kept for people who look for their fault."""
+
 Progress = Callable[[str, int, int], None]
 """Told a table's name, how many of its rows are staged, and how many it has."""
 _GONE = (
@@ -124,6 +127,11 @@ def load_all(folder: Path) -> list[ExportData]:
     except FileNotFoundError:
         raise StagingError(_GONE.format(folder)) from None
     return [load(folder / str(number)) for number in range(count)]
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder holds all that `save_all` was to write there."""
+    return (folder / _COUNT).exists()
 
 
 def _write(name: str, table: Table, folder: Path, progress: Progress | None) -> tuple[list[Path], int]:

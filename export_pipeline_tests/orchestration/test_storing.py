@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -100,13 +101,13 @@ def test_a_refused_file_is_kept_for_inspection_outside_of_the_store(
 
 def test_staging_goes_also_when_the_upload_of_a_killed_run_has_gone_before(deployment: Deployment) -> None:
     """Its link into the store then leads nowhere."""
-    folder = deployment.staging / "run"
+    folder = deployment.staging / str(uuid.uuid4()) / "render_csv"
     folder.mkdir(parents=True)
     (folder / "0.csv").symlink_to(deployment.folder / "nowhere")
     long_ago = time.time() - 2 * KEPT_SECONDS
-    for path in (folder / "0.csv", folder):
+    for path in (folder / "0.csv", folder, folder.parent):
         os.utime(path, (long_ago, long_ago), follow_symlinks=False)
-    assert clean_staging(deployment.instance, deployment.staging) == ["run"]
+    assert clean_staging(deployment.instance, deployment.staging) == {folder.parent.name: 0}
 
 
 def test_a_store_that_is_away_for_a_moment_when_the_file_is_to_appear(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -16,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.env_file import check_names
+from export_pipeline.model.zones import zone_problem
 
 _PREFIX = "EXPORT_"
 ENV_FILE = Path(".env")
@@ -199,10 +199,8 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
+        if problem := zone_problem(name):
+            raise ValueError(problem)
         return name
 
     @property

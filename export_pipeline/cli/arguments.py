@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ def options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--option {text}: write it as NAME=VALUE.")
-        found[name.strip()] = value.strip()
+        found[name.strip()] = value
     return found
 
 
@@ -29,14 +30,14 @@ def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """`NAME=VALUE` and `NAME:OPERATOR=VALUE` texts as filters: by name and operator.
 
     Without an operator it is `equals`; `in` takes values with commas between them, `from` and `to` are the
-    ends of a range, both inclusive.
+    ends of a range, both inclusive. Values are taken as they are, with their blanks.
 
     Example:
         >>> filters(["status:in=A,B", "sale_date:from=2026-01-01"])
         {"status": {"in": ["A", "B"]}, "sale_date": {"range": {"from": "2026-01-01"}}}
 
     Raises:
-        UserError: a text has no `=`, or says the same twice.
+        UserError: a text has no `=`, says the same twice, or has a quote without its pair.
     """
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -49,5 +50,35 @@ def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         key = operator or "equals"
         if key in place:
             raise UserError(f"--filter {text}: {name} has this filter twice; `{name}:in=A,B` takes several.")
-        place[key] = [part.strip() for part in value.split(",")] if key == "in" else value
+        place[key] = split_values(value) if key == "in" else value
     return found
+
+
+_VALUE = re.compile(r'(?:"((?:[^"]|"")*)"|((?!\s*")[^,]*))(,|\Z)')
+
+
+def split_values(text: str) -> list[str]:
+    """Split values at commas, as a line of CSV.
+
+    A value in double quotes may hold commas; a double quote in it is written twice. Blanks belong to the value.
+
+    Example:
+        >>> split_values('"a, b",plain,5" pipe,')
+        ["a, b", "plain", '5" pipe', ""]
+
+    Raises:
+        UserError: a value begins with a quote but does not end with one.
+    """
+    values: list[str] = []
+    place, more = 0, ","
+    while more:
+        found = _VALUE.match(text, place)
+        if found is None:
+            raise UserError(
+                f"--filter: quotes do not pair up at {text[place : place + 40]!r}; put a value with commas in double "
+                'quotes, right between its commas, and write a quote in it twice: in="a, b","5"" pipe",plain.'
+            )
+        quoted, bare, more = found.groups()
+        values.append(bare if quoted is None else quoted.replace('""', '"'))
+        place = found.end()
+    return values

@@ -42,7 +42,10 @@ def request(
     format: Annotated[str, typer.Option(help="One or more of the formats, with commas.")] = "csv",
     filter: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null."),
+        typer.Option(
+            help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null. `in` takes "
+            "values with commas between them; one that holds a comma stands in double quotes."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="A column to export; several in this order. Default: the usual.")

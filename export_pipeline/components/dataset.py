@@ -15,7 +15,7 @@ from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.model.strict import Strict
-from export_pipeline.model.tabular.patterns import zone_problem
+from export_pipeline.model.zones import zone_problem
 from export_pipeline.orchestration.assets import application_key, export_assets
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import OptionError, is_list, parse_options
@@ -53,7 +53,7 @@ class CadenceRule(Strict):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, name: str | None) -> str | None:
-        if problem := zone_problem(name):
+        if name is not None and (problem := zone_problem(name)):
             raise ValueError(problem)
         return name
 

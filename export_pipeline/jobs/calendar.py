@@ -15,10 +15,11 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice, takewhile
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.model.windows import Window
+from export_pipeline.model.zones import zone_problem
 
 CADENCES = ("daily", "weekly", "monthly")
 MISFIRES = ("skip", "last", "all")
@@ -144,13 +145,8 @@ def one_of(field: str, value: Any, valid: Collection[str]) -> None:
 
 
 def _zone(name: Any) -> None:
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        near = _nearest(name, available_timezones())
-        raise ScheduleError(
-            f"timezone: {name!r} is no IANA time zone such as Europe/Berlin or UTC.{near}"
-        ) from None
+    if problem := zone_problem(name):
+        raise ScheduleError(f"timezone: {problem}")
 
 
 def _nearest(value: Any, valid: Collection[str]) -> str:

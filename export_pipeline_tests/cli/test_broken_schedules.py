@@ -20,7 +20,7 @@ def test_a_broken_schedule_is_shown_and_corrected(command: Command, ledger: Ledg
         connection.execute(sa.insert(schedules).values(**row))
     claim_due(engine, datetime.now(UTC), 10)
     (listed,) = command("schedules", "--json").json
-    assert listed["problem"].startswith("timezone: 'Berlin' is no IANA time zone")
+    assert listed["problem"].startswith("timezone: 'Berlin' is not an IANA time zone")
     assert "cannot be run" in command("schedules").out
     assert "schedule_broken" in command("jobs", "--status", "failed").out
     (notice,) = command("jobs", "--json").json

@@ -126,7 +126,7 @@ def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: 
         ({"day_of_month": 0}, "day_of_month: 0 is no whole number from 1 to 31."),
         (
             {"timezone": "europe/berlin"},
-            "timezone: 'europe/berlin' is no IANA time zone such as Europe/Berlin or UTC. Did you mean Europe/Berlin?",
+            "timezone: 'europe/berlin' is not an IANA time zone; did you mean Europe/Berlin?",
         ),
     ],
 )
@@ -140,5 +140,5 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], said: str) -> None:
     "name", ["", "America", "../etc/passwd", "\x00", "x" * 300, None, 5, b"UTC", "UTC\n"]
 )
 def test_what_is_no_zone(name: Any) -> None:
-    with pytest.raises(ScheduleError, match=r"^timezone: .* is no IANA time zone"):
+    with pytest.raises(ScheduleError, match=r"^timezone: .* is not an IANA time zone"):
         Schedule("daily", timezone=name)

@@ -82,7 +82,7 @@ def test_what_was_set_inactive_is_mended_and_resumed(engine: sa.Engine, database
     assert claim_due(engine, NOW, 10) == []
     broken = get_schedule(engine, made.id)
     assert (broken.active, broken.next_run) == (False, None)
-    assert str(broken.problem).startswith("timezone: 'Europe/Nowhere' is no IANA time zone")
+    assert str(broken.problem).startswith("timezone: 'Europe/Nowhere' is not an IANA time zone")
     with pytest.raises(ScheduleError, match=r"^timezone: 'Europe/Nowhere'"):
         resume_schedule(engine, made.id, NOW)
     update_schedule(engine, made.id, {"timezone": "Europe/Madrid"})
@@ -138,7 +138,7 @@ def test_what_is_not_theirs_does_not_exist(engine: sa.Engine) -> None:
         ({"dataset": "records", "format": "json"}, "format: there is no 'json', only csv."),
         ({"cadence": "hourly"}, "cadence: 'hourly' is none of daily, weekly, monthly."),
         ({"hour": 24}, "hour: 24 is no whole number from 0 to 23."),
-        ({"timezone": "europe/berlin"}, "timezone: 'europe/berlin' is no IANA time zone such as Europe/Berlin or UTC. Did you mean Europe/Berlin?"),
+        ({"timezone": "europe/berlin"}, "timezone: 'europe/berlin' is not an IANA time zone; did you mean Europe/Berlin?"),
         ({"misfire": "lst"}, "misfire: 'lst' is none of skip, last, all. Did you mean last?"),
         ({"empty": None}, "empty: None is none of send, skip, say."),
         ({"filters": ["a"]}, "filters: ['a'] is not an object, such as {}."),

@@ -15,7 +15,7 @@ from export_pipeline_tests.jobs.scheduling import DAY, START, insert
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"timezone": "Europe/Berlim"}, "timezone: 'Europe/Berlim' is no IANA time zone such as Europe/Berlin or UTC. Did you mean Europe/Berlin?"),
+        ({"timezone": "Europe/Berlim"}, "timezone: 'Europe/Berlim' is not an IANA time zone; did you mean Europe/Berlin?"),
         ({"dataset": " "}, "dataset: it is missing; name one."),
         ({"format": ""}, "format: it is missing; name one."),
         ({"columns": "[1]"}, "columns: 1 is not a text."),

@@ -19,8 +19,9 @@ from export_pipeline.model.tabular.expressions import compiled, fits
 from export_pipeline.model.tabular.filter_values import OPERATORS, filtered, filtered_column
 from export_pipeline.model.tabular.naming import problem_of
 from export_pipeline.model.tabular.options import filters_model
-from export_pipeline.model.tabular.patterns import pattern_problem, zone_problem
+from export_pipeline.model.tabular.patterns import pattern_problem
 from export_pipeline.model.tabular.spec import ColumnSpec, FilterSpec, TableSpec
+from export_pipeline.model.zones import zone_problem
 
 Place: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Place, str]
@@ -234,7 +235,7 @@ class _Check:
         for name, part in (("scope", spec.scope), ("window", spec.window)):
             if part is not None and (problem := self.fields.single(part.column)):
                 yield (name, "column"), problem
-        if spec.window is not None and (problem := zone_problem(spec.window.zone)):
+        if spec.window is not None and spec.window.zone is not None and (problem := zone_problem(spec.window.zone)):
             yield ("window", "zone"), problem
         for name, rule in spec.readers.items():
             if rule.scope is not None and spec.scope is None:
@@ -287,7 +288,7 @@ def _meaning(column: ColumnSpec) -> Iterator[Problem]:
     for name, kinds in _ONLY_FOR.items():
         if kind not in kinds and fields[name] != ColumnSpec.model_fields[name].default:
             yield (name,), f"only for {', '.join(sorted(kinds))}; this is {column.type}"
-    if kind is Kind.TIMESTAMP and (problem := zone_problem(column.zone)):
+    if kind is Kind.TIMESTAMP and column.zone is not None and (problem := zone_problem(column.zone)):
         yield ("zone",), problem
     if kind in _TIMES and (problem := pattern_problem(column.pattern, times=kind is Kind.TIMESTAMP)):
         yield ("pattern",), problem

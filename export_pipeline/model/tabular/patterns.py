@@ -1,12 +1,8 @@
-"""How people may want dates and times printed, and whose clock they read them by."""
+"""How people may want dates and times printed."""
 
 from __future__ import annotations
 
 import re
-from datetime import tzinfo
-from difflib import get_close_matches
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
 
 from export_pipeline.model.strict import unknown_name
 
@@ -33,20 +29,3 @@ def pattern_problem(pattern: str | None, times: bool) -> str | None:
     if not any(part in pattern for part in known):
         return f"a pattern has at least one of {', '.join(known)}"
     return None
-
-
-def zone_problem(zone: str | None) -> str | None:
-    """Why a zone is none of the IANA's; None if it is one, or none is named."""
-    if zone is None or _zone(zone) is not None:
-        return None
-    near = get_close_matches(zone, sorted(available_timezones()), 1)
-    hint = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin or UTC"
-    return f"there is no time zone {zone!r}; {hint}"
-
-
-@cache
-def _zone(zone: str) -> tzinfo | None:
-    try:
-        return ZoneInfo(zone)
-    except (KeyError, OSError, ValueError):
-        return None

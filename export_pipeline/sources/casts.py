@@ -16,8 +16,8 @@ Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 
 MYSQL = ("mysql", "mariadb")
 """SQLAlchemy's names of MySQL's dialects, where texts are equal in whatever case and with any accents."""
-BYTE_ORDER = {"sqlite": "BINARY", **dict.fromkeys(MYSQL, "utf8mb4_bin")}
-"""The collation of a dialect that orders texts by code point, where it is not called C."""
+BYTE_ORDER = {"postgresql": "C", "sqlite": "BINARY", **dict.fromkeys(MYSQL, "utf8mb4_bin")}
+"""The collation of a dialect that orders and compares texts by code point."""
 
 
 def labelled(select: Query, columns: Sequence[Column]) -> Query:

@@ -198,7 +198,17 @@ def truth(url: str, made: Exported) -> list[Row]:
             f'"{name}" IS NULL' if x is None else f'NOT "{name}"'
             for name, x in made.spec.source.where.items()
         ]
-        cursor.execute(f"SELECT {', '.join(cells)} FROM {place} WHERE {' AND '.join(kept or ['1 = 1'])}")
+        order = ""
+        if len(made.spec.source.key) == 1:
+            order = '"' + made.spec.source.key[0].replace('"', '""') + '"'
+            if not url.startswith("sqlite"):
+                cursor.execute(f"SELECT pg_typeof({order})::text FROM {place} LIMIT 1")
+                (type_,) = cursor.fetchone() or ("",)
+                order += ' COLLATE "C"' if type_ in ("text", "character varying", "character", "name") else ""
+            order = f"ORDER BY {order}"
+        cursor.execute(
+            f"SELECT {', '.join(cells)} FROM {place} WHERE {' AND '.join(kept or ['1 = 1'])} {order}"
+        )
         return [
             tuple(value(cell, column) for cell, column in zip(row, made.columns, strict=True))
             for row in cursor.fetchall()
@@ -354,7 +364,8 @@ def differences(url: str, table: str, made: Exported) -> list[str]:
             found += _missing_in_pdf(path, expected(rows, made.columns, "pdf"), made.columns, table)
             continue
         said = READERS[format](path, made.columns)
-        wanted = Counter(expected(rows, made.columns, format))
+        in_rows = expected(rows, made.columns, format)
+        wanted = Counter(in_rows)
         missing, extra = wanted - Counter(said), Counter(said) - wanted
         for row in list(missing)[:2]:
             near = max(
@@ -371,8 +382,8 @@ def differences(url: str, table: str, made: Exported) -> list[str]:
         key = [c.name for c in made.columns if (c.from_ or c.name) in made.spec.source.key]
         places = [i for i, c in enumerate(made.columns) if c.name in key]
         if len(key) == len(made.spec.source.key) == 1 and not missing:
-            order = [row[places[0]] for row in said]
-            if None not in order and order != sorted(order):
+            order, in_order = ([row[places[0]] for row in some] for some in (said, in_rows))
+            if None not in order and order != in_order:
                 found.append(f"{table} as {format} is not in the order of its key")
     return found
 

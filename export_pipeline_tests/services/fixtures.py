@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from export_pipeline_tests.services.postgres import PostgresServer, postgres_server
+from export_pipeline_tests.services.postgres import PostgresServer, postgres_server, system_binaries
 from export_pipeline_tests.services.s3 import S3Server, s3_server
 
 
@@ -36,6 +36,20 @@ def postgres() -> Iterator[PostgresServer]:
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     """The SQLAlchemy URL of a fresh database, gone after the test."""
     with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def system_postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL of the system's own version, which knows ICU's collations and XML."""
+    with postgres_server(system_binaries()) as server:
+        yield server
+
+
+@pytest.fixture
+def system_postgres_url(system_postgres: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh database of the system's PostgreSQL, gone after the test."""
+    with system_postgres.database() as url:
         yield url
 
 

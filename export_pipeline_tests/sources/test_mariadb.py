@@ -176,3 +176,30 @@ def test_a_query_has_its_time_limit(shop: str) -> None:
         pytest.raises(sa.exc.DBAPIError, match="max_statement_time"),
     ):
         snapshot._connection.exec_driver_sql(slow)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("TIME", ["-10:00:00", "09:00:00", "100:00:00"]),
+        ("ENUM('small', 'large', 'huge')", ["small", "large", "huge"]),
+        ("INET6", ["::9", "::10", "::ffff"]),
+        ("YEAR", ["1999", "2024"]),
+        ("VARCHAR(9)", ["B", "a", "Ä"]),
+    ],
+)
+def test_keys_have_the_databases_order_and_texts_that_of_code_points(
+    shop: str, type_: str, values: list[str]
+) -> None:
+    engine = sa.create_engine(shop)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE IF EXISTS keyed"))
+        connection.execute(sa.text(f"CREATE TABLE keyed (n INT, k {type_})"))
+        for number, value in enumerate(values):
+            connection.execute(sa.text("INSERT INTO keyed VALUES (:n, :k)"), {"n": number, "k": value})
+    engine.dispose()
+    spec = {"source": {"table": "keyed", "key": ["k"]}, "columns": [{"name": "n", "type": "integer"}]}
+    with open_snapshot(shop) as snapshot:
+        request = Request("keyed", table.MODEL, spec, None, options(spec)(), None)
+        found = table.read(snapshot, request).tables["rows"].arrow()["n"].to_pylist()
+    assert found == [*range(len(values))]

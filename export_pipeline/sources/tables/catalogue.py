@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Stored
+from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Catalogue:
         self._snapshot = ref(snapshot)
         self._found: dict[str, Found] = {}
         self._names: dict[str | None, frozenset[str]] = {}
+        self._orders: dict[str, TypeOrder] = {}
 
     @property
     def snapshot(self) -> Snapshot:
@@ -84,6 +86,12 @@ class Catalogue:
         if name not in self._found:
             self._found[name] = self._look_up(name)
         return self._found[name]
+
+    def type_order(self, word: str) -> TypeOrder:
+        """Return the order of a type of PostgreSQL, as `Stored.word` names it."""
+        if word not in self._orders:
+            self._orders[word] = find_type_order(self.snapshot, word)
+        return self._orders[word]
 
     def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> Found:
         """A statement's result, as if it were a table."""

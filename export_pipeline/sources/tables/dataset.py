@@ -172,13 +172,20 @@ class Dataset:
                 raise SourceError(f"You may not read {name!r}, so you cannot sort by it.")
             about = self.term(frame, column)
             by = about.expression
-            if about.domain is Domain.TEXT:
+            if about.domain is Domain.TEXT and self.snapshot.dialect == "sqlite":
                 by = sa.collate(by, self.snapshot.byte_order)
+            elif about.domain is Domain.TEXT:
+                by = frame.sortable(frame.field(column.from_ or name))
             order.append(ordered(by, down=word.startswith("-")))
         for word in () if asked else self.spec.source.order:
             by = frame.sortable(frame.field(word.removeprefix("-")))
             order.append(ordered(by, down=word.startswith("-")))
-        return order + [ordered(frame.sortable(frame.field(path))) for path in self.spec.source.key]
+        keys = [frame.field(path) for path in self.spec.source.key]
+        order += [ordered(frame.sortable(key)) for key in keys]
+        if not any(unique <= {*self.spec.source.key} for unique in self.relations.root.keys):
+            # Values that are equal may be printed unlike, as intervals of 30 days and of a month.
+            order += [ordered(text) for key in keys if (text := frame.printed(key)) is not None]
+        return order
 
     # --- what was asked ---------------------------------------------------------------------------------
 

@@ -108,7 +108,9 @@ def contains(term: Term, text: str) -> Condition:
         lower = sa.func.lower if text.isascii() else sa.func.export_lower
         return sa.func.instr(lower(term.expression), lower(literal)) > 0
     if term.dialect == "postgresql":
-        return sa.func.strpos(sa.func.lower(term.expression), sa.func.lower(literal)) > 0
+        # Byte by byte: a collation that takes unlike texts for equal cannot say where one stands in another.
+        lowered = sa.collate(sa.func.lower(term.expression), BYTE_ORDER[term.dialect])
+        return sa.func.strpos(lowered, sa.func.lower(literal)) > 0
     if term.dialect in MYSQL:
         lowered = sa.collate(sa.func.lower(term.expression), BYTE_ORDER[term.dialect])
         return sa.func.instr(lowered, sa.func.lower(literal)) > 0

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.tabular.spec import Scope
-from export_pipeline.sources.casts import Query
+from export_pipeline.sources.casts import BYTE_ORDER, Query
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import Catalogue
@@ -33,10 +33,6 @@ def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, sco
     match about.domain:
         case Domain.NUMBER:
             return about.one_of([int(scope)]) if number else sa.false()
-        case Domain.TEXT if dialect == "postgresql":
-            # A column's own collation may take other texts for equal; an index serves only by it.
-            exactly = sa.collate(about.expression, "C") == sa.literal(scope, sa.Text())
-            return sa.and_(about.one_of([scope]), exactly)
         case Domain.UUID | Domain.TEXT:
             return about.one_of([scope])
     return sa.cast(expression, sa.Text) == sa.literal(scope, sa.Text())
@@ -84,7 +80,10 @@ def existing(
     about = term(expression, stored, snapshot.dialect)
     if about.domain not in (Domain.TEXT, Domain.UUID):
         about = term(sa.cast(expression, sa.Text), Stored("text", Family.TEXT), snapshot.dialect)
-    select: Query = sa.select(sa.cast(expression, sa.Text), sa.null()).where(about.one_of(values)).distinct()
+    text = sa.cast(expression, sa.Text)
+    # Collations that ignore case would take values that differ in it for one.
+    distinct = sa.collate(text, BYTE_ORDER[snapshot.dialect]) if snapshot.dialect in BYTE_ORDER else text
+    select: Query = sa.select(distinct, sa.null()).where(about.one_of(values)).distinct()
     if scope is not None:
         name, mine, shared = scope
         field = found.clause.c[name]

@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.model.tabular.spec import Relation
-from export_pipeline.sources.casts import ordered
+from export_pipeline.sources.casts import MYSQL, ordered
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import Catalogue, Found
 from export_pipeline.sources.tables.terms import fixed
+from export_pipeline.sources.tables.type_order import TypeOrder
 
 Expression = sa.ColumnElement[Any]
 
@@ -152,17 +153,32 @@ class Frame:
         return order + [self.sortable(Field(clause.c[name], found.fields[name])) for name in last]
 
     def sortable(self, field: Field) -> Expression:
-        """What a field is ordered by in its database: texts by code point, whatever the language."""
-        plain = field.stored.family in (
-            *(Family.INTEGER, Family.NUMERIC, Family.FLOAT, Family.BOOLEAN, Family.DATE),
-            *(Family.WALL_CLOCK, Family.INSTANT, Family.UUID),
-        )
-        if plain:
+        """Return what orders a field as its database does, but texts by code point, whatever the language."""
+        if field.stored.family in _PLAIN:
             return field.expression
+        snapshot = self.relations.catalogue.snapshot
         # SQLite knows no type of a statement's columns, and sorts each cell by what it is.
-        text = field.stored.family is Family.TEXT or self.relations.catalogue.snapshot.dialect == "sqlite"
-        expression = field.expression if text else sa.cast(field.expression, sa.Text)
-        return sa.collate(expression, self.relations.catalogue.snapshot.byte_order)
+        order, expression = TypeOrder.COLLATED, field.expression
+        if snapshot.dialect == "postgresql" and field.stored.family is not Family.TEXT:
+            order = self.relations.catalogue.type_order(field.stored.word)
+        elif snapshot.dialect in MYSQL:
+            is_text = field.stored.family is Family.TEXT and not field.stored.word.startswith("enum")
+            order = TypeOrder.COLLATED if is_text else TypeOrder.OWN
+        elif snapshot.dialect != "sqlite" and field.stored.family is not Family.TEXT:
+            order = TypeOrder.NONE
+        if order is TypeOrder.OWN:
+            return expression
+        if order is TypeOrder.NONE:
+            expression = sa.cast(expression, sa.Text)
+        return sa.collate(expression, snapshot.byte_order)
+
+    def printed(self, field: Field) -> Expression | None:
+        """Return the text of a field that PostgreSQL orders by more than its text; None of any other."""
+        if self.relations.catalogue.snapshot.dialect != "postgresql":
+            return None
+        if field.stored.family not in (Family.OTHER, Family.JSON):
+            return None
+        return sa.collate(sa.cast(field.expression, sa.Text), "C")
 
     def where(self, clause: sa.FromClause, relation: Relation) -> list[Expression]:
         """The fixed conditions of a relation's table."""
@@ -231,6 +247,11 @@ def _exact(expression: Expression, stored: Stored) -> Expression:
 
 
 _PLACE = "export place"
+_PLAIN = (
+    *(Family.INTEGER, Family.NUMERIC, Family.FLOAT, Family.BOOLEAN, Family.DATE),
+    *(Family.WALL_CLOCK, Family.INSTANT, Family.UUID),
+)
+"""Types that every database orders alike."""
 _NUMBERS = (Family.INTEGER, Family.NUMERIC, Family.FLOAT)
 
 

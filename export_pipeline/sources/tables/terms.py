@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from export_pipeline.model.columns import Kind
 from export_pipeline.model.tabular.types import ColumnType
-from export_pipeline.sources.casts import MYSQL
+from export_pipeline.sources.casts import BYTE_ORDER, MYSQL
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables import sqlite_terms
@@ -101,6 +101,10 @@ class Term:
             as_bytes = [sa.cast(literal, sa.LargeBinary) for literal in literals]
             exactly = sa.cast(self.expression, sa.LargeBinary).in_(as_bytes)
             return sa.and_(self.expression.in_(literals), exactly)
+        if self.domain is Domain.TEXT and self.dialect == "postgresql":
+            # As above; its own comparison serves an index, and may follow a collation that ignores case.
+            exact = sa.collate(self.expression, BYTE_ORDER[self.dialect])
+            return sa.and_(self.expression.in_(literals), exact.in_(literals))
         if len(literals) == 1:
             return self.expression == literals[0]
         plain = [literal.value for literal in literals if isinstance(literal, sa.BindParameter)]

@@ -60,7 +60,7 @@ _VALUE = re.compile(r'(?:"((?:[^"]|"")*)"|((?!\s*")[^,]*))(,|\Z)')
 def split_values(text: str) -> list[str]:
     """Split values at commas, as a line of CSV.
 
-    A value in double quotes may hold commas; a double quote in it is written twice. Blanks belong to the value.
+    A value in double quotes may hold commas; a double quote in it is written twice. Blanks are kept.
 
     Example:
         >>> split_values('"a, b",plain,5" pipe,')
@@ -75,8 +75,9 @@ def split_values(text: str) -> list[str]:
         found = _VALUE.match(text, place)
         if found is None:
             raise UserError(
-                f"--filter: quotes do not pair up at {text[place : place + 40]!r}; put a value with commas in double "
-                'quotes, right between its commas, and write a quote in it twice: in="a, b","5"" pipe",plain.'
+                f"--filter: quotes do not pair up at {text[place : place + 40]!r}; put a value with commas "
+                "in double quotes, right between its commas, and write a quote in it twice: "
+                'in="a, b","5"" pipe",plain.'
             )
         quoted, bare, more = found.groups()
         values.append(bare if quoted is None else quoted.replace('""', '"'))

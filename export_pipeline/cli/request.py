@@ -43,8 +43,8 @@ def request(
     filter: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null. `in` takes "
-            "values with commas between them; one that holds a comma stands in double quotes."
+            help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null. `in` "
+            "takes values with commas between them; one that holds a comma stands in double quotes."
         ),
     ] = None,
     column: Annotated[

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
-# Files that Python finds beside the zones. They are not places: what they mean depends on the machine, or on nothing.
+# Files that Python finds beside the zones: what they mean depends on the machine, or is nothing.
 _FILES = frozenset(("Factory", "localtime", "posixrules"))
 
 

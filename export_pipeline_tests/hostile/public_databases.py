@@ -200,14 +200,14 @@ def truth(url: str, made: Exported) -> list[Row]:
         ]
         order = ""
         if len(made.spec.source.key) == 1:
-            order = '"' + made.spec.source.key[0].replace('"', '""') + '"'
+            order = 'source."' + made.spec.source.key[0].replace('"', '""') + '"'
             if not url.startswith("sqlite"):
-                cursor.execute(f"SELECT pg_typeof({order})::text FROM {place} LIMIT 1")
+                cursor.execute(f"SELECT pg_typeof({order})::text FROM {place} AS source LIMIT 1")
                 (type_,) = cursor.fetchone() or ("",)
                 order += ' COLLATE "C"' if type_ in ("text", "character varying", "character", "name") else ""
             order = f"ORDER BY {order}"
         cursor.execute(
-            f"SELECT {', '.join(cells)} FROM {place} WHERE {' AND '.join(kept or ['1 = 1'])} {order}"
+            f"SELECT {', '.join(cells)} FROM {place} AS source WHERE {' AND '.join(kept or ['1 = 1'])} {order}"
         )
         return [
             tuple(value(cell, column) for cell, column in zip(row, made.columns, strict=True))

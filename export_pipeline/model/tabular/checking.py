@@ -235,7 +235,11 @@ class _Check:
         for name, part in (("scope", spec.scope), ("window", spec.window)):
             if part is not None and (problem := self.fields.single(part.column)):
                 yield (name, "column"), problem
-        if spec.window is not None and spec.window.zone is not None and (problem := zone_problem(spec.window.zone)):
+        if (
+            spec.window is not None
+            and spec.window.zone is not None
+            and (problem := zone_problem(spec.window.zone))
+        ):
             yield ("window", "zone"), problem
         for name, rule in spec.readers.items():
             if rule.scope is not None and spec.scope is None:

@@ -1,4 +1,4 @@
-"""The orders that PostgreSQL has for its types: numbers of any kind by size, enums as declared, addresses by network."""
+"""The orders that PostgreSQL has for its types: enums as declared, addresses by network, ranges by start."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ SELECT
                 WHERE castsource = type.oid AND casttarget = class.opcintype
                     AND castmethod = 'b' AND castcontext = 'i')))
         ) FROM part JOIN pg_catalog.pg_type AS type ON type.oid = part.oid) AS is_ordered,
-    (SELECT bool_and(type.typcollation <> 0) FROM named JOIN pg_catalog.pg_type AS type ON type.oid = named.oid)
-        AS is_collated
+    (SELECT bool_and(type.typcollation <> 0)
+        FROM named JOIN pg_catalog.pg_type AS type ON type.oid = named.oid) AS is_collated
 """
 _BY_NUMBER = re.compile(r"unnamed<oid:(\d+)>")
 
@@ -61,8 +61,8 @@ def find_type_order(snapshot: Snapshot, word: str) -> TypeOrder:
 
     Args:
         snapshot: An open snapshot of a PostgreSQL database.
-        word: The type as `Stored.word` has it. If several schemas have types of this name, an order must be one
-            of them all.
+        word: The type as `Stored.word` has it. Where several schemas have types of this name, all of them
+            must have an order.
 
     Raises:
         SourceError: the database cannot be asked.

@@ -65,7 +65,12 @@ def test_every_operator_works_and_is_exact(url: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["e", "raw", "j", "a", "tag"])
 def test_types_that_are_printed_as_text_can_be_searched(url: str, name: str) -> None:
-    found = {"e": ("SAD", [*range(1, 10)]), "raw": ("5C", [7]), "j": ("strasse", [2, 3]), "a": ("strasse", [2, 3])}
+    found = {
+        "e": ("SAD", [*range(1, 10)]),
+        "raw": ("5C", [7]),
+        "j": ("strasse", [2, 3]),
+        "a": ("strasse", [2, 3]),
+    }
     text, ids = found.get(name, ("<A/>", [*range(1, 10)]))
     assert matched(url, name, "contains", text) == ids
 
@@ -77,7 +82,12 @@ def test_values_that_differ_in_case_alone_exist_each(url: str) -> None:
         "CREATE TABLE used (id int PRIMARY KEY, label text COLLATE loose); INSERT INTO used VALUES (1, 'a'), (2, 'A');",
     )
     spec = TableModel.model_validate(
-        {"dataset": "u", "description": "u", "formats": ["csv"], "source": {"table": "used", "where": {"label": "A"}}}
+        {
+            "dataset": "u",
+            "description": "u",
+            "formats": ["csv"],
+            "source": {"table": "used", "where": {"label": "A"}},
+        }
         | {"columns": [{"name": "id", "type": "integer"}, {"name": "label"}]}
         | {"filters": {"label": {"operators": ["in"], "among": {"table": "labels", "column": "label"}}}}
     ).spec()

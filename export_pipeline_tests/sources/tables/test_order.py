@@ -143,4 +143,3 @@ def test_sqlite_orders_each_cell_by_what_it_is(tmp_path: Path) -> None:
         connection.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(cells)))
         connection.commit()
     assert exported(url, declared()) == [8, 5, 4, 3, 7, 2, 1, 0, 6]
-

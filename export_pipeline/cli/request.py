@@ -89,7 +89,10 @@ def request(
         "preset": preset,
         "sort": sort,
     }
-    options = typed_options(chosen, arguments.options(option or []) | {k: v for k, v in choice.items() if v})
+    given = arguments.options(option or [])
+    if "requested_by" in given:
+        raise UserError("--option requested_by: say who asks with --requested-by.")
+    options = typed_options(chosen, given | {k: v for k, v in choice.items() if v})
     check_scope(settings, chosen, scope)
     export_id = export_id or str(uuid.uuid4())
     from export_pipeline.orchestration import requesting

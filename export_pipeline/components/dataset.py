@@ -106,6 +106,13 @@ class DatasetModel(Strict):
     def _known(cls, names: Sequence[str]) -> Sequence[str]:
         return known_formats(names)
 
+    @field_validator("options")
+    @classmethod
+    def _names_nobody(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "requested_by" in options:
+            raise ValueError("requested_by is no default: each request says who asks")
+        return options
+
     @field_validator("start")
     @classmethod
     def _day(cls, start: str) -> str:

@@ -8,7 +8,7 @@ nobody sees it before it was read back and compared with what the database itsel
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import dagster as dg
+from pydantic import BaseModel
 
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline.jobs import Ledger
 from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.layout import Layout, Proof
 from export_pipeline.model.sanitize import sanitize as sanitize_data
@@ -72,6 +74,7 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
             options, format_options = parse_options(
                 config["options"], model.options(config["spec"]), FormatOptions
             )
+            outlive(lambda: _check_requester(ledger, context.run, options), context.log)
             wanted = targets(
                 context,
                 **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
@@ -92,6 +95,23 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
                 "rows": sum(data.source_rows for data in exports),
                 "snapshot": exports[0].snapshot_at.isoformat(),
             },
+        )
+
+
+def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:
+    """Refuse a run whose config names another person than its requests do.
+
+    Anybody who may start runs in the UI may change the config of one; what the file shows is what whoever is
+    on record may read.
+    """
+    asks = getattr(options, "requested_by", None)
+    if asks is None or not attempts_of(run.tags, run.run_id):
+        return
+    if others := {job.requested_by for job in ledger().of_run(run.run_id)} - {asks}:
+        raise dg.Failure(
+            f"The config of this run says that {asks!r} asks, and its request that "
+            f"{' and '.join(sorted(repr(other) for other in others))} does; start it from the request.",
+            allow_retries=False,
         )
 
 

@@ -180,6 +180,11 @@ def typed_options(
     Raises:
         OptionError: one of them is wrong.
     """
+    if "requested_by" in options:
+        raise OptionError(
+            "option requested_by: only the column requested_by of a request, or owner of a schedule, says "
+            "who asks; leave it out of the options"
+        )
     given = {name: value for name, value in options.items() if name not in TOLD}
     if filters:
         given["filters"] = filters

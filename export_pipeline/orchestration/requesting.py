@@ -15,7 +15,7 @@ from export_pipeline.orchestration.settling import settle_jobs
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 75.0  # daemons say every half minute that they live
-_OF_THE_ROW = ("filters", "columns")
+_OF_THE_ROW = ("filters", "columns", "requested_by")
 
 
 def ledger_at(url: str) -> Ledger | None:

@@ -371,6 +371,7 @@ def test_a_file_of_another_scope_is_never_sent(exports: Exports, server: MailSer
     theirs = exports.completed(["a@example.org"])
     assert exports.deliver().sent == 1
     forged = exports.ledger.request("takeoff", "csv", scope="b", recipients=["thief@example.org"])
+    exports.database.run("UPDATE export_jobs SET status = 'processing', run_id = 'x' WHERE id = ?", forged.id)
     exports.database.run(
         "UPDATE export_jobs SET status = 'completed', file_key = ?, sha256 = ?, completed_at = created_at WHERE id = ?",
         theirs.file_key,

@@ -21,6 +21,37 @@ def test_a_request_with_a_text_too_long_is_refused_with_the_reason(database: Dat
         database.run(f"UPDATE export_jobs SET {column} = ?", "x" * 10_000)
 
 
+@pytest.mark.parametrize("table", ["export_jobs", "scheduled_exports"])
+@pytest.mark.parametrize(
+    "column", ["filters", "columns", "options", "recipients", "dataset", "format", "timezone"]
+)
+def test_everything_that_an_application_writes_has_a_size(
+    database: Database, table: str, column: str
+) -> None:
+    if (table, column) == ("export_jobs", "timezone"):
+        return
+    most, (begin, end) = (
+        500_000,
+        {"filters": '{"":""}', "options": '{"":""}'}.get(column, '[""]').rsplit('"', 1),
+    )
+    begin, end = begin[:-1] + '"', '"' + end
+    if column in ("dataset", "format", "timezone"):
+        most, begin, end = 200, "", ""
+    row = {"dataset": "t", "format": "csv"} | ({"cadence": "daily"} if table == "scheduled_exports" else {})
+    for size, taken in ((most - 10, True), (most + 10, False)):
+        row[column] = begin + "x" * (size - len(begin + end)) + end
+        sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        if taken:
+            database.run(sql, *row.values())
+        else:
+            with pytest.raises(
+                database.error, match=f"{column} of a row of {table} is too long: .* at most {most:,}"
+            ):
+                database.run(sql, *row.values())
+            with pytest.raises(database.error, match=f"{column} of a row of {table} is too long"):
+                database.run(f"UPDATE {table} SET {column} = ?", row[column])
+
+
 def test_people_are_told_so_too(ledger: Ledger) -> None:
     assert ledger.request("t", "csv", scope=LONGEST).scope == LONGEST
     with pytest.raises(LedgerError, match="scope of a row of export_jobs is too long: it has at most 2,000"):

@@ -119,13 +119,13 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
         with pytest.raises(LedgerError, match="perhaps of a newer one"):
             migrate(database.url)
     finally:
-        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0005'")
+        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0009'")
 
 
 def test_it_says_what_became_of_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = command.upgrade
     with monkeypatch.context() as older:
-        older.setattr(command, "upgrade", lambda config, _: whole(config, "0004"))
+        older.setattr(command, "upgrade", lambda config, _: whole(config, "0008"))
         assert migrate(url) == "made"
     assert [migrate(url), migrate(url)] == ["brought up to date", "up to date"]
 

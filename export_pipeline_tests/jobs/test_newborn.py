@@ -1,5 +1,6 @@
 """Who may insert a row asks for something; what became of it is not theirs to say."""
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from export_pipeline.jobs import Ledger, migrate, migrations
+from export_pipeline.jobs import Ledger, Status, migrate, migrations
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.schedule_editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE
 
@@ -99,6 +101,50 @@ def test_an_older_ledger_is_brought_up_to_date(url: str) -> None:
             ("odd", "pending"),
         }
         assert [job.dataset for job in ledger.claim(2)] == ["odd"]
+
+
+def test_who_asks_leaves_the_options_of_an_older_ledger(url: str) -> None:
+    """A file that was made for somebody keeps the name; what has not run yet is asked for by nobody else."""
+    _made_as_of(url, "0001")
+    named, insert = (
+        '{"requested_by": "boss", "a": 1}',
+        "INSERT INTO export_jobs (dataset, format, options, status",
+    )
+    with closing(Database(url)) as database:
+        for status in ("completed", "pending", "failed"):
+            database.run(f"{insert}) VALUES (?, 'csv', ?, ?)", status, named, status)
+        database.run(f"{insert}, requested_by) VALUES ('ann''s', 'csv', ?, 'completed', 'ann')", named)
+        database.run(f"{insert}) VALUES ('other', 'csv', '{{}}', 'pending')")
+        database.run(
+            "INSERT INTO scheduled_exports (dataset, format, cadence, options) VALUES ('t', 'csv', 'daily', ?)",
+            named,
+        )
+        migrate(url)
+    with Ledger(url) as ledger:
+        jobs = {job.dataset: (job.requested_by, job.options) for job in ledger.find()}
+        (schedule,) = list_schedules(ledger._engine)
+    assert jobs == {
+        "completed": ("boss", {"a": 1}),
+        "pending": (None, {"a": 1}),
+        "failed": (None, {"a": 1}),
+        "ann's": ("ann", {"a": 1}),
+        "other": (None, {}),
+    }
+    assert (schedule.owner, schedule.options) == (None, {"a": 1})
+
+
+def test_what_waits_and_is_too_long_is_failed_in_an_older_ledger(url: str) -> None:
+    _made_as_of(url, "0005")
+    with closing(Database(url)) as database:
+        insert = "INSERT INTO export_jobs (dataset, format, recipients) VALUES (?, 'csv', ?)"
+        database.run(insert, "huge", json.dumps([" " * 600_000]))
+        database.run(insert, "small", "[]")
+    migrate(url)
+    with Ledger(url) as ledger:
+        assert [job.dataset for job in ledger.claim(10)] == ["small"]
+        (huge,) = ledger.find(status=[Status.FAILED])
+    assert (huge.dataset, huge.error_code) == ("huge", "invalid_options")
+    assert "at most 500,000 bytes" in str(huge.error_message)
 
 
 def _made_as_of(url: str, version: str) -> None:

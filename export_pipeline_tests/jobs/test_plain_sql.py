@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Kind, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.schedule_editing import list_schedules
+from export_pipeline.jobs.states import NEXT
 from export_pipeline_tests.jobs.database import Database
 
 
@@ -25,6 +26,80 @@ def test_only_dataset_and_format_are_needed(database: Database, ledger: Ledger) 
     assert job.created_at.tzinfo is UTC
     assert abs(job.created_at - datetime.now(UTC)) < timedelta(minutes=1)
     assert not job.legal_hold
+
+
+_DONE = "file_key = 'exports/a/1.csv', file_size = 1, sha256 = 'x'"
+_STATES = {
+    Status.PENDING: [],
+    Status.PROCESSING: ["status = 'processing', run_id = 'r'"],
+    Status.COMPLETED: ["status = 'processing', run_id = 'r'", f"status = 'completed', {_DONE}"],
+    Status.FAILED: ["status = 'failed'"],
+    Status.CANCELED: ["status = 'canceled'"],
+    Status.EXPIRED: [
+        "status = 'processing', run_id = 'r'",
+        f"status = 'completed', {_DONE}",
+        "status = 'expired'",
+    ],
+}
+"""How a job comes to each state, step by step."""
+
+_AGAIN = {Status.FAILED, Status.CANCELED, Status.PROCESSING}
+"""States from which a new attempt may begin."""
+
+
+@pytest.mark.parametrize("later", Status)
+@pytest.mark.parametrize("earlier", Status)
+def test_no_job_is_moved_as_none_may_move(database: Database, earlier: Status, later: Status) -> None:
+    id = database.insert()
+
+    def update(values: str) -> None:
+        database.run(f"UPDATE export_jobs SET {values} WHERE id = ?", id)
+
+    for step in _STATES[earlier]:
+        update(step)
+    if later is not earlier:
+        anew = later is Status.PENDING
+        allowed = earlier in _AGAIN if anew else later in NEXT[earlier]
+        more = {Status.PENDING: ", attempt = 2, run_id = NULL", Status.PROCESSING: ", run_id = 'r'",
+                Status.COMPLETED: f", {_DONE}"}.get(later, "")  # fmt: skip
+        if more:
+            with pytest.raises(database.error, match="no job may be moved so"):
+                update(
+                    f"status = '{later}', run_id = NULL"
+                    if later is not Status.COMPLETED
+                    else f"status = '{later}'"
+                )
+        if not allowed:
+            with pytest.raises(database.error, match=r"no job may be moved so|stays what it is"):
+                update(f"status = '{later}'{more}")
+        else:
+            update(f"status = '{later}'{more}")
+            return
+    for wrong in ("attempt = 2", "attempt = 0"):
+        with pytest.raises(database.error, match="no job may be moved so"):
+            update(wrong)
+    update(f"status = '{earlier}', progress_step = 'x', legal_hold = true, expires_at = NULL")
+
+
+@pytest.mark.parametrize("state", Status)
+@pytest.mark.parametrize(
+    "column", ["dataset", "format", "scope", "requested_by", "file_key", "file_size", "sha256"]
+)
+def test_what_was_asked_for_and_made_stays_so(database: Database, state: Status, column: str) -> None:
+    id = database.insert()
+    for step in _STATES[state]:
+        database.run(f"UPDATE export_jobs SET {step} WHERE id = ?", id)
+    change = f"UPDATE export_jobs SET {column} = {'7' if column == 'file_size' else 'NULL' if column == 'scope' else repr('z')} WHERE id = ?"
+    made = column in ("file_key", "file_size", "sha256")
+    if state in (Status.COMPLETED, Status.EXPIRED) if made else state is not Status.PENDING:
+        with pytest.raises(database.error, match="stays what it is"):
+            database.run(change, id)
+    else:
+        database.run(change, id)
+    database.run("UPDATE export_jobs SET offers = 1 WHERE id = ?", id)
+    if not made and state is Status.PENDING:
+        with pytest.raises(database.error, match="stays what it is"):
+            database.run("UPDATE export_jobs SET scope = 'other' WHERE id = ?", id)
 
 
 def test_ids_are_never_the_same(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,7 +68,9 @@ class Counts:
     problem: str | None = None
 
 
-def deliver_due(engine: sa.Engine, store: Store, settings: Settings, limit: int = 100) -> Counts:
+def deliver_due(
+    engine: sa.Engine, store: Store, settings: Settings, limit: int = 100, until: float = math.inf
+) -> Counts:
     """Send the mails that are due for jobs which completed or failed; to be called every few seconds.
 
     Args:
@@ -75,6 +78,7 @@ def deliver_due(engine: sa.Engine, store: Store, settings: Settings, limit: int 
         store: Where the files lie.
         settings: Server, sender, allowed domains, limits.
         limit: Mails at most, so that a call ends in good time.
+        until: Begin with no mail after that, by `time.monotonic`.
 
     Raises:
         MailSettingsError: EXPORT_SMTP_URL or EXPORT_MAIL_FROM is not set.
@@ -91,7 +95,7 @@ def deliver_due(engine: sa.Engine, store: Store, settings: Settings, limit: int 
     with Connection(parse_smtp_url(settings.smtp_url), sender) as connection:
         postman = _Postman(engine, store, settings, sender, connection, counts)
         for _ in range(limit):
-            claimed = rows.claim(engine)
+            claimed = rows.claim(engine) if time.monotonic() < until else None
             if claimed is None or not postman.deliver(*claimed):
                 break
     return counts

@@ -11,6 +11,8 @@ reported and stay.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +79,7 @@ class Purged:
         counts: Of findings of each kind.
         bytes: Freed, as far as it is known.
         uploads: Unfinished uploads that were aborted.
-        ended: Whether everything was looked at; False where the limit came first.
+        ended: Whether everything was looked at; False where the limit or the time came first.
     """
 
     counts: Counter[What] = field(default_factory=Counter)
@@ -99,6 +101,7 @@ def purge(
     dry_run: bool = False,
     scan: bool = True,
     limit: int = 10_000,
+    until: float = math.inf,
     who: str | None = None,
     tell: Callable[[Finding], None] = lambda finding: None,
 ) -> Purged:
@@ -112,6 +115,7 @@ def purge(
         dry_run: Change nothing; tell what would be done.
         scan: Also look at every file of the store and of every completed job.
         limit: Remove at most so many files.
+        until: Expire no job after that, by `time.monotonic`; the next purge goes on.
         who: For the jobs' records.
         tell: Called with each finding.
 
@@ -129,7 +133,7 @@ def purge(
 
     known = KnownFiles.beside(ledger)
     deployment = ledger.deployment()
-    purged.ended = _expire(ledger, store, deployment, limit, dry_run, who, found)
+    purged.ended = _expire(ledger, store, deployment, limit, until, dry_run, who, found)
     judge = _Judge(known, store, deployment, retention)
 
     def own(uploads: Collection[str]) -> set[str]:
@@ -150,6 +154,7 @@ def _expire(
     store: Store,
     deployment: str,
     limit: int,
+    until: float,
     dry_run: bool,
     who: str | None,
     found: Callable[[Finding], None],
@@ -167,6 +172,8 @@ def _expire(
         if not due:
             return True
         for job in due[: limit - len(seen)]:
+            if time.monotonic() >= until:
+                return False
             seen.add(job.id)
             try:
                 remove = partial(unpublish_own, store, deployment, sha256=job.sha256 or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._grpc.utils import default_sensor_grpc_timeout
 
 NOT_PREVIEWED = (
     "A preview does nothing: a real tick of this sensor works on requests, mails or files itself. "
@@ -18,3 +19,8 @@ def is_preview(context: dg.SensorEvaluationContext) -> bool:
     calls a sensor directly has none.
     """
     return context.log_key is not None and not context.log_key[-1].isdigit()
+
+
+def sensor_timeout_seconds() -> float:
+    """Return how long Dagster waits for a tick: DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS, or a minute."""
+    return float(default_sensor_grpc_timeout())

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from export_pipeline.delivery.rows import LEASE
 from export_pipeline.delivery.sending import MailSettingsError, deliver_due
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine
@@ -16,6 +17,7 @@ from export_pipeline.jobs.scheduled import claim_due, datasets_due
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.request_checks import Exportable
 from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
+from export_pipeline.orchestration.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.window_requests import repeat_lost_requests
 from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
@@ -24,9 +26,13 @@ _MOST = 100
 
 
 def errand(
-    name: str, seconds: int, description: str, run: Callable[[dg.SensorEvaluationContext], str]
+    name: str, seconds: int, description: str, run: Callable[[dg.SensorEvaluationContext, float], str]
 ) -> dg.SensorDefinition:
-    """A sensor that does something itself and says what; it starts no run. What fails is tried again."""
+    """A sensor that does something itself and says what; it starts no run. What fails is tried again.
+
+    Args:
+        run: Told until when it may work, by `time.monotonic`; what is left then is for the next tick.
+    """
 
     @dg.sensor(
         name=name,
@@ -39,7 +45,7 @@ def errand(
         if is_preview(context):
             return dg.SkipReason(NOT_PREVIEWED)
         try:
-            return dg.SkipReason(run(context))
+            return dg.SkipReason(run(context, tick_deadline()))
         except (LedgerError, StoreError, MailSettingsError) as error:
             return dg.SkipReason(str(error))
 
@@ -49,11 +55,11 @@ def errand(
 def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
     """Asks for what schedules want by now, and says at its first look where one cannot be run."""
 
-    def ask(context: dg.SensorEvaluationContext) -> str:
+    def ask(context: dg.SensorEvaluationContext, until: float) -> str:
         engine, now = open_engine(context.resources.ledger.url), datetime.now(UTC)
         try:
             # Before the ledger is locked: the source may take its time.
-            scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now))
+            scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
             asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes)))
         finally:
             engine.dispose()
@@ -63,23 +69,37 @@ def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
     return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)
 
 
-def _send_mail(context: dg.SensorEvaluationContext) -> str:
-    engine = open_engine(context.resources.ledger.url)
-    try:
-        counts = deliver_due(engine, context.resources.store.open(), load_settings(), _MOST)
-    finally:
-        engine.dispose()
-    told = [f"{value} {name}" for name, value in asdict(counts).items() if value]
-    return f"Mail: {', '.join(told)}." if told else "No mail is due."
+_mails = LongWork(LEASE.total_seconds())
+_removals = LongWork(LEASE.total_seconds())
+_GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
 
 
-def _purge(context: dg.SensorEvaluationContext) -> str:
-    ledger = context.resources.ledger
-    kept = timedelta(days=ledger.retention_days)
-    # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
-    store = context.resources.store.open()
-    purged = purge(ledger.open(), store, retention=kept, scan=False, who="purge_sensor")
-    return f"{purged.removed} files were due and are removed."
+def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
+    url, store = context.resources.ledger.url, context.resources.store.open()
+
+    def send() -> str:
+        engine = open_engine(url)
+        try:
+            counts = deliver_due(engine, store, load_settings(), _MOST, until)
+        finally:
+            engine.dispose()
+        told = [f"{value} {name}" for name, value in asdict(counts).items() if value]
+        return f"Mail: {', '.join(told)}." if told else "No mail is due."
+
+    return _mails.run(send, until) or _GOES_ON
+
+
+def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
+    ledger, store = context.resources.ledger.open(), context.resources.store.open()
+    kept = timedelta(days=context.resources.ledger.retention_days)
+
+    def remove() -> str:
+        # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
+        purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
+        more = "" if purged.ended else " The next tick goes on."
+        return f"{purged.removed} files were due and are removed.{more}"
+
+    return _removals.run(remove, until) or _GOES_ON
 
 
 delivery_sensor = errand(

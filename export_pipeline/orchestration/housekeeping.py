@@ -29,6 +29,7 @@ from export_pipeline.orchestration import run_lock, warm_server
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.staging import REFUSED, is_whole
+from export_pipeline.orchestration.tick_deadline import tick_deadline
 
 KEPT_SECONDS = 24 * 3600
 HOST_TAG = "export_pipeline/host"
@@ -179,9 +180,10 @@ def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Clean up, and say in the tick what was done."""
     if is_preview(context):
         return dg.SkipReason(NOT_PREVIEWED)
+    until = tick_deadline()
     staging: StagingIOManager = context.resources.staging
     folder = Path(staging.folder)
     dead = end_dead_runs(context.instance, folder) + end_stepless_runs(context.instance)
-    removed = clean_staging(context.instance, folder)
+    removed = clean_staging(context.instance, folder, until=until)
     freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
     return dg.SkipReason(f"{len(dead)} dead runs ended, {freed}.")

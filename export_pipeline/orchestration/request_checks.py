@@ -6,7 +6,6 @@ import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 from export_pipeline.delivery.addresses import check_addresses
@@ -215,6 +214,5 @@ class Scopes:
         """Names by id; the first question of a dataset reads its source and raises its SourceError."""
         if dataset not in self._known:
             there = self._datasets[dataset]
-            with self._source.snapshot() as snapshot:
-                self._known[dataset] = import_module(there.source).scopes(snapshot, there.spec)
+            self._known[dataset] = self._source.scopes(there.source, there.spec)
         return self._known[dataset]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from export_pipeline.jobs import Ledger
 from export_pipeline.settings import Settings
-from export_pipeline.sources.snapshot import Snapshot, open_snapshot
+from export_pipeline.sources.snapshot import Snapshot, SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, open_store
+
+SCOPES_SECONDS = 15.0
+"""How long the list of a dataset's scopes may take to be read within a sensor's tick."""
 
 
 class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -27,6 +33,30 @@ class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         """One consistent view of the database for as long as it is open."""
         with open_snapshot(self.url, statement_timeout=self.statement_timeout_seconds) as snapshot:
             yield snapshot
+
+    def scopes(self, source: str, spec: Mapping[str, Any]) -> dict[str, str]:
+        """Read name by id of the scopes of a dataset, for a sensor, whose tick has little time.
+
+        Args:
+            source: The module that reads the dataset.
+
+        Raises:
+            SourceUnavailableError: the database is away, or takes longer than `SCOPES_SECONDS`.
+            SourceError: the tables are not as declared.
+        """
+        limit = min(self.statement_timeout_seconds or SCOPES_SECONDS, SCOPES_SECONDS)
+        begun = time.monotonic()
+        try:
+            with open_snapshot(self.url, statement_timeout=limit) as snapshot:
+                scopes: dict[str, str] = import_module(source).scopes(snapshot, spec)
+            return scopes
+        except SourceError as error:
+            if time.monotonic() - begun < limit:
+                raise
+            raise SourceUnavailableError(
+                f"The list of scopes could not be read within {limit:g} s; see whether its table is locked "
+                f"or lacks an index. {error}"
+            ) from error
 
 
 class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]

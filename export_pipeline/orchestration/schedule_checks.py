@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
@@ -56,13 +58,17 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
 
 
 def known_scopes(
-    source: SourceDatabase, datasets: Mapping[str, Exportable], names: Iterable[str]
+    source: SourceDatabase, datasets: Mapping[str, Exportable], names: Iterable[str], until: float = math.inf
 ) -> dict[str, Collection[str]]:
-    """The scopes of those of the named datasets that have some and can be read now."""
+    """Return the scopes of those of the named datasets that have some and can be read now.
+
+    Args:
+        until: Begin to read none after that, by `time.monotonic`.
+    """
     scopes = Scopes(source, datasets)
     known: dict[str, Collection[str]] = {}
     for name in names:
-        if name in datasets and datasets[name].scoped:
+        if name in datasets and datasets[name].scoped and time.monotonic() < until:
             with suppress(SourceError):  # a source that is away is no fault of a schedule
                 known[name] = scopes.of(name)
     return known

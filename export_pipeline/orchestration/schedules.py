@@ -1,7 +1,6 @@
 """The schedules of a dataset's cadences, and the sensor of its scopes."""
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from typing import Any
 
 import dagster as dg
@@ -88,8 +87,7 @@ def scopes_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            with context.resources.source.snapshot() as snapshot:
-                there = import_module(source).scopes(snapshot, spec)
+            there = context.resources.source.scopes(source, spec)
         except SourceUnavailableError:
             raise
         except SourceError as error:

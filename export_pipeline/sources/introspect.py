@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from export_pipeline.sources.introspection.deleted_rows import find_deleted_rows
 from export_pipeline.sources.introspection.naming import dataset_name
 from export_pipeline.sources.introspection.schema import connected, described
 from export_pipeline.sources.introspection.values import typed_fields
@@ -42,5 +43,6 @@ def introspect(
     with connected(url, statement_timeout=statement_timeout) as connection:
         found = described(connection, table)
         types = typed_fields(connection, found)
+        deleted = find_deleted_rows(connection, found, types)
     name = dataset_name(found.name) if dataset is None else dataset
-    return Introspection(name, found.name, written(name, found, types))
+    return Introspection(name, found.name, written(name, found, types, deleted))

@@ -194,9 +194,10 @@ def truth(url: str, made: Exported) -> list[Row]:
     with plain(url) as connection:
         cursor = connection.cursor()
         # Rows that are marked as deleted are nobody's any more.
+        tests = {None: '"{}" IS NULL', False: 'NOT "{}"'}
         kept = [
-            f'"{name}" IS NULL' if x is None else f'NOT "{name}"'
-            for name, x in made.spec.source.where.items()
+            f"({' OR '.join(tests[x].format(name) for x in (among if isinstance(among, list) else [among]))})"
+            for name, among in made.spec.source.where.items()
         ]
         order = ""
         if len(made.spec.source.key) == 1:

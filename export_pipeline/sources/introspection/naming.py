@@ -71,14 +71,6 @@ def label_among(texts: Sequence[str]) -> str | None:
     return next((name for name in texts if words(name)[-1:] == ["name"]), None)
 
 
-_PERSONAL = re.compile(
-    r"^(e_?mail.*|.*_e_?mail|(first|last|middle|maiden|sur|given|family|full)_?name|(.*_)?(phone|mobile|fax)"
-    r"(_?(number|no))?|(.*_)?(birth_?(date|day)|date_of_birth|dob)|(.*_)?(street|address)(_?(line)?_?\d)?"
-    r"|ssn|passport.*|iban|ip_address)$"
-)
-_SECRET = re.compile(
-    r"(^|_)(password|passwd|passphrase|secret|token|api_key|private_key|access_key|otp|salt)(_hash|_digest)?$"
-)
 _TENANT = frozenset(
     (
         *("account", "organization", "organisation", "org", "tenant", "workspace", "project", "team"),
@@ -95,16 +87,6 @@ _CREATED = (
 
 def _plain(name: str) -> str:
     return "_".join(words(name))
-
-
-def is_personal(name: str) -> bool:
-    """Whether a column of this name tells of a person, most likely."""
-    return _PERSONAL.search(_plain(name)) is not None
-
-
-def is_secret(name: str) -> bool:
-    """Whether a column of this name holds what nobody should read."""
-    return _SECRET.search(_plain(name)) is not None
 
 
 def is_code(name: str) -> bool:

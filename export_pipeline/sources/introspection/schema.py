@@ -28,6 +28,7 @@ class FieldFacts:
         word: As it is declared, where the database keeps to no declaration (SQLite); else empty.
         nullable: Whether it may be missing; True where nobody says so.
         comment: What the database's own comment says.
+        default: What new rows get, as SQL; empty for nothing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class FieldFacts:
     word: str
     nullable: bool
     comment: str
+    default: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
             word=declared.get(column["name"], ""),
             nullable=column.get("nullable") is not False,
             comment=column.get("comment") or "",
+            default=_default(column.get("default")),
         )
         for column in columns
     ]
@@ -156,6 +159,11 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
         key_from=key_from,
         references=_references(inspector, table, schema),
     )
+
+
+def _default(sql: str | None) -> str:
+    """Return the default of a column, empty for the missing value in any spelling."""
+    return "" if (sql or "").partition("::")[0].strip("()").lower() in ("", "null") else str(sql)
 
 
 def _declared(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:

@@ -11,7 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.sources.introspection import naming
+from export_pipeline.sources.introspection.deleted_rows import DeletedRows
 from export_pipeline.sources.introspection.schema import FieldFacts, Reference, TableFacts
+from export_pipeline.sources.introspection.sensitivity import is_personal, secret_reason
 from export_pipeline.sources.introspection.types import Typed
 from export_pipeline.sources.snapshot import SourceError
 
@@ -40,13 +42,16 @@ class _Plan:
     labels: list[dict[str, Any]] = field(default_factory=list)
 
 
-def written(dataset: str, table: TableFacts, types: Mapping[str, Typed]) -> str:
+def written(
+    dataset: str, table: TableFacts, types: Mapping[str, Typed], deleted: DeletedRows | None = None
+) -> str:
     """The defs.yaml of a table export.
 
     Args:
         dataset: Its name.
         table: What the database says of the table.
         types: The declared type of each of its columns.
+        deleted: What marks its rows as deleted.
 
     Raises:
         SourceError: no column can be exported.
@@ -54,13 +59,18 @@ def written(dataset: str, table: TableFacts, types: Mapping[str, Typed]) -> str:
     plan = _planned(table, types)
     if not plan.columns:
         raise SourceError(f"{table.name} has no column that a format can hold.")
+    if all("hidden" in column.settings for column in plan.columns) and not plan.labels:
+        raise SourceError(
+            f"All columns of {table.name} look like secrets, so nothing can be exported; if they are none, "
+            "write its defs.yaml by hand."
+        )
     parts = [
         _head(dataset, table),
-        _source(table, plan),
+        _source(table, plan, deleted),
         _scope(plan),
         _window(plan),
         _columns(plan),
-        _filters(table, plan),
+        _filters(table, plan, deleted),
     ]
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -82,10 +92,10 @@ def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
         notes = [typed.note]
         if typed.kind == "integer" and naming.is_cents(one.name):
             notes.append("with `type: money` all files hold whole units")
-        if naming.is_secret(one.name):
+        if reason := secret_reason(one.name, typed.kind, table.name):
             settings["hidden"] = True
-            notes.append("looks like a secret; never exported while it is hidden")
-        elif naming.is_personal(one.name):
+            notes.append(f"{reason}; never exported while it is hidden")
+        elif is_personal(one.name, typed.kind, table.name):
             settings["personal"] = True
         plan.columns.append(
             _Column(name, one, typed, settings, "; ".join(filter(None, [*notes, one.comment])))
@@ -95,11 +105,11 @@ def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
     for reference in table.references:
         relation = naming.relation_name(reference.column, reference.table, [*taken, *plan.relations])
         plan.relations[relation] = reference
-        if reference.label is not None:
+        if reference.label is not None and not secret_reason(reference.label, "text", reference.table):
             name = naming.safe_name(f"{relation}_{'_'.join(naming.words(reference.label))}", names)
             names.append(name)
             label = {"name": name, "type": "text", "from": f"{relation}.{reference.label}", "extra": True}
-            if naming.is_personal(reference.label):
+            if is_personal(reference.label, "text", reference.table):
                 label["personal"] = True
             plan.labels.append(label)
     return plan
@@ -126,12 +136,11 @@ _KEYS = {
 }
 
 
-def _source(table: TableFacts, plan: _Plan) -> list[str]:
+def _source(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> list[str]:
     lines = ["  source:", f"    table: {_scalar(table.name)}", *_KEYS[table.key_from]]
     lines.append(f"    key: {_flow(table.key)}")
-    if deleted := _deleted(plan):
-        where = _flow({deleted[0]: deleted[1]})
-        lines += ["    # Rows that the application has deleted stay out.", f"    where: {where}"]
+    if deleted is not None:
+        lines += _where(deleted)
     if created := _created(plan, required=False):
         newest = _flow([f"-{created.field.name}"])
         lines.append(f"    # order: {newest}  # newest first; by default the key's order")
@@ -143,16 +152,13 @@ def _source(table: TableFacts, plan: _Plan) -> list[str]:
     return [*lines, ""]
 
 
-def _deleted(plan: _Plan) -> tuple[str, bool | None] | None:
-    """The field that says which rows the application has deleted, and its value in the others."""
-    for column in plan.columns:
-        name, kind = column.field.name, column.typed.kind
-        lowered = "_".join(naming.words(name))
-        if lowered in ("deleted_at", "removed_at") and kind in ("timestamp", "date"):
-            return name, None
-        if lowered in ("is_deleted", "deleted") and kind == "boolean":
-            return name, False
-    return None
+def _where(deleted: DeletedRows) -> list[str]:
+    where = f"where: {_flow({deleted.column: deleted.value})}"
+    count = f"{deleted.left_out:,} of {deleted.rows:,} rows now"
+    if deleted.doubt:
+        doubt = f"This would leave out {count}. In doubt: {_comment(deleted.doubt)}"
+        return [f"    # Are these rows deleted? {doubt}.", f"    # {where}"]
+    return [f"    # Rows that the application has deleted stay out: {count}.", f"    {where}"]
 
 
 def _scope(plan: _Plan) -> list[str]:
@@ -214,11 +220,13 @@ def _columns(plan: _Plan) -> list[str]:
     return [*lines, ""]
 
 
-def _filters(table: TableFacts, plan: _Plan) -> list[str]:
+def _filters(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> list[str]:
     referring = {reference.column for reference in table.references}
-    same = _deleted(plan) or ("", None)  # in all rows that are exported
+    same = ""  # in all rows that are exported
+    if deleted is not None and not deleted.doubt and not isinstance(deleted.value, list):
+        same = deleted.column
     visible = [
-        column for column in plan.columns if "hidden" not in column.settings and column.field.name != same[0]
+        column for column in plan.columns if "hidden" not in column.settings and column.field.name != same
     ]
     filters: dict[str, Any] = {}
     for column in visible:
@@ -271,6 +279,8 @@ def _scalar(value: Any) -> str:
     """A value as YAML: a plain word where it is one, else in double quotes."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
+    if isinstance(value, int):
+        return str(value)
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text

@@ -36,7 +36,7 @@ def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
     }  # fmt: skip
     columns = {column["name"]: column for column in said["columns"]}
     assert columns["customer_name"] == {
-        "name": "customer_name", "type": "text", "from": "customer.name", "extra": True,
+        "name": "customer_name", "type": "text", "from": "customer.name", "extra": True, "personal": True,
     }  # fmt: skip
     assert columns["api_key"]["hidden"] is True
     assert columns["created_at"]["zone"] is None

@@ -1,0 +1,142 @@
+"""The rows that an application has marked as deleted, by the names, the rules and the values of columns.
+
+A filter is written only if it leaves out nothing that the application would show. In doubt it is a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.sources.introspection.naming import words
+from export_pipeline.sources.introspection.schema import FieldFacts, TableFacts
+from export_pipeline.sources.introspection.types import Typed
+
+MAX_ROWS = 10_000_000
+"""Rows whose values are looked at; of a larger table the first ones."""
+_TIMES = ("timestamp", "date")
+_SURE = ("deleted_at", "is_deleted", "deleted")
+_UNSURE = (
+    *("deleted_on", "deleted_date", "date_deleted", "deletion_date", "removed_at", "is_removed", "removed"),
+    *("discarded_at", "trashed_at", "is_trashed", "trashed", "archived_at", "is_archived", "archived"),
+)
+_LONG_AGO = "1990-01-01"
+"""Times before it are no times of deletion: epoch 0, `0001-01-01`, minus infinity."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedRows:
+    """A column that may say which rows are deleted.
+
+    Attributes:
+        column: Its name in the database.
+        value: The `where` of the other rows: null, false, 0, or a list of them.
+        left_out: Number of rows that it leaves out now.
+        rows: Number of rows that were looked at.
+        doubt: Why it may leave out rows that people want; empty if it does not.
+    """
+
+    column: str
+    value: Any
+    left_out: int
+    rows: int
+    doubt: str
+
+
+def find_deleted_rows(
+    connection: sa.Connection, table: TableFacts, types: Mapping[str, Typed]
+) -> DeletedRows | None:
+    """Return what marks a table's rows as deleted: the first column without a doubt, else the first with one.
+
+    Raises:
+        SourceError: the values cannot be read; see `schema.connected`.
+    """
+    doubtful = None
+    for field, name in _candidates(table):
+        found = _judged(connection, table, field, name, types[field.name])
+        if found is not None and not found.doubt:
+            return found
+        doubtful = doubtful or found
+    return doubtful
+
+
+def _candidates(table: TableFacts) -> Iterator[tuple[FieldFacts, str]]:
+    by_name = {"_".join(words(field.name)): field for field in reversed(table.fields)}
+    return ((by_name[name], name) for name in (*_SURE, *_UNSURE) if name in by_name)
+
+
+def _judged(
+    connection: sa.Connection, table: TableFacts, field: FieldFacts, name: str, typed: Typed
+) -> DeletedRows | None:
+    kind = typed.kind
+    if kind not in ("integer", *(_TIMES if name in _TIME_NAMES else ["boolean"])):
+        return None
+    column: sa.ColumnElement[Any] = sa.column(sa.quoted_name(field.name, True))
+    some = sa.select(column).select_from(table.clause).limit(MAX_ROWS + 1).subquery()
+    cell = some.c[field.name]
+    marked, odd = _marked(cell, kind)
+    counts = [
+        sa.func.count(),
+        *(sa.func.coalesce(sa.func.sum(sa.case((test, 1), else_=0)), 0) for test in (marked, odd)),
+        sa.func.count() - sa.func.count(cell),
+    ]
+    rows, left_out, strange, missing = map(
+        int, connection.execute(sa.select(*counts).select_from(some)).one()
+    )
+    doubt = _doubt(field, name, kind, rows, left_out, strange, missing)
+    return DeletedRows(field.name, _value(kind, field), left_out, min(rows, MAX_ROWS), doubt)
+
+
+_TIME_NAMES = frozenset(
+    name for name in (*_SURE, *_UNSURE) if name.endswith(("_at", "_on", "_date")) or name.startswith("date_")
+)
+
+
+def _marked(cell: sa.ColumnElement[Any], kind: str) -> tuple[Any, Any]:
+    """Return the tests whether a row is marked as deleted, and whether its value is odd for such a mark."""
+    if kind in _TIMES:
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+        latest: sa.ColumnElement[Any] = sa.literal_column(f"'{tomorrow}'")
+        earliest: sa.ColumnElement[Any] = sa.literal_column(f"'{_LONG_AGO}'")
+        return cell.is_not(None), sa.or_(cell > latest, cell < earliest)
+    if kind == "boolean":
+        # SQLite may keep the words, other databases know only true.
+        texts = sa.func.lower(sa.cast(cell, sa.Text)).in_(("true", "t", "1"))
+        return texts, sa.false()
+    return cell != 0, sa.or_(cell < 0, cell > 1)
+
+
+def _value(kind: str, field: FieldFacts) -> Any:
+    if kind in _TIMES:
+        return None
+    live = False if kind == "boolean" else 0
+    return [live, None] if field.nullable else live
+
+
+def _doubt(
+    field: FieldFacts, name: str, kind: str, rows: int, left_out: int, strange: int, missing: int
+) -> str:
+    """Return why a filter by this column may leave out rows that people want; empty if it does not."""
+    if name not in _SURE:
+        return "the name may mean something else than deleted"
+    if kind == "integer":
+        return "numbers may also count, or be times"
+    if kind in _TIMES and not field.nullable:
+        return "the column always has a value, so rows that are not deleted have one too"
+    if field.default and (
+        kind in _TIMES or "true" in field.default.lower() or field.default.strip("'()") == "1"
+    ):
+        return f"new rows get {field.default} there"
+    if strange:
+        return f"{strange:,} of the times are infinite, in the future or before 1990"
+    if left_out >= rows:
+        return "it would leave out all rows" if rows else "there are no rows to judge by"
+    if kind in _TIMES and left_out and not missing:
+        return "no row is without this time"
+    if rows > MAX_ROWS:
+        return f"only {MAX_ROWS:,} rows were looked at"
+    return ""

@@ -1,0 +1,247 @@
+"""Names of secrets and of personal data, tried on columns that applications really have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.sensitivity import is_personal, secret_reason
+from export_pipeline.sources.snapshot import SourceError
+from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.sources.introspection.schemas import attributes, execute
+
+# The columns of each application as its schema names them: table, type; `!` secret, `@` personal, else neither.
+APPLICATIONS = {
+    "mastodon db/schema.rb": """
+        users text: @email !encrypted_password !reset_password_token !confirmation_token @unconfirmed_email locale
+            !otp_backup_codes !sign_in_token @sign_up_ip !otp_secret time_zone
+        users boolean: otp_required_for_login skip_sign_in_token
+        users timestamp: reset_password_sent_at sign_in_token_sent_at confirmed_at
+        users integer: sign_in_count consumed_timestep account_id
+        web_push_subscriptions text: endpoint !key_auth
+        web_push_subscriptions integer: access_token_id
+        webhooks text: !url !secret template
+        accounts text: @username domain !private_key public_key note @display_name
+    """,
+    "ghost schema.js": """
+        users text: @name slug !password @email @bio status visibility
+        invites text: !token @email status
+        sessions text: !session_id !session_data user_id
+        api_keys text: !secret type
+        settings text: group key !value type
+        members text: uuid @email @name note @geolocation
+    """,
+    "osticket install-mysql.sql": """
+        ost_api_key text: @ipaddr !apikey notes
+        ost_email text: @email name userid !userpass mail_host mail_protocol mail_encryption smtp_host
+        ost_email_account text: protocol host @username !password
+        ost_config text: namespace key !value
+        ost_file text: type name attrs
+        ost_staff text: @username @firstname @lastname !passwd @email @phone @mobile
+        ost_session text: !session_id !session_data @user_ip @user_agent
+    """,
+    "chatwoot db/schema.rb": """
+        channel_api text: identifier !hmac_token !webhook_url
+        channel_api boolean: hmac_mandatory
+        channel_email text: @email imap_login !imap_password !smtp_password smtp_domain smtp_openssl_verify_mode
+        channel_email json: !provider_config
+        channel_facebook_pages text: page_id !user_access_token !page_access_token
+        channel_line text: line_channel_id !line_channel_secret !line_channel_token
+        channel_telegram text: bot_name !bot_token
+        channel_twilio_sms text: @phone_number !auth_token
+        channel_web_widgets text: !website_token widget_color welcome_title
+        contacts text: @name @email @phone_number @middle_name @last_name country_code
+        contacts json: additional_attributes custom_attributes
+        contact_inboxes text: source_id !pubsub_token
+    """,
+    "zabbix schema.tmpl": """
+        hosts text: host name !ipmi_password !tls_psk !tls_psk_identity tls_issuer description
+        items text: key_ !privatekey publickey !password @username
+        interface_snmp text: !community !authpassphrase !privpassphrase securityname
+        users text: @username @name @surname !passwd url lang
+        sessions text: !sessionid !secret
+        media_type text: smtp_server !passwd @username
+        users integer: autologin attempt_failed
+        config text: !session_key default_theme
+        dhosts integer: status lastup
+        token text: name !token
+    """,
+    "wordpress and woocommerce schema.php": """
+        wp_users text: @user_login !user_pass @user_email !user_activation_key @display_name
+        wp_options text: option_name !option_value autoload
+        wp_usermeta text: meta_key !meta_value
+        wp_comments text: @comment_author_email @comment_author_ip comment_content
+        wp_woocommerce_api_keys text: description permissions !consumer_key !consumer_secret !truncated_key
+        wp_woocommerce_sessions text: !session_key !session_value
+        wp_woocommerce_payment_tokens text: gateway_id !token type
+        wp_wc_customer_lookup text: @username @first_name @last_name @email country @postcode city
+        wp_posts text: post_title !post_password post_status
+    """,
+    "discourse db/structure.sql": """
+        users text: @username @name !password_hash !salt @ip_address
+        users boolean: active approved
+        user_auth_tokens text: !auth_token !prev_auth_token @user_agent @client_ip
+        api_keys text: !key_hash !truncated_key description
+        user_second_factors text: !data
+        email_tokens text: @email !token_hash
+        single_sign_on_records text: external_id @external_email @external_username
+        topics text: title fancy_title
+        topics integer: views posts_count
+    """,
+    "gitlab db/structure.sql": """
+        users text: @email @name @username !encrypted_password !incoming_email_token !static_object_token !feed_token
+            !otp_secret_encrypted !encrypted_otp_secret !otp_backup_codes @current_sign_in_ip !unlock_token
+        ci_builds text: !token_encrypted stage ref
+        personal_access_tokens text: name scopes !token_digest
+        application_settings text: !runners_registration_token !encrypted_ci_jwt_signing_key help_page_text
+        keys text: key title type @fingerprint
+        deploy_tokens text: name @username !token_encrypted
+        merge_requests text: title description state source_branch
+    """,
+    "moodle install.xml": """
+        mdl_user text: @username !password @idnumber @firstname @lastname @email @phone1 @phone2 @address city
+            @lastip !secret
+        mdl_external_tokens text: !token !privatetoken iprestriction
+        mdl_config text: name !value
+        mdl_sessions text: !sid !sessdata @firstip @lastip
+        mdl_course text: shortname summary format
+        mdl_course integer: category sortorder
+    """,
+    "nextcloud core/Migrations": """
+        oc_users text: uid @displayname !password
+        oc_authtoken text: uid @login_name !password name !token !private_key !public_key
+        oc_authtoken integer: last_activity type
+        oc_credentials text: identifier !credentials
+        oc_preferences text: appid configkey !configvalue
+        oc_share text: share_with !password !token file_target
+        oc_filecache text: path name etag
+    """,
+    "keycloak jpa-changelog": """
+        user_entity text: @email @first_name @last_name @username realm_id
+        credential text: type user_label !secret_data !credential_data !salt
+        client text: client_id !secret base_url protocol !registration_token
+        user_session text: !user_session_id realm_id @ip_address @login_username
+        event_entity text: @ip_address type error
+        identity_provider_config text: name !value
+    """,
+    "sentry models": """
+        auth_user text: @username @email !password @name
+        sentry_apikey text: !key label
+        sentry_apitoken text: !token !refresh_token
+        sentry_projectkey text: public_key !secret_key label
+        sentry_useremail text: @email !validation_hash
+        sentry_userip text: @ip_address country_code
+        sentry_option json: !config
+    """,
+    "saleor models": """
+        account_user text: @email @first_name @last_name !password note language_code
+        account_address text: @first_name @last_name company_name @street_address_1 @postal_code @phone city
+        app_apptoken text: name !auth_token !token_last_4
+        order_order text: @user_email !token number status
+        payment_payment text: gateway @billing_email @customer_ip_address cc_brand
+        payment_payment integer: cc_exp_month cc_exp_year
+    """,
+    "odoo": """
+        res_users text: @login !password @signature !totp_secret
+        res_partner text: name @email @phone @mobile @street @zip city
+        ir_config_parameter text: key !value
+        ir_mail_server text: smtp_host smtp_user !smtp_pass
+        res_partner_bank text: @acc_number
+    """,
+    "in other languages": """
+        benutzer text: @vorname @nachname !passwort !kennwort @strasse @straße @geburtsort @telefonnummer !Passwort
+        utilisateurs text: @prénom !mot_de_passe !motDePasse @téléphone @code_postal @courriel
+        usuarios text: @apellidos !contraseña !contrasena !CONTRASEÑA @dirección @teléfono !senha
+        gebruikers text: @voornaam @achternaam !wachtwoord
+        uzytkownicy text: !hasło !heslo
+        users text: !пароль !密码 !パスワード
+        benutzer date: @geburtsdatum @date_naissance angelegt_am
+    """,
+    "the names of reported leaks": """
+        t text: !privatekey !tls_psk !authpassphrase !session_key !sessionid !pwd !pin !credit_card_number !pinCode
+            !user_pin shipping_pinned spin pinned opinion @tel @tax_id @ip @mother_maiden_name @emailaddress
+            @address_line_1 @iban secretary secretary_name token_type tokenizer_name compass passenger_count_note
+            !apiKey !APIKey !api-key !x_api_key !clientSecret !AccessToken keyboard monkey donkey turkey author
+            authority hash sort_key primary_key foreign_key key_name tan assault basalt
+        t integer: !pin !cvv !pin_code token_count max_tokens session_id pin_count password_version @ip @phone
+            salt secret_level !credit_card_number
+        t date: password_changed_on pin_date @date_of_birth @dob token_expires
+        t boolean: is_pin has_password email_verified phone_verified
+        t json: !settings !credentials !config metadata data payload !smtp_settings
+    """,
+}  # fmt: skip
+
+
+def expectations() -> list[tuple[str, str, str, str]]:
+    """Table, type, column and sign of each column above."""
+    found = []
+    for lines in APPLICATIONS.values():
+        words, table, kind = lines.split(), "", ""
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            if following.endswith(":"):
+                table, kind = word, following[:-1]
+            elif not word.endswith(":"):
+                found.append((table, kind, word.lstrip("!@"), word[0] if word[0] in "!@" else ""))
+    return found
+
+
+def test_secrets_and_personal_data_of_applications_are_found_and_nothing_else() -> None:
+    wrong = []
+    for table, kind, column, sign in expectations():
+        is_secret = bool(secret_reason(column, kind, table))
+        found = "!" if is_secret else "@" if is_personal(column, kind, table) else ""
+        if found != sign:
+            wrong.append(f"{table}.{column} ({kind}): {found or 'neither'} instead of {sign or 'neither'}")
+    assert wrong == []
+    assert len(expectations()) > 300
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "api_key", "pin", "session_id", "credit_card_number", "tls_psk"]
+)
+def test_flags_and_times_about_a_secret_are_none(name: str) -> None:
+    for kind in ("boolean", "date", "timestamp"):
+        assert secret_reason(name, kind) == ""
+
+
+def test_no_secret_is_in_what_is_exported_without_an_edit(postgres_url: str, tmp_path: Path) -> None:
+    execute(
+        postgres_url,
+        "CREATE TABLE users (id int PRIMARY KEY, name text, email text, tel text, privatekey text, tls_psk text,"
+        " authpassphrase text, session_key text, sessionid text, pwd text, pin int, cvv smallint, settings jsonb,"
+        " credit_card_number text, raw_salt bytea, shipping_pinned text, metadata jsonb, token_count int);"
+        "INSERT INTO users VALUES (1, 'Ann', 'ann@example.org', '+49', 's', 's', 's', 's', 's', 's', 4711, 4711,"
+        """ '{"password": "s"}', 's', 's', 'yes', '{}', 3);"""
+        "CREATE TABLE logins (id int PRIMARY KEY, user_id int REFERENCES users); INSERT INTO logins VALUES (1, 1);"
+        "CREATE TABLE only_secret (password text PRIMARY KEY);",
+    )
+    said = attributes(postgres_url, "users")
+    made = public.export(postgres_url, "users", tmp_path / "made", ["json"])
+
+    assert public.documents(made.files["json"]) == [
+        {
+            "id": 1,
+            "name": "Ann",
+            "email": "ann@example.org",
+            "tel": "+49",
+            "shipping_pinned": "yes",
+            "metadata": {},
+        }
+        | {"token_count": 3}
+    ]
+    assert [c["name"] for c in said["columns"] if c.get("personal")] == ["name", "email", "tel"]
+    hidden = {c["name"] for c in said["columns"] if c.get("hidden")}
+    assert len(hidden) == 11
+    assert not hidden & {*said["filters"], *said["sort"]}
+    assert (
+        "# looks like a secret; never exported while it is hidden" in introspect(postgres_url, "users").yaml
+    )
+    assert "may hold a secret; never exported" in introspect(postgres_url, "users").yaml
+    label = next(
+        c for c in attributes(postgres_url, "logins")["columns"] if c.get("from", "").startswith("user.")
+    )
+    assert label["personal"] is True
+    with pytest.raises(SourceError, match="All columns of only_secret look like secrets"):
+        introspect(postgres_url, "only_secret")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
@@ -17,10 +18,11 @@ from export_pipeline.cli.jobs_view import event_line, moment, plain, print_lines
 from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.unserved import NOT_SENT, unserved
-from export_pipeline.jobs import Job, Kind, Ledger, Status, Viewer
+from export_pipeline.jobs import Job, Kind, Ledger, LedgerError, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
+from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN, SCOPE_DELETED
+from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.settings import Settings, load_settings
 
@@ -198,6 +200,12 @@ def migrate(as_json: Json = False) -> None:
         typer.echo(f"The tables of requests in {where} {'are' if done == 'up to date' else 'were'} {done}.")
 
 
+_SCOPE_DELETED = (
+    "The application has deleted the scope of this file, so it is not given away any more; the next purge "
+    "removes it, unless it is under legal hold."
+)
+
+
 def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None) -> Job | None:
     """The job that a text names, which has a file now, if the text is no key but a job's id.
 
@@ -212,9 +220,14 @@ def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None
             raise UserError(
                 "With --viewer-scope name a job by its id; a key does not say whose it is."
             ) from None
+        with suppress(LedgerError), KnownFiles(settings.jobs_url) as known:  # a file needs no ledger
+            if known.is_of_deleted_scope(text):
+                raise UserError(_SCOPE_DELETED) from None
         return None
     with ledger_of(settings) as ledger:
         job = ledger.get(text, viewer)
+        if job.error_code == SCOPE_DELETED:
+            raise UserError(_SCOPE_DELETED)
         if job.status is not Status.COMPLETED or job.file_key is None:
             raise UserError(
                 f"Export job {job.id} is {job.status} and has no file; `export-pipeline show` tells why."

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from export_pipeline.cli.console import UserError, print_json
+from export_pipeline.cli.console import UserError, print_error, print_json
+from export_pipeline.cli.datasets import scopes_of
 from export_pipeline.cli.jobs_view import moment, plain, printable
 from export_pipeline.cli.options import By, Json, caller, ledger_of
 from export_pipeline.health import examine
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
 from export_pipeline.jobs.figures import Figures
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
@@ -29,13 +32,21 @@ def register(app: typer.Typer) -> None:
 def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would go.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Remove at most so many files.")] = 10_000,
+    confirm_deleted_scopes: Annotated[
+        bool,
+        typer.Option(
+            "--confirm-deleted-scopes",
+            help="Scopes that the source lists no more were deleted, though they are many.",
+        ),
+    ] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Remove expired files, their manifests, aborted uploads and staged leftovers; find what does not fit.
 
     Files under legal hold stay, and so do those that nothing proves to be this deployment's. Exit code 1
-    means that a completed job's file is gone, or that something could not be removed.
+    means that a completed job's file is gone, or that something could not be removed. Requests and files of
+    scopes that the application has deleted are ended and removed too.
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
@@ -62,11 +73,13 @@ def purge(
 
     try:
         with ledger_of(settings) as ledger:
+            deleted = _end_deleted_scopes(settings, caller(by), confirm_deleted_scopes, dry_run)
             purged = run_purge(
                 ledger,
                 store_of(settings).open(),
                 retention=timedelta(days=settings.retention_days),
                 dry_run=dry_run,
+                deleted_scopes={(one.dataset, scope) for one in deleted for scope in one.gone},
                 limit=limit,
                 who=caller(by),
                 tell=tell,
@@ -78,9 +91,14 @@ def purge(
         counts = {what.value: purged.counts[what] for what in What}
         told = {"dry_run": dry_run, **counts, "bytes": purged.bytes, "uploads": purged.uploads}
         left = {"staged": list(staged), "staged_bytes": sum(staged.values())}
-        print_json({**told, **left, "ended": purged.ended, "findings": findings})
+        scopes = [
+            {**plain(one), "gone": sorted(one.gone), "doubtful": sorted(one.doubtful)} for one in deleted
+        ]
+        print_json({**told, **left, "scopes": scopes, "ended": purged.ended, "findings": findings})
     else:
         would = "would be " if dry_run else ""
+        for line in filter(None, map(_scopes_line, deleted)):
+            typer.echo(line)
         typer.echo(
             f"{purged.removed:,} files with {purged.bytes:,} bytes, {purged.uploads:,} aborted uploads and "
             f"{len(staged):,} staged leftovers with {sum(staged.values()):,} bytes {would}removed; "
@@ -168,6 +186,51 @@ def _line(finding: Any, dry_run: bool) -> str:
     would = "would go: " if dry_run and finding.what in (What.EXPIRED, What.OUTDATED, What.INCOMPLETE) else ""
     problem = f" ({printable(finding.problem)})" if finding.problem else ""
     return f"{would}{finding.key}  {said}{problem}"
+
+
+def _end_deleted_scopes(
+    settings: Settings, who: str | None, confirmed: bool, dry_run: bool
+) -> list[DeletedScopes]:
+    """End what belongs to scopes that the application has deleted, as far as their lists can be read."""
+    from export_pipeline.components.catalogue import DefsError, datasets
+    from export_pipeline.sources.snapshot import SourceError
+
+    ended = []
+    engine = open_engine(settings.jobs_url)
+    try:
+        names = datasets_with_scopes(engine)
+        declared = datasets() if names else {}
+        for name in names:
+            if name not in declared or not declared[name].scoped:
+                continue
+            try:
+                there = scopes_of(settings, declared[name])
+            except SourceError as error:
+                print_error(f"Whether scopes of {name} were deleted is not known: {error}")
+                continue
+            ended.append(end_deleted_scopes(engine, name, there, who, confirmed=confirmed, dry_run=dry_run))
+    except DefsError as error:
+        print_error(f"Whether scopes were deleted is not known: {str(error).splitlines()[0]}")
+    finally:
+        engine.dispose()
+    return ended
+
+
+def _scopes_line(deleted: DeletedScopes) -> str | None:
+    if deleted.doubtful:
+        names = sorted(deleted.doubtful)
+        more = ", …" if len(names) > _NAMED else ""
+        return (
+            f"{deleted.dataset}: the source does not list {len(names):,} scopes that have requests or files "
+            f"({printable(', '.join(names[:_NAMED]))}{more}). That may be a fault of the source, so nothing "
+            "was done. If they were deleted, add --confirm-deleted-scopes."
+        )
+    if deleted.canceled or deleted.due:
+        return (
+            f"{deleted.dataset}: {deleted.canceled:,} requests are canceled and {deleted.due:,} files due: "
+            "the application has deleted their scopes."
+        )
+    return None
 
 
 def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:

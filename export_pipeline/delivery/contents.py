@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from export_pipeline.delivery.addresses import one_line
 from export_pipeline.jobs import Job, Status
+from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.store import NotFoundError, Store, StoreError
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
     """
     if job.status is not Status.COMPLETED or job.file_key is None:
         raise GoneError(f"the export is {job.status}")
+    if job.error_code == SCOPE_DELETED:
+        raise GoneError("the application has deleted its scope")
     manifest = _manifest(store, job.file_key)
     if manifest is not None and (manifest.dataset, manifest.scope) != (job.dataset, job.scope):
         raise GoneError("the file in the store is not of this dataset and scope")

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 
+from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.reading import Reader
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
@@ -30,6 +31,14 @@ class KnownFiles(Reader):
     def owned(self, keys: Collection[str]) -> set[str]:
         """Return those of some keys that are the file of a completed job."""
         return self._recorded(keys, jobs.c.status == Status.COMPLETED, jobs.c.deleted_at.is_(None))
+
+    def is_of_deleted_scope(self, key: str) -> bool:
+        """Return whether a key is the file of jobs whose scope was deleted, and of no others."""
+        select = sa.select(jobs.c.error_code).where(
+            jobs.c.file_key == storable(key), jobs.c.status == Status.COMPLETED
+        )
+        with self._reading() as connection:
+            return set(connection.scalars(select)) == {SCOPE_DELETED}
 
     def written(self, keys: Collection[str]) -> set[str]:
         """Return those of some keys under which a job of this ledger, whatever its state, writes its file."""

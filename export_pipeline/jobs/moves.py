@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.errors import (
     IllegalMoveError,
     LedgerError,
@@ -129,7 +130,9 @@ class Mover(Reader):
                 remove(removed)
         update = sa.update(jobs).where(jobs.c.id == job.id).values(**values).returning(*jobs.c)
         purged = Job.of(connection.execute(update).mappings().one())
-        details = {"file_key": removed, "deleted": deleted_at is not None}
+        details: dict[str, Any] = {"file_key": removed, "deleted": deleted_at is not None}
+        if job.error_code == SCOPE_DELETED:
+            details["reason"] = SCOPE_DELETED
         note(connection, purged, Kind.PURGED, who, details)
         return purged
 

@@ -100,6 +100,7 @@ def purge(
     retention: timedelta,
     dry_run: bool = False,
     scan: bool = True,
+    deleted_scopes: Collection[tuple[str, str]] = (),
     limit: int = 10_000,
     until: float = math.inf,
     who: str | None = None,
@@ -114,6 +115,7 @@ def purge(
         retention: How long a file is kept that neither a job nor a manifest speaks of.
         dry_run: Change nothing; tell what would be done.
         scan: Also look at every file of the store and of every completed job.
+        deleted_scopes: Dataset and scope of those whose files go, whatever their manifests say.
         limit: Remove at most so many files.
         until: Expire no job after that, by `time.monotonic`; the next purge goes on.
         who: For the jobs' records.
@@ -134,7 +136,7 @@ def purge(
     known = KnownFiles.beside(ledger)
     deployment = ledger.deployment()
     purged.ended = _expire(ledger, store, deployment, limit, until, dry_run, who, found)
-    judge = _Judge(known, store, deployment, retention)
+    judge = _Judge(known, store, deployment, retention, deleted_scopes)
 
     def own(uploads: Collection[str]) -> set[str]:
         mine = judge.own(uploads)
@@ -247,8 +249,15 @@ def _pages(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
 class _Judge:
     """Says of files that no job has whose they are, and whether they are due."""
 
-    def __init__(self, known: KnownFiles, store: Store, deployment: str, retention: timedelta) -> None:
-        self.known, self.store = known, store
+    def __init__(
+        self,
+        known: KnownFiles,
+        store: Store,
+        deployment: str,
+        retention: timedelta,
+        deleted_scopes: Collection[tuple[str, str]],
+    ) -> None:
+        self.known, self.store, self._deleted_scopes = known, store, deleted_scopes
         self._deployment, self._retention = deployment, retention
         self.now = datetime.now(UTC)
 
@@ -270,7 +279,8 @@ class _Judge:
             if self.now - file.modified > self._retention:
                 return found(What.INCOMPLETE)
             return found(What.STRAY, problem="It has no sound manifest.")
-        if manifest.expires_at is not None and manifest.expires_at <= self.now:
+        is_due = manifest.expires_at is not None and manifest.expires_at <= self.now
+        if is_due or (manifest.dataset, manifest.scope) in self._deleted_scopes:
             return found(What.OUTDATED)
         requested = file.key.count("/") == 2  # windows' files lie deeper, and need no job
         return found(What.STRAY) if requested and key == file.key else None

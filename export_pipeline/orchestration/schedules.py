@@ -1,16 +1,18 @@
 """The schedules of a dataset's cadences, and the sensor of its scopes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs import LedgerError
+from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.cadences import newest_window
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.model.one_line import one_line, sentence
 from export_pipeline.orchestration.cadences import Cadence
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.partitions import (
     ended_since,
     known_scopes,
@@ -98,9 +100,26 @@ def scopes_sensor(
         changes = scope_changes(context.instance, dataset, keys)
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")
+        if any(isinstance(change, dg.DeleteDynamicPartitionsRequest) for change in changes):
+            if is_preview(context):
+                return dg.SkipReason(NOT_PREVIEWED)
+            try:
+                _end_deleted(dataset, there)
+            except LedgerUnavailableError as error:
+                return dg.SkipReason(str(error))  # the next tick sees the same
+            except LedgerError:
+                pass  # there is no ledger, so nobody has asked for anything
         return dg.SensorResult(dynamic_partitions_requests=changes)
 
     return sensor
+
+
+def _end_deleted(dataset: str, there: Collection[str]) -> None:
+    engine = open_engine(load_settings().jobs_url)
+    try:
+        end_deleted_scopes(engine, dataset, there, f"{dataset}_scopes_sensor")
+    finally:
+        engine.dispose()
 
 
 def how_to_fit(dataset: str) -> str:

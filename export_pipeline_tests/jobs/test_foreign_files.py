@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.jobs import Ledger, Status, migrate, purging
+from export_pipeline.jobs import File, Ledger, Status, migrate, purging
 from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purging import What
 from export_pipeline.store import Store, manifest_key, open_store, window_key
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.database import Database
-from export_pipeline_tests.jobs.lives import job_in
+from export_pipeline_tests.jobs.lives import job_in, run_of
 from export_pipeline_tests.jobs.test_purging import DUE, LATER, age, complete, keys, put, run
 from export_pipeline_tests.services.fixtures import Bucket
 
@@ -151,11 +151,12 @@ def test_what_a_request_or_a_window_left_halfway_goes(
     assert keys(store) == theirs
 
 
-def test_a_row_whose_key_somebody_wrote_does_not_stop_the_rest(
-    ledger: Ledger, store: FolderStore, tmp_path: Path, database: Database
+def test_a_job_whose_key_is_none_does_not_stop_the_rest(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
 ) -> None:
-    bad, good = (complete(ledger, store, tmp_path, DUE) for _ in range(2))
-    database.run("UPDATE export_jobs SET file_key = '../../etc/passwd' WHERE id = ?", bad.id)
+    bad = job_in(ledger, Status.PROCESSING)
+    ledger.completed(run_of(bad), File("../../etc/passwd", "x.csv", 1, 1, "ab" * 32), DUE)
+    good = complete(ledger, store, tmp_path, DUE)
     purged, _ = run(ledger, store)
     assert (purged.counts[What.FAILED], purged.counts[What.EXPIRED]) == (1, 1)
     assert ledger.get(good.id).status is Status.EXPIRED

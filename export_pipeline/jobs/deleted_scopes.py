@@ -1,0 +1,106 @@
+"""Ends what belongs to scopes that the application has deleted: requests, links and files.
+
+A scope counts as deleted when the list of its dataset's scopes was read whole and does not name it. An empty
+list, or one that lacks many scopes at once, may be a fault of the source (a table that is being filled, rules
+that hide rows), so it ends nothing until somebody confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.moves import note
+from export_pipeline.jobs.records import Job
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.tables import jobs
+
+_FEW = 2
+_SMALL_SHARE = 10
+
+_OPEN = sa.and_(jobs.c.status.in_([Status.PENDING, Status.PROCESSING]), jobs.c.deleted_at.is_(None))
+_WITH_FILE = sa.and_(
+    jobs.c.status == Status.COMPLETED,
+    jobs.c.deleted_at.is_(None),
+    jobs.c.error_code.is_distinct_from(SCOPE_DELETED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedScopes:
+    """Scopes of a dataset that have requests or files in the ledger, and that the source does not list.
+
+    Attributes:
+        gone: Those that are taken for deleted, now or before.
+        doubtful: Those that are missing, but too many at once: nothing was done about them.
+        canceled: Requests that were ended.
+        due: Files that the next purge removes, unless they are under legal hold.
+    """
+
+    dataset: str
+    gone: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
+    canceled: int = 0
+    due: int = 0
+
+
+def datasets_with_scopes(engine: sa.Engine) -> list[str]:
+    """Return the datasets of which some scope has an open request or a file."""
+    select = sa.select(jobs.c.dataset).where(jobs.c.scope.is_not(None), sa.or_(_OPEN, _WITH_FILE)).distinct()
+    with transaction(engine, write=False) as connection:
+        return list(connection.scalars(select.order_by(jobs.c.dataset)))
+
+
+def end_deleted_scopes(
+    engine: sa.Engine,
+    dataset: str,
+    there: Collection[str],
+    who: str | None,
+    *,
+    confirmed: bool = False,
+    dry_run: bool = False,
+) -> DeletedScopes:
+    """End the open requests of a dataset's deleted scopes, and make their files due.
+
+    Args:
+        there: All scopes of the dataset, as one snapshot of the source has them.
+        who: For the jobs' records.
+        confirmed: Somebody has said that many scopes, or all, were deleted.
+        dry_run: Change nothing; return what would be done.
+
+    Raises:
+        LedgerError: the ledger cannot be read or written.
+    """
+    of_dataset = sa.and_(jobs.c.dataset == dataset, jobs.c.scope.is_not(None))
+    live = sa.select(jobs.c.scope).where(of_dataset, sa.or_(_OPEN, _WITH_FILE)).distinct()
+    ended = sa.select(jobs.c.scope).where(of_dataset, jobs.c.error_code == SCOPE_DELETED).distinct()
+    with transaction(engine, write=not dry_run) as connection:
+        missing = frozenset(connection.scalars(live)) - frozenset(there)
+        gone = frozenset(connection.scalars(ended)) - frozenset(there)
+        if not confirmed and (not there or len(missing) > max(_FEW, len(there) // _SMALL_SHARE)):
+            return DeletedScopes(dataset, gone - missing, missing)
+        in_missing = sa.and_(of_dataset, jobs.c.scope.in_(missing))
+        if dry_run:
+            canceled, due = (
+                connection.scalars(sa.select(sa.func.count()).where(in_missing, those)).one()
+                for those in (_OPEN, _WITH_FILE)
+            )
+            return DeletedScopes(dataset, gone | missing, canceled=canceled, due=due)
+        said = {"error_code": SCOPE_DELETED, "error_message": "The application has deleted its scope."}
+        cancel = (
+            sa.update(jobs)
+            .where(in_missing, _OPEN)
+            .values(status=Status.CANCELED, completed_at=utc_now(), **said)
+            .returning(*jobs.c)
+        )
+        canceled_rows = connection.execute(cancel).mappings().all()
+        for row in canceled_rows:
+            note(connection, Job.of(row), Kind.CANCELED, who, {"reason": SCOPE_DELETED})
+        expire = sa.update(jobs).where(in_missing, _WITH_FILE).values(expires_at=utc_now(), **said)
+        due = connection.execute(expire).rowcount
+    return DeletedScopes(dataset, gone | missing, canceled=len(canceled_rows), due=due)

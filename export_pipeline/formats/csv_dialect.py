@@ -41,15 +41,17 @@ class Dialect:
         )
 
     def header(self, names: Sequence[str]) -> str:
-        """The first line. Names with any dialect's delimiter are quoted: bare ones are this file's own."""
-        quoted = [self.word(name) for name in names]
-        return (
-            self.delimiter.join(
-                f'"{name}"' if name == word and re.search(r"[,;\t|]", name) else word
-                for name, word in zip(names, quoted, strict=True)
-            )
-            + "\r\n"
-        )
+        """Return the first line. Names with any dialect's delimiter are quoted: bare ones are the file's own.
+
+        So is a first name that begins with ID: Excel takes a text file that begins so for one in SYLK, and
+        refuses it.
+        """
+        words = []
+        for place, name in enumerate(names):
+            word = self.word(name)
+            odd = re.search(r"[,;\t|]", name) or (place == 0 and name.startswith("ID"))
+            words.append(f'"{name}"' if odd and word == name else word)
+        return self.delimiter.join(words) + "\r\n"
 
     def word(self, text: str, null: str = "") -> str:
         """One value as it stands in the file."""

@@ -205,3 +205,25 @@ def test_read_back_takes_the_dialect_from_the_file(text: str, totals: dict[str, 
     facts = facts_of(text.encode())
     assert dict(facts.totals) == totals
     assert facts.problems == ()
+
+
+@pytest.mark.parametrize("header", ["ID", "IDENT", "ID Number", "ID;1", "IDs"])
+@pytest.mark.parametrize("bom", [True, False])
+@pytest.mark.parametrize("delimiter", sorted(DELIMITERS))
+def test_no_file_begins_as_sylk_does(header: str, bom: bool, delimiter: str, tmp_path: Path) -> None:
+    columns = (Column("a", header, Kind.INTEGER), Column("b", "ID", Kind.TEXT))
+    for shown in (columns, columns[:1]):
+        data, _ = rendered(csv, typed(shown, [(1, "x")]), bom=bom, delimiter=delimiter)
+        text = data.decode("utf-8-sig")
+        assert text.startswith(f'"{header}"')
+        (head, *_) = stdlib_csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[delimiter])
+        assert head == [column.header for column in shown]
+        (tmp_path / "t.csv").write_bytes(data)
+        assert csv.read_back(tmp_path / "t.csv").rows == 1
+        assert csv.read_back(tmp_path / "t.csv").totals == {header: 1.0}
+
+
+def test_other_first_names_stay_bare() -> None:
+    for header in ("Id", "id", "PID", "I D"):
+        data, _ = rendered(csv, typed((Column("a", header, Kind.INTEGER),), [(1,)]))
+        assert data.startswith(header.encode())

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -99,15 +99,20 @@ class Exported:
     columns: Sequence[ColumnSpec]
     files: dict[str, Path]
     problems: Sequence[str]
+    changed: Mapping[tuple[str, str], int]
 
 
-def export(url: str, table: str, folder: Path, formats: Sequence[str] | None = None) -> Exported:
+def export(
+    url: str, table: str, folder: Path, formats: Sequence[str] | None = None, **asked: Any
+) -> Exported:
     """Introspect a table and export all its own columns by the stages that a run has, with staging between them."""
     found = introspect(url, table)
     model = TableModel.model_validate(yaml.safe_load(found.yaml)["attributes"])
     spec = CheckedTableSpec.model_validate(model.spec())
     columns = [column for column in spec.columns if not column.hidden and not column.extra]
-    options, format_options = parse_options(dict(model.options), tabular.options(model.spec()), FormatOptions)
+    options, format_options = parse_options(
+        {**model.options, **asked}, tabular.options(model.spec()), FormatOptions
+    )
     assert isinstance(format_options, FormatOptions)
     request = Request(model.dataset, "export_pipeline.model.tabular", model.spec(), None, options, None)
     folder.mkdir(parents=True)
@@ -115,7 +120,8 @@ def export(url: str, table: str, folder: Path, formats: Sequence[str] | None = N
         data = source.read(snapshot, request)
         save(replace(data, options={**data.options, **format_options.model_dump()}), folder / "read")
     save(sanitize(tabular.build(load(folder / "read"))), folder / "clean")
-    layout = tabular.layout(load(folder / "clean"))
+    clean = load(folder / "clean")
+    changed, layout = dict(clean.changed), tabular.layout(clean)
     files, problems = {}, []
     for name in formats or model.formats:
         path = folder / f"export{FORMATS[name].extension}"
@@ -130,7 +136,7 @@ def export(url: str, table: str, folder: Path, formats: Sequence[str] | None = N
                     f"{table} as {name}: {column} adds up to {facts.totals.get(column)}, not {total}"
                 )
         files[name] = path
-    return Exported(found.yaml, spec, columns, files, problems)
+    return Exported(found.yaml, spec, columns, files, problems, changed)
 
 
 _USED: dict[str, Any] = {
@@ -241,7 +247,7 @@ def value(cell: Any, column: ColumnSpec) -> Any:
             return str(uuid.UUID(bytes=cell) if isinstance(cell, bytes) else uuid.UUID(str(cell)))
         case "json":
             return json.dumps(json.loads(cell, parse_float=Decimal), default=str, sort_keys=True)
-    return str(cell)
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
 # --- readers ----------------------------------------------------------------------------------------
@@ -358,14 +364,16 @@ def expected(rows: Sequence[Row], columns: Sequence[ColumnSpec], format: str) ->
 
 def differences(url: str, table: str, made: Exported) -> list[str]:
     """Everything that a file says otherwise than the database; nothing, if all is well."""
-    rows = truth(url, made)
+    every = truth(url, made)
     found = list(made.problems)
     for format, path in made.files.items():
+        places = [i for i, c in enumerate(made.columns) if c.formats is None or format in c.formats]
+        columns, rows = [made.columns[i] for i in places], [tuple(row[i] for i in places) for row in every]
         if format == "pdf":
-            found += _missing_in_pdf(path, expected(rows, made.columns, "pdf"), made.columns, table)
+            found += _missing_in_pdf(path, expected(rows, columns, "pdf"), columns, table)
             continue
-        said = READERS[format](path, made.columns)
-        in_rows = expected(rows, made.columns, format)
+        said = READERS[format](path, columns)
+        in_rows = expected(rows, columns, format)
         wanted = Counter(in_rows)
         missing, extra = wanted - Counter(said), Counter(said) - wanted
         for row in list(missing)[:2]:
@@ -374,14 +382,14 @@ def differences(url: str, table: str, made: Exported) -> list[str]:
             )
             cells = [
                 f"{c.name}: {b!r} instead of {a!r}"
-                for a, b, c in zip(row, near or (), made.columns, strict=False)
+                for a, b, c in zip(row, near or (), columns, strict=False)
                 if a != b
             ]
             found.append(
                 f"{table} as {format}: {sum(missing.values())} rows differ, e.g. {'; '.join(cells[:4])}"
             )
-        key = [c.name for c in made.columns if (c.from_ or c.name) in made.spec.source.key]
-        places = [i for i, c in enumerate(made.columns) if c.name in key]
+        key = [c.name for c in columns if (c.from_ or c.name) in made.spec.source.key]
+        places = [i for i, c in enumerate(columns) if c.name in key]
         if len(key) == len(made.spec.source.key) == 1 and not missing:
             order, in_order = ([row[places[0]] for row in some] for some in (said, in_rows))
             if None not in order and order != in_order:

@@ -74,10 +74,15 @@ class _TableLayout:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)
 
     def _shown(self, format: str) -> list[ColumnSpec]:
-        """The columns of a format: those declared for it. A table without any would be none, so it then has
-        all that were asked for.
+        """Return the columns of a format: those declared for it, and those that the request names. A table
+        without any would be none, so it then has all that were asked for.
         """
-        shown = [column for column in self.columns if column.formats is None or format in column.formats]
+        named = self.data.options.get("columns") or ()
+        shown = [
+            column
+            for column in self.columns
+            if column.formats is None or format in column.formats or column.name in named
+        ]
         return shown or self.columns
 
     def _table(self, format: str) -> Table:

@@ -129,7 +129,8 @@ class ColumnSpec(Strict):
         Name | None, Field(description="The rule of `readers` that says who may read it; null for others.")
     ] = None
     formats: Annotated[
-        Sequence[str] | None, Field(description="Only in these formats; by default in all.")
+        Sequence[str] | None,
+        Field(description="Only in these formats, unless a request names the column; by default in all."),
     ] = None
     total: Annotated[bool, Field(description="Excel and PDF add it up in a last row.")] = False
 

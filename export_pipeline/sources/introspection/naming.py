@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel
 
+from export_pipeline.sources.table_names import bare_table
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -39,7 +41,7 @@ def filter_name(column: str, taken: Collection[str]) -> str:
 
 def dataset_name(table: str) -> str:
     """A dataset's name for a table: lower case, beginning with a letter; `schema.table` gives the table's."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", table.rpartition(".")[2] or table)
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare_table(table) or table)
     name = re.sub(r"_+", "_", safe_name(words, default="table").lower()).strip("_") or "table"
     return name if name[0].isalpha() else f"table_{name}"
 
@@ -53,7 +55,7 @@ def words(name: str) -> list[str]:
 def relation_name(column: str, table: str, taken: Collection[str]) -> str:
     """What to call the row that a column refers to: `customer` for customer_id or CustomerId."""
     base = re.sub(r"(?i)[_ -]?(?:id|uuid|key|fk|code|no)$", "", column) if len(words(column)) > 1 else ""
-    return safe_name(base or table.rpartition(".")[2], taken, "other")
+    return safe_name(base or bare_table(table), taken, "other")
 
 
 _LABELS = (

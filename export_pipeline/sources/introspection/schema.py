@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,9 +13,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import label_among
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family, of_word
+from export_pipeline.sources.table_names import table_name, table_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class TableFacts:
         comment: What the database's own comment says.
         key: Columns that identify a row.
         key_from: Why these: the primary key, a unique constraint, or all columns that can be ordered.
+        denied: Columns that the role may not read, and what it lacks.
     """
 
     name: str
@@ -79,6 +82,7 @@ class TableFacts:
     key: Sequence[str]
     key_from: Literal["primary", "unique", "all"]
     references: Sequence[Reference]
+    denied: Sequence[tuple[str, str]] = ()
 
 
 @contextmanager
@@ -130,8 +134,12 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
     """
     inspector = sa.inspect(connection)
     schema, table = _place(inspector, wanted)
+    grants = _grants(connection, table, schema)
+    if grants is not None and grants.is_closed:
+        raise SourceError(f"{table_name(table, schema)} cannot be read: {grants.lack()}.")
+    denied = grants.denied if grants is not None else frozenset()
     declared = _declared(connection, table, schema)
-    columns = inspector.get_columns(table, schema)
+    columns = [one for one in inspector.get_columns(table, schema) if one["name"] not in denied]
     bases = _bases(connection, table, schema) if any(isinstance(c["type"], _DOMAIN) for c in columns) else {}
     fields = [
         FieldFacts(
@@ -150,15 +158,23 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
         comment = inspector.get_table_comment(table, schema)["text"] or ""
     quoted = None if schema is None else sa.quoted_name(schema, True)
     return TableFacts(
-        name=_named(table, schema),
+        name=table_name(table, schema),
         clause=sa.table(sa.quoted_name(table, True), schema=quoted),
         dialect=connection.dialect.name,
         comment=comment,
         fields=fields,
         key=key,
         key_from=key_from,
-        references=_references(inspector, table, schema),
+        references=_references(connection, inspector, table, schema, denied),
+        denied=tuple((name, grants.lack(name)) for name in sorted(denied)) if grants is not None else (),
     )
+
+
+def _grants(connection: sa.Connection, table: str, schema: str | None) -> Grants | None:
+    """Return what the role may read of a table; None where the database does not say."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return grants_of(table, connection.execute(grants_query(table, schema)).mappings().all())
 
 
 def _default(sql: str | None) -> str:
@@ -208,16 +224,9 @@ def _base(type_: sa.types.TypeEngine[Any], word: str) -> sa.types.TypeEngine[Any
     return _base(base, word) if isinstance(base, _DOMAIN) else base
 
 
-def _named(table: str, schema: str | None) -> str:
-    return table if schema is None else f"{schema}.{table}"
-
-
 def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
     """Schema (None where it needs none) and name of a table, whatever the case it was typed in."""
-    before, point, after = wanted.partition(".")
-    places: list[tuple[str | None, str]] = [(None, wanted)]
-    if point:
-        places.append((before, after))
+    places = table_places(wanted)
     there: dict[str | None, list[str]] = {schema: _tables(inspector, schema) for schema, _ in places}
     for schema, name in places:
         if name in there[schema]:
@@ -228,8 +237,8 @@ def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
             return schema, same[0]
         if inspector.dialect.name != "sqlite" and inspector.has_table(name, schema):
             return schema, name  # of PostgreSQL's own catalogue
-    known = [_named(name, schema) for schema, names in there.items() for name in names]
-    elsewhere = [] if point else list(_elsewhere(inspector, wanted))
+    known = [table_name(name, schema) for schema, names in there.items() for name in names]
+    elsewhere = [] if len(places) > 1 else list(_elsewhere(inspector, wanted))
     raise SourceError(f"There is no table {wanted!r}; {_nearest(wanted, [*elsewhere, *known])}.")
 
 
@@ -249,7 +258,7 @@ def _elsewhere(inspector: sa.Inspector, wanted: str) -> Iterator[str]:
         return
     for schema in inspector.get_schema_names():
         if schema != "information_schema" and wanted.lower() in map(str.lower, _tables(inspector, schema)):
-            yield f"{schema}.{wanted}"
+            yield table_name(wanted, schema)
 
 
 def _nearest(wanted: str, known: Sequence[str], most: int = 12) -> str:
@@ -268,7 +277,9 @@ _UNORDERED = (sa.JSON, sa.LargeBinary, sa.types.NullType, postgresql.ARRAY, post
 def _key(
     inspector: sa.Inspector, table: str, schema: str | None, fields: Sequence[FieldFacts]
 ) -> tuple[Sequence[str], Literal["primary", "unique", "all"]]:
-    if primary := _constraint(inspector.get_pk_constraint, table, schema).get("constrained_columns"):
+    readable = {field.name for field in fields}
+    primary = _constraint(inspector.get_pk_constraint, table, schema).get("constrained_columns")
+    if primary and readable.issuperset(primary):
         return primary, "primary"
     required = {field.name for field in fields if not field.nullable}
     unique = [one["column_names"] for one in _listed(inspector.get_unique_constraints, table, schema)]
@@ -300,18 +311,27 @@ def _listed(get: Any, table: str, schema: str | None) -> Iterable[Any]:
     return ()
 
 
-def _references(inspector: sa.Inspector, table: str, schema: str | None) -> list[Reference]:
-    """The foreign keys of one column each; the first, where a column has several."""
+def _references(
+    connection: sa.Connection,
+    inspector: sa.Inspector,
+    table: str,
+    schema: str | None,
+    denied: Collection[str],
+) -> list[Reference]:
+    """Return the foreign keys of one column that can be followed; the first, where a column has several."""
     found: dict[str, Reference] = {}
     for key in _listed(inspector.get_foreign_keys, table, schema):
         columns, others = key["constrained_columns"], key["referred_columns"]
         other, other_schema = key["referred_table"], key["referred_schema"]
-        if len(columns) != 1 or columns[0] in found:
+        if len(columns) != 1 or columns[0] in found or columns[0] in denied:
             continue
         try:
             there = inspector.get_columns(other, other_schema)
         except sa.exc.NoSuchTableError:  # SQLite allows a reference to nothing
             continue
+        grants = _grants(connection, other, other_schema)
+        if grants is not None:
+            there = [one for one in there if grants.is_usable and one["name"] in grants.readable]
         names = [column["name"] for column in there]
         # SQLite allows a reference without a column; then it is the primary key.
         to = [*others, *_constraint(inspector.get_pk_constraint, other, other_schema)["constrained_columns"]]
@@ -319,5 +339,7 @@ def _references(inspector: sa.Inspector, table: str, schema: str | None) -> list
         if matching:
             texts = [column["name"] for column in there if isinstance(column["type"], sa.String)]
             label = label_among([name for name in texts if name != matching[0]])
-            found[columns[0]] = Reference(columns[0], _named(other, other_schema), matching[0], label, names)
+            found[columns[0]] = Reference(
+                columns[0], table_name(other, other_schema), matching[0], label, names
+            )
     return list(found.values())

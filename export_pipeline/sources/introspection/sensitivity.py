@@ -14,6 +14,8 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator
 
+from export_pipeline.sources.table_names import bare_table
+
 
 def _terms(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -151,7 +153,7 @@ def secret_reason(name: str, kind: str, table: str = "") -> str:
         or "".join(words) in _WHOLE_TERMS
     ):
         return why
-    of_table = _words(table.rpartition(".")[2])
+    of_table = _words(bare_table(table))
     things = [word.removesuffix("s") for word in of_table]
     if words and things:
         of_secrets = _has_stem(things) or _ends_with(things, _TERMS | {"session"})
@@ -183,7 +185,7 @@ def is_personal(name: str, kind: str = "text", table: str = "") -> bool:
 
 def _is_of_people(words: list[str], table: str) -> bool:
     """Return whether a name is that of a person: of `users.name`, `contact_name`, `verifierName`."""
-    before = words[:-1] or _words(table.rpartition(".")[2])[-1:]
+    before = words[:-1] or _words(bare_table(table))[-1:]
     return bool(_PEOPLE.intersection(before)) or words in (["display", "name"], ["user", "name"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql
 
 MOST_DIGITS = 76
 """Digits in all that a decimal may have."""
@@ -38,6 +38,11 @@ class Typed:
 WALL_CLOCK = Typed("timestamp", "a clock on a wall, without a zone", {"zone": None})
 INSTANT = Typed("timestamp", settings={"zone": "UTC"})
 
+_PRINTED_BYTES = Typed(
+    "text",
+    "bytes, as PostgreSQL prints them; in Excel and PDF only where a request names the column",
+    {"formats": ["csv", "json", "jsonl", "parquet"]},
+)
 _BYTES = (
     *(sa.BINARY, sa.VARBINARY, sa.BLOB),
     *(mysql.BIT, mysql.TINYBLOB, mysql.MEDIUMBLOB, mysql.LONGBLOB),
@@ -108,6 +113,10 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             return Typed("text")
         case _ if isinstance(type_, _BYTES):
             return Typed(None, "bytes, which are no text")
+        case postgresql.ARRAY() if isinstance(type_.item_type, sa.LargeBinary):
+            return _PRINTED_BYTES
+        case sa.LargeBinary():
+            return _PRINTED_BYTES
     return Typed("text", f"{type_word(type_)}, as the database prints it")
 
 

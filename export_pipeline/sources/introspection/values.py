@@ -158,8 +158,10 @@ def _stored_type(stored: Stored, facts: Mapping[str, Any]) -> Typed:
     holds = empty or bool(facts.get("least"))
     if stored.family is Family.UUID and holds:
         return Typed("uuid")
+    if low == "blob" and high == low:
+        return Typed(None, "bytes, which no format can hold")
     if low == "blob":
-        return Typed(None, "bytes, which no format can hold" if high == low else "bytes among other values")
+        return Typed("text", "some values are bytes; what of them is not UTF-8 becomes U+FFFD")
     if of_word(stored.word).family is Family.TEXT and (empty or not holds or stored.family is Family.TEXT):
         return Typed("text")
     match stored.family:

@@ -16,6 +16,7 @@ from export_pipeline.sources.introspection.schema import FieldFacts, Reference, 
 from export_pipeline.sources.introspection.sensitivity import is_personal, secret_reason
 from export_pipeline.sources.introspection.types import Typed
 from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.table_names import bare_table
 
 FORMATS = ("csv", "json", "jsonl", "excel", "pdf", "parquet")
 _SHORT = 16  # characters of a text that is a code rather than prose
@@ -76,7 +77,7 @@ def written(
 
 
 def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
-    plan = _Plan()
+    plan = _Plan(left_out=list(table.denied))
     names: list[str] = []
     for one in table.fields:
         typed = types[one.name]
@@ -163,7 +164,7 @@ def _where(deleted: DeletedRows) -> list[str]:
 
 def _scope(plan: _Plan) -> list[str]:
     for name, reference in plan.relations.items():
-        if naming.tenant(name) or naming.tenant(reference.table.rpartition(".")[2]):
+        if naming.tenant(name) or naming.tenant(bare_table(reference.table)):
             scope = {"column": reference.column, "table": reference.table, "id": reference.to}
             scope["name"] = reference.label or reference.to
             return [

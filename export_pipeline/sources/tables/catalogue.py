@@ -10,8 +10,10 @@ from weakref import WeakKeyDictionary, ref
 
 import sqlalchemy as sa
 
+from export_pipeline.sources.grants import GRANT_COLUMNS, Grants, grants_of, grants_query
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Stored
+from export_pipeline.sources.table_names import table_places
 from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
 
 
@@ -21,8 +23,9 @@ class Found:
 
     Attributes:
         name: As the spec names it.
+        grants: What the role may read of it; None where the database does not say.
         clause: To select from; its columns have the names and types of `fields`.
-        fields: Its columns, in order.
+        fields: Its columns, in order; those that the role may read.
         keys: Sets of columns that no two rows share, the primary key first.
     """
 
@@ -30,13 +33,16 @@ class Found:
     clause: sa.FromClause
     fields: Mapping[str, Stored]
     keys: Sequence[frozenset[str]]
+    grants: Grants | None = None
 
     def column(self, name: str) -> Stored:
         """The type of a column.
 
         Raises:
-            MissingError: there is no such column.
+            MissingError: there is no such column, or the role may not read it.
         """
+        if self.grants is not None and name in self.grants.denied:
+            raise MissingError(f"{self.name}: {self.grants.lack(name)}")
         if name not in self.fields:
             raise MissingError(f"{self.name} has no column {name!r} ({nearest(name, self.fields)})")
         return self.fields[name]
@@ -106,21 +112,34 @@ class Catalogue:
         ]
 
     def _look_up(self, name: str) -> Found:
-        whole: list[tuple[str | None, str]] = [(None, name)]
-        schema, point, rest = name.partition(".")
-        places = [*whole, (schema, rest)] if point else whole
+        places = table_places(name)
         for schema_name, table in places:
             if table in self._tables(schema_name):
-                fields = self.snapshot.table_fields(table, schema_name)
+                grants = self._grants(table, schema_name)
+                if grants is not None and grants.is_closed:
+                    raise MissingError(f"{name}: {grants.lack()}")
+                denied = grants.denied if grants is not None else ()
+                fields = {
+                    column: stored
+                    for column, stored in self.snapshot.table_fields(table, schema_name).items()
+                    if column not in denied
+                }
                 clause = sa.table(
                     sa.quoted_name(table, True),
                     *self.columns(fields),
                     schema=None if schema_name is None else sa.quoted_name(schema_name, True),
                 )
-                return Found(name, clause, fields, self.snapshot.unique_keys(table, schema_name))
-        known = sorted(self._tables(None) if not point else self._tables(schema) or self._tables(None))
+                return Found(name, clause, fields, self.snapshot.unique_keys(table, schema_name), grants)
+        schema, rest = places[-1]
+        known = sorted(self._tables(schema) or self._tables(None))
         own = [one for one in known if not one.startswith(("pg_", "sqlite_"))]
-        raise MissingError(f"there is no table {name!r} ({nearest(rest if point else name, own)})")
+        raise MissingError(f"there is no table {name!r} ({nearest(rest, own)})")
+
+    def _grants(self, table: str, schema: str | None) -> Grants | None:
+        if self.snapshot.dialect != "postgresql":
+            return None
+        rows = self.snapshot.rows(grants_query(table, schema), GRANT_COLUMNS)
+        return grants_of(table, rows)
 
     def _tables(self, schema: str | None) -> frozenset[str]:
         if schema not in self._names:

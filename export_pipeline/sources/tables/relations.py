@@ -149,7 +149,8 @@ class Frame:
             term = self.sortable(Field(clause.c[name], found.column(name)))
             order.append(ordered(term, down=down))
         # Without a key all columns are: then only rows that are the same in all of them may change places.
-        last = [name for name in found.fields if name in found.keys[0]] if found.keys else list(found.fields)
+        key = next((key for key in found.keys if key <= found.fields.keys()), found.fields.keys())
+        last = [name for name in found.fields if name in key]
         return order + [self.sortable(Field(clause.c[name], found.fields[name])) for name in last]
 
     def sortable(self, field: Field) -> Expression:

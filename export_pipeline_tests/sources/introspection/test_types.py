@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openpyxl
+
 from export_pipeline.sources.introspect import introspect
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite, types
@@ -96,12 +98,67 @@ def test_sqlite_is_declared_by_what_it_stores(tmp_path: Path) -> None:
         "whole": "integer", "mixed": "text", "price": "decimal(10,2)", "deep": "decimal(38,3)", "loose": "decimal(38,2)",
         "wordy": "text", "flag": "boolean", "yes": "text", "day": "date", "late": "timestamp", "moment": "timestamp",
         "zoned": "timestamp", "epoch": "integer", "shipped_at": "timestamp", "code": "uuid", "doc": "json",
-        "broken": "text", "bare": "integer", "empty": "text", "name": "text", "ratio": "float", "big": "float",
+        "broken": "text", "part": "text", "bare": "integer", "empty": "text", "name": "text", "ratio": "float", "big": "float",
     }  # fmt: skip
     zones = {column["name"]: column.get("zone", "?") for column in said["columns"]}
     assert (zones["moment"], zones["zoned"]) == (None, "UTC")
     text = introspect(url, "stored").yaml
     assert "# picture is left out: bytes, which no format can hold." in text
-    assert "# part is left out: bytes among other values." in text
+    assert "# some values are bytes; what of them is not UTF-8 becomes U+FFFD" in text
     made = public.export(url, "stored", tmp_path / "made")
     assert public.differences(url, "stored", made) == []
+
+
+def test_bytes_of_postgres_are_in_excel_only_where_they_are_asked_for(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    execute(
+        postgres_url,
+        "CREATE DOMAIN picture AS bytea; CREATE TABLE photos (id int PRIMARY KEY, photo bytea, small picture, many bytea[]);"
+        "INSERT INTO photos VALUES (1, '\\x00ff', '\\xff', ARRAY['\\x01'::bytea]);",
+    )
+    said = attributes(postgres_url, "photos")
+    assert [c["name"] for c in said["columns"] if "pdf" not in c.get("formats", ["pdf"])] == [
+        "photo",
+        "small",
+        "many",
+    ]
+    made = public.export(postgres_url, "photos", tmp_path / "made")
+    assert public.differences(postgres_url, "photos", made) == []
+    heads = {name: head_of(tmp_path / "made" / f"export.{name}") for name in ("csv", "xlsx")}
+    assert heads == {"csv": ["Id", "Photo", "Small", "Many"], "xlsx": ["Id"]}
+
+    named = public.export(
+        postgres_url, "photos", tmp_path / "named", ["excel", "pdf"], columns=["id", "photo"]
+    )
+    assert head_of(tmp_path / "named" / "export.xlsx") == ["Id", "Photo"]
+    assert named.problems == []
+
+
+def head_of(path: Path) -> list[str]:
+    """The names above the columns of a file."""
+    if path.suffix == ".csv":
+        return path.read_text("utf-8").splitlines()[0].split(",")
+    rows = openpyxl.load_workbook(path).worksheets[0].iter_rows(values_only=True)
+    return next([str(cell) for cell in row if cell] for row in rows if row[0] == "Id")
+
+
+MIXED = """
+CREATE TABLE mixed (id INTEGER PRIMARY KEY, texts TEXT, numbers INTEGER, reals REAL, moments DATETIME, flags BOOLEAN, b BLOB);
+INSERT INTO mixed VALUES (1, 'a', 1, 1.5, '2026-01-01 10:00:00', 1, x'6162'), (2, x'00ff', x'31', x'ff', x'00', x'01', 'é'),
+    (3, x'c3a9', 'two', 'x', 5, 'yes', 3), (4, 7, 2.5, 2, NULL, 0, NULL), (5, NULL, NULL, NULL, NULL, NULL, 0.1);
+"""
+
+
+def test_bytes_among_other_values_of_sqlite_are_exported_as_text_and_counted(tmp_path: Path) -> None:
+    url = sqlite(tmp_path, MIXED)
+    said = attributes(url, "mixed")
+    assert {*types(said).values()} == {"integer", "text"}
+    made = public.export(url, "mixed", tmp_path / "made")
+    assert public.differences(url, "mixed", made) == []
+    rows = public.documents(made.files["json"])
+    assert [row["texts"] for row in rows] == ["a", "\ufffd\ufffd", "é", "7", None]
+    assert [row["numbers"] for row in rows] == ["1", "1", "two", "2.5", None]
+    assert [row["b"] for row in rows] == ["ab", "é", "3", None, "0.1"]
+    assert dict(made.changed)["bytes that are no UTF-8 replaced by U+FFFD", "rows.reals"] == 1
+    assert public.use_everything(url, "mixed") > 20

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     retention_days: Annotated[
         int, Field(ge=1, description="How long a requested file is kept where its dataset does not say.")
     ] = 7
+    events_days: Annotated[
+        int, Field(ge=1, description="How long events of requests that have ended are kept.")
+    ] = 365
     max_in_flight: Annotated[
         int, Field(ge=1, description="How many requests are worked on or about to be at once.")
     ] = 10

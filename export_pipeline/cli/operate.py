@@ -78,6 +78,7 @@ def purge(
                 ledger,
                 store_of(settings).open(),
                 retention=timedelta(days=settings.retention_days),
+                events_kept=timedelta(days=settings.events_days),
                 dry_run=dry_run,
                 deleted_scopes={(one.dataset, scope) for one in deleted for scope in one.gone},
                 limit=limit,
@@ -90,6 +91,7 @@ def purge(
     if as_json:
         counts = {what.value: purged.counts[what] for what in What}
         told = {"dry_run": dry_run, **counts, "bytes": purged.bytes, "uploads": purged.uploads}
+        told |= {"events": purged.events}
         left = {"staged": list(staged), "staged_bytes": sum(staged.values())}
         scopes = [
             {**plain(one), "gone": sorted(one.gone), "doubtful": sorted(one.doubtful)} for one in deleted
@@ -105,6 +107,8 @@ def purge(
             f"{purged.counts[What.STRAY]:,} files without a "
             f"job, {purged.counts[What.LOST]:,} jobs without their file."
         )
+        if purged.events:
+            typer.echo(f"{purged.events:,} old events {would}deleted.")
         if foreign:
             more = ", …" if purged.counts[What.FOREIGN] > len(foreign) else ""
             typer.echo(

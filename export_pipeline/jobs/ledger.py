@@ -17,7 +17,7 @@ from export_pipeline.jobs.reading import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, Kind, Status
-from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.tables import events, jobs
 from export_pipeline.jobs.texts import is_storable, storable
 
 Remove = Callable[[str], None]
@@ -305,6 +305,24 @@ class Ledger(Mover):
                 )
                 raise RefusedError(f"Export job {job.id} {when}; delete it to remove it now.", job.status)
             return self._removed(connection, job, None if shared else remove, who)
+
+    def forget_events(self, older_than: timedelta, limit: int = 10_000, *, dry_run: bool = False) -> int:
+        """Delete old events; return how many, so that 0 means that none is left.
+
+        Those of requests that are open, have a file or are under legal hold stay.
+
+        Args:
+            limit: At most so many.
+            dry_run: Only count them, up to the limit.
+        """
+        kept = sa.or_(jobs.c.status.not_in(ENDED - {Status.COMPLETED}), jobs.c.legal_hold)
+        of_kept = sa.exists().where(jobs.c.id == events.c.job_id, kept)
+        with self._writing() as (connection, now):
+            old = sa.select(events.c.id).where(events.c.at < now - older_than, ~of_kept)
+            old = old.order_by(events.c.id).limit(limit)
+            if dry_run:
+                return connection.scalars(sa.select(sa.func.count()).select_from(old.subquery())).one()
+            return connection.execute(sa.delete(events).where(events.c.id.in_(old))).rowcount
 
     def record(
         self, job_id: str, kind: Kind, who: str | None = None, details: Mapping[str, Any] | None = None

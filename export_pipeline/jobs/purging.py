@@ -79,12 +79,14 @@ class Purged:
         counts: Of findings of each kind.
         bytes: Freed, as far as it is known.
         uploads: Unfinished uploads that were aborted.
+        events: Old events that were deleted; a dry run counts the first 10,000.
         ended: Whether everything was looked at; False where the limit or the time came first.
     """
 
     counts: Counter[What] = field(default_factory=Counter)
     bytes: int = 0
     uploads: int = 0
+    events: int = 0
     ended: bool = True
 
     @property
@@ -101,6 +103,7 @@ def purge(
     dry_run: bool = False,
     scan: bool = True,
     deleted_scopes: Collection[tuple[str, str]] = (),
+    events_kept: timedelta | None = None,
     limit: int = 10_000,
     until: float = math.inf,
     who: str | None = None,
@@ -116,6 +119,7 @@ def purge(
         dry_run: Change nothing; tell what would be done.
         scan: Also look at every file of the store and of every completed job.
         deleted_scopes: Dataset and scope of those whose files go, whatever their manifests say.
+        events_kept: How long events of requests that have ended are kept; None for ever.
         limit: Remove at most so many files.
         until: Expire no job after that, by `time.monotonic`; the next purge goes on.
         who: For the jobs' records.
@@ -148,6 +152,10 @@ def purge(
     if scan:
         purged.ended &= _scan(judge, limit - purged.removed, dry_run, found)
         _find_lost(known, store, found)
+    while events_kept is not None and (forgotten := ledger.forget_events(events_kept, dry_run=dry_run)):
+        purged.events += forgotten
+        if dry_run:
+            break
     return purged
 
 

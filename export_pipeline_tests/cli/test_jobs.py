@@ -13,6 +13,7 @@ from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.cli.stored import NOBODY, stored
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
+from export_pipeline_tests.orchestration.deployment import Source
 
 
 def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None:
@@ -208,8 +209,8 @@ def test_a_dataset_that_the_daemon_does_not_know_yet(
     assert "Stored in" not in said.out
 
 
-def test_purge(command: Command, ledger: Ledger, tmp_path: Path) -> None:
-    due, kept = stored(ledger, tmp_path, days=-1), stored(ledger, tmp_path)
+def test_purge(command: Command, ledger: Ledger, source: Source, tmp_path: Path) -> None:
+    due, kept = (stored(ledger, tmp_path, source.scopes[0], days) for days in (-1, 1))
     would = command("purge", "--dry-run", "--json").json
     assert (would["dry_run"], would["expired"]) == (True, 1)
     assert ledger.get(due.id).status is Status.COMPLETED

@@ -287,3 +287,26 @@ def test_on_s3(bucket: Bucket, sqlite_database: Database, tmp_path: Path) -> Non
     assert keys(store) >= {kept.file_key, manifest_key(str(kept.file_key))}
     assert not store.exists(str(due.file_key))
     assert purged.ended
+
+
+def test_old_events_go_but_those_of_open_kept_and_held_requests_stay(
+    ledger: Ledger, store: FolderStore, database: Database
+) -> None:
+    gone = [job_in(ledger, status) for status in (Status.FAILED, Status.CANCELED, Status.EXPIRED)]
+    held = ledger.hold(job_in(ledger, Status.FAILED).id, True)
+    stay = [held, *(job_in(ledger, status) for status in (Status.PENDING, Status.PROCESSING))]
+    recent = job_in(ledger, Status.FAILED)
+    old = "now() - interval '400 days'" if database.is_postgres else "'2020-01-01T00:00:00.000000+00:00'"
+    database.run(f"UPDATE export_events SET at = {old} WHERE job_id <> ?", recent.id)
+    orphans = job_in(ledger, Status.FAILED).id
+    database.run(f"UPDATE export_events SET at = {old} WHERE job_id = ?", orphans)
+    database.run("DELETE FROM export_jobs WHERE id = ?", orphans)
+    before = {job.id: ledger.events(job.id) for job in (*stay, recent)}
+    count = sum(len(ledger.events(job_id)) for job_id in (orphans, *(job.id for job in gone)))
+
+    year = timedelta(days=365)
+    assert run(ledger, store, events_kept=year, dry_run=True)[0].events == count
+    assert run(ledger, store, events_kept=year)[0].events == count
+    assert {job.id: ledger.events(job.id) for job in (*stay, recent)} == before
+    assert all(ledger.events(job_id) == [] for job_id in (orphans, *(job.id for job in gone)))
+    assert run(ledger, store, events_kept=year)[0].events == 0

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from export_pipeline.database_url import parse_database_url, sqlite_url
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.env_file import check_names
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     source_url: str = Field(
         description="SQLAlchemy URL of the application's database, read only.",
-        default_factory=lambda: f"sqlite:///{Path.cwd() / 'demo_data' / 'applications.db'}",
+        default_factory=lambda: sqlite_url(Path.cwd() / "demo_data" / "applications.db"),
     )
     statement_timeout_seconds: Annotated[
         float, Field(ge=0, description="How long one query may take; 0 for no limit.")
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     @classmethod
     def _database_url(cls, url: str) -> str:
         try:
-            make_url(url)
+            parse_database_url(url)
         except ArgumentError:
             raise ValueError(
                 "is not a database URL such as postgresql://user:password@host:5432/database"
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     @classmethod
     def _ledger_url(cls, url: str) -> str:
         url = cls._database_url(url)
-        if make_url(url).get_backend_name() not in ("postgresql", "sqlite"):
+        if parse_database_url(url).get_backend_name() not in ("postgresql", "sqlite"):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
         return url
 

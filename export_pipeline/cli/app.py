@@ -295,10 +295,12 @@ def _check_free(host: str, port: int) -> None:
 def _prepare_ledger(settings: Settings) -> None:
     """Make the ledger's tables in the demo's own file; say what is missing elsewhere."""
     from export_pipeline.cli.demo import is_sample
+    from export_pipeline.database_url import parse_database_url, sqlite_file
     from export_pipeline.jobs import migrate
     from export_pipeline.orchestration.requesting import ledger_at
 
-    if is_sample(settings.jobs_url) and Path(settings.jobs_url.removeprefix("sqlite:///")).is_file():
+    file = sqlite_file(parse_database_url(settings.jobs_url))
+    if is_sample(settings.jobs_url) and file is not None and file.is_file():
         migrate(settings.jobs_url)
     elif ledger_at(settings.jobs_url) is None:
         typer.echo("There is no ledger of requests yet; `export-pipeline migrate` makes its tables.")

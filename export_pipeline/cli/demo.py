@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from export_pipeline.cli.console import UserError, print_error
+from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import migrate
 from export_pipeline.settings import Settings
@@ -43,16 +43,17 @@ def run_demo(
     """
     from export_pipeline.orchestration.running import run_export
 
-    url = sa.make_url(settings.source_url)
+    file = sqlite_file(parse_database_url(settings.source_url))
     if not is_sample(settings.source_url):
         raise UserError(
             "The demo writes its own sample database, but EXPORT_SOURCE_URL names another one; unset it."
         )
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    assert file is not None
+    file.parent.mkdir(parents=True, exist_ok=True)
     samples = [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])]
     console = Console()
     with console.status("Making the sample database"):
-        engine = sa.create_engine(url)
+        engine = sa.create_engine(openable(parse_database_url(settings.source_url)))
         takeoff.fill(engine, samples)
         for application in (antenna, archive, bookkeeping, connexus):
             application.fill(engine)
@@ -88,16 +89,15 @@ def run_demo(
                 shown.add(sample)
     for error in errors:
         print_error(error)
-    typer.echo(f"Sample database: {url.database}")
+    typer.echo(f"Sample database: {file}")
     typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Catalog)")
     return not errors
 
 
 def is_sample(url: str) -> bool:
     """Whether a database is the demo's own file, so that tables may be made in it without asking."""
-    parsed = sa.make_url(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database is not None
-    return is_file and Path(str(parsed.database)).parent.name == "demo_data"
+    file = sqlite_file(parse_database_url(url))
+    return file is not None and file.parent.name == "demo_data"
 
 
 def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None, str, dict[str, Any]]]:

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 import typer
 
 from export_pipeline.cli.console import UserError, print_facts, print_json
 from export_pipeline.cli.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
 from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
+from export_pipeline.database_url import parse_database_url
 from export_pipeline.delivery import rows
 from export_pipeline.delivery.unserved import NOT_SENT, unserved
 from export_pipeline.jobs import Job, Kind, Ledger, LedgerError, Status, Viewer
@@ -193,7 +193,7 @@ def migrate(as_json: Json = False) -> None:
     """
     settings = load_settings()
     done = bring_up_to_date(settings.jobs_url)
-    where = sa.make_url(settings.jobs_url).render_as_string(hide_password=True)
+    where = parse_database_url(settings.jobs_url).render_as_string(hide_password=True)
     if as_json:
         print_json({"database": where, "tables": done})
     else:

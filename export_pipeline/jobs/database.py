@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.texts import json_of
 
@@ -28,7 +29,7 @@ def open_engine(url: str) -> sa.Engine:
         LedgerError: the URL is malformed, or of another database.
     """
     try:
-        parsed = sa.make_url(url)
+        parsed = parse_database_url(url)
     except sa.exc.ArgumentError:
         raise LedgerError(
             "EXPORT_JOBS_URL is not a database URL such as postgresql://user:password@host:5432/database"
@@ -51,10 +52,12 @@ def open_engine(url: str) -> sa.Engine:
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    if not url.database or url.database == ":memory:":
+    if sqlite_file(url) is None:
         raise LedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
     waiting = {"timeout": WAIT_SECONDS}
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waiting, json_deserializer=json_of)
+    engine = sa.create_engine(
+        openable(url), poolclass=sa.NullPool, connect_args=waiting, json_deserializer=json_of
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _connected(raw: Any, record: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from export_pipeline.database_url import parse_database_url, sqlite_file
 from export_pipeline.jobs.database import WAIT_SECONDS, open_engine, transaction
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 
@@ -87,8 +88,8 @@ def is_current(url: str) -> bool:
     from alembic.script import ScriptDirectory
 
     engine = open_engine(url)
-    parsed = engine.url
-    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+    file = sqlite_file(parse_database_url(url))
+    if file is not None and not file.exists():
         return False  # to look would make the file
     try:
         with transaction(engine, write=False) as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from export_pipeline.project import shared_file
 from export_pipeline.settings import SettingsError
@@ -16,9 +17,15 @@ def prepare_home() -> Path:
     A dagster.yaml of somebody's own in DAGSTER_HOME, one without our first line, is left alone.
 
     Raises:
-        SettingsError: DAGSTER_POSTGRES_URL is wrong or its database cannot be reached.
+        SettingsError: DAGSTER_POSTGRES_URL is wrong or its database cannot be reached, or Dagster would keep
+            its SQLite files in another folder than DAGSTER_HOME.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd() / ".dagster_home").absolute()
+    if not os.environ.get("DAGSTER_POSTGRES_URL") and unquote(f"{home}".partition("?")[0]) != f"{home}":
+        raise SettingsError(
+            f"DAGSTER_HOME: Dagster cannot keep its SQLite files in {home}, as it reads ? and % in the path as "
+            "parts of a URL; name a folder without them"
+        )
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     url = os.environ.get("DAGSTER_POSTGRES_URL")

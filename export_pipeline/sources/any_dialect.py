@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from export_pipeline.database_url import openable
 from export_pipeline.model.columns import Column
 from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, ignore
@@ -30,11 +31,13 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     is_sqlite = url.get_backend_name() == "sqlite"
     try:
-        engine = sa.create_engine(_read_only_sqlite(url) if is_sqlite else url, poolclass=sa.NullPool)
+        engine = sa.create_engine(openable(url, read_only=True) if is_sqlite else url, poolclass=sa.NullPool)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(
             f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
         ) from error
+    except sa.exc.ArgumentError as error:  # sqlite://file.db, whose file stands where a host would
+        raise SourceError(f"EXPORT_SOURCE_URL is no URL that its driver knows: {error}") from None
     try:
         with engine.connect() as connection:
             snapshot = SqlAlchemySnapshot(connection)
@@ -81,13 +84,6 @@ def _word(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
         zoned = getattr(type_, "timezone", False) and "TIME ZONE" not in word
         return f"{word} with time zone" if zoned else word
     return ""
-
-
-def _read_only_sqlite(url: sa.URL) -> sa.URL:
-    """The same file, opened so that SQLite itself refuses a write and never creates the file."""
-    if not url.database or url.database == ":memory:" or "uri" in url.query:
-        return url
-    return url.set(database=f"file:{url.database}", query={**url.query, "mode": "ro", "uri": "true"})
 
 
 class SqlAlchemySnapshot(Snapshot):

@@ -6,10 +6,10 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
 
+from export_pipeline.database_url import sqlite_file
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 
@@ -54,7 +54,8 @@ def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
 
 
 def _why_not(lowered: str, url: sa.URL | None) -> str:
-    if url is not None and url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+    file = None if url is None else sqlite_file(url)
+    if file is not None and not file.is_file():
         return "there is no such file; correct EXPORT_SOURCE_URL"
     if _NO_DATABASE.search(lowered):
         return "its server has no database of this name; correct EXPORT_SOURCE_URL"

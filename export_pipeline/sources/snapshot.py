@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from export_pipeline.database_url import parse_database_url
 from export_pipeline.model.columns import Column
 from export_pipeline.model.one_line import one_line
 from export_pipeline.sources.arrow_types import Damaged, ignore
@@ -114,7 +115,7 @@ def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapsho
         SourceError: the URL is malformed, the driver is missing or the database cannot be reached.
     """
     try:
-        parsed = sa.make_url(url)
+        parsed = parse_database_url(url)
     except sa.exc.ArgumentError:
         raise SourceError(
             "EXPORT_SOURCE_URL is not a database URL; it should look like "

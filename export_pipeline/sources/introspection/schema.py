@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import label_among
 from export_pipeline.sources.snapshot import SourceError
@@ -94,19 +94,17 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
             in the block failed.
     """
     try:
-        parsed = sa.make_url(url)
+        parsed = parse_database_url(url)
     except sa.exc.ArgumentError:
         raise SourceError("EXPORT_SOURCE_URL is not a database URL.") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg2").update_query_dict({"connect_timeout": "10"})
-    file = parsed.database
-    if backend == "sqlite" and file and file != ":memory:" and "uri" not in parsed.query:
-        if not Path(file).is_file():
-            raise SourceError(f"There is no SQLite file {file}; EXPORT_SOURCE_URL names it.")
-        parsed = parsed.set(database=f"file:{file}", query={**parsed.query, "mode": "ro", "uri": "true"})
+    file = sqlite_file(parsed)
+    if file is not None and not file.is_file():
+        raise SourceError(f"There is no SQLite file {file}; EXPORT_SOURCE_URL names it.")
     try:
-        engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+        engine = sa.create_engine(openable(parsed, read_only=True), poolclass=sa.NullPool)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(f"EXPORT_SOURCE_URL needs a driver that is not installed: {error}") from error
     try:

@@ -60,7 +60,9 @@ def sqlite_file(url: sa.URL) -> Path | None:
 def sqlite_url(file: Path) -> str:
     """Return the URL of a SQLite file of any name."""
     url = f"sqlite:///{file}"
-    return url if parse_database_url(url).database == str(file) else f"sqlite:///file:{_quoted(file)}?uri=true"
+    return (
+        url if parse_database_url(url).database == str(file) else f"sqlite:///file:{_quoted(file)}?uri=true"
+    )
 
 
 def openable(url: sa.URL, *, read_only: bool = False) -> sa.URL:

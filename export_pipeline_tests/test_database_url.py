@@ -79,7 +79,11 @@ def test_a_file_that_is_not_there_is_not_made(folder: Path, name: str) -> None:
     for url in written(folder / name):
         if sqlite_file(parse_database_url(url)) != folder / name:
             continue  # read as in other URLs it is one of the decoys
-        for look in (lambda url: open_snapshot(url).__enter__(), lambda url: introspect(url, "t"), is_current):
+        for look in (
+            lambda url: open_snapshot(url).__enter__(),
+            lambda url: introspect(url, "t"),
+            is_current,
+        ):
             try:
                 assert look(url) is False
             except SourceError as error:
@@ -123,5 +127,10 @@ def test_a_home_that_dagster_takes_for_another_is_refused(
 
 
 def test_a_database_in_memory_stays_one() -> None:
-    for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true", "sqlite:///file:x?mode=memory&uri=true"):
+    for url in (
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:x?mode=memory&uri=true",
+    ):
         assert sqlite_file(parse_database_url(url)) is None

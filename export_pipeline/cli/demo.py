@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -43,13 +44,13 @@ def run_demo(
     """
     from export_pipeline.orchestration.running import run_export
 
-    file = sqlite_file(parse_database_url(settings.source_url))
+    database = sqlite_file(parse_database_url(settings.source_url))
     if not is_sample(settings.source_url):
         raise UserError(
             "The demo writes its own sample database, but EXPORT_SOURCE_URL names another one; unset it."
         )
-    assert file is not None
-    file.parent.mkdir(parents=True, exist_ok=True)
+    assert database is not None
+    database.parent.mkdir(parents=True, exist_ok=True)
     samples = [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])]
     console = Console()
     with console.status("Making the sample database"):
@@ -89,7 +90,7 @@ def run_demo(
                 shown.add(sample)
     for error in errors:
         print_error(error)
-    typer.echo(f"Sample database: {file}")
+    typer.echo(f"Sample database: {database}")
     typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Catalog)")
     return not errors
 

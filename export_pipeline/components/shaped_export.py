@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from export_pipeline.components.dataset import Dataset, DatasetModel
 from export_pipeline.formats.options import FormatOptions
+from export_pipeline.model.tabular.spec import RowSecurity
 from export_pipeline.orchestration.launch_config import parse_options
 
 
@@ -19,6 +20,10 @@ class ShapedModel(DatasetModel):
 
     source: Annotated[str, Field(description="Module with `scopes` and `read`.")]
     shape: Annotated[str, Field(description="Module with `options`, `build` and `layout`.")]
+    row_security: Annotated[
+        RowSecurity,
+        Field(description="What to do where row level security hides rows: fail, or leave them out."),
+    ] = "refuse"
 
     @field_validator("source")
     @classmethod
@@ -47,7 +52,8 @@ class ShapedExport(Dataset):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         assert isinstance(attributes, ShapedModel)
-        return cls(attributes, source=attributes.source, shape=attributes.shape, spec={}, scoped=True)
+        spec = {} if attributes.row_security == "refuse" else {"row_security": attributes.row_security}
+        return cls(attributes, source=attributes.source, shape=attributes.shape, spec=spec, scoped=True)
 
 
 def _module(name: str, *wanted: str) -> ModuleType:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.texts import json_of
@@ -19,7 +20,6 @@ _CONNECT = {
     "connect_timeout": 10,  # seconds
     "tcp_user_timeout": 10_000,  # milliseconds, for an answer of the network alone
 }
-_MISSING = {"42P01", "42703"}  # PostgreSQL: no such table, no such column
 
 
 def open_engine(url: str) -> sa.Engine:
@@ -107,12 +107,12 @@ def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
 def _readable(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:
     reason = str(error.orig).strip().partition("\n")[0]
     where = url.render_as_string(hide_password=True)
-    code = getattr(error.orig, "pgcode", None)
-    if code in _MISSING or reason.startswith("no such "):
+    fault = Fault.LOST if error.connection_invalidated else classify_fault(error.orig or error)
+    if fault is Fault.MISSING:
         return LedgerError(
             f"The tables of export jobs in {where} are missing or old ({reason}); "
             "run `export-pipeline migrate`."
         )
-    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated:
+    if fault in (Fault.LOST, Fault.BUSY, Fault.READ_ONLY):
         return LedgerUnavailableError(f"The database of export jobs {where} does not answer: {reason}")
     return LedgerError(f"The database of export jobs {where} refuses: {reason}")

@@ -23,8 +23,8 @@ def prepare_home() -> Path:
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd() / ".dagster_home").absolute()
     if not os.environ.get("DAGSTER_POSTGRES_URL") and unquote(f"{home}".partition("?")[0]) != f"{home}":
         raise SettingsError(
-            f"DAGSTER_HOME: Dagster cannot keep its SQLite files in {home}, as it reads ? and % in the path as "
-            "parts of a URL; name a folder without them"
+            f"DAGSTER_HOME: Dagster cannot keep its SQLite files in {home}, as it reads ? and % in the path "
+            "as parts of a URL; name a folder without them"
         )
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)

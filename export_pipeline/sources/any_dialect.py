@@ -20,6 +20,7 @@ from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, labelled
 from export_pipeline.sources.database_errors import readable, readable_errors
 from export_pipeline.sources.python_rows import from_rows
+from export_pipeline.sources.sessions import prepare_mysql
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Stored, of_word
 
@@ -30,8 +31,13 @@ BATCH_ROWS = 2048  # few, as a row's notes may be long
 def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     is_sqlite = url.get_backend_name() == "sqlite"
+    if url.get_backend_name() in MYSQL and url.get_driver_name() != "mariadbconnector":
+        url = url.update_query_dict({"charset": "utf8mb4"})
     try:
         engine = sa.create_engine(openable(url, read_only=True) if is_sqlite else url, poolclass=sa.NullPool)
+        if engine.dialect.name in MYSQL:
+            # Before SQLAlchemy asks the server how names are quoted.
+            sa.event.listen(engine, "connect", _prepare_mysql, insert=True)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(
             f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
@@ -63,8 +69,20 @@ def _session(dialect: sa.Dialect, statement_timeout: float) -> list[str]:
     limit = f"max_statement_time = {statement_timeout}"
     if not getattr(dialect, "is_mariadb", False):
         limit = f"max_execution_time = {round(statement_timeout * 1000)}"
-    # A TIMESTAMP is shown in the session's zone.
-    return ["SET time_zone = '+00:00'", f"SET {limit}", "SET SESSION TRANSACTION READ ONLY"]
+    return [f"SET {limit}", "SET SESSION TRANSACTION READ ONLY"]
+
+
+def _prepare_mysql(connection: Any, record: Any) -> None:
+    def execute(statement: str) -> list[dict[str, Any]]:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(statement)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
+        finally:
+            cursor.close()
+
+    prepare_mysql(execute)
 
 
 def _escaping(value: bytes) -> str:

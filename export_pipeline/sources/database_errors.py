@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import sqlite_file
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -24,9 +25,29 @@ def readable_errors() -> Iterator[None]:
         raise readable(error) from error
 
 
-_UNREACHABLE = ("connect", "unable to open database", "database is locked", "terminating", "starting up")
+class UnknownCharacterError(SourceError):
+    """A text cannot be converted between the database's encoding and UTF-8."""
+
+
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist|unknown database')
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+_ADVICE = {
+    Fault.BUSY: "The source database could not do it now: it was locked, full, or had too much to do; of a "
+    "replica raise max_standby_streaming_delay.",
+    Fault.TIMEOUT: "The query took longer than EXPORT_STATEMENT_TIMEOUT_SECONDS, or somebody canceled it; "
+    "raise it or export less at once.",
+    Fault.CREDENTIALS: "The user or password in EXPORT_SOURCE_URL is wrong.",
+    Fault.DENIED: "The user of EXPORT_SOURCE_URL may not read this; grant it SELECT.",
+    Fault.MISSING: "The source database lacks a table or column this export needs; was the application "
+    "migrated?",
+    Fault.CHARACTER: "The request, the declaration or the .sql file has a character that the database's "
+    "encoding lacks.",
+}
+_ROW_SECURITY = (
+    "Row level security would hide rows from the user of EXPORT_SOURCE_URL, and the export would be a part "
+    "that looks like the whole: let a user with BYPASSRLS read, or, where that part is meant, declare "
+    "`row_security: apply` in the dataset's source."
+)
 
 
 def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
@@ -34,23 +55,23 @@ def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
     text = _PASSWORD.sub(r"\1***@", " ".join(str(error).split()))
     text = text.partition(" Query was: ")[0]
     where = f" ({url.render_as_string(hide_password=True)})" if url is not None else ""
-    lowered = text.lower()
-    if "statement timeout" in lowered or "interrupted" in lowered:
-        advice = (
-            "The query took longer than EXPORT_STATEMENT_TIMEOUT_SECONDS; raise it or export less at once."
-        )
-    elif "password authentication" in lowered:
-        advice = "The user or password in EXPORT_SOURCE_URL is wrong."
-    elif any(sign in lowered for sign in _UNREACHABLE):
-        advice = f"The source database cannot be reached: {_why_not(lowered, url)}."
-        return SourceUnavailableError(f"{advice}{where} Details: {text[:500]}")
-    elif "no such table" in lowered or "does not exist" in lowered or "no such column" in lowered:
-        advice = (
-            "The source database lacks a table or column this export needs; was the application migrated?"
-        )
-    else:
-        advice = "Reading the source database failed."
-    return SourceError(f"{advice}{where} Details: {text[:500]}")
+    fault = classify_fault(error)
+    if fault is Fault.LOST and "password authentication" in text:
+        fault = Fault.CREDENTIALS  # libpq tells no SQLSTATE of a connection that was refused
+    advice = _ADVICE.get(fault, "Reading the source database failed.")
+    if fault is Fault.LOST:
+        advice = f"The source database cannot be reached: {_why_not(text.lower(), url)}."
+    elif fault is Fault.DENIED and "row-level security" in text:
+        advice = _ROW_SECURITY
+    kind = _KINDS.get(fault, SourceError)
+    return kind(f"{advice}{where} Details: {text[:500]}")
+
+
+_KINDS = {
+    Fault.LOST: SourceUnavailableError,
+    Fault.BUSY: SourceUnavailableError,
+    Fault.CHARACTER: UnknownCharacterError,
+}
 
 
 def _why_not(lowered: str, url: sa.URL | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,7 +15,8 @@ from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, ignore, to_kind
 from export_pipeline.sources.casts import Query, labelled
-from export_pipeline.sources.database_errors import readable
+from export_pipeline.sources.database_errors import UnknownCharacterError, readable
+from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.stored import Stored, of_postgres
 
@@ -30,26 +31,41 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     import adbc_driver_manager as adbc  # the light layer: its dbapi would import pandas
     import adbc_driver_postgresql
 
-    query = {"application_name": "export_pipeline", "connect_timeout": "10"} | dict(url.query)
-    uri = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
-    address, _, parameters = uri.partition("?")
-    uri = f"{address}?{parameters.replace('+', '%20')}"  # libpq knows no + for a space
-    try:
-        with (
-            adbc.AdbcDatabase(driver=adbc_driver_postgresql._driver_path(), uri=uri) as database,
-            ExitStack() as connections,
-        ):
+    with ExitStack() as connections:
 
-            def connect(shared: str | None = None) -> PostgresSnapshot:
-                connection = connections.enter_context(adbc.AdbcConnection(database))
+        def connector(**options: str) -> Callable[..., PostgresSnapshot]:
+            """Return what opens connections with these parameters, all of them until the block's end."""
+            try:
+                driver, uri = adbc_driver_postgresql._driver_path(), _libpq_uri(url, options)
+                database = connections.enter_context(adbc.AdbcDatabase(driver=driver, uri=uri))
+            except adbc.Error as error:
+                raise readable(error, url) from error
+
+            def connect(shared: str | None = None, row_security: bool = False) -> PostgresSnapshot:
+                try:
+                    connection = connections.enter_context(adbc.AdbcConnection(database))
+                except adbc.Error as error:
+                    raise readable(error, url) from error
                 snapshot = PostgresSnapshot(adbc, connection, connect)
                 connections.callback(snapshot.end)
-                snapshot.begin(statement_timeout, shared)
+                snapshot.begin(statement_timeout, shared, row_security)
                 return snapshot
 
-            yield connect()
-    except adbc.Error as error:
-        raise readable(error, url) from error
+            return connect
+
+        snapshot = connector()()
+        if not snapshot.knows_types:
+            given = url.query.get("options", "")
+            snapshot = connector(options=f"{given} -c quote_all_identifiers=off".strip())()
+        yield snapshot
+
+
+def _libpq_uri(url: sa.URL, options: Mapping[str, str]) -> str:
+    query = {"application_name": "export_pipeline", "connect_timeout": "10", **url.query, **options}
+    query["client_encoding"] = "UTF8"  # the driver reads names of types before anything can be set
+    uri = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+    address, _, parameters = uri.partition("?")
+    return f"{address}?{parameters.replace('+', '%20')}"  # libpq knows no + for a space
 
 
 class PostgresSnapshot(Snapshot):
@@ -57,18 +73,31 @@ class PostgresSnapshot(Snapshot):
 
     byte_order, dialect = "C", "postgresql"
 
-    def __init__(self, adbc: Any, connection: Any, connect: Callable[[str], Snapshot]) -> None:
+    def __init__(self, adbc: Any, connection: Any, connect: Callable[..., PostgresSnapshot]) -> None:
         self._adbc, self._connection, self._connect = adbc, connection, connect
+        self._filtered: PostgresSnapshot | None = None
 
-    def begin(self, statement_timeout: float, shared: str | None) -> None:
+    def begin(self, statement_timeout: float, shared: str | None, row_security: bool) -> None:
         """Take a snapshot, or the one that another transaction has exported under this name."""
-        self.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._row_security = row_security
+        self.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE")
         if shared is not None:
             self.command(f"SET TRANSACTION SNAPSHOT '{shared}'")
         self.command(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
-        self.command("SET LOCAL timezone = 'UTC'")
-        self.command("SELECT 1")  # the snapshot is taken by the first query, not by BEGIN
+        # The snapshot is taken by the first query, not by BEGIN.
+        (row,) = self._query("SELECT pg_catalog.current_setting('server_encoding') AS value")
         self.opened_at = datetime.now(UTC)
+        # The driver looks types up as it connects, and knows none where functions are named in quotes.
+        self.knows_types = isinstance(row["value"], str)
+        if self.knows_types:
+            self._encoding, self._codec = row["value"], _codec(row["value"])
+            prepare_postgres(self._query, row_security=row_security)
+
+    def with_row_security(self) -> Snapshot:
+        if self._filtered is None and not self._row_security:
+            self._filtered = self._connect(self._exported(), True)
+            self._filtered.opened_at = self.opened_at
+        return self._filtered or self
 
     def end(self) -> None:
         """Let go of the snapshot."""
@@ -76,12 +105,17 @@ class PostgresSnapshot(Snapshot):
             self.command("ROLLBACK")
 
     def beside(self, count: int) -> list[Snapshot]:
-        (row,) = self.rows(sa.select(sa.func.pg_export_snapshot()), [Column("id", "Id", Kind.TEXT)])
         found: list[Snapshot] = []
         with suppress(SourceError, self._adbc.Error):  # no connection is free
+            shared = self._exported()
             while len(found) < count:
-                found.append(self._connect(row["id"]))
+                found.append(self._connect(shared, self._row_security))
         return found
+
+    def _exported(self) -> str:
+        """Return the name under which another transaction can take this snapshot."""
+        (row,) = self.rows(sa.select(sa.func.pg_export_snapshot()), [Column("id", "Id", Kind.TEXT)])
+        return str(row["id"])
 
     def has_table(self, name: str) -> bool:
         found = sa.select(sa.func.to_regclass(name).is_not(None))
@@ -104,7 +138,7 @@ class PostgresSnapshot(Snapshot):
                 yield pa.Schema._import_from_c(handle.address)
 
         (schema,) = self._waiting(run())
-        return [(field.name, of_postgres(field)) for field in schema]
+        return [(field.name, of_postgres(field, self._codec)) for field in schema]
 
     def tables(self, schema: str | None = None) -> list[str]:
         relation = sa.table(
@@ -148,14 +182,48 @@ class PostgresSnapshot(Snapshot):
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> Iterator[pa.RecordBatch]:
         def run() -> Iterator[pa.RecordBatch]:
-            with self._statement(literal_sql(labelled(select, columns))) as statement:
-                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-                handle, _ = statement.execute_query()
-                for batch in pa.RecordBatchReader._import_from_c(handle.address):
-                    if batch.num_rows:
+            try:
+                with closing(self._read(literal_sql(labelled(select, columns)))) as found:
+                    for batch in found:
                         yield to_kind(batch, columns, damaged)
+            except UnknownCharacterError as error:
+                raise self._explained(error, select, columns) from error
+            except pa.ArrowException as error:
+                raise readable(error) from error
 
         return self._waiting(run())
+
+    def _read(self, sql: str) -> Generator[pa.RecordBatch]:
+        from adbc_driver_manager._reader import AdbcRecordBatchReader  # pyarrow's own would lose the SQLSTATE
+
+        with self._statement(sql) as statement:
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            handle, _ = statement.execute_query()
+            for batch in AdbcRecordBatchReader._import_from_c(handle.address):
+                if batch.num_rows:
+                    yield batch
+
+    def _query(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a small query."""
+        return [row for batch in self._waiting(self._read(sql)) for row in batch.to_pylist()]
+
+    def _explained(self, error: SourceError, select: Query, columns: Sequence[Column]) -> SourceError:
+        """Return an error that names the columns whose texts are no characters, if there are any."""
+        wrong: list[str] = []
+        for expression, column in zip(select.selected_columns, columns, strict=True):
+            one = select.with_only_columns(expression, maintain_column_froms=True).order_by(None)
+            try:
+                for _ in self._connect(None, self._row_security)._read(literal_sql(labelled(one, [column]))):
+                    pass
+            except UnknownCharacterError:
+                wrong.append(column.name)
+        if not wrong:
+            return error
+        return SourceError(
+            f"Column {', '.join(wrong)} has texts that are no UTF-8, and the database's encoding "
+            f"{self._encoding} does not say what they are: correct them there, or let a view or .sql file "
+            f"give convert_from(column::bytea, 'LATIN1'), with the encoding they are in. {error}"
+        )
 
     @contextmanager
     def _statement(self, sql: str) -> Iterator[Any]:
@@ -183,18 +251,36 @@ def _quoted(name: str, schema: str | None = None) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part is not None)
 
 
+def _codec(encoding: str) -> str | None:
+    """Return Python's name of a server's encoding; None where any text can be stored, or nobody knows."""
+    if encoding in ("UTF8", "SQL_ASCII"):
+        return None
+    from psycopg2.extensions import encodings  # type: ignore[import-untyped]
+
+    codec: str | None = encodings.get(encoding)
+    return codec
+
+
+class _Compiler(postgresql.base.PGCompiler):
+    def render_literal_value(self, value: Any, type_: sa.types.TypeEngine[Any]) -> str:
+        text: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
+        # In E'…' a backslash is escaped whatever `standard_conforming_strings` is.
+        escaped = text.replace("\\", "\\\\")
+        return text if escaped == text else f"E{escaped}"
+
+
 def literal_sql(select: Query) -> str:
     """A select as PostgreSQL text with its values in it, rendered by SQLAlchemy's typed literals.
 
     ADBC streams only statements without parameters. Only numbers, booleans, times and quoted texts can be
-    rendered; a value of any other type raises, so nothing reaches the text unescaped. Backslashes are plain
-    characters (`standard_conforming_strings`, PostgreSQL's default, is what the rendering relies on), and
-    NUL, which no PostgreSQL text can hold, is refused.
+    rendered; a value of any other type raises, so nothing reaches the text unescaped. What a written text
+    means depends on no setting of the session. NUL, which no PostgreSQL text can hold, is refused.
 
     Raises:
         SourceError: a value has no literal form.
     """
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    dialect.statement_compiler = _Compiler  # type: ignore[assignment]
     try:
         compiled = select.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     except sa.exc.CompileError as error:

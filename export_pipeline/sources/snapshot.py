@@ -94,6 +94,13 @@ class Snapshot(ABC):
         """The rows of a small select as dictionaries by column name."""
         return [row for batch in self.batches(select, columns, damaged) for row in batch.to_pylist()]
 
+    def with_row_security(self) -> Snapshot:
+        """Return the same snapshot as policies of row level security show it; it is open as long as this one.
+
+        Elsewhere PostgreSQL refuses a query from which they would hide rows.
+        """
+        return self
+
     def beside(self, count: int) -> list[Snapshot]:
         """Further connections that see the very same moment, to read over all of them at once.
 
@@ -101,6 +108,11 @@ class Snapshot(ABC):
         many connections, and most kinds of them cannot share a snapshot.
         """
         return []
+
+
+def visible(snapshot: Snapshot, row_security: object) -> Snapshot:
+    """Return the snapshot as a dataset declares it: "apply" leaves out what row level security hides."""
+    return snapshot.with_row_security() if row_security == "apply" else snapshot
 
 
 @contextmanager

@@ -36,11 +36,21 @@ class Stored:
         word: As the database names it, e.g. `numeric(10,2)`.
         family: What it compares and converts with.
         precision: (digits in all, digits behind the point) of a numeric that has limits.
+        codec: Python's name of the encoding of texts, where it lacks some characters.
     """
 
     word: str
     family: Family
     precision: tuple[int, int] | None = None
+    codec: str | None = None
+
+    def holds(self, text: str) -> bool:
+        """Whether a text can be stored there; nothing is equal to one that cannot."""
+        try:
+            text.encode(self.codec or "utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
 
     @property
     def sql_type(self) -> sa.types.TypeEngine[Any]:
@@ -76,7 +86,7 @@ _POSTGRES = {
 }
 
 
-def of_postgres(field: pa.Field) -> Stored:
+def of_postgres(field: pa.Field, codec: str | None = None) -> Stored:
     """The type of a result's column, from what the driver says of it."""
     told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
     word = told.get("POSTGRESQL:type", str(field.type))
@@ -86,7 +96,7 @@ def of_postgres(field: pa.Field) -> Stored:
         behind = modifier & 0x7FF
         precision = (modifier >> 16 & 0xFFFF, behind - 0x800 if behind > 1000 else behind)
         return Stored(f"numeric({precision[0]},{precision[1]})", family, precision)
-    return Stored(word, family)
+    return Stored(word, family, codec=codec)
 
 
 _WORDS = (

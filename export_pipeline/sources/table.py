@@ -14,7 +14,7 @@ from export_pipeline.model.tables import Table
 from export_pipeline.model.tabular.choice import chosen, needed, spec_of
 from export_pipeline.model.tabular.columns import column_of
 from export_pipeline.model.tabular.spec import Readers, Scope, TableSpec
-from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
 from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.dataset import Dataset
@@ -32,6 +32,7 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
         SourceError: the table of scopes is not as declared; of an unscoped spec, its own table is not there.
     """
     declared, table = spec_of(spec).scope, spec_of(spec).source.table
+    snapshot = visible(snapshot, spec_of(spec).source.row_security)
     try:
         if declared is not None:
             return lookup.scopes(snapshot, declared)
@@ -54,6 +55,7 @@ def read(snapshot: Snapshot, request: Request) -> ExportData:
             differs from what is declared.
     """
     spec = spec_of(request.spec)
+    snapshot = visible(snapshot, spec.source.row_security)
     try:
         return _Reader(snapshot, spec, request, _scope_name(snapshot, spec.scope, request)).read()
     except MissingError as error:

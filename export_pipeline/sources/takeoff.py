@@ -17,7 +17,7 @@ from export_pipeline.model.takeoff import fields
 from export_pipeline.model.takeoff.options import TakeoffOptions
 from export_pipeline.model.windows import Window
 from export_pipeline.sources.arrow_types import Damaged
-from export_pipeline.sources.snapshot import Query, Snapshot, SourceError
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
 from export_pipeline.sources.takeoff_tables import Assembly, Condition, Document, Measurement, Page, Project
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
@@ -30,6 +30,7 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
     """Name by id of all projects, in order of creation."""
     select = sa.select(Project.id, Project.name).order_by(Project.created_at, Project.id)
     columns = [Column("id", "Id", Kind.UUID), Column("name", "Name", Kind.TEXT)]
+    snapshot = visible(snapshot, spec.get("row_security"))
     return {row["id"]: row["name"] for row in snapshot.rows(select, columns)}
 
 
@@ -50,6 +51,7 @@ def read(snapshot: Snapshot, request: Request) -> ExportData:
     """
     assert request.scope is not None
     assert isinstance(request.options, TakeoffOptions)
+    snapshot = visible(snapshot, request.spec.get("row_security"))
     return _Reader(snapshot, request.scope, request.options, request.window).read()
 
 

@@ -23,6 +23,8 @@ Value: TypeAlias = bool | int | float | str | None
 Condition: TypeAlias = Value | Annotated[list[Value], Field(min_length=1)]
 """A value (null means missing), or a list of which one must match."""
 
+RowSecurity: TypeAlias = Literal["refuse", "apply"]
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """A name that the project gives."""
 Path = Annotated[str, Field(min_length=1)]
@@ -70,6 +72,10 @@ class Source(Strict):
         Sequence[str], Field(description="Order of the rows by fields; `-field` for descending.")
     ] = ()
     relations: Annotated[Mapping[Name, Relation], Field(description="Other tables to take fields from.")] = {}
+    row_security: Annotated[
+        RowSecurity,
+        Field(description="What to do where row level security hides rows: fail, or leave them out."),
+    ] = "refuse"
 
 
 class Nested(Strict):

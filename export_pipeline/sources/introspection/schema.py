@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import label_among
+from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.stored import Family, of_word
 from export_pipeline.sources.table_names import table_name, table_places
@@ -99,7 +100,8 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
         raise SourceError("EXPORT_SOURCE_URL is not a database URL.") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg2").update_query_dict({"connect_timeout": "10"})
+        settings = {"connect_timeout": "10", "client_encoding": "utf8"}
+        parsed = parsed.set(drivername="postgresql+psycopg2").update_query_dict(settings)
     file = sqlite_file(parsed)
     if file is not None and not file.is_file():
         raise SourceError(f"There is no SQLite file {file}; EXPORT_SOURCE_URL names it.")
@@ -115,6 +117,11 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
                     connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
                     connection.execute(
                         sa.text(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
+                    )
+                    # Rows that row level security hides are not needed to see what there is.
+                    prepare_postgres(
+                        lambda sql: [dict(row._mapping) for row in connection.exec_driver_sql(sql)],
+                        row_security=True,
                     )
                 yield connection
     except sa.exc.DBAPIError as error:

@@ -86,8 +86,10 @@ class Catalogue:
     def table(self, name: str) -> Found:
         """The table or view of this name, `schema.name` where it has a schema.
 
+        Where dots could be read in two ways, names stand in quotes: `"a.b"."c"`.
+
         Raises:
-            MissingError: there is none.
+            MissingError: there is none, or more than one.
         """
         if name not in self._found:
             self._found[name] = self._look_up(name)
@@ -113,23 +115,26 @@ class Catalogue:
 
     def _look_up(self, name: str) -> Found:
         places = table_places(name)
-        for schema_name, table in places:
-            if table in self._tables(schema_name):
-                grants = self._grants(table, schema_name)
-                if grants is not None and grants.is_closed:
-                    raise MissingError(f"{name}: {grants.lack()}")
-                denied = grants.denied if grants is not None else ()
-                fields = {
-                    column: stored
-                    for column, stored in self.snapshot.table_fields(table, schema_name).items()
-                    if column not in denied
-                }
-                clause = sa.table(
-                    sa.quoted_name(table, True),
-                    *self.columns(fields),
-                    schema=None if schema_name is None else sa.quoted_name(schema_name, True),
-                )
-                return Found(name, clause, fields, self.snapshot.unique_keys(table, schema_name), grants)
+        there = [(schema, table) for schema, table in places if table in self._tables(schema)]
+        if len(there) > 1:
+            read = " or ".join(".".join(f'"{part}"' for part in place if part) for place in there)
+            raise MissingError(f"{name!r} may be {read}; write schema and table, each in quotes")
+        for schema_name, table in there:
+            grants = self._grants(table, schema_name)
+            if grants is not None and grants.is_closed:
+                raise MissingError(f"{name}: {grants.lack()}")
+            denied = grants.denied if grants is not None else ()
+            fields = {
+                column: stored
+                for column, stored in self.snapshot.table_fields(table, schema_name).items()
+                if column not in denied
+            }
+            clause = sa.table(
+                sa.quoted_name(table, True),
+                *self.columns(fields),
+                schema=None if schema_name is None else sa.quoted_name(schema_name, True),
+            )
+            return Found(name, clause, fields, self.snapshot.unique_keys(table, schema_name), grants)
         schema, rest = places[-1]
         known = sorted(self._tables(schema) or self._tables(None))
         own = [one for one in known if not one.startswith(("pg_", "sqlite_"))]

@@ -112,14 +112,14 @@ def contains(term: Term, text: str) -> Condition:
         lowered = sa.collate(sa.func.lower(term.expression), BYTE_ORDER[term.dialect])
         return sa.func.strpos(lowered, sa.func.lower(literal)) > 0
     if term.dialect in MYSQL:
-        lowered = sa.collate(sa.func.lower(term.expression), BYTE_ORDER[term.dialect])
+        lowered = sa.collate(sa.func.lower(sa.cast(term.expression, sa.Text)), BYTE_ORDER[term.dialect])
         return sa.func.instr(lowered, sa.func.lower(literal)) > 0
     return term.expression.icontains(text, autoescape=True)
 
 
 def _in_uuid(term: Term, text: str) -> Condition:
     """The same of a uuid as it is exported, with its hyphens."""
-    if not storable(text, term.dialect):
+    if not storable(text, term.stored, term.dialect):
         return sa.false()
     if term.dialect == "postgresql" and term.stored.family is Family.UUID:
         shown: Expression = sa.cast(term.expression, sa.Text)

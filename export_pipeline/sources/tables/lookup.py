@@ -22,7 +22,7 @@ _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
 def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
     """Whether a column, of whatever type, holds the scope's id."""
     about = term(expression, stored, dialect)
-    if not storable(scope, dialect):
+    if not storable(scope, stored, dialect):
         return sa.false()
     number = about.domain is Domain.NUMBER and scope.removeprefix("-").isdecimal() and scope.isascii()
     if dialect == "sqlite":
@@ -79,7 +79,8 @@ def existing(
     expression, stored = found.clause.c[column], found.column(column)
     about = term(expression, stored, snapshot.dialect)
     if about.domain not in (Domain.TEXT, Domain.UUID):
-        about = term(sa.cast(expression, sa.Text), Stored("text", Family.TEXT), snapshot.dialect)
+        as_text = Stored("text", Family.TEXT, codec=stored.codec)
+        about = term(sa.cast(expression, sa.Text), as_text, snapshot.dialect)
     text = sa.cast(expression, sa.Text)
     # Collations that ignore case would take values that differ in it for one.
     distinct = sa.collate(text, BYTE_ORDER[snapshot.dialect]) if snapshot.dialect in BYTE_ORDER else text

@@ -169,7 +169,7 @@ class Frame:
             order = TypeOrder.NONE
         if order is TypeOrder.OWN:
             return expression
-        if order is TypeOrder.NONE:
+        if order is TypeOrder.NONE or snapshot.dialect in MYSQL:  # whose columns may have other encodings
             expression = sa.cast(expression, sa.Text)
         return sa.collate(expression, snapshot.byte_order)
 

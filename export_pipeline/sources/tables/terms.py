@@ -75,7 +75,8 @@ class Term:
         """A value as an expression that this term compares with; None if nothing can be equal to it."""
         match self.domain:
             case Domain.TEXT:
-                return sa.literal(str(value), sa.Text()) if storable(str(value), self.dialect) else None
+                text = str(value)
+                return sa.literal(text, sa.Text()) if storable(text, self.stored, self.dialect) else None
             case Domain.NUMBER:
                 return self._number(value)
             case Domain.BOOLEAN:
@@ -97,10 +98,13 @@ class Term:
         if not literals:
             return sa.false()
         if self.domain is Domain.TEXT and self.dialect in MYSQL:
-            # Its own comparison, which an index serves, takes A, a and ä for the same.
+            # Its own comparison, which an index serves, takes A, a and ä for the same; it fails on characters
+            # that the column's encoding lacks.
             as_bytes = [sa.cast(literal, sa.LargeBinary) for literal in literals]
-            exactly = sa.cast(self.expression, sa.LargeBinary).in_(as_bytes)
-            return sa.and_(self.expression.in_(literals), exactly)
+            # As text first: a column's own encoding has other bytes.
+            exactly = sa.cast(sa.cast(self.expression, sa.Text), sa.LargeBinary).in_(as_bytes)
+            is_plain = all(str(value).isascii() for value in values)
+            return sa.and_(self.expression.in_(literals), exactly) if is_plain else exactly
         if self.domain is Domain.TEXT and self.dialect == "postgresql":
             # As above; its own comparison serves an index, and may follow a collation that ignores case.
             exact = sa.collate(self.expression, BYTE_ORDER[self.dialect])
@@ -166,7 +170,7 @@ class Term:
             if self.dialect == "postgresql" and self.stored.family is Family.UUID:
                 return None
             bare = text.lower().replace("-", "").replace("{", "").replace("}", "")
-            return sa.literal(bare, sa.Text()) if storable(text, self.dialect) else None
+            return sa.literal(bare, sa.Text()) if storable(text, self.stored, self.dialect) else None
         if self.dialect == "postgresql" and self.stored.family is Family.UUID:
             return sa.cast(sa.literal(str(known), sa.Text()), sa.Uuid)
         return sa.literal(known.hex, sa.Text())
@@ -261,15 +265,9 @@ def _typed(domain: Domain, value: Any) -> Any:
     return value
 
 
-def storable(text: str, dialect: str) -> bool:
-    """Whether a database can hold this text."""
-    if "\x00" in text and dialect != "sqlite":
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def storable(text: str, stored: Stored, dialect: str) -> bool:
+    """Whether a column of a database can hold this text."""
+    return ("\x00" not in text or dialect == "sqlite") and stored.holds(text)
 
 
 def _double(value: Any) -> float:

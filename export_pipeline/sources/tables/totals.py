@@ -20,6 +20,7 @@ from export_pipeline.sources.tables.terms import Term
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
 _SCALE = 2.0**64
 _DOUBLES = (Kind.FLOAT, Kind.PERCENT)
+_COLUMNS = 400  # of up to four sums each: PostgreSQL's statements have 1,664 expressions at most
 _INEXACT = 1e-9
 """What a database may lose of the size of doubles that it adds one after the other."""
 
@@ -34,6 +35,15 @@ def count_and_totals(
     are added in a smaller unit, apart from the others.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
+    rows, totals = _counted(snapshot, dataset, numbers[:_COLUMNS])
+    for start in range(_COLUMNS, len(numbers), _COLUMNS):
+        totals |= _counted(snapshot, dataset, numbers[start : start + _COLUMNS])[1]
+    return rows, totals
+
+
+def _counted(
+    snapshot: Snapshot, dataset: Dataset, numbers: Sequence[ColumnSpec]
+) -> tuple[int, dict[str, float]]:
     parts: list[tuple[str, bool, float]] = []
     inexact: set[str] = set()
 

@@ -1,5 +1,6 @@
 """Thousands of random requests against an oracle: no foreign row, no database error, exactly the right rows."""
 
+import os
 import random
 import uuid
 from datetime import UTC, date, datetime
@@ -16,7 +17,9 @@ from export_pipeline.sources import table
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 from export_pipeline_tests.sources.tables.oracle import Oracle
 from export_pipeline_tests.sources.tables.shop import KINDS, SCOPES, SPEC, TEXTS, fill, moments
+from export_pipeline_tests.sources.wrong_settings import wrong_reader
 
+REQUESTS = int(os.environ.get("EXPORT_TEST_PAIRS", "100"))
 HOSTILE = [*TEXTS, "' OR 1=1 --", "a' UNION SELECT * FROM shops --", "x" * 9_000, "\\", "{}", "s1"]
 
 
@@ -82,23 +85,26 @@ def _export(snapshot: Snapshot, scope: str | None, **asked: Any) -> ExportData:
     return table.read(snapshot, _request(scope, **asked))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Oracle]:
-    url = f"sqlite:///{tmp_path}/shop.db"
-    if request.param == "postgresql":
+@pytest.fixture(params=["sqlite", "postgresql", "wrong settings"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Oracle, int]:
+    """A filled shop's URL, what is in it, and how many requests to try."""
+    url, requests = f"sqlite:///{tmp_path}/shop.db", 1_000
+    if request.param != "sqlite":
         url = request.getfixturevalue("postgres_url")
     engine = sa.create_engine(url)
     tables = fill(engine)
     engine.dispose()
-    return url, Oracle(tables)
+    if request.param == "wrong settings":
+        url, requests = wrong_reader(request.getfixturevalue("postgres"), url), REQUESTS
+    return url, Oracle(tables), requests
 
 
-def test_random_requests_give_what_they_ask_for(shop: tuple[str, Oracle]) -> None:
-    url, oracle = shop
+def test_random_requests_give_what_they_ask_for(shop: tuple[str, Oracle, int]) -> None:
+    url, oracle, requests = shop
     dice = random.Random(20260329)
     plain = [c["name"] for c in SPEC["columns"] if c["name"] not in ("tags", "data")]
     with open_snapshot(url) as snapshot:
-        for _ in range(1_000):
+        for _ in range(requests):
             scope, filters = dice.choice(list(SCOPES)), _filters(dice)
             sort = [dice.choice(["", "-"]) + n for n in dice.sample(SPEC["sort"], dice.choice([0, 1, 2]))]
             columns = dice.sample([n for n in plain if n != "id"], dice.choice([1, 3, 6]))

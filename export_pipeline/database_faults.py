@@ -1,0 +1,115 @@
+"""Kinds of database errors, told by SQLSTATE, error number and exception class.
+
+Their words are not looked at: a server has its own language, and a driver's TLS library its own words.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import StrEnum, auto
+from typing import Any
+
+
+class Fault(StrEnum):
+    """A kind of error."""
+
+    LOST = auto()
+    """The server is not there, or the connection to it broke; it may come back."""
+    BUSY = auto()
+    """The server could not do it now; another try may succeed."""
+    READ_ONLY = auto()
+    """The server takes no writes: a standby, or a primary that was one until now."""
+    TIMEOUT = auto()
+    """The query was ended for its time, or by somebody."""
+    CREDENTIALS = auto()
+    DENIED = auto()
+    MISSING = auto()
+    """There is no such table or column."""
+    CHARACTER = auto()
+    """A text cannot be converted between two encodings."""
+    OTHER = auto()
+    """Anything else; another try would fail as well."""
+
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; two characters are a class of codes.
+_SQLSTATES = {
+    "08": Fault.LOST,
+    "57P01": Fault.LOST,  # admin_shutdown
+    "57P02": Fault.LOST,  # crash_shutdown
+    "57P03": Fault.LOST,  # cannot_connect_now
+    "57P05": Fault.LOST,  # idle_session_timeout
+    "25P03": Fault.LOST,  # idle_in_transaction_session_timeout
+    "40": Fault.BUSY,  # serialization_failure (a replica's conflict with recovery too), deadlock_detected
+    "53000": Fault.BUSY,  # insufficient_resources
+    "53100": Fault.BUSY,  # disk_full
+    "53200": Fault.BUSY,  # out_of_memory
+    "53300": Fault.BUSY,  # too_many_connections
+    "55006": Fault.BUSY,  # object_in_use
+    "55P03": Fault.BUSY,  # lock_not_available
+    "58000": Fault.BUSY,  # system_error
+    "58030": Fault.BUSY,  # io_error
+    "72000": Fault.BUSY,  # snapshot_too_old
+    "25006": Fault.READ_ONLY,
+    "57014": Fault.TIMEOUT,  # query_canceled
+    "25P04": Fault.TIMEOUT,  # transaction_timeout
+    "28": Fault.CREDENTIALS,
+    "42501": Fault.DENIED,
+    "3F000": Fault.MISSING,
+    "42P01": Fault.MISSING,
+    "42703": Fault.MISSING,
+    "22021": Fault.CHARACTER,
+    "22P05": Fault.CHARACTER,
+}
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: Fault.BUSY,
+    sqlite3.SQLITE_LOCKED: Fault.BUSY,
+    sqlite3.SQLITE_NOMEM: Fault.BUSY,
+    sqlite3.SQLITE_IOERR: Fault.BUSY,
+    sqlite3.SQLITE_FULL: Fault.BUSY,
+    sqlite3.SQLITE_PROTOCOL: Fault.BUSY,  # a race of locks
+    sqlite3.SQLITE_CANTOPEN: Fault.LOST,
+    sqlite3.SQLITE_READONLY: Fault.READ_ONLY,
+    sqlite3.SQLITE_INTERRUPT: Fault.TIMEOUT,
+}
+# https://dev.mysql.com/doc/mysql-errors/en/ and https://mariadb.com/kb/en/mariadb-error-code-reference/
+_MYSQL = {
+    **dict.fromkeys((2000, 2002, 2003, 2005, 2006, 2012, 2013, 2027, 2055), Fault.LOST),  # of the client
+    **dict.fromkeys((1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927, 4031), Fault.LOST),
+    **dict.fromkeys((1021, 1037, 1038, 1040, 1041, 1129, 1203, 1205, 1213, 1226), Fault.BUSY),
+    **dict.fromkeys((1290, 1792, 1836), Fault.READ_ONLY),
+    **dict.fromkeys((1317, 1969, 3024), Fault.TIMEOUT),
+    **dict.fromkeys((1045, 1698), Fault.CREDENTIALS),
+    **dict.fromkeys((1044, 1142, 1143), Fault.DENIED),
+    **dict.fromkeys((1054, 1146), Fault.MISSING),
+    **dict.fromkeys((1366, 3854), Fault.CHARACTER),
+}
+_CLIENT_CLASSES = ("OperationalError", "InterfaceError")
+
+
+def classify_fault(error: BaseException) -> Fault:
+    """Return the kind of a driver's error: of sqlite3, psycopg2, ADBC or a driver of MySQL."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        # SQLite has no code of its own for these, and one language.
+        if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
+            return Fault.MISSING
+        return Fault.OTHER if code is None else _SQLITE.get(code & 0xFF, Fault.OTHER)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return Fault.LOST
+    number = _number(error)
+    if number in _MYSQL:
+        return _MYSQL[number]
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state and number is None:
+        return _SQLSTATES.get(state, _SQLSTATES.get(state[:2], Fault.OTHER))
+    # What a client library finds by itself has no SQLSTATE: there is no connection, or it broke. psycopg2
+    # raises the bare DatabaseError where it broke in the middle of a result.
+    names = {one.__name__ for one in type(error).__mro__}
+    is_clients = not names.isdisjoint(_CLIENT_CLASSES) or type(error).__name__ == "DatabaseError"
+    return Fault.LOST if is_clients and number is None else Fault.OTHER
+
+
+def _number(error: Any) -> int | None:
+    """Return the number of an error of MySQL's drivers."""
+    number = getattr(error, "errno", None) or next(iter(error.args), None)
+    return number if isinstance(number, int) and number else None

@@ -56,7 +56,7 @@ def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
     text = text.partition(" Query was: ")[0]
     where = f" ({url.render_as_string(hide_password=True)})" if url is not None else ""
     fault = classify_fault(error)
-    if fault is Fault.LOST and "password authentication" in text:
+    if url is not None and "password authentication" in text:
         fault = Fault.CREDENTIALS  # libpq tells no SQLSTATE of a connection that was refused
     advice = _ADVICE.get(fault, "Reading the source database failed.")
     if fault is Fault.LOST:

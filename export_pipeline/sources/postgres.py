@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -76,6 +77,7 @@ class PostgresSnapshot(Snapshot):
     def __init__(self, adbc: Any, connection: Any, connect: Callable[..., PostgresSnapshot]) -> None:
         self._adbc, self._connection, self._connect = adbc, connection, connect
         self._filtered: PostgresSnapshot | None = None
+        self._readings: WeakSet[Any] = WeakSet()
 
     def begin(self, statement_timeout: float, shared: str | None, row_security: bool) -> None:
         """Take a snapshot, or the one that another transaction has exported under this name."""
@@ -100,7 +102,10 @@ class PostgresSnapshot(Snapshot):
         return self._filtered or self
 
     def end(self) -> None:
-        """Let go of the snapshot."""
+        """Let go of the snapshot, and before of unfinished reads: two threads at once break the driver."""
+        for reading in list(self._readings):
+            with suppress(Exception):
+                reading.close()
         with suppress(SourceError):
             self.command("ROLLBACK")
 
@@ -239,7 +244,9 @@ class PostgresSnapshot(Snapshot):
 
         Who stops waiting ends the query in the database.
         """
-        return prefetched(results, interrupt=self._cancel)
+        reading = prefetched(results, interrupt=self._cancel)
+        self._readings.add(reading)
+        return reading
 
     def _cancel(self) -> None:
         with suppress(self._adbc.Error):

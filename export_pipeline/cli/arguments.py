@@ -54,7 +54,7 @@ def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-_VALUE = re.compile(r'(?:"((?:[^"]|"")*)"|((?!\s*")[^,]*))(,|\Z)')
+_VALUE = re.compile(r'(?:"((?:[^"]|"")*+)"|((?!\s*")[^,]*))(,|\Z)')
 
 
 def split_values(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 import export_pipeline
 from export_pipeline.components.dataset import Dataset
+from export_pipeline.components.yaml_limits import YamlLimitError, check_size
 from export_pipeline.model.plain_errors import plain
 from export_pipeline.model.strict import unknown_name
 from export_pipeline.project import defs_folder, own_project
@@ -24,8 +25,14 @@ class DefsError(Exception):
 
 
 def component_tree() -> dg.ComponentTree:
-    """Return the components of the datasets' folder, not built yet."""
+    """Return the components of the datasets' folder, not built yet.
+
+    Raises:
+        YamlLimitError: a file is too large to be read.
+    """
     folder = defs_folder()
+    for file in sorted(folder.rglob("*.yaml")):
+        check_size(file)
     # Named here and not imported: the folder of one's own project need not be on Python's path.
     module = ModuleType("export_pipeline.defs" if own_project() is None else "defs")
     module.__file__, module.__path__ = None, [str(folder)]
@@ -78,6 +85,8 @@ def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
 
 def _lines(error: BaseException) -> list[str]:
     """The file, the line, the field and what is wrong there, for each mistake that was found."""
+    if isinstance(error, YamlLimitError):
+        return [str(error)]
     causes = [error]
     while deeper := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(deeper)

@@ -30,7 +30,7 @@ class UnknownCharacterError(SourceError):
 
 
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist|unknown database')
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+_PASSWORD = re.compile(r"(://[^:/@\s]{0,200}:)[^@\s]{0,500}@")
 _ADVICE = {
     Fault.BUSY: "The source database could not do it now: it was locked, full, or had too much to do; of a "
     "replica raise max_standby_streaming_delay.",

@@ -23,7 +23,7 @@ def safe_file_name(name: str) -> str:
     """
     name = "".join("_" if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS else c for c in name)
     name = _FORBIDDEN.sub("_", name).strip()
-    name = re.sub(r"[. ]+$", "", name) or "export"
+    name = name.rstrip(". ") or "export"
     if name[0] in _LEADING:
         name = "_" + name
     stem, dot, extension = name.rpartition(".")

@@ -10,7 +10,7 @@ MAX_NAME = 31  # UTF-16 units
 _ILLEGAL = re.compile(r"[:\\/?*\[\]\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # In attributes and formulas programs may read _x0041_ as "A", so that no name must hold such a code.
 _CODED = re.compile(r"(_x[0-9A-Fa-f]{4})_")
-_EDGES = re.compile(r"^[\s']+|[\s']+$")
+_EDGES = re.compile(r"^[\s']+|(?<![\s'])[\s']++$")
 _RESERVED = "history"
 
 

@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 _MAX_COLUMNS = 16_384
 _DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+[0-9]+:)?([A-Z]+)([0-9]+)"')
-_TEXT = re.compile(rb"<t[^>]*>([^<]*)</t>")
+_TEXT = re.compile(rb"<t[^<>]*+>([^<]*+)</t>")
 _ROW_END = b"</row>"
 _PAD = b" " * AHEAD  # so that looking a few bytes ahead never leaves the block
 _NUMBER_BYTES = np.zeros(256, np.bool_)

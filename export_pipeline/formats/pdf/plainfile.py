@@ -18,8 +18,8 @@ import numpy as np
 _ENTRY = 20
 _TAIL = re.compile(rb"startxref\s+(\d+)\s+%%EOF\s*$")
 _TABLE = re.compile(rb"xref\s+0 (\d+)\s*?\n")
-_REFERENCE = re.compile(rb"(\d+) 0 R")
-_NAMED = re.compile(rb"/([^\s/<>\[\]()]+)\s*(\d+) 0 R")
+_REFERENCE = re.compile(rb"(?<!\d)(\d++) 0 R")
+_NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
 _STREAM = re.compile(rb"/Length (\d+)\b[^>]*>>\s*stream\r?\n")
 _DEEPEST = 32
 _ZLIB_LIMIT = 1 << 30

@@ -259,7 +259,7 @@ FUNCTIONS: dict[str, Function] = {
     "integer": Function("integer(x)", 1, 1, _integer),
     "decimal": Function("decimal(x, p, s)", 3, 3, _decimal),
     "text": Function("text(x)", 1, 1, _text),
-    "concat": Function("concat(a, b, …)", 1, None, _concat),
+    "concat": Function("concat(a, b, …)", 1, 200, _concat),
     "lower": Function("lower(text)", 1, 1, _of_text("lower(text)", pc.utf8_lower)),
     "upper": Function("upper(text)", 1, 1, _of_text("upper(text)", pc.utf8_upper)),
     "trim": Function("trim(text)", 1, 1, _of_text("trim(text)", pc.utf8_trim_whitespace)),

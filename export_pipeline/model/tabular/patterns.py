@@ -9,7 +9,7 @@ from export_pipeline.model.strict import unknown_name
 DAY_PARTS = ("yyyy", "MMM", "MM", "dd")
 TIME_PARTS = ("HH", "mm", "ss")
 _WORD = re.compile(r"[A-Za-z]+")
-_PARTS = re.compile(f"({'|'.join((*DAY_PARTS, *TIME_PARTS, 'T'))})+")
+_PARTS = re.compile(f"(?>{'|'.join((*DAY_PARTS, *TIME_PARTS, 'T'))})++")
 
 
 def pattern_problem(pattern: str | None, times: bool) -> str | None:

@@ -10,14 +10,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+# What has no end goes on to the end of the text: to look for it again from each place would take for ever.
 _TOKENS = re.compile(
     r"""
-      (?P<escaped>\b[eE]'(?:[^'\\]|\\.|'')*')
-    | (?P<text>'(?:[^']|'')*')
-    | (?P<name>"(?:[^"]|"")*"|`[^`]*`)
-    | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$)
-    | (?P<line>--[^\n]*)
-    | (?P<block>/\*.*?\*/)
+      (?P<escaped>\b[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z))
+    | (?P<text>'(?:[^']|'')*+(?:'|\Z))
+    | (?P<name>"(?:[^"]|"")*+(?:"|\Z)|`[^`]*+(?:`|\Z))
+    | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[A-Za-z_]\w*+)?)\$.*?(?:\$(?P=tag)\$|\Z))
+    | (?P<line>--[^\n]*+)
+    | (?P<block>/\*.*?(?:\*/|\Z))
     | (?P<cast>::)
     | (?P<parameter>(?<![\w:\\]):(?P<word>[A-Za-z_]\w*))
     | (?P<other>.)

@@ -128,6 +128,7 @@ NEW = len(SOUND["columns"])
         (*column(type="timestamp", zone="Europe/Berln"), ("columns", NEW, "zone"), "did you mean Europe/Berlin?"),
         (*column(type="date", pattern="dd HH"), ("columns", NEW, "pattern"), "a date has no HH"),
         (*column(type="timestamp", pattern="YYYY"), ("columns", NEW, "pattern"), "there is no 'YYYY'"),
+        (*column(type="date", pattern="M" * 100), ("columns", NEW, "pattern"), "no part of a pattern"),
         (*column(type="timestamp", pattern="--"), ("columns", NEW, "pattern"), "at least one of"),
         (*column(pattern="yyyy"), ("columns", NEW, "pattern"), "only for date, timestamp; this is text"),
         (*column(labels={"a": "b"}), ("columns", NEW, "labels"), "only for boolean, enum"),

@@ -17,11 +17,13 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.impl import get_external_schedule_execution, get_external_sensor_execution
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.instance import ROOT, prepare_home
+from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline_tests.delivery.mail_server import MailServer
+from export_pipeline_tests.jobs.lives import FILE, PAST, run_of
 from export_pipeline_tests.orchestration.asking import insert
 from export_pipeline_tests.orchestration.deployment import Deployment
 
+ROOT = Path(__file__).parents[2]
 _TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries")
 _DRY_RUN = """
 mutation($selector: SensorSelector!) {
@@ -37,11 +39,9 @@ mutation($selector: SensorSelector!) {
 def home(deployment: Deployment, ledger: Ledger, mails: MailServer) -> InstanceRef:
     """An instance, and a ledger in which every sensor finds something to do."""
     insert(deployment, scope=deployment.scope)
-    expired = insert(deployment, scope=deployment.scope, recipients='["ann@example.org"]')
-    deployment.source.rows(
-        "UPDATE export_jobs SET status = 'completed', file_key = 'exports/a/b.csv', file_name = 'b.csv', "
-        f"completed_at = '2026-01-02', expires_at = '2026-01-03' WHERE id = '{expired}'"
-    )
+    asked = ledger.request("takeoff", "csv", scope=deployment.scope, recipients=["ann@example.org"])
+    ledger.started(run_of(asked))
+    ledger.completed(run_of(asked), FILE, PAST)
     deployment.source.rows(
         "INSERT INTO scheduled_exports (dataset, format, scope, cadence, since) "
         f"VALUES ('takeoff', 'csv', '{deployment.scope}', 'daily', '2026-01-01T00:00:00Z')"

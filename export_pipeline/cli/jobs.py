@@ -13,7 +13,16 @@ from typing import Annotated, Any
 import typer
 
 from export_pipeline.cli.console import UserError, print_facts, print_json
-from export_pipeline.cli.jobs_view import event_line, moment, plain, print_lines, printable, row_of, watch
+from export_pipeline.cli.jobs_view import (
+    event_line,
+    moment,
+    plain,
+    print_lines,
+    printable,
+    row_of,
+    watch,
+    worker_line,
+)
 from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.delivery import rows
@@ -59,10 +68,11 @@ def jobs(
             watch(lambda: _under_way_first(ledger, viewer, status or list(Status), dataset, limit))
             return
         found = ledger.find(viewer, status=status, dataset=dataset, limit=limit)
+        leases = ledger.leases([job.run_id for job in found if job.run_id])
     if as_json:
         print_json([plain(job) for job in found])
     else:
-        print_lines([row_of(job) for job in found])
+        print_lines([row_of(job, leases.get(job.run_id or "")) for job in found])
 
 
 def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
@@ -74,17 +84,18 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
     with ledger_of(settings) as ledger:
         job = ledger.get(job_id, viewer_of(viewer_scope))
         events = ledger.events(job.id)
+        worker = worker_line(job, ledger.leases([job.run_id or ""]).get(job.run_id or "")) or None
     mails = rows.find(open_engine(settings.jobs_url), job_id=job.id)
     unsent = unserved(job, settings) if not mails else []
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
     if as_json:
-        told = {"run_url": run, "file": file, "events": [plain(event) for event in events]}
+        told = {"run_url": run, "worker": worker, "file": file, "events": [plain(event) for event in events]}
         told["deliveries"] = [plain(mail) for mail in mails]
         print_json({**plain(job), **told, "unsent": dict.fromkeys(unsent, NOT_SENT)})
         return
     times = {name: moment(value) for name, value in plain_times(job).items()}
-    facts = {**plain(job), **times, "run": run, "file": file and file["said"]}
+    facts = {**plain(job), **times, "worker": worker, "run": run, "file": file and file["said"]}
     print_facts({name: _told(value) for name, value in facts.items()})
     typer.echo("\nWhat happened:")
     for event in events:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from export_pipeline.jobs import Event, Job, LedgerUnavailableError, Status
+from export_pipeline.jobs import Event, Job, Lease, LedgerUnavailableError, Status
 from export_pipeline.jobs.states import ENDED
 
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ def printable(value: Any, longest: int = 200) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def row_of(job: Job) -> dict[str, Any]:
-    """The cells of a job in a list."""
+def row_of(job: Job, lease: Lease | None = None) -> dict[str, Any]:
+    """Return the cells of a job in a list.
+
+    Args:
+        lease: The lease of its run.
+    """
     return {
         "id": job.id,
         "status": job.status.value,
@@ -71,19 +75,37 @@ def row_of(job: Job) -> dict[str, Any]:
         "rows": "" if job.row_count is None else f"{job.row_count:,}",
         "bytes": "" if job.file_size is None else f"{job.file_size:,}",
         "created": moment(job.created_at),
-        "what": _what(job),
+        "what": _what(job, lease),
     }
 
 
-def _what(job: Job) -> str:
+def _what(job: Job, lease: Lease | None) -> str:
     """What there is to say about it: why it failed, what it does, how it waits."""
     if job.status is Status.FAILED:
         return f"{job.error_code}: {job.error_message}"
     if job.status is Status.PROCESSING:
+        if lease is not None and not lease.is_alive:
+            return worker_line(job, lease)
         return job.progress_step or "starting"
     if job.status is Status.PENDING:
-        return f"offered {job.offers} times" if job.offers > 1 else "waits"
+        again = f" for attempt {job.attempt}" if job.attempt > 1 else ""
+        return f"offered {job.offers} times" if job.offers > 1 else f"waits{again}"
     return "legal hold" if job.legal_hold else ""
+
+
+def worker_line(job: Job, lease: Lease | None) -> str:
+    """Return in a sentence whether the worker of a job lives; empty if none works on it."""
+    if job.status is not Status.PROCESSING:
+        return ""
+    if lease is None or (lease.worker_id is None and not lease.is_lost):
+        return "its worker is starting"
+    seconds = f"{max(0, round(lease.silent.total_seconds()))} s"
+    where = f" on {lease.host}" if lease.host else ""
+    if lease.is_alive:
+        return f"its worker{where} lives, and was heard of {seconds} ago"
+    if lease.is_lost:
+        return f"its worker{where} was silent for {seconds} and was given up; the daemon tries again"
+    return f"its worker{where} has been silent for {seconds}; if it stays so, the daemon tries again"
 
 
 def moment(at: datetime | None) -> str:

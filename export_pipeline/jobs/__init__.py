@@ -2,12 +2,14 @@
 
 from export_pipeline.jobs.errors import (
     IllegalMoveError,
+    LeaseLostError,
     LedgerError,
     LedgerUnavailableError,
     RefusedError,
     SupersededError,
     UnknownJobError,
 )
+from export_pipeline.jobs.leases import Lease
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.migrate import migrate
 from export_pipeline.jobs.progress import Progress
@@ -23,6 +25,8 @@ __all__ = [
     "IllegalMoveError",
     "Job",
     "Kind",
+    "Lease",
+    "LeaseLostError",
     "Ledger",
     "LedgerError",
     "LedgerUnavailableError",

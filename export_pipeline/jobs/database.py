@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -85,8 +86,12 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
 
     Raises:
         LedgerUnavailableError: the database cannot be reached, or is locked for too long.
-        LedgerError: it refuses what it was told.
+        LedgerError: it refuses what it was told, or there is no such file of SQLite; none is made.
     """
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        raise LedgerError(
+            f"There is no file {engine.url.database} to keep export jobs in; run `export-pipeline migrate`."
+        )
     try:
         with engine.connect() as connection:
             connection = connection.execution_options(write=write)

@@ -43,6 +43,17 @@ class SupersededError(RefusedError):
     """The attempt is no longer the job's: there is a newer one, or another run has taken it over."""
 
 
+class LeaseLostError(RefusedError):
+    """The process of a run was silent for too long and was taken for dead, or another one does its work."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"Run {run_id} was not heard of for too long and was taken for dead, so this process ends; "
+            "its requests are tried again by another one.",
+            Status.PROCESSING,
+        )
+
+
 class ScheduleError(LedgerError):
     """A scheduled export is not valid. The message begins with the field that is wrong."""
 

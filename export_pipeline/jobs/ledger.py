@@ -12,7 +12,8 @@ from export_pipeline.jobs.claiming import claim_rows
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
-from export_pipeline.jobs.moves import Mover, note, refusal
+from export_pipeline.jobs.leases import LeaseKeeper
+from export_pipeline.jobs.moves import note, refusal
 from export_pipeline.jobs.reading import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
@@ -23,8 +24,10 @@ from export_pipeline.jobs.texts import is_storable, storable
 Remove = Callable[[str], None]
 """Removes the file of a key and what belongs to it. A file that is gone already is no error."""
 
+_CLAIM_REFRESHED = timedelta(seconds=15)
 
-class Ledger(Mover):
+
+class Ledger(LeaseKeeper):
     """Reads and writes the ledger. Every method is one transaction; threads may share it.
 
     What is asked of a job by its id, for a person, raises UnknownJobError where the viewer may not see it.
@@ -104,11 +107,9 @@ class Ledger(Mover):
                 f"`export-pipeline schedules change {job.schedule_id} …` corrects it.",
                 job.status,
             )
-        cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
-        cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
-        values: dict[str, Any] = dict.fromkeys(cleared)
-        values |= {"progress_percent": 0, "offers": 0, "attempt": jobs.c.attempt + 1}
-        return self._move(job_id, Status.PENDING, values, Kind.REQUESTED, who, viewer)
+        ended = (Status.FAILED, Status.CANCELED)
+        values = _new_attempt()
+        return self._move(job_id, Status.PENDING, values, Kind.REQUESTED, who, viewer, sources=ended)
 
     def hold(self, job_id: str, held: bool, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
         """Put a job under legal hold, or release it. A job under hold neither expires nor can be deleted."""
@@ -172,6 +173,13 @@ class Ledger(Mover):
                 who=storable(who),
             )
         return [Job.of(row) for row in rows]
+
+    def keep_claims(self, waiting: Sequence[Job]) -> None:
+        """Keep claimed jobs whose run waits for its turn from being offered to anybody else."""
+        with self._writing() as (connection, now):
+            old = sa.and_(jobs.c.status == Status.PENDING, jobs.c.claimed_at < now - _CLAIM_REFRESHED)
+            ids = [job.id for job in waiting]
+            connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), old).values(claimed_at=now))
 
     def offer_again(self, attempt: Attempt) -> None:
         """Offer a claimed job to the next who claims, as its run ended before it began to work on it."""
@@ -280,6 +288,19 @@ class Ledger(Mover):
         values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
         return self._move(attempt, Status.FAILED, values, Kind.FAILED, who, details=error)
 
+    def restart(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
+        """Give up an attempt and begin the next one, without a moment in which the job counts as failed.
+
+        Args:
+            code: Why the attempt was given up, for programs, e.g. worker_lost.
+            message: The same for people.
+        """
+        details = {"gave_up": attempt.number, "code": code, "message": message}
+        under_way = (Status.PROCESSING,)
+        return self._move(
+            attempt, Status.PENDING, _new_attempt(), Kind.REQUESTED, who, details=details, sources=under_way
+        )
+
     # --- housekeeping ---
 
     def expire(self, job_id: str, remove: Remove, who: str | None = None) -> Job:
@@ -338,3 +359,11 @@ class Ledger(Mover):
         with self._writing() as (connection, _):
             job, _ = self._locked(connection, job_id, OPERATOR)
             note(connection, job, kind, who, details)
+
+
+def _new_attempt() -> dict[str, Any]:
+    """Values of a job whose next attempt waits to be claimed."""
+    cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
+    cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
+    values: dict[str, Any] = dict.fromkeys(cleared)
+    return values | {"progress_percent": 0, "offers": 0, "attempt": jobs.c.attempt + 1}

@@ -7,7 +7,7 @@ that this attempt has made already is not made again: who lost the answer of a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -49,12 +49,17 @@ class Mover(Reader):
         who: str | None = None,
         viewer: Viewer = OPERATOR,
         details: Mapping[str, Any] | None = None,
+        sources: Collection[Status] | None = None,
     ) -> Job:
-        """Move a job that its attempt, or somebody who only knows its id, speaks of."""
+        """Move a job that its attempt, or somebody who only knows its id, speaks of.
+
+        Args:
+            sources: The states that it may come from; all that may precede `to` by default.
+        """
         with self._writing() as (connection, _):
             update = (
                 sa.update(jobs)
-                .where(*self._named(job), seen_by(viewer), jobs.c.status.in_(before(to)))
+                .where(*self._named(job), seen_by(viewer), jobs.c.status.in_(sources or before(to)))
                 .values(status=to, **values)
                 .returning(*jobs.c)
             )

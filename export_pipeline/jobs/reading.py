@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -155,10 +155,13 @@ class Reader:
             rows = connection.execute(select).mappings().all()
         return [Event(**{**row, "kind": Kind(row["kind"])}) for row in rows]
 
-    def _in_flight(self, patience: timedelta) -> sa.Select[tuple[object, ...]]:
+    def now(self) -> datetime:
+        """Return the time by the database's clock (UTC)."""
         with self._reading() as connection:
-            now = connection.scalars(sa.select(utc_now())).one()
-        return sa.select(jobs).where(in_flight(now - patience)).order_by(jobs.c.created_at, jobs.c.id)
+            return connection.scalars(sa.select(utc_now())).one()
+
+    def _in_flight(self, patience: timedelta) -> sa.Select[tuple[object, ...]]:
+        return sa.select(jobs).where(in_flight(self.now() - patience)).order_by(jobs.c.created_at, jobs.c.id)
 
     def _jobs(self, select: sa.Select[tuple[object, ...]]) -> list[Job]:
         with self._reading() as connection:

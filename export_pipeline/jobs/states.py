@@ -21,7 +21,8 @@ class Status(StrEnum):
 NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
         Status.PENDING: frozenset({Status.PROCESSING, Status.FAILED, Status.CANCELED}),
-        Status.PROCESSING: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED}),
+        # Back to pending as a new attempt, after its worker was lost.
+        Status.PROCESSING: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.PENDING}),
         Status.COMPLETED: frozenset({Status.EXPIRED}),
         Status.FAILED: frozenset({Status.PENDING}),  # as a new attempt
         Status.CANCELED: frozenset({Status.PENDING}),  # as a new attempt

@@ -171,6 +171,20 @@ deployment = sa.Table(
 )
 """One row, which tells this ledger's files from those of another one that shares its store."""
 
+leases = sa.Table(
+    "export_leases",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("worker_id", sa.Text, comment="The process that holds it; NULL until one has taken it."),
+    sa.Column("host", sa.Text, comment="Its machine, for people; it decides nothing."),
+    sa.Column("started_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("renewed_at", UtcTime),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column("called_at", UtcTime, comment="When it was found expired; a renewal clears it."),
+    sa.Column("lost_at", UtcTime, comment="When its process was taken for dead, for good."),
+)
+sa.Index("ix_export_leases_expires_at", leases.c.expires_at)
+
 # Events outlive their job, should an application delete its row; so no foreign key.
 events = sa.Table(
     "export_events",

@@ -18,11 +18,12 @@ from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
+from export_pipeline.orchestration.heartbeat import cancellable
 from export_pipeline.orchestration.outages import beside, outlive
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.staging import load_all, save_all
 from export_pipeline.orchestration.wanted import check_wanted, is_a_job_s
-from export_pipeline.orchestration.working import Reporter, cancellable, finish
+from export_pipeline.orchestration.working import Reporter, finish
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import Manifest, changed_cells
 from export_pipeline.store.publish import publish, unpublish
@@ -42,8 +43,12 @@ class StagingIOManager(dg.ConfigurableIOManager):
         started = time.monotonic()
         # Most of a fetch happens here, so its faults come up here.
         run, instance = context.step_context.dagster_run, context.step_context.instance
+        job = context.step_context.job_def
         share = (0, 40) if context.step_key.endswith("fetch_project") else (40, 50)
-        with cancellable(self.ledger.open, run, instance), told(_earlier_tries(context), context.log):
+        with (
+            cancellable(self.ledger.open, run, instance, job),
+            told(_earlier_tries(context), context.log),
+        ):
             report = Reporter(self.ledger.open, run, share)
             folder = self._path(context)
             try:
@@ -84,10 +89,14 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
         run, instance = context.step_context.dagster_run, context.step_context.instance
+        job = context.step_context.job_def
         with ExitStack() as unpublished:
             for file in obj:
                 unpublished.enter_context(file.upload)
-            with cancellable(self.ledger.open, run, instance), told(_earlier_tries(context), context.log):
+            with (
+                cancellable(self.ledger.open, run, instance, job),
+                told(_earlier_tries(context), context.log),
+            ):
                 stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
                 self._finish(run, obj[0], stored[0], expires_at, context.log)

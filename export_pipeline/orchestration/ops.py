@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
@@ -30,13 +30,13 @@ from export_pipeline.model.tables import Table
 from export_pipeline.orchestration.checks import CHECKS, evaluate, together
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
+from export_pipeline.orchestration.heartbeat import cancellable
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
 from export_pipeline.orchestration.staging import REFUSED
-from export_pipeline.orchestration.watched import hold
-from export_pipeline.orchestration.working import Reporter, attempts_of, begin, cancellable
+from export_pipeline.orchestration.working import Reporter, attempts_of, begin
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.names import safe_file_name
@@ -68,8 +68,7 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
     source, model = import_module(config["source"]), import_module(config["model"])
     ledger = context.resources.ledger.open
     with ExitStack() as snapshot_open:
-        with cancellable(ledger, context.run, context.instance), told(context.retry_number, context.log):
-            hold(context)
+        with _cancellable(context), told(context.retry_number, context.log):
             outlive(lambda: begin(ledger, context.run), context.log)
             options, format_options = parse_options(
                 config["options"], model.options(config["spec"]), FormatOptions
@@ -148,8 +147,9 @@ def render_op(format: Format) -> dg.OpDefinition:
         results: list[list[dg.AssetCheckResult]] = []
         ledger = context.resources.ledger.open
         with ExitStack() as unpublished:
-            with cancellable(ledger, context.run, context.instance), told(context.retry_number, context.log):
-                hold(context)
+            with _cancellable(context), told(context.retry_number, context.log):
+                if context.run.parent_run_id:  # it may repeat this step alone
+                    outlive(lambda: begin(ledger, context.run, format.name), context.log)
                 report = Reporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
@@ -190,6 +190,10 @@ def render_op(format: Format) -> dg.OpDefinition:
             yield dg.Output(files, "file")
 
     return render
+
+
+def _cancellable(context: dg.OpExecutionContext) -> AbstractContextManager[None]:
+    return cancellable(context.resources.ledger.open, context.run, context.instance, context.job_def)
 
 
 def _new_folder(context: dg.OpExecutionContext, format: Format) -> Path:

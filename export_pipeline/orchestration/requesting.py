@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.states import ENDED, Status
-from export_pipeline.orchestration.settling import settle_jobs
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 75.0  # daemons say every half minute that they live
@@ -79,17 +77,6 @@ def follow(
         if not steps:
             return True
         time.sleep(_LOOK_SECONDS)
-
-
-def end_here(
-    ledger: Ledger, instance: dg.DagsterInstance, jobs: Sequence[Job], errors: Sequence[str]
-) -> None:
-    """End the jobs of a run in this process that has ended, however it did."""
-    settle_jobs(ledger, instance, [ledger.get(job.id) for job in jobs], timedelta(0))
-    for job in jobs:
-        now = ledger.get(job.id)
-        if now.status not in ENDED:
-            ledger.failed(now.current, "export_failed", "; ".join(errors) or "The run did not begin.")
 
 
 def _lives(instance: dg.DagsterInstance) -> bool:

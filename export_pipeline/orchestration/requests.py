@@ -73,7 +73,7 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
         resource: JobLedger = context.resources.ledger
         try:
             ledger = resource.open()
-            settle(ledger, context.instance, PATIENCE)
+            settle(ledger, context.instance)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
             say(str(error))
@@ -253,15 +253,13 @@ def _refuse(ledger: Ledger, jobs: Sequence[Job], code: str, message: str) -> Non
 
 
 def _joined(ledger: Ledger, same: list[Job]) -> bool:
-    """Whether a run that has begun serves these jobs too."""
-    running = [
-        other
-        for other in ledger.identical_in_flight(same[0])
-        if other.status is Status.PROCESSING and other.run_id
-    ]
-    if not running:
+    """Let a run that has begun and lives serve these jobs too; returns False if there is none."""
+    others = ledger.identical_in_flight(same[0])
+    running = [other.run_id for other in others if other.status is Status.PROCESSING and other.run_id]
+    living = [run_id for run_id, lease in ledger.leases(running).items() if lease.is_alive]
+    if not living:
         return False
     for job in same:
         with suppress(RefusedError):
-            ledger.started(Attempt(job.id, job.attempt, running[0].run_id))
+            ledger.started(Attempt(job.id, job.attempt, living[0]))
     return True

@@ -1,8 +1,13 @@
-"""Locks that say which runs live: the kernel frees one when its process ends, however it does."""
+"""Locks that tell a launcher whether it has forked a run, and which process on its own machine that is.
+
+They say nothing about whether a run lives: leases in the ledger do (see `heartbeat`).
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import socket
 from pathlib import Path
 from typing import IO
 
@@ -34,7 +39,7 @@ def take(lock: Path, *, wait: bool = True) -> IO[str]:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a living process holds a lock."""
+    """Return True if a living process holds a lock."""
     try:
         with lock.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -45,9 +50,24 @@ def is_held(lock: Path) -> bool:
     return False
 
 
+def sign(handle: IO[str]) -> None:
+    """Write into a lock which process holds it."""
+    handle.write(f"{os.getpid()} {_machine()}")
+    handle.flush()
+
+
 def holder(lock: Path) -> int | None:
-    """The id of the process that holds a lock and has written it there; None if none does."""
+    """Return the id of the process on this machine that holds a lock and has signed it; None if none does."""
     if not is_held(lock):
         return None
-    written = lock.read_text()
-    return int(written) if written else None
+    pid, _, machine = lock.read_text().partition(" ")
+    return int(pid) if pid and machine == _machine() else None
+
+
+def _machine() -> str:
+    """Return what tells apart the machines, and the containers of one, that may share a folder."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()

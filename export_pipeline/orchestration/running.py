@@ -14,9 +14,9 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger
-from export_pipeline.orchestration.housekeeping import clean_staging, end_dead_runs, living
+from export_pipeline.orchestration.housekeeping import clean_staging
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
-from export_pipeline.orchestration.requesting import end_here
+from export_pipeline.orchestration.settling import end_here, settle
 from export_pipeline.orchestration.working import job_tags
 
 Progress = Callable[[str, int, int], None]
@@ -64,13 +64,15 @@ def run_export(
     """
     export_id = export_id or str(uuid.uuid4())
     job = definitions.resolve_implicit_global_asset_job_def()
-    with dg.DagsterInstance.get() as instance, living(staging, export_id) as tags:
-        end_dead_runs(instance, staging)
+    tags = job_tags(jobs)
+    with dg.DagsterInstance.get() as instance:
+        if ledger is not None:
+            settle(ledger, instance)
+            ledger.expect_lease(export_id)
         partition = None
         if scope is not None:
             partition = add_scope(instance, dataset, scope)
             tags = {**tags, SCOPE_TAG: scope}
-        tags = {**tags, **job_tags(jobs)}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
         with _watching(instance, export_id, len(formats) + 3, progress):
             result = job.execute_in_process(

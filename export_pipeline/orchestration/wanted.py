@@ -8,6 +8,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, RefusedError
 from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.heartbeat import ensure_lease
 from export_pipeline.orchestration.working import attempts_of
 
 _UNWANTED = (Status.CANCELED, Status.EXPIRED)
@@ -17,8 +18,10 @@ def check_wanted(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) 
     """Do nothing if a job still waits for the run's file of a format, or none ever asked for it.
 
     Raises:
+        LeaseLostError: The run was taken for dead; another one may do its work.
         RefusedError: Every job that asked was canceled, has a newer attempt or another run.
     """
+    ensure_lease(ledger, run.run_id)
     unwanted = None
     for job, number in _asking(ledger, run, format):
         # A re-execution goes on with the attempt of the run before it; a run that begins takes it over.

@@ -2,9 +2,9 @@
 
     python -m export_pipeline.orchestration.warm_server
 
-Its standard input is a socket (see `warm_process`). It says `ready` once, then answers each line, a request
-in JSON, with the id of the process that it forked, or with an error. It ends when the other end is closed;
-the runs go on.
+Its standard input is a socket (see `warm_process`). It says `loading` each time that it has used half a
+second of a processor, and `ready` once; then it answers each line, a request in JSON, with the id of the
+process that it forked, or with an error. It ends when the other end is closed; the runs go on.
 
 Nothing here may open a connection or start a Python thread before it forks: a fork would share the one and
 lose the other.
@@ -28,6 +28,7 @@ from typing import IO, TextIO
 from export_pipeline.orchestration import run_lock
 
 LOCATION = "export_pipeline.definitions"
+_TELL_SECONDS = 0.5
 _IMPORTED_BY_RUNS = ("export_pipeline.formats", "export_pipeline.sources")
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     # Libraries that runs use have threads of their own, and see to forks themselves (OpenBLAS, jemalloc).
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
     with asker.makefile("rw", encoding="utf-8") as lines:
-        _load()
+        _load_and_tell(lines)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the runs
         _answer(lines, "ready")
         for line in lines:
@@ -52,6 +53,17 @@ def main() -> None:
                 _answer(lines, f"error: {error}")
             else:
                 _answer(lines, str(pid))
+
+
+def _load_and_tell(lines: TextIO) -> None:
+    """Load everything; who waits hears that it goes on, however slow the machine is."""
+    signal.signal(signal.SIGPROF, lambda *_: _answer(lines, "loading"))
+    signal.setitimer(signal.ITIMER_PROF, _TELL_SECONDS, _TELL_SECONDS)
+    try:
+        _load()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)  # one may be on its way
 
 
 def _load() -> None:
@@ -106,8 +118,7 @@ def _run(arguments: str, held: IO[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with capture_interrupts():  # from here on the process can be told to end
-        held.write(str(os.getpid()))
-        held.flush()
+        run_lock.sign(held)
         execute_run_command.main([arguments], standalone_mode=False)
 
 

@@ -15,6 +15,7 @@ from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.faults import told
+from export_pipeline.orchestration.heartbeat import cancellable
 from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.partitions import known_scopes
 from export_pipeline.orchestration.request_checks import Exportable
@@ -44,7 +45,11 @@ def window_requests_job(datasets: Mapping[str, Exportable]) -> dg.JobDefinition:
     def request_windows(context: dg.OpExecutionContext) -> None:
         config, url = context.op_config, context.resources.ledger.url
         cadence = datasets[config["dataset"]].regular()[config["cadence"]]
-        with told(context.retry_number, context.log):
+        ledger = context.resources.ledger.open
+        with (
+            cancellable(ledger, context.run, context.instance, context.job_def),
+            told(context.retry_number, context.log),
+        ):
             new = outlive(partial(_request, context.instance, url, cadence, config["windows"]), context.log)
         context.log.info(f"{new} files are requested; `export-pipeline jobs` lists them.")
 

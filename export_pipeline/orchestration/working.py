@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -17,7 +14,6 @@ from export_pipeline.jobs import (
     File,
     Job,
     Ledger,
-    LedgerError,
     LedgerUnavailableError,
     Progress,
     RefusedError,
@@ -27,8 +23,6 @@ from export_pipeline.orchestration.outages import beside
 
 JOB_TAG = "export_pipeline/job"
 """With `.format.id` behind it: a job whose file of this format a run makes; the value is its attempt."""
-
-_LOOK_SECONDS = 1.0
 
 
 def job_tags(jobs: Iterable[Job]) -> dict[str, str]:
@@ -47,13 +41,16 @@ def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None 
     return found
 
 
-def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun) -> None:
+def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None = None) -> None:
     """Say that the jobs of a run are being worked on; a job that was canceled meanwhile stays so.
+
+    Args:
+        format: Only the jobs that wait for this format.
 
     Raises:
         RefusedError: none of them wants this run any more.
     """
-    attempts = attempts_of(run.tags, run.run_id)
+    attempts = attempts_of(run.tags, run.run_id, format)
     refused: list[RefusedError] = []
     for attempt in attempts:
         try:
@@ -120,46 +117,12 @@ class Reporter:
                 beside(partial(tell, step, percent=percent, **known))
             except RefusedError:
                 with suppress(LedgerUnavailableError):  # the next word of progress asks again
-                    wanted = partial(_is_wanted, self._ledger, self._run.run_id)
+                    wanted = partial(is_wanted, self._ledger, self._run.run_id)
                     if len(self._tell) == 1 and not beside(wanted):
                         raise
                     self._tell.remove(tell)
 
 
-def _is_wanted(ledger: Callable[[], Ledger], run_id: str) -> bool:
-    """Whether a job still waits for a run, also one that joined it after it had begun."""
+def is_wanted(ledger: Callable[[], Ledger], run_id: str) -> bool:
+    """Return True if a job still waits for a run, also one that joined it after it had begun."""
     return any(job.status is Status.PROCESSING for job in ledger().of_run(run_id))
-
-
-@contextmanager
-def cancellable(
-    ledger: Callable[[], Ledger], run: dg.DagsterRun, instance: dg.DagsterInstance
-) -> Iterator[None]:
-    """End this process's run, as Ctrl-C would, once all its jobs were canceled in the ledger.
-
-    The ledger is looked at every second, so a query, a renderer or an upload ends soon after.
-    """
-    ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
-    done, working = threading.Event(), threading.Lock()
-
-    def watch() -> None:
-        while not done.wait(_LOOK_SECONDS):
-            with suppress(LedgerError):
-                canceled = all(ledger().get(id).status is Status.CANCELED for id in ids)
-                if canceled and not _is_wanted(ledger, run.run_id):
-                    with working:
-                        if done.is_set():
-                            return
-                        try:
-                            instance.report_run_canceling(run, "Its job was canceled.")
-                        finally:  # the run ends, whether Dagster can note why or not
-                            os.kill(os.getpid(), signal.SIGINT)
-                    return
-
-    if ids:
-        threading.Thread(target=watch, name="cancel", daemon=True).start()
-    try:
-        yield
-    finally:
-        with working:  # no signal once the work has ended
-            done.set()

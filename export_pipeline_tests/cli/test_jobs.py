@@ -8,12 +8,14 @@ import typer
 from export_pipeline.cli import request
 from export_pipeline.cli.jobs_view import printable
 from export_pipeline.jobs import Attempt, Kind, Ledger, Status
+from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline.settings import load_settings
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.cli.stored import NOBODY, stored
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 from export_pipeline_tests.orchestration.deployment import Source
+from export_pipeline_tests.orchestration.leases import SECOND, pass_time
 
 
 def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None:
@@ -46,6 +48,28 @@ def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None
     assert f"export-pipeline retry {failed.id}" in told
     FolderStore(tmp_path / "store").delete(str(done.file_key))
     assert "MISSING" in command("show", done.id).out
+
+
+def test_whether_its_worker_lives_is_told_in_plain_words(command: Command, ledger: Ledger) -> None:
+    job = job_in(ledger, Status.PROCESSING)
+    run_id, url = str(job.run_id), load_settings().jobs_url
+    assert "its worker is starting" in command("show", job.id).out
+    ledger.hold_lease(run_id, "a process", "machine1")
+    assert "its worker on machine1 lives, and was heard of" in command("show", job.id).out
+    pass_time(url, LEASE + SECOND)
+    silent = "its worker on machine1 has been silent for 3"
+    assert silent in command("jobs").out
+    assert silent in command("show", job.id, "--json").json["worker"]
+    ledger.judge_leases([run_id])
+    pass_time(url, LAST_CALL + SECOND)
+    ledger.judge_leases([run_id])
+    assert "its worker on machine1 was silent for 4" in command("jobs").out
+    ledger.restart(job.current, "worker_lost", "Its worker was lost. It is tried again.", "dagster")
+    assert "waits for attempt 2" in command("jobs").out
+    told = command("show", job.id).out
+    assert (
+        "requested by dagster (attempt 2): gave_up 1, code worker_lost, message Its worker was lost." in told
+    )
 
 
 def test_mails_that_nobody_sends_are_told(

@@ -53,7 +53,9 @@ def migrated_postgres_url(postgres: PostgresServer) -> Iterator[str]:
 def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
     """A PostgreSQL database with the ledger's tables, empty."""
     with closing(Database(migrated_postgres_url)) as database:
-        database.run("TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries")
+        database.run(
+            "TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries, export_leases"
+        )
         yield database
 
 

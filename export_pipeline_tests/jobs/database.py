@@ -44,13 +44,13 @@ class Database:
             self.insert(scope)
         self.run("COMMIT")
 
-    def age(self, column: str, seconds: int, where: str = "true") -> None:
-        """Put a time of the jobs back."""
+    def age(self, column: str, seconds: int, where: str = "true", table: str = "export_jobs") -> None:
+        """Put a time of the jobs, or of another table's rows, back; forward where `seconds` is negative."""
         if self.is_postgres:
             earlier = f"{column} - interval '{seconds} seconds'"
         else:
-            earlier = f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '-{seconds} seconds') || '000+00:00'"
-        self.run(f"UPDATE export_jobs SET {column} = {earlier} WHERE {where}")
+            earlier = f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '{-seconds} seconds') || '000+00:00'"
+        self.run(f"UPDATE {table} SET {column} = {earlier} WHERE {where}")
 
     def close(self) -> None:
         """Close the connection."""

@@ -80,8 +80,17 @@ class Machine(RuleBasedStateMachine):
     @rule(job=jobs)
     def retry(self, job: str) -> None:
         status, number, _ = self.model[job]
-        with self._refused(Status.PENDING not in NEXT[status]):
+        with self._refused(status not in (Status.FAILED, Status.CANCELED)):
             self.ledger.retry(job)
+            self.model[job], self.moves[job] = (Status.PENDING, number + 1, None), self.moves[job] + 1
+
+    @rule(attempt=attempts)
+    def restart(self, attempt: Attempt) -> None:
+        job = attempt.job_id
+        status, number, run = self.model[job]
+        mine = status is Status.PROCESSING and attempt.number == number and attempt.run_id in (None, run)
+        with self._refused(not mine):
+            self.ledger.restart(attempt, "worker_lost", "Its worker was lost.")
             self.model[job], self.moves[job] = (Status.PENDING, number + 1, None), self.moves[job] + 1
 
     @rule(attempt=attempts)

@@ -119,7 +119,7 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
         with pytest.raises(LedgerError, match="perhaps of a newer one"):
             migrate(database.url)
     finally:
-        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0009'")
+        database.run(f"UPDATE {VERSION_TABLE} SET version_num = '0010'")
 
 
 def test_it_says_what_became_of_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

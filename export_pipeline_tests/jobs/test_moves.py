@@ -20,8 +20,16 @@ from export_pipeline.jobs.states import NEXT
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, PAST, job_in, run_of
 
+
+def again(ledger: Ledger, job: Job) -> Job:
+    """Begin a new attempt: by itself of a job that is worked on, else by a person."""
+    if job.status is Status.PROCESSING:
+        return ledger.restart(job.current, "worker_lost", "Its worker was lost.")
+    return ledger.retry(job.id)
+
+
 MOVES: dict[Status, Callable[[Ledger, Job], Job]] = {
-    Status.PENDING: lambda ledger, job: ledger.retry(job.id),
+    Status.PENDING: again,
     Status.PROCESSING: lambda ledger, job: ledger.started(run_of(job)),
     Status.COMPLETED: lambda ledger, job: ledger.completed(run_of(job), FILE, PAST),
     Status.FAILED: lambda ledger, job: ledger.failed(job.current, "code", "message"),
@@ -42,6 +50,7 @@ def test_the_moves_are_those_that_were_agreed() -> None:
         ("processing", "completed"),
         ("processing", "failed"),
         ("processing", "canceled"),
+        ("processing", "pending"),
         ("completed", "expired"),
         ("failed", "pending"),
         ("canceled", "pending"),

@@ -16,6 +16,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from export_pipeline.demo import takeoff
+from export_pipeline.jobs import migrate
 from export_pipeline.orchestration import run_lock, warm_process
 from export_pipeline.orchestration.warm_launcher import WarmRunLauncher
 from export_pipeline_tests.orchestration.deployment import SAMPLES
@@ -133,6 +134,7 @@ def launching(folder: Path, url: str) -> Iterator[Launching]:
     engine = sa.create_engine(url)
     scope, *_ = takeoff.fill(engine, SAMPLES)
     engine.dispose()
+    migrate(url)
     target = WorkspaceFileTarget([str(ROOT / "workspace.yaml")])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -21,7 +21,6 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import window_requests
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.partitions import MOST_MISSED, ended_since
-from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
@@ -236,7 +235,7 @@ def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
     assert by_hand.success
     old = deployment.run(FORMATS, "daily", f"{deployment.scope}|2026-01-05")
     assert old.success
-    settle(ledger, deployment.instance, PATIENCE)
+    settle(ledger, deployment.instance)
     assert deliver(deployment) == Counts()
     assert len(ledger.find()) == 2
 
@@ -269,7 +268,7 @@ def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     ask(deployment)
     (request,) = tick(deployment)
     assert not launch(deployment, request).success
-    settle(ledger, deployment.instance, PATIENCE)
+    settle(ledger, deployment.instance)
     assert {job.status for job in ledger.find()} == {Status.FAILED}
     assert deliver(deployment).sent == 1
     assert deliver(deployment) == Counts()

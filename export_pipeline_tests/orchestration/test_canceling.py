@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.model.columns import Column, Kind
-from export_pipeline.orchestration.requests import PATIENCE
 from export_pipeline.orchestration.settling import settle
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
@@ -104,7 +103,7 @@ def test_a_canceled_job_ends_its_run_soon_and_leaves_no_file(
     run = deployment.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.is_finished
-    settle(ledger, deployment.instance, PATIENCE)
+    settle(ledger, deployment.instance)
     assert ledger.get(id).status is Status.CANCELED
     assert deployment.stored() == set()
 

@@ -4,26 +4,13 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.events import EngineEventData
-from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 
 from export_pipeline.formats import csv
-from export_pipeline.orchestration import housekeeping, warm_server
-from export_pipeline.orchestration.housekeeping import (
-    HOST_TAG,
-    KEPT_SECONDS,
-    clean_staging,
-    end_dead_runs,
-    end_stepless_runs,
-    housekeeping_sensor,
-    living,
-)
+from export_pipeline.orchestration.housekeeping import KEPT_SECONDS, clean_staging, housekeeping_sensor
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 
@@ -63,7 +50,7 @@ def test_staged_data_go_when_the_run_succeeded_and_stay_when_it_failed(
     ) as context:
         tick = housekeeping_sensor.evaluate_tick(context)
     assert tick.skip_message
-    assert tick.skip_message.startswith("0 dead runs ended, 3 leftovers with ")
+    assert tick.skip_message.startswith("3 leftovers with ")
     assert tick.skip_message.endswith(" bytes removed from staging.")
     assert {path.name for path in deployment.staging.iterdir()} == {failed.run_id}
     make_old(deployment.staging / failed.run_id)
@@ -135,60 +122,3 @@ def test_a_full_disk_is_empty_again_when_the_run_has_failed(
     assert shutil.disk_usage(deployment.staging).free >= 32_000  # but for a page or two
     (deployment.staging / "others").unlink()
     assert deployment.run().success
-
-
-def test_a_living_run_is_left_alone_and_a_dead_one_ended(deployment: Deployment) -> None:
-    instance, staging = deployment.instance, deployment.staging
-    job = deployment.definitions.resolve_implicit_global_asset_job_def()
-
-    def started(tags: dict[str, str]) -> str:
-        run = instance.create_run_for_job(job, tags=tags)
-        return str(run.run_id)
-
-    with living(staging, "x") as tags:
-        other_host = started(dict.fromkeys(tags, "elsewhere"))
-        dead = started(tags)
-    with living(staging, dead):
-        assert end_dead_runs(instance, staging) == []
-        make_old(staging)
-        assert clean_staging(instance, staging) == {}
-    assert end_dead_runs(instance, staging) == [dead]
-    for run_id, status in (
-        (dead, dg.DagsterRunStatus.FAILURE),
-        (other_host, dg.DagsterRunStatus.NOT_STARTED),
-    ):
-        run = instance.get_run_by_id(run_id)
-        assert run
-        assert run.status is status
-
-
-def test_a_run_whose_process_died_before_its_first_step_is_ended_after_minutes(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Dagster's default launcher knows nothing of it once the code server has died too."""
-    instance = deployment.instance
-    job = deployment.definitions.resolve_implicit_global_asset_job_def()
-
-    def started(module: str = warm_server.LOCATION, **tags: str) -> dg.DagsterRun:
-        pointer = ModuleCodePointer(module, "defs")
-        origin = JobPythonOrigin(job.name, RepositoryPythonOrigin("python", pointer))
-        return instance.create_run_for_job(
-            job, status=dg.DagsterRunStatus.STARTED, tags=tags, job_code_origin=origin
-        )
-
-    lost, working, launching = started(), started(), started()
-    others = [started(module="somebody.else"), started(**{HOST_TAG: "elsewhere"})]
-    for run, event, data in (
-        (working, "STEP_START", None),
-        (launching, "STEP_WORKER_STARTING", EngineEventData()),
-    ):
-        said = dg.DagsterEvent(event, job.name, step_key="fetch_project", event_specific_data=data)
-        instance.report_dagster_event(said, run.run_id)
-    assert end_stepless_runs(instance) == []
-    monkeypatch.setattr(housekeeping, "NO_STEP", timedelta(seconds=-60))
-    assert end_stepless_runs(instance) == [lost.run_id]
-    left = [run.run_id for run in (working, launching, *others)]
-    assert {
-        run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    } == set(left)
-    assert end_stepless_runs(instance) == []

@@ -14,20 +14,23 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from export_pipeline.orchestration.housekeeping import end_dead_runs
+from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.orchestration.settling import settle
 from export_pipeline.store import open_store
 from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import Source, steps
 from export_pipeline_tests.orchestration.jobs import exports
+from export_pipeline_tests.orchestration.leases import settle_after_silence
 from export_pipeline_tests.services.fixtures import Bucket
 
 ROOT = Path(__file__).parents[2]
 
 
-def killed(scope: str, place: str, tmp_path: Path) -> str:
+def killed(source: Source, scope: str, place: str, tmp_path: Path) -> str:
     """Run an export in a process that is killed when it has come to a place; the run's id."""
     prepare_home()
+    migrate(source.url)
     run_id, marker = str(uuid.uuid4()), tmp_path / "reached"
     child = subprocess.Popen(
         [sys.executable, "-m", "export_pipeline_tests.orchestration.killed", scope, place, marker, run_id],
@@ -39,12 +42,26 @@ def killed(scope: str, place: str, tmp_path: Path) -> str:
         while not marker.exists() and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         assert marker.exists()
-        with dg.DagsterInstance.get() as instance:
-            assert end_dead_runs(instance, tmp_path / "staging") == []  # it lives
+        with dg.DagsterInstance.get() as instance, Ledger(source.url) as ledger:
+            settle(ledger, instance)
+            assert status(instance, run_id) is dg.DagsterRunStatus.STARTED  # it lives
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
     return run_id
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.status
+
+
+def end_dead(source: Source, instance: dg.DagsterInstance, run_id: str) -> None:
+    """See to it that a dead run is found."""
+    with Ledger(source.url) as ledger:
+        settle_after_silence(ledger, instance, source.url)
+    assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
 
 
 def again(
@@ -64,14 +81,14 @@ def test_an_export_into_a_folder_that_is_killed_while_it_is_rendered(
     source: Source, environment: dict[str, str], tmp_path: Path
 ) -> None:
     scope = source.scopes[0]
-    run_id = killed(scope, "render", tmp_path)
+    run_id = killed(source, scope, "render", tmp_path)
     store = open_store(str(tmp_path / "store"))
     assert list(store.list()) == []
     (left,) = (tmp_path / "store" / ".uploads").iterdir()
     assert store.clean(timedelta(hours=1), dry_run=True) == 0
     assert store.clean(timedelta(0), dry_run=True) == 1
     with dg.DagsterInstance.get() as instance:
-        assert end_dead_runs(instance, tmp_path / "staging") == [run_id]
+        end_dead(source, instance, run_id)
         with again(instance, scope, run_id) as result:
             assert result.success
             assert steps(result) == ["render_csv"]
@@ -103,7 +120,7 @@ def test_a_killed_export(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     scope = source.scopes[0]
-    run_id = killed(scope, place, tmp_path)
+    run_id = killed(source, scope, place, tmp_path)
     client = bucket.server.client()
 
     def names() -> set[str]:
@@ -116,11 +133,7 @@ def test_a_killed_export(
     assert unfinished() == (1 if place == "upload" else 0)
 
     with dg.DagsterInstance.get() as instance:
-        assert end_dead_runs(instance, tmp_path / "staging") == [run_id]
-        run = instance.get_run_by_id(run_id)
-        assert run
-        assert run.status is dg.DagsterRunStatus.FAILURE
-        assert end_dead_runs(instance, tmp_path / "staging") == []
+        end_dead(source, instance, run_id)
         with again(instance, scope, run_id) as result:
             assert result.success
             assert steps(result) == repeated

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +13,12 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
-from export_pipeline.orchestration.requesting import end_here
-from export_pipeline.orchestration.requests import MOST_OFFERS, PATIENCE
-from export_pipeline.orchestration.settling import MOST_ATTEMPTS, settle
+from export_pipeline.orchestration.requests import MOST_OFFERS
+from export_pipeline.orchestration.settling import MOST_ATTEMPTS, end_here, settle
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.jobs import exports
+from export_pipeline_tests.orchestration.leases import settle_after_silence
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
 
@@ -22,7 +27,7 @@ def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger:
     """A command line with another DAGSTER_HOME works on a job: Dagster here knows nothing of its run."""
     job = ledger.request("takeoff", "csv", scope=deployment.scope)
     ledger.started(Attempt(job.id, 1, "elsewhere"))
-    assert settle(ledger, deployment.instance, timedelta(0)) == 0
+    assert settle(ledger, deployment.instance) == 0
     assert ledger.get(job.id).status is Status.PROCESSING
     mine = ledger.request("takeoff", "pdf", scope=deployment.scope)
     end_here(ledger, deployment.instance, [mine], ["it broke"])
@@ -43,7 +48,7 @@ def test_a_failing_run_fails_its_job(
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
     assert not launch(deployment, request).success
-    settle(ledger, deployment.instance, PATIENCE)
+    settle(ledger, deployment.instance)
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, "export_failed")
     assert job.error_message == "The cell cannot be written; shorten it."
@@ -63,7 +68,7 @@ def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: L
         (request,) = tick(deployment)
         run = _begun(deployment, request, ledger.get(id))
         deployment.instance.report_run_failed(run, "The worker was lost.")
-        settle(ledger, deployment.instance, PATIENCE)
+        settle_after_silence(ledger, deployment.instance, deployment.source.url)
         assert ledger.get(id).attempt == min(number + 1, MOST_ATTEMPTS)
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, "worker_lost")
@@ -151,3 +156,61 @@ def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.Dagst
         begin(lambda: ledger, run)
     assert job.id in str(request.run_key)
     return run
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_a_request_whose_run_dagster_retries_does_not_fail_before(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, repaired: bool
+) -> None:
+    """With `run_retries` of dagster.yaml: a poller sees it fail only after the last one."""
+    from export_pipeline.formats import csv
+
+    retries = {"run_retries": {"enabled": True, "max_retries": 1}}
+    with dg.instance_for_test(overrides=retries) as instance:
+        here = replace(deployment, instance=instance)
+        instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
+        id = insert(here, scope=deployment.scope)
+        (request,) = tick(here)
+        key = dg.AssetKey(["takeoff", "on_demand", "csv"])
+
+        def execute(**more: Any) -> dg.DagsterRun:
+            tags = dict(request.tags) | {"dagster/partition": deployment.scope} | more.pop("tags", {})
+            job = dg.reconstructable(exports)
+            with dg.execute_job(job, instance, asset_selection=[key], tags=tags, **more) as result:
+                return result.dagster_run
+
+        with monkeypatch.context() as patch:
+            patch.setattr(csv, "render", lambda *_: 1 / 0)
+            first = execute()
+        for _ in range(2):
+            settle_after_silence(ledger, instance, deployment.source.url)
+            assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PROCESSING, 1)
+        again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+        if not repaired:
+            monkeypatch.setattr(csv, "render", lambda *_: 1 / 0)
+        group = {"dagster/parent_run_id": first.run_id, "dagster/root_run_id": first.run_id}
+        second = execute(reexecution_options=again, tags=group)
+        instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": second.run_id})
+        settle(ledger, instance)
+        job = ledger.get(id)
+        expected = (Status.COMPLETED, None) if repaired else (Status.FAILED, "export_failed")
+        assert (job.status, job.error_code, job.attempt, job.run_id) == (*expected, 1, second.run_id)
+
+
+def test_a_run_that_is_told_to_end_with_its_machine_is_tried_again(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asked for its end: a container was stopped, or a machine shut down."""
+    from export_pipeline.formats import csv
+
+    def ended(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "render", ended)
+        assert not launch(deployment, request).success
+    settle_after_silence(ledger, deployment.instance, deployment.source.url)
+    assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PENDING, 2)

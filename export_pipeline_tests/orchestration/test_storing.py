@@ -272,7 +272,7 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
         patched.setattr(io_managers, "finish", away)
         result = work(deployment, job)
     assert failures(result) == {"render_csv": "The ledger cannot be reached."}
-    settle(ledger, deployment.instance, timedelta(0))
+    settle(ledger, deployment.instance)
     assert ledger.get(job.id).status is Status.FAILED
     key = f"exports/{deployment.scope}/{job.id}.csv"
     assert verify_file(deployment.store, key) == []

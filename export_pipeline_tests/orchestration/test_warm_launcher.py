@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from dagster._core.launcher import WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
+from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration import run_lock, warm_launcher, warm_process, warm_server
-from export_pipeline.orchestration.warm_launcher import WORKER_TAG
+from export_pipeline.orchestration.settling import settle
+from export_pipeline.orchestration.warm_launcher import WarmRunLauncher
 from export_pipeline.orchestration.warm_process import WarmProcess, WarmProcessError, sources
 from export_pipeline_tests.orchestration.launching import Launching, launching
+from export_pipeline_tests.orchestration.leases import settle_after_silence
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import PostgresServer
 
@@ -75,7 +79,7 @@ def wait(done: Callable[[], bool]) -> None:
 
 
 def is_warm(run: dg.DagsterRun) -> bool:
-    return WORKER_TAG in run.tags and GRPC_INFO_TAG not in run.tags
+    return GRPC_INFO_TAG not in run.tags
 
 
 def worker(system: Launching, run_id: str) -> int:
@@ -97,6 +101,11 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
     except FileNotFoundError:
         return True
+
+
+def lease_is_taken(ledger: Ledger, run_id: str) -> bool:
+    lease = ledger.leases([run_id]).get(run_id)
+    return lease is not None and lease.worker_id is not None
 
 
 def times_begun(system: Launching, run_id: str) -> int:
@@ -151,9 +160,10 @@ def test_runs_outlive_the_warm_process_and_the_launcher(
     os.kill(warm.pid, signal.SIGKILL)
     system.launcher.dispose()
 
-    with dg.DagsterInstance.from_config(str(system.folder / "home")) as restarted:
-        health = restarted.run_launcher.check_run_worker_health(system.run(run))
-    assert health.status is WorkerStatus.RUNNING
+    with Ledger(system.url) as ledger:
+        wait(lambda: lease_is_taken(ledger, run))
+        settle(ledger, system.instance)
+    assert system.run(run).status is dg.DagsterRunStatus.STARTED
     held()
     assert system.ended(run) is _SUCCESS
 
@@ -161,16 +171,56 @@ def test_runs_outlive_the_warm_process_and_the_launcher(
 def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
     run = system.launch()
     system.wait(run, dg.DagsterRunStatus.STARTED)
-    list(execute_run_monitoring_iteration(system.process, logging.getLogger("test")))
-    assert system.run(run).status is dg.DagsterRunStatus.STARTED
-
     pid = worker(system, run)
-    os.kill(pid, signal.SIGKILL)
-    wait(lambda: gone(pid))
-    list(execute_run_monitoring_iteration(system.process, logging.getLogger("test")))
+    with Ledger(system.url) as ledger:
+        wait(lambda: lease_is_taken(ledger, run))
+        os.kill(pid, signal.SIGKILL)
+        wait(lambda: gone(pid))
+        settle_after_silence(ledger, system.instance, system.url)
     assert system.run(run).status is dg.DagsterRunStatus.FAILURE
     assert any("has died or was killed" in message for message in system.told(run))
     assert warm.lives()
+
+
+def test_a_run_that_was_killed_before_it_took_its_lease_is_found(
+    system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher has written that one must come."""
+    run_fork = WarmProcess.run
+
+    def kill(self: WarmProcess, lock: Path, arguments: str) -> int:
+        pid = run_fork(self, lock, arguments)
+        os.kill(pid, signal.SIGKILL)
+        wait(lambda: gone(pid))
+        return pid
+
+    monkeypatch.setattr(WarmProcess, "run", kill)
+    run = system.launch()
+    with Ledger(system.url) as ledger:
+        settle_after_silence(ledger, system.instance, system.url)
+    assert system.run(run).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_no_run_is_forked_without_a_ledger(
+    system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would notice its death; Dagster looks after what its own launcher starts."""
+    monkeypatch.setenv("EXPORT_JOBS_URL", f"sqlite:///{system.folder}/none.db")
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert not is_warm(system.run(run))
+    assert not (system.folder / "none.db").exists()
+
+
+def test_a_process_of_another_machine_is_not_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two share a folder: a process of the same id may be anybody's."""
+    with run_lock.take(tmp_path / "run.lock") as held:
+        run_lock.sign(held)
+        assert run_lock.holder(tmp_path / "run.lock") == os.getpid()
+        monkeypatch.setattr(run_lock, "_machine", lambda: "another")
+        assert run_lock.holder(tmp_path / "run.lock") is None
 
 
 def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmProcess, away: None) -> None:
@@ -198,7 +248,6 @@ def test_runs_of_the_default_launcher_are_terminated_by_it(
     run = system.launch()
     wait(lambda: any("Waiting for it" in message for message in system.told(run)))
     assert not is_warm(system.run(run))
-    assert system.launcher.check_run_worker_health(system.run(run)).status is WorkerStatus.RUNNING
     assert system.launcher.terminate(run)
     assert system.ended(run) is dg.DagsterRunStatus.CANCELED
 
@@ -221,7 +270,6 @@ def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
     assert gone(warm.pid)
     assert times_begun(system, run) == 1
     assert any("Dagster's own launcher starts this run" in message for message in system.told(run))
-    assert system.launcher.check_run_worker_health(system.run(run)).status is WorkerStatus.RUNNING
 
 
 def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
@@ -266,6 +314,82 @@ def test_a_process_that_cannot_load_the_definitions_is_reported(
     with pytest.raises(WarmProcessError, match="it has ended"):
         process.wait_until_ready()
     assert gone(process.pid)
+
+
+def test_a_process_that_loads_slowly_is_waited_for_as_long_as_it_gets_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However busy the machine is: what it has used of a processor counts, not what a clock shows."""
+    server = tmp_path / "slow_server.py"
+    server.write_text(_SLOW_SERVER)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setattr(warm_process, "_SILENT_SECONDS", 8.0)
+    monkeypatch.setattr(warm_server, "__name__", "slow_server")
+    monkeypatch.setenv("WORKS", "12")
+    process = WarmProcess()
+    begun = time.monotonic()
+    process.wait_until_ready()
+    assert time.monotonic() - begun > 10
+    process.end()
+    monkeypatch.setenv("WORKS", "0")  # it only sleeps
+    process = WarmProcess()
+    with pytest.raises(WarmProcessError, match="no answer in 8 s"):
+        process.wait_until_ready()
+    assert gone(process.pid)
+    monkeypatch.setenv("WORKS", "100")
+    monkeypatch.setattr(warm_process, "_LOAD_SECONDS", 3.0)
+    process = WarmProcess()
+    with pytest.raises(WarmProcessError, match="it has not loaded in 3 s"):
+        process.wait_until_ready()
+
+
+_SLOW_SERVER = """
+import os, time
+from export_pipeline.orchestration import warm_server
+
+def load():
+    works = float(os.environ["WORKS"])
+    until = time.monotonic() + (works or 60)
+    while time.monotonic() < until:
+        sum(range(10_000)) if works else time.sleep(1)
+
+warm_server._load = load
+warm_server.main()
+"""
+
+
+def test_no_more_processes_import_at_once_than_there_are_cores(
+    system: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no run can be forked, each imports everything itself."""
+    importing: list[int] = []
+    most: list[int] = []
+    started = DefaultRunLauncher.launch_run
+
+    def launch_run(self: Any, context: Any) -> None:
+        importing.append(1)
+        most.append(len(importing))
+        started(self, context)
+
+    waited = WarmRunLauncher._wait_until_started
+
+    def wait_until_started(self: WarmRunLauncher, run_id: str) -> None:
+        waited(self, run_id)
+        assert system.run(run_id).status is not dg.DagsterRunStatus.STARTING
+        importing.pop()
+
+    def fail() -> WarmProcess:
+        raise WarmProcessError("there is none")
+
+    system.launcher.dispose()
+    monkeypatch.setattr(warm_launcher, "WarmProcess", fail)
+    monkeypatch.setattr(system.launcher, "_imports", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run", launch_run)
+    monkeypatch.setattr(WarmRunLauncher, "_wait_until_started", wait_until_started)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: system.launch(), range(3)))
+    assert [system.ended(run) for run in runs] == [_SUCCESS] * 3
+    assert max(most) == 1
 
 
 def test_it_ends_when_its_launcher_is_killed(system: Launching) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import dagster as dg
 import pyarrow.parquet as pq
+import pytest
 
 from export_pipeline.jobs import Job, Status
 from export_pipeline.orchestration.working import attempts_of
@@ -59,10 +60,15 @@ _READERS: Mapping[str, Callable[[bytes], Iterable[Mapping[str, Any]]]] = {
 }
 
 
-def runs_of_attempts(jobs: Container[str]) -> Counter[tuple[str, int]]:
+def runs_of_attempts(system: System, jobs: Container[str]) -> Counter[tuple[str, int]]:
     """How many runs each attempt of these jobs had."""
-    with dg.DagsterInstance.get() as instance:
-        runs = instance.get_runs()
+    runs: list[dg.DagsterRun] = []
+    for environment in system.launchers:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with dg.DagsterInstance.get() as instance:
+                runs += instance.get_runs()
     attempts = [attempt for run in runs for attempt in attempts_of(run.tags, None)]
     return Counter((attempt.job_id, attempt.number) for attempt in attempts if attempt.job_id in jobs)
 

@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +48,8 @@ class System:
     """A running deployment; its settings are set in this process too.
 
     Attributes:
-        services: By name: daemon, mail, and where there are some postgres and s3.
+        services: By name: daemon, mail, and where there are some postgres and s3, and more daemons.
+        launchers: Environments of the deployments on the one ledger, each with a Dagster instance of its own.
         scopes: Ids of the scopes that each dataset has; None alone for one without.
     """
 
@@ -58,6 +59,7 @@ class System:
     services: Mapping[str, Service]
     datasets: Mapping[str, Dataset]
     scopes: Mapping[str, tuple[str | None, ...]]
+    launchers: Sequence[Mapping[str, str]]
 
     @property
     def mails(self) -> Counter[tuple[str, str]]:
@@ -114,7 +116,7 @@ class System:
 
     def workers(self) -> list[int]:
         """Processes of runs, begun by Dagster's own launcher or forked from the warm process."""
-        locks = (self.folder / "staging").glob("*.lock")
+        locks = self.folder.glob("staging*/*.lock")
         forked = [pid for pid in map(run_lock.holder, locks) if pid is not None]
         return forked + self.processes.find(*_COLD_WORKER)
 
@@ -148,11 +150,13 @@ class System:
 
 
 @contextmanager
-def running_system(folder: Path, *, servers: bool) -> Iterator[System]:
+def running_system(folder: Path, *, servers: bool, launchers: int = 1) -> Iterator[System]:
     """Start a deployment in a folder.
 
     Args:
         servers: On PostgreSQL and S3; else on SQLite and a folder.
+        launchers: How many deployments share the ledger. As machines of one name would, each has its own
+            DAGSTER_HOME, staging folder and Dagster database.
     """
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -166,8 +170,9 @@ def running_system(folder: Path, *, servers: bool) -> Iterator[System]:
         }
         started = stack.enter_context(processes(settings))
         services: dict[str, Service] = {}
+        others = [_launcher(folder, number) for number in range(2, launchers + 1)]
         if servers:
-            settings |= _databases(started, services, stack.enter_context(server_folder("pg")))
+            settings |= _databases(started, services, stack.enter_context(server_folder("pg")), others)
             settings |= _bucket(started, services, stack.enter_context(server_folder("s3")))
         else:
             settings |= {
@@ -184,23 +189,42 @@ def running_system(folder: Path, *, servers: bool) -> Iterator[System]:
         patch.chdir(folder)
         url = settings["EXPORT_SOURCE_URL"]
         _fill(url)
-        _make_instance()
         there = datasets()
-        services["daemon"] = _daemon(started, folder)
-        services["daemon"].start()
-        yield System(folder, url, started, services, there, {n: _scopes(url, d) for n, d in there.items()})
+        environments: list[dict[str, str]] = [{"DAGSTER_HOME": settings["DAGSTER_HOME"]}, *others]
+        for number, environment in enumerate(environments, 1):
+            with pytest.MonkeyPatch.context() as own:
+                for name, value in environment.items():
+                    own.setenv(name, value)
+                _make_instance()
+            name = "daemon" if number == 1 else f"daemon {number}"
+            services[name] = _daemon(started, folder, number, environment)
+            services[name].start()
+        scopes = {name: _scopes(url, dataset) for name, dataset in there.items()}
+        yield System(folder, url, started, services, there, scopes, environments)
 
 
-def _databases(started: Processes, services: dict[str, Service], folder: Path) -> dict[str, str]:
+def _launcher(folder: Path, number: int) -> dict[str, str]:
+    return {
+        "DAGSTER_HOME": str(folder / f"home{number}"),
+        "EXPORT_STAGING_URL": str(folder / f"staging{number}"),
+    }
+
+
+def _databases(
+    started: Processes, services: dict[str, Service], folder: Path, launchers: Sequence[dict[str, str]]
+) -> dict[str, str]:
     program, password = postgres.initialize(folder)
     server = postgres.PostgresServer(free_ports(1)[0], password)
     command = postgres.command(program, folder, server)
     services["postgres"] = Service(started, command, folder, folder / "log", lambda: postgres.answers(server))
     services["postgres"].start()
     connection = server.connect()
-    for name in ("applications", "dagster"):
+    own = [f"dagster{number}" for number in range(2, len(launchers) + 2)]
+    for name in ("applications", "dagster", *own):
         connection.cursor().execute(f"CREATE DATABASE {name} TEMPLATE template0")
     connection.close()
+    for name, environment in zip(own, launchers, strict=True):
+        environment["DAGSTER_POSTGRES_URL"] = server.url(name)
     return {
         "EXPORT_SOURCE_URL": server.url("applications"),
         "DAGSTER_POSTGRES_URL": server.url("dagster"),
@@ -218,9 +242,14 @@ def _bucket(started: Processes, services: dict[str, Service], folder: Path) -> d
     }
 
 
-def _daemon(started: Processes, folder: Path) -> Service:
+def _daemon(started: Processes, folder: Path, number: int, environment: Mapping[str, str]) -> Service:
     command = [str(require_tool("dagster-daemon")), "run", "-w", str(ROOT / "workspace.yaml")]
-    return Service(started, command, folder, folder / "daemon.log", lambda: bool(started.find(*CODE_SERVER)))
+    log = folder / f"daemon{number if number > 1 else ''}.log"
+
+    def is_ready() -> bool:
+        return len(started.find(*CODE_SERVER)) >= number
+
+    return Service(started, command, folder, log, is_ready, environment)
 
 
 def _fill(url: str) -> None:

@@ -42,7 +42,7 @@ def all_requests_end_rightly(system: System, count: int) -> None:
     assert all(job.attempt == 1 for job in jobs.values())
     looked = checks.files_are_right(system, jobs.values())
     assert looked >= min(2, count // 6)
-    runs = checks.runs_of_attempts(jobs)
+    runs = checks.runs_of_attempts(system, jobs)
     assert set(runs.values()) == {1}
     checks.nothing_is_wrong(system)
     mails = checks.mails_of(system, jobs)

@@ -46,11 +46,19 @@ class Service:
 
     Args:
         ready: Asked until it says True; may raise OSError while the server is not there.
+        environment: What it has beside what all processes have.
     """
 
     def __init__(
-        self, processes: Processes, command: Sequence[str], folder: Path, log: Path, ready: Callable[[], bool]
+        self,
+        processes: Processes,
+        command: Sequence[str],
+        folder: Path,
+        log: Path,
+        ready: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._environment = environment or {}
         self._processes, self._command, self._folder = processes, list(command), folder
         self._ready, self.log = ready, log
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +92,7 @@ class Service:
         return subprocess.Popen(
             self._command,
             cwd=self._folder,
-            env=self._processes.environment,
+            env={**self._processes.environment, **self._environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -14,13 +14,26 @@ from contextlib import suppress
 import pytest
 
 from export_pipeline.jobs import Status
+from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline_tests.system import asking, checks
 from export_pipeline_tests.system.deployment import CODE_SERVER, System, running_system
 from export_pipeline_tests.system.many import REQUESTS, all_requests_end_rightly
 
 KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "1"))
-VICTIMS = ("run worker", "warm process", "postgres", "daemon", "s3", "mail", "code server")
+LAUNCHERS = int(os.environ.get("EXPORT_TEST_LAUNCHERS", "1"))
+"""Deployments on the one ledger."""
+VICTIMS = (
+    "run worker",
+    "warm process",
+    "postgres",
+    "s3",
+    "mail",
+    "code server",
+    "stopped worker",  # for longer than its lease; then it goes on
+    *("daemon" if number == 1 else f"daemon {number}" for number in range(1, LAUNCHERS + 1)),
+)
 """Each is killed once before one is killed again."""
+_STOPPED_SECONDS = (LEASE + LAST_CALL).total_seconds() + 15
 _END_SECONDS = 150.0
 _UNENDED = "SELECT 1 FROM export_jobs WHERE status IN ('pending', 'processing')"
 _WAIT_SECONDS = 150.0
@@ -29,7 +42,7 @@ _WAIT_SECONDS = 150.0
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("system"), servers=True) as running:
+    with running_system(tmp_path_factory.mktemp("system"), servers=True, launchers=LAUNCHERS) as running:
         yield running
 
 
@@ -72,7 +85,7 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
     checks.files_are_right(system, jobs.values())
     checks.nothing_is_wrong(system)
     mails = checks.mails_of(system, jobs)
-    print(f"mails {dict(mails)}; runs of attempts {sorted(checks.runs_of_attempts(jobs).values())}")
+    print(f"mails {dict(mails)}; runs of attempts {sorted(checks.runs_of_attempts(system, jobs).values())}")
     completed = sum(job.status is Status.COMPLETED for job in jobs.values())
     assert sum(mails.values()) >= completed
 
@@ -101,18 +114,25 @@ def _kill(system: System, victim: str, chance: random.Random, ask: Callable[[], 
         return
     find = {
         "run worker": system.workers,
+        "stopped worker": system.workers,
         "warm process": system.warm,
         "code server": lambda: system.processes.find(*CODE_SERVER),
     }[victim]
     deadline = time.monotonic() + _WAIT_SECONDS
     while not (found := find()):
         assert time.monotonic() < deadline, f"there is no {victim} to kill\n{system.told()}"
-        if victim == "run worker" and not system.run(_UNENDED):  # all has been done already
+        if victim.endswith("worker") and not system.run(_UNENDED):  # all has been done already
             ask()
         time.sleep(0.2)
     _tell(system, victim)
+    pid = chance.choice(found)
     with suppress(ProcessLookupError):  # it has just ended by itself
-        os.kill(chance.choice(found), signal.SIGKILL)
+        if victim == "stopped worker":
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(_STOPPED_SECONDS)
+            os.kill(pid, signal.SIGCONT)
+        else:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _tell(system: System, victim: str) -> None:

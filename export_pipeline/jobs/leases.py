@@ -1,0 +1,158 @@
+"""Leases: the proof, renewed every few seconds, that the process of a run lives.
+
+The database's clock alone decides, so that clocks of machines may differ. A lease that has expired gets a
+last call first: after an outage of the database every lease has expired, and each process that lives renews
+its own within seconds. One that misses the last call is lost for good, and its process cannot go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import insert_new
+from export_pipeline.jobs.errors import LeaseLostError
+from export_pipeline.jobs.moves import Mover
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.tables import leases
+from export_pipeline.jobs.texts import storable
+
+RENEW_SECONDS = 5.0
+LEASE = timedelta(seconds=30)
+"""How long a lease lasts: six renewals, so that a busy machine may miss some."""
+LAST_CALL = timedelta(seconds=15)
+"""How long a process has to renew an expired lease after somebody has seen that it expired."""
+TO_START = timedelta(seconds=60)
+"""How long a run may take from its start to its first renewal."""
+TO_GO_ON = timedelta(seconds=120)
+"""How long a run may take from one step to the next where each step has a process of its own."""
+
+_LONGEST = TO_GO_ON + LEASE
+_KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease of a run, as it was when it was read.
+
+    Attributes:
+        worker_id: Random id of the process that holds it; None until one has taken it.
+        host: Name of its machine, for people; it decides nothing.
+        silent: Time since its last renewal, or since it was written.
+        is_alive: True if it has not expired.
+        is_lost: True if its process was taken for dead. It cannot be renewed any more.
+    """
+
+    run_id: str
+    worker_id: str | None
+    host: str | None
+    silent: timedelta
+    is_alive: bool
+    is_lost: bool
+
+
+class LeaseKeeper(Mover):
+    """A ledger that also keeps the leases of runs."""
+
+    def hold_lease(
+        self, run_id: str, worker_id: str, host: str | None = None, lasts: timedelta = LEASE
+    ) -> None:
+        """Take or renew the lease of a run.
+
+        Args:
+            worker_id: Random, one for each process.
+            lasts: Time after which it expires.
+
+        Raises:
+            LeaseLostError: the run was taken for dead, or another process holds its lease.
+        """
+        with self._writing() as (connection, now):
+            values = {
+                "worker_id": worker_id,
+                "host": storable(host),
+                "renewed_at": now,
+                "expires_at": now + lasts,
+                "called_at": None,
+            }
+            is_free = sa.or_(
+                leases.c.worker_id.is_(None), leases.c.worker_id == worker_id, sa.not_(_is_alive(now))
+            )
+            mine = sa.and_(leases.c.run_id == run_id, leases.c.lost_at.is_(None), is_free)
+            if connection.execute(sa.update(leases).where(mine).values(**values)).rowcount:
+                return
+            insert = insert_new(connection, leases, "run_id").values(run_id=run_id, **values)
+            if not connection.execute(insert).rowcount:
+                raise LeaseLostError(run_id)
+
+    def expect_lease(self, run_id: str) -> None:
+        """Write a lease that the process of a run must take within a minute, if there is none yet."""
+        with self._writing() as (connection, now):
+            _expect(connection, {run_id}, now)
+
+    def leases(self, run_ids: Collection[str]) -> dict[str, Lease]:
+        """Return the leases of these runs, by run. Runs without one are left out."""
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            return _read(connection, run_ids, now)
+
+    def judge_leases(
+        self, expected: Collection[str], others: Collection[str] = (), doubted: Collection[str] = ()
+    ) -> dict[str, Lease]:
+        """Return the leases of these runs, after those that missed their last call were marked as lost.
+
+        Args:
+            expected: Ids of runs that must have a lease; one that has none gets `TO_START` to take it.
+            others: Ids of runs that may have none.
+            doubted: Ids of runs whose process may have died: their last call comes at once.
+        """
+        ids = {*expected, *others}
+        found = self.leases(ids) if ids else {}
+        missing = set(expected) - found.keys()
+        doubts = {*doubted} | {lease.run_id for lease in found.values() if not lease.is_alive}
+        doubts = {run_id for run_id in doubts if run_id in found and not found[run_id].is_lost}
+        if not missing and not doubts:
+            return found
+        with self._writing() as (connection, now):
+            _expect(connection, missing, now)
+            # Once more of the row itself: it may have been renewed meanwhile.
+            in_doubt = sa.and_(
+                leases.c.run_id.in_(doubts),
+                leases.c.lost_at.is_(None),
+                sa.or_(sa.not_(_is_alive(now)), leases.c.run_id.in_(set(doubted))),
+            )
+            missed = sa.and_(in_doubt, leases.c.called_at <= now - LAST_CALL)
+            connection.execute(sa.update(leases).where(missed).values(lost_at=now))
+            # A call in the future was written before the clock was set back.
+            uncalled = sa.or_(leases.c.called_at.is_(None), leases.c.called_at > now)
+            connection.execute(sa.update(leases).where(in_doubt, uncalled).values(called_at=now))
+            connection.execute(sa.delete(leases).where(leases.c.expires_at < now - _KEPT))
+            return _read(connection, ids, now)
+
+
+def _is_alive(now: datetime) -> sa.ColumnElement[bool]:
+    """A condition of leases that have not expired. One of the far future was written by another clock."""
+    return sa.and_(leases.c.expires_at > now, leases.c.expires_at <= now + _LONGEST)
+
+
+def _expect(connection: sa.Connection, run_ids: Collection[str], now: datetime) -> None:
+    for run_id in sorted(run_ids):
+        insert = insert_new(connection, leases, "run_id")
+        connection.execute(insert.values(run_id=run_id, expires_at=now + TO_START))
+
+
+def _read(connection: sa.Connection, run_ids: Collection[str], now: datetime) -> dict[str, Lease]:
+    select = sa.select(leases, _is_alive(now).label("is_alive")).where(leases.c.run_id.in_(set(run_ids)))
+    return {
+        row["run_id"]: Lease(
+            row["run_id"],
+            row["worker_id"],
+            row["host"],
+            now - (row["renewed_at"] or row["started_at"]),
+            bool(row["is_alive"]) and row["lost_at"] is None,
+            row["lost_at"] is not None,
+        )
+        for row in connection.execute(select).mappings()
+    }

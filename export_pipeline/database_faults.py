@@ -27,6 +27,8 @@ class Fault(StrEnum):
     """There is no such table or column."""
     CHARACTER = auto()
     """A text cannot be converted between two encodings."""
+    TOO_WIDE = auto()
+    """A select has more columns than the server gives at once."""
     OTHER = auto()
     """Anything else; another try would fail as well."""
 
@@ -57,6 +59,7 @@ _SQLSTATES = {
     "3F000": Fault.MISSING,
     "42P01": Fault.MISSING,
     "42703": Fault.MISSING,
+    "54011": Fault.TOO_WIDE,  # too_many_columns
     "22021": Fault.CHARACTER,
     "22P05": Fault.CHARACTER,
 }
@@ -93,6 +96,8 @@ def classify_fault(error: BaseException) -> Fault:
         # SQLite has no code of its own for these, and one language.
         if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
             return Fault.MISSING
+        if code == sqlite3.SQLITE_ERROR and str(error).startswith("too many columns"):
+            return Fault.TOO_WIDE
         return Fault.OTHER if code is None else _SQLITE.get(code & 0xFF, Fault.OTHER)
     if isinstance(error, ConnectionError | TimeoutError):
         return Fault.LOST

@@ -35,7 +35,8 @@ SQLSTATES = {
     Fault.DENIED: ["42501"],
     Fault.MISSING: ["42P01", "42703", "3F000"],
     Fault.CHARACTER: ["22021", "22P05"],
-    Fault.OTHER: ["22012", "22P02", "42601", "42883", "XX000", "XX001", "53400", "54011", "P0001", "57P04", "0A000"],
+    Fault.TOO_WIDE: ["54011"],
+    Fault.OTHER: ["22012", "22P02", "42601", "42883", "XX000", "XX001", "53400", "P0001", "57P04", "0A000"],
 }  # fmt: skip
 CASES = [(state, fault) for fault, states in SQLSTATES.items() for state in states]
 SQLITE = {

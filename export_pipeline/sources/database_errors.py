@@ -40,6 +40,8 @@ _ADVICE = {
     Fault.DENIED: "The user of EXPORT_SOURCE_URL may not read this; grant it SELECT.",
     Fault.MISSING: "The source database lacks a table or column this export needs; was the application "
     "migrated?",
+    Fault.TOO_WIDE: "The export reads more columns than the source database gives at once (PostgreSQL 1,664, "
+    "SQLite 2,000): declare or ask for fewer, or make two datasets.",
     Fault.CHARACTER: "The request, the declaration or the .sql file has a character that the database's "
     "encoding lacks.",
 }

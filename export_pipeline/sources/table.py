@@ -17,6 +17,7 @@ from export_pipeline.model.tabular.spec import Readers, Scope, TableSpec
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
 from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
+from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
 from export_pipeline.sources.tables.dataset import Dataset
 from export_pipeline.sources.tables.shares import shares
 from export_pipeline.sources.tables.totals import count_and_totals
@@ -103,7 +104,7 @@ class _Reader:
             title=self.spec.title or self.scope_name or self.request.dataset,
             subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},
             options=self.request.options.model_dump(mode="json", by_alias=True),
-            tables={"rows": self._rows(dataset, count)},
+            tables={"rows": self._rows(dataset, (count, totals))},
             snapshot_at=self.snapshot.opened_at,
             window=self.request.window,
             source_rows=count,
@@ -113,15 +114,30 @@ class _Reader:
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
-    def _rows(self, dataset: Dataset, count: int) -> Table:
+    def _rows(self, dataset: Dataset, facts: Facts) -> Table:
         columns = tuple(map(column_of, self.columns))
 
-        def reading(snapshot: Snapshot, select: Query) -> Callable[[], Iterator[pa.RecordBatch]]:
-            return lambda: snapshot.batches(select, columns, self._damaged)
+        def check(shares: int) -> ConsistencyCheck:
+            name = self.spec.source.table or "The .sql file"
+            return ConsistencyCheck(
+                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns), shares
+            )
 
-        parts = [reading(*share) for share in shares(self.snapshot, dataset, self.columns, count)]
-        whole = reading(self.snapshot, dataset.rows(self.columns))
-        return Table("rows", columns, count, whole, parts=tuple(parts))
+        def reading(
+            snapshot: Snapshot, select: Query, check: ConsistencyCheck
+        ) -> Callable[[], Iterator[pa.RecordBatch]]:
+            return lambda: check.watch(snapshot.batches(select, columns, self._damaged))
+
+        found = shares(self.snapshot, dataset, self.columns, facts[0])
+        together = check(len(found))
+        select = dataset.rows(self.columns)
+        return Table(
+            "rows",
+            columns,
+            facts[0],
+            lambda: reading(self.snapshot, select, check(1))(),
+            parts=tuple(reading(*share, together) for share in found),
+        )
 
     def _damaged(self, reason: str, column: str, cells: int) -> None:
         with self._counting:  # shares are read side by side

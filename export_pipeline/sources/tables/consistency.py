@@ -1,0 +1,82 @@
+"""Detects sources whose rows differ from one read of a snapshot to the next, as a view's with random() do.
+
+No proof can hold for such rows: the file would be blamed for what the source does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Lock
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.sources.snapshot import SourceError
+
+Facts = tuple[int, Mapping[str, float]]
+"""The number of rows, and sums by column as `count_and_totals` gives them."""
+_UNLIKE = 1e-6  # of the size of what is added; a file's proof is stricter
+_TRIES = 3  # a count may be the same by chance
+
+
+class ConsistencyCheck:
+    """Compares rows as they are read with what the database counted before.
+
+    Args:
+        source: Name of the table or view, for the message.
+        facts: What the database counted and added.
+        recount: Counts and adds in the same snapshot again.
+        shares: In how many shares the rows are read.
+    """
+
+    def __init__(self, source: str, facts: Facts, recount: Callable[[], Facts], shares: int = 1) -> None:
+        self._source, self._facts, self._recount, self._left = source, facts, recount, shares
+        self._rows, self._sums = 0, Counter[str]()
+        self._lock = Lock()
+
+    def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of one share; the last share to end compares.
+
+        Raises:
+            SourceError: another count in the same snapshot gives other facts.
+        """
+        names = [name for name in self._facts[1] if name[0] not in "|±"]
+        for batch in batches:
+            sums = {name: _sum(batch[name]) for name in names}
+            with self._lock:
+                self._rows += batch.num_rows
+                for name, value in sums.items():
+                    self._sums[name] += value  # type: ignore[assignment]
+            yield batch
+        with self._lock:
+            self._left -= 1
+            is_last = self._left == 0
+        if is_last and self._differs():
+            self._explain()
+
+    def _differs(self) -> bool:
+        count, totals = self._facts
+        return self._rows != count or any(
+            not abs(self._sums[name] - total) <= _UNLIKE * (totals.get(f"|{name}|", abs(total)) + 1)
+            for name, total in totals.items()
+            if name[0] not in "|±"
+        )
+
+    def _explain(self) -> None:
+        if all(self._recount() == self._facts for _ in range(_TRIES)):
+            return  # the database is sure; whatever was read wrongly, the file's proof will tell
+        raise SourceError(
+            f"{self._source} gives other rows or values at each read, as a view with random() or "
+            f"clock_timestamp() does ({self._facts[0]:,} rows counted, {self._rows:,} read in the same "
+            "snapshot), so no file of it can be proven: export a table or a materialized view instead."
+        )
+
+
+def _sum(array: pa.Array) -> float:
+    total = float(pc.sum(array).as_py() or 0)
+    if math.isfinite(total):
+        return total
+    finite = array.filter(pc.fill_null(pc.is_finite(array), False))  # as the database adds them
+    return float(pc.sum(finite).as_py() or 0)

@@ -1,0 +1,130 @@
+"""Views whose rows or values change at each read, tables with very many columns, and names with dots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.model.export_data import ExportData, Request
+from export_pipeline.model.tabular import options
+from export_pipeline.sources import table
+from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
+from export_pipeline.sources.tables import shares
+
+VIEWS = {
+    "values_change": "SELECT id, random() AS n FROM t",
+    "rows_change": "SELECT id, 1 AS n FROM t WHERE abs(random()) * {scale} < 0.5",
+    "sound": "SELECT id, id / 7.0 AS n FROM t",
+}
+SCALE = {"sqlite": "1.0 / 9223372036854775807", "postgresql": "1"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    found = f"sqlite:///{tmp_path}/app.db"
+    if request.param == "postgresql":
+        found = request.getfixturevalue("postgres_url")
+    run(found, "CREATE TABLE t (id bigint PRIMARY KEY)")
+    run(found, f"INSERT INTO t VALUES {', '.join(f'({n})' for n in range(3_000))}")
+    for name, select in VIEWS.items():
+        run(found, f"CREATE VIEW {name} AS {select.format(scale=SCALE[request.param])}")
+    return found
+
+
+def run(url: str, *statements: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def read(snapshot: Snapshot, spec: dict[str, Any]) -> ExportData:
+    return table.read(snapshot, Request("items", table.MODEL, spec, None, options(spec)()))
+
+
+def spec(name: str) -> dict[str, Any]:
+    return {
+        "source": {"table": name},
+        "columns": [{"name": "id", "type": "integer"}, {"name": "n", "type": "float"}],
+    }
+
+
+@pytest.mark.parametrize("name", ["values_change", "rows_change"])
+def test_a_view_that_changes_at_each_read_is_named(url: str, name: str) -> None:
+    with (
+        open_snapshot(url) as snapshot,
+        pytest.raises(SourceError, match=f"{name} gives other rows or values at each read"),
+    ):
+        read(snapshot, spec(name)).tables["rows"].arrow()
+
+
+@pytest.mark.parametrize("name", ["values_change", "rows_change", "sound"])
+def test_it_is_named_where_shares_are_read_side_by_side(
+    url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "LEAST_ROWS", 10)
+    with open_snapshot(url) as snapshot:
+        parts = read(snapshot, spec(name)).tables["rows"].parts
+        try:
+            assert sum(batch.num_rows for part in parts for batch in part()) in (0, 3_000)
+            assert name == "sound" or not parts
+        except SourceError as error:
+            assert name in str(error)
+
+
+def test_a_sound_view_is_read(url: str) -> None:
+    with open_snapshot(url) as snapshot:
+        rows = read(snapshot, spec("sound")).tables["rows"]
+        assert rows.arrow().num_rows == rows.arrow().num_rows == 3_000
+
+
+def test_more_sums_than_a_statement_may_have(url: str) -> None:
+    """PostgreSQL allows 1,664 expressions, SQLite 2,000; each column of floats has four sums."""
+    names = [f"c{n}" for n in range(1_400)]
+    run(url, f"CREATE TABLE wide (id int PRIMARY KEY, {', '.join(f'{name} real' for name in names)})")
+    run(url, f"INSERT INTO wide VALUES (1, {', '.join(map(str, range(1_400)))})")
+    wide = {
+        "source": {"table": "wide"},
+        "columns": [{"name": "id", "type": "integer"}, *({"name": name, "type": "float"} for name in names)],
+    }
+    with open_snapshot(url) as snapshot:
+        data = read(snapshot, wide)
+        (row,) = data.tables["rows"].arrow().to_pylist()
+    assert row == {"id": 1} | {name: float(n) for n, name in enumerate(names)}
+    assert {name: data.source_totals[name] for name in names} == {
+        name: float(n) for n, name in enumerate(names)
+    }
+
+
+def test_more_columns_than_the_database_gives_at_once(url: str) -> None:
+    columns = [{"name": f"c{n}", "from": "id", "type": "integer"} for n in range(2_100)]
+    with (
+        open_snapshot(url) as snapshot,
+        pytest.raises(SourceError, match="reads more columns than the source"),
+    ):
+        read(snapshot, {"source": {"table": "t"}, "columns": columns}).tables["rows"].arrow()
+
+
+def test_names_with_dots_are_found_and_never_mistaken(postgres_url: str) -> None:
+    run(
+        postgres_url,
+        'CREATE SCHEMA "a.b"', "CREATE SCHEMA a",
+        'CREATE TABLE "a.b"."c.d" AS SELECT 1 AS id', 'CREATE TABLE a."x.y" AS SELECT 2 AS id',
+        'CREATE TABLE "p.q" AS SELECT 3 AS id', 'CREATE TABLE "a.z" AS SELECT 4 AS id', "CREATE TABLE a.z AS SELECT 5 AS id",
+    )  # fmt: skip
+    names = {
+        "a.b.c.d": 1, '"a.b"."c.d"': 1, "a.x.y": 2, 'a."x.y"': 2, "p.q": 3, 'public."p.q"': 3,
+        'public."a.z"': 4, '"a"."z"': 5,
+    }  # fmt: skip
+    with open_snapshot(postgres_url) as snapshot:
+        for name, id in names.items():
+            one = {"source": {"table": name}, "columns": [{"name": "id", "type": "integer"}]}
+            assert read(snapshot, one).tables["rows"].arrow().to_pylist() == [{"id": id}], name
+        with pytest.raises(
+            SourceError, match=r'may be "a.z" or "a"."z"; write schema and table, each in quotes'
+        ):
+            read(snapshot, {"source": {"table": "a.z"}, "columns": [{"name": "id", "type": "integer"}]})

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.formats import times
 from export_pipeline.model.buffers import cells_with, mask
+from export_pipeline.model.special_numbers import finite_decimals, is_special
 
 _EXACT_INTEGER = 2.0**53
 _MOST_DIGITS = 76
@@ -47,6 +48,9 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     Halves are rounded away from zero, and of a float the digits that people are shown count: 0.00015 is
     0.0002 with 4 decimals, as spreadsheets say, though the double is a little less.
     """
+    if pa.types.is_string(array.type):
+        texts, changes = rounded(finite_decimals(array), digits)
+        return pc.if_else(is_special(array), array, texts), changes
     if pa.types.is_integer(array.type):
         array = array.cast(pa.decimal128(19, 0))
     if pa.types.is_decimal(array.type):

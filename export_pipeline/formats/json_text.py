@@ -14,6 +14,7 @@ from export_pipeline.formats import cells, times
 from export_pipeline.model.buffers import bytes_of, cells_with, mask
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.geometry import valid_json
+from export_pipeline.model.special_numbers import is_special
 
 NO_NUMBER = "not a finite number, written as null"
 NO_JSON = "not valid JSON, written as a string"
@@ -49,6 +50,9 @@ def _cells(array: pa.Array, column: Column, changed: Changed) -> tuple[pa.Array,
     """The cells as JSON, and whether all of them are strings that have no quotes around them yet."""
     if column.kind is Kind.JSON:
         return _embedded(array, column, changed), False
+    if column.kind.is_number and pa.types.is_string(array.type):
+        changed[NO_NUMBER, column.name] += pc.sum(is_special(array)).as_py() or 0
+        return pc.if_else(is_special(array), pa.scalar(None, pa.string()), array), False
     if pa.types.is_string(array.type):
         text = _escaped(array)
     elif pa.types.is_timestamp(array.type):

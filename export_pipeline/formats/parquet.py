@@ -7,6 +7,7 @@ the file's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -19,9 +20,12 @@ from export_pipeline.formats.base import FileFacts, Rendered, RenderError
 from export_pipeline.formats.sums import added, finite_sum
 from export_pipeline.model.columns import Column
 from export_pipeline.model.layout import Layout
+from export_pipeline.model.special_numbers import finite_decimals, is_special
 from export_pipeline.model.streams import prefetched
 from export_pipeline.model.tables import Table
 
+NO_NUMBER = "NaN or infinite, which no decimal is, written as null"
+Changed = Counter[tuple[str, str]]
 _GROUP_BYTES = 24 << 20
 _GROUP_ROWS = 1 << 17
 _SAMPLED = 4096
@@ -39,7 +43,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     facts = {"title": layout.title, "created": layout.created.isoformat()}
     schema = pa.schema([_field(column) for column in table.columns], facts)
     done = Rendered()
-    groups = _groups(table, schema)
+    groups = _groups(table, schema, done.changed)
     first = next(groups, schema.empty_table())
     with parquet.ParquetWriter(
         pa.PythonFile(out, "w"),
@@ -63,12 +67,12 @@ def _field(column: Column) -> pa.Field:
     return pa.field(column.name, column.arrow_type, metadata=said)
 
 
-def _groups(table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
+def _groups(table: Table, schema: pa.Schema, changed: Changed) -> Iterator[pa.Table]:
     """The rows in tables that are row groups."""
     batches: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in prefetched(table.open()):
-        batches.append(_typed(batch, schema))
+        batches.append(_typed(batch, schema, changed))
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
             yield pa.Table.from_batches(batches, schema)
@@ -83,10 +87,13 @@ def _repetitive(group: pa.Table) -> list[str]:
     return [name for name in head.column_names if 2 * pc.count_distinct(head[name]).as_py() <= len(head)]
 
 
-def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _typed(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.RecordBatch:
     arrays = []
     for array, field in zip(batch.columns, schema, strict=True):
         try:
+            if pa.types.is_decimal(field.type) and pa.types.is_string(array.type):
+                changed[NO_NUMBER, field.name] += pc.sum(is_special(array)).as_py() or 0
+                array = finite_decimals(array, field.type)
             arrays.append(array if array.type == field.type else array.cast(field.type))
         except pa.ArrowInvalid as error:
             raise RenderError(

@@ -61,6 +61,8 @@ class Column:
         pattern: How CSV and PDF print a DATE or TIMESTAMP and Excel's number format shows it, as
             `yyyy`, `MM`, `MMM` (Jan), `dd`, `HH`, `mm`, `ss` and what stands between; None for ISO 8601.
             JSON and Parquet never use it.
+        has_special: Whether cells of a DECIMAL or MONEY column are NaN or infinite. No decimal is, so all its
+            cells are texts then (`special_numbers`).
 
     Arrow types by kind (`arrow_type`): text, json (its text), uuid, enum, url: string; integer: int64;
     float, percent: float64; decimal, money: decimal128 or decimal256; boolean: bool; date: date32;
@@ -79,10 +81,13 @@ class Column:
     zone: str | None = "UTC"
     null: str = ""
     pattern: str | None = None
+    has_special: bool = False
 
     @property
     def arrow_type(self) -> pa.DataType:
         """The type of the column's cells in Arrow batches that a source gives."""
+        if self.has_special:
+            return pa.string()
         if self.precision and self.kind in (Kind.DECIMAL, Kind.MONEY):
             digits, behind = self.precision
             return pa.decimal128(digits, behind) if digits <= 38 else pa.decimal256(digits, behind)

@@ -1,14 +1,15 @@
 """From what a driver hands over to the Arrow types of the columns that were asked for.
 
-A cell that no column of its kind can hold (SQLite keeps anything anywhere; PostgreSQL has infinite times and
-numerics that are NaN) is left empty, bytes that are no UTF-8 become U+FFFD, and digits are rounded off that a
-float or a time cannot keep. All of it is told, never silent.
+A cell that no column of its kind can hold (SQLite keeps anything anywhere; PostgreSQL has infinite times, and
+NaN where integers are declared) is left empty, bytes that are no UTF-8 become U+FFFD, and digits are rounded
+off that a float or a time cannot keep. All of it is told, never silent.
 A number with more digits than its column declares fails the read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.columns import Column, Kind
+from export_pipeline.model.special_numbers import finite_decimals, plain_numbers
 
 Damaged: TypeAlias = Callable[[str, str, int], None]
 """Told of cells that could not be read as they are stored: the reason, the column's name, how many."""
@@ -48,10 +50,14 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
         found = batch.column(index)
         try:
             made, reason = _convert(found, column)
+            if column.has_special:  # the others must have no more digits than declared
+                finite_decimals(made, replace(column, has_special=False).arrow_type)
         except pa.ArrowException as error:
             raise pa.ArrowInvalid(misfit(column, error)) from error
         if made.null_count > found.null_count:
             damaged(reason, column.name, made.null_count - found.null_count)
+        if column.has_special:
+            made = plain_numbers(made)
         if pa.types.is_floating(made.type) and (rounded := _rounded(found)):
             damaged(ROUNDED, column.name, rounded)
         arrays.append(made)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -96,7 +97,7 @@ class _Reader:
         dataset = Dataset(self.snapshot, self.spec, self.request, hidden)
         drift.check(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
         self._values_are_there(dataset)
-        count, totals = count_and_totals(self.snapshot, dataset, self.columns)
+        count, totals, special = count_and_totals(self.snapshot, dataset, self.columns)
         return ExportData(
             dataset=self.request.dataset,
             model=MODEL,
@@ -104,7 +105,7 @@ class _Reader:
             title=self.spec.title or self.scope_name or self.request.dataset,
             subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},
             options=self.request.options.model_dump(mode="json", by_alias=True),
-            tables={"rows": self._rows(dataset, (count, totals))},
+            tables={"rows": self._rows(dataset, (count, totals), special)},
             snapshot_at=self.snapshot.opened_at,
             window=self.request.window,
             source_rows=count,
@@ -114,13 +115,13 @@ class _Reader:
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
-    def _rows(self, dataset: Dataset, facts: Facts) -> Table:
-        columns = tuple(map(column_of, self.columns))
+    def _rows(self, dataset: Dataset, facts: Facts, special: Collection[str]) -> Table:
+        columns = tuple(replace(column_of(one), has_special=one.name in special) for one in self.columns)
 
         def check(shares: int) -> ConsistencyCheck:
             name = self.spec.source.table or "The .sql file"
             return ConsistencyCheck(
-                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns), shares
+                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns)[:2], shares
             )
 
         def reading(

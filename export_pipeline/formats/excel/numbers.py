@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.clocks import on_the_wall, shown_twice
+from export_pipeline.model.special_numbers import finite_decimals, is_special
 
 KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
@@ -63,6 +64,8 @@ def integers(array: pa.Array) -> Numbers:
 
 def decimals(array: pa.Array) -> Numbers:
     """Decimals, or floats that stand for them; decimals with more than 15 significant digits are odd."""
+    if pa.types.is_string(array.type):
+        return _with_special(array)
     if not pa.types.is_decimal(array.type):
         return floats(array)
     text = array.cast(pa.string())
@@ -79,6 +82,17 @@ def decimals(array: pa.Array) -> Numbers:
     if longest is None or longest <= MAX_DIGITS:
         return Numbers(text)
     return _numbers(text, _too_many_digits(text), KEEP_DIGITS)
+
+
+def _with_special(array: pa.Array) -> Numbers:
+    """Number texts, some of them NaN or infinite, which are odd."""
+    found, special = decimals(finite_decimals(array)), is_special(array)
+    if not pc.any(special).as_py():
+        return found
+    text = pc.if_else(special, array, found.text)
+    if found.odd is None:
+        return Numbers(text, special, NOT_A_NUMBER)
+    return Numbers(text, pc.or_(special, found.odd), f"{NOT_A_NUMBER}, or {KEEP_DIGITS}")
 
 
 def floats(array: pa.Array) -> Numbers:

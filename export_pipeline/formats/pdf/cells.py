@@ -18,6 +18,7 @@ from export_pipeline.formats.pdf import times
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Number
+from export_pipeline.model.special_numbers import finite_decimals, is_special
 
 _EXACT = float(2**53)
 
@@ -86,6 +87,9 @@ def affixes(column: Column) -> tuple[str, str]:
 
 
 def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
+    if pa.types.is_string(values.type):
+        finite = _numbers(column, finite_decimals(values), changed)
+        return pc.if_else(is_special(values), values, finite)
     digits = digits_of(column)
     valid = values.is_valid() if values.null_count else None
     if pa.types.is_decimal(values.type):

@@ -18,6 +18,7 @@ from export_pipeline.formats.pdf.style import CELL, PAD_X, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter, units
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.layout import Section, Total
+from export_pipeline.model.special_numbers import finite_decimals
 from export_pipeline.model.tables import Table, copied
 
 Ints = NDArray[np.int64]
@@ -203,8 +204,9 @@ def _samples(table: Table) -> list[list[pa.Array]]:
         for index, column in enumerate(table.columns):
             values = batch.column(index)
             if rest and column.kind.is_number and not pa.types.is_null(values.type):
-                reach = pc.min_max(values)
-                found[index].append(pa.array([reach["min"], reach["max"]], values.type))
+                finite = finite_decimals(values)
+                reach = pc.min_max(finite)
+                found[index].append(pa.array([reach["min"], reach["max"]], finite.type).cast(values.type))
             for window in np.flatnonzero(low < high):
                 found[index].append(copied(values.slice(low[window], high[window] - low[window])))
         at += batch.num_rows

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from export_pipeline.model.columns import Column
 from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.special_numbers import finite_decimals, is_special
 from export_pipeline.model.streams import mapped
 from export_pipeline.model.tables import Table
 from export_pipeline.model.tabular.choice import chosen, in_order, needed, spec_of
@@ -17,6 +19,8 @@ from export_pipeline.model.tabular.columns import column_of, expression_type
 from export_pipeline.model.tabular.expression_types import ComputeError
 from export_pipeline.model.tabular.expressions import compiled
 from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
+
+NOT_COMPUTED = "computed from NaN or infinity, which count as missing"
 
 
 def build(data: ExportData) -> ExportData:
@@ -45,17 +49,27 @@ def _with_computed(
         (column.name, compiled(column.compute or "", types), types[column.name]) for column in computed
     ]
     columns: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
+    special = {
+        column.name: replace(column, has_special=False).arrow_type
+        for column in table.columns
+        if column.has_special
+    }
 
     def complete(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Counter[tuple[str, str]]]:
         cells = dict(zip(batch.schema.names, batch.columns, strict=True))
         counted: Counter[tuple[str, str]] = Counter()
+        kept = {name: cells[name] for name in special}
+        cells |= {name: finite_decimals(cells[name], kind) for name, kind in special.items()}
         for name, expression, wanted in expressions:
+            for used in special.keys() & expression.names:
+                counted[NOT_COMPUTED, f"{table.name}.{name}"] += pc.sum(is_special(kept[used])).as_py() or 0
             try:
                 cells[name], emptied = expression.evaluate(cells, batch.num_rows, wanted)
             except ComputeError as error:
                 raise ComputeError(f"column {name} ({expression.text}): {error}") from error
             for reason, count in emptied.items():
                 counted[reason, f"{table.name}.{name}"] += count
+        cells |= kept
         names = [column.name for column in columns]
         return pa.RecordBatch.from_arrays([cells[name] for name in names], names), counted
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.model.layout import Number
+from export_pipeline.model.special_numbers import finite_decimals
 from export_pipeline.model.tables import Table
 
 _WIDE = Context(prec=120)
@@ -48,6 +49,7 @@ def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
                 floats[name] = floats.get(name, Fraction()) + _float_sum(cells)
                 one.size += pc.sum(pc.abs(cells)).as_py() or 0.0
             else:
+                cells = finite_decimals(cells)
                 one.total = _add(one.total, _exact(cells))
                 one.size += pc.sum(pc.abs(cells.cast(pa.float64(), safe=False))).as_py() or 0.0
     for name, total in floats.items():

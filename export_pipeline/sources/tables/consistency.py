@@ -13,6 +13,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.model.special_numbers import finite_decimals
 from export_pipeline.sources.snapshot import SourceError
 
 Facts = tuple[int, Mapping[str, float]]
@@ -75,6 +76,7 @@ class ConsistencyCheck:
 
 
 def _sum(array: pa.Array) -> float:
+    array = finite_decimals(array)
     total = float(pc.sum(array).as_py() or 0)
     if math.isfinite(total):
         return total

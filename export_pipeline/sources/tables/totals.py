@@ -27,23 +27,28 @@ _INEXACT = 1e-9
 
 def count_and_totals(
     snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec]
-) -> tuple[int, dict[str, float]]:
-    """The number of rows; by column its sum, as `|column|` the sum of its absolute values, and as `±column`
-    how much the database may have lost while it added, where it adds doubles.
+) -> tuple[int, dict[str, float], frozenset[str]]:
+    """Return the number of rows; by column its sum, as `|column|` the sum of its absolute values, and as
+    `±column` how much the database may have lost while it added, where it adds doubles; and the columns of
+    decimals that hold NaN or infinities.
 
     Cells that are no finite numbers are left out. No sum overflows in the database: of doubles, large ones
     are added in a smaller unit, apart from the others.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
-    rows, totals = _counted(snapshot, dataset, numbers[:_COLUMNS])
+    rows, totals, special = _counted(snapshot, dataset, numbers[:_COLUMNS])
     for start in range(_COLUMNS, len(numbers), _COLUMNS):
-        totals |= _counted(snapshot, dataset, numbers[start : start + _COLUMNS])[1]
-    return rows, totals
+        _, more, others = _counted(snapshot, dataset, numbers[start : start + _COLUMNS])
+        totals, special = totals | more, special | others
+    return rows, totals, special
 
 
 def _counted(
     snapshot: Snapshot, dataset: Dataset, numbers: Sequence[ColumnSpec]
-) -> tuple[int, dict[str, float]]:
+) -> tuple[int, dict[str, float], frozenset[str]]:
+    may_be_special = [
+        column for column in numbers if column.parsed.precision and snapshot.dialect == "postgresql"
+    ]
     parts: list[tuple[str, bool, float]] = []
     inexact: set[str] = set()
 
@@ -56,6 +61,8 @@ def _counted(
             for negative, unit, expression in _parts(about, column.parsed.kind):
                 parts.append((column.name, negative, unit))
                 expressions.append(expression)
+        for column in may_be_special:
+            expressions.append(_special(dataset.term(frame, column)))
         return expressions
 
     select = dataset.facts(make)
@@ -63,14 +70,27 @@ def _counted(
     # SQLite would write only 15 digits of a double.
     kind = Kind.FLOAT if snapshot.dialect == "sqlite" else Kind.TEXT
     kinds += [Column(f"sum_{place}", "Sum", kind) for place in range(len(parts))]
+    kinds += [Column(f"special_{column.name}", "Special", Kind.BOOLEAN) for column in may_be_special]
     (row,) = snapshot.rows(select, kinds)
+    special = frozenset(column.name for column in may_be_special if row[f"special_{column.name}"])
     totals: dict[str, Fraction] = {}
     for place, (name, negative, unit) in enumerate(parts):
         value = Fraction(Decimal(row[f"sum_{place}"] or 0)) * Fraction(unit)
         totals[name] = totals.get(name, Fraction()) + value
         totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
     found = {name: _double(total) for name, total in totals.items()}
-    return row["rows"], found | {f"±{name}": _INEXACT * found[f"|{name}|"] for name in inexact}
+    lost = {f"±{name}": _INEXACT * found[f"|{name}|"] for name in inexact}
+    return row["rows"], found | lost, special
+
+
+def _special(about: Term) -> Expression:
+    """Return whether some cell of a column of PostgreSQL's numbers is NaN or infinite."""
+    x = about.expression
+    if about.stored.family is not Family.NUMERIC:
+        return sa.false()
+    # What is infinite less itself is NaN; a numeric with limits can hold no infinity.
+    nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
+    return sa.func.bool_or(x == nan if about.stored.precision else (x - x) != _number("0"))
 
 
 def _double(total: Fraction) -> float:

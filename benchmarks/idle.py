@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sqlalchemy as sa
 
-from export_pipeline.orchestration.instance import ROOT
+from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.process import free_ports
 from export_pipeline_tests.system.deployment import System, _listens, running_system
 from export_pipeline_tests.system.processes import Service
 from export_pipeline_tests.tools import require_tool
 
-_KINDS = {"code server": "api grpc", "daemon": "dagster-daemon", "webserver": "dagster-webserver"}
+_KINDS = {
+    "code servers": "api grpc",
+    "daemon": "dagster-daemon",
+    "webserver": "dagster-webserver",
+    "PostgreSQL": "bin/postgres",
+}
+_DATABASES = ("applications", "dagster")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _WARM_UP_SECONDS = 60.0
 
@@ -43,20 +50,20 @@ class Sample:
     Attributes:
         cpu: CPU seconds since the start, by kind of process.
         rss: Resident megabytes, by kind of process.
-        written: Bytes that our processes have written to disk.
-        sessions: Connections that PostgreSQL has accepted.
-        statements: Transactions that PostgreSQL has ended.
+        sessions: Connections that PostgreSQL has accepted, by database.
+        transactions: Those that PostgreSQL has ended.
         wal: Bytes of PostgreSQL's write-ahead log.
         home: Bytes of DAGSTER_HOME and of Dagster's database.
+        files: In DAGSTER_HOME.
     """
 
     cpu: dict[str, float]
     rss: dict[str, float]
-    written: int
-    sessions: int
-    statements: int
+    sessions: dict[str, int]
+    transactions: int
     wal: int
     home: int
+    files: int
 
 
 def main() -> None:
@@ -78,66 +85,78 @@ def main() -> None:
         )
         web.start()
         time.sleep(_WARM_UP_SECONDS)
-        first = last = sample(system)
+        meter = Meter(system)
+        first = last = meter.sample()
         for minute in range(1, given.minutes + 1):
-            time.sleep(60)
-            now = sample(system)
+            for _ in range(12):
+                time.sleep(5)
+                meter.look()
+            now = meter.sample()
             tell(f"minute {minute:3}", last, now, 60)
             last = now
         tell("all", first, last, 60 * given.minutes)
 
 
-def sample(system: System) -> Sample:
-    """Read all counters."""
-    cpu: dict[str, float] = defaultdict(float)
-    rss: dict[str, float] = defaultdict(float)
-    written = 0
-    for kind, words in _KINDS.items():
-        for pid in system.processes.find(*words.split()):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            cpu[kind] += (int(fields[11]) + int(fields[12])) / _TICKS
-            rss[kind] += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-            counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
-            written += int(counters["write_bytes"])
-    home = sum(file.stat().st_size for file in (system.folder / "home").rglob("*") if file.is_file())
-    if system.url.startswith("sqlite"):
-        return Sample(cpu, rss, written, 0, 0, 0, home)
-    counts = (
-        "SELECT sum(sessions), sum(xact_commit), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), "
-        "pg_database_size('dagster') FROM pg_stat_database"
-    )
-    engine = sa.create_engine(system.url)
-    with engine.connect() as connection:
-        sessions, statements, wal, size = connection.execute(sa.text(counts)).one()
-    engine.dispose()
-    cpu["PostgreSQL"] = _cpu_of_servers(system)
-    return Sample(cpu, rss, written, int(sessions), int(statements), int(wal), home + int(size))
+class Meter:
+    """Adds up what processes use, those that end between two samples too: look every few seconds."""
 
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._seen: dict[int, float] = {}
+        self._cpu: dict[str, float] = defaultdict(float)
 
-def _cpu_of_servers(system: System) -> float:
-    """CPU seconds of PostgreSQL's processes, those that have ended too."""
-    total = 0
-    for pid in system.processes.find("postgres"):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(map(int, fields[11:15]))
-    return total / _TICKS
+    def look(self) -> dict[str, float]:
+        """Return resident megabytes by kind of process."""
+        rss: dict[str, float] = defaultdict(float)
+        for kind, words in _KINDS.items():
+            for pid in self._system.processes.find(*words.split()):
+                with suppress(OSError):  # it has ended
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                    # PostgreSQL's first process has the time of those that have ended.
+                    used = sum(map(int, fields[11 : 15 if kind == "PostgreSQL" else 13])) / _TICKS
+                    self._cpu[kind] += used - self._seen.get(pid, 0.0)
+                    self._seen[pid] = used
+                    rss[kind] += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return rss
+
+    def sample(self) -> Sample:
+        """Read all counters."""
+        rss = self.look()
+        cpu = dict(self._cpu)
+        files = [file.stat() for file in (self._system.folder / "home").rglob("*") if file.is_file()]
+        home = sum(file.st_size for file in files)
+        if self._system.url.startswith("sqlite"):
+            return Sample(cpu, rss, {}, 0, 0, home, len(files))
+        counts = "SELECT datname, sessions, xact_commit, pg_database_size(datname) FROM pg_stat_database"
+        counts += f" WHERE datname IN {_DATABASES}"
+        engine = sa.create_engine(self._system.url)
+        with engine.connect() as connection:
+            rows = connection.execute(sa.text(counts)).all()
+            wal = connection.scalar(sa.text("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"))
+        engine.dispose()
+        sessions = {row[0]: int(row[1]) for row in rows}
+        home += sum(int(row[3]) for row in rows if row[0] == "dagster")
+        return Sample(cpu, rss, sessions, sum(int(row[2]) for row in rows), int(wal), home, len(files))
 
 
 def tell(title: str, before: Sample, now: Sample, seconds: float) -> None:
     """Print what happened between two samples."""
+    opened = {name: (now.sessions[name] - before.sessions[name]) / seconds for name in now.sessions}
     cores = {kind: (now.cpu[kind] - before.cpu.get(kind, 0)) / seconds for kind in now.cpu}
     grown = {kind: now.rss[kind] - before.rss.get(kind, 0) for kind in now.rss}
     print(
-        f"{title}: {(now.sessions - before.sessions) / seconds:.1f} connections/s, "
-        f"{(now.statements - before.statements) / seconds:.1f} transactions/s, "
-        f"WAL {(now.wal - before.wal) / seconds / 1e3:.1f} kB/s, "
-        f"written {(now.written - before.written) / seconds / 1e3:.1f} kB/s, "
-        f"Dagster's data {(now.home - before.home) / 1e6:+.2f} MB; cores "
-        + ", ".join(f"{kind} {value:.3f}" for kind, value in cores.items())
-        + "; MB "
+        f"{title}: {sum(opened.values()):.2f} connections/s ({_listed(opened)}), "
+        f"{(now.transactions - before.transactions) / seconds:.1f} transactions/s, "
+        f"WAL {(now.wal - before.wal) / seconds / 1e3:.1f} kB/s, Dagster's data "
+        f"{(now.home - before.home) / 1e6:+.2f} MB and {now.files - before.files:+} files; "
+        f"cores {sum(cores.values()):.3f} ({_listed(cores)}); MB "
         + ", ".join(f"{kind} {now.rss[kind]:.1f} ({grown[kind]:+.1f})" for kind in now.rss),
         flush=True,
     )
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 if __name__ == "__main__":

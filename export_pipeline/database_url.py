@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import sqlalchemy as sa
 
+from export_pipeline.redaction import remember_credentials
+
 _URI_OPTIONS = frozenset({"mode", "cache", "immutable", "vfs", "nolock", "psow", "modeof"})
 _DRIVER_OPTIONS = frozenset(
     {"uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
@@ -79,3 +81,37 @@ def openable(url: sa.URL, *, read_only: bool = False) -> sa.URL:
 
 def _quoted(file: Path) -> str:
     return quote(os.fsencode(file.absolute()))
+
+
+def check_database_url(url: str) -> None:
+    """Refuse what is not a database URL, or is one in which nobody can tell the password's end.
+
+    Raises:
+        ValueError: the message repeats nothing of the URL.
+    """
+    try:
+        parsed = parse_database_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is none
+        raise ValueError(
+            "is not a database URL such as postgresql://user:password@host:5432/database"
+        ) from None
+    if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
+        raise ValueError("holds an @ too many; write one of the user or password as %40, and a / as %2F")
+
+
+def dagster_url(url: str) -> str:
+    """Return DAGSTER_POSTGRES_URL as Dagster can use it.
+
+    SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, whose parameters fail in Dagster's NOTIFY.
+
+    Raises:
+        ValueError: it is no database URL; the message repeats nothing of it.
+    """
+    try:
+        check_database_url(url)
+    except ValueError as error:
+        raise ValueError(f"DAGSTER_POSTGRES_URL: {error}") from None
+    remember_credentials(url)
+    scheme, _, rest = url.partition("://")
+    is_postgres = scheme.partition("+")[0] in ("postgresql", "postgres")
+    return f"postgresql+psycopg2://{rest}" if is_postgres else url

@@ -8,6 +8,7 @@ from export_pipeline.orchestration.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.requests import requests_sensor
 from export_pipeline.orchestration.resources import ledger_of, source_of, store_of
+from export_pipeline.orchestration.retention import retention_sensor
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 
@@ -29,6 +30,7 @@ def defs() -> dg.Definitions:
                 schedules_sensor(datasets),
                 delivery_sensor,
                 purge_sensor,
+                retention_sensor,
             ],
             # Fixed, because the config of a resource is shown in the UI, secrets in URLs included, and can be
             # changed in the launchpad, so that a run could read another database.

@@ -21,6 +21,7 @@ from export_pipeline.jobs.error_codes import NOT_THE_OPERATORS
 from export_pipeline.jobs.figures import Figures, Late
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
+from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings
 
 LATE = timedelta(minutes=15)
@@ -106,7 +107,7 @@ def _all(check: Check) -> list[Finding]:
     try:
         found.extend(check())
     except Exception as error:  # one check that breaks must not hide what the others say
-        said = " ".join(str(error).split())[:300]
+        said = hide_credentials(" ".join(str(error).split()))[:300]
         found.append(
             Finding("check_failed", f"A check broke: {type(error).__name__}: {said}", "Report this.")
         )

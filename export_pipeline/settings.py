@@ -9,19 +9,19 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.exc import ArgumentError
 
-from export_pipeline.database_url import parse_database_url, sqlite_url
+from export_pipeline.database_url import check_database_url, parse_database_url, sqlite_url
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.env_file import check_names
 from export_pipeline.model.zones import zone_problem
+from export_pipeline.redaction import RedactedError, remember_credentials
 
 _PREFIX = "EXPORT_"
 ENV_FILE = Path(".env")
 
 
-class SettingsError(Exception):
+class SettingsError(RedactedError):
     """A setting is wrong. The message is one line that names the environment variable."""
 
 
@@ -37,10 +37,17 @@ class Settings(BaseSettings):
     statement_timeout_seconds: Annotated[
         float, Field(ge=0, description="How long one query may take; 0 for no limit.")
     ] = 900
+    jobs_schema: Annotated[
+        str | None,
+        Field(
+            pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+            description="PostgreSQL's schema of the requests' tables; empty for the connection's own.",
+        ),
+    ] = None
     jobs_url: str = Field(
         description="SQLAlchemy URL of the database that keeps the requests, of PostgreSQL or SQLite; where "
         "it is not set, the application's.",
-        default_factory=lambda known: known.get("source_url", ""),
+        default_factory=lambda known: _in_schema(known.get("source_url", ""), known.get("jobs_schema")),
         validate_default=False,  # of another database exports can be made, only not asked for by rows
     )
     store_url: str = Field(
@@ -75,6 +82,10 @@ class Settings(BaseSettings):
     events_days: Annotated[
         int, Field(ge=1, description="How long events of requests that have ended are kept.")
     ] = 365
+    run_retention_days: Annotated[
+        int,
+        Field(ge=1, description="How long Dagster keeps a run and its log; the request stays."),
+    ] = 30
     max_in_flight: Annotated[
         int, Field(ge=1, description="How many requests are worked on or about to be at once.")
     ] = 10
@@ -119,21 +130,23 @@ class Settings(BaseSettings):
     @field_validator("source_url")
     @classmethod
     def _database_url(cls, url: str) -> str:
-        try:
-            parse_database_url(url)
-        except ArgumentError:
-            raise ValueError(
-                "is not a database URL such as postgresql://user:password@host:5432/database"
-            ) from None
+        check_database_url(url)
         # The short name that hosts and PostgreSQL's own tools write; SQLAlchemy knows only the long one.
         return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
     @field_validator("jobs_url")
     @classmethod
-    def _ledger_url(cls, url: str) -> str:
-        url = cls._database_url(url)
+    def _ledger_url(cls, url: str, info: ValidationInfo) -> str:
+        url = _in_schema(cls._database_url(url), info.data.get("jobs_schema"))
         if parse_database_url(url).get_backend_name() not in ("postgresql", "sqlite"):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
+        return url
+
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url", "ui_url", "public_url")
+    @classmethod
+    def _without_credentials(cls, url: str | None) -> str | None:
+        if url and "@" in url.partition("://")[2].partition("?")[0]:
+            raise ValueError("takes no user and no password: it is shown to people")
         return url
 
     @field_validator("ui_url")
@@ -149,6 +162,8 @@ class Settings(BaseSettings):
         scheme = url.partition("://")[0] if "://" in url else "file"
         if scheme not in ("file", "s3"):
             raise ValueError(f"must be a folder, file:///folder or s3://bucket/prefix, not {scheme}://")
+        if scheme == "s3" and "@" in url:
+            raise ValueError("takes no user and no password; AWS's own settings hold them")
         if scheme == "s3" and not url.removeprefix("s3://").partition("/")[0]:
             raise ValueError("names no bucket; write it as s3://bucket/prefix")
         return url
@@ -160,7 +175,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
         return url
 
-    @field_validator("smtp_url", "mail_from", "public_url", mode="before")
+    @field_validator("jobs_schema", "smtp_url", "mail_from", "public_url", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
         return value or None
@@ -212,6 +227,15 @@ class Settings(BaseSettings):
         return Path(self.staging_url.removeprefix("file://")).absolute()
 
 
+def _in_schema(url: str, schema: str | None) -> str:
+    """Return the URL of a PostgreSQL database with a schema in which tables are made and looked for."""
+    if not schema or not url.startswith("postgres"):
+        return url
+    parsed = parse_database_url(url)
+    options = f"{parsed.query.get('options', '')} -csearch_path={schema}".strip()
+    return parsed.update_query_dict({"options": options}).render_as_string(hide_password=False)
+
+
 def load_settings() -> Settings:
     """The settings of this process.
 
@@ -224,7 +248,7 @@ def load_settings() -> Settings:
     except ValueError as error:
         raise SettingsError(str(error)) from None
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         found = error.errors(include_url=False)
         # A default that is worked out from a wrong setting is not wrong itself.
@@ -236,6 +260,9 @@ def load_settings() -> Settings:
         more = f" ({len(others)} more {are} wrong)" if others else ""
         where = "" if name in os.environ or first["input"] is None else " (from .env)"
         raise SettingsError(f"{name}{where}: {message}{more}") from None
+    for url in (settings.source_url, settings.jobs_url, settings.smtp_url):
+        remember_credentials(url or "")
+    return settings
 
 
 def _number(field: FieldInfo, value: object) -> str:

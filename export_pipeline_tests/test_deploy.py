@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,47 @@ def test_settings_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(Settings().staging_folder) == "/var/lib/export-pipeline/staging"
 
 
+def is_in_build_context(path: str) -> bool:
+    """Docker's rule: the last line of .dockerignore that matches a path, or a folder above it, counts."""
+    parts = path.split("/")
+    above = ["/".join(parts[: number + 1]) for number in range(len(parts))]
+    kept = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        if not line or line.startswith("#"):
+            continue
+        anywhere = pattern.removeprefix("**/")
+        tried = (
+            parts
+            if anywhere != pattern
+            else [name for name in above if name.count("/") == pattern.count("/")]
+        )
+        if any(fnmatchcase(name, anywhere) for name in tried):
+            kept = line.startswith("!")
+    return kept
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"{folder}{name}" for folder in ("", "deploy/", "export_pipeline/", "export_pipeline/defs/orders/")
+          for name in (".env", ".env.production", ".envrc")),
+        "deploy/export-pipeline.env", "exports/s/1.csv", ".staging/1/rows.arrow", "demo_data/applications.db",
+        ".dagster_home/storage/1", ".git/config", ".venv/bin/python", "export_pipeline/__pycache__/a.pyc",
+        "id_rsa", "backup.sql", "deploy/passwords.txt",
+    ],
+)  # fmt: skip
+def test_no_secret_and_no_data_go_into_the_image(path: str) -> None:
+    assert not is_in_build_context(path)
+
+
 def test_files_of_the_image_are_there() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M)
-    assert all((ROOT / name).exists() for names in copied for name in names.split())
+    sources = [name for names in copied for name in names.split()]
+    assert all((ROOT / name).exists() and is_in_build_context(name) for name in sources)
+    assert is_in_build_context("export_pipeline/defs/records/defs.yaml")
+    needed = re.findall(r'^"(\S+)" = "export_pipeline/project', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert set(needed) <= set(sources)
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     assert set(services) == {"migrate", "daemon", "webserver"}
     for service in services.values():

@@ -5,13 +5,29 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    TickData,
+    TickStatus,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from export_pipeline import health
 from export_pipeline.health import Finding, examine
 from export_pipeline.jobs import migrate
 from export_pipeline.orchestration import daemon_health
+from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.settings import load_settings
+from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.database import Database
 
 MINUTES = timedelta(minutes=15)
@@ -184,3 +200,38 @@ def test_a_dagster_whose_database_is_down(
     (told,) = daemon_health.findings()
     assert told[0] == "dagster_unreachable"
     assert "hunter2" not in str(told)
+
+
+def test_a_clock_that_was_set_back_is_a_finding(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_home()
+    ahead = datetime.now(UTC).timestamp() + 7200
+    with dg.DagsterInstance.get() as instance:
+        state = InstigatorState(_origin(), InstigatorType.SENSOR, InstigatorStatus.RUNNING, None)
+        instance.add_instigator_state(state)
+        tick = TickData(
+            state.instigator_origin_id, "requests_sensor", InstigatorType.SENSOR, TickStatus.SKIPPED, ahead,
+            selector_id=state.selector_id,
+        )  # fmt: skip
+        instance.create_tick(tick)
+        found = list(daemon_health._last_tick(instance, [state]))
+    assert [code for code, *_ in found] == ["clock_set_back"]
+
+
+def _origin() -> RemoteInstigatorOrigin:
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="export_pipeline.definitions"))
+    return RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "repository"), "requests_sensor")
+
+
+def test_a_home_that_cannot_be_written_is_told_in_one_line(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "file" / "home"))
+    for line in (("health", "--json"), ("request", "takeoff", "--scope", "a", "--format", "csv")):
+        ended = command(*line)
+        assert ended.code
+        assert "Traceback" not in ended.out + ended.err
+    (finding,) = [one for one in command("health", "--json").json if one["code"] == "dagster_unreachable"]
+    assert finding["wrong"].startswith("DAGSTER_HOME: the folder")

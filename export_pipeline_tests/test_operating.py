@@ -14,7 +14,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.figures import Figures
 from export_pipeline.jobs.schedule_editing import EDITABLE, list_schedules
 from export_pipeline.metrics import metrics_text
-from export_pipeline.settings import Settings
+from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.jobs.database import Database
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +74,7 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
     grant, ask, plan = blocks("sql")
     migrate(postgres_url)
     database = Database(postgres_url)
+    database.run("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     database.run("CREATE ROLE application")
     try:
         database.run(grant)
@@ -123,18 +124,24 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("own_schema", [True, False])
-def test_the_role_of_the_readme_can_keep_requests(postgres_url: str, own_schema: bool) -> None:
+def test_the_role_of_the_readme_can_keep_requests(
+    postgres_url: str, own_schema: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (ROOT / "README.md").read_text()
     role, schema, rights = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     owner = Database(postgres_url)
     url = make_url(postgres_url).set(username="exporter", password="…")
     try:
+        owner.run("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         owner.run(role)
         if own_schema:
             owner.run(schema)
-            options = re.search(r"EXPORT_JOBS_URL=\S+\?(\S+)`", text)
-            assert options is not None
-            ledger_url = f"{url.render_as_string(hide_password=False)}?{options[1]}"
+            owner.run("CREATE TABLE public.export_jobs (id int); CREATE TABLE public.export_events (id int)")
+            named = re.search(r"`EXPORT_JOBS_SCHEMA=(\w+)`", text)
+            assert named is not None
+            monkeypatch.setenv("EXPORT_SOURCE_URL", url.render_as_string(hide_password=False))
+            monkeypatch.setenv("EXPORT_JOBS_SCHEMA", named[1])
+            ledger_url = load_settings().jobs_url
         else:
             migrate(postgres_url)
             owner.run(rights)
@@ -149,7 +156,7 @@ def test_the_role_of_the_readme_can_keep_requests(postgres_url: str, own_schema:
             assert job.id == job_id
             assert [event.kind for event in ledger.events(job_id)] == ["requested", "canceled"]
             assert list_schedules(open_engine(ledger_url)) == []
-        assert owner.run("SELECT schemaname FROM pg_tables WHERE tablename = 'export_jobs'") == [
+        assert owner.run("SELECT schemaname FROM pg_tables WHERE tablename = 'export_deliveries'") == [
             ("exports" if own_schema else "public",)
         ]
     finally:

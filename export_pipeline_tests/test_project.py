@@ -89,3 +89,13 @@ def test_a_wheel_brings_the_files_that_a_project_needs() -> None:
         for name in ("dagster.yaml", "dagster-postgres.yaml", "workspace.yaml")
     }
     assert all((ROOT / source).is_file() for source in included)
+
+
+def test_a_project_without_a_dataset_says_how_to_write_one(project: Path) -> None:
+    command = [sys.executable, "-m", "export_pipeline.cli", "datasets"]
+    ended = subprocess.run(
+        command, cwd=project, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Error: There is no dataset in ")
+    assert "`export-pipeline introspect TABLE --write`" in ended.stderr

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from export_pipeline.redaction import hide_credentials
+
 
 class UserError(Exception):
     """Something the person at the keyboard can mend; each argument is one line that says how."""
@@ -17,7 +19,7 @@ class UserError(Exception):
 
 def print_error(message: str) -> None:
     """One line on stderr."""
-    typer.secho(f"Error: {' '.join(message.split())}", fg="red", err=True)
+    typer.secho(f"Error: {hide_credentials(' '.join(message.split()))}", fg="red", err=True)
 
 
 def print_json(value: Any) -> None:

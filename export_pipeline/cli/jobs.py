@@ -33,6 +33,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN, SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.states import ENDED
+from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings, load_settings
 
 
@@ -204,7 +205,7 @@ def migrate(as_json: Json = False) -> None:
     """
     settings = load_settings()
     done = bring_up_to_date(settings.jobs_url)
-    where = parse_database_url(settings.jobs_url).render_as_string(hide_password=True)
+    where = hide_credentials(parse_database_url(settings.jobs_url).render_as_string(hide_password=True))
     if as_json:
         print_json({"database": where, "tables": done})
     else:

@@ -29,8 +29,13 @@ def component_tree() -> dg.ComponentTree:
 
     Raises:
         YamlLimitError: a file is too large to be read.
+        DefsError: there is no dataset at all.
     """
     folder = defs_folder()
+    if not any(folder.rglob("defs.yaml")) and not any(folder.rglob("*.py")):
+        raise DefsError(
+            f"There is no dataset in {folder}; write one with `export-pipeline introspect TABLE --write`."
+        )
     for file in sorted(folder.rglob("*.yaml")):
         check_size(file)
     # Named here and not imported: the folder of one's own project need not be on Python's path.
@@ -57,10 +62,12 @@ def datasets() -> dict[str, Dataset]:
     """The datasets by name, in alphabetical order.
 
     Raises:
-        DefsError: a defs.yaml is wrong.
+        DefsError: a defs.yaml is wrong, or there is none.
     """
     try:
         return datasets_of(component_tree())
+    except DefsError:
+        raise
     except Exception as error:  # whatever comes up while reading them, they are what is wrong
         lines = [f"A defs.yaml is wrong: {line}" for line in _lines(error)]
         raise DefsError("\n".join(lines)) from error

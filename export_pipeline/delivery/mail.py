@@ -17,6 +17,7 @@ from typing import Self
 
 from export_pipeline.delivery.addresses import Address, one_line
 from export_pipeline.delivery.smtp_url import Server
+from export_pipeline.redaction import RedactedError
 
 _COMMAND_SECONDS = 60.0
 _BODY_SECONDS = 300.0
@@ -28,15 +29,15 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _TOO_LARGE = 552
 
 
-class ServerError(Exception):
+class ServerError(RedactedError):
     """The server takes nothing from us now: it is away, or refuses us. The fault is of no mail of ours."""
 
 
-class TemporaryError(Exception):
+class TemporaryError(RedactedError):
     """This mail was not delivered, and may be later."""
 
 
-class RefusedError(Exception):
+class RefusedError(RedactedError):
     """The server refuses this mail or its recipient for good."""
 
 
@@ -44,7 +45,7 @@ class TooLargeError(RefusedError):
     """The server refuses the mail for its size."""
 
 
-class AnswerLostError(Exception):
+class AnswerLostError(RedactedError):
     """The server has the whole mail, but whether it took it over was never heard."""
 
 

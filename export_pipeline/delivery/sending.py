@@ -28,6 +28,7 @@ from export_pipeline.delivery.recipients import named
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
 from export_pipeline.jobs.cadences import failed_formats
+from export_pipeline.redaction import RedactedError
 from export_pipeline.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _TEXT_BYTES = 65_536  # more than everything of a mail but its attachment
 _LEDGER_WAITS = (0.5, 1, 2, 4, 8, 16)  # seconds: enough for a database to be started again
 
 
-class MailSettingsError(Exception):
+class MailSettingsError(RedactedError):
     """Mails cannot be sent as things are set; the message names the variable."""
 
 

@@ -14,6 +14,7 @@ from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.texts import json_of
+from export_pipeline.redaction import remember_credentials
 
 WAIT_SECONDS = 30  # for another writer of SQLite
 _CONNECT = {
@@ -29,6 +30,7 @@ def open_engine(url: str) -> sa.Engine:
     Raises:
         LedgerError: the URL is malformed, or of another database.
     """
+    remember_credentials(url)
     try:
         parsed = parse_database_url(url)
     except sa.exc.ArgumentError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from export_pipeline.jobs.states import ENDED, NEXT, Status
+from export_pipeline.redaction import RedactedError
 
 
-class LedgerError(Exception):
+class LedgerError(RedactedError):
     """The ledger cannot do what was asked. The message says why and what to do."""
 
 

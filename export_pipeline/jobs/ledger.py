@@ -20,6 +20,7 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, Kind, Status
 from export_pipeline.jobs.tables import events, jobs
 from export_pipeline.jobs.texts import is_storable, storable
+from export_pipeline.redaction import hide_credentials
 
 Remove = Callable[[str], None]
 """Removes the file of a key and what belongs to it. A file that is gone already is no error."""
@@ -284,7 +285,7 @@ class Ledger(LeaseKeeper):
             code: For programs, e.g. unknown_column.
             message: For people, of any length. U+FFFD takes the place of what no database can hold.
         """
-        error = {"code": storable(code), "message": storable(message)}
+        error = {"code": storable(code), "message": storable(hide_credentials(message))}
         values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
         return self._move(attempt, Status.FAILED, values, Kind.FAILED, who, details=error)
 

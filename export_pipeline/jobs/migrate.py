@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from export_pipeline.database_url import parse_database_url, sqlite_file
 from export_pipeline.jobs.database import WAIT_SECONDS, open_engine, transaction
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.tables import metadata
 
 VERSION_TABLE = "export_pipeline_version"
 """Not Alembic's usual name, as the application's own migrations may live in the same database."""
@@ -40,12 +41,37 @@ def migrate(url: str) -> Migrated:
         with transaction(engine, write=True) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                _make_schema(connection)
             was = _version(connection)
+            if was is None:
+                _refuse_foreign_tables(connection)
             upgrade(connection)
             now = _version(connection)
     finally:
         engine.dispose()
     return "made" if was is None else "up to date" if was == now else "brought up to date"
+
+
+def _make_schema(connection: sa.Connection) -> None:
+    """Make the schema that EXPORT_JOBS_SCHEMA names, if it is not there."""
+    if connection.scalar(sa.text("SELECT current_schema()")) is None:
+        name = str(connection.scalar(sa.text("SHOW search_path"))).partition(",")[0].strip().strip('"')
+        connection.execute(sa.schema.CreateSchema(name))
+
+
+def _refuse_foreign_tables(connection: sa.Connection) -> None:
+    """Raise LedgerError where a table of the application has a name that the ledger needs."""
+    there = sa.inspect(connection)
+    taken = sorted({*there.get_table_names(), *there.get_view_names()} & set(metadata.tables))
+    if not taken:
+        return
+    way_out = "EXPORT_JOBS_URL=sqlite:////path/of/a/file/of/its/own.db"
+    if connection.dialect.name == "postgresql":
+        way_out = "EXPORT_JOBS_SCHEMA=export_pipeline"
+    raise LedgerError(
+        f"The application has a table {taken[0]} already, which the ledger needs for its own; set {way_out} "
+        "for all commands and services, then run `export-pipeline migrate` again."
+    )
 
 
 def keep_a_log(engine: sa.Engine) -> None:

@@ -29,6 +29,7 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Kind, Status, before
 from export_pipeline.jobs.tables import events, jobs
 from export_pipeline.jobs.texts import storable
+from export_pipeline.redaction import hide_credentials
 
 
 class Mover(Reader):
@@ -156,7 +157,7 @@ def refusal(job: Job, wanted: str | Attempt, to: Status) -> LedgerError:
 
 def fail_at_once(connection: sa.Connection, job_id: str, code: str, message: str, who: str) -> None:
     """Fail a request within the transaction that makes it: nobody may be offered it meanwhile."""
-    error = {"code": storable(code), "message": storable(message)}
+    error = {"code": storable(code), "message": storable(hide_credentials(message))}
     values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
     update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(before(Status.FAILED)))
     row = (

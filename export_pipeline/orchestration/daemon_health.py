@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, TickStatus
 
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import SettingsError
 
 Told = tuple[str, str, str, datetime | None]
@@ -16,6 +17,7 @@ Told = tuple[str, str, str, datetime | None]
 
 _SILENT_SECONDS = 180.0
 """Daemons say every half minute that they live."""
+_AHEAD = timedelta(minutes=1)
 _START = "Start it: `export-pipeline dev`, or `dagster-daemon run` as a service of its own."
 
 
@@ -29,7 +31,7 @@ def findings() -> Iterator[Told]:
         yield "dagster_unreachable", str(error), "Start its database or correct DAGSTER_POSTGRES_URL.", None
         return
     except Exception as error:  # storage of many kinds
-        said = " ".join(str(error).split())[:300]
+        said = hide_credentials(" ".join(str(error).split()))[:300]
         do = "Start its database, or correct DAGSTER_HOME and DAGSTER_POSTGRES_URL."
         yield "dagster_unreachable", f"Dagster's own database cannot be used: {said}", do, None
         return
@@ -65,7 +67,7 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
     try:
         declared = defs().get_repository_def().sensor_defs
     except Exception as error:  # whatever a wrong defs.yaml or setting raises
-        said = " ".join(str(error).split())[:300]
+        said = hide_credentials(" ".join(str(error).split()))[:300]
         yield (
             "code_broken",
             f"The code location does not load: {said}",
@@ -85,17 +87,28 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
             do = f"Switch it on: in Dagster's UI under Automation, or `{command}`."
             yield "sensor_off", f"{sensor.name} is off.", do, None
         elif daemon_runs:
-            yield from _last_tick(instance, known)
+            for told in _last_tick(instance, known):
+                yield told
+                if told[0] == "clock_set_back":  # all others say the same
+                    return
 
 
 def _last_tick(instance: dg.DagsterInstance, states: Sequence[InstigatorState]) -> Iterator[Told]:
+    now = datetime.now(UTC)
     for state in states:
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        last = datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else now
+        if last - now > _AHEAD:
+            when = f"{last:%Y-%m-%d %H:%M} UTC"
+            wrong = f"{state.instigator_name} does not run before {when}: the clock was set back."
+            do = "Set the clock of the daemon's machine right; its sensors wait until then."
+            yield "clock_set_back", wrong, do, None
+            return
         if ticks and ticks[0].status is TickStatus.FAILURE:
             error = ticks[0].error
             while error and error.cause:  # the outer ones only say that there was one
                 error = error.cause
-            said = " ".join(error.message.split())[:300] if error else "no reason given"
+            said = hide_credentials(" ".join(error.message.split()))[:300] if error else "no reason given"
             at = datetime.fromtimestamp(ticks[0].timestamp, UTC)
             do = "Its ticks in Dagster's UI, under Automation, show the whole error."
             yield "sensor_failing", f"{state.instigator_name} failed when it last ran: {said}", do, at

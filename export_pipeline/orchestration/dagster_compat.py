@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import dagster as dg
+import sqlalchemy as sa
+from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._grpc.utils import default_sensor_grpc_timeout
+
+if TYPE_CHECKING:
+    from dagster_postgres import DagsterPostgresStorage
 
 NOT_PREVIEWED = (
     "A preview does nothing: a real tick of this sensor works on requests, mails or files itself. "
@@ -24,3 +38,81 @@ def is_preview(context: dg.SensorEvaluationContext) -> bool:
 def sensor_timeout_seconds() -> float:
     """Return how long Dagster waits for a tick: DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS, or a minute."""
     return float(default_sensor_grpc_timeout())
+
+
+# --- storage ---
+
+_engines: dict[tuple[int, str], sa.Engine] = {}
+
+
+def has_shared_connections(url: str) -> bool:
+    """Return whether this process has made an instance on a database before."""
+    return (os.getpid(), url) in _engines
+
+
+def share_connections(storage: DagsterPostgresStorage, url: str) -> None:
+    """Let a storage use the connections of this process to its database.
+
+    Args:
+        url: SQLAlchemy URL of PostgreSQL.
+    """
+    key = (os.getpid(), url)  # a fork must not use its parent's
+    if key not in _engines:
+        _engines[key] = sa.create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=3,
+            max_overflow=20,
+            pool_recycle=1800,
+            pool_pre_ping=True,
+            connect_args={"application_name": "dagster"},
+        )
+    for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+        vars(part)["_engine"] = _engines[key]
+
+
+def remove_run_files(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove the files of a deleted run: captured output, and on SQLite the emptied file of its events."""
+    shutil.rmtree(Path(instance.storage_directory()) / run_id, ignore_errors=True)
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{instance.event_log_storage.path_for_shard(run_id)}{suffix}").unlink(missing_ok=True)
+
+
+def remove_check_results(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Remove the results of asset checks of deleted runs, which Dagster keeps for ever."""
+    storage = instance.event_log_storage
+    if run_ids and isinstance(storage, SqlEventLogStorage):
+        results = AssetCheckExecutionsTable
+        with storage.index_connection() as connection:
+            connection.execute(results.delete().where(results.c.run_id.in_(run_ids)))
+
+
+# --- code servers ---
+
+_LONGEST_SECONDS = 3600.0
+
+
+def keep_code_servers(version: Callable[[], object]) -> None:
+    """Let this process keep a code server while it lives and the code is the same.
+
+    Dagster's daemon starts one each minute, which costs a tenth of a core. Now it does each hour: what a code
+    server has gathered in memory goes with it.
+
+    Args:
+        version: Returns something that is equal while the code is.
+    """
+    known = version()
+
+    def clear(registry: GrpcServerRegistry) -> None:
+        nonlocal known
+        now, entries = version(), registry._active_entries
+        same, known = now == known, now
+        with registry._lock:
+            for origin, entry in list(entries.items()):
+                young = time.time() - entry.creation_timestamp < _LONGEST_SECONDS
+                lives = isinstance(entry, ServerRegistryEntry) and entry.process.server_process.poll() is None
+                if not (same and young and lives):
+                    del entries[origin]
+
+    GrpcServerRegistry.clear_all_grpc_endpoints = clear  # type: ignore[method-assign]

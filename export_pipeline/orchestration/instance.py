@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from urllib.parse import unquote
 
+from export_pipeline.database_url import dagster_url
 from export_pipeline.project import shared_file
 from export_pipeline.settings import SettingsError
+
+_ROOM_BYTES = 1 << 20
+"""SQLite cannot even be read where the disk has no room for its files beside it."""
 
 
 def prepare_home() -> Path:
@@ -17,8 +22,8 @@ def prepare_home() -> Path:
     A dagster.yaml of somebody's own in DAGSTER_HOME, one without our first line, is left alone.
 
     Raises:
-        SettingsError: DAGSTER_POSTGRES_URL is wrong or its database cannot be reached, or Dagster would keep
-            its SQLite files in another folder than DAGSTER_HOME.
+        SettingsError: DAGSTER_POSTGRES_URL is wrong, its database is away, the folder cannot be written,
+            or Dagster would keep its SQLite files in another one.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd() / ".dagster_home").absolute()
     if not os.environ.get("DAGSTER_POSTGRES_URL") and unquote(f"{home}".partition("?")[0]) != f"{home}":
@@ -26,18 +31,29 @@ def prepare_home() -> Path:
             f"DAGSTER_HOME: Dagster cannot keep its SQLite files in {home}, as it reads ? and % in the path "
             "as parts of a URL; name a folder without them"
         )
-    home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     url = os.environ.get("DAGSTER_POSTGRES_URL")
-    if url and url.startswith(("postgresql://", "postgres://")):
-        # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, whose parameters fail in Dagster's NOTIFY.
-        url = os.environ["DAGSTER_POSTGRES_URL"] = f"postgresql+psycopg2://{url.partition('://')[2]}"
     if url:
+        try:
+            url = os.environ["DAGSTER_POSTGRES_URL"] = dagster_url(
+                url
+            )  # for a dagster.yaml of one's own, too
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         _must_connect(url)
     target = home / "dagster.yaml"
-    if not target.exists() or target.read_text().startswith(_OURS):
-        file = shared_file("dagster-postgres.yaml" if url else "dagster.yaml")
-        target.write_text(_OURS + file.read_text())
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_text().startswith(_OURS):
+            file = shared_file("dagster-postgres.yaml" if url else "dagster.yaml")
+            target.write_text(_OURS + file.read_text())
+        with tempfile.TemporaryFile(dir=home) as probe:
+            probe.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        raise SettingsError(
+            f"DAGSTER_HOME: the folder {home} cannot be written: {error.strerror or error}. Free some space "
+            "there, let this user write to it, or name another folder."
+        ) from None
     return home
 
 
@@ -45,17 +61,13 @@ def _must_connect(url: str) -> None:
     """Say in a line what Dagster would say in a hundred.
 
     Raises:
-        SettingsError: DAGSTER_POSTGRES_URL is no URL, or its database cannot be reached.
+        SettingsError: the database cannot be reached.
     """
     import sqlalchemy as sa
 
     try:
         engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
         engine.connect().close()
-    except sa.exc.ArgumentError:
-        raise SettingsError(
-            "DAGSTER_POSTGRES_URL: is not a database URL such as postgresql://user:password@host:5432/dagster"
-        ) from None
     except sa.exc.SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", error)).split())
         raise SettingsError(f"DAGSTER_POSTGRES_URL: the database cannot be reached: {reason}") from error

@@ -17,6 +17,7 @@ from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import scope_key
 from export_pipeline.orchestration.resources import SourceDatabase
+from export_pipeline.redaction import RedactedError
 
 MOST_OFFERS = 10
 """How often a request is offered to Dagster before it is given up."""
@@ -44,7 +45,7 @@ class Exportable(Protocol):
     def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
-class RequestError(Exception):
+class RequestError(RedactedError):
     """A request that cannot be met as it is. The message says what is valid.
 
     Attributes:

@@ -66,7 +66,8 @@ def _libpq_uri(url: sa.URL, options: Mapping[str, str]) -> str:
     query["client_encoding"] = "UTF8"  # the driver reads names of types before anything can be set
     uri = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
     address, _, parameters = uri.partition("?")
-    return f"{address}?{parameters.replace('+', '%20')}"  # libpq knows no + for a space
+    # libpq knows no + for a space, and no space in a password.
+    return f"{address.replace(' ', '%20')}?{parameters.replace('+', '%20')}"
 
 
 class PostgresSnapshot(Snapshot):

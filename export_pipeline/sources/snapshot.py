@@ -20,12 +20,13 @@ import sqlalchemy as sa
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.model.columns import Column
 from export_pipeline.model.one_line import one_line
+from export_pipeline.redaction import RedactedError, remember_credentials
 from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import Query as Query
 from export_pipeline.sources.stored import Stored
 
 
-class SourceError(Exception):
+class SourceError(RedactedError):
     """The source database cannot be read. The message, one line, says what failed and what to do about it."""
 
     def __init__(self, message: str) -> None:
@@ -126,6 +127,7 @@ def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapsho
     Raises:
         SourceError: the URL is malformed, the driver is missing or the database cannot be reached.
     """
+    remember_credentials(url)
     try:
         parsed = parse_database_url(url)
     except sa.exc.ArgumentError:

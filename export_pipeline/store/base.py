@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from export_pipeline.redaction import RedactedError
+
 if TYPE_CHECKING:
     from export_pipeline.store.upload import Upload
 
@@ -21,7 +23,7 @@ OwnKeys = Callable[[Collection[str]], Collection[str]]
 """Picks from keys those of files that this deployment made, or may be making."""
 
 
-class StoreError(Exception):
+class StoreError(RedactedError):
     """The store could not do it. The message is one sentence that says why and what to do."""
 
 

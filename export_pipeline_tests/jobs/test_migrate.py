@@ -14,8 +14,9 @@ from alembic.runtime.migration import MigrationContext
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.migrate import VERSION_TABLE, keep_a_log
+from export_pipeline.jobs.migrate import VERSION_TABLE, is_current, keep_a_log
 from export_pipeline.jobs.tables import metadata
+from export_pipeline.settings import load_settings
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.services.postgres import PostgresServer
 
@@ -106,10 +107,11 @@ def test_postgresql_is_told_the_same(postgres: PostgresServer) -> None:
 def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE export_events (other integer)")  # in the way
-    with pytest.raises(LedgerError, match=r"export_events.*already exists"):
+        connection.exec_driver_sql("CREATE TABLE other (id integer)")
+        connection.exec_driver_sql("CREATE INDEX ix_export_events_job_id ON other (id)")  # in the way
+    with pytest.raises(LedgerError, match=r"ix_export_events_job_id.*already exists"):
         migrate(url)
-    assert sa.inspect(engine).get_table_names() == ["export_events"]
+    assert sa.inspect(engine).get_table_names() == ["other"]
     engine.dispose()
 
 
@@ -192,3 +194,34 @@ def _described(engine: sa.Engine) -> dict[str, object]:
         )
         described |= {f"{row[0]} #{row[1]}": row[2] for row in comments}
     return described
+
+
+@pytest.mark.parametrize("table", ["export_jobs", "export_events", "scheduled_exports"])
+def test_a_table_of_the_application_with_our_name_stays_and_the_way_out_is_named(
+    table: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url, way_out in (
+        (f"sqlite:///{tmp_path}/{table}.db", "EXPORT_JOBS_URL=sqlite:////path/of/a/file/of/its/own.db"),
+        (postgres_url, "EXPORT_JOBS_SCHEMA=export_pipeline"),
+    ):
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"CREATE TABLE {table} (id integer, status text)"))
+        with pytest.raises(LedgerError, match=f"has a table {table} already") as refused:
+            migrate(url)
+        assert way_out in str(refused.value)
+        assert not is_current(url)
+        assert sa.inspect(engine).get_table_names() == [table]
+        engine.dispose()
+    monkeypatch.setenv("EXPORT_SOURCE_URL", postgres_url)
+    monkeypatch.setenv("EXPORT_JOBS_SCHEMA", "export_pipeline")
+    ledger_url = load_settings().jobs_url
+    assert migrate(ledger_url) == "made"
+    assert migrate(ledger_url) == "up to date"
+    with Ledger(ledger_url) as ledger:
+        job = ledger.request("takeoff", "csv")
+        assert ledger.canceled(job.id).id == job.id
+        assert [event.kind for event in ledger.events(job.id)] == ["requested", "canceled"]
+    for explicit in ("postgres://u:p@h/d", "postgresql://u:p@h/d?options=-cstatement_timeout%3D9"):
+        monkeypatch.setenv("EXPORT_JOBS_URL", explicit)
+        assert "search_path%3Dexport_pipeline" in load_settings().jobs_url

@@ -22,8 +22,8 @@ from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.jobs.lives import FILE, PAST, run_of
 from export_pipeline_tests.orchestration.asking import insert
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 _TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries")
 _DRY_RUN = """
 mutation($selector: SensorSelector!) {

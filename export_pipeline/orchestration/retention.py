@@ -1,0 +1,84 @@
+"""Removes old runs from Dagster's database: the ledger is the history, and a run leaves 65 KB of events."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus as Status
+
+from export_pipeline.orchestration.dagster_compat import (
+    NOT_PREVIEWED,
+    is_preview,
+    remove_check_results,
+    remove_run_files,
+)
+from export_pipeline.settings import load_settings
+
+TICK_SECONDS = 20.0
+"""How long one tick removes runs; the next goes on. Dagster gives up a tick after 60 s."""
+_ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
+_PAGE = 100
+
+
+@dg.sensor(
+    name="retention_sensor",
+    minimum_interval_seconds=600,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Removes runs and their events from Dagster's database after EXPORT_RUN_RETENTION_DAYS.",
+)
+def retention_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Remove what is old, and say in the tick how much that was."""
+    if is_preview(context):
+        return dg.SkipReason(NOT_PREVIEWED)
+    days = load_settings().run_retention_days
+    removed = remove_old_runs(context.instance, timedelta(days=days), seconds=TICK_SECONDS)
+    return dg.SkipReason(f"{removed} runs older than {days} days are removed.")
+
+
+def remove_old_runs(instance: dg.DagsterInstance, retention: timedelta, *, seconds: float) -> int:
+    """Remove runs that ended long ago, with their events and files, oldest first.
+
+    The run that made the newest file of an asset stays, as do runs of a backfill that goes on.
+
+    Args:
+        retention: How long a run is kept after its last change.
+        seconds: When to stop; call again for the rest.
+
+    Returns:
+        How many runs are removed.
+    """
+    until = time.monotonic() + seconds
+    old = dg.RunsFilter(statuses=_ENDED, updated_before=datetime.now(UTC) - retention)
+    kept: set[str] = set()
+    last_kept, removed = None, 0
+    while time.monotonic() < until and (
+        page := instance.get_runs(old, cursor=last_kept, limit=_PAGE, ascending=True)
+    ):
+        kept = kept or _newest_of_assets(instance)
+        gone = []
+        for run in page:
+            if run.run_id in kept or _is_of_running_backfill(instance, run):
+                last_kept = run.run_id
+                continue
+            if time.monotonic() > until:
+                break
+            instance.delete_run(run.run_id)
+            remove_run_files(instance, run.run_id)
+            gone.append(run.run_id)
+        remove_check_results(instance, gone)
+        removed += len(gone)
+    return removed
+
+
+def _newest_of_assets(instance: dg.DagsterInstance) -> set[str]:
+    """Ids of the runs that made the newest file of each asset."""
+    newest = [record.asset_entry.last_materialization for record in instance.get_asset_records()]
+    return {event.run_id for event in newest if event is not None}
+
+
+def _is_of_running_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    backfill_id = run.tags.get("dagster/backfill")
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    return backfill is not None and not backfill.status.name.startswith(("COMPLETED", "FAILED", "CANCELED"))

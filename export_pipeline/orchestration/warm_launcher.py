@@ -17,7 +17,7 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrp
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, serialize_value
 
-from export_pipeline.jobs import Ledger, LedgerError
+from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.orchestration import run_lock
 from export_pipeline.orchestration.dagster_compat import keep_code_servers
 from export_pipeline.orchestration.settling import is_of_this_code
@@ -86,7 +86,8 @@ class WarmRunLauncher(DefaultRunLauncher):
         with self._one_at_a_time:
             try:
                 warm = self._ready()
-                with Ledger(load_settings().jobs_url) as ledger:
+                # Where it is only away, who looks at the run later writes that a lease must come.
+                with suppress(LedgerUnavailableError), Ledger(load_settings().jobs_url) as ledger:
                     ledger.expect_lease(run.run_id)
                 warm.run(lock, serialize_value(arguments))
             except (WarmProcessError, LedgerError, OSError) as error:

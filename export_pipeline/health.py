@@ -41,12 +41,14 @@ class Finding:
         wrong: One sentence.
         do: What to do, one sentence.
         since: Since when, where that is known (UTC).
+        is_advice: Nothing is wrong now; it is a limit to know of.
     """
 
     code: str
     wrong: str
     do: str
     since: datetime | None = None
+    is_advice: bool = False
 
 
 _MORE_ROOM = (
@@ -241,13 +243,16 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
     do = "Correct EXPORT_STORE_URL, the rights or the server; requests fail until then."
     try:
         store = store_of(settings).open()
-        store.check()
+        limit = store.check()
     except StoreUnavailableError as error:
         yield Finding("store_unreachable", str(error), do)
         return
     except StoreError as error:
         yield Finding("store_unusable", str(error), do)
         return
+    if limit is not None:
+        advice = "docs/operating.md tells when that matters, and which servers have no such limit."
+        yield Finding("store_limited", limit, advice, is_advice=True)
     if isinstance(store, FolderStore):
         yield from _room("store_full", store.root, _MORE_ROOM)
 

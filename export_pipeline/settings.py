@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     s3_sse_kms_key_id: Annotated[str | None, Field(description="The key of aws:kms, if not the default.")] = (
         None
     )
+    s3_checksums: Annotated[
+        Literal["required", "off"],
+        Field(description="Whether requests carry S3's checksums; off: each file is read again instead."),
+    ] = "required"
     link_ttl_seconds: Annotated[
         int, Field(ge=1, le=604_800, description="How long a download link works; at most 7 days.")
     ] = 3600

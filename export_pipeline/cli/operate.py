@@ -136,7 +136,7 @@ def health(
 ) -> None:
     """Say what is wrong, since when, and what to do: databases, store, disks, Dagster, requests, mails.
 
-    Exit code 1 means that something is wrong.
+    Exit code 1 means that something is wrong; advice is printed, but is no reason for it.
 
     Examples: `export-pipeline health`, `export-pipeline health --minutes 5 --json`,
     `export-pipeline health --metrics-file /var/lib/node_exporter/exports.prom`
@@ -149,16 +149,18 @@ def health(
             _tell_metrics(figures, metrics_file)
         return
     findings = examine(settings, late=timedelta(minutes=minutes))
+    wrong = [finding for finding in findings if not finding.is_advice]
     if as_json:
         print_json([plain(finding) for finding in findings])
     else:
         for finding in findings:
             since = f" (since {moment(finding.since)})" if finding.since else ""
-            typer.secho(f"{finding.code}: {printable(finding.wrong, 1000)}{since}", fg="red")
+            color = "yellow" if finding.is_advice else "red"
+            typer.secho(f"{finding.code}: {printable(finding.wrong, 1000)}{since}", fg=color)
             typer.echo(f"  {printable(finding.do, 1000)}")
-        if not findings:
+        if not wrong:
             typer.echo("All is well.")
-    if findings:
+    if wrong:
         raise typer.Exit(1)
 
 

@@ -121,7 +121,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             outlive(lambda: check_wanted(self.ledger.open, run, file.format), log)
         except RefusedError:
             if not outlive(lambda: is_a_job_s(self.ledger.open, run, file.format, stored.key), log):
-                unpublish(file.store, stored.key)
+                unpublish(file.store, stored.key, run_id=file.run_id)
             raise
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:

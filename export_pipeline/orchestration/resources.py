@@ -68,6 +68,7 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     region: str | None = None
     sse: str | None = None
     sse_kms_key_id: str | None = None
+    checksums: bool = True
 
     def open(self) -> Store:
         """The store itself; boto3 is imported only where it is S3."""
@@ -78,6 +79,7 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             region=self.region,
             encryption=self.sse,
             kms_key_id=self.sse_kms_key_id,
+            checksums=self.checksums,
         )
 
 
@@ -121,4 +123,5 @@ def store_of(settings: Settings) -> ExportStore:
         region=settings.s3_region,
         sse=settings.s3_sse,
         sse_kms_key_id=settings.s3_sse_kms_key_id,
+        checksums=settings.s3_checksums == "required",
     )

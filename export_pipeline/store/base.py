@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from export_pipeline.redaction import RedactedError
 
@@ -61,12 +62,40 @@ class FileStat:
     modified: datetime
 
 
+class StagedFile(ABC):
+    """A file that is in the store but for the step that makes it visible.
+
+    As a context manager it leaves nothing behind of a file that was not published in it.
+    """
+
+    @abstractmethod
+    def publish(self) -> StoredFile:
+        """Make the file visible under its key, in one step, instead of what is there.
+
+        Raises:
+            StoreError: It failed. The key holds what it held before.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Throw the file away; nothing happens once it is published or thrown away. Raises nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+
 class Store(ABC):
     """Whole files under keys (of `export_pipeline.store.keys`).
 
     A file is visible only when it is whole, and replaced in one step: readers see the old content or
-    the new one. One writer a key at a time: an upload ends what an earlier one of the same key, by a
-    process now dead, left unfinished. Methods may be called from several threads.
+    the new one. One writer a key at a time: an upload that is staged, and a delete, end all earlier uploads
+    of the same key, also what a process now dead has still on its way. Methods may be called from several
+    threads.
 
     Every method raises StoreError, and ValueError for a key that is none.
     """
@@ -95,8 +124,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def stage_bytes(self, data: bytes, key: str, *, media_type: str) -> StagedFile:
+        """Bring a small file, such as a manifest, into the store but for its last step."""
+
     def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
-        """Store a small file, such as a manifest, in one step."""
+        """Store a small file."""
+        with self.stage_bytes(data, key, media_type=media_type) as staged:
+            return staged.publish()
 
     @abstractmethod
     def open(self, key: str) -> AbstractContextManager[BinaryIO]:
@@ -111,8 +145,13 @@ class Store(ABC):
         """Files whose key starts with `prefix`, in an order of the store's own."""
 
     @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove a file; none by this key is no error."""
+    def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
+        """Remove a file; none by this key is no error.
+
+        Args:
+            key: The file.
+            still: Asked once nothing that is on its way can appear under the key; False leaves what is there.
+        """
 
     @abstractmethod
     def link(
@@ -142,8 +181,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def check(self) -> None:
-        """Write, read and delete a tiny file, to prove that the store can be reached and used."""
+    def check(self) -> str | None:
+        """Write, read and delete a tiny file, to prove that the store can be reached and used.
+
+        Returns:
+            A sentence about what the server cannot promise; None if there is nothing.
+        """
 
     def exists(self, key: str) -> bool:
         """Whether a whole file has this key."""

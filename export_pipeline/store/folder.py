@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -19,8 +19,8 @@ from export_pipeline.store.base import (
     FileStat,
     NotFoundError,
     OwnKeys,
+    StagedFile,
     Store,
-    StoredFile,
     StoreError,
     check_lifetime,
 )
@@ -72,11 +72,16 @@ class FolderStore(Store):
         """See `Store.begin`. `local` becomes a link into the store, and nothing is copied."""
         return self._begin(key, local)
 
-    def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
-        """See `Store.put_bytes`."""
-        with self._begin(key, None) as upload:
+    def stage_bytes(self, data: bytes, key: str, *, media_type: str) -> StagedFile:
+        """See `Store.stage_bytes`."""
+        upload = self._begin(key, None)
+        try:
             upload.write(data)
-            return upload.publish()
+            upload.stage()
+        except BaseException:
+            upload.abort()
+            raise
+        return upload
 
     def _begin(self, key: str, local: Path | None) -> Upload:
         check_key(key)
@@ -151,9 +156,11 @@ class FolderStore(Store):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
                     yield _stat(name, entry.stat())
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
         """See `Store.delete`. Folders that are empty then go as well."""
         path = self.path(key)
+        if not still():
+            return
         with _told(f"Cannot delete {key} from {self.root}"):
             try:
                 path.unlink()

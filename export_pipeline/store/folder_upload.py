@@ -3,6 +3,9 @@
 Each is locked while it is written and published; the lock of a dead process is gone, which tells its
 leftovers from an upload under way. Between the two, while a file is read back, only its age protects it from
 a clean-up: a run may hold thousands of proven files, and no process may open as many.
+
+An upload that is about to be published removes all others of its key, locked or not: a process that was
+stopped for a while then finds its file gone, and replaces nothing newer.
 """
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from export_pipeline.store.base import Progress, StoreError
+from export_pipeline.store.base import Progress, StoredFile, StoreError, StoreUnavailableError
 from export_pipeline.store.upload import Upload
 
 _NAME = re.compile("[0-9a-f]{24}-[0-9a-f]{32}")
@@ -38,23 +41,27 @@ class UploadArea:
         """A new locked file. Between its creation and its lock a clean-up may take it: then another."""
         while True:
             path = self.folder / f"{_stem(key)}{uuid.uuid4().hex}"
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             if _lock(descriptor):
                 return path, os.fdopen(descriptor, "wb", buffering=0)
             os.close(descriptor)
 
-    @contextlib.contextmanager
-    def locked(self, path: Path) -> Iterator[bool]:
-        """Lock a file again; False if somebody has removed it since."""
+    def lock_again(self, path: Path) -> int | None:
+        """Lock a file again; gives its descriptor, or None if somebody has removed it since."""
         try:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            yield False
-            return
-        try:
-            yield _lock(descriptor)
-        finally:
-            os.close(descriptor)
+            return None
+        if _lock(descriptor):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def remove_others(self, key: str, own: Path) -> None:
+        """Remove every other unfinished file of a key, also what a living process writes."""
+        for name in os.listdir(self.folder):
+            if name.startswith(_stem(key)) and name != own.name:
+                (self.folder / name).unlink(missing_ok=True)
 
     def remove_dead(self, key: str | None, older_than: timedelta, dry_run: bool = False) -> int:
         """Remove what no living process writes, of one key or of all; gives how many."""
@@ -108,26 +115,44 @@ class FolderUpload(Upload):
                 self._file.unlink()
                 raise
         self._on_disk: Future[None] | None = None
+        self._held_lock: int | None = None
         super().__init__(key, local or self._file, handle, location, told)
 
     def _whole(self) -> None:
         # The disk writes while the file is read back.
         self._on_disk = self._beside.submit(_sync_and_close, self._handle)
 
-    def _show(self, before_visible: Callable[[], None], progress: Progress) -> None:
+    def _stage(self, progress: Progress) -> None:
         if self._on_disk is not None:
             self._on_disk.result()
-        with self._area.locked(self._file) as is_there:
-            if not is_there:
-                raise StoreError(
-                    f"Cannot store {self.key}: the upload was ended by another one of the same key or by a "
-                    "clean-up: run it again if it is still wanted."
-                )
-            before_visible()
-            self._place(self._file)
+        self._held_lock = self._area.lock_again(self._file)
+        if self._held_lock is None:
+            raise self._ended_by_another()
+        self._area.remove_others(self.key, self._file)
         progress(self._size)
 
+    def _show(self, stored: StoredFile) -> None:
+        try:
+            self._place(self._file)
+        except FileNotFoundError:
+            if self._file.exists():
+                raise
+            raise self._ended_by_another() from None
+        self._unlock()
+
+    def _ended_by_another(self) -> StoreError:
+        return StoreUnavailableError(
+            f"Cannot store {self.key}: the upload was ended by another one of the same key or by a "
+            "clean-up: run it again if it is still wanted."
+        )
+
+    def _unlock(self) -> None:
+        if self._held_lock is not None:
+            os.close(self._held_lock)
+            self._held_lock = None
+
     def _discard(self) -> None:
+        self._unlock()
         self._file.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ def open_store(
     region: str | None = None,
     encryption: str | None = None,
     kms_key_id: str | None = None,
+    checksums: bool = True,
     clients: ClientFactory | None = None,
 ) -> Store:
     """The store at a URL. Nothing is read or written yet: `Store.check` proves that it works.
@@ -34,6 +35,7 @@ def open_store(
         region: None takes AWS's own configuration.
         encryption: "AES256" or "aws:kms"; None leaves it to the bucket.
         kms_key_id: For "aws:kms".
+        checksums: Whether the server takes S3's checksum headers; if not, each file is read again.
         clients: Makes a boto3 S3 client for an endpoint URL (None: Amazon's); None makes them here,
             with AWS's own credentials chain.
 
@@ -61,7 +63,8 @@ def open_store(
         prefix,
         endpoint_url=endpoint_url or None,
         public_endpoint_url=public_endpoint_url or None,
-        clients=clients or default_factory(region or None),
+        clients=clients or default_factory(region or None, checksums=checksums),
+        checksums=checksums,
         encryption=Encryption(encryption, kms_key_id or None) if encryption else None,
     )
 

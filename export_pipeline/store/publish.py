@@ -2,12 +2,14 @@
 
 The manifest is what makes an export complete, so it is written last and removed first. Replacing goes:
 
-1. Every byte of the new file is sent; readers still see the old file and its manifest.
-2. The old manifest is removed, then the new file appears, then its manifest.
+1. Every byte of the new file and of its manifest is sent, and what older attempts have on its way is ended;
+   readers still see the old file and its manifest.
+2. Somebody is asked whether the file is still wanted.
+3. The new file appears, then its manifest.
 
-Between, the export is seen as incomplete. Never is a new file beside an old manifest, whenever the
-process dies; whoever read the old manifest before step 2 and the file after it finds that the SHA-256
-differs. If the new file cannot appear, the old manifest comes back.
+A process that dies or stops between the steps changes nothing later: a newer attempt has ended its uploads.
+Between the two of step 3 the SHA-256 in the manifest is not the file's, so the export is seen as incomplete.
+If the new file cannot appear, the old export stands.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 
-from export_pipeline.store.base import CHUNK_BYTES, NotFoundError, Progress, Store, StoredFile, StoreError
+from export_pipeline.store.base import CHUNK_BYTES, NotFoundError, Progress, Store, StoredFile
 from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.upload import Upload
@@ -38,40 +40,42 @@ def publish(
     Args:
         store: Where.
         upload: The file, of `store.begin`. It is the caller's to abort, should this raise.
-        manifest: Called with what was stored (size, SHA-256); gives the manifest to write.
+        manifest: Called with what is to be stored (size, SHA-256); gives the manifest to write.
         before_visible: Called when every byte is there and the old export still stands. What it raises is
             raised here, and the old export stays.
-        progress: As for `Upload.publish`.
+        progress: As for `Upload.stage`.
 
     Raises:
         StoreError: It failed. If the new file has not appeared, the old export stands as it was.
     """
+    content = manifest(upload.finish())
+    upload.stage(progress)
     beside = manifest_key(upload.key)
-    old: list[bytes] = []
-
-    def retract() -> None:
-        if before_visible is not None:
-            before_visible()
-        with contextlib.suppress(NotFoundError):
-            old.append(_read_small(store, beside))
-            store.delete(beside)
-
-    try:
-        stored = upload.publish(before_visible=retract, progress=progress)
-    except BaseException:
-        for data in old:
-            with contextlib.suppress(StoreError):
-                store.put_bytes(data, beside, media_type=_MEDIA_TYPE)
-        raise
-    content = manifest(stored)
-    store.put_bytes(content.to_json(), beside, media_type=_MEDIA_TYPE)
+    with store.stage_bytes(content.to_json(), beside, media_type=_MEDIA_TYPE) as staged:
+        stored = upload.publish(before_visible=before_visible)
+        staged.publish()
     return stored, content
 
 
-def unpublish(store: Store, key: str) -> None:
-    """Remove an export, the manifest first; what is not there is no error."""
-    store.delete(manifest_key(key))
-    store.delete(key)
+def unpublish(store: Store, key: str, *, run_id: str | None = None) -> None:
+    """Remove an export, the manifest first; what is not there is no error.
+
+    Args:
+        store: Where.
+        key: The file.
+        run_id: If given, an export that another run has put there since stays.
+    """
+    others = False
+
+    def is_of_run() -> bool:
+        nonlocal others
+        with contextlib.suppress(NotFoundError, ManifestError):
+            others = run_id is not None and read_manifest(store, key).run_id != run_id
+        return not others
+
+    store.delete(manifest_key(key), still=is_of_run)
+    if not others:
+        store.delete(key)
 
 
 def read_manifest(store: Store, key: str) -> Manifest:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from export_pipeline.store.base import FileStat, OwnKeys, Store, StoredFile, StoreError, check_lifetime
-from export_pipeline.store.keys import check_key
+from export_pipeline.store.base import (
+    FileStat,
+    NotFoundError,
+    OwnKeys,
+    StagedFile,
+    Store,
+    StoreError,
+    check_lifetime,
+)
+from export_pipeline.store.keys import MANIFEST_SUFFIX, check_key
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.s3_client import ClientFactory, default_factory, sign_links_v4
 from export_pipeline.store.s3_errors import error_code, s3_errors
-from export_pipeline.store.s3_multipart import checksum, crc32, list_unfinished
-from export_pipeline.store.s3_upload import S3Upload, Target
+from export_pipeline.store.s3_multipart import Target, list_unfinished
+from export_pipeline.store.s3_upload import S3Bytes, S3Upload
 from export_pipeline.store.upload import Upload
 
-log = logging.getLogger(__name__)
-
 PARTS_IN_FLIGHT = 3
+_REMOVED = "removed"
+"""In an object's metadata: its file has been removed, and only the last request of that is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class S3Store(Store):
         public_endpoint_url: For which links are signed; None for `endpoint_url`.
         clients: Makes boto3 clients, each when first needed; None takes AWS's credentials chain.
         encryption: None leaves it to the bucket.
+        checksums: Whether the server takes S3's checksum headers.
     """
 
     def __init__(
@@ -73,13 +80,15 @@ class S3Store(Store):
         public_endpoint_url: str | None = None,
         clients: ClientFactory | None = None,
         encryption: Encryption | None = None,
+        checksums: bool = True,
     ) -> None:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._endpoint_url = endpoint_url
         self._public_endpoint_url = public_endpoint_url or endpoint_url
-        self._clients = clients or default_factory()
+        self._clients = clients or default_factory(checksums=checksums)
         self._encryption = encryption
+        self._checksums = checksums
 
     @property
     def url(self) -> str:
@@ -100,55 +109,43 @@ class S3Store(Store):
         return ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="upload")
 
     def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
-        """See `Store.begin`. Cleaning up after a crash needs the right to list and abort uploads."""
+        """See `Store.begin`. Needs the right to list and abort multipart uploads."""
         headers = {"ContentType": media_type, "ContentDisposition": content_disposition(file_name)}
-        target = self._target(key, headers)
+        target = self._target(self._name(key), headers)
+        location = f"s3://{self.bucket}/{target.name}"
+        return S3Upload(target, key, location, partial(self._storing, key), local, self._senders)
 
-        def told() -> contextlib.AbstractContextManager[None]:
-            return self._errors(f"Cannot store {key}")
+    def stage_bytes(self, data: bytes, key: str, *, media_type: str) -> StagedFile:
+        """See `Store.stage_bytes`."""
+        target = self._target(self._name(key), {"ContentType": media_type})
+        return S3Bytes(target, key, data, partial(self._storing, key))
 
-        with told():
-            self._end_unfinished(key)
-            return S3Upload(target, key, f"s3://{self.bucket}/{target.name}", told, local, self._senders)
+    def _target(self, name: str, headers: dict[str, str]) -> Target:
+        encryption = self._encryption.arguments() if self._encryption else {}
+        return Target(self.client, self.bucket, name, headers | encryption, self._checksums)
 
-    def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
-        """See `Store.put_bytes`."""
-        target = self._target(key, {"ContentType": media_type})
-        with self._errors(f"Cannot store {key}"):
-            target.put(data, checksum(crc32(data)))
-        digest = hashlib.sha256(data).hexdigest()
-        return StoredFile(key, len(data), digest, f"s3://{self.bucket}/{target.name}")
-
-    def _target(self, key: str, headers: dict[str, str]) -> Target:
-        return Target(self.client, self.bucket, self._name(key), headers | self._encryption_arguments())
-
-    def _end_unfinished(self, key: str) -> None:
-        """Abort what an earlier upload of this key, by a process now dead, left behind."""
-        from botocore.exceptions import ClientError
-
-        name = self._name(key)
-        try:
-            for found in list_unfinished(self.client, self.bucket, name):
-                if found.name == name:
-                    found.abort()
-        except ClientError as error:
-            if error_code(error) not in {"AccessDenied", "NotImplemented", "MethodNotAllowed"}:
-                raise
-            log.warning("unfinished uploads of %s cannot be listed (%s)", key, error_code(error))
+    def _storing(self, key: str) -> contextlib.AbstractContextManager[None]:
+        return self._errors(f"Cannot store {key}")
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
         """See `Store.open`."""
         with self._errors(f"Cannot read {key}", key):
-            body = self.client.get_object(Bucket=self.bucket, Key=self._name(key))["Body"]
-            with contextlib.closing(body):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._name(key))
+            with contextlib.closing(answer["Body"]) as body:
+                self._must_not_be_removed(answer, key)
                 yield cast(BinaryIO, body)
 
     def stat(self, key: str) -> FileStat:
         """See `Store.stat`."""
         with self._errors(f"Cannot read {key}", key):
             head = self.client.head_object(Bucket=self.bucket, Key=self._name(key))
+        self._must_not_be_removed(head, key)
         return FileStat(key, head["ContentLength"], head["LastModified"].astimezone(UTC))
+
+    def _must_not_be_removed(self, answer: Mapping[str, Any], key: str) -> None:
+        if _REMOVED in answer["Metadata"]:
+            raise NotFoundError(f"No file {key} in bucket {self.bucket!r}: it has been removed.")
 
     def list(self, prefix: str = "") -> Iterator[FileStat]:
         """See `Store.list`."""
@@ -159,13 +156,34 @@ class S3Store(Store):
             for page in pages:
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self.prefix)
-                    if not key.startswith("."):
+                    if not key.startswith(".") and not self._is_removed(found):
                         yield FileStat(key, found["Size"], found["LastModified"].astimezone(UTC))
 
-    def delete(self, key: str) -> None:
-        """See `Store.delete`."""
-        with self._errors(f"Cannot delete {key}"):
-            self.client.delete_object(Bucket=self.bucket, Key=self._name(key))
+    def _is_removed(self, found: Mapping[str, Any]) -> bool:
+        """Whether a listed object is the mark of a removal that was cut off."""
+        if found["Size"] != len(_mark()):
+            return False
+        head = self.client.head_object(Bucket=self.bucket, Key=found["Key"])
+        return _REMOVED in head["Metadata"]
+
+    def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
+        """See `Store.delete`. What a delete that hangs on its way removes later is never a newer file.
+
+        The file is replaced by a mark whose ETag no other object has, and the mark is deleted while it is
+        there: a server that knows no conditions on a delete cannot promise that.
+        """
+        self._delete(self._name(key), partial(self._errors, f"Cannot delete {key}"), still)
+
+    def _delete(
+        self,
+        name: str,
+        told: Callable[[], contextlib.AbstractContextManager[None]],
+        still: Callable[[], bool] = lambda: True,
+    ) -> None:
+        target = self._target(name, {"ContentType": "text/plain"})
+        with told(), S3Bytes(target, name, _mark(), told, {_REMOVED: "yes"}) as mark:
+            if still() and (etag := mark.complete()) is not None:
+                target.remove(etag)
 
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
@@ -194,33 +212,55 @@ class S3Store(Store):
                 for found in list_unfinished(self.client, self.bucket, self.prefix)
                 if older_than <= timedelta(0) or found.begun < latest
             ]
-        ours = own([found.name.removeprefix(self.prefix) for found in old])
-        removable = [found for found in old if found.name.removeprefix(self.prefix) in ours]
+        files = [found.name.removeprefix(self.prefix).removesuffix(MANIFEST_SUFFIX) for found in old]
+        ours = own(files)
+        removable = [found for found, file in zip(old, files, strict=True) if file in ours]
         if not dry_run:
             with self._errors(f"Cannot clean {self.url}"):
                 for found in removable:
                     found.abort()
         return len(removable)
 
-    def check(self) -> None:
-        """See `Store.check`."""
+    def check(self) -> str | None:
+        """See `Store.check`. Every kind of request that exports need is tried."""
+        from botocore.exceptions import ClientError
+
         name, data = f"{self.prefix}.check-{uuid.uuid4().hex}", uuid.uuid4().bytes
-        with self._errors(f"The store {self.url} cannot be used"):
-            Target(self.client, self.bucket, name, self._encryption_arguments()).put(
-                data, checksum(crc32(data))
-            )
+        told = partial(self._errors, f"The store {self.url} cannot be used")
+        target = self._target(name, {})
+        with told(), S3Bytes(target, name, data, told) as staged:
+            is_fenced = staged.is_fenced
+            staged.publish()
             try:
                 with contextlib.closing(self.client.get_object(Bucket=self.bucket, Key=name)["Body"]) as body:
                     if body.read() != data:
                         raise StoreError(f"The store {self.url} gives back other bytes than were written.")
+                try:
+                    self.client.delete_object(Bucket=self.bucket, Key=name, IfMatch='"none"')
+                    is_conditional = False
+                except ClientError as error:
+                    is_conditional = error_code(error) in {"PreconditionFailed", "412"}
             finally:
-                self.client.delete_object(Bucket=self.bucket, Key=name)
+                self._delete(name, told)
+        if not is_fenced:
+            return (
+                "The server cannot list multipart uploads, or has none: a request that a killed run left on "
+                "its way may replace a newer file."
+            )
+        if not is_conditional:
+            return (
+                "The server ignores conditions on a delete: one that hangs on its way may remove a newer "
+                "file of the same key."
+            )
+        return None
 
     def _name(self, key: str) -> str:
         return self.prefix + check_key(key)
 
-    def _encryption_arguments(self) -> dict[str, str]:
-        return self._encryption.arguments() if self._encryption else {}
-
     def _errors(self, what: str, key: str | None = None) -> contextlib.AbstractContextManager[None]:
-        return s3_errors(what, self.bucket, self._endpoint_url or "Amazon S3", key)
+        return s3_errors(what, self.bucket, self._endpoint_url or "Amazon S3", key, self._checksums)
+
+
+def _mark() -> bytes:
+    """What stands in a file's place before it is deleted. Each is another, all have the same length."""
+    return f"This file has been removed. {uuid.uuid4().hex}\n".encode()

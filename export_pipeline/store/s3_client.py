@@ -9,8 +9,14 @@ ClientFactory = Callable[[str | None], Any]
 """Gives a boto3 S3 client for an endpoint URL; None means Amazon's own endpoints."""
 
 
-def default_factory(region: str | None = None) -> ClientFactory:
-    """Clients with AWS's own credentials chain, limits on waiting, and retries."""
+def default_factory(region: str | None = None, *, checksums: bool = True) -> ClientFactory:
+    """Clients with AWS's own credentials chain, limits on waiting, and retries.
+
+    Args:
+        region: None takes AWS's own configuration.
+        checksums: False for a server that refuses checksum headers.
+    """
+    when = "when_supported" if checksums else "when_required"
 
     def make(endpoint_url: str | None) -> Any:
         from boto3.session import Session
@@ -21,6 +27,8 @@ def default_factory(region: str | None = None) -> ClientFactory:
             read_timeout=60,
             retries={"mode": "standard", "total_max_attempts": 5},
             tcp_keepalive=True,
+            request_checksum_calculation=when,
+            response_checksum_validation=when,
         )
         # A session of its own: boto3's shared one keeps credentials, and must not be used by two threads.
         return Session(region_name=region).client("s3", endpoint_url=endpoint_url, config=config)

@@ -11,7 +11,10 @@ from export_pipeline.store.base import NotFoundError, StoreError, StoreUnavailab
 _CREDENTIALS = (
     "the server does not accept the credentials: correct the access key, secret key or session token"
 )
-_DENIED = "access denied: allow these credentials to read, write, list and delete below the prefix"
+_DENIED = (
+    "access denied: allow these credentials to read, write, list and delete below the prefix, and to list "
+    "and abort multipart uploads"
+)
 _FULL = "the server has no space left: free some or raise the quota"
 _REGION = "the bucket is in another region: set the region it was made in"
 _SUPERSEDED = (
@@ -45,13 +48,24 @@ _PASSING = frozenset(
 )
 
 
+_CHECKSUMS = "if it does not know S3's checksum headers, set EXPORT_S3_CHECKSUMS=off"
+_REFUSALS = frozenset({400, 411, 501})
+
+
+def _may_refuse_checksums(error: Any) -> bool:
+    """Whether a ClientError may be a refusal of checksum headers: each server has words of its own."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSALS
+
+
 def error_code(error: Any) -> str:
     """The code of a botocore ClientError, e.g. "NoSuchUpload"."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextlib.contextmanager
-def s3_errors(what: str, bucket: str, endpoint: str, key: str | None = None) -> Iterator[None]:
+def s3_errors(
+    what: str, bucket: str, endpoint: str, key: str | None = None, checksums: bool = True
+) -> Iterator[None]:
     """Turn the client library's errors into StoreError, those that may pass into StoreUnavailableError.
 
     Args:
@@ -59,6 +73,7 @@ def s3_errors(what: str, bucket: str, endpoint: str, key: str | None = None) -> 
         bucket: For the message.
         endpoint: For the message.
         key: If given, "no such object" becomes NotFoundError for it.
+        checksums: Whether checksum headers were sent, which some servers refuse.
     """
     from botocore import exceptions as botocore_errors
 
@@ -73,7 +88,9 @@ def s3_errors(what: str, bucket: str, endpoint: str, key: str | None = None) -> 
         else:
             said = error.response.get("Error", {}).get("Message") or "no explanation"
             reason = _REASONS.get(code, f"the server answered {code or 'an error'} ({said})")
-            if code in _PASSING:
+            if code not in _REASONS and checksums and _may_refuse_checksums(error):
+                reason += f"; {_CHECKSUMS}"
+            if code in _PASSING or code == "NoSuchUpload":
                 raise StoreUnavailableError(f"{what}: {reason}.") from error
         raise StoreError(f"{what}: {reason}.") from error
     except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:

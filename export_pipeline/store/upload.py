@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
-from export_pipeline.store.base import Progress, StoredFile
+from export_pipeline.store.base import Progress, StagedFile, StoredFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -24,10 +23,8 @@ _CHUNK_BYTES = 256 << 10
 _MOST_HASHED_LATER = 4
 
 
-class Upload(ABC):
+class Upload(StagedFile):
     """A file that nobody sees before `publish`. Of `Store.begin`; for one thread.
-
-    As a context manager it leaves nothing behind of a file that was not published in it.
 
     Attributes:
         key: Where the file will be.
@@ -51,7 +48,7 @@ class Upload(ABC):
         self._held = bytearray()
         self._size = 0
         self._stored: StoredFile | None = None
-        self._ended = False
+        self._staged = self._ended = False
 
     def write(self, data: ReadableBuffer) -> int:
         """Append bytes, which must not change any more: they are hashed by a thread, a few pieces behind.
@@ -89,6 +86,24 @@ class Upload(ABC):
             self._stored = StoredFile(self.key, self._size, self._digest.hexdigest(), self._location)
         return self._stored
 
+    def stage(self, progress: Progress | None = None) -> None:
+        """Send every byte, so that one step is left; ends all other uploads of the same key.
+
+        What decides whether the file is still wanted must be asked between this and `publish`: whoever is
+        told to go on has ended the older uploads, or is ended by a newer one.
+
+        Args:
+            progress: Told about bytes that are there.
+
+        Raises:
+            StoreError: It failed.
+        """
+        self.finish()
+        if not self._staged:
+            with self._told():
+                self._stage(progress or (lambda done: None))
+            self._staged = True
+
     def publish(
         self, *, before_visible: Callable[[], None] | None = None, progress: Progress | None = None
     ) -> StoredFile:
@@ -97,14 +112,17 @@ class Upload(ABC):
         Args:
             before_visible: Called once, when every byte is there but the key still shows the old file.
                 What it raises is raised here, and the old file stays.
-            progress: Told about bytes that are there.
+            progress: As for `stage`.
 
         Raises:
             StoreError: It failed. The key holds what it held before.
         """
+        self.stage(progress)
         stored = self.finish()
         with self._told():
-            self._show(before_visible or (lambda: None), progress or (lambda done: None))
+            if before_visible is not None:
+                before_visible()
+            self._show(stored)
         self._ended = True
         self.path.unlink(missing_ok=True)
         return stored
@@ -121,14 +139,6 @@ class Upload(ABC):
             self.path.unlink(missing_ok=True)
         except Exception as error:
             log.warning("what was written of %s could not be removed: %s", self.key, error)
-
-    def __enter__(self) -> Upload:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.abort()
 
     def _append_held(self) -> None:
         if self._held:
@@ -151,7 +161,11 @@ class Upload(ABC):
         """Every byte is written and hashed; the handle is to be closed."""
 
     @abstractmethod
-    def _show(self, before_visible: Callable[[], None], progress: Progress) -> None:
+    def _stage(self, progress: Progress) -> None:
+        """Send what is left, and end all other uploads of the key."""
+
+    @abstractmethod
+    def _show(self, stored: StoredFile) -> None:
         """Make the whole file visible."""
 
     @abstractmethod

@@ -172,12 +172,3 @@ def test_clean_spares_the_living_and_the_young(store: FolderStore, tmp_path: Pat
     assert cleaned == [0, 1]
     assert store.stat(KEY).bytes == 100
     assert FolderStore(tmp_path / "nowhere").clean(timedelta(0)) == 0
-
-
-def test_files_are_open_to_those_the_umask_names(store: FolderStore) -> None:
-    old = os.umask(0o027)
-    try:
-        path = Path(store.put_bytes(b"x", KEY, media_type=CSV).location)
-    finally:
-        os.umask(old)
-    assert path.stat().st_mode & 0o777 == 0o640

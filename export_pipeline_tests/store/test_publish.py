@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from export_pipeline.store import (
-    NotFoundError,
     Store,
     StoredFile,
     StoreError,
-    Upload,
+    StoreUnavailableError,
     manifest_key,
     open_store,
 )
@@ -106,47 +105,38 @@ def test_verify_tells_what_is_wrong(store: Store, local: Callable[[bytes], Path]
     assert verify_file(store, KEY) == ["The manifest describes 'other.csv', not '2026-01-31.csv'."]
 
 
-def test_a_reader_never_finds_a_new_file_with_an_old_manifest(
+def test_a_reader_never_finds_a_manifest_that_fits_another_file(
     store: Store, local: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looks after each change of the store: no manifest, or the one of the file that is there."""
+    """Looks before and after each step that shows something: file and manifest fit, or are seen not to."""
     seen = []
 
-    def looking(place: Any, name: str) -> None:
-        original = getattr(place, name)
+    def look() -> None:
+        with store.open(KEY) as source:
+            seen.append((source.read(100), read_manifest(store, KEY).bytes))
 
+    def looking(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
-            if "before_visible" in keywords:
-                keywords["before_visible"] = watched(keywords["before_visible"])
+            look()
             result = original(*arguments, **keywords)
             look()
             return result
 
-        monkeypatch.setattr(place, name, call)
-
-    def watched(retract: Callable[[], None]) -> Callable[[], None]:
-        def call() -> None:
-            look()
-            retract()
-            look()
-
         return call
 
-    def look() -> None:
-        with store.open(KEY) as source:
-            content = source.read(100)
-        try:
-            seen.append((content, read_manifest(store, KEY).bytes))
-        except NotFoundError:
-            seen.append((content, None))
-
     put(store, local(b"old"))
-    looking(Upload, "publish")
-    looking(store, "put_bytes")
-    looking(store, "delete")
-    put(store, local(b"newer"))
-    states = list(dict.fromkeys(seen))
-    assert states == [(b"old", 3), (b"old", None), (b"newer", None), (b"newer", 5)]
+    with begin(store, KEY, local(b"").parent) as upload:
+        upload.write(b"newer")
+        stage = store.stage_bytes
+
+        def staged(*arguments: Any, **keywords: Any) -> Any:
+            beside = looking(stage)(*arguments, **keywords)
+            beside.publish = looking(beside.publish)
+            return beside
+
+        monkeypatch.setattr(store, "stage_bytes", staged)
+        publish(store, upload, manifest_of, before_visible=look)
+    assert list(dict.fromkeys(seen)) == [(b"old", 3), (b"newer", 3), (b"newer", 5)]
 
 
 def test_a_replacement_that_fails_leaves_the_old_export(
@@ -154,13 +144,8 @@ def test_a_replacement_that_fails_leaves_the_old_export(
 ) -> None:
     put(store, local(b"old"))
 
-    original, refused = getattr(store, "_place", None), []
-
-    def refuse(*arguments: Any, **__: object) -> None:
-        refused.append(1)
-        if len(refused) == 1 or original is None:
-            raise StoreError("no")
-        original(*arguments)  # the old manifest, put back
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreError("no")
 
     with monkeypatch.context() as patch:
         if hasattr(store, "client"):
@@ -172,6 +157,33 @@ def test_a_replacement_that_fails_leaves_the_old_export(
     assert verify_file(store, KEY) == []
     assert read_manifest(store, KEY).bytes == 3
     assert store.clean(timedelta(0)) == 0
+
+
+def test_an_attempt_that_was_stopped_for_a_while_changes_nothing_of_a_newer_one(
+    store: Store, local: Callable[[bytes], Path]
+) -> None:
+    """It had been told to go on before the newer one began."""
+    for old in (b"old", os.urandom(LARGE)):
+        put(store, local(b"first"))
+        with begin(store, KEY, local(b"").parent) as upload:
+            upload.write(old)
+            with pytest.raises(StoreUnavailableError, match="ended by another one of the same key"):
+                publish(store, upload, manifest_of, before_visible=lambda: put(store, local(b"newer")))
+        assert verify_file(store, KEY) == []
+        assert read_manifest(store, KEY).bytes == 5
+        assert store.clean(timedelta(0)) == 0
+
+
+def test_who_was_refused_late_removes_only_what_is_its_own(
+    store: Store, local: Callable[[bytes], Path]
+) -> None:
+    with begin(store, KEY, local(b"").parent) as upload:
+        upload.write(b"newer")
+        publish(store, upload, lambda stored: manifest_of(stored).model_copy(update={"run_id": "newer"}))
+    unpublish(store, KEY, run_id="older")
+    assert verify_file(store, KEY) == []
+    unpublish(store, KEY, run_id="newer")
+    assert list(store.list()) == []
 
 
 def test_verify_is_not_misled_by_a_replacement_under_its_eyes(
@@ -194,17 +206,20 @@ def test_verify_is_not_misled_by_a_replacement_under_its_eyes(
 _CRASH = """
 import os, signal, sys
 from pathlib import Path
-from export_pipeline.store import Upload, open_store
+from export_pipeline.store import open_store
 from export_pipeline.store.publish import publish
 from export_pipeline_tests.store.putting import begin
+from export_pipeline_tests.store.test_publish import manifest_of
 url, endpoint, path, key, stage = sys.argv[1:]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 store = open_store(url, endpoint_url=endpoint or None)
-if stage == "visible":
-    original = Upload.publish
-    def published(self, *, before_visible, progress):
-        return original(self, before_visible=lambda: (before_visible(), die()), progress=progress)
-    Upload.publish = published
+if stage == "manifest":
+    original = store.stage_bytes
+    def staged(*arguments, **keywords):
+        beside = original(*arguments, **keywords)
+        beside.publish = die
+        return beside
+    store.stage_bytes = staged
 data = Path(path).read_bytes()
 upload = begin(store, key, Path(path).parent)
 upload.write(data[:10_000_000])
@@ -214,7 +229,7 @@ upload.write(data[10_000_000:])
 upload.finish()
 if stage == "finished":
     die()
-publish(store, upload, die if stage == "manifest" else None)
+publish(store, upload, manifest_of, before_visible=die if stage == "visible" else None)
 """
 
 
@@ -245,10 +260,11 @@ def test_a_killed_process_leaves_no_file(
     path = local(os.urandom(LARGE))
     crash(place, path, stage)
     assert list(store.list()) == []
-    assert leftovers(place, store) == 1
+    staged = 2 if stage == "visible" else 1  # the manifest too
+    assert leftovers(place, store) == staged
     if cure == "clean":
         assert store.clean(timedelta(hours=1)) == 0
-        assert store.clean(timedelta(0)) == 1
+        assert store.clean(timedelta(0)) == staged
         assert leftovers(place, store) == 0
     put(store, path)
     assert leftovers(place, store) == 0
@@ -256,7 +272,7 @@ def test_a_killed_process_leaves_no_file(
 
 
 @pytest.mark.parametrize(
-    ("stage", "there", "problems"), [("middle", 3, 0), ("visible", 3, 1), ("manifest", LARGE, 1)]
+    ("stage", "there", "problems"), [("middle", 3, 0), ("visible", 3, 0), ("manifest", LARGE, 2)]
 )
 def test_a_killed_replacement_is_never_taken_for_complete(
     place: tuple[str, str | None, dict[str, str]],

@@ -304,15 +304,22 @@ def test_no_credentials_and_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path:
         open_store("s3://bucket/x", endpoint_url=nowhere, clients=impatient).check()
 
 
-def test_a_server_that_forbids_listing_uploads_still_takes_files(
-    store: S3Store, client: Any, large: Path
+def test_without_the_right_to_list_uploads_nothing_is_stored(
+    store: S3Store, client: Any, bucket: Bucket, large: Path
 ) -> None:
+    """For nothing that a killed run left on its way could be ended."""
     denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     client.meta.events.register("before-send.s3.ListMultipartUploads", lambda **_: answer(403, denied))
-    put(store, large, KEY, media_type=CSV, file_name="a.csv")
-    assert store.stat(KEY).bytes == LARGE
-    with pytest.raises(StoreError, match="access denied"):
-        store.clean(timedelta(0))
+    asked: list[Callable[[], object]] = [
+        lambda: put(store, large, KEY, media_type=CSV, file_name="a.csv"),
+        lambda: store.clean(timedelta(0)),
+        store.check,
+    ]
+    for ask in asked:
+        with pytest.raises(StoreError, match="list and abort multipart uploads"):
+            ask()
+    assert not store.exists(KEY)
+    assert unfinished(bucket) == []
 
 
 # --- encryption

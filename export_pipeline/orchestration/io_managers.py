@@ -131,15 +131,18 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         # Without it the file is as good: a purge then takes it for this deployment's only if a job has it.
         with suppress(LedgerError):
             deployment = beside(lambda: self.ledger.open().deployment())
+
+        def ensure_wanted() -> None:
+            outlive(lambda: check_wanted(self.ledger.open, run, file.format), context.log)
+
+        ensure_wanted()  # to stage the file ends the uploads of every other attempt
         stored, _ = publish(
             file.store,
             file.upload,
             lambda stored: _manifest(
                 file, stored, media_type, _expires_at(context, file, self.ledger), deployment
             ),
-            before_visible=lambda: outlive(
-                lambda: check_wanted(self.ledger.open, run, file.format), context.log
-            ),
+            before_visible=ensure_wanted,
             progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")

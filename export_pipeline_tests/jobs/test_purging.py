@@ -2,6 +2,7 @@ import os
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,10 +185,10 @@ class Failing(FolderStore):
     refused: str = ""
     error: type[StoreError] = StoreError
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, **options: Any) -> None:
         if self.refused and key.startswith(self.refused):
             raise self.error(f"Cannot delete {key}.")
-        super().delete(key)
+        super().delete(key, **options)
 
 
 def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
@@ -225,11 +226,11 @@ def test_a_purge_that_dies_is_finished_by_the_next(ledger: Ledger, tmp_path: Pat
     class Dies(FolderStore):
         left = 1
 
-        def delete(self, key: str) -> None:
+        def delete(self, key: str, **options: Any) -> None:
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left -= 1
-            super().delete(key)
+            super().delete(key, **options)
 
     due = complete(ledger, Dies(tmp_path / "store"), tmp_path, DUE)
     store = Dies(tmp_path / "store")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.registry import format_of
+from export_pipeline.model.amounts import Amount
 from export_pipeline.store import NotFoundError, Store, manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.publish import read_manifest, verify_file
@@ -69,17 +69,21 @@ def _report(
     found = [*problems, *facts.problems]
     if manifest and facts.rows != manifest.rows:
         found.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")
-    for column, total in (manifest.totals if manifest else {}).items():
-        there = facts.totals.get(column, 0.0)
-        if total is not None and not math.isclose(there, total, rel_tol=1e-12, abs_tol=1e-9):
-            found.append(f"{column} adds up to {there!r}; the manifest says {total!r}.")
+    totals = {column: Amount(column).text(total) for column, total in facts.totals.items()}
+    if manifest:
+        totals = {}
+        for column, said in manifest.totals.items():
+            scale = -int(said.value.as_tuple().exponent) if said.value.is_finite() else None
+            exact = said.value if said.value.is_finite() else None
+            amount = Amount(column, scale, said.unit, said.minor_digits, exact)
+            totals[column] = amount.text(facts.totals.get(said.read_as or column, 0.0))
+            if totals[column] != said.text:
+                found.append(f"{column} adds up to {totals[column]}; the manifest says {said.text}.")
     return {
         "file": file,
         "format": format,
         "rows": facts.rows,
-        "totals": {
-            column: facts.totals.get(column) for column in (manifest.totals if manifest else facts.totals)
-        },
+        "totals": totals,
         "manifest": "compared" if manifest else "none",
         "problems": found,
     }

@@ -16,6 +16,7 @@ from export_pipeline.cli.console import UserError, print_facts, print_json
 from export_pipeline.cli.jobs_view import (
     event_line,
     moment,
+    notes_of,
     plain,
     print_lines,
     printable,
@@ -32,6 +33,7 @@ from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN, SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
+from export_pipeline.jobs.scheduled import period_of
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings, load_settings
@@ -88,16 +90,24 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         worker = worker_line(job, ledger.leases([job.run_id or ""]).get(job.run_id or "")) or None
     mails = rows.find(open_engine(settings.jobs_url), job_id=job.id)
     unsent = unserved(job, settings) if not mails else []
+    period = period_of(job)
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
     if as_json:
-        told = {"run_url": run, "worker": worker, "file": file, "events": [plain(event) for event in events]}
+        told: dict[str, Any] = {"period": period, "run_url": run, "worker": worker, "file": file}
+        told["events"] = [plain(event) for event in events]
         told["deliveries"] = [plain(mail) for mail in mails]
         print_json({**plain(job), **told, "unsent": dict.fromkeys(unsent, NOT_SENT)})
         return
     times = {name: moment(value) for name, value in plain_times(job).items()}
-    facts = {**plain(job), **times, "worker": worker, "run": run, "file": file and file["said"]}
+    facts = {**plain(job), **times, "period": period, "worker": worker}
+    facts |= {"run": run, "file": file and file["said"]}
+    facts |= {"warnings": None, "changed_cells": None}  # below, a sentence each
     print_facts({name: _told(value) for name, value in facts.items()})
+    if notes := notes_of(job):
+        typer.echo("\nWarnings:")
+        for note in notes:
+            typer.echo(f"  {printable(note, 1000)}")
     typer.echo("\nWhat happened:")
     for event in events:
         typer.echo(f"  {event_line(event)}")
@@ -190,11 +200,14 @@ def delete(
                 raise UserError("Nobody is here to be asked; add --yes to delete it.")
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
+        from export_pipeline.cli.operate import forget_now
         from export_pipeline.jobs.purging import unpublish_own
         from export_pipeline.orchestration.resources import store_of
 
         remove = partial(unpublish_own, store_of(settings).open(), ledger.deployment())
         job = ledger.delete(job.id, remove, caller(by), viewer)
+        if job.file_key is not None:
+            forget_now(settings, ledger)
     _told_of(job, as_json, "Deleted.")
 
 

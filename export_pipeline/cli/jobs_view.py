@@ -13,6 +13,7 @@ import typer
 
 from export_pipeline.jobs import Event, Job, Lease, LedgerUnavailableError, Status
 from export_pipeline.jobs.states import ENDED
+from export_pipeline.model.notes import file_notes, rows_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -72,7 +73,7 @@ def row_of(job: Job, lease: Lease | None = None) -> dict[str, Any]:
         "dataset": job.dataset,
         "format": job.format,
         "scope": job.scope,
-        "rows": "" if job.row_count is None else f"{job.row_count:,}",
+        "rows": rows_text(job.row_count, job.total_rows if job.status in ENDED else None),
         "bytes": "" if job.file_size is None else f"{job.file_size:,}",
         "created": moment(job.created_at),
         "what": _what(job, lease),
@@ -90,7 +91,17 @@ def _what(job: Job, lease: Lease | None) -> str:
     if job.status is Status.PENDING:
         again = f" for attempt {job.attempt}" if job.attempt > 1 else ""
         return f"offered {job.offers} times" if job.offers > 1 else f"waits{again}"
-    return "legal hold" if job.legal_hold else ""
+    words = ["legal hold"] if job.legal_hold else []
+    if count := len(notes_of(job)):
+        words.append(f"{count} warning{'s' * (count > 1)}: see `show`")
+    return ", ".join(words)
+
+
+def notes_of(job: Job) -> list[str]:
+    """Return sentences about what a job's file does not hold as the source does; none if it has no file."""
+    if job.file_key is None:
+        return []
+    return file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
 
 
 def worker_line(job: Job, lease: Lease | None) -> str:
@@ -116,7 +127,8 @@ def moment(at: datetime | None) -> str:
 def event_line(event: Event) -> str:
     """An event in one line: when, what, who, and its details."""
     details = {key: value for key, value in event.details.items() if key not in ("attempt", "run_id")}
-    said = ", ".join(f"{key} {value}" for key, value in details.items() if value not in (None, ""))
+    details |= {key: len(details[key]) for key in ("warnings", "changed") if details.get(key)}
+    said = ", ".join(f"{key} {value}" for key, value in details.items() if value not in (None, "", [], {}))
     who = f" by {event.who}" if event.who else ""
     attempt = event.details.get("attempt", 1)
     again = f" (attempt {attempt})" if attempt != 1 else ""

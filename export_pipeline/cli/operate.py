@@ -13,6 +13,7 @@ from export_pipeline.cli.datasets import scopes_of
 from export_pipeline.cli.jobs_view import moment, plain, printable
 from export_pipeline.cli.options import By, Json, caller, ledger_of
 from export_pipeline.health import examine
+from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
 from export_pipeline.jobs.figures import Figures
@@ -85,6 +86,8 @@ def purge(
                 who=caller(by),
                 tell=tell,
             )
+            if not dry_run:
+                forget_now(settings, ledger)
     finally:  # a full disk is not to wait until ledger and store answer
         staged = _clean_staging(settings, dry_run)
     wrong = purged.counts[What.LOST] + purged.counts[What.FAILED]
@@ -237,6 +240,26 @@ def _scopes_line(deleted: DeletedScopes) -> str | None:
             "the application has deleted their scopes."
         )
     return None
+
+
+def forget_now(settings: Settings, ledger: Ledger) -> None:
+    """Remove the content of removed files from Dagster's database, if it can be reached; else a tick does."""
+    try:
+        from export_pipeline.orchestration.instance import prepare_home
+
+        prepare_home()
+        import dagster as dg
+
+        from export_pipeline.orchestration.removals import forget_removed
+        from export_pipeline.orchestration.resources import store_of
+
+        with dg.DagsterInstance.get() as instance:
+            forget_removed(ledger, store_of(settings).open(), instance)
+    except Exception as error:  # whatever Dagster's storage raises: the file is gone, and that was asked for
+        print_error(
+            "Dagster's database cannot be reached, so its previews of removed files go with a later tick of "
+            f"purge_sensor: {printable(error, 300)}"
+        )
 
 
 def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +21,10 @@ from export_pipeline.cli.datasets import (
     store_at,
     typed_options,
 )
+from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.options import Json
 from export_pipeline.delivery.addresses import check_addresses
+from export_pipeline.model.notes import file_notes
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -146,6 +148,7 @@ def request(
                 typer.echo(
                     f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
                 )
+                _print_notes(file)
             typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link KEY` links to a file.")
         for error in outcome.errors:
             print_error(error)
@@ -183,6 +186,7 @@ def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: b
 
     rows = [
         {"job": job.id, "format": job.format, "status": str(job.status), "rows": job.row_count,
+         "total_rows": job.total_rows, "warnings": list(job.warnings), "changed_cells": job.changed_cells,
          "bytes": job.file_size, "key": job.file_key, "error": job.error_message}
         for job in jobs
     ]  # fmt: skip
@@ -191,6 +195,7 @@ def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: b
     else:
         for row in rows:
             typer.echo(f"{row['format']:8}{row['status']:11}{row['job']}  {row['key'] or row['error'] or ''}")
+            _print_notes(row)
         if not wait:
             typer.echo("`export-pipeline show JOB` says what becomes of it.")
         elif any(row["key"] for row in rows):
@@ -220,9 +225,20 @@ def _request_in_background(settings: Settings, export_id: str) -> Path:
     return log
 
 
+def _print_notes(file: Mapping[str, Any]) -> None:
+    """Print what the file does not hold as the source does, a line each, to stderr."""
+    if file["key"] is not None:
+        notes = file_notes(file["rows"], file["total_rows"], file["warnings"], file["changed_cells"])
+        for note in notes:
+            typer.echo(f"{file['format']}: {printable(note, 1000)}", err=True)
+
+
 def _file_row(metadata: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows": metadata["dagster/row_count"],
+        "total_rows": metadata["rows in source"],
+        "warnings": metadata["warnings"],
+        "changed_cells": metadata["changed cells"],
         "bytes": metadata["bytes"],
         "key": metadata["key"],
         "location": metadata["location"],

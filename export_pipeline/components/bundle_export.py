@@ -60,6 +60,8 @@ class BundleExport(Dataset):
                 for name, member in members.items()
             },
         }
+        if not all(member.attributes.preview for member in members.values()):
+            attributes = attributes.model_copy(update={"preview": False})
         scoped = any(member.scoped for member in members.values())
         windowed = all(member.windowed for member in members.values())
         return cls(attributes, source=_SOURCE, shape=_SHAPE, spec=spec, scoped=scoped, windowed=windowed)

@@ -96,6 +96,10 @@ class DatasetModel(Strict):
     retention_days: Annotated[
         int | None, Field(ge=1, description="Days that files are kept; by default EXPORT_RETENTION_DAYS.")
     ] = None
+    preview: Annotated[
+        bool,
+        Field(description="Show the first rows of each file in Dagster's UI, without personal columns."),
+    ] = True
     options: Annotated[
         Mapping[str, Any],
         Field(description="Defaults of the launchpad, and what schedules and backfills use."),
@@ -242,6 +246,7 @@ class Dataset(dg.Component):
                     owners=attributes.owners,
                     options=attributes.options,
                     retention_days=attributes.retention_days,
+                    preview=attributes.preview,
                 )
             )
         schedules = []

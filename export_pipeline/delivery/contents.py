@@ -12,6 +12,8 @@ from urllib.parse import quote
 from export_pipeline.delivery.addresses import one_line
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.scheduled import period_of
+from export_pipeline.model.notes import file_notes, rows_text
 from export_pipeline.store import NotFoundError, Store, StoreError
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
     title = _title(job, None)
     facts = [("Dataset", job.dataset), ("Format", ", ".join(formats) or job.format)]
     facts += [("Scope", job.scope)] if job.scope else []
-    facts += [("Period", job.window_key)] if job.window_key else []
+    period = period_of(job)
+    facts += [("Period", period)] if period else []
     facts += [("Asked for", _time(job.created_at))]
     facts += [("Code", job.error_code)] if job.error_code else []
     said = {
@@ -95,7 +98,9 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
     manifest = _manifest(store, job.file_key)
     if manifest is not None and (manifest.dataset, manifest.scope) != (job.dataset, job.scope):
         raise GoneError("the file in the store is not of this dataset and scope")
-    rows = job.row_count if manifest is None else manifest.rows
+    rows, total_rows = job.row_count, job.total_rows
+    if manifest is not None:
+        rows, total_rows = manifest.rows, manifest.total_rows
     size = _stored_bytes(store, job.file_key)
     name = _file_name(job)
     told = rows == 0 and job.options.get("empty") == "say"
@@ -106,20 +111,20 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
         else:
             link, ends = _link(job, store, settings, name)
     title = _title(job, manifest)
-    window = (manifest.window if manifest else None) or job.window_key
+    period = (manifest.period if manifest else None) or period_of(job)
     facts = [] if told else [("File", name), ("Size", _size(size))]
-    facts += [("Rows", f"{rows:,}" if rows is not None else "not known")]
-    facts += [("Period", window)] if window else []
+    facts += [("Rows", rows_text(rows, total_rows) or "not known")]
+    facts += [("Period", period)] if period else []
     facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []
     said = {
         "title": title,
         "file_name": name,
-        "window": one_line(window, 100) if window else None,
+        "period": one_line(period, 100) if period else None,
         "empty": rows == 0,
         "attached": attachment is not None,
         "link": link,
         "link_ends": _time(ends) if ends else None,
-        "warnings": _warnings(manifest),
+        "warnings": _notes(job, manifest),
         "facts": _lines(facts),
         "job_id": job.id,
     }
@@ -195,10 +200,15 @@ def _title(job: Job, manifest: Manifest | None) -> str:
     return one_line((manifest.title if manifest else None) or job.file_name or job.dataset, 120)
 
 
-def _warnings(manifest: Manifest | None) -> list[str]:
-    warnings = [one_line(text, 500) for text in (manifest.warnings if manifest else ())]
-    more = len(warnings) - _WARNINGS
-    return warnings if more <= 0 else [*warnings[:_WARNINGS], f"and {more} more"]
+def _notes(job: Job, manifest: Manifest | None) -> list[str]:
+    """Sentences about what the file does not hold as the source does."""
+    if manifest is None:
+        said = file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
+    else:
+        said = file_notes(manifest.rows, manifest.total_rows, manifest.warnings, manifest.changed)
+    notes = [one_line(text, 500) for text in said]
+    more = len(notes) - _WARNINGS
+    return notes if more <= 0 else [*notes[:_WARNINGS], f"and {more} more"]
 
 
 def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -60,6 +60,7 @@ class Format:
             the format's options; raises RenderError.
         read_back: Reads a file again, without the layout.
         proof: What the file must hold, by the names that `read_back` gives; of a layout and the options.
+        personal: The columns with personal data in the file by table; of a layout and the options.
         help: One line for people.
     """
 
@@ -69,4 +70,5 @@ class Format:
     render: Callable[[Layout, BinaryIO, Mapping[str, Any]], Rendered]
     read_back: Callable[[Path], FileFacts]
     proof: Callable[[Layout, Mapping[str, Any]], Proof]
+    personal: Callable[[Layout, Mapping[str, Any]], dict[str, tuple[str, ...]]]
     help: str

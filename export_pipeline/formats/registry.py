@@ -32,7 +32,13 @@ def _format(name: str, module: str, extension: str, media_type: str, help: str) 
         found: Proof = import_module(module).proof(layout, options)
         return found
 
-    return Format(name, extension, media_type, render, read_back, proof, help)
+    def personal(layout: Layout, options: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        if layout.members or name == "zip":
+            found: dict[str, tuple[str, ...]] = import_module(module).personal(layout, options)
+            return found
+        return layout.personal(name)
+
+    return Format(name, extension, media_type, render, read_back, proof, personal, help)
 
 
 _HERE = __package__

@@ -10,7 +10,9 @@ import json
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,13 +61,27 @@ def members(layout: Layout) -> Mapping[str, Layout]:
 
 def proof(layout: Layout, options: Mapping[str, Any]) -> Proof:
     """What the ZIP must hold: what each file in it must hold, under the names that `read_back` gives."""
-    rows, totals = 0, {}
+    rows, totals, amounts = 0, {}, {}
     for name, member in members(layout).items():
         for format in chosen(options["formats"]):
             one = member.proofs[format.name]
             rows += one.rows
-            totals.update({f"{name}{format.extension}: {column}": t for column, t in one.totals.items()})
-    return Proof(rows, totals)
+            path = f"{name}{format.extension}"
+            for column, total in one.totals.items():
+                amount = one.amount(column)
+                totals[f"{path}: {column}"] = total
+                amounts[f"{path}: {column}"] = replace(amount, column=f"{path}: {amount.column}")
+    return Proof(rows, totals, amounts)
+
+
+def personal(layout: Layout, options: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the headers of the columns with personal data, by "path: table" of the files in the ZIP."""
+    return {
+        f"{name}{format.extension}: {table}": headers
+        for name, member in members(layout).items()
+        for format in chosen(options["formats"])
+        for table, headers in member.personal(format.name).items()
+    }
 
 
 def chosen(names: tuple[str, ...]) -> list[Format]:
@@ -104,7 +120,7 @@ def _resource(
 ) -> dict[str, Any]:
     table = layout.flat.get(format.name, layout.main)
     changed: dict[str, dict[str, int]] = {}
-    for (reason, column), count in sorted(rendered.changed.items()):
+    for (reason, column), count in sorted((Counter(layout.changed) + rendered.changed).items()):
         changed.setdefault(reason, {})[column] = count
     return {
         "name": f"{Path(path).stem}-{format.name}".lower(),
@@ -114,11 +130,14 @@ def _resource(
         "bytes": entry.bytes,
         "hash": f"sha256:{entry.sha256.hexdigest()}",
         "rows": rendered.rows,
+        "total_rows": rendered.rows + rendered.left_out,
         "schema": Schema.of(table.columns).model_dump(exclude_none=True),
         "title": layout.title,
+        "period": layout.period,
         "snapshot_at": layout.created.isoformat(),
+        "personal": layout.personal(format.name),
         "changed": changed,
-        "warnings": rendered.warnings,
+        "warnings": [*layout.warnings, *rendered.warnings],
         **layout.provenance,
     }
 

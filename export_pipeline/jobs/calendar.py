@@ -131,6 +131,19 @@ def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
     return latest
 
 
+def calendar_window(cadence: str, first: date) -> Window:
+    """Return the day, week or month that begins on a day, as in UTC: only its days are of use.
+
+    Raises:
+        ValueError: There is no such cadence.
+    """
+    if cadence not in CADENCES:
+        raise ValueError(f"no cadence {cadence!r}")
+    following = _first_day(cadence, _period(cadence, first) + 1)
+    start, end = (datetime.combine(day, time.min, UTC) for day in (first, following))
+    return Window(first.isoformat(), start, end, "UTC")
+
+
 def one_of(field: str, value: Any, valid: Collection[str]) -> None:
     """Nothing, if the value is valid.
 
@@ -228,4 +241,4 @@ def _window_before(schedule: Schedule, period: int) -> Window:
     ends = (moment.astimezone(schedule.zone) for moment in _ends(schedule, period))
     # Not with the zone itself: Python subtracts such times as if no clock were ever changed between them.
     start, end = (moment.replace(tzinfo=timezone(moment.utcoffset() or timedelta())) for moment in ends)
-    return Window(_first_day(schedule.cadence, period).isoformat(), start, end)
+    return Window(_first_day(schedule.cadence, period).isoformat(), start, end, schedule.timezone)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote
 
 import sqlalchemy as sa
 
+from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.reading import Reader
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.tables import jobs, removals
 from export_pipeline.jobs.texts import storable
 from export_pipeline.store.keys import scope_segment
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A file that was removed, and whose content Dagster's database may still hold.
+
+    Attributes:
+        run_id: The run that made the file; None if not known.
+    """
+
+    id: int
+    file_key: str
+    run_id: str | None
+
+
 class KnownFiles(Reader):
-    """Reads which files jobs have."""
+    """Reads which files jobs have, and which files were removed."""
 
     @classmethod
     def beside(cls, reader: Reader) -> Self:
@@ -76,6 +91,23 @@ class KnownFiles(Reader):
         with self._reading() as connection:
             rows = connection.execute(select.order_by(jobs.c.id).limit(limit))
             return [(job_id, str(key)) for job_id, key in rows]
+
+    def removals(self, limit: int, after: int = 0) -> list[Removal]:
+        """Return removed files whose content Dagster's database may still hold, in the order of their ids."""
+        select = sa.select(removals.c.id, removals.c.file_key, removals.c.run_id)
+        select = select.where(removals.c.id > after).order_by(removals.c.id).limit(limit)
+        with self._reading() as connection:
+            return [Removal(*row) for row in connection.execute(select)]
+
+    def note_removal(self, file_key: str, run_id: str | None) -> None:
+        """Write down that a file is being removed that no job has."""
+        with transaction(self._engine, write=True) as connection:
+            connection.execute(sa.insert(removals).values(file_key=file_key, run_id=run_id))
+
+    def forget(self, removal: Removal) -> None:
+        """Take a removed file off the list."""
+        with transaction(self._engine, write=True) as connection:
+            connection.execute(sa.delete(removals).where(removals.c.id == removal.id))
 
 
 def _writers(key: str) -> sa.Select[tuple[str | None]] | None:

@@ -269,13 +269,17 @@ class Ledger(LeaseKeeper):
             "file_name": storable(file.name),
             "file_size": file.size,
             "row_count": file.rows,
-            "total_rows": file.rows,
+            "total_rows": file.rows if file.total_rows is None else file.total_rows,
             "sha256": file.sha256,
+            "warnings": storable(list(file.warnings)),
+            "changed_cells": storable(file.changed_cells),
             "progress_percent": 100,
+            "progress_step": None,
             "completed_at": utc_now(),
             "expires_at": expires_at,
         }
-        details = {"file_key": file.key, "rows": file.rows, "bytes": file.size}
+        details = {"file_key": file.key, "rows": file.rows, "total_rows": values["total_rows"]}
+        details |= {"bytes": file.size, "warnings": values["warnings"], "changed": values["changed_cells"]}
         return self._move(attempt, Status.COMPLETED, values, Kind.COMPLETED, details=details)
 
     def failed(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
@@ -366,5 +370,5 @@ def _new_attempt() -> dict[str, Any]:
     """Values of a job whose next attempt waits to be claimed."""
     cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
     cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
-    values: dict[str, Any] = dict.fromkeys(cleared)
+    values: dict[str, Any] = dict.fromkeys(cleared) | {"warnings": [], "changed_cells": {}}
     return values | {"progress_percent": 0, "offers": 0, "attempt": jobs.c.attempt + 1}

@@ -27,7 +27,7 @@ from export_pipeline.jobs.reading import Reader, seen_by
 from export_pipeline.jobs.records import OPERATOR, Attempt, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Kind, Status, before
-from export_pipeline.jobs.tables import events, jobs
+from export_pipeline.jobs.tables import events, jobs, removals
 from export_pipeline.jobs.texts import storable
 from export_pipeline.redaction import hide_credentials
 
@@ -133,6 +133,8 @@ class Mover(Reader):
             values["status"] = Status.EXPIRED
             if remove is not None and job.file_key is not None:
                 removed = job.file_key
+                note_removed = sa.insert(removals).values(file_key=removed, run_id=job.run_id)
+                connection.execute(note_removed)
                 remove(removed)
         update = sa.update(jobs).where(jobs.c.id == job.id).values(**values).returning(*jobs.c)
         purged = Job.of(connection.execute(update).mappings().one())

@@ -319,6 +319,10 @@ class _Judge:
                 if problems:  # somebody else has written there since
                     return replace(finding, what=What.FOREIGN, problem=problems[0])
             if not dry_run:
+                run_id = None
+                with suppress(NotFoundError, ManifestError):
+                    run_id = read_manifest(self.store, key).run_id
+                self.known.note_removal(key, run_id)
                 unpublish(self.store, key)
         except NotFoundError:
             return None

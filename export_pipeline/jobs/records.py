@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,8 @@ class Job:
     expires_at: datetime | None
     legal_hold: bool
     deleted_at: datetime | None
+    warnings: Sequence[str]
+    changed_cells: Mapping[str, Mapping[str, int]]
 
     @classmethod
     def of(cls, row: RowMapping) -> Job:
@@ -127,8 +129,11 @@ class File:
         key: In the store.
         name: As people download it.
         size: Bytes.
-        rows: In its main table.
+        rows: Rows of the export in the file.
         sha256: Hexadecimal.
+        total_rows: Rows of the export that the source holds; None for as many as in the file.
+        warnings: Sentences about what a reader of the file should know.
+        changed_cells: Number of cells that differ from the source, by reason and column.
     """
 
     key: str
@@ -136,6 +141,9 @@ class File:
     size: int
     rows: int
     sha256: str
+    total_rows: int | None = None
+    warnings: Sequence[str] = ()
+    changed_cells: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

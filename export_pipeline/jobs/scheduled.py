@@ -7,15 +7,17 @@ looks at is passed over; and the ledger takes each window of a schedule only onc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.calendar import Due, due, next_run
+from export_pipeline.jobs.calendar import Due, calendar_window, due, next_run
 from export_pipeline.jobs.database import insert_new, transaction
-from export_pipeline.jobs.records import OPERATOR, Viewer
+from export_pipeline.jobs.records import OPERATOR, Job, Viewer
 from export_pipeline.jobs.schedule_editing import get_schedule
 from export_pipeline.jobs.schedule_problems import WRONG, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.jobs.schedule_rows import ScheduledExport
@@ -128,7 +130,21 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
     if not start < end:
         raise ValueError("it does not end after it begins")
     _ = start - _DAY, end + _DAY  # whatever the zone
-    return Window(name, start, end)
+    zone = told.get("timezone")
+    if zone is not None:
+        ZoneInfo(zone)
+    return Window(name, start, end, zone)
+
+
+def period_of(job: Job) -> str | None:
+    """Return the window of a job in words; None if it has none, or none that can be read."""
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        if window := window_of(job.options):
+            return window.period()
+    cadence, _, first = (job.window_key or "").partition("/")
+    with suppress(ValueError):
+        return calendar_window(cadence, date.fromisoformat(first)).period()
+    return job.window_key
 
 
 def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:

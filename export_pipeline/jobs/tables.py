@@ -97,6 +97,10 @@ jobs = sa.Table(
     sa.Column("expires_at", UtcTime),
     sa.Column("legal_hold", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("deleted_at", UtcTime),
+    sa.Column("warnings", Json, nullable=False, server_default="[]", comment="Sentences about the file."),
+    sa.Column(
+        "changed_cells", Json, nullable=False, server_default="{}", comment="Reason, column, number of cells."
+    ),
     _one_of("status", Status),
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
     *_json(**_REQUEST),
@@ -224,3 +228,13 @@ deliveries = sa.Table(
     sa.UniqueConstraint("job_id", "attempt", "kind", "recipient"),
 )
 sa.Index("ix_export_deliveries_status", deliveries.c.status, deliveries.c.next_at)
+
+removals = sa.Table(
+    "export_removals",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("file_key", sa.Text, nullable=False, comment="Of a file that was removed from the store."),
+    sa.Column("run_id", sa.Text, comment="The run that made the file."),
+    sa.Column("removed_at", UtcTime, nullable=False, server_default=utc_now()),
+    comment="Removed files whose content Dagster's database may still hold.",
+)

@@ -63,6 +63,8 @@ class Column:
             JSON and Parquet never use it.
         has_special: Whether cells of a DECIMAL or MONEY column are NaN or infinite. No decimal is, so all its
             cells are texts then (`special_numbers`).
+        personal: The cells are personal data, or computed from such.
+        guarded: Only some people may read the cells, or what they are computed from.
 
     Arrow types by kind (`arrow_type`): text, json (its text), uuid, enum, url: string; integer: int64;
     float, percent: float64; decimal, money: decimal128 or decimal256; boolean: bool; date: date32;
@@ -82,6 +84,8 @@ class Column:
     null: str = ""
     pattern: str | None = None
     has_special: bool = False
+    personal: bool = False
+    guarded: bool = False
 
     @property
     def arrow_type(self) -> pa.DataType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -51,6 +51,8 @@ class ExportData:
         window: The window it is about, if any: of takeoff, rows that existed by its end.
         source_rows: Rows of the export as the database itself counted them in the same snapshot.
         source_totals: Sums as the database itself added them, by column name; see `count_and_totals`.
+        exact_totals: The same sums as exact decimals, of columns that the database adds exactly.
+        counted: Names of the tables whose rows are the rows of the export (`source_rows`).
         changed: Cells that differ from the source, by (reason, "table.column"), filled while tables are read.
         warnings: Sentences a reader of the export should know.
         spec: What the dataset's defs.yaml says of its shape, for shapes that are declared; JSON values only.
@@ -67,6 +69,8 @@ class ExportData:
     window: Window | None
     source_rows: int
     source_totals: Mapping[str, float]
+    exact_totals: Mapping[str, str] = field(default_factory=dict)
+    counted: tuple[str, ...] = ()
     changed: Counter[tuple[str, str]] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +85,11 @@ class ExportData:
             "options": dict(self.options),
         }
 
+    def period(self, *, as_of: bool = False) -> str | None:
+        """Return the window in words; None without one. See `Window.period`."""
+        return self.window.period(as_of=as_of) if self.window else None
+
     @property
-    def as_of(self) -> datetime | None:
-        """The window's end, UTC; None without a window."""
-        return self.window.end.astimezone(UTC) if self.window else None
+    def file_part(self) -> str:
+        """The window in a file name, or without one the time of the data."""
+        return self.window.file_part if self.window else f"{self.snapshot_at:%Y%m%d_%H%M%S}"

@@ -6,12 +6,13 @@ formats know only these terms, so a new application brings no code to `formats`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from export_pipeline.model.amounts import Amount
 from export_pipeline.model.tables import Table
 
 Number = int | float | Decimal
@@ -120,10 +121,16 @@ class Proof:
         rows: Rows of the export.
         totals: (sum, tolerance) by column, under the name or header that the format's reader reports. The
             tolerance is what printing fewer digits can make, nothing else.
+        amounts: How each of the totals is said to people, under the same names.
     """
 
     rows: int
     totals: Mapping[str, tuple[float, float]]
+    amounts: Mapping[str, Amount] = field(default_factory=dict)
+
+    def amount(self, name: str) -> Amount:
+        """Return how a total is said to people."""
+        return self.amounts.get(name) or Amount(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,8 @@ class Layout:
         facts: (label, value) pairs that introduce it: client, status, options, snapshot time.
         description: A longer text below the title; "" for none.
         created: When the data were read, with zone. Formats print this, never the clock, so that
-            the same data always give the same bytes.
+            the same snapshot always gives the same bytes.
+        period: The window in words; None without one.
         main: The flat table: CSV, and every format that is one table.
         flat: Of a flat format that needs other columns or values than `main`: its table, by format name.
         document: What JSON writes: key by key plain values, tables (arrays), nested tables; or one table.
@@ -146,10 +154,11 @@ class Layout:
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
         proofs: What each format's file must hold, by format name.
         file_name: What people save the files as, without extension.
-        personal: Headers of the main table's columns that hold personal data.
         members: Of a bundle: the datasets' own layouts by name; a ZIP holds their files.
         provenance: Where the data come from (dataset, scope, window, options), as manifests in a ZIP say it;
             JSON values only.
+        warnings: Sentences about the data; manifests in a ZIP say them.
+        changed: Cells that differ from the source before any format has seen them, by (reason, column).
         author: Named in document properties.
     """
 
@@ -165,9 +174,49 @@ class Layout:
     tables: Mapping[str, Table] = field(default_factory=dict)
     flat: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
+    period: str | None = None
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     file_name: str = "export"
-    personal: tuple[str, ...] = ()
     members: Mapping[str, Layout] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    changed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     author: str = "export_pipeline"
+
+    def shown(self, format: str) -> dict[str, Table]:
+        """Return the tables that a file of a format holds, by the name of their place in it.
+
+        Args:
+            format: Name of the format. One that is one table holds `flat` or `main`, here called "rows".
+        """
+        match format:
+            case "excel" | "pdf":
+                return {section.title: section.table for section in getattr(self, format)}
+            case "json":
+                return dict(_tables_in(self.document, ""))
+            case "ost":
+                return dict(self.tables)
+        return {"rows": self.flat.get(format, self.main)}
+
+    def personal(self, format: str) -> dict[str, tuple[str, ...]]:
+        """Return the columns with personal data in a file of a format, as the file names them, by table."""
+        by_name = format in ("json", "jsonl", "parquet", "ost")
+        found = {
+            name: tuple(
+                column.name if by_name else column.header for column in table.columns if column.personal
+            )
+            for name, table in self.shown(format).items()
+        }
+        return {name: headers for name, headers in found.items() if headers}
+
+
+def _tables_in(value: Any, name: str) -> Iterator[tuple[str, Table]]:
+    """Yield the tables of a JSON document, named by their keys."""
+    if isinstance(value, Table):
+        yield name or "rows", value
+    elif isinstance(value, Nested):
+        yield name, value.parent
+        yield f"{name}.{value.child_name}", value.child
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tables_in(item, f"{name}.{key}" if name else str(key))

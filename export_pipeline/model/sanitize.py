@@ -56,15 +56,19 @@ def sanitize(data: ExportData) -> ExportData:
         if text != facts[name]:
             changed[REPLACED, name if name == "title" else f"{data.dataset}.{name}"] += 1
     title = clean_facts.pop("title")
-    tables = {name: clean(table, changed) for name, table in data.tables.items()}
+    # A bundle's table "member.rows" counts as its member's, "member: rows".
+    tables = {name: clean(table, changed, name.replace(".", ": ", 1)) for name, table in data.tables.items()}
     return replace(data, title=title, subject={**data.subject, **clean_facts}, tables=tables, changed=changed)
 
 
-def clean(table: Table, changed: Counter[tuple[str, str]]) -> Table:
+def clean(table: Table, changed: Counter[tuple[str, str]], label: str | None = None) -> Table:
     """The table with `clean_text` applied to its text columns; a whole pass over it sets its counts in
     `changed`, so that reading twice counts once.
 
     A table that can be read again and holds nothing to replace is returned as it is.
+
+    Args:
+        label: Name of the table in the counts; by default its own.
     """
     texts = [index for index, column in enumerate(table.columns) if column.kind.is_text]
     if table.mapped is not None and not any(
@@ -81,7 +85,7 @@ def clean(table: Table, changed: Counter[tuple[str, str]]) -> Table:
             for index in texts:
                 arrays[index], cells = clean_text(arrays[index])
                 if cells:
-                    counted[REPLACED, f"{table.name}.{table.columns[index].name}"] += cells
+                    counted[REPLACED, f"{label or table.name}.{table.columns[index].name}"] += cells
             yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
         for key, count in counted.items():
             changed[key] = before[key] + count

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,11 +14,60 @@ class Window:
     """A half-open range of time `[start, end)`; both ends have a zone.
 
     Attributes:
-        name: Its partition key, e.g. "2026-11-20"; part of the name of its files.
+        name: Its partition key, e.g. "2026-11-20"; part of the key of its files.
         start: The first moment in it.
         end: The first moment after it.
+        timezone: IANA zone in whose days people read it; None for the offsets of the ends.
     """
 
     name: str
     start: datetime
     end: datetime
+    timezone: str | None = field(default=None, compare=False)
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last day; None if it does not begin and end where days begin."""
+        begins, ends = self._local
+        if not (_begins_day(self.start, begins.tzinfo) and _begins_day(self.end, ends.tzinfo)):
+            return None
+        return begins.date(), (self.end.astimezone(UTC) - _INSTANT).astimezone(ends.tzinfo).date()
+
+    @property
+    def file_part(self) -> str:
+        """The window in a file name: 20261120, 20261005-20261011, or 20261120T0600-20261120T1800."""
+        form = "%Y%m%d" if self.days else "%Y%m%dT%H%M"
+        return self.formatted(form)
+
+    def formatted(self, form: str) -> str:
+        """Return the first and the last day in a form of `strftime`, with "-" between them if they differ.
+
+        Without whole days these are the two ends.
+        """
+        first, last = (one.strftime(form) for one in self.days or self._local)
+        return first if first == last else f"{first}-{last}"
+
+    def period(self, *, as_of: bool = False) -> str:
+        """Return the window in words, e.g. "2026-10-05 to 2026-10-11".
+
+        Args:
+            as_of: The export holds the rows that existed by the window's end, however old they are.
+        """
+        first, last = self.days or (one.isoformat(" ", "minutes") for one in self._local)
+        if as_of:
+            return f"rows that existed by {'the end of ' if self.days else ''}{last}"
+        return str(first) if first == last else f"{first} to {last}"
+
+    @property
+    def _local(self) -> tuple[datetime, datetime]:
+        """Both ends by the clock of the window's zone."""
+        if self.timezone is None:
+            return self.start, self.end
+        zone = ZoneInfo(self.timezone)
+        return self.start.astimezone(zone), self.end.astimezone(zone)
+
+
+def _begins_day(moment: datetime, zone: tzinfo | None) -> bool:
+    """Return whether a day begins at a moment: at midnight, or where a clock skips midnight, after it."""
+    before = (moment.astimezone(UTC) - _INSTANT).astimezone(zone)
+    return before.date() < moment.astimezone(zone).date()

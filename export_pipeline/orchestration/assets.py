@@ -38,6 +38,7 @@ def export_assets(
     owners: Sequence[str],
     options: Mapping[str, Any],
     retention_days: int | None,
+    preview: bool,
 ) -> dg.AssetsDefinition:
     """The assets `[dataset, cadence, format]` of one cadence, subsettable by format.
 
@@ -51,6 +52,7 @@ def export_assets(
         single_run: Whether a backfill is one run over all its partitions instead of one run for each.
         options: Defaults of the launchpad; what schedules and backfills, which take no config, use.
         retention_days: How long files are kept, where the dataset says so itself.
+        preview: Show the first rows of each file in Dagster's UI.
     """
     checks = {
         (format, name): dg.AssetCheckSpec(
@@ -83,6 +85,7 @@ def export_assets(
                 metadata={
                     "media type": FORMATS[format].media_type,
                     **({"retention days": retention_days} if retention_days else {}),
+                    **({} if preview else {"preview": False}),
                 },
             )
             for format in formats
@@ -121,6 +124,9 @@ def _window_config() -> dict[str, dg.Field]:
                 "name": dg.Field(str, is_required=False, description="As file names and manifests say it."),
                 "start": dg.Field(str, is_required=False, description=f"First moment in it. {end}"),
                 "end": dg.Field(str, is_required=False, description=f"First moment after it. {end}"),
+                "timezone": dg.Field(
+                    str, is_required=False, description="IANA zone in whose days people read it."
+                ),
             },
             is_required=False,
             description="Only rows of this range of time.",

@@ -73,12 +73,18 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
         check_name="totals",
         asset_key=asset_key,
         description="; ".join(
-            f"{column} adds up to {found!r} in the file and to {total!r} in the source"
+            f"{proof.amount(column).column} adds up to {proof.amount(column).text(found)} in the file and to "
+            f"{proof.amount(column).text(total)} in the source"
             for column, (found, total, _) in (wrong or compared).items()
         ),
         metadata={
-            f"{column} {what}": value
-            for column, sums in compared.items()
-            for what, value in zip(("in file", "in source", "tolerance"), sums, strict=True)
+            f"{amount.column} {what}": value
+            for column, (found, total, tolerance) in compared.items()
+            for amount in [proof.amount(column)]
+            for what, value in (
+                ("in file", amount.text(found)),
+                ("in source", amount.text(total)),
+                ("tolerance", tolerance * 10.0**-amount.minor_digits),
+            )
         },
     )

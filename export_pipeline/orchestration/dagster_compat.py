@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
 from dagster._grpc.utils import default_sensor_grpc_timeout
 
 if TYPE_CHECKING:
@@ -116,3 +121,98 @@ def keep_code_servers(version: Callable[[], object]) -> None:
                     del entries[origin]
 
     GrpcServerRegistry.clear_all_grpc_endpoints = clear  # type: ignore[method-assign]
+
+
+def runs_of_partition(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str]
+) -> list[str]:
+    """Return the ids of the runs that have materialized one of some partitions of an asset."""
+    table = SqlEventLogStorageTable.c
+    select = sa.select(table.run_id).where(
+        table.asset_key == asset.to_string(),
+        table.partition.in_(partitions),
+        table.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+    )
+    with _sql_storage(instance).index_connection() as connection:
+        return [run_id for (run_id,) in connection.execute(select.distinct())]
+
+
+def forget_content(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    has_run: bool,
+    step: str,
+    file_key: str,
+    kept: Collection[str],
+) -> None:
+    """Remove metadata and descriptions from the events of a step, wherever Dagster keeps copies of them.
+
+    Dagster offers to delete a run, or all of an asset, but not the content of one materialization; and either
+    leaves a copy of the last materialization in its table of assets.
+
+    Args:
+        has_run: Whether Dagster knows the run. If not, only copies outside of the run are left.
+        step: The op's name, without that of its graph.
+        file_key: The file that the step has made.
+        kept: Names of metadata that stay.
+    """
+    storage = _sql_storage(instance)
+    events, assets, checks = SqlEventLogStorageTable, AssetKeyTable, AssetCheckExecutionsTable
+    of_step = sa.and_(
+        events.c.run_id == run_id, sa.or_(events.c.step_key == step, events.c.step_key.endswith(f".{step}"))
+    )
+    copies = [
+        (events, events.c.event, of_step),
+        (assets, assets.c.last_materialization, assets.c.last_materialization.contains(f'"{file_key}"')),
+        (checks, checks.c.evaluation_event, checks.c.run_id == run_id),
+    ]
+    of_run = [storage.run_connection(run_id)] if has_run else []
+    for opened, where in [*((one, copies[:1]) for one in of_run), (storage.index_connection(), copies)]:
+        with opened as connection:
+            is_sqlite = connection.dialect.name == "sqlite"
+            if is_sqlite:  # else the freed pages keep the text
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            for table, column, condition in where:
+                for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
+                    stripped = _stripped(text, step, kept) if text else text
+                    if stripped != text:
+                        update = sa.update(table).where(table.c.id == id)
+                        connection.execute(update.values({column.name: stripped}))
+            engine = connection.engine
+        if is_sqlite:  # so does the log of changes
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            engine.dispose()
+
+
+def _stripped(text: str, step: str, kept: Collection[str]) -> str:
+    """Return a serialized event without metadata but those to keep; of another step as it is."""
+    event = json.loads(text)
+    entry = event.get("event_log_entry", event)
+    if (entry.get("step_key") or "").rpartition(".")[2] != step or not entry.get("dagster_event"):
+        return text
+    _strip(event, kept)
+    if entry["dagster_event"]["event_type_value"] == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value:
+        entry["dagster_event"]["message"] = entry["user_message"] = "The file was removed."
+    return json.dumps(event)
+
+
+def _strip(value: Any, kept: Collection[str]) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _strip(item, kept)
+    elif isinstance(value, dict):
+        if "metadata_entries" in value:
+            value["metadata_entries"] = [one for one in value["metadata_entries"] if one["label"] in kept]
+        if value.get("__class__") == "AssetCheckEvaluation":
+            value["metadata"] = {name: one for name, one in value["metadata"].items() if name in kept}
+            value["description"] = None
+        for item in value.values():
+            _strip(item, kept)
+
+
+def _sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        raise TypeError(f"Dagster's events lie in {type(storage).__name__}, which is no SQL database.")
+    return storage

@@ -15,6 +15,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purging import purge
 from export_pipeline.jobs.scheduled import claim_due, datasets_due
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
+from export_pipeline.orchestration.removals import forget_removed
 from export_pipeline.orchestration.request_checks import Exportable
 from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
 from export_pipeline.orchestration.tick_deadline import LongWork, tick_deadline
@@ -92,10 +93,12 @@ def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
 def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     ledger, store = context.resources.ledger.open(), context.resources.store.open()
     kept = timedelta(days=context.resources.ledger.retention_days)
+    instance = context.instance
 
     def remove() -> str:
         # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
         purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
+        forget_removed(ledger, store, instance, until)
         more = "" if purged.ended else " The next tick goes on."
         return f"{purged.removed} files were due and are removed.{more}"
 

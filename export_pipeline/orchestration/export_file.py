@@ -9,6 +9,7 @@ from typing import Any
 from export_pipeline.formats.base import Rendered
 from export_pipeline.model.columns import Column
 from export_pipeline.store import Store, Upload
+from export_pipeline.store.manifest import ColumnTotal
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class ExportFile:
         upload: The file, with its key and its local path.
         title: Of the export, for people; e.g. the project's name.
         file_name: What people save it as.
-        personal: Headers of the columns that hold personal data.
+        personal: Headers of the columns that hold personal data, by table of the file.
         preview: The first rows, as text by header.
+        total_rows: Rows of the export that the source holds.
         changed: Every cell that differs from the source, by (reason, column).
     """
 
@@ -34,12 +36,14 @@ class ExportFile:
     scope: str | None
     cadence: str
     window: str | None
+    period: str | None
     partition: str | None
     columns: tuple[Column, ...]
     rendered: Rendered
-    personal: tuple[str, ...]
+    total_rows: int
+    personal: dict[str, tuple[str, ...]]
     preview: tuple[dict[str, str], ...]
-    totals: dict[str, float]
+    totals: dict[str, ColumnTotal]
     options: dict[str, Any]
     snapshot_at: datetime
     run_id: str

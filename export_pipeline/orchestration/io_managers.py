@@ -15,6 +15,7 @@ import dagster as dg
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
 from export_pipeline.model.export_data import ExportData
+from export_pipeline.model.notes import file_notes
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told
@@ -44,7 +45,8 @@ class StagingIOManager(dg.ConfigurableIOManager):
         # Most of a fetch happens here, so its faults come up here.
         run, instance = context.step_context.dagster_run, context.step_context.instance
         job = context.step_context.job_def
-        share = (0, 40) if context.step_key.endswith("fetch_project") else (40, 50)
+        step = context.step_key.rpartition(".")[2]
+        share = (0, 40) if step == "fetch_project" else (40, 50)
         with (
             cancellable(self.ledger.open, run, instance, job),
             told(_earlier_tries(context), context.log),
@@ -52,7 +54,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
             report = Reporter(self.ledger.open, run, share)
             folder = self._path(context)
             try:
-                save_all(obj, folder, _progress_log(context, report, "Reading"))
+                save_all(obj, folder, _staging_log(context, report, obj, step))
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)  # nobody can use a part, and it may fill the disk
                 raise
@@ -101,8 +103,9 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
                 expires_at = _expires_at(context, obj[0], self.ledger)
                 self._finish(run, obj[0], stored[0], expires_at, context.log)
         single = len(obj) == 1
+        has_preview = (context.definition_metadata or {}).get("preview", True)
         context.add_output_metadata(
-            _metadata(obj[0], stored[0], expires_at) if single else _summary(obj, stored)
+            _metadata(obj[0], stored[0], expires_at, has_preview) if single else _summary(obj, stored)
         )
         shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
 
@@ -115,7 +118,16 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         log: logging.Logger,
     ) -> None:
         """Tell the jobs that wait for the file; if nobody wants it any more, take it back."""
-        published = File(stored.key, file.file_name, stored.bytes, file.rendered.rows, stored.sha256)
+        published = File(
+            stored.key,
+            file.file_name,
+            stored.bytes,
+            file.rendered.rows,
+            stored.sha256,
+            file.total_rows,
+            file.warnings,
+            changed_cells(file.changed),
+        )
         try:
             outlive(lambda: finish(self.ledger.open, run, file.format, published, expires_at), log)
             outlive(lambda: check_wanted(self.ledger.open, run, file.format), log)
@@ -191,6 +203,7 @@ def _manifest(
         mediatype=media_type.partition(";")[0],
         encoding="utf-8" if file.format in _TEXTS else None,
         rows=file.rendered.rows,
+        total_rows=file.total_rows,
         # The other formats lay the rows out in ways of their own.
         schema=Schema.of(file.columns if file.format in _FLAT else ()),
         title=file.file_name,
@@ -198,6 +211,7 @@ def _manifest(
         scope=file.scope,
         cadence=file.cadence,
         window=file.window,
+        period=file.period,
         options={name: value for name, value in file.options.items() if name != "filters"},
         filters=file.options.get("filters") or {},
         personal=file.personal,
@@ -212,13 +226,18 @@ def _manifest(
     )
 
 
-def _metadata(file: ExportFile, stored: StoredFile, expires_at: datetime) -> dict[str, Any]:
+def _metadata(
+    file: ExportFile, stored: StoredFile, expires_at: datetime, has_preview: bool
+) -> dict[str, Any]:
     """What a person sees of a materialization. No link is stored: links are signed when somebody asks."""
     is_local = not stored.location.startswith("s3://")
     location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
     metadata: dict[str, Any] = {
         "title": dg.MetadataValue.text(file.title),
+        **({"period": file.period} if file.period else {}),
+        "data as of": dg.MetadataValue.timestamp(file.snapshot_at),
         "dagster/row_count": file.rendered.rows,
+        "rows in source": file.total_rows,
         "dagster/column_schema": dg.TableSchema(
             [dg.TableColumn(column.header, str(column.kind)) for column in file.columns]
         ),
@@ -231,12 +250,12 @@ def _metadata(file: ExportFile, stored: StoredFile, expires_at: datetime) -> dic
         "expires": dg.MetadataValue.timestamp(expires_at),
         "seconds": round(file.seconds, 3),
         "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
-        "warnings": dg.MetadataValue.md("\n".join(f"- {text}" for text in file.warnings) or "none"),
+        "warnings": dg.MetadataValue.json(list(file.warnings)),
         "options": dg.MetadataValue.json(file.options),
-        **({"personal data": ", ".join(file.personal)} if file.personal else {}),
-        "totals": dg.MetadataValue.json(file.totals),
+        **({"personal data": dg.MetadataValue.json(file.personal)} if file.personal else {}),
+        "totals": dg.MetadataValue.json({column: total.text for column, total in file.totals.items()}),
     }
-    if file.preview:
+    if file.preview and has_preview:
         metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in file.preview])
     return metadata
 
@@ -248,11 +267,15 @@ def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any
         "bytes": sum(one.bytes for one in stored),
         "seconds": round(sum(file.seconds for file in files), 3),
         "keys": dg.MetadataValue.json({str(file.partition): file.upload.key for file in files}),
+        "warnings": dg.MetadataValue.json(
+            {str(file.partition): notes for file in files if (notes := _notes(file))}
+        ),
         "files": dg.MetadataValue.table(
             [
                 dg.TableRecord(
-                    {"partition": file.partition or "", "rows": file.rendered.rows, "bytes": one.bytes,
-                     "key": one.key, "sha256": one.sha256, "warnings": len(file.warnings)}
+                    {"partition": file.partition or "", "rows": file.rendered.rows,
+                     "rows in source": file.total_rows, "bytes": one.bytes, "key": one.key,
+                     "sha256": one.sha256, "warnings": len(_notes(file))}
                 )
                 for file, one in zip(files, stored, strict=True)
             ]
@@ -260,18 +283,46 @@ def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any
     }  # fmt: skip
 
 
-def _progress_log(
-    context: dg.OutputContext, report: Reporter, step: str, unit: str = "rows"
-) -> Callable[[str, int, int], None]:
-    """Says in the run's log how far it is, at most every two seconds, and to the jobs that wait for it."""
+def _notes(file: ExportFile) -> list[str]:
+    return file_notes(file.rendered.rows, file.total_rows, file.warnings, changed_cells(file.changed))
+
+
+_STEPS = {"fetch_project": "Reading", "build_export_data": "Computing", "sanitize": "Cleaning"}
+
+
+def _staging_log(
+    context: dg.OutputContext, report: Reporter, exports: list[ExportData], step: str
+) -> Callable[[ExportData, str, int], None]:
+    """Return a function that reports staged rows to the run's log and to the jobs that wait.
+
+    The jobs count rows of the export, as `total_rows` does, and only while they are read: other tables of a
+    shaped dataset move the percentage alone.
+    """
+    log = _progress_log(context)
+    total = sum(table.rows for data in exports for table in data.tables.values())
+    source_rows = sum(data.source_rows for data in exports)
+    done = counted = 0
+
+    def say(data: ExportData, table: str, rows: int) -> None:
+        nonlocal done, counted
+        done += rows
+        counted += rows if table in data.counted else 0
+        of_export = {"rows": counted, "total_rows": source_rows} if step == "fetch_project" else {}
+        report(_STEPS.get(step, step), done, total, **of_export)
+        log(table, done, total, "rows")
+
+    return say
+
+
+def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int, str], None]:
+    """Return a function that writes how far it is into the run's log, at most every two seconds."""
     next_at = time.monotonic() + 2
 
-    def say(table: str, done: int, total: int) -> None:
+    def say(what: str, done: int, total: int, unit: str) -> None:
         nonlocal next_at
-        report(step, done, total, rows=step == "Reading")
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + 2
-            context.log.info(f"{table}: {done:,} of {total:,} {unit} ({done / max(total, 1):.0%})")
+            context.log.info(f"{what}: {done:,} of {total:,} {unit} ({done / max(total, 1):.0%})")
 
     return say
 
@@ -280,5 +331,10 @@ def _upload_log(
     context: dg.OutputContext, ledger: JobLedger, format: str, size: int
 ) -> Callable[[int], None]:
     report = Reporter(ledger.open, context.step_context.dagster_run, (90, 99), format)
-    say = _progress_log(context, report, f"Storing {format}", "bytes")
-    return lambda done: say("upload", done, size)
+    log = _progress_log(context)
+
+    def say(done: int) -> None:
+        report(f"Storing {format}", done, size)
+        log("upload", done, size, "bytes")
+
+    return say

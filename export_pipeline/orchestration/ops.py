@@ -8,10 +8,11 @@ nobody sees it before it was read back and compared with what the database itsel
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -23,6 +24,7 @@ from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
+from export_pipeline.model.amounts import Amount
 from export_pipeline.model.export_data import ExportData, Request
 from export_pipeline.model.layout import Layout, Proof
 from export_pipeline.model.sanitize import sanitize as sanitize_data
@@ -39,6 +41,7 @@ from export_pipeline.orchestration.staging import REFUSED
 from export_pipeline.orchestration.working import Reporter, attempts_of, begin
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
+from export_pipeline.store.manifest import ColumnTotal
 from export_pipeline.store.names import safe_file_name
 
 PREVIEW_ROWS = 10
@@ -86,7 +89,7 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
                 )
                 data = source.read(snapshot, request)
                 exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
-                context.log.info(f"Reading {data.source_rows:,} rows of {data.title!r}.")
+                context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
         # The snapshot stays open while the IO manager reads the rows into staging.
         yield dg.Output(
             exports,
@@ -175,7 +178,7 @@ def render_op(format: Format) -> dg.OpDefinition:
                     facts = format.read_back(upload.path)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
                     file = _file(
-                        context, format, data, layout, store, upload, rendered, facts, proof, seconds
+                        context, format, data, layout, options, store, upload, rendered, facts, proof, seconds
                     )
                     files.append(file)
             yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
@@ -235,6 +238,7 @@ def _file(
     format: Format,
     data: ExportData,
     layout: Layout,
+    options: Mapping[str, Any],
     store: Store,
     upload: Upload,
     rendered: Rendered,
@@ -256,12 +260,14 @@ def _file(
         scope=data.scope,
         cadence=cadence,
         window=window.name if window else None,
+        period=layout.period or data.period(),
         partition=partition_key(Target(data.scope, None if cadence == ON_DEMAND else window)),
         columns=layout.flat.get(format.name, layout.main).columns,
         rendered=rendered,
-        personal=layout.personal,
+        total_rows=proof.rows,
+        personal=format.personal(layout, options),
         preview=tuple(preview(layout.flat.get(format.name, layout.main))),
-        totals={column: facts.totals.get(column, 0.0) for column in proof.totals},
+        totals=dict(_total(proof.amount(name), name, facts) for name in proof.totals),
         options=dict(data.options),
         snapshot_at=data.snapshot_at,
         run_id=context.run_id,
@@ -271,15 +277,31 @@ def _file(
     )
 
 
+def _total(amount: Amount, name: str, facts: FileFacts) -> tuple[str, ColumnTotal]:
+    found = facts.totals.get(name, 0.0)
+    return amount.column, ColumnTotal(
+        value=Decimal(amount.value(found)),
+        unit=amount.unit,
+        read_as=name if name != amount.column else None,
+        minor_digits=amount.minor_digits,
+    )
+
+
 def _file_name(layout: Layout, format: Format) -> str:
     return safe_file_name(f"{layout.file_name}{format.extension}")
 
 
 def preview(table: Table, rows: int = PREVIEW_ROWS) -> list[dict[str, str]]:
-    """The first rows as short texts by header, for people who look at a materialization."""
+    """Return the first rows as short strings by header, for people who look at a materialization.
+
+    Every viewer of the UI sees them, so columns that are personal or guarded are left out.
+    """
+    columns = [column for column in table.columns if not column.personal and not column.guarded]
+    if not columns:
+        return []
     for batch in table.open():
         head = batch.slice(0, rows).to_pylist()
-        return [{column.header: _short(row[column.name]) for column in table.columns} for row in head]
+        return [{column.header: _short(row[column.name]) for column in columns} for row in head]
     return []
 
 

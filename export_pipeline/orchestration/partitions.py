@@ -147,7 +147,8 @@ def targets(
     """What the files of a run are about: one a partition, in the partitions' order.
 
     Args:
-        window: Start and end of a run on demand, as ISO 8601 with a zone, or days that begin in `timezone`.
+        window: Start and end of a run on demand, as ISO 8601 with a zone, or days that begin in its own
+            `timezone`, by default the cadence's.
 
     Raises:
         PartitionError: the run has no partition where its dataset or cadence needs one. Nothing may be
@@ -171,13 +172,14 @@ def targets(
             continue
         name = by.get(WINDOW, key)
         times = windows_partition(cadence, start, timezone).time_window_for_partition_key(name)
-        found.append(Target(scope, Window(name, times.start, times.end)))
+        found.append(Target(scope, Window(name, times.start, times.end, timezone)))
     return found
 
 
 def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | None:
     if not window:
         return None
+    timezone = window.get("timezone") or timezone
     ends = []
     for name in ("start", "end"):
         try:
@@ -191,7 +193,7 @@ def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | N
     start, end = ends
     if start >= end:
         raise PartitionError(f"The window ends ({window['end']}) before it begins ({window['start']}).")
-    return Window(window.get("name") or f"{window['start']}_{window['end']}", start, end)
+    return Window(window.get("name") or f"{window['start']}_{window['end']}", start, end, timezone)
 
 
 def partition_key(target: Target) -> str | None:

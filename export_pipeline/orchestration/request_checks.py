@@ -164,7 +164,8 @@ def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
     if window is None:
         return typed
     ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}
-    return typed | {"window": {"name": window.name, **ends}}
+    zone = {"timezone": window.timezone} if window.timezone else {}
+    return typed | {"window": {"name": window.name, **ends, **zone}}
 
 
 def typed_options(

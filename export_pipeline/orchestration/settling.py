@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 from dagster._core.code_pointer import ModuleCodePointer
@@ -220,13 +221,16 @@ def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tu
     for record in records:
         made = record.event_log_entry.asset_materialization
         if made and made.asset_key.path[-1] == job.format and "key" in made.metadata:
-            value = {name: entry.value for name, entry in made.metadata.items()}
+            value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
             file = File(
-                str(value["key"]),
-                str(value["file name"]),
-                int(str(value["bytes"])),
-                int(str(value["dagster/row_count"])),
-                str(value["sha256"]),
+                value["key"],
+                value["file name"],
+                value["bytes"],
+                value["dagster/row_count"],
+                value["sha256"],
+                value.get("rows in source"),  # of a run of an earlier version there are no such facts
+                value["warnings"] if isinstance(value["warnings"], list) else [],
+                value["changed cells"],
             )
-            return file, datetime.fromtimestamp(float(str(value["expires"])), UTC)
+            return file, datetime.fromtimestamp(value["expires"], UTC)
     return None

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ _FACTS, _COUNT = "export.json", "exports"
 REFUSED = "refused"
 """The folder, within that of a step, of files that are kept for people who look for their fault."""
 
-Progress = Callable[[str, int, int], None]
-"""Told a table's name, how many of its rows are staged, and how many it has."""
+Progress = Callable[[ExportData, str, int], None]
+"""Called with the export, the name of one of its tables, and how many more rows of it are staged."""
 _GONE = (
     "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
     "one from its failure."
@@ -40,7 +41,7 @@ def save(data: ExportData, folder: Path, progress: Progress | None = None) -> No
     Args:
         data: Its tables are read once, batch by batch.
         folder: Made if it is not there.
-        progress: Told table, rows done and rows in all, after each batch.
+        progress: Called after each batch.
 
     Raises:
         StagingError: a table gave another number of rows than it said.
@@ -50,7 +51,8 @@ def save(data: ExportData, folder: Path, progress: Progress | None = None) -> No
     facts_file.unlink(missing_ok=True)
     tables = {}
     for name, table in data.tables.items():
-        files, rows = _write(name, table, folder, progress)
+        told = partial(progress, data, name) if progress else None
+        files, rows = _write(name, table, folder, told)
         if rows != table.rows:
             raise StagingError(
                 f"{data.dataset}: {rows} rows of {name} were read, but the source counted {table.rows}. "
@@ -70,17 +72,24 @@ def save(data: ExportData, folder: Path, progress: Progress | None = None) -> No
         "options": data.options,
         "snapshot_at": data.snapshot_at.isoformat(),
         "window": data.window
-        and [data.window.name, data.window.start.isoformat(), data.window.end.isoformat()],
+        and {
+            "name": data.window.name,
+            "start": data.window.start.isoformat(),
+            "end": data.window.end.isoformat(),
+            "timezone": data.window.timezone,
+        },
         "source_rows": data.source_rows,
         "source_totals": data.source_totals,
+        "exact_totals": data.exact_totals,
+        "counted": data.counted,
         "changed": [[*key, count] for key, count in data.changed.items()],
         "warnings": data.warnings,
         "spec": data.spec,
         "tables": tables,
     }
-    partial = folder / f"{_FACTS}.part"
-    partial.write_text(json.dumps(facts))
-    partial.replace(facts_file)
+    unfinished = folder / f"{_FACTS}.part"
+    unfinished.write_text(json.dumps(facts))
+    unfinished.replace(facts_file)
 
 
 def load(folder: Path) -> ExportData:
@@ -94,11 +103,12 @@ def load(folder: Path) -> ExportData:
     except FileNotFoundError:
         raise StagingError(_GONE.format(folder)) from None
     tables = {name: _table(name, stored, folder) for name, stored in facts.pop("tables").items()}
+    facts["counted"] = tuple(facts["counted"])
     facts["changed"] = Counter({(reason, cell): count for reason, cell, count in facts["changed"]})
     facts["snapshot_at"] = datetime.fromisoformat(facts["snapshot_at"])
-    if facts["window"]:
-        window, *ends = facts["window"]
-        facts["window"] = Window(window, *map(datetime.fromisoformat, ends))
+    if window := facts["window"]:
+        start, end = (datetime.fromisoformat(window[name]) for name in ("start", "end"))
+        facts["window"] = Window(window["name"], start, end, window["timezone"])
     return ExportData(**facts, tables=tables)
 
 
@@ -134,7 +144,9 @@ def is_whole(folder: Path) -> bool:
     return (folder / _COUNT).exists()
 
 
-def _write(name: str, table: Table, folder: Path, progress: Progress | None) -> tuple[list[Path], int]:
+def _write(
+    name: str, table: Table, folder: Path, progress: Callable[[int], None] | None
+) -> tuple[list[Path], int]:
     """The files that hold the table's rows now, one after the other, and how many rows these are.
 
     `name` is the table's own in its export; those of a bundle's members may all be called rows.
@@ -151,7 +163,7 @@ def _write(name: str, table: Table, folder: Path, progress: Progress | None) -> 
     for written in spools[0] if len(spools) == 1 else merged(spools):
         rows += written
         if progress:
-            progress(table.name, rows, table.rows)
+            progress(written)
     return paths[: len(parts)], rows
 
 

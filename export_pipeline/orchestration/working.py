@@ -104,14 +104,26 @@ class Reporter:
         self._ledger, self._run = ledger, run
         self._from, self._to = share
 
-    def __call__(self, step: str, done: int = 0, total: int = 0, *, rows: bool = False) -> None:
+    def __call__(
+        self,
+        step: str,
+        done: int = 0,
+        total: int = 0,
+        *,
+        rows: int | None = None,
+        total_rows: int | None = None,
+    ) -> None:
         """Say what is being done, and how much of how much of it.
+
+        Args:
+            rows: Rows of the export read so far.
+            total_rows: Rows of the export in the source.
 
         Raises:
             RefusedError: every job of the run was canceled, or another run has taken it over.
         """
         percent = self._from + (self._to - self._from) * (done / total if total else 0.0)
-        known = {"rows": done, "total": total} if rows else {}
+        known = {"rows": rows, "total": total_rows}
         for tell in list(self._tell):
             try:
                 beside(partial(tell, step, percent=percent, **known))

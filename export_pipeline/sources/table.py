@@ -97,7 +97,7 @@ class _Reader:
         dataset = Dataset(self.snapshot, self.spec, self.request, hidden)
         drift.check(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
         self._values_are_there(dataset)
-        count, totals, special = count_and_totals(self.snapshot, dataset, self.columns)
+        count, totals, special, exact = count_and_totals(self.snapshot, dataset, self.columns)
         return ExportData(
             dataset=self.request.dataset,
             model=MODEL,
@@ -110,6 +110,8 @@ class _Reader:
             window=self.request.window,
             source_rows=count,
             source_totals=totals,
+            exact_totals=exact,
+            counted=("rows",),
             changed=self.changed,
             warnings=self.warnings,
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),

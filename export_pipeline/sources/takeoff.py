@@ -92,6 +92,7 @@ class _Reader:
             window=self.window,
             source_rows=count,
             source_totals={"quantity": quantity},
+            counted=("measurements",),
             changed=self.changed,
         )
 

@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from export_pipeline.model.amounts import with_unit
 from export_pipeline.model.schema import Schema, Text, well_formed
 from export_pipeline.store.base import StoreError
 from export_pipeline.store.keys import scope_segment, window_key
@@ -40,7 +42,46 @@ def plain(value: Any) -> Any:
 
 Plain = Annotated[dict[str, Any], BeforeValidator(plain)]
 Counts = Annotated[dict[str, dict[str, int]], BeforeValidator(plain)]
-Totals = Annotated[dict[str, float | None], BeforeValidator(plain)]
+Personal = Annotated[
+    dict[str, tuple[Text, ...]],
+    BeforeValidator(lambda value: value if isinstance(value, Mapping) else {"rows": value} if value else {}),
+]
+"""Manifests of earlier versions have a list, which is of the one table "rows"."""
+
+
+class ColumnTotal(BaseModel):
+    """The sum of a column over the rows of the file.
+
+    Attributes:
+        value: A decimal at the column's scale, e.g. "219.30".
+        unit: E.g. "$"; None without one.
+        read_as: The name under which a reader of the format finds the column, if another one.
+        minor_digits: The file's own numbers count 10 to minus this of the unit: 2 where it has cents.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: Decimal = Field(allow_inf_nan=True)
+    unit: str | None = None
+    read_as: Text | None = None
+    minor_digits: int = 0
+
+    @property
+    def text(self) -> str:
+        """The sum with its unit."""
+        return with_unit(f"{self.value:f}", self.unit)
+
+
+def _totals(value: Any) -> Any:
+    """Totals of an earlier version's manifest are numbers, or null."""
+    return {
+        name: total if isinstance(total, Mapping | ColumnTotal) else {"value": total}
+        for name, total in value.items()
+        if total is not None
+    }
+
+
+Totals = Annotated[dict[str, ColumnTotal], BeforeValidator(_totals)]
 
 
 class Manifest(BaseModel):
@@ -55,11 +96,13 @@ class Manifest(BaseModel):
         mediatype: E.g. "text/csv".
         encoding: Of text files.
         rows: Rows of the export in the file.
+        total_rows: Rows of the export in the source; more where the format cannot hold some.
         schema_: Its columns ("schema" in JSON).
         title: As people save the file.
         dataset, scope, cadence, window: Which export it is; None where it has none.
+        period: The window in words, e.g. "2026-10-05 to 2026-10-11".
         options, filters: As requested.
-        personal: Names of the columns that hold personal data.
+        personal: Headers of the columns that hold personal data, by table of the file.
         expires_at: When it may be deleted; None where nothing says so.
         snapshot_at: When the data were read.
         run_id, code_version: By whom.
@@ -79,15 +122,17 @@ class Manifest(BaseModel):
     mediatype: str
     encoding: str | None = None
     rows: int = Field(ge=0)
+    total_rows: int | None = Field(default=None, ge=0)
     schema_: Schema = Field(default=Schema(), alias="schema")
     title: Text | None = None
     dataset: Text
     scope: Text | None = None
     cadence: str | None = None
     window: Text | None = None
+    period: Text | None = None
     options: Plain = {}
     filters: Plain = {}
-    personal: tuple[Text, ...] = ()
+    personal: Personal = {}
     expires_at: AwareDatetime | None = None
     snapshot_at: AwareDatetime
     run_id: str | None = None

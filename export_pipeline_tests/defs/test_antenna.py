@@ -271,4 +271,4 @@ def test_addresses_of_people_are_marked_as_personal(sample: Sample) -> None:
     from export_pipeline_tests.defs.exporting import spec
 
     personal = {column["name"] for column in spec("occurrences")["columns"] if column.get("personal")}
-    assert personal == {"verified_by", "agreed_with_user"}
+    assert personal == {"verified_by", "agreed_with_user", "identifications"}

@@ -38,6 +38,8 @@ _FORGED = {
     "expires_at": _TIME,
     "legal_hold": "'1'",
     "deleted_at": _TIME,
+    "warnings": """'["x"]'""",
+    "changed_cells": """'{"x": {}}'""",
 }
 
 

@@ -53,9 +53,9 @@ def a_problem(path: Path) -> FileFacts:
 SABOTAGE = [
     ("render", lose_the_last_row, "rows", "rows in the file"),
     ("render", lose_it_without_a_word, "rows", "rows in the file"),
-    ("render", write_other_numbers, "totals", "Quantity adds up to"),
+    ("render", write_other_numbers, "totals", "quantity adds up to"),
     ("read_back", one_row_less, "rows", "rows in the file"),
-    ("read_back", no_number, "totals", "Quantity adds up to nan"),
+    ("read_back", no_number, "totals", "quantity adds up to nan"),
     ("read_back", a_problem, "rows", "a quote is never closed"),
 ]
 

@@ -223,7 +223,7 @@ def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_a
 def test_the_log_counts_a_table_in_rows_and_an_upload_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io_managers, "time", SimpleNamespace(monotonic=itertools.count(step=3).__next__))
     context = MagicMock()
-    io_managers._progress_log(context, MagicMock(), "Reading")("measurements", 1_000, 4_000)
+    io_managers._progress_log(context)("measurements", 1_000, 4_000, "rows")
     context.step_context.dagster_run.tags = {}
     io_managers._upload_log(context, MagicMock(), "csv", 2_000)(2_000)
     assert [call.args[0] for call in context.log.info.call_args_list] == [

@@ -6,6 +6,7 @@ it is staged, a member's table t is the bundle's table "member.t", and its facts
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,8 @@ _FACTS = (
     "options",
     "source_rows",
     "source_totals",
+    "exact_totals",
+    "counted",
     "warnings",
     "spec",
 )
@@ -53,7 +56,7 @@ def layout(data: ExportData) -> Layout:
     """The members' layouts; a bundle has no table of its own."""
     members = {name: import_module(member.model).layout(member) for name, member in split(data).items()}
     first = next(iter(members.values()))
-    moment = data.window.name if data.window else f"{first.created:%Y%m%d_%H%M%S}"
+    periods = {member.period for member in members.values()}
     return Layout(
         title=data.title,
         created=first.created,
@@ -61,7 +64,8 @@ def layout(data: ExportData) -> Layout:
         document={},
         excel=(),
         pdf=(),
-        file_name=f"{data.title}_{moment}",
+        file_name=f"{data.title}_{data.file_part}",
+        period=periods.pop() if len(periods) == 1 else data.period(),
         members=members,
         provenance=data.provenance,
     )
@@ -77,6 +81,13 @@ def split(data: ExportData) -> dict[str, ExportData]:
         name: replace(
             data,
             **({key: facts[key] for key in _FACTS} | {"options": {**shared, **facts["options"]}}),
+            changed=Counter(
+                {
+                    (reason, cell.removeprefix(f"{name}: ")): count
+                    for (reason, cell), count in data.changed.items()
+                    if cell.startswith(f"{name}: ")
+                }
+            ),
             tables={
                 table.removeprefix(f"{name}."): rows
                 for table, rows in data.tables.items()
@@ -104,6 +115,7 @@ def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
         subject={**data.subject, "members": facts},
         tables=tables,
         source_rows=sum(member.source_rows for member in members.values()),
+        counted=tuple(f"{name}.{table}" for name, member in members.items() for table in member.counted),
         warnings=[f"{name}: {text}" for name, member in members.items() for text in member.warnings],
     )
 
@@ -112,6 +124,5 @@ def _counted(
     rows: Callable[[], Iterator[pa.RecordBatch]], name: str, member: ExportData, bundle: ExportData
 ) -> Iterator[pa.RecordBatch]:
     yield from rows()
-    if member.changed is not bundle.changed:
-        for (reason, cell), count in list(member.changed.items()):  # other shares may be counting
-            bundle.changed[reason, f"{name}: {cell}"] = count
+    for (reason, cell), count in list(member.changed.items()):  # other shares may be counting
+        bundle.changed[reason, f"{name}: {cell}"] = count

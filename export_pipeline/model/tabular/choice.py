@@ -33,6 +33,19 @@ def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[Colu
     return visible if preset.columns == "all" else [spec.column(name) for name in preset.columns]
 
 
+def inherited(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
+    """Return the column, marked as personal or guarded if a column that it is computed from is so."""
+    if column.compute is None:
+        return column
+    used = needed(spec, [column])
+    return column.model_copy(
+        update={
+            "personal": any(one.personal for one in used),
+            "readers": next((one.readers for one in used if one.readers is not None), None),
+        }
+    )
+
+
 def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
     """These columns and all that their expressions need, in the order of the spec.
 

@@ -35,6 +35,8 @@ def column_of(spec: ColumnSpec) -> Column:
         zone=spec.zone,
         null=spec.null_text,
         pattern=spec.pattern,
+        personal=spec.personal,
+        guarded=spec.readers is not None,
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.tabular.choice import preset_of
@@ -16,7 +15,7 @@ from export_pipeline.model.tabular.spec import FilterSpec, TableSpec
 _MOST_VALUES = 5
 
 
-def facts_of(spec: TableSpec, data: ExportData, created: datetime) -> tuple[tuple[str, str], ...]:
+def facts_of(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
     """(label, value) pairs: the scope, the preset, each filter in words, the window, the time of the data."""
     facts = []
     if data.scope is not None:
@@ -31,19 +30,15 @@ def facts_of(spec: TableSpec, data: ExportData, created: datetime) -> tuple[tupl
                 for operator, value in (operators or {}).items()
                 if value is not None and (words := _words(spec, name, operator, value))
             ]
-    if data.window:
-        start, end = (_said(moment, spec) for moment in (data.window.start, data.window.end))
-        as_of = spec.window is not None and spec.window.mode == "as_of"
-        facts.append(("Window", f"until {end}" if as_of else f"{start} to {end}"))
-    facts.append(("Data as of", f"{created:%Y-%m-%d %H:%M} UTC"))
+    if period := period_of(spec, data):
+        facts.append(("Period", period))
+    facts.append(("Data as of", f"{data.snapshot_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"))
     return tuple(facts)
 
 
-def _said(moment: datetime, spec: TableSpec) -> str:
-    """An end of the window, by the clock of the rows' zone; without one, by the clock of the window's own."""
-    zone = spec.window.zone if spec.window else None
-    local = moment.astimezone(ZoneInfo(zone)) if zone else moment
-    return local.isoformat(" ", "minutes")
+def period_of(spec: TableSpec, data: ExportData) -> str | None:
+    """Return the window in words; None without one."""
+    return data.period(as_of=spec.window is not None and spec.window.mode == "as_of")
 
 
 def _label(spec: TableSpec, name: str) -> str:

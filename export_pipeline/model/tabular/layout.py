@@ -8,9 +8,9 @@ from decimal import Decimal
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.layout import Layout, Number, Proof, Section, Total
 from export_pipeline.model.tables import Table
-from export_pipeline.model.tabular.choice import chosen, spec_of
+from export_pipeline.model.tabular.choice import chosen, inherited, spec_of
 from export_pipeline.model.tabular.columns import PEOPLE, View
-from export_pipeline.model.tabular.facts import facts_of
+from export_pipeline.model.tabular.facts import facts_of, period_of
 from export_pipeline.model.tabular.naming import file_name, title_of
 from export_pipeline.model.tabular.proofs import proof_of
 from export_pipeline.model.tabular.spec import ColumnSpec
@@ -29,7 +29,7 @@ def layout(data: ExportData) -> Layout:
 class _TableLayout:
     def __init__(self, data: ExportData) -> None:
         self.data, self.spec = data, spec_of(data.spec)
-        self.columns = chosen(self.spec, data.options)
+        self.columns = [inherited(self.spec, column) for column in chosen(self.spec, data.options)]
         self.rows = data.tables["rows"]
         self.title = title_of(self.spec, data)
         option = data.options.get
@@ -52,8 +52,7 @@ class _TableLayout:
         main = self._table("csv")
         json = self._table("json")
         shape = self.data.options.get("json_shape", "array")
-        # A window's file says the window's end, so that making it again gives the same bytes.
-        created = (self.data.as_of or self.data.snapshot_at).astimezone(UTC)
+        created = self.data.snapshot_at.astimezone(UTC)
         return Layout(
             title=self.title,
             created=created,
@@ -61,13 +60,16 @@ class _TableLayout:
             document={self.spec.json_key: json} if shape == "object" else json,
             excel=(self._section("excel", self.data.options.get("excel_sheet_title") or self.title),),
             pdf=(self._section("pdf", self.title),),
-            facts=facts_of(self.spec, self.data, created),
+            facts=facts_of(self.spec, self.data),
+            period=period_of(self.spec, self.data),
             tables=self.data.tables,
             flat={name: self._table(name) for name in self.views},
             subject=self.data.subject,
             proofs={name: self._proof(name) for name in self.views},
             file_name=file_name(self.spec, self.data),
             provenance=self.data.provenance,
+            warnings=tuple(self.data.warnings),
+            changed=dict(self.data.changed),
         )
 
     def _is_summed(self, column: ColumnSpec) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
 from string import Formatter
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ from export_pipeline.model.tabular.spec import TableSpec
 
 PLACEHOLDERS = ("title", "dataset", "preset", "scope", "window", "created")
 _CUT = re.compile(r"\.[0-9]{1,3}")
+_CLOCK = re.compile(r"%[HMS]")
 _TIME = re.compile(r"(%[YmdHMSyjUVbBaA]|[-_ .]|[0-9A-Za-z])+")
 
 
@@ -24,27 +24,35 @@ def title_of(spec: TableSpec, data: ExportData) -> str:
 
 
 def file_name(spec: TableSpec, data: ExportData) -> str:
-    """The name without extension, as the spec (or the preset) says it; `created` in the spec's zone.
+    """Return the name without extension, as the spec (or the preset) says it; `created` in the spec's zone.
 
-    {window} of an export without one is the time it was made.
+    {window} of an export without one is the time of its data. {created} of an export of a window is the
+    window's first and last day, so that October is never called by a day of November.
     """
     preset = preset_of(spec, data.options)
-    created = (data.as_of or data.snapshot_at).astimezone(UTC).astimezone(ZoneInfo(spec.file_zone))
     values = {
         "title": title_of(spec, data),
         "dataset": data.dataset,
         "preset": data.options.get("preset") or "",
         "scope": data.scope or "",
-        "window": data.window.name if data.window else f"{data.snapshot_at:%Y%m%d_%H%M%S}",
-        "created": created,
+        "window": data.file_part,
     }
     parts = []
     for text, name, form, _ in Formatter().parse((preset.file_name if preset else None) or spec.file_name):
         parts.append(text)
-        if name is not None:
-            default = "%Y%m%d_%H%M%S" if name == "created" else ""
-            parts.append(format(values[name], form or default))
+        if name == "created":
+            parts.append(_created(spec, data, form or "%Y%m%d_%H%M%S"))
+        elif name is not None:
+            parts.append(format(values[name], form or ""))
     return "".join(parts)
+
+
+def _created(spec: TableSpec, data: ExportData, form: str) -> str:
+    if data.window is None:
+        return data.snapshot_at.astimezone(ZoneInfo(spec.file_zone)).strftime(form)
+    if data.window.days is None or _CLOCK.search(form):
+        return data.window.file_part
+    return data.window.formatted(form)
 
 
 def problem_of(template: str) -> str | None:

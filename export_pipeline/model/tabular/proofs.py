@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal
 
 import pyarrow as pa
 
+from export_pipeline.model.amounts import Amount
 from export_pipeline.model.columns import Column, Kind
 from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.layout import Proof
+from export_pipeline.model.layout import Number, Proof
 from export_pipeline.model.sanitize import guard
 from export_pipeline.model.tabular.columns import View
 from export_pipeline.model.tabular.spec import ColumnSpec
 from export_pipeline.model.tabular.sums import Sum
 
 _PRINTED = ("csv", "excel", "pdf")
+_WIDE = Context(prec=400)
 _EXACT = 1e-12
 """Adding the same numbers as doubles, thousands at a time, changes no more than this part of their size."""
 
@@ -31,7 +34,7 @@ def proof_of(
     under a header that several columns have, and where it may overflow a double on the way.
     """
     headers = Counter(view.column(column).header for column in columns)
-    totals = {}
+    totals, amounts = {}, {}
     for spec in columns:
         if not spec.parsed.kind.is_number:
             continue
@@ -49,7 +52,32 @@ def proof_of(
         name = _as_read(column.header) if format == "csv" else spec.name
         allowed = _EXACT * max(size, 1.0) + inexact + _rounding(format, column, data.source_rows)
         totals[name] = (total, allowed)
-    return Proof(data.source_rows, totals)
+        amounts[name] = _amount(spec, view, data, computed)
+    return Proof(data.source_rows, totals, amounts)
+
+
+def _amount(spec: ColumnSpec, view: View, data: ExportData, computed: Mapping[str, Sum]) -> Amount:
+    """How the column's sum is said: in whole units and at its scale, whatever the format shows."""
+    parsed = spec.parsed
+    exact: str | Number | None = data.exact_totals.get(spec.name)
+    if spec.compute is not None and not isinstance(computed[spec.name].total, float):
+        exact = computed[spec.name].total
+    if parsed.minor:
+        digits: int | None = spec.minor_digits
+    elif parsed.kind is Kind.INTEGER:
+        digits = 0
+    else:
+        digits = parsed.precision[1] if parsed.precision else spec.digits
+    units = {Kind.MONEY: spec.currency, Kind.PERCENT: "%"}
+    return Amount(
+        spec.name,
+        digits,
+        units.get(parsed.kind),
+        minor_digits=spec.minor_digits if parsed.minor and not view.units else 0,
+        exact=None
+        if exact is None
+        else _WIDE.scaleb(Decimal(exact), -spec.minor_digits if parsed.minor else 0),
+    )
 
 
 def _sum(spec: ColumnSpec, data: ExportData, computed: Mapping[str, Sum]) -> tuple[float, float] | None:

@@ -54,10 +54,8 @@ def build(source: ExportData) -> ExportData:
     measurements = unordered.reordered(places.order, unordered.name)
     warnings = list(source.warnings)
     created = source.subject["created_at"]
-    if source.as_of and created and datetime.fromisoformat(created) >= source.as_of:
-        warnings.append(
-            f"The project did not exist yet at the end of the window ({source.as_of:%Y-%m-%d %H:%M})."
-        )
+    if source.window and created and datetime.fromisoformat(created) >= source.window.end:
+        warnings.append(f"The project did not exist yet at the end of the period {source.period()}.")
     document_ids = pages["document_id"].to_pylist()
     index_of = {id: index for index, id in enumerate(dict.fromkeys(document_ids))}
     pages = pages.append_column("document_index", pa.array([index_of[id] for id in document_ids], pa.int64()))

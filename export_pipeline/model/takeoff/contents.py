@@ -24,7 +24,8 @@ class Contents:
             one last.
         rows, pages: Conditions and pages as dictionaries, in order.
         costed: The rows that have costs.
-        created: The moment that the file tells.
+        created: When the data were read, UTC.
+        period: The window in words; None without one.
         page_of, condition_of: By measurement, the index of its page (-1 for none) and of its condition.
         page_order: Positions of the measurements, ordered by page.
     """
@@ -37,8 +38,8 @@ class Contents:
         self.rows: list[dict[str, Any]] = self.conditions.arrow().to_pylist()
         self.pages: list[dict[str, Any]] = data.tables["pages"].arrow().to_pylist()
         self.costed = [row for row in self.rows if row["costed"]]
-        # A window's file says the window's end, so that making it again gives the same bytes.
-        self.created = (data.as_of or data.snapshot_at).astimezone(UTC)
+        self.created = data.snapshot_at.astimezone(UTC)
+        self.period = data.period(as_of=True)
         self.page_of, self.condition_of = self._places()
         self.page_order = np.argsort(np.where(self.page_of < 0, len(self.pages), self.page_of), kind="stable")
         self.by_page = self.measurements.reordered(self.page_order, "measurements_by_page")

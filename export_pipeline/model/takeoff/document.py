@@ -26,7 +26,7 @@ def document(contents: Contents) -> dict[str, Any]:
             "dataset": contents.data.dataset,
             "rowsPath": "conditions[].measurements[]" if contents.details else "conditions[]",
             "generatedAt": _iso(contents.created),
-            "asOf": _iso(contents.data.as_of) if contents.data.as_of else None,
+            "period": contents.period,
             "options": {_camel(key): value for key, value in contents.options.items()},
             "warnings": list(contents.data.warnings),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from export_pipeline.model.amounts import Amount
 from export_pipeline.model.export_data import ExportData
 from export_pipeline.model.layout import Figure, Layout, Proof
 from export_pipeline.model.picking import picked
@@ -39,14 +40,12 @@ def layout(data: ExportData) -> Layout:
         },
         subject=contents.data.subject,
         proofs=_proofs(contents),
-        file_name=f"{contents.data.title}_{contents.data.dataset}_{_moment(contents)}",
+        file_name=f"{contents.data.title}_{contents.data.dataset}_{contents.data.file_part}",
+        period=contents.period,
         provenance=contents.data.provenance,
+        warnings=tuple(contents.data.warnings),
+        changed=dict(contents.data.changed),
     )
-
-
-def _moment(contents: Contents) -> str:
-    window = contents.data.window
-    return window.name if window else f"{contents.data.snapshot_at:%Y%m%d_%H%M%S}"
 
 
 def _proofs(contents: Contents) -> dict[str, Proof]:
@@ -57,7 +56,8 @@ def _proofs(contents: Contents) -> dict[str, Proof]:
     tiny = 1e-9 * max(1.0, abs(quantity), magnitude)
 
     def proof(rows: int, column: str, digits: int | None) -> Proof:
-        return Proof(rows, {column: (quantity, tiny + (0.5 * 10**-digits * rows if digits else 0.0))})
+        allowed = tiny + (0.5 * 10**-digits * rows if digits else 0.0)
+        return Proof(rows, {column: (quantity, allowed)}, {column: Amount("quantity", 4)})
 
     detailed = {
         "csv": proof(rows, "Quantity", 4),
@@ -95,6 +95,7 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
         ("Project", contents.data.title),
         ("Client", subject["client_name"] or ""),
         ("Status", str(subject["status"] or "").replace("_", " ")),
+        ("Period", contents.period or ""),
         ("Data as of", f"{contents.created:%Y-%m-%d %H:%M} UTC"),
         ("Contents", ", ".join(chosen) or "all measurements that were not rejected"),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +18,7 @@ from export_pipeline.sources.tables.relations import Expression, Frame
 from export_pipeline.sources.tables.terms import Term
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
+_WIDE = Context(prec=400)
 _SCALE = 2.0**64
 _DOUBLES = (Kind.FLOAT, Kind.PERCENT)
 _COLUMNS = 400  # of up to four sums each: PostgreSQL's statements have 1,664 expressions at most
@@ -27,25 +28,25 @@ _INEXACT = 1e-9
 
 def count_and_totals(
     snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec]
-) -> tuple[int, dict[str, float], frozenset[str]]:
+) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
     """Return the number of rows; by column its sum, as `|column|` the sum of its absolute values, and as
-    `±column` how much the database may have lost while it added, where it adds doubles; and the columns of
-    decimals that hold NaN or infinities.
+    `±column` how much the database may have lost while it added, where it adds doubles; the columns of
+    decimals that hold NaN or infinities; and by column its exact sum, where the database adds no doubles.
 
     Cells that are no finite numbers are left out. No sum overflows in the database: of doubles, large ones
     are added in a smaller unit, apart from the others.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
-    rows, totals, special = _counted(snapshot, dataset, numbers[:_COLUMNS])
+    rows, totals, special, exact = _counted(snapshot, dataset, numbers[:_COLUMNS])
     for start in range(_COLUMNS, len(numbers), _COLUMNS):
-        _, more, others = _counted(snapshot, dataset, numbers[start : start + _COLUMNS])
-        totals, special = totals | more, special | others
-    return rows, totals, special
+        _, more, others, more_exact = _counted(snapshot, dataset, numbers[start : start + _COLUMNS])
+        totals, special, exact = totals | more, special | others, exact | more_exact
+    return rows, totals, special, exact
 
 
 def _counted(
     snapshot: Snapshot, dataset: Dataset, numbers: Sequence[ColumnSpec]
-) -> tuple[int, dict[str, float], frozenset[str]]:
+) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
     may_be_special = [
         column for column in numbers if column.parsed.precision and snapshot.dialect == "postgresql"
     ]
@@ -80,7 +81,8 @@ def _counted(
         totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
     found = {name: _double(total) for name, total in totals.items()}
     lost = {f"±{name}": _INEXACT * found[f"|{name}|"] for name in inexact}
-    return row["rows"], found | lost, special
+    exact = {column.name: _decimal(totals[column.name]) for column in numbers if column.name not in inexact}
+    return row["rows"], found | lost, special, exact
 
 
 def _special(about: Term) -> Expression:
@@ -91,6 +93,11 @@ def _special(about: Term) -> Expression:
     # What is infinite less itself is NaN; a numeric with limits can hold no infinity.
     nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
     return sa.func.bool_or(x == nan if about.stored.precision else (x - x) != _number("0"))
+
+
+def _decimal(total: Fraction) -> str:
+    """A sum of decimals, so a fraction whose denominator divides a power of ten."""
+    return str(_WIDE.divide(Decimal(total.numerator), Decimal(total.denominator)))
 
 
 def _double(total: Fraction) -> float:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -185,13 +186,17 @@ def test_people_read_who_what_and_when() -> None:
     filters = {"status": {"in": ["OK", "BAD"]}, "sale_price_cents": {"range": {"from": 100, "to": 123456}},
                "note": {"contains": "x", "is_null": False}}  # fmt: skip
     window = Window(
-        "2026-03-29", datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)
+        "2026-03-29",
+        datetime(2026, 3, 28, 23, tzinfo=UTC),
+        datetime(2026, 3, 29, 22, tzinfo=UTC),
+        "Europe/Berlin",
     )
     data = staged(RECORDS, CELLS, {"preset": "fine", "filters": filters}, scope="0123456789", window=window)
     made = layout(build(data))
     assert made.title == "Fine ones"
     assert made.file_name == "fine"
-    assert made.created == window.end
+    assert made.created == data.snapshot_at
+    assert made.period == "2026-03-29"
     assert made.facts == (
         ("For", "Acme"),
         ("Preset", "fine"),
@@ -200,9 +205,25 @@ def test_people_read_who_what_and_when() -> None:
         ("Sale Price", "from 1.00 to 1,234.56"),
         ("Note", "contains “x”"),
         ("Note", "not missing"),
-        ("Window", "2026-03-29 00:00+01:00 to 2026-03-30 00:00+02:00"),
-        ("Data as of", "2026-03-29 22:00 UTC"),
+        ("Period", "2026-03-29"),
+        ("Data as of", "2026-03-29 23:30 UTC"),
     )
+
+
+def test_a_month_is_never_called_by_a_day_of_the_next() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    october = Window(
+        "2026-10-01", datetime(2026, 10, 1, tzinfo=zone), datetime(2026, 11, 1, tzinfo=zone), zone.key
+    )
+    for template, name in (
+        ("a_{created:%Y%m%d}", "a_20261001-20261031"),
+        ("a_{created:%d.%m.%Y}", "a_01.10.2026-31.10.2026"),
+        ("a_{created:%Y-%m-%d-%H-%M}", "a_20261001-20261031"),
+        ("a_{created}", "a_20261001-20261031"),
+        ("a_{window}", "a_20261001-20261031"),
+    ):
+        spec = RECORDS.model_copy(update={"file_name": template})
+        assert layout(staged(spec, CELLS, {"columns": ["id"]}, window=october)).file_name == name
 
 
 def test_names_of_files_follow_their_template() -> None:

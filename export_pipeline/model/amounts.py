@@ -1,0 +1,55 @@
+"""Sums of columns as people read them: decimals at the column's scale, with their unit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+_WIDE = Context(prec=400, rounding=ROUND_HALF_EVEN)
+_SURE_DIGITS = 15
+"""Digits of a double that survive adding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How the sum of a column is said, whatever the format counts in.
+
+    Attributes:
+        column: The column's name, the same for every format.
+        digits: Decimal places; None for as many as a double is sure of.
+        unit: E.g. "$"; None without one.
+        minor_digits: The format's own numbers count 10 to minus this of the unit: 2 where it has cents.
+        exact: The sum as the source added it, in units; None where it is only known as a double.
+    """
+
+    column: str
+    digits: int | None = None
+    unit: str | None = None
+    minor_digits: int = 0
+    exact: Decimal | None = None
+
+    def value(self, found: float) -> str:
+        """Return a sum that was found in a file as a decimal, e.g. "219.30".
+
+        Args:
+            found: In the format's own numbers. Where it is the source's sum, as far as a double can say it,
+                the source's exact one is returned.
+        """
+        if not math.isfinite(found):
+            return str(found)
+        scaled = Decimal(repr(float(found))).scaleb(-self.minor_digits, _WIDE)
+        if self.exact is not None and math.isclose(scaled, self.exact, rel_tol=1e-14):
+            scaled = self.exact
+        if self.digits is None:
+            return f"{Decimal(f'{float(scaled):.{_SURE_DIGITS}g}'):f}"
+        return f"{scaled.quantize(Decimal(1).scaleb(-self.digits), context=_WIDE):f}"
+
+    def text(self, found: float) -> str:
+        """Return the same with its unit, e.g. "219.30 $"."""
+        return with_unit(self.value(found), self.unit)
+
+
+def with_unit(value: str, unit: str | None) -> str:
+    """Return a value and its unit, if it has one."""
+    return f"{value} {unit}" if unit else value

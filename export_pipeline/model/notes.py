@@ -1,0 +1,39 @@
+"""Sentences that tell what an export file does not hold as the source does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def file_notes(
+    rows: int | None,
+    total_rows: int | None,
+    warnings: Sequence[str],
+    changed: Mapping[str, Mapping[str, int]],
+) -> list[str]:
+    """Return a sentence for missing rows, for each warning, and for each reason why cells changed.
+
+    Args:
+        rows: Rows of the export in the file; None if not known.
+        total_rows: Rows of the export in the source; None if not known.
+        warnings: Sentences of the source and the format.
+        changed: Number of cells by reason and column.
+    """
+    notes = []
+    if rows is not None and total_rows is not None and rows < total_rows:
+        missing = total_rows - rows
+        notes.append(f"{missing:,} of {total_rows:,} rows {'is' if missing == 1 else 'are'} not in the file.")
+    notes += warnings
+    notes += [
+        f"{count:,} cell{'s' * (count != 1)} of {column}: {reason}."
+        for reason, columns in changed.items()
+        for column, count in columns.items()
+    ]
+    return notes
+
+
+def rows_text(rows: int | None, total_rows: int | None) -> str:
+    """Return the number of rows, e.g. "45 of 50" where the file has fewer rows than the source, else "50"."""
+    if rows is None:
+        return ""
+    return f"{rows:,} of {total_rows:,}" if total_rows is not None and rows < total_rows else f"{rows:,}"

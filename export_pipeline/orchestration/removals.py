@@ -1,0 +1,82 @@
+"""Removes from Dagster's database what it holds of removed files: preview rows, totals, titles, warnings.
+
+Whatever removes a file writes its key into the ledger in the same transaction, or before. So nothing is lost
+where Dagster cannot be reached then: the next tick of the purge sensor looks again. Events are rewritten, not
+deleted: that a run made a file, its size and its rows stay on record.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from urllib.parse import unquote
+
+import dagster as dg
+
+from export_pipeline.formats.registry import UnknownFormatError, format_of
+from export_pipeline.jobs import Ledger
+from export_pipeline.jobs.known_files import KnownFiles, Removal
+from export_pipeline.orchestration.dagster_compat import forget_content, runs_of_partition
+from export_pipeline.store import Store
+
+_logger = logging.getLogger(__name__)
+_PAGE = 100
+
+KEPT = frozenset(
+    {"dagster/row_count", "dagster/column_schema", "rows in source", "data as of", "period", "bytes",
+     "sha256", "key", "keys", "files", "wrong files", "expires", "seconds", "rows in file", "rows rendered",
+     "rows this format cannot express"}
+)  # fmt: skip
+"""Names of metadata that say nothing of the content of a file."""
+
+
+def forget_removed(
+    ledger: Ledger, store: Store, instance: dg.DagsterInstance, until: float = float("inf")
+) -> int:
+    """Remove the content of all removed files from Dagster's database; return how many files these are.
+
+    Files of runs that have not ended are left for the next call: their last events are still to come.
+
+    Args:
+        until: When to stop, on the clock of `time.monotonic`.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
+    """
+    known, after, done = KnownFiles.beside(ledger), 0, 0
+    while page := known.removals(_PAGE, after):
+        for removal in page:
+            after = removal.id
+            if time.monotonic() > until:
+                return done
+            if _forget(removal, store, instance):
+                known.forget(removal)
+                done += 1
+    return done
+
+
+def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> bool:
+    try:
+        step = f"render_{format_of(removal.file_key).name}"
+    except UnknownFormatError:
+        return True  # no file of ours
+    run_ids = [removal.run_id] if removal.run_id else []
+    if not store.exists(removal.file_key):
+        run_ids += _runs_of_window(removal.file_key, step, instance)
+    for run_id in dict.fromkeys(run_ids):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            return False
+        forget_content(instance, run_id, run is not None, step, removal.file_key, KEPT)
+    return True
+
+
+def _runs_of_window(key: str, step: str, instance: dg.DagsterInstance) -> list[str]:
+    """Return the runs that have made the file of a window, as runs replace each other's file there."""
+    segments = [unquote(segment) for segment in key.split("/")]
+    if len(segments) != 5:
+        return []
+    _, scope, dataset, cadence, name = segments
+    window = name.rpartition(".")[0]
+    asset = dg.AssetKey([dataset, cadence, step.removeprefix("render_")])
+    return runs_of_partition(instance, asset, [window, f"{scope}|{window}"])

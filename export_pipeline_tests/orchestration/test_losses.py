@@ -1,0 +1,119 @@
+"""Rows and cells that a format cannot hold are told to whoever asked, everywhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from export_pipeline.jobs import Attempt, Job, Ledger
+from export_pipeline.orchestration.settling import settle_jobs
+from export_pipeline.orchestration.working import Reporter
+from export_pipeline_tests.commands import Command
+from export_pipeline_tests.orchestration.asking import insert, launch, tick
+from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
+from export_pipeline_tests.orchestration.fixtures import MailServer
+
+LOST = 5
+_NOW = timedelta(0)
+_SOME = (
+    "SELECT m.id FROM measurements m JOIN conditions c ON c.id = m.condition_id "
+    "WHERE c.project_id = '{}' AND NOT m.is_rejected ORDER BY m.id LIMIT " + str(LOST)
+)
+
+
+@pytest.fixture
+def misfits(source: Source) -> int:
+    """Measurements of the first project, some of them with a geometry that OST cannot hold; their number."""
+    scope = source.scopes[0]
+    source.rows(f"UPDATE measurements SET geometry_data = '[]' WHERE id IN ({_SOME.format(scope)})")
+    return source.exported(scope)
+
+
+def _done(deployment: Deployment, ledger: Ledger, **row: Any) -> Job:
+    id = insert(deployment, scope=deployment.scope, **row)
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    return ledger.get(id)
+
+
+def _check(job: Job, total: int) -> None:
+    assert (job.total_rows, job.row_count, job.progress_step) == (total, total - LOST, None)
+    assert any("whose geometry cannot be read" in text for text in job.warnings)
+    assert job.changed_cells["geometry unreadable, not in the file"] == {"Geometry": LOST}
+
+
+def test_the_job_its_event_and_the_materialization_tell_what_is_missing(
+    misfits: int, deployment: Deployment, ledger: Ledger
+) -> None:
+    job = _done(deployment, ledger, format="ost")
+    _check(job, misfits)
+    (event,) = [one for one in ledger.events(job.id) if one.kind == "completed"]
+    assert (event.details["rows"], event.details["total_rows"]) == (misfits - LOST, misfits)
+    assert event.details["warnings"] == list(job.warnings)
+    manifest = deployment.manifest(str(job.file_key))
+    assert (manifest["rows"], manifest["total_rows"]) == (misfits - LOST, misfits)
+    metadata = files(deployment.run(["ost"]))["ost"]
+    assert metadata["rows in source"] == misfits
+    assert metadata["warnings"] == list(job.warnings)
+
+
+def test_a_job_that_lost_its_run_gets_them_from_dagster(
+    misfits: int, deployment: Deployment, ledger: Ledger
+) -> None:
+    id = insert(deployment, scope=deployment.scope, format="ost")
+    (request,) = tick(deployment)
+    result = deployment.run(["ost"])  # as the job's own run, which could not reach the ledger in the end
+    ledger.started(Attempt(id, 1, result.run_id))
+    assert request is not None
+    settle_jobs(ledger, deployment.instance, [ledger.get(id)], _NOW)
+    _check(ledger.get(id), misfits)
+
+
+def test_a_zip_tells_what_its_members_lack(misfits: int, deployment: Deployment, ledger: Ledger) -> None:
+    job = _done(deployment, ledger, format="zip", options='{"zip_formats": ["csv", "ost"]}')
+    assert (job.total_rows, job.row_count) == (2 * misfits, 2 * misfits - LOST)
+    assert any(text.startswith("takeoff.xml: ") for text in job.warnings)
+
+
+def test_the_mail_tells_it(misfits: int, deployment: Deployment, ledger: Ledger, mails: MailServer) -> None:
+    from export_pipeline.delivery.contents import of_file
+    from export_pipeline.settings import load_settings
+
+    said = of_file(_done(deployment, ledger, format="ost"), deployment.store, load_settings(), None).said
+    assert ("Rows", f"{misfits - LOST} of {misfits}") in said["facts"]
+    assert said["warnings"][0] == f"{LOST} of {misfits} rows are not in the file."
+
+
+def test_the_command_line_tells_it(misfits: int, command: Command, source: Source) -> None:
+    asked = ("request", "takeoff", "--scope", source.scopes[0], "--format", "ost")
+    missing = f"ost: {LOST} of {misfits} rows are not in the file."
+    assert missing in command(*asked).err
+    (file,) = command(*asked, "--json").json["files"]
+    assert (file["rows"], file["total_rows"]) == (misfits - LOST, misfits)
+    assert file["changed_cells"]["geometry unreadable, not in the file"] == {"Geometry": LOST}
+    assert command("migrate").code == 0
+    assert missing in command(*asked).err
+    job = command("jobs", "--json").json[0]
+    assert (job["row_count"], job["total_rows"], job["progress_step"]) == (misfits - LOST, misfits, None)
+    shown = command("show", job["id"]).out
+    assert f"{LOST} of {misfits} rows are not in the file." in shown
+    assert "whose geometry cannot be read" in shown
+    assert f"{misfits - LOST} of {misfits}" in command("jobs").out
+
+
+def test_progress_counts_rows_of_the_export(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int | None, int | None]] = []
+
+    def tell(self: Reporter, step: str, done: int = 0, total: int = 0, **rows: int | None) -> None:
+        told.append((step, rows.get("rows"), rows.get("total_rows")))
+
+    monkeypatch.setattr(Reporter, "__call__", tell)
+    job = _done(deployment, ledger)
+    reading = [counts for step, *counts in told if step == "Reading"]
+    assert reading[0] == [0, job.total_rows]  # conditions come first, and are no rows of the export
+    assert reading[-1] == [job.total_rows, job.total_rows]
+    assert {step for step, rows, _ in told if rows is not None} == {"Reading"}

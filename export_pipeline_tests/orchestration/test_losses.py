@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from export_pipeline_tests.orchestration.deployment import Deployment, Source, f
 from export_pipeline_tests.orchestration.fixtures import MailServer
 
 LOST = 5
-_NOW = timedelta(0)
 _SOME = (
     "SELECT m.id FROM measurements m JOIN conditions c ON c.id = m.condition_id "
     "WHERE c.project_id = '{}' AND NOT m.is_rejected ORDER BY m.id LIMIT " + str(LOST)
@@ -67,7 +65,9 @@ def test_a_job_that_lost_its_run_gets_them_from_dagster(
     result = deployment.run(["ost"])  # as the job's own run, which could not reach the ledger in the end
     ledger.started(Attempt(id, 1, result.run_id))
     assert request is not None
-    settle_jobs(ledger, deployment.instance, [ledger.get(id)], _NOW)
+    run = deployment.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    settle_jobs(ledger, deployment.instance, [ledger.get(id)], {run.run_id: run}, {})
     _check(ledger.get(id), misfits)
 
 

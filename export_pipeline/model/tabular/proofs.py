@@ -60,6 +60,8 @@ def _amount(spec: ColumnSpec, view: View, data: ExportData, computed: Mapping[st
     """How the column's sum is said: in whole units and at its scale, whatever the format shows."""
     parsed = spec.parsed
     exact: str | Number | None = data.exact_totals.get(spec.name)
+    if exact is None and math.isfinite(total := data.source_totals.get(spec.name, math.nan)):
+        exact = repr(total)  # in minor units these are whole numbers, which files that print units lose first
     if spec.compute is not None and not isinstance(computed[spec.name].total, float):
         exact = computed[spec.name].total
     if parsed.minor:

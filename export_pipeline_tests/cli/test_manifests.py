@@ -1,0 +1,87 @@
+"""What manifests of real exports say of personal columns and of sums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.demo import antenna, archive, bookkeeping
+from export_pipeline_tests.commands import Command
+
+Exported = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def exported(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exported:
+    """Exports a dataset of a sample; gives the manifests by format."""
+
+    def export(sample: Any, dataset: str, scope: object, formats: str, *more: str) -> dict[str, Any]:
+        path = tmp_path / f"{sample.__name__}.db"
+        engine = sa.create_engine(f"sqlite:///{path}")
+        if not path.exists():
+            sample.fill(engine)
+        engine.dispose()
+        monkeypatch.setenv("EXPORT_SOURCE_URL", f"sqlite:///{path}")
+        ended = command("request", dataset, "--scope", str(scope), "--format", formats, *more, "--json")
+        assert ended.code == 0, ended.err
+        return {
+            file["format"]: json.loads(Path(f"{file['location']}.manifest.json").read_text())
+            for file in ended.json["files"]
+        }
+
+    return export
+
+
+def test_personal_columns_are_named_in_every_format(exported: Exported) -> None:
+    manifests = exported(antenna, "occurrences", antenna.MEADOW, "csv,json,jsonl,excel,pdf,parquet")
+    flat = ["verified_by", "agreed_with_user"]
+    headers = ["Verified By", "Agreed With User"]
+    personal = {format: list(one["personal"].values()) for format, one in manifests.items()}
+    assert personal == {
+        "csv": [flat],
+        "json": [[*flat, "identifications"]],
+        "jsonl": [[*flat, "identifications"]],
+        "excel": [headers],
+        "pdf": [headers],
+        "parquet": [flat],
+    }
+
+
+def test_only_those_in_the_file(exported: Exported) -> None:
+    columns = ("--column", "id", "--column", "enrolled_by_email")
+    (one,) = exported(archive, "enrollments", archive.MUSEUM, "csv", *columns).values()
+    assert one["personal"] == {"rows": ["enrolled_by_email"]}
+    (none,) = exported(archive, "enrollments", archive.MUSEUM, "csv", "--column", "id").values()
+    assert none["personal"] == {}
+
+
+def test_a_bundle_names_those_of_its_members(exported: Exported) -> None:
+    (manifest,) = exported(archive, "archive", archive.MUSEUM, "zip").values()
+    assert {name.partition(".")[0] for name in manifest["personal"]} == {"enrollments"}
+
+
+def test_sums_of_money_are_the_same_in_every_format(exported: Exported, command: Command) -> None:
+    manifests = exported(bookkeeping, "records", bookkeeping.SHOP, "csv,json,excel,pdf,parquet")
+    sums = {
+        format: {name: (total["value"], total.get("unit")) for name, total in one["totals"].items()}
+        for format, one in manifests.items()
+    }
+    for format, found in sums.items():
+        common = found.keys() & sums["json"].keys()
+        assert "profit_cents" in common, format
+        assert {name: found[name] for name in common} == {name: sums["json"][name] for name in common}
+    value, unit = sums["csv"]["profit_cents"]
+    assert (Decimal(value).as_tuple().exponent, unit) == (-2, "$")
+    assert Decimal(sums["csv"]["qty"][0]).as_tuple().exponent == 0
+    # The same where the file counts cents.
+    (cents,) = exported(bookkeeping, "records", bookkeeping.SHOP, "csv", "-o", "csv_money=minor").values()
+    assert (cents["totals"]["profit_cents"]["value"], cents["totals"]["profit_cents"]["minor_digits"]) == (
+        value,
+        2,
+    )

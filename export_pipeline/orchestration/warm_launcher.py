@@ -19,7 +19,6 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.orchestration import run_lock
-from export_pipeline.orchestration.dagster_compat import keep_code_servers
 from export_pipeline.orchestration.settling import is_of_this_code
 from export_pipeline.orchestration.warm_process import WarmProcess, WarmProcessError, sources
 from export_pipeline.settings import load_settings
@@ -38,7 +37,6 @@ class WarmRunLauncher(DefaultRunLauncher):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
-        keep_code_servers(sources)
         self._one_at_a_time = threading.Lock()
         self._warm: WarmProcess | None = None
         self._imports = threading.BoundedSemaphore(os.cpu_count() or 1)

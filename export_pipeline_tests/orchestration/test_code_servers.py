@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import pytest
 from dagster._core.remote_representation import grpc_server_registry as dagster_registry
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
@@ -12,6 +13,7 @@ from dagster._daemon import controller
 from dagster._grpc.server import GrpcServerCommand
 
 from export_pipeline.orchestration.dagster_compat import keep_code_servers
+from export_pipeline.orchestration.instance import prepare_home
 
 
 def test_a_code_server_is_started_anew_only_for_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +49,13 @@ def _source(module: Any) -> str:
     import inspect
 
     return inspect.getsource(module)
+
+
+def test_the_daemon_keeps_it(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon asks which daemons it needs, and so makes the queue, before it starts a code server."""
+    dagsters = GrpcServerRegistry.clear_all_grpc_endpoints
+    monkeypatch.setattr(GrpcServerRegistry, "clear_all_grpc_endpoints", dagsters)
+    prepare_home()
+    with dg.DagsterInstance.get() as instance:
+        assert "QUEUED_RUN_COORDINATOR" in instance.get_required_daemon_types()
+    assert GrpcServerRegistry.clear_all_grpc_endpoints is not dagsters

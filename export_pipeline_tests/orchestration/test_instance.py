@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -74,3 +76,16 @@ def test_runs_are_recorded_in_postgres(
         assert event
         assert event.asset_materialization
         assert event.asset_materialization.metadata["dagster/row_count"].value == source.exported(scope)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_the_documented_migration_takes_every_spelling_that_health_takes(
+    scheme: str, tmp_path: Path, postgres_url: str
+) -> None:
+    address = postgres_url.partition("://")[2]
+    (tmp_path / "dagster.yaml").write_text((ROOT / "deploy" / "dagster-postgres.yaml").read_text())
+    environment = {"DAGSTER_HOME": str(tmp_path), "DAGSTER_POSTGRES_URL": f"{scheme}://{address}"}
+    command = [str(Path(sys.executable).parent / "dagster"), "instance", "migrate"]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert address.partition("@")[0].partition(":")[2] not in done.stdout + done.stderr

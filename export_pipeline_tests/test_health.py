@@ -202,21 +202,35 @@ def test_a_dagster_whose_database_is_down(
     assert "hunter2" not in str(told)
 
 
+@pytest.mark.parametrize(
+    ("tick_seconds", "database_seconds", "code"),
+    [
+        (7200, 0, "clock_set_back"),  # the clock of this machine, and of the database, was set back
+        (-1800, 0, "sensors_silent"),
+        (-60, 3600, "sensors_silent"),  # this machine is the daemon's, whose clock was set back
+        (-60, 0, None),
+    ],
+)
 def test_a_clock_that_was_set_back_is_a_finding(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tick_seconds: int,
+    database_seconds: int,
+    code: str | None,
 ) -> None:
     prepare_home()
-    ahead = datetime.now(UTC).timestamp() + 7200
+    now = datetime.now(UTC)
+    monkeypatch.setattr(daemon_health, "_clocks", lambda: [now, now + timedelta(seconds=database_seconds)])
     with dg.DagsterInstance.get() as instance:
         state = InstigatorState(_origin(), InstigatorType.SENSOR, InstigatorStatus.RUNNING, None)
         instance.add_instigator_state(state)
         tick = TickData(
-            state.instigator_origin_id, "requests_sensor", InstigatorType.SENSOR, TickStatus.SKIPPED, ahead,
-            selector_id=state.selector_id,
+            state.instigator_origin_id, "requests_sensor", InstigatorType.SENSOR, TickStatus.SKIPPED,
+            now.timestamp() + tick_seconds, selector_id=state.selector_id,
         )  # fmt: skip
         instance.create_tick(tick)
-        found = list(daemon_health._last_tick(instance, [state]))
-    assert [code for code, *_ in found] == ["clock_set_back"]
+        found = list(daemon_health._sensors(instance, daemon_runs=True))
+    assert [told[0] for told in found] == ([code] if code else [])
 
 
 def _origin() -> RemoteInstigatorOrigin:

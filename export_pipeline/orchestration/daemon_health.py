@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, TickStatus
+import sqlalchemy as sa
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorTick,
+    InstigatorType,
+    TickStatus,
+)
 
+from export_pipeline.jobs import LedgerError
+from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.redaction import hide_credentials
-from export_pipeline.settings import SettingsError
+from export_pipeline.settings import SettingsError, load_settings
 
 Told = tuple[str, str, str, datetime | None]
 """Code, what is wrong, what to do, since when."""
@@ -18,6 +29,8 @@ Told = tuple[str, str, str, datetime | None]
 _SILENT_SECONDS = 180.0
 """Daemons say every half minute that they live."""
 _AHEAD = timedelta(minutes=1)
+_STALE = timedelta(minutes=10)
+"""Some sensor runs every few seconds."""
 _START = "Start it: `export-pipeline dev`, or `dagster-daemon run` as a service of its own."
 
 
@@ -75,6 +88,8 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
             None,
         )
         return
+    clocks = _clocks()
+    newest: datetime | None = None
     states: dict[str, list[InstigatorState]] = {}
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         states.setdefault(state.instigator_name, []).append(state)
@@ -87,28 +102,44 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
             do = f"Switch it on: in Dagster's UI under Automation, or `{command}`."
             yield "sensor_off", f"{sensor.name} is off.", do, None
         elif daemon_runs:
-            for told in _last_tick(instance, known):
-                yield told
-                if told[0] == "clock_set_back":  # all others say the same
-                    return
+            for state in known:
+                ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+                if not ticks:
+                    continue
+                last = datetime.fromtimestamp(ticks[0].timestamp, UTC)
+                newest = max(last, newest or last)
+                if last - min(clocks) > _AHEAD:
+                    when = f"{last:%Y-%m-%d %H:%M} UTC"
+                    wrong = f"{state.instigator_name} does not run before {when}: the clock was set back."
+                    do = "Set the clock of the daemon's machine right; its sensors wait until then."
+                    yield "clock_set_back", wrong, do, None
+                    return  # all others say the same
+                yield from _failure(state.instigator_name, ticks[0])
+    if newest and max(clocks) - newest > _STALE:
+        wrong = f"No sensor has run since {newest:%Y-%m-%d %H:%M} UTC."
+        do = "Compare the clock of the daemon's machine with the database's, then restart the daemon."
+        yield "sensors_silent", wrong, do, newest
 
 
-def _last_tick(instance: dg.DagsterInstance, states: Sequence[InstigatorState]) -> Iterator[Told]:
-    now = datetime.now(UTC)
-    for state in states:
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-        last = datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else now
-        if last - now > _AHEAD:
-            when = f"{last:%Y-%m-%d %H:%M} UTC"
-            wrong = f"{state.instigator_name} does not run before {when}: the clock was set back."
-            do = "Set the clock of the daemon's machine right; its sensors wait until then."
-            yield "clock_set_back", wrong, do, None
-            return
-        if ticks and ticks[0].status is TickStatus.FAILURE:
-            error = ticks[0].error
-            while error and error.cause:  # the outer ones only say that there was one
-                error = error.cause
-            said = hide_credentials(" ".join(error.message.split()))[:300] if error else "no reason given"
-            at = datetime.fromtimestamp(ticks[0].timestamp, UTC)
-            do = "Its ticks in Dagster's UI, under Automation, show the whole error."
-            yield "sensor_failing", f"{state.instigator_name} failed when it last ran: {said}", do, at
+def _clocks() -> list[datetime]:
+    """Return the time of this machine, and of the ledger's database if it can be asked."""
+    clocks = [datetime.now(UTC)]
+    with suppress(LedgerError):
+        engine = open_engine(load_settings().jobs_url)
+        try:
+            with transaction(engine, write=False) as connection:
+                clocks.append(connection.scalars(sa.select(utc_now())).one())
+        finally:
+            engine.dispose()
+    return clocks
+
+
+def _failure(sensor: str, tick: InstigatorTick) -> Iterator[Told]:
+    if tick.status is TickStatus.FAILURE:
+        error = tick.error
+        while error and error.cause:  # the outer ones only say that there was one
+            error = error.cause
+        said = hide_credentials(" ".join(error.message.split()))[:300] if error else "no reason given"
+        at = datetime.fromtimestamp(tick.timestamp, UTC)
+        do = "Its ticks in Dagster's UI, under Automation, show the whole error."
+        yield "sensor_failing", f"{sensor} failed when it last ran: {said}", do, at

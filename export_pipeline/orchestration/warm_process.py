@@ -10,13 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import export_pipeline
 from export_pipeline.orchestration import warm_server
+from export_pipeline.project import own_project
 
 _SILENT_SECONDS = 60.0
 """A process that loads uses half a second of a processor in this time, however many others want it."""
 _LOAD_SECONDS = 600.0
 _ANSWER_SECONDS = 10.0
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(export_pipeline.__file__).parent
 
 Sources = frozenset[tuple[str, int, int]]
 """Name, time of the last change in ns, and size of each file that the definitions depend on."""
@@ -106,11 +108,13 @@ class WarmProcess:
 
 
 def sources() -> Sources:
-    """The files of this package and the `.env` file as they are now."""
+    """Return the files of this package, of the datasets, and the `.env` file as they are now."""
     found = {_state(Path(".env").absolute())}
-    for folder, folders, files in os.walk(_PACKAGE):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        found.update(_state(Path(folder, name)) for name in files)
+    own = own_project()
+    for root in (_PACKAGE, own / "defs") if own else (_PACKAGE,):
+        for folder, folders, files in os.walk(root):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            found.update(_state(Path(folder, name)) for name in files)
     return frozenset(found)
 
 

@@ -90,9 +90,9 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         worker = worker_line(job, ledger.leases([job.run_id or ""]).get(job.run_id or "")) or None
     mails = rows.find(open_engine(settings.jobs_url), job_id=job.id)
     unsent = unserved(job, settings) if not mails else []
-    period = period_of(job)
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
+    period = (file or {}).get("period") or period_of(job)
     if as_json:
         told: dict[str, Any] = {"period": period, "run_url": run, "worker": worker, "file": file}
         told["events"] = [plain(event) for event in events]
@@ -101,7 +101,7 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         return
     times = {name: moment(value) for name, value in plain_times(job).items()}
     facts = {**plain(job), **times, "period": period, "worker": worker}
-    facts |= {"run": run, "file": file and file["said"]}
+    facts |= {"run": run, "file": file and file["said"], "totals": file and file.get("totals")}
     facts |= {"warnings": None, "changed_cells": None}  # below, a sentence each
     print_facts({name: _told(value) for name, value in facts.items()})
     if notes := notes_of(job):
@@ -317,11 +317,12 @@ def _told_of(job: Job, as_json: bool, said: str, more: dict[str, Any] | None = N
 
 
 def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
-    """A job's file, and whether the store still has it."""
+    """A job's file, whether the store still has it, and what its manifest says of its period and sums."""
     if job.file_key is None:
         return None
     from export_pipeline.orchestration.resources import store_of
     from export_pipeline.store import StoreError
+    from export_pipeline.store.publish import read_manifest
 
     store = store_of(settings).open()
     there, said = None, "in the store"
@@ -331,7 +332,12 @@ def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
             said = "gone" if job.status is Status.EXPIRED else "MISSING: the store has no such file"
     except StoreError as error:
         said = str(error)
-    return {"store": store.url, "there": there, "said": said}
+    file: dict[str, Any] = {"store": store.url, "there": there, "said": said}
+    with suppress(StoreError):  # without a manifest there is less to say
+        manifest = read_manifest(store, job.file_key)
+        file["period"] = manifest.period
+        file["totals"] = {column: total.text for column, total in manifest.totals.items()}
+    return file
 
 
 def _of_the_run(ledger: Ledger, job: Job) -> str:

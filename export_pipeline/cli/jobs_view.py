@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from export_pipeline.jobs import Event, Job, Lease, LedgerUnavailableError, Status
+from export_pipeline.jobs.file_notes import file_notes, rows_text
 from export_pipeline.jobs.states import ENDED
-from export_pipeline.model.notes import file_notes, rows_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -24,7 +24,7 @@ from export_pipeline.cli.datasets import (
 from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.options import Json
 from export_pipeline.delivery.addresses import check_addresses
-from export_pipeline.model.notes import file_notes
+from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from urllib.parse import quote
 from export_pipeline.delivery.addresses import one_line
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
-from export_pipeline.jobs.scheduled import period_of
-from export_pipeline.model.notes import file_notes, rows_text
+from export_pipeline.jobs.file_notes import file_notes, rows_text
 from export_pipeline.store import NotFoundError, Store, StoreError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
     title = _title(job, None)
     facts = [("Dataset", job.dataset), ("Format", ", ".join(formats) or job.format)]
     facts += [("Scope", job.scope)] if job.scope else []
-    period = period_of(job)
+    period = _period(job)
     facts += [("Period", period)] if period else []
     facts += [("Asked for", _time(job.created_at))]
     facts += [("Code", job.error_code)] if job.error_code else []
@@ -111,7 +110,7 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
         else:
             link, ends = _link(job, store, settings, name)
     title = _title(job, manifest)
-    period = (manifest.period if manifest else None) or period_of(job)
+    period = (manifest.period if manifest else None) or _period(job)
     facts = [] if told else [("File", name), ("Size", _size(size))]
     facts += [("Rows", rows_text(rows, total_rows) or "not known")]
     facts += [("Period", period)] if period else []
@@ -209,6 +208,12 @@ def _notes(job: Job, manifest: Manifest | None) -> list[str]:
     notes = [one_line(text, 500) for text in said]
     more = len(notes) - _WARNINGS
     return notes if more <= 0 else [*notes[:_WARNINGS], f"and {more} more"]
+
+
+def _period(job: Job) -> str | None:
+    from export_pipeline.jobs.scheduled import period_of  # which imports Arrow
+
+    return period_of(job)
 
 
 def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -14,8 +14,8 @@ import dagster as dg
 
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
+from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.notes import file_notes
 from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.faults import told

@@ -274,7 +274,7 @@ def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     assert deliver(deployment) == Counts()
     notice = mails.to("owner@example.org").get_body(("plain",))
     assert notice is not None
-    for said in ("csv, json", deployment.scope, "daily/2026-02-02", "measurements"):
+    for said in ("csv, json", deployment.scope, "Period: 2026-02-02", "measurements"):
         assert said in notice.get_content()
     assert mails.received == {"owner@example.org": 1}
 

@@ -100,6 +100,7 @@ def test_the_command_line_tells_it(misfits: int, command: Command, source: Sourc
     shown = command("show", job["id"]).out
     assert f"{LOST} of {misfits} rows are not in the file." in shown
     assert "whose geometry cannot be read" in shown
+    assert "quantity: " in shown
     assert f"{misfits - LOST} of {misfits}" in command("jobs").out
 
 

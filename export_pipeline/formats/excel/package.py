@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 
 from export_pipeline.formats.excel.names import quoted
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
+from export_pipeline.model.layout import Layout
 
 DATA_NAME = "Export_Rows"
 """Hidden name on each sheet of the counting section: header row and data rows."""
@@ -96,14 +97,16 @@ def content_types(sheets: int) -> str:
     )
 
 
-def core_properties(title: str, author: str, description: str, created: datetime) -> str:
-    """The part `docProps/core.xml`."""
-    moment = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def core_properties(layout: Layout) -> str:
+    """The part `docProps/core.xml`; its subject is the period, its time that of the data."""
+    title, author, description = layout.title, layout.author, layout.description
+    subject = f"<dc:subject>{xml_attribute(layout.period)}</dc:subject>" if layout.period else ""
+    moment = layout.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return (
         f'{_DECLARATION}<cp:coreProperties xmlns:cp="{_PACKAGE}/metadata/core-properties" '
         'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:dcterms="http://purl.org/dc/terms/" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-        f"<dc:title>{xml_attribute(title)}</dc:title><dc:creator>{xml_attribute(author)}</dc:creator>"
+        f"<dc:title>{xml_attribute(title)}</dc:title>{subject}<dc:creator>{xml_attribute(author)}</dc:creator>"
         f"<dc:description>{xml_attribute(description)}</dc:description>"
         f"<cp:lastModifiedBy>{xml_attribute(author)}</cp:lastModifiedBy>"
         f'<dcterms:created xsi:type="dcterms:W3CDTF">{moment}</dcterms:created>'

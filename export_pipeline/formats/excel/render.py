@@ -87,7 +87,7 @@ class _Workbook:
         """The parts that are known before any row: they stand first, where file sniffers look."""
         for name, text in package.FIXED_PARTS.items():
             self._archive.add(name, text.encode())
-        core = package.core_properties(layout.title, layout.author, layout.description, layout.created)
+        core = package.core_properties(layout)
         self._archive.add("docProps/core.xml", core.encode())
 
     def write_section(self, plan: SectionPlan) -> None:

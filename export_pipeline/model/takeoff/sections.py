@@ -44,7 +44,11 @@ def sheets(contents: Contents) -> tuple[Section, ...]:
         Section(
             "summary", "Summary", summary,
             heading=f"Export: {contents.data.title}",
-            lines=(f"Client: {client}",) if client else (),
+            lines=tuple(
+                f"{label}: {value}"
+                for label, value in (("Client", client), ("Period", contents.period))
+                if value
+            ),
             totals=(*unit_totals(contents), *project_total(contents, ("total_cost", "total_with_markup"))),
             links=("name", "details") if contents.details and contents.by == "condition" else None,
             counts=not contents.details, sums=() if contents.details else ("total_quantity",),

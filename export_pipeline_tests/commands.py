@@ -31,7 +31,7 @@ def command(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: str) -> Ended:
         capsys.readouterr()
-        code = cli._run(list(arguments))
+        code = cli.run(list(arguments))
         return Ended(code, *capsys.readouterr())
 
     return run

@@ -55,14 +55,14 @@ def test_every_command_setting_and_file_that_is_named_exists(
         re.findall(r"export-pipeline ([a-z]+)((?: (?:create|change|pause|resume|run-now)\b)?)", PAGE)
     )
     for command, sub in called:
-        assert cli._run([command, *sub.split(), "--help"]) == 0, (command, sub)
+        assert cli.run([command, *sub.split(), "--help"]) == 0, (command, sub)
     lines = [line for line in PAGE.replace("\\\n", " ").splitlines() if line.startswith("export-pipeline ")]
     assert len(lines) > 15
     for line in lines:
         arguments = line.partition("#")[0].split()[1:]
         named = arguments[:2] if arguments[0] == "schedules" else arguments[:1]
         capsys.readouterr()
-        assert cli._run([*named, "--help"]) == 0, line
+        assert cli.run([*named, "--help"]) == 0, line
         told = capsys.readouterr().out
         assert all(argument in told for argument in arguments if argument.startswith("--")), line
     names = set(re.findall(r"EXPORT_[A-Z_]+", PAGE))

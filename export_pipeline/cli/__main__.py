@@ -1,3 +1,3 @@
-from export_pipeline.cli.app import main
+from export_pipeline.cli.entry import main
 
 main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from typer.exceptions import TyperException
 
 from export_pipeline.cli import jobs, operate, request, schedules
 from export_pipeline.cli.console import (
+    InterruptedCommandError,
     UserError,
     print_error,
     print_facts,
@@ -28,6 +28,7 @@ from export_pipeline.cli.datasets import (
     scopes_of,
     store_at,
 )
+from export_pipeline.cli.entry import interrupted_code, main, run_quietly_ended
 from export_pipeline.cli.options import ViewerScopes, caller, viewer_of
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
@@ -41,18 +42,20 @@ app = typer.Typer(
     help="Exports of an application's database as files. Settings come from EXPORT_… variables or a .env "
     "file; without any, everything runs on a sample database and local folders.\n\n"
     "Begin with `export-pipeline demo`, then `export-pipeline datasets`.\n\n"
-    "Exit codes: 0 done, 1 an export or a file is not right, 2 a wrong call or setting.",
+    "Exit codes: 0 done, 1 an export or a file is not right, 2 a wrong call or setting, 130 Ctrl-C.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
 
-def main() -> None:
-    """Entry point; ends with 0 for success, 1 for an export or file that is not right, 2 for a wrong call."""
-    sys.exit(_run(sys.argv[1:] or ["--help"]))
+__all__ = ["app", "main", "run"]  # `main` for scripts that an earlier version has installed
+
+_TYPERS_CTRL_C = 130
+"""What typer makes of a KeyboardInterrupt."""
 
 
-def _run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Run a command and return its exit code."""
     from export_pipeline.formats.registry import UnknownFormatError
     from export_pipeline.sources.snapshot import SourceError
     from export_pipeline.store import StoreError
@@ -61,7 +64,10 @@ def _run(arguments: list[str]) -> int:
         if not {"-h", "--help"}.intersection(arguments):
             load_settings()  # a wrong one is said at once, also where a command would not need it
             load_dotenv(ENV_FILE)  # for DAGSTER_… and AWS_… too; what is set already stays
-        return app(arguments, standalone_mode=False) or 0
+        code = app(arguments, standalone_mode=False) or 0
+        if code == _TYPERS_CTRL_C:
+            raise KeyboardInterrupt
+        return int(code)
     except UserError as error:
         for line in error.args:
             print_error(line)
@@ -72,8 +78,11 @@ def _run(arguments: list[str]) -> int:
     except (SourceError, StoreError, LedgerError) as error:
         print_error(str(error))
         return 1
-    except (KeyboardInterrupt, typer.Abort):
-        print_error("Interrupted.")
+    except (KeyboardInterrupt, InterruptedCommandError) as error:
+        print_error(str(error) or "Interrupted.")
+        return interrupted_code()
+    except typer.Abort:  # somebody was asked, and said no
+        print_error("Aborted.")
         return 1
     except TyperException as error:
         known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -264,9 +273,8 @@ def dev(
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
-    os.execv(
-        sys.executable,
-        [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet],
+    run_quietly_ended(
+        [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet]
     )
 
 

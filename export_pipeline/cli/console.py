@@ -17,6 +17,10 @@ class UserError(Exception):
     """Something the person at the keyboard can mend; each argument is one line that says how."""
 
 
+class InterruptedCommandError(Exception):
+    """Ctrl-C or SIGTERM ended a command; the message says what became of its work."""
+
+
 def print_error(message: str) -> None:
     """One line on stderr."""
     typer.secho(f"Error: {hide_credentials(' '.join(message.split()))}", fg="red", err=True)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from export_pipeline.cli import arguments
-from export_pipeline.cli.console import UserError, print_error, print_facts, print_json, progress_bar
+from export_pipeline.cli.console import (
+    InterruptedCommandError,
+    UserError,
+    print_error,
+    print_facts,
+    print_json,
+    progress_bar,
+)
 from export_pipeline.cli.datasets import (
     check_scope,
     dataset_of,
@@ -21,8 +29,9 @@ from export_pipeline.cli.datasets import (
     store_at,
     typed_options,
 )
+from export_pipeline.cli.entry import deferred_interrupts
 from export_pipeline.cli.jobs_view import printable
-from export_pipeline.cli.options import Json
+from export_pipeline.cli.options import Json, caller
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.settings import Settings, load_settings
@@ -100,60 +109,84 @@ def request(
     from export_pipeline.orchestration import requesting
 
     ledger = requesting.ledger_at(settings.jobs_url)
-    jobs = []
-    if ledger:
-        jobs = requesting.ask(
-            ledger,
-            dataset=dataset,
-            formats=names,
-            scope=scope,
-            options=options,
-            requested_by=requested_by,
-            recipients=mail or (),
-            priority=priority,
-        )
-        if not wait or _daemon_took(ledger, jobs, as_json):
-            _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
-            return
-    elif mail:
-        raise UserError("Mail needs the ledger of requests: run `export-pipeline migrate` first.")
-    if not wait:
-        log = _request_in_background(settings, export_id)
-        accepted = {"export_id": export_id, "log": str(log)}
-        print_json(accepted) if as_json else print_facts(accepted)
-        return
-    from export_pipeline.orchestration.running import run_export
-
-    definitions = load_definitions()
-    with progress_bar(len(names) + 3, quiet=as_json) as progress:
-        outcome = run_export(
-            definitions,
-            dataset=dataset,
-            scope=scope,
-            formats=names,
-            options=options,
-            staging=settings.staging_folder,
-            export_id=export_id,
-            progress=progress,
-            jobs=jobs,
-            ledger=ledger,
-        )
-    files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
-    if as_json:
-        ids = {"jobs": [job.id for job in jobs]} if jobs else {}
-        print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
-    else:
-        if files:
-            for file in files:  # a line each: a key that is wrapped cannot be copied
-                typer.echo(
-                    f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
+    jobs: list[Job] = []
+    with _canceled_if_interrupted(ledger, jobs):
+        if ledger:
+            with deferred_interrupts():
+                jobs += requesting.ask(
+                    ledger,
+                    dataset=dataset,
+                    formats=names,
+                    scope=scope,
+                    options=options,
+                    requested_by=requested_by,
+                    recipients=mail or (),
+                    priority=priority,
                 )
-                _print_notes(file)
-            typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link KEY` links to a file.")
-        for error in outcome.errors:
-            print_error(error)
-    if outcome.errors:
-        raise typer.Exit(1)
+            if not wait or _daemon_took(ledger, jobs, as_json):
+                _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
+                return
+        elif mail:
+            raise UserError("Mail needs the ledger of requests: run `export-pipeline migrate` first.")
+        if not wait:
+            log = _request_in_background(settings, export_id)
+            accepted = {"export_id": export_id, "log": str(log)}
+            print_json(accepted) if as_json else print_facts(accepted)
+            return
+        from export_pipeline.orchestration.running import run_export
+
+        definitions = load_definitions()
+        with progress_bar(len(names) + 3, quiet=as_json) as progress:
+            outcome = run_export(
+                definitions,
+                dataset=dataset,
+                scope=scope,
+                formats=names,
+                options=options,
+                staging=settings.staging_folder,
+                export_id=export_id,
+                progress=progress,
+                jobs=jobs,
+                ledger=ledger,
+            )
+        files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
+        if as_json:
+            ids = {"jobs": [job.id for job in jobs]} if jobs else {}
+            print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
+        else:
+            if files:
+                for file in files:  # a line each: a key that is wrapped cannot be copied
+                    typer.echo(
+                        f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
+                    )
+                    _print_notes(file)
+                typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link KEY` links to a file.")
+            for error in outcome.errors:
+                print_error(error)
+        if outcome.errors:
+            raise typer.Exit(1)
+
+
+@contextmanager
+def _canceled_if_interrupted(ledger: Ledger | None, jobs: Sequence[Job]) -> Iterator[None]:
+    """Cancel what was asked for, should Ctrl-C end the block: no daemon shall make it later."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from export_pipeline.jobs import LedgerError, RefusedError
+
+        canceled = 0
+        problem = ""
+        for job in jobs if ledger else ():
+            try:
+                assert ledger is not None
+                canceled += ledger.canceled(job.id, caller(None)).status == "canceled"
+            except LedgerError as error:
+                if not isinstance(error, RefusedError):  # which has ended already
+                    problem = f" {job.id} could not be canceled: {error}"
+        what = "1 request is" if canceled == 1 else f"{canceled} requests are"
+        said = f"; {what} canceled." if canceled else "."
+        raise InterruptedCommandError(f"Interrupted{said}{problem}") from None
 
 
 def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:

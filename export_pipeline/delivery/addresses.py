@@ -59,7 +59,8 @@ def parse_address(text: object) -> Address:
     if at and local.startswith('"'):
         raise ValueError("has quotes before its @; only addresses without them can be mailed")
     if not at or not _LOCAL.fullmatch(local) or len(local.encode()) > 64:
-        raise ValueError("is not a mail address such as ann@example.org; write one in each entry")
+        several = "; write each of several as an entry of its own" if {",", ";"} & set(spec) else ""
+        raise ValueError(f"is not a mail address such as ann@example.org{several}")
     return Address(one_line(name, 100), local, parse_domain(domain))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs import Job, Ledger
+from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.orchestration.housekeeping import clean_staging
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.settling import end_here, settle
@@ -61,6 +61,7 @@ def run_export(
 
     Raises:
         dagster.DagsterInvalidConfigError: an option is unknown or has a wrong type.
+        KeyboardInterrupt: Ctrl-C, or what does the same, ended the run; its jobs are as they were then.
     """
     export_id = export_id or str(uuid.uuid4())
     job = definitions.resolve_implicit_global_asset_job_def()
@@ -75,7 +76,8 @@ def run_export(
             tags = {**tags, SCOPE_TAG: scope}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
         with _watching(instance, export_id, len(formats) + 3, progress):
-            result = job.execute_in_process(
+            result = _run_here(
+                job,
                 run_id=export_id,
                 instance=instance,
                 asset_selection=[dg.AssetKey([dataset, ON_DEMAND, format]) for format in formats],
@@ -87,12 +89,44 @@ def run_export(
                 tags=tags,
                 raise_on_error=False,
             )
+        if _is_interrupted(result) and not _are_canceled(ledger, jobs):
+            raise KeyboardInterrupt
         if ledger is not None and jobs:
             end_here(ledger, instance, jobs, list(_errors(result)))
         if result.success:
             shutil.rmtree(staging / export_id, ignore_errors=True)
         clean_staging(instance, staging)
     return Outcome(export_id, _files(result), tuple(_errors(result)))
+
+
+def _run_here(job: dg.JobDefinition, **asked: Any) -> dg.ExecuteInProcessResult:
+    try:
+        return job.execute_in_process(**asked)
+    except dg.DagsterExecutionInterruptedError:  # between two steps
+        raise KeyboardInterrupt from None
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C, or what does the same, ended a step."""
+    return any(
+        cause.cls_name in _INTERRUPTS
+        for event in result.all_events
+        if event.is_step_failure
+        for cause in _causes(event.step_failure_data.error)
+    )
+
+
+def _are_canceled(ledger: Ledger | None, jobs: Sequence[Job]) -> bool:
+    """Whether somebody has canceled the jobs of a run, which ends it as Ctrl-C would."""
+    if ledger is None or not jobs:
+        return False
+    return all(ledger.get(job.id).status is Status.CANCELED for job in jobs)
+
+
+def _causes(error: Any) -> Iterator[Any]:
+    while error:
+        yield error
+        error = error.cause
 
 
 @contextmanager

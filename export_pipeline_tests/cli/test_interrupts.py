@@ -1,0 +1,83 @@
+"""Ctrl-C and SIGTERM end a command at any moment: one line, the shell's exit code, nothing left to be made later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.cli import request
+from export_pipeline.formats import csv
+from export_pipeline.jobs import Ledger, Status
+from export_pipeline.orchestration import requesting
+from export_pipeline_tests.commands import Command
+from export_pipeline_tests.orchestration.deployment import Source
+
+
+@pytest.mark.parametrize("moment", ["asking", "waiting", "loading", "rendering"])
+def test_what_was_asked_for_is_canceled(
+    command: Command, source: Source, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    real = requesting.ask
+
+    def ask(*given: Any, **asked: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)  # between two rows, so to say
+        return real(*given, **asked)
+
+    place, name, with_what = {
+        "asking": (requesting, "ask", ask),
+        "waiting": (requesting, "follow", interrupt),
+        "loading": (request, "load_definitions", interrupt),
+        "rendering": (csv, "render", interrupt),
+    }[moment]
+    monkeypatch.setattr(place, name, with_what)
+    ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv,json")
+    said = "Error: Interrupted; 2 requests are canceled."
+    assert (ended.code, ended.err.strip(), ended.out) == (130, said, "")
+    assert {job.status for job in ledger.find()} == {Status.CANCELED}
+
+
+def test_what_was_canceled_elsewhere_is_no_interruption(
+    command: Command, source: Source, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def canceled(*_: Any) -> Any:
+        for job in ledger.find():
+            ledger.canceled(job.id)
+        raise KeyboardInterrupt  # as the watcher of the ledger does
+
+    monkeypatch.setattr(csv, "render", canceled)
+    ended = command("request", "takeoff", "--scope", source.scopes[0])
+    assert ended.code == 1
+    assert "render_csv: interrupted" in ended.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.15, 0.5, 1.2, 3.0])
+def test_signals_leave_no_traceback_whenever_they_come(
+    environment: dict[str, str], source: Source, ledger: Ledger, tmp_path: Path, number: int, after: float
+) -> None:
+    command = ["request", "takeoff", "--scope", source.scopes[0], "--format", "csv,excel,pdf,json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export_pipeline.cli", *command],
+        env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    time.sleep(after)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    if process.returncode == 0:  # it was faster
+        return
+    if process.returncode == -number:  # Python itself was still starting
+        return
+    assert process.returncode == 128 + number, told
+    assert "Traceback" not in told
+    assert told.strip().splitlines()[-1].startswith("Error: Interrupted")
+    assert {job.status for job in ledger.find()} <= {Status.CANCELED, Status.COMPLETED}

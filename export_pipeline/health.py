@@ -130,6 +130,7 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
             yield from _late_findings(figures, settings, late)
             yield from _failing(figures)
             yield from _unserved(settings)
+            yield from _mail_links(settings)
             for schedule_id, problem in figures.broken_schedules():
                 yield Finding(
                     "schedule_broken",
@@ -203,6 +204,17 @@ def _failing(figures: Figures) -> Iterator[Finding]:
             "jobs_failing",
             f"{failed} of {failed + good} requests of the last hour failed (wrong ones aside): {codes}.",
             "`export-pipeline jobs --status failed` lists them with their reasons.",
+        )
+
+
+def _mail_links(settings: Settings) -> Iterator[Finding]:
+    """Find mails whose links lead nowhere but on this machine."""
+    if settings.smtp_url is not None and settings.mail_links_are_local:
+        yield Finding(
+            "mail_links_local",
+            "Links in mails are file:/// addresses, which open nowhere else, as EXPORT_STORE_URL is a "
+            "folder and EXPORT_PUBLIC_URL is not set.",
+            "Let a web server offer the folder and set EXPORT_PUBLIC_URL to its address.",
         )
 
 

@@ -226,6 +226,11 @@ class Settings(BaseSettings):
         return name
 
     @property
+    def mail_links_are_local(self) -> bool:
+        """Whether a link in a mail names a file of this machine, which its reader cannot open."""
+        return not self.store_url.startswith("s3://") and self.public_url is None
+
+    @property
     def staging_folder(self) -> Path:
         """Where the steps of a run hand over their data."""
         return Path(self.staging_url.removeprefix("file://")).absolute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -44,6 +45,7 @@ from export_pipeline.model.tabular.spec import (
     WindowSpec,
 )
 from export_pipeline.model.tabular.types import TYPES
+from export_pipeline.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (DOCS / "tables.md").read_text(encoding="utf-8")
@@ -131,6 +133,39 @@ def test_lists_are_whole() -> None:
         assert f"{{{placeholder}" in _section("The dataset")
     for format in FORMATS.keys() - {"ost"}:
         assert f"`{format}`" in _section("The dataset")
+
+
+PAGES = "".join(page.read_text("utf-8") for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"])
+
+
+def test_every_setting_is_documented() -> None:
+    assert {name for name in Settings.model_fields if f"`EXPORT_{name.upper()}`" not in PAGES} == set()
+
+
+def test_every_option_of_a_request_is_documented() -> None:
+    models = [model for dataset in datasets().values() for model in dataset.option_models()]
+    assert {name for model in models for name in model.model_fields if f"`{name}`" not in PAGES} == set()
+
+
+def test_the_json_of_every_operator_is_shown_and_works() -> None:
+    columns = [
+        {"name": "status"},
+        {"name": "item_name"},
+        {"name": "sale_date", "type": "date"},
+    ]
+    allowed = {
+        "status": ["equals", "in"],
+        "item_name": ["contains"],
+        "sale_date": ["range", "is_null"],
+    }
+    model = options({"source": {"table": "t"}, "columns": columns, "filters": allowed})
+    shown = re.findall(r'^\| `([a-z_]+)` \| `(\{"[^`]*)`', _section("filters and sort"), re.MULTILINE)
+    assert {operator for operator, _ in shown} == set(get_args(Operator))
+    for operator, written in shown:
+        ((name, used),) = json.loads(written).items()
+        assert [operator] == list(used)
+        parsed = model.model_validate({"filters": json.loads(written)})
+        assert parsed.model_dump(mode="json", by_alias=True, exclude_none=True)["filters"][name] == used
 
 
 @pytest.mark.parametrize(

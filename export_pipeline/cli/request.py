@@ -200,6 +200,12 @@ def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:
             "--to sends no mail, as EXPORT_SMTP_URL is not set: set it, and EXPORT_MAIL_FROM, or leave --to "
             "out and fetch the file with `export-pipeline link`."
         )
+    if addresses and settings.mail_links_are_local:
+        typer.echo(
+            "Mails with a link to the file, where it is too large to be attached, lead to a file:/// address "
+            "that only this machine can open; set EXPORT_PUBLIC_URL.",
+            err=True,
+        )
 
 
 def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:

@@ -152,6 +152,8 @@ def test_what_waits_and_is_too_long_is_failed_in_an_older_ledger(url: str) -> No
 def _made_as_of(url: str, version: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).touch()
     engine = open_engine(url)
     with transaction(engine, write=True) as connection:
         config.attributes["connection"] = connection

@@ -11,6 +11,9 @@ from export_pipeline.orchestration.resources import ledger_of, source_of, store_
 from export_pipeline.orchestration.retention import retention_sensor
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
+from export_pipeline.store.file_modes import keep_files_private
+
+keep_files_private()  # of every run, and of what Dagster writes beside it
 
 
 @dg.definitions

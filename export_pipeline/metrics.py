@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from export_pipeline.jobs.figures import Ended, Figures
 from export_pipeline.jobs.states import Status
+from export_pipeline.store.file_modes import usual_umask
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -51,7 +52,8 @@ def write_metrics(figures: Figures, file: Path) -> None:
     """
     from prometheus_client import write_to_textfile
 
-    write_to_textfile(str(file), _Collector(figures))
+    with usual_umask():  # the node exporter runs as another user
+        write_to_textfile(str(file), _Collector(figures))
 
 
 class _Collector:

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         description="A folder for data between the steps of a run; every worker must see the same one.",
         default_factory=lambda: str(Path.cwd() / ".staging"),
     )
+    files_group: Annotated[
+        str | None,
+        Field(description="Group that may read the files of a folder store; empty: their user alone."),
+    ] = None
     s3_endpoint_url: Annotated[
         str | None, Field(description="Of an S3-compatible server; empty for AWS.")
     ] = None
@@ -179,7 +183,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
         return url
 
-    @field_validator("jobs_schema", "smtp_url", "mail_from", "public_url", mode="before")
+    @field_validator("jobs_schema", "smtp_url", "mail_from", "public_url", "files_group", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
         return value or None

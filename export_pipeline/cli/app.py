@@ -34,6 +34,7 @@ from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.project import ProjectError, shared_file, write_project
 from export_pipeline.settings import ENV_FILE, Settings, SettingsError, load_settings
+from export_pipeline.store.file_modes import usual_umask
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -218,7 +219,8 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")])
     Example: `export-pipeline init my-exports`
     """
     try:
-        files = write_project(folder)
+        with usual_umask():  # the service's user may be another one
+            files = write_project(folder)
     except ProjectError as error:
         raise UserError(str(error)) from None
     for file in files:

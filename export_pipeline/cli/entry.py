@@ -19,7 +19,9 @@ def main() -> None:
         signal.signal(number, _terminate)
     try:
         from export_pipeline.cli.app import run  # which takes a second
+        from export_pipeline.store.file_modes import keep_files_private
 
+        keep_files_private()
         code = run(sys.argv[1:] or ["--help"])
     except KeyboardInterrupt:
         print("Error: Interrupted.", file=sys.stderr)

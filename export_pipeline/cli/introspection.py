@@ -9,6 +9,7 @@ import typer
 from export_pipeline.cli.console import UserError
 from export_pipeline.project import defs_folder
 from export_pipeline.settings import Settings
+from export_pipeline.store.file_modes import usual_umask
 
 
 def run_introspect(
@@ -41,8 +42,9 @@ def run_introspect(
     path = defs_folder() / found.dataset / "defs.yaml"
     if path.parent.exists():
         raise UserError(f"There is a dataset {found.dataset} already, in {path.parent}; choose a --name.")
-    path.parent.mkdir(parents=True)
-    path.write_text(found.yaml, encoding="utf-8")
+    with usual_umask():  # the service's user may be another one
+        path.parent.mkdir(parents=True)
+        path.write_text(found.yaml, encoding="utf-8")
     typer.echo(f"Wrote {path}")
     typer.echo(f"Export it: export-pipeline request {found.dataset} --format csv,excel")
     return path

@@ -175,6 +175,15 @@ deployment = sa.Table(
 )
 """One row, which tells this ledger's files from those of another one that shares its store."""
 
+stores = sa.Table(
+    "export_stores",
+    metadata,
+    sa.Column("url", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, comment="As in the marker file of the folder."),
+    sa.Column("first_used_at", UtcTime, nullable=False, server_default=utc_now()),
+)
+"""Folders that were used as stores: one without its marker is refused from then on."""
+
 leases = sa.Table(
     "export_leases",
     metadata,

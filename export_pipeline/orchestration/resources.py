@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from export_pipeline.jobs import Ledger
+from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import Snapshot, SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, open_store
@@ -69,6 +70,10 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     sse: str | None = None
     sse_kms_key_id: str | None = None
     checksums: bool = True
+    files_group: str | None = None
+    ledger_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; it knows which folders were used."
+    )
 
     def open(self) -> Store:
         """The store itself; boto3 is imported only where it is S3."""
@@ -80,6 +85,8 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             encryption=self.sse,
             kms_key_id=self.sse_kms_key_id,
             checksums=self.checksums,
+            group=self.files_group,
+            registry=LedgerStores(self.ledger_url) if self.ledger_url else None,
         )
 
 
@@ -124,4 +131,6 @@ def store_of(settings: Settings) -> ExportStore:
         sse=settings.s3_sse,
         sse_kms_key_id=settings.s3_sse_kms_key_id,
         checksums=settings.s3_checksums == "required",
+        files_group=settings.files_group,
+        ledger_url=settings.jobs_url,
     )

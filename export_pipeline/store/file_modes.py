@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_usual_umask: int | None = None
+from export_pipeline.store.base import StoreError
+
+_USUAL = os.umask(0o077)
+os.umask(_USUAL)
 
 
 def keep_files_private() -> None:
     """Give every file that this process and its children make from now on to its user alone."""
-    global _usual_umask
-    previous = os.umask(0o077)
-    if _usual_umask is None:
-        _usual_umask = previous
+    os.umask(0o077)
 
 
 @contextlib.contextmanager
 def usual_umask() -> Iterator[None]:
     """Make files as the user's shell would: for those meant for others, such as datasets and metrics."""
-    previous = os.umask(_usual_umask if _usual_umask is not None else 0o077)
-    if _usual_umask is None:
-        os.umask(previous)
+    previous = os.umask(_USUAL)
     try:
         yield
     finally:
@@ -34,3 +33,17 @@ def usual_umask() -> Iterator[None]:
 def open_private(path: Path) -> BinaryIO:
     """Open a file for writing, unbuffered, which its user alone may read. What it held is gone."""
     return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb", buffering=0)
+
+
+def find_group(name: str) -> int:
+    """Return the id of a group of this machine.
+
+    Raises:
+        StoreError: There is none of this name.
+    """
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise StoreError(
+            f"EXPORT_FILES_GROUP names {name!r}, and there is no such group here: make it, or name another."
+        ) from None

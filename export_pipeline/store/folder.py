@@ -24,6 +24,8 @@ from export_pipeline.store.base import (
     StoreError,
     check_lifetime,
 )
+from export_pipeline.store.file_modes import find_group
+from export_pipeline.store.folder_marker import FolderMarker, StoreRegistry
 from export_pipeline.store.folder_upload import FolderUpload, UploadArea
 from export_pipeline.store.keys import check_key
 from export_pipeline.store.upload import Upload
@@ -51,10 +53,24 @@ class FolderStore(Store):
         root: The folder. It is made when first written to.
         ignores_case: Whether the file system takes "A" and "a" for the same name; None finds out. If
             so, capital letters of keys are percent-encoded in file names, and different keys stay apart.
+        group: Name of the group that may read the files; None for nobody but our user.
+        registry: Remembers that the folder was used, so that a lost mount is found; None demands nothing.
+
+    Raises:
+        StoreError: There is no such group.
     """
 
-    def __init__(self, root: Path, *, ignores_case: bool | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        ignores_case: bool | None = None,
+        group: str | None = None,
+        registry: StoreRegistry | None = None,
+    ) -> None:
         self.root = root.absolute()
+        self._marker = FolderMarker(self.root, registry)
+        self._group = find_group(group) if group else None
         self._area = UploadArea(self.root / _UPLOADS)
         self._ignores_case = ignores_case
 
@@ -66,7 +82,16 @@ class FolderStore(Store):
     def path(self, key: str) -> Path:
         """Where the file of this key lies, whether it is there or not."""
         check_key(key)
-        return self.root / (_encode_case(key) if self._case_is_ignored() else key)
+        name = _encode_case(key) if self._case_is_ignored() else key
+        folder = name.rpartition("/")[0]
+        if os.path.realpath(self.root / folder) != os.path.join(os.path.realpath(self.root), folder).rstrip(
+            "/"
+        ):
+            raise StoreError(
+                f"Cannot use {key} in {self.root}: a folder of it is a symbolic link, and a store follows "
+                "none: mount the other folder there instead."
+            )
+        return self.root / name
 
     def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
         """See `Store.begin`. `local` becomes a link into the store, and nothing is copied."""
@@ -90,7 +115,9 @@ class FolderStore(Store):
             return _told(f"Cannot store {key} in {self.root}")
 
         with told():
+            self._marker.check()
             self._make_folder(self._area.folder)
+            self._marker.make()
             self._area.remove_dead(key, timedelta(0))
         target = self.path(key)
         return FolderUpload(self._area, key, str(target), lambda file: self._place(file, target), told, local)
@@ -99,6 +126,7 @@ class FolderStore(Store):
         for attempt in range(10):
             try:
                 self._make_folder(target.parent)
+                self._share(temporary, 0o640)
                 temporary.replace(target)
                 break
             except FileNotFoundError:
@@ -115,27 +143,46 @@ class FolderStore(Store):
             missing.append(folder)
             folder = folder.parent
         for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(0o700)
+                if folder != self._area.folder:
+                    self._share(folder, 0o750)
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             _sync_folder(folder.parent)
+
+    def _share(self, path: Path, mode: int) -> None:
+        """Let the group read a file or folder that we made, if there is a group."""
+        if self._group is None:
+            return
+        try:
+            os.chown(path, -1, self._group)
+            path.chmod(mode)
+        except PermissionError as error:
+            raise StoreError(
+                f"Cannot give files in {self.root} to the group of EXPORT_FILES_GROUP: make the user that "
+                "runs exports a member of it."
+            ) from error
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
         """See `Store.open`."""
         with self._finding(key):
-            handle = self.path(key).open("rb")
+            handle = open(self.path(key), "rb", opener=_open_unless_link)  # noqa: SIM115
         with handle:
             yield handle
 
     def stat(self, key: str) -> FileStat:
         """See `Store.stat`."""
         with self._finding(key):
-            status = self.path(key).stat()
+            status = self.path(key).lstat()
             if not stat.S_ISREG(status.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return _stat(key, status)
 
     def list(self, prefix: str = "") -> Iterator[FileStat]:
         """See `Store.list`."""
+        self._marker.check()
         folder = prefix.rpartition("/")[0]
         start = self.path(folder) if folder else self.root
         for found in self._walk(start, folder + "/" if folder else ""):
@@ -150,14 +197,15 @@ class FolderStore(Store):
                 return
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = key + _decode_case(entry.name)
-            if entry.is_dir():
+            if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(folder / entry.name, name + "/")
-            else:
+            elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
-                    yield _stat(name, entry.stat())
+                    yield _stat(name, entry.stat(follow_symlinks=False))
 
     def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
         """See `Store.delete`. Folders that are empty then go as well."""
+        self._marker.check()
         path = self.path(key)
         if not still():
             return
@@ -183,13 +231,16 @@ class FolderStore(Store):
 
     def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
         """See `Store.clean`. What a living process of this machine writes stays, however old."""
+        self._marker.check()
         with _told(f"Cannot clean {self._area.folder}"):
             return self._area.remove_dead(None, older_than, dry_run)
 
     def check(self) -> None:
-        """See `Store.check`."""
+        """See `Store.check`. A folder promises everything."""
         with _told(f"The folder {self.root} cannot be used"):
+            self._marker.check()
             self._make_folder(self._area.folder)
+            self._marker.make()
             temporary, handle = self._area.new("check")
             try:
                 with handle:
@@ -211,9 +262,12 @@ class FolderStore(Store):
     def _finding(self, key: str) -> Iterator[None]:
         try:
             with _told(f"Cannot read {key} in {self.root}"):
+                self._marker.check()
                 yield
         except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            cause = error.__cause__
+            missing = isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+            if missing or (isinstance(cause, OSError) and cause.errno == errno.ELOOP):  # a link is no file
                 raise NotFoundError(f"No file {key} in {self.root}.") from error.__cause__
             raise
 
@@ -226,6 +280,10 @@ def _told(what: str) -> Iterator[None]:
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise StoreError(f"{what}: {reason}.") from error
+
+
+def _open_unless_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _stat(key: str, status: os.stat_result) -> FileStat:

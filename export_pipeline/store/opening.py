@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from export_pipeline.store.base import Store, StoreError
 
 if TYPE_CHECKING:
+    from export_pipeline.store.folder_marker import StoreRegistry
     from export_pipeline.store.s3_client import ClientFactory
 
 _LONGEST_PREFIX = 100
@@ -24,33 +25,37 @@ def open_store(
     encryption: str | None = None,
     kms_key_id: str | None = None,
     checksums: bool = True,
+    group: str | None = None,
+    registry: StoreRegistry | None = None,
     clients: ClientFactory | None = None,
 ) -> Store:
     """The store at a URL. Nothing is read or written yet: `Store.check` proves that it works.
 
     Args:
-        url: `file:///folder`, a path, or `s3://bucket/prefix`. What follows is for S3 only.
+        url: `file:///folder`, a path, or `s3://bucket/prefix`.
         endpoint_url: Of a server that is not Amazon's, e.g. "https://minio.internal:9000".
         public_endpoint_url: The same server as people's browsers reach it; links are signed for it.
         region: None takes AWS's own configuration.
         encryption: "AES256" or "aws:kms"; None leaves it to the bucket.
         kms_key_id: For "aws:kms".
         checksums: Whether the server takes S3's checksum headers; if not, each file is read again.
+        group: For a folder: the group that may read its files; None for our user alone.
+        registry: For a folder: remembers that it was used; None demands no marker in it.
         clients: Makes a boto3 S3 client for an endpoint URL (None: Amazon's); None makes them here,
             with AWS's own credentials chain.
 
     Raises:
-        StoreError: The URL or the encryption is none that we know.
+        StoreError: The URL, the encryption or the group is none that we know.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         if not url.strip():
             raise StoreError(f"The store's URL is empty: {_WANTED}.")
-        return _folder(Path(url).expanduser())
+        return _folder(Path(url).expanduser(), group, registry)
     if scheme == "file":
         if not rest.startswith("/"):
             raise StoreError(f"The store's URL {url!r} names a host: {_WANTED} (three slashes for a file).")
-        return _folder(Path(unquote(rest)))
+        return _folder(Path(unquote(rest)), group, registry)
     if scheme != "s3":
         raise StoreError(f"The store's URL begins with {scheme[:20]!r}: {_WANTED}.")
 
@@ -69,10 +74,10 @@ def open_store(
     )
 
 
-def _folder(path: Path) -> Store:
+def _folder(path: Path, group: str | None, registry: StoreRegistry | None) -> Store:
     from export_pipeline.store.folder import FolderStore
 
-    return FolderStore(path)
+    return FolderStore(path, group=group, registry=registry)
 
 
 def _bucket_and_prefix(url: str) -> tuple[str, str]:

@@ -151,7 +151,7 @@ def test_s3_that_goes_away_between_the_parts_of_a_file(
     assert server.client().list_multipart_uploads(Bucket="exports").get("Uploads", []) == []
 
 
-def impatient(region: str | None = None) -> Any:
+def impatient(region: str | None = None, *, checksums: bool = True) -> Any:
     """S3 clients that do not try again by themselves, so that an outage of seconds is seen."""
 
     def make(endpoint_url: str | None) -> Any:

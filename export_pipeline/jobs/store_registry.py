@@ -1,0 +1,60 @@
+"""The stores that were used, as the ledger remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import insert_new, open_engine, transaction
+from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.tables import stores
+from export_pipeline.store.base import StoreUnavailableError
+
+
+class LedgerStores:
+    """A `StoreRegistry` in the ledger. Without the ledger's tables it remembers nothing.
+
+    Args:
+        url: SQLAlchemy URL of the ledger.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def find(self, url: str) -> str | None:
+        """See `StoreRegistry.find`."""
+        return self._ask(lambda connection: _find(connection, url), write=False)
+
+    def record(self, url: str, store_id: str, prepare: Callable[[], None]) -> str | None:
+        """See `StoreRegistry.record`."""
+
+        def insert(connection: sa.Connection) -> str | None:
+            connection.execute(insert_new(connection, stores, "url").values(url=url, id=store_id))
+            if (known := _find(connection, url)) == store_id:
+                prepare()
+            return known
+
+        return self._ask(insert, write=True)
+
+    def _ask(self, call: Callable[[sa.Connection], str | None], *, write: bool) -> str | None:
+        try:
+            engine = open_engine(self._url)
+        except LedgerError:
+            return None
+        if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+            return None  # to look would make the file
+        try:
+            with transaction(engine, write=write) as connection:
+                return call(connection)
+        except LedgerUnavailableError as error:
+            raise StoreUnavailableError(f"Whether the store was used before is not known: {error}") from error
+        except LedgerError:  # no tables, or none that this role may use
+            return None
+        finally:
+            engine.dispose()
+
+
+def _find(connection: sa.Connection, url: str) -> str | None:
+    return connection.scalar(sa.select(stores.c.id).where(stores.c.url == url))

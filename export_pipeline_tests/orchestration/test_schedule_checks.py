@@ -59,7 +59,7 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
         ({"dataset": "sellers", "scope": "x"}, "scope: sellers has no scopes; leave it out"),
         ({"options": '{"group_by": "x"}'}, "group_by: it must be 'condition', 'page' or 'category'"),
         ({"filters": '{"statuss": {"equals": 1}}'}, "options: There is no option filters; there are "),
-        ({"timezone": "Europe/Berlim"}, "timezone: .*Did you mean Europe/Berlin"),
+        ({"timezone": "Europe/Berlim"}, "timezone: .*did you mean Europe/Berlin"),
         ({"recipients": '["ann"]'}, "recipients: 'ann' is not a mail address"),
         ({"recipients": json.dumps([" " * 400_000])}, "recipients: '…?' has 400,000 characters"),
         ({"recipients": '["ann@-a-"]'}, "recipients: 'ann@-a-' has the impossible domain '-a-'"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 if TYPE_CHECKING:
-    from export_pipeline.model.layout import Layout
+    from export_pipeline.core.layout import Layout
 
 COLUMNS = {
     "id": "integer", "order_uuid": "uuid", "customer": "text", "email": "text", "amount_cents": "integer",
@@ -30,13 +30,13 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
         {"rows", "bytes", "stages": {stage: [wall s, CPU s, peak MB]}, "proof": wall s}; the proof is what the
         database counts and adds, as a part of fetching, and reading the file back.
     """
+    from export_pipeline.core.sanitize import sanitize
     from export_pipeline.formats.options import FormatOptions
-    from export_pipeline.model.sanitize import sanitize
-    from export_pipeline.model.tabular import build
-    from export_pipeline.model.tabular import layout as lay_out
-    from export_pipeline.orchestration.staging import load, save
-    from export_pipeline.sources import table
+    from export_pipeline.orchestration.runs.staging import load, save
     from export_pipeline.sources.snapshot import open_snapshot
+    from export_pipeline.sources.tables import read as table
+    from export_pipeline.tabular import build
+    from export_pipeline.tabular import layout as lay_out
 
     proof = 0.0
     count_and_totals = table.count_and_totals
@@ -130,9 +130,9 @@ def spec() -> dict[str, Any]:
 
 def request_for(name: str) -> Any:
     """A request for all orders; the PDF has ten of the columns."""
-    from export_pipeline.model.export_data import Request
-    from export_pipeline.model.tabular import options
-    from export_pipeline.sources.table import MODEL
+    from export_pipeline.core.export_data import Request
+    from export_pipeline.sources.tables.read import MODEL
+    from export_pipeline.tabular import options
 
     chosen = options(spec())(columns=PDF_COLUMNS if name == "pdf" else tuple(COLUMNS))
     return Request("orders", MODEL, spec(), None, chosen)

@@ -119,7 +119,7 @@ def modules(name: str, url: str) -> tuple[str, ...]:
             f"sqlalchemy.dialects.{driver}",
             *drivers,
             "lxml.etree",
-            "export_pipeline.sources.takeoff_tables",
+            "export_pipeline.takeoff.source_tables",
         )
     adbc = ("adbc_driver_postgresql",) if driver == "postgresql" else ()
     ours = (
@@ -131,13 +131,13 @@ def modules(name: str, url: str) -> tuple[str, ...]:
 
 def export(name: str, url: str, folder: Path) -> dict[str, Any]:
     """Export the only project, with its drawings, in one format; rows, and seconds of each stage."""
-    from export_pipeline.model.export_data import Request
-    from export_pipeline.model.sanitize import sanitize
-    from export_pipeline.model.takeoff import build, layout
-    from export_pipeline.model.takeoff.options import TakeoffOptions
-    from export_pipeline.orchestration.staging import load, save
-    from export_pipeline.sources import takeoff
+    from export_pipeline.core.export_data import Request
+    from export_pipeline.core.sanitize import sanitize
+    from export_pipeline.orchestration.runs.staging import load, save
     from export_pipeline.sources.snapshot import open_snapshot
+    from export_pipeline.takeoff import build, layout
+    from export_pipeline.takeoff import source as takeoff
+    from export_pipeline.takeoff.options import TakeoffOptions
 
     options = TakeoffOptions(include_drawings=True)
     with Laps() as lap:

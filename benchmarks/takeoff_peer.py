@@ -9,7 +9,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-from export_pipeline.formats.ost_contract import BID_LISTS, PAGE_LISTS
+from export_pipeline.takeoff.ost.contract import BID_LISTS, PAGE_LISTS
 
 _SORTS = {"linear": (0, 1, 2), "area": (1, 11, 5), "volume": (1, 21, 9), "count": (2, 23, 0)}
 """By measurement type: Type, Quantity1 and UOM1."""
@@ -22,7 +22,7 @@ def export(url: str, path: Path) -> dict[str, float]:
     """Write the only project of a database; {"rows", "fetch", "render"}, the last two in seconds."""
     import sqlalchemy as sa
 
-    from export_pipeline.sources.takeoff_tables import Condition, Document, Measurement, Page, Project
+    from export_pipeline.takeoff.source_tables import Condition, Document, Measurement, Page, Project
 
     started = time.perf_counter()
     engine = sa.create_engine(url)

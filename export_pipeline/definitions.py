@@ -3,12 +3,12 @@
 import dagster as dg
 
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
-from export_pipeline.orchestration.errands import delivery_sensor, purge_sensor, schedules_sensor
-from export_pipeline.orchestration.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
-from export_pipeline.orchestration.requests import requests_sensor
 from export_pipeline.orchestration.resources import ledger_of, source_of, store_of
-from export_pipeline.orchestration.retention import retention_sensor
+from export_pipeline.orchestration.sensors.housekeeping import housekeeping_sensor
+from export_pipeline.orchestration.sensors.maintenance import delivery_sensor, purge_sensor, schedules_sensor
+from export_pipeline.orchestration.sensors.queue import requests_sensor
+from export_pipeline.orchestration.sensors.retention import retention_sensor
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 from export_pipeline.store.file_modes import keep_files_private

@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 
-from export_pipeline.delivery.enrolling import BACKLOG
+from export_pipeline.delivery.enqueue import BACKLOG
 from export_pipeline.delivery.unserved import unserved_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.error_codes import NOT_THE_OPERATORS
-from export_pipeline.jobs.figures import Figures, Late
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.stats import Figures, Late
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings
 
@@ -310,7 +310,7 @@ def _freed_by_purge(staging: Path) -> int:
     prepare_home()
     import dagster as dg
 
-    from export_pipeline.orchestration.housekeeping import clean_staging
+    from export_pipeline.orchestration.sensors.housekeeping import clean_staging
 
     with dg.DagsterInstance.get() as instance:
         return sum(clean_staging(instance, staging, dry_run=True).values())

@@ -10,8 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export_pipeline.jobs.figures import Ended, Figures
 from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.stats import Ended, Figures
 from export_pipeline.store.file_modes import usual_umask
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from export_pipeline.database_url import check_database_url, parse_database_url,
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.env_file import check_names
-from export_pipeline.model.zones import zone_problem
 from export_pipeline.redaction import RedactedError, remember_credentials
+from export_pipeline.time_zones import zone_problem
 
 _PREFIX = "EXPORT_"
 ENV_FILE = Path(".env")

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from export_pipeline.core.amounts import Amount
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.registry import format_of
-from export_pipeline.model.amounts import Amount
 from export_pipeline.store import NotFoundError, Store, manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.publish import read_manifest, verify_file

@@ -21,6 +21,8 @@ pytest_plugins = [
     "export_pipeline_tests.services.fixtures",
     "export_pipeline_tests.orchestration.fixtures",
     "export_pipeline_tests.commands",
+    "export_pipeline_tests.jobs.fixtures",
+    "export_pipeline_tests.sources.fixtures",
     "export_pipeline_tests.quick_instances",
 ]
 

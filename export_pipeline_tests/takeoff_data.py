@@ -10,15 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.layout import Layout
-from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.tables import Table
-from export_pipeline.model.takeoff import build, layout, options
-from export_pipeline.model.windows import Window
-from export_pipeline.sources import takeoff as source
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.sanitize import sanitize
+from export_pipeline.core.tables import Table
+from export_pipeline.core.windows import Window
 from export_pipeline.sources.snapshot import open_snapshot
-from export_pipeline.sources.takeoff_tables import (
+from export_pipeline.takeoff import build, layout, options, source
+from export_pipeline.takeoff.source_tables import (
     Assembly,
     Base,
     Condition,

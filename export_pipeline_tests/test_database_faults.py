@@ -15,10 +15,10 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine, transaction
-from export_pipeline.model.columns import Column, Kind
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.services.tls import Cut, TlsProxy, tls_proxy

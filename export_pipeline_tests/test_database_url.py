@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.database_url import parse_database_url, sqlite_file, sqlite_url
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.migrate import is_current
-from export_pipeline.model.columns import Column, Kind
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.settings import SettingsError, load_settings
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 
 NAMES = [

@@ -16,23 +16,18 @@ from export_pipeline.components.bundle_export import BundleModel
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetModel
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.columns import Kind
+from export_pipeline.expressions.expressions import compiled
+from export_pipeline.expressions.functions import FUNCTIONS
+from export_pipeline.expressions.parser import ExpressionError
+from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Type, decimal
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model.columns import Kind
-from export_pipeline.model.tabular.expression_functions import FUNCTIONS
-from export_pipeline.model.tabular.expression_parser import ExpressionError
-from export_pipeline.model.tabular.expression_types import (
-    DATE,
-    INTEGER,
-    TEXT,
-    Type,
-    decimal,
-)
-from export_pipeline.model.tabular.expressions import compiled
-from export_pipeline.model.tabular.naming import PLACEHOLDERS
-from export_pipeline.model.tabular.options import options
-from export_pipeline.model.tabular.patterns import DAY_PARTS, TIME_PARTS
-from export_pipeline.model.tabular.spec import (
+from export_pipeline.settings import Settings
+from export_pipeline.tabular.file_names import PLACEHOLDERS
+from export_pipeline.tabular.options import options
+from export_pipeline.tabular.patterns import DAY_PARTS, TIME_PARTS
+from export_pipeline.tabular.spec import (
     Among,
     ColumnSpec,
     FilterSpec,
@@ -44,8 +39,7 @@ from export_pipeline.model.tabular.spec import (
     TableSpec,
     WindowSpec,
 )
-from export_pipeline.model.tabular.types import TYPES
-from export_pipeline.settings import Settings
+from export_pipeline.tabular.types import TYPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (DOCS / "tables.md").read_text(encoding="utf-8")

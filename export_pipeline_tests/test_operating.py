@@ -11,9 +11,9 @@ from sqlalchemy import make_url
 from export_pipeline.cli import app as cli
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.figures import Figures
-from export_pipeline.jobs.schedule_editing import EDITABLE, list_schedules
+from export_pipeline.jobs.stats import Figures
 from export_pipeline.metrics import metrics_text
+from export_pipeline.schedules.editing import EDITABLE, list_schedules
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.jobs.database import Database
 
@@ -42,7 +42,7 @@ def test_every_finding_and_error_code_is_explained() -> None:
     known |= codes(r'\(\s*"([a-z]+_[a-z_]+)",\s*figures', "health.py")
     known |= codes(r'RequestError\(\s*"([a-z_]+)"', "orchestration/request_checks.py")
     known |= codes(
-        r'failed\([a-z_.]+, "([a-z_]+)"', "orchestration/settling.py", "orchestration/requesting.py"
+        r'failed\([a-z_.]+, "([a-z_]+)"', "orchestration/runs/reconciler.py", "orchestration/runs/submit.py"
     )
     assert len(known) > 25
     assert {code for code in known if f"`{code}`" not in PAGE} == set()

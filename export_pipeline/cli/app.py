@@ -307,7 +307,7 @@ def _prepare_ledger(settings: Settings) -> None:
     from export_pipeline.cli.demo import is_sample
     from export_pipeline.database_url import parse_database_url, sqlite_file
     from export_pipeline.jobs import migrate
-    from export_pipeline.orchestration.requesting import ledger_at
+    from export_pipeline.orchestration.runs.submit import ledger_at
 
     file = sqlite_file(parse_database_url(settings.jobs_url))
     if is_sample(settings.jobs_url) and file is not None and file.is_file():

@@ -42,7 +42,7 @@ def run_demo(
     Raises:
         UserError: `source_url` is another database.
     """
-    from export_pipeline.orchestration.running import run_export
+    from export_pipeline.orchestration.runs.local_run import run_export
 
     database = sqlite_file(parse_database_url(settings.source_url))
     if not is_sample(settings.source_url):

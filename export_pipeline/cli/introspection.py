@@ -30,7 +30,7 @@ def run_introspect(
         UserError: the name is no dataset's, or is taken.
         SourceError: the database cannot be read or has no such table.
     """
-    from export_pipeline.sources.introspect import introspect
+    from export_pipeline.sources.introspection.introspect import introspect
 
     found = introspect(
         settings.source_url, table, dataset=name, statement_timeout=settings.statement_timeout_seconds
@@ -60,7 +60,7 @@ def check_yaml(text: str) -> None:
     from pydantic import ValidationError
 
     from export_pipeline.components.table_export import TableModel
-    from export_pipeline.model.plain_errors import plain
+    from export_pipeline.core.plain_errors import plain
 
     try:
         TableModel.model_validate(yaml.safe_load(text)["attributes"])

@@ -26,16 +26,16 @@ from export_pipeline.cli.jobs_view import (
 )
 from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.database_url import parse_database_url
-from export_pipeline.delivery import rows
+from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.unserved import NOT_SENT, unserved
 from export_pipeline.jobs import Job, Kind, Ledger, LedgerError, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN, SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
-from export_pipeline.jobs.scheduled import period_of
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
+from export_pipeline.schedules.due import period_of
 from export_pipeline.settings import Settings, load_settings
 
 
@@ -201,7 +201,7 @@ def delete(
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
         from export_pipeline.cli.operate import forget_now
-        from export_pipeline.jobs.purging import unpublish_own
+        from export_pipeline.jobs.purge import unpublish_own
         from export_pipeline.orchestration.resources import store_of
 
         remove = partial(unpublish_own, store_of(settings).open(), ledger.deployment())

@@ -16,7 +16,7 @@ from export_pipeline.health import examine
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
-from export_pipeline.jobs.figures import Figures
+from export_pipeline.jobs.stats import Figures
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 
@@ -51,8 +51,8 @@ def purge(
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
-    from export_pipeline.jobs.purging import Finding, What
-    from export_pipeline.jobs.purging import purge as run_purge
+    from export_pipeline.jobs.purge import Finding, What
+    from export_pipeline.jobs.purge import purge as run_purge
     from export_pipeline.orchestration.resources import store_of
 
     settings = load_settings()
@@ -182,7 +182,7 @@ def _tell_metrics(figures: Figures, file: Path | None) -> None:
 
 
 def _line(finding: Any, dry_run: bool) -> str:
-    from export_pipeline.jobs.purging import What
+    from export_pipeline.jobs.purge import What
 
     said = {
         What.EXPIRED: f"expired, job {finding.job_id}",
@@ -250,8 +250,8 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
         prepare_home()
         import dagster as dg
 
-        from export_pipeline.orchestration.removals import forget_removed
         from export_pipeline.orchestration.resources import store_of
+        from export_pipeline.orchestration.sensors.removals import forget_removed
 
         with dg.DagsterInstance.get() as instance:
             forget_removed(ledger, store_of(settings).open(), instance)
@@ -269,7 +269,7 @@ def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:
     prepare_home()
     import dagster as dg
 
-    from export_pipeline.orchestration.housekeeping import clean_staging
+    from export_pipeline.orchestration.sensors.housekeeping import clean_staging
 
     with dg.DagsterInstance.get() as instance:
         return clean_staging(instance, settings.staging_folder, dry_run=dry_run)

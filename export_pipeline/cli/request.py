@@ -106,14 +106,14 @@ def request(
     options = typed_options(chosen, given | {k: v for k, v in choice.items() if v})
     check_scope(settings, chosen, scope)
     export_id = export_id or str(uuid.uuid4())
-    from export_pipeline.orchestration import requesting
+    from export_pipeline.orchestration.runs import submit
 
-    ledger = requesting.ledger_at(settings.jobs_url)
+    ledger = submit.ledger_at(settings.jobs_url)
     jobs: list[Job] = []
     with _canceled_if_interrupted(ledger, jobs):
         if ledger:
             with deferred_interrupts():
-                jobs += requesting.ask(
+                jobs += submit.ask(
                     ledger,
                     dataset=dataset,
                     formats=names,
@@ -133,7 +133,7 @@ def request(
             accepted = {"export_id": export_id, "log": str(log)}
             print_json(accepted) if as_json else print_facts(accepted)
             return
-        from export_pipeline.orchestration.running import run_export
+        from export_pipeline.orchestration.runs.local_run import run_export
 
         definitions = load_definitions()
         with progress_bar(len(names) + 3, quiet=as_json) as progress:
@@ -213,7 +213,7 @@ def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
     import dagster as dg
 
     from export_pipeline.orchestration.instance import prepare_home
-    from export_pipeline.orchestration.requesting import follow
+    from export_pipeline.orchestration.runs.submit import follow
 
     prepare_home()
     with dg.DagsterInstance.get() as instance, progress_bar(100 * len(jobs), quiet=as_json) as progress:

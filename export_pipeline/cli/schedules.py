@@ -17,10 +17,10 @@ from export_pipeline.cli.datasets import declared
 from export_pipeline.cli.jobs_view import moment, plain, print_lines
 from export_pipeline.cli.options import Json, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.jobs import Job
-from export_pipeline.jobs import schedule_editing as editing
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.schedule_rows import ScheduledExport
-from export_pipeline.jobs.scheduled import run_now as ask_now
+from export_pipeline.schedules import editing
+from export_pipeline.schedules.due import run_now as ask_now
+from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.settings import load_settings
 
 app = typer.Typer(

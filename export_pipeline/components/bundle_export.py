@@ -9,9 +9,9 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from export_pipeline.components.dataset import Dataset, DatasetModel
-from export_pipeline.model.strict import wrong
+from export_pipeline.core.strict import wrong
 
-_SOURCE, _SHAPE = "export_pipeline.sources.bundle", "export_pipeline.model.bundle"
+_SOURCE, _SHAPE = "export_pipeline.sources.bundle", "export_pipeline.tabular.bundle"
 
 
 class BundleModel(DatasetModel):

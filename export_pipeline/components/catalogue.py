@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 import export_pipeline
 from export_pipeline.components.dataset import Dataset
 from export_pipeline.components.yaml_limits import YamlLimitError, check_size
-from export_pipeline.model.plain_errors import plain
-from export_pipeline.model.strict import unknown_name
+from export_pipeline.core.plain_errors import plain
+from export_pipeline.core.strict import unknown_name
 from export_pipeline.project import defs_folder, own_project
 
 

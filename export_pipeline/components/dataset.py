@@ -11,17 +11,17 @@ from typing import Annotated, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import BaseModel, Field, field_validator
 
+from export_pipeline.core.strict import Strict
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model.strict import Strict
-from export_pipeline.model.zones import zone_problem
 from export_pipeline.orchestration.assets import application_key, export_assets
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import OptionError, is_list, parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, windows_partition
 from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
 from export_pipeline.settings import load_settings
+from export_pipeline.time_zones import zone_problem
 
 
 class CadenceRule(Strict):

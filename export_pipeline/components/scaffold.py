@@ -50,7 +50,7 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
 def _yaml(table: str, folder: Path) -> str:
     from export_pipeline.cli.introspection import check_yaml
     from export_pipeline.settings import load_settings
-    from export_pipeline.sources.introspect import introspect
+    from export_pipeline.sources.introspection.introspect import introspect
     from export_pipeline.sources.introspection.naming import dataset_name
 
     settings = load_settings()

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from export_pipeline.components.dataset import Dataset, DatasetModel
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.model.tabular.spec import RowSecurity
 from export_pipeline.orchestration.launch_config import parse_options
+from export_pipeline.tabular.spec import RowSecurity
 
 
 class ShapedModel(DatasetModel):

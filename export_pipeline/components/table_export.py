@@ -10,14 +10,14 @@ from pydantic import BaseModel, model_validator
 
 from export_pipeline.components.dataset import Dataset, DatasetModel
 from export_pipeline.components.scaffold import TableScaffolder
+from export_pipeline.core.strict import wrong
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.model.strict import wrong
-from export_pipeline.model.tabular.checking import CheckedTableSpec
-from export_pipeline.model.tabular.spec import TableSpec
 from export_pipeline.orchestration.launch_config import OptionError, parse_options
+from export_pipeline.tabular.spec import TableSpec
+from export_pipeline.tabular.validation import CheckedTableSpec
 
 _NO_WINDOW = "say by which time of a row its window is found, e.g. `window: {column: created_at}`"
-_SOURCE, _SHAPE = "export_pipeline.sources.table", "export_pipeline.model.tabular"
+_SOURCE, _SHAPE = "export_pipeline.sources.tables.read", "export_pipeline.tabular"
 
 
 class TableModel(DatasetModel, CheckedTableSpec):

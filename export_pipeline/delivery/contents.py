@@ -211,7 +211,7 @@ def _notes(job: Job, manifest: Manifest | None) -> list[str]:
 
 
 def _period(job: Job) -> str | None:
-    from export_pipeline.jobs.scheduled import period_of  # which imports Arrow
+    from export_pipeline.schedules.due import period_of  # which imports Arrow
 
     return period_of(job)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery.enrolling import BACKLOG, untold
+from export_pipeline.delivery.enqueue import BACKLOG, untold
 from export_pipeline.delivery.recipients import recipients_of
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.database import transaction

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from export_pipeline.model.layout import Layout, Proof
+from export_pipeline.core.layout import Layout, Proof
 
 
 class RenderError(Exception):

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.buffers import cells_with, mask
+from export_pipeline.core.special_numbers import finite_decimals, is_special
 from export_pipeline.formats import times
-from export_pipeline.model.buffers import cells_with, mask
-from export_pipeline.model.special_numbers import finite_decimals, is_special
 
 _EXACT_INTEGER = 2.0**53
 _MOST_DIGITS = 76

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export_pipeline.model.buffers import Bytes, bytes_of
+from export_pipeline.core.buffers import Bytes, bytes_of
 
 _FIRST, _LAST = -25_567, 47_482  # the days from 1900 to 2100, counted from 1970
 _SECOND, _DAY = 1_000_000, 86_400

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.columns import Column
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.special_numbers import finite_decimals, is_special
+from export_pipeline.core.streams import prefetched
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts, Rendered, RenderError
 from export_pipeline.formats.sums import added, finite_sum
-from export_pipeline.model.columns import Column
-from export_pipeline.model.layout import Layout
-from export_pipeline.model.special_numbers import finite_decimals, is_special
-from export_pipeline.model.streams import prefetched
-from export_pipeline.model.tables import Table
 
 NO_NUMBER = "NaN or infinite, which no decimal is, written as null"
 Changed = Counter[tuple[str, str]]

@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from export_pipeline.core.layout import Layout, Proof
 from export_pipeline.formats.base import FileFacts, Format, Rendered
-from export_pipeline.model.layout import Layout, Proof
 
 
 class UnknownFormatError(ValueError):
@@ -42,6 +42,7 @@ def _format(name: str, module: str, extension: str, media_type: str, help: str) 
 
 
 _HERE = __package__
+_OST = "export_pipeline.takeoff.ost.write"
 _PARQUET = "application/vnd.apache.parquet"
 _SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -52,11 +53,19 @@ FORMATS: dict[str, Format] = {
         _format("excel", f"{_HERE}.excel", ".xlsx", _SHEET, "A workbook with typed cells and live totals."),
         _format("pdf", f"{_HERE}.pdf", ".pdf", "application/pdf", "A report to read, print and search."),
         _format("json", f"{_HERE}.json", ".json", "application/json", "Everything, nested, exact."),
-        _format("jsonl", f"{_HERE}.jsonl", ".jsonl", "application/jsonl", "An object a line, to stream."),
+        _format(
+            "jsonl", f"{_HERE}.json.lines", ".jsonl", "application/jsonl", "An object a line, to stream."
+        ),
         _format(
             "parquet", f"{_HERE}.parquet", ".parquet", _PARQUET, "Typed columns for programs, compressed."
         ),
-        _format("ost", f"{_HERE}.ost", ".xml", "application/xml", "On-Screen Takeoff XML to import."),
+        _format(
+            "ost",
+            "export_pipeline.takeoff.ost.write",
+            ".xml",
+            "application/xml",
+            "On-Screen Takeoff XML to import.",
+        ),
         _format("zip", f"{_HERE}.zip", ".zip", "application/zip", "Several formats, with their manifests."),
     )
 }

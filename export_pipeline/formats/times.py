@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.buffers import mask, strings
+from export_pipeline.core.local_time import on_the_wall
 from export_pipeline.formats import iso_tables
-from export_pipeline.model.buffers import mask, strings
-from export_pipeline.model.clocks import on_the_wall
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds.
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999

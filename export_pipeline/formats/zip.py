@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from export_pipeline.core.layout import Layout, Proof
+from export_pipeline.core.schema import Schema
 from export_pipeline.formats.base import FileFacts, Format, Rendered, RenderError
 from export_pipeline.formats.excel.archive import Archive, Entry
-from export_pipeline.model.layout import Layout, Proof
-from export_pipeline.model.schema import Schema
 
 PACKAGE = "datapackage.json"
 MANIFEST = ".manifest.json"

@@ -13,7 +13,7 @@ from export_pipeline.jobs.leases import Lease
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.migrate import migrate
 from export_pipeline.jobs.progress import Progress
-from export_pipeline.jobs.reading import Reader
+from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.records import OPERATOR, Attempt, Event, File, Job, Viewer
 from export_pipeline.jobs.states import Kind, Status
 

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
-from export_pipeline.jobs.moves import note
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Kind, Status
 from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.transitions import note
 
 _FEW = 2
 _SMALL_SHARE = 10

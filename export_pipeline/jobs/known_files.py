@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
-from export_pipeline.jobs.reading import Reader
+from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, removals

@@ -8,18 +8,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.claiming import claim_rows
+from export_pipeline.jobs.claims import claim_rows
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
 from export_pipeline.jobs.leases import LeaseKeeper
-from export_pipeline.jobs.moves import note, refusal
-from export_pipeline.jobs.reading import PATIENCE
+from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, Kind, Status
 from export_pipeline.jobs.tables import events, jobs
 from export_pipeline.jobs.texts import is_storable, storable
+from export_pipeline.jobs.transitions import note, refusal
 from export_pipeline.redaction import hide_credentials
 
 Remove = Callable[[str], None]

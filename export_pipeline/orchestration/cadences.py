@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs.cadences import CadenceWindow
 from export_pipeline.orchestration.partitions import SCOPE, WINDOW, scope_key
+from export_pipeline.schedules.cadences import CadenceWindow
 
 
 @dataclass(frozen=True, slots=True)

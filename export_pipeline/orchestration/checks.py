@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from export_pipeline.core.layout import Proof
 from export_pipeline.formats.base import FileFacts, Rendered
-from export_pipeline.model.layout import Proof
 
 CHECKS = {
     "rows": "Rows in the file = rows in ExportData = rows in the source snapshot; else it is not published.",

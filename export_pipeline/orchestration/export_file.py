@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from export_pipeline.core.columns import Column
 from export_pipeline.formats.base import Rendered
-from export_pipeline.model.columns import Column
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.manifest import ColumnTotal
 

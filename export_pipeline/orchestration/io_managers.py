@@ -12,19 +12,19 @@ from typing import Any
 
 import dagster as dg
 
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.schema import Schema
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes
-from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.schema import Schema
 from export_pipeline.orchestration.export_file import ExportFile
-from export_pipeline.orchestration.faults import told
-from export_pipeline.orchestration.heartbeat import cancellable
-from export_pipeline.orchestration.outages import beside, outlive
 from export_pipeline.orchestration.resources import JobLedger
-from export_pipeline.orchestration.staging import load_all, save_all
-from export_pipeline.orchestration.wanted import check_wanted, is_a_job_s
-from export_pipeline.orchestration.working import Reporter, finish
+from export_pipeline.orchestration.runs.attempts import Reporter, finish
+from export_pipeline.orchestration.runs.errors import told
+from export_pipeline.orchestration.runs.heartbeat import cancellable
+from export_pipeline.orchestration.runs.retries import beside, outlive
+from export_pipeline.orchestration.runs.staging import load_all, save_all
+from export_pipeline.orchestration.runs.still_requested import check_wanted, is_a_job_s
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import Manifest, changed_cells
 from export_pipeline.store.publish import publish, unpublish

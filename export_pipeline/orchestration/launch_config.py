@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from export_pipeline.model.one_line import one_line
-from export_pipeline.model.plain_errors import plain
+from export_pipeline.core.one_line import one_line
+from export_pipeline.core.plain_errors import plain
 
 
 class OptionError(ValueError):

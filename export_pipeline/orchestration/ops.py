@@ -20,25 +20,25 @@ from typing import Any, BinaryIO, cast
 import dagster as dg
 from pydantic import BaseModel
 
+from export_pipeline.core.amounts import Amount
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.layout import Layout, Proof
+from export_pipeline.core.sanitize import sanitize as sanitize_data
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
-from export_pipeline.model.amounts import Amount
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.layout import Layout, Proof
-from export_pipeline.model.sanitize import sanitize as sanitize_data
-from export_pipeline.model.tables import Table
 from export_pipeline.orchestration.checks import CHECKS, evaluate, together
 from export_pipeline.orchestration.export_file import ExportFile
-from export_pipeline.orchestration.faults import told
-from export_pipeline.orchestration.heartbeat import cancellable
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
-from export_pipeline.orchestration.staging import REFUSED
-from export_pipeline.orchestration.working import Reporter, attempts_of, begin
+from export_pipeline.orchestration.runs.attempts import Reporter, attempts_of, begin
+from export_pipeline.orchestration.runs.errors import told
+from export_pipeline.orchestration.runs.heartbeat import cancellable
+from export_pipeline.orchestration.runs.retries import outlive
+from export_pipeline.orchestration.runs.staging import REFUSED
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.manifest import ColumnTotal

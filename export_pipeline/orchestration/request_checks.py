@@ -10,14 +10,14 @@ from typing import Any, Protocol, TypeVar
 
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Job
-from export_pipeline.jobs.cadences import CadenceWindow
-from export_pipeline.jobs.schedule_rows import TOLD
-from export_pipeline.jobs.scheduled import window_of
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import scope_key
 from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline.redaction import RedactedError
+from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.due import window_of
+from export_pipeline.schedules.rows import TOLD
 
 MOST_OFFERS = 10
 """How often a request is offered to Dagster before it is given up."""

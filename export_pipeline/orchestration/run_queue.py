@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.orchestration.dagster_compat import keep_code_servers
-from export_pipeline.orchestration.warm_process import sources
+from export_pipeline.orchestration.runs.warm_process import sources
 
 
 class RunQueue(dg.QueuedRunCoordinator):

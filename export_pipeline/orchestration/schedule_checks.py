@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from export_pipeline.delivery.addresses import check_addresses
-from export_pipeline.jobs.calendar import one_of
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.jobs.schedule_problems import Check
-from export_pipeline.jobs.schedule_rows import ScheduledExport
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import scope_key
 from export_pipeline.orchestration.request_checks import Exportable, Scopes, typed_options
 from export_pipeline.orchestration.resources import SourceDatabase
+from export_pipeline.schedules.calendar import one_of
+from export_pipeline.schedules.problems import Check
+from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.sources.snapshot import SourceError
 
 

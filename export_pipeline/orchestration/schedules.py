@@ -5,12 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from export_pipeline.core.one_line import one_line, sentence
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.cadences import newest_window
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
 from export_pipeline.jobs.migrate import is_current
-from export_pipeline.model.one_line import one_line, sentence
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.partitions import (
@@ -21,6 +20,7 @@ from export_pipeline.orchestration.partitions import (
     scopes_partition,
 )
 from export_pipeline.orchestration.window_requests import JOB, run_request
+from export_pipeline.schedules.cadences import newest_window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration.cadences import Cadence
-from export_pipeline.orchestration.faults import told
-from export_pipeline.orchestration.heartbeat import cancellable
-from export_pipeline.orchestration.outages import outlive
 from export_pipeline.orchestration.partitions import known_scopes
 from export_pipeline.orchestration.request_checks import Exportable
+from export_pipeline.orchestration.runs.errors import told
+from export_pipeline.orchestration.runs.heartbeat import cancellable
+from export_pipeline.orchestration.runs.retries import outlive
+from export_pipeline.schedules.cadences import CadenceWindow, ask_for
 
 JOB = "window_requests_job"
 _OP = "request_windows"

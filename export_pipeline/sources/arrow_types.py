@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.special_numbers import finite_decimals, plain_numbers
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.special_numbers import finite_decimals, plain_numbers
 
 Damaged: TypeAlias = Callable[[str, str, int], None]
 """Told of cells that could not be read as they are stored: the reason, the column's name, how many."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from export_pipeline.model.bundle import join
-from export_pipeline.model.export_data import ExportData, Request
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.sources.snapshot import Snapshot
+from export_pipeline.tabular.bundle import join
 
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 import sqlalchemy.ext.compiler
 
-from export_pipeline.model.columns import Column, Kind
+from export_pipeline.core.columns import Column, Kind
 
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 """A select of any columns."""

@@ -12,14 +12,14 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.streams import prefetched
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.streams import prefetched
 from export_pipeline.sources.arrow_types import Damaged, ignore, to_kind
 from export_pipeline.sources.casts import Query, labelled
 from export_pipeline.sources.database_errors import UnknownCharacterError, readable
+from export_pipeline.sources.database_types import Stored, of_postgres
 from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import Snapshot, SourceError
-from export_pipeline.sources.stored import Stored, of_postgres
 
 T = TypeVar("T")
 

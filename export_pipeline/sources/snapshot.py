@@ -17,13 +17,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from export_pipeline.core.columns import Column
+from export_pipeline.core.one_line import one_line
 from export_pipeline.database_url import parse_database_url
-from export_pipeline.model.columns import Column
-from export_pipeline.model.one_line import one_line
 from export_pipeline.redaction import RedactedError, remember_credentials
 from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import Query as Query
-from export_pipeline.sources.stored import Stored
+from export_pipeline.sources.database_types import Stored
 
 
 class SourceError(RedactedError):
@@ -136,6 +136,6 @@ def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapsho
             "postgresql://user:password@host:5432/database or sqlite:////path/to/file.db"
         ) from None
     # Each imports what it needs, so a run loads one of them.
-    reader = "postgres" if parsed.get_backend_name() == "postgresql" else "any_dialect"
+    reader = "postgres" if parsed.get_backend_name() == "postgresql" else "sqlalchemy_rows"
     with import_module(f"export_pipeline.sources.{reader}").opened(parsed, statement_timeout) as snapshot:
         yield snapshot

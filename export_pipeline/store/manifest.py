@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from export_pipeline.model.amounts import with_unit
-from export_pipeline.model.schema import Schema, Text, well_formed
+from export_pipeline.core.amounts import with_unit
+from export_pipeline.core.schema import Schema, Text, well_formed
 from export_pipeline.store.base import StoreError
 from export_pipeline.store.keys import scope_segment, window_key
 

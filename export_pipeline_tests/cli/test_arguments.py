@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_pipeline import tabular
 from export_pipeline.cli import arguments
 from export_pipeline.cli.console import UserError
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import Request
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import Request
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.sources import table as source
 from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as source
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_rows_are_those_with_exactly_these_values(tmp_path: Path) -> None:
     def matched(text: str) -> list[str]:
         given = {"filters": arguments.filters([f"v:in={text}"])}
         options, _ = parse_options(given, tabular.options(spec), FormatOptions)
-        request = Request("texts", "export_pipeline.model.tabular", spec, None, options, None)
+        request = Request("texts", "export_pipeline.tabular", spec, None, options, None)
         with open_snapshot(f"sqlite:///{tmp_path}/app.db") as snapshot:
             rows = source.read(snapshot, request).tables["rows"].open()
             return [row["v"] for batch in rows for row in batch.to_pylist()]

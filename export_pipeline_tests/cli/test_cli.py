@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.cli import app as cli
-from export_pipeline.formats import csv
+from export_pipeline.formats.csv import write as csv
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source

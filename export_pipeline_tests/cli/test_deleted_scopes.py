@@ -63,7 +63,7 @@ def test_the_sensor_of_scopes_ends_requests_within_its_tick(
 ) -> None:
     gone, stays = source.scopes
     jobs = [ledger.request("takeoff", "csv", scope=scope) for scope in (gone, stays)]
-    sensor = scopes_sensor(dataset="takeoff", source="export_pipeline.sources.takeoff", spec={})
+    sensor = scopes_sensor(dataset="takeoff", source="export_pipeline.takeoff.source", spec={})
     source.rows(f"DELETE FROM projects WHERE id = '{gone}'")
 
     def tick() -> str | None:

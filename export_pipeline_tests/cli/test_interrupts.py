@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from export_pipeline.cli import request
-from export_pipeline.formats import csv
+from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger, Status
-from export_pipeline.orchestration import requesting
+from export_pipeline.orchestration.runs import submit
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 
@@ -27,15 +27,15 @@ def test_what_was_asked_for_is_canceled(
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    real = requesting.ask
+    real = submit.ask
 
     def ask(*given: Any, **asked: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)  # between two rows, so to say
         return real(*given, **asked)
 
     place, name, with_what = {
-        "asking": (requesting, "ask", ask),
-        "waiting": (requesting, "follow", interrupt),
+        "asking": (submit, "ask", ask),
+        "waiting": (submit, "follow", interrupt),
         "loading": (request, "load_definitions", interrupt),
         "rendering": (csv, "render", interrupt),
     }[moment]

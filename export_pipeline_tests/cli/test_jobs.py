@@ -15,7 +15,7 @@ from export_pipeline_tests.cli.stored import NOBODY, stored
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 from export_pipeline_tests.orchestration.deployment import Source
-from export_pipeline_tests.orchestration.leases import SECOND, pass_time
+from export_pipeline_tests.orchestration.runs.leases import SECOND, pass_time
 
 
 def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None:

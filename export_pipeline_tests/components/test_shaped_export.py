@@ -29,7 +29,7 @@ def attributes(**changed: Any) -> dict[str, Any]:
         ({"formats": []}, "formats"),
         ({"dataset": "Take Off"}, "dataset"),
         ({"source": "export_pipeline.sources.nothing"}, "there is no module export_pipeline.sources.nothing"),
-        ({"shape": "export_pipeline.sources.takeoff"}, "has no options, build, layout"),
+        ({"shape": "export_pipeline.takeoff.source"}, "has no options, build, layout"),
         ({"start": "yesterday"}, "start"),
         ({"cadences": {"daily": {"cron": "every day"}}}, "no cron line"),
         ({"options": {"group_by": "x"}}, "option group_by"),

@@ -16,20 +16,20 @@ from typing import Any
 import sqlalchemy as sa
 import yaml  # type: ignore[import-untyped]
 
+from export_pipeline import tabular
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.sanitize import sanitize
+from export_pipeline.core.windows import Window
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.layout import Layout
-from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.windows import Window
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.orchestration.staging import load, save
-from export_pipeline.sources import table as source
+from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as source
 
-MODEL = "export_pipeline.model.tabular"
+MODEL = "export_pipeline.tabular"
 
 
 @cache

@@ -11,8 +11,8 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
+from export_pipeline.core.windows import Window
 from export_pipeline.demo import archive as app
-from export_pipeline.model.windows import Window
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.defs.exporting import Sample, differences, plain
 

@@ -7,8 +7,8 @@ from typing import Any
 import openpyxl
 import pytest
 
+from export_pipeline.core.windows import Window
 from export_pipeline.demo import bookkeeping as app
-from export_pipeline.model.windows import Window
 from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.defs.exporting import Sample, differences, plain

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery.sending import Counts, deliver_due
+from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs import Attempt, File, Job, Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store, manifest_key

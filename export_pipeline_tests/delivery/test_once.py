@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from export_pipeline.delivery import rows
-from export_pipeline.delivery.enrolling import enroll
-from export_pipeline.delivery.sending import Counts, deliver_due
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.delivery import queue as rows
+from export_pipeline.delivery.enqueue import enroll
+from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.schedules.cadences import CadenceWindow, ask_for
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 
@@ -21,7 +21,7 @@ _PROGRAM = """
 import os, random, signal, sys, time
 from datetime import timedelta
 from export_pipeline.delivery import rows
-from export_pipeline.delivery.sending import deliver_due
+from export_pipeline.delivery.send import deliver_due
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.formats import registry  # now, so that no sender is killed while it only imports
 from export_pipeline.store import open_store, publish

@@ -88,7 +88,7 @@ def test_a_server_needs_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_delivery_is_light_and_knows_nothing_of_dagster() -> None:
     program = (
-        "import sys, export_pipeline.delivery.sending; "
+        "import sys, export_pipeline.delivery.send; "
         "print(sorted({'dagster', 'alembic', 'pandas', 'pyarrow', 'boto3', 'jinja2'} & sys.modules.keys()))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from export_pipeline.core.columns import ARROW_TYPES, Column
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
-from export_pipeline.model.columns import ARROW_TYPES, Column
-from export_pipeline.model.layout import Layout
-from export_pipeline.model.tables import Table
 
 CREATED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as arrow_parquet
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.tables import Table
 from export_pipeline.formats import parquet
 from export_pipeline.formats.base import RenderError
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.tables import Table
 from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, rendered
 
 COLUMNS = (

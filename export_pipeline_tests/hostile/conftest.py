@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.layout import Layout
 from export_pipeline.formats.base import FileFacts, Rendered
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model.export_data import ExportData
-from export_pipeline.model.layout import Layout
-from export_pipeline.model.takeoff import layout
+from export_pipeline.takeoff import layout
 from export_pipeline_tests.hostile.database import PROJECT, Truth, fill, truth
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.takeoff_data import Application

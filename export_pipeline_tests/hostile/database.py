@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.sources.takeoff_tables import (
+from export_pipeline.takeoff.source_tables import (
     Assembly,
     Base,
     Condition,

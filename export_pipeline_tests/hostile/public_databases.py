@@ -26,20 +26,20 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 import yaml
 
+from export_pipeline import tabular
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import Request
+from export_pipeline.core.sanitize import sanitize
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.tabular.checking import CheckedTableSpec
-from export_pipeline.model.tabular.columns import column_of
-from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.orchestration.staging import load, save
-from export_pipeline.sources import table as source
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.orchestration.runs.staging import load, save
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as source
+from export_pipeline.tabular.columns import column_of
+from export_pipeline.tabular.spec import ColumnSpec, TableSpec
+from export_pipeline.tabular.validation import CheckedTableSpec
 from export_pipeline_tests.tools import require_tool
 
 PUBLIC = Path(__file__).parent / "public"
@@ -114,7 +114,7 @@ def export(
         {**model.options, **asked}, tabular.options(model.spec()), FormatOptions
     )
     assert isinstance(format_options, FormatOptions)
-    request = Request(model.dataset, "export_pipeline.model.tabular", model.spec(), None, options, None)
+    request = Request(model.dataset, "export_pipeline.tabular", model.spec(), None, options, None)
     folder.mkdir(parents=True)
     with open_snapshot(url) as snapshot:
         data = source.read(snapshot, request)
@@ -155,7 +155,7 @@ def use_everything(url: str, table: str) -> int:
         def read(**given: Any) -> int:
             nonlocal reads
             options, _ = parse_options(given, tabular.options(spec), FormatOptions)
-            request = Request(model.dataset, "export_pipeline.model.tabular", spec, None, options, None)
+            request = Request(model.dataset, "export_pipeline.tabular", spec, None, options, None)
             data = source.read(snapshot, request)
             rows = sum(batch.num_rows for batch in data.tables["rows"].open())
             assert rows == data.source_rows, given

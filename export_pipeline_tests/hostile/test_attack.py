@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.core.export_data import Request
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.tabular import options
 from export_pipeline.orchestration.launch_config import OptionError, parse_options
-from export_pipeline.sources import table
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
 from export_pipeline_tests.hostile.strings import NAUGHTY
 from export_pipeline_tests.sources.tables.shop import NAME, SCOPES, SPEC, TEXTS, fill
 

@@ -9,14 +9,13 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.core.export_data import Request
+from export_pipeline.core.sanitize import sanitize
 from export_pipeline.demo.takeoff import fill, sized
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.takeoff import build, layout
-from export_pipeline.model.takeoff.options import TakeoffOptions
-from export_pipeline.orchestration import staging
-from export_pipeline.sources import takeoff as source
+from export_pipeline.orchestration.runs import staging
 from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.takeoff import build, layout, source
+from export_pipeline.takeoff.options import TakeoffOptions
 
 NOTE = 40_000
 ROWS = 2_500

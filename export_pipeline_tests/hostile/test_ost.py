@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export_pipeline_tests.formats.ost_importer import Job, load
 from export_pipeline_tests.hostile.conftest import Hostile
 from export_pipeline_tests.hostile.rules import clean, totals
 from export_pipeline_tests.hostile.shapes import points_of
+from export_pipeline_tests.takeoff.ost.importer import Job, load
 from export_pipeline_tests.tools import require_tool
 
 TYPES = {"linear": ("0", "LF"), "area": ("1", "SF"), "volume": ("1", "CY"), "count": ("2", "EA")}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from export_pipeline.jobs.calendar import Due, Schedule
-from export_pipeline.model.windows import Window
+from export_pipeline.core.windows import Window
+from export_pipeline.schedules.calendar import Due, Schedule
 
 DAY = timedelta(days=1)
 YEARS = {  # years in which the zone's clock was changed

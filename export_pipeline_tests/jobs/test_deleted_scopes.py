@@ -10,10 +10,10 @@ from export_pipeline.jobs import Job, Kind, Ledger, RefusedError, Status
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
-from export_pipeline.jobs.purging import What, purge
+from export_pipeline.jobs.purge import What, purge
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
-from export_pipeline_tests.jobs.test_purging import LATER, age, complete, put
+from export_pipeline_tests.jobs.test_purge import LATER, age, complete, put
 
 MANY = [f"scope {number}" for number in range(30)]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.jobs import File, Ledger, Status, migrate, purging
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs import File, Ledger, Status, migrate, purge
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purging import What
+from export_pipeline.jobs.purge import What
+from export_pipeline.schedules.cadences import CadenceWindow, ask_for
 from export_pipeline.store import Store, manifest_key, open_store, window_key
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import job_in, run_of
-from export_pipeline_tests.jobs.test_purging import DUE, LATER, age, complete, keys, put, run
+from export_pipeline_tests.jobs.test_purge import DUE, LATER, age, complete, keys, put, run
 from export_pipeline_tests.services.fixtures import Bucket
 
 CSV = "text/csv"
@@ -109,7 +109,7 @@ def test_two_deployments_share_a_store(
         run(ledger, store)
         assert ledger.get(mine.id).status is Status.EXPIRED
         assert keys(store) == before
-        ledger.delete(deleted.id, lambda key: purging.unpublish_own(store, ledger.deployment(), key))
+        ledger.delete(deleted.id, lambda key: purge.unpublish_own(store, ledger.deployment(), key))
         assert keys(store) == before
         _, findings = run(other, store)
         assert {(f.what, f.key) for f in findings if f.what is not What.FOREIGN} == {
@@ -180,7 +180,7 @@ def test_the_area_of_unfinished_files_may_hold_others(
 def test_uploads_of_others_in_a_bucket_are_not_aborted(
     bucket: Bucket, sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purging, "UNFINISHED_AFTER", timedelta(0))
+    monkeypatch.setattr(purge, "UNFINISHED_AFTER", timedelta(0))
     server, client = bucket.server, bucket.server.client()
     store: Store = open_store(bucket.url, endpoint_url=server.endpoint_url, clients=lambda _: client)
     prefix = bucket.url.removeprefix("s3://").partition("/")[2]

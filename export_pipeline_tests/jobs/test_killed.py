@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status, moves
+from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status, transitions
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 
@@ -73,7 +73,7 @@ def test_an_event_that_cannot_be_written_undoes_its_move(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(moves, "note", broken)
+        patched.setattr(transitions, "note", broken)
         with pytest.raises(MemoryError):
             ledger.completed(run_of(job), FILE)
     assert ledger.get(job.id) == job

@@ -4,9 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, LedgerError
-from export_pipeline.jobs.scheduled import claim_due
+from export_pipeline.schedules.due import claim_due
 from export_pipeline_tests.jobs.database import Database
-from export_pipeline_tests.jobs.scheduling import DAY, START, insert
+from export_pipeline_tests.schedules.scheduling import DAY, START, insert
 
 LONGEST = "項" * 666 + "xx"  # 2,000 bytes that cannot be made much shorter
 

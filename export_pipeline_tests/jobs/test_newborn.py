@@ -9,9 +9,9 @@ from alembic import command
 from alembic.config import Config
 
 from export_pipeline.jobs import Ledger, Status, migrate, migrations
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine, transaction
-from export_pipeline.jobs.schedule_editing import list_schedules
+from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.schedules.editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Kind, Ledger, Status
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.schedule_editing import list_schedules
 from export_pipeline.jobs.states import NEXT
+from export_pipeline.schedules.editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 
 

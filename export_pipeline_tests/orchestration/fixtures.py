@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
 from export_pipeline.jobs import Ledger, migrate
-from export_pipeline.orchestration import faults, outages, requests
+from export_pipeline.orchestration.runs import errors, retries
+from export_pipeline.orchestration.sensors import queue as requests
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, Source
 from export_pipeline_tests.paths import ROOT
@@ -116,5 +117,5 @@ def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
 def patience(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs wait for what is away as long as a test may take, and look often."""
     monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "60")
-    monkeypatch.setattr(faults, "FIRST_WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(errors, "FIRST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.5)

@@ -134,7 +134,7 @@ def test_options_choose_what_is_exported(deployment: Deployment) -> None:
 
 def test_launchpad_shows_types_defaults_and_help() -> None:
     from export_pipeline.formats.options import FormatOptions
-    from export_pipeline.model.takeoff.options import TakeoffOptions as Options
+    from export_pipeline.takeoff.options import TakeoffOptions as Options
 
     fields = config_schema("takeoff", {"include_drawings": True}, Options, FormatOptions)
     assert all(field.description for field in fields.values())

@@ -13,16 +13,16 @@ from dagster._core.scheduler import DagsterDaemonScheduler
 
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import Dataset
-from export_pipeline.delivery import rows
-from export_pipeline.delivery.sending import Counts, deliver_due
+from export_pipeline.delivery import queue as rows
+from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs import Job, Ledger, Status
-from export_pipeline.jobs.cadences import CadenceWindow, ask_for
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import window_requests
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.partitions import MOST_MISSED, ended_since
-from export_pipeline.orchestration.settling import settle
+from export_pipeline.orchestration.runs.reconciler import settle
 from export_pipeline.orchestration.window_requests import window_requests_job
+from export_pipeline.schedules.cadences import CadenceWindow, ask_for
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.asking import fill_odd_scopes, launch, tick

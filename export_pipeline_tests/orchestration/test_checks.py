@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.formats import csv
 from export_pipeline.formats.base import FileFacts, RenderError
+from export_pipeline.formats.csv import write as csv
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
 
 render, read_back = csv.render, csv.read_back

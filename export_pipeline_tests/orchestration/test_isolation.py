@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.delivery.sending import deliver_due
+from export_pipeline.delivery.send import deliver_due
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import load_settings
@@ -92,7 +92,7 @@ def test_a_request_for_a_window_of_another_scope_is_one_for_its_own(
     deployment: Deployment, ledger: Ledger
 ) -> None:
     """By the very id that the other scope's window will have."""
-    from export_pipeline.jobs.cadences import CadenceWindow
+    from export_pipeline.schedules.cadences import CadenceWindow
 
     mine, theirs = deployment.source.scopes
     id = CadenceWindow("takeoff", "daily", "2026-02-02", theirs).job_id("csv")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from export_pipeline.jobs import Attempt, Job, Ledger
-from export_pipeline.orchestration.settling import settle_jobs
-from export_pipeline.orchestration.working import Reporter
+from export_pipeline.orchestration.runs.attempts import Reporter
+from export_pipeline.orchestration.runs.reconciler import settle_jobs
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, files

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from export_pipeline.model.windows import Window
+from export_pipeline.core.windows import Window
 from export_pipeline.orchestration.partitions import (
     WINDOW,
     Target,

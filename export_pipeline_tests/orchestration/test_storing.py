@@ -17,13 +17,14 @@ from unittest.mock import MagicMock
 import dagster as dg
 import pytest
 
-from export_pipeline.formats import csv
+from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status
-from export_pipeline.jobs.purging import Finding, What, purge
-from export_pipeline.orchestration import faults, io_managers
-from export_pipeline.orchestration.housekeeping import KEPT_SECONDS, clean_staging
-from export_pipeline.orchestration.settling import settle
-from export_pipeline.orchestration.working import job_tags
+from export_pipeline.jobs.purge import Finding, What, purge
+from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration.runs import errors
+from export_pipeline.orchestration.runs.attempts import job_tags
+from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.sensors.housekeeping import KEPT_SECONDS, clean_staging
 from export_pipeline.store import StoreUnavailableError, s3_upload
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.publish import verify_file
@@ -33,7 +34,7 @@ from export_pipeline_tests.services.fixtures import Bucket
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(errors, "FIRST_WAIT_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_a_canceled_job_ends_its_upload_to_a_slow_server(
     deployment: Deployment, ledger: Ledger, job: Job, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from export_pipeline.store.s3 import S3Store
-    from export_pipeline_tests.orchestration.test_faults import reload, use_s3
+    from export_pipeline_tests.orchestration.runs.test_errors import reload, use_s3
 
     use_s3(bucket, monkeypatch)
     monkeypatch.setattr(s3_upload, "PART_BYTES", 4096)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.model.columns import Column, Kind
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.arrow_types import CUT, NO_NUMBER, ROUNDED, to_kind
 from export_pipeline.sources.python_rows import from_rows
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.streams import merged
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.streams import merged
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 
 SECONDS = 5.0

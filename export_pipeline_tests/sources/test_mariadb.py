@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.tabular import options
-from export_pipeline.model.windows import Window
-from export_pipeline.sources import table
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.core.export_data import Request
+from export_pipeline.core.windows import Window
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
 from export_pipeline_tests.services.mariadb import mariadb_server
 
 SCHEMA = """

@@ -11,15 +11,16 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.tabular import options
-from export_pipeline.sources import table, takeoff
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.export_data import Request
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.introspection.schema import connected
 from export_pipeline.sources.postgres import literal_sql
 from export_pipeline.sources.sessions import MYSQL, POSTGRES, prepare_mysql, prepare_postgres
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
+from export_pipeline.takeoff import source as takeoff
 from export_pipeline_tests.services.mariadb import mariadb_server
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.sources.wrong_settings import WRONG, wrong_reader

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_pipeline.model.columns import Column, Kind
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.postgres import literal_sql
 from export_pipeline.sources.python_rows import from_rows
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.model.columns import Column, Kind
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.store.manifest import Manifest, ManifestError, Schema, changed_cells
 
 SHA = "0" * 64

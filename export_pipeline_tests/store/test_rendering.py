@@ -5,10 +5,10 @@ from typing import BinaryIO, cast
 
 import pytest
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Layout
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Layout
 from export_pipeline.store import open_store
 from export_pipeline_tests.formats.tables import CREATED, table
 from export_pipeline_tests.store.putting import begin

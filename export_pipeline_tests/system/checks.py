@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export_pipeline.jobs import Job, Status
-from export_pipeline.orchestration.working import attempts_of
+from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.store import manifest_key
 from export_pipeline.verify import verify
 from export_pipeline_tests.system.deployment import System, seconds_from_created

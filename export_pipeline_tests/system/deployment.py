@@ -22,8 +22,8 @@ from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import Dataset
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
-from export_pipeline.orchestration import run_lock
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.store import Store, open_store

@@ -10,10 +10,12 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.sanitize import GUARDED, REPLACED, guard
 from export_pipeline.formats.excel import numbers
 from export_pipeline.formats.excel.numbers import timestamps
 from export_pipeline.formats.excel.overflow import MOVED, Overflow
-from export_pipeline.formats.excel.strings import SharedStrings
+from export_pipeline.formats.excel.shared_strings import SharedStrings
 from export_pipeline.formats.excel.text import (
     INLINE_END,
     cleaned,
@@ -23,8 +25,6 @@ from export_pipeline.formats.excel.text import (
     too_long,
     xml_text,
 )
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.sanitize import GUARDED, REPLACED, guard
 
 Piece: TypeAlias = str | pa.StringArray
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.clocks import on_the_wall, shown_twice
-from export_pipeline.model.special_numbers import finite_decimals, is_special
+from export_pipeline.core.local_time import on_the_wall, shown_twice
+from export_pipeline.core.special_numbers import finite_decimals, is_special
 
 KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
+from export_pipeline.core.layout import Layout
 from export_pipeline.formats.excel.names import quoted
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
-from export_pipeline.model.layout import Layout
 
 DATA_NAME = "Export_Rows"
 """Hidden name on each sheet of the counting section: header row and data rows."""

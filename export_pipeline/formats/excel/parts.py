@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from isal import igzip_lib, isal_zlib
 
-from export_pipeline.model.streams import prefetched
+from export_pipeline.core.streams import prefetched
 
 _CHUNK = 1 << 21
 _READ = 1 << 19

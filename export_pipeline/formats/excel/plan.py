@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pyarrow as pa
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Group, Layout, Section, Total
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.names import sheet_names
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Group, Layout, Section, Total
-from export_pipeline.model.tables import Table
 
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384

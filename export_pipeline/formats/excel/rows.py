@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.excel.archive import packed
 from export_pipeline.formats.excel.cells import ColumnCells, Piece
 from export_pipeline.formats.excel.plan import Sheet
-from export_pipeline.model.tables import Table
 
 _SLICE_BYTES = 1 << 20
 _SLICE_CELLS = 1 << 16

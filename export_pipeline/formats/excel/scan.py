@@ -16,11 +16,11 @@ from xml.parsers import expat
 import numpy as np
 import numpy.typing as npt
 
+from export_pipeline.core.streams import mapped
+from export_pipeline.formats.excel.fast_scan import AHEAD, Plain, PlainRows
 from export_pipeline.formats.excel.names import column_letters, utf16_length
-from export_pipeline.formats.excel.plain import AHEAD, Plain, PlainRows
 from export_pipeline.formats.excel.text import MAX_TEXT
 from export_pipeline.formats.sums import added
-from export_pipeline.model.streams import mapped
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]

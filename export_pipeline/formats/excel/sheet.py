@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
+from export_pipeline.core.columns import Column
+from export_pipeline.core.layout import Number, Total
 from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER, is_ordinary
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.formats.excel.styles import (
@@ -20,8 +22,6 @@ from export_pipeline.formats.excel.styles import (
 )
 from export_pipeline.formats.excel.text import inline_cell, xml_attribute, xml_text
 from export_pipeline.formats.excel.totals import total_formula
-from export_pipeline.model.columns import Column
-from export_pipeline.model.layout import Number, Total
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 _MOST_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen

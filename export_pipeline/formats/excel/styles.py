@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.formats.excel.text import xml_attribute
-from export_pipeline.model.columns import Column, Kind
 
 _FONTS = {
     "normal": '<font><sz val="11"/><color rgb="FF000000"/><name val="Calibri"/><family val="2"/></font>',

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.buffers import bytes_of
+from export_pipeline.core.buffers import bytes_of
 
 INLINE_END = "</t></is></c>"
 MAX_TEXT = 32_767  # UTF-16 units in a cell

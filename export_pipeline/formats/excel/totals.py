@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from export_pipeline.core.layout import Total
 from export_pipeline.formats.excel.names import quoted
-from export_pipeline.model.layout import Total
 
 _LONGEST_TEXT = 255  # characters of a text inside a formula
 _LONGEST_FORMULA = 8_000

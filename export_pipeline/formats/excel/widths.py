@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Number
-from export_pipeline.model.special_numbers import finite_decimals
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Number
+from export_pipeline.core.special_numbers import finite_decimals
 
 NARROWEST, WIDEST = 8.0, 60.0
 _MARGIN = 3  # characters: the padding and indent of a cell

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from export_pipeline.core.layout import Layout
 from export_pipeline.formats.base import FileFacts, Rendered
-from export_pipeline.model.layout import Layout
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
     """Writes a layout as PDF; see `document.render` for the options."""
-    from export_pipeline.formats.pdf import document
+    from export_pipeline.formats.pdf import write as document
 
     return document.render(layout, out, options)
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Number
+from export_pipeline.core.special_numbers import finite_decimals, is_special
 from export_pipeline.formats.pdf import times
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Number
-from export_pipeline.model.special_numbers import finite_decimals, is_special
 
 _EXACT = float(2**53)
 

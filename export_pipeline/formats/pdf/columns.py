@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Section, Total
+from export_pipeline.core.special_numbers import finite_decimals
+from export_pipeline.core.tables import Table, copied
 from export_pipeline.formats.pdf.arrays import batches
 from export_pipeline.formats.pdf.cells import heading, number_text, printed
 from export_pipeline.formats.pdf.characters import IDEOGRAPH, SPACE
 from export_pipeline.formats.pdf.font import NEWLINE
 from export_pipeline.formats.pdf.style import CELL, PAD_X, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter, units
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Section, Total
-from export_pipeline.model.special_numbers import finite_decimals
-from export_pipeline.model.tables import Table, copied
 
 Ints = NDArray[np.int64]
 

@@ -14,10 +14,10 @@ import pikepdf
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.streams import prefetched
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.formats.pdf.plainfile import NotPlain, PlainFile, references
+from export_pipeline.formats.pdf.object_reader import NotPlain, PlainFile, references
 from export_pipeline.formats.pdf.sums import PrintedSum
-from export_pipeline.model.streams import prefetched
 
 _ROW = b"/Row BMC"
 _CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"

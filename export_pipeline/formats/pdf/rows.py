@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from export_pipeline.core.columns import Column
 from export_pipeline.formats.pdf.arrays import integers, join
 from export_pipeline.formats.pdf.cells import printed
 from export_pipeline.formats.pdf.columns import Slot, Strip
@@ -24,7 +25,6 @@ from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
 from export_pipeline.formats.pdf.text import Glyphs, string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
 from export_pipeline.formats.pdf.wrapping import Lines
-from export_pipeline.model.columns import Column
 
 Ints = NDArray[np.int64]
 

@@ -8,6 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from export_pipeline.core.columns import Column
+from export_pipeline.core.layout import Group, Section, Total
+from export_pipeline.core.streams import mapped
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import batches
@@ -17,9 +20,6 @@ from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leadin
 from export_pipeline.formats.pdf.rows import Block, Marks, RowSetter
 from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_Y, UNIT
 from export_pipeline.formats.pdf.typeset import Line
-from export_pipeline.model.columns import Column
-from export_pipeline.model.layout import Group, Section, Total
-from export_pipeline.model.streams import mapped
 
 _GAP = 10 * UNIT
 _SIDE_BY_SIDE = 2

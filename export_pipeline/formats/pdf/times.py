@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from export_pipeline.core.columns import Column
+from export_pipeline.core.local_time import on_the_wall, shown_twice
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
 from export_pipeline.formats.times import by_parts, patterned
-from export_pipeline.model.clocks import on_the_wall, shown_twice
-from export_pipeline.model.columns import Column
 
 _FIRST_INSTANT = -62_135_596_800_000_000
 _END_OF_TIME = 253_402_300_800_000_000

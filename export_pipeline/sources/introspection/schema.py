@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
+from export_pipeline.sources.database_types import Family, of_word
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import label_among
 from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.stored import Family, of_word
 from export_pipeline.sources.table_names import table_name, table_places
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.sources.database_types import Family, Stored, of_word
 from export_pipeline.sources.introspection.naming import time_among
 from export_pipeline.sources.introspection.schema import FieldFacts, TableFacts
 from export_pipeline.sources.introspection.types import (
@@ -21,7 +22,6 @@ from export_pipeline.sources.introspection.types import (
     is_unlimited,
     widest,
 )
-from export_pipeline.sources.stored import Family, Stored, of_word
 
 _EXPRESSIONS = 1500  # of the 2,000 that SQLite allows a select
 _LAST_DIGIT = "5e-16"  # less than half of the last of the 15 digits that SQLite shows of a double

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary, ref
 
 import sqlalchemy as sa
 
+from export_pipeline.sources.database_types import Stored
 from export_pipeline.sources.grants import GRANT_COLUMNS, Grants, grants_of, grants_query
 from export_pipeline.sources.snapshot import Snapshot, SourceError
-from export_pipeline.sources.stored import Stored
 from export_pipeline.sources.table_names import table_places
 from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
 

@@ -13,7 +13,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.model.special_numbers import finite_decimals
+from export_pipeline.core.special_numbers import finite_decimals
 from export_pipeline.sources.snapshot import SourceError
 
 Facts = tuple[int, Mapping[str, float]]

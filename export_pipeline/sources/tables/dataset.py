@@ -7,21 +7,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.tabular.filter_values import filtered
-from export_pipeline.model.tabular.options import filters_model
-from export_pipeline.model.tabular.spec import ColumnSpec, TableSpec
-from export_pipeline.model.tabular.types import parse_type
+from export_pipeline.core.export_data import Request
 from export_pipeline.sources.casts import Query, ordered
+from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError
-from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.catalogue import Catalogue, Found, nearest
 from export_pipeline.sources.tables.filters import condition, in_window
 from export_pipeline.sources.tables.lists import joined_text, nested_json
 from export_pipeline.sources.tables.lookup import belongs
+from export_pipeline.sources.tables.operands import Condition, Domain, Term, fixed, term
 from export_pipeline.sources.tables.relations import Expression, Frame, Relations
 from export_pipeline.sources.tables.sql_file import bound, parameters
-from export_pipeline.sources.tables.terms import Condition, Domain, Term, fixed, term
+from export_pipeline.tabular.filter_values import filtered
+from export_pipeline.tabular.options import filters_model
+from export_pipeline.tabular.spec import ColumnSpec, TableSpec
+from export_pipeline.tabular.types import parse_type
 
 FilterUse = tuple[str, str, Any]
 """A filter's name, an operator and the value given."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from export_pipeline.model.columns import Kind
-from export_pipeline.model.tabular.filter_values import filtered
-from export_pipeline.model.tabular.spec import Nested, TableSpec
-from export_pipeline.model.tabular.types import ColumnType
+from export_pipeline.core.columns import Kind
+from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import MissingError
 from export_pipeline.sources.tables.relations import Relations
+from export_pipeline.tabular.filter_values import filtered
+from export_pipeline.tabular.spec import Nested, TableSpec
+from export_pipeline.tabular.types import ColumnType
 
 _READ_AS: dict[Kind, tuple[Family, ...]] = {
     Kind.INTEGER: (Family.INTEGER, Family.NUMERIC),

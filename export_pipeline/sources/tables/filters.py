@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from export_pipeline.model.tabular.spec import WindowSpec
-from export_pipeline.model.windows import Window
+from export_pipeline.core.windows import Window
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL
+from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.stored import Family
-from export_pipeline.sources.tables.terms import Condition, Domain, Expression, Term, storable
+from export_pipeline.sources.tables.operands import Condition, Domain, Expression, Term, storable
+from export_pipeline.tabular.spec import WindowSpec
 
 _DEPTH, _MOST_DAYS = 100, 366
 _NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric()}

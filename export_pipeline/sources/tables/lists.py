@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from export_pipeline.model.tabular.spec import Nested
+from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.stored import Family
-from export_pipeline.sources.tables import sqlite_terms
+from export_pipeline.sources.tables import sqlite_operands
 from export_pipeline.sources.tables.relations import Field, Frame
+from export_pipeline.tabular.spec import Nested
 
 Expression = sa.ColumnElement[Any]
 
@@ -92,7 +92,7 @@ _DIALECTS = ("postgresql", "sqlite")
 def _value(field: Field, frame: Frame) -> Expression:
     """A field as JSON text: numbers with every digit, times in ISO 8601, json as it is."""
     if frame.relations.catalogue.snapshot.dialect == "sqlite":
-        return sqlite_terms.json_text(field.expression, field.stored.family)
+        return sqlite_operands.json_text(field.expression, field.stored.family)
     raw = field.stored.family is Family.JSON
     shape = field.expression if raw else sa.func.to_json(field.expression)
     return sa.func.coalesce(sa.cast(sa.type_coerce(shape, sa.types.NullType()), sa.Text), "null")

@@ -8,13 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.tabular.spec import Scope
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.casts import BYTE_ORDER, Query
+from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import Catalogue
-from export_pipeline.sources.tables.terms import Condition, Domain, storable, term
+from export_pipeline.sources.tables.operands import Condition, Domain, storable, term
+from export_pipeline.tabular.spec import Scope
 
 _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
 

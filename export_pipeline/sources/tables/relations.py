@@ -8,13 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.model.tabular.spec import Relation
 from export_pipeline.sources.casts import MYSQL, ordered
+from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.stored import Family, Stored
 from export_pipeline.sources.tables.catalogue import Catalogue, Found
-from export_pipeline.sources.tables.terms import fixed
+from export_pipeline.sources.tables.operands import fixed
 from export_pipeline.sources.tables.type_order import TypeOrder
+from export_pipeline.tabular.spec import Relation
 
 Expression = sa.ColumnElement[Any]
 

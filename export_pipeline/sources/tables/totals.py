@@ -9,13 +9,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.tabular.spec import ColumnSpec
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.stored import Family
 from export_pipeline.sources.tables.dataset import Dataset
+from export_pipeline.sources.tables.operands import Term
 from export_pipeline.sources.tables.relations import Expression, Frame
-from export_pipeline.sources.tables.terms import Term
+from export_pipeline.tabular.spec import ColumnSpec
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
 _WIDE = Context(prec=400)

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import sqlalchemy as sa
 
-from export_pipeline.model.columns import Column, Kind
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.snapshot import Snapshot
 
 

@@ -12,8 +12,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import openpyxl
 import pytest
 
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Group, Layout, Section, Total
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Group, Layout, Section, Total
 from export_pipeline_tests.formats.excel.books import (
     NAUGHTY,
     layout,

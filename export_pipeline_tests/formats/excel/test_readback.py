@@ -9,9 +9,9 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import openpyxl
 import pytest
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Section
 from export_pipeline.formats.excel import read_back
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Section
 from export_pipeline_tests.formats.excel.books import layout, measurements, project, table, write
 
 

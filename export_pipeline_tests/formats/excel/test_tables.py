@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from python_calamine import CalamineWorkbook
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Section, Total
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.excel import plan, read_back
 from export_pipeline.formats.excel.numbers import DATE_OUT_OF_RANGE, DOUBLED_HOUR, KEEP_DIGITS, LESS_EXACT
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Section, Total
-from export_pipeline.model.tables import Table
 from export_pipeline_tests.formats.excel.books import (
     NAUGHTY,
     layout,

@@ -7,8 +7,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from export_pipeline.core.layout import Layout
 from export_pipeline.formats.excel import read_back
-from export_pipeline.model.layout import Layout
 from export_pipeline_tests.formats.excel.books import recalculated, validation_errors, write
 from export_pipeline_tests.takeoff_data import Application
 

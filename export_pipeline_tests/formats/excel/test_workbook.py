@@ -14,11 +14,11 @@ import openpyxl
 import pyarrow as pa
 import pytest
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Group, Section, Total
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel import archive, plan, read_back
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Group, Section, Total
-from export_pipeline.model.tables import Table
 from export_pipeline_tests.formats.excel.books import (
     CREATED,
     layout,
@@ -269,7 +269,7 @@ def test_large_sheets_are_streamed_in_pieces(tmp_path: Path) -> None:
             sizes.append(len(data))
             return len(data)
 
-    from export_pipeline.formats.excel import render
+    from export_pipeline.formats.excel import write as render
 
     made = layout(Section("s", "S", measurements(30_000), counts=True))
     render(made, Out(), {})  # type: ignore[arg-type]

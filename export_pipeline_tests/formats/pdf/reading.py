@@ -15,11 +15,11 @@ from typing import Any
 import pikepdf
 import pyarrow as pa
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Figure, Layout, Section
+from export_pipeline.core.tables import Table
 from export_pipeline.formats import pdf
 from export_pipeline.formats.base import Rendered
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Figure, Layout, Section
-from export_pipeline.model.tables import Table
 from export_pipeline_tests.tools import require_tool
 
 CREATED = datetime(2025, 3, 4, 5, 6, tzinfo=UTC)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.formats.pdf.cells import number_text, printed
-from export_pipeline.model.columns import Column, Kind
 
 EXACT = Context(prec=60)
 DIGITS = st.none() | st.integers(0, 12)

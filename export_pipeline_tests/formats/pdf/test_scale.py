@@ -10,9 +10,9 @@ import resource, sys, tempfile
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from export_pipeline.formats import pdf
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Group, Section, Total
-from export_pipeline.model.tables import Table
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Group, Section, Total
+from export_pipeline.core.tables import Table
 from export_pipeline_tests.formats.pdf.reading import layout
 
 count = int(sys.argv[1])

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Section, Total
+from export_pipeline.core.tables import Table
 from export_pipeline.formats import pdf
 from export_pipeline.formats.pdf.cells import printed
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Section, Total
-from export_pipeline.model.tables import Table
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, rows, write
 
 

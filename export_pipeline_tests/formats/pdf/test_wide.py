@@ -16,10 +16,10 @@ import pikepdf
 import pyarrow as pa
 import pytest
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Section
+from export_pipeline.core.tables import Table
 from export_pipeline.formats.pdf import columns as measuring
-from export_pipeline.model.columns import Column, Kind
-from export_pipeline.model.layout import Section
-from export_pipeline.model.tables import Table
 from export_pipeline_tests.formats.pdf.reading import layout, poppler, write
 from export_pipeline_tests.formats.tables import table as of_rows
 

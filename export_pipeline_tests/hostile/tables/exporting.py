@@ -11,17 +11,17 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 
+from export_pipeline import tabular
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.sanitize import sanitize
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.layout import Layout
-from export_pipeline.model.sanitize import sanitize
-from export_pipeline.model.tabular.checking import CheckedTableSpec
-from export_pipeline.orchestration.staging import load, save
-from export_pipeline.sources import table as source
+from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as source
+from export_pipeline.tabular.validation import CheckedTableSpec
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.samples import KINDS, Sample, fill, samples
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export_pipeline.model.tabular.checking import CheckedTableSpec
+from export_pipeline.tabular.validation import CheckedTableSpec
 
 
 @pytest.mark.parametrize("place", ["header", "null_text", "currency", "labels"])

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from export_pipeline.cli import introspection
-from export_pipeline.cli.app import _run
+from export_pipeline.cli.app import run
 from export_pipeline.components.scaffold import TableParams, TableScaffolder
 from export_pipeline.components.table_export import TableModel
 
@@ -28,25 +28,25 @@ def defs(shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_prints_or_writes_but_never_over_a_dataset(
     defs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(["introspect", "orders"]) == 0
+    assert run(["introspect", "orders"]) == 0
     printed = capsys.readouterr().out
     assert not defs.exists()
 
-    assert _run(["introspect", "orders", "--write"]) == 0
+    assert run(["introspect", "orders", "--write"]) == 0
     assert (defs / "orders" / "defs.yaml").read_text("utf-8") == printed
     assert "export-pipeline request orders" in capsys.readouterr().out
 
     (defs / "orders" / "defs.yaml").write_text("mine")
-    assert _run(["introspect", "orders", "--write"]) == 2
+    assert run(["introspect", "orders", "--write"]) == 2
     assert (defs / "orders" / "defs.yaml").read_text() == "mine"
     assert "choose a --name" in capsys.readouterr().err
-    assert _run(["introspect", "orders", "--write", "--name", "sold"]) == 0
+    assert run(["introspect", "orders", "--write", "--name", "sold"]) == 0
     assert yaml.safe_load((defs / "sold" / "defs.yaml").read_text())["attributes"]["dataset"] == "sold"
 
 
 @pytest.mark.parametrize("name", ["../up", "Orders", "1st", ""])
 def test_a_dataset_cannot_have_any_name(defs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["introspect", "orders", "--write", "--name", name]) == 2
+    assert run(["introspect", "orders", "--write", "--name", name]) == 2
     assert "dataset" in capsys.readouterr().err
     assert not defs.exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite
 

@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.components.table_export import TableModel
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.tabular import options
-from export_pipeline.sources import table as source
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.core.export_data import Request
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.table_names import table_name, table_places
+from export_pipeline.sources.tables import read as source
+from export_pipeline.tabular import options
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute
 

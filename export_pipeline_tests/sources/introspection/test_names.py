@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.introspection.naming import dataset_name, label_among, relation_name, safe_name
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.hostile import public_databases as public

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.introspection.sensitivity import is_personal, secret_reason
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.hostile import public_databases as public

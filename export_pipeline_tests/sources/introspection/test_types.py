@@ -6,7 +6,7 @@ from pathlib import Path
 
 import openpyxl
 
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite, types
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.tabular import options
-from export_pipeline.sources import table
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
 from export_pipeline_tests.sources.tables.oracle import Oracle
 from export_pipeline_tests.sources.tables.shop import KINDS, SCOPES, SPEC, TEXTS, fill, moments
 from export_pipeline_tests.sources.wrong_settings import wrong_reader

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from export_pipeline import tabular
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import Request
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import Request
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.sources import table as source
-from export_pipeline.sources.introspect import introspect
+from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
+from export_pipeline.sources.tables import read as source
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import execute
 

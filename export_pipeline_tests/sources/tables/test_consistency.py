@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.tabular import options
-from export_pipeline.sources import table
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
-from export_pipeline.sources.tables import shares
+from export_pipeline.sources.tables import key_ranges
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
 
 VIEWS = {
     "values_change": "SELECT id, random() AS n FROM t",
@@ -66,7 +66,7 @@ def test_a_view_that_changes_at_each_read_is_named(url: str, name: str) -> None:
 def test_it_is_named_where_shares_are_read_side_by_side(
     url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shares, "LEAST_ROWS", 10)
+    monkeypatch.setattr(key_ranges, "LEAST_ROWS", 10)
     with open_snapshot(url) as snapshot:
         parts = read(snapshot, spec(name)).tables["rows"].parts
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from export_pipeline import tabular
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import Request
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import Request
 from export_pipeline.orchestration.launch_config import parse_options
-from export_pipeline.sources import table as source
 from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as source
 from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import execute

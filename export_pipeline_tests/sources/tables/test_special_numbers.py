@@ -13,15 +13,15 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
+from export_pipeline import tabular
 from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import Request
+from export_pipeline.core.sanitize import sanitize
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.model import tabular
-from export_pipeline.model.export_data import Request
-from export_pipeline.model.sanitize import sanitize
-from export_pipeline.orchestration.staging import load, save
-from export_pipeline.sources import table as source
+from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
+from export_pipeline.sources.tables import read as source
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import execute
 from export_pipeline_tests.tools import require_tool

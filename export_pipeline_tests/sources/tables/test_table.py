@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.model.export_data import ExportData, Request
-from export_pipeline.model.tabular import options
-from export_pipeline.model.windows import Window
-from export_pipeline.sources import table
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.windows import Window
 from export_pipeline.sources.arrow_types import NO_NUMBER, NO_TIME
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
 from export_pipeline_tests.sources.tables.oracle import Oracle
 from export_pipeline_tests.sources.tables.shop import ITEMS, NAME, SCOPES, SPEC, fill
 

@@ -1,0 +1,144 @@
+"""What is done to text before it reaches a file: by column type, never by guessing at numbers.
+
+Two rules, both counted:
+
+- `clean`, for every format: characters that XML 1.0 (so Excel, and On-Screen Takeoff) cannot hold and the
+  bidi overrides U+202D and U+202E, which make text read as something else, become U+FFFD.
+- `guard`, for files a spreadsheet opens as text: a text that a spreadsheet would run as a formula gets a
+  leading apostrophe (OWASP ASVS 1.2.10, CWE-1236). Numbers, dates and booleans are never touched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.buffers import Marks, bytes_of, first_bytes, offsets_of, strings
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.tables import Table
+
+REPLACEMENT = "\ufffd"
+_ILLEGAL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{FFFE}\x{FFFF}\x{202D}\x{202E}]"
+# Before the sign may stand whatever prints as nothing: blanks of any script, marks of order or direction.
+_FORMULA = r"^[\s\x00\x0b\x1c-\x1f\x{85}\p{Z}\p{Cf}]*[=+\-@＝＋－＠]|^[\t\r\n\x00]"
+
+# The bytes with which _FORMULA can begin: signs that are dangerous by themselves, blanks, and the first bytes
+# of what UTF-8 writes in several: the other blanks and marks, and the full-width signs.
+_SIGNS = b"=+-@\t\r\n\x00"
+_BLANKS = b" \x0b\x0c\x1c\x1d\x1e\x1f" + bytes.fromhex("c2 d8 db dc e0 e1 e2 e3 ef f0 f3")
+_FIRST = np.zeros(256, np.uint8)
+_FIRST[list(_BLANKS)] = 1
+_FIRST[list(_SIGNS)] = 2
+_ILLEGAL_WIDE = tuple(character.encode() for character in "\ufffe\uffff\u202d\u202e")
+_LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
+
+REPLACED = "characters no file format may hold replaced by U+FFFD"
+GUARDED = "apostrophe put before a text that looks like a formula"
+
+
+def sanitize(data: ExportData) -> ExportData:
+    """The export with every text cleaned: its title, its subject's facts and its tables' cells.
+
+    `changed` of the result is complete once its tables have been read. Every table is read once here: one
+    that holds nothing to replace comes back as the very same.
+    """
+    changed = data.changed.copy()
+    facts = {"title": data.title, **{k: v for k, v in data.subject.items() if isinstance(v, str)}}
+    cleaned, _ = clean_text(pa.array(list(facts.values()), pa.string()))
+    clean_facts = dict(zip(facts, cleaned.to_pylist(), strict=True))
+    for name, text in clean_facts.items():
+        if text != facts[name]:
+            changed[REPLACED, name if name == "title" else f"{data.dataset}.{name}"] += 1
+    title = clean_facts.pop("title")
+    # A bundle's table "member.rows" counts as its member's, "member: rows".
+    tables = {name: clean(table, changed, name.replace(".", ": ", 1)) for name, table in data.tables.items()}
+    return replace(data, title=title, subject={**data.subject, **clean_facts}, tables=tables, changed=changed)
+
+
+def clean(table: Table, changed: Counter[tuple[str, str]], label: str | None = None) -> Table:
+    """The table with `clean_text` applied to its text columns; a whole pass over it sets its counts in
+    `changed`, so that reading twice counts once.
+
+    A table that can be read again and holds nothing to replace is returned as it is.
+
+    Args:
+        label: Name of the table in the counts; by default its own.
+    """
+    texts = [index for index, column in enumerate(table.columns) if column.kind.is_text]
+    if table.mapped is not None and not any(
+        _suspicious(batch.column(index)) for batch in table.open() for index in texts
+    ):
+        return table
+
+    before = changed.copy()
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        counted: Counter[tuple[str, str]] = Counter()
+        for batch in table.open():
+            arrays = list(batch.columns)
+            for index in texts:
+                arrays[index], cells = clean_text(arrays[index])
+                if cells:
+                    counted[REPLACED, f"{label or table.name}.{table.columns[index].name}"] += cells
+            yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+        for key, count in counted.items():
+            changed[key] = before[key] + count
+
+    return Table(table.name, table.columns, table.rows, opened)
+
+
+def clean_text(array: pa.Array) -> tuple[pa.Array, int]:
+    """A string array without illegal characters, and how many of its cells had some."""
+    if not _suspicious(array):
+        return array, 0
+    cells = pc.sum(pc.match_substring_regex(array, _ILLEGAL)).as_py() or 0
+    return (pc.replace_substring_regex(array, _ILLEGAL, REPLACEMENT) if cells else array), cells
+
+
+def _suspicious(array: pa.Array) -> bool:
+    """Whether any byte of the array belongs to what _ILLEGAL looks for (or to a null's leftovers)."""
+    data = bytes_of(array)
+    if not len(data):
+        return False
+    controls = data[data < 0x20]
+    if len(controls) and not np.isin(controls, _LEGAL_CONTROLS).all():
+        return True
+    if data.max() < 0xE2:
+        return False
+    text = data.tobytes()
+    return any(character in text for character in _ILLEGAL_WIDE)
+
+
+def guard(array: pa.Array) -> tuple[pa.Array, int]:
+    """A string array whose formula-like texts have a leading apostrophe, and how many that are."""
+    marks = _formulas(array)
+    cells = 0 if marks is None else int(marks.sum())
+    if marks is None or not cells:
+        return array, 0
+    offsets, data = offsets_of(array), bytes_of(array).data
+    starts = [0, *(offsets[:-1][marks] - offsets[0]).tolist(), len(data)]
+    guarded = b"'".join([data[start:end] for start, end in pairwise(starts)])
+    added = np.zeros(len(offsets), np.int32)
+    np.cumsum(marks, out=added[1:])
+    return strings(guarded, offsets - offsets[0] + added, array), cells
+
+
+def _formulas(array: pa.Array) -> Marks | None:
+    """Which cells look like formulas: by their first byte, after blanks by the whole rule. None for none."""
+    first = _FIRST[first_bytes(array)]
+    if not first.any():
+        return None
+    marks: Marks = first == 2
+    unsure = np.flatnonzero(first == 1)
+    if len(unsure):
+        found = pc.match_substring_regex(array.take(pa.array(unsure)), _FORMULA)
+        marks[unsure] = np.asarray(pc.fill_null(found, False))
+    if array.null_count:
+        marks &= np.asarray(array.is_valid())
+    return marks

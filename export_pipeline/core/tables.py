@@ -1,0 +1,125 @@
+"""Tables: typed columns and a way to read their rows, batch by batch, as often as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from export_pipeline.core.columns import Column
+
+_BATCH_BYTES = 16 << 20
+_LEAST_ROWS, _MOST_ROWS = 256, 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Typed rows in a fixed order that are read in batches and never held whole.
+
+    Attributes:
+        name: What the table holds, e.g. "measurements".
+        columns: The columns, in order; the batches' fields are these, in this order.
+        rows: How many rows a pass over `open()` gives.
+        open: Starts a new pass: an iterator of record batches.
+        mapped: The rows for random access, in memory or memory-mapped; None where they only stream.
+        files: The Arrow IPC files that hold exactly these rows and columns, one after the other, if there are
+            any; who stages the table again links them instead of writing them anew.
+        parts: Ways to read consecutive shares of the rows, side by side in threads of their own; none where
+            the rows only come one after the other.
+
+    Example:
+        >>> table = Table.of("t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": [1, 2]}))
+        >>> sum(batch.num_rows for batch in table.open())
+        2
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: int
+    open: Callable[[], Iterator[pa.RecordBatch]]
+    mapped: Callable[[], pa.Table] | None = None
+    files: tuple[Path, ...] = ()
+    parts: tuple[Callable[[], Iterator[pa.RecordBatch]], ...] = ()
+
+    @staticmethod
+    def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:
+        """A table over data that already lie in memory; fields are matched to columns by name."""
+        picked = data.select([column.name for column in columns])
+        return Table(
+            name,
+            tuple(columns),
+            picked.num_rows,
+            lambda: iter(picked.to_batches(max_chunksize=batch_rows)),
+            lambda: picked,
+        )
+
+    @property
+    def schema(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {column.name: column for column in self.columns}
+
+    def select(self, columns: Sequence[tuple[str, Column]]) -> Table:
+        """The same rows with other columns: pairs of (field to take, column it becomes)."""
+        fields = [source for source, _ in columns]
+        names = [column.name for _, column in columns]
+
+        def opened() -> Iterator[pa.RecordBatch]:
+            for batch in self.open():
+                yield batch.select(fields).rename_columns(names)
+
+        return Table(self.name, tuple(column for _, column in columns), self.rows, opened)
+
+    def reordered(self, order: np.ndarray, name: str) -> Table:
+        """The rows at these positions (int64), in this order. Needs `mapped`; holds one batch at a time, of
+        fewer rows the longer they are.
+        """
+        assert self.mapped is not None
+        mapped = self.mapped
+
+        def opened() -> Iterator[pa.RecordBatch]:
+            batches = mapped().to_batches()
+            step = _rows_of_a_batch(batches)
+            for start in range(0, len(order), step):
+                yield _gather(batches, order[start : start + step])
+
+        return Table(name, self.columns, len(order), opened)
+
+    def arrow(self) -> pa.Table:
+        """All rows at once. Only for tables that are small by nature, such as conditions."""
+        batches = list(self.open())
+        if batches:
+            return pa.Table.from_batches(batches)
+        return pa.schema([(c.name, c.arrow_type) for c in self.columns]).empty_table()
+
+
+def copied(array: pa.Array) -> pa.Array:
+    """The array in memory of its own. One kept as it is keeps its whole batch, all columns, in memory."""
+    return pa.concat_arrays([array, array.slice(0, 0)])
+
+
+def _rows_of_a_batch(batches: Sequence[pa.RecordBatch]) -> int:
+    """As many rows as make a batch of `_BATCH_BYTES` on average."""
+    rows = sum(batch.num_rows for batch in batches)
+    bytes_of_a_row: int = sum(batch.nbytes for batch in batches) // max(rows, 1) + 1
+    return min(max(_BATCH_BYTES // bytes_of_a_row, _LEAST_ROWS), _MOST_ROWS)
+
+
+def _gather(batches: Sequence[pa.RecordBatch], positions: np.ndarray) -> pa.RecordBatch:
+    """The rows at these positions of consecutive batches.
+
+    `pa.Table.take` would join each string column into one array first; this touches only the rows asked for.
+    """
+    ends = np.cumsum([batch.num_rows for batch in batches])
+    home = np.searchsorted(ends, positions, side="right")
+    by_home = np.argsort(home, kind="stable")
+    parts = []
+    for index in np.unique(home):
+        start = ends[index] - batches[index].num_rows
+        parts.append(batches[index].take(pa.array(positions[home == index] - start)))
+    back = np.empty_like(by_home)
+    back[by_home] = np.arange(len(by_home))
+    joined = pa.concat_batches(parts) if len(parts) > 1 else parts[0]
+    return joined.take(pa.array(back))

@@ -1,0 +1,118 @@
+"""Which mails jobs that have ended ask for: a row of `export_deliveries` each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from export_pipeline.delivery.recipients import Kind, Recipient, kind_of, recipients_of
+from export_pipeline.jobs import Job, Status
+from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.tables import deliveries, jobs, schedules
+from export_pipeline.jobs.texts import storable
+from export_pipeline.schedules.cadences import CadenceWindow
+
+BACKLOG = timedelta(days=7)
+"""How long after its end a job is still looked at: after a longer pause old news stay untold."""
+
+_LOCK = 0x6D61_696C  # any number that nobody else locks
+
+
+def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limit: int) -> dict[str, int]:
+    """Write a row for each mail that jobs which have ended ask for; rows that are there stay.
+
+    Args:
+        domains: Where mails may go; empty for everywhere.
+        sender_domain: The end of Message-IDs.
+        limit: Jobs at most.
+
+    Returns:
+        How many rows by status: pending, refused, skipped.
+    """
+    counts: dict[str, int] = {}
+    with transaction(engine, write=True) as connection:
+        if connection.dialect.name == "postgresql":
+            # One after another: of the formats of a window that fail at once, one tells it for all.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        now = connection.scalars(sa.select(utc_now())).one()
+        waiting = untold(now, limit).with_for_update(of=jobs, skip_locked=True)
+        for row in connection.execute(waiting).mappings().all():
+            job = Job.of({column.name: row[column] for column in jobs.c})  # type: ignore[arg-type]
+            empty = job.options.get("empty") or row["empty"] or "send"
+            kind = kind_of(job)
+            for recipient in _once(connection, job, kind, recipients_of(job, domains, empty)):
+                insert = insert_new(connection, deliveries, "job_id", "attempt", "kind", "recipient")
+                values = {
+                    "job_id": job.id,
+                    "attempt": job.attempt,
+                    "kind": kind,
+                    "recipient": storable(recipient.spec),
+                    "status": recipient.status,
+                    "message_id": _message_id(job, kind, recipient.spec, sender_domain),
+                    "error_message": storable(recipient.reason),
+                    "next_at": now,  # one moment, so that a job's mails are claimed one after another
+                }
+                if connection.execute(insert.values(**values)).rowcount:
+                    counts[recipient.status] = counts.get(recipient.status, 0) + 1
+    return counts
+
+
+def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
+    """Jobs that have ended, and nobody was told; with what their schedules do about no rows."""
+    return (
+        sa.select(jobs, schedules.c.empty)
+        .outerjoin(schedules, schedules.c.id == jobs.c.schedule_id)
+        .where(
+            jobs.c.completed_at >= now - BACKLOG,
+            jobs.c.status.in_([Status.COMPLETED, Status.FAILED]),
+            jobs.c.deleted_at.is_(None),
+            # What was asked for by a program alone tells nobody.
+            sa.or_(
+                sa.cast(jobs.c.recipients, sa.Text).not_in(["[]", "null"]),
+                jobs.c.schedule_id.is_not(None),
+                jobs.c.window_key.is_not(None),
+            ),
+            ~sa.exists().where(deliveries.c.job_id == jobs.c.id, deliveries.c.attempt == jobs.c.attempt),
+        )
+        .order_by(jobs.c.completed_at, jobs.c.id)
+        .limit(limit)
+    )
+
+
+def _once(
+    connection: sa.Connection, job: Job, kind: Kind, recipients: list[Recipient]
+) -> Iterator[Recipient]:
+    """The recipients, but those who were told already that another format of the same window has failed."""
+    window = CadenceWindow.of(job) if kind == "failure" else None
+    if window is None:
+        yield from recipients
+        return
+    told = (
+        sa.select(deliveries.c.recipient, jobs.c.format)
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(
+            jobs.c.dataset == window.dataset,
+            jobs.c.scope.is_not_distinct_from(window.scope),
+            jobs.c.window_key == window.key,
+            jobs.c.schedule_id.is_(None),
+            deliveries.c.kind == kind,
+            deliveries.c.attempt == job.attempt,
+            deliveries.c.status.not_in(["refused", "skipped"]),
+        )
+    )
+    by = {str(recipient): str(format) for recipient, format in connection.execute(told)}
+    for recipient in recipients:
+        if recipient.status == "pending" and recipient.spec in by:
+            reason = f"the notice about {by[recipient.spec]} of the same window tells of this format too"
+            recipient = Recipient(recipient.spec, "skipped", reason)
+        yield recipient
+
+
+def _message_id(job: Job, kind: Kind, recipient: str, domain: str) -> str:
+    """Worked out, not drawn: the same even if the row were lost and made once more."""
+    whole = "\n".join((job.id, str(job.attempt), kind, recipient))
+    return f"<{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:40]}@{domain}>"

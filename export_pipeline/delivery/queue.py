@@ -1,0 +1,223 @@
+"""The rows of `export_deliveries`: one mail each. `enrolling` writes them, and this alone changes them.
+
+A move names the row, the claim and the states it may come from, so a sender that was slow, and whose mail
+another has taken over since, changes nothing and is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from export_pipeline.delivery.recipients import Kind
+from export_pipeline.jobs import Job, LedgerError
+from export_pipeline.jobs import Kind as EventKind
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.tables import deliveries, jobs
+from export_pipeline.jobs.texts import storable
+from export_pipeline.jobs.transitions import note
+
+LEASE = timedelta(minutes=15)
+"""After which a sender that has not reported is taken for dead; longer than any one mail can take."""
+
+MAX_TRIES = 10
+
+MailStatus = Literal["pending", "claimed", "sending", "sent", "unknown", "failed", "refused", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One row: a mail to one recipient about the end of one attempt of a job. Times are UTC.
+
+    Attributes:
+        recipient: The bare address.
+        claims: How often somebody began with it; names the claim that this sender holds.
+        tries: How many of them came to nothing for a reason of this mail.
+        error_message: Why it is not sent, for people.
+        next_at: Not to be tried before.
+    """
+
+    id: str
+    job_id: str
+    attempt: int
+    kind: Kind
+    recipient: str
+    status: MailStatus
+    message_id: str
+    claims: int
+    tries: int
+    error_message: str | None
+    created_at: datetime
+    next_at: datetime
+    claimed_at: datetime | None
+    sent_at: datetime | None
+
+
+class LostClaimError(Exception):
+    """Another sender has the mail now, or an operator or the application took it away."""
+
+
+def take_over(engine: sa.Engine) -> int:
+    """Deal with mails whose sender died; gives how many were being handed over, so that nobody knows.
+
+    Mails that were only claimed are tried again, unless that has killed as many senders as there are tries.
+    """
+    with transaction(engine, write=True) as connection:
+        dead = deliveries.c.claimed_at < connection.scalars(sa.select(utc_now())).one() - LEASE
+        last = deliveries.c.tries + 1 >= MAX_TRIES
+        ended = f"whoever was to send it has ended before, {MAX_TRIES} times"
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.status == "claimed", dead)
+            .values(
+                status=sa.case((last, "failed"), else_="pending"),
+                error_message=sa.case((last, ended), else_=deliveries.c.error_message),
+                tries=deliveries.c.tries + 1,
+            )
+        )
+        unheard = (
+            "whoever sent it ended before the server's answer was written down: it may have been delivered"
+        )
+        lost = sa.update(deliveries).where(deliveries.c.status == "sending", dead)
+        return connection.execute(lost.values(status="unknown", error_message=unheard)).rowcount
+
+
+def claim(engine: sa.Engine) -> tuple[Mail, Job] | None:
+    """The next mail that is due and its job; nobody else gets it for as long as `LEASE`."""
+    with transaction(engine, write=True) as connection:
+        now = connection.scalars(sa.select(utc_now())).one()
+        due = (
+            sa.select(deliveries.c.id)
+            .where(deliveries.c.status == "pending", deliveries.c.next_at <= now)
+            .order_by(deliveries.c.next_at, deliveries.c.job_id, deliveries.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        chosen = connection.scalars(due).one_or_none()
+        if chosen is None:
+            return None
+        taken = (
+            sa.update(deliveries)
+            .where(deliveries.c.id == chosen)
+            .values(status="claimed", claimed_at=now, claims=deliveries.c.claims + 1)
+            .returning(*deliveries.c)
+        )
+        mail = Mail(**connection.execute(taken).mappings().one())
+        job = connection.execute(sa.select(jobs).where(jobs.c.id == mail.job_id)).mappings().one()
+    return mail, Job.of(job)
+
+
+def about_to_end(engine: sa.Engine, mail: Mail) -> None:
+    """From now on the mail may be delivered at any moment.
+
+    Raises:
+        LostClaimError: it is no longer this sender's; it must not be sent.
+    """
+    _move(engine, mail, ("claimed", "sending"), "sending", {"claimed_at": utc_now()})
+
+
+def sent(engine: sa.Engine, mail: Mail, job: Job, answer: str) -> None:
+    """The server has taken the mail over. Its event is written with it."""
+    details = {"recipient": mail.recipient, "kind": mail.kind, "message_id": mail.message_id}
+    details["answer"] = answer
+    values = {"sent_at": utc_now(), "error_message": None}
+    _move(engine, mail, ("sending", "unknown"), "sent", values, event=(job, details))
+
+
+def not_sent(engine: sa.Engine, mail: Mail, status: MailStatus, reason: str) -> None:
+    """The mail is at its end without having been sent: failed, skipped, or nobody knows."""
+    _move(engine, mail, ("claimed", "sending"), status, {"error_message": storable(reason)})
+
+
+def put_back(engine: sa.Engine, mail: Mail, reason: str) -> bool:
+    """The mail may go later: after a wait that grows with each try. False: it was the last, it has failed."""
+    again = mail.tries + 1 < MAX_TRIES
+    values = {"error_message": storable(reason), "tries": mail.tries + 1}
+    to: MailStatus = "pending" if again else "failed"
+    _move(engine, mail, ("claimed", "sending"), to, values, delay=wait(mail.tries + 1))
+    return again
+
+
+def release(engine: sa.Engine, mail: Mail, reason: str) -> None:
+    """The mail could not be tried at all, for a reason that is none of its own."""
+    _move(engine, mail, ("claimed", "sending"), "pending", {"error_message": storable(reason)})
+
+
+def wait(tries: int) -> timedelta:
+    """How long a mail waits after so many tries: 1, 3, 9, … minutes, at most 8 hours; 30 hours in all."""
+    return timedelta(minutes=min(3 ** (tries - 1), 480))
+
+
+def find(
+    engine: sa.Engine,
+    *,
+    job_id: str | None = None,
+    status: Iterable[MailStatus] | None = None,
+    limit: int = 100,
+) -> list[Mail]:
+    """Mails of a job, or those in certain states (unknown and failed want an operator), newest first."""
+    select = sa.select(deliveries)
+    if job_id is not None:
+        select = select.where(deliveries.c.job_id == job_id)
+    if status is not None:
+        select = select.where(deliveries.c.status.in_(list(status)))
+    select = select.order_by(deliveries.c.created_at.desc(), deliveries.c.id).limit(limit)
+    with transaction(engine, write=False) as connection:
+        return [Mail(**row) for row in connection.execute(select).mappings()]
+
+
+def resend(engine: sa.Engine, job_id: str, recipient: str | None = None) -> list[Mail]:
+    """Send the unknown, failed and refused mails of a job once more, or the one to a recipient.
+
+    Of an unknown one the recipient may get a copy, with the same Message-ID.
+
+    Raises:
+        LedgerError: there are none; the message says what there is.
+    """
+    named = [deliveries.c.job_id == job_id]
+    if recipient is not None:
+        named.append(sa.func.lower(deliveries.c.recipient) == recipient.lower())
+    with transaction(engine, write=True) as connection:
+        again = (
+            sa.update(deliveries)
+            .where(*named, deliveries.c.status.in_(["unknown", "failed", "refused"]))
+            .where(deliveries.c.recipient != "")
+            .values(status="pending", tries=0, next_at=utc_now(), claims=deliveries.c.claims + 1)
+            .returning(*deliveries.c)
+        )
+        mails = [Mail(**row) for row in connection.execute(again).mappings()]
+        if not mails:
+            there = connection.execute(sa.select(deliveries.c.recipient, deliveries.c.status).where(*named))
+            known = ", ".join(f"{to} is {status}" for to, status in there) or "there is none"
+            raise LedgerError(f"No unknown, failed or refused mail of export job {job_id} to send: {known}.")
+    return mails
+
+
+def _move(
+    engine: sa.Engine,
+    mail: Mail,
+    states: tuple[MailStatus, ...],
+    to: MailStatus,
+    values: dict[str, Any],
+    *,
+    delay: timedelta | None = None,
+    event: tuple[Job, dict[str, Any]] | None = None,
+) -> None:
+    """Move a mail that this sender holds. Who lost the answer of a commit may just repeat the move."""
+    mine = (deliveries.c.id == mail.id, deliveries.c.claims == mail.claims)
+    with transaction(engine, write=True) as connection:
+        if delay is not None:
+            values = {**values, "next_at": connection.scalars(sa.select(utc_now())).one() + delay}
+        move = sa.update(deliveries).where(*mine, deliveries.c.status.in_(states)).values(status=to, **values)
+        if connection.execute(move).rowcount:
+            if event is not None:
+                note(connection, event[0], EventKind.SENT, None, event[1])
+            return
+        made = connection.scalars(sa.select(deliveries.c.status).where(*mine)).one_or_none() == to
+    if not made:
+        raise LostClaimError(f"The mail {mail.message_id} is no longer this sender's.")

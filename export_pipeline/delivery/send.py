@@ -1,0 +1,211 @@
+"""Sends the mails that are due. Any number of senders may do so at once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+
+from export_pipeline.delivery import queue as rows
+from export_pipeline.delivery.addresses import Address, parse_address
+from export_pipeline.delivery.contents import GoneError, of_failure, of_file
+from export_pipeline.delivery.enqueue import enroll
+from export_pipeline.delivery.mail import (
+    AnswerLostError,
+    Connection,
+    RefusedError,
+    ServerError,
+    TemporaryError,
+    TooLargeError,
+)
+from export_pipeline.delivery.messages import addressed, letter
+from export_pipeline.delivery.recipients import named
+from export_pipeline.delivery.smtp_url import parse_smtp_url
+from export_pipeline.jobs import Job, LedgerUnavailableError, Status
+from export_pipeline.redaction import RedactedError
+from export_pipeline.schedules.cadences import failed_formats
+from export_pipeline.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from export_pipeline.settings import Settings
+
+_T = TypeVar("_T")
+
+_logger = logging.getLogger(__name__)
+
+_TEXT_BYTES = 65_536  # more than everything of a mail but its attachment
+_LEDGER_WAITS = (0.5, 1, 2, 4, 8, 16)  # seconds: enough for a database to be started again
+
+
+class MailSettingsError(RedactedError):
+    """Mails cannot be sent as things are set; the message names the variable."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of mails in one call.
+
+    Attributes:
+        sent: Taken over by the server.
+        postponed: Not now; tried again later.
+        failed: Never, for a reason that the row tells.
+        refused: Not tried: a recipient that is no address, or outside the allowed domains.
+        skipped: Not wanted: no rows, nobody to tell, or a newer attempt of the job.
+        unknown: Perhaps delivered; wait for an operator.
+        problem: Why the call ended early, for people; None if it did not. No mail has failed by it.
+    """
+
+    sent: int = 0
+    postponed: int = 0
+    failed: int = 0
+    refused: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    problem: str | None = None
+
+
+def deliver_due(
+    engine: sa.Engine, store: Store, settings: Settings, limit: int = 100, until: float = math.inf
+) -> Counts:
+    """Send the mails that are due for jobs which completed or failed; to be called every few seconds.
+
+    Args:
+        engine: Of the ledger's database.
+        store: Where the files lie.
+        settings: Server, sender, allowed domains, limits.
+        limit: Mails at most, so that a call ends in good time.
+        until: Begin with no mail after that, by `time.monotonic`.
+
+    Raises:
+        MailSettingsError: EXPORT_SMTP_URL or EXPORT_MAIL_FROM is not set.
+        LedgerError: the ledger cannot be read or written.
+    """
+    if settings.smtp_url is None or settings.mail_from is None:
+        missing = "EXPORT_SMTP_URL" if settings.smtp_url is None else "EXPORT_MAIL_FROM"
+        raise MailSettingsError(f"{missing} is not set, so no mail can be sent; docs/operating.md shows how.")
+    sender = parse_address(settings.mail_from)
+    counts = Counts()
+    enrolled = enroll(engine, settings.mail_domains, sender.domain, limit)
+    counts.refused, counts.skipped = enrolled.get("refused", 0), enrolled.get("skipped", 0)
+    counts.unknown = rows.take_over(engine)
+    with Connection(parse_smtp_url(settings.smtp_url), sender) as connection:
+        postman = _Postman(engine, store, settings, sender, connection, counts)
+        for _ in range(limit):
+            claimed = rows.claim(engine) if time.monotonic() < until else None
+            if claimed is None or not postman.deliver(*claimed):
+                break
+    return counts
+
+
+@dataclass(slots=True)
+class _Postman:
+    """One call's sender."""
+
+    engine: sa.Engine
+    store: Store
+    settings: Settings
+    sender: Address
+    connection: Connection
+    counts: Counts
+    _written: tuple[tuple[object, ...], bytes] | None = field(default=None)
+
+    def deliver(self, mail: rows.Mail, job: Job) -> bool:
+        """Send one mail and write down what came of it. False: the next would fare no better."""
+        try:
+            self._deliver(mail, job)
+        except ServerError as error:
+            rows.release(self.engine, mail, str(error))
+            self.counts.problem = str(error)
+            _logger.warning("No mail can be sent: %s", error)
+            return False
+        except rows.LostClaimError as error:
+            _logger.warning("%s", error)
+        return True
+
+    def _deliver(self, mail: rows.Mail, job: Job) -> None:
+        reason = _outdated(mail, job)
+        if reason is not None:
+            self._end(mail, "skipped", reason)
+            return
+        try:
+            recipient = named(job, mail.recipient)
+            self._check_domain(recipient)
+            answer = self._send(mail, job, recipient)
+        except (ValueError, RefusedError, GoneError) as error:
+            self._end(mail, "failed", str(error))
+        except (TemporaryError, StoreError) as error:
+            reason = str(error)
+            again = _patiently(lambda: rows.put_back(self.engine, mail, reason))
+            self._count("postponed" if again else "failed", mail)
+        except AnswerLostError as error:
+            self._end(mail, "unknown", f"{error}: it may have been delivered")
+        else:
+            _patiently(lambda: rows.sent(self.engine, mail, job, answer))
+            self._count("sent", mail)
+
+    def _send(self, mail: rows.Mail, job: Job, recipient: Address) -> str:
+        def about_to_end() -> None:
+            _patiently(lambda: rows.about_to_end(self.engine, mail))
+
+        limit = self.settings.mail_attach_bytes
+        server_limit = self.connection.max_bytes()
+        if server_limit is not None:
+            limit = min(limit, server_limit - _TEXT_BYTES)
+        whole = addressed(self._letter(mail, job, limit), recipient, mail.message_id)
+        try:
+            return self.connection.send(recipient, whole, before_end=about_to_end)
+        except TooLargeError:
+            if mail.kind == "failure":
+                raise
+        whole = addressed(self._letter(mail, job, None), recipient, mail.message_id)
+        return self.connection.send(recipient, whole, before_end=about_to_end)
+
+    def _letter(self, mail: rows.Mail, job: Job, attach_bytes: int | None) -> bytes:
+        """The recipients of a job come one after another, and its letter is written once."""
+        which = (mail.job_id, mail.attempt, mail.kind, attach_bytes)
+        if self._written is None or self._written[0] != which:
+            if mail.kind == "failure":
+                contents = of_failure(job, failed_formats(self.engine, job))
+            else:
+                contents = of_file(job, self.store, self.settings, attach_bytes)
+            self._written = which, letter(contents, self.sender)
+        return self._written[1]
+
+    def _check_domain(self, recipient: Address) -> None:
+        allowed = self.settings.mail_domains
+        if allowed and recipient.domain not in allowed:
+            raise RefusedError(f"mails go to {', '.join(allowed)} only (EXPORT_MAIL_DOMAINS)")
+
+    def _end(self, mail: rows.Mail, status: rows.MailStatus, reason: str) -> None:
+        _patiently(lambda: rows.not_sent(self.engine, mail, status, reason))
+        self._count(status, mail)
+
+    def _count(self, status: str, mail: rows.Mail) -> None:
+        setattr(self.counts, status, getattr(self.counts, status) + 1)
+        level = logging.INFO if status in ("sent", "skipped") else logging.WARNING
+        # Addresses are personal; the row tells whose mail it was.
+        _logger.log(level, "Mail %s of export job %s: %s", mail.id, mail.job_id, status)
+
+
+def _outdated(mail: rows.Mail, job: Job) -> str | None:
+    """Why a mail need not be sent any more."""
+    if job.deleted_at is not None:
+        return "the job was deleted"
+    if mail.kind == "failure" and (job.status is not Status.FAILED or job.attempt != mail.attempt):
+        return "a new attempt was started"
+    return None
+
+
+def _patiently(write: Callable[[], _T]) -> _T:
+    """Write down what came of a mail, though the database be away for half a minute."""
+    for seconds in _LEDGER_WAITS:
+        try:
+            return write()
+        except LedgerUnavailableError:
+            time.sleep(seconds)
+    return write()

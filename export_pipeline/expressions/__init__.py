@@ -1,0 +1,1 @@
+"""Computed columns: parser, types, operators and functions of expressions."""

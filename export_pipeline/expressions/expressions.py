@@ -1,0 +1,175 @@
+"""Expressions of computed columns, e.g. `price - coalesce(fees, 0)`: checked once, then run in Arrow.
+
+The language: column names, numbers (exact, never floats), 'texts', true, false, null, + - * /, comparisons
+(== != < <= > >=), `x in ('A', 'B')`, and, or, not, and the functions of `functions`. Nulls follow
+SQL: null in, null out, and three-valued and, or, not. A sum, difference or product has every digit it can
+have. A quotient is a decimal with at least 12 digits behind the point, halves away from zero; division by
+zero gives null, and is counted. What overflows fails the export.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from export_pipeline.core.columns import Kind
+from export_pipeline.core.strict import unknown_name
+from export_pipeline.expressions.functions import FUNCTIONS
+from export_pipeline.expressions.nodes import Node
+from export_pipeline.expressions.operators import ARITHMETIC, and_, compared, member, negated, not_, or_
+from export_pipeline.expressions.parser import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    Call,
+    ExpressionError,
+    Literal,
+    Name,
+    Part,
+    names,
+    parse,
+)
+from export_pipeline.expressions.types import (
+    BOOLEAN,
+    INTEGER,
+    NULL,
+    TEXT,
+    Cells,
+    ComputeError,
+    Env,
+    Type,
+    convert,
+    decimal,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression.
+
+    Attributes:
+        text: As it was written.
+        names: The columns it needs.
+        type: What it gives.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    type: Type
+    _node: Node
+
+    def evaluate(self, columns: Mapping[str, Cells], rows: int, wanted: Type) -> tuple[Cells, Counter[str]]:
+        """The cells for some rows, as a type that `fits`, and how many became empty by each reason.
+
+        Raises:
+            ComputeError: a cell overflows, or does not fit.
+        """
+        env = Env(rows, {name: columns[name] for name in self.names})
+        try:
+            return convert(self._node.run(env), self.type, wanted), env.counted
+        except pa.ArrowInvalid as error:
+            raise ComputeError(str(error)) from error
+
+
+def compiled(text: str, columns: Mapping[str, Type]) -> Expression:
+    """A checked expression over columns of these types.
+
+    Raises:
+        ExpressionError: what is wrong, and at which position.
+    """
+    node = _Compiler(columns).node(parse(text), 1)
+    return Expression(text, names(text), node.type, node)
+
+
+def fits(given: Type, wanted: Type) -> str | None:
+    """Why an expression's result must not become a column of a type, as digits could be lost; None: it may.
+
+    Whether the digits before the point suffice, only the cells can say; what does not fit fails the export.
+    """
+    if given == wanted or given.kind is None or (given.number and wanted.kind is Kind.FLOAT):
+        return None
+    if given.kind is Kind.FLOAT and wanted.number:
+        return f"it is a float; write round(…, {wanted.scale}) to make it {wanted}"
+    if given.number and wanted.number:
+        if given.scale <= wanted.scale:
+            return None
+        digits = f", {wanted.scale}" if wanted.scale else ""
+        return f"it may have {given.scale} digits behind the point; write round(…{digits})"
+    if given.kind is wanted.kind and (given.zone is None) == (wanted.zone is None):
+        return None
+    return f"it is {given}" + ("; write text(…)" if wanted == TEXT else "")
+
+
+class _Compiler:
+    def __init__(self, columns: Mapping[str, Type]) -> None:
+        self.columns = columns
+
+    def node(self, part: Part, depth: int) -> Node:
+        """Return the checked form of a part; an error names the part's position."""
+        try:
+            if depth > MAX_DEPTH:
+                raise ValueError(TOO_DEEP)
+            return self._node(part, depth + 1)
+        except ExpressionError:
+            raise
+        except ValueError as error:
+            raise ExpressionError(f"position {part.position}: {error}") from None
+
+    def _node(self, part: Part, depth: int) -> Node:
+        match part:
+            case Literal(value=value):
+                return _written(value)
+            case Name(name=name):
+                if name not in self.columns:
+                    raise ValueError(unknown_name(name, self.columns))
+                return Node(self.columns[name], lambda env: env.columns[name])
+            case Call(name=name, parts=arguments):
+                return self._call(name, arguments, depth)
+        nodes = [self.node(operand, depth) for operand in part.parts]
+        match part.operator:
+            case "negate":
+                return negated(*nodes)
+            case "not":
+                return not_(*nodes)
+            case "and":
+                return and_(nodes)
+            case "or":
+                return or_(nodes)
+            case "in":
+                return member(nodes[0], nodes[1:])
+            case sign if sign in ARITHMETIC:
+                return ARITHMETIC[sign](*nodes)
+        return compared(part.operator, *nodes)
+
+    def _call(self, name: str, arguments: tuple[Part, ...], depth: int) -> Node:
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise ValueError(unknown_name(name, FUNCTIONS))
+        count = len(arguments)
+        if count < function.least or (function.most is not None and count > function.most):
+            raise ValueError(f"write {function.usage}; here are {count} arguments")
+        return function.make([self.node(argument, depth) for argument in arguments])
+
+
+def _written(value: Any) -> Node:
+    """A value that is written down."""
+    kind = NULL
+    if isinstance(value, bool):
+        kind = BOOLEAN
+    elif isinstance(value, str):
+        kind = TEXT
+    elif isinstance(value, Decimal):
+        _, digits, exponent = value.as_tuple()
+        kind = decimal(max(len(digits), -int(exponent)), -int(exponent))
+    elif isinstance(value, int):
+        count = len(str(value))
+        if count < INTEGER.digits:
+            kind = Type(Kind.INTEGER, count)
+        else:
+            kind, value = decimal(count, 0), Decimal(value)
+    scalar = pa.scalar(value, kind.arrow)
+    return Node(kind, lambda env: pa.repeat(scalar, env.rows), value)

@@ -1,0 +1,261 @@
+"""The functions of expressions: what they take, what they give, and how they do it in Arrow.
+
+A function's maker gets the arguments, checked already, and says the result's type and how to get its
+cells. Texts are compared by code point. Every function but is_null, coalesce and case gives null for null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import Kind
+from export_pipeline.expressions import types
+from export_pipeline.expressions.nodes import Function, Make, Node, Run, as_type, unified, want, whole
+from export_pipeline.expressions.times import (
+    date_of,
+    days_between,
+    duration,
+    local,
+    monday_first,
+    part_of,
+    seconds_between,
+)
+from export_pipeline.expressions.types import BOOLEAN, INTEGER, TEXT, Cells, ComputeError, Env, Type, decimal
+
+# --- choice -------------------------------------------------------------------------------------------
+
+
+def _case(arguments: Sequence[Node]) -> Node:
+    if len(arguments) % 2 == 0:
+        raise ValueError("case(condition, value, …, default) ends with a default; it may be null")
+    conditions, values = arguments[:-1:2], [*arguments[1::2], arguments[-1]]
+    for condition in conditions:
+        want(condition, "case(condition, …)", Kind.BOOLEAN)
+    wanted, runs = unified(values)
+
+    def run(env: Env) -> Cells:
+        result = pa.nulls(env.rows, wanted.arrow)
+        left = pa.repeat(True, env.rows)
+        for condition, value in zip(conditions, runs[:-1], strict=True):
+            rest = env.only(left)
+            if not rest.rows:
+                return result
+            hit = pc.replace_with_mask(left, left, pc.fill_null(condition.run(rest), False))
+            result = _put(result, hit, value, env)
+            left = pc.and_not(left, hit)
+        return _put(result, left, runs[-1], env)
+
+    return Node(wanted, run)
+
+
+def _put(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
+    """The value in these rows. It is evaluated for no others: `case(b = 0, 0, a / b)` divides by no zero."""
+    chosen = env.only(mask)
+    if chosen.rows == env.rows:
+        return value(env)
+    return pc.replace_with_mask(result, mask, value(chosen)) if chosen.rows else result
+
+
+def _coalesce(arguments: Sequence[Node]) -> Node:
+    wanted, runs = unified(arguments)
+
+    def run(env: Env) -> Cells:
+        result = runs[0](env)
+        for value in runs[1:]:
+            if not result.null_count:
+                break
+            result = _put(result, result.is_null(), value, env)
+        return result
+
+    return Node(wanted, run)
+
+
+def _is_null(arguments: Sequence[Node]) -> Node:
+    return Node(BOOLEAN, lambda env: arguments[0].run(env).is_null())
+
+
+# --- numbers ------------------------------------------------------------------------------------------
+
+
+def _abs(arguments: Sequence[Node]) -> Node:
+    node = arguments[0]
+    want(node, "abs(x)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    return Node(node.type, lambda env: pc.abs_checked(node.run(env)))
+
+
+def _round(arguments: Sequence[Node]) -> Node:
+    node = arguments[0]
+    want(node, "round(x, digits)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    scale = whole(arguments[1], "round(x, digits)", 18) if len(arguments) > 1 else 0
+    if node.type.kind is Kind.INTEGER:
+        return node
+    if node.type.kind is Kind.FLOAT:
+        return Node(
+            decimal(38, scale), lambda env: types.rounded(types.exact_floats(node.run(env), env), scale, 38)
+        )
+    if node.type.scale <= scale:
+        return node
+    result = decimal(min(node.type.digits - node.type.scale + scale + 1, types.MOST_DIGITS), scale)
+    return Node(result, lambda env: types.rounded(node.run(env), scale, result.digits))
+
+
+def _extreme(name: str) -> Make:
+    def make(arguments: Sequence[Node]) -> Node:
+        wanted, runs = unified(arguments)
+        if wanted.kind in (None, Kind.BOOLEAN):
+            raise ValueError(f"{name}(a, b, …) wants numbers, texts, dates or timestamps, not {wanted}")
+        function = pc.min_element_wise if name == "least" else pc.max_element_wise
+        return Node(wanted, lambda env: function(*(run(env) for run in runs), skip_nulls=False))
+
+    return make
+
+
+def _decimal(arguments: Sequence[Node]) -> Node:
+    node, usage = arguments[0], "decimal(x, p, s)"
+    digits, scale = (whole(arguments[i], usage, types.MOST_DIGITS) for i in (1, 2))
+    if not digits >= 1 or scale > min(digits, 37):
+        raise ValueError(f"{usage} wants 1 to 76 digits, of these at most 37 behind the point")
+    return Node(
+        decimal(digits, scale), lambda env: types.rounded(_as_decimals(node, usage)(env), scale, digits)
+    )
+
+
+def _integer(arguments: Sequence[Node]) -> Node:
+    node, usage = arguments[0], "integer(x)"
+    if node.type.kind is Kind.INTEGER:
+        return node
+    if node.type.kind is Kind.BOOLEAN:
+        return Node(INTEGER, lambda env: node.run(env).cast(pa.int64()))
+    decimals = _as_decimals(node, usage)
+
+    def run(env: Env) -> Cells:
+        try:
+            return decimals(env).cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise ComputeError(
+                "integer(x) met a fraction or a number too large; use round(x) first"
+            ) from None
+
+    return Node(INTEGER, run)
+
+
+def _as_decimals(node: Node, usage: str) -> Run:
+    """Any number, or a text that is one, as a decimal."""
+    want(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
+    match node.type.kind:
+        case Kind.INTEGER:
+            return as_type(node, decimal(node.type.digits, 0))
+        case Kind.FLOAT:
+            return lambda env: types.exact_floats(node.run(env), env)
+        case Kind.TEXT:
+            return lambda env: types.parsed_numbers(node.run(env), env)
+    return node.run
+
+
+# --- texts --------------------------------------------------------------------------------------------
+
+
+def _of_text(usage: str, function: Callable[[Cells], Cells], result: Type = TEXT) -> Make:
+    def make(arguments: Sequence[Node]) -> Node:
+        want(arguments[0], usage, Kind.TEXT)
+        return Node(result, lambda env: function(arguments[0].run(env)))
+
+    return make
+
+
+def _length(cells: Cells) -> Cells:
+    return pc.utf8_length(cells).cast(pa.int64())
+
+
+def _left(arguments: Sequence[Node]) -> Node:
+    want(arguments[0], "left(text, n)", Kind.TEXT)
+    count = whole(arguments[1], "left(text, n)", 1_000_000)
+    return Node(TEXT, lambda env: pc.utf8_slice_codeunits(arguments[0].run(env), 0, count))
+
+
+def _concat(arguments: Sequence[Node]) -> Node:
+    runs = [_text([node]).run for node in arguments]
+    return Node(TEXT, lambda env: pc.binary_join_element_wise(*(run(env) for run in runs), ""))
+
+
+def _text(arguments: Sequence[Node]) -> Node:
+    node = arguments[0]
+    if node.type.kind is Kind.TEXT:
+        return node
+    return Node(TEXT, lambda env: _as_text(node.run(env), node.type))
+
+
+def _as_text(cells: Cells, kind: Type) -> Cells:
+    match kind.kind:
+        case None:
+            return pa.nulls(len(cells), pa.string())
+        case Kind.DECIMAL:
+            return _decimal_text(cells, kind)
+        case Kind.TIMESTAMP:
+            clock = local(cells, kind).cast(pa.string())
+            return pc.replace_substring_regex(pc.replace_substring(clock, " ", "T"), r"\.?0+$", "")
+        case Kind.BOOLEAN:
+            return pc.if_else(cells, "true", "false")
+        case Kind.FLOAT:
+            words = pc.replace_substring(cells.cast(pa.string()), "inf", "Infinity")
+            return pc.replace_substring(words, "nan", "NaN")
+    return cells.cast(pa.string())
+
+
+def _decimal_text(cells: Cells, kind: Type) -> Cells:
+    """Without trailing zeros, and without the exponent that Arrow writes for what is near zero."""
+    if not kind.scale:
+        return cells.cast(pa.string())
+    if kind.scale <= _SCALE_WITHOUT_EXPONENT:
+        return pc.replace_substring_regex(cells.cast(pa.string()), r"\.?0+$", "")
+    size = pc.abs(cells).cast(pa.decimal256(types.MOST_DIGITS - 1, kind.scale))
+    whole = pc.trunc(size)
+    # One is added, as what is 1 or more has no exponent, and cut off again as text.
+    behind = pc.add(pc.subtract(size, whole).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
+        pa.string()
+    )
+    texts = [
+        pc.if_else(pc.less(cells, pa.scalar(0, pa.decimal128(1, 0))), "-", ""),
+        whole.cast(pa.decimal256(types.MOST_DIGITS, 0)).cast(pa.string()),
+        pc.replace_substring_regex(pc.utf8_slice_codeunits(behind, 1), r"\.?0+$", ""),
+    ]
+    return pc.binary_join_element_wise(*texts, "")
+
+
+_SCALE_WITHOUT_EXPONENT = 6
+_ONE = pa.scalar(Decimal(1), pa.decimal256(1, 0))
+
+
+FUNCTIONS: dict[str, Function] = {
+    "case": Function("case(condition, value, …, default)", 3, None, _case),
+    "coalesce": Function("coalesce(a, b, …)", 1, None, _coalesce),
+    "is_null": Function("is_null(x)", 1, 1, _is_null),
+    "abs": Function("abs(x)", 1, 1, _abs),
+    "round": Function("round(x, digits)", 1, 2, _round),
+    "least": Function("least(a, b, …)", 1, None, _extreme("least")),
+    "greatest": Function("greatest(a, b, …)", 1, None, _extreme("greatest")),
+    "integer": Function("integer(x)", 1, 1, _integer),
+    "decimal": Function("decimal(x, p, s)", 3, 3, _decimal),
+    "text": Function("text(x)", 1, 1, _text),
+    "concat": Function("concat(a, b, …)", 1, 200, _concat),
+    "lower": Function("lower(text)", 1, 1, _of_text("lower(text)", pc.utf8_lower)),
+    "upper": Function("upper(text)", 1, 1, _of_text("upper(text)", pc.utf8_upper)),
+    "trim": Function("trim(text)", 1, 1, _of_text("trim(text)", pc.utf8_trim_whitespace)),
+    "length": Function("length(text)", 1, 1, _of_text("length(text)", _length, INTEGER)),
+    "left": Function("left(text, n)", 2, 2, _left),
+    "year": Function("year(x)", 1, 1, part_of("year", pc.year)),
+    "quarter": Function("quarter(x)", 1, 1, part_of("quarter", pc.quarter)),
+    "month": Function("month(x)", 1, 1, part_of("month", pc.month)),
+    "day": Function("day(x)", 1, 1, part_of("day", pc.day)),
+    "weekday": Function("weekday(x)", 1, 1, part_of("weekday", monday_first)),
+    "hour": Function("hour(timestamp)", 1, 1, part_of("hour", pc.hour)),
+    "date": Function("date(timestamp)", 1, 1, date_of),
+    "days_between": Function("days_between(start, end)", 2, 2, days_between),
+    "seconds_between": Function("seconds_between(start, end)", 2, 2, seconds_between),
+    "duration": Function("duration(start, end)", 2, 2, duration),
+}
+"""By name. weekday: Monday is 1. duration: H:MM:SS. days_between and seconds_between: end minus start."""

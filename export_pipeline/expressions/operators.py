@@ -1,0 +1,245 @@
+"""The operators of expressions: + - * /, comparisons, `in`, and, or, not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import Kind
+from export_pipeline.expressions.nodes import Node, as_type, unified
+from export_pipeline.expressions.types import (
+    BOOLEAN,
+    DATE,
+    FLOAT,
+    INTEGER,
+    NULL,
+    Cells,
+    ComputeError,
+    Env,
+    Type,
+    common,
+    decimal,
+    rounded,
+)
+
+Operation: TypeAlias = Callable[[Cells, Cells], Cells]
+
+BY_ZERO = "division by zero, left empty"
+_QUOTIENT_SCALE = 12
+
+
+# --- calculation --------------------------------------------------------------------------------------
+
+
+def plus(left: Node, right: Node) -> Node:
+    """left + right."""
+    return _sum(left, right, pc.add_checked, "+")
+
+
+def minus(left: Node, right: Node) -> Node:
+    """left - right."""
+    return _sum(left, right, pc.subtract_checked, "-")
+
+
+def _sum(left: Node, right: Node, function: Operation, sign: str) -> Node:
+    wanted = _numbers(left, right, sign)
+    if wanted.kind is not Kind.DECIMAL:
+        return _plain(left, right, function, sign)
+    return _exact(left, right, (wanted, wanted), decimal(wanted.digits + 1, wanted.scale), function)
+
+
+def times(left: Node, right: Node) -> Node:
+    """left * right."""
+    if _numbers(left, right, "*").kind is not Kind.DECIMAL:
+        return _plain(left, right, pc.multiply_checked, "*")
+    parts = _as_decimal(left), _as_decimal(right)
+    result = decimal(sum(part.digits for part in parts) + 1, sum(part.scale for part in parts))
+    return _exact(left, right, parts, result, pc.multiply)
+
+
+def _exact(left: Node, right: Node, parts: tuple[Type, Type], result: Type, function: Operation) -> Node:
+    """An operation on decimals of these types, whose result is of just the type that Arrow gives it."""
+    runs = as_type(left, parts[0]), as_type(right, parts[1])
+
+    def run(env: Env) -> Cells:
+        return function(*_wide(runs[0](env), runs[1](env), result.digits))
+
+    return Node(result, run)
+
+
+def _wide(first: Cells, second: Cells, digits: int) -> tuple[Cells, Cells]:
+    """Decimals wide enough for a result of so many digits."""
+    if digits <= 38:
+        return first, second
+    return tuple(c.cast(pa.decimal256(c.type.precision, c.type.scale)) for c in (first, second))
+
+
+def divided(left: Node, right: Node) -> Node:
+    """left / right."""
+    if _numbers(left, right, "/").kind is Kind.FLOAT:
+        runs = [as_type(node, FLOAT) for node in (left, right)]
+        return Node(FLOAT, lambda env: _float(pc.divide, runs[0](env), _divisor(runs[1](env), env), "/"))
+    first, second = (_as_decimal(node) for node in (left, right))
+    scale = max(_QUOTIENT_SCALE, first.scale, second.scale)
+    # Arrow's quotient has first.scale - second.scale + second.digits + 1 digits behind the point, cut off:
+    # with one digit more than wanted, rounding by that one is exact.
+    behind = max(first.scale, scale + 1 - (second.digits - second.scale + 1))
+    scaled = decimal(first.digits - first.scale + behind, behind)
+    digits = decimal(scaled.digits + second.digits + 1, 0).digits
+    result = decimal(first.digits - first.scale + second.scale + scale, scale)
+    runs = [as_type(left, scaled), as_type(right, second)]
+
+    def run(env: Env) -> Cells:
+        upper, lower = runs[0](env), _divisor(runs[1](env), env)
+        return rounded(pc.divide(*_wide(upper, lower, digits)), scale, result.digits)
+
+    return Node(result, run)
+
+
+ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {"+": plus, "-": minus, "*": times, "/": divided}
+
+
+def negated(node: Node) -> Node:
+    """-x."""
+    if not node.type.number:
+        raise ValueError(f"- wants a number, not {node.type}")
+    if node.literal is not None:
+        return Node(node.type, lambda env: pc.negate_checked(node.run(env)), -node.literal)
+    return Node(node.type, lambda env: pc.negate_checked(node.run(env)))
+
+
+def _numbers(left: Node, right: Node, sign: str) -> Type:
+    for node in (left, right):
+        if not node.type.number:
+            raise ValueError(f"{sign} wants numbers, not {node.type}")
+    return common(left.type, right.type)
+
+
+def _as_decimal(node: Node) -> Type:
+    return node.type if node.type.kind is Kind.DECIMAL else decimal(node.type.digits, 0)
+
+
+def _plain(left: Node, right: Node, function: Operation, sign: str) -> Node:
+    """An operation on integers or floats."""
+    wanted = FLOAT if FLOAT in (left.type, right.type) else INTEGER
+    runs = as_type(left, wanted), as_type(right, wanted)
+
+    def run(env: Env) -> Cells:
+        first, second = runs[0](env), runs[1](env)
+        if wanted is FLOAT:
+            return _float(function, first, second, sign)
+        try:
+            return function(first, second)
+        except pa.ArrowInvalid:
+            raise ComputeError(f"{sign} gives an integer of more than 64 bits") from None
+
+    return Node(wanted, run)
+
+
+def _float(function: Operation, first: Cells, second: Cells, sign: str) -> Cells:
+    """An operation on floats; finite ones must not become infinite."""
+    result = function(first, second)
+    made = pc.and_(pc.is_inf(result), pc.and_(pc.is_finite(first), pc.is_finite(second)))
+    if pc.any(made).as_py():
+        raise ComputeError(f"{sign} gives a float that is too large")
+    return result
+
+
+def _divisor(cells: Cells, env: Env) -> Cells:
+    zero = pa.scalar(Decimal(0) if pa.types.is_decimal(cells.type) else 0.0, cells.type)
+    kept = pc.if_else(pc.equal(cells, zero), pa.scalar(None, cells.type), cells)
+    env.emptied(cells, kept, BY_ZERO)
+    return kept
+
+
+# --- comparison ---------------------------------------------------------------------------------------
+
+_COMPARE: dict[str, Operation] = {
+    "==": pc.equal, "!=": pc.not_equal,
+    "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
+}  # fmt: skip
+
+
+def compared(sign: str, left: Node, right: Node) -> Node:
+    """A comparison: == != < <= > >=. A written day may meet dates."""
+    if NULL in (left.type, right.type):
+        raise ValueError("nothing is equal to null; ask with is_null(x)")
+    left, right = _day(left, right.type), _day(right, left.type)
+    _, runs = unified((left, right))
+    return Node(BOOLEAN, lambda env: _COMPARE[sign](runs[0](env), runs[1](env)))
+
+
+def _day(node: Node, other: Type) -> Node:
+    """A written text that stands beside dates, as a date."""
+    if other.kind is not Kind.DATE or not isinstance(node.literal, str):
+        return node
+    try:
+        day = pa.scalar(date.fromisoformat(node.literal), pa.date32())
+    except ValueError:
+        raise ValueError(f"{node.literal!r} is no day, as '2026-11-21' is") from None
+    return Node(DATE, lambda env: pa.repeat(day, env.rows), node.literal)
+
+
+def member(node: Node, values: Sequence[Node]) -> Node:
+    """x in (a, b, …), where these are written down."""
+    if any(value.literal is None for value in values):
+        raise ValueError("in wants written values, as in x in ('A', 'B'), and null is none of them")
+    _, runs = unified([node, *(_day(value, node.type) for value in values)])
+
+    def run(env: Env) -> Cells:
+        cells = runs[0](env)
+        one = Env(1, {})
+        found = pc.is_in(cells, value_set=pa.concat_arrays([value(one) for value in runs[1:]]))
+        return pc.if_else(cells.is_null(), pa.scalar(None, pa.bool_()), found)
+
+    return Node(BOOLEAN, run)
+
+
+# --- logic --------------------------------------------------------------------------------------------
+
+
+def and_(nodes: Sequence[Node]) -> Node:
+    """All of these: false where one is false, else null where one is null."""
+    return _logic(nodes, "and")
+
+
+def or_(nodes: Sequence[Node]) -> Node:
+    """One of these: true where one is true, else null where one is null."""
+    return _logic(nodes, "or")
+
+
+def not_(node: Node) -> Node:
+    """The contrary; null of null."""
+    _truths((node,), "not")
+    return Node(BOOLEAN, lambda env: pc.invert(node.run(env)))
+
+
+def _truths(nodes: Sequence[Node], word: str) -> None:
+    for node in nodes:
+        if node.type != BOOLEAN:
+            raise ValueError(f"{word} wants conditions, not {node.type}")
+
+
+def _logic(nodes: Sequence[Node], word: str) -> Node:
+    _truths(nodes, word)
+    kleene = pc.and_kleene if word == "and" else pc.or_kleene
+    settled = word == "or"
+
+    def run(env: Env) -> Cells:
+        result = nodes[0].run(env)
+        for node in nodes[1:]:
+            # What is settled is not evaluated: `b != 0 and a / b > 1` divides by no zero.
+            open_ = pc.fill_null(pc.not_equal(result, settled), True)
+            rest = env.only(open_)
+            if not rest.rows:
+                return result
+            more = node.run(rest)
+            result = pc.replace_with_mask(result, open_, kleene(result.filter(open_), more))
+        return result
+
+    return Node(BOOLEAN, run)

@@ -1,0 +1,125 @@
+"""The functions of expressions about dates and times. A timestamp is read by the clock of its zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import Kind
+from export_pipeline.core.local_time import on_the_wall
+from export_pipeline.expressions.nodes import Make, Node, Run, want
+from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Cells, Env, Type, common, decimal
+
+
+def local(cells: Cells, kind: Type) -> Cells:
+    """Timestamps as the clock on the wall shows them in their zone."""
+    return cells if kind.zone is None else on_the_wall(cells, kind.zone)
+
+
+def _days(cells: Cells, kind: Type) -> Cells:
+    """The day of dates, or of timestamps in their zone."""
+    return (
+        cells
+        if kind.kind is Kind.DATE
+        else pc.floor_temporal(local(cells, kind), unit="day").cast(DATE.arrow)
+    )
+
+
+def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
+    """A function that gives a part of a date or of a timestamp; the hour only of a timestamp."""
+
+    def make(arguments: Sequence[Node]) -> Node:
+        node = arguments[0]
+        want(node, f"{name}(x)", *((Kind.TIMESTAMP,) if name == "hour" else (Kind.DATE, Kind.TIMESTAMP)))
+
+        def run(env: Env) -> Cells:
+            cells = node.run(env)
+            return function(cells if node.type.kind is Kind.DATE else local(cells, node.type)).cast(
+                pa.int64()
+            )
+
+        return Node(INTEGER, run)
+
+    return make
+
+
+def date_of(arguments: Sequence[Node]) -> Node:
+    """The day of a timestamp in its zone."""
+    node = arguments[0]
+    want(node, "date(timestamp)", Kind.TIMESTAMP, Kind.DATE)
+    return Node(DATE, lambda env: _days(node.run(env), node.type))
+
+
+def days_between(arguments: Sequence[Node]) -> Node:
+    """Days from the first to the second, counted by the calendar."""
+    first, last = arguments
+    for node in arguments:
+        want(node, "days_between(start, end)", Kind.DATE, Kind.TIMESTAMP)
+
+    def run(env: Env) -> Cells:
+        start, end = (
+            _days(node.run(env), node.type).cast(pa.int32()).cast(pa.int64()) for node in (first, last)
+        )
+        return pc.subtract(end, start)
+
+    return Node(INTEGER, run)
+
+
+def _microseconds(arguments: Sequence[Node], usage: str) -> Run:
+    first, last = arguments
+    for node in arguments:
+        want(node, usage, Kind.TIMESTAMP)
+    common(first.type, last.type)
+
+    def run(env: Env) -> Cells:
+        start, end = (node.run(env).cast(pa.int64()) for node in (first, last))
+        return pc.subtract_checked(end, start)
+
+    return run
+
+
+def seconds_between(arguments: Sequence[Node]) -> Node:
+    """Seconds from the first timestamp to the second, a decimal with 6 digits behind the point."""
+    elapsed = _microseconds(arguments, "seconds_between(start, end)")
+    result = decimal(19, 6)
+
+    def run(env: Env) -> Cells:
+        micros = elapsed(env).cast(pa.decimal128(19, 0))
+        return pc.multiply(micros, pa.scalar(_MICRO, pa.decimal128(6, 6))).cast(result.arrow)
+
+    return Node(result, run)
+
+
+def duration(arguments: Sequence[Node]) -> Node:
+    """The time from the first timestamp to the second as the text H:MM:SS, whole seconds that are over."""
+    elapsed = _microseconds(arguments, "duration(start, end)")
+
+    def run(env: Env) -> Cells:
+        seconds = pc.divide(elapsed(env), 1_000_000)  # towards zero: a second that is not over does not count
+        size = pc.abs(seconds)
+        minutes = pc.divide(size, 60)
+        hours = pc.divide(minutes, 60)
+        parts = [
+            hours.cast(pa.string()),
+            _two_digits(pc.subtract(minutes, pc.multiply(hours, 60))),
+            _two_digits(pc.subtract(size, pc.multiply(minutes, 60))),
+        ]
+        sign = pc.if_else(pc.less(seconds, 0), "-", "")
+        return pc.binary_join_element_wise(sign, pc.binary_join_element_wise(*parts, ":"), "")
+
+    return Node(TEXT, run)
+
+
+_MICRO = pa.scalar(Decimal("0.000001"), pa.decimal128(6, 6))
+
+
+def _two_digits(numbers: Cells) -> Cells:
+    return pc.utf8_lpad(numbers.cast(pa.string()), 2, "0")
+
+
+def monday_first(days: Cells) -> Cells:
+    """The day of the week; Monday is 1."""
+    return pc.day_of_week(days, count_from_zero=False, week_start=1)

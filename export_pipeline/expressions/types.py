@@ -1,0 +1,227 @@
+"""The types of expressions: what may meet what, and how cells go from one type to another without a loss."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import Kind
+
+MOST_DIGITS = 76
+"""Of a decimal: what Arrow's widest one holds."""
+_NARROW = 38
+_INT64_DIGITS = 19
+
+NO_NUMBER = "text that is no number, left empty"
+NOT_FINITE = "no finite number, left empty"
+
+Cells: TypeAlias = pa.Array
+"""One cell for each row."""
+
+
+class ComputeError(ValueError):
+    """A row's cells cannot be computed, as by an overflow. The message is one line; the column is named by
+    who evaluates it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What an expression gives.
+
+    Attributes:
+        kind: TEXT, INTEGER, DECIMAL, FLOAT, BOOLEAN, DATE or TIMESTAMP; None of `null`, which fits all.
+        digits: Of an integer or decimal: the most digits there can be in all.
+        scale: Of a decimal: those behind the point.
+        zone: Of a timestamp: whose clock it is read by; None for a wall clock that names no zone.
+    """
+
+    kind: Kind | None
+    digits: int = 0
+    scale: int = 0
+    zone: str | None = None
+
+    @property
+    def number(self) -> bool:
+        """Whether it can be calculated with."""
+        return self.kind in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The type of its cells."""
+        match self.kind:
+            case Kind.DECIMAL:
+                return decimal_type(self.digits, self.scale)
+            case Kind.TIMESTAMP:
+                return pa.timestamp("us", tz=None if self.zone is None else "UTC")
+            case None:
+                return pa.null()
+        return _ARROW[self.kind]
+
+    def __str__(self) -> str:
+        if self.kind is Kind.DECIMAL:
+            return f"decimal({self.digits},{self.scale})"
+        if self.kind is Kind.TIMESTAMP and self.zone is None:
+            return "timestamp without zone"
+        return str(self.kind or "null")
+
+
+_ARROW = {
+    Kind.TEXT: pa.string(),
+    Kind.INTEGER: pa.int64(),
+    Kind.FLOAT: pa.float64(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.DATE: pa.date32(),
+}
+TEXT, FLOAT, BOOLEAN, DATE = Type(Kind.TEXT), Type(Kind.FLOAT), Type(Kind.BOOLEAN), Type(Kind.DATE)
+INTEGER = Type(Kind.INTEGER, _INT64_DIGITS)
+NULL = Type(None)
+
+
+def decimal(digits: int, scale: int) -> Type:
+    """The type of a decimal.
+
+    Raises:
+        ValueError: there is none so wide.
+    """
+    if digits > MOST_DIGITS:
+        raise ValueError(
+            f"this may have {digits} digits, and a decimal holds {MOST_DIGITS}; make its parts narrower with "
+            "decimal(x, p, s) or round(x, digits)"
+        )
+    return Type(Kind.DECIMAL, max(digits, 1), scale)
+
+
+def decimal_type(digits: int, scale: int) -> pa.DataType:
+    """Arrow's narrowest type with these digits."""
+    return pa.decimal128(digits, scale) if digits <= _NARROW else pa.decimal256(digits, scale)
+
+
+def common(left: Type, right: Type) -> Type:
+    """The type that holds what both may be.
+
+    Raises:
+        ValueError: there is none; the message names both.
+    """
+    if left.kind is None or left == right:
+        return right
+    if right.kind is None:
+        return left
+    if left.number and right.number:
+        if Kind.FLOAT in (left.kind, right.kind):
+            return FLOAT
+        if left.kind is right.kind is Kind.INTEGER:
+            return left if left.digits > right.digits else right
+        scale = max(left.scale, right.scale)
+        return decimal(max(left.digits - left.scale, right.digits - right.scale) + scale, scale)
+    if left.kind is right.kind is Kind.TIMESTAMP and (left.zone is None) == (right.zone is None):
+        return left
+    raise ValueError(f"{left} and {right} do not go together")
+
+
+@dataclass(slots=True)
+class Env:
+    """The rows that an expression is evaluated for.
+
+    Attributes:
+        rows: How many.
+        columns: Their cells by column.
+        counted: Cells that became empty, by reason; rows of a branch that is not taken never count.
+    """
+
+    rows: int
+    columns: dict[str, Cells]
+    counted: Counter[str] = field(default_factory=Counter)
+
+    def only(self, mask: pa.BooleanArray) -> Env:
+        """The rows of a mask; their counts are this one's."""
+        columns = {name: cells.filter(mask) for name, cells in self.columns.items()}
+        return Env(pc.sum(mask).as_py() or 0, columns, self.counted)
+
+    def emptied(self, before: Cells, after: Cells, reason: str) -> None:
+        """Count the cells that were there before and are no more."""
+        if after.null_count > before.null_count:
+            self.counted[reason] += after.null_count - before.null_count
+
+
+def convert(cells: Cells, old: Type, new: Type) -> Cells:
+    """Cells of one type as another that holds all digits they may have.
+
+    Raises:
+        ComputeError: a cell does not fit.
+    """
+    if cells.type == new.arrow:
+        return cells
+    if old.kind is None:
+        return pa.nulls(len(cells), new.arrow)
+    try:
+        if new.kind is Kind.DECIMAL and old.kind is Kind.INTEGER:
+            cells = cells.cast(pa.decimal128(_INT64_DIGITS, 0))
+        elif new.kind is Kind.FLOAT and old.kind is Kind.INTEGER:
+            return cells.cast(pa.float64(), safe=False)
+        elif new.kind is Kind.FLOAT:
+            # Through its digits: Arrow's own cast of a decimal often misses the nearest double.
+            return cells.cast(pa.string()).cast(pa.float64())
+        if new.kind is Kind.DECIMAL and pa.types.is_decimal(cells.type):
+            # Arrow scales in the narrower type first, where what fits the wider one may overflow.
+            if new.arrow.bit_width > cells.type.bit_width:
+                cells = cells.cast(pa.decimal256(cells.type.precision, cells.type.scale))
+            elif new.arrow.bit_width < cells.type.bit_width:
+                return cells.cast(pa.decimal256(new.digits, new.scale)).cast(new.arrow)
+        return cells.cast(new.arrow)
+    except pa.ArrowInvalid:
+        raise ComputeError(f"a value of {old} does not fit {new}") from None
+
+
+def rounded(cells: Cells, scale: int, digits: int) -> Cells:
+    """Decimals with `scale` digits behind the point, halves away from zero, and `digits` in all.
+
+    Raises:
+        ComputeError: a value has more digits before the point than fit.
+    """
+    have = cells.type
+    try:
+        if have.scale > scale:
+            # A carry may add a digit: 9.95 is 10.0.
+            cells = cells.cast(decimal_type(min(have.precision + 1, MOST_DIGITS), have.scale))
+            cells = pc.round(cells, ndigits=scale, round_mode="half_towards_infinity")
+        wide = pa.decimal256(MOST_DIGITS, cells.type.scale)
+        return cells.cast(wide).cast(pa.decimal256(MOST_DIGITS, scale)).cast(decimal_type(digits, scale))
+    except pa.ArrowInvalid:
+        raise ComputeError(f"a value has more digits than decimal({digits},{scale}) holds") from None
+
+
+_TINY, _HUGE = 1e-19, 1e38
+_FLOAT_SCALE = 37
+
+
+def exact_floats(cells: Cells, env: Env) -> Cells:
+    """Floats as decimals with the digits that people are shown (the shortest that mean them).
+
+    What is no finite number becomes empty and is counted; less than 1e-19 is zero.
+
+    Raises:
+        ComputeError: a float is 1e38 or more.
+    """
+    size = pc.abs(cells)
+    finite = pc.is_finite(cells)
+    if pc.any(pc.and_(finite, pc.greater_equal(size, _HUGE))).as_py():
+        raise ComputeError("a float of 1e38 or more does not fit a decimal")
+    kept = pc.if_else(finite, pc.if_else(pc.less(size, _TINY), 0.0, cells), pa.scalar(None, pa.float64()))
+    env.emptied(cells, kept, NOT_FINITE)
+    return kept.cast(pa.string()).cast(pa.decimal256(MOST_DIGITS, _FLOAT_SCALE))
+
+
+_NUMBER = r"^[+-]?([0-9]{1,38}(\.[0-9]{0,37})?|\.[0-9]{1,37})$"
+
+
+def parsed_numbers(cells: Cells, env: Env) -> Cells:
+    """Texts that are plain numbers as decimals, blanks around them ignored; others empty and counted."""
+    trimmed = pc.utf8_trim_whitespace(cells)
+    plain = pc.match_substring_regex(trimmed, _NUMBER)
+    kept = pc.if_else(plain, trimmed, pa.scalar(None, pa.string()))
+    env.emptied(cells, kept, NO_NUMBER)
+    return kept.cast(pa.decimal256(MOST_DIGITS, _FLOAT_SCALE))

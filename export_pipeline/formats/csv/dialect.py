@@ -1,0 +1,127 @@
+"""Dialects of CSV: what stands between fields, what is quoted, how numbers are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.buffers import bytes_of, cells_with, counted, mask, offsets_of, strings
+
+BOM = b"\xef\xbb\xbf"
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One way to write CSV.
+
+    Attributes:
+        delimiter: One character.
+        decimal_comma: Whether numbers have a comma for a point.
+        all_quoted: Whether every value is quoted, or only what would be misread without quotes.
+    """
+
+    delimiter: str = ","
+    decimal_comma: bool = False
+    all_quoted: bool = False
+
+    @staticmethod
+    def of(options: Mapping[str, Any]) -> Dialect:
+        """The dialect that CSV's options ask for."""
+        return Dialect(
+            DELIMITERS[options.get("delimiter", "comma")],
+            options.get("decimal_comma", False),
+            options.get("quoting", "minimal") == "all",
+        )
+
+    def header(self, names: Sequence[str]) -> str:
+        """Return the first line. Names with any dialect's delimiter are quoted: bare ones are the file's own.
+
+        So is a first name that begins with ID: Excel takes a text file that begins so for one in SYLK, and
+        refuses it.
+        """
+        words = []
+        for place, name in enumerate(names):
+            word = self.word(name)
+            odd = re.search(r"[,;\t|]", name) or (place == 0 and name.startswith("ID"))
+            words.append(f'"{name}"' if odd and word == name else word)
+        return self.delimiter.join(words) + "\r\n"
+
+    def word(self, text: str, null: str = "") -> str:
+        """One value as it stands in the file."""
+        if not self.all_quoted and text not in ("", null) and not set(text) & set(f'"\r\n{self.delimiter}'):
+            return text
+        return '"' + text.replace('"', '""') + '"'
+
+    def missing(self, null: str) -> str:
+        """A missing value: its text, never quoted for what it says, only for what would break the line."""
+        return null if not set(null) & set(f'"\r\n{self.delimiter}') else self.word(null)
+
+    def quoted(self, text: pa.Array, null: str) -> pa.Array:
+        """Texts, quoted where they need it; nulls stay null.
+
+        What reads like the column's null text is quoted: a missing value is the only one without quotes.
+        """
+        if self.all_quoted:
+            return _in_quotes(text)
+        marks = cells_with(text, f'"\r\n{self.delimiter}'.encode())
+        offsets = offsets_of(text)
+        empty = offsets[1:] == offsets[:-1]
+        if empty.any():
+            marks = empty if marks is None else marks | empty
+        if null:
+            same = np.asarray(pc.fill_null(pc.equal(text, null), False))
+            marks = same if marks is None else marks | same
+        if marks is None:
+            return text
+        if text.null_count:
+            marks = marks & np.asarray(text.is_valid())
+        count = int(marks.sum())
+        if not count:
+            return text
+        if count == len(text) - text.null_count:
+            return _in_quotes(text)
+        chosen = mask(marks)
+        if 2 * count > len(text):
+            return pc.if_else(chosen, _in_quotes(text), text)
+        return pc.replace_with_mask(text, chosen, _in_quotes(text.filter(chosen)))
+
+    def number(self, text: pa.Array, null: str) -> pa.Array:
+        """Numbers, given with a point; nulls stay null."""
+        if self.decimal_comma:
+            data = bytes_of(text).copy()
+            data[data == ord(".")] = ord(",")
+            offsets = offsets_of(text)
+            text = strings(data, offsets - offsets[0], text)
+        if self.all_quoted or (self.decimal_comma and self.delimiter == ","):
+            return self.quoted(text, null)
+        return self.quoted(text, null) if null else text
+
+
+def _in_quotes(text: pa.Array) -> pa.Array:
+    """Every text in quotes, its own quotes doubled; nulls stay null.
+
+    Arrow's CSV writer does it in a third of the time that joining and replacing take.
+    """
+    from pyarrow import csv
+
+    made = pa.BufferOutputStream()
+    options = csv.WriteOptions(
+        include_header=False, batch_size=max(len(text), 1), eol="", quoting_style="all_valid"
+    )
+    csv.write_csv(pa.record_batch([text], ["text"]), made, options)
+    offsets, quotes = offsets_of(text), bytes_of(text) == ord('"')
+    lengths = np.diff(offsets) + 2
+    if quotes.any():
+        lengths += counted(quotes, offsets - offsets[0])
+    if text.null_count:
+        lengths[~np.asarray(text.is_valid())] = 0
+    starts = np.zeros(len(offsets), np.int32)
+    np.cumsum(lengths, out=starts[1:])
+    return strings(made.getvalue(), starts, text)

@@ -1,0 +1,138 @@
+"""Reads CSV again, in any of our dialects and those of most other programs, without the layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.streams import prefetched
+from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.sums import added, finite_sum
+
+_SAMPLE = 1 << 20
+_BLOCK = 1 << 20
+_DELIMITERS = ",;\t|"
+_NUMBER = r"^(-?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
+
+
+def read_back(path: Path) -> FileFacts:
+    """Count the records and add up the columns that hold only numbers, with Arrow's CSV parser.
+
+    Delimiter and decimal sign are the file's own. Totals are by header; NaN, infinite and missing cells are
+    left out of them. Missing are cells with nothing in them, and those with the one text that a column has
+    besides its numbers.
+    """
+    with path.open("rb") as file:
+        delimiter = _delimiter(file.read(_SAMPLE))
+    rows = 0
+    sums: dict[str, _Sum] = {}
+    try:
+        first = next(_records(path, delimiter))
+        headers = {name: first.column(name)[0].as_py() or "" for name in first.schema.names}
+        sums = {name: _Sum() for name in headers}
+        for name, one in sums.items():
+            one.add(first.column(name)[1:])
+        # A column whose first cells say that it is none of numbers needs no more reading.
+        numbers = [name for name, one in sums.items() if one.may_be]
+        sums = {name: _Sum() for name in numbers}
+        for batch in prefetched(_records(path, delimiter, numbers or first.schema.names[:1])):
+            skipped = 1 if rows == 0 else 0  # the header
+            rows += batch.num_rows
+            for name, one in sums.items():
+                one.add(batch.column(name)[skipped:])
+    except pa.ArrowInvalid as error:
+        return FileFacts(max(rows - 1, 0), {}, (str(error),))
+    totals: dict[str, list[float]] = {}
+    for name, one in sums.items():
+        if one.is_number:
+            totals.setdefault(headers[name], []).extend(one.parts)
+    return FileFacts(rows - 1, {header: added(parts) for header, parts in totals.items()})
+
+
+def _records(path: Path, delimiter: str, only: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """All records, the header too, as texts in columns f0, f1, …; a field with nothing in it is null."""
+    from pyarrow import csv
+
+    parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    reading = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=True)
+    if only:
+        kinds = dict.fromkeys(only, pa.string())
+    else:
+        with csv.open_csv(path, reading, parsing) as reader:
+            kinds = dict.fromkeys(reader.schema.names, pa.string())
+    converting = csv.ConvertOptions(
+        column_types=kinds, include_columns=list(kinds), null_values=[""], strings_can_be_null=True
+    )
+    with csv.open_csv(path, reading, parsing, converting) as reader:
+        yield from reader
+
+
+def _delimiter(sample: bytes) -> str:
+    """The delimiter: that which the first record has most of outside of its quotes; a comma for none."""
+    quotes, record = 0, bytearray()
+    for line in sample.splitlines(keepends=True):
+        record += line
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            break
+    bare = re.sub(rb'"[^"]*"', b"", bytes(record))
+    return max(_DELIMITERS, key=lambda one: bare.count(one.encode()))
+
+
+@dataclass(slots=True)
+class _Sum:
+    """The sum of a column, for as long as it may be one of numbers.
+
+    Attributes:
+        parts: The sums of its finite numbers, batch by batch.
+        may_be: Whether it may be a column of numbers.
+        missing: The one text that is no number, once seen.
+        sign: The decimal sign, once seen.
+        numbers: How many numbers it has.
+    """
+
+    parts: list[float] = field(default_factory=list)
+    may_be: bool = True
+    missing: str | None = None
+    sign: str | None = None
+    numbers: int = 0
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one of numbers, or of missing cells alone."""
+        return self.may_be and (self.numbers > 0 or self.missing is None)
+
+    def add(self, texts: pa.Array) -> None:
+        """Add cells; null is a missing one."""
+        if not self.may_be:
+            return
+        if self.missing is None and self.sign != ",":
+            try:
+                self._plus(texts.cast(pa.float64()))
+            except pa.ArrowInvalid:
+                self._add_with_care(texts)
+        else:
+            self._add_with_care(texts)
+
+    def _add_with_care(self, texts: pa.Array) -> None:
+        texts = texts.drop_null()
+        fits = pc.match_substring_regex(texts, _NUMBER)
+        others = pc.unique(texts.filter(pc.invert(fits))).to_pylist()
+        numbers = texts.filter(fits)
+        signs = {sign for sign in ".," if pc.any(pc.match_substring(numbers, sign)).as_py()}
+        known = {text for text in (self.missing, *others) if text is not None}
+        if self.sign:
+            signs.add(self.sign)
+        self.may_be = len(known) <= 1 and len(signs) <= 1
+        if self.may_be:
+            self.missing, self.sign = next(iter(known), None), next(iter(signs), None)
+            self._plus(pc.replace_substring(numbers, ",", ".").cast(pa.float64()))
+
+    def _plus(self, numbers: pa.Array) -> None:
+        self.numbers += len(numbers) - numbers.null_count
+        self.parts.append(finite_sum(numbers))

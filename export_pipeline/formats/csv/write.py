@@ -1,0 +1,106 @@
+"""CSV after RFC 4180: UTF-8, CRLF, quotes where needed, one flat table; other delimiters by option.
+
+An empty text is written as `""`, a missing value as its column's null text (by default nothing) without
+quotes, so that a reader who looks at quotes can tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.buffers import data_of
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.sanitize import GUARDED, guard
+from export_pipeline.core.streams import mapped
+from export_pipeline.formats import cells, times
+from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.csv.dialect import BOM, Dialect
+from export_pipeline.formats.csv.readback import read_back
+
+__all__ = ["BOM", "read_back", "render"]
+
+Changed = Counter[tuple[str, str]]
+_TIMES = (Kind.DATE, Kind.TIMESTAMP)
+
+
+def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+    """Write the flat table.
+
+    Options: `bom` (bool), `delimiter` (comma, semicolon, tab, pipe), `decimal_comma` (bool), `quoting`
+    (minimal, all). What header and money say the layout has decided.
+    """
+    done = Rendered()
+    table, dialect = layout.flat.get("csv", layout.main), Dialect.of(options)
+    if options.get("bom"):
+        out.write(BOM)
+    headers, dangerous = guard(pa.array([column.header for column in table.columns], pa.string()))
+    if dangerous:
+        done.changed[GUARDED, "(headers)"] += dangerous
+    out.write(dialect.header(headers.to_pylist()).encode())
+
+    def lines(batch: pa.RecordBatch) -> tuple[pa.Array, Changed]:
+        changed: Changed = Counter()
+        return _lines(batch, table.columns, dialect, changed), changed
+
+    for made, changed in mapped(lines, table.open()):
+        out.write(data_of(made))
+        done.rows += len(made)
+        done.changed.update(changed)
+    return done
+
+
+def _lines(
+    batch: pa.RecordBatch, columns: tuple[Column, ...], dialect: Dialect, changed: Changed
+) -> pa.Array:
+    """The rows as text, each with its line end: the array's bytes are the file's."""
+    fields = [_field(batch.column(index), column, dialect, changed) for index, column in enumerate(columns)]
+    if len(fields) == 1:
+        # A line with nothing in it would be no record to most readers.
+        fields = [pc.if_else(pc.equal(fields[0], ""), '""', fields[0])]
+    fields[-1] = pc.binary_join_element_wise(fields[-1], "\r\n", "")
+    if len(fields) == 1:
+        return fields[0]
+    return pc.binary_join_element_wise(*fields, dialect.delimiter)
+
+
+def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) -> pa.Array:
+    """The column's cells as they stand in the file, without nulls."""
+    if column.kind is Kind.BOOLEAN:
+        yes, no = (dialect.word(label, column.null) for label in column.labels)
+        text = pc.if_else(array, yes, no)
+    elif column.kind.is_text:
+        guarded, dangerous = guard(array)
+        if dangerous:
+            changed[GUARDED, column.header] += dangerous
+        text = dialect.quoted(guarded, column.null)
+    elif column.kind in _TIMES:
+        text = dialect.quoted(_time(array, column, changed), column.null)
+    else:
+        text = dialect.number(_number(array, column, changed), column.null)
+    return pc.fill_null(text, dialect.missing(column.null)) if text.null_count else text
+
+
+def _time(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
+    if column.pattern:
+        text, cut = times.patterned(array, column.pattern, column.zone)
+        if cut:
+            changed[f"printed as {column.pattern}", column.header] += cut
+        return text
+    if pa.types.is_timestamp(array.type):
+        return times.iso(array, (column.zone or "UTC") if array.type.tz else None)
+    return cells.exact(array)
+
+
+def _number(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
+    if column.digits is None:
+        return cells.exact(array)
+    text, rounded = cells.rounded(array, column.digits)
+    if rounded:
+        changed[f"rounded to {column.digits} decimals", column.header] += rounded
+    return text

@@ -1,0 +1,149 @@
+"""A layout as a PDF document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any, BinaryIO
+
+from export_pipeline.core.layout import Layout
+from export_pipeline.formats.base import Rendered, RenderError
+from export_pipeline.formats.pdf import style
+from export_pipeline.formats.pdf.columns import Measure, arrange, measure
+from export_pipeline.formats.pdf.drawings import FigurePrinter
+from export_pipeline.formats.pdf.embed import embed
+from export_pipeline.formats.pdf.objects import PdfFile, date_string, text_string
+from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
+from export_pipeline.formats.pdf.sections import SectionPrinter
+from export_pipeline.formats.pdf.style import MARGIN, UNIT
+from export_pipeline.formats.pdf.typeset import Typesetter
+
+
+def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+    """Writes a layout's title, chapters and figures as a PDF.
+
+    Options:
+        page_size: "letter" (default), "a4", "a3" or "legal".
+        orientation: "auto" (default: landscape for the chapters whose columns ask for it), "portrait",
+            "landscape".
+        title: The document's title, where it is not the layout's.
+        language: Of the document, a BCP 47 tag; "en" by default.
+
+    Raises:
+        RenderError: An option is unknown, or a section's groups do not agree with its rows.
+    """
+    paper, orientation = _paper(options)
+    title = str(options.get("title") or "") or layout.title
+    typesetter = Typesetter()
+    sections = layout.pdf
+    measures = [measure(section, typesetter) for section in sections]
+    sizes = [_turned(asked, paper, orientation) for asked in measures] or [_turned([], paper, orientation)]
+    pdf = PdfFile(out)
+    pages = Pages(pdf, typesetter, sizes[0], title)
+    pages.start()
+    _title_block(pages, layout)
+    anchors = _anchors(pdf, layout)
+    rows = 0
+    warnings: list[str] = []
+    for section, asked, size in zip(sections, measures, sizes, strict=False):
+        if size != pages.size:
+            pages.start(size=size)
+        target = section.links[1] if section.links else None
+        strips = arrange(asked, pages.width)
+        if len(strips) > 1:
+            warnings.append(
+                f"{section.title}: {len(asked)} columns do not fit one page and go across {len(strips)}."
+            )
+        printer = SectionPrinter(
+            pages,
+            section,
+            strips,
+            anchors[section.key][0] if section.key in anchors else None,
+            anchors.get(target) if target is not None else None,
+            title if (section.heading or section.title) == layout.title else None,
+        )
+        printed = printer.print()
+        if section.counts:
+            rows += printed
+    if layout.figures:
+        FigurePrinter(pages, paper).print(layout.figures)
+    pages.finish()
+    outline = pages.outline()
+    _resources(pdf, typesetter)
+    language = str(options.get("language") or "en")
+    pdf.finish(
+        b"/Lang%b/ViewerPreferences<</DisplayDocTitle true>>%b" % (text_string(language), outline),
+        b"/Title%b/Author%b/Creator(export_pipeline)/Producer(export_pipeline)/CreationDate%b/ModDate%b"
+        % (
+            text_string(title),
+            text_string(layout.author),
+            date_string(layout.created),
+            date_string(layout.created),
+        ),
+    )
+    return Rendered(rows=rows, changed=typesetter.changed, warnings=warnings)
+
+
+def _paper(options: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
+    size = str(options.get("page_size") or "letter").lower()
+    orientation = str(options.get("orientation") or "auto").lower()
+    if size not in style.PAPERS:
+        raise RenderError(f"Unknown page_size {size!r}: use one of {', '.join(style.PAPERS)}.")
+    if orientation not in ("auto", "portrait", "landscape"):
+        raise RenderError(f"Unknown orientation {orientation!r}: use auto, portrait or landscape.")
+    return style.PAPERS[size], orientation
+
+
+def _turned(measures: Sequence[Measure], paper: tuple[float, float], orientation: str) -> tuple[float, float]:
+    """The page for a table: turned where that is asked for, or where its columns need the width."""
+    width = round(paper[0] * UNIT) - 2 * MARGIN
+    needed = sum(measure.least for measure in measures) > width
+    return (paper[1], paper[0]) if orientation == "landscape" or (orientation == "auto" and needed) else paper
+
+
+def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
+    """Destination objects of the sections that others link to, by key: the first, and how many."""
+    linked = {section.links[1] for section in layout.pdf if section.links}
+    return {
+        section.key: (pdf.reserve(len(section.groups)), len(section.groups))
+        for section in layout.pdf
+        if section.key in linked and section.groups
+    }
+
+
+def _title_block(pages: Pages, layout: Layout) -> None:
+    pages.bookmark(pages.title)
+    pages.paragraph(pages.title, "Title", style.TITLE, style.ACCENT, bold=True)
+    pages.y -= UNIT * 4
+    pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
+    pages.y -= UNIT * 12
+    facts = [*layout.facts]
+    when = f"{layout.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if not any(value == when for _, value in facts):
+        facts.append(("Data as of", when))
+    widest = max(pages.typesetter.width(label, style.BODY, bold=True) for label, _ in facts)
+    column = min(widest + 12 * UNIT, pages.width // 3)
+    leading = leading_of(style.BODY)
+    for label, value in facts:
+        labels = pages.typesetter.lines(label, style.BODY, column - 6 * UNIT, "Facts", bold=True)
+        pages.need(leading * len(labels))
+        page, top = pages.pdf.pages, pages.y
+        pages.print(labels, 0, top - ascent_of(style.BODY), style.BODY, style.MUTED, True, leading)
+        pages.paragraph(value, "Facts", x=column)
+        if page == pages.pdf.pages:
+            pages.y = min(pages.y, top - leading * len(labels))
+        pages.y -= UNIT
+    if layout.description:
+        pages.y -= UNIT * 6
+        pages.paragraph(layout.description, "Description")
+    pages.y -= UNIT * 4
+
+
+def _resources(pdf: PdfFile, typesetter: Typesetter) -> None:
+    fonts = []
+    for font in (typesetter.regular, typesetter.bold):
+        number = pdf.reserve()
+        embed(pdf, font, number)
+        fonts.append(b"/%b %d 0 R" % (font.resource.encode(), number))
+    levels = b"".join(b"/A%d<</ca %.2f>>" % (level, level / 100) for level in range(101))
+    pdf.put(b"<</Font<<%b>>/ExtGState<<%b>>>>" % (b"".join(fonts), levels), pdf.resources)

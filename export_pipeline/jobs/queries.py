@@ -1,0 +1,199 @@
+"""What the ledger says: of one job, of many, and of what happened to them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.claims import in_flight
+from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.errors import LedgerError, UnknownJobError
+from export_pipeline.jobs.records import OPERATOR, Event, Job, Viewer
+from export_pipeline.jobs.sql_types import UtcTime, utc_now
+from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.tables import deployment, events, jobs
+from export_pipeline.jobs.texts import storable
+
+PATIENCE = timedelta(minutes=1)
+"""How long a claimed job may take to become a run before it is offered again."""
+
+
+class Reader:
+    """Reads the ledger at a SQLAlchemy URL of PostgreSQL or SQLite. Threads may share it.
+
+    Every method raises LedgerUnavailableError where the database cannot be reached, and LedgerError where its
+    tables are missing.
+
+    Raises:
+        LedgerError: the URL is malformed, or of another database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones. Before a fork, say."""
+        self._engine.dispose()
+
+    def get(self, job_id: str, viewer: Viewer = OPERATOR) -> Job:
+        """The job.
+
+        Raises:
+            UnknownJobError: there is none, it was deleted, or the viewer may not see it.
+        """
+        with self._reading() as connection:
+            row = connection.execute(
+                sa.select(jobs).where(jobs.c.id == self._known(job_id), seen_by(viewer))
+            ).mappings()
+            found = row.one_or_none()
+        if found is None:
+            raise UnknownJobError(job_id)
+        return Job.of(found)
+
+    def find(
+        self,
+        viewer: Viewer = OPERATOR,
+        *,
+        status: Iterable[Status] | None = None,
+        dataset: str | None = None,
+        schedule_id: str | None = None,
+        limit: int = 50,
+        after: Job | None = None,
+    ) -> list[Job]:
+        """The jobs that the viewer may see, newest first.
+
+        Args:
+            limit: At most so many.
+            after: The last job of the page before this one.
+        """
+        select = sa.select(jobs).where(seen_by(viewer))
+        if status is not None:
+            select = select.where(jobs.c.status.in_(list(status)))
+        if dataset is not None:
+            select = select.where(jobs.c.dataset == storable(dataset))
+        if schedule_id is not None:
+            select = select.where(jobs.c.schedule_id == schedule_id)
+        if after is not None:
+            last = jobs.alias("last")  # its time as the database wrote it, which of SQLite is a text
+            written = sa.select(last.c.created_at).where(last.c.id == after.id).scalar_subquery()
+            at = sa.func.coalesce(written, sa.literal(after.created_at, UtcTime()))
+            select = select.where(
+                sa.or_(jobs.c.created_at < at, sa.and_(jobs.c.created_at == at, jobs.c.id < after.id))
+            )
+        return self._jobs(select.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit))
+
+    def is_asked(self) -> bool:
+        """Whether there is a request that nobody has claimed yet."""
+        new = sa.select(jobs.c.id).where(
+            jobs.c.status == Status.PENDING, jobs.c.claimed_at.is_(None), jobs.c.deleted_at.is_(None)
+        )
+        with self._reading() as connection:
+            return connection.execute(new.limit(1)).first() is not None
+
+    def in_flight(self, patience: timedelta = PATIENCE) -> list[Job]:
+        """Jobs that are processing, or were claimed within `patience` and are about to; oldest first."""
+        return self._jobs(self._in_flight(patience))
+
+    def identical_in_flight(self, job: Job, patience: timedelta = PATIENCE) -> list[Job]:
+        """Other jobs in flight that ask for exactly the same, oldest first: their run can serve this one.
+
+        A run that has begun shows the database as it was then.
+        """
+        select = self._in_flight(patience).where(
+            jobs.c.id != job.id,
+            jobs.c.dataset == job.dataset,
+            jobs.c.format == job.format,
+            jobs.c.scope.is_not_distinct_from(job.scope),
+        )
+        return [other for other in self._jobs(select) if other.identity == job.identity]
+
+    def of_run(self, run_id: str) -> list[Job]:
+        """The jobs that a run works for, or worked for at last; oldest first."""
+        select = sa.select(jobs).where(jobs.c.run_id == run_id)
+        return self._jobs(select.order_by(jobs.c.created_at, jobs.c.id))
+
+    def expirable(self, limit: int = 100) -> list[Job]:
+        """Completed jobs whose files are due to go and not under legal hold, most overdue first."""
+        select = sa.select(jobs).where(
+            jobs.c.status == Status.COMPLETED, jobs.c.expires_at <= utc_now(), ~jobs.c.legal_hold
+        )
+        return self._jobs(select.order_by(jobs.c.expires_at, jobs.c.id).limit(limit))
+
+    def deployment(self) -> str:
+        """Return the id of this deployment, which stands in the manifest of each of its files.
+
+        Raises:
+            LedgerError: somebody has emptied its table.
+        """
+        with self._reading() as connection:
+            found: str | None = connection.scalars(sa.select(deployment.c.id)).first()
+        if found is None:
+            raise LedgerError(
+                "The table export_deployment is empty: bring its row back from a backup, or begin anew by "
+                "`INSERT INTO export_deployment DEFAULT VALUES`; older files without a request then stay."
+            )
+        return found
+
+    def events(self, job_id: str) -> list[Event]:
+        """What happened to a job, in order; also to one that was deleted. None for a job that never was."""
+        with self._reading() as connection:
+            select = sa.select(events).where(events.c.job_id == self._known(job_id)).order_by(events.c.id)
+            rows = connection.execute(select).mappings().all()
+        return [Event(**{**row, "kind": Kind(row["kind"])}) for row in rows]
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock (UTC)."""
+        with self._reading() as connection:
+            return connection.scalars(sa.select(utc_now())).one()
+
+    def _in_flight(self, patience: timedelta) -> sa.Select[tuple[object, ...]]:
+        return sa.select(jobs).where(in_flight(self.now() - patience)).order_by(jobs.c.created_at, jobs.c.id)
+
+    def _jobs(self, select: sa.Select[tuple[object, ...]]) -> list[Job]:
+        with self._reading() as connection:
+            rows = connection.execute(select).mappings().all()
+        return [Job.of(row) for row in rows]
+
+    def _reading(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, write=False)
+
+    def _known(self, job_id: str) -> str:
+        """The id as the database holds it. PostgreSQL would refuse a text that is no UUID."""
+        if self._engine.dialect.name == "postgresql":
+            try:
+                return str(uuid.UUID(job_id))
+            except ValueError:
+                raise UnknownJobError(job_id) from None
+        return job_id
+
+
+def seen_by(viewer: Viewer) -> sa.ColumnElement[bool]:
+    """Whether a job was not deleted and the viewer may see it."""
+    return sa.and_(jobs.c.deleted_at.is_(None), belongs_to(viewer, jobs.c.scope, jobs.c.requested_by))
+
+
+def belongs_to(viewer: Viewer, scope: sa.Column[str], person: sa.Column[str]) -> sa.ColumnElement[bool]:
+    """Whether the viewer may see rows of the scope and the person in these columns."""
+    seen: list[sa.ColumnElement[bool]] = []
+    if viewer.scopes is not None:
+        named = [name for name in viewer.scopes if name is not None and storable(name) == name]
+        in_scope = scope.in_(named)
+        seen.append(sa.or_(in_scope, scope.is_(None)) if None in viewer.scopes else in_scope)
+    if viewer.requested_by is not None:
+        known = storable(viewer.requested_by) == viewer.requested_by
+        seen.append(person == viewer.requested_by if known else sa.false())
+    return sa.and_(sa.true(), *seen)

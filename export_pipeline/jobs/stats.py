@@ -1,0 +1,233 @@
+"""Figures of the ledger: how long the queue is, how long it waits, what came of the last hour's requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from export_pipeline.jobs.claims import in_flight, in_flight_count
+from export_pipeline.jobs.queries import PATIENCE, Reader
+from export_pipeline.jobs.sql_types import UtcTime, utc_now
+from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.tables import deliveries, events, jobs, schedules
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Things that should have moved on by now.
+
+    Attributes:
+        count: How many.
+        since: Since when the oldest of them stands (UTC).
+        examples: Ids of the oldest, at most three.
+    """
+
+    count: int
+    since: datetime
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Requests of one dataset that ended in one way within a time. Seconds, bytes."""
+
+    dataset: str
+    status: Status
+    count: int
+    rows: int
+    bytes: int
+    seconds: float
+    longest_seconds: float
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits and what is worked on now. Seconds."""
+
+    pending: int
+    in_flight: int
+    oldest_wait: float
+    deliveries: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetQueue:
+    """The same of one dataset. Seconds."""
+
+    dataset: str
+    pending: int
+    in_flight: int
+    oldest_wait: float
+
+
+class seconds_between(FunctionElement[float]):
+    """Seconds from the second moment to the first."""
+
+    inherit_cache = True
+    type = sa.Float()
+
+
+@compiles(seconds_between, "postgresql")
+def _seconds_postgresql(element: seconds_between, compiler: Any, **options: Any) -> str:
+    later, earlier = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"CAST(EXTRACT(EPOCH FROM ({later}) - ({earlier})) AS DOUBLE PRECISION)"
+
+
+@compiles(seconds_between, "sqlite")
+def _seconds_sqlite(element: seconds_between, compiler: Any, **options: Any) -> str:
+    later, earlier = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"((julianday({later}) - julianday({earlier})) * 86400.0)"
+
+
+def _waits_since() -> sa.ColumnElement[datetime]:
+    """When the attempt of a job was asked for."""
+    asked = sa.select(sa.func.max(events.c.at)).where(
+        events.c.job_id == jobs.c.id, events.c.kind == Kind.REQUESTED
+    )
+    again = sa.type_coerce(asked.scalar_subquery(), UtcTime())
+    return sa.case((jobs.c.attempt > 1, sa.func.coalesce(again, jobs.c.created_at)), else_=jobs.c.created_at)
+
+
+class Figures(Reader):
+    """Adds up what operators and their monitoring want to know."""
+
+    def queue(self) -> Queue:
+        """What waits and what is worked on now."""
+        waits = sa.func.max(seconds_between(utc_now(), _waits_since()))
+        pending = sa.select(sa.func.count(), waits).where(
+            jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None)
+        )
+        open_mails = sa.select(deliveries.c.status, sa.func.count()).where(
+            deliveries.c.status.not_in(("sent", "skipped", "refused"))
+        )
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            count, oldest = connection.execute(pending).one()
+            flying = in_flight_count(connection, now - PATIENCE)
+            mails = connection.execute(open_mails.group_by(deliveries.c.status)).all()
+        return Queue(count, flying, max(0.0, oldest or 0.0), {name: int(number) for name, number in mails})
+
+    def queues(self) -> list[DatasetQueue]:
+        """The same of each dataset of which something waits or is worked on."""
+        waits = sa.and_(jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
+        waited = seconds_between(utc_now(), _waits_since())
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            flies = in_flight(now - PATIENCE)
+            select = sa.select(
+                jobs.c.dataset,
+                sa.func.count(sa.case((waits, 1))),
+                sa.func.count(sa.case((flies, 1))),
+                sa.func.max(sa.case((waits, waited))),
+            ).where(sa.or_(waits, flies))
+            rows = connection.execute(select.group_by(jobs.c.dataset)).all()
+        return [
+            DatasetQueue(dataset, pending, flying, _positive(oldest))
+            for dataset, pending, flying, oldest in sorted(rows)
+        ]
+
+    def ended(self, within: timedelta) -> list[Ended]:
+        """What came of the requests that ended lately, by dataset and status."""
+        took = seconds_between(jobs.c.completed_at, jobs.c.started_at)
+        waited = seconds_between(jobs.c.started_at, jobs.c.created_at)
+        sums = [
+            sa.func.count(),
+            *(sa.func.sum(column) for column in (jobs.c.row_count, jobs.c.file_size, took)),
+        ]
+        # The time that a further attempt waited is in no row.
+        first = sa.case((jobs.c.attempt == 1, waited), else_=0.0)
+        select = sa.select(jobs.c.dataset, jobs.c.status, *sums, sa.func.max(took), sa.func.sum(first))
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            recent = select.where(jobs.c.completed_at >= now - within)
+            rows = connection.execute(recent.group_by(jobs.c.dataset, jobs.c.status)).all()
+        return [
+            Ended(dataset, Status(status), count, int(written or 0), int(size or 0), *map(_positive, times))
+            for dataset, status, count, written, size, *times in sorted(rows)
+        ]
+
+    def failures(self, within: timedelta) -> list[tuple[str, int]]:
+        """The error codes of requests that failed lately and how many each; most frequent first."""
+        count = sa.func.count()
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            select = sa.select(sa.func.coalesce(jobs.c.error_code, ""), count).where(
+                jobs.c.status == Status.FAILED, jobs.c.completed_at >= now - within
+            )
+            rows = connection.execute(select.group_by(jobs.c.error_code).order_by(count.desc())).all()
+        return [(code, number) for code, number in rows]
+
+    def waiting(self, longer_than: timedelta) -> Late | None:
+        """Requests that have waited for longer."""
+        here = sa.and_(jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
+        return self._late(jobs.c.id, _waits_since(), here, longer_than)
+
+    def working(self, longer_than: timedelta) -> Late | None:
+        """Requests that have been worked on for longer."""
+        return self._late(jobs.c.id, jobs.c.started_at, jobs.c.status == Status.PROCESSING, longer_than)
+
+    def unsent(self, longer_than: timedelta) -> Late | None:
+        """Mails that should have been sent, or whose sending has not ended, for longer."""
+        moves = sa.case(
+            (deliveries.c.status == "pending", deliveries.c.next_at), else_=deliveries.c.claimed_at
+        )
+        here = deliveries.c.status.in_(("pending", "claimed", "sending"))
+        return self._late(deliveries.c.job_id, moves, here, longer_than)
+
+    def unsure(self) -> Late | None:
+        """Mails of which nobody knows whether they arrived."""
+        return self._late(
+            deliveries.c.job_id, deliveries.c.created_at, deliveries.c.status == "unknown", timedelta(0)
+        )
+
+    def unsent_for_good(self, within: timedelta) -> Late | None:
+        """Mails of that time that could not be sent."""
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+        here = sa.and_(deliveries.c.status == "failed", deliveries.c.created_at >= now - within)
+        return self._late(deliveries.c.job_id, deliveries.c.created_at, here, timedelta(0))
+
+    def overdue(self, longer_than: timedelta) -> Late | None:
+        """Completed requests whose file should have been removed for longer."""
+        here = sa.and_(jobs.c.status == Status.COMPLETED, ~jobs.c.legal_hold)
+        return self._late(jobs.c.id, jobs.c.expires_at, here, longer_than)
+
+    def unscheduled(self, longer_than: timedelta) -> Late | None:
+        """Schedules whose run is due for longer."""
+        return self._late(schedules.c.id, schedules.c.next_run, schedules.c.active, longer_than)
+
+    def broken_schedules(self, limit: int = 20) -> Sequence[tuple[str, str]]:
+        """Id and problem of schedules that were set inactive because they cannot be run."""
+        select = sa.select(schedules.c.id, schedules.c.problem).where(schedules.c.problem.is_not(None))
+        with self._reading() as connection:
+            rows = connection.execute(select.order_by(schedules.c.id).limit(limit)).all()
+        return [(schedule_id, str(problem)) for schedule_id, problem in rows]
+
+    def _late(
+        self,
+        name: sa.ColumnElement[str],
+        since: sa.ColumnElement[Any],
+        here: sa.ColumnElement[bool],
+        longer_than: timedelta,
+    ) -> Late | None:
+        since = sa.type_coerce(since, UtcTime())
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            late = sa.select(name.label("name"), since.label("since")).where(here, since < now - longer_than)
+            count = connection.scalars(sa.select(sa.func.count()).select_from(late.subquery())).one()
+            oldest = connection.execute(late.order_by(sa.text("since")).limit(3)).all()
+        if not oldest:
+            return None
+        return Late(count, oldest[0].since, tuple(row.name for row in oldest))
+
+
+def _positive(seconds: float | None) -> float:
+    """Clocks of two machines may disagree a little."""
+    return max(0.0, seconds or 0.0)

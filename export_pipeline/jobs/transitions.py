@@ -1,0 +1,186 @@
+"""The only code that changes the status of a job.
+
+A move is one UPDATE that names the job, the attempt, the run and the states it may come from, so that of two
+who move a job at once one wins and the other is told. Its event is written in the same transaction. A move
+that this attempt has made already is not made again: who lost the answer of a commit may just repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import (
+    IllegalMoveError,
+    LedgerError,
+    RefusedError,
+    SupersededError,
+    UnknownJobError,
+)
+from export_pipeline.jobs.queries import Reader, seen_by
+from export_pipeline.jobs.records import OPERATOR, Attempt, Job, Viewer
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.states import Kind, Status, before
+from export_pipeline.jobs.tables import events, jobs, removals
+from export_pipeline.jobs.texts import storable
+from export_pipeline.redaction import hide_credentials
+
+
+class Mover(Reader):
+    """A reader that can also move jobs from state to state."""
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[sa.Connection, datetime]]:
+        """A transaction that writes, and the moment that it takes for now."""
+        with transaction(self._engine, write=True) as connection:
+            yield connection, connection.scalars(sa.select(utc_now())).one()
+
+    def _move(
+        self,
+        job: str | Attempt,
+        to: Status,
+        values: Mapping[str, Any],
+        kind: Kind,
+        who: str | None = None,
+        viewer: Viewer = OPERATOR,
+        details: Mapping[str, Any] | None = None,
+        sources: Collection[Status] | None = None,
+    ) -> Job:
+        """Move a job that its attempt, or somebody who only knows its id, speaks of.
+
+        Args:
+            sources: The states that it may come from; all that may precede `to` by default.
+        """
+        with self._writing() as (connection, _):
+            update = (
+                sa.update(jobs)
+                .where(*self._named(job), seen_by(viewer), jobs.c.status.in_(sources or before(to)))
+                .values(status=to, **values)
+                .returning(*jobs.c)
+            )
+            row = connection.execute(update).mappings().one_or_none()
+            if row is None:
+                return self._made_already(connection, job, to, viewer)
+            moved = Job.of(row)
+            note(connection, moved, kind, who, details)
+        return moved
+
+    def _named(self, job: str | Attempt) -> tuple[sa.ColumnElement[bool], ...]:
+        """Conditions of the rows that are meant: none, if the attempt is no longer the job's."""
+        if isinstance(job, str):
+            return (jobs.c.id == self._known(job),)
+        named = (jobs.c.id == self._known(job.job_id), jobs.c.attempt == job.number)
+        if job.run_id is None:
+            return named
+        # As long as the job waits, no run has it.
+        return (*named, sa.or_(jobs.c.run_id == job.run_id, jobs.c.status == Status.PENDING))
+
+    def _made_already(self, connection: sa.Connection, job: str | Attempt, to: Status, viewer: Viewer) -> Job:
+        """The job, if it is where it should go and may have been brought there by this very call.
+
+        Raises:
+            LedgerError: it is not.
+        """
+        found = self._found(connection, job, viewer)
+        reason = refusal(found, job, to)
+        if isinstance(reason, SupersededError) or found.status != to or to is Status.PENDING:
+            raise reason
+        return found
+
+    def _found(self, connection: sa.Connection, job: str | Attempt, viewer: Viewer) -> Job:
+        job_id = job if isinstance(job, str) else job.job_id
+        select = sa.select(jobs).where(jobs.c.id == self._known(job_id), seen_by(viewer))
+        row = connection.execute(select).mappings().one_or_none()
+        if row is None:
+            raise UnknownJobError(job_id)
+        return Job.of(row)
+
+    def _locked(self, connection: sa.Connection, job_id: str, viewer: Viewer) -> tuple[Job, bool]:
+        """The job, and whether another completed job has the same file; none of them changes meanwhile."""
+        job = self._found(connection, job_id, viewer)
+        same_file = sa.and_(jobs.c.file_key == job.file_key, jobs.c.status == Status.COMPLETED)
+        select = sa.select(jobs).where(sa.or_(jobs.c.id == job.id, same_file)).order_by(jobs.c.id)
+        rows = {row["id"]: row for row in connection.execute(select.with_for_update()).mappings()}
+        job = Job.of(rows.pop(job.id))
+        if job.deleted_at is not None:
+            raise UnknownJobError(job_id)
+        return job, bool(rows)
+
+    def _removed(
+        self,
+        connection: sa.Connection,
+        job: Job,
+        remove: Callable[[str], None] | None,
+        who: str | None,
+        deleted_at: datetime | None = None,
+    ) -> Job:
+        """A locked job without its file: expired if it was completed, and deleted if a time is given.
+
+        Raises:
+            RefusedError: it is under legal hold.
+        """
+        if job.legal_hold:
+            raise RefusedError(f"Export job {job.id} is under legal hold; release it first.", job.status)
+        values: dict[str, Any] = {"deleted_at": deleted_at}
+        removed = None
+        if job.status == Status.COMPLETED:
+            values["status"] = Status.EXPIRED
+            if remove is not None and job.file_key is not None:
+                removed = job.file_key
+                note_removed = sa.insert(removals).values(file_key=removed, run_id=job.run_id)
+                connection.execute(note_removed)
+                remove(removed)
+        update = sa.update(jobs).where(jobs.c.id == job.id).values(**values).returning(*jobs.c)
+        purged = Job.of(connection.execute(update).mappings().one())
+        details: dict[str, Any] = {"file_key": removed, "deleted": deleted_at is not None}
+        if job.error_code == SCOPE_DELETED:
+            details["reason"] = SCOPE_DELETED
+        note(connection, purged, Kind.PURGED, who, details)
+        return purged
+
+
+def refusal(job: Job, wanted: str | Attempt, to: Status) -> LedgerError:
+    """Why a job cannot be moved there."""
+    if isinstance(wanted, Attempt):
+        if job.attempt != wanted.number:
+            now = f"export job {job.id} is at attempt {job.attempt}"
+            return SupersededError(f"Attempt {wanted.number} is over: {now}.", job.status)
+        if wanted.run_id is not None and job.run_id not in (None, wanted.run_id):
+            now = f"run {job.run_id} has it"
+            return SupersededError(f"Export job {job.id} is not run {wanted.run_id}'s: {now}.", job.status)
+    return IllegalMoveError(job.id, job.status, to)
+
+
+def fail_at_once(connection: sa.Connection, job_id: str, code: str, message: str, who: str) -> None:
+    """Fail a request within the transaction that makes it: nobody may be offered it meanwhile."""
+    error = {"code": storable(code), "message": storable(hide_credentials(message))}
+    values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
+    update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(before(Status.FAILED)))
+    row = (
+        connection.execute(update.values(status=Status.FAILED, **values).returning(*jobs.c)).mappings().one()
+    )
+    note(connection, Job.of(row), Kind.FAILED, who, error)
+
+
+def note(
+    connection: sa.Connection,
+    job: Job,
+    kind: Kind,
+    who: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an event of a job."""
+    known = {"attempt": job.attempt} | ({"run_id": job.run_id} if job.run_id else {})
+    values = {
+        "job_id": job.id,
+        "kind": kind,
+        "who": storable(who),
+        "details": storable({**known, **(details or {})}),
+    }
+    connection.execute(sa.insert(events).values(**values))

@@ -1,7 +1,0 @@
-"""Construction takeoff: a project's conditions and their measurements on drawings, with costs."""
-
-from export_pipeline.model.takeoff.build import build
-from export_pipeline.model.takeoff.layout import layout
-from export_pipeline.model.takeoff.options import options
-
-__all__ = ["build", "layout", "options"]

@@ -1,0 +1,1 @@
+"""Runs: launchers, attempts, retries, staging and the reconciler."""

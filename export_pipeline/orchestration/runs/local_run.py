@@ -1,0 +1,185 @@
+"""Runs an export in this process, recorded in the Dagster instance like any other run."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from export_pipeline.jobs import Job, Ledger, Status
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
+from export_pipeline.orchestration.runs.attempts import job_tags
+from export_pipeline.orchestration.runs.reconciler import end_here, settle
+from export_pipeline.orchestration.sensors.housekeeping import clean_staging
+
+Progress = Callable[[str, int, int], None]
+"""Told what is happening, and how many of how many steps are done; called from another thread."""
+
+_LOOK_SECONDS = 0.2
+_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request: the published files' metadata by format, and why the rest failed."""
+
+    export_id: str
+    files: dict[str, dict[str, Any]]
+    errors: tuple[str, ...]
+
+
+def run_export(
+    definitions: dg.Definitions,
+    *,
+    dataset: str,
+    scope: str | None,
+    formats: Sequence[str],
+    options: Mapping[str, Any],
+    staging: Path,
+    export_id: str | None = None,
+    progress: Progress | None = None,
+    jobs: Sequence[Job] = (),
+    ledger: Ledger | None = None,
+) -> Outcome:
+    """Export a dataset on demand, here and now.
+
+    What a run that fails has staged stays, so that Dagster can execute it again from its failure.
+
+    Args:
+        scope: Must exist; it becomes a partition if it is none yet. None for a dataset without scopes.
+        options: By name; those left out keep their defaults.
+        staging: The staging folder.
+        export_id: A UUID; the id of the Dagster run, and the name of files that no job asked for.
+        jobs: Of `ledger`: the jobs that ask for these formats.
+
+    Raises:
+        dagster.DagsterInvalidConfigError: an option is unknown or has a wrong type.
+        KeyboardInterrupt: Ctrl-C, or what does the same, ended the run; its jobs are as they were then.
+    """
+    export_id = export_id or str(uuid.uuid4())
+    job = definitions.resolve_implicit_global_asset_job_def()
+    tags = job_tags(jobs)
+    with dg.DagsterInstance.get() as instance:
+        if ledger is not None:
+            settle(ledger, instance)
+            ledger.expect_lease(export_id)
+        partition = None
+        if scope is not None:
+            partition = add_scope(instance, dataset, scope)
+            tags = {**tags, SCOPE_TAG: scope}
+        # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
+        with _watching(instance, export_id, len(formats) + 3, progress):
+            result = _run_here(
+                job,
+                run_id=export_id,
+                instance=instance,
+                asset_selection=[dg.AssetKey([dataset, ON_DEMAND, format]) for format in formats],
+                partition_key=partition,
+                run_config={
+                    "ops": {f"{dataset}_{ON_DEMAND}": {"config": dict(options)}},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+                tags=tags,
+                raise_on_error=False,
+            )
+        if _is_interrupted(result) and not _are_canceled(ledger, jobs):
+            raise KeyboardInterrupt
+        if ledger is not None and jobs:
+            end_here(ledger, instance, jobs, list(_errors(result)))
+        if result.success:
+            shutil.rmtree(staging / export_id, ignore_errors=True)
+        clean_staging(instance, staging)
+    return Outcome(export_id, _files(result), tuple(_errors(result)))
+
+
+def _run_here(job: dg.JobDefinition, **asked: Any) -> dg.ExecuteInProcessResult:
+    try:
+        return job.execute_in_process(**asked)
+    except dg.DagsterExecutionInterruptedError:  # between two steps
+        raise KeyboardInterrupt from None
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C, or what does the same, ended a step."""
+    return any(
+        cause.cls_name in _INTERRUPTS
+        for event in result.all_events
+        if event.is_step_failure
+        for cause in _causes(event.step_failure_data.error)
+    )
+
+
+def _are_canceled(ledger: Ledger | None, jobs: Sequence[Job]) -> bool:
+    """Whether somebody has canceled the jobs of a run, which ends it as Ctrl-C would."""
+    if ledger is None or not jobs:
+        return False
+    return all(ledger.get(job.id).status is Status.CANCELED for job in jobs)
+
+
+def _causes(error: Any) -> Iterator[Any]:
+    while error:
+        yield error
+        error = error.cause
+
+
+@contextmanager
+def _watching(
+    instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress | None
+) -> Iterator[None]:
+    """Tell `progress` what the run's log says, as long as the block runs."""
+    if progress is None:
+        yield
+        return
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(instance, run_id, steps, progress, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _watch(
+    instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress, done: threading.Event
+) -> None:
+    cursor, ended, said = None, 0, "Starting"
+    while not done.wait(_LOOK_SECONDS):
+        page = instance.get_records_for_run(run_id, cursor)
+        cursor = page.cursor
+        for record in page.records:
+            entry = record.event_log_entry
+            if entry.dagster_event is None:
+                said = entry.user_message
+            elif entry.dagster_event.is_step_success:
+                ended += 1
+        progress(said, ended, steps)
+
+
+def _files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    return {
+        event.asset_key.path[-1]: {key: value.value for key, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    for event in result.all_events:
+        if event.is_step_failure and event.step_key:
+            failure = event.step_failure_data
+            cause = failure.error
+            while cause and cause.cause:
+                cause = cause.cause
+            known = failure.user_failure_data and failure.user_failure_data.description
+            if cause and cause.cls_name in _INTERRUPTS:
+                known = "interrupted; Dagster can execute the run again from there"
+            text = known or (cause.message.strip() if cause else "failed")
+            yield f"{event.step_key.rpartition('.')[2]}: {text}"

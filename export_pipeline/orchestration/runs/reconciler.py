@@ -1,0 +1,236 @@
+"""Ends runs whose process is dead, and the jobs of runs that have ended or are dead.
+
+A run lives as long as its lease in the ledger; what Dagster knows of it decides only how it has ended. So
+several deployments may share a ledger, and one whose Dagster database was emptied goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+
+from export_pipeline.jobs import File, Job, Lease, Ledger, RefusedError
+from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.runs.attempts import job_tags
+from export_pipeline.orchestration.runs.warm_server import LOCATION
+
+MOST_ATTEMPTS = 3
+"""A job whose worker was lost is tried again until it has had so many attempts."""
+
+_YOUNG = timedelta(seconds=10)
+_NO_RUN = timedelta(minutes=1)
+"""A claimed job has a run, waiting or not, after seconds, unless who claimed it died on the way."""
+_ALWAYS = timedelta(days=36_500)
+_LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+"""Of these, Dagster's own `start_timeout_seconds` ends those that nobody gave a lease."""
+_BEGUN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+
+
+def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
+    """End every run of this instance whose process is dead, and every job whose run has ended or is dead.
+
+    Returns:
+        How many jobs ended or began a new attempt.
+    """
+    jobs = ledger.in_flight(_ALWAYS)
+    under_way = instance.get_runs(dg.RunsFilter(statuses=[*_LAUNCHED, *_BEGUN]))
+    runs = _runs_of(instance, jobs) | {run.run_id: run for run in under_way}
+    working = {job.run_id for job in jobs if job.run_id and job.status is Status.PROCESSING}
+    begun = {run.run_id for run in under_way if run.status in _BEGUN and is_of_this_code(run)}
+    ended = {run_id for run_id in working if run_id in runs and runs[run_id].is_finished}
+    leases = ledger.judge_leases(working | begun, others=runs.keys(), doubted=ended)
+    for run in under_way:
+        if _is_lost(leases, run.run_id):
+            _end_run(instance, run)
+    return settle_jobs(ledger, instance, jobs, runs, leases)
+
+
+def end_here(
+    ledger: Ledger, instance: dg.DagsterInstance, jobs: Sequence[Job], errors: Sequence[str]
+) -> None:
+    """End the jobs of a run in this process that has ended, however it did. None is tried again by itself."""
+    now = [ledger.get(job.id) for job in jobs]
+    settle_jobs(ledger, instance, now, _runs_of(instance, now), {}, most_attempts=0)
+    for job in jobs:
+        with suppress(RefusedError):  # it has ended
+            ledger.failed(
+                ledger.get(job.id).current, "export_failed", "; ".join(errors) or "The run did not begin."
+            )
+
+
+def settle_jobs(
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    jobs: Sequence[Job],
+    runs: Mapping[str, dg.DagsterRun],
+    leases: Mapping[str, Lease],
+    most_attempts: int = MOST_ATTEMPTS,
+) -> int:
+    """End those of these jobs whose run has ended or is dead; returns how many that were.
+
+    Args:
+        runs: The runs that Dagster here knows, by id.
+        leases: The leases of runs, by run.
+        most_attempts: A job is tried again until it has had so many attempts.
+    """
+    settled = 0
+    waiting = []
+    now = ledger.now()
+    for job in jobs:
+        age = now - (job.started_at or job.claimed_at or job.created_at)
+        run = runs.get(job.run_id or "")
+        if run is None and job.claimed_at and age >= _YOUNG:
+            run = next(iter(runs_by_tag(instance, job)), None)
+        while (
+            run
+            and (again := run.tags.get(AUTO_RETRY_RUN_ID_TAG))
+            and (retried := instance.get_run_by_id(again))
+        ):
+            run = retried
+        if run is not None and run.is_finished:
+            settled += _end(ledger, instance, job, run, leases.get(run.run_id), most_attempts)
+        elif job.status is Status.PROCESSING:
+            if _is_lost(leases, run.run_id if run else job.run_id):
+                settled += _lost(ledger, job, "Its worker was lost.", most_attempts)
+        elif run is not None and run.status is not dg.DagsterRunStatus.NOT_STARTED:
+            if _is_lost(leases, run.run_id):
+                ledger.offer_again(job.current)  # it never began, so there is nothing that was tried in vain
+            else:
+                waiting.append(job)
+        elif job.claimed_at and age > _NO_RUN:
+            ledger.offer_again(job.current)
+    if waiting:
+        ledger.keep_claims(waiting)
+    return settled
+
+
+def is_of_this_code(run: dg.DagsterRun) -> bool:
+    """Return True if a run is of this package's definitions; the instance may have others."""
+    if run.job_code_origin is None:
+        return False
+    pointer = run.job_code_origin.repository_origin.code_pointer
+    return isinstance(pointer, ModuleCodePointer) and pointer.module == LOCATION
+
+
+def runs_by_tag(instance: dg.DagsterInstance, job: Job) -> Sequence[dg.DagsterRun]:
+    """Return the runs that were launched for the attempt of a job, newest first."""
+    return instance.get_runs(dg.RunsFilter(tags=job_tags([job])))
+
+
+def _runs_of(instance: dg.DagsterInstance, jobs: Sequence[Job]) -> dict[str, dg.DagsterRun]:
+    ids = [job.run_id for job in jobs if job.run_id]
+    found = instance.get_runs(dg.RunsFilter(run_ids=ids)) if ids else []
+    return {run.run_id: run for run in found}
+
+
+def _is_lost(leases: Mapping[str, Lease], run_id: str | None) -> bool:
+    lease = leases.get(run_id or "")
+    return lease is not None and lease.is_lost
+
+
+def _end_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    if run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The process of this run has died.")
+    else:
+        instance.report_run_failed(run, "The process of this run has died or was killed; re-execute the run.")
+
+
+def _end(
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    job: Job,
+    run: dg.DagsterRun,
+    lease: Lease | None,
+    most_attempts: int,
+) -> int:
+    """End a job whose run has ended, as the run did; returns 1 if the job was moved."""
+    attempt = job.current
+    with suppress(RefusedError):
+        if run.status is dg.DagsterRunStatus.CANCELED:
+            ledger.canceled(attempt, "dagster")
+        elif run.status is dg.DagsterRunStatus.SUCCESS:
+            published = _published(instance, job, run)
+            if published is None:
+                return _lost(ledger, job, "Its run ended without a file.", most_attempts)
+            ledger.completed(attempt, *published)
+        elif _is_retried(instance, run):
+            return 0
+        elif lease is not None and lease.is_lost and job.status is Status.PROCESSING:
+            return _lost(ledger, job, "Its worker was lost.", most_attempts)
+        elif message := _message(instance, run):
+            ledger.failed(attempt, "export_failed", message, "dagster")
+        elif job.status is Status.PENDING:
+            ledger.offer_again(attempt)  # it never began, so there is nothing that was tried in vain
+        elif lease is not None:
+            return 0  # Dagster may be wrong: the lease tells within seconds
+        else:
+            return _lost(ledger, job, "Its worker was lost.", most_attempts)
+        return 1
+    return 0
+
+
+def _is_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return True if Dagster itself will retry a failed run. It writes so a moment after the failure."""
+    return instance.run_retries_enabled and run.tags.get(WILL_RETRY_TAG) != "false"
+
+
+def _lost(ledger: Ledger, job: Job, reason: str, most_attempts: int) -> int:
+    """Begin another attempt of a job, or fail it if there were enough."""
+    with suppress(RefusedError):
+        if job.attempt < most_attempts:
+            ledger.restart(job.current, "worker_lost", f"{reason} It is tried again.", "dagster")
+        else:
+            hint = "Look at the run in Dagster, then `export-pipeline retry`."
+            ledger.failed(job.current, "worker_lost", f"{reason} {hint}", "dagster")
+        return 1
+    return 0
+
+
+def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """Return what went wrong, for people; None if no step said so, as the process died or was told to end."""
+    for record in instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        failure = event.step_failure_data
+        if failure.user_failure_data and failure.user_failure_data.description:
+            return str(failure.user_failure_data.description)
+        cause = failure.error
+        while cause and cause.cause:
+            cause = cause.cause
+        if cause and cause.cls_name in _INTERRUPTS:
+            return None
+        if cause:
+            step = (event.step_key or "run").rpartition(".")[2]
+            return f"{step}: {cause.message.strip()}"
+    return None
+
+
+def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tuple[File, datetime] | None:
+    """Return the file that a run made for a job, and when it may go."""
+    records = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    ).records
+    for record in records:
+        made = record.event_log_entry.asset_materialization
+        if made and made.asset_key.path[-1] == job.format and "key" in made.metadata:
+            value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
+            file = File(
+                value["key"],
+                value["file name"],
+                value["bytes"],
+                value["dagster/row_count"],
+                value["sha256"],
+                value.get("rows in source"),  # of a run of an earlier version there are no such facts
+                value["warnings"] if isinstance(value["warnings"], list) else [],
+                value["changed cells"],
+            )
+            return file, datetime.fromtimestamp(value["expires"], UTC)
+    return None

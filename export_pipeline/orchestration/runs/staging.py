@@ -1,0 +1,218 @@
+"""Staged exports: ExportData in a folder, one Arrow file or several a table, written and read by batches."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.streams import merged
+from export_pipeline.core.tables import Table
+from export_pipeline.core.windows import Window
+
+_FACTS, _COUNT = "export.json", "exports"
+REFUSED = "refused"
+"""The folder, within that of a step, of files that are kept for people who look for their fault."""
+
+Progress = Callable[[ExportData, str, int], None]
+"""Called with the export, the name of one of its tables, and how many more rows of it are staged."""
+_GONE = (
+    "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
+    "one from its failure."
+)
+
+
+class StagingError(Exception):
+    """Staged data are missing or do not hold what was read."""
+
+
+def save(data: ExportData, folder: Path, progress: Progress | None = None) -> None:
+    """Write ExportData into a folder, replacing what is there; facts come last, so a half one is no export.
+
+    Args:
+        data: Its tables are read once, batch by batch.
+        folder: Made if it is not there.
+        progress: Called after each batch.
+
+    Raises:
+        StagingError: a table gave another number of rows than it said.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts_file = folder / _FACTS
+    facts_file.unlink(missing_ok=True)
+    tables = {}
+    for name, table in data.tables.items():
+        told = partial(progress, data, name) if progress else None
+        files, rows = _write(name, table, folder, told)
+        if rows != table.rows:
+            raise StagingError(
+                f"{data.dataset}: {rows} rows of {name} were read, but the source counted {table.rows}. "
+                "Nothing was exported; run it again, and report it if it happens twice."
+            )
+        tables[name] = {
+            "rows": rows,
+            "columns": [asdict(column) for column in table.columns],
+            "files": [file.name for file in files],
+        }
+    facts = {
+        "dataset": data.dataset,
+        "model": data.model,
+        "scope": data.scope,
+        "title": data.title,
+        "subject": data.subject,
+        "options": data.options,
+        "snapshot_at": data.snapshot_at.isoformat(),
+        "window": data.window
+        and {
+            "name": data.window.name,
+            "start": data.window.start.isoformat(),
+            "end": data.window.end.isoformat(),
+            "timezone": data.window.timezone,
+        },
+        "source_rows": data.source_rows,
+        "source_totals": data.source_totals,
+        "exact_totals": data.exact_totals,
+        "counted": data.counted,
+        "changed": [[*key, count] for key, count in data.changed.items()],
+        "warnings": data.warnings,
+        "spec": data.spec,
+        "tables": tables,
+    }
+    unfinished = folder / f"{_FACTS}.part"
+    unfinished.write_text(json.dumps(facts))
+    unfinished.replace(facts_file)
+
+
+def load(folder: Path) -> ExportData:
+    """The ExportData that `save` wrote; its tables stream from the files and allow random access.
+
+    Raises:
+        StagingError: there is no whole export in the folder.
+    """
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+    except FileNotFoundError:
+        raise StagingError(_GONE.format(folder)) from None
+    tables = {name: _table(name, stored, folder) for name, stored in facts.pop("tables").items()}
+    facts["counted"] = tuple(facts["counted"])
+    facts["changed"] = Counter({(reason, cell): count for reason, cell, count in facts["changed"]})
+    facts["snapshot_at"] = datetime.fromisoformat(facts["snapshot_at"])
+    if window := facts["window"]:
+        start, end = (datetime.fromisoformat(window[name]) for name in ("start", "end"))
+        facts["window"] = Window(window["name"], start, end, window["timezone"])
+    return ExportData(**facts, tables=tables)
+
+
+def save_all(
+    exports: Sequence[ExportData],
+    folder: Path,
+    progress: Progress | None = None,
+) -> None:
+    """Write several exports, each into a folder of its own inside this one; see `save`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = folder / _COUNT
+    count.unlink(missing_ok=True)
+    for number, data in enumerate(exports):
+        save(data, folder / str(number), progress)
+    count.write_text(str(len(exports)))
+
+
+def load_all(folder: Path) -> list[ExportData]:
+    """The exports that `save_all` wrote.
+
+    Raises:
+        StagingError: they are not all there.
+    """
+    try:
+        count = int((folder / _COUNT).read_text())
+    except FileNotFoundError:
+        raise StagingError(_GONE.format(folder)) from None
+    return [load(folder / str(number)) for number in range(count)]
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder holds all that `save_all` was to write there."""
+    return (folder / _COUNT).exists()
+
+
+def _write(
+    name: str, table: Table, folder: Path, progress: Callable[[int], None] | None
+) -> tuple[list[Path], int]:
+    """The files that hold the table's rows now, one after the other, and how many rows these are.
+
+    `name` is the table's own in its export; those of a bundle's members may all be called rows.
+    """
+    parts = table.parts or (table.open,)
+    paths = [folder / f"{name}-{number}.arrow" for number in range(len(table.files or parts))]
+    _unlink(paths)  # they may be links to another step's files
+    if table.files and _linked(table.files, paths):
+        return paths, table.rows
+    schema = pa.schema([(column.name, column.arrow_type) for column in table.columns])
+    spools = [_spool(part, path, schema) for part, path in zip(parts, paths, strict=False)]
+    rows = 0
+    # One part stays in this thread: a database's connection may not leave it.
+    for written in spools[0] if len(spools) == 1 else merged(spools):
+        rows += written
+        if progress:
+            progress(written)
+    return paths[: len(parts)], rows
+
+
+def _spool(part: Callable[[], Iterator[pa.RecordBatch]], path: Path, schema: pa.Schema) -> Iterator[int]:
+    """Write batches into a file; gives the rows of each as it is written."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in part():
+            writer.write_batch(batch)
+            yield batch.num_rows
+
+
+def _linked(files: Sequence[Path], paths: Sequence[Path]) -> bool:
+    """Whether all files could be given a second name, so that no row need be written again; else none has."""
+    try:
+        for file, path in zip(files, paths, strict=True):
+            path.hardlink_to(file)
+    except OSError:  # a file system without links, or another one
+        _unlink(paths)
+        return False
+    return True
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:
+    files = tuple(folder / file for file in stored["files"])
+    columns = tuple(
+        Column(
+            **{
+                **column,
+                "kind": Kind(column["kind"]),
+                "labels": tuple(column["labels"]),
+                "precision": column["precision"] and tuple(column["precision"]),
+            }
+        )
+        for column in stored["columns"]
+    )
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        # Read, not mapped: a mapped file's pages would count as this process's memory.
+        for path in files:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+                for index in range(reader.num_record_batches):
+                    yield reader.get_batch(index)
+
+    def mapped() -> pa.Table:
+        return pa.concat_tables(pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in files)
+
+    return Table(name, columns, stored["rows"], opened, mapped, files)

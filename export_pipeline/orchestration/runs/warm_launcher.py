@@ -1,0 +1,138 @@
+"""Starts runs from a process that has everything imported; Dagster's own launcher imports it for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, serialize_value
+
+from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
+from export_pipeline.orchestration.runs import run_lock
+from export_pipeline.orchestration.runs.reconciler import is_of_this_code
+from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
+from export_pipeline.settings import load_settings
+
+_LOOK_SECONDS = 0.5
+_STARTING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+
+
+class WarmRunLauncher(DefaultRunLauncher):
+    """Forks runs from a warm process; whatever that cannot do, Dagster's own launcher does.
+
+    The process is started with the first run, and anew when it has died or a file of this package has
+    changed. Where it fails or there is no ledger, and for runs of other code locations or hosts, the default
+    launcher does it. Whether a run lives is told by its lease in the ledger, not here.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._one_at_a_time = threading.Lock()
+        self._warm: WarmProcess | None = None
+        self._imports = threading.BoundedSemaphore(os.cpu_count() or 1)
+        """Held by each process that imports everything: more at once would only slow each other down."""
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Begin a run, warm if possible."""
+        run = context.dagster_run
+        if not _is_local(run):
+            super().launch_run(context)
+        elif not self._begun(run):
+            with self._imports:
+                super().launch_run(context)
+                self._wait_until_started(run.run_id)
+
+    def terminate(self, run_id: str) -> bool:
+        """Interrupt a run; False if there is nothing to interrupt."""
+        pid = run_lock.holder(_lock(run_id))
+        if pid is None:
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        return True
+
+    def dispose(self) -> None:
+        """End the warm process; the runs that it began go on."""
+        with self._one_at_a_time:
+            if self._warm is not None:
+                self._warm.end()
+                self._warm = None
+        super().dispose()
+
+    def _begun(self, run: dg.DagsterRun) -> bool:
+        """Begin a run in the warm process; False if that cannot be, and the run has not begun."""
+        lock = _lock(run.run_id)
+        arguments = ExecuteRunArgs(
+            job_origin=run.job_code_origin,  # type: ignore[arg-type]  # _is_local has looked
+            run_id=run.run_id,
+            instance_ref=self._instance.get_ref(),
+        )
+        with self._one_at_a_time:
+            try:
+                warm = self._ready()
+                # Where it is only away, who looks at the run later writes that a lease must come.
+                with suppress(LedgerUnavailableError), Ledger(load_settings().jobs_url) as ledger:
+                    ledger.expect_lease(run.run_id)
+                warm.run(lock, serialize_value(arguments))
+            except (WarmProcessError, LedgerError, OSError) as error:
+                if run_lock.is_held(lock):
+                    return True  # it had forked before it failed
+                self._instance.report_engine_event(f"{error}. Dagster's own launcher starts this run.", run)
+                return False
+        return True
+
+    def _ready(self) -> WarmProcess:
+        """The warm process, started anew if it has died or something has changed since.
+
+        Raises:
+            WarmProcessError: it cannot load the definitions.
+            OSError: it cannot be started.
+        """
+        if self._warm is not None and (not self._warm.lives() or self._warm.sources != sources()):
+            self._warm.end()
+            self._warm = None
+        if self._warm is None:
+            with self._imports:
+                warm = WarmProcess()
+                warm.wait_until_ready()
+            self._warm = warm
+        return self._warm
+
+    def _wait_until_started(self, run_id: str) -> None:
+        """Wait until a run has imported everything, or Dagster has given it up."""
+        until = time.monotonic() + self._instance.run_monitoring_start_timeout_seconds
+        while time.monotonic() < until:
+            run = self._instance.get_run_by_id(run_id)
+            if run is None or run.status not in _STARTING:
+                return
+            time.sleep(_LOOK_SECONDS)
+
+
+def _lock(run_id: str) -> Path:
+    return run_lock.lock_of(load_settings().staging_folder, run_id)
+
+
+def _is_local(run: dg.DagsterRun) -> bool:
+    """Return True if this Python on this host would load just the code that the run's code server has."""
+    if run.job_code_origin is None or run.remote_job_origin is None:
+        return False
+    server = run.remote_job_origin.repository_origin.code_location_origin
+    here = isinstance(server, ManagedGrpcPythonEnvCodeLocationOrigin) or (
+        isinstance(server, GrpcServerCodeLocationOrigin) and server.socket is not None
+    )
+    executable = run.job_code_origin.repository_origin.executable_path
+    return here and is_of_this_code(run) and executable == sys.executable

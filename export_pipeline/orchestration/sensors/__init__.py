@@ -1,0 +1,1 @@
+"""Sensors: the request queue and maintenance."""

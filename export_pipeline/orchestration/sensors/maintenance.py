@@ -1,0 +1,120 @@
+"""What the daemon does beside exports: asks for what schedules want, sends mail, removes what has expired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from export_pipeline.delivery.queue import LEASE
+from export_pipeline.delivery.send import MailSettingsError, deliver_due
+from export_pipeline.jobs import LedgerError
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.purge import purge
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
+from export_pipeline.orchestration.request_checks import Exportable
+from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
+from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
+from export_pipeline.orchestration.window_requests import repeat_lost_requests
+from export_pipeline.schedules.due import claim_due, datasets_due
+from export_pipeline.settings import load_settings
+from export_pipeline.store import StoreError
+
+_MOST = 100
+
+
+def errand(
+    name: str, seconds: int, description: str, run: Callable[[dg.SensorEvaluationContext, float], str]
+) -> dg.SensorDefinition:
+    """A sensor that does something itself and says what; it starts no run. What fails is tried again.
+
+    Args:
+        run: Told until when it may work, by `time.monotonic`; what is left then is for the next tick.
+    """
+
+    @dg.sensor(
+        name=name,
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"ledger", "store", "source"},
+        description=description,
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if is_preview(context):
+            return dg.SkipReason(NOT_PREVIEWED)
+        try:
+            return dg.SkipReason(run(context, tick_deadline()))
+        except (LedgerError, StoreError, MailSettingsError) as error:
+            return dg.SkipReason(str(error))
+
+    return sensor
+
+
+def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
+    """Asks for what schedules want by now, and says at its first look where one cannot be run."""
+
+    def ask(context: dg.SensorEvaluationContext, until: float) -> str:
+        engine, now = open_engine(context.resources.ledger.url), datetime.now(UTC)
+        try:
+            # Before the ledger is locked: the source may take its time.
+            scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
+            asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes)))
+        finally:
+            engine.dispose()
+        asked += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets)
+        return f"{asked} exports were due and are asked for." if asked else "No schedule is due."
+
+    return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)
+
+
+_mails = LongWork(LEASE.total_seconds())
+_removals = LongWork(LEASE.total_seconds())
+_GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
+
+
+def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
+    url, store = context.resources.ledger.url, context.resources.store.open()
+
+    def send() -> str:
+        engine = open_engine(url)
+        try:
+            counts = deliver_due(engine, store, load_settings(), _MOST, until)
+        finally:
+            engine.dispose()
+        told = [f"{value} {name}" for name, value in asdict(counts).items() if value]
+        return f"Mail: {', '.join(told)}." if told else "No mail is due."
+
+    return _mails.run(send, until) or _GOES_ON
+
+
+def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
+    ledger, store = context.resources.ledger.open(), context.resources.store.open()
+    kept = timedelta(days=context.resources.ledger.retention_days)
+    instance = context.instance
+
+    def remove() -> str:
+        # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
+        purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
+        forget_removed(ledger, store, instance, until)
+        more = "" if purged.ended else " The next tick goes on."
+        return f"{purged.removed} files were due and are removed.{more}"
+
+    return _removals.run(remove, until) or _GOES_ON
+
+
+delivery_sensor = errand(
+    "delivery_sensor",
+    5,
+    "Sends mails to the recipients of completed jobs, and says who asked where one failed.",
+    _send_mail,
+)
+
+purge_sensor = errand(
+    "purge_sensor",
+    600,
+    "Removes files whose time has come, and marks their jobs as expired.",
+    _purge,
+)

@@ -1,0 +1,265 @@
+"""Requests that applications put into the ledger become runs; each attempt of a job becomes one run."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from export_pipeline.core.one_line import one_line
+from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
+from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope, scope_key
+from export_pipeline.orchestration.request_checks import (
+    MOST_OFFERS,
+    Exportable,
+    RequestError,
+    Scopes,
+    cadence_of,
+    checked,
+    config_of,
+    within_limit,
+)
+from export_pipeline.orchestration.resources import JobLedger
+from export_pipeline.orchestration.runs.attempts import job_tags
+from export_pipeline.orchestration.runs.reconciler import runs_by_tag, settle
+from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+
+_logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(minutes=3)
+"""How long a request may take to become a started run before it is offered again."""
+HELD_SECONDS = 4.0
+"""How long a tick waits for a request: Dagster looks only every five seconds which sensors are due."""
+CHECKING_SECONDS = 30.0
+"""How long a tick checks requests, of the minute that Dagster gives it."""
+_LOOK_SECONDS = 0.2
+_BATCH = 25
+
+
+def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
+    """Claims what is asked for, refuses what cannot be met, starts runs for the rest, and ends what ended."""
+
+    problem: str | None = None
+
+    def say(now: str | None) -> None:
+        """One line in the daemon's log for each change, not for each tick."""
+        nonlocal problem
+        if now != problem:
+            _logger.warning(now or "The ledger of requests can be used again.")
+        problem = now
+
+    @dg.sensor(
+        name="requests_sensor",
+        jobs=list(_dagster_jobs(datasets)),
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"ledger", "source"},
+        description="Starts the exports that applications ask for in export_jobs, and says how they ended.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if is_preview(context):
+            yield dg.SkipReason(NOT_PREVIEWED)
+            return
+        resource: JobLedger = context.resources.ledger
+        try:
+            ledger = resource.open()
+            settle(ledger, context.instance)
+            jobs = _next_jobs(ledger, resource.max_in_flight)
+        except LedgerError as error:
+            say(str(error))
+            yield dg.SkipReason(str(error))
+            return
+        say(None)
+        scopes = Scopes(context.resources.source, datasets)
+        earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.offers > 1}
+        jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]
+        groups = _together(jobs)
+        until = time.monotonic() + CHECKING_SECONDS
+        for number, same in enumerate(groups):
+            if time.monotonic() > until:
+                _release(ledger, groups[number:])
+                break
+            lost = sum(run.is_finished for run in earlier.get(same[0].id, ()))
+            try:
+                request = _run_request(ledger, datasets, scopes, same, lost)
+                if request is None:
+                    continue
+                if same[0].scope is not None:
+                    add_scope(context.instance, same[0].dataset, same[0].scope)
+                request = _resolved(context, request)
+            except LedgerError as error:  # what was claimed is offered again
+                say(str(error))
+                break
+            except RequestError as error:
+                _refuse(ledger, same, error.code, str(error))
+                continue
+            except Exception as error:  # one request that nobody thought of must not stop all others
+                context.log.exception("The request %s cannot be made a run", same[0].id)
+                if same[0].offers >= MOST_OFFERS:
+                    _refuse(ledger, same, "not_started", f"No run can be made of it: {error}")
+                continue
+            yield request
+        if not jobs:
+            yield dg.SkipReason("Nothing is asked for.")
+
+    return sensor
+
+
+def _is_under_way(run: dg.DagsterRun) -> bool:
+    """Whether a run waits for its turn or has it. Asking again starts one that was only written down."""
+    return not run.is_finished and run.status is not dg.DagsterRunStatus.NOT_STARTED
+
+
+def _next_jobs(ledger: Ledger, max_in_flight: int) -> list[Job]:
+    """The next requests; where there are none, those that come within a moment."""
+    until = time.monotonic() + HELD_SECONDS
+    while True:
+        jobs = ledger.claim(_BATCH, patience=PATIENCE, max_in_flight=max_in_flight, who="requests_sensor")
+        if jobs:
+            return jobs
+        while True:
+            if time.monotonic() >= until:
+                return []
+            time.sleep(_LOOK_SECONDS)
+            if ledger.is_asked():
+                break
+
+
+def _dagster_jobs(datasets: Mapping[str, Exportable]) -> Iterator[Any]:
+    """One a dataset, and one for each of its cadences: the assets of a job must have the same partitions."""
+    for name, dataset in datasets.items():
+        assets = [dg.AssetKey([name, ON_DEMAND, format]) for format in dataset.formats]
+        yield dg.define_asset_job(_job_name(name), assets)
+        yield from (cadence.job() for cadence in dataset.regular().values())
+
+
+def _job_name(dataset: str) -> str:
+    return f"{dataset}_{ON_DEMAND}_job"
+
+
+def _together(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs, those together that one run serves: they ask for exactly the same, or for one window.
+
+    Those that are offered again come last, in an order that differs each time: should Dagster stop in the
+    middle of a tick's runs at one of them, it stands behind the others the next time.
+    """
+    groups: dict[object, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(CadenceWindow.of(job) or job.identity, []).append(job)
+    return sorted(groups.values(), key=lambda same: random.random() if same[0].offers > 1 else 0)
+
+
+def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
+    """Give requests back that there is no time for in this tick."""
+    with suppress(LedgerError):  # else they are offered again later
+        ledger.release([job.current for same in groups for job in same])
+
+
+def _run_request(
+    ledger: Ledger, datasets: Mapping[str, Exportable], scopes: Scopes, same: list[Job], lost: int
+) -> dg.RunRequest | None:
+    """The run that serves these jobs; None where they were refused, or another run serves them already.
+
+    Args:
+        lost: How many runs of this attempt ended before they began: each of them has used up a run key.
+    """
+    window = CadenceWindow.of(same[0])
+    met: list[Job] = []
+    run: dict[str, Any] = {}
+    for job in same:
+        try:
+            scopes.read(job)
+            run = within_limit(partial(_checked_run, datasets, scopes, job, window))
+            met.append(job)
+        except RequestError as error:
+            _refuse(ledger, [job], error.code, str(error))
+        except SourceUnavailableError as error:
+            if job.offers > MOST_OFFERS:
+                _refuse(ledger, same, "source_unavailable", str(error))
+            return None  # else offered again, when the database may be reached
+        except SourceError as error:
+            _refuse(ledger, same, "source_error", str(error))
+            return None
+    if not met or _joined(ledger, met):
+        return None
+    first = met[0]
+    cadence = window.cadence if window else ON_DEMAND
+    formats = dict.fromkeys(job.format for job in met)
+    tags = job_tags(met) | ({SCOPE_TAG: first.scope} if first.scope else {})
+    return dg.RunRequest(
+        run_key=first.current.run_key + (f"/{lost}" if lost else ""),
+        asset_selection=[dg.AssetKey([first.dataset, cadence, format]) for format in formats],
+        tags=tags | {"dagster/priority": str(first.priority)},
+        **run,
+    )
+
+
+def _checked_run(
+    datasets: Mapping[str, Exportable], scopes: Scopes, job: Job, window: CadenceWindow | None
+) -> dict[str, Any]:
+    """Return what asks Dagster for the run of a job, but for what all runs have."""
+    dataset = checked(datasets, scopes, job)
+    if window is None:
+        return _run_on_demand(dataset, job)
+    return cadence_of(dataset, window, job.format).run_of(window)
+
+
+def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg.RunRequest:
+    """Check config and partition of a run as Dagster will: one that it refuses takes its whole tick with it.
+
+    Raises:
+        RequestError: Dagster would refuse it.
+    """
+    if context.repository_def is None:
+        return request
+    job = context.repository_def.get_job(str(request.job_name))
+    try:
+        dg.validate_run_config(job, dict(request.run_config))
+        if request.partition_key is None:
+            return request
+        return request.with_resolved_tags_and_config(
+            target_definition=job, dynamic_partitions_requests=[], dynamic_partitions_store=context.instance
+        )
+    except dg.DagsterInvalidConfigError as error:
+        raise RequestError("invalid_options", str(error)) from error
+    except dg.DagsterError as error:
+        raise RequestError("refused", f"Dagster refuses its run: {error}") from error
+
+
+def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
+    """What asks Dagster for the run of a request, but for what all runs have."""
+    config = {f"{job.dataset}_{ON_DEMAND}": {"config": config_of(dataset, job)}}
+    return {
+        "job_name": _job_name(job.dataset),
+        "partition_key": None if job.scope is None else scope_key(job.scope),
+        "run_config": {"ops": config},
+    }
+
+
+def _refuse(ledger: Ledger, jobs: Sequence[Job], code: str, message: str) -> None:
+    for job in jobs:
+        with suppress(RefusedError):  # canceled meanwhile
+            ledger.failed(job.current, code, one_line(message), "requests_sensor")
+
+
+def _joined(ledger: Ledger, same: list[Job]) -> bool:
+    """Let a run that has begun and lives serve these jobs too; returns False if there is none."""
+    others = ledger.identical_in_flight(same[0])
+    running = [other.run_id for other in others if other.status is Status.PROCESSING and other.run_id]
+    living = [run_id for run_id, lease in ledger.leases(running).items() if lease.is_alive]
+    if not living:
+        return False
+    for job in same:
+        with suppress(RefusedError):
+            ledger.started(Attempt(job.id, job.attempt, living[0]))
+    return True

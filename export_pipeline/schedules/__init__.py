@@ -1,0 +1,1 @@
+"""Schedules: calendar, due windows and editing."""

@@ -1,0 +1,224 @@
+"""Which schedules are due: each run becomes one request, whoever looks and whatever crashes.
+
+The request and what the schedule keeps of it are written in one transaction; a schedule that another process
+looks at is passed over; and the ledger takes each window of a schedule only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from export_pipeline.core.windows import Window
+from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.records import OPERATOR, Job, Viewer
+from export_pipeline.jobs.tables import jobs, schedules
+from export_pipeline.schedules.calendar import Due, calendar_window, due, next_run
+from export_pipeline.schedules.editing import get_schedule
+from export_pipeline.schedules.problems import WRONG, Check, reason_of, resume_corrected, set_inactive
+from export_pipeline.schedules.rows import ScheduledExport
+
+_LONGEST_NAME = 100
+_LOOKED_AT = 100
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that a schedule has made.
+
+    Attributes:
+        job_id: Of the pending row of `export_jobs`.
+        scheduled_for: When the run was due (UTC).
+        window: What it exports.
+    """
+
+    job_id: str
+    schedule_id: str
+    dataset: str
+    format: str
+    scope: str | None
+    scheduled_for: datetime
+    window: Window
+
+
+def claim_due(engine: sa.Engine, now: datetime, limit: int, check: Check | None = None) -> list[Ask]:
+    """Ask for what schedules want by now; the most overdue first. Call again where `limit` were asked for.
+
+    A schedule that cannot be run is set inactive, also before its first run; its `problem` says why, and its
+    owner is told once. Once it is corrected, it is set active again. Should this raise, what it has asked for
+    by then is in the ledger.
+
+    Args:
+        engine: Of `open_engine`.
+        now: Aware.
+        limit: At most so many requests.
+        check: Judges what the row alone does not say, such as whether there is such a dataset; without it
+            nothing is set active again.
+
+    Raises:
+        LedgerError: the database refuses.
+        LedgerUnavailableError: it cannot be reached.
+    """
+    if check is not None:
+        resume_corrected(engine, now, check, _LOOKED_AT)
+    asked: list[Ask] = []
+    while (room := limit - len(asked)) > 0:
+        with transaction(engine, write=True) as connection:
+            chosen = _overdue(connection, now, room)
+            for schedule_id in chosen:
+                if len(asked) < limit:
+                    asked += _ask(connection, schedule_id, now, limit - len(asked), check)
+        if len(chosen) < room:
+            break
+    return asked
+
+
+def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
+    """The datasets of the schedules that `claim_due` would look at."""
+    broken = sa.and_(~schedules.c.active, schedules.c.problem.is_not(None))
+    select = sa.select(schedules.c.dataset).where(sa.or_(_is_looked_at(now), broken)).distinct()
+    with transaction(engine, write=False) as connection:
+        return list(connection.scalars(select.order_by(schedules.c.dataset)))
+
+
+def run_now(
+    engine: sa.Engine, schedule_id: str, now: datetime, viewer: Viewer = OPERATOR
+) -> tuple[str, bool]:
+    """Ask for what a schedule's last run before now exports, whether that took place or not.
+
+    The schedule itself stays as it is, active or not.
+
+    Returns:
+        The request's id, and whether it is new: a window that was asked for before is not asked for again.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+        ScheduleError: it cannot be run.
+    """
+    schedule = get_schedule(engine, schedule_id, viewer)
+    schedule.check()
+    (run,) = due(schedule.calendar, datetime.min.replace(tzinfo=UTC), now, "last")
+    with transaction(engine, write=True) as connection:
+        if ask := _request(connection, schedule, run):
+            return ask.job_id, True
+        there = sa.select(jobs.c.id).where(
+            jobs.c.schedule_id == schedule.id, jobs.c.window_key == _window_key(schedule, run)
+        )
+        return connection.scalars(there).one(), False
+
+
+def window_of(options: Mapping[str, Any]) -> Window | None:
+    """The window that a schedule put into a request's options; None where none did.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: somebody else put it there, and it is none.
+    """
+    told = options.get("window")
+    if told is None:
+        return None
+    start, end = (datetime.fromisoformat(told[end]) for end in ("start", "end"))
+    name = told["name"]
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValueError("its name is no short text")
+    if not start < end:
+        raise ValueError("it does not end after it begins")
+    _ = start - _DAY, end + _DAY  # whatever the zone
+    zone = told.get("timezone")
+    if zone is not None:
+        ZoneInfo(zone)
+    return Window(name, start, end, zone)
+
+
+def period_of(job: Job) -> str | None:
+    """Return the window of a job in words; None if it has none, or none that can be read."""
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        if window := window_of(job.options):
+            return window.period()
+    cadence, _, first = (job.window_key or "").partition("/")
+    with suppress(ValueError):
+        return calendar_window(cadence, date.fromisoformat(first)).period()
+    return job.window_key
+
+
+def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
+    """The ids of the most overdue, locked; and first, those whose next run is not known yet."""
+    select = sa.select(schedules.c.id).where(_is_looked_at(now))
+    select = select.order_by(schedules.c.next_run.asc().nulls_first(), schedules.c.id).limit(limit)
+    return list(connection.scalars(select.with_for_update(skip_locked=True)))
+
+
+def _is_looked_at(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(schedules.c.active, sa.or_(schedules.c.next_run.is_(None), schedules.c.next_run <= now))
+
+
+def _ask(
+    connection: sa.Connection, schedule_id: str, now: datetime, limit: int, check: Check | None
+) -> list[Ask]:
+    """What a locked schedule wants by now; it is put down for its next run."""
+    this = schedules.c.id == schedule_id
+    try:
+        row = connection.execute(sa.select(schedules).where(this)).mappings().one()
+        schedule = ScheduledExport.of(row)
+        schedule.check()
+        if check is not None:
+            check(schedule)
+        wanted = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
+        # All that came is dealt with, unless more of it has to wait.
+        settled = wanted[-1].scheduled_for if len(wanted) == limit else max(schedule.since, now)
+        known: dict[str, Any] = {"since": settled, "next_run": next_run(schedule.calendar, settled)}
+    except WRONG as error:
+        set_inactive(connection, schedule_id, reason_of(error), now)
+        return []
+    asked = [ask for run in wanted if (ask := _request(connection, schedule, run))]
+    if asked:
+        known["last_run"] = asked[-1].scheduled_for
+    connection.execute(sa.update(schedules).where(this).values(**known))
+    return asked
+
+
+def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> Ask | None:
+    """One pending request for a run; None if its window was asked for before."""
+    window = run.window
+    told = {
+        "cadence": schedule.cadence,
+        "name": window.name,
+        "start": window.start.isoformat(),
+        "end": window.end.isoformat(),
+        "timezone": schedule.timezone,
+    }
+    values = {
+        "dataset": schedule.dataset,
+        "format": schedule.format,
+        "scope": schedule.scope,
+        "filters": dict(schedule.filters),
+        "columns": schedule.columns,
+        "options": {**schedule.options, "window": told, "empty": schedule.empty},
+        "requested_by": schedule.owner,
+        "recipients": list(schedule.recipients),
+        "schedule_id": schedule.id,
+        "window_key": _window_key(schedule, run),
+    }
+    insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
+    job_id = connection.scalars(insert.returning(jobs.c.id)).one_or_none()
+    if job_id is None:
+        return None
+    return Ask(
+        job_id,
+        schedule.id,
+        schedule.dataset,
+        schedule.format,
+        schedule.scope,
+        run.scheduled_for,
+        window,
+    )
+
+
+def _window_key(schedule: ScheduledExport, run: Due) -> str:
+    return f"{schedule.cadence}/{run.window.name}"

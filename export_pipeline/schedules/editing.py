@@ -1,0 +1,239 @@
+"""What people do with schedules: see them, make, change, pause, resume and delete them.
+
+Whoever looks sees only what is theirs: a schedule that they may not see does not exist for them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
+from export_pipeline.jobs.queries import belongs_to
+from export_pipeline.jobs.records import OPERATOR, Viewer
+from export_pipeline.jobs.tables import schedules
+from export_pipeline.jobs.texts import storable
+from export_pipeline.schedules.calendar import Schedule, next_run
+from export_pipeline.schedules.problems import Check
+from export_pipeline.schedules.rows import ScheduledExport
+
+_KEPT = {"id", "active", "last_run", "next_run", "since", "problem", "created_at"}
+EDITABLE = tuple(field.name for field in fields(ScheduledExport) if field.name not in _KEPT)
+"""The fields that people choose."""
+
+_WHEN = tuple(field.name for field in fields(Schedule))
+_DEFAULTS: Mapping[str, Any] = {
+    "scope": None,
+    "hour": 0,
+    "minute": 0,
+    "weekday": 1,
+    "day_of_month": 1,
+    "timezone": "UTC",
+    "filters": {},
+    "columns": None,
+    "options": {},
+    "recipients": [],
+    "misfire": "last",
+    "empty": "send",
+}
+
+
+def list_schedules(
+    engine: sa.Engine,
+    viewer: Viewer = OPERATOR,
+    *,
+    dataset: str | None = None,
+    active: bool | None = None,
+) -> list[ScheduledExport]:
+    """The schedules that the viewer may see: active ones in the order of their next runs, then the others."""
+    select = sa.select(schedules).where(_theirs(viewer))
+    if dataset is not None:
+        select = select.where(schedules.c.dataset == storable(dataset))
+    if active is not None:
+        select = select.where(schedules.c.active if active else ~schedules.c.active)
+    order = (schedules.c.active.desc(), schedules.c.next_run.asc().nulls_last(), schedules.c.id)
+    with transaction(engine, write=False) as connection:
+        rows = connection.execute(select.order_by(*order)).mappings().all()
+    return [ScheduledExport.of(row) for row in rows]
+
+
+def get_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
+    """The schedule.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+    """
+    with transaction(engine, write=False) as connection:
+        return _found(connection, schedule_id, viewer)
+
+
+def create_schedule(
+    engine: sa.Engine,
+    chosen: Mapping[str, Any],
+    now: datetime,
+    viewer: Viewer = OPERATOR,
+    check: Check | None = None,
+) -> ScheduledExport:
+    """Make a schedule, which begins now.
+
+    Args:
+        chosen: Values of EDITABLE fields: dataset, format and cadence, and what differs from the defaults.
+        now: Aware.
+        check: Judges what the row alone does not say, such as whether there is such a dataset.
+
+    Raises:
+        ScheduleError: a field is unknown, missing or wrong; the message names it and says what is valid.
+    """
+    _known(chosen)
+    for name in ("dataset", "format", "cadence"):
+        if chosen.get(name) is None:
+            raise ScheduleError(f"{name}: it is missing.")
+    made = ScheduledExport(
+        **{**_DEFAULTS, "owner": viewer.requested_by, **chosen},
+        id=str(uuid.uuid4()),
+        active=True,
+        last_run=None,
+        next_run=None,
+        since=now,
+        problem=None,
+        created_at=now,
+    )
+    _check(made, viewer, check)
+    made = replace(made, next_run=next_run(made.calendar, now))
+    with transaction(engine, write=True) as connection:
+        connection.execute(sa.insert(schedules).values(**_values(made)))
+    return made
+
+
+def update_schedule(
+    engine: sa.Engine,
+    schedule_id: str,
+    changes: Mapping[str, Any],
+    viewer: Viewer = OPERATOR,
+    check: Check | None = None,
+) -> ScheduledExport:
+    """Change a schedule. It counts at once: a run that the new time has already missed is treated as missed.
+
+    Args:
+        changes: Values of EDITABLE fields.
+        check: As of `create_schedule`.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+        ScheduleError: as of `create_schedule`.
+    """
+    _known(changes)
+    with transaction(engine, write=True) as connection:
+        was = _found(connection, schedule_id, viewer, lock=True)
+        changed = replace(was, **changes)
+        _check(changed, viewer, check)
+        if changed.active and any(getattr(was, name) != getattr(changed, name) for name in _WHEN):
+            changed = replace(changed, next_run=next_run(changed.calendar, changed.since))
+        return _written(connection, changed)
+
+
+def pause_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
+    """Make a schedule inactive: nothing is exported, and nothing is saved up for later.
+
+    One that was set inactive as it cannot be run stays so, also once it is corrected.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+    """
+    with transaction(engine, write=True) as connection:
+        was = _found(connection, schedule_id, viewer, lock=True)
+        if not was.active and was.problem is None:
+            return was
+        return _written(connection, replace(was, active=False, next_run=None, problem=None))
+
+
+def resume_schedule(
+    engine: sa.Engine,
+    schedule_id: str,
+    now: datetime,
+    viewer: Viewer = OPERATOR,
+    check: Check | None = None,
+) -> ScheduledExport:
+    """Make a schedule active again; it begins now.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+        ScheduleError: it could not run; change it first.
+    """
+    with transaction(engine, write=True) as connection:
+        was = _found(connection, schedule_id, viewer, lock=True)
+        if was.active:
+            return was
+        _check(was, viewer, check)
+        begins = next_run(was.calendar, now)
+        begun = replace(was, active=True, problem=None, since=now, next_run=begins)
+        return _written(connection, begun)
+
+
+def delete_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
+    """Delete a schedule. Requests that it has made stay, and are nobody's from then on.
+
+    Raises:
+        UnknownScheduleError: there is none, or the viewer may not see it.
+    """
+    with transaction(engine, write=True) as connection:
+        was = _found(connection, schedule_id, viewer, lock=True)
+        connection.execute(sa.delete(schedules).where(schedules.c.id == was.id))
+        return was
+
+
+def _theirs(viewer: Viewer) -> sa.ColumnElement[bool]:
+    return belongs_to(viewer, schedules.c.scope, schedules.c.owner)
+
+
+def _found(
+    connection: sa.Connection, schedule_id: str, viewer: Viewer, *, lock: bool = False
+) -> ScheduledExport:
+    if connection.dialect.name == "postgresql":
+        try:
+            uuid.UUID(schedule_id)
+        except ValueError:
+            raise UnknownScheduleError(schedule_id) from None
+    select = sa.select(schedules).where(schedules.c.id == schedule_id, _theirs(viewer))
+    row = connection.execute(select.with_for_update() if lock else select).mappings().one_or_none()
+    if row is None:
+        raise UnknownScheduleError(schedule_id)
+    return ScheduledExport.of(row)
+
+
+def _written(connection: sa.Connection, changed: ScheduledExport) -> ScheduledExport:
+    update = sa.update(schedules).where(schedules.c.id == changed.id)
+    connection.execute(update.values(**_values(changed)))
+    # Once more, as the database works these out anew where an edit leaves them as they were.
+    connection.execute(update.values(since=changed.since, next_run=changed.next_run))
+    return changed
+
+
+def _values(schedule: ScheduledExport) -> dict[str, Any]:
+    return {field.name: getattr(schedule, field.name) for field in fields(schedule)}
+
+
+def _known(chosen: Mapping[str, Any]) -> None:
+    for name in chosen:
+        if name not in EDITABLE:
+            near = get_close_matches(name, EDITABLE, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ScheduleError(f"{name}: there is no such field; there are {', '.join(EDITABLE)}.{hint}")
+
+
+def _check(schedule: ScheduledExport, viewer: Viewer, check: Check | None) -> None:
+    schedule.check()
+    if check is not None:
+        check(schedule)
+    if viewer.scopes is not None and schedule.scope not in viewer.scopes:
+        yours = ", ".join(sorted(str(scope) for scope in viewer.scopes)) or "none"
+        raise ScheduleError(f"scope: {schedule.scope!r} is not one of yours; they are {yours}.")
+    if viewer.requested_by not in (None, schedule.owner):
+        raise ScheduleError(f"owner: {schedule.owner!r} is not you; leave it out.")

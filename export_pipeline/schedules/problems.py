@@ -1,0 +1,90 @@
+"""Schedules that cannot be run: set inactive and told once, and active again once they are corrected."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from export_pipeline.core.one_line import sentence
+from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.tables import jobs, schedules
+from export_pipeline.jobs.texts import storable
+from export_pipeline.jobs.transitions import fail_at_once
+from export_pipeline.schedules.calendar import next_run
+from export_pipeline.schedules.rows import ScheduledExport
+
+Check = Callable[[ScheduledExport], None]
+"""Raises ScheduleError where a schedule cannot be run, beyond what its row alone says."""
+
+WRONG = (ScheduleError, ValueError, TypeError, OverflowError, RecursionError)
+"""What comes up while a row is read and judged, if the row is wrong."""
+
+_NAMESPACE = uuid.UUID("0c1f7d8e-52a9-4c0b-8f3e-7d0e5a3b9c64")
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a row cannot be run, given one of WRONG."""
+    reason = str(error) if isinstance(error, ScheduleError) else f"The row cannot be read: {error!r}."
+    return str(storable(reason))
+
+
+def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: datetime) -> None:
+    """Set a locked schedule inactive. Its owner is told as of any request of it that fails.
+
+    The notice is a request that has failed, so that it is listed, mailed and kept as those are. The same
+    reason is told once a day at most, also of a row that somebody sets active again and again.
+    """
+    this = schedules.c.id == schedule_id
+    broken = {"active": False, "next_run": None, "problem": reason}
+    connection.execute(sa.update(schedules).where(this).values(**broken))
+    names = ("dataset", "format", "scope", "cadence", "owner", "recipients")
+    row = connection.execute(sa.select(*(schedules.c[name] for name in names)).where(this)).mappings().one()
+    told = [schedule_id, reason, now.astimezone(UTC).date().isoformat()]
+    values = {
+        "id": str(uuid.uuid5(_NAMESPACE, json.dumps(told))),
+        **{name: row[name] for name in ("dataset", "format", "scope")},
+        "requested_by": row["owner"],
+        "recipients": row["recipients"] if isinstance(row["recipients"], list) else [],
+        "schedule_id": schedule_id,
+    }
+    insert = insert_new(connection, jobs, "id").values(**values).returning(jobs.c.id)
+    if (job_id := connection.scalars(insert).one_or_none()) is not None:
+        message = (
+            f"Schedule {schedule_id} ({row['cadence']}) cannot be run and was set inactive: "
+            f"{sentence(reason)} Correct it, and it goes on by itself."
+        )
+        fail_at_once(connection, job_id, SCHEDULE_BROKEN, message, "schedules_sensor")
+
+
+def resume_corrected(engine: sa.Engine, now: datetime, check: Check, limit: int) -> int:
+    """Set schedules active again that were set inactive, and now can be run; gives how many.
+
+    They begin now. Of those that still cannot be run the problem is told as it is now.
+
+    Args:
+        now: Aware.
+        limit: Look at so many at most, any of them.
+    """
+    broken = sa.select(schedules.c.id).where(~schedules.c.active, schedules.c.problem.is_not(None))
+    some = broken.order_by(sa.func.random()).limit(limit).with_for_update(skip_locked=True)
+    resumed = 0
+    with transaction(engine, write=True) as connection:
+        for schedule_id in connection.scalars(some).all():
+            this = schedules.c.id == schedule_id
+            try:
+                row = connection.execute(sa.select(schedules).where(this)).mappings().one()
+                schedule = ScheduledExport.of(row)
+                schedule.check()
+                check(schedule)
+                values = {"active": True, "since": now, "next_run": next_run(schedule.calendar, now)}
+                resumed += 1
+            except WRONG as error:
+                values = {"problem": reason_of(error)}
+            connection.execute(sa.update(schedules).where(this).values(**values))
+    return resumed

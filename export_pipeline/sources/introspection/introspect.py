@@ -1,0 +1,48 @@
+"""A defs.yaml for a table export, written from the live schema of the application's database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from export_pipeline.sources.introspection.deleted_rows import find_deleted_rows
+from export_pipeline.sources.introspection.naming import dataset_name
+from export_pipeline.sources.introspection.schema import connected, described
+from export_pipeline.sources.introspection.values import typed_fields
+from export_pipeline.sources.introspection.yaml_text import written
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """What was found.
+
+    Attributes:
+        dataset: Name of the dataset.
+        table: The table as the YAML names it.
+        yaml: Text of the defs.yaml.
+    """
+
+    dataset: str
+    table: str
+    yaml: str
+
+
+def introspect(
+    url: str, table: str, *, dataset: str | None = None, statement_timeout: float = 0
+) -> Introspection:
+    """Look at a table or view and write how it is exported. The database is only read.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+        table: The table's name, `schema.table` where it needs that; in any case if only one table fits.
+        dataset: Name of the dataset; by default made from the table's.
+        statement_timeout: Seconds one query may take; 0 for no limit.
+
+    Raises:
+        SourceError: the database cannot be reached or has no such table; the message names the nearest ones.
+    """
+    with connected(url, statement_timeout=statement_timeout) as connection:
+        found = described(connection, table)
+        types = typed_fields(connection, found)
+        deleted = find_deleted_rows(connection, found, types)
+    name = dataset_name(found.name) if dataset is None else dataset
+    return Introspection(name, found.name, written(name, found, types, deleted))

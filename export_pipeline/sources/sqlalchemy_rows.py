@@ -1,0 +1,185 @@
+"""Any other database, by its SQLAlchemy dialect's streamed rows; SQLite keeps one read transaction open."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from export_pipeline.core.columns import Column
+from export_pipeline.core.streams import prefetched
+from export_pipeline.database_url import openable
+from export_pipeline.sources.arrow_types import Damaged, ignore
+from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, labelled
+from export_pipeline.sources.database_errors import readable, readable_errors
+from export_pipeline.sources.database_types import Stored, of_word
+from export_pipeline.sources.python_rows import from_rows
+from export_pipeline.sources.sessions import prepare_mysql
+from export_pipeline.sources.snapshot import Snapshot, SourceError
+
+BATCH_ROWS = 2048  # few, as a row's notes may be long
+
+
+@contextmanager
+def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+    """See `open_snapshot`."""
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if url.get_backend_name() in MYSQL and url.get_driver_name() != "mariadbconnector":
+        url = url.update_query_dict({"charset": "utf8mb4"})
+    try:
+        engine = sa.create_engine(openable(url, read_only=True) if is_sqlite else url, poolclass=sa.NullPool)
+        if engine.dialect.name in MYSQL:
+            # Before SQLAlchemy asks the server how names are quoted.
+            sa.event.listen(engine, "connect", _prepare_mysql, insert=True)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise SourceError(
+            f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
+        ) from error
+    except sa.exc.ArgumentError as error:  # sqlite://file.db, whose file stands where a host would
+        raise SourceError(f"EXPORT_SOURCE_URL is no URL that its driver knows: {error}") from None
+    try:
+        with engine.connect() as connection:
+            snapshot = SqlAlchemySnapshot(connection)
+            if is_sqlite:
+                snapshot.prepare_sqlite(statement_timeout)
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                for command in _session(connection.dialect, statement_timeout):
+                    connection.exec_driver_sql(command)
+            yield snapshot
+    except sa.exc.DBAPIError as error:
+        raise readable(error.orig or error, url) from error
+    except sqlite3.Error as error:
+        raise readable(error, url) from error
+    finally:
+        engine.dispose()
+
+
+def _session(dialect: sa.Dialect, statement_timeout: float) -> list[str]:
+    """What to tell a server before the first query; of PostgreSQL's peers we know MySQL and MariaDB."""
+    if dialect.name not in MYSQL:
+        return []
+    limit = f"max_statement_time = {statement_timeout}"
+    if not getattr(dialect, "is_mariadb", False):
+        limit = f"max_execution_time = {round(statement_timeout * 1000)}"
+    return [f"SET {limit}", "SET SESSION TRANSACTION READ ONLY"]
+
+
+def _prepare_mysql(connection: Any, record: Any) -> None:
+    def execute(statement: str) -> list[dict[str, Any]]:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(statement)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
+        finally:
+            cursor.close()
+
+    prepare_mysql(execute)
+
+
+def _escaping(value: bytes) -> str:
+    """A text of SQLite, which need not be UTF-8; bytes that are not become surrogates."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _lower(text: Any) -> Any:
+    """What SQLite's own lower() does for ASCII only."""
+    return text.lower() if isinstance(text, str) else text
+
+
+def _word(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
+    """A reflected type's declaration; of one that SQLAlchemy cannot write, nothing."""
+    with suppress(sa.exc.CompileError):
+        word = type_.compile(dialect=dialect)
+        zoned = getattr(type_, "timezone", False) and "TIME ZONE" not in word
+        return f"{word} with time zone" if zoned else word
+    return ""
+
+
+class SqlAlchemySnapshot(Snapshot):
+    """An open transaction of a SQLAlchemy connection."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._interrupt: Callable[[], None] | None = None
+        self.opened_at = datetime.now(UTC)
+        self.dialect = connection.dialect.name
+        self.byte_order = BYTE_ORDER.get(self.dialect, "C")
+
+    def has_table(self, name: str) -> bool:
+        inspector = sa.inspect(self._connection)
+        return name in {*inspector.get_table_names(), *inspector.get_view_names()}
+
+    def fields(self, select: Query) -> list[tuple[str, Stored]]:
+        with readable_errors():
+            names = list(self._connection.execute(select.limit(0)).keys())
+        return [(name, of_word("")) for name in names]
+
+    def tables(self, schema: str | None = None) -> list[str]:
+        inspector = sa.inspect(self._connection)
+        with suppress(sa.exc.DBAPIError):  # there is no such schema
+            return [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+        return []
+
+    def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
+        with readable_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
+            found = sa.inspect(self._connection).get_columns(name, schema)
+        dialect = self._connection.dialect
+        return {column["name"]: of_word(_word(column["type"], dialect)) for column in found}
+
+    def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
+        inspector = sa.inspect(self._connection)
+        with readable_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)
+            keys = [inspector.get_pk_constraint(name, schema)["constrained_columns"]]
+            keys += [key["column_names"] for key in inspector.get_unique_constraints(name, schema)]
+            for index in inspector.get_indexes(name, schema):
+                partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
+                if index["unique"] and not partial and None not in index["column_names"]:
+                    keys.append([str(column) for column in index["column_names"]])
+        return [frozenset(key) for key in keys if key]
+
+    def prepare_sqlite(self, statement_timeout: float) -> None:
+        raw = self._connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._interrupt = raw.interrupt
+        raw.text_factory = _escaping
+        raw.create_function("export_lower", 1, _lower, deterministic=True)
+        if statement_timeout:
+            self._timeout, self._deadline = statement_timeout, float("inf")
+            raw.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
+        # A first read takes the lock that keeps writers' commits out of this transaction.
+        raw.execute("BEGIN")
+        raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
+    ) -> Iterator[pa.RecordBatch]:
+        found = self._batches(select, columns, damaged)
+        # SQLite works within this process, where a thread that waits for it hears no signal.
+        return prefetched(found, interrupt=self._interrupt) if self._interrupt else found
+
+    def _batches(
+        self, select: Query, columns: Sequence[Column], damaged: Damaged
+    ) -> Iterator[pa.RecordBatch]:
+        if hasattr(self, "_deadline"):
+            self._deadline = time.monotonic() + self._timeout
+        try:
+            result = self._connection.execution_options(yield_per=BATCH_ROWS).execute(
+                labelled(select, columns)
+            )
+            for rows in result.partitions(BATCH_ROWS):
+                yield from_rows(rows, columns, damaged)
+        except sa.exc.DBAPIError as error:
+            raise readable(error.orig or error) from error
+        except (sqlite3.Error, pa.ArrowException, ValueError, TypeError) as error:
+            raise readable(error) from error

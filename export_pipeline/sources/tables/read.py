@@ -1,0 +1,181 @@
+"""Reads table exports: the rows that a spec declares and a request asks for, out of one snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.tables import Table
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
+from export_pipeline.sources.tables import drift, lookup
+from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
+from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
+from export_pipeline.sources.tables.dataset import Dataset
+from export_pipeline.sources.tables.key_ranges import shares
+from export_pipeline.sources.tables.totals import count_and_totals
+from export_pipeline.tabular.column_selection import chosen, needed, spec_of
+from export_pipeline.tabular.columns import column_of
+from export_pipeline.tabular.spec import Readers, Scope, TableSpec
+
+MODEL = "export_pipeline.tabular"
+DRIFT = "The source differs from what is declared: "
+
+
+def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Name by id of all scopes, ordered by name, then id; of an unscoped spec, none.
+
+    Raises:
+        SourceError: the table of scopes is not as declared; of an unscoped spec, its own table is not there.
+    """
+    declared, table = spec_of(spec).scope, spec_of(spec).source.table
+    snapshot = visible(snapshot, spec_of(spec).source.row_security)
+    try:
+        if declared is not None:
+            return lookup.scopes(snapshot, declared)
+        if table is not None:
+            Catalogue.of(snapshot).table(table)
+        return {}
+    except MissingError as error:
+        raise SourceError(f"{DRIFT}{'scope: ' * (declared is not None)}{error}") from error
+
+
+def read(snapshot: Snapshot, request: Request) -> ExportData:
+    """Read the rows that are asked for: of the request's scope and window, and of no other.
+
+    Returns:
+        One table, "rows", with the columns that come from the database. It streams, once and while the
+        snapshot is open.
+
+    Raises:
+        SourceError: there is no such scope, a filter's value is not among those it may have, or the database
+            differs from what is declared.
+    """
+    spec = spec_of(request.spec)
+    snapshot = visible(snapshot, spec.source.row_security)
+    try:
+        return _Reader(snapshot, spec, request, _scope_name(snapshot, spec.scope, request)).read()
+    except MissingError as error:
+        raise SourceError(f"{DRIFT}{error}") from error
+
+
+def _scope_name(snapshot: Snapshot, declared: Scope | None, request: Request) -> str | None:
+    """The name of the request's scope; None of a dataset without scopes."""
+    if declared is None:
+        if request.scope is not None:
+            raise SourceError(f"{request.dataset} has no scopes, so {request.scope!r} cannot be one.")
+        return None
+    if request.scope is None:
+        raise SourceError(
+            f"Say whose rows {request.dataset} shall export: give a scope, one of {declared.table}."
+        )
+    name = lookup.scope_name(snapshot, declared, request.scope)
+    if name is None:
+        raise SourceError(
+            f"There is no such scope of {request.dataset}: {request.scope!r} is not in {declared.table}."
+        )
+    return name
+
+
+class _Reader:
+    def __init__(self, snapshot: Snapshot, spec: TableSpec, request: Request, scope_name: str | None) -> None:
+        self.snapshot, self.spec, self.request, self.scope_name = snapshot, spec, request, scope_name
+        self.changed: Counter[tuple[str, str]] = Counter()
+        self._counting = Lock()
+        self.warnings: list[str] = []
+        self.columns = [
+            column for column in needed(spec, chosen(spec, request.options)) if column.compute is None
+        ]
+
+    def read(self) -> ExportData:
+        hidden = self._hidden()
+        dataset = Dataset(self.snapshot, self.spec, self.request, hidden)
+        drift.check(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
+        self._values_are_there(dataset)
+        count, totals, special, exact = count_and_totals(self.snapshot, dataset, self.columns)
+        return ExportData(
+            dataset=self.request.dataset,
+            model=MODEL,
+            scope=self.request.scope,
+            title=self.spec.title or self.scope_name or self.request.dataset,
+            subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},
+            options=self.request.options.model_dump(mode="json", by_alias=True),
+            tables={"rows": self._rows(dataset, (count, totals), special)},
+            snapshot_at=self.snapshot.opened_at,
+            window=self.request.window,
+            source_rows=count,
+            source_totals=totals,
+            exact_totals=exact,
+            counted=("rows",),
+            changed=self.changed,
+            warnings=self.warnings,
+            spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        )
+
+    def _rows(self, dataset: Dataset, facts: Facts, special: Collection[str]) -> Table:
+        columns = tuple(replace(column_of(one), has_special=one.name in special) for one in self.columns)
+
+        def check(shares: int) -> ConsistencyCheck:
+            name = self.spec.source.table or "The .sql file"
+            return ConsistencyCheck(
+                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns)[:2], shares
+            )
+
+        def reading(
+            snapshot: Snapshot, select: Query, check: ConsistencyCheck
+        ) -> Callable[[], Iterator[pa.RecordBatch]]:
+            return lambda: check.watch(snapshot.batches(select, columns, self._damaged))
+
+        found = shares(self.snapshot, dataset, self.columns, facts[0])
+        together = check(len(found))
+        select = dataset.rows(self.columns)
+        return Table(
+            "rows",
+            columns,
+            facts[0],
+            lambda: reading(self.snapshot, select, check(1))(),
+            parts=tuple(reading(*share, together) for share in found),
+        )
+
+    def _damaged(self, reason: str, column: str, cells: int) -> None:
+        with self._counting:  # shares are read side by side
+            self.changed[reason, f"rows.{column}"] += cells
+
+    def _hidden(self) -> frozenset[str]:
+        """The guarded columns that the requester may not read."""
+        guarded = [column for column in self.spec.columns if column.readers is not None]
+        user = getattr(self.request.options, "requested_by", None)
+        allowed = {
+            rule: user is not None and self._may_read(self.spec.readers[rule], user)
+            for rule in {column.readers for column in guarded if column.readers is not None}
+        }
+        hidden = frozenset(c.name for c in guarded if c.readers is not None and not allowed[c.readers])
+        read = [column.name for column in self.columns if column.name in hidden]
+        if read:
+            who = f"{user!r} may" if user is not None else "Whoever asks without `requested_by` may"
+            self.warnings.append(f"{who} not read {', '.join(read)}: left empty.")
+        return hidden
+
+    def _may_read(self, rule: Readers, user: str) -> bool:
+        return bool(lookup.existing(self.snapshot, rule.table, rule.user, [user], self._scoped(rule.scope)))
+
+    def _scoped(self, column: str | None, shared: bool = False) -> tuple[str, str, bool] | None:
+        return None if column is None or self.request.scope is None else (column, self.request.scope, shared)
+
+    def _values_are_there(self, dataset: Dataset) -> None:
+        """Refuse values of filters that are not in the table that lists them, for this scope."""
+        for name, operator, value in dataset.uses:
+            among = self.spec.filters[name].among
+            if among is None or operator not in ("equals", "in"):
+                continue
+            values = [str(one) for one in (value if operator == "in" else [value])]
+            scope = self._scoped(among.scope, self.spec.scope is not None and self.spec.scope.shared)
+            there = lookup.existing(self.snapshot, among.table, among.column, values, scope)
+            for one in values:
+                if one not in there:
+                    raise SourceError(f"filters.{name}: there is no {one!r} in {among.table}.")

@@ -1,0 +1,84 @@
+"""Computed columns: added to a table of read ones in Arrow, batch by batch, as the table is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import Column
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.special_numbers import finite_decimals, is_special
+from export_pipeline.core.streams import mapped
+from export_pipeline.core.tables import Table
+from export_pipeline.expressions.expressions import compiled
+from export_pipeline.expressions.types import ComputeError
+from export_pipeline.tabular.column_selection import chosen, in_order, needed, spec_of
+from export_pipeline.tabular.columns import column_of, expression_type
+from export_pipeline.tabular.spec import ColumnSpec, TableSpec
+
+NOT_COMPUTED = "computed from NaN or infinity, which count as missing"
+
+
+def build(data: ExportData) -> ExportData:
+    """The export with its computed columns after the read ones in the table "rows".
+
+    They are computed while the table is read; a whole pass sets their counts in `changed`, so that reading
+    twice counts once. Where there is nothing to compute, the table is the very same.
+
+    Raises:
+        ComputeError: while the table is read: a value overflows or does not fit; the column is named.
+    """
+    spec = spec_of(data.spec)
+    computed = in_order(needed(spec, chosen(spec, data.options)))
+    if not computed:
+        return data
+    changed = data.changed.copy()
+    rows = _with_computed(data.tables["rows"], computed, spec, changed)
+    return replace(data, tables={**data.tables, "rows": rows}, changed=changed)
+
+
+def _with_computed(
+    table: Table, computed: list[ColumnSpec], spec: TableSpec, changed: Counter[tuple[str, str]]
+) -> Table:
+    types = {column.name: expression_type(column) for column in spec.columns}
+    expressions = [
+        (column.name, compiled(column.compute or "", types), types[column.name]) for column in computed
+    ]
+    columns: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
+    special = {
+        column.name: replace(column, has_special=False).arrow_type
+        for column in table.columns
+        if column.has_special
+    }
+
+    def complete(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Counter[tuple[str, str]]]:
+        cells = dict(zip(batch.schema.names, batch.columns, strict=True))
+        counted: Counter[tuple[str, str]] = Counter()
+        kept = {name: cells[name] for name in special}
+        cells |= {name: finite_decimals(cells[name], kind) for name, kind in special.items()}
+        for name, expression, wanted in expressions:
+            for used in special.keys() & expression.names:
+                counted[NOT_COMPUTED, f"{table.name}.{name}"] += pc.sum(is_special(kept[used])).as_py() or 0
+            try:
+                cells[name], emptied = expression.evaluate(cells, batch.num_rows, wanted)
+            except ComputeError as error:
+                raise ComputeError(f"column {name} ({expression.text}): {error}") from error
+            for reason, count in emptied.items():
+                counted[reason, f"{table.name}.{name}"] += count
+        cells |= kept
+        names = [column.name for column in columns]
+        return pa.RecordBatch.from_arrays([cells[name] for name in names], names), counted
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        counted: Counter[tuple[str, str]] = Counter()
+        for batch, emptied in mapped(complete, table.open()):
+            counted.update(emptied)
+            yield batch
+        for key, count in counted.items():
+            changed[key] = count
+
+    return Table(table.name, columns, table.rows, opened)

@@ -1,0 +1,128 @@
+"""A bundle: several datasets of one snapshot, together in a ZIP.
+
+Its spec names the members: `{"title": …, "members": {name: {"source", "model", "spec", "options"}}}`. While
+it is staged, a member's table t is the bundle's table "member.t", and its facts lie in `subject["members"]`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, create_model
+
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.layout import Layout
+from export_pipeline.core.strict import Strict
+
+__all__ = ["build", "join", "layout", "options", "split"]
+
+_FACTS = (
+    "dataset",
+    "model",
+    "title",
+    "subject",
+    "options",
+    "source_rows",
+    "source_totals",
+    "exact_totals",
+    "counted",
+    "warnings",
+    "spec",
+)
+
+
+def options(spec: Mapping[str, Any]) -> type[BaseModel]:
+    """The options of a bundle: each member's own, under its name."""
+    fields: dict[str, Any] = {
+        name: (import_module(member["model"]).options(member["spec"]) | None, None)
+        for name, member in spec["members"].items()
+    }
+    return create_model("BundleOptions", __base__=Strict, **fields)
+
+
+def build(data: ExportData) -> ExportData:
+    """The bundle with every member built."""
+    built = {name: import_module(member.model).build(member) for name, member in split(data).items()}
+    return join(data, built)
+
+
+def layout(data: ExportData) -> Layout:
+    """The members' layouts; a bundle has no table of its own."""
+    members = {name: import_module(member.model).layout(member) for name, member in split(data).items()}
+    first = next(iter(members.values()))
+    periods = {member.period for member in members.values()}
+    return Layout(
+        title=data.title,
+        created=first.created,
+        main=first.main,
+        document={},
+        excel=(),
+        pdf=(),
+        file_name=f"{data.title}_{data.file_part}",
+        period=periods.pop() if len(periods) == 1 else data.period(),
+        members=members,
+        provenance=data.provenance,
+    )
+
+
+def split(data: ExportData) -> dict[str, ExportData]:
+    """The members of a bundle by name, each as the export it would be alone.
+
+    A format's options are the bundle's, where the member's own defaults say nothing else.
+    """
+    shared = {name: value for name, value in data.options.items() if name not in data.subject["members"]}
+    return {
+        name: replace(
+            data,
+            **({key: facts[key] for key in _FACTS} | {"options": {**shared, **facts["options"]}}),
+            changed=Counter(
+                {
+                    (reason, cell.removeprefix(f"{name}: ")): count
+                    for (reason, cell), count in data.changed.items()
+                    if cell.startswith(f"{name}: ")
+                }
+            ),
+            tables={
+                table.removeprefix(f"{name}."): rows
+                for table, rows in data.tables.items()
+                if table.startswith(f"{name}.")
+            },
+        )
+        for name, facts in data.subject["members"].items()
+    }
+
+
+def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
+    """The bundle that holds these members. Their tables' changed cells are counted as its own."""
+    tables = {
+        f"{name}.{key}": replace(
+            table,
+            open=partial(_counted, table.open, name, member, data),
+            parts=tuple(partial(_counted, part, name, member, data) for part in table.parts),
+        )
+        for name, member in members.items()
+        for key, table in member.tables.items()
+    }
+    facts = {name: {key: getattr(member, key) for key in _FACTS} for name, member in members.items()}
+    return replace(
+        data,
+        subject={**data.subject, "members": facts},
+        tables=tables,
+        source_rows=sum(member.source_rows for member in members.values()),
+        counted=tuple(f"{name}.{table}" for name, member in members.items() for table in member.counted),
+        warnings=[f"{name}: {text}" for name, member in members.items() for text in member.warnings],
+    )
+
+
+def _counted(
+    rows: Callable[[], Iterator[pa.RecordBatch]], name: str, member: ExportData, bundle: ExportData
+) -> Iterator[pa.RecordBatch]:
+    yield from rows()
+    for (reason, cell), count in list(member.changed.items()):  # other shares may be counting
+        bundle.changed[reason, f"{name}: {cell}"] = count

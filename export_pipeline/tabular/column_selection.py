@@ -1,0 +1,109 @@
+"""Which columns an export has, in which order, and which others they are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from export_pipeline.expressions.parser import names
+from export_pipeline.tabular.spec import ColumnSpec, Preset, TableSpec
+
+
+def preset_of(spec: TableSpec, options: Mapping[str, Any]) -> Preset | None:
+    """The preset that the options name, if they name one."""
+    name = options.get("preset")
+    return spec.presets[name] if name else None
+
+
+def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[ColumnSpec]:
+    """The columns that people asked for, in order: named ones, else the preset's, else all but extra ones.
+
+    Hidden columns are never among them. `options` are checked ones, or their JSON form.
+    """
+    given = options.model_dump() if isinstance(options, BaseModel) else options
+    if given.get("columns"):
+        return [spec.column(name) for name in given["columns"]]
+    preset = preset_of(spec, given)
+    visible = [column for column in spec.columns if not column.hidden]
+    if preset is None:
+        return [column for column in visible if not column.extra]
+    return visible if preset.columns == "all" else [spec.column(name) for name in preset.columns]
+
+
+def inherited(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
+    """Return the column, marked as personal or guarded if a column that it is computed from is so."""
+    if column.compute is None:
+        return column
+    used = needed(spec, [column])
+    return column.model_copy(
+        update={
+            "personal": any(one.personal for one in used),
+            "readers": next((one.readers for one in used if one.readers is not None), None),
+        }
+    )
+
+
+def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
+    """These columns and all that their expressions need, in the order of the spec.
+
+    Columns without `compute` are to be read from the database, the others are computed from them.
+    """
+    found: dict[str, ColumnSpec] = {}
+    waiting = list(columns)
+    while waiting:
+        column = waiting.pop()
+        if column.name not in found:
+            found[column.name] = column
+            waiting += [spec.column(name) for name in names(column.compute)] if column.compute else []
+    return [column for column in spec.columns if column.name in found]
+
+
+class CircleError(ValueError):
+    """Columns are computed from each other.
+
+    Attributes:
+        names: The columns.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"{', '.join(names)} are computed from each other; break the circle")
+        self.names = names
+
+
+def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
+    """The computed ones of these columns, each after those that its expression needs.
+
+    Raises:
+        CircleError: some need each other.
+    """
+    waiting = {column.name: set(names(column.compute)) for column in columns if column.compute}
+    by_name = {column.name: column for column in columns}
+    ordered: list[ColumnSpec] = []
+    while waiting:
+        ready = [name for name, needs in waiting.items() if not needs & waiting.keys()]
+        if not ready:
+            raise CircleError(list(waiting))
+        for name in ready:
+            del waiting[name]
+            ordered.append(by_name[name])
+    return ordered
+
+
+def key_of(spec: Mapping[str, Any]) -> bytes:
+    """A spec's JSON form as a key of caches."""
+    import json
+
+    return json.dumps(spec).encode()
+
+
+def spec_of(spec: Mapping[str, Any] | bytes) -> TableSpec:
+    """The typed form of a spec's JSON form (or of its key), made once for each."""
+    return _spec_of(spec if isinstance(spec, bytes) else key_of(spec))
+
+
+@lru_cache(256)
+def _spec_of(key: bytes) -> TableSpec:
+    return TableSpec.model_validate_json(key)

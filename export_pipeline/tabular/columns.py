@@ -1,0 +1,143 @@
+"""From the columns of a spec to those of tables: as they are staged, and as each format shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.tables import Table
+from export_pipeline.expressions.types import FLOAT, INTEGER, TEXT, Type, decimal
+from export_pipeline.tabular.spec import ColumnSpec
+
+_MINOR_DIGITS = 21
+"""Digits of whole units: every int64, with up to two more before the point than it needs."""
+
+
+def column_of(spec: ColumnSpec) -> Column:
+    """The column as it is staged: money of minor units is an integer that counts them."""
+    parsed = spec.parsed
+    return Column(
+        spec.name,
+        header_of(spec, units=not parsed.minor),
+        Kind.INTEGER if parsed.minor else parsed.kind,
+        digits=spec.digits if not parsed.minor else None,
+        currency=spec.currency,
+        labels=(spec.labels.get("true", "Yes"), spec.labels.get("false", "No"))
+        if parsed.kind is Kind.BOOLEAN
+        else ("Yes", "No"),
+        width=spec.width,
+        precision=parsed.precision,
+        zone=spec.zone,
+        null=spec.null_text,
+        pattern=spec.pattern,
+        personal=spec.personal,
+        guarded=spec.readers is not None,
+    )
+
+
+def expression_type(column: ColumnSpec) -> Type:
+    """Return the type of a column in expressions: money of minor units is an integer, every text a text."""
+    parsed = column.parsed
+    match parsed.kind:
+        case Kind.INTEGER:
+            return INTEGER
+        case Kind.MONEY if parsed.minor:
+            return INTEGER
+        case Kind.DECIMAL | Kind.MONEY:
+            assert parsed.precision
+            return decimal(*parsed.precision)
+        case Kind.FLOAT | Kind.PERCENT:
+            return FLOAT
+        case Kind.BOOLEAN | Kind.DATE:
+            return Type(parsed.kind)
+        case Kind.TIMESTAMP:
+            return Type(Kind.TIMESTAMP, zone=column.zone)
+    return TEXT
+
+
+def header_of(spec: ColumnSpec, units: bool = True) -> str:
+    """What people read above it. Without a header of its own it is the name in title case; money that is
+    shown in whole units is no longer in cents, so `sale_price_cents` is "Sale Price".
+    """
+    if spec.header is not None:
+        return spec.header
+    name = spec.name
+    if units and spec.parsed.minor and name != "_cents":
+        name = name.removesuffix("_cents")
+    return " ".join(word[:1].upper() + word[1:] for word in name.split("_") if word) or name
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a format shows the export's columns.
+
+    Attributes:
+        names: The column's name stands above it, not its header.
+        units: Money of minor units is shown in whole ones.
+        labels: Values of enums are shown by their labels.
+    """
+
+    names: bool
+    units: bool
+    labels: bool
+
+    def column(self, spec: ColumnSpec) -> Column:
+        """The column as this view shows it."""
+        column = column_of(spec)
+        if spec.parsed.minor and self.units:
+            digits = spec.minor_digits if spec.digits is None else spec.digits
+            column = replace(
+                column,
+                kind=Kind.MONEY,
+                digits=digits,
+                precision=(_MINOR_DIGITS, spec.minor_digits),
+                header=header_of(spec),
+            )
+        elif spec.parsed.kind is Kind.MONEY and spec.digits is None and spec.parsed.precision:
+            column = replace(column, digits=spec.parsed.precision[1])
+        return replace(column, header=spec.name) if self.names else column
+
+    def table(self, rows: Table, columns: Sequence[ColumnSpec]) -> Table:
+        """These columns of the staged rows, in this order."""
+        shown = tuple(map(self.column, columns))
+        changes = [self._change(column) for column in columns]
+        fields = [column.name for column in columns]
+
+        def opened() -> Iterator[pa.RecordBatch]:
+            for batch in rows.open():
+                cells = [
+                    change(batch.column(name)) if change else batch.column(name)
+                    for name, change in zip(fields, changes, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(cells, fields)
+
+        return Table(rows.name, shown, rows.rows, opened)
+
+    def _change(self, spec: ColumnSpec) -> Callable[[pa.Array], pa.Array] | None:
+        if spec.parsed.minor and self.units:
+            return lambda cells: whole_units(cells, spec.minor_digits)
+        if self.labels and spec.labels and spec.parsed.kind is Kind.ENUM:
+            return lambda cells: labelled(cells, spec.labels)
+        return None
+
+
+PEOPLE = View(names=False, units=True, labels=True)
+"""Excel and PDF."""
+
+
+def whole_units(cells: pa.Array, digits: int) -> pa.Array:
+    """int64 of minor units as decimal128(21, digits) of whole ones, exactly: 1250 with 2 digits is 12.50."""
+    integers = cells.cast(pa.decimal128(19, 0))
+    unit = pa.scalar(Decimal(1).scaleb(-digits), pa.decimal128(max(digits, 1), digits))
+    return pc.multiply(integers, unit).cast(pa.decimal128(_MINOR_DIGITS, digits))
+
+
+def labelled(cells: pa.Array, labels: Mapping[str, str]) -> pa.Array:
+    """Texts by their labels; a text without a label stays as it is."""
+    index = pc.index_in(cells, value_set=pa.array(list(labels), pa.string()))
+    return pc.coalesce(pa.array(list(labels.values()), pa.string()).take(index), cells)

@@ -1,0 +1,80 @@
+"""What introduces an export: whose rows these are, which were chosen, and when they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.tabular.column_selection import preset_of
+from export_pipeline.tabular.columns import header_of
+from export_pipeline.tabular.filter_values import filtered_column
+from export_pipeline.tabular.spec import FilterSpec, TableSpec
+
+_MOST_VALUES = 5
+
+
+def facts_of(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
+    """(label, value) pairs: the scope, the preset, each filter in words, the window, the time of the data."""
+    facts = []
+    if data.scope is not None:
+        facts.append(("For", str(data.subject.get("name") or data.scope)))
+    if data.options.get("preset"):
+        facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
+    preset = preset_of(spec, data.options)
+    for given in (preset.filters if preset else {}, data.options.get("filters") or {}):
+        for name, operators in given.items():
+            facts += [
+                (_label(spec, name), words)
+                for operator, value in (operators or {}).items()
+                if value is not None and (words := _words(spec, name, operator, value))
+            ]
+    if period := period_of(spec, data):
+        facts.append(("Period", period))
+    facts.append(("Data as of", f"{data.snapshot_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"))
+    return tuple(facts)
+
+
+def period_of(spec: TableSpec, data: ExportData) -> str | None:
+    """Return the window in words; None without one."""
+    return data.period(as_of=spec.window is not None and spec.window.mode == "as_of")
+
+
+def _label(spec: TableSpec, name: str) -> str:
+    column = filtered_column(spec, name, spec.filters.get(name) or FilterSpec(operators=["equals"]))
+    return header_of(column) if column else name.replace("_", " ").capitalize()
+
+
+def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
+    """One condition as people say it."""
+    filter = spec.filters.get(name)
+    column = filtered_column(spec, name, filter) if filter else None
+    labels: Mapping[str, str] = column.labels if column else {}
+    minor = column.minor_digits if column and column.parsed.minor else 0
+
+    def said(one: Any) -> str:
+        if isinstance(one, bool):
+            return labels.get(str(one).lower(), "yes" if one else "no")
+        if minor and isinstance(one, int):
+            return f"{one / 10**minor:,.{minor}f}"
+        return labels.get(str(one), str(one))
+
+    match operator:
+        case "in" | "in_":
+            listed = ", ".join(said(one) for one in value[:_MOST_VALUES])
+            more = len(value) - _MOST_VALUES
+            return f"{listed} and {more:,} more" if more > 0 else listed
+        case "range" | "range_":
+            ends = value.get("from", value.get("from_")), value.get("to")
+            words = [
+                f"{word} {said(end)}"
+                for word, end in zip(("from", "to"), ends, strict=True)
+                if end is not None
+            ]
+            return " ".join(words)
+        case "contains":
+            return f"contains “{value}”"
+        case "is_null":
+            return "missing" if value else "not missing"
+    return said(value)

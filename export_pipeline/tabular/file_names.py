@@ -1,0 +1,74 @@
+"""What the files of an export are saved as."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from zoneinfo import ZoneInfo
+
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.strict import unknown_name
+from export_pipeline.tabular.column_selection import preset_of
+from export_pipeline.tabular.spec import TableSpec
+
+PLACEHOLDERS = ("title", "dataset", "preset", "scope", "window", "created")
+_CUT = re.compile(r"\.[0-9]{1,3}")
+_CLOCK = re.compile(r"%[HMS]")
+_TIME = re.compile(r"(%[YmdHMSyjUVbBaA]|[-_ .]|[0-9A-Za-z])+")
+
+
+def title_of(spec: TableSpec, data: ExportData) -> str:
+    """The export's title: the preset's, the spec's, the data's own; the dataset's name if all are empty."""
+    preset = preset_of(spec, data.options)
+    return (preset.title if preset else None) or spec.title or data.title or data.dataset
+
+
+def file_name(spec: TableSpec, data: ExportData) -> str:
+    """Return the name without extension, as the spec (or the preset) says it; `created` in the spec's zone.
+
+    {window} of an export without one is the time of its data. {created} of an export of a window is the
+    window's first and last day, so that October is never called by a day of November.
+    """
+    preset = preset_of(spec, data.options)
+    values = {
+        "title": title_of(spec, data),
+        "dataset": data.dataset,
+        "preset": data.options.get("preset") or "",
+        "scope": data.scope or "",
+        "window": data.file_part,
+    }
+    parts = []
+    for text, name, form, _ in Formatter().parse((preset.file_name if preset else None) or spec.file_name):
+        parts.append(text)
+        if name == "created":
+            parts.append(_created(spec, data, form or "%Y%m%d_%H%M%S"))
+        elif name is not None:
+            parts.append(format(values[name], form or ""))
+    return "".join(parts)
+
+
+def _created(spec: TableSpec, data: ExportData, form: str) -> str:
+    if data.window is None:
+        return data.snapshot_at.astimezone(ZoneInfo(spec.file_zone)).strftime(form)
+    if data.window.days is None or _CLOCK.search(form):
+        return data.window.file_part
+    return data.window.formatted(form)
+
+
+def problem_of(template: str) -> str | None:
+    """What is wrong with a template of file names; None if nothing is."""
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        return f"{error}; write {{{{ and }}}} for braces"
+    for _, name, form, conversion in parts:
+        if name is None:
+            continue
+        if conversion:
+            return f"write {{{name}}} without !{conversion}"
+        if name not in PLACEHOLDERS:
+            return f"placeholders: {unknown_name(name, PLACEHOLDERS)}"
+        allowed, example = (_TIME, "%Y%m%d") if name == "created" else (_CUT, ".8")
+        if form and not allowed.fullmatch(form):
+            return f"{{{name}:{form}}} has an unknown form; write e.g. {{{name}:{example}}}"
+    return None

@@ -1,0 +1,190 @@
+"""What can be asked of a table export: a pydantic model made for each spec, so that every option is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, create_model, model_validator
+
+from export_pipeline.core.strict import Strict, unknown_name, wrong
+from export_pipeline.tabular.column_selection import key_of, spec_of
+from export_pipeline.tabular.filter_values import Filtered, filtered, text_field, value_field, values_field
+from export_pipeline.tabular.spec import FilterSpec, TableSpec
+
+
+class Filters(Strict):
+    """The filters in use; one field each, None where it is not used."""
+
+
+class Operators(Strict):
+    """How a filter is used: `equals`, `in_`, `range_`, `contains`, `is_null`; several must all hold."""
+
+
+class Range(Strict):
+    """From and to, both inclusive; one may be left out."""
+
+    from_: Any
+    to: Any
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        first, last = self.from_, self.to
+        if first is None and last is None:
+            raise ValueError("a range wants from, to, or both")
+        if first is not None and last is not None and _comparable(first, last) and first > last:
+            raise ValueError(f"the range ends ({last}) before it begins ({first})")
+        return self
+
+
+def _comparable(first: Any, last: Any) -> bool:
+    """A day and a time are not compared: what a day is, depends on the zone."""
+    return type(first) is type(last)
+
+
+class TableOptions(Strict):
+    """What an export of a table may be asked for."""
+
+    columns: tuple[str, ...] | None
+    preset: str | None
+    filters: Filters
+    sort: tuple[str, ...] | None
+    requested_by: str | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _required_preset_is_named(cls, given: Any) -> Any:
+        field = cls.model_fields["preset"]
+        if field.is_required() and isinstance(given, Mapping) and given.get("preset") is None:
+            names = ", ".join(get_args(field.annotation))
+            raise wrong(cls.__name__, {("preset",): f"choose one of the presets; there are {names}"})
+        return given
+
+
+def options(spec: Mapping[str, Any]) -> type[TableOptions]:
+    """The options of an export with this spec (in its JSON form).
+
+    Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
+    a filter), sort (names, descending with a leading `-`), requested_by.
+    """
+    source = spec["source"]
+    if source.get("sql"):  # its text says nothing about options, but takes part in the key
+        spec = {**spec, "source": {**source, "sql": "select"}}
+    return _options(key_of(spec))
+
+
+@lru_cache(256)
+def _options(key: bytes) -> type[TableOptions]:
+    spec = spec_of(key)
+    visible = [column.name for column in spec.columns if not column.hidden]
+    sortable = [name for column in spec.sort for name in (column, f"-{column}")]
+    fields: dict[str, Any] = {
+        "columns": (
+            Annotated[tuple[str, ...] | None, AfterValidator(_known(visible))],
+            Field(None, description=f"Columns to export, in this order. There are {', '.join(visible)}."),
+        ),
+        "preset": _preset(spec),
+        "filters": (
+            filters_model(spec),
+            Field(default_factory=dict, validate_default=True, description="Only rows that match all these."),
+        ),
+        "sort": (
+            Annotated[tuple[str, ...] | None, AfterValidator(_known(sortable))],
+            Field(
+                None,
+                description="Columns to sort by, `-` before a name for descending. "
+                + (f"There are {', '.join(spec.sort)}." if spec.sort else "There are none."),
+            ),
+        ),
+        "requested_by": (
+            str | None,
+            Field(None, max_length=1_000, description="Who asks; decides what guarded columns show."),
+        ),
+    }
+    return create_model("TableOptions", __base__=TableOptions, **fields)
+
+
+def _preset(spec: TableSpec) -> tuple[Any, Any]:
+    if not spec.presets:
+        none = Annotated[str | None, AfterValidator(_no_preset)]
+        return none, Field(None, description="Ready-made choices of columns; there are none here.")
+    choice: Any = Literal[tuple(spec.presets)]
+    filters = " and filters" if any(preset.filters for preset in spec.presets.values()) else ""
+    text = f"Ready-made choice of columns{filters}."
+    if spec.preset_required:
+        return choice, Field(description=text)
+    return choice | None, Field(None, description=text)
+
+
+def _no_preset(name: str | None) -> None:
+    if name is not None:
+        raise ValueError(f"there is no preset {name!r}; this export has none")
+
+
+def _known(names: Iterable[str]) -> Any:
+    known = dict.fromkeys(names)
+
+    def check(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """An empty choice is no choice."""
+        named: set[str] = set()
+        for name in given or ():
+            if name not in known:
+                raise ValueError(unknown_name(name[:100], known))
+            bare = name.removeprefix("-")
+            if bare in named:
+                raise ValueError(f"{bare!r} is named twice")
+            named.add(bare)
+        return given or None
+
+    return check
+
+
+def filters_model(spec: TableSpec) -> type[Filters]:
+    """The model of an export's filters."""
+    fields: dict[str, Any] = {
+        _field_name(index, name): (
+            operators_model(name, filter, filtered(spec, name, filter)) | None,
+            Field(None, alias=name, description=filter.description or f"Only rows with such a {name}."),
+        )
+        for index, (name, filter) in enumerate(spec.filters.items())
+    }
+    return create_model("Filters", __base__=Filters, **fields)
+
+
+def _field_name(index: int, name: str) -> str:
+    """The name itself, unless a model has that for something else, as `copy`."""
+    return f"filter_{index}_{name}" if name.startswith("_") or hasattr(Filters, name) else name
+
+
+def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Operators]:
+    """The model of one filter's operators."""
+    value = value_field(about)
+    days = " A day means the whole day." if about.type.kind == "timestamp" else ""
+    unit = " In the currency's minor unit." if about.type.minor else ""
+    known: dict[str, Any] = {
+        "equals": (value, Field(None, description="This value." + days + unit)),
+        "in": (
+            values_field(about),
+            Field(None, alias="in", description="One of these values." + days + unit),
+        ),
+        "contains": (
+            text_field(),
+            Field(None, description="Holds this text, in upper or lower case."),
+        ),
+        "is_null": (bool | None, Field(None, description="True: has no value. False: has one.")),
+    }
+    if "range" in filter.operators:  # only then: a model takes a while to make
+        ends: dict[str, Any] = {
+            "from_": (value, Field(None, alias="from", description="The first." + days + unit)),
+            "to": (value, Field(None, description="The last." + days + unit)),
+        }
+        known["range"] = (
+            create_model(f"{name}_range", __base__=Range, **ends) | None,
+            Field(None, alias="range", description="From one to another, both inclusive." + days + unit),
+        )
+    fields = {_FIELDS.get(one, one): known[one] for one in filter.operators}
+    return create_model(f"{name}_filter", __base__=Operators, **fields)
+
+
+_FIELDS = {"in": "in_", "range": "range_"}

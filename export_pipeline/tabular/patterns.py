@@ -1,0 +1,31 @@
+"""How people may want dates and times printed."""
+
+from __future__ import annotations
+
+import re
+
+from export_pipeline.core.strict import unknown_name
+
+DAY_PARTS = ("yyyy", "MMM", "MM", "dd")
+TIME_PARTS = ("HH", "mm", "ss")
+_WORD = re.compile(r"[A-Za-z]+")
+_PARTS = re.compile(f"(?>{'|'.join((*DAY_PARTS, *TIME_PARTS, 'T'))})++")
+
+
+def pattern_problem(pattern: str | None, times: bool) -> str | None:
+    """What is wrong with a pattern such as `MMM dd, yyyy`; None if nothing is.
+
+    Args:
+        times: Whether there is a time of day to print.
+    """
+    if pattern is None:
+        return None
+    known = (*DAY_PARTS, *TIME_PARTS) if times else DAY_PARTS
+    for word in _WORD.findall(pattern):
+        if not _PARTS.fullmatch(word):
+            return f"no part of a pattern: {unknown_name(word, known)}"
+        if not times and any(part in word for part in TIME_PARTS):
+            return f"a date has no {word}; there are {', '.join(DAY_PARTS)}"
+    if not any(part in pattern for part in known):
+        return f"a pattern has at least one of {', '.join(known)}"
+    return None

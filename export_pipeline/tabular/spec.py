@@ -1,0 +1,296 @@
+"""What a table export is: the typed form of one defs.yaml.
+
+Names are of three sorts. A *column* is one of `columns`, by its name. A *field* is a column of the source
+table or of the .sql file's select, or `relation.column` through a declared relation. A *relation* is one of
+`source.relations`; it may start from another relation's field (`from: client.state_id`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from export_pipeline.core.strict import Strict
+from export_pipeline.tabular.types import ColumnType, parse_type
+
+Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
+"""equals: the value. in: one of a list. range: from and to, both inclusive (of a date or timestamp by days in
+the column's zone). contains: the text in it, ignoring case. is_null: true for missing, false for there."""
+
+Value: TypeAlias = bool | int | float | str | None
+Condition: TypeAlias = Value | Annotated[list[Value], Field(min_length=1)]
+"""A value (null means missing), or a list of which one must match."""
+
+RowSecurity: TypeAlias = Literal["refuse", "apply"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""A name that the project gives."""
+Path = Annotated[str, Field(min_length=1)]
+"""A name that the database gives: of a table, a column, or `relation.column`. What stands before the first
+point is a relation only where one of that name is declared, so any name of a column can be written."""
+
+
+class Relation(Strict):
+    """Rows of another table that belong to a row of the source; they never multiply the source's rows."""
+
+    table: Annotated[str, Field(description="The other table or view; `schema.table` where it needs one.")]
+    from_: Annotated[
+        Path, Field(alias="from", description="Field of the source that refers to it, e.g. client_id.")
+    ]
+    to: Annotated[Path, Field(description="Column of the other table that is referred to.")] = "id"
+    where: Annotated[
+        Mapping[Path, Condition], Field(description="Only rows whose columns have these values.")
+    ] = {}
+    many: Annotated[
+        bool, Field(description="Several rows belong to one; for lists and nested JSON only.")
+    ] = False
+    order: Annotated[
+        Sequence[str], Field(description="Of several rows: their order; `-column` for descending.")
+    ] = ()
+
+
+class Source(Strict):
+    """Where the rows come from. Exactly one of table and sql."""
+
+    table: Annotated[str | None, Field(description="Table or view; `schema.table` where it needs one.")] = (
+        None
+    )
+    sql: Annotated[
+        str | None, Field(description="File with one select, beside the defs.yaml; its parameters as :name.")
+    ] = None
+    key: Annotated[
+        Sequence[Path],
+        Field(min_length=1, description="Fields that identify a row; they break ties of every order."),
+    ] = ("id",)
+    where: Annotated[
+        Mapping[Path, Condition],
+        Field(description="Only rows whose fields have these values, e.g. `deleted_at: null`."),
+    ] = {}
+    order: Annotated[
+        Sequence[str], Field(description="Order of the rows by fields; `-field` for descending.")
+    ] = ()
+    relations: Annotated[Mapping[Name, Relation], Field(description="Other tables to take fields from.")] = {}
+    row_security: Annotated[
+        RowSecurity,
+        Field(description="What to do where row level security hides rows: fail, or leave them out."),
+    ] = "refuse"
+
+
+class Nested(Strict):
+    """JSON made of a relation's rows: an object, or of a relation with many rows an array of objects."""
+
+    from_: Annotated[Name, Field(alias="from", description="The relation.")]
+    fields: Annotated[
+        Mapping[str, Path | Nested],
+        Field(
+            min_length=1,
+            description="JSON key: column of the relation's table, or a relation that starts there.",
+        ),
+    ]
+
+
+class ColumnSpec(Strict):
+    """A column of the export. It is read from a field, computed from other columns, or nested JSON."""
+
+    name: Annotated[Name, Field(description="Its name in JSON, Parquet, filters and on the command line.")]
+    type: Annotated[str, Field(description="text, integer, decimal(p,s), money, float, date, …")] = "text"
+    header: Annotated[
+        str | None, Field(description="What people read above it; by default the name in title case.")
+    ] = None
+    from_: Annotated[
+        Path | None, Field(alias="from", description="The field it is read from; by default its name.")
+    ] = None
+    separator: Annotated[
+        str | None,
+        Field(description="Of a relation with many rows: all values as one text, with this between them."),
+    ] = None
+    nested: Annotated[Nested | None, Field(description="JSON made of a relation's rows.")] = None
+    compute: Annotated[
+        str | None, Field(description="Expression over other columns, e.g. `price - coalesce(fees, 0)`.")
+    ] = None
+    null_text: Annotated[str, Field(description="What CSV, Excel and PDF print for a missing value.")] = ""
+    width: Annotated[float | None, Field(gt=0, le=255, description="Width in characters.")] = None
+    digits: Annotated[int | None, Field(ge=0, le=38, description="Decimals that are shown.")] = None
+    currency: Annotated[str, Field(description="Sign of money, e.g. $ or EUR.")] = "$"
+    minor_digits: Annotated[
+        int, Field(ge=0, le=4, description="Of `money`: the integers count 10 to minus this; 2 for cents.")
+    ] = 2
+    zone: Annotated[
+        str | None,
+        Field(description="Zone in which people read a timestamp; null if it is a wall clock's time."),
+    ] = "UTC"
+    pattern: Annotated[
+        str | None, Field(description="How people read a date or timestamp, e.g. `MMM dd, yyyy`.")
+    ] = None
+    labels: Annotated[
+        Mapping[str, str],
+        Field(description="What people read for a value of an enum, or for `true` and `false`."),
+    ] = {}
+    extra: Annotated[bool, Field(description="Only exported where it is asked for.")] = False
+    hidden: Annotated[bool, Field(description="Never exported; only for expressions.")] = False
+    personal: Annotated[bool, Field(description="Personal data; manifests name such columns.")] = False
+    readers: Annotated[
+        Name | None, Field(description="The rule of `readers` that says who may read it; null for others.")
+    ] = None
+    formats: Annotated[
+        Sequence[str] | None,
+        Field(description="Only in these formats, unless a request names the column; by default in all."),
+    ] = None
+    total: Annotated[bool, Field(description="Excel and PDF add it up in a last row.")] = False
+
+    @field_validator("type")
+    @classmethod
+    def _is_a_type(cls, word: str) -> str:
+        parse_type(word)
+        return word
+
+    @property
+    def parsed(self) -> ColumnType:
+        """The type, taken apart."""
+        return parse_type(self.type)
+
+
+class Among(Strict):
+    """Where a filter's values must exist, and whose they must be."""
+
+    table: Annotated[str, Field(description="Table that lists them.")]
+    column: Annotated[Path, Field(description="Column that holds them.")] = "id"
+    scope: Annotated[Path | None, Field(description="Column that holds the scope they belong to.")] = None
+
+
+def _long_form(value: Any) -> Any:
+    """`status: [equals, in]` is short for `status: {operators: [equals, in]}`."""
+    return {"operators": value} if isinstance(value, list | tuple) else value
+
+
+class FilterSpec(Strict):
+    """A way to choose rows. Its name is a column's, unless `column` or `parameter` says what it filters."""
+
+    operators: Annotated[Sequence[Operator], Field(min_length=1, description="How it may be used.")]
+    column: Annotated[
+        Path | None,
+        Field(description="Field to filter by; by default the column's. Through many rows: of any of them."),
+    ] = None
+    parameter: Annotated[
+        bool, Field(description="The value is the parameter of this name of the .sql file.")
+    ] = False
+    type: Annotated[str | None, Field(description="Type of its values, if not the column's.")] = None
+    among: Annotated[Among | None, Field(description="Values that are not there are refused.")] = None
+    description: Annotated[str, Field(description="Help for people.")] = ""
+
+    @field_validator("type")
+    @classmethod
+    def _is_a_type(cls, word: str | None) -> str | None:
+        if word is not None:
+            parse_type(word)
+        return word
+
+
+FilterInput: TypeAlias = FilterSpec | Annotated[list[Operator], Field(min_length=1)]
+"""A filter as it may be written."""
+
+
+class Preset(Strict):
+    """A ready-made choice."""
+
+    columns: Annotated[
+        Sequence[Name] | Literal["all"], Field(description="The columns, in order, or `all`.")
+    ] = "all"
+    filters: Annotated[
+        Mapping[Name, Mapping[Operator, Any]], Field(description="Filters that it always has.")
+    ] = {}
+    title: Annotated[str | None, Field(description="Title, if another one.")] = None
+    file_name: Annotated[str | None, Field(description="File name, if another one.")] = None
+
+
+def _preset(value: Any) -> Any:
+    """`essential: [id, status]` and `everything: all` are short for presets that only choose columns."""
+    return {"columns": value} if isinstance(value, list | tuple | str) else value
+
+
+PresetInput: TypeAlias = Preset | list[Name] | Literal["all"]
+"""A preset as it may be written."""
+
+
+class Scope(Strict):
+    """Whose rows these are. An export holds the rows of one scope."""
+
+    column: Annotated[Path, Field(description="Field that holds the scope of a row.")]
+    table: Annotated[str, Field(description="Table that lists the scopes.")]
+    id: Annotated[Path, Field(description="Its column with the scope's id.")] = "id"
+    name: Annotated[Path, Field(description="Its column with the scope's name.")] = "name"
+    shared: Annotated[
+        bool, Field(description="Rows without a scope belong to everyone, as those of a common library.")
+    ] = False
+
+
+class WindowSpec(Strict):
+    """Which time of a row says whether it is in a window."""
+
+    column: Annotated[Path, Field(description="Field that holds a date or timestamp.")]
+    type: Annotated[Literal["date", "timestamp"], Field(description="What it holds.")] = "timestamp"
+    zone: Annotated[
+        str | None,
+        Field(description="Zone of a wall clock's timestamps; null where the database knows the zone."),
+    ] = None
+    mode: Annotated[
+        Literal["within", "as_of"],
+        Field(description="within: its time falls in the window. as_of: it existed by the window's end."),
+    ] = "within"
+
+
+class Readers(Strict):
+    """Who may read a column: those whom a table names, for this scope. Everybody else gets nothing there."""
+
+    table: Annotated[str, Field(description="Table that lists who may.")]
+    user: Annotated[Path, Field(description="Its column with the requester, as `requested_by` gives them.")]
+    scope: Annotated[Path | None, Field(description="Its column with the scope they may read.")] = None
+
+
+class TableSpec(Strict):
+    """One table export, field by field; `CheckedTableSpec` also checks that its parts agree."""
+
+    title: Annotated[
+        str | None, Field(description="Title for people; by default the scope's name or the dataset's.")
+    ] = None
+    file_name: Annotated[
+        str,
+        Field(
+            description="What files are saved as, without extension: text with {title}, {dataset}, {preset}, "
+            "{scope}, {scope:.8}, {window}, {created:%Y%m%d}."
+        ),
+    ] = "{title}_{dataset}_{window}"
+    file_zone: Annotated[str, Field(description="Zone of the time in file names.")] = "UTC"
+    source: Source
+    columns: Annotated[Sequence[ColumnSpec], Field(min_length=1)]
+    presets: Annotated[
+        Mapping[Name, Annotated[Preset, BeforeValidator(_preset, json_schema_input_type=PresetInput)]],
+        Field(description="Ready-made choices of columns (and filters)."),
+    ] = {}
+    preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
+    filters: Annotated[
+        Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form, json_schema_input_type=FilterInput)]],
+        Field(description="What rows may be chosen by."),
+    ] = {}
+    sort: Annotated[Sequence[Name], Field(description="Columns that an export may be sorted by.")] = ()
+    scope: Annotated[
+        Scope | None, Field(description="Whose rows; without it there is one export for all.")
+    ] = None
+    window: Annotated[WindowSpec | None, Field(description="What cadences choose rows by.")] = None
+    readers: Annotated[Mapping[Name, Readers], Field(description="Who may read guarded columns.")] = {}
+    json_key: Annotated[str, Field(description="Key of the rows where JSON is an object, e.g. records.")] = (
+        "rows"
+    )
+
+    def column(self, name: str) -> ColumnSpec:
+        """The column of this name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)

@@ -1,0 +1,92 @@
+"""Exact sums of columns over all rows, in one pass, batch by batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from fractions import Fraction
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.layout import Number
+from export_pipeline.core.special_numbers import finite_decimals
+from export_pipeline.core.tables import Table
+
+_WIDE = Context(prec=120)
+_UNIT = 2.0**64
+_SAFE_DIGITS = 66
+"""Decimals of up to so many digits cannot overflow 76 when as many as a batch holds are added."""
+
+
+@dataclass(slots=True)
+class Sum:
+    """A column's sum.
+
+    Attributes:
+        total: Exact for integers (int) and decimals (Decimal); floats as exact as floats are, without those
+            that are no finite numbers.
+        size: The sum of absolute values, roughly.
+    """
+
+    total: Number = 0
+    size: float = 0.0
+
+
+def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
+    """The sums of these number columns; no pass over the rows if there are none."""
+    found = {name: Sum() for name in columns}
+    floats: dict[str, Fraction] = {}
+    if not columns:
+        return found
+    for batch in table.open():
+        for name, one in found.items():
+            cells = batch.column(name)
+            if pa.types.is_floating(cells.type):
+                cells = cells.filter(pc.fill_null(pc.is_finite(cells), False))
+                floats[name] = floats.get(name, Fraction()) + _float_sum(cells)
+                one.size += pc.sum(pc.abs(cells)).as_py() or 0.0
+            else:
+                cells = finite_decimals(cells)
+                one.total = _add(one.total, _exact(cells))
+                one.size += pc.sum(pc.abs(cells.cast(pa.float64(), safe=False))).as_py() or 0.0
+    for name, total in floats.items():
+        found[name].total = _double(total)
+    return found
+
+
+def _float_sum(cells: pa.Array) -> Fraction:
+    """The sum of a batch's finite floats, in a larger unit where it would overflow on the way."""
+    total = pc.sum(cells).as_py() or 0.0
+    if math.isfinite(total):
+        return Fraction(total)
+    return Fraction(pc.sum(pc.multiply(cells, 1 / _UNIT)).as_py()) * int(_UNIT)
+
+
+def _double(total: Fraction) -> float:
+    try:
+        return float(total)
+    except OverflowError:
+        return math.inf if total > 0 else -math.inf
+
+
+def _add(total: Number, more: int | Decimal) -> Number:
+    return _WIDE.add(Decimal(total), more) if isinstance(more, Decimal) else total + more
+
+
+def _exact(cells: pa.Array) -> int | Decimal:
+    """The sum of a batch's integers or decimals."""
+    if pa.types.is_integer(cells.type):
+        # In two halves, as the sum of whole ones may need more than 64 bits.
+        wide = cells.cast(pa.int64())
+        high = pc.shift_right(wide, 32)
+        low = pc.bit_wise_and(wide, 0xFFFFFFFF)
+        return ((pc.sum(high).as_py() or 0) << 32) + (pc.sum(low).as_py() or 0)
+    if cells.type.precision <= _SAFE_DIGITS:
+        return pc.sum(cells.cast(pa.decimal256(76, cells.type.scale))).as_py() or Decimal(0)
+    total = Decimal(0)
+    for value in cells.drop_null().to_pylist():
+        total = _WIDE.add(total, value)
+    return total

@@ -1,0 +1,7 @@
+"""Construction takeoff: a project's conditions and their measurements on drawings, with costs."""
+
+from export_pipeline.takeoff.build import build
+from export_pipeline.takeoff.layout import layout
+from export_pipeline.takeoff.options import options
+
+__all__ = ["build", "layout", "options"]

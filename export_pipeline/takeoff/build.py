@@ -1,0 +1,182 @@
+"""From the rows of one snapshot to a takeoff export: project > conditions > measurements.
+
+Totals, counts and costs are computed here, from exactly the measurements that are exported, never taken
+from a stored total.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.columns import ARROW_TYPES, Kind
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.tables import Table
+from export_pipeline.takeoff.fields import (
+    CONDITION_FIELDS,
+    COST_FIELDS,
+    COST_PARTS,
+    COSTED,
+    JOINED_FIELDS,
+    MEASUREMENT_FIELDS,
+    PAGE_FIELDS,
+    column,
+)
+from export_pipeline.takeoff.places import Places
+from export_pipeline.takeoff.tally import NAMED, Tally
+
+_MOST_MONEY = Decimal(10**14)
+
+
+def build(source: ExportData) -> ExportData:
+    """The export of one project.
+
+    Args:
+        source: As `export_pipeline.takeoff.source.read` gives it: the tables "conditions"
+            (CONDITION_FIELDS) and "pages" (PAGE_FIELDS) in export order, and "measurements"
+            (MEASUREMENT_FIELDS) in any order, with random access. A condition's stored total_quantity is only
+            the basis of its costs.
+
+    Returns:
+        The same with totals and costs of exactly these measurements, and with each measurement's condition,
+        document, page and review status, ordered by condition, page (those without one last), created_at, id.
+    """
+    conditions, pages = source.tables["conditions"].arrow(), source.tables["pages"].arrow()
+    unordered = source.tables["measurements"]
+    places = Places.of(unordered, conditions, pages)
+    measurements = unordered.reordered(places.order, unordered.name)
+    warnings = list(source.warnings)
+    created = source.subject["created_at"]
+    if source.window and created and datetime.fromisoformat(created) >= source.window.end:
+        warnings.append(f"The project did not exist yet at the end of the period {source.period()}.")
+    document_ids = pages["document_id"].to_pylist()
+    index_of = {id: index for index, id in enumerate(dict.fromkeys(document_ids))}
+    pages = pages.append_column("document_index", pa.array([index_of[id] for id in document_ids], pa.int64()))
+    tally = Tally.of(places.rows, conditions.num_rows)
+    conditions = _with_totals(conditions, tally)
+    with_costs = source.options["include_costs"]
+    conditions = _with_costs(conditions, tally, warnings) if with_costs else _without_costs(conditions)
+    warnings += tally.warnings(conditions)
+    tables = {
+        "conditions": Table.of("conditions", CONDITION_FIELDS, conditions),
+        "pages": Table.of("pages", (*PAGE_FIELDS, column("document_index", Kind.INTEGER)), pages),
+        "measurements": _joined(measurements, places.rows, conditions, pages),
+    }
+    return replace(source, tables=tables, warnings=warnings)
+
+
+def _joined(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa.Table) -> Table:
+    """The measurements, which lie in these places, with the fields of their conditions and pages."""
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in measurements.open():
+            rows = places.slice(start, batch.num_rows).combine_chunks()
+            yield _join(batch, rows["condition"].chunk(0), rows["page"].chunk(0), conditions, pages)
+            start += batch.num_rows
+
+    return Table("measurements", MEASUREMENT_FIELDS + JOINED_FIELDS, measurements.rows, opened)
+
+
+def _join(
+    batch: pa.RecordBatch, condition: pa.Array, page: pa.Array, conditions: pa.Table, pages: pa.Table
+) -> pa.RecordBatch:
+    """A batch of measurements with the fields of its conditions and pages, and the derived review status."""
+    flags = [pc.fill_null(batch[name], False) for name in ("is_rejected", "is_verified", "is_modified")]
+    rejected, verified, modified = flags
+    status = pc.case_when(
+        pc.make_struct(rejected, pc.and_(verified, modified), verified),
+        "rejected",
+        "modified",
+        "approved",
+        "pending",
+    )
+    joined = [condition, pc.fill_null(page, -1), conditions["name"].combine_chunks().take(condition)]
+    joined += [
+        pages[name].combine_chunks().take(page)
+        for name in ("document", "page_number", "sheet_number", "sheet_title")
+    ]
+    names = [field.name for field in MEASUREMENT_FIELDS + JOINED_FIELDS]
+    return pa.RecordBatch.from_arrays([*batch.columns, *joined, status], names)
+
+
+def _with_totals(conditions: pa.Table, tally: Tally) -> pa.Table:
+    """The conditions with the exported quantity and count; the stored quantity stays as `stored_quantity`."""
+    at = conditions.schema.get_field_index
+    stored = conditions["total_quantity"]
+    conditions = conditions.set_column(at("total_quantity"), "total_quantity", pa.array(tally.sums))
+    conditions = conditions.set_column(at("measurement_count"), "measurement_count", pa.array(tally.counts))
+    return conditions.append_column("stored_quantity", stored)
+
+
+def _without_costs(conditions: pa.Table) -> pa.Table:
+    for cost in (*COST_FIELDS, COSTED):
+        nothing = pa.nulls(conditions.num_rows, ARROW_TYPES[cost.kind])
+        value = pa.array([False] * conditions.num_rows) if cost is COSTED else nothing
+        conditions = conditions.set_column(conditions.schema.get_field_index(cost.name), cost.name, value)
+    return conditions
+
+
+def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.Table:
+    """The conditions with costs that belong to the exported quantities.
+
+    An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the
+    same, they are taken as they are; else each part is scaled by exported / stored quantity and rounded to
+    cents, and the totals are added again:
+    total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
+    """
+    rows = conditions.select(
+        [c.name for c in COST_FIELDS] + ["costed", "name", "stored_quantity"]
+    ).to_pylist()
+    unfitted = []
+    for row, exported in zip(rows, tally.sums.tolist(), strict=True):
+        stored = row["stored_quantity"] or 0.0
+        if not row["costed"] or math.isclose(exported, stored, rel_tol=1e-9, abs_tol=1e-9):
+            continue
+        try:
+            row.update(_scaled(row, exported, stored))
+        except (ValueError, ArithmeticError):
+            unfitted.append(row["name"])
+    warnings += [
+        f"The costs of condition {name!r} could not be fitted to its exported quantity; "
+        "they are given as stored."
+        for name in unfitted[:NAMED]
+    ]
+    if len(unfitted) > NAMED:
+        warnings.append(f"So are the costs of {len(unfitted) - NAMED} more conditions.")
+    for cost in COST_FIELDS:
+        at = conditions.schema.get_field_index(cost.name)
+        values = pa.array([row[cost.name] for row in rows], ARROW_TYPES[cost.kind])
+        conditions = conditions.set_column(at, cost.name, values)
+    return conditions
+
+
+def _scaled(row: dict[str, Any], exported: float, stored: float) -> dict[str, Any]:
+    """The costs of one condition, from its stored quantity to the exported one.
+
+    Raises:
+        ValueError, ArithmeticError: a quantity or percentage is no number, or a cost would be too large.
+    """
+    if not (math.isfinite(exported) and math.isfinite(stored) and stored > 0):
+        raise ValueError("no ratio of quantities")
+    factor = Decimal(repr(exported)) / Decimal(repr(stored))
+    costs: dict[str, Any] = {part: _cents((row[part] or Decimal(0)) * factor) for part in COST_PARTS}
+    costs["total_cost"] = sum(costs.values(), Decimal(0))
+    markup = sum(Decimal(repr(row[name] or 0.0)) for name in ("overhead_percent", "profit_percent"))
+    costs["total_with_markup"] = _cents(costs["total_cost"] * (1 + markup / 100))
+    if max(abs(cost) for cost in costs.values()) >= _MOST_MONEY:
+        raise ValueError("more money than a column holds")
+    if row["total_labor_hours"] is not None:
+        costs["total_labor_hours"] = row["total_labor_hours"] * (exported / stored)
+    return costs
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)

@@ -1,0 +1,69 @@
+"""What the parts of a takeoff's layout are made from: its rows, their places, and what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.tables import Table, copied
+
+Ints = npt.NDArray[np.int64]
+
+
+class Contents:
+    """Takeoff ExportData as its layout looks at it.
+
+    Attributes:
+        data, options: As they were given.
+        conditions, measurements: The tables; `by_page` has the measurements ordered by page, those without
+            one last.
+        rows, pages: Conditions and pages as dictionaries, in order.
+        costed: The rows that have costs.
+        created: When the data were read, UTC.
+        period: The window in words; None without one.
+        page_of, condition_of: By measurement, the index of its page (-1 for none) and of its condition.
+        page_order: Positions of the measurements, ordered by page.
+    """
+
+    def __init__(self, data: ExportData) -> None:
+        """The measurements must allow random access (`Table.mapped`)."""
+        self.data, self.options = data, data.options
+        self.conditions = data.tables["conditions"]
+        self.measurements = data.tables["measurements"]
+        self.rows: list[dict[str, Any]] = self.conditions.arrow().to_pylist()
+        self.pages: list[dict[str, Any]] = data.tables["pages"].arrow().to_pylist()
+        self.costed = [row for row in self.rows if row["costed"]]
+        self.created = data.snapshot_at.astimezone(UTC)
+        self.period = data.period(as_of=True)
+        self.page_of, self.condition_of = self._places()
+        self.page_order = np.argsort(np.where(self.page_of < 0, len(self.pages), self.page_of), kind="stable")
+        self.by_page = self.measurements.reordered(self.page_order, "measurements_by_page")
+
+    @property
+    def details(self) -> bool:
+        """Whether measurements are listed, not only conditions."""
+        return bool(self.options["include_details"])
+
+    @property
+    def by(self) -> str:
+        """What the listed measurements are grouped by: condition, page or category."""
+        return str(self.options["group_by"])
+
+    def _places(self) -> tuple[Ints, Ints]:
+        pages, conditions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        assert self.measurements.mapped is not None
+        for batch in self.measurements.mapped().select(["page_index", "condition_index"]).to_batches():
+            pages.append(copied(batch["page_index"]).to_numpy())
+            conditions.append(copied(batch["condition_index"]).to_numpy())
+        return np.concatenate(pages), np.concatenate(conditions)
+
+
+def view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:
+    """Some of a table's columns under these headers."""
+    by_name = table.schema
+    return table.select([(name, by_name[name].renamed(name, header)) for name, header in fields])

@@ -1,0 +1,136 @@
+"""The numbers of a batch's geometry JSON, in the order in which its type names them.
+
+Nearly all geometry is written in one of a few plain forms. A regular expression finds these rows; as nothing
+but numbers has digits in them, their numbers are read without a JSON parser. The parser reads the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.buffers import bytes_of, mask, offsets_of
+from export_pipeline.takeoff import geometry_json
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int8]
+
+TYPES = ("line", "polyline", "polygon", "rectangle", "circle", "point")
+LINE, POLYLINE, POLYGON, RECTANGLE, CIRCLE, POINT, UNKNOWN = range(7)
+
+_SIZES = np.array([4, 0, 0, 5, 3, 2, 0])
+"""How many numbers the parser's fields give for a type; lists have their own number."""
+
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
+_XY = rf'\{{"x": ?{_NUMBER}, ?"y": ?{_NUMBER}'
+_SIDES = rf', ?"width": ?{_NUMBER}, ?"height": ?{_NUMBER}(?:, ?"rotation": ?{_NUMBER})?'
+_PLAIN = (
+    rf'\A(?:\{{"points": ?\[(?:{_XY}\}}, ?)*{_XY}\}}\]\}}'
+    rf"|{_XY}(?:{_SIDES})?\}}"
+    rf'|\{{"end": ?{_XY}\}}, ?"start": ?{_XY}\}}\}}'  # shorter names first, as jsonb keeps them
+    rf'|\{{"start": ?{_XY}\}}, ?"end": ?{_XY}\}}\}}'
+    rf'|\{{"center": ?{_XY}\}}, ?"radius": ?{_NUMBER}\}})\z'
+)
+_NAME = len('{"')
+_FORMS = np.full(256, UNKNOWN, np.int8)
+_FORMS[[ord(letter) for letter in "esxpc"]] = LINE, LINE, POINT, POLYLINE, CIRCLE
+"""The type that a plain row's first name speaks of; a rectangle's is a point's, a polygon's a polyline's."""
+_LONGEST = 300
+"""Characters of a number that is a double for certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the shapes of a batch's rows are made of.
+
+    A line has x1 y1 x2 y2, a polyline or polygon x1 y1 x2 y2 …, a rectangle x y width height and perhaps its
+    rotation, a circle x y radius, a point x y.
+
+    Attributes:
+        values: float64; NaN where the JSON has no number.
+        counts: By row, how many of the values are its own, in the rows' order.
+    """
+
+    values: Floats
+    counts: Ints
+
+
+def read(types: Codes, texts: pa.Array) -> Numbers:
+    """The numbers of geometry JSON (string by row), by the rows' types. Nothing raises for what it holds."""
+    plain, found = _plain(types, texts)
+    if plain.all():
+        return found
+    rest = ~plain
+    parsed = _parsed(types[rest], texts.filter(mask(rest)))
+    counts = np.empty(len(types), np.int64)
+    counts[plain], counts[rest] = found.counts, parsed.counts
+    values = np.empty(int(counts.sum()))
+    of_plain = np.repeat(plain, counts)
+    values[of_plain], values[~of_plain] = found.values, parsed.values
+    return Numbers(values, counts)
+
+
+def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
+    """Which rows are plain and of their type's form, and the numbers of these."""
+    plain = geometry_json.bools(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
+    nothing = np.zeros(len(types), bool), Numbers(np.empty(0), np.empty(0, np.int64))
+    if not plain.any():
+        return nothing
+    if not plain.all():
+        texts = texts.filter(mask(plain))
+    data, offsets = bytes_of(texts), offsets_of(texts)
+    offsets = offsets - offsets[0]
+    in_number = data - np.uint8(ord("-")) <= ord("9") - ord("-")
+    edges = np.flatnonzero(in_number[1:] != in_number[:-1]) + 1
+    begins = edges[0::2]
+    if (edges[1::2] - begins).max() > _LONGEST:
+        return nothing
+    firsts = np.searchsorted(begins, offsets)
+    counts = np.diff(firsts)
+    forms = _FORMS[data[offsets[:-1] + _NAME]]
+    forms[(forms == POINT) & (counts > 2)] = RECTANGLE
+    wanted = types[plain]
+    fits = forms == np.where(wanted == POLYGON, POLYLINE, wanted)
+    values = _values(data, edges)
+    ended_first = firsts[:-1][(forms == LINE) & (data[offsets[:-1] + _NAME] == ord("e"))][:, None]
+    values[ended_first + np.arange(4)] = values[ended_first + np.array([2, 3, 0, 1])]
+    if not fits.all():
+        values, counts = values[np.repeat(fits, counts)], counts[fits]
+        plain[plain] = fits
+    return plain, Numbers(values, counts)
+
+
+def _values(data: npt.NDArray[np.uint8], edges: Ints) -> Floats:
+    """The numbers between each even edge and the next; between the others is no number."""
+    stretches = len(edges) - 1
+    every_other = np.full(stretches // 8 + 1, 0b01010101, np.uint8)
+    buffers = [pa.py_buffer(part) for part in (every_other, edges.astype(np.int32), data)]
+    texts = pa.Array.from_buffers(pa.string(), stretches, buffers)
+    return np.frombuffer(texts.cast(pa.float64()).buffers()[1], np.float64, stretches)[::2].copy()
+
+
+def _parsed(types: Codes, texts: pa.Array) -> Numbers:
+    """The numbers by the JSON parser."""
+    fields = geometry_json.read(texts)
+    x, y, points = fields.points()
+    listed = (types == POLYLINE) | (types == POLYGON)
+    counts = np.where(listed, 2 * points, _SIZES[types])
+    starts = np.cumsum(counts) - counts
+    values = np.empty(int(counts.sum()))
+    for code, columns in (
+        (LINE, fields.columns("start.x", "start.y", "end.x", "end.y")),
+        (RECTANGLE, fields.columns("x", "y", "width", "height", "rotation", defaults={"rotation": 0.0})),
+        (CIRCLE, fields.columns("center.x", "center.y", "radius")),
+        (POINT, fields.columns("x", "y")),
+    ):
+        rows = np.flatnonzero(types == code)
+        values[starts[rows][:, None] + np.arange(columns.shape[1])] = columns[rows]
+    pairs = np.stack((x, y), axis=1)[np.repeat(listed, points)]
+    values[np.repeat(listed, counts)] = pairs.ravel()
+    return Numbers(values, counts)

@@ -1,0 +1,110 @@
+"""How a takeoff export is laid out: what each format is made from, and what its file must hold."""
+
+from __future__ import annotations
+
+from export_pipeline.core.amounts import Amount
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.layout import Figure, Layout, Proof
+from export_pipeline.core.picking import picked
+from export_pipeline.takeoff.contents import Contents, view
+from export_pipeline.takeoff.document import document
+from export_pipeline.takeoff.drawings import DRAWN, figures
+from export_pipeline.takeoff.sections import chapters, sheets
+
+# (field, header) in the order that readers of the old exports know; new columns follow at the end.
+_CSV = (
+    ("condition", "Condition"), ("page_number", "Page"), ("sheet_number", "Sheet Number"),
+    ("geometry_type", "Geometry Type"), ("quantity", "Quantity"), ("unit", "Unit"),
+    ("geometry_data", "Coordinates"), ("is_verified", "Verified"), ("is_ai_generated", "AI Generated"),
+    ("notes", "Notes"), ("document", "Document"),
+)  # fmt: skip
+
+
+def layout(data: ExportData) -> Layout:
+    """Lay out takeoff ExportData, whose measurements must allow random access (`Table.mapped`)."""
+    contents = Contents(data)
+    drawn = picked(contents.measurements, DRAWN)
+    return Layout(
+        title=f"Export: {contents.data.title}",
+        created=contents.created,
+        main=view(contents.measurements, _CSV),
+        document=document(contents),
+        excel=sheets(contents),
+        pdf=chapters(contents),
+        facts=_facts(contents),
+        description=contents.data.subject["description"] or "",
+        figures=_figures(contents),
+        tables={
+            **contents.data.tables,
+            "measurements_by_page": drawn.reordered(contents.page_order, "measurements_by_page"),
+        },
+        subject=contents.data.subject,
+        proofs=_proofs(contents),
+        file_name=f"{contents.data.title}_{contents.data.dataset}_{contents.data.file_part}",
+        period=contents.period,
+        provenance=contents.data.provenance,
+        warnings=tuple(contents.data.warnings),
+        changed=dict(contents.data.changed),
+    )
+
+
+def _proofs(contents: Contents) -> dict[str, Proof]:
+    """Every format holds all measurements; without details, people's formats hold the conditions."""
+    rows, quantity = contents.data.source_rows, contents.data.source_totals["quantity"]
+    # Adding the same numbers in another order may differ in the last bits.
+    magnitude = sum(abs(row["total_quantity"]) for row in contents.rows)
+    tiny = 1e-9 * max(1.0, abs(quantity), magnitude)
+
+    def proof(rows: int, column: str, digits: int | None) -> Proof:
+        allowed = tiny + (0.5 * 10**-digits * rows if digits else 0.0)
+        return Proof(rows, {column: (quantity, allowed)}, {column: Amount("quantity", 4)})
+
+    detailed = {
+        "csv": proof(rows, "Quantity", 4),
+        "json": proof(rows, "quantity", None),
+        "excel": proof(rows, "quantity", None),
+        "pdf": proof(rows, "quantity", 4),
+        "ost": proof(rows, "quantity", None),
+    }
+    if contents.details:
+        return detailed
+    many = len(contents.rows)
+    return detailed | {
+        "json": proof(many, "totalQuantity", None),
+        "excel": proof(many, "total_quantity", None),
+        "pdf": proof(many, "total_quantity", 2),
+    }
+
+
+def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
+    subject = contents.data.subject
+    chosen = [
+        text
+        for name, text in (
+            ("include_unverified", "verified measurements only"),
+            ("include_costs", "without costs"),
+        )
+        if not contents.options[name]
+    ]
+    if contents.options["include_rejected"]:
+        chosen.append("with rejected measurements")
+    for name in ("condition_ids", "page_ids"):
+        if contents.options[name]:
+            chosen.append(f"{len(contents.options[name])} chosen {name.removesuffix('_ids')}s")
+    facts = [
+        ("Project", contents.data.title),
+        ("Client", subject["client_name"] or ""),
+        ("Status", str(subject["status"] or "").replace("_", " ")),
+        ("Period", contents.period or ""),
+        ("Data as of", f"{contents.created:%Y-%m-%d %H:%M} UTC"),
+        ("Contents", ", ".join(chosen) or "all measurements that were not rejected"),
+    ]
+    return tuple((label, value) for label, value in facts if value)
+
+
+def _figures(contents: Contents) -> tuple[Figure, ...]:
+    if not contents.options["include_drawings"]:
+        return ()
+    drawn = picked(contents.measurements, DRAWN)
+    places = contents.page_of, contents.condition_of
+    return figures(drawn, contents.page_order, *places, contents.pages, contents.rows)

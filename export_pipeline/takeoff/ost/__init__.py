@@ -1,0 +1,1 @@
+"""On-Screen Takeoff XML: writer, reader and validator."""

@@ -1,0 +1,197 @@
+"""Conditions as BidCondition elements: what is measured, in which unit, and how it is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export_pipeline.formats.base import Rendered
+from export_pipeline.takeoff.ost import markup
+
+LINEAR, AREA, COUNT = 0, 1, 2
+
+# Results that Quantity1 can ask for.
+_LENGTH, _NET_AREA, _VOLUME, _EACH = 1, 11, 21, 23
+# By measurement type: Type and Quantity1; unit and its UOM code.
+_SHAPES = {
+    "linear": (LINEAR, _LENGTH),
+    "area": (AREA, _NET_AREA),
+    "volume": (AREA, _VOLUME),
+    "count": (COUNT, _EACH),
+}
+_UNITS = {"linear": ("LF", 2), "area": ("SF", 5), "volume": ("CY", 9), "count": ("EA", 0)}
+_INCHES_PER_UNIT = {"LF": 12.0, "SF": 144.0, "CY": 46656.0, "EA": 1.0}
+_TYPE_OF_UNIT = {unit: name for name, (unit, _) in _UNITS.items()}
+
+_DEFAULT_COLOR = "#3B82F6"
+_CIRCLE_SHAPE = 1
+_COUNT_SIZE = 12.0
+"""Inches: how wide a counted item is drawn. The application stores no size for it."""
+
+CAP = 50
+"""How many warnings of one sort are written out; the rest is summed up."""
+
+
+class Conditions:
+    """The conditions of one export, and what becomes of their measurements.
+
+    Attributes:
+        types: int8 by condition: LINEAR, AREA or COUNT.
+        uids: UIDs by condition, ascending.
+        names: By condition, never empty.
+        cdn_types: (UID, name) of the condition types used.
+    """
+
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], next_uid: Callable[[], int], done: Rendered
+    ) -> None:
+        self._rows = rows
+        self._done = done
+        self.names = [self._name(number, row) for number, row in enumerate(rows, 1)]
+        odd: list[str] = []
+        self._kinds = [self._kind(row, name, odd) for row, name in zip(rows, self.names, strict=True)]
+        done.warnings += odd[:CAP]
+        if len(odd) > CAP:
+            done.warnings.append(f"{len(odd) - CAP} more conditions have such a measurement type or unit.")
+        self.types: npt.NDArray[np.int8] = np.array([_SHAPES[kind][0] for kind in self._kinds], np.int8)
+        for row, kind in zip(rows, self._kinds, strict=True):
+            if _unfit_length(row.get("thickness")) or (kind == "volume" and _unfit_length(row.get("depth"))):
+                done.changed["not a length, not in the file", "Thickness"] += 1
+        groups = dict.fromkeys(_group(row) for row in rows)
+        self._cdn_uids = {name: next_uid() for name in groups} or {"General": next_uid()}
+        self.uids = [next_uid() for _ in rows]
+        self._total_uids = [next_uid() for _ in rows]
+
+    def computed(self, index: int, size: float) -> tuple[float, float, str]:
+        """What an importer makes of the size of its takeoffs, beside the export's total; and their unit.
+
+        Args:
+            size: Inches of a linear condition, square inches of an area, or pieces.
+        """
+        row, kind = self._rows[index], self._kinds[index]
+        depth = self._thickness(row, kind) if kind == "volume" else 1.0
+        unit = _UNITS[kind][0]
+        return size * depth / _INCHES_PER_UNIT[unit], _finite(row.get("total_quantity")), unit
+
+    @property
+    def cdn_types(self) -> list[tuple[int, str]]:
+        """(UID, name) of each condition type."""
+        return [(uid, name) for name, uid in self._cdn_uids.items()]
+
+    def element(self, index: int, layer_uid: int) -> str:
+        """The BidCondition with its total, which is in the condition's unit of measure."""
+        row, kind = self._rows[index], self._kinds[index]
+        shape, result = _SHAPES[kind]
+        color = self._color(row)
+        size = _COUNT_SIZE if shape == COUNT else 0
+        attributes: dict[str, markup.Value] = {
+            "UID": self.uids[index],
+            "BidUID": 1,
+            "BidConditionFolderUID": 0,
+            "BidLayerUID": layer_uid,
+            "CdnTypeUID": self._cdn_uids[_group(row)],
+            "GUID": markup.guid(row.get("id")),
+            "RefNo": index + 1,
+            "Name": self.names[index],
+            "Notes": _notes(row),
+            "Type": shape,
+            "Shape": _CIRCLE_SHAPE if shape == COUNT else 0,
+            "Pattern": 0,
+            "ColorLine": color,
+            "ColorFill": color,
+            "Width": size,
+            "Height": 0,
+            "Spacing": 0,
+            "Thickness": self._thickness(row, kind),
+            "Rise": 0,
+            "Run": 0,
+            "Depth": size,
+            "UOM1": _UNITS[kind][1],
+            "UOM2": 0,
+            "UOM3": 0,
+            "RoundUp": 0,
+            "RoundQuantity": 0,
+            "Quantity1": result,
+            "Quantity2": 0,
+            "Quantity3": 0,
+            "ShowTakeoff": 0 if row.get("is_visible") is False else 1,
+            "DisplaySize": 100,
+        }
+        total: dict[str, markup.Value] = {
+            "UID": self._total_uids[index],
+            "BidConditionUID": self.uids[index],
+            "AreaUID": 0,
+            "TypAreaUID": 0,
+            "Quantity1": _finite(row.get("total_quantity")),
+            "Quantity2": 0,
+            "Quantity3": 0,
+        }
+        totals = markup.container("BidAreaConditions", [markup.tag("BidAreaCondition", total, empty=True)])
+        return f"{markup.tag('BidCondition', attributes)}{totals}{markup.end('BidCondition')}"
+
+    def _name(self, number: int, row: Mapping[str, Any]) -> str:
+        name = row.get("name") or ""
+        if name.strip():
+            if markup.has_illegal(name):
+                self._done.changed["characters that XML cannot hold", "Name"] += 1
+            return str(name)
+        self._done.changed["name filled in", "Name"] += 1
+        return f"Condition {number}"
+
+    def _kind(self, row: Mapping[str, Any], name: str, warnings: list[str]) -> str:
+        kind, unit = row.get("measurement_type"), row.get("unit")
+        if kind not in _SHAPES:
+            guess = _TYPE_OF_UNIT.get(unit or "", "area")
+            self._done.changed["measurement type unknown", "Type"] += 1
+            warnings.append(
+                f"Condition {name!r} has no known measurement type ({kind!r}); taken for {guess}."
+            )
+            return guess
+        if unit != _UNITS[kind][0]:
+            self._done.changed["unit not one of its type", "Unit"] += 1
+            warnings.append(
+                f"Condition {name!r} measures {kind} in {unit!r}; the file says {_UNITS[kind][0]}, "
+                "and its total is the database's number."
+            )
+        return str(kind)
+
+    def _color(self, row: Mapping[str, Any]) -> int:
+        color = markup.colorref(row.get("color"))
+        if color is not None:
+            return color
+        self._done.changed["no colour, default used", "Color"] += 1
+        return markup.colorref(_DEFAULT_COLOR) or 0
+
+    def _thickness(self, row: Mapping[str, Any], kind: str) -> float:
+        """Inches. A volume is its area times this."""
+        own, depth = _finite(row.get("thickness")), _finite(row.get("depth"))
+        return max(depth if kind == "volume" and depth > 0 else own, 0.0)
+
+
+def _group(row: Mapping[str, Any]) -> str:
+    """Name of the condition type: importers match it by name."""
+    for field in ("category", "scope"):
+        text = row.get(field) or ""
+        if text.strip():
+            return str(text)
+    return "General"
+
+
+def _notes(row: Mapping[str, Any]) -> str:
+    lines = [row.get("description") or ""]
+    for label in ("scope", "building", "area", "elevation"):
+        if row.get(label):
+            lines.append(f"{label.capitalize()}: {row[label]}")
+    return "\n".join(line for line in lines if line)
+
+
+def _finite(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else 0.0
+
+
+def _unfit_length(inches: float | None) -> bool:
+    return inches is not None and not (math.isfinite(inches) and inches >= 0)

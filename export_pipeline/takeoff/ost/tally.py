@@ -1,0 +1,103 @@
+"""What the file does not say, or says differently: counted while takeoffs are written."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+
+from export_pipeline.formats.base import Rendered
+from export_pipeline.takeoff.ost.conditions import CAP, Conditions
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_NOTABLE = 1e-3
+"""From which relative difference on a quantity is warned of."""
+
+
+class Tally:
+    """Counts the measurements that the file cannot hold, by condition and reason.
+
+    It also adds up what an importer will compute from those it can hold, to say where that is not the
+    export's total.
+    """
+
+    def __init__(self, conditions: Conditions) -> None:
+        self._conditions = conditions
+        many = len(conditions.names)
+        self._unreadable = np.zeros(many, np.int64)
+        self._unfit = np.zeros(many, np.int64)
+        self._astray = 0
+        self._sizes = np.zeros(many)
+        self._unscaled = np.zeros(many, np.int64)
+
+    def add(self, unreadable: Ints, unfit: Ints) -> None:
+        """Count a batch: condition indexes of the rows for which each reason holds."""
+        many = len(self._unfit)
+        self._unreadable += np.bincount(unreadable, minlength=many)
+        self._unfit += np.bincount(unfit, minlength=many)
+
+    def add_computed(self, condition: Ints, sizes: Floats, scaled: Bools) -> None:
+        """Add takeoffs: condition index, size, and whether on a page with a scale, by row."""
+        many = len(self._unfit)
+        self._sizes += np.bincount(condition, sizes, minlength=many)
+        self._unscaled += np.bincount(condition[~scaled], minlength=many)
+
+    def add_astray(self, rows: int) -> None:
+        """Count rows that name no page or no condition of the export."""
+        self._astray += rows
+
+    def report(self, done: Rendered) -> None:
+        """Put the counts into what the renderer did."""
+        self._report_left(done)
+        self._report_computed(done)
+
+    def _report_computed(self, done: Rendered) -> None:
+        whole = (self._unreadable + self._unfit + self._unscaled) == 0
+        differing = []
+        for index in np.flatnonzero(whole & (self._sizes > 0)):
+            found, total, unit = self._conditions.computed(int(index), float(self._sizes[index]))
+            if not math.isclose(found, total, rel_tol=_NOTABLE, abs_tol=_NOTABLE):
+                name = self._conditions.names[index]
+                differing.append(
+                    f"Condition {name!r}: from its takeoffs an importer computes {found:.2f} {unit}, "
+                    f"the database says {total:.2f}."
+                )
+        done.warnings += differing[:CAP]
+        if len(differing) > CAP:
+            done.warnings.append(f"{len(differing) - CAP} more conditions have such a difference.")
+
+    def _report_left(self, done: Rendered) -> None:
+        counts: Counter[tuple[str, str]] = Counter(
+            {
+                ("geometry unreadable, not in the file", "Geometry"): int(self._unreadable.sum()),
+                ("geometry not of its condition's type, not in the file", "Geometry"): int(self._unfit.sum()),
+                ("no page or condition, not in the file", "Page"): self._astray,
+            }
+        )
+        done.changed += counts
+        done.left_out += counts.total()
+        if self._astray:
+            done.warnings.append(
+                f"{self._astray} measurements are not in the file, as they name no page or condition of it."
+            )
+        affected = np.flatnonzero(self._unreadable + self._unfit)
+        for index in affected[:CAP]:
+            reasons = []
+            if self._unfit[index]:
+                sort = ("linear", "area", "count")[self._conditions.types[index]]
+                reasons.append(f"{self._unfit[index]} whose geometry no {sort} condition can hold")
+            if self._unreadable[index]:
+                reasons.append(f"{self._unreadable[index]} whose geometry cannot be read")
+            done.warnings.append(
+                f"Condition {self._conditions.names[index]!r}: not in the file are {' and '.join(reasons)}; "
+                "its total includes them."
+            )
+        if len(affected) > CAP:
+            done.warnings.append(
+                f"Measurements of {len(affected) - CAP} more conditions are not in the file for such reasons."
+            )

@@ -1,0 +1,66 @@
+"""Where each measurement belongs: its place in the export, its condition and its page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.core.tables import Table, copied
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """All measurements in export order: by condition, page (those without one last), created_at, id.
+
+    Attributes:
+        order: int64 by place: which row of the source's table is there.
+        rows: By place: condition (index), page (index, null for none), quantity (float64 or null), and
+            own_unit, whether the unit is the condition's.
+    """
+
+    order: Ints
+    rows: pa.Table
+
+    @staticmethod
+    def of(measurements: Table, conditions: pa.Table, pages: pa.Table) -> Places:
+        """Only the keys of the measurements are held in memory.
+
+        Args:
+            measurements: In any order; each of one of the conditions.
+        """
+        units = conditions["unit"].combine_chunks()
+        keys = [
+            pa.RecordBatch.from_pydict(
+                {
+                    "condition": (condition := _index(batch["condition_id"], conditions["id"])),
+                    "page": _index(batch["page_id"], pages["id"]),
+                    "created_at": copied(batch["created_at"]),
+                    "id": copied(batch["id"]),
+                    "quantity": copied(batch["quantity"]),
+                    "own_unit": pc.fill_null(pc.equal(batch["unit"], units.take(condition)), False),
+                }
+            )
+            for batch in measurements.open()
+        ]
+        if not keys:
+            return Places(np.empty(0, np.int64), _NONE)
+        table = pa.Table.from_batches(keys)
+        by = [(name, "ascending") for name in ("condition", "page", "created_at", "id")]
+        order = pc.sort_indices(table, sort_keys=by)
+        return Places(order.to_numpy().astype(np.int64), table.select(_NONE.column_names).take(order))
+
+
+_NONE = pa.schema(
+    [("condition", pa.int64()), ("page", pa.int64()), ("quantity", pa.float64()), ("own_unit", pa.bool_())]
+).empty_table()
+
+
+def _index(values: pa.Array, ids: pa.ChunkedArray) -> pa.Array:
+    """Position of each value among the ids, null where it is not there."""
+    return pc.index_in(values, value_set=ids.combine_chunks()).cast(pa.int64())

@@ -1,0 +1,208 @@
+"""Reads one takeoff project out of a snapshot: its facts, conditions, pages and measurements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.tables import Table
+from export_pipeline.core.windows import Window
+from export_pipeline.sources.arrow_types import Damaged
+from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
+from export_pipeline.takeoff import fields
+from export_pipeline.takeoff.options import TakeoffOptions
+from export_pipeline.takeoff.source_tables import Assembly, Condition, Document, Measurement, Page, Project
+
+_LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
+
+
+MODEL = "export_pipeline.takeoff"
+
+
+def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Name by id of all projects, in order of creation."""
+    select = sa.select(Project.id, Project.name).order_by(Project.created_at, Project.id)
+    columns = [Column("id", "Id", Kind.UUID), Column("name", "Name", Kind.TEXT)]
+    snapshot = visible(snapshot, spec.get("row_security"))
+    return {row["id"]: row["name"] for row in snapshot.rows(select, columns)}
+
+
+def read(snapshot: Snapshot, request: Request) -> ExportData:
+    """Read a project's rows, restricted to it in every query.
+
+    Args:
+        snapshot: An open snapshot; everything is read from it, so all of it fits together.
+        request: Its scope is the project's id; only this project's rows are ever read. Of a window, only rows
+            created before its end.
+
+    Returns:
+        The tables "conditions", "pages" and "measurements". The last streams,
+        once and while the snapshot is open.
+
+    Raises:
+        SourceError: there is no such project, or a condition or page asked for is not part of it.
+    """
+    assert request.scope is not None
+    assert isinstance(request.options, TakeoffOptions)
+    snapshot = visible(snapshot, request.spec.get("row_security"))
+    return _Reader(snapshot, request.scope, request.options, request.window).read()
+
+
+class _Reader:
+    def __init__(
+        self, snapshot: Snapshot, project_id: str, options: TakeoffOptions, window: Window | None
+    ) -> None:
+        self.snapshot, self.project_id, self.options, self.window = snapshot, project_id, options, window
+        self.changed: Counter[tuple[str, str]] = Counter()
+
+    def read(self) -> ExportData:
+        project = self._project()
+        conditions = self._small("conditions", self._conditions(), fields.CONDITION_FIELDS)
+        pages = self._small("pages", self._pages(), fields.PAGE_FIELDS)
+        self._must_hold("condition_ids", self.options.condition_ids, conditions)
+        self._must_hold("page_ids", self.options.page_ids, pages)
+        count, quantity = self._proof()
+        measurements = self._measurements()
+        columns = fields.MEASUREMENT_FIELDS
+        return ExportData(
+            dataset="takeoff",
+            model=MODEL,
+            scope=self.project_id,
+            title=project["name"],
+            subject={k: v.isoformat() if isinstance(v, datetime) else v for k, v in project.items()},
+            options=self.options.model_dump(mode="json"),
+            tables={
+                "conditions": conditions,
+                "pages": pages,
+                "measurements": Table(
+                    "measurements",
+                    columns,
+                    count,
+                    lambda: self.snapshot.batches(measurements, columns, self._damaged("measurements")),
+                ),
+            },
+            snapshot_at=self.snapshot.opened_at,
+            window=self.window,
+            source_rows=count,
+            source_totals={"quantity": quantity},
+            counted=("measurements",),
+            changed=self.changed,
+        )
+
+    def _project(self) -> dict[str, Any]:
+        select = sa.select(*(getattr(Project, c.name) for c in fields.PROJECT_FIELDS)).where(
+            Project.id == self.project_id
+        )
+        found = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._damaged("takeoff"))
+        if not found:
+            raise SourceError(
+                f"There is no project with id {self.project_id!r}. "
+                "`export-pipeline datasets --scopes takeoff` lists the projects there are."
+            )
+        return found[0]
+
+    def _conditions(self) -> Query:
+        # An application that never had costs need not have a table for them.
+        with_costs = self.snapshot.has_table(Assembly.__tablename__)
+        costs = {c.name for c in fields.COST_FIELDS}
+        expressions: list[Any] = [
+            getattr(Condition, c.name)
+            if c.name not in costs
+            else getattr(Assembly, c.name)
+            if with_costs
+            else sa.null()
+            for c in fields.CONDITION_FIELDS[:-1]
+        ]
+        select = sa.select(*expressions, Assembly.id.is_not(None) if with_costs else sa.false())
+        select = select.select_from(Condition)
+        if with_costs:
+            select = select.outerjoin(Assembly, Assembly.condition_id == Condition.id)
+        select = select.where(Condition.project_id == self.project_id, *self._existed(Condition)).order_by(
+            Condition.sort_order, self._by_bytes(Condition.name), Condition.id
+        )
+        if self.options.condition_ids:
+            select = select.where(Condition.id.in_(self.options.condition_ids))
+        return select
+
+    def _pages(self) -> Query:
+        return (
+            sa.select(
+                *(
+                    Document.original_filename if c.name == "document" else getattr(Page, c.name)
+                    for c in fields.PAGE_FIELDS
+                )
+            )
+            .select_from(Page)
+            .join(Document, Document.id == Page.document_id)
+            .where(Document.project_id == self.project_id, *self._existed(Page))
+            .order_by(self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id)
+        )
+
+    def _measurements(self) -> Query:
+        # Unsorted: sorting wide rows would make the application's database write them to its disk; `build`
+        # puts them in order.
+        return self._chosen(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
+
+    def _proof(self) -> tuple[int, float]:
+        """The database's own count and sum over the rows that `_measurements` reads."""
+        finite = sa.case((Measurement.quantity.between(-_LARGEST, _LARGEST), Measurement.quantity), else_=0.0)
+        select = self._chosen(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
+        columns = [Column("rows", "Rows", Kind.INTEGER), Column("quantity", "Quantity", Kind.FLOAT)]
+        (row,) = self.snapshot.rows(select, columns)
+        return row["rows"], row["quantity"]
+
+    def _chosen(self, select: Query) -> Query:
+        """The measurements of this project's conditions that the options ask for."""
+        select = (
+            select.select_from(Measurement)
+            .join(Condition, Condition.id == Measurement.condition_id)
+            .where(
+                Condition.project_id == self.project_id,
+                *self._existed(Condition),
+                *self._existed(Measurement),
+            )
+        )
+        if not self.options.include_unverified:
+            select = select.where(Measurement.is_verified.is_(True))
+        if not self.options.include_rejected:
+            select = select.where(Measurement.is_rejected.is_not(True))
+        if self.options.condition_ids:
+            select = select.where(Condition.id.in_(self.options.condition_ids))
+        if self.options.page_ids:
+            select = select.where(Measurement.page_id.in_(self.options.page_ids))
+        return select
+
+    def _existed(self, table: Any) -> list[sa.ColumnElement[bool]]:
+        return [] if self.window is None else [table.created_at < self.window.end.astimezone(UTC)]
+
+    def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
+        """Order by code point, whatever the database's language: the same order everywhere."""
+        return sa.collate(expression, self.snapshot.byte_order)
+
+    def _small(self, name: str, select: Query, columns: Sequence[Column]) -> Table:
+        schema = pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in columns])
+        batches = self.snapshot.batches(select, columns, self._damaged(name))
+        return Table.of(name, columns, pa.Table.from_batches(batches, schema))
+
+    def _damaged(self, table: str) -> Damaged:
+        """Counts the cells of a table that could not be read as they are stored."""
+
+        def count(reason: str, column: str, cells: int) -> None:
+            self.changed[reason, f"{table}.{column}"] += cells
+
+        return count
+
+    def _must_hold(self, option: str, wanted: Sequence[str] | None, rows: Table) -> None:
+        missing = set(wanted or ()) - set(rows.arrow()["id"].to_pylist())
+        if missing:
+            raise SourceError(
+                f"{option}: {', '.join(sorted(missing)[:5])} "
+                f"{'is' if len(missing) == 1 else 'are'} not part of project {self.project_id}."
+            )

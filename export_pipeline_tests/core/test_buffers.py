@@ -1,0 +1,48 @@
+"""Scans of string buffers, against the cells themselves, of whole arrays and of parts of them."""
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_pipeline.core.buffers import bytes_of, cells_with, data_of, first_bytes, mask, offsets_of, strings
+
+TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5), max_size=12)
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> pa.Array:
+    """A part of a string array."""
+    texts = draw(TEXTS)
+    start = draw(st.integers(0, len(texts)))
+    return pa.array(texts, pa.string()).slice(start, draw(st.integers(0, len(texts) - start)))
+
+
+@given(parts(), st.text('a",\n\x01é', min_size=1).map(str.encode), st.sampled_from([0, 0x20]))
+def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, wanted: bytes, below: int) -> None:
+    found = cells_with(array, wanted, below)
+    expected = [any(b in wanted or b < below for b in (text or "").encode()) for text in array.to_pylist()]
+    assert (found is None and not any(expected)) or list(found) == expected  # type: ignore[arg-type]
+
+
+@given(parts())
+def test_bytes_and_first_bytes(array: pa.Array) -> None:
+    cells = [(text or "").encode() for text in array.to_pylist()]
+    assert bytes(data_of(array)) == b"".join(cells) == bytes_of(array).tobytes()
+    assert list(first_bytes(array)) == [cell[0] if cell else ord("a") for cell in cells]
+    offsets = offsets_of(array)
+    assert strings(bytes_of(array), offsets - offsets[0], array).to_pylist() == array.to_pylist()
+
+
+@given(st.lists(st.booleans()))
+def test_mask(marks: list[bool]) -> None:
+    import numpy as np
+
+    assert mask(np.array(marks, bool)).to_pylist() == marks
+
+
+def test_cells_with_counts_over_thousands_of_bytes() -> None:
+    texts = ["x" * (n * 7 % 130) + '"' * (n % 3) + "y" * (n * 5 % 71) for n in range(300)]
+    for start in (0, 1, 63, 64, 65):
+        found = cells_with(pa.array(texts).slice(start), b'"')
+        assert found is not None
+        assert list(found) == [n % 3 > 0 for n in range(start, 300)]

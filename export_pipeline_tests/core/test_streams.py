@@ -1,0 +1,78 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from export_pipeline.core.streams import mapped, merged, prefetched
+
+
+def test_items_of_all_sources_arrive_each_in_its_order() -> None:
+    found = list(merged([range(100), range(100, 300), []]))
+    assert [n for n in found if n < 100] == list(range(100))
+    assert [n for n in found if n >= 100] == list(range(100, 300))
+    assert list(merged([])) == []
+
+
+def test_sources_are_read_side_by_side() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def waits(item: int) -> Iterator[int]:
+        meeting.wait()
+        yield item
+
+    assert sorted(merged([waits(1), waits(2)])) == [1, 2]
+
+
+def test_the_first_error_ends_the_other_sources() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    def breaks() -> Iterator[int]:
+        yield 2
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        list(merged([endless(), breaks()]))
+    assert closed.is_set()
+
+
+def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
+    taken = []
+
+    def source() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    items = prefetched(source(), depth=3)
+    assert next(items) == 0
+    time.sleep(0.3)
+    assert len(taken) <= 1 + 3 + 1  # taken by us, waiting, and the one that finds no room
+    items.close()  # type: ignore[attr-defined]
+    assert len(taken) <= 6
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_work_is_done_on_every_item_and_its_results_come_in_order(count: int) -> None:
+    found = mapped(lambda item: item * item, iter(range(count)))
+    assert list(found) == [item * item for item in range(count)]
+
+
+def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+    assert sorted(mapped(lambda _: meeting.wait(), range(2), workers=2)) == [0, 1]
+    assert list(mapped(lambda _: threading.current_thread(), [1])) == [threading.current_thread()]
+
+
+def test_work_that_fails_is_told_in_its_place() -> None:
+    results = mapped(lambda item: 1 // item, [1, 0, 1])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -1,0 +1,69 @@
+"""A window in words and in file names: its first and last day, by the clock of its own zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from export_pipeline.core.windows import Window
+from export_pipeline.schedules.calendar import CADENCES, Schedule, due
+
+
+def _window(start: str, end: str, zone: str) -> Window:
+    """A window between two times of a zone's clock, its ends in UTC."""
+    ends = (
+        datetime.fromisoformat(one).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for one in (start, end)
+    )
+    return Window("w", *ends, timezone=zone)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "zone", "period", "file_part"),
+    [
+        ("2026-11-20", "2026-11-21", "UTC", "2026-11-20", "20261120"),
+        ("2026-10-05", "2026-10-12", "Europe/Berlin", "2026-10-05 to 2026-10-11", "20261005-20261011"),
+        ("2026-10-01", "2026-11-01", "Europe/Berlin", "2026-10-01 to 2026-10-31", "20261001-20261031"),
+        ("2026-10-01", "2026-11-01", "Pacific/Kiritimati", "2026-10-01 to 2026-10-31", "20261001-20261031"),
+        ("2026-03-29", "2026-03-30", "America/New_York", "2026-03-29", "20260329"),
+        # Clocks skip midnight: the day begins at one.
+        ("2018-11-04T01:00", "2018-11-05", "America/Sao_Paulo", "2018-11-04", "20181104"),
+        ("2018-11-03", "2018-11-04T01:00", "America/Sao_Paulo", "2018-11-03", "20181103"),
+        ("2026-10-05T06:00", "2026-10-05T18:00", "Europe/Berlin",
+         "2026-10-05 06:00+02:00 to 2026-10-05 18:00+02:00", "20261005T0600-20261005T1800"),
+        ("2026-10-05", "2026-10-05T18:00", "Europe/Berlin",
+         "2026-10-05 00:00+02:00 to 2026-10-05 18:00+02:00", "20261005T0000-20261005T1800"),
+    ],
+)  # fmt: skip
+def test_the_first_and_the_last_day(start: str, end: str, zone: str, period: str, file_part: str) -> None:
+    window = _window(start, end, zone)
+    assert (window.period(), window.file_part) == (period, file_part)
+
+
+def test_an_export_of_all_that_existed_says_so() -> None:
+    october = _window("2026-10-01", "2026-11-01", "Europe/Berlin")
+    assert october.period(as_of=True) == "rows that existed by the end of 2026-10-31"
+    until_six = _window("2026-10-01", "2026-10-31T18:00", "Europe/Berlin")
+    assert until_six.period(as_of=True) == "rows that existed by 2026-10-31 18:00+01:00"
+
+
+def test_without_a_zone_the_ends_offsets_count() -> None:
+    east = timezone(timedelta(hours=14))
+    window = Window("w", datetime(2026, 10, 1, tzinfo=east), datetime(2026, 10, 8, tzinfo=east))
+    assert window.period() == "2026-10-01 to 2026-10-07"
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize(
+    "zone",
+    ["UTC", "Europe/Berlin", "Pacific/Apia", "Pacific/Kiritimati", "America/Sao_Paulo", "Asia/Kathmandu"],
+)
+def test_every_window_of_a_schedule_has_whole_days(cadence: str, zone: str) -> None:
+    since = datetime(2011, 11, 1, tzinfo=UTC)
+    runs = due(Schedule(cadence, timezone=zone), since, since + timedelta(days=400), "all")
+    for run in runs:
+        days = run.window.days
+        assert days is not None
+        assert days[0] == date.fromisoformat(run.window.name)
+        assert days[0] <= days[1] < (run.window.end + timedelta(hours=1)).astimezone(ZoneInfo(zone)).date()

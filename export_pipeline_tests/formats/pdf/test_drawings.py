@@ -1,0 +1,132 @@
+"""Figures: shapes where they belong, in their colours, with legend and scale bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+import pyarrow as pa
+import pypdfium2
+import pytest
+
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Figure
+from export_pipeline.core.tables import Table
+from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, write
+
+SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("color", pa.string()),
+        ("fill_opacity", pa.float64()),
+        ("line_width", pa.float64()),
+        ("points", pa.list_(pa.float64())),
+    ]
+)
+
+
+def shapes(*rows: tuple[Any, ...], batch_rows: int = 2) -> Table:
+    data = pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], SCHEMA)
+    return Table.of(
+        "shapes", tuple(Column(name, name, Kind.JSON) for name in SCHEMA.names), data, batch_rows=batch_rows
+    )
+
+
+def drawn(tmp_path: Path, figure: Figure) -> tuple[Path, pypdfium2.PdfImage]:
+    path = tmp_path / "figure.pdf"
+    write(path, layout(figures=(figure,)))
+    check(path)
+    with pypdfium2.PdfDocument(path) as file:
+        return path, file[1].render(scale=1).to_pil().convert("RGB")
+
+
+def near(color: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    return all(abs(a - b) < 12 for a, b in zip(color, other, strict=True))
+
+
+def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
+    figure = Figure(
+        "Level 1",
+        2000,
+        1000,
+        shapes(
+            ("polygon", "#FF0000", 1.0, 1.0, [0, 0, 1000, 0, 1000, 1000, 0, 1000]),
+            ("polygon", "#0000FF", 0.5, 1.0, [1000, 0, 2000, 0, 2000, 500, 1000, 500]),
+            ("line", "#00FF00", 0.0, 8.0, [1000, 750, 2000, 750]),
+            ("point", "#000000", 0.0, 6.0, [1500, 900]),
+            ("none", "#00FFFF", 1.0, 90.0, [1200, 200]),
+        ),
+    )
+    path, image = drawn(tmp_path, figure)
+    width, height = image.size
+    assert (width, height) == (792, 612)
+    red = [(x, y) for x in range(width) for y in range(height) if near(image.getpixel((x, y)), (255, 0, 0))]
+    left, right = min(x for x, _ in red), max(x for x, _ in red)
+    top, bottom = min(y for _, y in red), max(y for _, y in red)
+    side = right - left
+    assert abs(side - (bottom - top)) <= 2
+    assert left >= 45
+    assert near(image.getpixel((left + side * 3 // 2, top + side // 4)), (127, 127, 255))
+    assert near(image.getpixel((left + side * 3 // 2, top + side * 3 // 4)), (0, 255, 0))
+    assert near(image.getpixel((left + side * 3 // 2, top + round(side * 0.9))), (0, 0, 0))
+    assert "Level 1" in poppler(path)
+
+
+def test_a_shape_outside_the_plane_is_still_on_the_page(tmp_path: Path) -> None:
+    figure = Figure(
+        "Out", 100, 100, shapes(("polygon", "#FF0000", 1.0, 1.0, [-300, 0, 0, 0, 0, 300, -300, 300]))
+    )
+    _, image = drawn(tmp_path, figure)
+    red = [
+        x
+        for x in range(image.width)
+        for y in range(0, image.height, 5)
+        if near(image.getpixel((x, y)), (255, 0, 0))
+    ]
+    assert red
+    assert min(red) >= 45
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [("polygon", None, None, None, [])],
+        [("polygon", "red", float("nan"), float("nan"), [1.0, float("nan"), 2.0, 3.0, 4.0])],
+        [("line", "#12", 2.0, -1.0, None), ("unknown", "", -5.0, 1e9, [5.0, 5.0])],
+        [("line", "#123456", 0.0, 1.0, [float("inf"), 0.0, 1e300, 2.0])],
+    ],
+)
+def test_odd_shapes_do_not_stop_the_file(tmp_path: Path, rows: list[tuple[Any, ...]]) -> None:
+    for size in ((0, 0), (100, float("nan")), (50, 80)):
+        drawn(tmp_path, Figure("Odd", *size, shapes(*rows)))
+
+
+def test_long_legends_continue_and_keep_every_entry(tmp_path: Path) -> None:
+    legend = tuple(
+        (f"Condition {i:03d} שלום with a name long enough for two lines", "#3B82F6") for i in range(300)
+    )
+    legend = (*legend, ("word " * 5_000 + "end", "#000000"))
+    path, _ = drawn(tmp_path, Figure("L", 100, 200, shapes(), legend=legend))
+    text = poppler(path)
+    assert all(f"Condition {i:03d}" in text for i in range(300))
+    assert text.count("word") == 5_000
+    with pikepdf.open(path) as file:
+        assert len(file.pages) > 3
+
+
+@pytest.mark.parametrize(("units", "label"), [(18.75, "20 ft"), (0.01, "50,000 ft"), (9000.0, " in")])
+def test_scale_bar(tmp_path: Path, units: float, label: str) -> None:
+    path, _ = drawn(tmp_path, Figure("S", 3000, 2000, shapes(), units_per_foot=units))
+    assert label in poppler(path)
+
+
+def test_large_drawings_are_written_in_parts(tmp_path: Path) -> None:
+    many = [
+        ("polygon", "#3B82F6", 0.3, 1.0, [float(i), 0.0, i + 50.0, 900.0, i + 5.0, 30.0])
+        for i in range(30_000)
+    ]
+    path, _ = drawn(tmp_path, Figure("Many", 30_000, 1000, shapes(*many, batch_rows=5_000)))
+    with pikepdf.open(path) as file:
+        assert len(file.pages[1].obj.Contents) > 2

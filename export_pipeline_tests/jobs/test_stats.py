@@ -1,0 +1,192 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from export_pipeline.health import Finding, ledger_findings
+from export_pipeline.jobs import File, Ledger, Status
+from export_pipeline.jobs.stats import Figures
+from export_pipeline.metrics import metrics_text, write_metrics
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.jobs.lives import job_in, run_of
+
+
+@pytest.fixture(autouse=True)
+def settings(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_JOBS_URL", database.url)
+
+
+def found(late: timedelta = timedelta(minutes=15)) -> dict[str, Finding]:
+    return {finding.code: finding for finding in ledger_findings(load_settings(), late)}
+
+
+@pytest.fixture
+def figures(database: Database) -> Iterator[Figures]:
+    with Figures(database.url) as figures:
+        yield figures
+
+
+def test_what_takes_too_long(
+    database: Database,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, _ = job_in(ledger, Status.PENDING), job_in(ledger, Status.PENDING)
+    works = job_in(ledger, Status.PROCESSING)
+    assert found() == {}
+    database.age("created_at", 3600, f"id = '{old.id}'")
+    database.age("started_at", 7200, f"id = '{works.id}'")
+    findings = found()
+    assert set(findings) == {"jobs_waiting", "jobs_stuck"}
+    assert findings["jobs_waiting"].wrong == f"1 requests have waited for more than 15 minutes: {old.id}."
+    assert "requests_sensor" in findings["jobs_waiting"].do
+    since = findings["jobs_stuck"].since
+    assert since is not None
+    assert timedelta(hours=1) < datetime.now(UTC) - since < timedelta(hours=3)
+    assert found(late=timedelta(hours=3)) == {}
+
+    monkeypatch.setenv("EXPORT_MAX_IN_FLIGHT", "1")
+    assert "EXPORT_MAX_IN_FLIGHT allows" in found()["jobs_waiting"].do
+
+    ledger.failed(run_of(works), "x", "y")
+    ledger.canceled(old.id)
+    ledger.retry(old.id)  # it waits anew, however old its row is
+    assert found() == {}
+
+
+def test_mails_schedules_and_overdue_files(
+    database: Database,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = job_in(ledger, Status.PROCESSING)
+    ledger.completed(run_of(job), File("k", "n", 1, 1, ""), datetime.now(UTC) - timedelta(days=2))
+    insert = (
+        "INSERT INTO export_deliveries (job_id, attempt, kind, recipient, status, message_id, next_at, claimed_at) "
+        "VALUES (?, 1, 'file', ?, ?, 'm', ?, ?)"
+    )
+    then = "2026-01-01T00:00:00.000000+00:00"
+    for status in ("pending", "sending", "unknown", "failed", "sent", "refused"):
+        database.run(insert, job.id, f"{status}@example.org", status, then, then)
+    database.run(
+        "INSERT INTO scheduled_exports (dataset, format, cadence, next_run) VALUES ('records', 'csv', 'daily', ?)",
+        then,
+    )
+    database.run(
+        "INSERT INTO scheduled_exports (dataset, format, cadence, active, problem) VALUES "
+        f"('records', 'csv', 'daily', {'false' if database.is_postgres else '0'}, 'timezone: it is none')"
+    )
+    findings = found()
+    assert set(findings) == {
+        "mails_late", "mails_unsure", "mails_failed", "schedules_late", "schedule_broken", "files_overdue",
+    }  # fmt: skip
+    assert findings["mails_late"].wrong.startswith("2 mails")
+    assert findings["schedule_broken"].wrong.endswith("timezone: it is none")
+    assert findings["mails_late"].since == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_requests_that_fail(
+    database: Database,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(code: str) -> None:
+        ledger.failed(job_in(ledger, Status.PENDING).current, code, "y")
+
+    for _ in range(3):
+        fail("export_failed")
+    assert found() == {}  # a few
+    for code in ("unknown_format", "invalid_options", "invalid_recipients", "schedule_broken"):
+        fail(code)
+    assert found() == {}  # these are of who asks
+    fail("worker_lost")
+    assert "4 of 4" in found()["jobs_failing"].wrong
+    assert "export_failed (3), worker_lost (1)." in found()["jobs_failing"].wrong
+
+
+def test_figures(database: Database, ledger: Ledger, figures: Figures) -> None:
+    assert figures.queue() == type(figures.queue())(0, 0, 0.0, {})
+    assert figures.ended(timedelta(hours=1)) == []
+    waits = job_in(ledger, Status.PENDING)
+    database.age("created_at", 90)
+    for _ in range(2):
+        job = job_in(ledger, Status.PROCESSING)
+        ledger.completed(run_of(job), File("k", "n", 3_000_000_000, 42, ""))
+    old = job_in(ledger, Status.COMPLETED)
+    database.age("completed_at", 7200, f"id = '{old.id}'")
+    database.age("started_at", 20, "status = 'completed'")
+    database.age("created_at", 50, "status = 'completed'")
+    job_in(ledger, Status.FAILED)
+    job_in(ledger, Status.PROCESSING)
+    queue = figures.queue()
+    assert (queue.pending, queue.in_flight) == (1, 1)
+    assert 89 < queue.oldest_wait < 120
+    ended = {(one.dataset, one.status): one for one in figures.ended(timedelta(hours=1))}
+    done = ended["takeoff", Status.COMPLETED]
+    assert (done.count, done.rows, done.bytes) == (2, 84, 6_000_000_000)
+    assert 39 < done.seconds < 60
+    assert 19 < done.longest_seconds < 30
+    assert 59 < done.waited_seconds < 70
+    assert ended["takeoff", Status.FAILED].count == 1
+    assert figures.waiting(timedelta(minutes=1)).examples == (waits.id,)  # type: ignore[union-attr]
+
+
+def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures: Figures) -> None:
+    evil = 'a"b\\c\nd'
+    ledger.failed(ledger.request(evil, "csv").current, "x", "y")
+    job = job_in(ledger, Status.PROCESSING)
+    ledger.completed(run_of(job), File("k", "n", 5, 2, ""))
+    text = metrics_text(figures)
+    assert text.endswith("\n")
+    samples: dict[str, float] = {}
+    helped: set[str] = set()
+    for line in text.splitlines():
+        if line.startswith("# "):
+            helped.add(line.split()[2])
+            continue
+        name, value = line.rsplit(" ", 1)
+        assert name.partition("{")[0] in helped
+        assert name not in samples
+        samples[name] = float(value)
+    assert samples["export_pipeline_queue_depth"] == 0
+    assert samples['export_pipeline_completed_last_hour{dataset="takeoff"}'] == 1
+    assert samples['export_pipeline_bytes_last_hour{dataset="takeoff",status="completed"}'] == 5
+    assert samples['export_pipeline_failed_last_hour{dataset="a\\"b\\\\c\\nd"}'] == 1
+
+
+def test_figures_by_dataset(database: Database, ledger: Ledger, figures: Figures) -> None:
+    """As the format's own parser reads them."""
+    job = job_in(ledger, Status.PROCESSING)
+    ledger.completed(run_of(job), File("k", "n", 5, 400, ""))
+    database.age("started_at", 20, "status = 'completed'")
+    job_in(ledger, Status.FAILED)
+    ledger.request("records", "csv")
+    database.age("created_at", 90, "dataset = 'records'")
+    job_in(ledger, Status.PENDING)
+    job_in(ledger, Status.PROCESSING)
+    found: dict[tuple[str, str | None], float] = {
+        (sample.name.removeprefix("export_pipeline_"), sample.labels.get("dataset")): sample.value
+        for family in text_string_to_metric_families(metrics_text(figures))
+        for sample in family.samples
+    }
+    assert found["queue_depth", None] == 2
+    assert [found["dataset_queue_depth", name] for name in ("records", "takeoff")] == [1, 1]
+    assert [found["dataset_in_flight", name] for name in ("records", "takeoff")] == [0, 1]
+    assert 89 < found["dataset_oldest_wait_seconds", "records"] < 120
+    assert found["dataset_oldest_wait_seconds", "takeoff"] < 30
+    assert 13 < found["rows_per_second_last_hour", "takeoff"] < 21
+    assert found["failure_ratio_last_hour", "takeoff"] == 0.5
+    assert ("failure_ratio_last_hour", "records") not in found
+
+
+def test_the_file_is_replaced_in_one_step(database: Database, figures: Figures, tmp_path: Path) -> None:
+    file = tmp_path / "exports.prom"
+    file.write_text("old")
+    write_metrics(figures, file)
+    assert file.read_text() == metrics_text(figures)
+    assert list(tmp_path.glob("exports*")) == [file]
+    with pytest.raises(FileNotFoundError):
+        write_metrics(figures, tmp_path / "nowhere" / "exports.prom")

@@ -1,0 +1,216 @@
+"""Requests whose run died, never began or belongs to somebody else: each ends, and none is judged too early."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.jobs import Attempt, Job, Ledger, Status
+from export_pipeline.orchestration.runs.reconciler import MOST_ATTEMPTS, end_here, settle
+from export_pipeline.orchestration.sensors.queue import MOST_OFFERS
+from export_pipeline_tests.orchestration.asking import insert, launch, tick
+from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.jobs import exports
+from export_pipeline_tests.orchestration.runs.leases import settle_after_silence
+
+_LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
+
+
+def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger: Ledger) -> None:
+    """A command line with another DAGSTER_HOME works on a job: Dagster here knows nothing of its run."""
+    job = ledger.request("takeoff", "csv", scope=deployment.scope)
+    ledger.started(Attempt(job.id, 1, "elsewhere"))
+    assert settle(ledger, deployment.instance) == 0
+    assert ledger.get(job.id).status is Status.PROCESSING
+    mine = ledger.request("takeoff", "pdf", scope=deployment.scope)
+    end_here(ledger, deployment.instance, [mine], ["it broke"])
+    assert ledger.get(mine.id).error_message == "it broke"
+    assert ledger.get(job.id).status is Status.PROCESSING
+
+
+def test_a_failing_run_fails_its_job(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.formats.base import RenderError
+    from export_pipeline.formats.csv import write as csv
+
+    def breaks(*_: Any) -> Any:
+        raise RenderError("The cell cannot be written; shorten it.")
+
+    monkeypatch.setattr(csv, "render", breaks)
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    assert not launch(deployment, request).success
+    settle(ledger, deployment.instance)
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, "export_failed")
+    assert job.error_message == "The cell cannot be written; shorten it."
+    assert deployment.stored() == set()
+    again = ledger.retry(id)
+    monkeypatch.undo()
+    (request,) = tick(deployment)
+    assert request.run_key == f"{id}:{again.attempt}" == f"{id}:2"
+    assert launch(deployment, request).success
+    assert ledger.get(id).status is Status.COMPLETED
+
+
+def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: Ledger) -> None:
+    """As run monitoring does it: the run fails, and no step said why."""
+    id = insert(deployment, scope=deployment.scope)
+    for number in range(1, MOST_ATTEMPTS + 1):
+        (request,) = tick(deployment)
+        run = _begun(deployment, request, ledger.get(id))
+        deployment.instance.report_run_failed(run, "The worker was lost.")
+        settle_after_silence(ledger, deployment.instance, deployment.source.url)
+        assert ledger.get(id).attempt == min(number + 1, MOST_ATTEMPTS)
+    job = ledger.get(id)
+    assert (job.status, job.error_code) == (Status.FAILED, "worker_lost")
+    assert "export-pipeline retry" in str(job.error_message)
+    assert tick(deployment) == []
+
+
+def test_runs_that_never_began_use_no_attempt_but_end_some_time(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """As when the code server or the worker dies before the first step; also for those who share the run."""
+    ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
+    keys = []
+    for _ in range(MOST_OFFERS):
+        (request,) = tick(deployment)
+        keys.append(request.run_key)
+        _lost(deployment, request)
+    assert len(set(keys)) == MOST_OFFERS  # Dagster drops one that it knows
+    assert {ledger.get(id).attempt for id in ids} == {1}
+    assert tick(deployment) == []
+    assert {ledger.get(id).error_code for id in ids} == {"not_started"}
+
+
+def test_after_a_run_that_never_began_the_next_one_exports(deployment: Deployment, ledger: Ledger) -> None:
+    ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
+    (request,) = tick(deployment)
+    _lost(deployment, request)
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    assert {ledger.get(id).status for id in ids} == {Status.COMPLETED}
+    assert {ledger.get(id).attempt for id in ids} == {1}
+
+
+def test_a_run_that_waits_long_is_not_asked_for_twice(deployment: Deployment, ledger: Ledger) -> None:
+    """Nor is its request refused, however often it was offered."""
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    _created(deployment, request, dg.DagsterRunStatus.STARTING)
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{id}'")
+    assert tick(deployment) == []
+    assert ledger.get(id).status is Status.PENDING
+
+
+def test_a_claim_that_came_to_nothing_is_made_again_after_a_minute(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """As when the daemon dies while its sensor claims."""
+    insert(deployment, scope=deployment.scope)
+    (lost,) = tick(deployment)
+    for seconds, keys in ((50, []), (70, [lost.run_key])):
+        claimed = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+        deployment.source.rows(f"UPDATE export_jobs SET claimed_at = '{claimed}'")
+        assert [again.run_key for again in tick(deployment)] == keys
+
+
+def test_a_run_that_was_only_written_down_is_asked_for_again(deployment: Deployment, ledger: Ledger) -> None:
+    """Dagster starts it when it meets its key."""
+    insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    _created(deployment, request, dg.DagsterRunStatus.NOT_STARTED)
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
+    assert [again.run_key for again in tick(deployment)] == [request.run_key]
+
+
+def _created(deployment: Deployment, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    job = deployment.definitions.resolve_job_def(str(request.job_name))
+    return deployment.instance.create_run_for_job(job, tags=dict(request.tags), status=status)
+
+
+def _lost(deployment: Deployment, request: dg.RunRequest) -> None:
+    """A run of a request ends before any step, some time ago."""
+    run = _created(deployment, request, dg.DagsterRunStatus.STARTING)
+    deployment.instance.report_run_failed(run, "The worker was lost.")
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
+
+
+def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.DagsterRun:
+    """A run of a request that has said in the ledger that it works on it, and then no more."""
+    from export_pipeline.orchestration.runs.attempts import begin
+
+    run = deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def(str(request.job_name)), tags=dict(request.tags)
+    )
+    with Ledger(deployment.source.url) as ledger:
+        begin(lambda: ledger, run)
+    assert job.id in str(request.run_key)
+    return run
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_a_request_whose_run_dagster_retries_does_not_fail_before(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, repaired: bool
+) -> None:
+    """With `run_retries` of dagster.yaml: a poller sees it fail only after the last one."""
+    from export_pipeline.formats.csv import write as csv
+
+    retries = {"run_retries": {"enabled": True, "max_retries": 1}}
+    with dg.instance_for_test(overrides=retries) as instance:
+        here = replace(deployment, instance=instance)
+        instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
+        id = insert(here, scope=deployment.scope)
+        (request,) = tick(here)
+        key = dg.AssetKey(["takeoff", "on_demand", "csv"])
+
+        def execute(**more: Any) -> dg.DagsterRun:
+            tags = dict(request.tags) | {"dagster/partition": deployment.scope} | more.pop("tags", {})
+            job = dg.reconstructable(exports)
+            with dg.execute_job(job, instance, asset_selection=[key], tags=tags, **more) as result:
+                return result.dagster_run
+
+        with monkeypatch.context() as patch:
+            patch.setattr(csv, "render", lambda *_: 1 / 0)
+            first = execute()
+        for _ in range(2):
+            settle_after_silence(ledger, instance, deployment.source.url)
+            assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PROCESSING, 1)
+        again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+        if not repaired:
+            monkeypatch.setattr(csv, "render", lambda *_: 1 / 0)
+        group = {"dagster/parent_run_id": first.run_id, "dagster/root_run_id": first.run_id}
+        second = execute(reexecution_options=again, tags=group)
+        instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": second.run_id})
+        settle(ledger, instance)
+        job = ledger.get(id)
+        expected = (Status.COMPLETED, None) if repaired else (Status.FAILED, "export_failed")
+        assert (job.status, job.error_code, job.attempt, job.run_id) == (*expected, 1, second.run_id)
+
+
+def test_a_run_that_is_told_to_end_with_its_machine_is_tried_again(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asked for its end: a container was stopped, or a machine shut down."""
+    from export_pipeline.formats.csv import write as csv
+
+    def ended(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "render", ended)
+        assert not launch(deployment, request).success
+    settle_after_silence(ledger, deployment.instance, deployment.source.url)
+    assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PENDING, 2)

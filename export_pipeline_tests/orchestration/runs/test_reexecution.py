@@ -1,0 +1,99 @@
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.formats.csv import write as csv
+from export_pipeline.formats.json import write as json
+from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, failures, files, steps
+from export_pipeline_tests.orchestration.jobs import exports, in_processes
+
+
+@pytest.fixture
+def deployment(source: Source, environment: dict[str, str], tmp_path: Any) -> Iterator[Deployment]:
+    """On an instance that is kept on disk, as a re-execution looks its parent up there."""
+    from export_pipeline.definitions import defs
+
+    with dg.instance_for_test() as instance:
+        yield Deployment(source, tmp_path, defs(), instance)
+
+
+def reexecute(deployment: Deployment, run_id: str) -> dg.JobExecutionResult:
+    return dg.execute_job(
+        dg.reconstructable(exports),
+        deployment.instance,
+        tags={"dagster/partition": deployment.scope},
+        reexecution_options=dg.ReexecutionOptions.from_failure(run_id, deployment.instance),
+    )
+
+
+def broken(*_: Any) -> Any:
+    raise RuntimeError("broken")
+
+
+def test_only_what_failed_is_repeated_even_twice(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "render", broken)
+        patch.setattr(json, "render", broken)
+        first = deployment.run(["csv", "json", "ost"])
+    assert set(failures(first)) == {"render_csv", "render_json"}
+    assert set(files(first)) == {"ost"}
+    monkeypatch.setenv("EXPORT_SOURCE_URL", "sqlite:////nowhere/gone.db")  # nothing may be read again
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "render", broken)
+        with reexecute(deployment, first.run_id) as second:
+            assert steps(second) == ["render_csv"]
+    with reexecute(deployment, second.run_id) as third:
+        assert third.success
+        assert steps(third) == ["render_json"]
+    # The files of one request share their id, whichever run made them.
+    assert {key for key in deployment.stored() if not key.endswith(".manifest.json")} == {
+        f"exports/{deployment.scope}/{first.run_id}{extension}" for extension in (".csv", ".json", ".xml")
+    }
+
+
+def test_staged_data_that_are_gone_are_told(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "render", broken)
+        first = deployment.run(["csv"])
+    shutil.rmtree(deployment.staging)
+    with reexecute(deployment, first.run_id) as second:
+        (failed,) = [e for e in second.all_events if e.is_step_failure]
+        assert "start a new run" in str(failed.step_failure_data.user_failure_data.description)
+
+
+def test_steps_run_in_processes_of_their_own(deployment: Deployment) -> None:
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
+    with dg.execute_job(
+        dg.reconstructable(in_processes),
+        deployment.instance,
+        run_config=QUIET | {"execution": {"config": {"max_concurrent": 1}}},
+        tags={"dagster/partition": deployment.scope},
+    ) as result:
+        assert result.success
+        assert steps(result) == ["fetch_project", "build_export_data", "sanitize", "render_csv"]
+        pids = {e.message for e in result.all_events if "Launching subprocess" in str(e.message)}
+        assert len(pids) == 4
+    assert len(deployment.stored()) == 2
+
+
+def test_the_same_window_gives_the_same_bytes(deployment: Deployment) -> None:
+    formats = ["csv", "excel", "pdf", "json", "ost"]
+    partition = f"{deployment.scope}|2026-02-01"
+    config = {"include_drawings": True}
+    assert deployment.run(formats, "daily", partition, config).success
+    first = {key: deployment.read(key) for key in deployment.stored()}
+    made = {key: deployment.manifest(key)["run_id"] for key in first if not key.endswith(".manifest.json")}
+    # What came after the window's end changes nothing in it.
+    deployment.source.rows(
+        "UPDATE measurements SET created_at = '2026-02-02 00:00:00.000000' WHERE is_rejected"
+    )
+    assert deployment.run(formats, "daily", partition, config).success
+    assert deployment.stored() == set(first)  # replaced, not duplicated
+    changed = {key for key in first if deployment.read(key) != first[key]}
+    assert changed == {f"{key}.manifest.json" for key in made}
+    assert all(deployment.manifest(key)["run_id"] != run_id for key, run_id in made.items())

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.tables import Table
+from export_pipeline.orchestration.runs.staging import load, save
+from export_pipeline.tabular.bundle import join
+
+
+def export(dataset: str, **tables: Table) -> ExportData:
+    facts: dict[str, Any] = {"options": {}, "subject": {}, "source_totals": {}, "changed": Counter()}
+    return ExportData(
+        dataset=dataset, model="", scope=None, title=dataset, tables=tables, window=None, spec={},
+        snapshot_at=datetime(2026, 1, 1, tzinfo=UTC), source_rows=0, **facts,
+    )  # fmt: skip
+
+
+def test_tables_of_one_name_stay_apart_in_a_bundle(tmp_path: Path) -> None:
+    """Every table dataset calls its table rows; one may come in shares, which count what they change."""
+    letters = (Column("letter", "Letter", Kind.TEXT),)
+    numbers = (Column("number", "Number", Kind.INTEGER),)
+    shared = export("numbers")
+
+    def share(first: int) -> Iterator[pa.RecordBatch]:
+        shared.changed["cut", "rows.number"] += 1
+        yield pa.record_batch({"number": pa.array([first, first + 1], pa.int64())})
+
+    def whole() -> Iterator[pa.RecordBatch]:
+        raise AssertionError("it is read by shares")
+
+    shared.tables["rows"] = Table("rows", numbers, 4, whole, parts=(lambda: share(1), lambda: share(3)))
+    plain = export("letters", rows=Table.of("rows", letters, pa.table({"letter": ["a", "b"]})))
+    for members in ({"l": plain, "n": shared}, {"n": shared, "l": plain}):
+        shared.changed.clear()
+        save(join(export("both"), members), tmp_path)
+        both = load(tmp_path)
+        assert both.tables["l.rows"].arrow().to_pydict() == {"letter": ["a", "b"]}
+        assert both.tables["n.rows"].arrow().to_pydict() == {"number": [1, 2, 3, 4]}
+        assert both.changed == {("cut", "n: rows.number"): 2}
+
+
+def test_a_step_never_writes_into_another_steps_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step's files are linked into another's; where only the first can be, it must not be written through."""
+    numbers = (Column("number", "Number", Kind.INTEGER),)
+
+    def part(first: int) -> Callable[[], Iterator[pa.RecordBatch]]:
+        return lambda: iter([pa.record_batch({"number": pa.array([first, first + 1], pa.int64())})])
+
+    fetched = export("numbers", rows=Table("rows", numbers, 4, part(0), parts=(part(1), part(3))))
+    save(fetched, tmp_path / "fetched")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "fetched").glob("*.arrow")}
+    assert len(before) == 2
+    link, tries = Path.hardlink_to, []
+
+    def once(path: Path, target: Path) -> None:
+        tries.append(path)
+        if len(tries) > 1:
+            raise OSError(errno.EMLINK, "Too many links")
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", once)
+    save(load(tmp_path / "fetched"), tmp_path / "sanitized")
+    assert len(tries) == 2
+    assert {file.name: file.read_bytes() for file in (tmp_path / "fetched").glob("*.arrow")} == before
+    assert load(tmp_path / "sanitized").tables["rows"].arrow().to_pydict() == {"number": [1, 2, 3, 4]}

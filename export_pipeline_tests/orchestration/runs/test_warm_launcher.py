@@ -1,0 +1,432 @@
+"""Runs begun from a warm process: they end right, and nothing that dies or changes makes one wrong, lost or double."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration.runs import run_lock, warm_launcher, warm_process, warm_server
+from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
+from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
+from export_pipeline_tests.orchestration.runs.launching import Launching, launching
+from export_pipeline_tests.orchestration.runs.leases import settle_after_silence
+from export_pipeline_tests.paths import ROOT
+from export_pipeline_tests.services.postgres import PostgresServer
+
+_SECONDS = 60.0
+_SUCCESS = dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.fixture(scope="module")
+def system(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launching]:
+    with postgres.database() as url, launching(tmp_path_factory.mktemp("warm"), url) as system:
+        yield system
+
+
+@pytest.fixture
+def warm(system: Launching) -> WarmProcess:
+    """The warm process of the system's launcher, ready."""
+    return warmed(system)
+
+
+@pytest.fixture
+def held(system: Launching) -> Iterator[Callable[[], None]]:
+    """No run gets on with reading the source until this is called, or the test ends."""
+    engine = sa.create_engine(system.url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text("LOCK TABLE measurements, conditions, projects IN ACCESS EXCLUSIVE MODE"))
+        yield connection.rollback
+    engine.dispose()
+
+
+@pytest.fixture
+def away(system: Launching, postgres: PostgresServer) -> Iterator[None]:
+    """The source lets nobody in, so that runs wait for seconds before they try again."""
+    name = sa.make_url(system.url).database
+    with contextlib.closing(postgres.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        yield
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def warmed(system: Launching) -> WarmProcess:
+    return system.launcher._ready()
+
+
+def wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_warm(run: dg.DagsterRun) -> bool:
+    return GRPC_INFO_TAG not in run.tags
+
+
+def worker(system: Launching, run_id: str) -> int:
+    """The process of a run that has begun."""
+    pid = run_lock.holder(system.lock(run_id))
+    assert pid is not None
+    return pid
+
+
+def sockets(pid: int) -> set[str]:
+    """The sockets that a process has open."""
+    opened = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return {name for name in opened if name.startswith("socket:")}
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; what waits only to be asked for its end has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except FileNotFoundError:
+        return True
+
+
+def lease_is_taken(ledger: Ledger, run_id: str) -> bool:
+    lease = ledger.leases([run_id]).get(run_id)
+    return lease is not None and lease.worker_id is not None
+
+
+def times_begun(system: Launching, run_id: str) -> int:
+    return sum("Started process for run" in message for message in system.told(run_id))
+
+
+def test_runs_are_forked(system: Launching) -> None:
+    system.launcher.dispose()
+    runs = [system.launch() for _ in range(3)]  # the first one starts the warm process
+
+    assert [system.ended(run) for run in runs] == [_SUCCESS] * 3, system.told(runs[0])
+    assert all(is_warm(system.run(run)) for run in runs)
+    for run in runs:
+        (captured,) = system.instance.get_records_for_run(
+            run, of_type=dg.DagsterEventType.LOGS_CAPTURED
+        ).records
+        event = captured.event_log_entry.dagster_event
+        assert event is not None
+        key = [run, "compute_logs", str(event.logs_captured_data.file_key)]
+        stderr = system.instance.compute_log_manager.get_log_data(key).stderr
+        assert stderr
+        assert b"STEP_SUCCESS" in stderr
+        wait(lambda run=run: not system.lock(run).exists())  # type: ignore[misc]
+    assert [system.files(run) for run in runs] == [1] * 3
+
+
+def test_a_warm_process_that_was_killed_is_started_again(system: Launching, warm: WarmProcess) -> None:
+    os.kill(warm.pid, signal.SIGKILL)
+    wait(lambda: gone(warm.pid))
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert is_warm(system.run(run))
+    assert warmed(system).pid != warm.pid
+
+
+def test_where_it_cannot_be_started_the_default_launcher_goes_on(
+    system: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.launcher.dispose()
+    monkeypatch.setattr(warm_server, "__name__", "export_pipeline.not_there")
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert not is_warm(system.run(run))
+    assert times_begun(system, run) == 1
+
+
+def test_runs_outlive_the_warm_process_and_the_launcher(
+    system: Launching, warm: WarmProcess, held: Callable[[], None]
+) -> None:
+    run = system.launch()
+    system.wait(run, dg.DagsterRunStatus.STARTED)
+    os.kill(warm.pid, signal.SIGKILL)
+    system.launcher.dispose()
+
+    with Ledger(system.url) as ledger:
+        wait(lambda: lease_is_taken(ledger, run))
+        settle(ledger, system.instance)
+    assert system.run(run).status is dg.DagsterRunStatus.STARTED
+    held()
+    assert system.ended(run) is _SUCCESS
+
+
+def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
+    run = system.launch()
+    system.wait(run, dg.DagsterRunStatus.STARTED)
+    pid = worker(system, run)
+    with Ledger(system.url) as ledger:
+        wait(lambda: lease_is_taken(ledger, run))
+        os.kill(pid, signal.SIGKILL)
+        wait(lambda: gone(pid))
+        settle_after_silence(ledger, system.instance, system.url)
+    assert system.run(run).status is dg.DagsterRunStatus.FAILURE
+    assert any("has died or was killed" in message for message in system.told(run))
+    assert warm.lives()
+
+
+def test_a_run_that_was_killed_before_it_took_its_lease_is_found(
+    system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher has written that one must come."""
+    run_fork = WarmProcess.run
+
+    def kill(self: WarmProcess, lock: Path, arguments: str) -> int:
+        pid = run_fork(self, lock, arguments)
+        os.kill(pid, signal.SIGKILL)
+        wait(lambda: gone(pid))
+        return pid
+
+    monkeypatch.setattr(WarmProcess, "run", kill)
+    run = system.launch()
+    with Ledger(system.url) as ledger:
+        settle_after_silence(ledger, system.instance, system.url)
+    assert system.run(run).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_no_run_is_forked_without_a_ledger(
+    system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would notice its death; Dagster looks after what its own launcher starts."""
+    monkeypatch.setenv("EXPORT_JOBS_URL", f"sqlite:///{system.folder}/none.db")
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert not is_warm(system.run(run))
+    assert not (system.folder / "none.db").exists()
+
+
+def test_a_process_of_another_machine_is_not_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two share a folder: a process of the same id may be anybody's."""
+    with run_lock.take(tmp_path / "run.lock") as held:
+        run_lock.sign(held)
+        assert run_lock.holder(tmp_path / "run.lock") == os.getpid()
+        monkeypatch.setattr(run_lock, "_machine", lambda: "another")
+        assert run_lock.holder(tmp_path / "run.lock") is None
+
+
+def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmProcess, away: None) -> None:
+    run = system.launch()
+    wait(lambda: any("Waiting for it" in message for message in system.told(run)))
+    pid = worker(system, run)
+    begun = time.monotonic()
+    with dg.DagsterInstance.from_config(str(system.folder / "home")) as webserver:
+        assert webserver.run_launcher.terminate(run)
+    assert system.ended(run) is dg.DagsterRunStatus.CANCELED
+    wait(lambda: gone(pid))
+    assert time.monotonic() - begun < 5
+    assert not system.launcher.terminate(run)
+    assert system.files(run) == 0
+
+
+def test_runs_of_the_default_launcher_are_terminated_by_it(
+    system: Launching, away: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> WarmProcess:
+        raise WarmProcessError("there is none")
+
+    system.launcher.dispose()
+    monkeypatch.setattr(warm_launcher, "WarmProcess", fail)
+    run = system.launch()
+    wait(lambda: any("Waiting for it" in message for message in system.told(run)))
+    assert not is_warm(system.run(run))
+    assert system.launcher.terminate(run)
+    assert system.ended(run) is dg.DagsterRunStatus.CANCELED
+
+
+def test_what_has_changed_is_loaded_anew(system: Launching, warm: WarmProcess) -> None:
+    (system.folder / "code" / "defs.yaml").write_text("changed: true\n")
+    run = system.launch()
+    assert gone(warm.pid)
+    assert system.ended(run) is _SUCCESS
+    assert is_warm(system.run(run))
+
+
+def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
+    system: Launching, warm: WarmProcess
+) -> None:
+    warm._socket.settimeout(0.5)
+    os.kill(warm.pid, signal.SIGSTOP)
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert gone(warm.pid)
+    assert times_begun(system, run) == 1
+    assert any("Dagster's own launcher starts this run" in message for message in system.told(run))
+
+
+def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
+    system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = WarmProcess.run
+
+    def lose(self: WarmProcess, lock: Path, arguments: str) -> int:
+        ask(self, lock, arguments)
+        self.end()
+        raise WarmProcessError("the answer was lost")
+
+    monkeypatch.setattr(WarmProcess, "run", lose)
+    run = system.launch()
+    assert system.ended(run) is _SUCCESS
+    assert is_warm(system.run(run))
+    assert times_begun(system, run) == 1
+
+
+def test_runs_inherit_no_connection(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
+    run = system.launch()
+    system.wait(run, dg.DagsterRunStatus.STARTED)
+    (launchers,) = sockets(warm.pid)
+    assert launchers not in sockets(worker(system, run))
+    held()
+    assert system.ended(run) is _SUCCESS
+
+
+def test_a_run_that_has_a_process_gets_no_second_one(
+    system: Launching, warm: WarmProcess, tmp_path: Path
+) -> None:
+    lock = tmp_path / "staging" / "run.lock"
+    with run_lock.take(lock), pytest.raises(WarmProcessError, match="error"):
+        warm.run(lock, "")
+
+
+def test_a_process_that_cannot_load_the_definitions_is_reported(
+    system: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPORT_RETENTION_DAYS", "none")
+    process = WarmProcess()
+    with pytest.raises(WarmProcessError, match="it has ended"):
+        process.wait_until_ready()
+    assert gone(process.pid)
+
+
+def test_a_process_that_loads_slowly_is_waited_for_as_long_as_it_gets_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However busy the machine is: what it has used of a processor counts, not what a clock shows."""
+    server = tmp_path / "slow_server.py"
+    server.write_text(_SLOW_SERVER)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setattr(warm_process, "_SILENT_SECONDS", 8.0)
+    monkeypatch.setattr(warm_server, "__name__", "slow_server")
+    monkeypatch.setenv("WORKS", "12")
+    process = WarmProcess()
+    begun = time.monotonic()
+    process.wait_until_ready()
+    assert time.monotonic() - begun > 10
+    process.end()
+    monkeypatch.setenv("WORKS", "0")  # it only sleeps
+    process = WarmProcess()
+    with pytest.raises(WarmProcessError, match="no answer in 8 s"):
+        process.wait_until_ready()
+    assert gone(process.pid)
+    monkeypatch.setenv("WORKS", "100")
+    monkeypatch.setattr(warm_process, "_LOAD_SECONDS", 3.0)
+    process = WarmProcess()
+    with pytest.raises(WarmProcessError, match="it has not loaded in 3 s"):
+        process.wait_until_ready()
+
+
+_SLOW_SERVER = """
+import os, time
+from export_pipeline.orchestration import warm_server
+
+def load():
+    works = float(os.environ["WORKS"])
+    until = time.monotonic() + (works or 60)
+    while time.monotonic() < until:
+        sum(range(10_000)) if works else time.sleep(1)
+
+warm_server._load = load
+warm_server.main()
+"""
+
+
+def test_no_more_processes_import_at_once_than_there_are_cores(
+    system: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no run can be forked, each imports everything itself."""
+    importing: list[int] = []
+    most: list[int] = []
+    started = DefaultRunLauncher.launch_run
+
+    def launch_run(self: Any, context: Any) -> None:
+        importing.append(1)
+        most.append(len(importing))
+        started(self, context)
+
+    waited = WarmRunLauncher._wait_until_started
+
+    def wait_until_started(self: WarmRunLauncher, run_id: str) -> None:
+        waited(self, run_id)
+        assert system.run(run_id).status is not dg.DagsterRunStatus.STARTING
+        importing.pop()
+
+    def fail() -> WarmProcess:
+        raise WarmProcessError("there is none")
+
+    system.launcher.dispose()
+    monkeypatch.setattr(warm_launcher, "WarmProcess", fail)
+    monkeypatch.setattr(system.launcher, "_imports", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run", launch_run)
+    monkeypatch.setattr(WarmRunLauncher, "_wait_until_started", wait_until_started)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: system.launch(), range(3)))
+    assert [system.ended(run) for run in runs] == [_SUCCESS] * 3
+    assert max(most) == 1
+
+
+def test_it_ends_when_its_launcher_is_killed(system: Launching) -> None:
+    program = (
+        "import time; from export_pipeline.orchestration.runs.warm_process import WarmProcess\n"
+        "process = WarmProcess()\n"
+        "process.wait_until_ready()\n"
+        "print(process.pid, flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment
+    ) as launcher:
+        assert launcher.stdout is not None
+        pid = int(launcher.stdout.readline())
+        launcher.kill()
+    wait(lambda: gone(pid))
+
+
+def test_every_change_of_a_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "package" / "defs"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(warm_process, "_PACKAGE", tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    file, cache = folder / "defs.yaml", folder / "__pycache__"
+    cache.mkdir()
+    seen = [sources()]
+    for change in (
+        lambda: file.write_text("a: 1\n"),
+        lambda: file.write_text("a: 10\n"),
+        lambda: os.utime(file, ns=(1, 1)),
+        lambda: file.rename(folder / "other.yaml"),
+        lambda: (folder / "other.yaml").unlink(),
+        lambda: (tmp_path / ".env").write_text("A=1\n"),
+    ):
+        change()
+        seen.append(sources())
+    assert all(before != after for before, after in itertools.pairwise(seen))
+    (cache / "defs.pyc").write_text("")
+    assert sources() == seen[-1]

@@ -1,0 +1,92 @@
+"""What is declared of a table, and that it exports at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from export_pipeline import tabular
+from export_pipeline.components.table_export import TableModel
+from export_pipeline.core.export_data import Request
+from export_pipeline.core.windows import Window
+from export_pipeline.sources.introspection.introspect import introspect
+from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as source
+from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.sources.introspection.schemas import attributes, types
+
+
+def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
+    said = attributes(shop, "orders")
+
+    assert said["dataset"] == "orders"
+    assert said["formats"] == ["csv", "json", "jsonl", "excel", "pdf", "parquet"]
+    assert said["source"] == {
+        "table": "orders",
+        "key": ["id"],
+        "where": {"deleted_at": None},
+        "relations": {"customer": {"table": "customers", "from": "customer_id", "to": "id"}},
+    }
+    assert types(said) == {
+        "id": "integer", "customer_id": "integer", "total": "decimal(10,2)", "fee_cents": "integer", "paid": "boolean",
+        "status": "text", "note": "text", "api_key": "text", "created_at": "timestamp", "deleted_at": "timestamp",
+        "customer.name": "text",
+    }  # fmt: skip
+    columns = {column["name"]: column for column in said["columns"]}
+    assert columns["customer_name"] == {
+        "name": "customer_name", "type": "text", "from": "customer.name", "extra": True, "personal": True,
+    }  # fmt: skip
+    assert columns["api_key"]["hidden"] is True
+    assert columns["created_at"]["zone"] is None
+    assert said["window"] == {"column": "created_at", "zone": "UTC"}
+    assert said["filters"] == {
+        "id": ["equals", "in", "range"], "customer_id": ["equals", "in"], "total": ["range", "is_null"],
+        "fee_cents": ["range", "is_null"], "paid": ["equals", "is_null"], "status": ["equals", "in", "is_null"],
+        "note": ["contains", "is_null"], "created_at": ["range"],
+    }  # fmt: skip
+    assert not {"api_key", "deleted_at"} & set(said["sort"])  # one is hidden, one is the same in all rows
+    assert {"id", "total", "created_at"} <= set(said["sort"])
+
+
+def test_what_people_know_rows_by_can_be_asked_for_whole_and_in_part(shop: str) -> None:
+    said = yaml.safe_load(introspect(shop, "customers").yaml)["attributes"]
+    assert said["filters"]["name"] == ["equals", "in", "contains"]
+    assert said["filters"]["email"] == ["equals", "in", "contains", "is_null"]
+
+
+def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
+    text = introspect(shop, "orders").yaml
+
+    assert "# scope: { column: customer_id, table: customers, id: id, name: name }" in text
+    assert "{ name: fee_cents, type: integer }  # with `type: money` all files hold whole units" in text
+    assert '#   daily: { cron: "15 2 * * *"' in text
+    uncommented = (
+        text.replace("  # scope:", "  scope:")
+        .replace("  # cadences:", "  cadences:")
+        .replace("  #   ", "    ")
+    )
+    said = TableModel.model_validate(yaml.safe_load(uncommented)["attributes"])
+    assert said.scope is not None
+    assert [*said.cadences.named()] == ["daily", "monthly"]
+    options = tabular.options(said.spec()).model_validate({})
+    january = Window("2026-01", datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    with open_snapshot(shop) as snapshot:
+        assert source.scopes(snapshot, said.spec()) == {"1": "Ann", "2": "Böb"}
+        for scope, window, rows in (("1", None, 1), ("2", None, 1), ("1", january, 0), ("2", january, 1)):
+            request = Request("orders", "export_pipeline.tabular", said.spec(), scope, options, window)
+            assert source.read(snapshot, request).source_rows == rows
+
+
+def test_it_exports_at_once_in_every_format(shop: str, tmp_path: Path) -> None:
+    made = public.export(shop, "customers", tmp_path / "made")
+
+    assert public.differences(shop, "customers", made) == []
+    assert set(made.files) == {"csv", "json", "jsonl", "excel", "pdf", "parquet"}
+
+
+def test_deleted_rows_stay_out_and_names_of_others_come_where_asked(shop: str, tmp_path: Path) -> None:
+    made = public.export(shop, "orders", tmp_path / "made", ["json"])
+
+    assert [row["id"] for row in public.documents(made.files["json"])] == [1, 2]

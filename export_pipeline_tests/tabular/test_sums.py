@@ -1,0 +1,48 @@
+"""Sums that no double holds: the total has every digit or says so, and no file is refused for it."""
+
+import math
+from decimal import Context, Decimal
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.tabular import build, layout
+from export_pipeline.tabular.validation import CheckedTableSpec
+from export_pipeline_tests.tabular.random_exports import staged
+
+
+@pytest.mark.parametrize(
+    ("cells", "total"),
+    [
+        ([1.7e308, 1.7e308, -1.0], math.inf),
+        ([-1.7e308, -1.7e308], -math.inf),
+        ([1.7e308, 1.7e308, -1.7e308, -1.7e308, 2.5], 2.5),
+        ([1.7e308, 1.7e308, -1.7e308, math.inf, math.nan, None], 1.7e308),
+    ],
+)
+def test_huge_floats(cells: list[float | None], total: float) -> None:
+    columns = [{"name": "a", "type": "float"}, {"name": "b", "type": "float", "compute": "a", "total": True}]
+    spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
+    for batch_rows in (1, 2, 100):
+        finite = [c if c is None or math.isfinite(c) else 0.0 for c in cells]
+        made = layout(build(staged(spec, {"a": finite}, batch_rows=batch_rows)))
+        found = made.excel[0].totals[0].values["b"]
+        assert found == total or math.isclose(float(found), total, rel_tol=1e-15, abs_tol=2.5)
+        assert all(not proof.totals for proof in made.proofs.values())
+
+
+@pytest.mark.parametrize("digits", [15, 16, 28, 29, 47, 76])
+def test_totals_of_workbooks_have_every_digit(tmp_path: Path, digits: int) -> None:
+    most = Decimal(10**digits - 1).scaleb(-4, Context(prec=80))
+    column = {"name": "a", "type": f"decimal({digits},4)", "total": True}
+    spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": [column]})
+    path = tmp_path / "a.xlsx"
+    with path.open("wb") as out:
+        FORMATS["excel"].render(layout(staged(spec, {"a": [most, Decimal(0)]})), out, {})
+    *_, total = [row[0].value for row in openpyxl.load_workbook(path).worksheets[0].iter_rows()]
+    if digits == 15:
+        assert str(total).startswith("=SUM(")
+    else:
+        assert Decimal(total) == most

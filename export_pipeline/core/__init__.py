@@ -1,4 +1,4 @@
-"""What an export is: columns, tables, layouts, windows. Pure: no database, no file, no Dagster."""
+"""The shape of an export: columns, tables, layouts, windows. Pure: no database, no file, no Dagster."""
 
 import sys
 
@@ -6,7 +6,7 @@ import pyarrow
 
 
 class _NoPandas:
-    """Finds no pandas, for as long as it stands in `sys.meta_path`."""
+    """Hides pandas from imports while it is in `sys.meta_path`."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -15,8 +15,8 @@ class _NoPandas:
 
 
 if "pandas" not in sys.modules:
-    # pyarrow looks for pandas when it first makes an array, which costs a second and 60 MB in every run, and
-    # nothing here needs it. A look that finds nothing is remembered; pandas itself can still be imported.
+    # pyarrow imports pandas when it first makes an array, which costs a second and 60 MB in every run, and
+    # nothing here needs it. pyarrow remembers that pandas is missing; pandas itself can still be imported.
     sys.meta_path.insert(0, _NoPandas)
     try:
         pyarrow.array([0])

@@ -8,19 +8,19 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 _WIDE = Context(prec=400, rounding=ROUND_HALF_EVEN)
 _SURE_DIGITS = 15
-"""Digits of a double that survive adding."""
+"""Significant digits of a double that survive addition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How the sum of a column is said, whatever the format counts in.
+    """How to print the sum of a column, whatever unit a format counts in.
 
     Attributes:
         column: The column's name, the same for every format.
-        digits: Decimal places; None for as many as a double is sure of.
+        digits: Decimal places; None for as many as a double holds reliably.
         unit: E.g. "$"; None without one.
-        minor_digits: The format's own numbers count 10 to minus this of the unit: 2 where it has cents.
-        exact: The sum as the source added it, in units; None where it is only known as a double.
+        minor_digits: The format's numbers count 10 to minus this of the unit: 2 for cents, 0 for whole units.
+        exact: The sum as the source added it, in units; None if it is only known as a double.
     """
 
     column: str
@@ -30,11 +30,11 @@ class Amount:
     exact: Decimal | None = None
 
     def value(self, found: float) -> str:
-        """Return a sum that was found in a file as a decimal, e.g. "219.30".
+        """Return a sum found in a file as a decimal string, e.g. "219.30".
 
         Args:
-            found: In the format's own numbers. Where it is the source's sum, as far as a double can say it,
-                the source's exact one is returned.
+            found: In the unit the format counts in. If it equals the source's sum within the accuracy of a
+                double, the source's exact sum is returned.
         """
         if not math.isfinite(found):
             return str(found)
@@ -46,10 +46,10 @@ class Amount:
         return f"{scaled.quantize(Decimal(1).scaleb(-self.digits), context=_WIDE):f}"
 
     def text(self, found: float) -> str:
-        """Return the same with its unit, e.g. "219.30 $"."""
+        """Return a sum found in a file with its unit, e.g. "219.30 $"."""
         return with_unit(self.value(found), self.unit)
 
 
 def with_unit(value: str, unit: str | None) -> str:
-    """Return a value and its unit, if it has one."""
+    """Return a value followed by its unit, if it has one."""
     return f"{value} {unit}" if unit else value

@@ -1,7 +1,7 @@
-"""The bytes behind Arrow's string arrays, for scans that look at a whole batch at once.
+"""Direct access to the bytes of Arrow's string arrays, for scans of a whole batch at once.
 
-A pass of numpy over the bytes of a column takes a tenth of the time of a regular expression, and most columns
-of most batches hold nothing that is looked for.
+A numpy pass over the bytes of a column takes a tenth of the time of a regular expression, and most columns
+of most batches contain none of the bytes that are searched for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Marks = npt.NDArray[np.bool_]
 
 
 def offsets_of(array: pa.Array) -> npt.NDArray[np.int32]:
-    """Where each cell of a string array begins in its buffer, then where the last one ends."""
+    """Return the start of each cell of a string array in its buffer, followed by the end of the last cell."""
     buffer = array.buffers()[1]
     if buffer is None or not len(array):
         return np.zeros(len(array) + 1, np.int32)
@@ -23,7 +23,7 @@ def offsets_of(array: pa.Array) -> npt.NDArray[np.int32]:
 
 
 def bytes_of(array: pa.Array) -> Bytes:
-    """The bytes of a string array, cell after cell, without a copy. Nulls may have bytes too."""
+    """Return the bytes of a string array, cell after cell, without a copy. Null cells may have bytes too."""
     offsets, buffer = offsets_of(array), array.buffers()[2]
     if buffer is None:
         return np.zeros(0, np.uint8)
@@ -31,12 +31,18 @@ def bytes_of(array: pa.Array) -> Bytes:
 
 
 def data_of(array: pa.Array) -> memoryview:
-    """The same as something that can be written to a file."""
+    """Return the bytes of a string array as a buffer that can be written to a file."""
     return bytes_of(array).data
 
 
 def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array | None = None) -> pa.Array:
-    """A string array over these bytes (valid UTF-8), with the nulls of another array of as many cells."""
+    """Return a string array over these bytes (valid UTF-8).
+
+    Args:
+        data: The bytes of all cells, one after the other.
+        offsets: The start of each cell, followed by the end of the last one.
+        like: An array of equal length whose nulls are copied.
+    """
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     if like is None or not like.null_count:
         return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
@@ -45,13 +51,16 @@ def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array 
 
 
 def mask(marks: Marks) -> pa.Array:
-    """The marks as an Arrow array."""
+    """Return the marks as an Arrow boolean array."""
     bits = np.packbits(marks, bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
 
 
 def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
-    """Which cells hold one of these bytes or one below a value; None for none, which is found out fastest."""
+    """Return which cells contain one of the wanted bytes or a byte less than `below`.
+
+    None means that no cell does; this is the fastest result.
+    """
     data = bytes_of(array)
     if not len(data):
         return None
@@ -67,7 +76,7 @@ def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
 
 
 def counted(marks: Marks, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """How many bytes of each cell are marked, by counting bits 64 bytes at a time."""
+    """Return the number of marked bytes of each cell. Bits are counted 64 at a time."""
     bits = np.packbits(marks, bitorder="little")
     words = np.zeros(len(bits) // 8 + 1, "<u8")
     words.view(np.uint8)[: len(bits)] = bits
@@ -80,7 +89,7 @@ def counted(marks: Marks, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int6
 
 
 def first_bytes(array: pa.Array) -> Bytes:
-    """The first byte of each cell; "a" for an empty one."""
+    """Return the first byte of each cell; "a" for an empty one."""
     offsets, data = offsets_of(array), bytes_of(array)
     if not len(data):
         return np.full(len(array), ord("a"), np.uint8)

@@ -1,4 +1,4 @@
-"""Columns: what a table's cells are, before any format has seen them."""
+"""Columns: the meaning and type of a table's cells, independent of any format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 class Kind(StrEnum):
-    """The meaning of a column. Formats choose their cell by it, never by looking at a value."""
+    """The meaning of a column. Formats choose how to write a cell by its kind, never by its value."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -27,12 +27,12 @@ class Kind(StrEnum):
 
     @property
     def is_text(self) -> bool:
-        """True where the cells are free text, so a spreadsheet could take one for a formula."""
+        """True if the cells are free text, which a spreadsheet could take for a formula."""
         return self in _TEXTS
 
     @property
     def is_number(self) -> bool:
-        """True where the cells are numbers: right-aligned, summable, never guarded."""
+        """True if the cells are numbers: right-aligned, summable, never escaped as formulas."""
         return self in _NUMBERS
 
 
@@ -46,30 +46,30 @@ class Column:
 
     Attributes:
         name: The field's name in the Arrow batches; unique in its table.
-        header: What people read above the column.
-        kind: What the cells mean.
-        digits: Decimal places that CSV and PDF print and Excel's number format shows; None prints
-            every digit. Excel and JSON cells keep the whole value whatever this says.
-        currency: The sign put before a MONEY cell in Excel and PDF.
-        labels: What CSV and PDF print for true and false in a BOOLEAN column.
+        header: The header that people read above the column.
+        kind: The meaning of the cells.
+        digits: Decimal places printed by CSV and PDF and shown by Excel's number format; None prints
+            every digit. Excel and JSON cells always hold the whole value.
+        currency: The sign before a MONEY cell in Excel and PDF.
+        labels: Printed by CSV and PDF for true and false in a BOOLEAN column.
         width: Preferred width in characters; None lets the format measure.
-        precision: (digits in all, digits behind the point) of a DECIMAL or MONEY column; None for its
-            kind's usual type. Up to 38 digits are decimal128, up to 76 decimal256.
-        zone: IANA zone in which people read a TIMESTAMP (the cells are UTC); None for times of a clock
-            on a wall that name no zone.
-        null: What CSV, Excel and PDF print for a missing value; JSON and Parquet always say null.
-        pattern: How CSV and PDF print a DATE or TIMESTAMP and Excel's number format shows it, as
-            `yyyy`, `MM`, `MMM` (Jan), `dd`, `HH`, `mm`, `ss` and what stands between; None for ISO 8601.
+        precision: (precision, scale) of a DECIMAL or MONEY column; None for its kind's usual type.
+            A precision up to 38 gives decimal128, up to 76 decimal256.
+        zone: IANA zone in which people read a TIMESTAMP (the cells are UTC); None if the cells are local
+            times without a zone.
+        null: Printed by CSV, Excel and PDF for a missing value; JSON and Parquet always write null.
+        pattern: The format of a DATE or TIMESTAMP in CSV, PDF and Excel's number format, made of `yyyy`,
+            `MM`, `MMM` (Jan), `dd`, `HH`, `mm`, `ss` and separators; None for ISO 8601.
             JSON and Parquet never use it.
-        has_special: Whether cells of a DECIMAL or MONEY column are NaN or infinite. No decimal is, so all its
-            cells are texts then (`special_numbers`).
-        personal: The cells are personal data, or computed from such.
-        guarded: Only some people may read the cells, or what they are computed from.
+        has_special: True if cells of a DECIMAL or MONEY column are NaN or infinite. A decimal cannot hold
+            these, so all cells of such a column are strings (`special_numbers`).
+        personal: The cells are personal data, or computed from personal data.
+        guarded: Only some people may read the cells, or the cells they are computed from.
 
-    Arrow types by kind (`arrow_type`): text, json (its text), uuid, enum, url: string; integer: int64;
+    Arrow types by kind (`arrow_type`): text, json (as a string), uuid, enum, url: string; integer: int64;
     float, percent: float64; decimal, money: decimal128 or decimal256; boolean: bool; date: date32;
     timestamp: timestamp[us, tz=UTC], without a zone timestamp[us]. A percent of 12.5 means 12.5 %.
-    Arrays may also be of a narrower number type than their column's.
+    An array may also have a narrower number type than its column.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Column:
 
     @property
     def arrow_type(self) -> pa.DataType:
-        """The type of the column's cells in Arrow batches that a source gives."""
+        """The Arrow type of the column's cells in the batches of a source."""
         if self.has_special:
             return pa.string()
         if self.precision and self.kind in (Kind.DECIMAL, Kind.MONEY):
@@ -100,7 +100,7 @@ class Column:
         return ARROW_TYPES[self.kind]
 
     def renamed(self, name: str, header: str | None = None) -> Column:
-        """The same column under another name (and header)."""
+        """Return a copy of the column under another name (and header)."""
         return replace(self, name=name, header=header or name)
 
 
@@ -119,4 +119,4 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     Kind.ENUM: pa.string(),
     Kind.URL: pa.string(),
 }
-"""The Arrow type a source gives a column of each kind unless it declares a narrower one."""
+"""The Arrow type of a column of each kind, unless the source declares a narrower one."""

@@ -1,4 +1,4 @@
-"""ExportData: what one export holds, and what every format is rendered from."""
+"""ExportData: the content of one export, from which every format is rendered."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from export_pipeline.core.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be exported, as a source reads it.
+    """A request for an export, as a source reads it.
 
     Attributes:
         dataset: The dataset's name.
-        model: The module whose `options`, `build` and `layout` know its shape.
-        spec: What its defs.yaml says of its shape; JSON values only. Empty for shapes known to a module.
-        scope: Whose rows; None for a dataset that has no scopes, and only for such a one.
-        options: Checked options, as the model's `options(spec)` gives them.
-        window: The window, if the export is of one.
+        model: The module whose `options`, `build` and `layout` handle the dataset's shape.
+        spec: The shape as declared in defs.yaml; JSON values only. Empty if the module defines the
+            shape itself.
+        scope: The scope whose rows are exported; None if and only if the dataset has no scopes.
+        options: Validated options, an instance of the model's `options(spec)`.
+        window: The window, if the export covers one.
     """
 
     dataset: str
@@ -41,21 +42,21 @@ class ExportData:
 
     Attributes:
         dataset: The dataset's name, e.g. "takeoff".
-        model: The module whose `build` and `layout` know this shape, e.g. "export_pipeline.takeoff".
-        scope: Whose rows these are, e.g. a project's id; None for a dataset that has no scopes.
+        model: The module whose `build` and `layout` handle this shape, e.g. "export_pipeline.takeoff".
+        scope: The scope of the rows, e.g. a project's id; None for a dataset without scopes.
         title: For people, e.g. the project's name.
         subject: Facts about the subject by field name; JSON values only.
-        options: The options this export was asked for; JSON values only.
+        options: The options of the request; JSON values only.
         tables: Typed tables by name.
         snapshot_at: When the source was read, UTC.
-        window: The window it is about, if any: of takeoff, rows that existed by its end.
-        source_rows: Rows of the export as the database itself counted them in the same snapshot.
-        source_totals: Sums as the database itself added them, by column name; see `count_and_totals`.
-        exact_totals: The same sums as exact decimals, of columns that the database adds exactly.
-        counted: Names of the tables whose rows are the rows of the export (`source_rows`).
-        changed: Cells that differ from the source, by (reason, "table.column"), filled while tables are read.
-        warnings: Sentences a reader of the export should know.
-        spec: What the dataset's defs.yaml says of its shape, for shapes that are declared; JSON values only.
+        window: The window of the export, if any. Takeoff exports the rows that existed by its end.
+        source_rows: The export's row count, as counted by the database in the same snapshot.
+        source_totals: Sums by column name, as added by the database; see `count_and_totals`.
+        exact_totals: The same sums as exact decimals, for columns that the database adds exactly.
+        counted: Names of the tables whose rows make up `source_rows`.
+        changed: Cells that differ from the source, by (reason, "table.column"); filled while tables are read.
+        warnings: Sentences that a reader of the export should know.
+        spec: The shape as declared in the dataset's defs.yaml, if it is declared; JSON values only.
     """
 
     dataset: str
@@ -77,7 +78,7 @@ class ExportData:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the data come from, as JSON values: dataset, scope, window, options."""
+        """The origin of the data as JSON values: dataset, scope, window, options."""
         return {
             "dataset": self.dataset,
             "scope": self.scope,
@@ -91,5 +92,5 @@ class ExportData:
 
     @property
     def file_part(self) -> str:
-        """The window in a file name, or without one the time of the data."""
+        """The part of a file name that states the window, or without one the time of the data."""
         return self.window.file_part if self.window else f"{self.snapshot_at:%Y%m%d_%H%M%S}"

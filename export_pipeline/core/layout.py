@@ -1,7 +1,7 @@
-"""Layouts: how an export is laid out for people and programs, whatever the format.
+"""Layouts: the arrangement of an export for people and programs, independent of any format.
 
-A dataset's own shape (takeoff's project > conditions > measurements) is said once, in these terms;
-formats know only these terms, so a new application brings no code to `formats`.
+Each dataset describes its own shape (e.g. project > conditions > measurements) once, in these terms.
+Formats know only these terms, so a new application adds no code to `formats`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Total:
 
     Attributes:
         label: Printed in the row's first cell, e.g. "Total SF".
-        values: The sum by column name. Columns not named stay empty.
-        where: (column, value): only rows with this value count, e.g. ("unit", "SF"). Excel writes
+        values: The sum by column name. Other columns stay empty.
+        where: (column, value): only rows with this value are added, e.g. ("unit", "SF"). Excel writes
             SUMIF for these and SUM for the others, with the value as the cached result.
     """
 
@@ -47,23 +47,23 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table people read: a sheet in Excel (or one sheet a group), a chapter in PDF.
+    """A table for people: a sheet in Excel (or one sheet per group), a chapter in PDF.
 
     Attributes:
         key: Unique in the layout, e.g. "summary".
-        title: The sheet's name, the chapter's heading. For a grouped section the groups' titles name
+        title: The sheet's name, the chapter's heading. In a grouped section the groups' titles name
             the sheets.
         table: The rows.
-        heading: Printed above the table where it differs from the title.
+        heading: Printed above the table if it differs from the title.
         lines: Lines printed between heading and table.
         totals: Total rows below the table (of an ungrouped section).
-        groups: If not None, the rows fall into these runs, in order; sum(g.rows) == table.rows.
-        links: (column, key of a grouped section): the i-th row's cell in this column leads to the
+        groups: If not None, the table is divided into these runs, in order; sum(g.rows) == table.rows.
+        links: (column, key of a grouped section): the i-th row's cell in this column links to the
             i-th group of that section.
-        counts: Whether this section's rows are the rows of the export (for counting what a file
-            holds); exactly one section of a layout says so.
-        sums: Columns of a counting section whose sum over all rows proves a file.
-        empty: Printed where the table (or a group) has no rows.
+        counts: True if this section's rows are the rows of the export, used to count the rows of a file.
+            True for exactly one section of a layout.
+        sums: Columns of a counting section whose sums over all rows are used to verify a file.
+        empty: Printed if the table (or a group) has no rows.
     """
 
     key: str
@@ -81,7 +81,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Rows with rows inside them, for JSON: the i-th parent holds the next `counts[i]` children."""
+    """Nested rows for JSON: the i-th parent row contains the next `counts[i]` child rows."""
 
     parent: Table
     child_name: str
@@ -91,17 +91,17 @@ class Nested:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing: shapes in a plane whose origin is top-left and whose y runs down.
+    """A drawing: shapes in a plane with the origin at the top left and y pointing down.
 
     Attributes:
         title: Heading of the page that shows it.
         lines: Lines below the heading, e.g. the scale.
         width, height: Size of the plane, in the shapes' own units (pixels of a drawing page).
         shapes: Rows (kind string: line|polyline|polygon|point|none; color string "#RRGGBB"; fill_opacity
-            float64,
-            0 for none; line_width float64, in points on paper; points list<float64>: x1 y1 x2 y2 …).
+            float64, 0 for none; line_width float64, in points on paper;
+            points list<float64>: x1 y1 x2 y2 …).
         legend: (label, color) pairs, in order.
-        units_per_foot: How many of the plane's units make one foot, None if unknown; for a scale bar.
+        units_per_foot: Units of the plane per foot, for a scale bar; None if unknown.
     """
 
     title: str
@@ -115,13 +115,13 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a format's file must hold, as the source itself counted and added it.
+    """The expected content of a format's file, as the source itself counted and added it.
 
     Attributes:
         rows: Rows of the export.
         totals: (sum, tolerance) by column, under the name or header that the format's reader reports. The
-            tolerance is what printing fewer digits can make, nothing else.
-        amounts: How each of the totals is said to people, under the same names.
+            tolerance covers only the rounding of printed cells.
+        amounts: How to print each total, under the same names.
     """
 
     rows: int
@@ -129,37 +129,37 @@ class Proof:
     amounts: Mapping[str, Amount] = field(default_factory=dict)
 
     def amount(self, name: str) -> Amount:
-        """Return how a total is said to people."""
+        """Return how to print a total."""
         return self.amounts.get(name) or Amount(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One export, laid out.
+    """The layout of one export.
 
     Attributes:
         title: The export's title, e.g. "Export: Riverside School".
         facts: (label, value) pairs that introduce it: client, status, options, snapshot time.
         description: A longer text below the title; "" for none.
-        created: When the data were read, with zone. Formats print this, never the clock, so that
+        created: When the data were read, with zone. Formats print this, never the current time, so that
             the same snapshot always gives the same bytes.
         period: The window in words; None without one.
-        main: The flat table: CSV, and every format that is one table.
-        flat: Of a flat format that needs other columns or values than `main`: its table, by format name.
-        document: What JSON writes: key by key plain values, tables (arrays), nested tables; or one table.
+        main: The flat table: CSV, and every format that holds a single table.
+        flat: Tables by format name, for flat formats whose columns or values differ from `main`.
+        document: The JSON document: plain values, tables (arrays) and nested tables by key; or one table.
         excel: The sheets.
         pdf: The chapters.
         figures: Drawings at the end of the PDF.
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
-        proofs: What each format's file must hold, by format name.
-        file_name: What people save the files as, without extension.
-        members: Of a bundle: the datasets' own layouts by name; a ZIP holds their files.
-        provenance: Where the data come from (dataset, scope, window, options), as manifests in a ZIP say it;
+        proofs: The expected content of each format's file, by format name.
+        file_name: Suggested file name for people, without extension.
+        members: In a bundle, the datasets' own layouts by name; a ZIP holds their files.
+        provenance: The origin of the data (dataset, scope, window, options) for the manifest of a ZIP;
             JSON values only.
-        warnings: Sentences about the data; manifests in a ZIP say them.
-        changed: Cells that differ from the source before any format has seen them, by (reason, column).
-        author: Named in document properties.
+        warnings: Sentences about the data, for the manifest of a ZIP.
+        changed: Cells changed before rendering, by (reason, column).
+        author: Author in document properties.
     """
 
     title: str
@@ -184,10 +184,10 @@ class Layout:
     author: str = "export_pipeline"
 
     def shown(self, format: str) -> dict[str, Table]:
-        """Return the tables that a file of a format holds, by the name of their place in it.
+        """Return the tables in a file of a format, by the name of their place in it.
 
         Args:
-            format: Name of the format. One that is one table holds `flat` or `main`, here called "rows".
+            format: Name of the format. If it holds a single table, this is `flat` or `main`, named "rows".
         """
         match format:
             case "excel" | "pdf":
@@ -199,7 +199,7 @@ class Layout:
         return {"rows": self.flat.get(format, self.main)}
 
     def personal(self, format: str) -> dict[str, tuple[str, ...]]:
-        """Return the columns with personal data in a file of a format, as the file names them, by table."""
+        """Return the columns with personal data in a file of a format, as named in the file, by table."""
         by_name = format in ("json", "jsonl", "parquet", "ost")
         found = {
             name: tuple(

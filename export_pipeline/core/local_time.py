@@ -1,4 +1,4 @@
-"""What the clock on the wall shows in a zone, an array at a time."""
+"""Conversion of timestamps to a zone's local time, an array at a time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = 2_145_916_800_000_000
-"""2038-01-01 in microseconds: Arrow knows the changes of clocks up to here, but not the rules after it."""
+"""2038-01-01 in microseconds: Arrow knows clock changes up to here, but not the rules that apply later."""
 _RULED = 4_102_444_800_000_000
-"""2100-01-01: Morocco and Gaza list their changes, which follow Ramadan, up to 2087; after it rules hold."""
+"""2100-01-01: Morocco and Gaza list their changes, which follow Ramadan, up to 2087; then rules apply."""
 _CYCLE = 146_097 * 86_400_000_000
-"""400 years: days, weekdays and so the rules repeat."""
+"""400 years: after this, dates, weekdays and therefore the rules repeat."""
 _QUARTER = 900_000_000
-"""Clocks change at quarters of an hour."""
+"""15 minutes. Clocks change only at quarters of an hour."""
 
 
 def on_the_wall(instants: pa.Array, zone: str) -> pa.Array:
-    """Instants (timestamp with any zone) as naive timestamp[us] of a zone's clock; nulls stay null."""
+    """Convert instants (timestamp with any zone) to a zone's local time (naive timestamp[us])."""
     clock = pc.local_timestamp(instants.cast(pa.timestamp("us", tz=zone)))
     far = pc.fill_null(pc.greater_equal(instants.cast(pa.int64()), _LISTED), False)
     if not pc.any(far).as_py():
@@ -37,8 +37,14 @@ def on_the_wall(instants: pa.Array, zone: str) -> pa.Array:
 
 
 def shown_twice(clock: pa.Array, zone: str) -> pa.Array:
-    """Whether a zone's clock shows a time (naive timestamp[us], as `on_the_wall` gives it) twice, as it does
-    when it is put back; bool, null for null.
+    """Return whether a local time is ambiguous: shown twice because the clock is put back (PEP 495 `fold`).
+
+    Args:
+        clock: Local times of the zone (naive timestamp[us], as `on_the_wall` returns them).
+        zone: IANA name of the zone.
+
+    Returns:
+        bool; null for null.
     """
     far = pc.fill_null(pc.greater_equal(clock.cast(pa.int64()), _LISTED), False)
     near = pc.if_else(far, pa.scalar(0, clock.type), clock) if pc.any(far).as_py() else clock
@@ -59,7 +65,10 @@ def shown_twice(clock: pa.Array, zone: str) -> pa.Array:
 
 
 def _by_quarter(micros: Ints, fact: Callable[[datetime], int]) -> Ints:
-    """A fact about each time from 2038 on; from 2100 on the same one holds 400 years later."""
+    """Apply a function to times from 2038 on, once per quarter of an hour.
+
+    From 2100 on its result repeats every 400 years.
+    """
     alike = np.where(micros < _RULED, micros, (micros - _RULED) % _CYCLE + _RULED)
     quarters, which = np.unique(alike // _QUARTER, return_inverse=True)
     moments = (_EPOCH + timedelta(microseconds=quarter * _QUARTER) for quarter in quarters.tolist())

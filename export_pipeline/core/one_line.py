@@ -1,4 +1,4 @@
-"""Sentences that say what somebody gave, or what went wrong: one readable line, and where it ends."""
+"""Text of users and errors as one readable line of limited length, for messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _END = 600
 
 
 def one_line(text: str) -> str:
-    """The text, with what does not print escaped (a line break as \\n), a long one without its middle."""
+    """Escape unprintable characters (a line break as \\n), and cut out the middle of a long text."""
     if len(text) > _MOST:
         text = f"{text[: _MOST - _END]} … {text[-_END:]}"
     if text.isprintable():
@@ -16,5 +16,5 @@ def one_line(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a full stop where it has no end of its own, so that another sentence can follow."""
+    """Add a full stop to a text that does not end a sentence yet, so that another sentence can follow."""
     return text if text.endswith((".", "?", "!")) else f"{text}."

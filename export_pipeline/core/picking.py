@@ -1,4 +1,4 @@
-"""Reading only some columns of a table whose rows can be read in any order."""
+"""Selection of columns from a table whose rows allow random access."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from export_pipeline.core.tables import Table
 
 
 def picked(table: Table, names: Sequence[str]) -> Table:
-    """The same rows with only these columns; the others are not read. Needs `Table.mapped`, and keeps it."""
+    """Return the table with only these columns; others are not read. Needs `Table.mapped`, and keeps it."""
     assert table.mapped is not None
     mapped = table.mapped
     wanted = list(names)

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in the words of those who wrote it."""
+"""pydantic's validation errors in plain words, for people who write defs.yaml and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS: Mapping[str, str] = {
     "tuple_type": "it must be a list",
     "list_type": "it must be a list",
     "sequence_str": "it must be a list",
-    "is_instance_of": "it must be a list",  # pydantic asks so only of sequences, as far as models go here
+    "is_instance_of": "it must be a list",  # in these models, pydantic raises it only for sequences
     "dict_type": "it must be an object",
     "mapping_type": "it must be an object",
     "string_type": "it must be a text",
@@ -50,7 +50,7 @@ _LONGEST = 60
 
 
 def plain(error: ErrorDetails) -> str:
-    """One sentence without the place: what the value must be, and where that helps, what it is."""
+    """Return an error as one sentence without its place: the expected and, if it helps, the given value."""
     message = _WORDS.get(error["type"])
     if message is None:
         return error["msg"].removeprefix("Value error, ")

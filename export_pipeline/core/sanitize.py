@@ -1,11 +1,11 @@
-"""What is done to text before it reaches a file: by column type, never by guessing at numbers.
+"""Cleaning of text before it is written to a file: by column type, never by guessing at numbers.
 
 Two rules, both counted:
 
 - `clean`, for every format: characters that XML 1.0 (so Excel, and On-Screen Takeoff) cannot hold and the
   bidi overrides U+202D and U+202E, which make text read as something else, become U+FFFD.
-- `guard`, for files a spreadsheet opens as text: a text that a spreadsheet would run as a formula gets a
-  leading apostrophe (OWASP ASVS 1.2.10, CWE-1236). Numbers, dates and booleans are never touched.
+- `guard`, for files that a spreadsheet opens as text: a string that a spreadsheet would run as a formula gets
+  a leading apostrophe (OWASP ASVS 1.2.10, CWE-1236). Numbers, dates and booleans are never touched.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from export_pipeline.core.tables import Table
 
 REPLACEMENT = "\ufffd"
 _ILLEGAL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{FFFE}\x{FFFF}\x{202D}\x{202E}]"
-# Before the sign may stand whatever prints as nothing: blanks of any script, marks of order or direction.
+# Any invisible character may precede the sign: whitespace of any script, marks of order or direction.
 _FORMULA = r"^[\s\x00\x0b\x1c-\x1f\x{85}\p{Z}\p{Cf}]*[=+\-@＝＋－＠]|^[\t\r\n\x00]"
 
-# The bytes with which _FORMULA can begin: signs that are dangerous by themselves, blanks, and the first bytes
-# of what UTF-8 writes in several: the other blanks and marks, and the full-width signs.
+# The first bytes of everything that _FORMULA matches: signs that are dangerous by themselves, blanks, and the
+# first bytes of the multi-byte characters in UTF-8: other blanks and marks, and the full-width signs.
 _SIGNS = b"=+-@\t\r\n\x00"
 _BLANKS = b" \x0b\x0c\x1c\x1d\x1e\x1f" + bytes.fromhex("c2 d8 db dc e0 e1 e2 e3 ef f0 f3")
 _FIRST = np.zeros(256, np.uint8)
@@ -43,10 +43,10 @@ GUARDED = "apostrophe put before a text that looks like a formula"
 
 
 def sanitize(data: ExportData) -> ExportData:
-    """The export with every text cleaned: its title, its subject's facts and its tables' cells.
+    """Clean every string of an export: its title, its subject's facts and its tables' cells.
 
-    `changed` of the result is complete once its tables have been read. Every table is read once here: one
-    that holds nothing to replace comes back as the very same.
+    `changed` of the result is complete once its tables have been read. Every table is read once here; a table
+    with nothing to replace is returned unchanged.
     """
     changed = data.changed.copy()
     facts = {"title": data.title, **{k: v for k, v in data.subject.items() if isinstance(v, str)}}
@@ -56,18 +56,20 @@ def sanitize(data: ExportData) -> ExportData:
         if text != facts[name]:
             changed[REPLACED, name if name == "title" else f"{data.dataset}.{name}"] += 1
     title = clean_facts.pop("title")
-    # A bundle's table "member.rows" counts as its member's, "member: rows".
+    # Table "member.rows" of a bundle is counted under its member's label, "member: rows".
     tables = {name: clean(table, changed, name.replace(".", ": ", 1)) for name, table in data.tables.items()}
     return replace(data, title=title, subject={**data.subject, **clean_facts}, tables=tables, changed=changed)
 
 
 def clean(table: Table, changed: Counter[tuple[str, str]], label: str | None = None) -> Table:
-    """The table with `clean_text` applied to its text columns; a whole pass over it sets its counts in
-    `changed`, so that reading twice counts once.
+    """Return the table with `clean_text` applied to its text columns.
 
-    A table that can be read again and holds nothing to replace is returned as it is.
+    Each complete pass sets the table's counts in `changed`, so that reading twice counts once. A table with
+    random access and nothing to replace is returned unchanged.
 
     Args:
+        table: The table to clean.
+        changed: Counts of changed cells by (reason, column).
         label: Name of the table in the counts; by default its own.
     """
     texts = [index for index, column in enumerate(table.columns) if column.kind.is_text]
@@ -94,7 +96,7 @@ def clean(table: Table, changed: Counter[tuple[str, str]], label: str | None = N
 
 
 def clean_text(array: pa.Array) -> tuple[pa.Array, int]:
-    """A string array without illegal characters, and how many of its cells had some."""
+    """Replace illegal characters in a string array; also return the number of changed cells."""
     if not _suspicious(array):
         return array, 0
     cells = pc.sum(pc.match_substring_regex(array, _ILLEGAL)).as_py() or 0
@@ -102,7 +104,7 @@ def clean_text(array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _suspicious(array: pa.Array) -> bool:
-    """Whether any byte of the array belongs to what _ILLEGAL looks for (or to a null's leftovers)."""
+    """Return whether any byte of the array may belong to a match of _ILLEGAL (or lies under a null)."""
     data = bytes_of(array)
     if not len(data):
         return False
@@ -116,7 +118,7 @@ def _suspicious(array: pa.Array) -> bool:
 
 
 def guard(array: pa.Array) -> tuple[pa.Array, int]:
-    """A string array whose formula-like texts have a leading apostrophe, and how many that are."""
+    """Put an apostrophe before cells that look like formulas; also return their number."""
     marks = _formulas(array)
     cells = 0 if marks is None else int(marks.sum())
     if marks is None or not cells:
@@ -130,7 +132,10 @@ def guard(array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _formulas(array: pa.Array) -> Marks | None:
-    """Which cells look like formulas: by their first byte, after blanks by the whole rule. None for none."""
+    """Return which cells look like formulas; None if no cell does.
+
+    The first byte decides; after blanks, the whole regular expression does.
+    """
     first = _FIRST[first_bytes(array)]
     if not first.any():
         return None

@@ -1,4 +1,4 @@
-"""A table's columns as Frictionless Table Schema says them."""
+"""A table's columns as a Frictionless Table Schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIELD_TYPES = {
 
 
 def well_formed(text: Any) -> Any:
-    """A string without lone surrogates, which UTF-8 cannot hold: each becomes U+FFFD."""
+    """Replace lone surrogates, which UTF-8 cannot hold, by U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
 
 
@@ -34,7 +34,7 @@ Text = Annotated[str, BeforeValidator(well_formed)]
 
 
 class SchemaField(BaseModel):
-    """One column: `name` as the file's header says it, `type` and `format` of Frictionless Table Schema."""
+    """One column: `name` is the file's header; `type` and `format` follow Frictionless Table Schema."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,6 +52,6 @@ class Schema(BaseModel):
 
     @classmethod
     def of(cls, columns: Iterable[Column]) -> Schema:
-        """The schema of a table's columns."""
+        """Return the schema of a table's columns."""
         typed = ((column.header, *_FIELD_TYPES.get(str(column.kind), ("string", None))) for column in columns)
         return cls(fields=tuple(SchemaField(name=n, type=t, format=f) for n, t, f in typed))

@@ -1,4 +1,4 @@
-"""NaN and infinities among decimals, which Arrow's decimals cannot be: such a column is carried as texts."""
+"""NaN and infinities among decimals: Arrow's decimals cannot hold them, so such a column holds strings."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ SPECIAL = ("NaN", "Infinity", "-Infinity")
 
 
 def is_special(array: pa.Array) -> pa.Array:
-    """Return which of a column's number texts are NaN or infinite; false for null."""
+    """Return which strings of a column of numbers are NaN or infinite; false for null."""
     return pc.is_in(array, pa.array(SPECIAL, pa.string()))
 
 
 def finite_decimals(array: pa.Array, wanted: pa.DataType | None = None) -> pa.Array:
-    """Return the decimals of a column's number texts, null for NaN and infinities; any other array as it is.
+    """Convert a column's number strings to decimals, NaN and infinities to null. Other arrays are unchanged.
 
     Args:
         array: Cells of a column of decimals.
         wanted: A decimal type; by default one as wide as the cells need.
 
     Raises:
-        pa.ArrowInvalid: a number has more digits than the type.
+        pa.ArrowInvalid: A number has more digits than the type.
     """
     if not pa.types.is_string(array.type):
         return array
@@ -30,7 +30,7 @@ def finite_decimals(array: pa.Array, wanted: pa.DataType | None = None) -> pa.Ar
 
 
 def plain_numbers(array: pa.Array) -> pa.Array:
-    """Return number texts without the zeros behind their decimals: `1.50` is `1.5`."""
+    """Return number strings without trailing zeros after the decimal point: `1.50` becomes `1.5`."""
     trimmed = pc.ascii_rtrim(pc.ascii_rtrim(array, "0"), ".")
     return pc.if_else(pc.match_substring(array, "."), trimmed, array)
 

@@ -1,7 +1,7 @@
-"""Work on batches side by side: what is read, computed and written overlaps, and memory stays bounded.
+"""Concurrent processing of batches: reading, computing and writing overlap, and memory stays bounded.
 
-Arrow, numpy, compression and database drivers let go of the interpreter while they work, so threads are
-enough.
+Arrow, numpy, compression and database drivers release the interpreter lock (GIL) while they work, so threads
+are enough.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 class AbandonedError(Exception):
-    """Nobody wants the items any more. Raised in the threads of sources only."""
+    """Raised in the threads of sources only, when the consumer needs no more items."""
 
 
-_thread = threading.local()  # of a source: `abandoned`, the event that says that nobody wants its items
+_thread = threading.local()  # of a source: `abandoned`, an event set when no more items are needed
 
 
 def prefetched(
     items: Iterable[T], depth: int = _DEPTH, *, interrupt: Callable[[], None] | None = None
 ) -> Iterator[T]:
-    """The items, taken from their source by a thread that is at most `depth` items ahead; see `merged`.
+    """Yield the items, read by a thread that is at most `depth` items ahead; see `merged`.
 
-    What the source raises is raised here, after the items before it.
+    An error of the source is raised here, after the items before it.
     """
     return merged([items], depth, interrupt=interrupt)
 
@@ -43,17 +43,19 @@ def prefetched(
 def merged(
     sources: Sequence[Iterable[T]], depth: int = _DEPTH, *, interrupt: Callable[[], None] | None = None
 ) -> Iterator[T]:
-    """The items of all sources as they come, each source in a thread of its own, at most `depth` items ahead.
+    """Yield the items of all sources as they arrive.
 
-    The thread that takes them can be interrupted at any time, whatever the sources wait for. The first error
-    ends all. When the consumer stops early, so do sources that are themselves `merged`, and the sources are
-    closed in their own threads before this returns.
+    Each source is read in its own thread, at most `depth` items ahead.
+
+    The consumer's thread can be interrupted at any time, even if a source is blocked. The first error
+    stops all sources. If the consumer stops early, sources that are themselves `merged` stop too. All sources
+    are closed in their own threads before this returns.
 
     Args:
-        sources: Read side by side.
-        depth: Items that wait to be taken.
-        interrupt: Ends what the sources wait for. Called when this wait is ended from outside, not when the
-            consumer has enough and closes it.
+        sources: Iterables to read concurrently.
+        depth: Number of items that may wait to be taken.
+        interrupt: Unblocks the sources. Called if an error or an interruption ends the loop, not if the
+            consumer has enough items and closes it.
     """
     abandoned: threading.Event | None = getattr(_thread, "abandoned", None)
     ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
@@ -82,7 +84,7 @@ def merged(
                 if stopped.is_set():
                     break
             put((False, None))
-        except BaseException as error:  # whatever it is, it belongs to the consumer
+        except BaseException as error:  # whatever it is, the consumer must raise it
             put((False, error))
         finally:
             close = getattr(source, "close", None)
@@ -114,13 +116,13 @@ def merged(
 
 
 def mapped(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
-    """`work` of every item, in the items' order, a few at a time side by side.
+    """Yield `work(item)` for every item, in order, with several calls running concurrently.
 
-    At most `workers` + 1 results wait to be taken. `work` must not depend on the calls before it.
+    At most `workers` + 1 results wait to be taken. The calls of `work` must not depend on each other.
     """
     items = iter(items)
     first = list(islice(items, 2))
-    if len(first) < 2:  # nothing to be done side by side: most sheets and tables are small
+    if len(first) < 2:  # nothing to run concurrently: most sheets and tables are small
         yield from map(work, first)
         return
     waiting: deque[Future[R]] = deque()

@@ -1,4 +1,4 @@
-"""Models of what people write: an unknown name is refused, with the nearest one there is."""
+"""Base model for YAML and options: an unknown name is refused, and the nearest known one suggested."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 _MAX_NAMED = 20
-"""Number of wrong names that are told at once: finding the nearest name for each takes a while."""
+"""Number of unknown names reported at once; finding the nearest known name takes time for each."""
 _MAX_CUT = 1_000
-"""Number of names among which values are looked for that YAML has cut."""
+"""Number of names that are searched for values cut by YAML."""
 
 
 class Strict(BaseModel):
-    """A model that takes only the names it has (a field's alias is its name, where it has one)."""
+    """A model that accepts only its fields' names (a field's alias, if it has one)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -38,9 +38,9 @@ class Strict(BaseModel):
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
-    """A sentence that says which names there are, the nearest one first."""
+    """Return a sentence that names the nearest known name, then all known names."""
     there = list(known)
-    # Where descending ones are among them, the sign is no letter to compare.
+    # If names for descending order (with "-") are among them, ignore the sign when comparing.
     sign = "-" if name.startswith("-") and any(one.startswith("-") for one in there) else ""
     near = get_close_matches(name[len(sign) :], [one.removeprefix("-") for one in there], 1, 0.5)
     hint = f"; did you mean {sign}{near[0]}?" if near else "."
@@ -53,9 +53,9 @@ def _there(names: Sequence[str]) -> str:
 
 
 def _cut_value(values: Mapping[Any, Any]) -> dict[tuple[str | int, ...], str]:
-    """What is wrong with a value that YAML has cut at its comma, as of `{type: money(12,2)}`; else nothing.
+    """Return the error for a value that YAML cut at its comma, as in `{type: money(12,2)}`; empty if none.
 
-    YAML reads that as two names: `type`, which is `money(12`, and `2)`, which has no value.
+    YAML reads this as two names: `type`, with the value `money(12`, and `2)`, without a value.
     """
     items = list(values.items())[:_MAX_CUT]
     for place, (name, value) in enumerate(items):
@@ -71,10 +71,10 @@ def _cut_value(values: Mapping[Any, Any]) -> dict[tuple[str | int, ...], str]:
 
 
 def wrong(title: str, messages: Mapping[tuple[str | int, ...], str]) -> ValidationError:
-    """An error that says what is wrong at each of these places below the model that raises it.
+    """Return an error with a message for each place, relative to the model that raises it.
 
-    They are errors of a type that pydantic has: Dagster makes them anew with file and line, which it can only
-    of those.
+    The errors have a type known to pydantic, because Dagster recreates them with file and line, and can
+    do this only for known types.
     """
     return ValidationError.from_exception_data(
         title,

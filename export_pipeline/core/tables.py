@@ -1,4 +1,4 @@
-"""Tables: typed columns and a way to read their rows, batch by batch, as often as needed."""
+"""Tables: typed columns whose rows can be read batch by batch, as often as needed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Table:
     """Typed rows in a fixed order that are read in batches and never held whole.
 
     Attributes:
-        name: What the table holds, e.g. "measurements".
+        name: The content of the table, e.g. "measurements".
         columns: The columns, in order; the batches' fields are these, in this order.
-        rows: How many rows a pass over `open()` gives.
-        open: Starts a new pass: an iterator of record batches.
-        mapped: The rows for random access, in memory or memory-mapped; None where they only stream.
+        rows: Number of rows that a pass over `open()` gives.
+        open: Starts a new pass: returns an iterator of record batches.
+        mapped: The rows for random access, in memory or memory-mapped; None if they only stream.
         files: The Arrow IPC files that hold exactly these rows and columns, one after the other, if there are
-            any; who stages the table again links them instead of writing them anew.
-        parts: Ways to read consecutive shares of the rows, side by side in threads of their own; none where
-            the rows only come one after the other.
+            any. Staging links them instead of writing them again.
+        parts: Functions that read consecutive shares of the rows and may run in parallel threads; empty if
+            the rows can only be read one after the other.
 
     Example:
         >>> table = Table.of("t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": [1, 2]}))
@@ -46,7 +46,7 @@ class Table:
 
     @staticmethod
     def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:
-        """A table over data that already lie in memory; fields are matched to columns by name."""
+        """Return a table over data in memory; fields are matched to columns by name."""
         picked = data.select([column.name for column in columns])
         return Table(
             name,
@@ -62,7 +62,7 @@ class Table:
         return {column.name: column for column in self.columns}
 
     def select(self, columns: Sequence[tuple[str, Column]]) -> Table:
-        """The same rows with other columns: pairs of (field to take, column it becomes)."""
+        """Return the rows with other columns: pairs of (field to read, resulting column)."""
         fields = [source for source, _ in columns]
         names = [column.name for _, column in columns]
 
@@ -73,8 +73,9 @@ class Table:
         return Table(self.name, tuple(column for _, column in columns), self.rows, opened)
 
     def reordered(self, order: np.ndarray, name: str) -> Table:
-        """The rows at these positions (int64), in this order. Needs `mapped`; holds one batch at a time, of
-        fewer rows the longer they are.
+        """Return the rows at these positions (int64), in this order.
+
+        Requires `mapped`. Holds one batch at a time; the longer the rows, the fewer are in a batch.
         """
         assert self.mapped is not None
         mapped = self.mapped
@@ -88,7 +89,7 @@ class Table:
         return Table(name, self.columns, len(order), opened)
 
     def arrow(self) -> pa.Table:
-        """All rows at once. Only for tables that are small by nature, such as conditions."""
+        """Return all rows at once. Only for tables that are always small, such as conditions."""
         batches = list(self.open())
         if batches:
             return pa.Table.from_batches(batches)
@@ -96,21 +97,21 @@ class Table:
 
 
 def copied(array: pa.Array) -> pa.Array:
-    """The array in memory of its own. One kept as it is keeps its whole batch, all columns, in memory."""
+    """Copy an array into memory of its own. A slice that is kept keeps all columns of its batch in memory."""
     return pa.concat_arrays([array, array.slice(0, 0)])
 
 
 def _rows_of_a_batch(batches: Sequence[pa.RecordBatch]) -> int:
-    """As many rows as make a batch of `_BATCH_BYTES` on average."""
+    """Return the number of rows that make a batch of `_BATCH_BYTES` on average."""
     rows = sum(batch.num_rows for batch in batches)
     bytes_of_a_row: int = sum(batch.nbytes for batch in batches) // max(rows, 1) + 1
     return min(max(_BATCH_BYTES // bytes_of_a_row, _LEAST_ROWS), _MOST_ROWS)
 
 
 def _gather(batches: Sequence[pa.RecordBatch], positions: np.ndarray) -> pa.RecordBatch:
-    """The rows at these positions of consecutive batches.
+    """Return the rows at these positions of consecutive batches.
 
-    `pa.Table.take` would join each string column into one array first; this touches only the rows asked for.
+    `pa.Table.take` would concatenate each string column into one array first; this reads only some rows.
     """
     ends = np.cumsum([batch.num_rows for batch in batches])
     home = np.searchsorted(ends, positions, side="right")

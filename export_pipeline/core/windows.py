@@ -1,4 +1,4 @@
-"""Windows: the range of time that an export is about."""
+"""Windows: the range of time that an export covers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Window:
         name: Its partition key, e.g. "2026-11-20"; part of the key of its files.
         start: The first moment in it.
         end: The first moment after it.
-        timezone: IANA zone in whose days people read it; None for the offsets of the ends.
+        timezone: IANA zone in which people read its days; None for the offsets of the ends.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Window:
 
     @property
     def days(self) -> tuple[date, date] | None:
-        """The first and the last day; None if it does not begin and end where days begin."""
+        """The first and the last day; None if the window is not made of whole days."""
         begins, ends = self._local
         if not (_begins_day(self.start, begins.tzinfo) and _begins_day(self.end, ends.tzinfo)):
             return None
@@ -40,9 +40,9 @@ class Window:
         return self.formatted(form)
 
     def formatted(self, form: str) -> str:
-        """Return the first and the last day in a form of `strftime`, with "-" between them if they differ.
+        """Format the first and the last day with `strftime`, joined by "-" if they differ.
 
-        Without whole days these are the two ends.
+        A window that is not made of whole days is shown by its two ends.
         """
         first, last = (one.strftime(form) for one in self.days or self._local)
         return first if first == last else f"{first}-{last}"
@@ -60,7 +60,7 @@ class Window:
 
     @property
     def _local(self) -> tuple[datetime, datetime]:
-        """Both ends by the clock of the window's zone."""
+        """Both ends in the local time of the window's zone."""
         if self.timezone is None:
             return self.start, self.end
         zone = ZoneInfo(self.timezone)
@@ -68,6 +68,6 @@ class Window:
 
 
 def _begins_day(moment: datetime, zone: tzinfo | None) -> bool:
-    """Return whether a day begins at a moment: at midnight, or where a clock skips midnight, after it."""
+    """Return whether a day begins at a moment: at midnight, or later if the clock skips midnight."""
     before = (moment.astimezone(UTC) - _INSTANT).astimezone(zone)
     return before.date() < moment.astimezone(zone).date()

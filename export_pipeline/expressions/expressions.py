@@ -1,10 +1,10 @@
 """Expressions of computed columns, e.g. `price - coalesce(fees, 0)`: checked once, then run in Arrow.
 
-The language: column names, numbers (exact, never floats), 'texts', true, false, null, + - * /, comparisons
+The language: column names, numbers (exact, never floats), 'strings', true, false, null, + - * /, comparisons
 (== != < <= > >=), `x in ('A', 'B')`, and, or, not, and the functions of `functions`. Nulls follow
-SQL: null in, null out, and three-valued and, or, not. A sum, difference or product has every digit it can
-have. A quotient is a decimal with at least 12 digits behind the point, halves away from zero; division by
-zero gives null, and is counted. What overflows fails the export.
+SQL: null in, null out, and three-valued and, or, not. A sum, difference or product keeps every digit.
+A quotient is a decimal with at least 12 decimal places, rounded half away from zero. Division by
+zero gives null and is counted. An overflow fails the export.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Expression:
     """A checked expression.
 
     Attributes:
-        text: As it was written.
-        names: The columns it needs.
-        type: What it gives.
+        text: The source text.
+        names: The columns it reads.
+        type: The type of its result.
     """
 
     text: str
@@ -63,10 +63,10 @@ class Expression:
     _node: Node
 
     def evaluate(self, columns: Mapping[str, Cells], rows: int, wanted: Type) -> tuple[Cells, Counter[str]]:
-        """The cells for some rows, as a type that `fits`, and how many became empty by each reason.
+        """Return the rows' cells as a type that `fits`, and the count of cells that became null, by reason.
 
         Raises:
-            ComputeError: a cell overflows, or does not fit.
+            ComputeError: A cell overflows, or does not fit.
         """
         env = Env(rows, {name: columns[name] for name in self.names})
         try:
@@ -76,19 +76,19 @@ class Expression:
 
 
 def compiled(text: str, columns: Mapping[str, Type]) -> Expression:
-    """A checked expression over columns of these types.
+    """Return a checked expression over columns of these types.
 
     Raises:
-        ExpressionError: what is wrong, and at which position.
+        ExpressionError: The expression is invalid; the message names the problem and its position.
     """
     node = _Compiler(columns).node(parse(text), 1)
     return Expression(text, names(text), node.type, node)
 
 
 def fits(given: Type, wanted: Type) -> str | None:
-    """Why an expression's result must not become a column of a type, as digits could be lost; None: it may.
+    """Return why a column of a type cannot hold an expression's result without losing digits; None if it can.
 
-    Whether the digits before the point suffice, only the cells can say; what does not fit fails the export.
+    Digits before the decimal point are only checked per cell: a value that does not fit fails the export.
     """
     if given == wanted or given.kind is None or (given.number and wanted.kind is Kind.FLOAT):
         return None
@@ -156,7 +156,7 @@ class _Compiler:
 
 
 def _written(value: Any) -> Node:
-    """A value that is written down."""
+    """Return the node of a literal."""
     kind = NULL
     if isinstance(value, bool):
         kind = BOOLEAN

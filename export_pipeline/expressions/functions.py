@@ -1,7 +1,8 @@
-"""The functions of expressions: what they take, what they give, and how they do it in Arrow.
+"""The functions of expressions: their arguments, their result types and their implementation in Arrow.
 
-A function's maker gets the arguments, checked already, and says the result's type and how to get its
-cells. Texts are compared by code point. Every function but is_null, coalesce and case gives null for null.
+A function's maker takes checked arguments and returns a node: the result's type and a function that computes
+its cells. Strings are compared by code point. Every function but is_null, coalesce and case returns null for
+null.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def _case(arguments: Sequence[Node]) -> Node:
 
 
 def _put(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
-    """The value in these rows. It is evaluated for no others: `case(b = 0, 0, a / b)` divides by no zero."""
+    """Put a value into the masked rows.
+
+    It is evaluated for these rows only, so `case(b = 0, 0, a / b)` never divides by zero.
+    """
     chosen = env.only(mask)
     if chosen.rows == env.rows:
         return value(env)
@@ -144,7 +148,7 @@ def _integer(arguments: Sequence[Node]) -> Node:
 
 
 def _as_decimals(node: Node, usage: str) -> Run:
-    """Any number, or a text that is one, as a decimal."""
+    """Convert any number, or a string that is one, to a decimal."""
     want(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
     match node.type.kind:
         case Kind.INTEGER:
@@ -156,7 +160,7 @@ def _as_decimals(node: Node, usage: str) -> Run:
     return node.run
 
 
-# --- texts --------------------------------------------------------------------------------------------
+# --- strings ------------------------------------------------------------------------------------------
 
 
 def _of_text(usage: str, function: Callable[[Cells], Cells], result: Type = TEXT) -> Make:
@@ -207,14 +211,14 @@ def _as_text(cells: Cells, kind: Type) -> Cells:
 
 
 def _decimal_text(cells: Cells, kind: Type) -> Cells:
-    """Without trailing zeros, and without the exponent that Arrow writes for what is near zero."""
+    """Format decimals without trailing zeros, and without Arrow's exponent for values near zero."""
     if not kind.scale:
         return cells.cast(pa.string())
     if kind.scale <= _SCALE_WITHOUT_EXPONENT:
         return pc.replace_substring_regex(cells.cast(pa.string()), r"\.?0+$", "")
     size = pc.abs(cells).cast(pa.decimal256(types.MOST_DIGITS - 1, kind.scale))
     whole = pc.trunc(size)
-    # One is added, as what is 1 or more has no exponent, and cut off again as text.
+    # Add one, because Arrow writes no exponent for values of 1 or more; then remove it from the string.
     behind = pc.add(pc.subtract(size, whole).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
         pa.string()
     )

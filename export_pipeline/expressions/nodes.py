@@ -1,4 +1,4 @@
-"""The parts that checked expressions are made of."""
+"""The building blocks of checked expressions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Node:
     """A checked part of an expression.
 
     Attributes:
-        type: What it gives.
-        run: Gives its cells for some rows.
-        literal: The value, if it is written down as one.
+        type: The type of its cells.
+        run: Computes its cells for the rows of an `Env`.
+        literal: The value, if the part is a literal.
     """
 
     type: Type
@@ -35,9 +35,9 @@ class Function:
     """A function of the language.
 
     Attributes:
-        usage: How it is written, for messages, e.g. "round(x, digits)".
-        least, most: How many arguments it takes; `most` None for any number.
-        make: Makes the checked call; raises ValueError for arguments of wrong types.
+        usage: The form of a call, for messages, e.g. "round(x, digits)".
+        least, most: The minimum and maximum number of arguments; `most` is None without a maximum.
+        make: Returns the checked call; raises ValueError for arguments of wrong types.
     """
 
     usage: str
@@ -47,14 +47,14 @@ class Function:
 
 
 def as_type(node: Node, wanted: Type) -> Run:
-    """How to get a node's cells as another type."""
+    """Return a function that computes a node's cells as another type."""
     if node.type == wanted:
         return node.run
     return lambda env: convert(node.run(env), node.type, wanted)
 
 
 def unified(nodes: Sequence[Node]) -> tuple[Type, list[Run]]:
-    """The one type of several nodes, and how to get the cells of each as that."""
+    """Return the common type of several nodes, and functions that compute their cells as that type."""
     wanted = nodes[0].type
     for node in nodes[1:]:
         wanted = common(wanted, node.type)
@@ -65,7 +65,7 @@ def want(node: Node, usage: str, *kinds: Kind) -> None:
     """Refuse a node of another kind.
 
     Raises:
-        ValueError: it is of none of these kinds.
+        ValueError: The node is of none of these kinds.
     """
     if node.type.kind not in kinds:
         listed = " or ".join(str(kind) for kind in kinds)
@@ -73,10 +73,10 @@ def want(node: Node, usage: str, *kinds: Kind) -> None:
 
 
 def whole(node: Node, usage: str, most: int) -> int:
-    """The number that a node is written as.
+    """Return the value of an integer literal.
 
     Raises:
-        ValueError: it is no written number from 0 to `most`.
+        ValueError: The node is not a literal from 0 to `most`.
     """
     if type(node.literal) is not int or not 0 <= node.literal <= most:
         raise ValueError(f"{usage} wants a written number from 0 to {most} there")

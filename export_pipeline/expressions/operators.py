@@ -37,12 +37,12 @@ _QUOTIENT_SCALE = 12
 
 
 def plus(left: Node, right: Node) -> Node:
-    """left + right."""
+    """Return left + right."""
     return _sum(left, right, pc.add_checked, "+")
 
 
 def minus(left: Node, right: Node) -> Node:
-    """left - right."""
+    """Return left - right."""
     return _sum(left, right, pc.subtract_checked, "-")
 
 
@@ -54,7 +54,7 @@ def _sum(left: Node, right: Node, function: Operation, sign: str) -> Node:
 
 
 def times(left: Node, right: Node) -> Node:
-    """left * right."""
+    """Return left * right."""
     if _numbers(left, right, "*").kind is not Kind.DECIMAL:
         return _plain(left, right, pc.multiply_checked, "*")
     parts = _as_decimal(left), _as_decimal(right)
@@ -63,7 +63,7 @@ def times(left: Node, right: Node) -> Node:
 
 
 def _exact(left: Node, right: Node, parts: tuple[Type, Type], result: Type, function: Operation) -> Node:
-    """An operation on decimals of these types, whose result is of just the type that Arrow gives it."""
+    """Return an operation on decimals of these types. `result` is exactly the type that Arrow returns."""
     runs = as_type(left, parts[0]), as_type(right, parts[1])
 
     def run(env: Env) -> Cells:
@@ -73,21 +73,21 @@ def _exact(left: Node, right: Node, parts: tuple[Type, Type], result: Type, func
 
 
 def _wide(first: Cells, second: Cells, digits: int) -> tuple[Cells, Cells]:
-    """Decimals wide enough for a result of so many digits."""
+    """Cast decimals to a width that holds a result of so many digits."""
     if digits <= 38:
         return first, second
     return tuple(c.cast(pa.decimal256(c.type.precision, c.type.scale)) for c in (first, second))
 
 
 def divided(left: Node, right: Node) -> Node:
-    """left / right."""
+    """Return left / right."""
     if _numbers(left, right, "/").kind is Kind.FLOAT:
         runs = [as_type(node, FLOAT) for node in (left, right)]
         return Node(FLOAT, lambda env: _float(pc.divide, runs[0](env), _divisor(runs[1](env), env), "/"))
     first, second = (_as_decimal(node) for node in (left, right))
     scale = max(_QUOTIENT_SCALE, first.scale, second.scale)
-    # Arrow's quotient has first.scale - second.scale + second.digits + 1 digits behind the point, cut off:
-    # with one digit more than wanted, rounding by that one is exact.
+    # Arrow's quotient has first.scale - second.scale + second.digits + 1 decimal places, truncated. With one
+    # place more than wanted, rounding is exact.
     behind = max(first.scale, scale + 1 - (second.digits - second.scale + 1))
     scaled = decimal(first.digits - first.scale + behind, behind)
     digits = decimal(scaled.digits + second.digits + 1, 0).digits
@@ -105,7 +105,7 @@ ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {"+": plus, "-": minus, "*
 
 
 def negated(node: Node) -> Node:
-    """-x."""
+    """Return -x."""
     if not node.type.number:
         raise ValueError(f"- wants a number, not {node.type}")
     if node.literal is not None:
@@ -125,7 +125,7 @@ def _as_decimal(node: Node) -> Type:
 
 
 def _plain(left: Node, right: Node, function: Operation, sign: str) -> Node:
-    """An operation on integers or floats."""
+    """Return an operation on integers or floats."""
     wanted = FLOAT if FLOAT in (left.type, right.type) else INTEGER
     runs = as_type(left, wanted), as_type(right, wanted)
 
@@ -142,7 +142,7 @@ def _plain(left: Node, right: Node, function: Operation, sign: str) -> Node:
 
 
 def _float(function: Operation, first: Cells, second: Cells, sign: str) -> Cells:
-    """An operation on floats; finite ones must not become infinite."""
+    """Run an operation on floats; the result of finite floats must not be infinite."""
     result = function(first, second)
     made = pc.and_(pc.is_inf(result), pc.and_(pc.is_finite(first), pc.is_finite(second)))
     if pc.any(made).as_py():
@@ -166,7 +166,7 @@ _COMPARE: dict[str, Operation] = {
 
 
 def compared(sign: str, left: Node, right: Node) -> Node:
-    """A comparison: == != < <= > >=. A written day may meet dates."""
+    """Return a comparison: == != < <= > >=. Dates may be compared with a literal such as '2026-11-21'."""
     if NULL in (left.type, right.type):
         raise ValueError("nothing is equal to null; ask with is_null(x)")
     left, right = _day(left, right.type), _day(right, left.type)
@@ -175,7 +175,7 @@ def compared(sign: str, left: Node, right: Node) -> Node:
 
 
 def _day(node: Node, other: Type) -> Node:
-    """A written text that stands beside dates, as a date."""
+    """Convert a string literal that is compared with dates to a date."""
     if other.kind is not Kind.DATE or not isinstance(node.literal, str):
         return node
     try:
@@ -186,7 +186,7 @@ def _day(node: Node, other: Type) -> Node:
 
 
 def member(node: Node, values: Sequence[Node]) -> Node:
-    """x in (a, b, …), where these are written down."""
+    """Return `x in (a, b, …)`; the values must be literals."""
     if any(value.literal is None for value in values):
         raise ValueError("in wants written values, as in x in ('A', 'B'), and null is none of them")
     _, runs = unified([node, *(_day(value, node.type) for value in values)])
@@ -204,17 +204,17 @@ def member(node: Node, values: Sequence[Node]) -> Node:
 
 
 def and_(nodes: Sequence[Node]) -> Node:
-    """All of these: false where one is false, else null where one is null."""
+    """Return the conjunction of these: false if one is false, else null if one is null."""
     return _logic(nodes, "and")
 
 
 def or_(nodes: Sequence[Node]) -> Node:
-    """One of these: true where one is true, else null where one is null."""
+    """Return the disjunction of these: true if one is true, else null if one is null."""
     return _logic(nodes, "or")
 
 
 def not_(node: Node) -> Node:
-    """The contrary; null of null."""
+    """Return the negation; null for null."""
     _truths((node,), "not")
     return Node(BOOLEAN, lambda env: pc.invert(node.run(env)))
 
@@ -233,7 +233,7 @@ def _logic(nodes: Sequence[Node], word: str) -> Node:
     def run(env: Env) -> Cells:
         result = nodes[0].run(env)
         for node in nodes[1:]:
-            # What is settled is not evaluated: `b != 0 and a / b > 1` divides by no zero.
+            # Rows already decided are not evaluated: `b != 0 and a / b > 1` never divides by zero.
             open_ = pc.fill_null(pc.not_equal(result, settled), True)
             rest = env.only(open_)
             if not rest.rows:

@@ -36,12 +36,12 @@ _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 
 
 class ExpressionError(ValueError):
-    """An expression is not valid, or its types do not go together. The message is one line."""
+    """Raised if an expression is invalid or its types do not match. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A written value: bool, str, int, Decimal or None."""
+    """A literal: bool, str, int, Decimal or None."""
 
     position: int = field(compare=False)
     value: bool | str | int | Decimal | None
@@ -49,7 +49,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A column's name."""
+    """The name of a column."""
 
     position: int = field(compare=False)
     name: str
@@ -57,7 +57,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function's call."""
+    """A call of a function."""
 
     position: int = field(compare=False)
     name: str
@@ -81,7 +81,7 @@ def parse(text: str) -> Part:
     """Parse an expression.
 
     Raises:
-        ExpressionError: the text is not an expression; the message names the position, counted from 1.
+        ExpressionError: The text is not an expression; the message names the position, counted from 1.
     """
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(
@@ -93,10 +93,10 @@ def parse(text: str) -> Part:
 
 @cache
 def names(text: str) -> tuple[str, ...]:
-    """Return the columns that an expression needs, each once, in the order they appear.
+    """Return the columns that an expression needs, each once, in order of appearance.
 
     Raises:
-        ExpressionError: it cannot be parsed.
+        ExpressionError: The text cannot be parsed.
     """
     return tuple(dict.fromkeys(_names(parse(text))))
 
@@ -165,7 +165,7 @@ class _Parser:
         return _error(token.position, f"{what}{hint or f'; {_LANGUAGE}'}")
 
     def nested(self, parse: Callable[[], Part]) -> Part:
-        """Parse a nested part, and no deeper than Python's own stack allows."""
+        """Parse a nested part; refuse nesting deeper than Python's own stack allows."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _error(
@@ -208,7 +208,7 @@ class _Parser:
         return part
 
     def listed(self) -> list[Part]:
-        """Parse what stands after `in`: values in parentheses or brackets, or a single one."""
+        """Parse the right side of `in`: values in parentheses or brackets, or a single one."""
         close = {"(": ")", "[": "]"}.get(self.take("(", "[") or "")
         if close is None:
             return [self.sum()]

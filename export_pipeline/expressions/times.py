@@ -1,4 +1,4 @@
-"""The functions of expressions about dates and times. A timestamp is read by the clock of its zone."""
+"""The functions of expressions about dates and times. A timestamp is read in the local time of its zone."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Cells, Env, T
 
 
 def local(cells: Cells, kind: Type) -> Cells:
-    """Timestamps as the clock on the wall shows them in their zone."""
+    """Convert timestamps to the local time of their zone."""
     return cells if kind.zone is None else on_the_wall(cells, kind.zone)
 
 
 def _days(cells: Cells, kind: Type) -> Cells:
-    """The day of dates, or of timestamps in their zone."""
+    """Return the day of dates, or of timestamps in their zone."""
     return (
         cells
         if kind.kind is Kind.DATE
@@ -29,7 +29,7 @@ def _days(cells: Cells, kind: Type) -> Cells:
 
 
 def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
-    """A function that gives a part of a date or of a timestamp; the hour only of a timestamp."""
+    """Return a function that extracts a part of a date or of a timestamp; the hour only of a timestamp."""
 
     def make(arguments: Sequence[Node]) -> Node:
         node = arguments[0]
@@ -47,14 +47,14 @@ def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
 
 
 def date_of(arguments: Sequence[Node]) -> Node:
-    """The day of a timestamp in its zone."""
+    """Return the day of a timestamp in its zone."""
     node = arguments[0]
     want(node, "date(timestamp)", Kind.TIMESTAMP, Kind.DATE)
     return Node(DATE, lambda env: _days(node.run(env), node.type))
 
 
 def days_between(arguments: Sequence[Node]) -> Node:
-    """Days from the first to the second, counted by the calendar."""
+    """Return the number of calendar days from the first to the second."""
     first, last = arguments
     for node in arguments:
         want(node, "days_between(start, end)", Kind.DATE, Kind.TIMESTAMP)
@@ -82,7 +82,7 @@ def _microseconds(arguments: Sequence[Node], usage: str) -> Run:
 
 
 def seconds_between(arguments: Sequence[Node]) -> Node:
-    """Seconds from the first timestamp to the second, a decimal with 6 digits behind the point."""
+    """Return the seconds from the first timestamp to the second, a decimal with 6 decimal places."""
     elapsed = _microseconds(arguments, "seconds_between(start, end)")
     result = decimal(19, 6)
 
@@ -94,11 +94,11 @@ def seconds_between(arguments: Sequence[Node]) -> Node:
 
 
 def duration(arguments: Sequence[Node]) -> Node:
-    """The time from the first timestamp to the second as the text H:MM:SS, whole seconds that are over."""
+    """Return the time from the first timestamp to the second as the string H:MM:SS, in completed seconds."""
     elapsed = _microseconds(arguments, "duration(start, end)")
 
     def run(env: Env) -> Cells:
-        seconds = pc.divide(elapsed(env), 1_000_000)  # towards zero: a second that is not over does not count
+        seconds = pc.divide(elapsed(env), 1_000_000)  # towards zero: only completed seconds count
         size = pc.abs(seconds)
         minutes = pc.divide(size, 60)
         hours = pc.divide(minutes, 60)
@@ -121,5 +121,5 @@ def _two_digits(numbers: Cells) -> Cells:
 
 
 def monday_first(days: Cells) -> Cells:
-    """The day of the week; Monday is 1."""
+    """Return the day of the week; Monday is 1."""
     return pc.day_of_week(days, count_from_zero=False, week_start=1)

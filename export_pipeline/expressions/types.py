@@ -1,4 +1,4 @@
-"""The types of expressions: what may meet what, and how cells go from one type to another without a loss."""
+"""The types of expressions: which types combine, and lossless conversion of cells between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from export_pipeline.core.columns import Kind
 
 MOST_DIGITS = 76
-"""Of a decimal: what Arrow's widest one holds."""
+"""Maximum precision of a decimal: that of Arrow's widest decimal type."""
 _NARROW = 38
 _INT64_DIGITS = 19
 
@@ -24,19 +24,21 @@ Cells: TypeAlias = pa.Array
 
 
 class ComputeError(ValueError):
-    """A row's cells cannot be computed, as by an overflow. The message is one line; the column is named by
-    who evaluates it."""
+    """Raised if a row's cells cannot be computed, e.g. on overflow.
+
+    The message is one line; the caller that evaluates the expression adds the column's name.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """What an expression gives.
+    """The type of an expression.
 
     Attributes:
-        kind: TEXT, INTEGER, DECIMAL, FLOAT, BOOLEAN, DATE or TIMESTAMP; None of `null`, which fits all.
-        digits: Of an integer or decimal: the most digits there can be in all.
-        scale: Of a decimal: those behind the point.
-        zone: Of a timestamp: whose clock it is read by; None for a wall clock that names no zone.
+        kind: TEXT, INTEGER, DECIMAL, FLOAT, BOOLEAN, DATE or TIMESTAMP; None for `null`, which fits all.
+        digits: The precision of a decimal, the most digits of an integer.
+        scale: The decimal places of a decimal.
+        zone: The zone in which a timestamp is read; None for local time without a zone.
     """
 
     kind: Kind | None
@@ -46,12 +48,12 @@ class Type:
 
     @property
     def number(self) -> bool:
-        """Whether it can be calculated with."""
+        """True if it is a number that can be calculated with."""
         return self.kind in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 
     @property
     def arrow(self) -> pa.DataType:
-        """The type of its cells."""
+        """The Arrow type of its cells."""
         match self.kind:
             case Kind.DECIMAL:
                 return decimal_type(self.digits, self.scale)
@@ -82,10 +84,10 @@ NULL = Type(None)
 
 
 def decimal(digits: int, scale: int) -> Type:
-    """The type of a decimal.
+    """Return a decimal type.
 
     Raises:
-        ValueError: there is none so wide.
+        ValueError: The precision exceeds the maximum.
     """
     if digits > MOST_DIGITS:
         raise ValueError(
@@ -96,15 +98,15 @@ def decimal(digits: int, scale: int) -> Type:
 
 
 def decimal_type(digits: int, scale: int) -> pa.DataType:
-    """Arrow's narrowest type with these digits."""
+    """Return Arrow's narrowest decimal type with this precision and scale."""
     return pa.decimal128(digits, scale) if digits <= _NARROW else pa.decimal256(digits, scale)
 
 
 def common(left: Type, right: Type) -> Type:
-    """The type that holds what both may be.
+    """Return the type that holds the values of both types.
 
     Raises:
-        ValueError: there is none; the message names both.
+        ValueError: There is none; the message names both.
     """
     if left.kind is None or left == right:
         return right
@@ -124,12 +126,12 @@ def common(left: Type, right: Type) -> Type:
 
 @dataclass(slots=True)
 class Env:
-    """The rows that an expression is evaluated for.
+    """The rows for which an expression is evaluated.
 
     Attributes:
-        rows: How many.
-        columns: Their cells by column.
-        counted: Cells that became empty, by reason; rows of a branch that is not taken never count.
+        rows: Number of rows.
+        columns: The rows' cells by column.
+        counted: Cells that became null, by reason; rows of a branch that is not taken never count.
     """
 
     rows: int
@@ -137,21 +139,21 @@ class Env:
     counted: Counter[str] = field(default_factory=Counter)
 
     def only(self, mask: pa.BooleanArray) -> Env:
-        """The rows of a mask; their counts are this one's."""
+        """Return the masked rows; both share their counts."""
         columns = {name: cells.filter(mask) for name, cells in self.columns.items()}
         return Env(pc.sum(mask).as_py() or 0, columns, self.counted)
 
     def emptied(self, before: Cells, after: Cells, reason: str) -> None:
-        """Count the cells that were there before and are no more."""
+        """Count the cells that became null."""
         if after.null_count > before.null_count:
             self.counted[reason] += after.null_count - before.null_count
 
 
 def convert(cells: Cells, old: Type, new: Type) -> Cells:
-    """Cells of one type as another that holds all digits they may have.
+    """Convert cells to a type that holds all digits they may have.
 
     Raises:
-        ComputeError: a cell does not fit.
+        ComputeError: A cell does not fit.
     """
     if cells.type == new.arrow:
         return cells
@@ -163,10 +165,10 @@ def convert(cells: Cells, old: Type, new: Type) -> Cells:
         elif new.kind is Kind.FLOAT and old.kind is Kind.INTEGER:
             return cells.cast(pa.float64(), safe=False)
         elif new.kind is Kind.FLOAT:
-            # Through its digits: Arrow's own cast of a decimal often misses the nearest double.
+            # Cast via strings: Arrow's own cast of a decimal often misses the nearest double.
             return cells.cast(pa.string()).cast(pa.float64())
         if new.kind is Kind.DECIMAL and pa.types.is_decimal(cells.type):
-            # Arrow scales in the narrower type first, where what fits the wider one may overflow.
+            # Arrow scales in the narrower type first, where a value that fits the wider one may overflow.
             if new.arrow.bit_width > cells.type.bit_width:
                 cells = cells.cast(pa.decimal256(cells.type.precision, cells.type.scale))
             elif new.arrow.bit_width < cells.type.bit_width:
@@ -177,15 +179,15 @@ def convert(cells: Cells, old: Type, new: Type) -> Cells:
 
 
 def rounded(cells: Cells, scale: int, digits: int) -> Cells:
-    """Decimals with `scale` digits behind the point, halves away from zero, and `digits` in all.
+    """Round decimals to a scale, half away from zero, with a precision of `digits`.
 
     Raises:
-        ComputeError: a value has more digits before the point than fit.
+        ComputeError: A value has more digits before the decimal point than fit.
     """
     have = cells.type
     try:
         if have.scale > scale:
-            # A carry may add a digit: 9.95 is 10.0.
+            # A carry may add a digit: 9.95 becomes 10.0.
             cells = cells.cast(decimal_type(min(have.precision + 1, MOST_DIGITS), have.scale))
             cells = pc.round(cells, ndigits=scale, round_mode="half_towards_infinity")
         wide = pa.decimal256(MOST_DIGITS, cells.type.scale)
@@ -199,12 +201,12 @@ _FLOAT_SCALE = 37
 
 
 def exact_floats(cells: Cells, env: Env) -> Cells:
-    """Floats as decimals with the digits that people are shown (the shortest that mean them).
+    """Convert floats to decimals with the digits that people see (the shortest that round-trip).
 
-    What is no finite number becomes empty and is counted; less than 1e-19 is zero.
+    NaN and infinities become null and are counted; values below 1e-19 become zero.
 
     Raises:
-        ComputeError: a float is 1e38 or more.
+        ComputeError: A float is 1e38 or more.
     """
     size = pc.abs(cells)
     finite = pc.is_finite(cells)
@@ -219,7 +221,10 @@ _NUMBER = r"^[+-]?([0-9]{1,38}(\.[0-9]{0,37})?|\.[0-9]{1,37})$"
 
 
 def parsed_numbers(cells: Cells, env: Env) -> Cells:
-    """Texts that are plain numbers as decimals, blanks around them ignored; others empty and counted."""
+    """Convert strings that are plain numbers to decimals, ignoring surrounding blanks.
+
+    Others become null and are counted.
+    """
     trimmed = pc.utf8_trim_whitespace(cells)
     plain = pc.match_substring_regex(trimmed, _NUMBER)
     kept = pc.if_else(plain, trimmed, pa.scalar(None, pa.string()))

@@ -1,4 +1,4 @@
-"""Where export files live: a folder or S3, behind one small interface."""
+"""Storage of export files: a folder or S3, behind one small interface."""
 
 from export_pipeline.store.base import (
     FileStat,

@@ -1,4 +1,4 @@
-"""What a store is: where whole export files lie under keys, and how they get out again."""
+"""The interface of a store: it keeps whole export files under keys, and gives them back."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from export_pipeline.store.upload import Upload
 
 Progress = Callable[[int], None]
-"""Told how many bytes are there so far, from the thread that called the store."""
+"""Called with the number of bytes sent so far, in the thread that called the store."""
 
 
 OwnKeys = Callable[[Collection[str]], Collection[str]]
-"""Picks from keys those of files that this deployment made, or may be making."""
+"""Returns those of the given keys whose files this deployment made, or may be making."""
 
 
 class StoreError(RedactedError):
-    """The store could not do it. The message is one sentence that says why and what to do."""
+    """Raised when a store operation fails. The message is one sentence with the cause and the cure."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached or is too busy now; trying again later may help."""
+    """Raised when the store cannot be reached or is too busy. A later retry may succeed."""
 
 
 class NotFoundError(StoreError):
-    """No file has this key."""
+    """Raised when no file has the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that has just been stored whole.
+    """A file that has just been stored completely.
 
     Attributes:
         key: Its key.
         bytes: Its size.
         sha256: Hex digest of its content, computed while it was written.
-        location: For people: an absolute path, or `s3://bucket/…`.
+        location: Location as shown to people: an absolute path, or `s3://bucket/…`.
     """
 
     key: str
@@ -55,7 +55,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """A file as the store lists it: key, size, time of its last replacement (UTC, with zone)."""
+    """A file as the store lists it: key, size in bytes, time of its last replacement (UTC, with zone)."""
 
     key: str
     bytes: int
@@ -63,22 +63,22 @@ class FileStat:
 
 
 class StagedFile(ABC):
-    """A file that is in the store but for the step that makes it visible.
+    """A file whose bytes are in the store, but which is not visible yet.
 
-    As a context manager it leaves nothing behind of a file that was not published in it.
+    Used as a context manager, it removes the file on exit unless it was published.
     """
 
     @abstractmethod
     def publish(self) -> StoredFile:
-        """Make the file visible under its key, in one step, instead of what is there.
+        """Make the file visible under its key, and replace any older file in the same step.
 
         Raises:
-            StoreError: It failed. The key holds what it held before.
+            StoreError: The file could not be published. The key still holds the old file, if any.
         """
 
     @abstractmethod
     def abort(self) -> None:
-        """Throw the file away; nothing happens once it is published or thrown away. Raises nothing."""
+        """Discard the file. Does nothing if it is already published or discarded. Never raises."""
 
     def __enter__(self) -> Self:
         return self
@@ -90,42 +90,42 @@ class StagedFile(ABC):
 
 
 class Store(ABC):
-    """Whole files under keys (of `export_pipeline.store.keys`).
+    """Keeps whole files under keys (see `export_pipeline.store.keys`).
 
-    A file is visible only when it is whole, and replaced in one step: readers see the old content or
-    the new one. One writer a key at a time: an upload that is staged, and a delete, end all earlier uploads
-    of the same key, also what a process now dead has still on its way. Methods may be called from several
-    threads.
+    A file is visible only when it is complete, and it is replaced in one step: readers see either the old
+    content or the new. Each key has one writer at a time: staging an upload, or deleting a file, cancels
+    all earlier uploads of the same key, including requests of a dead process that are still in flight.
+    Methods may be called from several threads.
 
-    Every method raises StoreError, and ValueError for a key that is none.
+    Every method raises StoreError, and ValueError for an invalid key.
     """
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """The store's own URL, without credentials."""
+        """The URL of the store, without credentials."""
 
     @abstractmethod
     def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
-        """Begin to store a file: written bit by bit, read back, and only then published.
+        """Begin an upload: the file is written in pieces, read back, and only then published.
 
-        Memory does not grow with its size. S3 takes parts of it while it is written, beside the local copy;
-        in a folder the file itself is written.
+        Memory use does not depend on the file's size. S3 receives parts of the file while a local copy is
+        written; a folder store writes the file itself.
 
         Args:
-            key: Where it goes, replacing what is there.
-            media_type: E.g. "text/csv; charset=utf-8". A folder cannot keep it.
-            file_name: As what people save it. A folder cannot keep it.
-            local: Where it can be read back before it is published. Nothing may be there yet.
+            key: The key of the file; an older file there is replaced.
+            media_type: The Content-Type, e.g. "text/csv; charset=utf-8". A folder store ignores it.
+            file_name: The name under which people save the file. A folder store ignores it.
+            local: Path at which the file can be read back before it is published. It must not exist yet.
 
         Raises:
             StoreError: The store cannot be used.
-            OSError: Nothing can be written at `local`.
+            OSError: The path `local` cannot be written.
         """
 
     @abstractmethod
     def stage_bytes(self, data: bytes, key: str, *, media_type: str) -> StagedFile:
-        """Bring a small file, such as a manifest, into the store but for its last step."""
+        """Send a small file, such as a manifest, to the store without making it visible."""
 
     def put_bytes(self, data: bytes, key: str, *, media_type: str) -> StoredFile:
         """Store a small file."""
@@ -134,62 +134,63 @@ class Store(ABC):
 
     @abstractmethod
     def open(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """Read a file as a stream, for `read(size)` only. Raises NotFoundError."""
+        """Open a file for reading as a stream; only `read(size)` is supported. Raises NotFoundError."""
 
     @abstractmethod
     def stat(self, key: str) -> FileStat:
-        """Size and time of a file. Raises NotFoundError."""
+        """Return the size and time of a file. Raises NotFoundError."""
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[FileStat]:
-        """Files whose key starts with `prefix`, in an order of the store's own."""
+        """Yield the files whose key starts with `prefix`, in no particular order."""
 
     @abstractmethod
     def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
-        """Remove a file; none by this key is no error.
+        """Remove a file. A file that does not exist is no error.
 
         Args:
-            key: The file.
-            still: Asked once nothing that is on its way can appear under the key; False leaves what is there.
+            key: The key of the file.
+            still: Called once no pending upload can appear under the key any more. If it returns False,
+                the file is kept.
         """
 
     @abstractmethod
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
     ) -> str:
-        """A URL at which whoever has it can download the file until it expires.
+        """Return a URL with which anybody can download the file until it expires.
 
         Args:
-            key: The file.
-            expires_seconds: From now, at most seven days. A folder's file:// link does not expire.
-            file_name: The name to save as; None leaves the one given to `begin`.
-            media_type: The Content-Type of the answer; None leaves the one given to `begin`.
+            key: The key of the file.
+            expires_seconds: Lifetime in seconds, at most seven days. A folder's file:// link does not expire.
+            file_name: The name to save as; None uses the one given to `begin`.
+            media_type: The Content-Type of the response; None uses the one given to `begin`.
 
         Raises:
             NotFoundError: No file has this key.
-            ValueError: A lifetime below one second or over seven days.
+            ValueError: The lifetime is below one second or over seven days.
         """
 
     @abstractmethod
     def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
-        """Remove what unfinished uploads left behind; gives how many.
+        """Remove the leftovers of unfinished uploads; return their number.
 
         Args:
-            older_than: Only those begun longer ago than this, so that uploads under way are spared.
-            own: Asked about uploads that other programs too could have begun in this place.
-            dry_run: Only count them.
+            older_than: Minimum age of the uploads to remove, so that running uploads are kept.
+            own: Selects this deployment's keys where other programs may also upload to the same place.
+            dry_run: Count the leftovers, but remove nothing.
         """
 
     @abstractmethod
     def check(self) -> str | None:
-        """Write, read and delete a tiny file, to prove that the store can be reached and used.
+        """Write, read and delete a tiny file, to prove that the store works.
 
         Returns:
-            A sentence about what the server cannot promise; None if there is nothing.
+            A sentence about a guarantee that the server cannot give; None if it gives all of them.
         """
 
     def exists(self, key: str) -> bool:
-        """Whether a whole file has this key."""
+        """Return whether a file has this key."""
         try:
             self.stat(key)
         except NotFoundError:
@@ -197,7 +198,7 @@ class Store(ABC):
         return True
 
     def download(self, key: str, path: Path) -> None:
-        """Write a file's content to a local path, which is whole or not there. Raises NotFoundError."""
+        """Copy a file to a local path. The path is complete or absent afterwards. Raises NotFoundError."""
         partial = path.with_name(f".{path.name}.part")
         try:
             with self.open(key) as source, partial.open("wb") as target:
@@ -215,7 +216,7 @@ MAX_LINK_SECONDS = 7 * 24 * 3600
 
 
 def check_lifetime(expires_seconds: int) -> int:
-    """`expires_seconds`, if a link may live that long; else ValueError."""
+    """Return `expires_seconds` if it is a valid lifetime of a link; raise ValueError otherwise."""
     if not 1 <= expires_seconds <= MAX_LINK_SECONDS:
         raise ValueError(f"a link lives from 1 second to 7 days, not {expires_seconds} seconds")
     return expires_seconds

@@ -1,4 +1,4 @@
-"""Who may read the files that we make: by default the user that runs us, nobody else."""
+"""File permissions: by default only our own user may read the files that we create."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ os.umask(_USUAL)
 
 
 def keep_files_private() -> None:
-    """Give every file that this process and its children make from now on to its user alone."""
+    """Make all files that this process and its children create from now on private to the user."""
     os.umask(0o077)
 
 
 @contextlib.contextmanager
 def usual_umask() -> Iterator[None]:
-    """Make files as the user's shell would: for those meant for others, such as datasets and metrics."""
+    """Create files with the user's usual umask: for files meant for others, e.g. datasets, metrics."""
     previous = os.umask(_USUAL)
     try:
         yield
@@ -31,7 +31,7 @@ def usual_umask() -> Iterator[None]:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file for writing, unbuffered, which its user alone may read. What it held is gone."""
+    """Open a file for unbuffered writing that only the user may read. Old content is truncated."""
     return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb", buffering=0)
 
 
@@ -39,7 +39,7 @@ def find_group(name: str) -> int:
     """Return the id of a group of this machine.
 
     Raises:
-        StoreError: There is none of this name.
+        StoreError: No group has this name.
     """
     try:
         return grp.getgrnam(name).gr_gid

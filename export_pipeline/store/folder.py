@@ -1,6 +1,6 @@
-"""A folder as a store: files appear by rename, whole and on the disk.
+"""A folder as a store: files are published by a rename, complete and synced to disk.
 
-Unfinished files lie in `.uploads` below the root (see `folder_upload`). For POSIX systems.
+Unfinished files lie in `.uploads` below the root (see `folder_upload`). POSIX systems only.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _REASONS = {
 
 
 class FolderStore(Store):
-    """Export files in a local (or mounted) folder.
+    """Keeps export files in a local (or mounted) folder.
 
     Args:
-        root: The folder. It is made when first written to.
-        ignores_case: Whether the file system takes "A" and "a" for the same name; None finds out. If
-            so, capital letters of keys are percent-encoded in file names, and different keys stay apart.
-        group: Name of the group that may read the files; None for nobody but our user.
-        registry: Remembers that the folder was used, so that a lost mount is found; None demands nothing.
+        root: The folder. It is created at the first write.
+        ignores_case: True if the file system ignores case in names; None detects it. If it does, capital
+            letters of keys are percent-encoded in file names, so that different keys stay apart.
+        group: Name of the group that may read the files; None for our user only.
+        registry: Remembers that the folder was used, so that a lost mount is detected; None skips the check.
 
     Raises:
-        StoreError: There is no such group.
+        StoreError: The group does not exist.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class FolderStore(Store):
 
     @property
     def url(self) -> str:
-        """file:///…"""
+        """The URL of the folder: `file:///…`."""
         return self.root.as_uri()
 
     def path(self, key: str) -> Path:
-        """Where the file of this key lies, whether it is there or not."""
+        """Return the path of the file with this key. The file need not exist."""
         check_key(key)
         name = _encode_case(key) if self._case_is_ignored() else key
         folder = name.rpartition("/")[0]
@@ -94,7 +94,7 @@ class FolderStore(Store):
         return self.root / name
 
     def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
-        """See `Store.begin`. `local` becomes a link into the store, and nothing is copied."""
+        """See `Store.begin`. `local` becomes a link into the store; nothing is copied."""
         return self._begin(key, local)
 
     def stage_bytes(self, data: bytes, key: str, *, media_type: str) -> StagedFile:
@@ -130,14 +130,14 @@ class FolderStore(Store):
                 temporary.replace(target)
                 break
             except FileNotFoundError:
-                # A delete may have removed the folder, empty by then, after we made it.
+                # A concurrent delete may have removed the folder that we made, because it was still empty.
                 if attempt == 9 or not temporary.exists():
                     raise
-        with contextlib.suppress(FileNotFoundError):  # somebody has already deleted the file
+        with contextlib.suppress(FileNotFoundError):  # the file is already deleted
             _sync_folder(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it so that they survive a power cut."""
+        """Create a folder and its parents, durable across a power failure."""
         missing = []
         while not folder.is_dir():
             missing.append(folder)
@@ -152,7 +152,7 @@ class FolderStore(Store):
             _sync_folder(folder.parent)
 
     def _share(self, path: Path, mode: int) -> None:
-        """Let the group read a file or folder that we made, if there is a group."""
+        """Make a file or folder that we created readable by the group, if a group is set."""
         if self._group is None:
             return
         try:
@@ -204,7 +204,7 @@ class FolderStore(Store):
                     yield _stat(name, entry.stat(follow_symlinks=False))
 
     def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
-        """See `Store.delete`. Folders that are empty then go as well."""
+        """See `Store.delete`. Also removes folders that become empty."""
         self._marker.check()
         path = self.path(key)
         if not still():
@@ -224,19 +224,19 @@ class FolderStore(Store):
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
     ) -> str:
-        """A file:// URL. See `Store.link`."""
+        """Return a file:// URL. See `Store.link`."""
         check_lifetime(expires_seconds)
         self.stat(key)
         return self.path(key).as_uri()
 
     def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
-        """See `Store.clean`. What a living process of this machine writes stays, however old."""
+        """See `Store.clean`. Keeps files that a running process of this machine writes, however old."""
         self._marker.check()
         with _told(f"Cannot clean {self._area.folder}"):
             return self._area.remove_dead(None, older_than, dry_run)
 
     def check(self) -> None:
-        """See `Store.check`. A folder promises everything."""
+        """See `Store.check`. A folder gives all guarantees."""
         with _told(f"The folder {self.root} cannot be used"):
             self._marker.check()
             self._make_folder(self._area.folder)
@@ -254,7 +254,7 @@ class FolderStore(Store):
     def _case_is_ignored(self) -> bool:
         if self._ignores_case is None:
             if not self._area.folder.is_dir():
-                return False  # nothing has been written yet, so nothing can be found either way
+                return False  # nothing has been written yet, so the answer does not matter
             self._ignores_case = self._area.folder.with_name(_UPLOADS.upper()).exists()
         return self._ignores_case
 
@@ -267,14 +267,14 @@ class FolderStore(Store):
         except StoreError as error:
             cause = error.__cause__
             missing = isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-            if missing or (isinstance(cause, OSError) and cause.errno == errno.ELOOP):  # a link is no file
+            if missing or (isinstance(cause, OSError) and cause.errno == errno.ELOOP):  # a link is not a file
                 raise NotFoundError(f"No file {key} in {self.root}.") from error.__cause__
             raise
 
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Turn the system's errors into StoreError: `what`, and why."""
+    """Translate OSError into StoreError: what failed, and why."""
     try:
         yield
     except OSError as error:
@@ -295,14 +295,14 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot, and need not
+        if error.errno != errno.EINVAL:  # some network file systems do not support it, and do not need it
             raise
     finally:
         os.close(descriptor)
 
 
 def _encode_case(key: str) -> str:
-    """Capitals outside of escapes as escapes; keys themselves never escape a letter but a leading "a"."""
+    """Percent-encode capital letters, except in escapes. Keys escape no letter but a leading "a"."""
     return re.sub("%[0-9A-F]{2}|([A-Z])", lambda m: f"%{ord(m[1]):02X}" if m[1] else m[0], key)
 
 

@@ -1,7 +1,7 @@
-"""The marker file of a folder store: a folder whose file system is not mounted has none.
+"""The marker file of a folder store. It is missing if the folder's file system is not mounted.
 
-A folder that was used before and has lost its marker is refused: what is written below a mount point
-vanishes when the file system is mounted again. That a folder was used before is known to the ledger.
+A folder that was used before and has no marker is refused: files written below a mount point vanish when
+the file system is mounted again. The ledger knows whether a folder was used before.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ MARKER = ".export-store.json"
 
 
 class StoreRegistry(Protocol):
-    """Remembers which stores were used."""
+    """Remembers which stores have been used."""
 
     def find(self, url: str) -> str | None:
-        """Return the id of the store at a URL, None if none was used there or nothing is remembered.
+        """Return the id of the store at a URL; None if it is unused or nothing can be remembered.
 
         Raises:
             StoreUnavailableError: It cannot be asked now.
         """
 
     def record(self, url: str, store_id: str, prepare: Callable[[], None]) -> str | None:
-        """Remember the id of the store at a URL, unless one is known; return the known one.
+        """Record the id of the store at a URL unless one is known; return the known id.
 
         Args:
-            url: Where the store is.
-            store_id: Its id.
-            prepare: Called before the id is kept for good, if it is this one.
+            url: URL of the store.
+            store_id: Id of the store.
+            prepare: Called before the id is committed, if it is the new one.
 
         Returns:
-            The id that is known now; None where nothing can be remembered.
+            The id that is recorded now; None if nothing can be remembered.
 
         Raises:
             StoreUnavailableError: It cannot be asked now.
@@ -46,11 +46,11 @@ class StoreRegistry(Protocol):
 
 
 class FolderMarker:
-    """Tells whether a folder is the store that it was.
+    """Detects whether a folder is still the store that was used before.
 
     Args:
-        root: The store's folder.
-        registry: None demands nothing.
+        root: Folder of the store.
+        registry: Remembers used stores; None skips the check.
     """
 
     def __init__(self, root: Path, registry: StoreRegistry | None) -> None:
@@ -58,7 +58,7 @@ class FolderMarker:
         self._expected: str | None = None
 
     def check(self) -> None:
-        """Raise StoreError if the folder was used before and is another one now."""
+        """Raise StoreError if the folder was used before and is now a different one."""
         if self._registry is None:
             return
         there = self._read()
@@ -68,12 +68,12 @@ class FolderMarker:
             except StoreUnavailableError:
                 if there is None:
                     raise
-                return  # most likely all is well, and files that are there can be used meanwhile
+                return  # the folder is most likely the right one, and its files can be used meanwhile
         if self._expected not in (None, there):
             raise StoreError(self._says(there))
 
     def make(self) -> None:
-        """Mark the folder, which is there and was checked, at its first use. Raises as `check`."""
+        """Write the marker at the first use of a folder that exists and was checked. Raises as `check`."""
         if self._registry is None or self._expected is not None:
             return
         there = self._read()
@@ -83,7 +83,7 @@ class FolderMarker:
                 self._url, store_id, lambda: None if there else self._write(store_id)
             )
         except StoreUnavailableError:
-            return  # the next use marks it
+            return  # the next use writes the marker
         if self._expected is not None and self._expected != self._read():
             raise StoreError(self._says(self._read()))
 

@@ -1,11 +1,11 @@
-"""Unfinished files of a folder store: in its own file system, so that a rename publishes them.
+"""Unfinished files of a folder store. They lie in its file system, so that a rename publishes them.
 
-Each is locked while it is written and published; the lock of a dead process is gone, which tells its
-leftovers from an upload under way. Between the two, while a file is read back, only its age protects it from
-a clean-up: a run may hold thousands of proven files, and no process may open as many.
+Each file is locked while it is written and published. The lock of a dead process is released, which
+distinguishes leftovers from running uploads. While a file is read back it is not locked, and only its age
+protects it from a clean-up: a run may hold thousands of verified files, and no process can keep so many open.
 
-An upload that is about to be published removes all others of its key, locked or not: a process that was
-stopped for a while then finds its file gone, and replaces nothing newer.
+Before an upload is published, it removes all other uploads of its key, locked or not. A process that was
+suspended for a while then finds its file gone, and cannot replace a newer one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from export_pipeline.store.base import Progress, StoredFile, StoreError, StoreUn
 from export_pipeline.store.upload import Upload
 
 _NAME = re.compile("[0-9a-f]{24}-[0-9a-f]{32}")
-"""Names that `UploadArea.new` gives."""
+"""Matches the names that `UploadArea.new` creates."""
 
 
 class UploadArea:
@@ -38,7 +38,7 @@ class UploadArea:
         self.folder = folder
 
     def new(self, key: str) -> tuple[Path, BinaryIO]:
-        """A new locked file. Between its creation and its lock a clean-up may take it: then another."""
+        """Create and lock a file. Retries if a clean-up removes the file before it is locked."""
         while True:
             path = self.folder / f"{_stem(key)}{uuid.uuid4().hex}"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -47,7 +47,7 @@ class UploadArea:
             os.close(descriptor)
 
     def lock_again(self, path: Path) -> int | None:
-        """Lock a file again; gives its descriptor, or None if somebody has removed it since."""
+        """Lock a file again; return its descriptor, or None if the file has been removed."""
         try:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
@@ -58,13 +58,13 @@ class UploadArea:
         return None
 
     def remove_others(self, key: str, own: Path) -> None:
-        """Remove every other unfinished file of a key, also what a living process writes."""
+        """Remove every other unfinished file of a key, including those of running processes."""
         for name in os.listdir(self.folder):
             if name.startswith(_stem(key)) and name != own.name:
                 (self.folder / name).unlink(missing_ok=True)
 
     def remove_dead(self, key: str | None, older_than: timedelta, dry_run: bool = False) -> int:
-        """Remove what no living process writes, of one key or of all; gives how many."""
+        """Remove files that no running process writes, of one key or of all; return their number."""
         removed = 0
         latest = time.time() - older_than.total_seconds()
         try:
@@ -73,7 +73,7 @@ class UploadArea:
             return 0
         for name in names:
             if not (name.startswith(_stem(key)) if key else _NAME.fullmatch(name)):
-                continue  # of another key, or nothing that `new` has made
+                continue  # belongs to another key, or was not created by `new`
             with contextlib.suppress(FileNotFoundError, BlockingIOError):
                 descriptor = os.open(self.folder / name, os.O_RDWR)
                 try:
@@ -88,11 +88,11 @@ class UploadArea:
 
 
 class FolderUpload(Upload):
-    """A file in the upload area: what is written is the published file itself.
+    """A file in the upload area, which becomes the published file itself.
 
     Args:
-        place: Renames the file to where its key is.
-        local: Where the file can be read back: a link to it; None for who does not.
+        place: Renames the file to the path of its key.
+        local: Path of a link by which the file can be read back; None if it is not read back.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class FolderUpload(Upload):
         super().__init__(key, local or self._file, handle, location, told)
 
     def _whole(self) -> None:
-        # The disk writes while the file is read back.
+        # The disk writes the file while it is read back.
         self._on_disk = self._beside.submit(_sync_and_close, self._handle)
 
     def _stage(self, progress: Progress) -> None:
@@ -162,7 +162,7 @@ def _sync_and_close(handle: BinaryIO) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file; whether it still has a name."""
+    """Lock a file; return whether it still has a name."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return os.fstat(descriptor).st_nlink > 0
 

@@ -1,4 +1,4 @@
-"""The manifest beside each export file: a Frictionless Data Resource, and where the file comes from."""
+"""The manifest beside each export file: a Frictionless Data Resource with the file's provenance."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _Bytes = bytes  # in the class below, `bytes` is a field
 
 
 class ManifestError(StoreError):
-    """A manifest that is none. The message says where it is wrong."""
+    """Raised when a manifest is invalid. The message names the place of the error."""
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can say it: times as ISO 8601, NaN and infinity as null, what JSON has not as text."""
+    """Convert a value for JSON: times become ISO 8601, NaN and infinity null, other types strings."""
     if isinstance(value, Mapping):
         return {well_formed(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -46,17 +46,17 @@ Personal = Annotated[
     dict[str, tuple[Text, ...]],
     BeforeValidator(lambda value: value if isinstance(value, Mapping) else {"rows": value} if value else {}),
 ]
-"""Manifests of earlier versions have a list, which is of the one table "rows"."""
+"""Personal columns by table. Earlier versions wrote a list, for the only table "rows"."""
 
 
 class ColumnTotal(BaseModel):
     """The sum of a column over the rows of the file.
 
     Attributes:
-        value: A decimal at the column's scale, e.g. "219.30".
-        unit: E.g. "$"; None without one.
-        read_as: The name under which a reader of the format finds the column, if another one.
-        minor_digits: The file's own numbers count 10 to minus this of the unit: 2 where it has cents.
+        value: The sum as a decimal string at the column's scale, e.g. "219.30".
+        unit: Unit of the sum, e.g. "$"; None if it has none.
+        read_as: Name of the column for a reader of the format, if it differs.
+        minor_digits: Decimal places by which the file's numbers are scaled: 2 where the file has cents.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,12 +68,12 @@ class ColumnTotal(BaseModel):
 
     @property
     def text(self) -> str:
-        """The sum with its unit."""
+        """Return the sum with its unit."""
         return with_unit(f"{self.value:f}", self.unit)
 
 
 def _totals(value: Any) -> Any:
-    """Totals of an earlier version's manifest are numbers, or null."""
+    """Convert the totals of an earlier version's manifest, which are numbers or null."""
     return {
         name: total if isinstance(total, Mapping | ColumnTotal) else {"value": total}
         for name, total in value.items()
@@ -85,31 +85,31 @@ Totals = Annotated[dict[str, ColumnTotal], BeforeValidator(_totals)]
 
 
 class Manifest(BaseModel):
-    """What one export file holds and where it comes from.
+    """Describes the content and the provenance of one export file.
 
     Attributes:
         name: A short name in lower case without spaces, e.g. "takeoff-csv"; for data catalogues.
         path: The file's name, relative to the manifest.
         bytes: The file's size.
         hash: "sha256:" and the hex digest of the file.
-        format: csv, json, excel, pdf, ost, …
-        mediatype: E.g. "text/csv".
-        encoding: Of text files.
-        rows: Rows of the export in the file.
-        total_rows: Rows of the export in the source; more where the format cannot hold some.
-        schema_: Its columns ("schema" in JSON).
-        title: As people save the file.
-        dataset, scope, cadence, window: Which export it is; None where it has none.
-        period: The window in words, e.g. "2026-10-05 to 2026-10-11".
+        format: The file's format: csv, json, excel, pdf, ost, …
+        mediatype: The Content-Type, e.g. "text/csv".
+        encoding: Encoding of a text file.
+        rows: Number of exported rows in the file.
+        total_rows: Number of exported rows in the source; larger if the format cannot hold all of them.
+        schema_: The file's columns ("schema" in JSON).
+        title: The name under which people save the file.
+        dataset, scope, cadence, window: Identify the export; None where one does not apply.
+        period: The window as people read it, e.g. "2026-10-05 to 2026-10-11".
         options, filters: As requested.
         personal: Headers of the columns that hold personal data, by table of the file.
-        expires_at: When it may be deleted; None where nothing says so.
-        snapshot_at: When the data were read.
-        run_id, code_version: By whom.
-        deployment: Id of the deployment that made it; None if its ledger could not be asked.
+        expires_at: The time from which the file may be deleted; None if it never expires.
+        snapshot_at: The time at which the data were read.
+        run_id, code_version: The run and the version of the code that made the file.
+        deployment: Id of the deployment that made the file; None if its ledger could not be read.
         warnings: Sentences for readers of the file.
-        changed: Cells that differ from the source: reason, column header, count.
-        totals: Sum by column over the rows of the export.
+        changed: Number of cells that differ from the source, by reason and column header.
+        totals: The sum of each column over the rows of the export.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -144,14 +144,14 @@ class Manifest(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """The hex digest alone."""
+        """The hex digest without its prefix."""
         return self.hash.removeprefix("sha256:")
 
     def is_of(self, key: str, size: int | None = None) -> bool:
-        """Return whether this manifest is that of the file `key`, and not a copy of another file's.
+        """Return whether this manifest belongs to the file `key`, and is not a copy of another file's.
 
         Args:
-            size: Of the file, in bytes; None where that is not known.
+            size: Size of the file in bytes; None if unknown.
         """
         folder, _, name = key.rpartition("/")
         try:
@@ -165,16 +165,16 @@ class Manifest(BaseModel):
         return (folder, name) == (there, self.path) and size in (None, self.bytes)
 
     def to_json(self) -> _Bytes:
-        """UTF-8 JSON, indented; the same manifest always gives the same bytes."""
+        """Return indented UTF-8 JSON; the same manifest always gives the same bytes."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: _Bytes) -> Manifest:
-        """Read a manifest; fields that we do not know are left out.
+        """Parse a manifest; unknown fields are ignored.
 
         Raises:
-            ManifestError: It is cut off, not JSON, or a field is missing or wrong.
+            ManifestError: The manifest is truncated or not JSON, or a field is missing or invalid.
         """
         try:
             return cls.model_validate_json(data)
@@ -185,7 +185,7 @@ class Manifest(BaseModel):
 
 
 def changed_cells(changed: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    """Counts by (reason, column header), as renderers give them, in the manifest's shape."""
+    """Convert a renderer's counts by (reason, column header) to the shape of the manifest."""
     nested: dict[str, dict[str, int]] = {}
     for (reason, column), count in sorted(changed.items()):
         nested.setdefault(reason, {})[column] = count

@@ -1,4 +1,4 @@
-"""File names as people see them when they download: harmless on any system, in any script."""
+"""File names of downloads: harmless on any system, in any script."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from urllib.parse import quote
 _LENGTH = 180  # bytes of UTF-8; file systems allow 255
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS = "\u200c\u200d"  # invisible, but Persian, Hindi and emoji are misspelt without them
-# A spreadsheet takes the first of these for a formula, a shell the hyphen for an option; a dot hides a file.
+_JOINERS = "\u200c\u200d"  # invisible, but needed to spell Persian, Hindi and emoji
+# Spreadsheets read the first of these as a formula, a shell reads a hyphen as an option, a dot hides a file.
 _LEADING = "=+-@＝＋－＠."
 
 
 def safe_file_name(name: str) -> str:
-    """`name` with everything replaced by `_` that a file system, shell, header or eye trips over.
+    """Replace every character by `_` that is harmful in a file system, shell, header or display.
 
-    That is control and invisible characters (bidi overrides among them), lone surrogates, line
-    separators and `<>:"/\\|?*`. A leading dot or formula sign gets a `_` before it. At most 180 bytes
-    of UTF-8 remain, the extension among them.
+    Harmful are control and invisible characters (also bidi overrides), lone surrogates, line separators and
+    `<>:"/\\|?*`. A leading dot or formula sign gets a `_` before it. The result has at most 180 bytes of
+    UTF-8, including the extension.
     """
     name = "".join("_" if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS else c for c in name)
     name = _FORBIDDEN.sub("_", name).strip()
@@ -34,11 +34,11 @@ def safe_file_name(name: str) -> str:
 
 
 def content_disposition(file_name: str) -> str:
-    """The header that makes a browser save a download as `file_name` (RFC 6266, RFC 5987). ASCII."""
+    """Return the header by which a browser saves a download as `file_name` (RFC 6266, RFC 5987). ASCII."""
     name = safe_file_name(file_name)
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().replace("%", "_").strip()
     if plain.startswith("."):
-        plain = f"export{plain}"  # nothing of the name itself is ASCII
-    plain = safe_file_name(plain)  # again: the full-width ＂ and ／ have only now become " and /
+        plain = f"export{plain}"  # no character of the name is ASCII
+    plain = safe_file_name(plain)  # again: only now have full-width ＂ and ／ become " and /
     exact = quote(name, safe="!#$&+^`|")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

@@ -1,4 +1,4 @@
-"""From a URL to a store."""
+"""Opens a store by its URL."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def open_store(
     registry: StoreRegistry | None = None,
     clients: ClientFactory | None = None,
 ) -> Store:
-    """The store at a URL. Nothing is read or written yet: `Store.check` proves that it works.
+    """Open the store at a URL. Nothing is read or written yet: `Store.check` proves that it works.
 
     Args:
         url: `file:///folder`, a path, or `s3://bucket/prefix`.
-        endpoint_url: Of a server that is not Amazon's, e.g. "https://minio.internal:9000".
-        public_endpoint_url: The same server as people's browsers reach it; links are signed for it.
-        region: None takes AWS's own configuration.
-        encryption: "AES256" or "aws:kms"; None leaves it to the bucket.
-        kms_key_id: For "aws:kms".
-        checksums: Whether the server takes S3's checksum headers; if not, each file is read again.
-        group: For a folder: the group that may read its files; None for our user alone.
-        registry: For a folder: remembers that it was used; None demands no marker in it.
-        clients: Makes a boto3 S3 client for an endpoint URL (None: Amazon's); None makes them here,
-            with AWS's own credentials chain.
+        endpoint_url: URL of an S3-compatible server, e.g. "https://minio.internal:9000"; None for Amazon's.
+        public_endpoint_url: URL at which browsers reach the same server; links are signed for it.
+        region: The AWS region; None uses AWS's own configuration.
+        encryption: "AES256" or "aws:kms"; None uses the bucket's default.
+        kms_key_id: The key for "aws:kms".
+        checksums: True if the server accepts S3's checksum headers; if not, each file is read again.
+        group: For a folder: the group that may read its files; None for our user only.
+        registry: For a folder: remembers that it was used; None requires no marker file.
+        clients: Makes a boto3 S3 client for an endpoint URL (None: Amazon's); None makes clients here,
+            with AWS's default credentials chain.
 
     Raises:
-        StoreError: The URL, the encryption or the group is none that we know.
+        StoreError: The URL, the encryption or the group is invalid.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -82,7 +82,7 @@ def _folder(path: Path, group: str | None, registry: StoreRegistry | None) -> St
 
 def _bucket_and_prefix(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    if "@" in parts.netloc:  # do not repeat the URL: it holds a secret
+    if "@" in parts.netloc:  # do not print the URL: it contains a secret
         raise StoreError("The store's URL holds credentials: leave them to AWS's own credentials chain.")
     bucket, prefix = parts.netloc, parts.path.strip("/")
     if not bucket or ":" in bucket or parts.query or parts.fragment:

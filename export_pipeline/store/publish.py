@@ -1,15 +1,15 @@
-"""An export as others find it: a file, and beside it the manifest that says it is complete.
+"""Publishes an export: a file, and beside it the manifest that marks it as complete.
 
-The manifest is what makes an export complete, so it is written last and removed first. Replacing goes:
+The manifest makes an export complete, so it is written last and removed first. Replacing an export:
 
-1. Every byte of the new file and of its manifest is sent, and what older attempts have on its way is ended;
-   readers still see the old file and its manifest.
-2. Somebody is asked whether the file is still wanted.
+1. All bytes of the new file and of its manifest are sent, and uploads of older attempts are cancelled.
+   Readers still see the old file and its manifest.
+2. The caller is asked whether the file is still requested.
 3. The new file appears, then its manifest.
 
-A process that dies or stops between the steps changes nothing later: a newer attempt has ended its uploads.
-Between the two of step 3 the SHA-256 in the manifest is not the file's, so the export is seen as incomplete.
-If the new file cannot appear, the old export stands.
+A process that dies or is suspended between the steps changes nothing later: a newer attempt has cancelled its
+uploads. Between the two halves of step 3 the SHA-256 in the manifest does not match the file, so the export
+counts as incomplete. If the new file cannot be published, the old export stays.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def publish(
     before_visible: Callable[[], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[StoredFile, Manifest]:
-    """Make an upload and its manifest visible, replacing what the key held.
+    """Publish an upload and its manifest, and replace the old export.
 
     Args:
-        store: Where.
-        upload: The file, of `store.begin`. It is the caller's to abort, should this raise.
-        manifest: Called with what is to be stored (size, SHA-256); gives the manifest to write.
-        before_visible: Called when every byte is there and the old export still stands. What it raises is
-            raised here, and the old export stays.
+        store: The store.
+        upload: The file, from `store.begin`. If this function raises, the caller must abort the upload.
+        manifest: Called with the file's size and SHA-256; returns the manifest to write.
+        before_visible: Called when all bytes are sent and the old export is still visible. An exception
+            from it is raised here, and the old export stays.
         progress: As for `Upload.stage`.
 
     Raises:
-        StoreError: It failed. If the new file has not appeared, the old export stands as it was.
+        StoreError: Publishing failed. If the new file has not appeared, the old export is unchanged.
     """
     content = manifest(upload.finish())
     upload.stage(progress)
@@ -58,12 +58,12 @@ def publish(
 
 
 def unpublish(store: Store, key: str, *, run_id: str | None = None) -> None:
-    """Remove an export, the manifest first; what is not there is no error.
+    """Remove an export, the manifest first. A missing file is no error.
 
     Args:
-        store: Where.
-        key: The file.
-        run_id: If given, an export that another run has put there since stays.
+        store: The store.
+        key: Key of the file.
+        run_id: If given, an export that another run has published since is kept.
     """
     others = False
 
@@ -79,11 +79,11 @@ def unpublish(store: Store, key: str, *, run_id: str | None = None) -> None:
 
 
 def read_manifest(store: Store, key: str) -> Manifest:
-    """The manifest of the file `key`.
+    """Return the manifest of the file `key`.
 
     Raises:
-        NotFoundError: It has none: the export is not complete.
-        ManifestError: It is damaged.
+        NotFoundError: The file has no manifest: the export is not complete.
+        ManifestError: The manifest is damaged.
     """
     return Manifest.from_json(_read_small(store, manifest_key(key)))
 
@@ -92,15 +92,15 @@ def verify_file(store: Store, key: str) -> list[str]:
     """Read a file again and compare it with its manifest.
 
     Returns:
-        Sentences about what is wrong; none for a sound file.
+        A sentence for each error; an empty list if the file is sound.
 
     Raises:
-        StoreError: The store itself cannot be used.
+        StoreError: The store cannot be used.
     """
     problems, manifest = _compare(store, key)
     if not problems:
         return []
-    # An export replaced while we read it is sound: look again until the manifest stays the same.
+    # An export that is replaced while we read it is not damaged: repeat until the manifest stays the same.
     for _ in range(5):
         again, then = _compare(store, key)
         if not again or then == manifest:

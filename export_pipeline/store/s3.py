@@ -1,4 +1,4 @@
-"""S3 (or a server that speaks it) as a store: files appear when their upload is completed."""
+"""S3 (or a compatible server) as a store: a file appears when its upload is completed."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from export_pipeline.store.upload import Upload
 
 PARTS_IN_FLIGHT = 3
 _REMOVED = "removed"
-"""In an object's metadata: its file has been removed, and only the last request of that is missing."""
+"""Metadata key of an object that marks a removed file; only the deletion of the mark is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """How the server encrypts new objects.
+    """Server-side encryption of new objects.
 
     Attributes:
         algorithm: "AES256" or "aws:kms".
-        kms_key_id: For "aws:kms"; None takes the account's own key.
+        kms_key_id: The key for "aws:kms"; None uses the account's default key.
     """
 
     algorithm: str
@@ -53,22 +53,22 @@ class Encryption:
             raise StoreError("A KMS key id needs the encryption aws:kms.")
 
     def arguments(self) -> dict[str, str]:
-        """As put_object and create_multipart_upload want them."""
+        """Return the arguments for put_object and create_multipart_upload."""
         key = {"SSEKMSKeyId": self.kms_key_id} if self.kms_key_id else {}
         return {"ServerSideEncryption": self.algorithm, **key}
 
 
 class S3Store(Store):
-    """Export files below a prefix of a bucket.
+    """Keeps export files below a prefix of a bucket.
 
     Args:
-        bucket: Its name. It must exist.
-        prefix: Below which all keys lie; "" for the whole bucket.
-        endpoint_url: Of the server; None for Amazon's.
-        public_endpoint_url: For which links are signed; None for `endpoint_url`.
-        clients: Makes boto3 clients, each when first needed; None takes AWS's credentials chain.
-        encryption: None leaves it to the bucket.
-        checksums: Whether the server takes S3's checksum headers.
+        bucket: Name of an existing bucket.
+        prefix: Prefix of all keys; "" for the whole bucket.
+        endpoint_url: URL of the server; None for Amazon's.
+        public_endpoint_url: URL for which links are signed; None for `endpoint_url`.
+        clients: Makes boto3 clients, each when first needed; None uses AWS's default credentials chain.
+        encryption: Encryption of new objects; None uses the bucket's default.
+        checksums: True if the server accepts S3's checksum headers.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class S3Store(Store):
 
     @property
     def url(self) -> str:
-        """s3://bucket/prefix"""
+        """The URL of the store: `s3://bucket/prefix`."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     @cached_property
@@ -109,7 +109,7 @@ class S3Store(Store):
         return ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="upload")
 
     def begin(self, key: str, *, media_type: str, file_name: str, local: Path) -> Upload:
-        """See `Store.begin`. Needs the right to list and abort multipart uploads."""
+        """See `Store.begin`. Requires permission to list and abort multipart uploads."""
         headers = {"ContentType": media_type, "ContentDisposition": content_disposition(file_name)}
         target = self._target(self._name(key), headers)
         location = f"s3://{self.bucket}/{target.name}"
@@ -160,17 +160,17 @@ class S3Store(Store):
                         yield FileStat(key, found["Size"], found["LastModified"].astimezone(UTC))
 
     def _is_removed(self, found: Mapping[str, Any]) -> bool:
-        """Whether a listed object is the mark of a removal that was cut off."""
+        """Return whether a listed object is the mark of an interrupted deletion."""
         if found["Size"] != len(_mark()):
             return False
         head = self.client.head_object(Bucket=self.bucket, Key=found["Key"])
         return _REMOVED in head["Metadata"]
 
     def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
-        """See `Store.delete`. What a delete that hangs on its way removes later is never a newer file.
+        """See `Store.delete`. A delete request that arrives late never removes a newer file.
 
-        The file is replaced by a mark whose ETag no other object has, and the mark is deleted while it is
-        there: a server that knows no conditions on a delete cannot promise that.
+        The file is first replaced by a mark whose ETag is unique, and the delete is conditional on that ETag.
+        A server without conditional deletes cannot guarantee this.
         """
         self._delete(self._name(key), partial(self._errors, f"Cannot delete {key}"), still)
 
@@ -188,7 +188,7 @@ class S3Store(Store):
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
     ) -> str:
-        """See `Store.link`. Signed by temporary credentials, it ends with them if that is sooner."""
+        """See `Store.link`. A link signed by temporary credentials expires with them, if that is sooner."""
         check_lifetime(expires_seconds)
         self.stat(key)
         parameters = {"Bucket": self.bucket, "Key": self._name(key)}
@@ -203,10 +203,10 @@ class S3Store(Store):
         return str(url)
 
     def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
-        """See `Store.clean`. The server does not tell whether an upload's process lives: only its age."""
+        """See `Store.clean`. Only age counts: the server cannot tell whether an upload's process is alive."""
         latest = datetime.now(UTC) - older_than
         with self._errors(f"Cannot clean {self.url}"):
-            # The server's clock may be ahead of ours: a limit of nothing means all, whatever it says.
+            # The server's clock may be ahead of ours: a limit of zero means all uploads.
             old = [
                 found
                 for found in list_unfinished(self.client, self.bucket, self.prefix)
@@ -222,7 +222,7 @@ class S3Store(Store):
         return len(removable)
 
     def check(self) -> str | None:
-        """See `Store.check`. Every kind of request that exports need is tried."""
+        """See `Store.check`. Tries every kind of request that exports need."""
         from botocore.exceptions import ClientError
 
         name, data = f"{self.prefix}.check-{uuid.uuid4().hex}", uuid.uuid4().bytes
@@ -262,5 +262,5 @@ class S3Store(Store):
 
 
 def _mark() -> bytes:
-    """What stands in a file's place before it is deleted. Each is another, all have the same length."""
+    """Return content that replaces a file before its deletion: unique, and always of the same length."""
     return f"This file has been removed. {uuid.uuid4().hex}\n".encode()

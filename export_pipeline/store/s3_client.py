@@ -1,4 +1,4 @@
-"""Making boto3 clients. boto3 is imported when the first one is made."""
+"""Makes boto3 clients. boto3 is imported when the first one is made."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 ClientFactory = Callable[[str | None], Any]
-"""Gives a boto3 S3 client for an endpoint URL; None means Amazon's own endpoints."""
+"""Returns a boto3 S3 client for an endpoint URL; None means Amazon's own endpoints."""
 
 
 def default_factory(region: str | None = None, *, checksums: bool = True) -> ClientFactory:
-    """Clients with AWS's own credentials chain, limits on waiting, and retries.
+    """Return a factory of clients with AWS's default credentials chain, timeouts and retries.
 
     Args:
-        region: None takes AWS's own configuration.
-        checksums: False for a server that refuses checksum headers.
+        region: The AWS region; None uses AWS's own configuration.
+        checksums: False for a server that rejects checksum headers.
     """
     when = "when_supported" if checksums else "when_required"
 
@@ -30,17 +30,17 @@ def default_factory(region: str | None = None, *, checksums: bool = True) -> Cli
             request_checksum_calculation=when,
             response_checksum_validation=when,
         )
-        # A session of its own: boto3's shared one keeps credentials, and must not be used by two threads.
+        # Use a separate session: boto3's default session caches credentials and is not thread-safe.
         return Session(region_name=region).client("s3", endpoint_url=endpoint_url, config=config)
 
     return make
 
 
 def sign_links_v4(client: Any) -> Any:
-    """Make a client sign its links by Signature Version 4, and give it back.
+    """Make a client sign its links by Signature Version 4, and return the client.
 
-    boto3 still signs links by version 2 unless configured otherwise, which newer regions and objects
-    encrypted by KMS refuse. Other requests are signed as before.
+    By default boto3 signs links by version 2, which newer regions and objects encrypted by KMS reject.
+    Other requests are signed as before.
     """
 
     def choose(signature_version: object, **_: object) -> str | None:

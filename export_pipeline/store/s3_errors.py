@@ -1,4 +1,4 @@
-"""What S3 and its client library say, in words that tell what to do."""
+"""Translates errors of S3 and its client library into messages with a cure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REASONS = {
 }
 
 
-# The server cannot do it now, as it says after the client library's own tries.
+# Codes of temporary failures that remain after the client library's own retries.
 _PASSING = frozenset(
     {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504"}
 )
@@ -53,12 +53,12 @@ _REFUSALS = frozenset({400, 411, 501})
 
 
 def _may_refuse_checksums(error: Any) -> bool:
-    """Whether a ClientError may be a refusal of checksum headers: each server has words of its own."""
+    """Return whether a ClientError may be a rejection of checksum headers; servers word it differently."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSALS
 
 
 def error_code(error: Any) -> str:
-    """The code of a botocore ClientError, e.g. "NoSuchUpload"."""
+    """Return the code of a botocore ClientError, e.g. "NoSuchUpload"."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -66,14 +66,14 @@ def error_code(error: Any) -> str:
 def s3_errors(
     what: str, bucket: str, endpoint: str, key: str | None = None, checksums: bool = True
 ) -> Iterator[None]:
-    """Turn the client library's errors into StoreError, those that may pass into StoreUnavailableError.
+    """Translate the client library's errors into StoreError; temporary ones into StoreUnavailableError.
 
     Args:
-        what: What was tried, e.g. "Cannot store exports/a/b.csv".
-        bucket: For the message.
-        endpoint: For the message.
-        key: If given, "no such object" becomes NotFoundError for it.
-        checksums: Whether checksum headers were sent, which some servers refuse.
+        what: The beginning of the message, e.g. "Cannot store exports/a/b.csv".
+        bucket: Name of the bucket, for the message.
+        endpoint: URL of the server, for the message.
+        key: If given, "no such object" becomes NotFoundError for this key.
+        checksums: True if checksum headers were sent, which some servers reject.
     """
     from botocore import exceptions as botocore_errors
 

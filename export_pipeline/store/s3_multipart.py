@@ -1,9 +1,9 @@
-"""Multipart uploads: every byte under a checksum, and no request of a dead process that counts later.
+"""Multipart uploads: a checksum covers every byte, and late requests of dead processes have no effect.
 
-A request that hangs on its way may reach the server minutes after its process has died, when a newer
-attempt has stored its file. So an object appears by one kind of request only, the completing of a multipart
-upload, and every upload begins by ending all others of its object: a completing request that comes late finds
-its upload gone. Two that begin at the same time see each other, so one of them survives at most.
+A delayed request may reach the server minutes after its process has died, when a newer attempt has already
+stored its file. So an object appears only by completing a multipart upload, and every upload begins by
+aborting all others of its object: a late completing request finds its upload gone. Two uploads that begin at
+the same time see each other, so at most one of them survives.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ log = logging.getLogger(__name__)
 
 _TOKEN = "put-id"
 NOT_OFFERED = frozenset({"NotImplemented", "MethodNotAllowed", "405", "501"})
-"""Error codes of a server that does not know a request."""
+"""Error codes of a server that does not implement a request."""
 
 
 def crc32(data: ReadableBuffer, so_far: int = 0) -> int:
-    """CRC-32 of what had `so_far`, followed by `data`."""
+    """Return the CRC-32 of earlier data with the CRC-32 `so_far`, followed by `data`."""
     from isal import isal_zlib  # ten times as fast as zlib's
 
     return int(isal_zlib.crc32(data, so_far))
 
 
 def checksum(crc: int) -> str:
-    """A CRC-32 as S3 wants it: big-endian, base64."""
+    """Encode a CRC-32 as S3 expects it: big-endian, base64."""
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Size and checksums of a whole object; `crc` as `checksum` gives it."""
+    """Size and checksums of a whole object; `crc` as returned by `checksum`."""
 
     size: int
     crc: str
@@ -54,11 +54,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The object to be made.
+    """The object to create.
 
     Attributes:
-        headers: boto3's arguments for its metadata and encryption.
-        checksums: Whether the server takes S3's checksums; else it gets MD5, and the object is read again.
+        headers: boto3 arguments for the object's metadata and encryption.
+        checksums: True if the server accepts S3's checksums; else MD5 is sent, and the object is read again.
     """
 
     client: Any
@@ -68,17 +68,17 @@ class Target:
     checksums: bool = True
 
     def put(self, data: BinaryIO, content: Content, md5: bytes) -> str:
-        """Make the object in one request, for servers without multipart uploads; gives its ETag."""
+        """Create the object in one request, for servers without multipart uploads; return its ETag."""
         own = {"ChecksumCRC32": content.crc} if self.checksums else {"ContentMD5": _base64(md5)}
         answer = self.client.put_object(Bucket=self.bucket, Key=self.name, Body=data, **own, **self.headers)
         self.prove(content)
         return str(answer["ETag"])
 
     def prove(self, content: Content) -> None:
-        """Read the object again where the server has no checksum of it.
+        """Read the object again and compare it, if the server has no checksum of it.
 
         Raises:
-            StoreError: It holds something else.
+            StoreError: The object has other content.
         """
         if self.checksums:
             return
@@ -92,7 +92,7 @@ class Target:
             self.refuse(answer["ETag"], size, content)
 
     def refuse(self, etag: str, kept: int, content: Content) -> NoReturn:
-        """Remove an object that is not what was sent, and raise StoreError."""
+        """Remove an object that differs from what was sent, and raise StoreError."""
         self.remove(etag)
         raise StoreError(
             f"The server kept {kept} of {content.size} bytes of {self.name}, or others than were sent; they "
@@ -100,9 +100,9 @@ class Target:
         )
 
     def remove(self, etag: str) -> None:
-        """Delete the object while it has this ETag; one that was replaced or is gone is no error.
+        """Delete the object if it still has this ETag. A replaced or missing object is no error.
 
-        A server that refuses the condition deletes whatever is there.
+        On a server that rejects the condition, any object under the name is deleted.
         """
         from botocore.exceptions import ClientError
 
@@ -120,12 +120,12 @@ class Target:
 class MultipartUpload:
     """One upload, from `begin` to `complete` or `abort`.
 
-    Each part carries its checksum and the completing request the whole file's, so the server itself
-    refuses a file that is not the one we read. The object carries an id of our own: should the answer
-    to the completing request be lost, it tells whether the object there is ours.
+    Each part is sent with its checksum, and the completing request with the checksum of the whole file, so
+    the server itself rejects a corrupted file. The object carries an id of our own: if the response to the
+    completing request is lost, the id shows whether the object there is ours.
 
     Attributes:
-        is_alone: Whether all others of the object have ended; not on a server that cannot list them.
+        is_alone: True if all other uploads of the object were aborted; False if the server cannot list them.
     """
 
     target: Target
@@ -135,10 +135,10 @@ class MultipartUpload:
 
     @classmethod
     def begin(cls, target: Target, metadata: Mapping[str, str] | None = None) -> MultipartUpload | None:
-        """Begin an upload to an object, and end all others; None where the server has no multipart uploads.
+        """Begin an upload of an object and abort all others; None if the server has no multipart uploads.
 
         Args:
-            metadata: The object's own.
+            metadata: Metadata of the object.
         """
         from botocore.exceptions import ClientError
 
@@ -169,11 +169,11 @@ class MultipartUpload:
         return upload
 
     def send_part(self, number: int, body: BinaryIO, data: bytes) -> dict[str, Any]:
-        """Send one part; gives what `complete` wants of it. Several threads may send at once.
+        """Send one part; return its entry for `complete`. Several threads may send at once.
 
         Args:
-            body: Gives the bytes that are sent.
-            data: The same bytes, for their checksum.
+            body: Stream of the bytes to send.
+            data: The same bytes, for the checksum.
         """
         crc = {"ChecksumCRC32": checksum(crc32(data))} if self.target.checksums else {}
         own = crc or {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest())}
@@ -191,14 +191,14 @@ class MultipartUpload:
         """Make the object visible, and prove that it holds what was sent.
 
         Args:
-            parts: Of `send_part`, in order.
-            content: Of all of them.
+            parts: The results of `send_part`, in order.
+            content: Size and checksums of all parts together.
 
         Returns:
-            The object's ETag; None if somebody has replaced it since.
+            The object's ETag; None if the object has been replaced since.
 
         Raises:
-            StoreError: It holds something else.
+            StoreError: The object has other content.
         """
         target = self.target
         crc = {"ChecksumCRC32": content.crc, "ChecksumType": "FULL_OBJECT"} if target.checksums else {}
@@ -223,7 +223,7 @@ class MultipartUpload:
         return str(head["ETag"])
 
     def _is_there(self) -> bool:
-        """Whether the object is this upload's. Its own errors say nothing about that: then it is not."""
+        """Return whether the object is this upload's; False if that cannot be determined."""
         try:
             return bool(self._head()["Metadata"].get(_TOKEN) == self.token)
         except Exception:
@@ -234,7 +234,7 @@ class MultipartUpload:
         return self.target.client.head_object(Bucket=self.target.bucket, Key=self.target.name, **own)
 
     def abort(self) -> None:
-        """Give the parts back to the server. If even that fails, `clean` or the next upload will do it."""
+        """Release the parts on the server. If that fails, `clean` or the next upload does it."""
         try:
             _abort(self.target.client, self.target.bucket, self.target.name, self.upload_id)
         except Exception as error:
@@ -243,7 +243,7 @@ class MultipartUpload:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An upload that is neither completed nor aborted; `begun` by the server's clock."""
+    """An upload that is neither completed nor aborted; `begun` is a time of the server's clock."""
 
     client: Any
     bucket: str
@@ -252,7 +252,7 @@ class Unfinished:
     begun: datetime
 
     def abort(self) -> None:
-        """End it; one that has ended meanwhile is no error."""
+        """Abort the upload. An upload that has ended meanwhile is no error."""
         _abort(self.client, self.bucket, self.name, self.upload_id)
 
 
@@ -267,7 +267,7 @@ def _abort(client: Any, bucket: str, name: str, upload_id: str) -> None:
 
 
 def list_unfinished(client: Any, bucket: str, prefix: str) -> Iterator[Unfinished]:
-    """The unfinished uploads of objects whose name starts with `prefix`."""
+    """Yield the unfinished uploads of objects whose name starts with `prefix`."""
     pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
         for upload in page.get("Uploads", ()):

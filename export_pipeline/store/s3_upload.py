@@ -1,7 +1,7 @@
-"""A file on its way to S3: parts of it go out while it is written, from the local copy beside it.
+"""Uploads of files to S3: parts are sent from the local copy while the file is being written.
 
-What waits to be sent lies on the disk, so a slow server costs no memory, and holds up neither the writing nor
-the reading back. A part that could not be sent ends the writing.
+Parts that wait to be sent lie on disk, so a slow server needs no memory and delays neither the writing nor
+the reading back. A part that cannot be sent stops the writing.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 8 << 20
 _PARTS_OF_A_SIZE = 1000
-"""Then parts grow by `PART_BYTES`, so that the 10,000 which S3 allows hold 430 GiB."""
+"""Number of parts after which the part size grows by `PART_BYTES`: S3's 10,000 parts then hold 430 GiB."""
 
 _STOP_SECONDS = 1.0
 _ABORT_SECONDS = 2.0
 
 
 class S3Upload(Upload):
-    """A file up to `PART_BYTES` goes out when it is published, a larger one part by part while it is written.
+    """Sends files up to `PART_BYTES` when they are published, larger ones in parts while they are written.
 
     Args:
-        local: Where the local copy goes.
-        senders: A few threads for the parts, which all uploads of a store share: so few are in memory.
+        local: Path of the local copy.
+        senders: A few threads that all uploads of a store share, so that few parts are in memory.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class S3Upload(Upload):
             self._target.put(copy, content, md5)
 
     def _discard(self) -> None:
-        """End what is on its way. A server that does not answer is not waited for: `clean` finds the rest."""
+        """Cancel the pending requests. Does not wait for an unresponsive server: `clean` removes the rest."""
         self._stopped.set()
         for part in self._parts:
             part.cancel()
@@ -129,10 +129,10 @@ class S3Upload(Upload):
 
 
 class S3Bytes(StagedFile):
-    """A small object that is sent but for its last step.
+    """A small object that is sent, but not visible yet.
 
     Args:
-        metadata: The object's own.
+        metadata: Metadata of the object.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class S3Bytes(StagedFile):
 
     @property
     def is_fenced(self) -> bool:
-        """Whether no earlier request for this object can count any more."""
+        """True if no earlier request for this object can take effect any more."""
         return self._multipart is not None and self._multipart.is_alone
 
     def publish(self) -> StoredFile:
@@ -169,7 +169,7 @@ class S3Bytes(StagedFile):
         return self._stored
 
     def complete(self) -> str | None:
-        """Make the object visible; gives its ETag, None where another one is there or none was learned."""
+        """Make the object visible; return its ETag, or None if it was replaced or the ETag is unknown."""
         content = Content(len(self._data), checksum(crc32(self._data)), self._stored.sha256)
         with self._told():
             if self._multipart is not None:
@@ -188,7 +188,7 @@ class S3Bytes(StagedFile):
 
 
 class _Body(io.BytesIO):
-    """A part's bytes, which are sent in small blocks; no more of them once the upload is stopped."""
+    """The bytes of a part, sent in small blocks; sending ends once the upload is stopped."""
 
     def __init__(self, data: bytes, stopped: threading.Event) -> None:
         super().__init__(data)

@@ -1,4 +1,4 @@
-"""A file on its way into a store: written as it is made, read back, then published or thrown away."""
+"""Uploads into a store: a file is written, read back, and then published or discarded."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _MOST_HASHED_LATER = 4
 
 
 class Upload(StagedFile):
-    """A file that nobody sees before `publish`. Of `Store.begin`; for one thread.
+    """A file that is invisible before `publish`. Created by `Store.begin`; for one thread.
 
     Attributes:
-        key: Where the file will be.
-        path: Where it can be read back from `finish` until it is published or thrown away.
+        key: Key of the file.
+        path: Path at which it can be read back, from `finish` until it is published or discarded.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Upload(StagedFile):
         location: str,
         told: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """`handle` is the unbuffered local file; `told` turns the errors of the store into StoreError."""
+        """Take the unbuffered local file `handle`; `told` translates the store's errors into StoreError."""
         self.key, self.path = key, path
         self._handle, self._location, self._told = handle, location, told
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="hash")
@@ -51,11 +51,11 @@ class Upload(StagedFile):
         self._staged = self._ended = False
 
     def write(self, data: ReadableBuffer) -> int:
-        """Append bytes, which must not change any more: they are hashed by a thread, a few pieces behind.
+        """Append bytes. They must not change afterwards: a thread hashes them a few pieces later.
 
         Raises:
-            StoreError: The store takes no more of the file, or has lost a part that was sent already.
-            OSError: The local copy beside a store that is elsewhere cannot be written.
+            StoreError: The store accepts no more of the file, or has lost a part that was already sent.
+            OSError: The local copy for a remote store cannot be written.
             ValueError: After `finish`, `publish` or `abort`.
         """
         if self.closed:
@@ -71,11 +71,11 @@ class Upload(StagedFile):
 
     @property
     def closed(self) -> bool:
-        """Whether no more is taken; Arrow asks each file that it writes into."""
+        """True if no more bytes are accepted. Arrow reads this of every file that it writes to."""
         return self._ended or self._stored is not None
 
     def finish(self) -> StoredFile:
-        """Nothing more is written: the file is whole on `path`. It is not visible yet. Raises as `write`."""
+        """End the writing: the file is complete at `path`, but not visible yet. Raises as `write`."""
         if self._stored is None:
             with self._told():
                 self._append_held()
@@ -87,16 +87,16 @@ class Upload(StagedFile):
         return self._stored
 
     def stage(self, progress: Progress | None = None) -> None:
-        """Send every byte, so that one step is left; ends all other uploads of the same key.
+        """Send all bytes, so that only publishing is left; cancel all other uploads of the same key.
 
-        What decides whether the file is still wanted must be asked between this and `publish`: whoever is
-        told to go on has ended the older uploads, or is ended by a newer one.
+        Check whether the file is still requested between this call and `publish`: an upload that may go on
+        has then cancelled the older uploads, or is cancelled by a newer one.
 
         Args:
-            progress: Told about bytes that are there.
+            progress: Called with the number of bytes sent.
 
         Raises:
-            StoreError: It failed.
+            StoreError: Sending failed.
         """
         self.finish()
         if not self._staged:
@@ -107,15 +107,15 @@ class Upload(StagedFile):
     def publish(
         self, *, before_visible: Callable[[], None] | None = None, progress: Progress | None = None
     ) -> StoredFile:
-        """Make the file visible under its key, in one step, instead of what is there.
+        """Make the file visible under its key, and replace any older file in the same step.
 
         Args:
-            before_visible: Called once, when every byte is there but the key still shows the old file.
-                What it raises is raised here, and the old file stays.
+            before_visible: Called once, when all bytes are sent and the key still shows the old file.
+                An exception from it is raised here, and the old file stays.
             progress: As for `stage`.
 
         Raises:
-            StoreError: It failed. The key holds what it held before.
+            StoreError: The file could not be published. The key still holds the old file, if any.
         """
         self.stage(progress)
         stored = self.finish()
@@ -128,7 +128,7 @@ class Upload(StagedFile):
         return stored
 
     def abort(self) -> None:
-        """Throw the file away; nothing happens once it is published or thrown away. Raises nothing."""
+        """Discard the file. Does nothing if it is already published or discarded. Never raises."""
         if self._ended:
             return
         self._ended = True
@@ -153,27 +153,27 @@ class Upload(StagedFile):
         self._size += len(piece)
 
     def _hash(self, piece: memoryview) -> None:
-        """Called with every piece, in order, by a thread of its own."""
+        """Hash a piece. Called with every piece, in order, in a thread of its own."""
         self._digest.update(piece)
 
     @abstractmethod
     def _whole(self) -> None:
-        """Every byte is written and hashed; the handle is to be closed."""
+        """Close the handle, at once or later. Called when all bytes are written and hashed."""
 
     @abstractmethod
     def _stage(self, progress: Progress) -> None:
-        """Send what is left, and end all other uploads of the key."""
+        """Send the remaining bytes, and cancel all other uploads of the key."""
 
     @abstractmethod
     def _show(self, stored: StoredFile) -> None:
-        """Make the whole file visible."""
+        """Make the complete file visible."""
 
     @abstractmethod
     def _discard(self) -> None:
-        """Take back what the store has of the file."""
+        """Remove the parts of the file that the store already has."""
 
 
 def write_all(handle: BinaryIO, data: memoryview) -> None:
-    """An unbuffered write may take only a part, the last one before a disk is full for instance."""
+    """Write all bytes: an unbuffered write may be partial, e.g. the last one before the disk is full."""
     while data:
         data = data[handle.write(data) :]

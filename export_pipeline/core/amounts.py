@@ -13,7 +13,7 @@ _SURE_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How to print the sum of a column, whatever unit a format counts in.
+    """Formatting of a column's sum, whatever unit a format counts in.
 
     Attributes:
         column: The column's name, the same for every format.

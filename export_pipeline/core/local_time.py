@@ -26,7 +26,10 @@ _QUARTER = 900_000_000
 
 
 def on_the_wall(instants: pa.Array, zone: str) -> pa.Array:
-    """Convert instants (timestamp with any zone) to a zone's local time (naive timestamp[us])."""
+    """Convert instants (timestamp with any zone) to a zone's local time (naive timestamp[us]).
+
+    Nulls stay null.
+    """
     clock = pc.local_timestamp(instants.cast(pa.timestamp("us", tz=zone)))
     far = pc.fill_null(pc.greater_equal(instants.cast(pa.int64()), _LISTED), False)
     if not pc.any(far).as_py():

@@ -1,1 +1,1 @@
-"""Sample applications' databases, made the same each time."""
+"""Databases of sample applications with reproducible content."""

@@ -1,8 +1,8 @@
-"""A sample application that watches insects with camera traps: captures, detections and who says what they show.
+"""A sample application that watches insects with camera traps: captures, detections and classifications.
 
-Three projects share its tables: a meadow with the everyday life of such a project, a second one whose texts are
-hostile, a third one without anything. Times are those of the wall clock at the trap, without a zone.
-Everything follows from a seed, so two fillings are equal.
+Three projects share its tables: a meadow with everyday data, a second one with hostile texts, and an
+empty one. Times are local times at the trap, without a zone. Everything is generated from a seed, so the
+content is always the same.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ IDENTIFICATIONS = _table(
 MEADOW, FOREST, EMPTY = 1, 2, 3
 """Ids of the projects."""
 MEADOW_JUNE, MEADOW_NOTHING, FOREST_ALL = 11, 12, 21
-"""Ids of the capture sets: one of some captures, one without any, one of another project."""
+"""Ids of the capture sets: one with some captures, an empty one, and one of another project."""
 
 _SPECIES = (
     "Noctua pronuba",
@@ -92,12 +92,12 @@ _SPECIES = (
     "Idia aemula",
     "Actias luna",
 )
-# The night in which the clocks go forward at this trap, and an ordinary one.
+# The night in which the clocks go forward at this trap, and an ordinary night.
 _NIGHTS = (datetime(2026, 3, 8, 1, 58), datetime(2026, 6, 20, 22, 10), datetime(2026, 6, 21, 23, 59, 58))
 
 
 def fill(engine: sa.Engine) -> None:
-    """Make the tables anew and fill them."""
+    """Recreate and fill the tables."""
     filler = _Filler()
     filler.project(MEADOW, "Meadow at the mill", 90, _SPECIES, "https://captures.example.org/meadow/")
     filler.project(FOREST, HOSTILE_TEXTS[0], 40, HOSTILE_TEXTS[:12], None)
@@ -128,7 +128,7 @@ class _Filler:
         ]
 
     def add(self, table: sa.Table, **row: Any) -> int:
-        """Insert a row under the next id of its table; gives the id."""
+        """Insert a row under the next id of its table; return the id."""
         number = len(self.rows[table]) + 1
         self.rows[table].append({"id": number, **row})
         return number
@@ -166,8 +166,8 @@ class _Filler:
         chance = self.random
         occurrence = self.add(
             OCCURRENCES,
-            determination_id=None if i % 19 == 18 else chance.choice(taxa),  # not valid without one
-            # Few scores, so that many are equal; some missing.
+            determination_id=None if i % 19 == 18 else chance.choice(taxa),  # null is invalid
+            # Few distinct scores, so that many are equal; some are missing.
             determination_score=None if i % 8 == 7 else (0.5, 0.75, 0.9312, 1.0)[i % 4],
             event_id=None if i % 13 == 12 else events[i % 3], deployment_id=None if i % 23 == 22 else places[i % 2],
             project_id=project, created_at=datetime(2026, 7, 1, 12, i % 60), updated_at=datetime(2026, 7, 2, 12, i % 60, 30, i),
@@ -179,7 +179,7 @@ class _Filler:
             if i % 17 == 16:
                 box = ([1, 2, 3], {"x": 1}, ["a", 2, 3, 4], [1, None, 3, 4])[n % 4]
             if i % 31 == 30 or (i % 5 == 4 and n == 1):
-                box = None if n % 2 else []  # a marker that nothing was found
+                box = None if n % 2 else []  # marks that nothing was found
             detection = self.add(
                 DETECTIONS, source_image_id=capture["id"], occurrence_id=occurrence, bbox=box,
                 path=None if n == 2 else f"crops/{occurrence}-{n}.jpg", timestamp=None if n == 3 else capture["timestamp"],
@@ -189,7 +189,7 @@ class _Filler:
         self.identifications(i, occurrence, taxa, predictions)
 
     def classifications(self, i: int, n: int, detection: int, taxa: list[int]) -> list[int]:
-        """None, an intermediate one, final ones with equal scores, or one without a score."""
+        """Add no classification, an intermediate one, final ones with equal scores, or one with no score."""
         if i % 7 == 6 or (i % 3 == 0 and n == 0):
             return []
         score = (0.6, 0.8, None)[(i + n) % 3]

@@ -1,8 +1,9 @@
-"""A sample archive of origin: who enrolled which work, the proofs of it, and what it cost.
+"""A sample archive of provenance: enrolled works, proofs of them, and a ledger of fees.
 
-Two organisations use it and a third has just joined. An enrolment says that a member claims a work; a proof
-anchors the work's hash where nobody can change it; the ledger is double-entry and append-only, so a mistake is
-never corrected but reversed by entries of its own. Everything follows from a seed, so two fillings are equal.
+Two organisations use it and a third has just joined. An enrolment records that a member claims a work. A
+proof anchors the work's hash where nobody can change it. The ledger is double-entry and append-only: a
+mistake is never corrected but reversed by new entries. Everything is generated from a seed, so the content is
+always the same.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ LEDGER = sa.Table(
     _to("enrollment_id", "archive_enrollments"),
     sa.Column("reverses", sa.BigInteger), sa.Column("description", sa.Text),
     sa.Column("currency", sa.String(3), nullable=False),
-    # Exactly one of both; never negative.
+    # Exactly one of the two; never negative.
     sa.Column("debit", sa.Numeric(18, 4)), sa.Column("credit", sa.Numeric(18, 4)),
     sa.Column("value_date", sa.Date, nullable=False), sa.Column("posted_at", Moment, nullable=False),
     sa.Column("entry_hash", sa.String(64), nullable=False),
@@ -76,7 +77,7 @@ _WORKS = (
     ("Harbour at dusk", "image/tiff"), ("Field recording 14", "audio/flac"), ("Interview, part 2", "video/mp4"),
     ("Map of the old town", "image/jpeg"), ("Letters 1911–1914", "application/pdf"),
 )  # fmt: skip
-# Each change of the clock in Berlin: the last moment before, the hour that comes twice, the end of a year.
+# Each clock change in Berlin: the last moment before it, the repeated hour, the end of a year.
 _MOMENTS = (
     datetime(2026, 3, 29, 0, 59, 59, 999999, UTC), datetime(2026, 3, 29, 1, 0, tzinfo=UTC),
     datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
@@ -86,7 +87,7 @@ _AMOUNTS = ("12.5000", "0.0001", "99.9900", "1234.5678", "10000000000.0001")
 
 
 def fill(engine: sa.Engine) -> None:
-    """Make the tables anew and fill them."""
+    """Recreate and fill the tables."""
     chance = random.Random(2)
     members = [
         {"id": uuid_of("member", o, name), "organisation_id": o, "display_name": name, "email": f"{i}@example.org"}
@@ -159,7 +160,7 @@ def _proofs(chance: random.Random, number: int, enrollment: Row) -> list[Row]:
 
 
 def _ledger(enrollments: list[Row]) -> list[Row]:
-    """For each work a fee: one debit, one or two credits of the same sum; some are reversed later."""
+    """Return a fee for each work: one debit, one or two credits of the same sum; some are reversed later."""
     rows: list[Row] = []
 
     def post(

@@ -1,7 +1,7 @@
-"""A sample bookkeeping application: orders bought and sold again, with money in cents, and the sellers seen.
+"""A sample bookkeeping application: orders bought and resold, money in cents, remarks, and sellers.
 
-Three accounts share its tables: one of an ordinary shop, one whose every text is hostile, one without any
-record. Everything follows from a seed, so two fillings are equal.
+Three accounts share its tables: an ordinary shop, one with only hostile texts, and an empty one.
+Everything is generated from a seed, so the content is always the same.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _ITEMS = (
     "Kids' bicycle helmet, size S", "Espresso cups, set of 6", "Garden hose 1/2\" × 25 m",
 )  # fmt: skip
 _NEW_YEAR = datetime(2026, 1, 2, 14, 5, tzinfo=UTC)
-# Around both changes of the clock in New York, and two moments that differ by a microsecond only.
+# Around both clock changes in New York, and two moments only a microsecond apart.
 _MOMENTS = (
     datetime(2026, 3, 8, 6, 59, 59, 999999, UTC), datetime(2026, 3, 8, 7, 0, tzinfo=UTC),
     datetime(2026, 11, 1, 5, 30, tzinfo=UTC), datetime(2026, 11, 1, 6, 30, tzinfo=UTC),
@@ -97,7 +97,7 @@ _MOMENTS = (
 
 
 def fill(engine: sa.Engine) -> None:
-    """Make the tables anew and fill them."""
+    """Recreate and fill the tables."""
     chance = random.Random(4)
     records = [_record(chance, SHOP, i, _ITEMS[i % len(_ITEMS)]) for i in range(160)]
     records += [_record(chance, HOSTILE, i, text) for i, text in enumerate(HOSTILE_TEXTS * 2)]
@@ -121,7 +121,7 @@ def fill(engine: sa.Engine) -> None:
         RECORDS: records,
         ORDER_REMARKS: order_remarks,
         SERVICE_REMARKS: service_remarks,
-        # The owner reads every remark, the buyer those on orders, of the shop only; nobody else any.
+        # The owner reads every remark, the buyer only the shop's remarks on orders; others read none.
         ORDER_REMARK_READERS: [
             {"user_id": "owner", "account_id": SHOP}, {"user_id": "owner", "account_id": HOSTILE},
             {"user_id": "buyer", "account_id": SHOP},
@@ -134,7 +134,7 @@ def fill(engine: sa.Engine) -> None:
 
 
 def _record(chance: random.Random, account: str, number: int, item: str) -> Row:
-    """A record; each of its costs is missing now and then."""
+    """Return a record; each of its costs is missing now and then."""
 
     def cents(largest: int, often: float = 0.85) -> int | None:
         return chance.randrange(largest) if chance.random() < often else None
@@ -155,7 +155,7 @@ def _record(chance: random.Random, account: str, number: int, item: str) -> Row:
 
 
 def _extremes() -> list[Row]:
-    """Nothing paid, everything lost, a sum beyond what a double holds, and a long name."""
+    """Return extreme records: nothing paid, everything lost, a price no double holds exactly, a long name."""
     cases: list[tuple[str, int, int | None, int | None, int | None]] = [
         ("RETURN_CLOSED", 5_000, 650, 3_100, 899),
         ("RETURN_CLOSED", 5_000, 650, 3_100, None),

@@ -1,8 +1,9 @@
 """A sample property-services application: scopes of work, clients' properties and requests for proposal.
 
-Two tenants have clients, a third has none yet. The base library of scopes belongs to nobody and so to everyone.
-Names of tables and columns are in mixed case, and times are UTC in columns without a zone, as its object mapper
-makes them. Everything follows from a seed, so two fillings are equal.
+Two tenants have clients, a third has none yet. The base library of scopes belongs to no tenant and so to all.
+Names of tables and columns are in mixed case, and times are UTC in columns without a zone, as the
+application's object mapper creates them. Everything is generated from a seed, so the content is always the
+same.
 """
 
 from __future__ import annotations
@@ -93,12 +94,12 @@ NORTH, SOUTH, NEW = (uuid_of("tenant", name) for name in ("north", "south", "new
 _STATUSES = ("ACTIVE", "DRAFT", "INACTIVE", "PROCESSING")
 _TYPES = ("BASE_SCOPE_LIBRARY", "CLIENT_SCOPE_LIBRARY", "CLIENT_SCOPE_OF_WORK")
 _START = datetime(2026, 1, 5, 9, 0)
-# The last moment of a day and the first of the next, so that a filter's last day is seen to be whole.
+# The last moment of a day and the first of the next, to show that a filter includes its whole last day.
 _MIDNIGHT = (datetime(2026, 3, 31, 23, 59, 59, 999000), datetime(2026, 4, 1))
 
 
 def fill(engine: sa.Engine) -> None:
-    """Make the tables anew and fill them."""
+    """Recreate and fill the tables."""
     filler = _Filler()
     filler.people_and_places()
     filler.properties()
@@ -119,7 +120,7 @@ class _Filler:
         self.rows: dict[sa.Table, list[Row]] = {table: [] for table in METADATA.sorted_tables}
 
     def add(self, table: sa.Table, **row: Any) -> str:
-        """Insert a row under an id that follows from its place; gives the id."""
+        """Insert a row under an id derived from its position; return the id."""
         number = uuid_of(table.name, len(self.rows[table]))
         self.rows[table].append({"id": number, **row})
         return number
@@ -169,7 +170,7 @@ class _Filler:
     def scopes_of_work(self) -> None:
         for i in range(150):
             kind = _TYPES[i % 3]
-            # A client's scope whose client was lost must not be taken for the base library's.
+            # A client's scope that has lost its client must not be mistaken for one of the base library.
             client = None if kind == _TYPES[0] else self.maybe(CLIENTS, 0.95)
             scope = self.add(
                 SCOPES_OF_WORK, scopeName=HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)] if i % 4 == 0 else f"Scope {i} weekly",
@@ -206,7 +207,7 @@ class _Filler:
                 self.add(
                     BIDS, rfpId=request, vendorName=("Green & Sons", "=Clean", "Ångström", "安全")[n % 4],
                     note=HOSTILE_TEXTS[n] if n % 2 else None, status="AWARDED" if won else ("SUBMITTED", "WITHDRAWN")[n == 3],
-                    # The two lowest are equal; one bid names no sum, one gives money back.
+                    # The two lowest are equal; one bid has no amount, one a negative amount.
                     amount=None if n == 4 else Decimal("-250.00") if (i, n) == (17, 0) else Decimal(900 + (n // 2) * 10) + i,
                     submittedAt=_moment(i) + timedelta(days=n),
                 )  # fmt: skip

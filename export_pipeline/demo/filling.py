@@ -1,4 +1,4 @@
-"""What the sample databases have in common: column types, ids that follow from names, and filling."""
+"""Shared parts of the sample databases: column types, reproducible ids, and filling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 Row = dict[str, Any]
 
 Uuid = sa.String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
-"""A UUID in PostgreSQL, its 36-character text elsewhere."""
+"""A UUID in PostgreSQL, a 36-character string elsewhere."""
 Moment = sa.DateTime(timezone=True)
 
 _NAMESPACE = uuid.UUID("3f2b8a54-6f0d-5c1e-9a77-1d0e5b2c4f68")
@@ -23,16 +23,16 @@ HOSTILE_TEXTS = (
     "👩‍👩‍👧 e\u0301", "\u202egnp.exe", "<script>alert('x')</script>", "'; DROP TABLE accounts; --", "100% _sure_ \\ yes",
     " spaces ", "_x0041_",
 )  # fmt: skip
-"""What people and attackers type into text fields."""
+"""Hostile strings, as people and attackers type them into text fields."""
 
 
 def uuid_of(*parts: object) -> str:
-    """The same id for the same parts, each time."""
+    """Return a reproducible id: the same parts always give the same id."""
     return str(uuid.uuid5(_NAMESPACE, "/".join(map(str, parts))))
 
 
 def refill(engine: sa.Engine, metadata: sa.MetaData, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
-    """Drop and make the tables, and insert their rows; the rows of one table all have the same keys."""
+    """Recreate the tables and insert their rows; all rows of one table have the same keys."""
     metadata.drop_all(engine)
     metadata.create_all(engine)
     with engine.begin() as connection:

@@ -1,7 +1,7 @@
 """A sample takeoff application: three projects with drawings, measured geometry and costs.
 
-Everything follows from a seed, so two fillings are equal to the byte. One project is an ordinary building, one is
-international (a text in many scripts), one holds what people and attackers really type into text fields.
+Everything is generated from a seed, so the content is always the same, byte for byte. One project is an
+ordinary building, one is international (text in many scripts), one holds hostile text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAMESPACE = uuid.UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")
 
 @dataclass(frozen=True, slots=True)
 class ConditionSample:
-    """What a condition measures: a name, where it belongs, its unit and the shapes drawn for it."""
+    """A condition: its name, its category, its unit and the shapes drawn for it."""
 
     name: str
     category: str | None
@@ -52,7 +52,7 @@ class ConditionSample:
 
 @dataclass(frozen=True, slots=True)
 class ProjectSample:
-    """A project and how much of it there is."""
+    """A project and its size."""
 
     name: str
     client: str | None
@@ -129,7 +129,7 @@ SAMPLES = (_SCHOOL, _TOWER, _HOSTILE)
 
 
 def fill(engine: sa.Engine, samples: Sequence[ProjectSample] = SAMPLES) -> list[str]:
-    """Create the takeoff tables and fill them; gives the projects' ids, in order."""
+    """Create and fill the takeoff tables; return the projects' ids, in order."""
     Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
     ids = []
@@ -140,7 +140,7 @@ def fill(engine: sa.Engine, samples: Sequence[ProjectSample] = SAMPLES) -> list[
 
 
 def sized(measurements: int, name: str = "Large project") -> ProjectSample:
-    """An ordinary project with this many measurements, for measuring."""
+    """Return an ordinary project with this many measurements, for benchmarks."""
     return ProjectSample(
         name, _SCHOOL.client, _SCHOOL.description, "in_progress", _SCHOOL.documents, 60, _SCHOOL.conditions,
         measurements, _SCHOOL.notes,
@@ -242,9 +242,9 @@ class _Filler:
             }  # fmt: skip
 
     def _shape(self, shape: str) -> tuple[dict[str, Any], float, float]:
-        """Geometry of a shape in page pixels, with its length (perimeter) and area there.
+        """Return a shape's geometry in page pixels, with its length (or perimeter) and area.
 
-        Shapes follow a grid of 3 ft (112.5 px), as buildings do; a few rectangles are turned.
+        Shapes follow a grid of 3 ft (112.5 px), as buildings do; a few rectangles are rotated.
         """
         x, y = self._grid(3, 40), self._grid(3, 27)
         if shape == "point":
@@ -271,11 +271,11 @@ class _Filler:
         return {"points": ends}, length, area if shape == "polygon" else 0.0
 
     def _grid(self, first: int, last: int) -> float:
-        """A position or length on the grid, in pixels."""
+        """Return a position or length on the grid, in pixels."""
         return self.random.randint(first, last) * 112.5
 
     def _wall(self, x: float, y: float, turns: int) -> list[tuple[float, float]]:
-        """Corners of a line that runs along the grid, first across, then down, and so on."""
+        """Return the corners of a line that runs along the grid, first across, then down, and so on."""
         points = [(x, y)]
         for turn in range(turns):
             step = self._grid(1, 6) * self.random.choice((1, 1, -1))
@@ -284,7 +284,7 @@ class _Filler:
         return points
 
     def _angle(self, x: float, y: float) -> list[tuple[float, float]]:
-        """Corners of an L-shaped floor."""
+        """Return the corners of an L-shaped floor."""
         inner_x, inner_y = x + self._grid(1, 2), y + self._grid(1, 2)
         outer_x, outer_y = inner_x + self._grid(1, 3), inner_y + self._grid(1, 2)
         return [
@@ -297,7 +297,7 @@ class _Filler:
         ]
 
     def _totals(self, connection: sa.Connection, conditions: list[dict[str, Any]]) -> None:
-        """Stored totals and assemblies, as the application keeps them: without rejected measurements."""
+        """Store totals and assemblies as the application does: without rejected measurements."""
         found = connection.execute(
             sa.select(Measurement.condition_id, sa.func.sum(Measurement.quantity), sa.func.count())
             .where(

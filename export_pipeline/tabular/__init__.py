@@ -1,4 +1,4 @@
-"""Table exports: what may be asked of one, what is computed of its rows, and how it is laid out."""
+"""Table exports: the options of a request, computed columns, and the layout."""
 
 from export_pipeline.tabular.build import build
 from export_pipeline.tabular.layout import layout

@@ -1,4 +1,4 @@
-"""Computed columns: added to a table of read ones in Arrow, batch by batch, as the table is read."""
+"""Computed columns: evaluated in Arrow, batch by batch, as the table is read."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NOT_COMPUTED = "computed from NaN or infinity, which count as missing"
 
 
 def build(data: ExportData) -> ExportData:
-    """The export with its computed columns after the read ones in the table "rows".
+    """Append the computed columns to the read columns of the table "rows".
 
-    They are computed while the table is read; a whole pass sets their counts in `changed`, so that reading
-    twice counts once. Where there is nothing to compute, the table is the very same.
+    They are computed while the table is read. A complete pass sets their counts in `changed`, so that reading
+    twice counts once. Without computed columns the export is returned unchanged.
 
     Raises:
-        ComputeError: while the table is read: a value overflows or does not fit; the column is named.
+        ComputeError: While the table is read: a value overflows or does not fit. It names the column.
     """
     spec = spec_of(data.spec)
     computed = in_order(needed(spec, chosen(spec, data.options)))

@@ -1,7 +1,7 @@
 """A bundle: several datasets of one snapshot, together in a ZIP.
 
 Its spec names the members: `{"title": …, "members": {name: {"source", "model", "spec", "options"}}}`. While
-it is staged, a member's table t is the bundle's table "member.t", and its facts lie in `subject["members"]`.
+it is staged, a member's table t is the bundle's table "member.t", and its facts are in `subject["members"]`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FACTS = (
 
 
 def options(spec: Mapping[str, Any]) -> type[BaseModel]:
-    """The options of a bundle: each member's own, under its name."""
+    """Return the options model of a bundle: each member's own options, under its name."""
     fields: dict[str, Any] = {
         name: (import_module(member["model"]).options(member["spec"]) | None, None)
         for name, member in spec["members"].items()
@@ -47,13 +47,13 @@ def options(spec: Mapping[str, Any]) -> type[BaseModel]:
 
 
 def build(data: ExportData) -> ExportData:
-    """The bundle with every member built."""
+    """Build every member of a bundle."""
     built = {name: import_module(member.model).build(member) for name, member in split(data).items()}
     return join(data, built)
 
 
 def layout(data: ExportData) -> Layout:
-    """The members' layouts; a bundle has no table of its own."""
+    """Lay out the members; the bundle itself has no tables."""
     members = {name: import_module(member.model).layout(member) for name, member in split(data).items()}
     first = next(iter(members.values()))
     periods = {member.period for member in members.values()}
@@ -72,9 +72,9 @@ def layout(data: ExportData) -> Layout:
 
 
 def split(data: ExportData) -> dict[str, ExportData]:
-    """The members of a bundle by name, each as the export it would be alone.
+    """Return the members of a bundle by name, each as an export of its own.
 
-    A format's options are the bundle's, where the member's own defaults say nothing else.
+    Format options are those of the bundle, unless the member's own defaults override them.
     """
     shared = {name: value for name, value in data.options.items() if name not in data.subject["members"]}
     return {
@@ -99,7 +99,7 @@ def split(data: ExportData) -> dict[str, ExportData]:
 
 
 def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
-    """The bundle that holds these members. Their tables' changed cells are counted as its own."""
+    """Return the bundle of these members. Changed cells of their tables are counted in the bundle too."""
     tables = {
         f"{name}.{key}": replace(
             table,
@@ -124,5 +124,5 @@ def _counted(
     rows: Callable[[], Iterator[pa.RecordBatch]], name: str, member: ExportData, bundle: ExportData
 ) -> Iterator[pa.RecordBatch]:
     yield from rows()
-    for (reason, cell), count in list(member.changed.items()):  # other shares may be counting
+    for (reason, cell), count in list(member.changed.items()):  # parallel shares may be counting
         bundle.changed[reason, f"{name}: {cell}"] = count

@@ -1,4 +1,4 @@
-"""Which columns an export has, in which order, and which others they are computed from."""
+"""Selection of an export's columns, their order, and the columns they are computed from."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from export_pipeline.tabular.spec import ColumnSpec, Preset, TableSpec
 
 
 def preset_of(spec: TableSpec, options: Mapping[str, Any]) -> Preset | None:
-    """The preset that the options name, if they name one."""
+    """Return the preset named in the options, if any."""
     name = options.get("preset")
     return spec.presets[name] if name else None
 
 
 def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[ColumnSpec]:
-    """The columns that people asked for, in order: named ones, else the preset's, else all but extra ones.
+    """Return the requested columns, in order: named ones, else the preset's, else all but extra ones.
 
-    Hidden columns are never among them. `options` are checked ones, or their JSON form.
+    Hidden columns are never returned. `options` are validated options, or their JSON form.
     """
     given = options.model_dump() if isinstance(options, BaseModel) else options
     if given.get("columns"):
@@ -34,7 +34,7 @@ def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[Colu
 
 
 def inherited(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
-    """Return the column, marked as personal or guarded if a column that it is computed from is so."""
+    """Return the column, marked as personal or guarded if a column it is computed from is."""
     if column.compute is None:
         return column
     used = needed(spec, [column])
@@ -47,9 +47,9 @@ def inherited(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
 
 
 def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
-    """These columns and all that their expressions need, in the order of the spec.
+    """Return these columns and all columns that their expressions need, in the order of the spec.
 
-    Columns without `compute` are to be read from the database, the others are computed from them.
+    Columns without `compute` are read from the database; the others are computed from them.
     """
     found: dict[str, ColumnSpec] = {}
     waiting = list(columns)
@@ -62,7 +62,7 @@ def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
 
 
 class CircleError(ValueError):
-    """Columns are computed from each other.
+    """Raised if columns are computed from each other.
 
     Attributes:
         names: The columns.
@@ -74,10 +74,10 @@ class CircleError(ValueError):
 
 
 def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
-    """The computed ones of these columns, each after those that its expression needs.
+    """Return the computed columns among these, each after the columns that its expression needs.
 
     Raises:
-        CircleError: some need each other.
+        CircleError: Columns need each other.
     """
     waiting = {column.name: set(names(column.compute)) for column in columns if column.compute}
     by_name = {column.name: column for column in columns}
@@ -93,14 +93,14 @@ def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
 
 
 def key_of(spec: Mapping[str, Any]) -> bytes:
-    """A spec's JSON form as a key of caches."""
+    """Return a spec's JSON form as a cache key."""
     import json
 
     return json.dumps(spec).encode()
 
 
 def spec_of(spec: Mapping[str, Any] | bytes) -> TableSpec:
-    """The typed form of a spec's JSON form (or of its key), made once for each."""
+    """Return the typed form of a spec's JSON form (or of its key); cached."""
     return _spec_of(spec if isinstance(spec, bytes) else key_of(spec))
 
 

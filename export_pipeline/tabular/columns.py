@@ -1,4 +1,4 @@
-"""From the columns of a spec to those of tables: as they are staged, and as each format shows them."""
+"""Conversion of a spec's columns to table columns: as they are staged, and as each format shows them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from export_pipeline.expressions.types import FLOAT, INTEGER, TEXT, Type, decima
 from export_pipeline.tabular.spec import ColumnSpec
 
 _MINOR_DIGITS = 21
-"""Digits of whole units: every int64, with up to two more before the point than it needs."""
+"""Precision of whole units: holds every int64, with up to two digits to spare before the decimal point."""
 
 
 def column_of(spec: ColumnSpec) -> Column:
-    """The column as it is staged: money of minor units is an integer that counts them."""
+    """Return the column as it is staged: money of minor units is an integer that counts them."""
     parsed = spec.parsed
     return Column(
         spec.name,
@@ -41,7 +41,7 @@ def column_of(spec: ColumnSpec) -> Column:
 
 
 def expression_type(column: ColumnSpec) -> Type:
-    """Return the type of a column in expressions: money of minor units is an integer, every text a text."""
+    """Return the type of a column in expressions: money of minor units is an integer, every string a text."""
     parsed = column.parsed
     match parsed.kind:
         case Kind.INTEGER:
@@ -61,8 +61,10 @@ def expression_type(column: ColumnSpec) -> Type:
 
 
 def header_of(spec: ColumnSpec, units: bool = True) -> str:
-    """What people read above it. Without a header of its own it is the name in title case; money that is
-    shown in whole units is no longer in cents, so `sale_price_cents` is "Sale Price".
+    """Return the header that people read above the column.
+
+    A column without its own header is titled by its name in title case. Money shown in whole units is no
+    longer in cents, so `sale_price_cents` becomes "Sale Price".
     """
     if spec.header is not None:
         return spec.header
@@ -74,12 +76,12 @@ def header_of(spec: ColumnSpec, units: bool = True) -> str:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a format shows the export's columns.
+    """The presentation of the export's columns in a format.
 
     Attributes:
-        names: The column's name stands above it, not its header.
-        units: Money of minor units is shown in whole ones.
-        labels: Values of enums are shown by their labels.
+        names: Show the column's name above it instead of its header.
+        units: Show money of minor units in whole units.
+        labels: Show values of enums by their labels.
     """
 
     names: bool
@@ -87,7 +89,7 @@ class View:
     labels: bool
 
     def column(self, spec: ColumnSpec) -> Column:
-        """The column as this view shows it."""
+        """Return the column as this view shows it."""
         column = column_of(spec)
         if spec.parsed.minor and self.units:
             digits = spec.minor_digits if spec.digits is None else spec.digits
@@ -103,7 +105,7 @@ class View:
         return replace(column, header=spec.name) if self.names else column
 
     def table(self, rows: Table, columns: Sequence[ColumnSpec]) -> Table:
-        """These columns of the staged rows, in this order."""
+        """Return these columns of the staged rows, in this order."""
         shown = tuple(map(self.column, columns))
         changes = [self._change(column) for column in columns]
         fields = [column.name for column in columns]
@@ -127,17 +129,17 @@ class View:
 
 
 PEOPLE = View(names=False, units=True, labels=True)
-"""Excel and PDF."""
+"""The view of Excel and PDF."""
 
 
 def whole_units(cells: pa.Array, digits: int) -> pa.Array:
-    """int64 of minor units as decimal128(21, digits) of whole ones, exactly: 1250 with 2 digits is 12.50."""
+    """Convert int64 minor units to exact decimal128(21, digits) whole units: 1250 with 2 digits is 12.50."""
     integers = cells.cast(pa.decimal128(19, 0))
     unit = pa.scalar(Decimal(1).scaleb(-digits), pa.decimal128(max(digits, 1), digits))
     return pc.multiply(integers, unit).cast(pa.decimal128(_MINOR_DIGITS, digits))
 
 
 def labelled(cells: pa.Array, labels: Mapping[str, str]) -> pa.Array:
-    """Texts by their labels; a text without a label stays as it is."""
+    """Replace strings by their labels; a string without a label is unchanged."""
     index = pc.index_in(cells, value_set=pa.array(list(labels), pa.string()))
     return pc.coalesce(pa.array(list(labels.values()), pa.string()).take(index), cells)

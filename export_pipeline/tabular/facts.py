@@ -1,4 +1,4 @@
-"""What introduces an export: whose rows these are, which were chosen, and when they were read."""
+"""Facts that introduce an export: its scope, its filters, and the time of its data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_VALUES = 5
 
 
 def facts_of(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
-    """(label, value) pairs: the scope, the preset, each filter in words, the window, the time of the data."""
+    """Return (label, value) pairs: scope, preset, each filter in words, window, time of the data."""
     facts = []
     if data.scope is not None:
         facts.append(("For", str(data.subject.get("name") or data.scope)))
@@ -47,7 +47,7 @@ def _label(spec: TableSpec, name: str) -> str:
 
 
 def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
-    """One condition as people say it."""
+    """Describe one condition in words."""
     filter = spec.filters.get(name)
     column = filtered_column(spec, name, filter) if filter else None
     labels: Mapping[str, str] = column.labels if column else {}

@@ -1,4 +1,4 @@
-"""What the files of an export are saved as."""
+"""File names of exports."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _TIME = re.compile(r"(%[YmdHMSyjUVbBaA]|[-_ .]|[0-9A-Za-z])+")
 
 
 def title_of(spec: TableSpec, data: ExportData) -> str:
-    """The export's title: the preset's, the spec's, the data's own; the dataset's name if all are empty."""
+    """Return the title of the preset, the spec, or the data; the dataset's name if all are empty."""
     preset = preset_of(spec, data.options)
     return (preset.title if preset else None) or spec.title or data.title or data.dataset
 
 
 def file_name(spec: TableSpec, data: ExportData) -> str:
-    """Return the name without extension, as the spec (or the preset) says it; `created` in the spec's zone.
+    """Return the file name without extension, from the template of the spec (or the preset).
 
-    {window} of an export without one is the time of its data. {created} of an export of a window is the
-    window's first and last day, so that October is never called by a day of November.
+    {window} of an export without a window is the time of its data. {created} is in the spec's zone; for an
+    export of a window it is the window's first and last day, so that October's file never has a date of
+    November.
     """
     preset = preset_of(spec, data.options)
     values = {
@@ -56,7 +57,7 @@ def _created(spec: TableSpec, data: ExportData, form: str) -> str:
 
 
 def problem_of(template: str) -> str | None:
-    """What is wrong with a template of file names; None if nothing is."""
+    """Return the error in a template of file names, if any."""
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The types of filters' values: what may be given for a column of each type, and what is refused."""
+"""Types of filter values: the accepted values for a column of each type, and the refused ones."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ OPERATORS: Mapping[Kind, tuple[str, ...]] = {
     Kind.BOOLEAN: ("equals", "in", "is_null"),
     Kind.JSON: ("contains", "is_null"),
 }
-"""What can be asked of a column, by its kind."""
+"""The operators that a column supports, by its kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """What a filter compares.
+    """The type of the values a filter compares.
 
     Attributes:
         type: The type of its values.
-        zone: Of timestamps: the zone whose days and clock are meant; None for a wall clock's time.
-        values: Of an enum whose labels are declared: its values. Empty for others.
+        zone: For timestamps: the zone of days and local times; None for local times without a zone.
+        values: For an enum with declared labels: its values. Empty for others.
     """
 
     type: ColumnType
@@ -57,7 +57,7 @@ class Filtered:
 
 
 def filtered_column(spec: TableSpec, name: str, filter: FilterSpec) -> ColumnSpec | None:
-    """The declared column that a filter is about: of its name, or read from its field; None if none is."""
+    """Return the column that a filter refers to, by its name or by its field; None if there is none."""
     if filter.parameter:
         return None
     for column in spec.columns:
@@ -67,7 +67,7 @@ def filtered_column(spec: TableSpec, name: str, filter: FilterSpec) -> ColumnSpe
 
 
 def filtered(spec: TableSpec, name: str, filter: FilterSpec) -> Filtered:
-    """What a filter compares; texts, if nothing says more."""
+    """Return the type of the values a filter compares; text by default."""
     column = filtered_column(spec, name, filter)
     zone = column.zone if column else "UTC"
     if filter.type is not None:
@@ -79,25 +79,27 @@ def filtered(spec: TableSpec, name: str, filter: FilterSpec) -> Filtered:
 
 
 def value_field(about: Filtered) -> Any:
-    """The annotation of a field that holds one value, or None."""
+    """Return the annotation of a field that holds one value, or None."""
     plain, strict = _value(about)
     return _field(plain, strict)
 
 
 def values_field(about: Filtered) -> Any:
-    """The annotation of a field that holds several values, or None."""
+    """Return the annotation of a field that holds several values, or None."""
     plain, strict = _value(about)
     listed = Annotated[tuple[strict, ...], Field(min_length=1, max_length=MOST_VALUES)]  # type: ignore[valid-type]
     return _field(tuple[plain, ...], listed)  # type: ignore[valid-type]
 
 
 def text_field() -> Any:
-    """The annotation of a field that holds a text, or None."""
+    """Return the annotation of a field that holds a string, or None."""
     return _field(str, _TEXT)
 
 
 def _field(plain: Any, strict: Any) -> Any:
-    """A field that says a plain type, as forms are made of, and takes what the strict one takes."""
+    """Return the annotation of a field that is declared with the plain type, for forms, and validated with
+    the strict one.
+    """
     adapter: TypeAdapter[Any] = TypeAdapter(strict | None)
     return Annotated[
         plain | None,
@@ -107,7 +109,7 @@ def _field(plain: Any, strict: Any) -> Any:
 
 
 def _value(about: Filtered) -> tuple[Any, Any]:
-    """The type of one value: plain, and with all that is refused."""
+    """Return two types of one value: a plain one, and a strict one with all constraints."""
     match about.type.kind:
         case Kind.INTEGER:
             return int, _INTEGER
@@ -163,7 +165,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def _moment(zone: str | None) -> Callable[[Any], date]:
-    """A validator of moments: a day stays a day, and a time without a zone is one of this zone."""
+    """Return a validator of dates and times: a day stays a day; a time without a zone gets this zone."""
 
     def parsed(value: Any) -> date:
         try:

@@ -1,4 +1,4 @@
-"""How a table export is laid out: the same rows for every format, as programs or people read them."""
+"""Layout of a table export: the same rows for every format, as programs or people read them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from export_pipeline.tabular.sums import sums_of
 def layout(data: ExportData) -> Layout:
     """Lay out a table export.
 
-    csv, excel and pdf show labels, whole units as the options say, and headers; json, jsonl and parquet show
-    values as they are, under the columns' names.
+    csv, excel and pdf show labels and headers, and whole units as the options say; json, jsonl and parquet
+    show values unchanged, under the columns' names.
     """
     return _TableLayout(data).layout()
 
@@ -76,8 +76,9 @@ class _TableLayout:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)
 
     def _shown(self, format: str) -> list[ColumnSpec]:
-        """Return the columns of a format: those declared for it, and those that the request names. A table
-        without any would be none, so it then has all that were asked for.
+        """Return the columns of a format: those declared for it, and those that the request names.
+
+        If there are none, all requested columns are returned, because a table needs at least one.
         """
         named = self.data.options.get("columns") or ()
         shown = [

@@ -1,4 +1,4 @@
-"""What can be asked of a table export: a pydantic model made for each spec, so that every option is typed."""
+"""Options of a table export: a pydantic model created for each spec, so that every option is typed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from export_pipeline.tabular.spec import FilterSpec, TableSpec
 
 
 class Filters(Strict):
-    """The filters in use; one field each, None where it is not used."""
+    """The filters in use; one field each, None if it is not used."""
 
 
 class Operators(Strict):
-    """How a filter is used: `equals`, `in_`, `range_`, `contains`, `is_null`; several must all hold."""
+    """Operators of one filter: `equals`, `in_`, `range_`, `contains`, `is_null`; all given ones must hold."""
 
 
 class Range(Strict):
-    """From and to, both inclusive; one may be left out."""
+    """A range: from and to, both inclusive; either may be left out."""
 
     from_: Any
     to: Any
@@ -39,12 +39,12 @@ class Range(Strict):
 
 
 def _comparable(first: Any, last: Any) -> bool:
-    """A day and a time are not compared: what a day is, depends on the zone."""
+    """Return whether both ends have the same type: days and times are not comparable without a zone."""
     return type(first) is type(last)
 
 
 class TableOptions(Strict):
-    """What an export of a table may be asked for."""
+    """Options of a table export."""
 
     columns: tuple[str, ...] | None
     preset: str | None
@@ -63,13 +63,13 @@ class TableOptions(Strict):
 
 
 def options(spec: Mapping[str, Any]) -> type[TableOptions]:
-    """The options of an export with this spec (in its JSON form).
+    """Return the options model of a spec (in its JSON form).
 
     Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
-    a filter), sort (names, descending with a leading `-`), requested_by.
+    for each filter), sort (names, with a leading `-` for descending order), requested_by.
     """
     source = spec["source"]
-    if source.get("sql"):  # its text says nothing about options, but takes part in the key
+    if source.get("sql"):  # the SQL does not affect the options, but is part of the cache key
         spec = {**spec, "source": {**source, "sql": "select"}}
     return _options(key_of(spec))
 
@@ -126,7 +126,7 @@ def _known(names: Iterable[str]) -> Any:
     known = dict.fromkeys(names)
 
     def check(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """An empty choice is no choice."""
+        """Refuse unknown and repeated names. An empty list means no choice."""
         named: set[str] = set()
         for name in given or ():
             if name not in known:
@@ -141,7 +141,7 @@ def _known(names: Iterable[str]) -> Any:
 
 
 def filters_model(spec: TableSpec) -> type[Filters]:
-    """The model of an export's filters."""
+    """Return the model of an export's filters."""
     fields: dict[str, Any] = {
         _field_name(index, name): (
             operators_model(name, filter, filtered(spec, name, filter)) | None,
@@ -153,12 +153,12 @@ def filters_model(spec: TableSpec) -> type[Filters]:
 
 
 def _field_name(index: int, name: str) -> str:
-    """The name itself, unless a model has that for something else, as `copy`."""
+    """Return the name itself, unless it is an attribute of a pydantic model, such as `copy`."""
     return f"filter_{index}_{name}" if name.startswith("_") or hasattr(Filters, name) else name
 
 
 def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Operators]:
-    """The model of one filter's operators."""
+    """Return the model of one filter's operators."""
     value = value_field(about)
     days = " A day means the whole day." if about.type.kind == "timestamp" else ""
     unit = " In the currency's minor unit." if about.type.minor else ""
@@ -174,7 +174,7 @@ def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Oper
         ),
         "is_null": (bool | None, Field(None, description="True: has no value. False: has one.")),
     }
-    if "range" in filter.operators:  # only then: a model takes a while to make
+    if "range" in filter.operators:  # only then: creating a model takes time
         ends: dict[str, Any] = {
             "from_": (value, Field(None, alias="from", description="The first." + days + unit)),
             "to": (value, Field(None, description="The last." + days + unit)),

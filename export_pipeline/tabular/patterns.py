@@ -1,4 +1,4 @@
-"""How people may want dates and times printed."""
+"""Patterns for printing dates and times."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PARTS = re.compile(f"(?>{'|'.join((*DAY_PARTS, *TIME_PARTS, 'T'))})++")
 
 
 def pattern_problem(pattern: str | None, times: bool) -> str | None:
-    """What is wrong with a pattern such as `MMM dd, yyyy`; None if nothing is.
+    """Return the error in a pattern such as `MMM dd, yyyy`; None if it is valid.
 
     Args:
-        times: Whether there is a time of day to print.
+        times: True if the column has a time of day.
     """
     if pattern is None:
         return None

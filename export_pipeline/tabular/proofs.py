@@ -1,4 +1,4 @@
-"""What each format's file must hold: rows and sums, as the database counted and added them."""
+"""Expected content of each format's file: rows and sums, as counted and added by the database."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from export_pipeline.tabular.sums import Sum
 _PRINTED = ("csv", "excel", "pdf")
 _WIDE = Context(prec=400)
 _EXACT = 1e-12
-"""Adding the same numbers as doubles, thousands at a time, changes no more than this part of their size."""
+"""Rounding error of adding doubles, thousands at a time, relative to the sum of absolute values."""
 
 
 def proof_of(
     format: str, view: View, columns: Sequence[ColumnSpec], data: ExportData, computed: Mapping[str, Sum]
 ) -> Proof:
-    """The proof of a format that shows these columns.
+    """Return the proof of a format that shows these columns.
 
-    Read columns have the database's sums, computed ones those of their staged cells. A column is left out
-    where the format's reader cannot tell its sum: where missing values are printed with digits, in CSV
-    under a header that several columns have, and where it may overflow a double on the way.
+    Read columns have the database's sums, computed columns the sums of their staged cells. A column is left
+    out if the format's reader cannot compute its sum: if missing values are printed with digits, in CSV
+    if several columns share a header, and if the sum may overflow a double on the way.
     """
     headers = Counter(view.column(column).header for column in columns)
     totals, amounts = {}, {}
@@ -57,11 +57,11 @@ def proof_of(
 
 
 def _amount(spec: ColumnSpec, view: View, data: ExportData, computed: Mapping[str, Sum]) -> Amount:
-    """How the column's sum is said: in whole units and at its scale, whatever the format shows."""
+    """Return how to print the column's sum: in whole units and at its scale, whatever the format shows."""
     parsed = spec.parsed
     exact: str | Number | None = data.exact_totals.get(spec.name)
     if exact is None and math.isfinite(total := data.source_totals.get(spec.name, math.nan)):
-        exact = repr(total)  # in minor units these are whole numbers, which files that print units lose first
+        exact = repr(total)  # whole numbers in minor units, which whole units may round
     if spec.compute is not None and not isinstance(computed[spec.name].total, float):
         exact = computed[spec.name].total
     if parsed.minor:
@@ -83,7 +83,7 @@ def _amount(spec: ColumnSpec, view: View, data: ExportData, computed: Mapping[st
 
 
 def _sum(spec: ColumnSpec, data: ExportData, computed: Mapping[str, Sum]) -> tuple[float, float] | None:
-    """A column's sum and the sum of its absolute values; None if nobody added it."""
+    """Return a column's sum and the sum of its absolute values; None if it was not added."""
     if spec.compute is not None:
         return float(computed[spec.name].total), computed[spec.name].size
     total = data.source_totals.get(spec.name)
@@ -93,13 +93,13 @@ def _sum(spec: ColumnSpec, data: ExportData, computed: Mapping[str, Sum]) -> tup
 
 
 def _as_read(header: str) -> str:
-    """A header as a reader of CSV finds it: with the apostrophe that a formula-like text gets."""
+    """Return a header as a CSV reader finds it: with an apostrophe if it looks like a formula."""
     guarded, _ = guard(pa.array([header], pa.string()))
     return str(guarded[0])
 
 
 def _rounding(format: str, column: Column, rows: int) -> float:
-    """What printing fewer digits than there are can change in all rows together."""
+    """Return the most that rounding printed cells can change the sum of all rows."""
     if format not in ("csv", "pdf") or column.digits is None:
         return 0.0
     behind = column.precision[1] if column.precision else None

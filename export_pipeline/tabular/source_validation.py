@@ -1,4 +1,4 @@
-"""The fields of a source: whether paths lead somewhere, and whether several rows may lie at their end."""
+"""Validation of a source's fields: paths must lead to a field, and where needed to a single row."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from export_pipeline.tabular.spec import Nested, Source
 
 
 class Fields:
-    """The fields that paths of a source may name. Which columns a table has, only its database knows."""
+    """The fields that paths of a source may name. The columns of a table are known only to its database."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.relations = source.relations
 
     def problems(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What is wrong in the source itself, by place."""
+        """Yield the errors in the source itself, by place."""
         if (self.source.table is None) == (self.source.sql is None):
             both = self.source.sql is not None
             yield ("source",), f"say table or sql, {'not both' if both else 'one of them'}"
@@ -35,25 +35,25 @@ class Fields:
                 yield ("source", "relations", name, "from"), problem
 
     def path(self, path: str) -> str | None:
-        """Why a path leads nowhere; None if it may lead somewhere."""
+        """Return why a path leads nowhere; None if it may be valid."""
         relation, point, field = path.partition(".")
         if not point or (relation in self.relations and field):
             return None
         if relation in self.relations:
             return f"say a column of {relation}, as {relation}.name"
-        # A column's own name may hold a point, so only what looks like a misspelled relation is one.
+        # A column's name may contain a point, so report only relations that look misspelled.
         near = get_close_matches(relation, self.relations, 1, 0.75)
         return f"relations: {unknown_name(relation, self.relations)}" if near else None
 
     def many(self, path: str) -> str | None:
-        """The relation on a path of which several rows may belong to one; None if none is."""
+        """Return a relation on the path that has several rows per row; None if there is none."""
         for name in self._chain(path):
             if self.relations[name].many:
                 return name
         return None
 
     def nested(self, nested: Nested, outer: str | None = None) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What is wrong in nested JSON, by place; `outer` is the relation that it stands in."""
+        """Yield the errors in nested JSON, by place; `outer` is the relation that contains it."""
         starts = [
             name
             for name, relation in self.relations.items()
@@ -71,7 +71,7 @@ class Fields:
                     yield ("fields", key, *place), message
 
     def single(self, path: str) -> str | None:
-        """Why a path does not lead to one field of each row; None if it may."""
+        """Return why a path does not lead to one field of each row; None if it may."""
         if problem := self.path(path):
             return problem
         many = self.many(path)
@@ -86,7 +86,7 @@ class Fields:
         return relation if point and relation in self.relations else None
 
     def _chain(self, path: str) -> list[str]:
-        """The relations that a path goes through, the last one first."""
+        """Return the relations on a path, the last one first."""
         chain: list[str] = []
         name = self._relation_of(path)
         while name is not None and name not in chain:
@@ -95,5 +95,5 @@ class Fields:
         return chain
 
     def _circle(self, name: str) -> list[str]:
-        """The relations that a relation starts from."""
+        """Return the relations that a relation starts from."""
         return self._chain(self.relations[name].from_)

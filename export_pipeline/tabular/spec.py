@@ -1,8 +1,8 @@
-"""What a table export is: the typed form of one defs.yaml.
+"""The typed form of a table export's defs.yaml.
 
-Names are of three sorts. A *column* is one of `columns`, by its name. A *field* is a column of the source
-table or of the .sql file's select, or `relation.column` through a declared relation. A *relation* is one of
-`source.relations`; it may start from another relation's field (`from: client.state_id`).
+There are three sorts of names. A *column* is one of `columns`, by its name. A *field* is a column of the
+source table or of the .sql file's select, or `relation.column` through a declared relation. A *relation* is
+one of `source.relations`; it may start from another relation's field (`from: client.state_id`).
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from export_pipeline.core.strict import Strict
 from export_pipeline.tabular.types import ColumnType, parse_type
 
 Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
-"""equals: the value. in: one of a list. range: from and to, both inclusive (of a date or timestamp by days in
-the column's zone). contains: the text in it, ignoring case. is_null: true for missing, false for there."""
+"""equals: the value. in: one of a list. range: from and to, both inclusive (for a date or timestamp, days in
+the column's zone). contains: the text occurs in it, ignoring case. is_null: true for missing values, false
+for others.
+"""
 
 Value: TypeAlias = bool | int | float | str | None
 Condition: TypeAlias = Value | Annotated[list[Value], Field(min_length=1)]
-"""A value (null means missing), or a list of which one must match."""
+"""A value (null means missing), or a list of values of which one must match."""
 
 RowSecurity: TypeAlias = Literal["refuse", "apply"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-"""A name that the project gives."""
+"""A name defined by the project."""
 Path = Annotated[str, Field(min_length=1)]
-"""A name that the database gives: of a table, a column, or `relation.column`. What stands before the first
-point is a relation only where one of that name is declared, so any name of a column can be written."""
+"""A name defined by the database: of a table, a column, or `relation.column`. The part before the first point
+is a relation only if a relation of that name is declared, so every column name can be written.
+"""
 
 
 class Relation(Strict):
@@ -52,7 +55,7 @@ class Relation(Strict):
 
 
 class Source(Strict):
-    """Where the rows come from. Exactly one of table and sql."""
+    """The source of the rows: exactly one of table and sql."""
 
     table: Annotated[str | None, Field(description="Table or view; `schema.table` where it needs one.")] = (
         None
@@ -79,7 +82,7 @@ class Source(Strict):
 
 
 class Nested(Strict):
-    """JSON made of a relation's rows: an object, or of a relation with many rows an array of objects."""
+    """JSON made of a relation's rows: an object, or an array of objects if the relation has many rows."""
 
     from_: Annotated[Name, Field(alias="from", description="The relation.")]
     fields: Annotated[
@@ -148,12 +151,12 @@ class ColumnSpec(Strict):
 
     @property
     def parsed(self) -> ColumnType:
-        """The type, taken apart."""
+        """The type, parsed."""
         return parse_type(self.type)
 
 
 class Among(Strict):
-    """Where a filter's values must exist, and whose they must be."""
+    """The table in which a filter's values must exist, and the scope they must belong to."""
 
     table: Annotated[str, Field(description="Table that lists them.")]
     column: Annotated[Path, Field(description="Column that holds them.")] = "id"
@@ -161,12 +164,12 @@ class Among(Strict):
 
 
 def _long_form(value: Any) -> Any:
-    """`status: [equals, in]` is short for `status: {operators: [equals, in]}`."""
+    """Expand `status: [equals, in]`, short for `status: {operators: [equals, in]}`."""
     return {"operators": value} if isinstance(value, list | tuple) else value
 
 
 class FilterSpec(Strict):
-    """A way to choose rows. Its name is a column's, unless `column` or `parameter` says what it filters."""
+    """A filter of rows, by the column of its name unless `column` or `parameter` says otherwise."""
 
     operators: Annotated[Sequence[Operator], Field(min_length=1, description="How it may be used.")]
     column: Annotated[
@@ -189,11 +192,11 @@ class FilterSpec(Strict):
 
 
 FilterInput: TypeAlias = FilterSpec | Annotated[list[Operator], Field(min_length=1)]
-"""A filter as it may be written."""
+"""A filter as written in YAML."""
 
 
 class Preset(Strict):
-    """A ready-made choice."""
+    """A ready-made choice of columns and filters."""
 
     columns: Annotated[
         Sequence[Name] | Literal["all"], Field(description="The columns, in order, or `all`.")
@@ -206,16 +209,16 @@ class Preset(Strict):
 
 
 def _preset(value: Any) -> Any:
-    """`essential: [id, status]` and `everything: all` are short for presets that only choose columns."""
+    """Expand `essential: [id, status]` and `everything: all`, short for presets that only choose columns."""
     return {"columns": value} if isinstance(value, list | tuple | str) else value
 
 
 PresetInput: TypeAlias = Preset | list[Name] | Literal["all"]
-"""A preset as it may be written."""
+"""A preset as written in YAML."""
 
 
 class Scope(Strict):
-    """Whose rows these are. An export holds the rows of one scope."""
+    """The scope of the rows, e.g. a customer. An export holds the rows of one scope."""
 
     column: Annotated[Path, Field(description="Field that holds the scope of a row.")]
     table: Annotated[str, Field(description="Table that lists the scopes.")]
@@ -227,7 +230,7 @@ class Scope(Strict):
 
 
 class WindowSpec(Strict):
-    """Which time of a row says whether it is in a window."""
+    """The column whose time places a row in a window."""
 
     column: Annotated[Path, Field(description="Field that holds a date or timestamp.")]
     type: Annotated[Literal["date", "timestamp"], Field(description="What it holds.")] = "timestamp"
@@ -242,7 +245,7 @@ class WindowSpec(Strict):
 
 
 class Readers(Strict):
-    """Who may read a column: those whom a table names, for this scope. Everybody else gets nothing there."""
+    """People who may read a column: those listed in a table for this scope. Others get empty cells."""
 
     table: Annotated[str, Field(description="Table that lists who may.")]
     user: Annotated[Path, Field(description="Its column with the requester, as `requested_by` gives them.")]
@@ -285,10 +288,10 @@ class TableSpec(Strict):
     )
 
     def column(self, name: str) -> ColumnSpec:
-        """The column of this name.
+        """Return the column of this name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: There is none.
         """
         for column in self.columns:
             if column.name == name:

@@ -18,7 +18,7 @@ from export_pipeline.core.tables import Table
 _WIDE = Context(prec=120)
 _UNIT = 2.0**64
 _SAFE_DIGITS = 66
-"""Decimals of up to so many digits cannot overflow 76 when as many as a batch holds are added."""
+"""Decimals up to this precision cannot overflow 76 digits when all rows of a batch are added."""
 
 
 @dataclass(slots=True)
@@ -26,9 +26,9 @@ class Sum:
     """A column's sum.
 
     Attributes:
-        total: Exact for integers (int) and decimals (Decimal); floats as exact as floats are, without those
-            that are no finite numbers.
-        size: The sum of absolute values, roughly.
+        total: Exact for integers (int) and decimals (Decimal); for floats the sum of finite values, as a
+            double.
+        size: The approximate sum of absolute values.
     """
 
     total: Number = 0
@@ -36,7 +36,7 @@ class Sum:
 
 
 def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
-    """The sums of these number columns; no pass over the rows if there are none."""
+    """Return the sums of these number columns; without columns the rows are not read."""
     found = {name: Sum() for name in columns}
     floats: dict[str, Fraction] = {}
     if not columns:
@@ -58,7 +58,7 @@ def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
 
 
 def _float_sum(cells: pa.Array) -> Fraction:
-    """The sum of a batch's finite floats, in a larger unit where it would overflow on the way."""
+    """Return the sum of a batch's finite floats; if it overflows, they are added in a larger unit."""
     total = pc.sum(cells).as_py() or 0.0
     if math.isfinite(total):
         return Fraction(total)
@@ -77,9 +77,9 @@ def _add(total: Number, more: int | Decimal) -> Number:
 
 
 def _exact(cells: pa.Array) -> int | Decimal:
-    """The sum of a batch's integers or decimals."""
+    """Return the sum of a batch's integers or decimals."""
     if pa.types.is_integer(cells.type):
-        # In two halves, as the sum of whole ones may need more than 64 bits.
+        # Add the upper and lower 32 bits separately, because the sum of integers may need more than 64 bits.
         wide = cells.cast(pa.int64())
         high = pc.shift_right(wide, 32)
         low = pc.bit_wise_and(wide, 0xFFFFFFFF)

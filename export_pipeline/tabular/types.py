@@ -1,4 +1,4 @@
-"""The types that a defs.yaml may give a column, as words: `decimal(12,4)`, `money`, `timestamp`."""
+"""Column types as written in a defs.yaml: `decimal(12,4)`, `money`, `timestamp`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPES = (
     "text", "integer", "decimal(p,s)", "money", "money(p,s)", "percent", "float", "boolean", "date",
     "timestamp", "json", "uuid", "enum", "url",
 )  # fmt: skip
-"""What may be written; p is the number of digits in all, s of those behind the point."""
+"""The types that may be written; p is the precision, s the scale."""
 
 _WORD = re.compile(r"^([a-z]+)(?:\(\s*(\d+)\s*,\s*(\d+)\s*\))?$")
 
@@ -23,8 +23,8 @@ class ColumnType:
     """A column's type.
 
     Attributes:
-        kind: What its cells mean.
-        precision: (p, s) of a decimal or of money in whole units; None for the others.
+        kind: The meaning of its cells.
+        precision: (precision, scale) of a decimal or of money in whole units; None for others.
     """
 
     kind: Kind
@@ -32,16 +32,16 @@ class ColumnType:
 
     @property
     def minor(self) -> bool:
-        """Whether this is `money` without digits: integers that count the minor unit, e.g. cents."""
+        """True for `money` without precision: integers that count the minor unit, e.g. cents."""
         return self.kind is Kind.MONEY and self.precision is None
 
 
-@lru_cache(1024)  # asked for each column many times in an export
+@lru_cache(1024)  # called for each column many times per export
 def parse_type(word: str) -> ColumnType:
-    """The type behind a word.
+    """Parse a type.
 
     Raises:
-        ValueError: there is no such type, or its digits make no sense; the message says what there is.
+        ValueError: There is no such type, or its precision or scale is invalid; the message lists the types.
     """
     found = _WORD.match(word.strip().lower())
     if found is None or found[1] not in {one.value for one in Kind}:

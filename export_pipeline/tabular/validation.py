@@ -1,4 +1,4 @@
-"""What a spec's parts must agree in; every problem is told at the place where it stands, all at once."""
+"""Checks that a spec's parts agree; all errors are reported at once, each at its place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Problem: TypeAlias = tuple[Place, str]
 
 
 class CheckedTableSpec(TableSpec):
-    """A table export whose parts agree; the mistakes are raised all at once, each at its place."""
+    """A table export whose parts agree. All errors are raised at once, each at its place."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -38,7 +38,7 @@ class CheckedTableSpec(TableSpec):
 
 
 def problems(spec: TableSpec) -> dict[Place, str]:
-    """What is wrong with a spec whose single fields are right, by place; empty if nothing is."""
+    """Return the errors of a spec whose single fields are valid, by place; empty if there are none."""
     found: dict[Place, str] = {}
     for place, message in _Check(spec).all():
         found.setdefault(place, message)
@@ -81,7 +81,7 @@ class _Check:
                 yield ("columns", index, "readers"), unknown_name(column.readers, self.spec.readers)
 
     def _origin(self, column: ColumnSpec) -> Iterator[Problem]:
-        """Where it comes from: a field, rows of a relation, or other columns."""
+        """Check the origin of a column: a field, rows of a relation, or other columns."""
         ways = [name for name in ("compute", "nested", "from_") if getattr(column, name) is not None]
         if len(ways) > 1:
             names = " and ".join(way.rstrip("_") for way in ways)
@@ -146,7 +146,7 @@ class _Check:
                 first = next(i for i, column in enumerate(self.spec.columns) if column.name in error.names)
                 yield ("columns", first, "compute"), str(error)
 
-    # --- what may be asked ---
+    # --- options ---
 
     def _filters(self) -> Iterator[Problem]:
         for name, filter in self.spec.filters.items():
@@ -184,7 +184,7 @@ class _Check:
 
     @staticmethod
     def _is_read(column: ColumnSpec) -> bool:
-        """Whether the database holds it as one value."""
+        """Return whether the column is read from the database as a single value."""
         return column.compute is None and column.nested is None and column.separator is None
 
     def _sort(self) -> Iterator[Problem]:
@@ -276,7 +276,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\u
 
 
 def _words(column: ColumnSpec) -> Iterator[Problem]:
-    """Texts that stand in files as they are written here, unlike the database's, which are cleaned."""
+    """Check strings that are written to files unchanged; strings from the database are cleaned instead."""
     said = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
     places: list[tuple[Place, str]] = [((name,), text) for name, text in said.items()]
     places += [(("labels", value), label) for value, label in column.labels.items()]
@@ -286,7 +286,7 @@ def _words(column: ColumnSpec) -> Iterator[Problem]:
 
 
 def _meaning(column: ColumnSpec) -> Iterator[Problem]:
-    """What is said of a column's type."""
+    """Check the settings that depend on a column's type."""
     kind = column.parsed.kind
     fields: dict[str, Any] = {name: getattr(column, name) for name in _ONLY_FOR}
     for name, kinds in _ONLY_FOR.items():

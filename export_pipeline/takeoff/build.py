@@ -1,4 +1,4 @@
-"""From the rows of one snapshot to a takeoff export: project > conditions > measurements.
+"""Conversion of the rows of one snapshot to a takeoff export: project > conditions > measurements.
 
 Totals, counts and costs are computed here, from exactly the measurements that are exported, never taken
 from a stored total.
@@ -36,17 +36,18 @@ _MOST_MONEY = Decimal(10**14)
 
 
 def build(source: ExportData) -> ExportData:
-    """The export of one project.
+    """Return the export of one project.
 
     Args:
-        source: As `export_pipeline.takeoff.source.read` gives it: the tables "conditions"
+        source: The result of `export_pipeline.takeoff.source.read`: the tables "conditions"
             (CONDITION_FIELDS) and "pages" (PAGE_FIELDS) in export order, and "measurements"
             (MEASUREMENT_FIELDS) in any order, with random access. A condition's stored total_quantity is only
             the basis of its costs.
 
     Returns:
-        The same with totals and costs of exactly these measurements, and with each measurement's condition,
-        document, page and review status, ordered by condition, page (those without one last), created_at, id.
+        The same export with totals and costs of exactly these measurements. Each measurement also has its
+        condition, document, page and review status. They are ordered by condition, page (those without a page
+        last), created_at, id.
     """
     conditions, pages = source.tables["conditions"].arrow(), source.tables["pages"].arrow()
     unordered = source.tables["measurements"]
@@ -73,7 +74,7 @@ def build(source: ExportData) -> ExportData:
 
 
 def _joined(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa.Table) -> Table:
-    """The measurements, which lie in these places, with the fields of their conditions and pages."""
+    """Return the measurements at these places with the fields of their conditions and pages."""
 
     def opened() -> Iterator[pa.RecordBatch]:
         start = 0
@@ -88,7 +89,7 @@ def _joined(measurements: Table, places: pa.Table, conditions: pa.Table, pages: 
 def _join(
     batch: pa.RecordBatch, condition: pa.Array, page: pa.Array, conditions: pa.Table, pages: pa.Table
 ) -> pa.RecordBatch:
-    """A batch of measurements with the fields of its conditions and pages, and the derived review status."""
+    """Return a batch with the fields of its conditions and pages, and the derived review status."""
     flags = [pc.fill_null(batch[name], False) for name in ("is_rejected", "is_verified", "is_modified")]
     rejected, verified, modified = flags
     status = pc.case_when(
@@ -108,7 +109,7 @@ def _join(
 
 
 def _with_totals(conditions: pa.Table, tally: Tally) -> pa.Table:
-    """The conditions with the exported quantity and count; the stored quantity stays as `stored_quantity`."""
+    """Return conditions with exported quantity and count; `stored_quantity` keeps the stored quantity."""
     at = conditions.schema.get_field_index
     stored = conditions["total_quantity"]
     conditions = conditions.set_column(at("total_quantity"), "total_quantity", pa.array(tally.sums))
@@ -125,11 +126,11 @@ def _without_costs(conditions: pa.Table) -> pa.Table:
 
 
 def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.Table:
-    """The conditions with costs that belong to the exported quantities.
+    """Return the conditions with the costs of the exported quantities.
 
-    An assembly's costs were stored for the condition's stored quantity. Where the exported quantity is the
-    same, they are taken as they are; else each part is scaled by exported / stored quantity and rounded to
-    cents, and the totals are added again:
+    An assembly's costs were stored for the condition's stored quantity. If the exported quantity is the same,
+    the stored costs are used unchanged. Otherwise each part is scaled by exported / stored quantity and
+    rounded to cents, and the totals are added again:
     total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
     """
     rows = conditions.select(
@@ -159,10 +160,10 @@ def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.T
 
 
 def _scaled(row: dict[str, Any], exported: float, stored: float) -> dict[str, Any]:
-    """The costs of one condition, from its stored quantity to the exported one.
+    """Scale the costs of one condition from its stored quantity to the exported quantity.
 
     Raises:
-        ValueError, ArithmeticError: a quantity or percentage is no number, or a cost would be too large.
+        ValueError, ArithmeticError: A quantity or percentage is not a number, or a cost would be too large.
     """
     if not (math.isfinite(exported) and math.isfinite(stored) and stored > 0):
         raise ValueError("no ratio of quantities")

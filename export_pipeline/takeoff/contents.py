@@ -1,4 +1,4 @@
-"""What the parts of a takeoff's layout are made from: its rows, their places, and what was asked for."""
+"""Shared input of a takeoff's layout: its rows, their places, and the options."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Ints = npt.NDArray[np.int64]
 
 
 class Contents:
-    """Takeoff ExportData as its layout looks at it.
+    """Takeoff ExportData, prepared for the layout.
 
     Attributes:
-        data, options: As they were given.
+        data, options: The export and its options, unchanged.
         conditions, measurements: The tables; `by_page` has the measurements ordered by page, those without
-            one last.
+            a page last.
         rows, pages: Conditions and pages as dictionaries, in order.
-        costed: The rows that have costs.
+        costed: The conditions that have costs.
         created: When the data were read, UTC.
         period: The window in words; None without one.
         page_of, condition_of: By measurement, the index of its page (-1 for none) and of its condition.
@@ -31,7 +31,7 @@ class Contents:
     """
 
     def __init__(self, data: ExportData) -> None:
-        """The measurements must allow random access (`Table.mapped`)."""
+        """Prepare the data. The measurements must allow random access (`Table.mapped`)."""
         self.data, self.options = data, data.options
         self.conditions = data.tables["conditions"]
         self.measurements = data.tables["measurements"]
@@ -46,12 +46,12 @@ class Contents:
 
     @property
     def details(self) -> bool:
-        """Whether measurements are listed, not only conditions."""
+        """True if measurements are listed, not only conditions."""
         return bool(self.options["include_details"])
 
     @property
     def by(self) -> str:
-        """What the listed measurements are grouped by: condition, page or category."""
+        """The grouping of the listed measurements: condition, page or category."""
         return str(self.options["group_by"])
 
     def _places(self) -> tuple[Ints, Ints]:
@@ -64,6 +64,6 @@ class Contents:
 
 
 def view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:
-    """Some of a table's columns under these headers."""
+    """Return some of a table's columns under these headers."""
     by_name = table.schema
     return table.select([(name, by_name[name].renamed(name, header)) for name, header in fields])

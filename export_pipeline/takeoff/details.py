@@ -18,7 +18,7 @@ _DETAIL_WITH_CONDITION = (("condition", "Condition"), *_DETAIL)
 
 
 def section(contents: Contents) -> Section:
-    """All measurements, grouped as the options say."""
+    """Return the section of all measurements, grouped as the options say."""
     if contents.by == "page":
         table, groups = contents.by_page, _page_groups(contents)
     elif contents.by == "category":

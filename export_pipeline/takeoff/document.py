@@ -13,7 +13,7 @@ from export_pipeline.takeoff.totals import totals_table
 
 
 def document(contents: Contents) -> dict[str, Any]:
-    """Tables stand where their rows come; conditions hold their measurements, if these are listed."""
+    """Return the document. Tables become arrays; conditions contain their measurements, if listed."""
     conditions = _camels(contents.conditions, leave_out={"costed"})
     measurements = _camels(contents.measurements, {"condition_index", "page_index", "condition_id"})
     nested: Table | Nested = conditions
@@ -43,7 +43,7 @@ def document(contents: Contents) -> dict[str, Any]:
 
 
 def _camels(table: Table, leave_out: Container[str] = ()) -> Table:
-    """A table whose columns have the names that JSON gives them."""
+    """Return a table whose columns have the names used in JSON."""
     return table.select(
         [(c.name, c.renamed(_camel(c.name))) for c in table.columns if c.name not in leave_out]
     )

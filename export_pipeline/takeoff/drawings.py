@@ -23,12 +23,12 @@ SHAPE_COLUMNS = (
     Column("points", "Points", Kind.JSON),
 )
 DRAWN = ("condition_index", "page_index", "geometry_type", "geometry_data")
-"""The columns of measurements that say what is drawn where."""
+"""The columns of measurements that describe their shapes."""
 DEFAULT_COLOR = "#3B82F6"
 _COLOR = re.compile("#?([0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})")
 _WIDEST_LINE = 40
 _SCALES = (1 / 5280, 1e6 / 12)
-"""Least and most pixels per foot that are taken for a scale."""
+"""Minimum and maximum pixels per foot of a plausible scale."""
 
 
 def figures(
@@ -39,14 +39,14 @@ def figures(
     pages: Sequence[dict[str, Any]],
     conditions: Sequence[dict[str, Any]],
 ) -> tuple[Figure, ...]:
-    """A figure for each page that has measurements.
+    """Return a figure for each page that has measurements.
 
     Args:
         measurements: With random access; geometry is parsed when a figure is drawn, a batch at a time.
         page_order: Positions of the measurements, ordered by page.
         page_of: Page index of each measurement, -1 for none.
         condition_of: Condition index of each measurement.
-        pages, conditions: Rows of these tables, as their indexes count them.
+        pages, conditions: Rows of these tables; the indexes above refer to their positions.
     """
     colors = pa.array([color_of(row["color"]) for row in conditions], pa.string())
     widths = pa.array([_line_width(row["line_width"]) for row in conditions], pa.float64())
@@ -74,7 +74,7 @@ def figures(
 
 
 def color_of(text: str | None) -> str:
-    """#RRGGBB of a colour as people type it; the application's default where it is none."""
+    """Return a colour typed by people as #RRGGBB; the application's default if it is not a colour."""
     found = _COLOR.fullmatch((text or "").strip())
     if found is None:
         return DEFAULT_COLOR
@@ -107,7 +107,7 @@ def _opacity(value: float | None) -> float:
 
 
 def _line_width(pixels: int | None) -> float:
-    """Points on paper; screens draw a pixel about half a point wide."""
+    """Return a line width in points on paper; a pixel on screen is about half a point wide."""
     return min(max(pixels or 2, 1), _WIDEST_LINE) / 2
 
 
@@ -117,7 +117,7 @@ def _title(page: dict[str, Any]) -> str:
 
 
 def _has_scale(page: dict[str, Any]) -> bool:
-    """Whether the scale is one that a drawing can have: from a mile a pixel to a millionth of an inch."""
+    """Return whether a page's scale is plausible: from a mile per pixel to a millionth of an inch."""
     return _SCALES[0] <= (page["scale_value"] or 0.0) <= _SCALES[1]
 
 

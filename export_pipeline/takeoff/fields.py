@@ -1,4 +1,4 @@
-"""The columns of takeoff's tables: what a source reads, and what `build` adds."""
+"""The columns of takeoff's tables: those that a source reads, and those that `build` adds."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ MEASUREMENT_FIELDS = (
     column("updated_at", Kind.TIMESTAMP, "Updated"),
 )
 
-# What `build` adds to each measurement from its condition and page.
+# Fields that `build` adds to each measurement from its condition and page.
 JOINED_FIELDS = (
     column("condition_index", Kind.INTEGER),
     column("page_index", Kind.INTEGER),

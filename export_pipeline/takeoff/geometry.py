@@ -1,6 +1,6 @@
-"""Geometry of measurements: JSON text in page pixels becomes flat coordinate lists, a batch at a time.
+"""Geometry of measurements: JSON strings in page pixels become flat coordinate lists, a batch at a time.
 
-Pixels have their origin top-left, and y runs down. What the JSON holds, by geometry type:
+Pixels have their origin top-left, and y points down. The JSON by geometry type:
 line {start, end}; polyline and polygon {points}; rectangle {x, y, width, height, rotation?};
 circle {center, radius}; point {x, y}; where start, end, center and each of the points are {x, y}.
 """
@@ -33,7 +33,7 @@ EQUAL_PERIMETER = float((_STEP / 2) / (_EQUAL_AREA_RADIUS * np.sin(_STEP / 2)))
 _POLYGON, _RECTANGLE, _CIRCLE = geometry_numbers.POLYGON, geometry_numbers.RECTANGLE, geometry_numbers.CIRCLE
 _KIND_OF_TYPE = np.array([LINE, POLYLINE, POLYGON, POLYGON, POLYGON, POINT, NONE], np.int8)
 _LEAST = np.array([4, 4, 6, 4, 3, 2, 0])
-"""How many numbers a shape of each type has at least."""
+"""Minimum count of numbers in a shape of each type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Geometry:
     """The shapes of one batch of rows.
 
     Attributes:
-        codes: int8 by row, an index into `KINDS`; `NONE` where the row has no readable shape.
+        codes: int8 by row, an index into `KINDS`; `NONE` if the row has no readable shape.
         offsets: int64, rows + 1: row i owns `values[offsets[i]:offsets[i + 1]]`.
-        values: float64, x1 y1 x2 y2 …, all finite. A polygon is not closed by its first point.
+        values: float64, x1 y1 x2 y2 …, all finite. A polygon's first point is not repeated at its end.
         circles: bool by row: the polygon stands for a circle.
     """
 
@@ -54,13 +54,13 @@ class Geometry:
 
     @property
     def kind(self) -> pa.Array:
-        """string by row: line, polyline, polygon, point or none."""
+        """The kind of each row's shape (string): line, polyline, polygon, point or none."""
         codes = pa.Array.from_buffers(pa.int8(), len(self.codes), [None, pa.py_buffer(self.codes)])
         return pa.array(KINDS, pa.string()).take(codes)
 
     @property
     def points(self) -> pa.ListArray:
-        """list<float64> by row: x1 y1 x2 y2 …; empty where there is no shape."""
+        """The points of each row's shape (list<float64>): x1 y1 x2 y2 …; empty if there is no shape."""
         offsets = self.offsets.astype(np.int32)
         values = pa.Array.from_buffers(pa.float64(), len(self.values), [None, pa.py_buffer(self.values)])
         return pa.ListArray.from_buffers(
@@ -69,13 +69,13 @@ class Geometry:
 
     @property
     def valid(self) -> pa.Array:
-        """bool by row: whether the row has a shape."""
+        """True for rows with a shape (bool)."""
         return pc.not_equal(
             pa.Array.from_buffers(pa.int8(), len(self.codes), [None, pa.py_buffer(self.codes)]), NONE
         )
 
     def lengths(self) -> Floats:
-        """Pixels by row: length of a line or polyline, perimeter of a polygon or circle, else 0."""
+        """Return pixels by row: length of a line or polyline, perimeter of a polygon or circle, else 0."""
         x, y, starts, counts = self._corners()
         dx, dy = _following(x, starts, counts) - x, _following(y, starts, counts) - y
         sides = np.hypot(dx, dy)
@@ -86,9 +86,9 @@ class Geometry:
         return lengths
 
     def areas(self) -> Floats:
-        """Square pixels by row: area of a polygon (a circle's is exact), else 0."""
+        """Return square pixels by row: area of a polygon (a circle's is exact), else 0."""
         x, y, starts, counts = self._corners()
-        # Relative to each shape's first point, so that a small shape far from the origin keeps its digits.
+        # Relative to each shape's first point, so that a small shape far from the origin keeps its precision.
         x = x - np.repeat(_firsts(x, starts, counts), counts)
         y = y - np.repeat(_firsts(y, starts, counts), counts)
         doubled = x * _following(y, starts, counts) - _following(x, starts, counts) * y
@@ -102,17 +102,18 @@ class Geometry:
 
 
 def parse(geometry_type: pa.Array, geometry_data: pa.Array) -> Geometry:
-    """Read the shapes of a batch. Never raises for what the data hold.
+    """Read the shapes of a batch. Invalid data never raise an error.
 
-    A row has no shape (kind none) when its type is unknown, its text is no JSON object, a coordinate is
+    A row has no shape (kind none) if its type is unknown, its JSON is not an object, a coordinate is
     missing, not a number or not finite, a polyline has fewer than 2 points or a polygon fewer than 3, or a
-    circle's radius is not positive. Rectangles become their 4 corners, turned by `rotation` degrees about
-    their centre, clockwise as seen (y runs down). Circles become regular polygons of 96 corners with exactly
-    the circle's area; unscaled, its error would be 0.07 %. A polygon's repeated last point is left out.
+    circle's radius is not positive. Rectangles become their 4 corners, rotated by `rotation` degrees about
+    their centre, clockwise as seen (y points down). Circles become regular polygons of 96 corners with
+    exactly the circle's area; unscaled, the error would be 0.07 %. A polygon's repeated last point is
+    left out.
 
     Args:
         geometry_type: string by row.
-        geometry_data: string by row, JSON text.
+        geometry_data: string by row, JSON.
     """
     types = _type_codes(geometry_type)
     numbers = geometry_numbers.read(types, geometry_data)
@@ -151,7 +152,7 @@ def parse(geometry_type: pa.Array, geometry_data: pa.Array) -> Geometry:
 
 
 def valid_json(texts: pa.Array) -> pa.Array:
-    """bool by row: whether the text is one JSON value as RFC 8259 says; null is not."""
+    """Return whether each string is one valid JSON value (RFC 8259); false for null."""
     return geometry_json.valid(texts)
 
 
@@ -171,7 +172,7 @@ def _rectangle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:
     across, down = np.array([-0.5, 0.5, 0.5, -0.5]), np.array([-0.5, -0.5, 0.5, 0.5])
     dx, dy = width[:, None] * across, height[:, None] * down
     cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
-    # An unturned rectangle's corners are sums of its own numbers, not of rounded products.
+    # Compute the corners of an unrotated rectangle as sums of its own numbers, to avoid rounded products.
     turned = (turn != 0.0)[:, None]
     left, top = x[:, None] + width[:, None] * (across + 0.5), y[:, None] + height[:, None] * (down + 0.5)
     centre_x, centre_y = (x + width / 2)[:, None], (y + height / 2)[:, None]
@@ -192,7 +193,7 @@ def _circle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:
 
 
 def _repeats_first(values: Floats, starts: Ints, counts: Ints) -> Bools:
-    """Whether a row's last point is its first one again."""
+    """Return whether a row's last point repeats its first."""
     repeats = np.zeros(len(counts), bool)
     some = np.flatnonzero(counts > 3)
     first, last = starts[some], starts[some] + counts[some] - 2
@@ -207,7 +208,7 @@ def _firsts(values: Floats, starts: Ints, counts: Ints) -> Floats:
 
 
 def _following(values: Floats, starts: Ints, counts: Ints) -> Floats:
-    """Each corner's next one; the last corner's is the shape's first."""
+    """Return the coordinate that follows each corner; the last corner is followed by the shape's first."""
     following = np.roll(values, -1)
     some = counts > 0
     following[(starts + counts - 1)[some]] = values[starts[some]]

@@ -1,7 +1,7 @@
 """Geometry JSON of a batch of rows as columns of numbers, read by Arrow's JSON parser.
 
-The parser takes a whole batch at once or refuses it. A refused batch is halved and halved again, so that a
-few bad rows cost little; what is left is read row by row, and only sound fields are kept of it.
+The parser accepts or refuses a whole batch. A refused batch is split again and again, so that a
+few bad rows cost little. The remaining rows are read one by one, and only their valid fields are kept.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _SCHEMA = pa.schema(
     + [("points", pa.list_(_PAIR))]
     + [(name, pa.float64()) for name in _NUMBERS]
 )
-# Parsing with this schema only checks the syntax; the one field it names hardly ever occurs.
+# Parsing with this schema only checks the syntax; its single field hardly ever occurs.
 _ANY_OBJECT = pa.schema([("\u0001", pa.float64())])
 _HUGE = r"[:,\[][ \t]*-?(?:[0-9.]+[eE]\+?[0-9]{3}|[0-9.]{200})"
-"""Each number beyond the doubles, and few others: with less digits and exponent it is below 1e300."""
+"""Matches every number beyond the range of doubles, and few others: with fewer digits it is below 1e300."""
 _SLOW_ROWS = 128
 _EMPTY = "{}"
 _FEW_BRACKETS = 1000
@@ -42,12 +42,15 @@ _FEW_BRACKETS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of a batch's objects; a number that is missing is NaN."""
+    """The fields of a batch's objects; a missing number is NaN."""
 
     table: pa.Table
 
     def columns(self, *paths: str, defaults: Mapping[str, float] = MappingProxyType({})) -> Floats:
-        """float64 (rows, paths) of fields such as "x" or "start.x"; a missing one is its default, if any."""
+        """Return float64 (rows, paths) of fields such as "x" or "start.x".
+
+        A missing field has its default, or NaN without one.
+        """
         found = np.empty((self.table.num_rows, len(paths)))
         for index, path in enumerate(paths):
             name, _, child = path.partition(".")
@@ -57,7 +60,7 @@ class Fields:
         return found
 
     def points(self) -> tuple[Floats, Floats, Ints]:
-        """x and y of all points, and how many of them each row has."""
+        """Return x and y of all points, and the number of points of each row."""
         lists = self.table.column("points").combine_chunks()
         counts = numpy_of(pc.fill_null(pc.list_value_length(lists), 0), np.int32).astype(np.int64)
         x, y = (_filled(child, np.nan) for child in lists.flatten().flatten())
@@ -65,7 +68,7 @@ class Fields:
 
 
 def read(texts: pa.Array) -> Fields:
-    """Read geometry JSON (string by row). A row that is no JSON object has no fields; nothing raises."""
+    """Read geometry JSON (string by row). A row that is not a JSON object has no fields; nothing raises."""
     lines, refused = _screened(
         pc.replace_substring_regex(texts, r"[\r\n]", " ") if _has(texts, "\n") else texts
     )
@@ -81,13 +84,13 @@ def read(texts: pa.Array) -> Fields:
 
 
 def valid(texts: pa.Array) -> pa.Array:
-    """bool by row: whether the text is one JSON value as RFC 8259 says; null is not.
+    """Return whether each string is one valid JSON value (RFC 8259); false for null.
 
-    Nor is a value nested deeper than 1024 levels, which few readers take, or one with a number beyond the
-    doubles. Objects are checked a batch at a time, other values one by one.
+    Also false for a value nested deeper than 1024 levels, which few readers accept, and for one with a number
+    beyond the range of doubles. Objects are checked a batch at a time, other values one by one.
     """
-    # The parser takes NaN, Infinity, numbers a little beyond the doubles and any depth, and would read a raw
-    # newline as the end of a row.
+    # The parser accepts NaN, Infinity, numbers slightly beyond the doubles and any depth, and would read a
+    # raw newline as the end of a row.
     data = bytes_of(texts).tobytes()
     strange = any(word in data for word in (b"NaN", b"Inf", b"\r", b"\n"))
     lines, refused = _screened(texts, rf"{_HUGE}|NaN|Inf|[\r\n]" if strange else _HUGE)
@@ -113,9 +116,9 @@ def valid(texts: pa.Array) -> pa.Array:
 
 
 def numpy_of(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The values of a fixed-width Arrow array without nulls, not copied.
+    """Return the values of a fixed-width Arrow array without nulls, not copied.
 
-    Arrow's own conversion to numpy would import pandas where it is installed.
+    Arrow's own conversion to numpy would import pandas if it is installed.
     """
     buffer = array.buffers()[1]
     if buffer is None:
@@ -128,7 +131,7 @@ def _filled(array: pa.Array, missing: float) -> Floats:
 
 
 def bools(array: pa.Array) -> npt.NDArray[np.bool_]:
-    """The values of a boolean array without nulls."""
+    """Return the values of a boolean array without nulls."""
     return numpy_of(array.cast(pa.uint8()), np.uint8).astype(bool)
 
 
@@ -137,11 +140,11 @@ def _has(texts: pa.Array, word: str) -> bool:
 
 
 def _screened(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """Lines that the parser may see, and which rows it may not see (their lines are empty objects).
+    """Return lines that are safe for the parser, and which rows are not (their lines are empty objects).
 
-    Each line starts with { and ends with }. So no object can go on in the next line, and a batch that is
+    Each line starts with { and ends with }. So no object can continue on the next line, and a batch that is
     accepted with as many objects as lines has exactly one in each. Arrow 26 crashes on a null outside of any
-    object; as the first value of a line is an object, only one right after a } could stand there.
+    object. The first value of a line is an object, so such a null can only follow a }.
     """
     lines = pc.ascii_trim(pc.fill_null(texts, _EMPTY), " \t\r\n")
     fit = pc.and_(pc.starts_with(lines, "{"), pc.ends_with(lines, "}"))
@@ -157,7 +160,7 @@ def _brackets(lines: pa.Array) -> pa.Array:
 
 
 def _parts(lines: pa.Array, schema: pa.Schema) -> Iterator[pa.Table | pa.Array]:
-    """The rows in order: tables of those that were parsed, and short arrays of those that were refused."""
+    """Yield the rows in order: tables of parsed rows, and short arrays of refused ones."""
     if len(lines) == 0:
         return
     table = _parsed(lines, schema)
@@ -172,7 +175,7 @@ def _parts(lines: pa.Array, schema: pa.Schema) -> Iterator[pa.Table | pa.Array]:
 
 
 def _parsed(lines: pa.Array, schema: pa.Schema) -> pa.Table | None:
-    """One row for each line, or None if any of them is not sound."""
+    """Parse the lines, one row for each; None if any of them is invalid."""
     from pyarrow import json as arrow_json
 
     ended = pc.binary_join_element_wise(lines, "", "\n")
@@ -200,7 +203,7 @@ def _is_json(text: str) -> bool:
 
 
 def _cleaned(text: str) -> str:
-    """The object with only those fields that have the right type and finite numbers."""
+    """Return the object with only those fields that have the right type and finite numbers."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

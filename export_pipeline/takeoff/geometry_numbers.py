@@ -1,7 +1,7 @@
-"""The numbers of a batch's geometry JSON, in the order in which its type names them.
+"""The numbers in a batch's geometry JSON, in the order that its type defines.
 
-Nearly all geometry is written in one of a few plain forms. A regular expression finds these rows; as nothing
-but numbers has digits in them, their numbers are read without a JSON parser. The parser reads the others.
+Nearly all geometry is written in one of a few plain forms. A regular expression finds these rows. They have
+digits only in numbers, so their numbers are read without a JSON parser. The parser reads the other rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TYPES = ("line", "polyline", "polygon", "rectangle", "circle", "point")
 LINE, POLYLINE, POLYGON, RECTANGLE, CIRCLE, POINT, UNKNOWN = range(7)
 
 _SIZES = np.array([4, 0, 0, 5, 3, 2, 0])
-"""How many numbers the parser's fields give for a type; lists have their own number."""
+"""Count of numbers that the parser's fields give for a type; 0 for types with lists of points."""
 
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
 _XY = rf'\{{"x": ?{_NUMBER}, ?"y": ?{_NUMBER}'
@@ -33,28 +33,28 @@ _SIDES = rf', ?"width": ?{_NUMBER}, ?"height": ?{_NUMBER}(?:, ?"rotation": ?{_NU
 _PLAIN = (
     rf'\A(?:\{{"points": ?\[(?:{_XY}\}}, ?)*{_XY}\}}\]\}}'
     rf"|{_XY}(?:{_SIDES})?\}}"
-    rf'|\{{"end": ?{_XY}\}}, ?"start": ?{_XY}\}}\}}'  # shorter names first, as jsonb keeps them
+    rf'|\{{"end": ?{_XY}\}}, ?"start": ?{_XY}\}}\}}'  # shorter names first, the order of jsonb
     rf'|\{{"start": ?{_XY}\}}, ?"end": ?{_XY}\}}\}}'
     rf'|\{{"center": ?{_XY}\}}, ?"radius": ?{_NUMBER}\}})\z'
 )
 _NAME = len('{"')
 _FORMS = np.full(256, UNKNOWN, np.int8)
 _FORMS[[ord(letter) for letter in "esxpc"]] = LINE, LINE, POINT, POLYLINE, CIRCLE
-"""The type that a plain row's first name speaks of; a rectangle's is a point's, a polygon's a polyline's."""
+"""Type by the initial of a plain row's first name. Rectangles count as POINT, polygons as POLYLINE."""
 _LONGEST = 300
-"""Characters of a number that is a double for certain."""
+"""Number of characters up to which a number surely fits a double."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What the shapes of a batch's rows are made of.
+    """The numbers that make up the shapes of a batch.
 
-    A line has x1 y1 x2 y2, a polyline or polygon x1 y1 x2 y2 …, a rectangle x y width height and perhaps its
-    rotation, a circle x y radius, a point x y.
+    A line has x1 y1 x2 y2, a polyline or polygon x1 y1 x2 y2 …, a rectangle x y width height and optionally
+    its rotation, a circle x y radius, a point x y.
 
     Attributes:
-        values: float64; NaN where the JSON has no number.
-        counts: By row, how many of the values are its own, in the rows' order.
+        values: float64, in the rows' order; NaN if the JSON has no number.
+        counts: The count of values by row.
     """
 
     values: Floats
@@ -62,7 +62,7 @@ class Numbers:
 
 
 def read(types: Codes, texts: pa.Array) -> Numbers:
-    """The numbers of geometry JSON (string by row), by the rows' types. Nothing raises for what it holds."""
+    """Return the numbers of geometry JSON (string by row), by the rows' types. Invalid JSON never raises."""
     plain, found = _plain(types, texts)
     if plain.all():
         return found
@@ -77,7 +77,7 @@ def read(types: Codes, texts: pa.Array) -> Numbers:
 
 
 def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
-    """Which rows are plain and of their type's form, and the numbers of these."""
+    """Return which rows are plain and match their type, and the numbers of these rows."""
     plain = geometry_json.bools(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
     nothing = np.zeros(len(types), bool), Numbers(np.empty(0), np.empty(0, np.int64))
     if not plain.any():
@@ -107,7 +107,7 @@ def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
 
 
 def _values(data: npt.NDArray[np.uint8], edges: Ints) -> Floats:
-    """The numbers between each even edge and the next; between the others is no number."""
+    """Parse the numbers between each even edge and the next; there are none between the others."""
     stretches = len(edges) - 1
     every_other = np.full(stretches // 8 + 1, 0b01010101, np.uint8)
     buffers = [pa.py_buffer(part) for part in (every_other, edges.astype(np.int32), data)]
@@ -116,7 +116,7 @@ def _values(data: npt.NDArray[np.uint8], edges: Ints) -> Floats:
 
 
 def _parsed(types: Codes, texts: pa.Array) -> Numbers:
-    """The numbers by the JSON parser."""
+    """Return the numbers, read by the JSON parser."""
     fields = geometry_json.read(texts)
     x, y, points = fields.points()
     listed = (types == POLYLINE) | (types == POLYGON)

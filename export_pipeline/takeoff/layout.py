@@ -1,4 +1,4 @@
-"""How a takeoff export is laid out: what each format is made from, and what its file must hold."""
+"""Layout of a takeoff export: the input of each format, and the expected content of its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from export_pipeline.takeoff.document import document
 from export_pipeline.takeoff.drawings import DRAWN, figures
 from export_pipeline.takeoff.sections import chapters, sheets
 
-# (field, header) in the order that readers of the old exports know; new columns follow at the end.
+# (field, header) in the order that readers of older exports expect; new columns are appended.
 _CSV = (
     ("condition", "Condition"), ("page_number", "Page"), ("sheet_number", "Sheet Number"),
     ("geometry_type", "Geometry Type"), ("quantity", "Quantity"), ("unit", "Unit"),
@@ -21,7 +21,7 @@ _CSV = (
 
 
 def layout(data: ExportData) -> Layout:
-    """Lay out takeoff ExportData, whose measurements must allow random access (`Table.mapped`)."""
+    """Lay out takeoff ExportData; its measurements must allow random access (`Table.mapped`)."""
     contents = Contents(data)
     drawn = picked(contents.measurements, DRAWN)
     return Layout(
@@ -49,9 +49,11 @@ def layout(data: ExportData) -> Layout:
 
 
 def _proofs(contents: Contents) -> dict[str, Proof]:
-    """Every format holds all measurements; without details, people's formats hold the conditions."""
+    """Return the proofs by format. Without details, JSON, Excel and PDF hold conditions; the others always
+    hold all measurements.
+    """
     rows, quantity = contents.data.source_rows, contents.data.source_totals["quantity"]
-    # Adding the same numbers in another order may differ in the last bits.
+    # Adding the same numbers in another order may change the last bits.
     magnitude = sum(abs(row["total_quantity"]) for row in contents.rows)
     tiny = 1e-9 * max(1.0, abs(quantity), magnitude)
 

@@ -1,4 +1,4 @@
-"""What a takeoff export can be asked for."""
+"""Options of a takeoff export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class TakeoffOptions(BaseModel):
-    """Options of a takeoff export. Totals, counts and costs always follow from exactly the rows exported."""
+    """Options of a takeoff export. Totals, counts and costs always match the exported rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,10 +48,10 @@ class TakeoffOptions(BaseModel):
     @field_validator("condition_ids", "page_ids")
     @classmethod
     def _ids(cls, ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Ids in their canonical form; an empty choice means no choice.
+        """Return ids in their canonical form; an empty list means no choice.
 
         Raises:
-            ValueError: an id is no UUID; the message names it.
+            ValueError: An id is not a UUID; the message names it.
         """
         canonical = []
         for text in ids or ():
@@ -63,5 +63,5 @@ class TakeoffOptions(BaseModel):
 
 
 def options(spec: Mapping[str, Any]) -> type[TakeoffOptions]:
-    """The options of a takeoff export, which are the same in every deployment."""
+    """Return the options model of a takeoff export, the same in every deployment."""
     return TakeoffOptions

@@ -1,4 +1,4 @@
-"""Where each measurement belongs: its place in the export, its condition and its page."""
+"""The place of each measurement in the export, its condition and its page."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """All measurements in export order: by condition, page (those without one last), created_at, id.
+    """All measurements in export order: by condition, page (those without a page last), created_at, id.
 
     Attributes:
-        order: int64 by place: which row of the source's table is there.
+        order: int64 by place: the row's position in the source's table.
         rows: By place: condition (index), page (index, null for none), quantity (float64 or null), and
-            own_unit, whether the unit is the condition's.
+            own_unit, true if the unit is the condition's.
     """
 
     order: Ints
@@ -29,10 +29,10 @@ class Places:
 
     @staticmethod
     def of(measurements: Table, conditions: pa.Table, pages: pa.Table) -> Places:
-        """Only the keys of the measurements are held in memory.
+        """Order measurements. Only their keys are held in memory.
 
         Args:
-            measurements: In any order; each of one of the conditions.
+            measurements: In any order; each belongs to one of the conditions.
         """
         units = conditions["unit"].combine_chunks()
         keys = [
@@ -62,5 +62,5 @@ _NONE = pa.schema(
 
 
 def _index(values: pa.Array, ids: pa.ChunkedArray) -> pa.Array:
-    """Position of each value among the ids, null where it is not there."""
+    """Return the position of each value among the ids, null if it is not found."""
     return pc.index_in(values, value_set=ids.combine_chunks()).cast(pa.int64())

@@ -1,4 +1,4 @@
-"""What people read of a takeoff: the sheets of its workbook, the chapters of its PDF."""
+"""The sections of a takeoff for people: the sheets of its workbook, the chapters of its PDF."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COST_SUMMARY = (
 
 
 def sheets(contents: Contents) -> tuple[Section, ...]:
-    """The workbook's."""
+    """Return the sheets of the workbook."""
     summary = view(contents.conditions, (*_SUMMARY, *(_SUMMARY_COSTS if contents.costed else ())))
     client = contents.data.subject["client_name"]
     sections = [
@@ -66,7 +66,7 @@ def sheets(contents: Contents) -> tuple[Section, ...]:
 
 
 def chapters(contents: Contents) -> tuple[Section, ...]:
-    """The PDF's."""
+    """Return the chapters of the PDF."""
     summary = view(contents.conditions, (*_PDF_SUMMARY, *(_PDF_SUMMARY_COSTS if contents.costed else ())))
     sections = [
         Section(

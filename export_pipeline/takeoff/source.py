@@ -1,4 +1,4 @@
-"""Reads one takeoff project out of a snapshot: its facts, conditions, pages and measurements."""
+"""Reads one takeoff project from a snapshot: its facts, conditions, pages and measurements."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from export_pipeline.takeoff import fields
 from export_pipeline.takeoff.options import TakeoffOptions
 from export_pipeline.takeoff.source_tables import Assembly, Condition, Document, Measurement, Page, Project
 
-_LARGEST = 1.7976931348623157e308  # beyond it: infinities; NaN compares as outside too
+_LARGEST = 1.7976931348623157e308  # beyond it: infinities; a comparison excludes NaN too
 
 
 MODEL = "export_pipeline.takeoff"
 
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Name by id of all projects, in order of creation."""
+    """Return the names of all projects by id, in order of creation."""
     select = sa.select(Project.id, Project.name).order_by(Project.created_at, Project.id)
     columns = [Column("id", "Id", Kind.UUID), Column("name", "Name", Kind.TEXT)]
     snapshot = visible(snapshot, spec.get("row_security"))
@@ -35,19 +35,18 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read(snapshot: Snapshot, request: Request) -> ExportData:
-    """Read a project's rows, restricted to it in every query.
+    """Read a project's rows; every query is restricted to the project.
 
     Args:
-        snapshot: An open snapshot; everything is read from it, so all of it fits together.
-        request: Its scope is the project's id; only this project's rows are ever read. Of a window, only rows
-            created before its end.
+        snapshot: An open snapshot; everything is read from it, so the tables are consistent.
+        request: Its scope is the project's id. With a window, only rows created before its end are read.
 
     Returns:
-        The tables "conditions", "pages" and "measurements". The last streams,
-        once and while the snapshot is open.
+        The tables "conditions", "pages" and "measurements". The last streams, once and while the snapshot
+        is open.
 
     Raises:
-        SourceError: there is no such project, or a condition or page asked for is not part of it.
+        SourceError: There is no such project, or a requested condition or page is not part of it.
     """
     assert request.scope is not None
     assert isinstance(request.options, TakeoffOptions)
@@ -109,7 +108,7 @@ class _Reader:
         return found[0]
 
     def _conditions(self) -> Query:
-        # An application that never had costs need not have a table for them.
+        # An application without costs may have no table for them.
         with_costs = self.snapshot.has_table(Assembly.__tablename__)
         costs = {c.name for c in fields.COST_FIELDS}
         expressions: list[Any] = [
@@ -146,12 +145,12 @@ class _Reader:
         )
 
     def _measurements(self) -> Query:
-        # Unsorted: sorting wide rows would make the application's database write them to its disk; `build`
-        # puts them in order.
+        # Unsorted: sorting wide rows would make the application's database spill to disk; `build` sorts
+        # them.
         return self._chosen(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
 
     def _proof(self) -> tuple[int, float]:
-        """The database's own count and sum over the rows that `_measurements` reads."""
+        """Return the database's own count and sum over the rows that `_measurements` reads."""
         finite = sa.case((Measurement.quantity.between(-_LARGEST, _LARGEST), Measurement.quantity), else_=0.0)
         select = self._chosen(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
         columns = [Column("rows", "Rows", Kind.INTEGER), Column("quantity", "Quantity", Kind.FLOAT)]
@@ -159,7 +158,7 @@ class _Reader:
         return row["rows"], row["quantity"]
 
     def _chosen(self, select: Query) -> Query:
-        """The measurements of this project's conditions that the options ask for."""
+        """Select this project's measurements that match the options."""
         select = (
             select.select_from(Measurement)
             .join(Condition, Condition.id == Measurement.condition_id)
@@ -183,7 +182,7 @@ class _Reader:
         return [] if self.window is None else [table.created_at < self.window.end.astimezone(UTC)]
 
     def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
-        """Order by code point, whatever the database's language: the same order everywhere."""
+        """Order by code point, whatever the database's collation: the same order everywhere."""
         return sa.collate(expression, self.snapshot.byte_order)
 
     def _small(self, name: str, select: Query, columns: Sequence[Column]) -> Table:
@@ -192,7 +191,7 @@ class _Reader:
         return Table.of(name, columns, pa.Table.from_batches(batches, schema))
 
     def _damaged(self, table: str) -> Damaged:
-        """Counts the cells of a table that could not be read as they are stored."""
+        """Return a callback that counts cells of a table which cannot be read as stored."""
 
         def count(reason: str, column: str, cells: int) -> None:
             self.changed[reason, f"{table}.{column}"] += cells

@@ -1,4 +1,4 @@
-"""The tables of a construction takeoff application, as far as its exports read them."""
+"""The tables of a construction takeoff application, with the columns that exports read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Ids are UUIDs in PostgreSQL and their 36-character text elsewhere.
+# Ids are UUIDs in PostgreSQL and 36-character strings elsewhere.
 Id = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
 Moment = DateTime(timezone=True)

@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NAMED = 10
-"""How many conditions are named by warnings of one sort; the rest is counted."""
+"""Maximum number of conditions named in warnings of one sort; others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Of the measurements of each condition.
+    """Statistics of the measurements, by condition.
 
     Attributes:
-        counts: How many there are.
-        sums: float64: their quantities that are finite.
-        other_units: How many have another unit than their condition.
-        not_finite, without_page: How many there are of these in all.
+        counts: Number of measurements.
+        sums: float64: sum of their finite quantities.
+        other_units: Number of measurements whose unit differs from their condition's.
+        not_finite, without_page: Total number of measurements without a finite quantity, without a page.
     """
 
     counts: npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Tally:
 
     @staticmethod
     def of(rows: pa.Table, conditions: int) -> Tally:
-        """The tally of rows as `Places` has them, in their order: sums depend on it in their last bits."""
+        """Return the tally of `Places.rows`. Their order matters for the last bits of the sums."""
         condition = rows["condition"].to_numpy()
         quantity = pc.fill_null(rows["quantity"], float("nan")).to_numpy()
         finite = np.isfinite(quantity)

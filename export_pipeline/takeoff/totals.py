@@ -16,7 +16,7 @@ from export_pipeline.takeoff.contents import Contents
 
 
 def unit_totals(contents: Contents) -> Iterator[Total]:
-    """Quantity and count of each unit."""
+    """Yield quantity and count of each unit."""
     for unit, rows in _grouped(contents, ("unit",)).items():
         yield Total(
             f"Total {unit[0] or 'without unit'}",
@@ -31,7 +31,7 @@ def unit_totals(contents: Contents) -> Iterator[Total]:
 def project_total(
     contents: Contents, names: Sequence[str], label: str = "PROJECT TOTAL"
 ) -> tuple[Total, ...]:
-    """The sums of these costs; none where nothing has costs."""
+    """Return a total row with the sums of these costs; empty if nothing has costs."""
     if not contents.costed:
         return ()
     sums = {name: sum((row[name] or Decimal(0) for row in contents.costed), Decimal(0)) for name in names}
@@ -39,7 +39,7 @@ def project_total(
 
 
 def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None = None) -> Table:
-    """Conditions, measurements, quantity (and cost, if any) by unit, or by category and unit."""
+    """Return conditions, measurements, quantity (and cost, if any) by unit, or by category and unit."""
     columns = [Column(key, key.capitalize(), Kind.ENUM) for key in keys]
     columns += [
         Column("conditions", "Conditions", Kind.INTEGER),
@@ -58,7 +58,7 @@ def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None
         }
         for key, rows in _grouped(contents, keys).items()
     ]
-    # A sum of costs may be larger than any one of them can be.
+    # A sum of costs may exceed the precision of a single cost.
     types = ARROW_TYPES | {Kind.MONEY: pa.decimal128(38, 4)}
     schema = pa.schema([(column.name, types[column.kind]) for column in columns])
     return Table.of("totals", columns, pa.Table.from_pylist(rows, schema))

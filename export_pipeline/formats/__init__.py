@@ -1,1 +1,1 @@
-"""How an export is written: one module a format. Pure: a layout in, bytes out."""
+"""File formats, one module or package each. Pure: a layout in, bytes out."""

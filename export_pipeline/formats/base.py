@@ -1,4 +1,4 @@
-"""What a format is: a renderer, a reader that proves it, and its names."""
+"""The interface of a format: its renderer, the reader that verifies its files, and its names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from export_pipeline.core.layout import Layout, Proof
 
 
 class RenderError(Exception):
-    """The data cannot be written in this format. The message says which cell or limit, and what to do."""
+    """Raised when data cannot be written in a format. The message names the cell or limit and the remedy."""
 
 
 @dataclass(slots=True)
 class Rendered:
-    """What a renderer did.
+    """The result of a renderer.
 
     Attributes:
-        rows: Rows of the export that the file now holds.
-        changed: How many cells differ from the source, by (reason, column header), e.g.
-            ("rounded to 4 decimals", "Quantity"). Everything a file does not say exactly is here.
-        left_out: Rows that this format cannot express; each is named by a warning or in `changed`.
-        warnings: Sentences for the manifest: what a reader of the file should know.
+        rows: Number of the export's rows in the file.
+        changed: Number of cells that differ from the source, by (reason, column header), e.g.
+            ("rounded to 4 decimals", "Quantity"). Every value that the file does not hold exactly is
+            counted here.
+        left_out: Number of rows that this format cannot express; each is covered by a warning or by
+            `changed`.
+        warnings: Sentences for the manifest that a reader of the file should know.
     """
 
     rows: int = 0
@@ -35,12 +37,12 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file holds, read back from its bytes alone by code that is not its writer.
+    """Facts about a file, read back from its bytes alone by code other than its writer.
 
     Attributes:
-        rows: Rows of the export found in it.
-        totals: Sum by column name over these rows, of the columns that the format's layout names.
-        problems: What a reader would stumble over; empty for a sound file.
+        rows: Number of the export's rows found in it.
+        totals: Sum over these rows by column name, for the columns that the format's layout names.
+        problems: Defects that a reader would run into; empty for a sound file.
     """
 
     rows: int
@@ -50,18 +52,18 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of the registry.
+    """An entry of the format registry.
 
     Attributes:
-        name: The word used in requests, e.g. "excel".
-        extension: Of the file, with the dot.
-        media_type: For links, mail and the store.
+        name: Name used in requests, e.g. "excel".
+        extension: File name extension, with the dot.
+        media_type: MIME type for links, mail and the store.
         render: Writes a layout to a binary stream (only `write` is used), in constant memory, with
             the format's options; raises RenderError.
-        read_back: Reads a file again, without the layout.
-        proof: What the file must hold, by the names that `read_back` gives; of a layout and the options.
-        personal: The columns with personal data in the file by table; of a layout and the options.
-        help: One line for people.
+        read_back: Reads a file back without the layout.
+        proof: Returns what the file of a layout and options must hold, under the names that `read_back` uses.
+        personal: Returns the file's columns with personal data by table, for a layout and options.
+        help: One-line description.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Cells as text, a whole Arrow array at a time: shared by the formats that write text."""
+"""Convert cells to strings, a whole Arrow array at a time. Shared by the text formats."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from export_pipeline.formats import times
 
 _EXACT_INTEGER = 2.0**53
 _MOST_DIGITS = 76
-"""Of Arrow's widest decimals."""
+"""Precision of Arrow's widest decimal type."""
 _MOST_SCALED = 15
-"""Digits behind the point up to which doubles are rounded as 64-bit integers."""
-_WIDE = Context(prec=800)  # no double has more digits before and behind its point
+"""Most decimal places at which doubles are rounded as 64-bit integers."""
+_WIDE = Context(prec=800)  # more digits than any double has before and after its point
 
 
 def exact(array: pa.Array) -> pa.Array:
-    """The cells with every digit they have: shortest round-trip floats, ISO 8601 times in UTC.
+    """Return the cells as strings without loss: shortest round-trip floats, ISO 8601 times in UTC.
 
-    Nulls stay null. Floats that are no numbers become "NaN", "Infinity" and "-Infinity".
+    Nulls stay null. Non-finite floats become "NaN", "Infinity" and "-Infinity".
     """
     kind = array.type
     if pa.types.is_string(kind):
@@ -43,10 +43,10 @@ def exact(array: pa.Array) -> pa.Array:
 
 
 def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
-    """Numbers with exactly this many decimals, and how many cells changed their value by it.
+    """Round numbers to this many decimal places; return them with the number of cells that changed.
 
-    Halves are rounded away from zero, and of a float the digits that people are shown count: 0.00015 is
-    0.0002 with 4 decimals, as spreadsheets say, though the double is a little less.
+    Ties are rounded away from zero. A float is rounded by its shortest decimal form: 0.00015 becomes
+    0.0002 with 4 places, as in spreadsheets, though the double is slightly less.
     """
     if pa.types.is_string(array.type):
         texts, changes = rounded(finite_decimals(array), digits)
@@ -59,7 +59,7 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     power = 10.0**digits
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = values * power
-        # Where the scaled value lies near a tie, or beyond exact integers, only decimal arithmetic is right.
+        # If the scaled value is near a tie, or beyond exact integers, only decimal arithmetic is correct.
         near = 1e-4 + np.abs(scaled) * 2.0**-51
         hard = ~(np.abs(scaled) < _EXACT_INTEGER / 4) | (np.abs(scaled - np.floor(scaled) - 0.5) < near)
         hard &= np.isfinite(values)
@@ -109,17 +109,17 @@ def _rounded_one_by_one(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
 
 
 def _half_up(value: float, digits: int) -> str:
-    """One number with this many decimals, its shortest digits rounded half away from zero."""
+    """Format one number with this many decimal places, rounding its shortest form half away from zero."""
     exact = Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _WIDE)
     return f"{exact.copy_abs() if exact.is_zero() else exact:f}"
 
 
 def not_finite(array: pa.Array) -> int:
-    """How many float cells are NaN or infinite."""
+    """Return the number of NaN or infinite cells of a float array."""
     if not pa.types.is_floating(array.type):
         return 0
     total = pc.sum(array).as_py()
-    if total is None or math.isfinite(total):  # any that is not finite would show in the sum
+    if total is None or math.isfinite(total):  # a non-finite value would make the sum non-finite
         return 0
     return pc.sum(pc.invert(pc.is_finite(array))).as_py() or 0
 
@@ -140,7 +140,7 @@ def _special(value: float) -> str:
 
 
 def _scaled_text(units: np.ndarray, digits: int) -> pa.Array:
-    """Integers that count 10**-digits as decimal text: 12345 with 4 digits is "1.2345"."""
+    """Format integers in units of 10**-digits as decimal strings: 12345 with 4 digits is "1.2345"."""
     numbers = pa.array(units)
     if digits == 0:
         return numbers.cast(pa.string())
@@ -156,11 +156,11 @@ def _decimal(digits: int, scale: int) -> pa.DataType:
     return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
 
 
-_MOST_PLAIN_SCALE = 6  # from the seventh decimal on, Arrow writes small numbers with an exponent
+_MOST_PLAIN_SCALE = 6  # Arrow writes small numbers with an exponent from the seventh decimal place on
 
 
 def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
-    """Decimal text with its exponents spelled out, which cells near zero may have."""
+    """Expand the exponents that Arrow writes for decimals near zero."""
     if scale <= _MOST_PLAIN_SCALE:
         return text
     marks = cells_with(text, b"E")
@@ -172,7 +172,7 @@ def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
 
 
 def _trimmed(text: pa.Array, scale: int) -> pa.Array:
-    """Decimal text without trailing zeros; "1.500" is "1.5", "2.000" is "2". Exponents are spelled out."""
+    """Strip trailing zeros and expand exponents: "1.500" is "1.5", "2.000" is "2"."""
     if scale <= 0:
         return text
     return pc.ascii_rtrim(pc.ascii_rtrim(_plain_decimals(text, scale), "0"), ".")

@@ -1,4 +1,4 @@
-"""What can be asked of the formats, whatever is exported."""
+"""The options of all formats, independent of the dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class FormatOptions(BaseModel):
-    """Options of the formats; each is named after the one it is for."""
+    """Options of the formats; each name begins with its format."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -90,7 +90,9 @@ class FormatOptions(BaseModel):
         return names
 
     def of(self, format: str) -> dict[str, Any]:
-        """One format's options, by their names without the format's; of zip also those of what is in it."""
+        """Return one format's options, without the prefix in their names; for zip also those of the
+        formats in it.
+        """
         if format == "zip":
             return {"formats": self.zip_formats} | {name: self.of(name) for name in self.zip_formats}
         prefix = f"{format}_"
@@ -98,7 +100,7 @@ class FormatOptions(BaseModel):
 
 
 def of_other_formats(formats: Sequence[str]) -> set[str]:
-    """The options of formats that are not among these, not even in a ZIP."""
+    """Return the names of options for formats that are not in this list, nor in a ZIP."""
     if "zip" in formats:
         return set()
     return {name for name in FormatOptions.model_fields if name.partition("_")[0] not in formats}

@@ -1,7 +1,7 @@
 """Parquet for programs: exact types, zstd, row groups of bounded size.
 
-Decimals keep their digits, timestamps are UTC (or naive, where a column names no zone), JSON is text. What
-people read above a column, its kind and its zone are in the field's metadata; the export's title and time in
+Decimals keep their precision and scale, timestamps are UTC (or naive, if a column names no zone), JSON is
+a string. A column's header, kind and zone are in the field's metadata; the export's title and time are in
 the file's.
 """
 
@@ -35,7 +35,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     """Write the flat table. There are no options.
 
     Raises:
-        RenderError: a cell does not fit its column's type; the message names the column.
+        RenderError: A cell does not fit its column's type; the message names the column.
     """
     from pyarrow import parquet
 
@@ -68,7 +68,7 @@ def _field(column: Column) -> pa.Field:
 
 
 def _groups(table: Table, schema: pa.Schema, changed: Changed) -> Iterator[pa.Table]:
-    """The rows in tables that are row groups."""
+    """Yield the rows as one table per row group."""
     batches: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in prefetched(table.open()):
@@ -82,7 +82,9 @@ def _groups(table: Table, schema: pa.Schema, changed: Changed) -> Iterator[pa.Ta
 
 
 def _repetitive(group: pa.Table) -> list[str]:
-    """The columns that a dictionary makes smaller, by their first rows; to the others it only costs time."""
+    """Return the columns that dictionary encoding makes smaller, judged by their first rows; for others it
+    only costs time.
+    """
     head = group.slice(0, _SAMPLED)
     return [name for name in head.column_names if 2 * pc.count_distinct(head[name]).as_py() <= len(head)]
 
@@ -103,7 +105,7 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.Rec
 
 
 def read_back(path: Path) -> FileFacts:
-    """Count the rows and add up the columns of numbers by name, a row group at a time; pages are checked."""
+    """Count rows and add up numeric columns by name, a row group at a time; verify page checksums."""
     from pyarrow import parquet
 
     rows = 0

@@ -1,4 +1,4 @@
-"""The formats there are. A new one is a module and one line here."""
+"""The registry of formats. A new format is a module and one line here."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from export_pipeline.formats.base import FileFacts, Format, Rendered
 
 
 class UnknownFormatError(ValueError):
-    """There is no such format; the message lists those there are."""
+    """Raised for an unknown format; the message lists the known ones."""
 
 
 def _format(name: str, module: str, extension: str, media_type: str, help: str) -> Format:
-    """A format whose module, with the libraries it needs, is imported when it is first used."""
+    """Return a format whose module, with the libraries it needs, is imported on first use."""
 
     def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
         rendered: Rendered = import_module(module).render(layout, out, options)
@@ -72,10 +72,10 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(path: Path | str) -> Format:
-    """The format whose extension a file has.
+    """Return the format that has a file's extension.
 
     Raises:
-        UnknownFormatError: no format has it.
+        UnknownFormatError: No format has it.
     """
     suffix = Path(path).suffix.lower()
     for format in FORMATS.values():

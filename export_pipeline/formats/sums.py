@@ -1,4 +1,4 @@
-"""Adding up what was read back from a file."""
+"""Add up numbers read back from a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def added(numbers: Sequence[float]) -> float:
-    """The sum, rounded once; infinite or NaN where it is beyond all doubles on the way."""
+    """Return the sum, rounded once; infinite or NaN if an intermediate sum overflows a double."""
     try:
         return math.fsum(numbers)
     except (OverflowError, ValueError):
@@ -19,7 +19,7 @@ def added(numbers: Sequence[float]) -> float:
 
 
 def finite_sum(numbers: pa.Array | pa.ChunkedArray) -> float:
-    """The sum of the floats that are finite numbers; rounded once, where the machine has wider ones."""
+    """Return the sum of the finite floats; rounded once if the machine has wider floats."""
     values = numbers.drop_null().to_numpy()
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.sum(values, dtype=np.longdouble))

@@ -1,4 +1,4 @@
-"""Dates and times as text, an array at a time: ISO 8601, or as a column's pattern says."""
+"""Format dates and times, an array at a time: as ISO 8601 or by a column's pattern."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PARTS = re.compile("(yyyy|MMM|MM|dd|HH|mm|ss)")
 
 
 def iso(array: pa.Array, zone: str | None) -> pa.Array:
-    """Timestamps as ISO 8601 with microseconds; nulls stay null.
+    """Format timestamps as ISO 8601 with microseconds; nulls stay null.
 
     Args:
         array: timestamp, with a zone (UTC instants) or naive.
         zone: None prints no zone, "UTC" a Z, any other IANA zone the local time and its offset, e.g.
-            2026-03-29T03:30:00.000000+02:00, with seconds where a zone had such (+00:53:28). A moment whose
-            local year would not be one of 1 to 9999 is printed in UTC.
+            2026-03-29T03:30:00.000000+02:00, with seconds if the zone's offset had them (+00:53:28). A time
+            whose local year is outside 1 to 9999 is printed in UTC.
     """
     micros = _naive(array)
     if zone is None or zone == "UTC":
@@ -43,7 +43,7 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
 
 
 def iso_days(array: pa.Array) -> pa.Array:
-    """Dates as ISO 8601; nulls stay null."""
+    """Format dates as ISO 8601; nulls stay null."""
     days = array.cast(pa.date32())
     numbers = pc.fill_null(days.view(pa.int32()), 0).to_numpy()
     found = iso_tables.days(numbers)
@@ -53,10 +53,10 @@ def iso_days(array: pa.Array) -> pa.Array:
 
 
 def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
-    """Dates or timestamps by a column's pattern (see `Column`), in a zone; nulls stay null.
+    """Format dates or timestamps by a column's pattern (see `Column`), in a zone; nulls stay null.
 
     Returns:
-        The text, and how many cells say more than it does.
+        The strings, and the number of cells that they do not show in full.
     """
     if pa.types.is_timestamp(array.type) and array.type.tz and zone not in (None, "UTC"):
         local = on_the_wall(array, zone)
@@ -66,7 +66,7 @@ def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array
 
 
 def by_parts(local: pa.Array, pattern: str) -> pa.Array:
-    """Naive timestamps by a pattern; nulls stay null."""
+    """Format naive timestamps by a pattern; nulls stay null."""
     pieces: list[pa.Array | str] = []
     for piece in _PARTS.split(pattern):
         match piece:
@@ -91,7 +91,7 @@ def by_parts(local: pa.Array, pattern: str) -> pa.Array:
 
 
 def _cut(local: pa.Array, pattern: str) -> int:
-    """How many of these naive timestamps a pattern does not say whole."""
+    """Return how many of these naive timestamps a pattern does not show in full."""
     if not ("yyyy" in pattern and "MM" in pattern and "dd" in pattern):
         return int(len(local) - local.null_count)
     finest = next(unit for part, unit in _FINEST if part in pattern)
@@ -99,7 +99,7 @@ def _cut(local: pa.Array, pattern: str) -> int:
 
 
 def _naive(array: pa.Array) -> pa.Array:
-    """The microseconds as a naive timestamp without nulls: what Arrow prints without asking for zones."""
+    """Return a naive timestamp without nulls, which Arrow prints without a zone lookup."""
     micros = array.cast(pa.timestamp("us", tz=array.type.tz)).view(pa.int64())
     return pc.fill_null(micros, 0).view(pa.timestamp("us"))
 
@@ -112,7 +112,7 @@ def _numbers(naive: pa.Array) -> np.ndarray:
 
 
 def _texts(naive: pa.Array, end: str, like: pa.Array) -> pa.Array:
-    """Naive timestamps with a T in the middle and something behind; nulls are those of another array."""
+    """Format naive timestamps with a T in the middle and a suffix; nulls are taken from another array."""
     found = iso_tables.moments(_numbers(naive), end)
     if found is not None:
         width = len(found) // len(naive)

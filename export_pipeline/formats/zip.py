@@ -1,4 +1,4 @@
-"""ZIP: several formats, and of a bundle several datasets, in one file, all of one snapshot.
+"""ZIP: several formats of a dataset, or several datasets of a bundle, in one file of one snapshot.
 
 Every file in it has its manifest beside it, and `datapackage.json` lists them (Frictionless Data Package).
 """
@@ -26,7 +26,7 @@ MANIFEST = ".manifest.json"
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the layout, or each of its members, in each of the formats that option `formats` names.
+    """Write the layout, or each of its members, in each of the formats in option `formats`.
 
     Args:
         options: `formats` (names), and each format's own options under its name.
@@ -55,12 +55,12 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
 
 
 def members(layout: Layout) -> Mapping[str, Layout]:
-    """The layouts whose files a ZIP holds, by name."""
+    """Return the layouts whose files a ZIP holds, by name."""
     return layout.members or {str(layout.provenance.get("dataset", "export")): layout}
 
 
 def proof(layout: Layout, options: Mapping[str, Any]) -> Proof:
-    """What the ZIP must hold: what each file in it must hold, under the names that `read_back` gives."""
+    """Return what each file in the ZIP must hold, under the names that `read_back` uses."""
     rows, totals, amounts = 0, {}, {}
     for name, member in members(layout).items():
         for format in chosen(options["formats"]):
@@ -85,10 +85,10 @@ def personal(layout: Layout, options: Mapping[str, Any]) -> dict[str, tuple[str,
 
 
 def chosen(names: tuple[str, ...]) -> list[Format]:
-    """The formats of these names.
+    """Return the formats with these names.
 
     Raises:
-        RenderError: there is no such format, or it is zip itself.
+        RenderError: A name is unknown, or it is zip itself.
     """
     from export_pipeline.formats.registry import FORMATS
 
@@ -99,9 +99,9 @@ def chosen(names: tuple[str, ...]) -> list[Format]:
 
 
 class _Hashed:
-    """An entry of the archive that counts and hashes what is written into it."""
+    """An archive entry that counts and hashes the bytes written into it."""
 
-    closed = False  # Arrow asks, before it writes Parquet
+    closed = False  # Arrow checks this before it writes Parquet
 
     def __init__(self, entry: Entry) -> None:
         self._entry, self.close = entry, entry.close

@@ -1,4 +1,4 @@
-"""Dialects of CSV: what stands between fields, what is quoted, how numbers are written."""
+"""CSV dialects: delimiter, quoting and number notation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One way to write CSV.
+    """A CSV dialect.
 
     Attributes:
         delimiter: One character.
-        decimal_comma: Whether numbers have a comma for a point.
-        all_quoted: Whether every value is quoted, or only what would be misread without quotes.
+        decimal_comma: True if the decimal separator is a comma.
+        all_quoted: True if every value is quoted; False if only values that would be misread without quotes.
     """
 
     delimiter: str = ","
@@ -33,7 +33,7 @@ class Dialect:
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> Dialect:
-        """The dialect that CSV's options ask for."""
+        """Return the dialect that the CSV options select."""
         return Dialect(
             DELIMITERS[options.get("delimiter", "comma")],
             options.get("decimal_comma", False),
@@ -41,10 +41,11 @@ class Dialect:
         )
 
     def header(self, names: Sequence[str]) -> str:
-        """Return the first line. Names with any dialect's delimiter are quoted: bare ones are the file's own.
+        """Return the first line. A name that contains any dialect's delimiter is quoted, so that the only
+        bare delimiters are the file's own.
 
-        So is a first name that begins with ID: Excel takes a text file that begins so for one in SYLK, and
-        refuses it.
+        A first name that begins with ID is quoted too: Excel takes a text file that begins with ID for SYLK
+        and rejects it.
         """
         words = []
         for place, name in enumerate(names):
@@ -54,19 +55,19 @@ class Dialect:
         return self.delimiter.join(words) + "\r\n"
 
     def word(self, text: str, null: str = "") -> str:
-        """One value as it stands in the file."""
+        """Return one value as it is written in the file."""
         if not self.all_quoted and text not in ("", null) and not set(text) & set(f'"\r\n{self.delimiter}'):
             return text
         return '"' + text.replace('"', '""') + '"'
 
     def missing(self, null: str) -> str:
-        """A missing value: its text, never quoted for what it says, only for what would break the line."""
+        """Return the null text, quoted only if it would break the line."""
         return null if not set(null) & set(f'"\r\n{self.delimiter}') else self.word(null)
 
     def quoted(self, text: pa.Array, null: str) -> pa.Array:
-        """Texts, quoted where they need it; nulls stay null.
+        """Quote strings where needed; nulls stay null.
 
-        What reads like the column's null text is quoted: a missing value is the only one without quotes.
+        A string equal to the column's null text is quoted: only a missing value has no quotes.
         """
         if self.all_quoted:
             return _in_quotes(text)
@@ -93,7 +94,7 @@ class Dialect:
         return pc.replace_with_mask(text, chosen, _in_quotes(text.filter(chosen)))
 
     def number(self, text: pa.Array, null: str) -> pa.Array:
-        """Numbers, given with a point; nulls stay null."""
+        """Convert numbers that have a decimal point to the dialect; nulls stay null."""
         if self.decimal_comma:
             data = bytes_of(text).copy()
             data[data == ord(".")] = ord(",")
@@ -105,9 +106,9 @@ class Dialect:
 
 
 def _in_quotes(text: pa.Array) -> pa.Array:
-    """Every text in quotes, its own quotes doubled; nulls stay null.
+    """Put every string in quotes and double the quotes inside it; nulls stay null.
 
-    Arrow's CSV writer does it in a third of the time that joining and replacing take.
+    Arrow's CSV writer takes a third of the time that joining and replacing would.
     """
     from pyarrow import csv
 

@@ -1,4 +1,4 @@
-"""Reads CSV again, in any of our dialects and those of most other programs, without the layout."""
+"""Read CSV back without the layout, in our dialects and those of most other programs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NUMBER = r"^(-?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
 
 
 def read_back(path: Path) -> FileFacts:
-    """Count the records and add up the columns that hold only numbers, with Arrow's CSV parser.
+    """Count the records and add up the numeric columns, with Arrow's CSV parser.
 
-    Delimiter and decimal sign are the file's own. Totals are by header; NaN, infinite and missing cells are
-    left out of them. Missing are cells with nothing in them, and those with the one text that a column has
-    besides its numbers.
+    The delimiter and decimal separator are detected from the file. Totals are by header; they leave out
+    NaN, infinite and missing cells. A cell is missing if it is empty, or if it holds the one string that a
+    column has besides its numbers.
     """
     with path.open("rb") as file:
         delimiter = _delimiter(file.read(_SAMPLE))
@@ -37,7 +37,7 @@ def read_back(path: Path) -> FileFacts:
         sums = {name: _Sum() for name in headers}
         for name, one in sums.items():
             one.add(first.column(name)[1:])
-        # A column whose first cells say that it is none of numbers needs no more reading.
+        # A column whose first cells are not numeric needs no further reading.
         numbers = [name for name, one in sums.items() if one.may_be]
         sums = {name: _Sum() for name in numbers}
         for batch in prefetched(_records(path, delimiter, numbers or first.schema.names[:1])):
@@ -55,7 +55,7 @@ def read_back(path: Path) -> FileFacts:
 
 
 def _records(path: Path, delimiter: str, only: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-    """All records, the header too, as texts in columns f0, f1, …; a field with nothing in it is null."""
+    """Yield all records, including the header, as strings in columns f0, f1, …; an empty field is null."""
     from pyarrow import csv
 
     parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
@@ -73,7 +73,7 @@ def _records(path: Path, delimiter: str, only: Sequence[str] = ()) -> Iterator[p
 
 
 def _delimiter(sample: bytes) -> str:
-    """The delimiter: that which the first record has most of outside of its quotes; a comma for none."""
+    """Return the most frequent delimiter outside quotes in the first record; a comma if there is none."""
     quotes, record = 0, bytearray()
     for line in sample.splitlines(keepends=True):
         record += line
@@ -86,14 +86,14 @@ def _delimiter(sample: bytes) -> str:
 
 @dataclass(slots=True)
 class _Sum:
-    """The sum of a column, for as long as it may be one of numbers.
+    """The running sum of a column that may be numeric.
 
     Attributes:
-        parts: The sums of its finite numbers, batch by batch.
-        may_be: Whether it may be a column of numbers.
-        missing: The one text that is no number, once seen.
-        sign: The decimal sign, once seen.
-        numbers: How many numbers it has.
+        parts: Sums of the finite numbers, one per batch.
+        may_be: True while the column may be numeric.
+        missing: The one string that is not a number, once seen.
+        sign: The decimal separator, once seen.
+        numbers: How many numbers the column has.
     """
 
     parts: list[float] = field(default_factory=list)
@@ -104,11 +104,11 @@ class _Sum:
 
     @property
     def is_number(self) -> bool:
-        """Whether it is one of numbers, or of missing cells alone."""
+        """True if the column holds only numbers and missing cells."""
         return self.may_be and (self.numbers > 0 or self.missing is None)
 
     def add(self, texts: pa.Array) -> None:
-        """Add cells; null is a missing one."""
+        """Add cells; null is a missing cell."""
         if not self.may_be:
             return
         if self.missing is None and self.sign != ",":

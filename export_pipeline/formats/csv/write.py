@@ -1,7 +1,7 @@
-"""CSV after RFC 4180: UTF-8, CRLF, quotes where needed, one flat table; other delimiters by option.
+"""CSV as in RFC 4180: one flat table in UTF-8 with CRLF; options change the delimiter and quoting.
 
-An empty text is written as `""`, a missing value as its column's null text (by default nothing) without
-quotes, so that a reader who looks at quotes can tell them apart.
+An empty string is written as `""`. A missing value is written as its column's null text (by default
+nothing) without quotes, so a reader that looks at quotes can tell them apart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     """Write the flat table.
 
     Options: `bom` (bool), `delimiter` (comma, semicolon, tab, pipe), `decimal_comma` (bool), `quoting`
-    (minimal, all). What header and money say the layout has decided.
+    (minimal, all). The layout has already decided the headers and money columns.
     """
     done = Rendered()
     table, dialect = layout.flat.get("csv", layout.main), Dialect.of(options)
@@ -58,10 +58,10 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
 def _lines(
     batch: pa.RecordBatch, columns: tuple[Column, ...], dialect: Dialect, changed: Changed
 ) -> pa.Array:
-    """The rows as text, each with its line end: the array's bytes are the file's."""
+    """Return the rows as strings with their line ends: the array's bytes are the file's bytes."""
     fields = [_field(batch.column(index), column, dialect, changed) for index, column in enumerate(columns)]
     if len(fields) == 1:
-        # A line with nothing in it would be no record to most readers.
+        # Most readers would skip an empty line.
         fields = [pc.if_else(pc.equal(fields[0], ""), '""', fields[0])]
     fields[-1] = pc.binary_join_element_wise(fields[-1], "\r\n", "")
     if len(fields) == 1:
@@ -70,7 +70,7 @@ def _lines(
 
 
 def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) -> pa.Array:
-    """The column's cells as they stand in the file, without nulls."""
+    """Return the column's cells as written in the file, without nulls."""
     if column.kind is Kind.BOOLEAN:
         yes, no = (dialect.word(label, column.null) for label in column.labels)
         text = pc.if_else(array, yes, no)

@@ -1,4 +1,4 @@
-"""A ZIP archive that is written to a stream which cannot seek, deflated by ISA-L while it is made."""
+"""Write a ZIP archive to a stream that cannot seek, deflated by ISA-L on the way."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from export_pipeline.formats.base import RenderError
 Data = bytes | memoryview
 
 LEVEL = 2
-SMALL = 1 << 18  # bytes: entries up to here are deflated at once, with their sizes in the local header
-LIMIT = 0xFFFFFFFE  # 4 GB: beyond it ZIP64 records are needed, which some spreadsheet programs refuse
+SMALL = 1 << 18  # bytes: entries up to this size are deflated at once, with their sizes in the local header
+LIMIT = 0xFFFFFFFE  # 4 GB: larger needs ZIP64 records, which some spreadsheet programs reject
 MAX_ENTRIES = 65_000
 
 _LOCAL = struct.Struct("<IHHHHHIIIHH")
@@ -27,15 +27,15 @@ _SIZES_FOLLOW = 0x0008
 _UTF8 = 0x0800
 _DEFLATED = 8
 _VERSION = 20
-_LAST_BLOCK = b"\x03\x00"  # of a deflate stream, and empty
+_LAST_BLOCK = b"\x03\x00"  # the last, empty block of a deflate stream
 
 
 class Archive:
-    """A ZIP archive on a stream of which only `write` is used.
+    """A ZIP archive on a stream; only the stream's `write` is used.
 
     Args:
         out: The stream.
-        moment: Modification time of every entry, so that the same parts give the same bytes.
+        moment: Modification time of every entry, so that equal parts give equal bytes.
 
     Raises:
         RenderError: Past 4 GB, in one entry or in all, or past 65,000 entries.
@@ -55,24 +55,24 @@ class Archive:
             self._finish()
 
     def add(self, name: str, data: bytes) -> None:
-        """Writes a whole entry."""
+        """Write a whole entry."""
         entry = self.entry(name)
         entry.write(data)
         entry.close()
 
     def entry(self, name: str) -> Entry:
-        """An entry to write piece by piece and to close before the next one is begun."""
+        """Open an entry to write piece by piece. Close it before the next one is opened."""
         return Entry(self, name)
 
     def copy(self, name: str, spool: Spool) -> None:
-        """Writes what a spool holds as an entry."""
+        """Write the content of a spool as an entry."""
         start = self.begin(name, 0, spool.crc, spool.packed, spool.size)
         for chunk in spool.chunks():
             self.put(chunk)
         self.record(name, start, 0, spool.crc, spool.packed, spool.size)
 
     def begin(self, name: str, flags: int, crc: int, packed: int, size: int) -> int:
-        """Writes a local header; returns its offset."""
+        """Write a local header and return its offset."""
         start = self._offset
         raw = name.encode()
         self.put(
@@ -94,13 +94,13 @@ class Archive:
         return start
 
     def put(self, data: bytes) -> None:
-        """Writes bytes as they are and keeps count of them."""
+        """Write raw bytes and count them."""
         self._offset += len(data)
         check_size(self._offset)
         self._out.write(data)
 
     def record(self, name: str, start: int, flags: int, crc: int, packed: int, size: int) -> None:
-        """Notes a finished entry for the directory at the archive's end."""
+        """Record a finished entry for the central directory."""
         if len(self._directory) >= MAX_ENTRIES:
             raise RenderError(
                 f"A workbook cannot have more than {MAX_ENTRIES:,} sheets. Export fewer groups."
@@ -138,14 +138,14 @@ class Archive:
 
 
 def packed(data: Data) -> bytes:
-    """The bytes deflated by themselves, for an entry that is joined from such pieces in any thread."""
+    """Deflate bytes on their own, for an entry joined from such pieces. Thread-safe."""
     deflater = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
     made: bytes = deflater.compress(data) + deflater.flush(isal_zlib.Z_SYNC_FLUSH)
     return made
 
 
 class Entry:
-    """An entry that is held back while it is small and streamed from then on."""
+    """An entry that is buffered while small and streamed once it grows."""
 
     def __init__(self, archive: Archive, name: str) -> None:
         self._archive = archive
@@ -157,9 +157,9 @@ class Entry:
         self._crc = self._size = self._packed = 0
 
     def write(self, data: Data, pack: bytes | None = None) -> None:
-        """Takes a piece; `pack` is what `packed` makes of it, if that is known.
+        """Add a piece; `pack` is the result of `packed` for it, if already computed.
 
-        A piece without it may be kept for a while and must stay unchanged until the entry is closed.
+        A piece without `pack` may be kept and must stay unchanged until the entry is closed.
         """
         if pack is not None:
             self._pack_raw()
@@ -171,7 +171,7 @@ class Entry:
             self._pack_raw()
 
     def close(self) -> None:
-        """Ends the entry."""
+        """Finish the entry."""
         self._pack_raw()
         if self._start is None:
             size = self._packed + len(_LAST_BLOCK)
@@ -230,48 +230,48 @@ class _Packer:
 
 
 class Spool:
-    """A deflated entry that is made while others are written: in memory while small, then on disk."""
+    """A deflated entry made while others are written: in memory while small, then on disk."""
 
     def __init__(self) -> None:
         self._packer = _Packer()
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=1 << 22)  # noqa: SIM115 - close() ends it
 
     def write(self, data: Data) -> None:
-        """Takes a piece."""
+        """Add a piece."""
         self._file.write(self._packer.feed(data))
 
     def finish(self) -> None:
-        """Ends the entry; nothing can be written after it."""
+        """Finish the entry; nothing can be written after it."""
         self._file.write(self._packer.finish())
 
     @property
     def crc(self) -> int:
-        """CRC-32 of what was written so far."""
+        """CRC-32 of the bytes written so far."""
         return self._packer.crc
 
     @property
     def packed(self) -> int:
-        """Bytes after deflating; whole once the entry has ended."""
+        """Size after deflating; final once the entry is finished."""
         return self._packer.packed
 
     @property
     def size(self) -> int:
-        """Bytes before deflating."""
+        """Size before deflating."""
         return self._packer.size
 
     def chunks(self) -> Iterator[bytes]:
-        """The deflated bytes, 1 MB at a time."""
+        """Yield the deflated bytes, 1 MB at a time."""
         self._file.seek(0)
         while chunk := self._file.read(1 << 20):
             yield chunk
 
     def close(self) -> None:
-        """Gives the memory or the file back."""
+        """Release the memory or the file."""
         self._file.close()
 
 
 def check_size(size: int) -> None:
-    """Raises RenderError where a ZIP archive without 64-bit records ends."""
+    """Raise RenderError if a size exceeds the limit of ZIP without 64-bit records."""
     if size > LIMIT:
         raise RenderError(
             "The workbook would be larger than 4 GB, which spreadsheet programs cannot open. "

@@ -1,4 +1,4 @@
-"""Columns as cell XML: Arrow arrays in, pieces of text out, to be joined row by row in one go."""
+"""Convert columns to cell XML: Arrow arrays in, string pieces out, joined row by row in one pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from export_pipeline.formats.excel.text import (
 Piece: TypeAlias = str | pa.StringArray
 
 _VALUE_END = "</v></c>"
-_SHARED_SHARE = 8  # shared strings pay where a sample has at most one distinct text in so many rows
+_SHARED_SHARE = 8  # shared strings pay off if a sample has at most one distinct string in this many rows
 
 _NUMBERS: dict[Kind, Callable[[pa.Array], numbers.Numbers]] = {
     Kind.INTEGER: numbers.integers,
@@ -44,7 +44,7 @@ _NUMBERS: dict[Kind, Callable[[pa.Array], numbers.Numbers]] = {
 
 @dataclass(slots=True)
 class Shared:
-    """What all columns of a workbook use together."""
+    """State shared by all columns of a workbook."""
 
     strings: SharedStrings
     overflow: Overflow
@@ -53,13 +53,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A text column of a batch whose texts are fit for cells, but not yet XML.
+    """A text column of a batch, fit for cells but not yet XML.
 
     Attributes:
-        array: The texts; of a shared string its number.
-        shared: Which cells are shared strings: all, none or these.
-        coded: Which texts look like `_x0041_` and must be protected; None if none does.
-        changed: How many cells were changed, by reason.
+        array: The strings; a shared string is given by its index.
+        shared: The cells that are shared strings: all, none or a mask.
+        coded: Mask of strings that look like `_x0041_` and must be escaped; None if none does.
+        changed: Number of changed cells by reason.
     """
 
     array: pa.StringArray
@@ -70,15 +70,15 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One column of a batch.
+    """The cells of one column of a batch.
 
     Attributes:
-        before: From the cell's reference to its content.
+        before: XML between the cell's reference and its content.
         value: The content; null where there is no cell.
         after: The rest of the cell.
-        odd: Where a number's column holds text instead; None if nowhere.
-        missing: What stands after the reference where `value` is null; "" for no cell at all.
-        changed: How many cells do not say exactly what their source does, by reason.
+        odd: Mask of cells in a numeric column that hold text instead; None if there are none.
+        missing: XML after the reference where `value` is null; "" for no cell at all.
+        changed: Number of cells that do not hold their source value exactly, by reason.
     """
 
     before: Piece
@@ -89,7 +89,7 @@ class Cells:
     changed: Mapping[str, int] = field(default_factory=dict)
 
     def pieces(self, letters: str, rows: pa.StringArray) -> list[Piece]:
-        """The cells as pieces without nulls, or as one array in which a null is a missing cell."""
+        """Return the cells as pieces without nulls, or as one array in which a null is a missing cell."""
         start = f'<c r="{letters}'
         if self.value.null_count == 0:
             return [start, rows, self.before, self.value, self.after]
@@ -102,14 +102,14 @@ class Cells:
 
 
 class ColumnCells:
-    """Makes one column's cells, batch after batch.
+    """Converts one column to cells, batch after batch.
 
     Args:
         column: The column.
-        letters: Its letters in the sheet.
-        styles: Numbers of the style of its cells and of a number that is written as text.
-        shared: What the workbook's columns have in common.
-        sample: The first rows, to see whether texts repeat; None without rows.
+        letters: Its column letters in the sheet.
+        styles: Indexes of two styles: for its cells, and for a number written as text.
+        shared: State shared by the workbook's columns.
+        sample: The first rows, to see whether strings repeat; None if there are no rows.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class ColumnCells:
         self._missing = f"{inline_start(style)}{xml_text(column.null)}{INLINE_END}" if column.null else ""
 
     def prepared(self, array: pa.Array, place: Callable[[int], tuple[str, int]]) -> pa.Array | Texts:
-        """A batch's values with all that depends on the batches before it: what texts are shared or moved.
+        """Do the part that depends on earlier batches: choose which strings are shared or moved.
 
         Args:
             array: The batch's values.
-            place: Gives sheet name and row number of the batch's i-th row.
+            place: Returns the sheet name and row number of the batch's i-th row.
         """
         if not self.column.kind.is_text:
             return array
@@ -142,7 +142,7 @@ class ColumnCells:
         return self._all_shared(texts, changed) or self._coded_shared(texts, changed)
 
     def cells(self, values: pa.Array | Texts) -> Cells:
-        """The cells of a batch that `prepared` gave. May be called by any thread."""
+        """Return the cells of a batch prepared by `prepared`. Thread-safe."""
         if isinstance(values, Texts):
             return self._texts(values)
         kind = self.column.kind
@@ -174,7 +174,7 @@ class ColumnCells:
     def _moved(
         self, array: pa.StringArray, positions: list[int], place: Callable[[int], tuple[str, int]]
     ) -> pa.StringArray:
-        """Texts that do not fit in a cell go to the sheet for them."""
+        """Move strings that do not fit in a cell to the overflow sheet."""
         texts = []
         for position in positions:
             sheet, row = place(position)
@@ -183,7 +183,7 @@ class ColumnCells:
         return pc.replace_with_mask(array, _mask(len(array), positions), pa.array(texts, pa.string()))
 
     def _all_shared(self, array: pa.StringArray, changed: Counter[str]) -> Texts | None:
-        """The texts as shared strings, where texts repeat and there is room for them."""
+        """Return the strings as shared strings if they repeat and there is room for them; None otherwise."""
         if not self._share:
             return None
         encoded = array.dictionary_encode()
@@ -195,9 +195,7 @@ class ColumnCells:
         return Texts(numbers.take(encoded.indices), True, None, changed)
 
     def _coded_shared(self, array: pa.StringArray, changed: Counter[str]) -> Texts:
-        """The texts, only those shared that look like codes: some readers decode `_x005F_` in shared strings
-        only.
-        """
+        """Share only strings that look like codes: some readers decode `_x005F_` in shared strings only."""
         mask = coded(array)
         if mask is None:
             return Texts(array, False, None, changed)

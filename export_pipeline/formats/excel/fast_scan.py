@@ -1,7 +1,7 @@
-"""Reads rows of the plainest form in a few passes over their bytes: one expression that is the form's whole
-grammar says whether they are well-formed, array operations find addresses and numbers.
+"""Read rows of the plainest form in a few passes over their bytes. One regular expression is the form's whole
+grammar and checks that rows are well-formed; array operations find addresses and numbers.
 
-What is not of this form is no fault: the caller reads it the long way and says what is wrong, if anything is.
+Rows of another form are not an error: the caller reads them the slow way and reports any problem.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-AHEAD = 16  # bytes: how far is looked beyond a block
+AHEAD = 16  # bytes: how far the scan looks past a block
 _MAX_COLUMNS = 16_384
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _CHARACTER = r"[^<>&\x00-\x08\x0b\x0c\x0e-\x1f\x{D800}-\x{DFFF}\x{FFFE}\x{FFFF}]"
 _TEXT = rf"(?:{_CHARACTER}|&(?:amp|lt|gt|quot|apos|#13|#10|#9);)*"
 _POWERS = 10 ** np.arange(1, 8)
-_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # texts that no total includes
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # strings that no total includes
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What a block of whole rows holds.
+    """The content of a block of whole rows.
 
     Attributes:
-        rows: The rows' numbers, ascending.
+        rows: Row numbers, ascending.
         widest: The last column that has a cell, counted from 1; 0 without cells.
         last: Row and column of the last cell; None without cells.
-        sums: Sum over the data rows by column counted from 0.
+        sums: Sum over the data rows, by column counted from 0.
     """
 
     rows: Ints
@@ -52,8 +52,8 @@ class PlainRows:
 
     Args:
         data_rows: First and last row of the data.
-        sums: The columns to add up, counted from 0, and the text that stands for a missing value in each.
-        shared: How many shared strings there are.
+        sums: The columns to add up, counted from 0, each with its null text.
+        shared: Number of shared strings.
     """
 
     def __init__(self, data_rows: tuple[int, int], sums: Mapping[int, str], shared: int) -> None:
@@ -68,12 +68,12 @@ class PlainRows:
         self._grammar = f'^(?:<row r="[1-9][0-9]{{0,6}}">(?:{cell})*</row>)*$'
 
     def read(self, buffer: bytes, size: int) -> Plain | None:
-        """What a block holds; None if it is of another form, out of order or has very long texts. Any thread
-        may ask.
+        """Return the content of a block, or None if it is of another form, out of order or has very long
+        strings. Thread-safe.
 
         Args:
-            buffer: The block and at least `AHEAD` more bytes, whatever they are.
-            size: Bytes of the block, which is whole rows from `<row` to `</row>`.
+            buffer: The block and at least `AHEAD` more bytes of any content.
+            size: Size of the block in bytes; it is whole rows from `<row` to `</row>`.
         """
         if not pc.match_substring_regex(_one_text(buffer, size), self._grammar)[0].as_py():
             return None
@@ -98,12 +98,12 @@ class PlainRows:
         in_data = ((rows >= self._first) & (rows <= self._last))[home]
         try:
             sums = dict(self._totals(found, data, cells, ends, columns, in_data))
-        except pa.ArrowInvalid:  # a text that is no number
+        except pa.ArrowInvalid:  # a string that is not a number
             return None
         return Plain(rows, int(columns.max()), (int(rows[home[-1]]), int(columns[-1])), sums)
 
     def _search(self) -> _ByteSearch:
-        """This thread's own."""
+        """The search object of the current thread."""
         if not hasattr(self._memory, "search"):
             self._memory.search = _ByteSearch()
         search: _ByteSearch = self._memory.search
@@ -112,10 +112,10 @@ class PlainRows:
     def _totals(
         self, found: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, columns: Ints, in_data: Bools
     ) -> Iterator[tuple[int, float]]:
-        """The sums by column.
+        """Yield the sum of each column.
 
         Raises:
-            pa.ArrowInvalid: A cell of these columns is a text that is neither number nor missing value.
+            pa.ArrowInvalid: A cell of these columns is a string that is neither a number nor the null text.
         """
         if not self._sums:
             return
@@ -131,8 +131,8 @@ class PlainRows:
 
 
 class _ByteSearch:
-    """Finds elements of one-letter names. Its memory serves block after block: to give it back and take it
-    anew each time would cost as much as the search.
+    """Finds elements with one-letter names. It reuses its memory for every block: to allocate it each time
+    would cost as much as the search.
     """
 
     def __init__(self) -> None:
@@ -141,18 +141,18 @@ class _ByteSearch:
         self._size = 0
 
     def begin(self, data: Bytes, size: int) -> None:
-        """Searches the first `size` bytes of these from now on."""
+        """Start to search the first `size` bytes of new data."""
         if len(self._opens) < size:
             self._opens, self._found, self._other = (np.empty(size + size // 4, np.bool_) for _ in range(3))
         self._data, self._size = data, size
         np.equal(data[:size], ord("<"), out=self._opens[:size])
 
     def elements(self, name: int) -> Ints:
-        """Where elements of this name begin (of `row`: r)."""
+        """Return the start positions of elements whose name begins with this letter (r for `row`)."""
         return np.flatnonzero(self._after_open(name))
 
     def ends(self, name: int) -> Ints:
-        """Where the content of elements of this name ends."""
+        """Return the end positions of the content of elements with this name."""
         found = self._after_open(ord("/"))
         other = np.equal(self._data[2 : self._size + 2], name, out=self._other[: self._size])
         return np.flatnonzero(np.logical_and(found, other, out=found))
@@ -163,7 +163,7 @@ class _ByteSearch:
 
 
 def _text_total(found: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, null: str) -> float:
-    """The sum of numbers that stand as texts in these cells."""
+    """Return the sum of numbers written as strings in these cells."""
     starts, stops = found.elements(ord("t")), found.ends(ord("t"))
     text, _ = _within(starts, cells, ends)
     plain = data[starts[text] + len("<t")] == ord(">")
@@ -179,7 +179,7 @@ def _one_text(buffer: bytes, size: int) -> pa.StringArray:
 
 
 def _row_numbers(data: Bytes, starts: Ints) -> tuple[Ints, Ints]:
-    """The rows' numbers and how many digits they have."""
+    """Return the row numbers and how many digits each has."""
     position = starts + len('<row r="')
     numbers = np.zeros(len(starts), np.int64)
     for _ in range(7):
@@ -191,7 +191,7 @@ def _row_numbers(data: Bytes, starts: Ints) -> tuple[Ints, Ints]:
 
 
 def _columns(data: Bytes, cells: Ints) -> tuple[Ints, Ints]:
-    """The cells' columns counted from 1, and how many letters say so."""
+    """Return the cells' columns, counted from 1, and how many letters each has."""
     one, two, three = (data[cells + len('<c r="') + i].astype(np.int64) - 64 for i in range(3))
     has_two = two > 0
     has_three = has_two & (three > 0)
@@ -200,7 +200,7 @@ def _columns(data: Bytes, cells: Ints) -> tuple[Ints, Ints]:
 
 
 def _addressed(data: Bytes, row_digits: Ints, digits: Ints, cell_digits: Ints, home: Ints) -> bool:
-    """Whether each cell's address ends in the number of its row, told by comparing eight bytes at once."""
+    """Return whether each cell's address ends in its row's number; compares eight bytes at once."""
     words: npt.NDArray[np.uint64] = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
     kept = np.uint64(2**64 - 1) >> (np.uint64(8) * (7 - digits).astype(np.uint64))  # digits and a quote
     wanted = words[row_digits] & kept
@@ -208,14 +208,14 @@ def _addressed(data: Bytes, row_digits: Ints, digits: Ints, cell_digits: Ints, h
 
 
 def _within(positions: Ints, starts: Ints, stops: Ints) -> tuple[Ints, Bools]:
-    """Indices of the first of these positions in each span that has one, and which spans have."""
+    """Return the index of the first position in each span that has one, and a mask of those spans."""
     index = np.searchsorted(positions, starts)
     found = np.append(positions, np.iinfo(np.int64).max)[index] < stops
     return index[found], found
 
 
 def _texts(data: Bytes, starts: Ints, stops: Ints) -> pa.StringArray:
-    """What stands between these places."""
+    """Return the strings between these positions."""
     lengths = stops - starts
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
@@ -229,7 +229,7 @@ def _sum(texts: pa.StringArray) -> float:
 
 
 def _below(count: int) -> str:
-    """An expression for the whole numbers below this one (of at least 1)."""
+    """Return a regular expression for the whole numbers below `count`, which is at least 1."""
     last = str(count - 1)
     choices = [f"[0-9]{{1,{len(last) - 1}}}"] if len(last) > 1 else []
     for i, digit in enumerate(last):

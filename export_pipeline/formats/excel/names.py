@@ -1,4 +1,4 @@
-"""Names of sheets and addresses of cells."""
+"""Sheet names and cell addresses."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable
 
 MAX_NAME = 31  # UTF-16 units
 _ILLEGAL = re.compile(r"[:\\/?*\[\]\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# In attributes and formulas programs may read _x0041_ as "A", so that no name must hold such a code.
+# In attributes and formulas some programs read _x0041_ as "A", so no name may contain such a code.
 _CODED = re.compile(r"(_x[0-9A-Fa-f]{4})_")
 _EDGES = re.compile(r"^[\s']+|(?<![\s'])[\s']++$")
 _RESERVED = "history"
 
 
 def sheet_names(titles: Iterable[tuple[str, str]]) -> list[str]:
-    """Legal, unique sheet names.
+    """Return legal, unique sheet names.
 
     Args:
-        titles: (title, suffix) pairs. The suffix, e.g. " (part 2)", survives where the title is cut.
+        titles: (title, suffix) pairs. The suffix, e.g. " (part 2)", is kept when the title is cut.
 
     Returns:
-        One name for each, at most 31 UTF-16 units, none equal to another ignoring case.
+        One name for each pair, at most 31 UTF-16 units, unique ignoring case.
     """
     taken: set[str] = set()
     next_number: dict[str, int] = {}
@@ -41,12 +41,12 @@ def sheet_names(titles: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def quoted(name: str) -> str:
-    """A sheet's name as formulas and links write it."""
+    """Quote a sheet's name as formulas and links need it."""
     return "'" + name.replace("'", "''") + "'"
 
 
 def column_letters(index: int) -> str:
-    """The letters of a column counted from 0: A, B, … Z, AA."""
+    """Return the letters of a column counted from 0: A, B, … Z, AA."""
     letters = ""
     index += 1
     while index:
@@ -56,12 +56,12 @@ def column_letters(index: int) -> str:
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 units, which is how spreadsheets count characters."""
+    """Return the length in UTF-16 units, which is how spreadsheets count characters."""
     return len(text) + sum(character > "\uffff" for character in text)
 
 
 def utf16_head(text: str, units: int) -> str:
-    """As much of the start of a text as fits in so many UTF-16 units, no character torn apart."""
+    """Return the longest prefix of at most this many UTF-16 units; no character is split."""
     head = text[:units]
     excess = utf16_length(head) - units
     while excess > 0:

@@ -1,4 +1,4 @@
-"""Numbers, dates and booleans as the text of `<v>` elements, and which of them no cell can hold."""
+"""Numbers, dates and booleans as the text of `<v>` elements; finds values that no cell can hold."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _FIRST_LONG = 10**MAX_DIGITS
 _LARGEST = 9.99999999999999e307
 _SMALLEST = 2.2250738585072014e-308
 _EPOCH = 25_569  # serial number of 1970-01-01
-_FIRST_DAY = 61  # 1900-03-01: before it the serial numbers of spreadsheet programs disagree
+_FIRST_DAY = 61  # 1900-03-01: spreadsheet programs disagree about earlier serial numbers
 _LAST_DAY = 2_958_465  # 9999-12-31
 _DAY = 86_400_000_000  # microseconds
-_MOST_SHARP = 65_536  # serial numbers from here on are further apart than a microsecond
+_MOST_SHARP = 65_536  # serial numbers from this one on are further apart than a microsecond
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
 _UTC = frozenset({"UTC", "Etc/UTC"})
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A column's cells as text.
+    """The cells of a numeric column as strings.
 
     Attributes:
-        text: What the cells say; null where the source is null.
-        odd: Where `text` must be written as a text cell; None if nowhere. Never null.
-        reason: Why, for counting.
-        lost: How many cells of ordinary form do not say all that their source does, by reason.
+        text: Cell content; null where the source is null.
+        odd: Mask, without nulls, of cells where `text` must be written as text; None if there are none.
+        reason: Why they are odd, for counting.
+        lost: Number of ordinary cells that do not hold their source value exactly, by reason.
     """
 
     text: pa.StringArray
@@ -48,12 +48,12 @@ class Numbers:
 
 
 def booleans(array: pa.Array) -> Numbers:
-    """Booleans: 1 and 0."""
+    """Convert booleans to 1 and 0."""
     return Numbers(pc.if_else(array, "1", "0"))
 
 
 def integers(array: pa.Array) -> Numbers:
-    """Integers; those with more than 15 significant digits are odd."""
+    """Convert integers; those with more than 15 significant digits are odd."""
     text = array.cast(pa.string())
     bounds = pc.min_max(array)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
@@ -63,7 +63,7 @@ def integers(array: pa.Array) -> Numbers:
 
 
 def decimals(array: pa.Array) -> Numbers:
-    """Decimals, or floats that stand for them; decimals with more than 15 significant digits are odd."""
+    """Convert decimals, or floats that stand for them; more than 15 significant digits are odd."""
     if pa.types.is_string(array.type):
         return _with_special(array)
     if not pa.types.is_decimal(array.type):
@@ -71,7 +71,7 @@ def decimals(array: pa.Array) -> Numbers:
     text = array.cast(pa.string())
     if array.type.scale > 0:
         trimmed = pc.ascii_rtrim(pc.ascii_rtrim(text, "0"), ".")
-        # Arrow writes numbers below 1e-6 with an exponent, and their last zeros belong to it.
+        # Arrow writes numbers below 1e-6 with an exponent, which keeps their trailing zeros.
         tiny = pc.match_substring(text, "E")
         if pc.any(tiny).as_py():
             trimmed = pc.if_else(tiny, pc.if_else(pc.starts_with(text, "0E"), "0", text), trimmed)
@@ -85,7 +85,7 @@ def decimals(array: pa.Array) -> Numbers:
 
 
 def _with_special(array: pa.Array) -> Numbers:
-    """Number texts, some of them NaN or infinite, which are odd."""
+    """Return numbers given as strings; NaN and infinite ones are odd."""
     found, special = decimals(finite_decimals(array)), is_special(array)
     if not pc.any(special).as_py():
         return found
@@ -96,7 +96,7 @@ def _with_special(array: pa.Array) -> Numbers:
 
 
 def floats(array: pa.Array) -> Numbers:
-    """Floats in the shortest form that reads back equal; NaN, infinities and extremes are odd."""
+    """Convert floats to their shortest round-trip form; NaN, infinities and extreme values are odd."""
     array = array.cast(pa.float64())
     text = array.cast(pa.string())
     size = pc.abs(array)
@@ -112,12 +112,12 @@ def floats(array: pa.Array) -> Numbers:
 
 
 def is_ordinary(number: float) -> bool:
-    """Whether a cell can hold a float."""
+    """True if a cell can hold this float."""
     return number == 0.0 or _SMALLEST <= abs(number) <= _LARGEST
 
 
 def dates(array: pa.Array) -> Numbers:
-    """Dates as serial numbers; days before 1900-03-01 or after 9999 are odd, in ISO form."""
+    """Convert dates to serial numbers; days before 1900-03-01 or after 9999 are odd, in ISO form."""
     days = pc.add(array.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), _EPOCH)
     text = days.cast(pa.string())
     odd = _outside(days)
@@ -127,16 +127,15 @@ def dates(array: pa.Array) -> Numbers:
 
 
 def timestamps(array: pa.Array, zone: str | None = "UTC") -> Numbers:
-    """Times as serial numbers of the clock on the wall; those before 1900-03-01 or after 9999 are odd, in
-    ISO form.
+    """Convert times to serial numbers of local time; those outside 1900-03-01 to 9999 are odd, in ISO form.
 
     Args:
         array: Instants. Without a zone of their own they are UTC, unless `zone` is None.
-        zone: The IANA zone of the clock; None where the cells already are its times.
+        zone: IANA zone of the local time; None if the cells already are local times.
     """
     wall, doubled = _on_the_wall(array, zone)
     micros = wall.cast(pa.int64())
-    # Whole days and the rest apart: their sum is then rounded once, to less than a microsecond.
+    # Whole days and the remainder apart: their sum is rounded only once, to less than a microsecond.
     days = pc.divide(micros, _DAY)
     rest = pc.subtract(micros, pc.multiply(days, _DAY))
     serial = pc.add(pc.add(days, _EPOCH).cast(pa.float64()), pc.divide(rest.cast(pa.float64()), float(_DAY)))
@@ -151,13 +150,13 @@ def timestamps(array: pa.Array, zone: str | None = "UTC") -> Numbers:
 
 
 def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, int]:
-    """The times that a clock in this zone shows, and how many of them it shows twice."""
+    """Return the local times in this zone, and how many of them are ambiguous."""
     naive = pa.timestamp("us")
     if zone is None or zone in _UTC:
         return array.cast(naive, safe=False), 0
     instants = array.cast(pa.timestamp("us", tz="UTC"), safe=False)
     micros = instants.cast(pa.int64())
-    # Far outside the years 1 to 9999, as a database's infinities are, the conversion would overflow.
+    # Far outside years 1 to 9999, as a database's infinities are, the conversion would overflow.
     known = pc.and_(
         pc.greater_equal(micros, _FIRST_MICROSECOND - _DAY), pc.less_equal(micros, _LAST_MICROSECOND + _DAY)
     )
@@ -169,7 +168,7 @@ def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, 
 
 
 def _less_exact(serial: pa.FloatArray, micros: pa.IntegerArray) -> int:
-    """How many serial numbers stand for another microsecond than these; none before the year 2079."""
+    """Return how many serial numbers round to another microsecond; none before the year 2079."""
     latest = pc.max(serial).as_py()
     if latest is None or latest < _MOST_SHARP:
         return 0

@@ -1,4 +1,4 @@
-"""The sheet for texts that are longer than a cell can be."""
+"""The sheet for strings that are too long for a cell."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from export_pipeline.formats.excel.text import MAX_TEXT, inline_cell
 
 MOVED = "longer than a cell, whole text on the Overflow sheet"
 
-_TEASER = 500  # UTF-16 units of the text that stay in its own cell
-_FIRST_PIECE = 2  # the column, counted from 0, in which a text's first piece stands
+_TEASER = 500  # UTF-16 units of the string that stay in its own cell
+_FIRST_PIECE = 2  # the column, counted from 0, of a string's first piece
 _HEADER_ROW = 3
 
 
 class Overflow:
-    """Collects texts, one row each, cut into as many cells as it needs.
+    """Collects long strings, one row each, cut into as many cells as needed.
 
     Args:
         name: The sheet's name.
-        styles: Numbers of the styles of title, header and cells.
+        styles: Style indexes of title, header and cells.
     """
 
     def __init__(self, name: str, styles: tuple[int, int, int]) -> None:
@@ -31,11 +31,11 @@ class Overflow:
 
     @property
     def used(self) -> bool:
-        """Whether any text was moved here."""
+        """True if any string was moved here."""
         return self._spool is not None
 
     def move(self, sheet: str, cell: str, text: str) -> str:
-        """Writes a text down whole; returns what its own cell says instead."""
+        """Write a string in full; return the content of its original cell."""
         if self._spool is None:
             self._spool = Spool()
             self._spool.write(self._head().encode())
@@ -54,7 +54,7 @@ class Overflow:
         return f"[see {name}!{place} for the whole text] {utf16_head(text, _TEASER)}…"
 
     def write(self, archive: Archive, part: str) -> None:
-        """Writes the sheet as a part of the workbook and forgets it."""
+        """Write the sheet as a part of the workbook and discard it."""
         if self._spool is None:
             return
         self._spool.write(b"</sheetData></worksheet>")
@@ -63,7 +63,7 @@ class Overflow:
         self.close()
 
     def close(self) -> None:
-        """Gives the collected texts' memory back."""
+        """Release the memory of the collected strings."""
         if self._spool is not None:
             self._spool.close()
 

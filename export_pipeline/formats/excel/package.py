@@ -11,18 +11,20 @@ from export_pipeline.formats.excel.names import quoted
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
 DATA_NAME = "Export_Rows"
-"""Hidden name on each sheet of the counting section: header row and data rows."""
+"""Hidden name on each sheet of the counting section, for its header row and data rows."""
 COUNT_NAME = "Export_Sheets"
-"""Hidden name: on how many sheets the rows of the export stand."""
+"""Hidden name of the number of sheets that hold the export's rows."""
 SUM_NAME = "Export_Sum_"
-"""Hidden names, numbered from 1: a text "letters:column name" for each column whose sum proves the file."""
+"""Prefix of hidden names, numbered from 1: a string "letters:column name" for each column whose sum
+verifies the file.
+"""
 NULL_NAME = "Export_Null_"
-"""Hidden names, numbered like the sums': the text that stands for a missing value in the column, if any."""
+"""Prefix of hidden names, numbered like the sums: the column's null text, if any."""
 
 MOST_TITLED_SHEETS = 500
-"""Above so many sheets no header row is repeated in print: each such name costs LibreOffice 30 ms to open."""
+"""With more sheets, no header row is repeated in print: each such name costs LibreOffice 30 ms to open."""
 
-_LONGEST_TEXT = 255  # characters of a text inside a formula
+_LONGEST_TEXT = 255  # characters of a string literal in a formula
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -47,7 +49,7 @@ FIXED_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A column whose sum proves the file: its letters, its name, what it shows for a missing value."""
+    """A column whose sum verifies the file: its letters, its name and its null text."""
 
     letters: str
     column: str
@@ -59,10 +61,10 @@ class SheetEntry:
     """A sheet in the workbook's list.
 
     Attributes:
-        name: As on its tab.
+        name: Name on its tab.
         header_row: Number of the row repeated on each printed page; None for none.
         area: Header and data, e.g. "$A$4:$G$20"; None for none.
-        counts: Whether its data rows are the rows of the export.
+        counts: True if its data rows are the rows of the export.
     """
 
     name: str
@@ -72,12 +74,12 @@ class SheetEntry:
 
 
 def sheet_part(number: int) -> str:
-    """The part name of a sheet counted from 1."""
+    """Return the part name of a sheet counted from 1."""
     return f"xl/worksheets/sheet{number}.xml"
 
 
 def content_types(sheets: int) -> str:
-    """The part `[Content_Types].xml`."""
+    """Return the part `[Content_Types].xml`."""
     overrides = "".join(
         f'<Override PartName="/{sheet_part(number)}" ContentType="{_SHEET_ML}.worksheet+xml"/>'
         for number in range(1, sheets + 1)
@@ -98,7 +100,7 @@ def content_types(sheets: int) -> str:
 
 
 def core_properties(layout: Layout) -> str:
-    """The part `docProps/core.xml`; its subject is the period, its time that of the data."""
+    """Return the part `docProps/core.xml`; its subject is the period, its time that of the data."""
     title, author, description = layout.title, layout.author, layout.description
     subject = f"<dc:subject>{xml_attribute(layout.period)}</dc:subject>" if layout.period else ""
     moment = layout.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -115,7 +117,7 @@ def core_properties(layout: Layout) -> str:
 
 
 def workbook_relationships(sheets: int) -> str:
-    """The part `xl/_rels/workbook.xml.rels`; sheet n has the id rId{n}."""
+    """Return the part `xl/_rels/workbook.xml.rels`; sheet n has the id rId{n}."""
     links = "".join(
         f'<Relationship Id="rId{number}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
         for number in range(1, sheets + 1)
@@ -129,11 +131,11 @@ def workbook_relationships(sheets: int) -> str:
 
 
 def workbook(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> str:
-    """The part `xl/workbook.xml`.
+    """Return the part `xl/workbook.xml`.
 
     Args:
         sheets: The sheets, in order.
-        sums: The columns whose sums prove the file.
+        sums: The columns whose sums verify the file.
     """
     listed = "".join(
         f'<sheet name="{xml_attribute(sheet.name)}" sheetId="{number}" r:id="rId{number}"/>'
@@ -170,7 +172,7 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
 
 
 def _text(text: str) -> str:
-    """A text as formulas write it."""
+    """Return a string literal for a formula."""
     return '"' + text.replace('"', '""') + '"'
 
 

@@ -1,4 +1,4 @@
-"""The parts of a workbook, inflated piece by piece."""
+"""Read the parts of a workbook, inflated piece by piece."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from export_pipeline.core.streams import prefetched
 
 _CHUNK = 1 << 21
 _READ = 1 << 19
-_LONG = 8 << 20  # from here on another thread inflates ahead
+_LONG = 8 << 20  # bytes: longer parts are inflated ahead by another thread
 _LOCAL_HEADER = 30
 
 
 def chunks(path: Path, archive: ZipFile, part: str) -> Iterator[bytes]:
-    """The part's bytes, at most 2 MB at a time.
+    """Yield the part's bytes, at most 2 MB at a time.
 
     Raises:
         KeyError: There is no such part.
-        BadZipFile: It is damaged.
+        BadZipFile: The part is damaged.
     """
     info = archive.getinfo(part)
     if info.compress_type != ZIP_DEFLATED or info.flag_bits & 1:

@@ -1,4 +1,4 @@
-"""Which sheets a workbook gets, what each holds and where its rows stand. All known before a row is read."""
+"""Plan a workbook's sheets: their names, content and row positions. All is known before a row is read."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Sheet:
     """One sheet with consecutive rows of a section's table.
 
     Attributes:
-        name: As on its tab.
+        name: Name on its tab.
         title: Text of A1.
-        lines: Texts below it.
-        rows: How many rows of the table it holds.
-        header_row: Number of the header's row; the data begin in the next one.
+        lines: Lines of text below it.
+        rows: Number of the table's rows it holds.
+        header_row: Number of the header row; data begin in the next one.
         totals: Total rows below the data; only on the last sheet of a table.
-        ranges: (sheet name, first row, last row) of every sheet of this table, for the totals.
+        ranges: (sheet name, first row, last row) of every sheet of this table, for the total formulas.
         color: "#RRGGBB" of the tab, or None.
     """
 
@@ -57,7 +57,7 @@ class Sheet:
 
     @property
     def last_row(self) -> int:
-        """Number of the last data row; the header's where there are none."""
+        """Number of the last data row; of the header row if there are none."""
         return self.header_row + self.rows
 
     @property
@@ -68,7 +68,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class SectionPlan:
-    """A section and its sheets, in order; `targets` are the sheets its links lead to."""
+    """A section and its sheets, in order; `targets` are the sheets that its links lead to."""
 
     section: Section
     sheets: tuple[Sheet, ...]
@@ -77,7 +77,7 @@ class SectionPlan:
 
 @dataclass(slots=True)
 class WorkbookPlan:
-    """Every section's sheets, and a free name for the sheet of long texts."""
+    """The sheets of every section, and an unused name for the overflow sheet."""
 
     sections: list[SectionPlan]
     overflow_name: str
@@ -86,7 +86,7 @@ class WorkbookPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A sheet that has no name yet: a run of rows of a group, or of a whole section."""
+    """A sheet without a name yet: a run of rows of a group, or of a whole section."""
 
     section: int
     group: int
@@ -97,10 +97,11 @@ class _Part:
 
 
 def plan_workbook(layout: Layout) -> WorkbookPlan:
-    """Plans the sheets of a layout.
+    """Plan the sheets of a layout.
 
     Raises:
-        RenderError: A table has more columns than a sheet, or groups that do not add up to its rows.
+        RenderError: A table has more columns than a sheet can hold, or group sizes that do not add up to
+            its rows.
     """
     parts = [part for index, section in enumerate(layout.excel) for part in _parts(index, section)]
     *names, index_name, overflow = _names(layout, parts)
@@ -131,7 +132,7 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
 
 
 def _index(name: str, sheets: Sequence[Sheet]) -> SectionPlan:
-    """The list of all sheets, which leads to each. It stands before them where a table needs several."""
+    """Return the index sheet, which links to all sheets. It comes first if a table needs several sheets."""
     first: list[int] = []
     for before, sheet in pairwise([None, *sheets]):
         goes_on = before is not None and sheet is not None and before.ranges == sheet.ranges
@@ -156,8 +157,8 @@ def _index(name: str, sheets: Sequence[Sheet]) -> SectionPlan:
 
 
 def _names(layout: Layout, parts: list[_Part]) -> list[str]:
-    """The parts' names, the one for the list of sheets and the one for long texts. A layout's own sheet keeps
-    its name, whatever data say.
+    """Return the names of the parts, of the index sheet and of the overflow sheet. A layout's own sheet
+    keeps its name, whatever names the data bring.
     """
     order = sorted(range(len(parts)), key=lambda i: layout.excel[parts[i].section].groups is not None)
     titles = [(parts[i].source.title, _suffix(parts[i].number)) for i in order]

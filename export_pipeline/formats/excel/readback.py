@@ -1,4 +1,4 @@
-"""Reads a workbook again, from its bytes alone, to prove it."""
+"""Read a workbook back, from its bytes alone, to verify it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from export_pipeline.formats.sums import added
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _AREA = re.compile(r"\$[A-Z]+\$([0-9]+):\$([A-Z]+)\$([0-9]+)$")
-_WITNESSED_CELLS = 300_000  # calamine holds a whole sheet: 45 bytes and a microsecond a cell
+_WITNESSED_CELLS = 300_000  # calamine holds a whole sheet: 45 bytes and a microsecond per cell
 
 
 @dataclass(slots=True)
 class _Sheet:
-    """A sheet of the workbook's list; `data` are its first and last data row, None if not counted."""
+    """A sheet of the workbook's list; `data` is its first and last data row, None if not counted."""
 
     name: str
     part: str
@@ -34,15 +34,15 @@ class _Sheet:
 
 
 def read_back(path: Path) -> FileFacts:
-    """Counts the export's rows in a workbook and adds up the columns that prove it.
+    """Count the export's rows in a workbook and add up the columns that verify it.
 
-    The rows are found through hidden defined names that the workbook carries. Every sheet is checked:
+    Hidden defined names in the workbook locate the rows. Every sheet is checked:
     well-formed XML, cells in order and once, numbers where numbers should be, no formula among the
-    data, texts within a cell's limit, the right dimension. Sheets of up to 300,000 cells are read a
+    data, strings within a cell's limit, the right dimension. Sheets of up to 300,000 cells are read a
     second time by calamine, whose sums must agree.
 
     Args:
-        path: The file. It may be anything; what is wrong with it is reported, not raised.
+        path: The file, of any content; defects are reported, not raised.
     """
     try:
         with ZipFile(path) as archive:
@@ -87,7 +87,7 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
 
 
 class _Witness:
-    """Another reader of the same file."""
+    """A second, independent reader of the same file."""
 
     def __init__(self, path: Path) -> None:
         from python_calamine import CalamineWorkbook
@@ -95,7 +95,7 @@ class _Witness:
         self._workbook = CalamineWorkbook.from_path(str(path))
 
     def problems(self, sheet: _Sheet, sums: Sequence[Summed], totals: Mapping[str, float]) -> list[str]:
-        """Says where calamine's sums differ from these."""
+        """Return a sentence for each of these sums that calamine's differs from."""
         assert sheet.data is not None
         first, last = sheet.data
         if (last - first + 1) * sheet.columns > _WITNESSED_CELLS or last < first or not sums:
@@ -109,7 +109,7 @@ class _Witness:
         return [
             f"sheet {sheet.name!r}: {name} adds up to {totals[name]!r}, in calamine to {other!r}"
             for name, (other, size) in others.items()
-            # Of what was added, not of the sum: a balanced ledger's is nothing but its last digits' noise.
+            # Relative to the absolute values, not to the sum: a balanced ledger's sum is rounding noise.
             if not math.isclose(other, totals[name], rel_tol=0, abs_tol=1e-9 * max(size, 1.0))
             and not (math.isnan(other) and math.isnan(totals[name]))
         ]
@@ -117,7 +117,7 @@ class _Witness:
     def _sums(
         self, sheet: str, first: int, last: int, sums: Sequence[Summed]
     ) -> dict[str, tuple[float, float]]:
-        """The sum of each column, and that of its absolute values."""
+        """Return the sum of each column, and the sum of its absolute values."""
         columns: dict[str, list[float]] = {summed.name: [] for summed in sums}
         cells = self._workbook.get_sheet_by_name(sheet)
         offset = cells.start[0] if cells.start else 0
@@ -130,7 +130,7 @@ class _Witness:
 
 
 def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]:
-    """The sheets in order, the columns to add up, and on how many sheets the rows are."""
+    """Return the sheets in order, the columns to add up, and the number of sheets with rows."""
     parts = {
         link.get("Id"): str(PurePosixPath("/xl", link.get("Target"))).lstrip("/")
         for link in _xml(archive, "xl/_rels/workbook.xml.rels")
@@ -162,7 +162,7 @@ def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]
 
 
 def _said(formula: str) -> str:
-    """The text that a formula is."""
+    """Return the string that a formula's literal stands for."""
     return formula[1:-1].replace('""', '"')
 
 
@@ -181,7 +181,7 @@ def _column(letters: str) -> int:
 
 
 def _number(value: object, null: str) -> float:
-    """A cell as a number: nothing counts as 0, a text as the number it spells out."""
+    """Convert a cell to a number: an empty one counts 0, a string the number it spells out."""
     if isinstance(value, int | float):
         return float(value)
     return spelled(str(value), null) if value not in ("", None) else 0.0

@@ -1,4 +1,4 @@
-"""The data rows of a section: read in slices, turned into XML in one join, cut where sheets begin."""
+"""Data rows of a section: read in slices, turned into XML in one join, split where sheets begin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Positions:
-    """Where the rows of a table stand in its sheets."""
+    """Positions of a table's rows in its sheets."""
 
     def __init__(self, sheets: Sequence[Sheet]) -> None:
         self.sheets = sheets
@@ -33,20 +33,20 @@ class Positions:
         self._first_rows = np.fromiter((sheet.first_row for sheet in sheets), np.int64, len(sheets))
 
     def locate(self, start: int, count: int) -> tuple[Ints, Ints]:
-        """Sheet indices and row numbers of `count` rows from the table's row `start` on."""
+        """Return the sheet indexes and row numbers of `count` rows from the table's row `start` on."""
         index = np.arange(start, start + count, dtype=np.int64)
-        # An empty sheet starts where the next one does; `right` passes over it.
+        # An empty sheet starts where the next one does; `right` skips it.
         sheet = np.searchsorted(self.starts, index, side="right") - 1
         return sheet, self._first_rows[sheet] + index - self.starts[sheet]
 
 
 class Slice:
-    """Some rows of a table, with all that depends on the rows before them.
+    """Some rows of a table, with everything that depends on earlier rows.
 
     Attributes:
-        sheets: Index of each row's sheet.
+        sheets: Sheet index of each row.
         numbers: Number of each row in its sheet.
-        values: What each column's `prepared` made of its values.
+        values: Results of each column's `prepared`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """XML of consecutive rows of one sheet, and the same deflated."""
+    """XML of consecutive rows of one sheet, plain and deflated."""
 
     sheet: int
     data: memoryview
@@ -70,12 +70,12 @@ class Run:
 
 
 class RowXml:
-    """The XML of a slice of rows. It may be made by any thread.
+    """The XML of a slice of rows. Any thread may build it.
 
     Attributes:
         runs: The rows by sheet, in order.
-        odd: (column index, indices of sheets) for columns that hold texts instead of numbers there.
-        changed: How many cells do not say exactly what their source does, by reason and header.
+        odd: (column index, sheet indexes) of numeric columns that hold strings on those sheets.
+        changed: Number of cells that do not hold their source value exactly, by reason and header.
     """
 
     def __init__(self, rows: Slice, columns: Sequence[ColumnCells]) -> None:
@@ -108,7 +108,7 @@ def _runs(sheets: Ints, offsets: npt.NDArray[np.int32], data: memoryview) -> Ite
 
 
 def slices(table: Table) -> Iterator[pa.RecordBatch]:
-    """The table's rows in pieces small enough that their XML takes a few MB."""
+    """Yield the table's rows in pieces small enough that their XML takes a few MB."""
     for batch in table.open():
         if not batch.num_rows:
             continue
@@ -119,7 +119,7 @@ def slices(table: Table) -> Iterator[pa.RecordBatch]:
 
 
 def _merged(pieces: Sequence[Piece]) -> list[Piece]:
-    """The same pieces with literal neighbours made one."""
+    """Merge adjacent literal pieces."""
     merged: list[Piece] = []
     for piece in pieces:
         if merged and isinstance(piece, str) and isinstance(merged[-1], str):

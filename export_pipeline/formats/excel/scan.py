@@ -1,7 +1,7 @@
-"""Reads a sheet's XML as bytes, block by block, and says what is in it and what is wrong with it.
+"""Scan a sheet's XML as bytes, block by block, and report its content and defects.
 
-It knows nothing of the code that wrote the sheet, only the file format, and its memory does not grow
-with the sheet. A block is a run of whole rows; inside it everything is found with array operations.
+It relies on the file format alone, not on the code that wrote the sheet, and its memory does not grow with
+the sheet. A block is a run of whole rows; array operations find everything inside it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NUMBER_BYTES[list(b"0123456789+-.eE")] = True
 
 @dataclass(frozen=True, slots=True)
 class Summed:
-    """A column to add up: its number from 0, its name, and the text that it shows for a missing value."""
+    """A column to add up: its index from 0, its name, and its null text."""
 
     column: int
     name: str
@@ -44,17 +44,17 @@ class Summed:
 
 
 class SheetScan:
-    """What one sheet holds, read block by block.
+    """The content of one sheet, read block by block.
 
     Args:
         data_rows: First and last row of the data, (1, 0) for none.
         sums: The columns to add up over the data rows.
-        shared: Whether each shared string is there is checked against this count.
+        shared: Number of shared strings; every reference is checked against it.
 
     Attributes:
-        rows: Rows found among `data_rows`.
+        rows: Number of rows found among `data_rows`.
         totals: Sums by column name.
-        problems: Sentences; each kind once, with the first cell and how many there are.
+        problems: One sentence per kind of problem, with the first cell and the count.
     """
 
     def __init__(self, data_rows: tuple[int, int], sums: Sequence[Summed], shared: int) -> None:
@@ -73,7 +73,7 @@ class SheetScan:
         self._parser = expat.ParserCreate()
 
     def read(self, chunks: Iterable[bytes]) -> None:
-        """Reads the part, a few blocks at a time side by side.
+        """Read the part, a few blocks in parallel.
 
         Raises:
             xml.parsers.expat.ExpatError: The XML is not well-formed.
@@ -93,8 +93,8 @@ class SheetScan:
             self._note(f"the dimension ends at {says}, the cells do not at", self._previous_row, self._widest)
 
     def _blocks(self, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-        """Runs of whole rows, each with its size and more bytes behind it; what is before the first row the
-        parser takes, what is behind the last one stays.
+        """Yield runs of whole rows, each with its size and more bytes behind it. The parser gets what
+        precedes the first row; what follows the last row is kept.
         """
         in_data = False
         for chunk in chunks:
@@ -120,7 +120,7 @@ class SheetScan:
 
     @property
     def problems(self) -> list[str]:
-        """A sentence for each kind of problem: the first cell, and how many more there are."""
+        """One sentence for each kind of problem: the first cell, and how many more there are."""
         return [
             f"{what} {where}" + (f" and {count - 1:,} more" if count > 1 else "")
             for what, (where, count) in self._found.items()
@@ -136,7 +136,7 @@ class SheetScan:
             self._note(what, int(rows[first]), int(columns[first]), int(wrong.sum()))
 
     def _take(self, found: Plain) -> bool:
-        """Adds what a block holds to the rest; False if it does not follow what is before it."""
+        """Add a block's content to the total; return False if it does not follow the previous block."""
         if found.rows[0] <= self._previous_row:
             return False
         self.rows += int(((found.rows >= self._first) & (found.rows <= self._last)).sum())
@@ -149,7 +149,7 @@ class SheetScan:
         return True
 
     def _block(self, block: bytes) -> None:
-        """Reads a block whatever form its rows have, and notes what is wrong with it."""
+        """Read a block of any form, and record its problems."""
         data = np.frombuffer(block + _PAD, np.uint8)
         tags = np.flatnonzero(data == ord("<"))
         one, two = data[tags + 1], data[tags + 2]
@@ -191,7 +191,7 @@ class SheetScan:
         self._texts(data, block, tags[(one == ord("t")) & closes_name], ends, cells, rows, columns)
 
     def _rows(self, data: Bytes, starts: Ints) -> Ints:
-        """The numbers of the rows that start here; counts them and checks their order."""
+        """Return the numbers of the rows that start here; count them and check their order."""
         numbers, _ = _digits(data, starts + len('<row r="'))
         order = np.diff(numbers, prepend=self._previous_row)
         self._note_all("rows out of order at", order <= 0, numbers, np.ones_like(numbers))
@@ -245,7 +245,7 @@ class SheetScan:
 
 
 def scan_shared_strings(chunks: Iterable[bytes]) -> tuple[int, list[str]]:
-    """Counts the shared strings of a workbook; returns their count and what is wrong with them."""
+    """Count a workbook's shared strings; return the count and their problems."""
     parser = expat.ParserCreate()
     count, longest = 0, 0
     text: list[str] = []
@@ -271,7 +271,7 @@ def scan_shared_strings(chunks: Iterable[bytes]) -> tuple[int, list[str]]:
 
 
 def _references(data: Bytes, cells: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-    """Row and column (from 1) of each cell's address, and whether it has one."""
+    """Return the row and column (from 1) of each cell's address, and a mask of cells that have one."""
     sound = np.ones(len(cells), np.bool_)
     for offset, character in enumerate(b'c r="', start=1):
         sound &= data[cells + offset] == character
@@ -287,7 +287,7 @@ def _references(data: Bytes, cells: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bo
 
 
 def _digits(data: Bytes, position: Ints) -> tuple[Ints, Ints]:
-    """The numbers of up to seven digits that stand at these places, and where they end."""
+    """Return the numbers of up to seven digits at these positions, and where they end."""
     numbers = np.zeros(len(position), np.int64)
     for _ in range(7):
         digit = data[position]
@@ -298,7 +298,7 @@ def _digits(data: Bytes, position: Ints) -> tuple[Ints, Ints]:
 
 
 def _kinds(data: Bytes, cells: Ints, ends: Ints) -> Bytes:
-    """The first letter of each cell's type; 0 where it has none; "r" for a formula's text."""
+    """Return the first letter of each cell's type; 0 if it has none; "r" for a formula's string."""
     marks = np.flatnonzero(
         (data[:-4] == ord(" "))
         & (data[1:-3] == ord("t"))
@@ -317,10 +317,10 @@ def _kinds(data: Bytes, cells: Ints, ends: Ints) -> Bytes:
 
 
 def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
-    """The numbers that stand between these places; what is no number counts as 0."""
+    """Return the numbers between these positions; anything else counts as 0."""
     edges = np.zeros(len(data) + 1, np.int8)
     edges[starts] += 1
-    edges[stops + 1] -= 1  # the "<" that ends a value stays, to part it from the next
+    edges[stops + 1] -= 1  # the "<" that ends a value stays, as a separator
     picked = data[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)].copy()
     picked[~_NUMBER_BYTES[picked]] = ord(" ")
     numbers: npt.NDArray[np.float64] = np.array(picked.tobytes().split(), dtype=np.float64)
@@ -333,10 +333,10 @@ def _number_in_text(block: bytes, cell: int, null: str) -> float:
 
 
 def spelled(text: str, null: str) -> float:
-    """The number that a text in a numeric column spells out, as far as it counts in a sum.
+    """Return the number that a string in a numeric column spells out, as it counts in a sum.
 
-    What stands for a missing value counts 0, and so do NaN and the infinities, which no total includes; any
-    other text makes the sum NaN.
+    The null text counts 0. NaN and the infinities count 0 too: no total includes them. Any other string
+    makes the sum NaN.
     """
     if null and text == null:
         return 0.0

@@ -1,4 +1,4 @@
-"""The workbook's shared strings: texts that come again and again are written once."""
+"""The workbook's shared strings: repeated strings are written once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from export_pipeline.formats.excel.text import xml_text
 
 MAX_STRINGS = 50_000
-MAX_LENGTH = 1_000  # characters; longer texts are never shared, so that the table stays small
+MAX_LENGTH = 1_000  # characters; longer strings are never shared, so that the table stays small
 
 
 class SharedStrings:
-    """Distinct texts by number, bounded in count and length."""
+    """Distinct strings by index, bounded in count and length."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -20,14 +20,14 @@ class SharedStrings:
         return len(self._numbers)
 
     def number(self, text: str) -> int | None:
-        """The text's number; None where the table is full or the text too long to share."""
+        """Return the string's index; None if the table is full or the string too long to share."""
         known = self._numbers.get(text)
         if known is None and len(text) <= MAX_LENGTH and len(self._numbers) < MAX_STRINGS:
             known = self._numbers[text] = len(self._numbers)
         return known
 
     def xml(self) -> Iterator[bytes]:
-        """The part `sharedStrings.xml`, piece by piece."""
+        """Yield the part `sharedStrings.xml`, piece by piece."""
         count = len(self._numbers)
         yield (
             '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'

@@ -29,15 +29,15 @@ _MOST_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the sheets of one section have in common.
+    """Properties shared by the sheets of one section.
 
     Attributes:
         columns: The columns.
-        letters: Their letters.
+        letters: Their column letters.
         headers: Their headers as printed.
         widths: Their widths in characters.
-        empty: Printed where there are no rows.
-        freeze: Whether the rows down to the header stay in sight.
+        empty: Text printed if there are no rows.
+        freeze: True if the rows down to the header are frozen.
         changed: Counts a changed cell: (reason, header).
     """
 
@@ -51,12 +51,12 @@ class Frame:
 
 
 class SheetWriter:
-    """Writes heads and tails of sheets.
+    """Writes the XML above and below the data rows of sheets.
 
     Args:
-        frame: What the section's sheets have in common.
+        frame: Properties shared by the section's sheets.
         styles: The workbook's styles.
-        label: What is done to a text that is not data, such as a guard against formulas.
+        label: Converts a string that is not data, e.g. to guard against formulas.
     """
 
     def __init__(self, frame: Frame, styles: StyleBook, label: Callable[[str], str]) -> None:
@@ -74,7 +74,7 @@ class SheetWriter:
         )
 
     def head(self, sheet: Sheet, *, selected: bool) -> bytes:
-        """Everything above the first data row."""
+        """Return everything above the first data row."""
         header, letters = sheet.header_row, self._frame.letters
         last = letters[-1] if letters else "A"
         color = sheet.color if sheet.color and _COLOR.fullmatch(sheet.color) else None
@@ -110,11 +110,11 @@ class SheetWriter:
         ).encode()
 
     def tail(self, sheet: Sheet, text_columns: Collection[int], links: list[tuple[str, str]]) -> bytes:
-        """Everything below the last data row.
+        """Return everything below the last data row.
 
         Args:
             sheet: The sheet.
-            text_columns: Numeric columns in which the table holds a text, so that no formula sums it.
+            text_columns: Numeric columns in which the table holds a string, so no formula sums them.
             links: (cell, location) pairs.
         """
         letters = self._frame.letters

@@ -1,4 +1,4 @@
-"""Cell styles: every combination that is asked for becomes one record of `styles.xml`."""
+"""Cell styles: each combination in use becomes one record of `styles.xml`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BORDERS = {
     "top": "<border><left/><right/>" + _THIN.format("top", "000000") + "<bottom/><diagonal/></border>",
 }
 _GENERAL, _TEXT = "General", "@"
-# Excel shows booleans as TRUE and FALSE whatever the format; LibreOffice shows some as 1 and 0 without one.
+# Excel shows booleans as TRUE and FALSE in any format; LibreOffice needs a format to do so.
 _BOOLEAN = '"TRUE";"TRUE";"FALSE"'
 _BUILT_IN = {_GENERAL: 0, "0": 1, _TEXT: 49}
 _FIRST_OWN_FORMAT = 164
@@ -40,7 +40,7 @@ _TIME_PARTS = re.compile("(yyyy|MMM|MM|dd|HH|mm|ss)|(.)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a cell looks: names of a font, a fill and a border, a number format and an alignment."""
+    """The look of a cell: names of a font, a fill and a border, a number format and an alignment."""
 
     font: str = "normal"
     fill: str = "none"
@@ -59,17 +59,17 @@ HEADER = Style(font="header", fill="header", border="box", horizontal="center", 
 
 
 class StyleBook:
-    """The styles of a workbook, by number in the order in which they were first asked for."""
+    """The styles of a workbook, indexed in order of first use."""
 
     def __init__(self) -> None:
         self._numbers: dict[Style, int] = {Style(): 0}
 
     def number(self, style: Style) -> int:
-        """The style's number, for the `s` attribute of a cell."""
+        """Return the style's index, for the `s` attribute of a cell."""
         return self._numbers.setdefault(style, len(self._numbers))
 
     def xml(self) -> str:
-        """The part `styles.xml`."""
+        """Return the part `styles.xml`."""
         fonts, fills, borders = list(_FONTS), list(_FILLS), list(_BORDERS)
         formats = dict(_BUILT_IN)
         for style in self._numbers:
@@ -102,32 +102,32 @@ class StyleBook:
 
 
 def data_style(column: Column, *, linked: bool) -> Style:
-    """The style of a column's cells."""
+    """Return the style of a column's cells."""
     style = Style(format=number_format(column), vertical="top", font="link" if linked else "normal")
     if column.kind is Kind.BOOLEAN:
         return replace(style, horizontal="center")
     if column.kind.is_text:
-        # The indent keeps a text from touching the number to its left.
+        # The indent separates text from a number to its left.
         wrap = column.kind in (Kind.TEXT, Kind.JSON)
         return replace(style, horizontal="left", indent=1, wrap=wrap)
     return style
 
 
 def odd_style() -> Style:
-    """The style of a cell that holds a number's or date's digits as text."""
+    """Return the style of a cell that holds a number or date as text."""
     return Style(format=_TEXT, vertical="top", horizontal="right")
 
 
 def total_style(column: Column) -> Style:
-    """The style of a column's cell in a total row."""
+    """Return the style of a column's cell in a total row."""
     style = Style(font="bold", border="top", format=number_format(column), vertical="top")
     return replace(style, horizontal="left", indent=1) if column.kind.is_text else style
 
 
 def number_format(column: Column) -> str:
-    """The number format code of a column's cells.
+    """Return the number format code of a column's cells.
 
-    A percent of 12.5 is kept as 12.5 with a literal sign: 0.125 would not be the same double for
+    A percentage of 12.5 is stored as 12.5 with a literal sign: 0.125 would not give the same double for
     every value.
     """
     kind, digits = column.kind, column.digits
@@ -153,7 +153,7 @@ def number_format(column: Column) -> str:
 
 
 def _time_format(pattern: str) -> str:
-    """A pattern such as `MMM dd, yyyy` as a number format; what is no part of a time stands for itself."""
+    """Convert a pattern such as `MMM dd, yyyy` to a number format; other characters become literals."""
     made = []
     for part, text in _TIME_PARTS.findall(pattern):
         if part:
@@ -170,7 +170,7 @@ def _places(digits: int) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text as number formats write it: in quotes, a quote itself behind a backslash."""
+    """Return a literal for a number format: in quotes, with a quote escaped by a backslash."""
     if not text:
         return ""
     return f'"{text}"' if '"' not in text else "".join("\\" + character for character in text)

@@ -1,4 +1,4 @@
-"""Text of cells: what spreadsheets and XML cannot hold is replaced or escaped, column by column."""
+"""Text of cells: replace or escape what spreadsheets and XML cannot hold, column by column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
 
 
 def xml_text(text: str) -> str:
-    """One text as the content of an XML element that a spreadsheet reads back unchanged."""
+    """Escape a string as XML element content that a spreadsheet reads back unchanged."""
     text = _ILLEGAL_RE.sub("\ufffd", text)
     if _CODED_RE.search(text):
         text = text.replace("_x", "_x005F_x")
@@ -33,29 +33,29 @@ def xml_text(text: str) -> str:
 
 
 def xml_attribute(text: str) -> str:
-    """One text as the value of an XML attribute in double quotes."""
+    """Escape a string as the value of an XML attribute in double quotes."""
     text = _ILLEGAL_RE.sub("\ufffd", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = text.replace('"', "&quot;")
     return text.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
 
 
 def inline_start(style: int) -> str:
-    """From a cell's reference to its text."""
+    """Return the XML between a cell's reference and its text."""
     return f'" s="{style}" t="inlineStr"><is><t xml:space="preserve">'
 
 
 def inline_cell(reference: str, style: int, text: str) -> str:
-    """A whole cell with text."""
+    """Return a whole cell with text."""
     return f'<c r="{reference}{inline_start(style)}{xml_text(text)}{INLINE_END}'
 
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """Texts without characters that XML cannot hold.
+    """Strings without characters that XML cannot hold.
 
     Attributes:
-        array: The texts, not yet escaped.
-        replaced: How many cells had such characters.
+        array: The strings, not yet escaped.
+        replaced: Number of cells that had such characters.
     """
 
     array: pa.StringArray
@@ -63,7 +63,7 @@ class Clean:
 
 
 def cleaned(array: pa.StringArray) -> Clean:
-    """Replaces characters that are illegal in XML 1.0 by U+FFFD."""
+    """Replace characters that are illegal in XML 1.0 with U+FFFD."""
     data = bytes_of(array)
     controls = data[data < 0x20]
     illegal = len(controls) > 0 and not np.isin(controls, _LEGAL_CONTROLS).all()
@@ -77,12 +77,12 @@ def cleaned(array: pa.StringArray) -> Clean:
 
 
 def too_long(array: pa.StringArray) -> list[int]:
-    """The positions of texts with more than 32,767 UTF-16 units."""
+    """Return the positions of strings with more than 32,767 UTF-16 units."""
     lengths = pc.binary_length(array)
     longest = pc.max(lengths).as_py()
     if longest is None or longest <= MAX_TEXT:
         return []
-    # A text's UTF-16 length lies between a third of its bytes and its bytes.
+    # A string's UTF-16 length is between a third of its bytes and its bytes.
     candidates = pc.indices_nonzero(pc.greater(lengths, MAX_TEXT))
     found = []
     for index in (position.as_py() for position in candidates):
@@ -93,7 +93,7 @@ def too_long(array: pa.StringArray) -> list[int]:
 
 
 def coded(array: pa.StringArray) -> pa.BooleanArray | None:
-    """Which texts hold something like `_x0041_`, which a reader would decode; None if none does."""
+    """Return a mask of strings with a code like `_x0041_`, which a reader would decode; None if none has."""
     data = text_bytes(array)
     if b"_" not in data or b"_x" not in data:  # a search for one byte is many times faster
         return None
@@ -102,10 +102,10 @@ def coded(array: pa.StringArray) -> pa.BooleanArray | None:
 
 
 def escaped(array: pa.StringArray, coded: pa.BooleanArray | None) -> pa.StringArray:
-    """Texts as content of XML elements; those that are `coded` are protected, a carriage return kept.
+    """Escape strings as content of XML elements; escape the codes in `coded` ones, keep carriage returns.
 
-    A carriage return is written as a character reference: every XML reader gives it back, whereas
-    only some spreadsheet readers know the `_x000D_` notation.
+    A carriage return is written as a character reference: every XML reader decodes it, but only
+    some spreadsheet readers know the `_x000D_` notation.
     """
     if coded is not None:
         array = pc.if_else(coded, pc.replace_substring(array, "_x", "_x005F_x"), array)
@@ -117,7 +117,7 @@ def escaped(array: pa.StringArray, coded: pa.BooleanArray | None) -> pa.StringAr
 
 
 def text_bytes(array: pa.StringArray) -> bytes:
-    """The bytes of all texts of an array, one after the other."""
+    """Return the bytes of all strings of an array, concatenated."""
     if len(array) == 0:
         return b""
     _, offsets, data = array.buffers()

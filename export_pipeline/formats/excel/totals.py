@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from export_pipeline.core.layout import Total
 from export_pipeline.formats.excel.names import quoted
 
-_LONGEST_TEXT = 255  # characters of a text inside a formula
+_LONGEST_TEXT = 255  # characters of a string literal in a formula
 _LONGEST_FORMULA = 8_000
-# Words that SUMIF compares as they are: no wildcard, operator, number, date or boolean.
+# Words that SUMIF compares literally: no wildcard, operator, number, date or boolean.
 _PLAIN_WORD = re.compile(r"[A-Za-z]{1,8}[²³]?")
 _NOT_PLAIN = frozenset({"true", "false"})
-# Programs differ in whether a formula's _x0041_ is the letter A.
+# Programs disagree whether _x0041_ in a formula is the letter A.
 _CODED = re.compile("_x[0-9A-Fa-f]{4}_")
 
 Range = tuple[str, int, int]
@@ -27,19 +27,19 @@ def total_formula(
     ranges: Sequence[Range],
     here: str,
 ) -> str | None:
-    """The formula that sums a column for a total row.
+    """Return the formula that sums a column for a total row.
 
     Args:
         total: The total.
-        others: All totals of the table, to see which criteria differ only in case.
+        others: All totals of the table, to find criteria that differ only in case.
         letters: The summed column.
-        where_letters: The column of `total.where`, None where it has none.
+        where_letters: The letters of the column in `total.where`; None if it has none.
         ranges: (sheet name, first row, last row) of the table's sheets.
         here: The name of the sheet that holds the formula.
 
     Returns:
-        The formula without `=`; None where none is sure to say the same as the total, such as
-        for a very long criterion.
+        The formula without `=`; None if no formula is certain to give the total, e.g. for a very
+        long criterion.
     """
     if total.where is None:
         formula = f"SUM({','.join(_range(letters, span, here) for span in ranges)})"

@@ -12,19 +12,19 @@ from export_pipeline.core.layout import Number
 from export_pipeline.core.special_numbers import finite_decimals
 
 NARROWEST, WIDEST = 8.0, 60.0
-_MARGIN = 3  # characters: the padding and indent of a cell
-_BUTTON = 3  # characters: the filter's button beside the header
+_MARGIN = 3  # characters: padding and indent of a cell
+_BUTTON = 3  # characters: the filter button beside the header
 _LARGEST_WIDTH = 255.0
 
 
 def column_width(column: Column, header: str, sample: pa.Array | None, totals: Iterable[Number]) -> float:
-    """The width of a column in characters.
+    """Return the width of a column in characters.
 
     Args:
-        column: Its kind, digits and preferred width.
-        header: What is printed above it; it may wrap between words.
-        sample: The first rows' values, None if there are no rows.
-        totals: What total rows print in it.
+        column: The column, for its kind, decimal places and preferred width.
+        header: Header text; it may wrap between words.
+        sample: Values of the first rows; None if there are no rows.
+        totals: Values that total rows print in it.
     """
     if column.width is not None:
         return min(max(column.width, 1.0), _LARGEST_WIDTH)
@@ -47,7 +47,7 @@ def _widest(column: Column, sample: pa.Array) -> int:
     if column.kind.is_text:
         texts = sample.cast(pa.string())
         characters = pc.utf8_length(texts)
-        # A CJK character takes three bytes and the place of two letters.
+        # A CJK character takes three bytes and the width of two letters.
         wide = pc.divide(pc.subtract(pc.binary_length(texts), characters), 2)
         widest: int = pc.max(pc.add(characters, wide)).as_py()
         return widest

@@ -1,4 +1,4 @@
-"""Renders a layout as an Excel workbook, sheet after sheet, in constant memory."""
+"""Render a layout as an Excel workbook, sheet by sheet, in constant memory."""
 
 from __future__ import annotations
 
@@ -32,23 +32,24 @@ MAX_LINKS = 65_530  # hyperlinks of a sheet
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Writes `layout.excel` as an .xlsx workbook.
+    """Write `layout.excel` as an .xlsx workbook.
 
     Args:
-        layout: What to write. Its batches are read once, in order.
+        layout: The layout. Its batches are read once, in order.
         out: A binary stream; only `write` is used.
         options: `guard_formulas` (bool, default False): put an apostrophe before text that starts
-            like a formula. Text cells are text without it; it is for people who copy cells to CSV.
-            `freeze` (bool, default True): the header stays in sight. `sheet_title` (text): the name of
-            the export's sheet, instead of its section's title. `currency` (text): the sign of every
+            like a formula. Text cells are never formulas, even without it; it is for people who copy cells
+            to CSV.
+            `freeze` (bool, default True): freeze the header row. `sheet_title` (str): the name of
+            the export's sheet, instead of its section's title. `currency` (str): the symbol of every
             money column, instead of its own.
 
     Returns:
-        The rows of the counting section, and every cell that does not say exactly what its source does.
+        The rows of the counting section, and counts of cells that do not hold their source value exactly.
 
     Raises:
-        RenderError: More columns than a sheet holds, more than 4 GB, or a table whose rows are not
-            as many as it promised.
+        RenderError: More columns than a sheet can hold, more than 4 GB, or a table whose row count is not
+            the declared one.
     """
     plan = plan_workbook(_as_asked(layout, options))
     rendered = Rendered(warnings=list(plan.warnings))
@@ -65,7 +66,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
 
 
 class _Workbook:
-    """A workbook that is being written."""
+    """A workbook in progress."""
 
     def __init__(
         self, archive: Archive, rendered: Rendered, overflow_name: str, options: Mapping[str, Any]
@@ -84,14 +85,14 @@ class _Workbook:
         self._sums: list[package.Sum] = []
 
     def write_properties(self, layout: Layout) -> None:
-        """The parts that are known before any row: they stand first, where file sniffers look."""
+        """Write the parts that are known before any row: they come first, where file sniffers look."""
         for name, text in package.FIXED_PARTS.items():
             self._archive.add(name, text.encode())
         core = package.core_properties(layout)
         self._archive.add("docProps/core.xml", core.encode())
 
     def write_section(self, plan: SectionPlan) -> None:
-        """The sheets of a section."""
+        """Write the sheets of a section."""
         section = plan.section
         table = section.table
         letters = tuple(column_letters(i) for i in range(len(table.columns)))
@@ -128,22 +129,22 @@ class _Workbook:
         run.finish()
 
     def open_sheet(self, sheet: Sheet, letters: tuple[str, ...], counts: bool) -> Entry:
-        """Begins the next sheet's part and lists the sheet."""
+        """Begin the next sheet's part and add the sheet to the list."""
         area = f"${letters[0]}${sheet.header_row}:${letters[-1]}${sheet.last_row}" if letters else None
         self._entries.append(package.SheetEntry(sheet.name, sheet.header_row, area, counts))
         return self._archive.entry(package.sheet_part(len(self._entries)))
 
     @property
     def sheets(self) -> int:
-        """How many sheets have been begun."""
+        """Number of sheets begun."""
         return len(self._entries)
 
     def warn(self, sentence: str) -> None:
-        """Adds a warning for the manifest."""
+        """Add a warning for the manifest."""
         self._rendered.warnings.append(sentence)
 
     def finish(self, layout: Layout) -> None:
-        """The parts that are known only after every row."""
+        """Write the parts that are known only after every row."""
         if self.overflow.used:
             self._entries.append(package.SheetEntry(self.overflow.name))
             self.overflow.write(self._archive, package.sheet_part(len(self._entries)))
@@ -171,7 +172,7 @@ class _Workbook:
         return self._printable(text, "titles and lines")
 
     def _printable(self, text: str, where: str) -> str:
-        """A text that is not data, fit for a cell."""
+        """Convert a string that is not data so that a cell can hold it."""
         if utf16_length(text) > MAX_TEXT:
             self._count(CUT, where)
             text = utf16_head(text, MAX_TEXT - 2) + "…"
@@ -188,7 +189,7 @@ class _Workbook:
 
 
 class _SheetRun:
-    """The sheets of one section, opened and closed as its rows come by."""
+    """The sheets of one section, opened and closed as its rows arrive."""
 
     def __init__(
         self, workbook: _Workbook, plan: SectionPlan, writer: SheetWriter, letters: tuple[str, ...]
@@ -201,11 +202,11 @@ class _SheetRun:
         self._seen = 0
         self._current = -1
         self._entry: Entry | None = None
-        # Numeric columns that hold a text, by the table they belong to (the name of its last sheet).
+        # Numeric columns that hold a string, keyed by their table (the name of its last sheet).
         self._text_columns: dict[str, set[int]] = {}
 
     def prepared(self, batches: Iterable[pa.RecordBatch], columns: list[ColumnCells]) -> Iterator[Slice]:
-        """The batches' rows, placed."""
+        """Yield the batches' rows with their positions."""
         table = self._plan.section.table
         for batch in batches:
             if self._seen + batch.num_rows > table.rows:
@@ -214,7 +215,7 @@ class _SheetRun:
             self._seen += batch.num_rows
 
     def write(self, rows: RowXml) -> None:
-        """Writes rows into the sheets they belong to."""
+        """Write rows into their sheets."""
         for column, sheets in rows.odd:
             for index in sheets:
                 self._text_columns.setdefault(_table_key(self._plan.sheets[index]), set()).add(column)
@@ -224,7 +225,7 @@ class _SheetRun:
             self._entry.write(run.data, run.packed)
 
     def finish(self) -> None:
-        """Writes the sheets that are left, which have no rows, and closes the last one."""
+        """Write the remaining sheets, which have no rows, and close the last one."""
         table = self._plan.section.table
         if self._seen != table.rows:
             raise RenderError(
@@ -233,7 +234,7 @@ class _SheetRun:
         self._advance(len(self._plan.sheets))
 
     def _advance(self, index: int) -> None:
-        """Closes sheets until the one with this index is open."""
+        """Close sheets until the one with this index is open."""
         while self._current < index:
             if self._entry is not None:
                 sheet = self._plan.sheets[self._current]
@@ -249,7 +250,7 @@ class _SheetRun:
                 self._entry.write(self._writer.head(sheet, selected=first))
 
     def _links(self, sheet: Sheet) -> list[tuple[str, str]]:
-        """(cell, location) of the sheet's links."""
+        """Return (cell, location) of the sheet's links."""
         section, targets = self._plan.section, self._plan.targets
         if section.links is None or not targets:
             return []
@@ -266,7 +267,7 @@ class _SheetRun:
 
 
 def _as_asked(layout: Layout, options: Mapping[str, Any]) -> Layout:
-    """The layout with the sheet title and the currency that were asked for."""
+    """Return the layout with the requested sheet title and currency."""
     title, currency = options.get("sheet_title"), options.get("currency")
     sections = []
     for section in layout.excel:

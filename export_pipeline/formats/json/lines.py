@@ -1,4 +1,4 @@
-"""JSON lines: an object a line; cells as in JSON."""
+"""JSON Lines: one object per line; cells as in JSON."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ __all__ = ["read_back", "render"]
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the flat table; one without rows is nothing at all. There are no options."""
+    """Write the flat table; a table without rows gives an empty file. There are no options."""
     return lines(layout.flat.get("jsonl", layout.main), out)

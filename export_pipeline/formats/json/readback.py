@@ -1,7 +1,7 @@
-"""Reads JSON again, without the layout.
+"""Read JSON back, without the layout.
 
-A file with a row on each line (an array, an object with one array, or lines alone) is read by Arrow's parser,
-block by block. Any other is read event by event, which takes ten times as long.
+Arrow's parser reads a file with one row per line (an array, an object with one array, or bare lines),
+block by block. Any other file is read event by event, which takes ten times as long.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _TOP_ARRAY = re.compile(r"[^.]+\.item")
 
 
 class _OtherShapeError(Exception):
-    """The file has not one row on each line."""
+    """Raised if the file does not have one row per line."""
 
 
 def read_back(path: Path) -> FileFacts:
     """Parse the whole file, count the export's rows and add up their numbers by key.
 
-    Which array holds the rows, a document itself may say in `exportInfo.rowsPath`, e.g.
+    A document may name the array that holds the rows in `exportInfo.rowsPath`, e.g.
     "conditions[].measurements[]"; otherwise it is the file's root or the first array of objects in it.
     Numbers inside a row's own arrays and objects are not added.
     """
@@ -51,7 +51,7 @@ def read_back(path: Path) -> FileFacts:
 
 
 def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
-    """Of an array, of an object with one array, or of lines, which a file may certainly have."""
+    """Read an array, an object with one array, or lines; `certain` if the file is known to be lines."""
     rows = 0
     sums: defaultdict[str, list[float]] = defaultdict(list)
     start = file.read(_BLOCK)
@@ -82,12 +82,12 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
 
 
 def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[Bytes]:
-    """The rows in blocks of whole lines.
+    """Yield the rows in blocks of whole lines.
 
     Args:
-        start: What was read already, behind the first line.
-        end: How every row's line ends; what the last one's lacks of it is added.
-        tail: What must stand behind the last row.
+        start: Bytes already read after the first line.
+        end: The end of every row's line; added to the last line as far as it is missing there.
+        tail: Bytes that must follow the last row.
     """
     rest: bytes | bytearray = start
     while True:
@@ -114,10 +114,10 @@ def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[B
 
 
 def _bare(block: Bytes, end: bytes) -> Bytes:
-    """The same block, which must be lines with an object each, with a blank for the comma behind each.
+    """Return the block with a blank for the comma at the end of each line. Each line must hold one object.
 
     Raises:
-        _OtherShapeError: they are something else.
+        _OtherShapeError: The lines hold something else.
     """
     if not len(block):
         return block
@@ -134,7 +134,9 @@ def _bare(block: Bytes, end: bytes) -> Bytes:
 
 
 def _is_row(start: bytes, certain: bool) -> bool:
-    """Whether the file's first line is a row: an object, and, if it is the only line, no document of rows."""
+    """Return whether the file's first line is a row: an object, and, if it is the only line, not a
+    document with rows.
+    """
     line, _, more = start.partition(b"\n")
     try:
         value = orjson.loads(line)
@@ -148,7 +150,7 @@ def _is_row(start: bytes, certain: bool) -> bool:
 
 
 def _numeric_keys(block: Bytes) -> list[str]:
-    """The keys whose first values are all numbers, or missing."""
+    """Return the keys whose first values are all numbers or missing."""
     numeric: dict[str, bool] = {}
     for line in block.tobytes().split(b"\n", _SAMPLED)[:_SAMPLED]:
         try:
@@ -161,26 +163,26 @@ def _numeric_keys(block: Bytes) -> list[str]:
 
 
 def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
-    """How many rows a block holds, and the sums of their numbers under these keys.
+    """Return the number of rows in a block, and the sums of their numbers under these keys.
 
     Raises:
-        orjson.JSONDecodeError: a line is not valid JSON.
+        orjson.JSONDecodeError: A line is not valid JSON.
     """
     from pyarrow import json as arrow_json
 
     if not len(block):
         return 0, {}
     lines = int(np.count_nonzero(block == ord("\n")))
-    # Arrow's parser dies of a null between objects; and it takes NaN and infinities, which JSON has not.
+    # Arrow's parser crashes on a null between objects; and it accepts NaN and infinities, which JSON forbids.
     if _holds(block, b"NaN") or _holds(block, b"Inf") or _has_stray_null(block):
         return _one_by_one(block)
-    # One key that no row has: without any the parser would guess types for all.
+    # One key that no row has: without any the parser would infer types for all.
     schema = pa.schema([(key, pa.float64()) for key in keys or ["\u0001"]])
     try:
         strings(block, np.array([0, len(block)], np.int32)).validate(full=True)  # UTF-8
         table = arrow_json.read_json(
             pa.BufferReader(pa.py_buffer(block)),
-            # In threads of its own: it does not let go of the interpreter while it parses in this one.
+            # In threads of its own: in this one it would hold the interpreter lock while it parses.
             read_options=arrow_json.ReadOptions(block_size=len(block) // WORKERS + 1),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
@@ -209,7 +211,7 @@ def _has_stray_null(block: Bytes) -> bool:
 
 
 def _one_by_one(block: Bytes) -> tuple[int, dict[str, float]]:
-    """The same with a strict parser, line by line."""
+    """Do the same as `_facts` with a strict parser, line by line."""
     rows = 0
     sums: defaultdict[str, list[float]] = defaultdict(list)
     for line in block.tobytes().splitlines():
@@ -231,7 +233,7 @@ def _by_events(path: Path) -> FileFacts:
     sums: defaultdict[str, list[float]] = defaultdict(list)
     try:
         with path.open("rb") as file:
-            # Numbers as exact as they are written: the parser's own floats fail on integers beyond 64 bits.
+            # Numbers without loss: the parser's own floats fail on integers beyond 64 bits.
             for prefix, event, value in ijson.parse(file):
                 if event == "start_map":
                     if not owner and (prefix == "item" or _TOP_ARRAY.fullmatch(prefix)):

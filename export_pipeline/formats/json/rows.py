@@ -1,4 +1,4 @@
-"""Rows as the text of JSON objects, a batch at a time."""
+"""Rows as JSON objects, a batch at a time."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SCALAR = rf"(?:{_TEXT}|{_NUMBER}|true|false|null)"
 _VALUE = rf"(?:{_SCALAR}|\[{_BLANK}(?:{_SCALAR}{_BLANK}(?:,{_BLANK}{_SCALAR}{_BLANK})*)?\])"
 _MEMBER = rf"{_TEXT}{_BLANK}:{_BLANK}{_VALUE}{_BLANK}"
 _FLAT = rf"^{_BLANK}\{{{_BLANK}(?:{_MEMBER}(?:,{_BLANK}{_MEMBER})*)?\}}{_BLANK}$"
-"""An object of scalars and lists of scalars; a number of it is sure to be a finite double."""
+"""An object of scalars and lists of scalars, in which every number is certain to be a finite double."""
 
 
 def objects(batch: pa.RecordBatch, columns: tuple[Column, ...], end: str, changed: Changed) -> pa.Array:
-    """Each row as the text of an object on one line; `end` closes it (or leaves it open)."""
+    """Return each row as an object on one line; `end` closes it (or leaves it open)."""
     pieces: list[Any] = []
     lead = "{"
     for index, column in enumerate(columns):
@@ -41,13 +41,13 @@ def objects(batch: pa.RecordBatch, columns: tuple[Column, ...], end: str, change
         quote = '"' if bare else ""
         pieces += [f"{lead}{orjson.dumps(column.name).decode()}:{quote}", text]
         lead = f"{quote},"
-    # A null cell takes the replacement; where cells are still without their quotes there is none.
+    # A null cell takes the replacement; where cells still lack their quotes there is none.
     pieces.append(lead.removesuffix(",") + end)
     return pc.binary_join_element_wise(*pieces, "", null_handling="replace", null_replacement="null")
 
 
 def _cells(array: pa.Array, column: Column, changed: Changed) -> tuple[pa.Array, bool]:
-    """The cells as JSON, and whether all of them are strings that have no quotes around them yet."""
+    """Return the cells as JSON, and whether all of them are strings still without quotes."""
     if column.kind is Kind.JSON:
         return _embedded(array, column, changed), False
     if column.kind.is_number and pa.types.is_string(array.type):
@@ -69,7 +69,7 @@ def _cells(array: pa.Array, column: Column, changed: Changed) -> tuple[pa.Array,
 
 
 def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
-    """JSON as it is, each value on one line; a text that is no JSON as a string."""
+    """Return JSON values unchanged, each on one line; a value that is not JSON becomes a string."""
     valid = _valid(array)
     wrong = len(array) - array.null_count - (pc.sum(pc.and_(valid, array.is_valid())).as_py() or 0)
     if wrong:
@@ -77,12 +77,12 @@ def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
         array = pc.if_else(pc.or_(valid, array.is_null()), array, _in_quotes(_escaped(array)))
     if cells_with(array, b"\r\n") is None:
         return array
-    return pc.replace_substring_regex(array, r"[\r\n]", " ")  # blanks between tokens: texts have none
+    return pc.replace_substring_regex(array, r"[\r\n]", " ")  # outside strings, which have no raw line breaks
 
 
 def _valid(array: pa.Array) -> pa.Array:
-    """What `valid_json` says; flat objects, the most frequent, are told by one expression in a third of the
-    time.
+    """Return the same as `valid_json`. One regular expression recognizes flat objects, the most frequent
+    case, in a third of the time.
     """
     flat = pc.fill_null(pc.match_substring_regex(array, _FLAT), False)
     others = pc.and_(pc.invert(flat), array.is_valid())
@@ -92,7 +92,7 @@ def _valid(array: pa.Array) -> pa.Array:
 
 
 def _escaped(array: pa.Array) -> pa.Array:
-    """Texts as they stand between the quotes of a JSON string."""
+    """Escape strings for the inside of a JSON string."""
     marks = cells_with(array, b'"\\', below=0x20)
     if marks is None:
         return array

@@ -1,7 +1,7 @@
-"""JSON: one document, streamed; numbers with every digit, times as ISO 8601, missing values null.
+"""JSON: one streamed document; numbers without loss, times as ISO 8601, missing values null.
 
-Cells that JSON cannot hold are written in the nearest way and counted: NaN and infinities as null, a JSON
-column's text that is not valid JSON as a string.
+Cells that JSON cannot hold are replaced by the nearest value and counted: NaN and infinities become null,
+invalid JSON in a JSON column becomes a string.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ __all__ = ["NO_JSON", "NO_NUMBER", "lines", "read_back", "render"]
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the layout's document. Option `shape`: "lines" writes one that is a table as an object a line."""
+    """Write the layout's document.
+
+    Option `shape`: "lines" writes a document that is a table as one object per line.
+    """
     if options.get("shape") == "lines" and isinstance(layout.document, Table):
         done = lines(layout.document, out)
         if done.rows <= 1:
-            # A lone line could be taken for a document that holds the rows, nothing for a file cut short.
+            # A single line could be taken for a document with the rows, an empty file for a truncated one.
             out.write(b"\n")
         return done
     writer = _Writer(out)
@@ -41,7 +44,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
 
 
 def lines(table: Table, out: BinaryIO) -> Rendered:
-    """Write a table as an object a line."""
+    """Write a table as one object per line."""
     writer = _Writer(out)
     writer.rows(table, b"", b"\n")
     if writer.done.rows:
@@ -74,7 +77,7 @@ class _Writer:
         self.write(b"\n]")
 
     def rows(self, table: Table, lead: bytes, between: bytes) -> None:
-        """An object a row, with a lead before the first one and something between any two.
+        """Write one object per row, with a lead before the first and a separator between rows.
 
         These are the export's rows: the last array of a document holds them.
         """
@@ -93,7 +96,7 @@ class _Writer:
             self.done.changed.update(changed)
 
     def _nested(self, nested: Nested) -> None:
-        """Parents with their children inside. The parents are few; the children stream."""
+        """Write parents with their children inside. Parents are few; children are streamed."""
         changed = self.done.changed
         children = _Runs(objects(b, nested.child.columns, "},\n", changed) for b in nested.child.open())
         parents = nested.parent.arrow().combine_chunks().to_batches()
@@ -115,7 +118,7 @@ class _Writer:
 
 
 class _Runs:
-    """The bytes of consecutive cells, taken in runs of given lengths from arrays that stream."""
+    """The bytes of consecutive cells, taken in runs of given lengths from streamed arrays."""
 
     def __init__(self, arrays: Iterator[pa.Array]) -> None:
         self.arrays = arrays

@@ -11,14 +11,14 @@ from export_pipeline.formats.base import FileFacts, Rendered
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Writes a layout as PDF; see `document.render` for the options."""
+    """Write a layout as PDF; see `write.render` for the options."""
     from export_pipeline.formats.pdf import write as document
 
     return document.render(layout, out, options)
 
 
 def read_back(path: Path) -> FileFacts:
-    """Counts the rows, adds up the marked columns and checks the structure of a PDF this package wrote."""
+    """Count the rows, add up the marked columns and check the structure of a PDF that this package wrote."""
     from export_pipeline.formats.pdf import readback
 
     return readback.read_back(path)

@@ -1,4 +1,4 @@
-"""Arrow arrays made of numpy's, texts put together, batches of a good size."""
+"""Helpers for Arrow arrays: conversion from numpy, joined strings, batches of a good size."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _BATCH_BYTES = 1 << 20
 
 
 def integers(values: NDArray[np.integer]) -> pa.Array:
-    """A numpy array of integers as an Arrow array, without a copy and without pandas."""
+    """Convert a numpy array of integers to Arrow, without a copy and without pandas."""
     kinds = {np.dtype(np.int64): pa.int64(), np.dtype(np.uint64): pa.uint64(), np.dtype(np.int32): pa.int32()}
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(kinds[values.dtype], values.size, [None, pa.py_buffer(values)])
 
 
 def booleans(values: NDArray[np.bool_]) -> pa.Array:
-    """A numpy array of truth values as an Arrow array."""
+    """Convert a numpy array of booleans to Arrow."""
     packed = np.packbits(values, bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), values.size, [None, pa.py_buffer(packed)])
 
 
 def join(*pieces: pa.Array | str) -> pa.Array:
-    """Texts side by side, row by row."""
+    """Concatenate strings row by row."""
     return pc.binary_join_element_wise(*pieces, "")
 
 
 def batches(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of a size that is quick to set and small to hold."""
+    """Regroup rows into batches that are quick to lay out and small to hold."""
     waiting: list[pa.RecordBatch] = []
     for batch in source:
         if not batch.num_rows:

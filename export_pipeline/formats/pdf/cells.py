@@ -1,4 +1,4 @@
-"""What is printed in a cell: Arrow columns as text, whole columns at a time."""
+"""Format cells for print: Arrow columns as strings, a whole column at a time."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _EXACT = float(2**53)
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """A column's cells as text without nulls, and how many say less than the source, by reason."""
+    """A column's cells as strings without nulls, and how many show less than the source, by reason."""
 
     strings: pa.Array
     changed: Counter[str]
 
 
 def printed(column: Column, values: pa.Array) -> Printed:
-    """The text of every cell of a column; `values` is of the column's Arrow type or one that casts to it."""
+    """Return every cell of a column as a string; `values` must cast to the column's Arrow type."""
     changed: Counter[str] = Counter()
     if pa.types.is_null(values.type):
         strings = pc.cast(values, pa.string())
@@ -52,20 +52,20 @@ def printed(column: Column, values: pa.Array) -> Printed:
 
 
 def heading(column: Column) -> str:
-    """What stands above a column: its header, and the zone of its times."""
+    """Return the text above a column: its header, and the zone of its times."""
     zoned = column.kind is Kind.TIMESTAMP and column.zone is not None
     return f"{column.header} ({column.zone})" if zoned else column.header
 
 
 def digits_of(column: Column) -> int | None:
-    """Decimal places to print; None for all there are."""
+    """Return the decimal places to print; None for all that a value has."""
     if column.digits is None and column.kind is Kind.MONEY:
         return 2
     return 0 if column.kind is Kind.INTEGER else column.digits
 
 
 def number_text(column: Column, value: Number) -> str:
-    """One number, e.g. a total, printed as the column's cells are."""
+    """Format one number, e.g. a total, like the column's cells."""
     digits = digits_of(column)
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
     if not exact.is_finite():
@@ -80,7 +80,7 @@ def number_text(column: Column, value: Number) -> str:
 
 
 def affixes(column: Column) -> tuple[str, str]:
-    """What stands before (after the minus sign) and behind a column's numbers."""
+    """Return the prefix (after the minus sign) and suffix of a column's numbers."""
     if column.kind is Kind.MONEY:
         return (column.currency + " " if column.currency[-1:].isalpha() else column.currency), ""
     return "", "%" if column.kind is Kind.PERCENT else ""
@@ -114,17 +114,17 @@ def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Arra
 
 
 def _numpy(values: pa.Array) -> NDArray[Any]:
-    """The fixed-width values of an array, nulls as zero."""
+    """Return the fixed-width values of an array, nulls as zero."""
     filled = pc.fill_null(values, 0) if values.null_count else values
     return np.asarray(filled.to_numpy(zero_copy_only=True))
 
 
 Formatted = tuple[NDArray[np.bool_], pa.Array, NDArray[np.bool_]]
-"""Negative or not, the text without its sign, rounded or not."""
+"""Mask of negative values, their strings without the sign, and mask of rounded values."""
 
 
 def _fixed(values: NDArray[np.integer], scale: int, digits: int | None) -> Formatted:
-    """Integers that stand for values / 10**scale, with `digits` decimals (None: all but trailing zeros)."""
+    """Format values / 10**scale with `digits` decimal places (None: all but trailing zeros)."""
     negative = values < 0
     size = values.astype(np.uint64)
     np.negative(size, out=size, where=negative)
@@ -157,7 +157,7 @@ def _thousands() -> pa.Array:
 
 
 def _grouped(whole: NDArray[np.uint64]) -> pa.Array:
-    """Digits with a comma every three."""
+    """Format integers with a comma between groups of three digits."""
     plain = pc.cast(integers(whole), pa.string())
     if not whole.size or int(whole.max()) < 1000:
         return plain
@@ -191,7 +191,7 @@ def _floats(values: NDArray[np.float64], digits: int | None) -> Formatted:
         return _slow(rough, digits)
     shifted = size * unit + 0.5
     scaled = np.floor(shifted)
-    # Near a tie the digits that people are shown decide, not the double's: 0.285 is 0.29, as in spreadsheets.
+    # Near a tie the shortest decimal form decides, not the double: 0.285 is 0.29, as in spreadsheets.
     near = np.abs(shifted - np.rint(shifted)) < 1e-4 + scaled * 2.0**-51
     for place in np.flatnonzero(near):
         scaled[place] = float(_rounded(Decimal(repr(float(size[place]))), digits).scaleb(digits))
@@ -200,7 +200,7 @@ def _floats(values: NDArray[np.float64], digits: int | None) -> Formatted:
 
 
 def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatted:
-    """Every digit that tells a float from its neighbours; commas only where no exponent is printed."""
+    """Format floats in their shortest round-trip form; with commas only if no exponent is printed."""
     text = pc.cast(pa.Array.from_buffers(pa.float64(), size.size, [None, pa.py_buffer(size)]), pa.string())
     finite = np.isfinite(size)
     plain = finite & (size < 1e15)
@@ -215,7 +215,7 @@ def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatt
 
 
 def _slow(values: list[Decimal], digits: int | None) -> Formatted:
-    """Any numbers, one by one: those too long for machine words, infinities, NaN."""
+    """Format any numbers one by one: those too long for machine words, infinities, NaN."""
     column = Column("", "", Kind.DECIMAL, digits)
     texts = [number_text(column, value) for value in values]
     rounded = [

@@ -1,4 +1,4 @@
-"""What the layout must know about a code point, as one table for numpy look-ups."""
+"""Layout properties of every code point, as one table for numpy look-ups."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _OPENING = "〈《「『【〔〖〘〚（［｛"
 _CONTROLS = ((0x00, 0x08), (0x0E, 0x1F), (0x7F, 0x84), (0x86, 0x9F), (0xD800, 0xDFFF), (0xFDD0, 0xFDEF))
 
 NEWLINES = (0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029)
-"""Code points that end a line wherever they stand."""
+"""Code points that always end a line."""
 
 
 @cache
 def properties() -> NDArray[np.uint8]:
-    """The flags above by code point; shape (0x110000,)."""
+    """Return the flags above by code point; shape (0x110000,)."""
     table = np.zeros(CODE_POINTS, np.uint8)
 
     def mark(ranges: tuple[tuple[int, int], ...], flag: int) -> None:

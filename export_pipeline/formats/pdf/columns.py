@@ -1,4 +1,4 @@
-"""How wide the columns of a table are, and which of them share a page."""
+"""Choose the widths of a table's columns, and which of them share a page."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from export_pipeline.formats.pdf.typeset import Typesetter, units
 Ints = NDArray[np.int64]
 
 _SAMPLE, _WINDOWS, _WINDOW = 2_000, 40, 50
-"""The first rows are measured, and so many short runs of rows spread over the others."""
+"""The first rows are measured, and short runs of rows (`_WINDOWS` of `_WINDOW` rows) spread over the rest."""
 _WORD = 70 * UNIT
-"""A text column is not made narrower than its longest word, unless that is wider than this."""
+"""A text column is not made narrower than its longest word, unless that word is wider than this."""
 _NUMBER = 130 * UNIT
-"""A number is broken over lines only where it is wider than this."""
+"""A number is broken over lines only if it is wider than this."""
 _LINES, _NARROW = 5, 90 * UNIT
-"""A text column is made so narrow that many cells take more lines than this only down to this width."""
+"""A text column in which many cells take more than `_LINES` lines is made no narrower than `_NARROW`."""
 _MORE, _GAIN = 3, 0.9
-"""A table across pages goes across so many more where all its pages then become fewer than this part."""
+"""A table across pages gets up to `_MORE` more strips if pages then fall below this share (`_GAIN`)."""
 _BESIDE = 2.5
-"""Lines that a row takes whatever its longest text does: its padding, and what its other texts wrap to."""
+"""Lines of a row besides its longest text: its padding, and the lines that its other texts wrap to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a column asks for, in page units: the least it can do with and what it would like.
+    """Widths that a column asks for, in page units: the least and the preferred one.
 
     Attributes:
-        mean: What a cell takes on one line, on average.
+        mean: Average width of a cell on one line.
     """
 
     column: Column
@@ -53,7 +53,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A column's place on the page: `x` from the table's left edge and `width` are the text's own."""
+    """A column's place on the page: `x` from the table's left edge; `width` of the text itself."""
 
     column: Column
     index: int
@@ -62,21 +62,22 @@ class Slot:
 
     @property
     def right(self) -> bool:
-        """Numbers stand at the right edge."""
+        """True if the column is right-aligned, as numbers are."""
         return self.column.kind.is_number
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Columns printed side by side on one page, and the width of all."""
+    """Columns printed side by side on one page, and their total width."""
 
     slots: tuple[Slot, ...]
     width: int
 
 
 def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
-    """The widths a section's columns ask for, from their headers, totals, a sample of the texts and the least
-    and greatest of all numbers."""
+    """Return the widths that a section's columns ask for, measured from their headers, totals, a sample of
+    the strings, and the least and greatest of all numbers.
+    """
     samples = _samples(section.table)
     totals = [*section.totals, *(total for group in section.groups or () for total in group.totals)]
     measures = []
@@ -103,8 +104,10 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
 
 
 def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
-    """Columns on pages `width` units wide: one strip if they fit, else several, each beginning with the
-    first column; more than are needed where long texts get so much wider that fewer pages are filled."""
+    """Arrange columns on pages `width` units wide: one strip if they fit, else several that each begin
+    with the first column. More strips than necessary are used if wider long texts then fill fewer
+    pages.
+    """
     everything = list(range(len(measures)))
     if sum(m.least for m in measures) <= width:
         return [_strip(measures, everything, width)]
@@ -120,13 +123,13 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
 
 
 def _pages(strips: Sequence[Strip], measures: Sequence[Measure]) -> float:
-    """What the strips fill, compared with others: pages side by side times the lines of a row."""
+    """Return a relative page count of strips: pages side by side times the lines of a row."""
     lines = max(measures[slot.index].mean / max(slot.width, 1) for strip in strips for slot in strip.slots)
     return len(strips) * (lines + _BESIDE)
 
 
 def _even(needs: Sequence[int], width: int, count: int) -> list[list[int]]:
-    """Columns dealt to no more than so many strips, filled alike."""
+    """Distribute columns evenly over at most this many strips."""
     strips = _dealt(needs, width)
     low, high = max(needs), width
     while low < high:
@@ -140,7 +143,7 @@ def _even(needs: Sequence[int], width: int, count: int) -> list[list[int]]:
 
 
 def _dealt(needs: Sequence[int], width: int) -> list[list[int]]:
-    """Columns after the first, in order, dealt to strips with so much room; each strip has the first too."""
+    """Distribute columns in order over strips of this width; every strip has the first column."""
     strips: list[list[int]] = [[0]]
     used = 0
     for index, need in enumerate(needs[1:], 1):
@@ -153,11 +156,11 @@ def _dealt(needs: Sequence[int], width: int) -> list[list[int]]:
 
 
 def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead: int = 0) -> Strip:
-    """Columns side by side over the whole width; with `lead`, the first one is exactly that wide."""
+    """Place columns side by side over the whole width; with `lead`, the first one is exactly that wide."""
     least = np.array([measures[i].least for i in members], np.int64)
     wanted = np.array([measures[i].wanted for i in members], np.int64)
     if lead:
-        # A column of the width of the page is narrowed to what the leading column leaves.
+        # A column as wide as the page is narrowed to the space beside the leading column.
         least = np.minimum(least, width - lead)
         wanted = np.maximum(least, np.minimum(wanted, width - lead))
         least[0] = wanted[0] = lead
@@ -178,8 +181,9 @@ def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead
 
 
 def _shared(least: Ints, wanted: Ints, width: int) -> Ints:
-    """Widths between least and wanted that sum to `width`: those who want little get it all, the rest
-    get the same."""
+    """Return widths between least and wanted that sum to `width`: columns that want little get all they
+    want, the rest get equal shares.
+    """
     low, high = 0, int(wanted.max())
     while low < high:
         level = (low + high + 1) // 2
@@ -192,7 +196,7 @@ def _shared(least: Ints, wanted: Ints, width: int) -> Ints:
 
 
 def _samples(table: Table) -> list[list[pa.Array]]:
-    """Cells to measure of every column, however the source cuts its batches."""
+    """Return sample cells of every column, however the source splits its batches."""
     rest = max(0, table.rows - _SAMPLE)
     step = max(_WINDOW, -(-rest // _WINDOWS))
     starts = np.array([0, *range(_SAMPLE, table.rows, step)], np.int64)
@@ -214,7 +218,7 @@ def _samples(table: Table) -> list[list[pa.Array]]:
 
 
 def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, int]:
-    """The widest cell, the widest word, what nine of ten cells keep to, and the mean cell, in page units."""
+    """Return the widest cell, the widest word, the 90th percentile and the mean cell width, in page units."""
     font = typesetter.regular
     glyphs = typesetter.encode(strings, where=None)
     edges = np.zeros(glyphs.cids.size + 1, np.int64)

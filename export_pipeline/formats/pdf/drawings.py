@@ -1,4 +1,4 @@
-"""Figures: one page each, the shapes to scale in a frame, with a scale bar and a legend."""
+"""Figures: one page each, with shapes to scale in a frame, a scale bar and a legend."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _LEGEND_ROW = 13 * UNIT
 _LEGEND_LINES = 12
 _SWATCH = 8 * UNIT
 _BAR = 18 * UNIT
-"""Height kept for the scale bar."""
+"""Height reserved for the scale bar."""
 _POINT = 5
-"""Diameter of a point's dot, in points, where the shape names no line width."""
+"""Diameter of a point's dot, in points, if the shape names no line width."""
 _LONGEST_BAR = 150 * UNIT
 
 
 class FigurePrinter:
-    """Prints figures after the last chapter, each page turned the way its drawing lies."""
+    """Prints figures after the last chapter; each page takes the orientation of its drawing."""
 
     def __init__(self, pages: Pages, paper: tuple[float, float]) -> None:
         self._pages = pages
         self._paper = paper
 
     def print(self, figures: Sequence[Figure]) -> None:
-        """Prints all figures and their outline entries."""
+        """Print all figures and their outline entries."""
         chapter: Bookmark | None = None
         for figure in figures:
             bounds = _bounds(figure)
@@ -72,7 +72,7 @@ class FigurePrinter:
             pages.paragraph(label, "Legend", style.SMALL, x=_SWATCH * 3 // 2)
 
     def _entries(self, figure: Figure) -> tuple[list[tuple[list[Line], str]], list[tuple[str, str]]]:
-        """The legend: entries for its columns, and those too long for a column."""
+        """Return the legend's entries: those that fit its columns, and those too long for a column."""
         short, long = [], []
         for label, color in figure.legend:
             width = _LEGEND_COLUMN - 3 * _SWATCH
@@ -90,7 +90,7 @@ class FigurePrinter:
     def _shapes(
         self, figure: Figure, origin: tuple[float, float], scale: float, frame: tuple[int, int, int, int]
     ) -> None:
-        """The frame, and in it the shapes in their order."""
+        """Draw the frame, and in it the shapes in order."""
         x, y, wide, high = frame
         pages = self._pages
         paint = b"%b %b %d w" % (style.PAPER, style.RULE, UNIT // 2)
@@ -101,7 +101,7 @@ class FigurePrinter:
         pages.draw(b"Q\n")
 
     def _scale_bar(self, foot: float, x: int) -> None:
-        """A bar of a round number of feet; `foot` is the length of one in page units."""
+        """Draw a bar of a round number of feet; `foot` is the length of a foot in page units."""
         pages = self._pages
         feet = _round_length(_LONGEST_BAR / foot)
         length = round(feet * foot)
@@ -119,7 +119,7 @@ class FigurePrinter:
         pages.y -= _BAR
 
     def _legend(self, entries: Sequence[tuple[list[Line], str]], columns: int) -> None:
-        """Swatches and labels in columns, row by row, on further pages where they need them."""
+        """Print swatches and labels in columns, row by row, on further pages if needed."""
         pages = self._pages
         pages.y -= 6 * UNIT
         for start in range(0, len(entries), columns):
@@ -149,13 +149,13 @@ def _legend_height(entries: Sequence[tuple[list[Line], str]], columns: int) -> i
 
 
 def _round_length(most: float) -> float:
-    """The largest of 1, 2 or 5 times a power of ten that is no more than `most`."""
+    """Return the largest of 1, 2 or 5 times a power of ten that does not exceed `most`."""
     power = 10.0 ** np.floor(np.log10(most))
     return float(max(step * power for step in (1, 2, 5) if step * power <= most * 1.0001))
 
 
 def _bounds(figure: Figure) -> tuple[float, float, float, float]:
-    """The plane, widened to hold every shape: left, top, right, bottom; never empty."""
+    """Return the plane, widened to hold every shape: left, top, right, bottom; never empty."""
     box = [0.0, 0.0, _finite(figure.width), _finite(figure.height)]
     for batch in figure.shapes.open():
         _, points = _points(batch)
@@ -171,8 +171,9 @@ def _finite(length: float) -> float:
 
 
 def _points(batch: pa.RecordBatch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Where each shape's points begin, and all points; shapes (n + 1,) and (points, 2). A coordinate that is
-    no number takes its point away, a last one without a partner too."""
+    """Return where each shape's points begin, and all points; shapes (n + 1,) and (points, 2). A point
+    with a non-finite coordinate is dropped, and so is a last coordinate without a partner.
+    """
     lists = batch.column(batch.schema.get_field_index("points"))
     lists = pc.fill_null(lists, pa.scalar([], lists.type)) if lists.null_count else lists
     sizes = np.asarray(pc.list_value_length(lists).to_numpy(zero_copy_only=False)).astype(np.int64)
@@ -193,7 +194,7 @@ def _points(batch: pa.RecordBatch) -> tuple[NDArray[np.int64], NDArray[np.float6
 def _drawn(
     batch: pa.RecordBatch, origin: tuple[float, float], scale: float, corner: tuple[int, int]
 ) -> bytes:
-    """The content that draws a batch of shapes."""
+    """Return the content that draws a batch of shapes."""
     begins, points = _points(batch)
     heads = begins[:-1]
     drawable = np.array([kind != "none" for kind in _values(batch, "kind")], bool)
@@ -224,7 +225,7 @@ def _strokes(
     y: NDArray[np.int64],
     begins: NDArray[np.int64],
 ) -> tuple[pa.Array, pa.Array]:
-    """What stands before a shape's path (colour, opacity, width) and behind it (how to paint it)."""
+    """Return the content before a shape's path (color, opacity, width) and after it (its paint operator)."""
     chosen = batch.take(integers(kept))
     kinds = np.array([str(kind) for kind in _values(chosen, "kind")])
     colors = _values(chosen, "color")
@@ -244,7 +245,7 @@ def _strokes(
         level = round(float(fills[index]) * 100)
         before.append(f"{color} /A{level} gs {round(width * UNIT)} w ")
         if dot[index]:
-            # A line of no length with round caps is a dot.
+            # A line of zero length with round caps is a dot.
             first = int(begins[kept[index]])
             after.append(f"{x[first]} {y[first]} l S\n")
         else:

@@ -1,4 +1,4 @@
-"""Embedding a document's font: a TrueType program of just its glyphs, its widths, its Unicode map."""
+"""Embed a document's font: a TrueType program of only its glyphs, its widths, its Unicode map."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BOX = ((60, 0), (540, 0), (540, 714), (60, 714), (110, 50), (110, 664), (490, 6
 
 
 def embed(pdf: PdfFile, font: DocumentFont, number: int) -> None:
-    """Writes a font's objects; `number` is the object pages refer to."""
+    """Write a font's objects; `number` is the object that pages refer to."""
     program = _program(font)
     tag = "".join(chr(65 + b % 26) for b in hashlib.sha256(program).digest()[:6])
     base = f"/{tag}+ExportSans-{'Bold' if font.bold else 'Regular'}".encode()
@@ -63,7 +63,7 @@ def _to_unicode(glyphs: list[Glyph]) -> bytes:
 
 
 def _program(font: DocumentFont) -> bytes:
-    """The TrueType file: glyph i is CID i."""
+    """Return the TrueType file; glyph i is CID i."""
     names = [".notdef", *(f"g{cid}" for cid in range(1, len(font.glyphs)))]
     drawn = {}
     for label, glyph in zip(names, font.glyphs, strict=True):
@@ -81,7 +81,7 @@ def _program(font: DocumentFont) -> bytes:
             made.program.fromBytecode(b"")
         drawn[label] = made
     builder = FontBuilder(EM, isTTF=True)
-    # The same data give the same bytes: no clock.
+    # Equal data must give equal bytes: no clock.
     builder.updateHead(created=0, modified=0)
     builder.setupGlyphOrder(names)
     builder.setupGlyf(drawn)
@@ -101,7 +101,7 @@ def _program(font: DocumentFont) -> bytes:
 
 
 def _outline(glyph: Glyph) -> Outline | None:
-    """A glyph's parts put together; None for a blank."""
+    """Combine a glyph's parts into one outline; None for a blank."""
     if glyph.box:
         return Outline(np.array(_BOX, float), np.ones(8, np.uint8), np.array([3, 7]))
     pieces = [(part, outline) for part in glyph.parts if (outline := part.face.outline(part.glyph)).ends.size]

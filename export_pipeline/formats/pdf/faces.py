@@ -1,7 +1,7 @@
-"""The bundled font faces: which code points each serves, its metrics, its outlines.
+"""The bundled font faces: the code points each covers, its metrics, its outlines.
 
-A face is opened when a character of its scripts is first met and then kept for the process, so an
-export in Latin script never reads the CJK faces.
+A face is opened at the first character of its scripts and then kept for the process, so an export in Latin
+script never reads the CJK faces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fontTools.ttLib.tables._g_l_y_f import Glyph
 from numpy.typing import NDArray
 
 EM = 1000
-"""Units per em of everything this package measures in, and of the fonts it embeds."""
+"""Units per em for all measures in this package, and for the fonts it embeds."""
 
 FOLDER = Path(__file__).parent / "fonts"
 
@@ -36,7 +36,7 @@ class Outline:
 
 
 class Face:
-    """One font file. Widths are in EM units whatever the file's own scale is."""
+    """One font file. Widths are in EM units whatever the file's own scale."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,12 +45,12 @@ class Face:
         self.scale: float = EM / face.upem
 
     def glyph(self, codepoint: int) -> int | None:
-        """The glyph that stands for a code point on its own, None where the face has none."""
+        """Return the glyph of a single code point; None if the face has none."""
         glyph: int | None = self.shaper.get_nominal_glyph(codepoint)
         return glyph or None
 
     def advance(self, glyph: int) -> int:
-        """A glyph's advance width."""
+        """Return a glyph's advance width."""
         width: int = self.shaper.get_glyph_h_advance(glyph)
         return round(width * self.scale)
 
@@ -59,12 +59,12 @@ class Face:
         font = TTFont(FOLDER / f"{self.name}.ttf", lazy=True)
         table = newTable("glyf")
         table.glyphs = _Glyphs(font.reader["glyf"], font["loca"])
-        # Glyphs are asked for by number; to find their real names takes longer than to draw them.
+        # Glyphs are looked up by number; to find their real names takes longer than to draw them.
         table.glyphOrder = [f"{number}" for number in range(font["maxp"].numGlyphs)]
         return table
 
     def outline(self, glyph: int) -> Outline:
-        """A glyph's contours, composites resolved."""
+        """Return a glyph's contours, with composites resolved."""
         points, ends, flags = self._table[f"{glyph}"].getCoordinates(self._table)[:3]
         return Outline(
             np.array(points, np.float64).reshape(-1, 2) * self.scale,
@@ -74,7 +74,7 @@ class Face:
 
 
 class _Glyphs(dict[str, Glyph]):
-    """A face's glyphs by number, made when they are asked for: a document needs few of tens of thousands."""
+    """A face's glyphs by number, created on demand: a document needs few of tens of thousands."""
 
     def __init__(self, data: bytes, places: Sequence[int]) -> None:
         self._data = data
@@ -88,7 +88,7 @@ class _Glyphs(dict[str, Glyph]):
 
 @cache
 def face(name: str) -> Face:
-    """The face of a bundled file (name without ".ttf"), opened once."""
+    """Return the face of a bundled file (name without ".ttf"), opened once."""
     return Face(name)
 
 
@@ -139,7 +139,7 @@ _SERVES: tuple[tuple[str, Ranges], ...] = (
     ("NotoEmoji", ((0x2000, 0x3299), (0xFE0E, 0xFE0F))),
     ("NanumSquare", ((0x2000, 0x33FF), (0x4E00, 0x9FFF))),
 )
-"""Faces by script, in order of preference, after the one for Latin, Greek and Cyrillic."""
+"""Faces by script in order of preference, tried after the face for Latin, Greek and Cyrillic."""
 
 
 def _file(family: str, bold: bool) -> str:
@@ -152,7 +152,7 @@ def _file(family: str, bold: bool) -> str:
 
 @lru_cache(maxsize=65_536)
 def find(codepoint: int, bold: bool) -> tuple[Face, int] | None:
-    """The face that prints a code point, and its glyph there; None if no bundled face can."""
+    """Return the face that prints a code point, and its glyph there; None if no bundled face can."""
     primary = face(_file("NotoSans", bold))
     glyph = primary.glyph(codepoint)
     if glyph is not None:
@@ -167,5 +167,5 @@ def find(codepoint: int, bold: bool) -> tuple[Face, int] | None:
 
 
 def syllables(bold: bool) -> Face:
-    """The face that has every Hangul syllable."""
+    """Return the face that has every Hangul syllable."""
     return face(_file("NanumSquare", bold))

@@ -1,8 +1,8 @@
-"""One document's font of one weight: a glyph for every character met, from whichever face has it.
+"""A document's font of one weight: a glyph for every character used, from whichever face has it.
 
-Every glyph gets a CID (a two-byte code) when it is first needed. A code point that no face has gets a
-box of its own, so that it can still be found and copied. A cluster from shaping, a base with marks or
-a ligature, becomes one glyph too. So any line of text in any script is one hex string in one font.
+Every glyph gets a CID (a two-byte code) on first use. A code point that no face has gets a box of its own,
+so that it can still be found and copied. A cluster from shaping (a base with marks, or a ligature) becomes
+one glyph too. Any line of text in any script is therefore one hex string in one font.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from export_pipeline.formats.pdf import characters, faces
 from export_pipeline.formats.pdf.faces import EM, Face
 
 NOTDEF, NEWLINE, REPLACEMENT, OVERFLOW = range(4)
-"""CIDs that every font begins with; NEWLINE is never printed."""
+"""CIDs at the start of every font; NEWLINE is never printed."""
 
 BOXED = 1
 REPLACED = 2
@@ -27,7 +27,7 @@ FLAWS = {
     REPLACED: "control character printed as \N{REPLACEMENT CHARACTER}",
     CROWDED: "too many different characters, printed as \N{REPLACEMENT CHARACTER}",
 }
-"""What may be wrong with a printed character: reasons by the value in `DocumentFont.flaws`."""
+"""Reasons why a printed character differs, by the value in `DocumentFont.flaws`."""
 
 _LAST_CID = 0xFFFE
 _LAST_CLUSTER = 0xEFFF
@@ -38,12 +38,12 @@ _IGNORABLE = (
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E),
     (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xE0000, 0xE0FFF),
 )  # fmt: skip
-"""Characters that print as nothing."""
+"""Characters that print nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A face's glyph at an offset, in EM units, from the origin of the glyph it is part of."""
+    """A face's glyph at an offset, in EM units, from the origin of its composite glyph."""
 
     face: Face
     glyph: int
@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """What a CID prints and means. `parts` is empty for a blank; `box` asks for the box instead."""
+    """The outline and text of a CID. `parts` is empty for a blank; `box` requests the box instead."""
 
     text: str
     parts: tuple[Part, ...] = ()
@@ -62,7 +62,7 @@ class Glyph:
 
 @cache
 def hex_codes() -> NDArray[np.uint32]:
-    """The four ASCII hex digits of every CID as one 32-bit word; shape (65536,)."""
+    """Return the four ASCII hex digits of every CID as one 32-bit word; shape (65536,)."""
     digits = np.frombuffer(b"0123456789ABCDEF", np.uint8)
     codes = np.arange(0x10000, dtype=np.uint32)
     quads = np.stack([digits[(codes >> shift) & 15] for shift in (12, 8, 4, 0)], axis=1)
@@ -71,16 +71,16 @@ def hex_codes() -> NDArray[np.uint32]:
 
 @dataclass(slots=True)
 class DocumentFont:
-    """CIDs of one weight in one file, handed out on first use.
+    """The CIDs of one weight in one file, assigned on first use.
 
     Attributes:
         resource: The font's name in page resources, e.g. "F1".
-        bold: The weight.
-        glyphs: By CID.
+        bold: True for the bold weight.
+        glyphs: Glyphs by CID.
         widths: Advance in EM units by CID; shape (65536,), int64.
-        properties: Flags of `characters` by CID, for line breaking.
+        properties: Flags from `characters` by CID, for line breaking.
         flaws: Key of FLAWS by CID, 0 for a sound glyph.
-        flawed: Whether any CID has a flaw yet.
+        flawed: True if any CID has a flaw so far.
     """
 
     resource: str
@@ -107,7 +107,7 @@ class DocumentFont:
         self._cids[list(characters.NEWLINES)] = NEWLINE
 
     def cids(self, codepoints: NDArray[np.integer]) -> NDArray[np.uint16]:
-        """The CIDs of code points, each on its own; same shape. New ones are handed out as needed."""
+        """Return the CIDs of single code points; same shape. New ones are assigned as needed."""
         found: NDArray[np.uint16] = self._cids[codepoints]
         if not found.all():
             for codepoint in np.unique(codepoints[found == 0]):
@@ -116,12 +116,13 @@ class DocumentFont:
         return found
 
     def cid(self, codepoint: int) -> int:
-        """The CID of one code point."""
+        """Return the CID of one code point."""
         return int(self._cids[codepoint]) or int(self.cids(np.array([codepoint]))[0])
 
     def cluster(self, text: str, parts: tuple[Part, ...], width: int) -> int | None:
-        """The CID of a shaped cluster; None when its characters must stand alone, because there are too many
-        clusters or it is larger than a glyph can be (endless joined emoji, or marks on marks).
+        """Return the CID of a shaped cluster. None if its characters must be printed one by one: there are
+        too many clusters, or it is larger than a glyph can be (endless joined emoji, or marks on
+        marks).
         """
         glyph = Glyph(text, parts)
         known = self._clusters.get(glyph)

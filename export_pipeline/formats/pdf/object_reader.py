@@ -1,7 +1,7 @@
-"""Reading a long PDF object by object, with its cross-reference table as the only thing held in memory.
+"""Read a long PDF object by object, holding only its cross-reference table in memory.
 
-General readers keep half a kilobyte for every object they know of. This one reads files that are written
-plainly: one table of cross-references, no objects inside streams, dictionaries that name what they need.
+General readers keep half a kilobyte for every object. This one reads simple files only: one
+cross-reference table, no object streams, no inherited dictionary entries.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ZLIB_LIMIT = 1 << 30
 
 
 class NotPlain(ValueError):
-    """The file is not written plainly, or not whole."""
+    """Raised if the file is not of this simple form, or is incomplete."""
 
 
 class PlainFile:
-    """An open file. Every method raises `NotPlain` where an object is not what it must be.
+    """An open file. Every method raises `NotPlain` if an object is not as expected.
 
     Attributes:
-        pages: How many pages the file says it has.
+        pages: Number of pages that the file declares.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +77,7 @@ class PlainFile:
         self._catalog = self.reference(trailer, b"Root")
 
     def body(self, number: int) -> bytes:
-        """What an object holds."""
+        """Return the content of an object."""
         place = int(self._places[number]) if 0 < number < self._places.size else -1
         if place < 0:
             raise NotPlain(f"object {number} is missing")
@@ -88,7 +88,7 @@ class PlainFile:
         return data[len(head) : -len(b"endobj")]
 
     def stream(self, number: int) -> bytes:
-        """The decoded content of a stream object."""
+        """Return the decoded content of a stream object."""
         data = self.body(number)
         head = _STREAM.search(data)
         if not head or data[head.end() + int(head[1]) :].strip() != b"endstream":
@@ -106,19 +106,19 @@ class PlainFile:
         return content
 
     def reference(self, data: bytes, key: bytes) -> int:
-        """The object that a dictionary names by a key."""
+        """Return the object that a dictionary references under a key."""
         for found, number in _NAMED.findall(data):
             if found == key:
                 return int(number)
         raise NotPlain(f"a dictionary lacks /{key.decode()}")
 
     def named(self, number: int, key: bytes) -> dict[bytes, int]:
-        """The objects in a dictionary inside an object, by their names."""
+        """Return the objects of a dictionary nested in an object, by name."""
         found = re.search(rb"/%b\s*<<(.*?)>>" % key, self.body(number), re.DOTALL)
         return {name: int(value) for name, value in _NAMED.findall(found[1])} if found else {}
 
     def page_bodies(self) -> Iterator[bytes]:
-        """The pages' dictionaries, in order."""
+        """Yield the pages' dictionaries, in order."""
         count = 0
         for body in self._below(self._root, 0):
             count += 1
@@ -138,7 +138,7 @@ class PlainFile:
 
 
 def references(data: bytes, key: bytes) -> list[int]:
-    """The objects that a dictionary lists, or names, by a key."""
+    """Return the objects that a dictionary lists, or names, under a key."""
     found = re.search(rb"/%b\s*(?:\[([^\]]*)\]|(\d+ 0 R))" % key, data)
     return [int(number) for number in _REFERENCE.findall(found[1] or found[2] or b"")] if found else []
 

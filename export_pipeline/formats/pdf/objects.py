@@ -1,4 +1,4 @@
-"""A PDF file written as it comes: objects go out when they are complete, the cross-reference table last."""
+"""A PDF file written as a stream: objects when they are complete, the cross-reference table last."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 _LEAF = 64
-"""Pages (or page nodes) below one node of the page tree."""
+"""Most children of one node of the page tree."""
 
 
 def text_string(text: str) -> bytes:
-    """A PDF text string in UTF-16, as a hex string; lone surrogates become U+FFFD."""
+    """Return a PDF text string in UTF-16, as a hex string; lone surrogates become U+FFFD."""
     return b"<FEFF" + text.encode("utf-16-be", "replace").hex().upper().encode() + b">"
 
 
 def name(text: str) -> bytes:
-    """A PDF name, with its slash; bytes that are no plain letters are written as #xx."""
+    """Return a PDF name, with its slash; bytes other than plain letters are written as #xx."""
     return b"/" + b"".join(
         bytes((b,)) if (chr(b).isascii() and chr(b).isalnum()) or b in b"._-" else b"#%02X" % b
         for b in text.encode("utf-8", "replace")
@@ -28,7 +28,7 @@ def name(text: str) -> bytes:
 
 
 def date_string(moment: datetime) -> bytes:
-    """A PDF date, e.g. (D:20250131235959+00'00')."""
+    """Return a PDF date, e.g. (D:20250131235959+00'00')."""
     offset = moment.utcoffset()
     minutes = int(offset.total_seconds() // 60) if offset is not None else 0
     sign = "-" if minutes < 0 else "+"
@@ -40,8 +40,8 @@ class PdfFile:
     """Objects, streams and the page tree of one file.
 
     Attributes:
-        resources: Object number of the resource dictionary that all pages share; to be written last.
-        pages: How many pages have been added.
+        resources: Object number of the resource dictionary that all pages share; written last.
+        pages: Number of pages added.
     """
 
     def __init__(self, out: BinaryIO) -> None:
@@ -57,20 +57,20 @@ class PdfFile:
         self._leaf_number = self.reserve()
 
     def reserve(self, count: int = 1) -> int:
-        """The number of an object to be written later; with a count, the first of so many."""
+        """Reserve numbers of objects to be written later; return the first."""
         number = len(self._offsets)
         self._offsets.extend([-1] * count)
         return number
 
     def put(self, body: bytes, number: int | None = None) -> int:
-        """Writes an object and tells its number."""
+        """Write an object and return its number."""
         number = self.reserve() if number is None else number
         self._offsets[number] = self._position
         self._write(b"%d 0 obj\n%b\nendobj\n" % (number, body))
         return number
 
     def stream(self, data: bytes, entries: bytes = b"", number: int | None = None) -> int:
-        """Writes a stream, deflated where that helps, with more dictionary entries."""
+        """Write a stream, deflated if that makes it smaller, with more dictionary entries."""
         packed = isal_zlib.compress(data, 1)
         if len(packed) < len(data):
             data, entries = packed, entries + b"/Filter/FlateDecode"
@@ -79,7 +79,7 @@ class PdfFile:
     def page(
         self, number: int, contents: Sequence[int], size: tuple[float, float], annotations: Iterable[bytes]
     ) -> None:
-        """Adds a page: its reserved object number, content streams, (width, height) in points."""
+        """Add a page: its reserved object number, content streams, (width, height) in points."""
         links = b" ".join(annotations)
         self.put(
             b"<</Type/Page/Parent %d 0 R/Resources %d 0 R/MediaBox[0 0 %g %g]/Contents[%b]%b>>"
@@ -108,7 +108,7 @@ class PdfFile:
         self._leaf = []
 
     def finish(self, catalog: bytes, info: bytes) -> None:
-        """Writes what is left: page tree, catalog (entries besides type and pages), cross-references."""
+        """Write the rest: page tree, catalog (entries besides type and pages), cross-references."""
         if self._leaf:
             self._close_leaf()
         kids = b" ".join(b"%d 0 R" % number for number, _ in self._nodes)
@@ -118,7 +118,7 @@ class PdfFile:
         start = self._position
         count = len(self._offsets)
         rows = [b"0000000000 65535 f\r\n"]
-        # A number reserved and never used is a free object: read as null.
+        # A reserved number that was never used is a free object: readers see null.
         rows += [
             b"%010d 00000 n\r\n" % offset if offset >= 0 else b"0000000000 65535 f\r\n"
             for offset in self._offsets[1:]

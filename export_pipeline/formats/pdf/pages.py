@@ -1,4 +1,4 @@
-"""Pages being filled from top to bottom, their footers, and the outline that leads to them."""
+"""Pages filled from top to bottom, their footers, and the document outline."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from export_pipeline.formats.pdf.typeset import Line, Typesetter
 
 _SCALE = b"%g 0 0 %g 0 0 cm\n" % (1 / UNIT, 1 / UNIT)
 _HELD = 1 << 20
-"""Bytes of a page's content that are held before they are written."""
+"""Bytes of a page's content that are buffered before they are written."""
 _BOOKMARKS = 10_000
-"""Entries of an outline; more would only slow readers down."""
+"""Most entries of an outline; more would only slow readers down."""
 
 
 @dataclass(slots=True)
 class Bookmark:
-    """An entry of the outline: its title, the page object it leads to, the height there in points."""
+    """An entry of the outline: its title, the page object it leads to, and the height there in points."""
 
     title: str
     page: int
@@ -42,10 +42,10 @@ class _Sheet:
 
 class Pages:
     """A document's pages. Lengths are page units from the lower left corner; `y` is the next free height.
-    `title` is what the footers say.
+    `title` is the text of the footers.
 
-    A table too wide for one page is printed in strips: as many pages are then filled side by side, and
-    what is no table row goes to the first of them.
+    A table too wide for one page is printed in strips: several pages are then filled side by side, and
+    anything other than table rows goes to the first of them.
     """
 
     def __init__(self, pdf: PdfFile, typesetter: Typesetter, size: tuple[float, float], title: str) -> None:
@@ -62,31 +62,31 @@ class Pages:
 
     @property
     def width(self) -> int:
-        """Between the margins."""
+        """Width between the margins."""
         return round(self.size[0] * UNIT) - 2 * MARGIN
 
     @property
     def top(self) -> int:
-        """Where a page begins."""
+        """Height at which a page begins."""
         return round(self.size[1] * UNIT) - MARGIN
 
     @property
     def room(self) -> int:
-        """What is left of the page."""
+        """Height left on the page."""
         return self.y - FOOTER - UNIT * 8
 
     @property
     def body(self) -> int:
-        """What a whole page has room for."""
+        """Usable height of a whole page."""
         return self.top - FOOTER - UNIT * 8
 
     @property
     def fresh(self) -> bool:
-        """Whether nothing has been printed on this page yet."""
+        """True if nothing has been printed on this page yet."""
         return self.y == self.top
 
     def start(self, strips: int = 1, size: tuple[float, float] | None = None) -> None:
-        """Begins a new page, or as many as there are strips, of this size from here on."""
+        """Begin a new page, or one per strip, in this size from here on."""
         self.finish_sheets()
         self.size = size or self.size
         self._sheets = [_Sheet(self.pdf.reserve()) for _ in range(strips)]
@@ -95,8 +95,9 @@ class Pages:
         self.y = self.top
 
     def spread(self, strips: int) -> None:
-        """Goes on with so many pages side by side: beside a single one that is begun, others are begun; after
-        several, all are new."""
+        """Continue with this many pages side by side. If a single page is in progress, others are started
+        beside it; after several, all are new.
+        """
         if len(self._sheets) != 1:
             self.start(strips)
             return
@@ -106,11 +107,11 @@ class Pages:
             self._sheets.append(sheet)
 
     def turn(self) -> None:
-        """Begins the next page of the same kind."""
+        """Begin the next page of the same kind."""
         self.start(len(self._sheets))
 
     def need(self, height: int) -> bool:
-        """Begins a new page unless so much room is left; True if it did."""
+        """Begin a new page unless this much height is left; return True if one was begun."""
         if height <= self.room or self.fresh:
             return False
         self.turn()
@@ -118,11 +119,11 @@ class Pages:
 
     @property
     def strips(self) -> int:
-        """Pages being filled side by side."""
+        """Number of pages filled side by side."""
         return len(self._sheets)
 
     def draw(self, content: bytes, strip: int = 0) -> None:
-        """Adds content to a page."""
+        """Add content to a page."""
         sheet = self._sheets[strip]
         sheet.content.append(content)
         sheet.waiting += len(content)
@@ -131,15 +132,15 @@ class Pages:
 
     @staticmethod
     def filled(x: int, y: int, width: int, height: int, fill: bytes) -> bytes:
-        """The content of a filled rectangle, x from the left margin."""
+        """Return the content of a filled rectangle, x from the left margin."""
         return b"%b %d %d %d %d re f\n" % (fill, MARGIN + x, y, width, height)
 
     def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes, strip: int = 0) -> None:
-        """A filled rectangle, x from the left margin."""
+        """Draw a filled rectangle, x from the left margin."""
         self.draw(self.filled(x, y, width, height, fill), strip)
 
     def rule(self, y: int, strip: int = 0, width: int | None = None, weight: int = UNIT // 2) -> None:
-        """A thin line across the page."""
+        """Draw a thin line across the page."""
         end = MARGIN + (self.width if width is None else width)
         self.draw(b"%b %d w %d %d m %d %d l S\n" % (style.RULE, weight, MARGIN, y, end, y), strip)
 
@@ -155,7 +156,7 @@ class Pages:
         flush: int | None = None,
         strip: int = 0,
     ) -> None:
-        """Adds lines of text to a page, as `text` sets them."""
+        """Print lines of text on a page, as laid out by `text`."""
         self.draw(self.text(lines, x, y, size, fill, bold, leading, flush), strip)
 
     def text(
@@ -169,8 +170,9 @@ class Pages:
         leading: int = 0,
         flush: int | None = None,
     ) -> bytes:
-        """The content of lines from baseline `y` down, x from the left margin; flush right at `flush` if
-        given."""
+        """Return the content of lines from baseline `y` down, x from the left margin; right-aligned at
+        `flush` if given.
+        """
         resource = self.typesetter.font(bold).resource.encode()
         pieces = [b"BT %b /%b %d Tf " % (fill, resource, size)]
         for number, line in enumerate(lines):
@@ -189,7 +191,7 @@ class Pages:
         x: int = 0,
         width: int | None = None,
     ) -> None:
-        """A text over as many lines and pages as it needs; moves `y` below it."""
+        """Print a text over as many lines and pages as it needs; move `y` below it."""
         lines = self.typesetter.lines(text, size, (width or self.width) - x, where, bold)
         leading = leading_of(size)
         done = 0
@@ -204,7 +206,7 @@ class Pages:
             done += len(part)
 
     def bookmark(self, title: str, parent: Bookmark | None = None) -> Bookmark | None:
-        """An outline entry that leads here; None once there are too many."""
+        """Add an outline entry that leads here; return None if there are too many."""
         if self._marked >= _BOOKMARKS:
             return None
         self._marked += 1
@@ -213,11 +215,11 @@ class Pages:
         return entry
 
     def destination(self, number: int) -> None:
-        """Writes the reserved object that links lead to: this place."""
+        """Write the reserved destination object that links lead to: this place."""
         self.pdf.put(b"[%d 0 R/XYZ 0 %g null]" % (self._sheets[0].number, (self.y + UNIT * 6) / UNIT), number)
 
     def link(self, x: int, y: int, width: int, height: int, destination: int, strip: int) -> None:
-        """A rectangle that leads to a destination object when clicked."""
+        """Add a rectangle that leads to a destination object when clicked."""
         left, low = (MARGIN + x) / UNIT, y / UNIT
         self._sheets[strip].annotations.append(
             b"<</Type/Annot/Subtype/Link/Border[0 0 0]/F 4/Rect[%.2f %.2f %.2f %.2f]/Dest %d 0 R>>"
@@ -225,7 +227,7 @@ class Pages:
         )
 
     def finish_sheets(self) -> None:
-        """Writes the pages being filled."""
+        """Write the pages in progress."""
         for sheet in self._sheets:
             self._write(sheet)
             footer = self.pdf.reserve()
@@ -241,7 +243,7 @@ class Pages:
         sheet.waiting = 0
 
     def finish(self) -> None:
-        """Writes the last pages, and every page's footer now that their number is known."""
+        """Write the last pages, and every page's footer now that the page count is known."""
         self.finish_sheets()
         titles: dict[int, bytes] = {}
         sizes = [*self._sizes, (len(self._footers) + 1, self.size)]
@@ -264,7 +266,7 @@ class Pages:
                 self.pdf.stream(body, number=self._footers[page - 1])
 
     def _footer_title(self) -> bytes:
-        """The rule and the export's title: its first line where it is long."""
+        """Return the rule and the export's title; a long title is cut to its first line."""
         lines = self.typesetter.lines(self.title, style.SMALL, self.width * 3 // 4)
         sheet = _Sheet(0)
         self._sheets = [sheet]
@@ -274,7 +276,7 @@ class Pages:
         return b"".join(sheet.content)
 
     def outline(self) -> bytes:
-        """Writes the outline; the catalog's entries for it, empty when there is none."""
+        """Write the outline; return its catalog entries, empty if there is none."""
         if not self.bookmarks:
             return b""
         root = self.pdf.reserve()
@@ -306,10 +308,10 @@ class Pages:
 
 
 def leading_of(size: int) -> int:
-    """The distance of baselines at a font size."""
+    """Return the distance of baselines at a font size."""
     return size * 132 // 100
 
 
 def ascent_of(size: int) -> int:
-    """From the top of a line down to its baseline."""
+    """Return the distance from the top of a line to its baseline."""
     return size * 104 // 100

@@ -1,4 +1,4 @@
-"""Reading a PDF again from its bytes alone: rows by their marks, sums through the fonts' Unicode maps."""
+"""Read a PDF back from its bytes alone: rows by their marks, sums through the fonts' Unicode maps."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ _CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"
 _PIECE = re.compile(rb"/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
 _MAPPED = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]*)>")
 _NO_FONT = b"\n/ 0 Tf \n"
-"""Between two pages: a page begins without a font."""
+"""Separator between two pages: a page begins without a font."""
 _BATCH = 4 << 20
-"""Bytes of pages that are looked at together."""
+"""Bytes of page content that are searched together."""
 _PAGES = 32
-"""Pages that are read ahead of those that are looked at."""
+"""Pages that are read ahead of the search."""
 _PARSED_PAGES = 1_000
-"""Up to here qpdf parses every operator of every page, which takes longer than all else; a longer file is
-read object by object: every stream is decoded and every font looked at."""
+"""Up to this many pages, qpdf parses every operator of every page, which takes longer than all else. A
+longer file is read object by object: every stream is decoded and every font checked.
+"""
 
 _Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
-"""What a page shows, and the Unicode of each font's codes."""
+"""A page's content, and the Unicode of each font's codes."""
 _DAMAGE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 
 
 def read_back(path: Path) -> FileFacts:
-    """The rows and sums a PDF holds, and what is wrong with it; a file that cannot be read is a problem.
+    """Return the rows and sums of a PDF, and its problems; an unreadable file is reported as a problem.
 
-    Sums are of the numbers as printed; NaN, infinities and empty cells count nothing.
+    Sums are of the numbers as printed; NaN, infinities and empty cells count 0.
     """
     reader = _Reader()
     try:
         reader.read(path)
     except _DAMAGE as error:
-        # In a damaged file any object may stand where another should.
+        # In a damaged file any object may be found in place of another.
         return FileFacts(0, {}, (f"not a sound PDF: {error}",))
     except pikepdf.PdfError as error:
         return FileFacts(0, {}, (f"not a readable PDF: {error}",))
@@ -56,7 +57,7 @@ def read_back(path: Path) -> FileFacts:
 
 
 class _Reader:
-    """What has been found in a file so far."""
+    """The facts found in a file so far."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -69,7 +70,7 @@ class _Reader:
         self._maps: Mapping[bytes, dict[int, str]] = {}
 
     def read(self, path: Path) -> None:
-        """Reads all pages."""
+        """Read all pages."""
         with suppress(NotPlain), PlainFile(path) as plain:
             if plain.pages > _PARSED_PAGES:
                 self._read_plain(plain)
@@ -77,7 +78,7 @@ class _Reader:
         self._read_any(path)
 
     def _read_any(self, path: Path) -> None:
-        """Reads the pages of any file, however it is written."""
+        """Read the pages of any file, however it is written."""
         with pikepdf.open(path) as pdf:
             for page in pdf.pages:
                 named = page.obj.get("/Resources", {}).get("/Font", {})
@@ -91,7 +92,7 @@ class _Reader:
             self._note(*pdf.get_warnings())
 
     def _read_plain(self, plain: PlainFile) -> None:
-        """Reads the pages of a long file; what is not sound ends the reading."""
+        """Read the pages of a long file; stop at the first defect."""
         try:
             for content, maps in chain.from_iterable(prefetched(self._plain_pages(plain))):
                 self._page(content, maps)
@@ -99,7 +100,7 @@ class _Reader:
             self._note(f"after page {self._pages}: {error}")
 
     def _plain_pages(self, plain: PlainFile) -> Iterator[list[_Page]]:
-        """A long file's pages, some at a time."""
+        """Yield a long file's pages, in groups."""
         maps: dict[int, dict[bytes, dict[int, str]]] = {}
         found: list[_Page] = []
         try:
@@ -135,7 +136,7 @@ class _Reader:
         return unicode
 
     def facts(self) -> FileFacts:
-        """The result."""
+        """Return the result."""
         self._look()
         totals = {_column(mark): float(found.total()) for mark, found in self._sums.items()}
         unmapped = sum(found.unmapped for found in self._sums.values())
@@ -147,7 +148,7 @@ class _Reader:
         self._problems.update(dict.fromkeys(map(str, problems)))
 
     def _page(self, content: bytes, maps: Mapping[bytes, dict[int, str]]) -> None:
-        """Takes what a page shows; `maps` has the Unicode of each font's codes."""
+        """Add a page's content; `maps` has the Unicode of each font's codes."""
         self._pages += 1
         if maps != self._maps or self._waiting_bytes > _BATCH:
             self._look()
@@ -156,7 +157,7 @@ class _Reader:
         self._waiting_bytes += len(content)
 
     def _look(self) -> None:
-        """Counts what the waiting pages show."""
+        """Count the rows and cells of the waiting pages."""
         content = _NO_FONT.join(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         self._rows += content.count(_ROW)
@@ -164,7 +165,7 @@ class _Reader:
         marked: dict[bytes, list[bytes]] = defaultdict(list)
         before, *stretches = content.split(b" Tf ")
         for stretch in stretches:
-            # The operand before Tf says the font of all that is shown until the next.
+            # The operand before Tf names the font of all text up to the next Tf.
             font = before[before.rfind(b"/") + 1 :].partition(b" ")[0]
             before = stretch
             if b"BMC" not in stretch:
@@ -184,7 +185,7 @@ class _Reader:
         return self._sums[column]
 
     def _map(self, font: Any) -> dict[int, str]:
-        """A font's Unicode map, by its codes; notes what the font lacks."""
+        """Return a font's Unicode map, by its codes; record what the font lacks."""
         if font.objgen in self._fonts:
             return self._fonts[font.objgen]
         label = str(font.get("/BaseFont", "unnamed"))[1:]
@@ -201,7 +202,7 @@ class _Reader:
 
 
 def _unicode(cmap: bytes) -> dict[int, str]:
-    """What codes mean, from a ToUnicode map."""
+    """Return the Unicode of codes, from a ToUnicode map."""
     return {
         int(code, 16): bytes.fromhex(text.decode()).decode("utf-16-be", "replace")
         for block in cmap.split(b"beginbfchar")[1:]
@@ -216,12 +217,12 @@ def _content(page: Any) -> bytes:
 
 
 def _column(mark: bytes) -> str:
-    """A column's name from its mark: #xx stands for a byte."""
+    """Return a column's name from its mark, in which #xx stands for a byte."""
     return _ESCAPED.sub(lambda match: bytes((int(match[1], 16),)), mark).decode("utf-8", "replace")
 
 
 def _cells(content: bytes) -> Iterator[tuple[bytes, pa.Array]]:
-    """The marked cells of pages none of which is broken over lines, by column: their codes in hex."""
+    """Yield the marked cells of pages, by column, as codes in hex; no cell may be broken over lines."""
     whole = pa.array([content], pa.large_binary())
     found = pc.extract_regex(pc.split_pattern(whole, b"/Sum.").flatten().slice(1), _CELL).drop_null()
     columns, digits = (found.field(name) for name in ("column", "digits"))

@@ -1,7 +1,7 @@
 """Rows as page content: a batch of cells becomes, for every strip, one run of bytes with a mark at each row.
 
-The bytes of a row move the text position only relative to where the row begins, so the same bytes
-print the row anywhere on any page, and any stretch of rows is one slice.
+The bytes of a row move the text position only relative to the row's start. So the same bytes print the row
+anywhere on any page, and any range of rows is one slice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a reader of the file is told: whether rows are marked, and the columns that are, by index."""
+    """Marks for the reader of the file: whether rows are marked, and the marked columns by index."""
 
     rows: bool
     sums: Mapping[int, str]
@@ -39,7 +39,7 @@ class Marks:
 
 @dataclass(slots=True)
 class SetColumn:
-    """A column's lines, where each begins (x, from the table's left edge), and its marks and colour."""
+    """A column's lines, the start of each (x, from the table's left edge), and its marks and color."""
 
     slot: Slot
     lines: Lines
@@ -53,11 +53,11 @@ class Block:
     """Rows ready to print.
 
     Attributes:
-        heights: Of each row in page units; shape (rows,).
+        heights: Height of each row in page units; shape (rows,).
         edges: Sum of the heights before each row; shape (rows + 1,).
-        strips: For every strip the content bytes and where each row's begin; shape (rows + 1,).
+        strips: For every strip the content bytes and the start of each row's; shape (rows + 1,).
         columns: For every strip its columns, for rows that must be split over pages.
-        marked: Whether rows are marked.
+        marked: True if rows are marked.
     """
 
     heights: Ints
@@ -68,11 +68,11 @@ class Block:
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return self.heights.size
 
     def fragment(self, strip: int, row: int, begin: int, end: int) -> bytes:
-        """Content that prints lines `begin` to `end` of one row's cells."""
+        """Return content that prints lines `begin` to `end` of one row's cells."""
         pieces = [b"/Row BMC\n" if not begin else b"/RowGoesOn BMC\n"] if self.marked and not strip else []
         at_x, at_y = 0, 0
         for column in self.columns[strip]:
@@ -92,7 +92,7 @@ class Block:
 
 
 class RowSetter:
-    """Sets the rows of one table in its strips; counts what is printed differently from the source."""
+    """Lays out the rows of one table in its strips; counts cells printed differently from the source."""
 
     def __init__(
         self,
@@ -110,8 +110,9 @@ class RowSetter:
         self.changed: Counter[tuple[str, str]] = Counter()
 
     def encode(self, batch: pa.RecordBatch) -> list[Glyphs]:
-        """The glyphs of a batch, column by column. Batches must come in order: a glyph's number follows from
-        where it is first met."""
+        """Return the glyphs of a batch, column by column. Batches must come in order: a glyph's number
+        depends on its first use.
+        """
         glyphs = []
         for column, values in zip(self._columns, batch.columns, strict=True):
             text = printed(column, values)
@@ -121,7 +122,7 @@ class RowSetter:
         return glyphs
 
     def set(self, batch: Sequence[Glyphs]) -> Block:
-        """The rows of an encoded batch, ready to print. Batches may be set side by side."""
+        """Lay out an encoded batch, ready to print. Batches may be laid out in parallel."""
         done: dict[tuple[int, int], Lines] = {}
         columns = [
             [self._column(batch, slot, first=number == 0 or place > 0, done=done)
@@ -144,7 +145,7 @@ class RowSetter:
     def _column(
         self, batch: Sequence[Glyphs], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
     ) -> SetColumn:
-        """A column's lines; `first` is False where the column is printed again beside others."""
+        """Lay out a column's lines; `first` is False if the column is printed again on another strip."""
         lines = done.get((slot.index, slot.width))
         if lines is None:
             lines = self._typesetter.wrap(batch[slot.index], CELL, slot.width)
@@ -167,7 +168,7 @@ class RowSetter:
 
 
 def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
-    """Widths of lines with the spaces at their ends, which a line from the right has at its left."""
+    """Return widths of lines including trailing spaces, which are at the left in a right-to-left line."""
     edges = np.zeros(lines.cids.size + 1, np.int64)
     np.cumsum(typesetter.regular.widths[lines.cids], out=edges[1:])
     widths: Ints = edges[lines.bounds[1:]] - edges[lines.bounds[:-1]]
@@ -189,7 +190,7 @@ def _content(columns: Sequence[SetColumn], heights: Ints, marked: bool) -> tuple
 
 
 def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> pa.Array:
-    """The content of a column's cells, each starting where the cell to its left ended."""
+    """Return the content of a column's cells, each starting where the cell to its left ended."""
     lines = column.lines
     dx = np.diff(column.x, prepend=0)
     dy = np.full(column.x.size, -LEADING, np.int64)
@@ -219,7 +220,7 @@ def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> pa.Array:
 
 
 def _numbers(values: Ints) -> pa.Array | str:
-    """Integers as text; one text where all are the same."""
+    """Return integers as strings; a single string if all are equal."""
     if values.size and (values == values[0]).all():
         return str(int(values[0]))
     return pc.cast(integers(values), pa.string())

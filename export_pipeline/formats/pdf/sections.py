@@ -1,4 +1,4 @@
-"""Chapters: a section's heading, its lines, and its table in groups over as many pages as it takes."""
+"""Chapters: a section's heading, its lines, and its table in groups over as many pages as needed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from export_pipeline.formats.pdf.typeset import Line
 
 _GAP = 10 * UNIT
 _SIDE_BY_SIDE = 2
-"""Batches that are set at a time; the same on every machine, so that the same data give the same bytes."""
+"""Batches laid out in parallel; the same on every machine, so that equal data give equal bytes."""
 _MOST_LINES = 12
-"""Lines of a header or a total's label; what is longer is printed in full as a paragraph, once."""
+"""Most lines of a header or a total's label; a longer one is printed in full as a paragraph, once."""
 _FIRST_BASELINE = PAD_Y + CELL * 96 // 100
-"""From a row's top edge down to its first baseline."""
+"""Distance from a row's top edge to its first baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class SectionPrinter:
     """Prints one section.
 
     Args:
-        pages: Where to; a page must have been started.
+        pages: The pages to print on; a page must have been started.
         section: The section.
         strips: Its columns' places, from `columns.arrange`.
-        anchors: Reserved destination objects of its groups: the first one's number, None without links.
-        targets: (first destination object, how many) that the section's link column leads to, if any.
-        known_as: The document's title, where it is what the section would be headed: it is not said again.
+        anchors: Number of the first of its groups' reserved destination objects; None without links.
+        targets: (first destination object, count) that the section's link column leads to, if any.
+        known_as: The document's title; a section heading equal to it is not repeated.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SectionPrinter:
         self._chapter: Bookmark | None = None
 
     def print(self) -> int:
-        """Prints everything; the number of rows printed."""
+        """Print everything; return the number of rows printed."""
         pages, section = self._pages, self._section
         if pages.strips != len(self._strips):
             pages.spread(len(self._strips))
@@ -146,7 +146,9 @@ class SectionPrinter:
             self._nothing()
 
     def _open_group(self, group: Group, first_row: int) -> None:
-        """A group's heading, kept with its header and its first row; all of it where it has no rows."""
+        """Print a group's heading on one page with its header and first row, or all of it if it has no
+        rows.
+        """
         pages = self._pages
         self._group, self._in_group, self._continued = group, 0, []
         grouped = self._section.groups is not None
@@ -207,13 +209,13 @@ class SectionPrinter:
 
     @property
     def _band_height(self) -> int:
-        """Of the line that says which columns a page shows, where it does not show them all."""
+        """Return the height of the line that lists the columns on a page; 0 if the page shows them all."""
         return leading_of(style.SMALL) + UNIT * 3 if len(self._strips) > 1 else 0
 
     def _print_header(self) -> None:
         pages = self._pages
         if pages.y not in self._header_content:
-            # Most pages have their header at the same height, so it is kept for the next.
+            # Most pages have their header at the same height, so it is cached for the next.
             self._header_content = {
                 pages.y: [self._header_of(number, pages.y) for number in range(len(self._strips))]
             }
@@ -222,11 +224,11 @@ class SectionPrinter:
         pages.y -= self._header_height
 
     def _header_of(self, number: int, top: int) -> bytes:
-        """A strip's header as content."""
+        """Return a strip's header as content."""
         pages, strip = self._pages, self._strips[number]
         pieces = []
         if self._band_height:
-            # The first column stands on every page; what tells the pages apart are the others.
+            # The first column is on every page; the others tell the pages apart.
             shown = strip.slots[1 if number else 0 :]
             band = f"Columns {shown[0].index + 1}-{shown[-1].index + 1} of {len(self._section.table.columns)}"
             line = pages.typesetter.lines(band, style.SMALL, pages.width)
@@ -242,7 +244,7 @@ class SectionPrinter:
         return b"".join(pieces)
 
     def _next_page(self) -> None:
-        """A new page within a table: the group's name again, and the header."""
+        """Begin a new page within a table: repeat the group's name and the header."""
         pages = self._pages
         self._rule()
         pages.turn()
@@ -273,7 +275,7 @@ class SectionPrinter:
                 self._next_page()
 
     def _run(self, block: Block, begin: int, end: int) -> None:
-        """Rows that fit on the page, as they are."""
+        """Print rows that fit on the page unchanged."""
         pages = self._pages
         top = pages.y
         tops = (top - (block.edges[begin : end + 1] - block.edges[begin])).tolist()
@@ -293,12 +295,12 @@ class SectionPrinter:
         self._rows_before += end - begin
 
     def _rule(self) -> None:
-        """The line that ends the rows of a page."""
+        """Draw the line that ends the rows of a page."""
         for number, strip in enumerate(self._strips):
             self._pages.rule(self._pages.y, number, strip.width)
 
     def _split(self, block: Block, row: int) -> None:
-        """A row taller than a page: as many of its lines as fit, the others on the next pages."""
+        """Print a row taller than a page: as many of its lines as fit, the rest on the next pages."""
         pages = self._pages
         lines = int(block.heights[row] - 2 * PAD_Y) // LEADING
         done = 0
@@ -341,8 +343,9 @@ class SectionPrinter:
                         self._pages.link(slot.x, low, slot.width, high - low, first + target, strip)
 
     def _total(self, total: Total) -> None:
-        """A total row: the label stands in the first column without a value and runs up to the next that has
-        one."""
+        """Print a total row: the label starts in the first column without a value and runs up to the next
+        column that has one.
+        """
         pages = self._pages
         printed: list[list[tuple[int, int | None, list[Line]]]] = []
         tallest = 1

@@ -1,7 +1,7 @@
-"""Shaping: strings that code points alone cannot print, as the CIDs of their glyph clusters.
+"""Shaping: convert strings that need more than one glyph per code point to the CIDs of glyph clusters.
 
-The result is in logical order with a bidi level for each glyph; lines are put in visual order only
-after they have been broken. A string is shaped once and remembered.
+The result is in logical order with a bidi level for each glyph; lines are reordered visually only after
+line breaking. A string is shaped once and cached.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ _NUMERAL = re.compile("[0-9\u06f0-\u06f9]+(?:[.,:/][0-9\u06f0-\u06f9]+)*")
 _PLAIN = re.compile(
     f"(?=.*[\u05d0-\u05ea\u0620-\u064a])(?:{_NUMERAL.pattern}(?![\u0591-\u06d5])|[{_LETTERS} .,:/!?()\"';])+"
 )
-"""Hebrew or Arabic with no more than plain punctuation and numbers: letters read from the right, numbers
-from the left, and there is nothing to resolve."""
+"""Hebrew or Arabic with only plain punctuation and numbers: letters run right to left, numbers left to
+right, and the bidi algorithm has nothing to resolve.
+"""
 _BIDI_TYPES = frozenset(
     {"L", "R", "AL", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "S", "WS", "ON"}
     | {"LRE", "LRO", "RLE", "RLO", "PDF"}
 )
-"""Types the bidi algorithm knows."""
+"""Types that the bidi algorithm knows."""
 _EXTENDS = frozenset((0x200C, 0x200D, *range(0xFE00, 0xFE10)))
-"""Joiners and variation selectors: part of the character before them, whatever its face."""
+"""Joiners and variation selectors: part of the preceding character, whatever its face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A string's glyphs: CIDs and bidi levels in logical order, and whether it reads from the right."""
+    """A string's glyphs: CIDs and bidi levels in logical order, and whether it reads right to left."""
 
     cids: NDArray[np.uint16]
     levels: NDArray[np.uint8]
@@ -60,7 +61,7 @@ class Shaper:
     _words: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
     def shape(self, text: str) -> Shaped:
-        """The glyphs of a string; newlines come out as the NEWLINE CID."""
+        """Return the glyphs of a string; newlines become the NEWLINE CID."""
         known = self._known.get(text)
         if known is None:
             if len(self._known) >= _REMEMBERED:
@@ -86,7 +87,7 @@ class Shaper:
         return Shaped(np.array(cids, np.uint16), np.frombuffer(levels, np.uint8), first_base == 1)
 
     def _token(self, text: str, of_characters: bytearray, cids: list[int], levels: bytearray) -> None:
-        """Adds a word with the spaces behind it: by its parts where they go in different directions."""
+        """Add a word with its trailing spaces, split where parts have different directions."""
         if of_characters.count(of_characters[0]) == len(text):
             made = self._word(text, of_characters[0] % 2)
             cids += made
@@ -100,7 +101,7 @@ class Shaper:
             self._mixed(text, of_characters, cids, levels)
 
     def _word(self, word: str, direction: int) -> list[int]:
-        """The CIDs of a word of one direction, shaped once and remembered."""
+        """Return the CIDs of a word of one direction, shaped once and cached."""
         made = self._words.get((word, direction))
         if made is None:
             made = []
@@ -124,7 +125,7 @@ class Shaper:
             levels += bytes((level,)) * len(made)
 
     def _runs(self, text: str, levels: bytearray) -> list[tuple[int, int, Face | None]]:
-        """Stretches of one face and one level: (start, end, face)."""
+        """Return runs of one face and one level: (start, end, face)."""
         table = characters.properties()
         runs: list[tuple[int, int, Face | None]] = []
         for index, character in enumerate(text):
@@ -134,7 +135,7 @@ class Shaper:
             if before and (codepoint in _EXTENDS or _clings(before[2], character)):
                 face = before[2]
             elif 0x1100 <= codepoint <= 0x11FF:
-                # Jamo are composed to syllables by the shaper, given a face that has the syllables.
+                # The shaper composes jamo to syllables if the face has the syllables.
                 face = faces.syllables(self.font.bold)
             elif table[codepoint] & (characters.CONTROL | characters.SPACE):
                 face = None
@@ -154,7 +155,7 @@ class Shaper:
         buffer.direction = "rtl" if level % 2 else "ltr"
         hb.shape(face.shaper, buffer, {"kern": False})
         infos, positions = buffer.glyph_infos, buffer.glyph_positions
-        # Glyphs come in visual order; clusters are wanted in logical order, their insides as they stand.
+        # Glyphs come in visual order; clusters must be in logical order, each unchanged inside.
         starts = sorted({info.cluster for info in infos})
         ends = dict(zip(starts, [*starts[1:], len(text)], strict=True))
         inside: dict[int, list[int]] = {start: [] for start in starts}
@@ -191,21 +192,22 @@ class Shaper:
 
 
 def _clings(face: Face | None, character: str) -> bool:
-    """Whether a character is a mark that the face of the character before it has."""
+    """Return whether a character is a mark that the preceding character's face has."""
     marks = unicodedata.category(character)[0] == "M"
     return marks and face is not None and face.glyph(ord(character)) is not None
 
 
 def _as_seen(text: str) -> str:
-    """A right-to-left cluster's text from left to right, with brackets as they are drawn: readers of PDF
-    find glyphs in visual order and turn right-to-left stretches around, the inside of a cluster too."""
+    """Return a right-to-left cluster's text from left to right, with mirrored brackets. Readers of PDF
+    find glyphs in visual order and reverse right-to-left runs, including the inside of a cluster.
+    """
     from bidi.mirror import MIRRORED
 
     return "".join([MIRRORED.get(character, character) for character in reversed(text)])
 
 
 def bidi_levels(text: str) -> tuple[int, bytearray]:
-    """The base level (1: reads from the right) of a paragraph and the level of each character."""
+    """Return a paragraph's base level (1: right to left) and the level of each character."""
     if not _FROM_RIGHT.search(text):
         return 0, bytearray(len(text))
     if _PLAIN.fullmatch(text):
@@ -218,7 +220,7 @@ def bidi_levels(text: str) -> tuple[int, bytearray]:
 
 
 def _any_levels(text: str) -> tuple[int, bytearray]:
-    """The same by the whole bidi algorithm, which is slow."""
+    """Return the same by the full bidi algorithm, which is slow."""
     from bidi import algorithm
 
     base: int = algorithm.get_base_level(text)
@@ -227,7 +229,7 @@ def _any_levels(text: str) -> tuple[int, bytearray]:
     for index, entry in enumerate(storage["chars"]):
         entry["index"] = index
         if entry["type"] not in _BIDI_TYPES:
-            # Isolates are newer than the algorithm, and what is not assigned has no type.
+            # Isolates are newer than the algorithm, and unassigned characters have no type.
             entry["type"] = entry["orig"] = "BN" if entry["type"] else "ON"
     algorithm.explicit_embed_and_overrides(storage)
     algorithm.resolve_weak_types(storage)
@@ -236,6 +238,6 @@ def _any_levels(text: str) -> tuple[int, bytearray]:
     known = {entry["index"]: entry["level"] for entry in storage["chars"]}
     levels = bytearray()
     for index in range(len(text)):
-        # The algorithm drops joiners and marks of direction; they go with what stands before them.
+        # The algorithm drops joiners and direction marks; they take the level of the preceding character.
         levels.append(known.get(index, levels[-1] if levels else base))
     return base, levels

@@ -1,9 +1,9 @@
-"""Measures and colours of the pages. Lengths on pages are integers: UNITs of a twentieth of a point."""
+"""Measures and colors of the pages. Lengths on pages are integers in UNITs of a twentieth of a point."""
 
 from __future__ import annotations
 
 UNIT = 20
-"""Units of page space in a point."""
+"""Page units per point."""
 
 PAPERS = {
     "letter": (612.0, 792.0),
@@ -11,11 +11,11 @@ PAPERS = {
     "a3": (841.89, 1190.551),
     "legal": (612.0, 1008.0),
 }
-"""Portrait width and height in points."""
+"""Portrait width and height of each paper, in points."""
 
 MARGIN = 46 * UNIT
 FOOTER = 40 * UNIT
-"""From the foot of the page up to where nothing but the footer is printed."""
+"""Height from the foot of the page that is reserved for the footer."""
 
 INK = b"0.13 0.15 0.18 rg"
 MUTED = b"0.42 0.46 0.52 rg"
@@ -39,7 +39,7 @@ TITLE = 20 * UNIT
 
 
 def color(text: str | None) -> tuple[float, float, float]:
-    """The red, green and blue, 0 to 1, of "#RRGGBB" or "#RGB"; grey for anything else."""
+    """Return the red, green and blue, 0 to 1, of "#RRGGBB" or "#RGB"; gray for anything else."""
     digits = (text or "").strip().removeprefix("#")
     if len(digits) == 3:
         digits = "".join(d * 2 for d in digits)

@@ -1,4 +1,4 @@
-"""Adding up numbers as they are printed, many at a time."""
+"""Add up numbers as they are printed, many at a time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _HELD = 65_536
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NO_DIGITS = "".join(chr(code) for code in range(128) if not chr(code).isdigit())
 _OTHER, _UNMAPPED = ord("x"), 0
-"""What stands for characters outside ASCII, and for codes that mean nothing."""
+"""Placeholders for characters outside ASCII, and for codes without a mapping."""
 _MOST_DIGITS = 32
-"""So many digits can be added `_HELD` times in 128 bits."""
+"""Numbers of up to this many digits can be added `_HELD` times in 128 bits."""
 
 
 class PrintedSum:
-    """The sum of one column's cells, exact.
+    """The exact sum of one column's cells.
 
     Attributes:
-        unmapped: Cells with a code that the font's map does not know.
+        unmapped: Number of cells with a code that is not in the font's map.
     """
 
     def __init__(self) -> None:
@@ -35,12 +35,12 @@ class PrintedSum:
         self._letters = _letters(self._unicode)
 
     def add(self, first: bool, digits: bytes, unicode: Mapping[int, str]) -> None:
-        """Adds a cell, or, where it is not the `first` piece, goes on with the last one.
+        """Add a cell, or, if this is not its `first` piece, continue the last one.
 
         Args:
-            first: Whether a cell begins here.
-            digits: Codes of the font, four hex digits each.
-            unicode: What the font's codes mean.
+            first: True if a cell begins here.
+            digits: Font codes, four hex digits each.
+            unicode: Unicode of the font's codes.
         """
         if not first and self._waiting:
             self._waiting[-1] += digits
@@ -49,7 +49,7 @@ class PrintedSum:
         self._waiting.append(digits)
 
     def extend(self, cells: pa.Array, unicode: Mapping[int, str]) -> None:
-        """Adds whole cells (large_binary), as `add` does; the last may still be gone on with."""
+        """Add whole cells (large_binary), as `add` does; the last may still be continued."""
         if len(cells):
             self._made_for(unicode)
             before = pa.array(self._waiting, pa.large_binary())
@@ -57,7 +57,7 @@ class PrintedSum:
             self._waiting = [cells[-1].as_py()]
 
     def _made_for(self, unicode: Mapping[int, str]) -> None:
-        """Makes room for cells whose codes mean this."""
+        """Prepare for cells in a font with this Unicode map."""
         if unicode is not self._unicode:
             self._count()
             self._unicode = unicode
@@ -66,7 +66,7 @@ class PrintedSum:
             self._count()
 
     def total(self) -> Decimal:
-        """The sum of all cells."""
+        """Return the sum of all cells."""
         self._count()
         return self._total
 
@@ -101,7 +101,7 @@ class PrintedSum:
 
 
 def _letters(unicode: Mapping[int, str]) -> NDArray[np.uint8]:
-    """The ASCII character of every code."""
+    """Return the ASCII character of every code."""
     table = np.full(0x10000, _UNMAPPED, np.uint8)
     for code, text in unicode.items():
         table[code] = ord(text) if len(text) == 1 and text.isascii() else _OTHER
@@ -109,7 +109,7 @@ def _letters(unicode: Mapping[int, str]) -> NDArray[np.uint8]:
 
 
 def _added(texts: pa.Array) -> Decimal | None:
-    """The sum of texts like "-$1,234.50"; None where they need a closer look."""
+    """Return the sum of strings like "-$1,234.50"; None if they need closer parsing."""
     cores = pc.replace_substring(pc.ascii_trim(texts, _NO_DIGITS), ",", "")
     cores = pc.if_else(pc.equal(cores, ""), pa.scalar(None, pa.string()), cores)
     lengths = pc.binary_length(cores)
@@ -130,7 +130,7 @@ def _added(texts: pa.Array) -> Decimal | None:
 
 
 def _added_slowly(texts: pa.Array) -> Decimal:
-    """The sum of any numbers, one by one; a minus sign stands before a currency."""
+    """Return the sum of any numbers, one by one; a minus sign may precede a currency symbol."""
     total = Decimal(0)
     for text in texts.to_pylist():
         found = _NUMBER.search(text)

@@ -1,4 +1,4 @@
-"""From Arrow strings to glyphs: all cells of a column at once, as flat arrays."""
+"""Convert Arrow strings to glyphs: all cells of a column at once, as flat arrays."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Glyphs:
 
     Attributes:
         cids: Shape (n,).
-        starts: Where each cell begins, and the end; shape (cells + 1,).
-        levels: Bidi level of each glyph, None when all read from the left; shape (n,).
-        rtl: Cells whose first paragraph reads from the right, None when there is none; shape (cells,).
+        starts: Start of each cell, and the end; shape (cells + 1,).
+        levels: Bidi level of each glyph, None if all text is left to right; shape (n,).
+        rtl: Mask of cells whose first paragraph is right to left, None if there are none; shape (cells,).
     """
 
     cids: NDArray[np.uint16]
@@ -32,7 +32,7 @@ class Glyphs:
 
 
 def string_buffers(array: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes and offsets of a string or binary array; nulls must have been filled. Offsets begin at 0."""
+    """Return the bytes and offsets of a string or binary array without nulls. Offsets begin at 0."""
     wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
     _, offset_buffer, data = array.buffers()
     count = len(array)
@@ -47,7 +47,7 @@ def string_buffers(array: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def encode(font: DocumentFont, shaper: Shaper, strings: pa.Array) -> Glyphs:
-    """The glyphs of a string array without nulls."""
+    """Return the glyphs of a string array without nulls."""
     flat, offsets = string_buffers(strings)
     if not flat.size or flat.max() < 0x80:
         codepoints: NDArray[np.integer] = flat
@@ -84,7 +84,7 @@ def _decode(
 def _join_crlf(
     codepoints: NDArray[np.integer], starts: NDArray[np.int64]
 ) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
-    """CR LF within a cell becomes one newline."""
+    """Replace CR LF within a cell by one newline."""
     pair = np.zeros(codepoints.size, bool)
     pair[:-1] = (codepoints[:-1] == 0x0D) & (codepoints[1:] == 0x0A)
     inner = starts[1:][starts[1:] > 0]
@@ -101,7 +101,7 @@ def _with_shaped(
     starts: NDArray[np.int64],
     tangled: NDArray[np.bool_],
 ) -> Glyphs:
-    """Cells with complex characters are shaped one by one (each distinct string once), the rest at once."""
+    """Shape cells with complex characters one by one (each distinct string once), encode the rest at once."""
     before = np.zeros(codepoints.size + 1, np.int64)
     np.cumsum(tangled, out=before[1:])
     counts = before[starts[1:]] - before[starts[:-1]]

@@ -1,4 +1,4 @@
-"""Times as people read them: on the clock of their column's zone, by its pattern."""
+"""Format times for people: local time in the column's zone, by its pattern."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export_pipeline.formats.times import by_parts, patterned
 
 _FIRST_INSTANT = -62_135_596_800_000_000
 _END_OF_TIME = 253_402_300_800_000_000
-"""Year 1 and year 10,000 in microseconds from 1970."""
+"""Start of year 1 and of year 10,000, in microseconds from 1970."""
 _LAST = 2**63 - 1
 _SECOND = 1_000_000
 _TO_THE_SECOND = "yyyy-MM-dd HH:mm:ss"
@@ -25,7 +25,10 @@ Ints = NDArray[np.int64]
 
 
 def dates(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
-    """The text of date cells; nulls stay. Cells that lose a part of their day are counted in `changed`."""
+    """Return date cells as strings; nulls stay null.
+
+    Cells that lose part of their date are counted in `changed`.
+    """
     if not column.pattern:
         return pc.cast(values, pa.string())
     text, cut = patterned(values, column.pattern, None)
@@ -35,10 +38,10 @@ def dates(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
 
 
 def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
-    """The text of timestamp cells, whole unless the pattern says otherwise; nulls stay.
+    """Return timestamp cells as strings, in full unless the pattern omits parts; nulls stay null.
 
-    In the hour that a clock shows twice the offset from UTC is printed too. What no calendar has is
-    printed as Infinity or as its number. Cells that lose a part of their time are counted in `changed`.
+    An ambiguous local time is printed with its offset from UTC. A value outside the calendar is printed as
+    Infinity or as its number. Cells that lose part of their time are counted in `changed`.
     """
     instants = pc.cast(values, pa.timestamp("us", tz=values.type.tz), safe=False)
     micros = np.asarray(pc.fill_null(pc.cast(instants, pa.int64()), 0))
@@ -69,7 +72,7 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
 
 
 def _whole(wall: pa.Array) -> pa.Array:
-    """Times with their seconds, and their fractions where there are some."""
+    """Return times with their seconds, and with fractions if they have any."""
     text = by_parts(wall, _TO_THE_SECOND)
     fractions = np.asarray(pc.fill_null(pc.cast(wall, pa.int64()), 0)) % _SECOND
     if not fractions.any():
@@ -80,7 +83,7 @@ def _whole(wall: pa.Array) -> pa.Array:
 
 
 def _offsets(offsets: Ints) -> pa.Array:
-    """Microseconds ahead of UTC as +hh:mm."""
+    """Format microseconds ahead of UTC as +hh:mm."""
     minutes = np.abs(offsets) // (60 * _SECOND)
     sign = pc.if_else(booleans(offsets < 0), "-", "+")
     hours, rest = (

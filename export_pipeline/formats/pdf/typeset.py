@@ -1,4 +1,4 @@
-"""Both weights of a document's font, and the lines of single texts: headings, headers, totals."""
+"""Both weights of a document's font, and line layout of single strings: headings, headers, totals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export_pipeline.formats.pdf.wrapping import Lines, wrap
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text: its glyphs as hex digits, its width in page units, where its paragraph begins."""
+    """A line of text: its glyphs as hex digits, its width in page units, and whether it is right to left."""
 
     glyphs: bytes
     width: int
@@ -33,11 +33,11 @@ class Typesetter:
         self.changed: Counter[tuple[str, str]] = Counter()
 
     def font(self, bold: bool) -> DocumentFont:
-        """The font of a weight."""
+        """Return the font of a weight."""
         return self.bold if bold else self.regular
 
     def encode(self, strings: pa.Array, where: str | None, bold: bool = False) -> Glyphs:
-        """The glyphs of a string array without nulls. Flaws are counted for `where`, unless it is None."""
+        """Return the glyphs of a string array without nulls; count flaws for `where` unless it is None."""
         font = self.font(bold)
         glyphs = encode(font, self._shapers[bold], strings)
         if font.flawed and where is not None:
@@ -45,20 +45,20 @@ class Typesetter:
         return glyphs
 
     def wrap(self, glyphs: Glyphs, size: int, width: int, bold: bool = False) -> Lines:
-        """The lines of cells no wider than `width` page units at a size."""
+        """Break cells into lines no wider than `width` page units at a font size."""
         return wrap(self.font(bold), glyphs, max(1, width * 1000 // size))
 
     def lines(
         self, text: str, size: int, width: int, where: str | None = None, bold: bool = False
     ) -> list[Line]:
-        """The lines of one text, broken at `width` page units. Flaws are counted for `where`, if given."""
+        """Return the lines of one string, broken at `width` page units; count flaws for `where`, if given."""
         font = self.font(bold)
         if text.isascii() and text.isprintable():
             cids = font.cids(np.frombuffer(text.encode(), np.uint8))
             needed = units(int(font.widths[cids].sum()), size)
             if needed <= width:
                 return [Line(hex_codes()[cids].tobytes(), needed)]
-        # A lone surrogate is no text for Arrow: it passes as bytes and is replaced with the controls.
+        # Arrow rejects a lone surrogate in a string: it passes as bytes and is replaced like controls.
         single = pa.array([text.encode("utf-8", "surrogatepass")], pa.binary()).view(pa.string())
         broken = self.wrap(self.encode(single, where, bold), size, width, bold)
         digits = hex_codes()[broken.cids].tobytes()
@@ -71,7 +71,7 @@ class Typesetter:
         ]
 
     def width(self, text: str, size: int, bold: bool = False) -> int:
-        """The width of a text on one line, in page units; used for planning only."""
+        """Return the width of a string on one line, in page units; used for planning only."""
         font = self.font(bold)
         codepoints = np.array([ord(character) for character in text], np.uint32)
         return units(int(font.widths[font.cids(codepoints)].sum()), size)
@@ -89,5 +89,5 @@ class Typesetter:
 
 
 def units(em: int, size: int) -> int:
-    """A length in thousandths of an em, in page units at a font size, rounded up."""
+    """Convert thousandths of an em to page units at a font size, rounded up."""
     return -(-em * size // 1000)

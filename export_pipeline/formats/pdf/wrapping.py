@@ -1,4 +1,4 @@
-"""Breaking cells into lines, all cells of a column at once."""
+"""Break cells into lines, all cells of a column at once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Lines:
 
     Attributes:
         cids: Glyphs in visual order, newlines left out; shape (n,).
-        bounds: Where each line begins in `cids`, and the end; shape (lines + 1,).
+        bounds: Start of each line in `cids`, and the end; shape (lines + 1,).
         first: The first line of each cell, and the end; shape (cells + 1,). Every cell has a line.
-        widths: Of each line in EM units, spaces at its end left out; shape (lines,).
-        rtl: Cells that read from the right, or None; shape (cells,).
+        widths: Width of each line in EM units, without trailing spaces; shape (lines,).
+        rtl: Mask of right-to-left cells, or None; shape (cells,).
     """
 
     cids: NDArray[np.uint16]
@@ -34,13 +34,14 @@ class Lines:
 
     @property
     def counts(self) -> Ints:
-        """Lines of each cell."""
+        """Number of lines of each cell."""
         return np.diff(self.first)
 
 
 def wrap(font: DocumentFont, glyphs: Glyphs, limit: int) -> Lines:
-    """Breaks every cell into lines no wider than `limit` EM units: at its newlines, at spaces and between
-    ideographs, and inside a word only when the word alone is wider."""
+    """Break every cell into lines no wider than `limit` EM units: at its newlines, at spaces and between
+    ideographs, and inside a word only if the word alone is wider.
+    """
     cids, starts = glyphs.cids, glyphs.starts
     cells = starts.size - 1
     edges = np.zeros(cids.size + 1, np.int64)
@@ -113,7 +114,7 @@ def _broken(font: DocumentFont, glyphs: Glyphs, limit: int, edges: Ints, newline
 
 
 def _paragraphs(starts: Ints, newlines: Ints) -> tuple[Ints, Ints, Ints]:
-    """What newlines part the cells into: (cell, begin, end) of each paragraph, in order."""
+    """Split the cells at newlines: (cell, begin, end) of each paragraph, in order."""
     cells = starts.size - 1
     owner = np.concatenate([np.arange(cells), np.searchsorted(starts, newlines, side="right") - 1])
     begin = np.concatenate([starts[:-1], newlines + 1])
@@ -123,18 +124,18 @@ def _paragraphs(starts: Ints, newlines: Ints) -> tuple[Ints, Ints, Ints]:
     last = np.append(owner[1:] != owner[:-1], True) if owner.size else np.zeros(0, bool)
     end = np.where(last, cell_end, np.append(begin[1:], 0) - 1)
     leading = np.insert(owner[1:] != owner[:-1], 0, True) if owner.size else np.zeros(0, bool)
-    # A newline at the very end of a cell opens no line of its own.
+    # A newline at the very end of a cell starts no new line.
     kept = leading | ~(last & (begin == end))
     return owner[kept], begin[kept], end[kept]
 
 
 def _visual(font: DocumentFont, lines: Lines, levels: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """The glyphs of every line put from logical into visual order (rule L2 of the bidi algorithm)."""
+    """Reorder the glyphs of every line from logical to visual order (rule L2 of the bidi algorithm)."""
     n = lines.cids.size
     line_of = np.repeat(np.arange(lines.bounds.size - 1), np.diff(lines.bounds))
     levels = levels.copy()
     if lines.rtl is not None:
-        # Spaces at a line's end take the direction of the paragraph (rule L1).
+        # Trailing spaces take the direction of the paragraph (rule L1).
         cell_of = np.searchsorted(lines.first, line_of, side="right") - 1
         ends = lines.bounds[1:][line_of]
         ink = np.where((font.properties[lines.cids] & SPACE) == 0, np.arange(n), -1)

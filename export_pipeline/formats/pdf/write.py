@@ -1,4 +1,4 @@
-"""A layout as a PDF document."""
+"""Render a layout as a PDF document."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from export_pipeline.formats.pdf.typeset import Typesetter
 
 
 def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Writes a layout's title, chapters and figures as a PDF.
+    """Write a layout's title, chapters and figures as a PDF.
 
     Options:
         page_size: "letter" (default), "a4", "a3" or "legal".
-        orientation: "auto" (default: landscape for the chapters whose columns ask for it), "portrait",
+        orientation: "auto" (default: landscape for chapters whose columns need it), "portrait",
             "landscape".
-        title: The document's title, where it is not the layout's.
-        language: Of the document, a BCP 47 tag; "en" by default.
+        title: The document's title, if it differs from the layout's.
+        language: The document's language as a BCP 47 tag; "en" by default.
 
     Raises:
-        RenderError: An option is unknown, or a section's groups do not agree with its rows.
+        RenderError: An option is unknown, or a section's group sizes do not add up to its rows.
     """
     paper, orientation = _paper(options)
     title = str(options.get("title") or "") or layout.title
@@ -95,14 +95,14 @@ def _paper(options: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
 
 
 def _turned(measures: Sequence[Measure], paper: tuple[float, float], orientation: str) -> tuple[float, float]:
-    """The page for a table: turned where that is asked for, or where its columns need the width."""
+    """Return the page size for a table: landscape if requested, or if its columns need the width."""
     width = round(paper[0] * UNIT) - 2 * MARGIN
     needed = sum(measure.least for measure in measures) > width
     return (paper[1], paper[0]) if orientation == "landscape" or (orientation == "auto" and needed) else paper
 
 
 def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
-    """Destination objects of the sections that others link to, by key: the first, and how many."""
+    """Reserve destination objects of the sections that others link to; by key: the first, and the count."""
     linked = {section.links[1] for section in layout.pdf if section.links}
     return {
         section.key: (pdf.reserve(len(section.groups)), len(section.groups))

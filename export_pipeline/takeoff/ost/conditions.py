@@ -30,19 +30,19 @@ _TYPE_OF_UNIT = {unit: name for name, (unit, _) in _UNITS.items()}
 _DEFAULT_COLOR = "#3B82F6"
 _CIRCLE_SHAPE = 1
 _COUNT_SIZE = 12.0
-"""Inches: how wide a counted item is drawn. The application stores no size for it."""
+"""Inches: drawn width of a counted item. The application stores no size for it."""
 
 CAP = 50
-"""How many warnings of one sort are written out; the rest is summed up."""
+"""Most warnings of one kind that are written out; the rest is summarized."""
 
 
 class Conditions:
-    """The conditions of one export, and what becomes of their measurements.
+    """The conditions of one export, and the results of their measurements.
 
     Attributes:
         types: int8 by condition: LINEAR, AREA or COUNT.
         uids: UIDs by condition, ascending.
-        names: By condition, never empty.
+        names: Names by condition, never empty.
         cdn_types: (UID, name) of the condition types used.
     """
 
@@ -67,9 +67,10 @@ class Conditions:
         self._total_uids = [next_uid() for _ in rows]
 
     def computed(self, index: int, size: float) -> tuple[float, float, str]:
-        """What an importer makes of the size of its takeoffs, beside the export's total; and their unit.
+        """Return the quantity an importer computes from the takeoffs, the export's total, and their unit.
 
         Args:
+            index: The condition.
             size: Inches of a linear condition, square inches of an area, or pieces.
         """
         row, kind = self._rows[index], self._kinds[index]
@@ -83,7 +84,7 @@ class Conditions:
         return [(uid, name) for name, uid in self._cdn_uids.items()]
 
     def element(self, index: int, layer_uid: int) -> str:
-        """The BidCondition with its total, which is in the condition's unit of measure."""
+        """Return the BidCondition with its total, which is in the condition's unit of measure."""
         row, kind = self._rows[index], self._kinds[index]
         shape, result = _SHAPES[kind]
         color = self._color(row)
@@ -167,13 +168,13 @@ class Conditions:
         return markup.colorref(_DEFAULT_COLOR) or 0
 
     def _thickness(self, row: Mapping[str, Any], kind: str) -> float:
-        """Inches. A volume is its area times this."""
+        """Return the thickness in inches. A volume is its area times this."""
         own, depth = _finite(row.get("thickness")), _finite(row.get("depth"))
         return max(depth if kind == "volume" and depth > 0 else own, 0.0)
 
 
 def _group(row: Mapping[str, Any]) -> str:
-    """Name of the condition type: importers match it by name."""
+    """Return the name of the condition type: importers match it by name."""
     for field in ("category", "scope"):
         text = row.get(field) or ""
         if text.strip():

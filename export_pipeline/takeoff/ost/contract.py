@@ -1,4 +1,4 @@
-"""What On-Screen Takeoff XML is made of: lists, references, codes and units, as its importers know them."""
+"""The structure of On-Screen Takeoff XML: lists, references, codes and units, as its importers know them."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ SIBLINGS = ("Employees", "PayClasses", "AccessLevels", "CdnTypes", "JobStatuses"
 """Lists beside the bid, in order."""
 
 SELF_NAMED = frozenset({"BidAreas", "BidTypAreas", "BidTypAreaCounts"})
-"""Lists that hold an empty child of their own name."""
+"""Lists that hold an empty child with the list's own name."""
 
 _LISTS = frozenset({*BID_LISTS, *PAGE_LISTS, *SIBLINGS, "BidAreaConditions"})
 KNOWN = _LISTS | {name.removesuffix("s") for name in _LISTS} | {"OST", "Bid", "JobStatus"}
-"""Names that an importer reads, at their places; it passes over any other name, and these anywhere else."""
+"""Names that an importer reads, each in its place; it skips any other name, and these elsewhere."""
 
 NEEDED = {
     "Bid": ("UID", "JobName"),
@@ -117,7 +117,7 @@ REFERENCES = {
     "PayClassUID": "PayClasses",
     "AccessLevelUID": "AccessLevels",
 }
-"""The list in which an attribute's value must be a UID. ParentUID names a row of its own list."""
+"""The list in which an attribute's value must be a UID. ParentUID refers to a row of its own list."""
 
 ORDERED = {
     "BidAreas": ("Sequence", -1),
@@ -127,7 +127,7 @@ ORDERED = {
     "BidNamedViews": ("UID", -1),
     "BidHotLinks": ("UID", -1),
 } | dict.fromkeys(PAGE_LISTS[: PAGE_LISTS.index("BidPageSettings")], ("UID", -1))
-"""By which attribute a list's rows are ordered: 1 for ascending, -1 for descending."""
+"""The attribute by which a list's rows are ordered: 1 for ascending, -1 for descending."""
 
 FLAGS = frozenset(
     {
@@ -143,7 +143,7 @@ FLAGS = frozenset(
 )
 COLORS = frozenset({"Color", "ColorLine", "ColorFill", "FontColor"})
 POSITIVE = frozenset({"ScaleFactor1", "ScaleFactor2", "Width", "Height", "PageWidth", "PageHeight"})
-"""On the bid and its pages."""
+"""Attributes of the bid and its pages that must be positive."""
 
 LINEAR, AREA, COUNT, ATTACHMENT = range(4)
 
@@ -159,7 +159,7 @@ RESULTS = {
     COUNT: _PIECE_RESULTS,
     ATTACHMENT: _PIECE_RESULTS,
 }
-"""The result codes that Quantity1..3 of a condition may ask for, by Type."""
+"""The result codes that Quantity1..3 of a condition may request, by Type."""
 
 UNITS = {
     0: ("EA", 1.0),
@@ -179,7 +179,7 @@ UNITS = {
     15: ("MM3", 1 / 25.4**3),
     16: ("M3", 1e9 / 25.4**3),
 }
-"""UOM code -> name, and how many (square, cubic) inches one of it is."""
+"""UOM code -> name, and the size of one unit in inches (square or cubic for areas and volumes)."""
 
 _UNITS_OF = (
     (_COUNTS, frozenset({0})),
@@ -190,7 +190,7 @@ _UNITS_OF = (
 
 
 def units_of(result: int) -> frozenset[int]:
-    """The UOM codes that a result code may come in; any for 0, which asks for nothing."""
+    """Return the UOM codes that a result code may come in; any for 0, which requests no result."""
     for results, units in _UNITS_OF:
         if result in results:
             return units

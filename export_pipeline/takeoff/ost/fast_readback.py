@@ -1,7 +1,7 @@
-"""Reading a sound file of On-Screen Takeoff XML quickly: its ordinary takeoffs go past the XML parser.
+"""Read a sound file of On-Screen Takeoff XML quickly: ordinary takeoffs bypass the XML parser.
 
-The parser reads everything else, and in the place of each run of takeoffs a mark: so a run is taken only
-where an element would have been one. Nothing is explained here; at the first doubt there is no result.
+The parser reads everything else, and a mark in place of each run of takeoffs, so a run is accepted only
+where an element would be. No problem is explained here; at the first doubt there is no result.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class _DoubtError(Exception):
-    """Something is not as it is in a sound file."""
+    """Raised if something differs from a sound file."""
 
 
 class _QuickReader(Reader):
-    """A reader that takes runs of takeoffs, and stops at the first problem."""
+    """A reader that accepts runs of takeoffs, and stops at the first problem."""
 
     def __init__(self) -> None:
         super().__init__()
-        # No file can know it, so none can hold a mark of its own.
+        # No file can know it, so none can hold such a mark of its own.
         self._mark = f"run-{secrets.token_hex(16)}"
         self._waiting: Run | None = None
 
@@ -43,7 +43,7 @@ class _QuickReader(Reader):
         raise _DoubtError
 
     def read(self, parser: expat.XMLParserType, run: Run) -> None:
-        """Gives the parser a mark, and takes the run when it comes to it."""
+        """Pass a mark to the parser, and add the run when the parser reaches it."""
         self._waiting = run
         parser.Parse(f"<?{self._mark}?>".encode(), False)
         if self._waiting is not None:
@@ -80,7 +80,7 @@ class _QuickReader(Reader):
 
 
 def inspect(path: Path) -> Inspection | None:
-    """What a sound file holds; None where it is not sound, or not sure to be. Raises OSError only."""
+    """Return the content of a sound file; None if it is not sound or in doubt. Raises OSError only."""
     reader = _QuickReader()
     parser = reader.parser()
     try:

@@ -1,8 +1,8 @@
-"""Takeoffs by the thousand: ordinary ones, read out of a file's bytes as columns.
+"""Ordinary takeoffs by the thousand, read from a file's bytes as columns.
 
 An ordinary takeoff is one line of plain attributes in their usual order, belongs to a condition and a page
-only, and is straight and no hole. Its line is well-formed by what it matches; whether it may stand where it
-stands, and with these values, is for `ost_reader` to say.
+only, and is straight and no hole. A line that matches is well-formed; `readback` decides whether it may be
+in its place, with these values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 _CHUNK = 1 << 20
 _FEWEST = 16
-"""Lines that are worth it: fewer are sooner read as any other element."""
+"""Fewest lines in a run; a shorter one is read faster like any other element."""
 
 _WHOLE = "(?:0|[1-9][0-9]{0,9})"
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?"
@@ -34,20 +34,20 @@ _LINE = (
     r'IsNegativeQuantity="0" Curve="-1"/>\r\n\z'
 )
 _WHOLES, _POSITION = (0, 1, 2, 4, 8), 12
-"""Which of a line's attributes are UID, BidUID, BidConditionUID, BidPageUID and No; and Position."""
+"""Indexes of a line's attributes UID, BidUID, BidConditionUID, BidPageUID and No; and of Position."""
 _ENTITY = len("&#xa;")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Ordinary takeoffs that follow one another; all arrays have one entry for each.
+    """Consecutive ordinary takeoffs; every array has one entry for each.
 
     Attributes:
         uids, bids, conditions, pages, numbers: UID, BidUID, BidConditionUID, BidPageUID, No.
-        counts: How many numbers the position has.
-        lengths: From the first point to the second.
-        areas: Inside the points, without a sign.
-        closed: Whether the last point is the first one again.
+        counts: How many numbers each position has.
+        lengths: Distance from the first point to the second.
+        areas: Unsigned area enclosed by the points.
+        closed: True if the last point equals the first.
     """
 
     uids: Ints
@@ -64,12 +64,12 @@ class Run:
         return self.uids.size
 
     def part(self, begin: int, end: int) -> Run:
-        """The takeoffs from one place up to another."""
+        """Return the takeoffs from index `begin` up to `end`."""
         return Run(*(getattr(self, name)[begin:end] for name in self.__slots__))
 
 
 def chunks(file: BinaryIO) -> Iterator[bytes]:
-    """All of a file in pieces that end with a line, as far as there are lines."""
+    """Yield the whole file in pieces that end with a line, as far as there are lines."""
     rest = b""
     while block := file.read(_CHUNK):
         cut = block.rfind(b"\n") + 1
@@ -84,7 +84,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def pieces(chunk: bytes) -> list[bytes | Run]:
-    """A chunk cut into runs of ordinary takeoffs and what is between them."""
+    """Split a chunk into runs of ordinary takeoffs and the bytes between them."""
     data = np.frombuffer(chunk, np.uint8)
     edges = np.concatenate(([0], np.flatnonzero(data == ord("\n")) + 1))
     if edges[-1] < data.size:
@@ -109,10 +109,10 @@ def pieces(chunk: bytes) -> list[bytes | Run]:
 
 
 def _read(data: Bytes, begins: Ints, ends: Ints) -> Run:
-    """The columns of the ordinary lines from each begin to its end."""
+    """Return the columns of the ordinary lines from each begin to its end."""
     quotes = np.flatnonzero(data == ord('"'))
     first = np.searchsorted(quotes, begins)[:, None]
-    # Of each value, the places before and behind it.
+    # For each value, the positions before and after it.
     edges = quotes[first + np.array([2 * place + side for place in _WHOLES for side in (0, 1)])]
     edges[:, 0::2] += 1
     wholes = _every_other(np.int64, data, edges.ravel()).reshape(-1, len(_WHOLES))
@@ -125,12 +125,14 @@ def _read(data: Bytes, begins: Ints, ends: Ints) -> Run:
 
 
 def _positions(data: Bytes, begins: Ints, stops: Ints) -> tuple[Floats, Ints, Ints]:
-    """All numbers of positions, which end in an entity; of each position the first's place, and how many."""
-    # As many as there are numbers: one after each but the last, and one that ends the entity.
+    """Return all numbers of positions, each ended by an entity; for each position the index of its first
+    number, and their count.
+    """
+    # One separator per number: one after each but the last, and the one that ends the entity.
     ends = np.flatnonzero(data == ord(";"))
     firsts, lasts = np.searchsorted(ends, begins), np.searchsorted(ends, stops)
     counts = lasts - firsts
-    if counts.sum() < ends.size:  # others are between the lines
+    if counts.sum() < ends.size:  # the others are between the lines
         inside = np.zeros(ends.size + 1, np.int8)
         np.add.at(inside, firsts, 1)
         np.add.at(inside, lasts, -1)
@@ -144,7 +146,7 @@ def _positions(data: Bytes, begins: Ints, stops: Ints) -> tuple[Floats, Ints, In
 
 
 def _sizes(values: Floats, firsts: Ints, counts: Ints) -> tuple[Floats, Floats, Bools]:
-    """Lengths, areas and whether closed, of points whose numbers begin at `firsts`."""
+    """Return lengths, areas and whether closed, for points whose numbers begin at `firsts`."""
     lengths, areas = np.zeros(counts.size), np.zeros(counts.size)
     closed = np.zeros(counts.size, bool)
     straight = firsts[counts == 4]
@@ -157,10 +159,10 @@ def _sizes(values: Floats, firsts: Ints, counts: Ints) -> tuple[Floats, Floats, 
         offsets = np.cumsum(sizes) - sizes
         place = np.arange(int(sizes.sum())) - np.repeat(offsets, sizes)
         corner = np.repeat(firsts[polygons], sizes) + 2 * place
-        # From the first corner, so that an area far from the origin keeps its digits.
+        # Relative to the first corner, so that an area far from the origin keeps its precision.
         x = values[corner] - np.repeat(values[firsts[polygons]], sizes)
         y = values[corner + 1] - np.repeat(values[firsts[polygons] + 1], sizes)
-        # Of the last corner and the next polygon's first, which is its own origin, this is zero.
+        # Zero for the pair of a last corner and the next polygon's first, which is its own origin.
         crossed = np.append(x[:-1] * y[1:] - x[1:] * y[:-1], 0.0)
         areas[polygons] = np.abs(np.add.reduceat(crossed, offsets)) / 2
         ends = offsets + sizes - 1
@@ -169,14 +171,14 @@ def _sizes(values: Floats, firsts: Ints, counts: Ints) -> tuple[Floats, Floats, 
 
 
 def _every_other(dtype: npt.DTypeLike, data: Bytes, edges: Ints) -> npt.NDArray[Any]:
-    """The numbers between each even edge and the next one."""
+    """Return the numbers between each even edge and the next one."""
     texts = _texts(pa.string(), edges, data, np.full(edges.size // 8 + 1, 0b01010101, np.uint8))
     values = texts.cast(pa.from_numpy_dtype(dtype)).buffers()[1]
     return np.frombuffer(values, dtype, len(texts))[::2].copy()
 
 
 def _texts(kind: pa.DataType, edges: Ints, data: Bytes, valid: Bytes | None = None) -> pa.Array:
-    """Stretches of bytes from each edge to the next; null where a bit of `valid` is not set."""
+    """Return the bytes from each edge to the next as strings; null where a bit of `valid` is not set."""
     buffers = [part if part is None else pa.py_buffer(part) for part in (valid, edges.astype(np.int32), data)]
     return pa.Array.from_buffers(kind, edges.size - 1, buffers)
 

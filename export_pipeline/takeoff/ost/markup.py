@@ -1,4 +1,4 @@
-"""Elements, attribute text, numbers, dates and colours as On-Screen Takeoff writes them."""
+"""Elements, attribute values, numbers, dates and colors as On-Screen Takeoff writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 
 NEWLINE = "\r\n"
 LARGEST_INTEGER = 2**31 - 1
-"""Of UIDs, numbers and every other integer that On-Screen Takeoff keeps."""
+"""Largest UID, number or other integer that On-Screen Takeoff stores."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,17 +33,17 @@ Value = str | int | float | None
 
 
 def has_illegal(text: str) -> bool:
-    """Whether the text has characters that XML 1.0 cannot hold."""
+    """True if the string has characters that XML 1.0 cannot hold."""
     return _ILLEGAL.search(text) is not None
 
 
 def escaped(text: str) -> str:
-    """Text between the quotes of an attribute; characters that XML 1.0 cannot hold become U+FFFD."""
+    """Escape a string for a quoted attribute; characters that XML 1.0 cannot hold become U+FFFD."""
     return _ILLEGAL.sub(REPLACEMENT, text).translate(_ESCAPES)
 
 
 def plain(value: float) -> str:
-    """All digits of a number, without exponent, without a point where it is whole; 0 where not finite."""
+    """Format a number in full, without exponent, without a point if it is whole; 0 if not finite."""
     if not math.isfinite(value):
         return "0"
     digits = format(Decimal(repr(value)), "f")
@@ -52,7 +52,7 @@ def plain(value: float) -> str:
 
 
 def tag(name: str, attributes: Mapping[str, Value] | None = None, *, empty: bool = False) -> str:
-    """A start tag with its line end, or a whole empty element. None is written as an empty text."""
+    """Return a start tag with its line end, or a whole empty element. None becomes an empty string."""
     parts = [f"<{name}"]
     for key, value in (attributes or {}).items():
         text = plain(value) if isinstance(value, int | float) else escaped(value or "")
@@ -62,17 +62,20 @@ def tag(name: str, attributes: Mapping[str, Value] | None = None, *, empty: bool
 
 
 def end(name: str) -> str:
-    """An end tag with its line end."""
+    """Return an end tag with its line end."""
     return f"</{name}>{NEWLINE}"
 
 
 def container(name: str, rows: list[str]) -> str:
-    """A container around finished elements, self-closed when there are none."""
+    """Return a container around finished elements, self-closed if there are none."""
     return f"{tag(name)}{''.join(rows)}{end(name)}" if rows else tag(name, empty=True)
 
 
 def moment(value: object) -> str:
-    """A datetime, or its ISO text, as "Y M D h m s" in UTC; "" for anything else. No zone means UTC."""
+    """Format a datetime, or its ISO string, as "Y M D h m s" in UTC; "" for anything else.
+
+    No zone means UTC.
+    """
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -85,7 +88,7 @@ def moment(value: object) -> str:
 
 
 def guid(value: object) -> str:
-    """A UUID in braces and capitals, or "" for what is none."""
+    """Return a UUID in braces and capitals, or "" for anything else."""
     try:
         return f"{{{str(UUID(str(value))).upper()}}}"
     except ValueError:
@@ -93,7 +96,7 @@ def guid(value: object) -> str:
 
 
 def colorref(text: object) -> int | None:
-    """The number red + 256 green + 65536 blue of "#RRGGBB" or "#RGB", or None for what is no colour."""
+    """Return red + 256 green + 65536 blue of "#RRGGBB" or "#RGB"; None for anything else."""
     if not isinstance(text, str) or not _COLOR.fullmatch(text.strip()):
         return None
     digits = text.strip().removeprefix("#")

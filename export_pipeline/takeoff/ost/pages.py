@@ -1,4 +1,4 @@
-"""Pages as BidPage elements, and where their pixels lie in the real world."""
+"""Pages as BidPage elements, and the real-world positions of their pixels."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Pages:
     """The pages of one export.
 
     A page with a scale (pixels per foot) has ScaleFactor1 = paper inches for one real foot and
-    ScaleFactor2 = 12, and a pixel is 12 / scale real inches. A page without one is written at 1 : 1: a pixel
-    is 1 / dpi inches, so that its takeoffs lie at the right places of the sheet, but their sizes are paper
-    sizes until someone sets the scale. Such pages are warned of.
+    ScaleFactor2 = 12, and a pixel is 12 / scale real inches. A page without a scale is written at 1 : 1: a
+    pixel is 1 / dpi inches. Its takeoffs are then at the right places of the sheet, but their sizes are
+    paper sizes until someone sets the scale. There is a warning for such pages.
 
     Attributes:
-        inches: float64 by page: real inches of a pixel.
-        scaled: bool by page: whether these inches come from a scale.
+        inches: float64 by page: real inches per pixel.
+        scaled: bool by page: True if these inches come from a scale.
         uids: UIDs by page.
     """
 
@@ -74,11 +74,11 @@ class Pages:
         self._warn_of_unscaled(done)
 
     def first_scale(self) -> tuple[float, float, float, float]:
-        """ScaleFactor1, ScaleFactor2, Width and Height of the first page, or a plain sheet's."""
+        """Return ScaleFactor1, ScaleFactor2, Width and Height of the first page, or of a default sheet."""
         return (*self._factors(0), *self._size(0)) if self._rows else (1.0, 1.0, 36.0, 24.0)
 
     def folders(self) -> list[str]:
-        """A BidPageFolder for each document, where there are several; UIDs descending."""
+        """Return a BidPageFolder for each document if there are several; UIDs descending."""
         return [
             markup.tag(
                 "BidPageFolder",
@@ -96,7 +96,7 @@ class Pages:
         ]
 
     def opening(self, index: int, *, takeoffs: bool) -> str:
-        """The page up to and including the start of its takeoffs, or the empty container."""
+        """Return the page up to and including the start of its takeoffs, or the empty container."""
         row = self._rows[index]
         factor1, factor2 = self._factors(index)
         width, height = self._size(index)
@@ -121,11 +121,11 @@ class Pages:
 
     @staticmethod
     def closing(*, takeoffs: bool) -> str:
-        """The rest of a page that was opened."""
+        """Return the rest of a page after `opening`."""
         return (markup.end("BidTakeoffs") if takeoffs else "") + _CLOSE_PAGE
 
     def _number(self, index: int, done: Rendered) -> int:
-        """The page's number in its document, where On-Screen Takeoff can hold it."""
+        """Return the page's number in its document, if On-Screen Takeoff can hold it."""
         number = self._rows[index].get("page_number")
         if number is not None and 1 <= number <= LARGEST_INTEGER:
             return int(number)
@@ -137,7 +137,7 @@ class Pages:
         return (scale / self._dpi[index], _INCHES_PER_FOOT) if scale else (1.0, 1.0)
 
     def _size(self, index: int) -> tuple[float, float]:
-        """Paper inches. The stored size counts where it fits the pixels, else the pixels count."""
+        """Return the paper size in inches: the stored size if it fits the pixels, else that of the pixels."""
         row, sizes = self._rows[index], []
         for pixels_of, inches_of, fallback in (
             ("width", "page_width_inches", 36.0),
@@ -178,7 +178,7 @@ def _dpi(row: Mapping[str, Any]) -> float:
 
 
 def _scale(row: Mapping[str, Any], dpi: float) -> float | None:
-    """Pixels per foot, or None where it is missing or no usable ratio."""
+    """Return pixels per foot, or None if missing or not a usable ratio."""
     scale = _positive(row.get("scale_value"))
     return scale if scale is not None and 1e-6 <= scale / dpi <= 1e6 else None
 

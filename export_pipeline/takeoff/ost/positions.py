@@ -1,4 +1,4 @@
-"""Coordinates as the text of positions, thousands at a time."""
+"""Format coordinates as position strings, thousands at a time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pyarrow as pa
 from export_pipeline.core.buffers import strings
 
 END = "#xa;"
-"""What ends a position, after the last byte of its text."""
+"""The rest of the entity that ends a position, after its "&"."""
 
 
 def positions(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -> pa.Array:
-    """Positions: coordinates joined by ";", with the shortest digits that give the same double.
+    """Return positions: coordinates joined by ";", in shortest round-trip form.
 
     Args:
-        values: Less than 1e16, finite.
-        offsets: int64, one more than there are positions; the i-th has the values of
-            `offsets[i]:offsets[i + 1]`, at least one.
+        values: Finite, less than 1e16.
+        offsets: int64, one more than there are positions; the i-th has the values of `offsets[i]:offsets[i
+            + 1]`, at least one.
 
     Returns:
-        string by position, still without `END`: its last character is the & with which that begins.
+        string by position, still without `END`: its last character is the & that begins the entity.
     """
     if not len(values):
         return pa.array([], pa.string())

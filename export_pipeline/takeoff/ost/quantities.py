@@ -13,7 +13,7 @@ NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 """A plain decimal: no exponent, no sign but minus."""
 
 _WRONG_POSITION = 'Position must be plain numbers joined by ";" and ended by a newline.'
-# With only these characters, what float() reads has no exponent, sign or blank that importers refuse.
+# With these characters alone, float() accepts no exponent, sign or blank that importers would reject.
 _POSITION = re.compile(r"[-0-9.;]+\n")
 
 
@@ -28,12 +28,12 @@ class Quantity(NamedTuple):
 
 @dataclass(slots=True)
 class Condition:
-    """A condition as its takeoffs see it.
+    """The state of a condition while its takeoffs are added.
 
     Attributes:
         type, result, unit: Its Type, Quantity1 and UOM1 codes.
         thickness: Inches.
-        raw: Inches, square inches or pieces of the takeoffs added so far.
+        raw: Sum of the takeoffs added so far, in inches, square inches or pieces.
     """
 
     ref_no: int
@@ -45,7 +45,7 @@ class Condition:
     raw: float = 0.0
 
     def add(self, position: str, *, curved: bool, hole: bool) -> str | None:
-        """Add a takeoff's position; says what is wrong with it, or None."""
+        """Add a takeoff's position; return its problem, or None."""
         if not _POSITION.fullmatch(position):
             return _WRONG_POSITION
         try:
@@ -70,7 +70,7 @@ class Condition:
         return None
 
     def quantity(self) -> Quantity:
-        """What the takeoffs added so far come to."""
+        """Return the quantity of the takeoffs added so far."""
         unit, inches = contract.UNITS.get(self.unit, ("", 1.0))
         factors = {
             (contract.LINEAR, 1): 1.0,
@@ -85,7 +85,7 @@ class Condition:
 def _area(values: list[float]) -> float:
     x, y = values[0::2], values[1::2]
     left, top = x[0], y[0]
-    # From the first corner, so that an area far from the origin keeps its digits.
+    # Relative to the first corner, so that an area far from the origin keeps its precision.
     doubled, x1, y1 = 0.0, 0.0, 0.0
     for x2, y2 in zip(x, y, strict=True):
         x2 -= left

@@ -1,4 +1,4 @@
-"""A streaming reader of On-Screen Takeoff XML that holds each element against the import rules."""
+"""A streaming reader of On-Screen Takeoff XML that checks each element against the import rules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Problem:
     Attributes:
         rule: Short name of the rule, e.g. "reference".
         where: The element, e.g. "BidTakeoff UID=12".
-        message: What is wrong and what to do.
+        message: Problem and remedy.
     """
 
     rule: str
@@ -44,13 +44,13 @@ class Problem:
 
 @dataclass(slots=True)
 class Inspection:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-        measurements: How many different `No` its takeoffs have.
+        measurements: Number of distinct `No` values of its takeoffs.
         quantity: Sum of the first quantities of all conditions' totals, each in its own unit.
-        quantities: By condition UID; those of a sort that is not computed here are NaN.
-        problems: The rules it breaks, in file order, at most `MOST_PROBLEMS`.
+        quantities: Quantities by condition UID; NaN for kinds that are not computed here.
+        problems: Broken rules, in file order, at most `MOST_PROBLEMS`.
     """
 
     measurements: int = 0
@@ -60,11 +60,11 @@ class Inspection:
 
 
 class DoctypeError(Exception):
-    """Stops the parser at a document type, before any of its entities is expanded."""
+    """Raised to stop the parser at a document type, before any of its entities is expanded."""
 
 
 class Reader:
-    """Follows the parser through a file. Methods are its callbacks."""
+    """Follows the parser through a file. Its methods are the parser's callbacks."""
 
     def __init__(self) -> None:
         self._found = Inspection()
@@ -84,7 +84,7 @@ class Reader:
         self._bids = 0
 
     def parser(self) -> expat.XMLParserType:
-        """A parser that calls this reader."""
+        """Return a parser that calls this reader."""
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self.start
@@ -95,27 +95,27 @@ class Reader:
         return parser
 
     def problem(self, rule: str, where: str, message: str) -> None:
-        """Notes a problem; those after the first MOST_PROBLEMS are dropped."""
+        """Record a problem; those after the first MOST_PROBLEMS are dropped."""
         if len(self._found.problems) < MOST_PROBLEMS:
             self._found.problems.append(Problem(rule, where, message))
 
     def declaration(self, version: str, encoding: str | None, standalone: int) -> None:
-        """An XML declaration, which the format has not."""
+        """Report an XML declaration, which the format does not have."""
         self.problem("declaration", "file", "It has an XML declaration; remove it.")
 
     def doctype(self, name: str, system: str | None, public: str | None, internal: bool) -> None:
-        """Raises DoctypeError: nothing after a document type is read."""
+        """Raise DoctypeError: nothing after a document type is read."""
         self.problem("declaration", "file", "It has a document type, which is never read; remove it.")
         raise DoctypeError
 
     def text(self, data: str) -> None:
-        """Text between elements, of which only blanks are allowed."""
+        """Check text between elements; only blanks are allowed."""
         if data.strip():
             where = self._stack[-1] if self._stack else "file"
             self.problem("text", where, f"It holds the text {data.strip()[:40]!r}; only attributes are read.")
 
     def end(self, name: str) -> None:
-        """The end of an element; of a page or the bid, its lists must all have come."""
+        """Handle the end of an element; at the end of a page or the bid, all its lists must be present."""
         self._stack.pop()
         self._places.pop()
         if name == "BidPage":
@@ -124,7 +124,7 @@ class Reader:
             self._missing_lists("Bid", "Bid", contract.BID_LISTS, contract.OPTIONAL_BID_LISTS)
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """The beginning of an element, judged by where it stands."""
+        """Handle the start of an element and check it by its place."""
         stack = self._stack
         depth = len(stack)
         if depth == 0:
@@ -189,7 +189,9 @@ class Reader:
         self._before.pop(name, None)
 
     def _passed_over(self, name: str) -> None:
-        """Importers skip what they do not expect; what they would read elsewhere should not get lost so."""
+        """Report an element in the wrong place. Importers skip it there, so data that they would read
+        elsewhere would be lost silently.
+        """
         if name in contract.KNOWN:
             inside = self._stack[-1]
             self.problem("place", name, f"It stands in {inside}, where no importer reads it; move it.")
@@ -322,7 +324,7 @@ class Reader:
                 self._found.quantity += float(attributes[key])
 
     def _takeoff(self, attributes: dict[str, str]) -> None:
-        """One takeoff. There can be millions, so what every one must have is read straight away."""
+        """Check one takeoff. There can be millions, so the required attributes are read directly."""
         where = f"BidTakeoff UID={attributes.get('UID', '')}"
         for needed in contract.NEEDED["BidTakeoffs"]:
             if needed not in attributes:
@@ -356,7 +358,7 @@ class Reader:
                 self.problem("position", where, wrong)
 
     def _resolve(self, where: str, references: tuple[str, ...]) -> None:
-        """Look a takeoff's references up; most takeoffs have the same as one before."""
+        """Look up a takeoff's references; most takeoffs repeat those of an earlier one."""
         sound = True
         for key, value in zip(_TAKEOFF_REFERENCES, references, strict=True):
             target = contract.REFERENCES[key]
@@ -367,7 +369,7 @@ class Reader:
             self._resolved.add(references)
 
     def finished(self) -> Inspection:
-        """Judge what only the whole file tells."""
+        """Check what only the whole file shows, and return the result."""
         if not self._bids:
             self.problem("bid", "XML_ROOT", "There is no Bid; importers refuse the file.")
         takeoffs, numbers = (np.sort(np.array(all, np.int64)) for all in (self._takeoff_uids, self._numbers))
@@ -389,7 +391,7 @@ class Reader:
 
 
 def _among(wanted: Ints, found: Ints) -> npt.NDArray[np.bool_]:
-    """Which of the wanted numbers are among the found ones, which are sorted."""
+    """Return a mask of the wanted numbers that are in `found`, which is sorted."""
     return np.searchsorted(found, wanted, side="right") > np.searchsorted(found, wanted)
 
 

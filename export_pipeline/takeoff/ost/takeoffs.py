@@ -28,10 +28,10 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _FARTHEST = 1e12
-"""Inches from the origin. A coordinate beyond means nothing on a drawing; its digits would fill pages."""
+"""Inches from the origin. A larger coordinate means nothing on a drawing, and its digits would fill pages."""
 
 _MOST = 100_000
-"""Takeoffs that are made at once, where a measurement has not more of its own."""
+"""Most takeoffs made at once, unless a single measurement has more."""
 _SHORTEST_POINT = len('{"x":1,"y":1},')
 _BEFORE_NO = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="0" No="'
 _BEFORE_POSITION = '" Quantity="1" Count="1" Rotation="0" Position="'
@@ -44,7 +44,7 @@ class Run:
 
     Attributes:
         page: Index of the page.
-        xml: Elements, UTF-8.
+        xml: The elements in UTF-8.
     """
 
     page: int
@@ -53,15 +53,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Shaped:
-    """The takeoffs of some measurements, not numbered yet; arrays of one entry for each, but where said.
+    """The takeoffs of some measurements, not numbered yet; arrays have one entry per takeoff unless noted.
 
     Attributes:
         condition, page: Indexes.
-        measurement: Which of those that are written it belongs to, from 0.
-        positions: Their texts, as `positions` gives them.
-        measured: Condition index, size and whether on a page with a scale, by measurement that is written.
-        unreadable, unfit: Condition index of the measurements that are left out for this reason.
-        astray: How many measurements name no page or condition.
+        measurement: Index, from 0, of the written measurement that the takeoff belongs to.
+        positions: Position strings, as returned by `positions`.
+        measured: By written measurement: condition index, size, and whether it is on a page with a scale.
+        unreadable, unfit: Condition indexes of the measurements left out for this reason.
+        astray: Number of measurements that name no page or condition of the export.
     """
 
     condition: Ints
@@ -75,9 +75,9 @@ class _Shaped:
 
 
 class Takeoffs:
-    """Turns batches of measurements, ordered by page, into runs of takeoffs.
+    """Converts batches of measurements, ordered by page, into runs of takeoffs.
 
-    UIDs go down from `top`, so that they descend within each page.
+    UIDs count down from `top`, so they descend within each page.
     """
 
     def __init__(self, conditions: Conditions, pages: Pages, tally: Tally, top: int) -> None:
@@ -89,10 +89,10 @@ class Takeoffs:
         self._tally = tally
         self._top = top
         self.written = 0
-        """Measurements written so far."""
+        """Number of measurements written so far."""
 
     def runs(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Run]:
-        """The takeoffs of the batches, a run for each page and slice."""
+        """Yield the takeoffs of the batches, a run for each page and slice."""
         for shaped in mapped(self._shaped, (part for batch in batches for part in _parts(batch))):
             yield from self._numbered(shaped)
 
@@ -148,7 +148,7 @@ class Takeoffs:
 
 
 def most_takeoffs(batch: pa.RecordBatch) -> int:
-    """No fewer takeoffs than a batch of measurements becomes, from the length of its texts alone."""
+    """Return an upper bound on a batch's takeoffs, from the length of its strings alone."""
     return int(_most(batch).sum())
 
 
@@ -160,7 +160,7 @@ def _most(batch: pa.RecordBatch) -> Ints:
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in slices of so many takeoffs at most that few of them fill no memory."""
+    """Split the batch into slices with few enough takeoffs to fit in memory."""
     upto = np.cumsum(_most(batch))
     start = 0
     while start < batch.num_rows:
@@ -175,7 +175,7 @@ def _indexes(batch: pa.RecordBatch, name: str) -> Ints:
 
 
 def _within(shapes: Geometry, limits: Floats) -> Bools:
-    """Whether all of a row's coordinates are within its limit."""
+    """Return a mask of rows whose coordinates are all within the row's limit."""
     within = np.ones(len(limits), bool)
     some = np.flatnonzero(np.diff(shapes.offsets))
     if len(some):
@@ -185,27 +185,29 @@ def _within(shapes: Geometry, limits: Floats) -> Bools:
 
 
 def _fits(types: npt.NDArray[np.int8], codes: npt.NDArray[np.int8]) -> Bools:
-    """Lines, and the sides of polygons, for a linear condition; polygons for an area; points for a count."""
+    """Return a mask of rows that fit their condition: lines and polygon sides for linear, polygons for
+    area, points for count.
+    """
     point, polygon = codes == geometry.POINT, codes == geometry.POLYGON
     fit: Bools = np.select([types == LINEAR, types == AREA, types == COUNT], [~point, polygon, point], False)
     return fit
 
 
 def _sizes(shapes: Geometry, types: npt.NDArray[np.int8], inches: Floats) -> Floats:
-    """By row, what an importer will measure: inches, square inches, or 1 for a counted place."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of rows that are not written
+    """Return the size of each row for an importer: inches, square inches, or 1 for a counted place."""
+    with np.errstate(over="ignore", invalid="ignore"):  # in rows that are not written
         lengths, areas = shapes.lengths() * inches, shapes.areas() * inches**2
     sizes: Floats = np.select([types == LINEAR, types == AREA], [lengths, areas], 1.0)
     return sizes
 
 
 def _elements(shapes: Geometry, kept: Ints, linear: Bools, inches: Floats) -> tuple[Ints, pa.Array]:
-    """How many takeoffs each measurement becomes, and the positions of them all, in inches.
+    """Return how many takeoffs each measurement becomes, and the positions of them all, in inches.
 
     Args:
         kept: The rows that are written.
-        linear: By row that is written: whether its condition is.
-        inches: By row, of a pixel.
+        linear: By written row: True if its condition is linear.
+        inches: By row, inches per pixel.
     """
     lines = np.zeros(len(inches), bool)
     lines[kept] = linear
@@ -231,7 +233,7 @@ def _elements(shapes: Geometry, kept: Ints, linear: Bools, inches: Floats) -> tu
 
 
 def _perimeters(shapes: Geometry, linear: Bools) -> Floats:
-    """The coordinates; circles of linear conditions with the circle's perimeter instead of its area."""
+    """Return the coordinates; circles of linear conditions keep the perimeter instead of the area."""
     circles = np.flatnonzero(shapes.circles & linear)
     if not len(circles):
         return shapes.values

@@ -1,4 +1,4 @@
-"""What the file does not say, or says differently: counted while takeoffs are written."""
+"""Count what the file cannot hold or holds differently, while takeoffs are written."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _NOTABLE = 1e-3
-"""From which relative difference on a quantity is warned of."""
+"""Relative difference from which there is a warning about a quantity."""
 
 
 class Tally:
     """Counts the measurements that the file cannot hold, by condition and reason.
 
-    It also adds up what an importer will compute from those it can hold, to say where that is not the
-    export's total.
+    It also adds up the quantities that an importer will compute from the others, to report where they differ
+    from the export's total.
     """
 
     def __init__(self, conditions: Conditions) -> None:
@@ -36,7 +36,7 @@ class Tally:
         self._unscaled = np.zeros(many, np.int64)
 
     def add(self, unreadable: Ints, unfit: Ints) -> None:
-        """Count a batch: condition indexes of the rows for which each reason holds."""
+        """Count a batch; each argument has the condition indexes of the rows that it applies to."""
         many = len(self._unfit)
         self._unreadable += np.bincount(unreadable, minlength=many)
         self._unfit += np.bincount(unfit, minlength=many)
@@ -52,7 +52,7 @@ class Tally:
         self._astray += rows
 
     def report(self, done: Rendered) -> None:
-        """Put the counts into what the renderer did."""
+        """Add the counts to the renderer's result."""
         self._report_left(done)
         self._report_computed(done)
 

@@ -1,8 +1,8 @@
-"""The import rules of On-Screen Takeoff XML: a validator, and quantities computed again from the takeoffs.
+"""The import rules of On-Screen Takeoff XML: a validator that also recomputes quantities from the takeoffs.
 
 A file is read as a stream, by a parser that builds no tree: memory grows with the number of pages and
-conditions, and by some 20 bytes per takeoff for proving UIDs unique. It shares no code with the writer.
-A file that is not sure to be sound after a quick look is read again, element by element, to say why.
+conditions, and by some 20 bytes per takeoff to check that UIDs are unique. It shares no code with the
+writer. If a quick check finds a file in doubt, it is read again, element by element, to explain why.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _CHUNK = 1 << 18
 
 
 def check(path: Path) -> list[Problem]:
-    """The import rules that the file breaks; empty for a sound file. Raises OSError only."""
+    """Return the import rules that the file breaks; empty for a sound file. Raises OSError only."""
     return inspect(path).problems
 
 
 def quantities(path: Path) -> dict[int, Quantity]:
-    """Each condition's quantity by its UID, from positions alone; raises OSError only."""
+    """Return each condition's quantity by its UID, from positions alone. Raises OSError only."""
     return inspect(path).quantities
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a file, and say all of it; raises OSError only."""
+    """Read a file and return its content and problems. Raises OSError only."""
     return fast_readback.inspect(path) or _inspect_closely(path)
 
 

@@ -5,11 +5,11 @@ occurs once in the file. Lengths are in inches of the real world, pages in inche
 
 How a project becomes a bid:
 
-- linear -> Type 0 in LF, a straight segment per takeoff; of a polygon, rectangle or circle, the outline.
+- linear -> Type 0 in LF, a straight segment per takeoff; the outline of a polygon, rectangle or circle.
 - area -> Type 1 in SF, a polygon per takeoff; volume -> Type 1 in CY, area times Thickness (the depth).
 - count -> Type 2 in EA, a place per takeoff.
 - A circle is a polygon of 96 corners with the circle's area, or its perimeter in a linear condition.
-- Geometry of another sort than its condition's, or unreadable, is left out, counted and warned of.
+- Geometry that is unreadable, or does not fit its condition, is left out and counted, with a warning.
 - A condition's total is the export's total, in the condition's own unit.
 - A page without a scale: see `pages.Pages`.
 """
@@ -99,7 +99,7 @@ def _table(layout: Layout, name: str) -> Table:
 
 
 def _own_container(name: str) -> str:
-    """An empty container; three of them hold an empty child of their own name."""
+    """Return an empty container; three of them hold an empty child of their own name."""
     if name in ("BidAreas", "BidTypAreas", "BidTypAreaCounts"):
         return markup.container(name, [markup.tag(name, empty=True)])
     return markup.tag(name, empty=True)
@@ -161,7 +161,7 @@ def _write_conditions(conditions: Conditions, layer: int, out: BinaryIO) -> None
 
 
 def _write_pages(pages: Pages, takeoffs: Takeoffs, measurements: Table, out: BinaryIO) -> None:
-    """Every page in order, with its takeoffs where it has any."""
+    """Write every page in order, with its takeoffs if it has any."""
     out.write(markup.tag("BidPages", empty=not pages.uids).encode())
     current, ahead = -1, 0
     for run in takeoffs.runs(measurements.open()):
@@ -187,12 +187,12 @@ def _write_empty_pages(pages: Pages, indexes: range, out: BinaryIO) -> None:
 
 
 def _siblings(conditions: Conditions, status: int, name: str | None) -> str:
-    """The lists that stand beside the bid, which other bids of a database would share."""
+    """Return the lists beside the bid, which other bids of a database would share."""
     types = [
         markup.tag("CdnType", {"UID": uid, "Name": text, "ExpandState": 1}, empty=True)
         for uid, text in conditions.cdn_types
     ]
-    # An item is called as its list without the last letter, whatever English says.
+    # An item's name is its list's name without the last letter, even where that is not English.
     row = {"UID": status, "Locked": 0, "Name": name, "Sequence": 1}
     statuses = [markup.tag("JobStatuse", row, empty=True)] if name else []
     return (

@@ -1,1 +1,1 @@
-"""Where rows come from: SQLAlchemy selects in, Arrow batches out, one consistent snapshot."""
+"""Reads rows from databases: SQLAlchemy selects in, Arrow batches out, one consistent snapshot."""

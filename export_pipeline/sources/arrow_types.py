@@ -1,8 +1,8 @@
-"""From what a driver hands over to the Arrow types of the columns that were asked for.
+"""Converts a driver's values to the Arrow types of the requested columns.
 
-A cell that no column of its kind can hold (SQLite keeps anything anywhere; PostgreSQL has infinite times, and
-NaN where integers are declared) is left empty, bytes that are no UTF-8 become U+FFFD, and digits are rounded
-off that a float or a time cannot keep. All of it is told, never silent.
+A cell that does not fit its column's type (SQLite stores any value in any column; PostgreSQL has infinite
+times, and NaN where integers are declared) becomes null. Bytes that are not UTF-8 become U+FFFD. Digits
+beyond the precision of a float or a time are lost. Every such change is counted and reported.
 A number with more digits than its column declares fails the read.
 """
 
@@ -21,7 +21,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.special_numbers import finite_decimals, plain_numbers
 
 Damaged: TypeAlias = Callable[[str, str, int], None]
-"""Told of cells that could not be read as they are stored: the reason, the column's name, how many."""
+"""Called for cells that could not be read as stored: the reason, the column's name, their number."""
 
 NO_TEXT = "bytes that are no UTF-8 replaced by U+FFFD"
 NO_TIME = "no time of the years 1 to 9999, left empty"
@@ -30,27 +30,27 @@ NO_BOOLEAN = "neither true nor false, left empty"
 ROUNDED = "more digits than a float keeps, rounded"
 CUT = "more digits than microseconds, cut"
 
-# 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds; PostgreSQL's infinities lie outside.
+# 0001-01-01 and 9999-12-31T23:59:59.999999 in microseconds; PostgreSQL's infinities are outside.
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 
 
 def ignore(reason: str, column: str, cells: int) -> None:
-    """A `Damaged` for reads whose rows are not exported."""
+    """Do nothing: a `Damaged` for reads whose rows are not exported."""
 
 
 def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged = ignore) -> pa.RecordBatch:
-    """A driver's batch with the declared types, field by field in order.
+    """Convert a driver's batch to the declared types, field by field in order.
 
     Raises:
-        pa.ArrowException: a cell does not fit, e.g. a number with more digits than its decimal type.
+        pa.ArrowException: A cell does not fit, e.g. a number with more digits than its decimal type.
     """
     arrays = []
     for index, column in enumerate(columns):
         found = batch.column(index)
         try:
             made, reason = _convert(found, column)
-            if column.has_special:  # the others must have no more digits than declared
+            if column.has_special:  # other columns must not exceed the declared digits
                 finite_decimals(made, replace(column, has_special=False).arrow_type)
         except pa.ArrowException as error:
             raise pa.ArrowInvalid(misfit(column, error)) from error
@@ -65,7 +65,7 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
 
 
 def misfit(column: Column, error: Exception) -> str:
-    """What to say of a column whose values do not fit its declared type."""
+    """Return the message for a column whose values do not fit its declared type."""
     word = str(column.kind)
     if pa.types.is_decimal(column.arrow_type):
         word += f"({column.arrow_type.precision},{column.arrow_type.scale})"
@@ -73,7 +73,7 @@ def misfit(column: Column, error: Exception) -> str:
 
 
 def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
-    """The array with the column's type, and why cells of it may be empty that were not."""
+    """Convert an array to the column's type; return it, and the reason why cells may have become null."""
     wanted = column.arrow_type
     if isinstance(array, pa.ExtensionArray):  # uuid arrives as 16 bytes
         array = array.storage
@@ -88,18 +88,18 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
         exact = wanted if pa.types.is_decimal(wanted) else _INTEGER_WITH_ZEROS
         try:
             array = array.cast(exact)
-        except pa.ArrowInvalid:  # NaN or infinite, or more digits than fit, which fails again
+        except pa.ArrowInvalid:  # NaN or infinite; or too many digits, which fails again
             finite = pc.match_substring_regex(array, r"^-?[0-9.]+$")
             array = pc.if_else(finite, array, pa.scalar(None, pa.string())).cast(exact)
     return (array if array.type == wanted else array.cast(wanted)), NO_NUMBER
 
 
-# At most 15 digits between the first and the last that count: a double gives them all back.
+# Numbers with at most 15 significant digits: a double preserves all of them.
 _KEPT = r"^-?[0.]*([1-9]\.?(\d\.?){0,13}\d?|)0*(\.0*)?$|[a-zA-Z]"
 
 
 def _rounded(numbers: pa.Array) -> int:
-    """How many numbers, given as texts or integers, a double does not give back digit by digit."""
+    """Count the numbers, given as strings or integers, whose digits a double does not preserve."""
     if pa.types.is_floating(numbers.type):
         return 0
     texts = (numbers.storage if isinstance(numbers, pa.ExtensionArray) else numbers).cast(pa.string())
@@ -107,19 +107,19 @@ def _rounded(numbers: pa.Array) -> int:
 
 
 def loses_digits(number: Any) -> bool:
-    """Whether the nearest double is printed as another number; False of what is no finite number."""
+    """Return whether the nearest double prints as another number; False for anything but finite numbers."""
     try:
         exact = Decimal(number)
         return exact.is_finite() and exact != Decimal(repr(float(number)))
     except (ArithmeticError, TypeError, ValueError):
-        return False  # it is no number, which is told otherwise
+        return False  # not a number; that is reported elsewhere
 
 
-_INTEGER_WITH_ZEROS = pa.decimal128(38, 18)  # of a numeric like 12.00
+_INTEGER_WITH_ZEROS = pa.decimal128(38, 18)  # the type of a numeric like 12.00
 
 
 def _inside(numbers: pa.Array, first: int, last: int) -> pa.Array:
-    """The numbers of this range; null for the others."""
+    """Return the numbers with those outside the range replaced by null."""
     kind = numbers.type
     low, high = pa.scalar(first, kind), pa.scalar(last, kind)
     inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
@@ -133,7 +133,7 @@ _ANY_UUID = r"^\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([
 
 
 def _spelled(array: pa.Array) -> pa.Array:
-    """16 bytes each as canonical lower-case uuids."""
+    """Convert 16-byte values to canonical lower-case UUIDs."""
     rows = len(array)
     raw = np.frombuffer(array.buffers()[1], np.uint8, rows * 16, array.offset * 16)
     digits = _HEX[raw].view(np.uint8).reshape(rows, 32)
@@ -146,7 +146,7 @@ def _spelled(array: pa.Array) -> pa.Array:
 
 
 def canonical(array: pa.Array) -> pa.Array:
-    """Texts; those that are uuids in any spelling in the canonical lower-case one."""
+    """Convert strings that are UUIDs in any spelling to lower-case canonical form; keep all others."""
     if pc.all(pc.match_substring_regex(array, _CANONICAL)).as_py() is not False:
         return array
     lowered = pc.utf8_lower(array)

@@ -1,4 +1,4 @@
-"""Reads the datasets of a bundle out of one snapshot."""
+"""Reads the datasets of a bundle from one snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from export_pipeline.tabular.bundle import join
 
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Name by id of the scopes that every member has."""
+    """Return the scopes that all members have: names by id."""
     found = [
         import_module(member["source"]).scopes(snapshot, member["spec"])
         for member in spec["members"].values()
@@ -22,10 +22,10 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read(snapshot: Snapshot, request: Request) -> ExportData:
-    """Read every member, each restricted to the scope as if it were alone.
+    """Read every member, each restricted to the scope as in a separate export.
 
     Raises:
-        SourceError: as the members' own sources do.
+        SourceError: As raised by the members' own sources.
     """
     members = {}
     for name, member in request.spec["members"].items():

@@ -1,4 +1,4 @@
-"""Expressions as the readers of each dialect take them: exact, and cast only where that loses nothing."""
+"""SQL expressions in the form that each dialect's reader expects: exact, and cast only without loss."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 """A select of any columns."""
 
 MYSQL = ("mysql", "mariadb")
-"""SQLAlchemy's names of MySQL's dialects, where texts are equal in whatever case and with any accents."""
+"""SQLAlchemy's names of the MySQL dialects, whose string comparisons ignore case and accents."""
 BYTE_ORDER = {"postgresql": "C", "sqlite": "BINARY", **dict.fromkeys(MYSQL, "utf8mb4_bin")}
-"""The collation of a dialect that orders and compares texts by code point."""
+"""The collation, by dialect, that orders and compares strings by code point."""
 
 
 def labelled(select: Query, columns: Sequence[Column]) -> Query:
-    """The select with its expressions cast to the columns' kinds and named as they are."""
+    """Return the select with its expressions cast to the columns' kinds and labelled with their names."""
     expressions = list(select.selected_columns)
     if len(expressions) != len(columns):
         raise ValueError(f"{len(expressions)} expressions for {len(columns)} columns")
@@ -37,7 +37,7 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
         return _Native(expression)
     if pa.types.is_string(wanted):
         return sa.cast(expression, sa.Text)
-    # A cast would round a numeric; its digits are read, and must be those of an integer, or are counted.
+    # A cast would round a numeric. So all its digits are read; values that are not integers are counted.
     if pa.types.is_floating(wanted):
         return _Decimal(expression) if type(expression.type) is sa.Numeric else _Float(expression)
     if pa.types.is_integer(wanted):
@@ -46,12 +46,12 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
         return _Moment(expression)
     if pa.types.is_decimal(wanted):
         return _Decimal(expression)
-    # As stored: SQLAlchemy would take the text 'false' in a SQLite column for true.
+    # Read as stored: SQLAlchemy would convert the string 'false' in a SQLite column to true.
     return sa.type_coerce(expression, sa.types.NullType())
 
 
 class _Float(sa.sql.functions.GenericFunction[Any]):
-    """A double. SQLite's own value, whatever it is: its CAST would make 0 of a text that is no number."""
+    """A double. In SQLite the stored value: its CAST would turn a string that is not a number into 0."""
 
     inherit_cache = True
     name = "export_float"
@@ -59,7 +59,7 @@ class _Float(sa.sql.functions.GenericFunction[Any]):
 
 
 class _Integer(sa.sql.functions.GenericFunction[Any]):
-    """A 64-bit integer; of SQLite the value as it is, as for `_Float`."""
+    """A 64-bit integer. In SQLite the stored value, as for `_Float`."""
 
     inherit_cache = True
     name = "export_integer"
@@ -67,9 +67,9 @@ class _Integer(sa.sql.functions.GenericFunction[Any]):
 
 
 class _Decimal(sa.sql.functions.GenericFunction[Any]):
-    """Every digit of a number: of SQLite the value as it is, elsewhere its text.
+    """All digits of a number: in SQLite the stored value, elsewhere its text.
 
-    PostgreSQL could send a numeric as it is, but its driver makes texts of those, at four times the cost.
+    PostgreSQL could send the numeric itself, but its driver makes strings of those, at four times the cost.
     """
 
     inherit_cache = True
@@ -78,7 +78,7 @@ class _Decimal(sa.sql.functions.GenericFunction[Any]):
 
 
 class _Native(sa.sql.functions.GenericFunction[Any]):
-    """A uuid: of PostgreSQL and SQLite the bytes or text that are stored, elsewhere its text."""
+    """A UUID: in PostgreSQL and SQLite the stored bytes or text, elsewhere its text."""
 
     inherit_cache = True
     name = "export_native"
@@ -120,7 +120,7 @@ def _number_in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 
 class _Moment(sa.sql.functions.GenericFunction[Any]):
-    """A time as the reader of its dialect takes it: PostgreSQL's own type, elsewhere the stored text."""
+    """A time in the form that its dialect's reader expects: PostgreSQL's own type, elsewhere stored text."""
 
     inherit_cache = True
     name = "export_moment"
@@ -143,7 +143,7 @@ def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
 
 
 def ordered(expression: sa.ColumnElement[Any], *, down: bool = False) -> sa.ColumnElement[Any]:
-    """What to order rows by: this expression, rows without a value last."""
+    """Return an ORDER BY expression that sorts nulls last."""
     return (_Down if down else _Up)(expression)
 
 
@@ -169,7 +169,7 @@ def _nulls_last(element: Any, compiler: Any, **options: Any) -> str:
 @sa.ext.compiler.compiles(_Up, *MYSQL, "mssql")
 @sa.ext.compiler.compiles(_Down, *MYSQL, "mssql")
 def _nulls_last_in_two(element: Any, compiler: Any, **options: Any) -> str:
-    """These have no NULLS LAST."""
+    """Render the order in two terms, for dialects without NULLS LAST."""
     (expression,) = element.clauses
     terms = (sa.case((expression.is_(None), 1), else_=0), _directed(element, expression))
     return ", ".join(compiler.process(term, **options) for term in terms)
@@ -180,6 +180,6 @@ def _directed(element: Any, expression: sa.ColumnElement[Any]) -> sa.UnaryExpres
 
 
 def _as(type_: sa.types.TypeEngine[Any], element: Any, compiler: Any, options: dict[str, Any]) -> str:
-    """A cast in the dialect's own words: MySQL, for one, knows no VARCHAR there."""
+    """Render a cast with the dialect's type name: MySQL, for example, has no VARCHAR in casts."""
     (expression,) = element.clauses
     return str(compiler.process(sa.cast(expression, type_), **options))

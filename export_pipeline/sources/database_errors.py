@@ -1,4 +1,4 @@
-"""What databases say of failures, as one line that says what to do."""
+"""Translates database errors into one line that says what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """A database's errors in the block as SourceError, one line without secrets."""
+    """Translate database errors in the block into SourceError: one line, without secrets."""
     try:
         yield
     except sa.exc.DBAPIError as error:
@@ -26,7 +26,7 @@ def readable_errors() -> Iterator[None]:
 
 
 class UnknownCharacterError(SourceError):
-    """A text cannot be converted between the database's encoding and UTF-8."""
+    """Raised when a string cannot be converted between the database's encoding and UTF-8."""
 
 
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist|unknown database')
@@ -52,13 +52,13 @@ _ROW_SECURITY = (
 
 
 def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
-    """A database's error as one line without secrets, with what to do where that is known."""
+    """Return a database's error as one line without secrets, with the cure where it is known."""
     text = " ".join(str(error).split())
     text = text.partition(" Query was: ")[0]
     where = f" ({url.render_as_string(hide_password=True)})" if url is not None else ""
     fault = classify_fault(error)
     if url is not None and "password authentication" in text:
-        fault = Fault.CREDENTIALS  # libpq tells no SQLSTATE of a connection that was refused
+        fault = Fault.CREDENTIALS  # libpq gives no SQLSTATE for a refused connection
     advice = _ADVICE.get(fault, "Reading the source database failed.")
     if fault is Fault.LOST:
         advice = f"The source database cannot be reached: {_why_not(text.lower(), url)}."

@@ -1,4 +1,4 @@
-"""What a database says of a column: its type as a word, and what family of types that is."""
+"""The database's type of a column: its name, and the family it belongs to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Family(StrEnum):
     UUID = "uuid"
     JSON = "json"
     OTHER = "other"
-    """Anything else; it can be read as the text that the database prints."""
+    """Any other type; it can be read as the text that the database prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Stored:
     """A column's type in the database.
 
     Attributes:
-        word: As the database names it, e.g. `numeric(10,2)`.
-        family: What it compares and converts with.
-        precision: (digits in all, digits behind the point) of a numeric that has limits.
-        codec: Python's name of the encoding of texts, where it lacks some characters.
+        word: The database's name of the type, e.g. `numeric(10,2)`.
+        family: The types with which it compares and converts alike.
+        precision: (precision, scale) of a numeric that has limits.
+        codec: Python's name of the text encoding, if that lacks some characters.
     """
 
     word: str
@@ -45,7 +45,7 @@ class Stored:
     codec: str | None = None
 
     def holds(self, text: str) -> bool:
-        """Whether a text can be stored there; nothing is equal to one that cannot."""
+        """Return whether the column can store a string; if not, no cell equals it."""
         try:
             text.encode(self.codec or "utf-8")
         except UnicodeEncodeError:
@@ -54,7 +54,7 @@ class Stored:
 
     @property
     def sql_type(self) -> sa.types.TypeEngine[Any]:
-        """The type by which a select's expressions say what they are."""
+        """The SQLAlchemy type of expressions over the column."""
         return _SQL_TYPES.get(self.family, sa.types.NullType())
 
 
@@ -87,7 +87,7 @@ _POSTGRES = {
 
 
 def of_postgres(field: pa.Field, codec: str | None = None) -> Stored:
-    """The type of a result's column, from what the driver says of it."""
+    """Return the type of a result column from the driver's metadata."""
     told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
     word = told.get("POSTGRESQL:type", str(field.type))
     family = _POSTGRES.get(word, Family.OTHER)
@@ -100,8 +100,8 @@ def of_postgres(field: pa.Field, codec: str | None = None) -> Stored:
 
 
 _WORDS = (
-    (r"bool|^tinyint\(1\)", Family.BOOLEAN),  # MySQL's BOOLEAN is a name for the latter
-    (r"^bigint.* unsigned", Family.NUMERIC),  # beyond 64 bits with a sign
+    (r"bool|^tinyint\(1\)", Family.BOOLEAN),  # MySQL's BOOLEAN is an alias of the latter
+    (r"^bigint.* unsigned", Family.NUMERIC),  # exceeds a signed 64-bit integer
     (r"int|serial", Family.INTEGER),
     (r"dec|num|money", Family.NUMERIC),
     (r"real|floa|doub", Family.FLOAT),
@@ -116,7 +116,7 @@ _LIMITS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 
 
 def of_word(word: str) -> Stored:
-    """The type behind a declaration such as `VARCHAR(10)`."""
+    """Return the type of a declaration such as `VARCHAR(10)`."""
     lowered = word.lower()
     family = next((family for sign, family in _WORDS if re.search(sign, lowered)), Family.OTHER)
     limits = _LIMITS.search(lowered) if family is Family.NUMERIC else None

@@ -1,4 +1,4 @@
-"""What the role may read of a PostgreSQL table, and the GRANT that it lacks."""
+"""The read privileges of the role on a PostgreSQL table, and the GRANT that is missing."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ GRANT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The rights of a role to a table.
+    """The privileges of a role on a table.
 
     Attributes:
         role: The role.
         schema: The table's schema.
         table: The table.
-        is_usable: Whether the role may use the schema.
+        is_usable: True if the role may use the schema.
         readable: Columns that it may read.
         denied: Columns that it may not read.
     """
@@ -54,11 +54,11 @@ class Grants:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the role may read no column at all."""
+        """True if the role may not read any column."""
         return bool(self.denied) and not (self.readable and self.is_usable)
 
     def lack(self, column: str | None = None) -> str:
-        """Return a sentence that says what the role lacks, for a column or the whole table, and its GRANT."""
+        """Return a sentence with the missing privilege on a column or the whole table, and its GRANT."""
         quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
         table, role = f"{quote(self.schema)}.{quote(self.table)}", quote(self.role)
         if column is not None:
@@ -71,14 +71,14 @@ class Grants:
 
 
 def grants_query(table: str, schema: str | None) -> sa.Select[Any]:
-    """Return the select of a role's rights to a table, with `GRANT_COLUMNS`; no rows for no such table."""
+    """Return the select, with `GRANT_COLUMNS`, of a role's privileges; no rows if the table is missing."""
     query = sa.text(_QUERY).bindparams(table=table, schema=schema or "")
     found = query.columns(*(sa.column(one.name) for one in GRANT_COLUMNS)).subquery()
     return sa.select(*(found.c[one.name] for one in GRANT_COLUMNS))
 
 
 def grants_of(table: str, rows: Sequence[Any]) -> Grants | None:
-    """Return the rights that the rows of `grants_query` tell, by name; None if there are no rows."""
+    """Return the privileges from the rows of `grants_query`, by name; None if there are no rows."""
     if not rows:
         return None
     readable = frozenset(row["name"] for row in rows if row["is_readable"])

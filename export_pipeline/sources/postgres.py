@@ -1,4 +1,4 @@
-"""PostgreSQL read over ADBC: binary COPY, no Python object per cell, one REPEATABLE READ transaction."""
+"""Reads PostgreSQL over ADBC: binary COPY, no Python object per cell, one REPEATABLE READ transaction."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ BATCH_BYTES = 2 * 1024 * 1024
 @contextmanager
 def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
-    import adbc_driver_manager as adbc  # the light layer: its dbapi would import pandas
+    import adbc_driver_manager as adbc  # the low-level API: the dbapi module would import pandas
     import adbc_driver_postgresql
 
     with ExitStack() as connections:
 
         def connector(**options: str) -> Callable[..., PostgresSnapshot]:
-            """Return what opens connections with these parameters, all of them until the block's end."""
+            """Return a function that opens connections with these parameters; the block's end closes them."""
             try:
                 driver, uri = adbc_driver_postgresql._driver_path(), _libpq_uri(url, options)
                 database = connections.enter_context(adbc.AdbcDatabase(driver=driver, uri=uri))
@@ -63,15 +63,15 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
 
 def _libpq_uri(url: sa.URL, options: Mapping[str, str]) -> str:
     query = {"application_name": "export_pipeline", "connect_timeout": "10", **url.query, **options}
-    query["client_encoding"] = "UTF8"  # the driver reads names of types before anything can be set
+    query["client_encoding"] = "UTF8"  # the driver reads type names before any setting can be made
     uri = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
     address, _, parameters = uri.partition("?")
-    # libpq knows no + for a space, and no space in a password.
+    # libpq does not decode + as a space, and rejects a space in a password.
     return f"{address.replace(' ', '%20')}?{parameters.replace('+', '%20')}"
 
 
 class PostgresSnapshot(Snapshot):
-    """A read-only transaction; `connect` makes another one that sees what it sees."""
+    """A read-only transaction; `connect` opens another one with the same view of the data."""
 
     byte_order, dialect = "C", "postgresql"
 
@@ -81,16 +81,16 @@ class PostgresSnapshot(Snapshot):
         self._readings: WeakSet[Any] = WeakSet()
 
     def begin(self, statement_timeout: float, shared: str | None, row_security: bool) -> None:
-        """Take a snapshot, or the one that another transaction has exported under this name."""
+        """Take a snapshot, or import the one that another transaction has exported under this name."""
         self._row_security = row_security
         self.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE")
         if shared is not None:
             self.command(f"SET TRANSACTION SNAPSHOT '{shared}'")
         self.command(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
-        # The snapshot is taken by the first query, not by BEGIN.
+        # The first query takes the snapshot, not BEGIN.
         (row,) = self._query("SELECT pg_catalog.current_setting('server_encoding') AS value")
         self.opened_at = datetime.now(UTC)
-        # The driver looks types up as it connects, and knows none where functions are named in quotes.
+        # The driver looks up types when it connects; it finds none if function names are printed in quotes.
         self.knows_types = isinstance(row["value"], str)
         if self.knows_types:
             self._encoding, self._codec = row["value"], _codec(row["value"])
@@ -103,7 +103,7 @@ class PostgresSnapshot(Snapshot):
         return self._filtered or self
 
     def end(self) -> None:
-        """Let go of the snapshot, and before of unfinished reads: two threads at once break the driver."""
+        """Release unfinished reads, then the snapshot: two threads at once would crash the driver."""
         for reading in list(self._readings):
             with suppress(Exception):
                 reading.close()
@@ -112,14 +112,14 @@ class PostgresSnapshot(Snapshot):
 
     def beside(self, count: int) -> list[Snapshot]:
         found: list[Snapshot] = []
-        with suppress(SourceError, self._adbc.Error):  # no connection is free
+        with suppress(SourceError, self._adbc.Error):  # no free connection
             shared = self._exported()
             while len(found) < count:
                 found.append(self._connect(shared, self._row_security))
         return found
 
     def _exported(self) -> str:
-        """Return the name under which another transaction can take this snapshot."""
+        """Return the name under which another transaction can import this snapshot."""
         (row,) = self.rows(sa.select(sa.func.pg_export_snapshot()), [Column("id", "Id", Kind.TEXT)])
         return str(row["id"])
 
@@ -129,7 +129,7 @@ class PostgresSnapshot(Snapshot):
         return bool(row["found"])
 
     def command(self, sql: str) -> None:
-        """Run a statement that gives no rows."""
+        """Run a statement that returns no rows."""
 
         def run() -> Iterator[None]:
             with self._statement(sql) as statement:
@@ -140,7 +140,7 @@ class PostgresSnapshot(Snapshot):
     def fields(self, select: Query) -> list[tuple[str, Stored]]:
         def run() -> Iterator[pa.Schema]:
             with self._statement(literal_sql(select)) as statement:
-                handle = statement.execute_schema()  # it must live until its schema is taken over
+                handle = statement.execute_schema()  # must stay alive until its schema is imported
                 yield pa.Schema._import_from_c(handle.address)
 
         (schema,) = self._waiting(run())
@@ -214,7 +214,7 @@ class PostgresSnapshot(Snapshot):
         return [row for batch in self._waiting(self._read(sql)) for row in batch.to_pylist()]
 
     def _explained(self, error: SourceError, select: Query, columns: Sequence[Column]) -> SourceError:
-        """Return an error that names the columns whose texts are no characters, if there are any."""
+        """Return an error that names the columns with undecodable text, if there are any."""
         wrong: list[str] = []
         for expression, column in zip(select.selected_columns, columns, strict=True):
             one = select.with_only_columns(expression, maintain_column_froms=True).order_by(None)
@@ -241,9 +241,9 @@ class PostgresSnapshot(Snapshot):
             raise readable(error) from error
 
     def _waiting(self, results: Iterator[T]) -> Iterator[T]:
-        """What a query gives, waited for in another thread: within the driver this one would hear no signal.
+        """Yield a query's results, fetched in another thread: inside the driver this one handles no signals.
 
-        Who stops waiting ends the query in the database.
+        If the caller stops early, the query is cancelled in the database.
         """
         reading = prefetched(results, interrupt=self._cancel)
         self._readings.add(reading)
@@ -255,12 +255,12 @@ class PostgresSnapshot(Snapshot):
 
 
 def _quoted(name: str, schema: str | None = None) -> str:
-    """A table's name as PostgreSQL text, for functions that look names up."""
+    """Return a table's name as a quoted string, for functions that look up names."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part is not None)
 
 
 def _codec(encoding: str) -> str | None:
-    """Return Python's name of a server's encoding; None where any text can be stored, or nobody knows."""
+    """Return Python's name of a server's encoding; None if it holds any text or is unknown."""
     if encoding in ("UTF8", "SQL_ASCII"):
         return None
     from psycopg2.extensions import encodings  # type: ignore[import-untyped]
@@ -272,20 +272,20 @@ def _codec(encoding: str) -> str | None:
 class _Compiler(postgresql.base.PGCompiler):
     def render_literal_value(self, value: Any, type_: sa.types.TypeEngine[Any]) -> str:
         text: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
-        # In E'…' a backslash is escaped whatever `standard_conforming_strings` is.
+        # In E'…' backslashes are escapes, whatever `standard_conforming_strings` is.
         escaped = text.replace("\\", "\\\\")
         return text if escaped == text else f"E{escaped}"
 
 
 def literal_sql(select: Query) -> str:
-    """A select as PostgreSQL text with its values in it, rendered by SQLAlchemy's typed literals.
+    """Render a select as PostgreSQL text with its values, by SQLAlchemy's typed literals.
 
-    ADBC streams only statements without parameters. Only numbers, booleans, times and quoted texts can be
-    rendered; a value of any other type raises, so nothing reaches the text unescaped. What a written text
-    means depends on no setting of the session. NUL, which no PostgreSQL text can hold, is refused.
+    ADBC streams only statements without parameters. Only numbers, booleans, times and quoted strings can be
+    rendered; a value of any other type raises, so nothing is left unescaped. The meaning of a literal
+    depends on no setting of the session. NUL, which PostgreSQL strings cannot hold, is rejected.
 
     Raises:
-        SourceError: a value has no literal form.
+        SourceError: A value has no literal form.
     """
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
     dialect.statement_compiler = _Compiler  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""Rows of Python values, as SQLAlchemy's drivers give them, as Arrow batches of the columns asked for.
+"""Converts rows of Python values from SQLAlchemy's drivers to Arrow batches of the requested columns.
 
-SQLite keeps anything anywhere, and times only as texts: what a column of its kind cannot hold is left
-empty or cut, and told.
+SQLite stores any value in any column, and times only as text. Values that do not fit their column's type
+become null or are truncated, and are reported.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from export_pipeline.sources.arrow_types import (
 def from_rows(
     rows: Sequence[Sequence[Any]], columns: Sequence[Column], damaged: Damaged = ignore
 ) -> pa.RecordBatch:
-    """Rows of Python values with the declared types; texts that hold numbers or times are parsed.
+    """Convert rows of Python values to the declared types; strings that hold numbers or times are parsed.
 
-    A text may hold surrogates for bytes that are no UTF-8, as Python's "surrogateescape" makes them.
+    A string may contain surrogates for bytes that are not UTF-8 (Python's "surrogateescape").
 
     Raises:
-        ValueError: a cell cannot be read as its column's kind; the message names both.
+        ValueError: A cell does not fit its column's kind; the message names both.
     """
     arrays = []
     for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
@@ -59,7 +59,7 @@ def from_rows(
 
 
 def _inexact(cells: Sequence[Any]) -> Iterator[Any]:
-    """Those that are numbers but no doubles."""
+    """Yield the cells that are numbers but that no double represents exactly."""
     return (cell for cell in cells if isinstance(cell, int | str | Decimal))
 
 
@@ -67,7 +67,7 @@ _FINER = re.compile(r"\.\d{6}\d*[1-9]")
 
 
 def _is_finer(cell: Any) -> bool:
-    """Whether a text says a time to less than a microsecond."""
+    """Return whether a string is a time with digits below the microsecond."""
     return isinstance(cell, str) and len(cell) > _TO_MICROSECONDS and _FINER.search(cell) is not None
 
 
@@ -75,7 +75,7 @@ _TO_MICROSECONDS = len("2026-01-01T00:00:00.000000")
 
 
 Read: TypeAlias = tuple[pa.Array, str, int]
-"""The array, and why and in how many cells it does not say what is stored."""
+"""The array, the reason for changed values, and the number of changed cells."""
 
 
 def _read(cells: Sequence[Any], column: Column) -> Read:
@@ -106,16 +106,16 @@ def _array(cells: Sequence[Any], wanted: pa.DataType) -> Read:
     with suppress(pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
         if not pa.types.is_integer(wanted) or float not in set(map(type, cells)):
             return pa.array(cells, wanted), "", 0
-    # Arrow would cut the fraction off a float without a word.
+    # Arrow would silently truncate the fraction of a float.
     numbers = [_number(cell, wanted) for cell in cells]
     return pa.array(numbers, wanted), NO_NUMBER, numbers.count(None) - list(cells).count(None)
 
 
 def _exact(cell: Any, scale: int) -> Decimal | None:
-    """A number with the digits that SQLite shows; None for what is none.
+    """Return a number with the digits that SQLite shows; None for anything else.
 
-    Of a double it shows 15 digits. Where these are another double, and the shortest digits that are not fit
-    into the column, those are taken: 123456789012345.67 keeps its cents.
+    SQLite shows 15 digits of a double. The shortest exact digits are used instead if they fit the column's
+    scale: 123456789012345.67 keeps its cents.
     """
     if cell is None or isinstance(cell, int):
         return None if cell is None else Decimal(cell)
@@ -135,7 +135,7 @@ _MIDNIGHT = re.compile(r"^(\d{4}-\d\d-\d\d)(?:[ T]00:00(?::00(?:\.0+)?)?)?$")
 
 
 def _day(cell: Any) -> date | None:
-    """An ISO 8601 date, also as the first moment of its day; None for anything else."""
+    """Return the date of an ISO 8601 date or midnight; None for anything else."""
     if isinstance(cell, date):
         return cell.date() if isinstance(cell, datetime) else cell
     found = _MIDNIGHT.match(cell) if isinstance(cell, str) else None
@@ -145,14 +145,14 @@ def _day(cell: Any) -> date | None:
 
 
 def _uuids(cells: Sequence[Any]) -> Read:
-    """Uuids as text; SQLite keeps them as text in any spelling, or as 16 bytes."""
+    """Convert UUIDs to strings; SQLite stores them as text in any spelling, or as 16 bytes."""
     stored = [c.hex() if isinstance(c, bytes) and len(c) == 16 else c for c in cells]
     made, reason, count = _texts(stored, pa.string())
     return canonical(made), reason, count
 
 
 def _boolean(cell: Any) -> bool | None:
-    """SQLite has no booleans: numbers, and the words of other databases; None for anything else."""
+    """Return a boolean from a number or another database's boolean word; None for anything else."""
     if isinstance(cell, int | float):
         return cell != 0
     return _WORDS.get(str(cell).strip().lower())
@@ -164,7 +164,7 @@ _WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": F
 def _texts(cells: Sequence[Any], wanted: pa.DataType) -> Read:
     try:
         return pa.array(cells, wanted), "", 0
-    except (pa.ArrowException, TypeError, UnicodeEncodeError):  # SQLite keeps any type in any column
+    except (pa.ArrowException, TypeError, UnicodeEncodeError):  # SQLite stores any type in any column
         stored = [_text(cell) for cell in cells]
         sound = [None if text is None else _sound(text) for text in stored]
         return pa.array(sound, wanted), NO_TEXT, sum(a != b for a, b in zip(stored, sound, strict=True))
@@ -185,7 +185,7 @@ def _sound(text: str) -> str:
 
 
 def _number(cell: Any, wanted: pa.DataType) -> Any:
-    """The cell as a number of the wanted type; None where it holds none that fits."""
+    """Return the cell as a number of the wanted type; None if it does not fit."""
     try:
         if pa.types.is_floating(wanted):
             return float(cell)
@@ -206,7 +206,7 @@ def _times(texts: list[str | None], wanted: pa.DataType) -> Read:
 
 
 def _parsed_times(texts: pa.Array) -> pa.Array:
-    """ISO 8601 texts as UTC times; a text without a zone is UTC, as SQLAlchemy stores it."""
+    """Parse ISO 8601 strings as UTC times; a string without a zone is UTC, as SQLAlchemy stores it."""
     zoned = pc.fill_null(pc.match_substring_regex(texts, r":.*(Z|[+-]\d\d:?\d\d)$"), False)
     nothing = pa.scalar(None, pa.string())
     if not pc.any(zoned).as_py():
@@ -216,7 +216,7 @@ def _parsed_times(texts: pa.Array) -> pa.Array:
 
 
 def _time(text: str | None) -> int | None:
-    """Microseconds from 1970 of one ISO 8601 text, None for anything else."""
+    """Return the microseconds since 1970 of an ISO 8601 string; None for anything else."""
     try:
         moment = datetime.fromisoformat(text or "")
         utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

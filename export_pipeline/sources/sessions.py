@@ -1,7 +1,7 @@
-"""Settings of a database session that change what a statement means or what bytes come back.
+"""Session settings that change the meaning of a statement or the bytes of its result.
 
-A role, a database, a server or a pooler may set any of them. So each connection that reads a source sets them
-itself, reads them back, and is refused where one does not hold.
+A role, a database, a server or a pooler may change any of them. So each connection that reads a source sets
+them itself and reads them back. A connection on which a setting does not take effect is rejected.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import Any
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 POSTGRES: Mapping[str, str] = {
-    "client_encoding": "UTF8",  # statements are sent, and texts are read, as UTF-8
-    # What a written value means.
-    "standard_conforming_strings": "on",  # off, a backslash lets a value out of its quotes
+    "client_encoding": "UTF8",  # statements and results are UTF-8
+    # The meaning of literals.
+    "standard_conforming_strings": "on",  # if off, a backslash ends the quoting of a value
     "backslash_quote": "safe_encoding",  # in the E'…' of a .sql file
-    "escape_string_warning": "off",  # each backslash would be a notice on stderr
-    "transform_null_equals": "off",  # on, `x = NULL` finds the rows without a value
-    "array_nulls": "on",  # off, NULL in a written array is a text
-    "DateStyle": "ISO, MDY",  # how times are read and written
+    "escape_string_warning": "off",  # if on, each backslash prints a notice on stderr
+    "transform_null_equals": "off",  # if on, `x = NULL` matches nulls
+    "array_nulls": "on",  # if off, NULL in an array literal is a string
+    "DateStyle": "ISO, MDY",  # the format of times
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
-    "timezone_abbreviations": "Default",  # what IST or EST is
-    "xmloption": "content",  # document, a text of several elements is no xml
-    # What a value's text is.
-    "extra_float_digits": "3",  # fewer, a float loses digits as it becomes text
+    "timezone_abbreviations": "Default",  # the meaning of IST or EST
+    "xmloption": "content",  # if document, text with several elements is not valid xml
+    # The text of a value.
+    "extra_float_digits": "3",  # if lower, a float loses digits as text
     "bytea_output": "hex",
     "xmlbinary": "base64",
-    "quote_all_identifiers": "off",  # on, a regclass is printed in quotes
-    # Which rows there are.
-    "gin_fuzzy_search_limit": "0",  # more, an index gives some of its rows only
-    "zero_damaged_pages": "off",  # on, damaged pages are empty without a word
+    "quote_all_identifiers": "off",  # if on, a regclass is printed in quotes
+    # The rows of a result.
+    "gin_fuzzy_search_limit": "0",  # if above 0, an index returns only some of its rows
+    "zero_damaged_pages": "off",  # if on, damaged pages are silently read as empty
     "ignore_checksum_failure": "off",
-    # A snapshot lives as long as its export; what a query may take is EXPORT_STATEMENT_TIMEOUT_SECONDS.
+    # A snapshot lasts as long as its export; EXPORT_STATEMENT_TIMEOUT_SECONDS limits each query.
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }
-"""Not among them: lc_monetary, by whose number of decimals `money` is stored, and must be read."""
+"""Without lc_monetary: `money` is stored, and must be read, by its number of decimal places."""
 
 
 _UNLIKE = """
@@ -47,8 +47,8 @@ WHERE pg_catalog.lower(pg_catalog.current_setting(name, true)) <> pg_catalog.low
 """
 _SET = "SELECT pg_catalog.set_config(name, value, true) AS value, name" + _UNLIKE
 _LEFT = "SELECT pg_catalog.current_setting(name, true) AS value, name" + _UNLIKE
-# PostgreSQL's own functions are looked for first unless the path names pg_catalog further back: then
-# `lower` may be anybody's.
+# PostgreSQL's own functions take precedence unless the path names pg_catalog at a later position: then
+# `lower` may be any user's function.
 _PATH = """
 SELECT pg_catalog.set_config('search_path', pg_catalog.array_to_string(ARRAY(
     SELECT pg_catalog.quote_ident(name) FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS name
@@ -61,18 +61,18 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 def prepare_postgres(query: Callable[[str], Rows], *, row_security: bool) -> None:
-    """Set what a PostgreSQL session must have for the open transaction, and read it back.
+    """Make the settings of a PostgreSQL session for the open transaction, and read them back.
 
-    Settings of a transaction hold behind poolers, too, which drop those of a connection. Settings that the
-    server's version does not know are left out.
+    Settings of a transaction also take effect behind poolers, which discard those of a connection. Settings
+    that the server's version does not have are skipped.
 
     Args:
         query: Runs a query of two text columns, "value" and "name", and returns its rows.
-        row_security: True lets policies of row level security hide rows; False makes a query fail from which
-            they would hide some.
+        row_security: True lets row-level security policies hide rows; False makes a query fail if they would
+            hide any.
 
     Raises:
-        SourceError: a setting cannot be set, or does not hold.
+        SourceError: A setting cannot be made, or does not take effect.
     """
     wanted = {**POSTGRES, "row_security": "on" if row_security else "off"}
     values = ", ".join(f"('{name}', '{value}')" for name, value in wanted.items())
@@ -88,24 +88,24 @@ def prepare_postgres(query: Callable[[str], Rows], *, row_security: bool) -> Non
 
 
 MYSQL: Mapping[str, str] = {
-    "sql_mode": "",  # NO_BACKSLASH_ESCAPES, ANSI_QUOTES and others change what a statement means
-    "time_zone": "+00:00",  # a TIMESTAMP is shown in the session's zone
-    "sql_select_limit": "18446744073709551615",  # fewer, rows are left out without a word
-    "sql_auto_is_null": "0",  # on, `id IS NULL` finds the row that was inserted last
-    "wait_timeout": "28800",  # a snapshot lives as long as its export
+    "sql_mode": "",  # NO_BACKSLASH_ESCAPES, ANSI_QUOTES and others change the meaning of a statement
+    "time_zone": "+00:00",  # a TIMESTAMP is converted to the session's zone
+    "sql_select_limit": "18446744073709551615",  # if lower, rows are silently left out
+    "sql_auto_is_null": "0",  # if on, `id IS NULL` matches the row inserted last
+    "wait_timeout": "28800",  # a snapshot lasts as long as its export
     "net_write_timeout": "28800",
 }
 _NAMES = ("character_set_client", "character_set_connection", "character_set_results")
 
 
 def prepare_mysql(execute: Callable[[str], Rows]) -> None:
-    """Set what a session of MySQL or MariaDB must have, and read it back.
+    """Make the settings of a MySQL or MariaDB session, and read them back.
 
     Args:
         execute: Runs a statement and returns its rows.
 
     Raises:
-        SourceError: a setting does not hold.
+        SourceError: A setting does not take effect.
     """
     execute("SET NAMES utf8mb4")
     given = (f"{name} = {value if value.isdigit() else repr(value)}" for name, value in MYSQL.items())

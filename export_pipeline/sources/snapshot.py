@@ -1,8 +1,8 @@
-"""One read-only, consistent view of an application's database, read as Arrow batches.
+"""A read-only, consistent view of an application's database, read as Arrow batches.
 
 PostgreSQL is read over ADBC (binary COPY, no Python object per cell) inside one REPEATABLE READ READ ONLY
-transaction. Every other SQLAlchemy dialect is read through SQLAlchemy's streamed rows; SQLite keeps one
-read transaction open. Either way a select gives batches whose fields are exactly the columns asked for.
+transaction. Every other SQLAlchemy dialect is read through SQLAlchemy's streamed rows; for SQLite one read
+transaction stays open. In both cases a select gives batches with exactly the requested columns.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from export_pipeline.sources.database_types import Stored
 
 
 class SourceError(RedactedError):
-    """The source database cannot be read. The message, one line, says what failed and what to do about it."""
+    """Raised when the source database cannot be read. The message is one line with the cause and the cure."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
 
 class SourceUnavailableError(SourceError):
-    """The source database cannot be reached now; trying again later may help."""
+    """Raised when the source database cannot be reached. A later retry may succeed."""
 
 
 class Snapshot(ABC):
-    """An open snapshot. Every read sees the database as it was when the snapshot was opened.
+    """An open snapshot. Every read sees the database as of the moment the snapshot was opened.
 
     Attributes:
         opened_at: The moment of the snapshot, UTC.
-        byte_order: The collation of this dialect that orders texts by code point.
+        byte_order: The collation of this dialect that orders strings by code point.
         dialect: SQLAlchemy's name of the dialect, e.g. "postgresql".
     """
 
@@ -57,62 +57,62 @@ class Snapshot(ABC):
         """Run a select whose i-th expression belongs to the i-th column; yield its rows in batches.
 
         Args:
-            select: What to read.
-            columns: What its expressions are read as.
-            damaged: Told of cells that could not be read as they are stored.
+            select: The select to run.
+            columns: The columns that its expressions are read as.
+            damaged: Called for cells that could not be read as stored.
 
         Raises:
-            SourceError: the query failed, timed out, or a cell does not fit its column's kind.
+            SourceError: The query failed or timed out, or a cell does not fit its column's kind.
         """
 
     @abstractmethod
     def has_table(self, name: str) -> bool:
-        """Whether a table or view of this name can be read without naming its schema."""
+        """Return whether a table or view of this name can be read without a schema name."""
 
     @abstractmethod
     def fields(self, select: Query) -> list[tuple[str, Stored]]:
-        """The names and types of what a select gives, in order, without running it.
+        """Return the names and types of a select's result columns, in order, without running it.
 
         Raises:
-            SourceError: the database refuses the select.
+            SourceError: The database rejects the select.
         """
 
     @abstractmethod
     def tables(self, schema: str | None = None) -> list[str]:
-        """The tables and views of a schema, by default those that need no schema's name."""
+        """Return the tables and views of a schema; by default those that need no schema name."""
 
     @abstractmethod
     def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
-        """The columns of a table or view that is there, in order."""
+        """Return the columns of an existing table or view, in order."""
 
     @abstractmethod
     def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
-        """Sets of columns whose values are never the same in two rows, the primary key first."""
+        """Return the sets of columns whose values are unique among rows, the primary key first."""
 
     def rows(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> list[dict[str, Any]]:
-        """The rows of a small select as dictionaries by column name."""
+        """Return the rows of a small select as dictionaries by column name."""
         return [row for batch in self.batches(select, columns, damaged) for row in batch.to_pylist()]
 
     def with_row_security(self) -> Snapshot:
-        """Return the same snapshot as policies of row level security show it; it is open as long as this one.
+        """Return the same snapshot with row-level security applied; it stays open as long as this one.
 
-        Elsewhere PostgreSQL refuses a query from which they would hide rows.
+        Without it, PostgreSQL rejects a query if the policies would hide any of its rows.
         """
         return self
 
     def beside(self, count: int) -> list[Snapshot]:
-        """Further connections that see the very same moment, to read over all of them at once.
+        """Return further connections with the same view of the data, to read over all of them in parallel.
 
-        They are open as long as this one. There may be fewer than `count`, or none: a database has only so
-        many connections, and most kinds of them cannot share a snapshot.
+        They stay open as long as this one. There may be fewer than `count`, or none: a database limits its
+        connections, and most databases cannot share a snapshot.
         """
         return []
 
 
 def visible(snapshot: Snapshot, row_security: object) -> Snapshot:
-    """Return the snapshot as a dataset declares it: "apply" leaves out what row level security hides."""
+    """Return the snapshot for a dataset's setting: "apply" hides rows by row-level security."""
     return snapshot.with_row_security() if row_security == "apply" else snapshot
 
 
@@ -121,11 +121,11 @@ def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapsho
     """Open a read-only snapshot of the database at a SQLAlchemy URL.
 
     Args:
-        url: e.g. `postgresql://user:secret@host/app` or `sqlite:///app.db`.
-        statement_timeout: Seconds one query may take before it is ended; 0 for no limit.
+        url: SQLAlchemy URL, e.g. `postgresql://user:secret@host/app` or `sqlite:///app.db`.
+        statement_timeout: Time limit of a query in seconds; 0 for no limit.
 
     Raises:
-        SourceError: the URL is malformed, the driver is missing or the database cannot be reached.
+        SourceError: The URL is malformed, the driver is missing or the database cannot be reached.
     """
     remember_credentials(url)
     try:
@@ -135,7 +135,7 @@ def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapsho
             "EXPORT_SOURCE_URL is not a database URL; it should look like "
             "postgresql://user:password@host:5432/database or sqlite:////path/to/file.db"
         ) from None
-    # Each imports what it needs, so a run loads one of them.
+    # Each module imports its own driver, so a run loads only one of them.
     reader = "postgres" if parsed.get_backend_name() == "postgresql" else "sqlalchemy_rows"
     with import_module(f"export_pipeline.sources.{reader}").opened(parsed, statement_timeout) as snapshot:
         yield snapshot

@@ -1,4 +1,4 @@
-"""Any other database, by its SQLAlchemy dialect's streamed rows; SQLite keeps one read transaction open."""
+"""Reads other databases through SQLAlchemy's streamed rows; for SQLite one read transaction stays open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from export_pipeline.sources.python_rows import from_rows
 from export_pipeline.sources.sessions import prepare_mysql
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 
-BATCH_ROWS = 2048  # few, as a row's notes may be long
+BATCH_ROWS = 2048  # few, because a row's notes may be long
 
 
 @contextmanager
@@ -36,13 +36,13 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     try:
         engine = sa.create_engine(openable(url, read_only=True) if is_sqlite else url, poolclass=sa.NullPool)
         if engine.dialect.name in MYSQL:
-            # Before SQLAlchemy asks the server how names are quoted.
+            # Must run before SQLAlchemy asks the server how identifiers are quoted.
             sa.event.listen(engine, "connect", _prepare_mysql, insert=True)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(
             f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
         ) from error
-    except sa.exc.ArgumentError as error:  # sqlite://file.db, whose file stands where a host would
+    except sa.exc.ArgumentError as error:  # sqlite://file.db, where the file is in the place of the host
         raise SourceError(f"EXPORT_SOURCE_URL is no URL that its driver knows: {error}") from None
     try:
         with engine.connect() as connection:
@@ -63,7 +63,7 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
 
 
 def _session(dialect: sa.Dialect, statement_timeout: float) -> list[str]:
-    """What to tell a server before the first query; of PostgreSQL's peers we know MySQL and MariaDB."""
+    """Return the statements to run before the first query; empty for servers other than MySQL and MariaDB."""
     if dialect.name not in MYSQL:
         return []
     limit = f"max_statement_time = {statement_timeout}"
@@ -86,17 +86,17 @@ def _prepare_mysql(connection: Any, record: Any) -> None:
 
 
 def _escaping(value: bytes) -> str:
-    """A text of SQLite, which need not be UTF-8; bytes that are not become surrogates."""
+    """Decode a string of SQLite; bytes that are not UTF-8 become surrogates."""
     return value.decode("utf-8", "surrogateescape")
 
 
 def _lower(text: Any) -> Any:
-    """What SQLite's own lower() does for ASCII only."""
+    """Return a string in lower case, in all alphabets: SQLite's own lower() handles only ASCII."""
     return text.lower() if isinstance(text, str) else text
 
 
 def _word(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
-    """A reflected type's declaration; of one that SQLAlchemy cannot write, nothing."""
+    """Return a reflected type's declaration; empty if SQLAlchemy cannot render it."""
     with suppress(sa.exc.CompileError):
         word = type_.compile(dialect=dialect)
         zoned = getattr(type_, "timezone", False) and "TIME ZONE" not in word
@@ -125,7 +125,7 @@ class SqlAlchemySnapshot(Snapshot):
 
     def tables(self, schema: str | None = None) -> list[str]:
         inspector = sa.inspect(self._connection)
-        with suppress(sa.exc.DBAPIError):  # there is no such schema
+        with suppress(sa.exc.DBAPIError):  # the schema does not exist
             return [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
         return []
 
@@ -157,7 +157,7 @@ class SqlAlchemySnapshot(Snapshot):
         if statement_timeout:
             self._timeout, self._deadline = statement_timeout, float("inf")
             raw.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
-        # A first read takes the lock that keeps writers' commits out of this transaction.
+        # A first read takes the lock that hides other writers' commits from this transaction.
         raw.execute("BEGIN")
         raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
@@ -165,7 +165,7 @@ class SqlAlchemySnapshot(Snapshot):
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> Iterator[pa.RecordBatch]:
         found = self._batches(select, columns, damaged)
-        # SQLite works within this process, where a thread that waits for it hears no signal.
+        # SQLite runs in this process, and a thread that waits for it cannot handle signals.
         return prefetched(found, interrupt=self._interrupt) if self._interrupt else found
 
     def _batches(

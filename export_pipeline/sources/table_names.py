@@ -1,4 +1,4 @@
-"""Names of tables as people write them: `table`, `schema.table`, in double quotes where a name has points."""
+"""Table names as people write them: `table` or `schema.table`, in double quotes if a name contains dots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _QUOTED = re.compile(r'(?:"((?:[^"]|"")+)"|([^".]+))\.(?:"((?:[^"]|"")+)"|([^".]
 
 
 def table_places(name: str) -> list[tuple[str | None, str]]:
-    """Return where a table may be, the most likely first: its schema (None if it needs none) and its name.
+    """Return the possible (schema, table) pairs of a name, the likeliest first; schema None if unneeded.
 
     Example:
         >>> table_places("a.b.c")
@@ -26,7 +26,7 @@ def table_places(name: str) -> list[tuple[str | None, str]]:
 
 
 def table_name(table: str, schema: str | None) -> str:
-    """Return the name of a table from which `table_places` finds it."""
+    """Return the name by which `table_places` finds a table."""
     if schema is None:
         return table
     if re.search(r'[."]', schema + table):
@@ -35,6 +35,6 @@ def table_name(table: str, schema: str | None) -> str:
 
 
 def bare_table(name: str) -> str:
-    """Return the table of a name without its schema, as far as the name alone tells."""
+    """Return the table without its schema, as far as the name alone shows."""
     places = table_places(name)
     return places[1][1] if len(places) > 1 else name

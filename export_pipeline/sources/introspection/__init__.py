@@ -1,1 +1,1 @@
-"""How a live table becomes a defs.yaml: its schema, the types behind it, names for people, the text."""
+"""Generates a defs.yaml from a live table: its schema, the column types, readable names, the YAML text."""

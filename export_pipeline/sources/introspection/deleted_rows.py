@@ -1,6 +1,6 @@
-"""The rows that an application has marked as deleted, by the names, the rules and the values of columns.
+"""Detects soft-deleted rows by the names, the types and the values of columns.
 
-A filter is written only if it leaves out nothing that the application would show. In doubt it is a comment.
+A filter is written only if it hides no row that the application would show. In doubt it is a comment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from export_pipeline.sources.introspection.schema import FieldFacts, TableFacts
 from export_pipeline.sources.introspection.types import Typed
 
 MAX_ROWS = 10_000_000
-"""Rows whose values are looked at; of a larger table the first ones."""
+"""Maximum number of rows whose values are examined; of a larger table only the first ones."""
 _TIMES = ("timestamp", "date")
 _SURE = ("deleted_at", "is_deleted", "deleted")
 _UNSURE = (
@@ -25,19 +25,19 @@ _UNSURE = (
     *("discarded_at", "trashed_at", "is_trashed", "trashed", "archived_at", "is_archived", "archived"),
 )
 _LONG_AGO = "1990-01-01"
-"""Times before it are no times of deletion: epoch 0, `0001-01-01`, minus infinity."""
+"""Earlier times do not count as times of deletion: epoch 0, `0001-01-01`, minus infinity."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedRows:
-    """A column that may say which rows are deleted.
+    """A column that may mark deleted rows.
 
     Attributes:
-        column: Its name in the database.
-        value: The `where` of the other rows: null, false, 0, or a list of them.
-        left_out: Number of rows that it leaves out now.
-        rows: Number of rows that were looked at.
-        doubt: Why it may leave out rows that people want; empty if it does not.
+        column: Name of the column in the database.
+        value: The `where` value of rows that are not deleted: null, false, 0, or a list of them.
+        left_out: Number of rows that the filter currently excludes.
+        rows: Number of rows that were examined.
+        doubt: Reason why it may exclude rows that people want; empty if it does not.
     """
 
     column: str
@@ -50,10 +50,10 @@ class DeletedRows:
 def find_deleted_rows(
     connection: sa.Connection, table: TableFacts, types: Mapping[str, Typed]
 ) -> DeletedRows | None:
-    """Return what marks a table's rows as deleted: the first column without a doubt, else the first with one.
+    """Return the column that marks deleted rows: the first certain one, else the first doubtful one.
 
     Raises:
-        SourceError: the values cannot be read; see `schema.connected`.
+        SourceError: The values cannot be read; see `schema.connected`.
     """
     doubtful = None
     for field, name in _candidates(table):
@@ -97,14 +97,14 @@ _TIME_NAMES = frozenset(
 
 
 def _marked(cell: sa.ColumnElement[Any], kind: str) -> tuple[Any, Any]:
-    """Return the tests whether a row is marked as deleted, and whether its value is odd for such a mark."""
+    """Return two tests of a row: whether it is marked as deleted, and whether its mark is unusual."""
     if kind in _TIMES:
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
         latest: sa.ColumnElement[Any] = sa.literal_column(f"'{tomorrow}'")
         earliest: sa.ColumnElement[Any] = sa.literal_column(f"'{_LONG_AGO}'")
         return cell.is_not(None), sa.or_(cell > latest, cell < earliest)
     if kind == "boolean":
-        # SQLite may keep the words, other databases know only true.
+        # SQLite may store the words; other databases have only true.
         texts = sa.func.lower(sa.cast(cell, sa.Text)).in_(("true", "t", "1"))
         return texts, sa.false()
     return cell != 0, sa.or_(cell < 0, cell > 1)
@@ -120,7 +120,7 @@ def _value(kind: str, field: FieldFacts) -> Any:
 def _doubt(
     field: FieldFacts, name: str, kind: str, rows: int, left_out: int, strange: int, missing: int
 ) -> str:
-    """Return why a filter by this column may leave out rows that people want; empty if it does not."""
+    """Return why a filter by this column may exclude rows that people want; empty if it does not."""
     if name not in _SURE:
         return "the name may mean something else than deleted"
     if kind == "integer":

@@ -1,4 +1,4 @@
-"""A defs.yaml for a table export, written from the live schema of the application's database."""
+"""Generates a defs.yaml of a table export from the live schema of the application's database."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from export_pipeline.sources.introspection.yaml_text import written
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """What was found.
+    """The result of an introspection.
 
     Attributes:
         dataset: Name of the dataset.
-        table: The table as the YAML names it.
+        table: Name of the table in the YAML.
         yaml: Text of the defs.yaml.
     """
 
@@ -29,16 +29,16 @@ class Introspection:
 def introspect(
     url: str, table: str, *, dataset: str | None = None, statement_timeout: float = 0
 ) -> Introspection:
-    """Look at a table or view and write how it is exported. The database is only read.
+    """Examine a table or view and generate the definition of its export. The database is only read.
 
     Args:
         url: SQLAlchemy URL of the database.
-        table: The table's name, `schema.table` where it needs that; in any case if only one table fits.
-        dataset: Name of the dataset; by default made from the table's.
-        statement_timeout: Seconds one query may take; 0 for no limit.
+        table: Name of the table, `schema.table` if needed; case is ignored if only one table matches.
+        dataset: Name of the dataset; derived from the table's name by default.
+        statement_timeout: Time limit of a query in seconds; 0 for no limit.
 
     Raises:
-        SourceError: the database cannot be reached or has no such table; the message names the nearest ones.
+        SourceError: The database cannot be reached or has no such table; the message names the nearest ones.
     """
     with connected(url, statement_timeout=statement_timeout) as connection:
         found = described(connection, table)

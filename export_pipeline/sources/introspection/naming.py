@@ -1,4 +1,4 @@
-"""Names: safe ones from any that a database has, and what a column's name says of its meaning."""
+"""Derives safe names from database names, and meanings from the names of columns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def safe_name(name: str, taken: Collection[str] = (), default: str = "column") -> str:
-    """An identifier of ASCII letters, digits and underscores that says the same, or the name if it is one.
+    """Return an unused identifier of ASCII letters, digits and underscores that is nearest to a name.
 
     Args:
-        taken: Names that must not come again, whatever their case.
-        default: What to call a name without any letter or digit.
+        taken: Names that are already used; case is ignored.
+        default: Result for a name without any letter or digit.
     """
     safe = name
     if not _IDENTIFIER.fullmatch(name):
@@ -34,26 +34,26 @@ def safe_name(name: str, taken: Collection[str] = (), default: str = "column") -
 
 
 def filter_name(column: str, taken: Collection[str]) -> str:
-    """A filter's name for a column: its own, unless it begins with an underscore or options know it."""
+    """Return a column's filter name: the column's, unless reserved or beginning with an underscore."""
     name = column.lstrip("_") or "column"
     return safe_name(f"{name}_value" if hasattr(BaseModel, name) else name, taken)
 
 
 def dataset_name(table: str) -> str:
-    """A dataset's name for a table: lower case, beginning with a letter; `schema.table` gives the table's."""
+    """Return a dataset name for a table: lower case, a letter first, without the table's schema."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare_table(table) or table)
     name = re.sub(r"_+", "_", safe_name(words, default="table").lower()).strip("_") or "table"
     return name if name[0].isalpha() else f"table_{name}"
 
 
 def words(name: str) -> list[str]:
-    """The lower-case words of a name: `CustomerId`, `customer_id` and `customer id` are customer and id."""
+    """Return the lower-case words of a name: `CustomerId`, `customer_id`, `customer id` are customer, id."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+", " ", name)
     return parted.lower().split()
 
 
 def relation_name(column: str, table: str, taken: Collection[str]) -> str:
-    """What to call the row that a column refers to: `customer` for customer_id or CustomerId."""
+    """Return a name for the row that a column refers to: `customer` for customer_id or CustomerId."""
     base = re.sub(r"(?i)[_ -]?(?:id|uuid|key|fk|code|no)$", "", column) if len(words(column)) > 1 else ""
     return safe_name(base or bare_table(table), taken, "other")
 
@@ -65,7 +65,7 @@ _LABELS = (
 
 
 def label_among(texts: Sequence[str]) -> str | None:
-    """Of a table's text columns the one by which people know its rows."""
+    """Return the text column by which people recognize a row; None if there is none."""
     by_words = {"_".join(words(name)): name for name in reversed(texts)}
     for label in _LABELS:
         if label in by_words:
@@ -92,27 +92,27 @@ def _plain(name: str) -> str:
 
 
 def is_code(name: str) -> bool:
-    """Whether a column of this name holds one of few values."""
+    """Return whether a column of this name has few distinct values."""
     return _CODE.search(_plain(name)) is not None
 
 
 def is_handle(name: str) -> bool:
-    """Whether people know a row by what a column of this name holds."""
+    """Return whether a column of this name identifies a row for people."""
     return _HANDLE.search(_plain(name)) is not None
 
 
 def is_cents(name: str) -> bool:
-    """Whether a column of this name counts the minor unit of money."""
+    """Return whether a column of this name counts minor units of money."""
     return words(name)[-1:] in (["cents"], ["pence"])
 
 
 def tenant(relation: str) -> bool:
-    """Whether rows that refer to such a thing may belong to it alone."""
+    """Return whether a relation of this name is a tenant that owns the rows referring to it."""
     return words(relation)[-1:] != [] and words(relation)[-1].removesuffix("s") in _TENANT
 
 
 def time_among(names: Sequence[str]) -> str | None:
-    """Of columns that hold times the one that says when a row came to be."""
+    """Return the time column that records a row's creation; None if there is none."""
     by_plain = {_plain(name): name for name in reversed(names)}
     for wanted in _CREATED:
         if wanted in by_plain:

@@ -1,4 +1,4 @@
-"""What the database says of a table: columns, key, foreign keys, comments."""
+"""Reads the schema of a table: columns, key, foreign keys, comments."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class FieldFacts:
     """A column of the table.
 
     Attributes:
-        name: As the database has it.
-        type: As SQLAlchemy reflects it.
-        word: As it is declared, where the database keeps to no declaration (SQLite); else empty.
-        nullable: Whether it may be missing; True where nobody says so.
-        comment: What the database's own comment says.
-        default: What new rows get, as SQL; empty for nothing.
+        name: Name in the database.
+        type: Type as SQLAlchemy reflects it.
+        word: Declared type, if the database does not enforce it (SQLite); else empty.
+        nullable: True if it may be null, or if that is unknown.
+        comment: The comment on the column in the database.
+        default: SQL default of new rows; empty if there is none.
     """
 
     name: str
@@ -44,14 +44,14 @@ class FieldFacts:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A foreign key of one column.
+    """A single-column foreign key.
 
     Attributes:
-        column: The column that refers.
-        table: The other table as a spec names it, `schema.table` where it needs that.
-        to: The column that is referred to.
-        label: The other table's column by which people know its rows, if it has one.
-        columns: The other table's columns.
+        column: The referring column.
+        table: Name of the referenced table in a spec, `schema.table` if needed.
+        to: The referenced column.
+        label: The referenced table's column by which people recognize its rows, if any.
+        columns: Columns of the referenced table.
     """
 
     column: str
@@ -66,13 +66,13 @@ class TableFacts:
     """A table or view.
 
     Attributes:
-        name: As a spec names it, `schema.table` where it needs that.
-        clause: To select from.
+        name: Name in a spec, `schema.table` if needed.
+        clause: The FROM clause.
         dialect: SQLAlchemy's name of the database's dialect.
-        comment: What the database's own comment says.
+        comment: The comment on the table in the database.
         key: Columns that identify a row.
-        key_from: Why these: the primary key, a unique constraint, or all columns that can be ordered.
-        denied: Columns that the role may not read, and what it lacks.
+        key_from: Origin of the key: the primary key, a unique constraint, or all columns that can be sorted.
+        denied: Columns that the role may not read, each with the missing privilege.
     """
 
     name: str
@@ -88,10 +88,10 @@ class TableFacts:
 
 @contextmanager
 def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection]:
-    """A connection that only reads.
+    """Open a read-only connection.
 
     Raises:
-        SourceError: the URL is malformed, the driver is missing, the database cannot be reached, or a query
+        SourceError: The URL is malformed, the driver is missing, the database cannot be reached, or a query
             in the block failed.
     """
     try:
@@ -118,7 +118,7 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
                     connection.execute(
                         sa.text(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
                     )
-                    # Rows that row level security hides are not needed to see what there is.
+                    # Introspection does not need the rows that row-level security hides.
                     prepare_postgres(
                         lambda sql: [dict(row._mapping) for row in connection.exec_driver_sql(sql)],
                         row_security=True,
@@ -132,10 +132,10 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
 
 
 def described(connection: sa.Connection, wanted: str) -> TableFacts:
-    """What the database says of a table or view, `schema.table` where it needs that.
+    """Return the facts of a table or view, named `schema.table` if needed.
 
     Raises:
-        SourceError: there is none of this name; the message says which are near.
+        SourceError: No table has this name; the message suggests similar names.
     """
     inspector = sa.inspect(connection)
     schema, table = _place(inspector, wanted)
@@ -159,7 +159,7 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
     ]
     key, key_from = _key(inspector, table, schema, fields)
     comment = ""
-    with suppress(NotImplementedError, sa.exc.NoSuchTableError):  # SQLite has none; PostgreSQL's system views
+    with suppress(NotImplementedError, sa.exc.NoSuchTableError):  # no comments in SQLite, or on system views
         comment = inspector.get_table_comment(table, schema)["text"] or ""
     quoted = None if schema is None else sa.quoted_name(schema, True)
     return TableFacts(
@@ -176,19 +176,19 @@ def described(connection: sa.Connection, wanted: str) -> TableFacts:
 
 
 def _grants(connection: sa.Connection, table: str, schema: str | None) -> Grants | None:
-    """Return what the role may read of a table; None where the database does not say."""
+    """Return the role's privileges on a table; None if the database does not report them."""
     if connection.dialect.name != "postgresql":
         return None
     return grants_of(table, connection.execute(grants_query(table, schema)).mappings().all())
 
 
 def _default(sql: str | None) -> str:
-    """Return the default of a column, empty for the missing value in any spelling."""
+    """Return the default of a column; empty for NULL in any spelling."""
     return "" if (sql or "").partition("::")[0].strip("()").lower() in ("", "null") else str(sql)
 
 
 def _declared(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
-    """SQLite's own words for the columns' types; SQLAlchemy keeps only those that it knows."""
+    """Return the declared types of SQLite columns; SQLAlchemy keeps only types that it knows."""
     if connection.dialect.name != "sqlite":
         return {}
     info = sa.text("SELECT name, type FROM pragma_table_xinfo(:name, :schema)")
@@ -211,13 +211,13 @@ JOIN pg_catalog.pg_type AS type ON type.oid = base.oid WHERE type.typtype <> 'd'
 
 
 def _bases(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
-    """PostgreSQL's words for the columns' types behind all domains."""
+    """Return PostgreSQL's names of the columns' types, with domains resolved to their base types."""
     quoted = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, table) if part is not None)
     return {row.name: row.word for row in connection.execute(sa.text(_BASES), {"table": quoted})}
 
 
 def _base(type_: sa.types.TypeEngine[Any], word: str) -> sa.types.TypeEngine[Any]:
-    """The type behind a domain, with the digits and the zone that SQLAlchemy loses of it."""
+    """Return the base type of a domain, with the precision and the zone that SQLAlchemy loses."""
     if not isinstance(type_, _DOMAIN):
         return type_
     stored = of_word(word)
@@ -230,7 +230,7 @@ def _base(type_: sa.types.TypeEngine[Any], word: str) -> sa.types.TypeEngine[Any
 
 
 def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
-    """Schema (None where it needs none) and name of a table, whatever the case it was typed in."""
+    """Return schema (None if not needed) and name of a table, typed in any case."""
     places = table_places(wanted)
     there: dict[str | None, list[str]] = {schema: _tables(inspector, schema) for schema, _ in places}
     for schema, name in places:
@@ -241,7 +241,7 @@ def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
         if len(same) == 1:
             return schema, same[0]
         if inspector.dialect.name != "sqlite" and inspector.has_table(name, schema):
-            return schema, name  # of PostgreSQL's own catalogue
+            return schema, name  # in PostgreSQL's system catalog
     known = [table_name(name, schema) for schema, names in there.items() for name in names]
     elsewhere = [] if len(places) > 1 else list(_elsewhere(inspector, wanted))
     raise SourceError(f"There is no table {wanted!r}; {_nearest(wanted, [*elsewhere, *known])}.")
@@ -249,7 +249,7 @@ def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
 
 def _tables(inspector: sa.Inspector, schema: str | None) -> list[str]:
     names: list[str] = []
-    with suppress(sa.exc.DBAPIError):  # SQLite has no such schema
+    with suppress(sa.exc.DBAPIError):  # the schema does not exist in SQLite
         names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
         if isinstance(inspector, postgresql.base.PGInspector):
             names += inspector.get_materialized_view_names(schema)
@@ -258,7 +258,7 @@ def _tables(inspector: sa.Inspector, schema: str | None) -> list[str]:
 
 
 def _elsewhere(inspector: sa.Inspector, wanted: str) -> Iterator[str]:
-    """Tables of this name in other schemas."""
+    """Yield tables of this name in other schemas."""
     if inspector.dialect.name == "sqlite":
         return
     for schema in inspector.get_schema_names():
@@ -292,11 +292,11 @@ def _key(
         partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
         if index["unique"] and not partial and None not in index["column_names"]:
             unique.append(index["column_names"])
-    # Missing values are never the same as each other, so a key of nullable columns may repeat.
+    # Nulls are distinct from each other, so a unique key of nullable columns may repeat.
     sound = sorted((names for names in unique if names and set(names) <= required), key=len)
     if sound:
         return sound[0], "unique"
-    # SQLite orders anything, PostgreSQL neither JSON nor most types of its own.
+    # SQLite sorts any type; PostgreSQL sorts neither JSON nor most of its special types.
     any_order = inspector.dialect.name == "sqlite"
     ordered = [field.name for field in fields if any_order or not isinstance(field.type, _UNORDERED)]
     return ordered or [field.name for field in fields], "all"
@@ -323,7 +323,7 @@ def _references(
     schema: str | None,
     denied: Collection[str],
 ) -> list[Reference]:
-    """Return the foreign keys of one column that can be followed; the first, where a column has several."""
+    """Return the single-column foreign keys to readable tables; only the first one of each column."""
     found: dict[str, Reference] = {}
     for key in _listed(inspector.get_foreign_keys, table, schema):
         columns, others = key["constrained_columns"], key["referred_columns"]
@@ -332,13 +332,13 @@ def _references(
             continue
         try:
             there = inspector.get_columns(other, other_schema)
-        except sa.exc.NoSuchTableError:  # SQLite allows a reference to nothing
+        except sa.exc.NoSuchTableError:  # SQLite allows references to missing tables
             continue
         grants = _grants(connection, other, other_schema)
         if grants is not None:
             there = [one for one in there if grants.is_usable and one["name"] in grants.readable]
         names = [column["name"] for column in there]
-        # SQLite allows a reference without a column; then it is the primary key.
+        # SQLite allows a reference without a column; it means the primary key.
         to = [*others, *_constraint(inspector.get_pk_constraint, other, other_schema)["constrained_columns"]]
         matching = [name for name in names if name.lower() == to[0].lower()] if to else []
         if matching:

@@ -1,11 +1,12 @@
-"""The words by which a column's name tells that it holds a secret, or data of a person.
+"""Detects columns that hold a secret or personal data, by the words of their names.
 
 The vocabulary follows those of detect-secrets (KeywordDetector), Rails (`filter_parameters`), Django (its
 cleansed settings), Sentry (event scrubber) and piicatcher, and the schemas of a dozen applications; see the
-tests. In doubt a column counts as a secret: one line in the YAML shows it, but nobody takes back a file.
+tests. In doubt a column counts as a secret: one line in the YAML exposes it, but a file cannot be recalled.
 
-Names are parted into words at case, digits and signs. A term is one word or several joined: `apikey` is found
-in `api_key`, `apiKey` and `user_apikey_hash`; `pin` is found in `user_pin`, but not in `pinned` or `spin`.
+Names are split into words at changes of case, digits and signs. A term is one word or several joined
+ones: `apikey` matches `api_key`, `apiKey` and `user_apikey_hash`; `pin` matches `user_pin`, but neither
+`pinned` nor `spin`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _STEMS = (
     *("kennwort", "motdepasse", "contrasen", "palavrapasse", "wachtwoord", "losenord", "adgangskode"),
     *("salasana", "geheim", "jelszo"),
 )  # fmt: skip
-"""Of which a word may be made: `authpassphrase`, `accesstoken`."""
+"""Parts of which a compound word may consist: `authpassphrase`, `accesstoken`."""
 _INNOCENT = ("secretar", "tokeniz", "passwordless")
 
 _TERMS = _terms(
@@ -60,7 +61,7 @@ _NUMBER_TERMS = _terms(
     cardnum
     """
 )
-"""Secrets that may be kept as numbers; a `token_count` is none."""
+"""Secrets that may be stored as numbers; a `token_count` is not a secret."""
 _FOREIGN = ("пароль", "токен", "секрет", "密码", "密碼", "口令", "パスワード", "暗証番号", "비밀번호", "암호")
 _FACTS = _terms(
     """
@@ -68,7 +69,7 @@ _FACTS = _terms(
     expiry expires expiration required enabled name format mode provider
     """
 )
-"""Last words of names that tell something about a secret: `token_type`."""
+"""Last words of names that describe a secret but do not contain it: `token_type`."""
 
 _BAGS = frozenset(
     ("config", "configuration", "settings", "setting", "connection", "auth", "integration", "env")
@@ -132,11 +133,11 @@ _LETTERS = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "ae
 
 
 def secret_reason(name: str, kind: str, table: str = "") -> str:
-    """Return why a column is taken for a secret; empty if it is not.
+    """Return why a column counts as a secret; empty if it does not.
 
     Args:
-        name: The column's name.
-        kind: Its declared type without digits; flags and times are never secrets, numbers only some.
+        name: Name of the column.
+        kind: Declared type without precision; booleans and times are never secrets, numbers only some.
         table: Name of its table.
     """
     if kind in _NO_SECRET:
@@ -167,7 +168,7 @@ def secret_reason(name: str, kind: str, table: str = "") -> str:
 
 
 def is_personal(name: str, kind: str = "text", table: str = "") -> bool:
-    """Return whether a column of this name most likely tells of a person; the arguments are as above."""
+    """Return whether a column of this name most likely holds personal data; arguments as above."""
     words = _words(name)
     if kind == "boolean":
         return False
@@ -184,20 +185,20 @@ def is_personal(name: str, kind: str = "text", table: str = "") -> bool:
 
 
 def _is_of_people(words: list[str], table: str) -> bool:
-    """Return whether a name is that of a person: of `users.name`, `contact_name`, `verifierName`."""
+    """Return whether a name is a person's name: `users.name`, `contact_name`, `verifierName`."""
     before = words[:-1] or _words(bare_table(table))[-1:]
     return bool(_PEOPLE.intersection(before)) or words in (["display", "name"], ["user", "name"])
 
 
 def _words(name: str) -> list[str]:
-    """Return the lower-case words of a name in any language of Latin letters, without accents and digits."""
+    """Return the lower-case words of a name in Latin script, without accents and digits."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).lower().translate(_LETTERS)
     plain = "".join(c for c in unicodedata.normalize("NFKD", parted) if not unicodedata.combining(c))
     return re.findall(r"[a-z]+", plain)
 
 
 def _joined(words: list[str], most: int = 3) -> Iterator[str]:
-    """Yield each run of words as one."""
+    """Yield each run of consecutive words as one joined word."""
     for start in range(len(words)):
         for end in range(start + 1, min(start + most, len(words)) + 1):
             yield "".join(words[start:end])

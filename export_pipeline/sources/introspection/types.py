@@ -1,4 +1,4 @@
-"""The type that a defs.yaml gives a column, from its type in the database."""
+"""Chooses the declared type of a column in a defs.yaml from its type in the database."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 MOST_DIGITS = 76
-"""Digits in all that a decimal may have."""
+"""Maximum precision of a decimal."""
 USUAL_DIGITS = 38
-"""Digits in all of the decimals that most programs can read."""
+"""Maximum precision of decimals that most programs can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Typed:
     """A column's declared type.
 
     Attributes:
-        word: As in a defs.yaml; None where no format can hold the cells, so the column is left out.
-        note: What somebody who reads the YAML should know; empty for nothing.
+        word: Type name in a defs.yaml; None if no format can hold the cells, so the column is left out.
+        note: Note for readers of the YAML; empty if there is none.
         settings: Further settings of the column, e.g. its zone.
     """
 
@@ -31,7 +31,7 @@ class Typed:
 
     @property
     def kind(self) -> str:
-        """The type without its digits."""
+        """The type without its precision."""
         return (self.word or "").partition("(")[0]
 
 
@@ -47,11 +47,11 @@ _BYTES = (
     *(sa.BINARY, sa.VARBINARY, sa.BLOB),
     *(mysql.BIT, mysql.TINYBLOB, mysql.MEDIUMBLOB, mysql.LONGBLOB),
 )
-"""What no database but PostgreSQL prints as text."""
+"""Types that no database except PostgreSQL prints as text."""
 
 
 def decimal(whole: int, behind: int, note: str = "") -> Typed:
-    """A decimal of so many digits before and behind the point, or text if there are too many."""
+    """Return a decimal type with digits before and after the point, or text if there are too many."""
     digits = max(whole + behind, 1)
     if digits > MOST_DIGITS:
         return Typed("text", f"numbers of {digits} digits, more than the {MOST_DIGITS} of a decimal")
@@ -59,23 +59,23 @@ def decimal(whole: int, behind: int, note: str = "") -> Typed:
 
 
 def widest(whole: int, behind: int, note: str) -> Typed:
-    """A decimal as wide as programs can read, with at least so many digits before and behind the point."""
+    """Return the widest common decimal type with at least so many digits before and after the point."""
     room = USUAL_DIGITS if whole + behind <= USUAL_DIGITS else MOST_DIGITS
     return decimal(max(whole, room - behind), behind, note)
 
 
 def is_unlimited(type_: sa.types.TypeEngine[Any]) -> bool:
-    """Whether it is a numeric whose digits only its values tell."""
+    """Return whether a type is a numeric without declared precision."""
     if not isinstance(type_, sa.Numeric) or isinstance(type_, sa.Float):
         return False
     return type_.precision is None or (type_.scale or 0) < 0
 
 
 def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | None = None) -> Typed:
-    """The type behind one that the database keeps to, as PostgreSQL does.
+    """Return the declared type for a type that the database enforces, as PostgreSQL does.
 
     Args:
-        digits: Of a numeric without limits: the most digits that its values have before and behind the point.
+        digits: For a numeric without limits: the maximum digits of its values before and after the point.
     """
     match type_:
         case sa.Enum():
@@ -83,7 +83,7 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
         case sa.Boolean():
             return Typed("boolean")
         case sa.Integer() if getattr(type_, "display_width", None) == 1:
-            return Typed("boolean")  # MySQL's BOOLEAN is a name for TINYINT(1)
+            return Typed("boolean")  # MySQL's BOOLEAN is an alias of TINYINT(1)
         case sa.BigInteger() if getattr(type_, "unsigned", False):
             return decimal(20, 0)
         case sa.Integer():
@@ -100,7 +100,7 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             scale = type_.scale or 0
             return decimal(max((type_.precision or 0) - scale, 0), scale)
         case mysql.TIMESTAMP():
-            return INSTANT  # stored in UTC, and read in it
+            return INSTANT  # stored and read in UTC
         case sa.DateTime():
             return INSTANT if type_.timezone else WALL_CLOCK
         case sa.Date():
@@ -121,7 +121,7 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
 
 
 def type_word(type_: sa.types.TypeEngine[Any]) -> str:
-    """What the database calls a type."""
+    """Return the database's name of a type."""
     if isinstance(type_, sa.types.NullType):
         return "a type of its own"
     try:

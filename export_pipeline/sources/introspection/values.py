@@ -1,6 +1,6 @@
-"""What is stored in columns whose types say too little: SQLite's all, PostgreSQL's numerics without limits.
+"""Examines values where types are not enough: all of SQLite, PostgreSQL's numerics without limits.
 
-All columns of a table are looked at in one pass over its rows.
+All columns of a table are examined in one pass over its rows.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from export_pipeline.sources.introspection.types import (
     widest,
 )
 
-_EXPRESSIONS = 1500  # of the 2,000 that SQLite allows a select
-_LAST_DIGIT = "5e-16"  # less than half of the last of the 15 digits that SQLite shows of a double
+_EXPRESSIONS = 1500  # SQLite allows 2,000 in a select
+_LAST_DIGIT = "5e-16"  # less than half a unit of the last of the 15 digits that SQLite shows of a double
 
 
 def typed_fields(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]:
-    """The declared type of each of a table's columns, by name.
+    """Return the declared type of each column of a table, by name.
 
     Raises:
-        SourceError: the values cannot be read; see `schema.connected`.
+        SourceError: The values cannot be read; see `schema.connected`.
     """
     if table.dialect == "sqlite":
         return _of_sqlite(connection, table)
@@ -40,14 +40,14 @@ def typed_fields(connection: sa.Connection, table: TableFacts) -> dict[str, Type
 
 
 def _digits(connection: sa.Connection, table: TableFacts) -> dict[str, tuple[int, int]]:
-    """Most digits before and behind the point of PostgreSQL's numerics without limits, if they have any."""
+    """Return the maximum digits before and after the point of numerics without limits, if they have any."""
     names = [field.name for field in table.fields if is_unlimited(field.type)]
     if not names:
         return {}
     expressions: list[sa.ColumnElement[Any]] = []
     for name in names:
         cell: sa.ColumnElement[Any] = sa.column(sa.quoted_name(name, True), sa.Numeric())
-        scale = sa.func.scale(cell)  # null for NaN and the infinities, as they have no digits
+        scale = sa.func.scale(cell)  # null for NaN and the infinities, which have no digits
         whole = sa.func.length(sa.cast(sa.func.trunc(sa.func.abs(cell)), sa.Text))
         expressions += [sa.func.max(whole).filter(scale.is_not(None)), sa.func.max(scale)]
     row = connection.execute(sa.select(*expressions).select_from(table.clause)).one()
@@ -62,7 +62,7 @@ _DIGITS = "ltrim(CAST({x} AS TEXT), '+-')"
 _HEX = "lower(replace({x}, '-', ''))"
 _ODD, _IS_DAY, _IS_MOMENT, _IS_ZONED = range(4)
 
-# Of all values of a column at once: the least says whether a condition holds for all, the greatest for any.
+# Over all values of a column: the minimum of a condition means "holds for all", the maximum "for any".
 _KINDS = {"low": "min(nullif(typeof({x}), 'null'))", "high": "max(nullif(typeof({x}), 'null'))"}
 _TIME = (
     f"CASE WHEN typeof({{x}}) <> 'text' OR julianday({{x}}) IS NULL THEN {_ODD}"
@@ -90,7 +90,7 @@ _MEASURES = {
 def _of_sqlite(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]:
     stored = {field.name: _expected(field) for field in table.fields}
     found = _asked(connection, table, {name: _questions(one) for name, one in stored.items()})
-    # Only numbers whose digits are not those that are declared are measured: that takes long.
+    # Measure only numbers whose digits differ from the declared ones, because measuring is slow.
     unsure = [n for n, one in stored.items() if one.family is Family.NUMERIC and not found[n].get("least")]
     for name, measured in _asked(connection, table, dict.fromkeys(unsure, _measures())).items():
         found[name] |= measured
@@ -100,7 +100,7 @@ def _of_sqlite(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]
 def _asked(
     connection: sa.Connection, table: TableFacts, questions: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
-    """The answers to SQL questions about columns, by column and question, each None without values."""
+    """Return the results of SQL tests of columns, by column and test; None if there are no values."""
     wanted = [(name, what, sql) for name, asked in questions.items() for what, sql in asked.items()]
     found: dict[str, dict[str, Any]] = {name: {} for name in questions}
     for start in range(0, len(wanted), _EXPRESSIONS):
@@ -120,7 +120,7 @@ def _quoted(name: str) -> str:
 
 
 def _expected(field: FieldFacts) -> Stored:
-    """What the declaration says; a text whose name is a time's is looked at as one."""
+    """Return the declared type; a text column with a time's name is tested as a time."""
     stored = of_word(field.word)
     if stored.family is Family.TEXT and time_among([field.name]):
         return Stored(stored.word, Family.WALL_CLOCK)
@@ -128,7 +128,7 @@ def _expected(field: FieldFacts) -> Stored:
 
 
 def _questions(stored: Stored) -> dict[str, str]:
-    """What is asked of every value of a column that is declared so."""
+    """Return the tests to apply to the values of a column with this declared type."""
     condition = _CONDITIONS.get(stored.family)
     if stored.family is Family.NUMERIC and stored.precision is not None:
         digits, behind = stored.precision
@@ -152,7 +152,7 @@ def _measures() -> dict[str, str]:
 
 
 def _stored_type(stored: Stored, facts: Mapping[str, Any]) -> Typed:
-    """The type of a column, from its declaration and what is in it."""
+    """Return the type of a column from its declaration and its values."""
     low, high = facts["low"], facts["high"]
     empty, number = low is None, low in ("integer", "real") and high in ("integer", "real")
     holds = empty or bool(facts.get("least"))

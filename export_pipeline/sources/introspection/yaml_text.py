@@ -1,4 +1,4 @@
-"""The text of a defs.yaml: working, commented, to be edited by people."""
+"""Renders the text of a defs.yaml: valid, commented, to be edited by people."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.table_names import bare_table
 
 FORMATS = ("csv", "json", "jsonl", "excel", "pdf", "parquet")
-_SHORT = 16  # characters of a text that is a code rather than prose
+_SHORT = 16  # maximum characters of a string that is a code rather than prose
 
 
 @dataclass(slots=True)
 class _Column:
-    """A column of the YAML and what is known of it."""
+    """A column of the YAML with its facts."""
 
     name: str
     field: FieldFacts
@@ -35,7 +35,7 @@ class _Column:
 
 @dataclass(slots=True)
 class _Plan:
-    """Everything that is written, in names of the YAML."""
+    """The content of the YAML, with the names used there."""
 
     columns: list[_Column] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -46,16 +46,16 @@ class _Plan:
 def written(
     dataset: str, table: TableFacts, types: Mapping[str, Typed], deleted: DeletedRows | None = None
 ) -> str:
-    """The defs.yaml of a table export.
+    """Return the defs.yaml of a table export.
 
     Args:
-        dataset: Its name.
-        table: What the database says of the table.
-        types: The declared type of each of its columns.
-        deleted: What marks its rows as deleted.
+        dataset: Name of the dataset.
+        table: Facts of the table.
+        types: The declared type of each column.
+        deleted: The column that marks deleted rows, if any.
 
     Raises:
-        SourceError: no column can be exported.
+        SourceError: No column can be exported.
     """
     plan = _planned(table, types)
     if not plan.columns:
@@ -101,7 +101,7 @@ def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
         plan.columns.append(
             _Column(name, one, typed, settings, "; ".join(filter(None, [*notes, one.comment])))
         )
-    # Before a point only a relation may stand, so none may be called as a column's name begins.
+    # Only a relation may precede a dot, so no relation gets the part before a dot in a column's name.
     taken = [*(one.name.partition(".")[0] for one in table.fields if "." in one.name)]
     for reference in table.references:
         relation = naming.relation_name(reference.column, reference.table, [*taken, *plan.relations])
@@ -176,7 +176,7 @@ def _scope(plan: _Plan) -> list[str]:
 
 
 def _created(plan: _Plan, required: bool) -> _Column | None:
-    """The column that says when a row came to be."""
+    """Return the column that records a row's creation."""
     times = {
         column.field.name: column
         for column in plan.columns
@@ -223,7 +223,7 @@ def _columns(plan: _Plan) -> list[str]:
 
 def _filters(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> list[str]:
     referring = {reference.column for reference in table.references}
-    same = ""  # in all rows that are exported
+    same = ""  # has the same value in all exported rows
     if deleted is not None and not deleted.doubt and not isinstance(deleted.value, list):
         same = deleted.column
     visible = [
@@ -248,7 +248,7 @@ def _filters(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> lis
 
 
 def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> list[str]:
-    """How rows may be chosen by a column."""
+    """Return the filter operators of a column."""
     name, kind = column.field.name, column.typed.kind
     length = getattr(column.field.type, "length", None)
     if name in referring or kind in ("enum", "uuid") or (name in table.key and table.key_from != "all"):
@@ -259,7 +259,7 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
     elif kind in ("date", "timestamp", "integer", "decimal", "float"):
         found = ["range"]
     elif kind == "text":
-        # PostgreSQL's types that are only printed as text are not searched as such.
+        # PostgreSQL types that are merely printed as text are not searchable as text.
         plain = table.dialect == "sqlite" or isinstance(column.field.type, sa.String)
         short = length is not None and length <= _SHORT
         whole = short or naming.is_code(name) or naming.is_handle(name)
@@ -277,7 +277,7 @@ _WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "null", "none", "
 
 
 def _scalar(value: Any) -> str:
-    """A value as YAML: a plain word where it is one, else in double quotes."""
+    """Render a value as YAML: a plain scalar if possible, else in double quotes."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int):
@@ -290,7 +290,7 @@ def _scalar(value: Any) -> str:
 
 
 def _flow(value: Any) -> str:
-    """A list or mapping in one line."""
+    """Render a list or mapping in one line."""
     if isinstance(value, Mapping):
         inside = ", ".join(f"{_scalar(key)}: {_flow(item)}" for key, item in value.items())
         return f"{{ {inside} }}" if inside else "{}"
@@ -300,5 +300,5 @@ def _flow(value: Any) -> str:
 
 
 def _comment(text: str) -> str:
-    """Any text as one line that may stand behind a #."""
+    """Render any string as one line that may follow a #."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

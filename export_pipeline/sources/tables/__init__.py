@@ -1,1 +1,1 @@
-"""How a declared table export becomes selects: relations, comparisons, filters, nested JSON, drift."""
+"""Builds selects from declared table exports: relations, comparisons, filters, nested JSON, drift."""

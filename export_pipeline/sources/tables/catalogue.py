@@ -1,4 +1,4 @@
-"""What the database has: its tables, their columns and their keys, looked up once a read."""
+"""The tables of the database with their columns and keys, looked up once per read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A table, view or statement that is there.
+    """An existing table or view, or a statement.
 
     Attributes:
-        name: As the spec names it.
-        grants: What the role may read of it; None where the database does not say.
-        clause: To select from; its columns have the names and types of `fields`.
-        fields: Its columns, in order; those that the role may read.
-        keys: Sets of columns that no two rows share, the primary key first.
+        name: Name in the spec.
+        grants: The role's privileges on it; None if the database does not report them.
+        clause: The FROM clause; its columns have the names and types of `fields`.
+        fields: The columns that the role may read, in order.
+        keys: Sets of columns whose values are unique among rows, the primary key first.
     """
 
     name: str
@@ -36,10 +36,10 @@ class Found:
     grants: Grants | None = None
 
     def column(self, name: str) -> Stored:
-        """The type of a column.
+        """Return the type of a column.
 
         Raises:
-            MissingError: there is no such column, or the role may not read it.
+            MissingError: The column does not exist, or the role may not read it.
         """
         if self.grants is not None and name in self.grants.denied:
             raise MissingError(f"{self.name}: {self.grants.lack(name)}")
@@ -49,11 +49,11 @@ class Found:
 
 
 class MissingError(SourceError):
-    """A table or column that the spec names is not there."""
+    """Raised when a table or column that the spec names does not exist."""
 
 
 def nearest(name: str, known: Iterable[str], most: int = 12) -> str:
-    """What somebody who wrote `name` may have meant, and what there is."""
+    """Return the end of a message: the known name most similar to `name`, and the names that exist."""
     listed = list(known)
     by_lowered = {one.lower(): one for one in reversed(listed)}
     close = get_close_matches(name.lower(), by_lowered, 1, 0.6)
@@ -63,7 +63,7 @@ def nearest(name: str, known: Iterable[str], most: int = 12) -> str:
 
 
 class Catalogue:
-    """The tables of one snapshot, by the names that a spec gives them."""
+    """The tables of one snapshot, by their names in a spec."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = ref(snapshot)
@@ -73,40 +73,40 @@ class Catalogue:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The snapshot, which is open as long as this is of use."""
+        """The snapshot; it stays open as long as the catalogue is used."""
         snapshot = self._snapshot()
         assert snapshot is not None
         return snapshot
 
     @staticmethod
     def of(snapshot: Snapshot) -> Catalogue:
-        """The snapshot's catalogue; what one read has looked up, the next one knows."""
+        """Return the snapshot's catalogue; all reads of the snapshot share its look-ups."""
         return _OF.setdefault(snapshot, Catalogue(snapshot))
 
     def table(self, name: str) -> Found:
-        """The table or view of this name, `schema.name` where it has a schema.
+        """Return the table or view of this name, `schema.name` if it has a schema.
 
-        Where dots could be read in two ways, names stand in quotes: `"a.b"."c"`.
+        A name whose dots are ambiguous is quoted: `"a.b"."c"`.
 
         Raises:
-            MissingError: there is none, or more than one.
+            MissingError: No table has this name, or more than one.
         """
         if name not in self._found:
             self._found[name] = self._look_up(name)
         return self._found[name]
 
     def type_order(self, word: str) -> TypeOrder:
-        """Return the order of a type of PostgreSQL, as `Stored.word` names it."""
+        """Return the sort order of a PostgreSQL type, named as in `Stored.word`."""
         if word not in self._orders:
             self._orders[word] = find_type_order(self.snapshot, word)
         return self._orders[word]
 
     def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> Found:
-        """A statement's result, as if it were a table."""
+        """Return a statement's result as if it were a table."""
         return Found("the .sql file", clause, dict(fields), ())
 
     def columns(self, fields: Mapping[str, Stored]) -> list[sa.ColumnClause[Any]]:
-        """Columns of these names. Only PostgreSQL's types are what they say; SQLite's are mere hints."""
+        """Return columns of these names, typed only for PostgreSQL: SQLite's types are mere hints."""
         typed = self.snapshot.dialect == "postgresql"
         return [
             sa.column(sa.quoted_name(name, True), stored.sql_type if typed else sa.types.NullType())

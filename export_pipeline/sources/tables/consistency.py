@@ -1,6 +1,6 @@
-"""Detects sources whose rows differ from one read of a snapshot to the next, as a view's with random() do.
+"""Detects sources whose rows change between reads of one snapshot, such as a view with random().
 
-No proof can hold for such rows: the file would be blamed for what the source does.
+The export of such rows cannot be verified: the file would be blamed for an error of the source.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from export_pipeline.core.special_numbers import finite_decimals
 from export_pipeline.sources.snapshot import SourceError
 
 Facts = tuple[int, Mapping[str, float]]
-"""The number of rows, and sums by column as `count_and_totals` gives them."""
-_UNLIKE = 1e-6  # of the size of what is added; a file's proof is stricter
-_TRIES = 3  # a count may be the same by chance
+"""The number of rows, and the sums by column as returned by `count_and_totals`."""
+_UNLIKE = 1e-6  # relative to the sum of absolute values; the verification of a file is stricter
+_TRIES = 3  # counts may be equal by chance
 
 
 class ConsistencyCheck:
-    """Compares rows as they are read with what the database counted before.
+    """Compares rows as they are read with the database's earlier count and sums.
 
     Args:
         source: Name of the table or view, for the message.
-        facts: What the database counted and added.
-        recount: Counts and adds in the same snapshot again.
-        shares: In how many shares the rows are read.
+        facts: The database's count and sums.
+        recount: Counts and sums again in the same snapshot.
+        shares: Number of shares in which the rows are read.
     """
 
     def __init__(self, source: str, facts: Facts, recount: Callable[[], Facts], shares: int = 1) -> None:
@@ -38,10 +38,10 @@ class ConsistencyCheck:
         self._lock = Lock()
 
     def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of one share; the last share to end compares.
+        """Yield the batches of one share; when the last share ends, compare.
 
         Raises:
-            SourceError: another count in the same snapshot gives other facts.
+            SourceError: A second count in the same snapshot gives a different result.
         """
         names = [name for name in self._facts[1] if name[0] not in "|±"]
         for batch in batches:
@@ -67,7 +67,7 @@ class ConsistencyCheck:
 
     def _explain(self) -> None:
         if all(self._recount() == self._facts for _ in range(_TRIES)):
-            return  # the database is sure; whatever was read wrongly, the file's proof will tell
+            return  # the database is consistent; a reading error is found when the file is verified
         raise SourceError(
             f"{self._source} gives other rows or values at each read, as a view with random() or "
             f"clock_timestamp() does ({self._facts[0]:,} rows counted, {self._rows:,} read in the same "
@@ -80,5 +80,5 @@ def _sum(array: pa.Array) -> float:
     total = float(pc.sum(array).as_py() or 0)
     if math.isfinite(total):
         return total
-    finite = array.filter(pc.fill_null(pc.is_finite(array), False))  # as the database adds them
+    finite = array.filter(pc.fill_null(pc.is_finite(array), False))  # as the database sums them
     return float(pc.sum(finite).as_py() or 0)

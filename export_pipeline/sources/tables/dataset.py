@@ -1,4 +1,4 @@
-"""The rows of one request: which they are, said once, for every select that reads, counts or adds them."""
+"""The rows of one request, defined once for every select that reads, counts or sums them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.types import parse_type
 
 FilterUse = tuple[str, str, Any]
-"""A filter's name, an operator and the value given."""
+"""A filter's name, an operator and a value."""
 Share = tuple[str, int | None, int | None]
-"""The path of the leading key, the key before the share's first one, and its last one; None at an end."""
+"""Path of the leading key, the key before the first one of the share, and the last one; None at an end."""
 
 
 class Dataset:
-    """What a request asks for, as selects.
+    """Builds the selects of a request.
 
     Args:
-        snapshot: Where it is read.
-        spec: What is declared.
-        request: What is asked for; its scope must have been found in the table of scopes.
+        snapshot: The snapshot to read.
+        spec: The declared export.
+        request: The request; its scope must have been found in the table of scopes.
         hidden: Columns that the requester may not read.
     """
 
@@ -47,7 +47,7 @@ class Dataset:
         self.relations = Relations(self.catalogue, spec.source.relations, self._root())
 
     def rows(self, columns: Sequence[ColumnSpec], share: Share | None = None) -> Query:
-        """The select of these columns of all rows, or of a share of them, in order."""
+        """Return the select of these columns for all rows, or for a share of them, in order."""
         frame = Frame(self.relations)
         expressions = [self.value(frame, column) for column in columns]
         order = self._order(frame)
@@ -55,24 +55,24 @@ class Dataset:
         return (select if share is None else select.where(*self._within(frame, share))).order_by(*order)
 
     def leading_key(self) -> str | None:
-        """The path of the key that the rows are ordered by before anything else; None if there is none."""
+        """Path of the key by which the rows are ordered first; None if there is none."""
         if self.options.get("sort") or self.spec.source.order or not self.spec.source.key:
             return None
         return self.spec.source.key[0]
 
     def keys(self, path: str) -> Query:
-        """The select of the leading key of all rows, in order."""
+        """Return the select of the leading key of all rows, in order."""
         frame = Frame(self.relations)
         key = frame.field(path).expression
         return self._chosen(frame, [key]).order_by(ordered(key))
 
     def facts(self, make: Callable[[Frame], Sequence[Expression]]) -> Query:
-        """A select of aggregates over exactly the rows that `rows` gives."""
+        """Return a select of aggregates over exactly the rows of `rows`."""
         frame = Frame(self.relations)
         return self._chosen(frame, make(frame))
 
     def value(self, frame: Frame, column: ColumnSpec) -> Expression:
-        """A column's expression; null where the requester may not read it."""
+        """Return a column's expression; null if the requester may not read it."""
         if column.name in self.hidden:
             return sa.null()
         if column.nested is not None:
@@ -83,12 +83,12 @@ class Dataset:
         return frame.field(path).expression
 
     def term(self, frame: Frame, column: ColumnSpec) -> Term:
-        """A column read from a field, as something that compares."""
+        """Return a column that is read from a field as an operand of comparisons."""
         field = frame.field(column.from_ or column.name)
         return term(field.expression, field.stored, self.snapshot.dialect, column.parsed, column.zone)
 
     def _chosen(self, frame: Frame, expressions: Sequence[Expression]) -> Query:
-        """The one place that says which rows an export has."""
+        """Select the rows of the export: the only place that decides which rows it has."""
         conditions = [*self._scope(frame), *self._where(frame), *self._window(frame)]
         conditions += [self._filter(frame, *use) for use in self.uses if not self._is_parameter(use[0])]
         return sa.select(*expressions).select_from(frame.clause).where(*conditions)
@@ -99,7 +99,7 @@ class Dataset:
         key = frame.field(path).expression
         if last is not None:
             return [key <= last] if after is None else [key > after, key <= last]
-        return [] if after is None else [sa.or_(key > after, key.is_(None))]  # rows without a key come last
+        return [] if after is None else [sa.or_(key > after, key.is_(None))]  # rows with a null key come last
 
     # --- which rows -------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Dataset:
             return made(frame, operator, value)
         inner, belongs = frame.through(many)
         if operator == "is_null":
-            # No value at all, or some value.
+            # Null, or not null.
             some = made(inner, "is_null", False)
             exists = inner.select(sa.literal(1)).where(belongs, some).exists()
             return sa.not_(exists) if value else exists
@@ -183,14 +183,14 @@ class Dataset:
         keys = [frame.field(path) for path in self.spec.source.key]
         order += [ordered(frame.sortable(key)) for key in keys]
         if not any(unique <= {*self.spec.source.key} for unique in self.relations.root.keys):
-            # Values that are equal may be printed unlike, as intervals of 30 days and of a month.
+            # Equal values may print differently, e.g. intervals of 30 days and of a month.
             order += [ordered(text) for key in keys if (text := frame.printed(key)) is not None]
         return order
 
     # --- what was asked ---------------------------------------------------------------------------------
 
     def _uses(self) -> Iterable[FilterUse]:
-        """Every use of a filter: the request's own and its preset's."""
+        """Yield every use of a filter, in the request and in its preset."""
         for name, operators in self.options.get("filters", {}).items():
             for operator, value in operators.items():
                 yield self._checked((name, operator, value))

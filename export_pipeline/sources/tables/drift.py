@@ -1,4 +1,4 @@
-"""Whether the database still has what a spec declares, and of types that can be read as declared."""
+"""Checks that the database still has what a spec declares, with types that can be read as declared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DOUBLE_DIGITS = 15
 
 
 def misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
-    """Why a type of a typed database cannot be read exactly as the declared one; None if it can."""
+    """Return why an enforced type cannot be read exactly as the declared one; None if it can."""
     kind = type_.kind
     if kind in _READ_AS and stored.family not in _READ_AS[kind]:
         return f"it is {stored.word} there, which cannot be read as {kind}"
@@ -54,15 +54,15 @@ def misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
 
 
 def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
-    """Compare what is declared with what is there.
+    """Compare the declared export with the database.
 
     Args:
-        spec: What is declared.
-        relations: The source and its relations, to look fields up.
-        typed: Whether the database holds its columns to their types; SQLite does not.
+        spec: The declared export.
+        relations: The source and its relations, to look up fields.
+        typed: True if the database enforces column types; SQLite does not.
 
     Raises:
-        SourceError: they differ; all differences are named.
+        SourceError: They differ; the message names all differences.
     """
     differences: list[str] = []
 

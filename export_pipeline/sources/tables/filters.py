@@ -1,4 +1,4 @@
-"""Filters and windows as SQL conditions. Values are bound, or written by SQLAlchemy's typed literals."""
+"""Filters and windows as SQL conditions. Values are bound, or rendered by SQLAlchemy's typed literals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from export_pipeline.tabular.spec import WindowSpec
 
 _DEPTH, _MOST_DAYS = 100, 366
 _NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric()}
-"""Types whose NaN PostgreSQL sorts after every number."""
+"""Types for which PostgreSQL sorts NaN after every number."""
 
 
 def condition(term: Term, operator: str, value: Any) -> Condition:
-    """What an operator says of a field. Values have the types that the options give them."""
+    """Return the condition of an operator on a field. Values have the types given by the options."""
     match operator:
         case "equals":
             return _equals(term, [value])
@@ -49,11 +49,11 @@ def _equals(term: Term, values: Sequence[Any]) -> Condition:
 
 
 def _any(conditions: Sequence[Condition]) -> Condition:
-    """OR of many conditions, nested flatly: databases limit how deep an expression may be."""
+    """Combine many conditions by OR, with little nesting: databases limit the depth of an expression."""
     if len(conditions) <= _DEPTH:
         return sa.or_(sa.false(), *conditions)
     groups = [conditions[start : start + _DEPTH] for start in range(0, len(conditions), _DEPTH)]
-    # A CASE keeps each group apart: ORs in brackets would be made one long OR again.
+    # A CASE separates the groups: ORs in parentheses would be flattened to one long OR again.
     return _any([sa.case((sa.or_(*group), 1), else_=0) == 1 for group in groups])
 
 
@@ -85,7 +85,7 @@ def _compared(term: Term, value: Any, sign: str) -> Condition:
 def _between(
     term: Term, start: datetime | None, end: datetime | None, last: datetime | None = None
 ) -> Condition:
-    """From `start`, before `end` and not after `last`; None for no limit."""
+    """Return the condition "from `start`, before `end`, not after `last`"; None means no limit."""
     conditions: list[Condition] = [term.expression.is_not(None)]
     if start is not None:
         conditions.append(term.expression >= term.literal(start))
@@ -97,18 +97,18 @@ def _between(
 
 
 def contains(term: Term, text: str) -> Condition:
-    """Whether a text is in it, ignoring case; no character of it is special."""
+    """Return the condition that a field contains a string, ignoring case; there are no wildcards."""
     if term.domain is Domain.UUID:
         return _in_uuid(term, text)
     literal = term.literal(text)
     if literal is None:
         return sa.false()
     if term.dialect == "sqlite":
-        # SQLite's own lower() knows ASCII only.
+        # SQLite's own lower() handles only ASCII.
         lower = sa.func.lower if text.isascii() else sa.func.export_lower
         return sa.func.instr(lower(term.expression), lower(literal)) > 0
     if term.dialect == "postgresql":
-        # Byte by byte: a collation that takes unlike texts for equal cannot say where one stands in another.
+        # Compare bytes: a collation in which different strings may be equal supports no substring search.
         lowered = sa.collate(sa.func.lower(term.expression), BYTE_ORDER[term.dialect])
         return sa.func.strpos(lowered, sa.func.lower(literal)) > 0
     if term.dialect in MYSQL:
@@ -118,7 +118,7 @@ def contains(term: Term, text: str) -> Condition:
 
 
 def _in_uuid(term: Term, text: str) -> Condition:
-    """The same of a uuid as it is exported, with its hyphens."""
+    """Return the same condition for a UUID in its exported form, with hyphens."""
     if not storable(text, term.stored, term.dialect):
         return sa.false()
     if term.dialect == "postgresql" and term.stored.family is Family.UUID:
@@ -140,16 +140,17 @@ _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
 def in_window(term: Term, spec: WindowSpec, window: Window) -> Condition:
-    """Rows whose time falls in the window, or that existed by its end.
+    """Return the condition for rows whose time is in the window, or that existed by its end.
 
-    Days count as in a window from their first moment in its zone; a wall clock's times are of `spec.zone`.
+    A date counts as its first moment in `spec.zone`, or else in the window's zone. Local times are in
+    `spec.zone`.
     """
     if spec.type == "date":
         zone = ZoneInfo(spec.zone) if spec.zone else window.start.tzinfo
         end: Any = _first_day(window.end, zone)
         start: Any = _first_day(window.start, zone)
     elif spec.zone and (term.dialect == "sqlite" or term.stored.family is not Family.INSTANT):
-        # The column holds what a clock showed, so the window's ends are what that clock showed then.
+        # The column holds local times without a zone, so the window's ends are converted to local time.
         zone = ZoneInfo(spec.zone)
         start, end = (t.astimezone(zone).replace(tzinfo=None) for t in (window.start, window.end))
     else:
@@ -161,7 +162,7 @@ def in_window(term: Term, spec: WindowSpec, window: Window) -> Condition:
 
 
 def _first_day(moment: datetime, zone: Any) -> date:
-    """The first day that begins at this moment or after it."""
+    """Return the first day that begins at or after this moment."""
     day = moment.astimezone(zone).date()
     begins = datetime(day.year, day.month, day.day, tzinfo=zone)
     return day if begins.timestamp() >= moment.timestamp() else day + timedelta(days=1)

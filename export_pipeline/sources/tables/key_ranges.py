@@ -1,8 +1,8 @@
-"""Consecutive shares of a dataset's rows, each to be read over a connection of its own at the same time.
+"""Splits a dataset's rows into consecutive shares that are read in parallel over several connections.
 
-One connection gives no more rows a second than one core decodes and one process of the database encodes.
-Shares are ranges of the key that leads the order, so that the rows of all shares, one after the other, are
-exactly those of the one select, in its order.
+One connection's speed is limited to what one core decodes and one process of the database encodes.
+Shares are ranges of the key that leads the order, so that the shares one after the other give exactly the
+rows of a single select, in its order.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline.sources.tables.dataset import Dataset
 from export_pipeline.tabular.spec import ColumnSpec
 
-LEAST_ROWS = 200_000  # fewer are read before another connection is worth it
+LEAST_ROWS = 200_000  # for fewer rows, another connection is not worth its cost
 
 
 def shares(
     snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec], count: int
 ) -> list[tuple[Snapshot, Query]]:
-    """Selects that give the `count` rows of `dataset.rows(columns)` together, and where to read each.
+    """Return selects that together give the `count` rows of `dataset.rows(columns)`, each with its snapshot.
 
-    There are none where rows are few, where another column than an integer key leads the order, or where the
-    database has no second connection that sees the same moment.
+    The list is empty if there are few rows, if the order does not begin with an integer key, or if the
+    database has no second connection with the same view of the data.
     """
     key = dataset.leading_key()
     if count < LEAST_ROWS or key is None or dataset.relations.stored(key).family is not Family.INTEGER:
@@ -48,6 +48,6 @@ def shares(
 
 
 def _at(snapshot: Snapshot, keys: Query, place: int) -> int | None:
-    """The key of the row at a place; None if it has none."""
+    """Return the key of the row at a position; None if it has none."""
     found = snapshot.rows(keys.offset(place).limit(1), [Column("key", "Key", Kind.INTEGER)])
     return found[0]["key"] if found else None

@@ -1,4 +1,4 @@
-"""Many rows as one cell: texts with a separator, and nested JSON that the database itself builds."""
+"""Combines many rows into one cell: strings with a separator, or nested JSON that the database builds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Expression = sa.ColumnElement[Any]
 
 
 def joined_text(frame: Frame, path: str, separator: str) -> Expression:
-    """All values of a field through a relation with many rows, as one text in the relation's order."""
+    """Join all values of a field of a to-many relation into one string, in the relation's order."""
     name, _ = frame.relations.split(path)
     first = frame.relations.many(path, frame.start)
     if name is None or first is None:
@@ -31,7 +31,7 @@ def joined_text(frame: Frame, path: str, separator: str) -> Expression:
 
 
 def nested_json(frame: Frame, nested: Nested) -> Expression:
-    """JSON text of a relation's rows: an object (null if there is none), or an array of objects."""
+    """Return the JSON text of a relation's rows: one object (null if none), or an array of objects."""
     return _nested(frame, nested, frame.start)
 
 
@@ -67,14 +67,14 @@ def _object(frame: Frame, nested: Nested, at: str) -> Expression:
 
 
 def _way(frame: Frame, name: str, first: str) -> list[str]:
-    """The relations from the first one with many rows to this one."""
+    """Return the path of relations from the first to-many relation to this one."""
     return [first, *frame.relations.chain(name, first)]
 
 
 def _aggregated(
     frame: Frame, value: Expression, separator: str, order: Sequence[Expression], where: Sequence[Any]
 ) -> Expression:
-    """The values of a frame's rows as one text; null if there are none."""
+    """Aggregate the values of a frame's rows into one string; null if there are none."""
     if frame.relations.catalogue.snapshot.dialect == "postgresql":
         ordered = aggregate_order_by(_text(separator), *order)
         return frame.select(sa.func.string_agg(value, ordered)).where(*where).scalar_subquery()
@@ -90,7 +90,7 @@ _DIALECTS = ("postgresql", "sqlite")
 
 
 def _value(field: Field, frame: Frame) -> Expression:
-    """A field as JSON text: numbers with every digit, times in ISO 8601, json as it is."""
+    """Return a field as JSON text: numbers with all digits, times in ISO 8601, json unchanged."""
     if frame.relations.catalogue.snapshot.dialect == "sqlite":
         return sqlite_operands.json_text(field.expression, field.stored.family)
     raw = field.stored.family is Family.JSON

@@ -1,4 +1,4 @@
-"""Small questions to other tables: which scopes there are, and whether values exist in a scope."""
+"""Look-ups in other tables: the scopes that exist, and whether values exist in a scope."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
 
 
 def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
-    """Whether a column, of whatever type, holds the scope's id."""
+    """Return the condition that a column of any type holds the scope's id."""
     about = term(expression, stored, dialect)
     if not storable(scope, stored, dialect):
         return sa.false()
     number = about.domain is Domain.NUMBER and scope.removeprefix("-").isdecimal() and scope.isascii()
     if dialect == "sqlite":
-        # As stored, so that an index serves.
+        # Compare as stored, so that an index can be used.
         if number and -(2**63) <= int(scope) < 2**63:
             return expression == sa.literal(int(scope))
         return sa.collate(sa.cast(expression, sa.Text), "BINARY") == sa.literal(scope)
@@ -39,7 +39,7 @@ def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, sco
 
 
 def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
-    """Name by id of all scopes, by name in code point order, then id."""
+    """Return all scopes, names by id, ordered by name in code point order, then by id."""
     select = _scopes(snapshot, declared)
     by_bytes = [
         sa.collate(sa.cast(e, sa.Text), snapshot.byte_order) for e in reversed(select.selected_columns)
@@ -49,7 +49,7 @@ def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
 
 
 def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
-    """The name of a scope; None if there is no such one."""
+    """Return the name of a scope; None if it does not exist."""
     found = Catalogue.of(snapshot).table(declared.table)
     stored = found.column(declared.id)
     mine = belongs(found.clause.c[declared.id], stored, snapshot.dialect, scope)
@@ -66,14 +66,14 @@ def existing(
     values: Sequence[str],
     scope: tuple[str, str, bool] | None = None,
 ) -> set[str]:
-    """Which of these values a column holds.
+    """Return those of the given values that a column holds.
 
     Args:
-        snapshot: Where to look.
-        table: The table.
-        column: Its column.
-        values: As texts.
-        scope: (column, id, whether rows without one count too): only rows of this scope.
+        snapshot: The snapshot to read.
+        table: Name of the table.
+        column: Name of its column.
+        values: The values as strings.
+        scope: (column, id, True to include rows with a null scope): search only rows of this scope.
     """
     found = Catalogue.of(snapshot).table(table)
     expression, stored = found.clause.c[column], found.column(column)
@@ -82,7 +82,7 @@ def existing(
         as_text = Stored("text", Family.TEXT, codec=stored.codec)
         about = term(sa.cast(expression, sa.Text), as_text, snapshot.dialect)
     text = sa.cast(expression, sa.Text)
-    # Collations that ignore case would take values that differ in it for one.
+    # Collations that ignore case would treat values that differ only in case as equal.
     distinct = sa.collate(text, BYTE_ORDER[snapshot.dialect]) if snapshot.dialect in BYTE_ORDER else text
     select: Query = sa.select(distinct, sa.null()).where(about.one_of(values)).distinct()
     if scope is not None:
@@ -95,7 +95,7 @@ def existing(
 
 
 def _key(text: str) -> str:
-    """A uuid in any spelling as one; any other text as it is."""
+    """Return a UUID in any spelling in one form; any other string unchanged."""
     try:
         return uuid.UUID(text).hex
     except ValueError:

@@ -1,4 +1,4 @@
-"""Fields as something that compares with a typed value, on every database by the same rules."""
+"""Operands: fields that compare with typed values by the same rules on every database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Condition = sa.ColumnElement[bool]
 
 
 class Domain(Enum):
-    """What is compared."""
+    """The kinds of values that are compared."""
 
     TEXT = auto()
     NUMBER = auto()
@@ -55,14 +55,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A field that compares.
+    """A field as an operand of comparisons.
 
     Attributes:
-        expression: What is compared.
-        domain: With what.
+        expression: The SQL expression to compare.
+        domain: The kind of its values.
         stored: The field's type in the database.
         dialect: SQLAlchemy's name of the database's dialect.
-        zone: Of times: in which zone days are meant and times without one; None for a wall clock's.
+        zone: For times: the zone of days and of times without a zone; None for local times.
     """
 
     expression: Expression
@@ -72,7 +72,7 @@ class Term:
     zone: str | None = "UTC"
 
     def literal(self, value: Any) -> Expression | None:
-        """A value as an expression that this term compares with; None if nothing can be equal to it."""
+        """Return a value as an expression comparable with this operand; None if nothing can equal it."""
         match self.domain:
             case Domain.TEXT:
                 text = str(value)
@@ -93,33 +93,33 @@ class Term:
                 return self._uuid(str(value))
 
     def one_of(self, values: Sequence[Any]) -> Condition:
-        """Whether it equals any of many values."""
+        """Return the condition that the operand equals one of the values."""
         literals = [literal for value in values if (literal := self.literal(value)) is not None]
         if not literals:
             return sa.false()
         if self.domain is Domain.TEXT and self.dialect in MYSQL:
-            # Its own comparison, which an index serves, takes A, a and ä for the same; it fails on characters
-            # that the column's encoding lacks.
+            # The column's own comparison can use an index, but treats A, a and ä as equal, and fails on
+            # characters that the column's encoding lacks.
             as_bytes = [sa.cast(literal, sa.LargeBinary) for literal in literals]
-            # As text first: a column's own encoding has other bytes.
+            # Convert to text first: the column's own encoding may have other bytes.
             exactly = sa.cast(sa.cast(self.expression, sa.Text), sa.LargeBinary).in_(as_bytes)
             is_plain = all(str(value).isascii() for value in values)
             return sa.and_(self.expression.in_(literals), exactly) if is_plain else exactly
         if self.domain is Domain.TEXT and self.dialect == "postgresql":
-            # As above; its own comparison serves an index, and may follow a collation that ignores case.
+            # As above: the column's own comparison can use an index, but its collation may ignore case.
             exact = sa.collate(self.expression, BYTE_ORDER[self.dialect])
             return sa.and_(self.expression.in_(literals), exact.in_(literals))
         if len(literals) == 1:
             return self.expression == literals[0]
         plain = [literal.value for literal in literals if isinstance(literal, sa.BindParameter)]
         if self.dialect == "sqlite" and len(plain) == len(literals) and _fit_json(plain):
-            # One parameter, however many values: SQLite has a limit on their number.
+            # One parameter for all values: SQLite limits the number of parameters.
             given = sa.func.json_each(sa.literal(json.dumps(plain))).table_valued("value")
             return self.expression.in_(sa.select(given.c.value))
         return self.expression.in_(literals)
 
     def day(self, day: date) -> tuple[datetime, datetime | None]:
-        """The first moment of a day in the zone, and the first one after it; None after the last of all."""
+        """Return the first moment of a day in the zone, and that of the next day; None after the last day."""
         after = self._midnight(day + timedelta(days=1)) if day < date.max else None
         return self._midnight(day), after
 
@@ -184,7 +184,7 @@ def term(
     zone: str | None = "UTC",
     byte_order: str = "C",
 ) -> Term:
-    """A field as something that compares: as the declared type, else as the database's."""
+    """Return a field as an operand, of the declared type if there is one, else of the database's."""
     if type_ is None:
         domain = _OF_FAMILY.get(stored.family, Domain.TEXT)
     else:
@@ -210,7 +210,7 @@ def _in_sqlite(expression: Expression, stored: Stored, domain: Domain, integer: 
         case Domain.UUID:
             return sqlite_operands.uuid(expression)
         case Domain.TEXT:
-            # A column declared as text holds text, and the comparison may use its index.
+            # A column declared as text holds strings, and the comparison may use its index.
             text = expression if stored.family is Family.TEXT else sa.cast(expression, sa.Text)
             return sa.collate(text, "BINARY")
 
@@ -228,10 +228,10 @@ def _elsewhere(expression: Expression, stored: Stored, domain: Domain, dialect: 
 
 
 def fixed(expression: Expression, stored: Stored, value: Any, dialect: str, name: str) -> Condition:
-    """A condition of the spec's `where`: a value, null for missing, or a list of which one must match.
+    """Return a condition of the spec's `where`: a value, null, or a list of which one must match.
 
     Raises:
-        SourceError: a value is not of the column's type.
+        SourceError: A value does not have the column's type.
     """
     values = list(value) if isinstance(value, list | tuple) else [value]
     there = [one for one in values if one is not None]
@@ -249,7 +249,7 @@ def fixed(expression: Expression, stored: Stored, value: Any, dialect: str, name
 
 
 def _typed(domain: Domain, value: Any) -> Any:
-    """A value as YAML gives it, as the domain takes it."""
+    """Convert a value from YAML to the type that the domain needs."""
     if domain is Domain.DATE:
         return date.fromisoformat(str(value)[:10])
     if domain is Domain.TIME:
@@ -266,7 +266,7 @@ def _typed(domain: Domain, value: Any) -> Any:
 
 
 def storable(text: str, stored: Stored, dialect: str) -> bool:
-    """Whether a column of a database can hold this text."""
+    """Return whether a column of a database can hold this string."""
     return ("\x00" not in text or dialect == "sqlite") and stored.holds(text)
 
 
@@ -278,5 +278,5 @@ def _double(value: Any) -> float:
 
 
 def _fit_json(values: Sequence[Any]) -> bool:
-    """Whether SQLite's JSON gives these values back unchanged: not doubles to the last bit, and no NUL."""
+    """Return whether SQLite's JSON preserves these values: it changes some doubles, and cuts at NUL."""
     return all(isinstance(v, int) or (isinstance(v, str) and "\x00" not in v) for v in values)

@@ -1,4 +1,4 @@
-"""Reads table exports: the rows that a spec declares and a request asks for, out of one snapshot."""
+"""Reads table exports: the rows of a spec and a request, from one snapshot."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ DRIFT = "The source differs from what is declared: "
 
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Name by id of all scopes, ordered by name, then id; of an unscoped spec, none.
+    """Return all scopes, names by id, ordered by name, then id; empty for an unscoped spec.
 
     Raises:
-        SourceError: the table of scopes is not as declared; of an unscoped spec, its own table is not there.
+        SourceError: The table of scopes differs from its declaration; for an unscoped spec, its own table is
+            missing.
     """
     declared, table = spec_of(spec).scope, spec_of(spec).source.table
     snapshot = visible(snapshot, spec_of(spec).source.row_security)
@@ -46,15 +47,15 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read(snapshot: Snapshot, request: Request) -> ExportData:
-    """Read the rows that are asked for: of the request's scope and window, and of no other.
+    """Read the requested rows: only those of the request's scope and window.
 
     Returns:
-        One table, "rows", with the columns that come from the database. It streams, once and while the
+        One table, "rows", with the columns that come from the database. It can be streamed once, while the
         snapshot is open.
 
     Raises:
-        SourceError: there is no such scope, a filter's value is not among those it may have, or the database
-            differs from what is declared.
+        SourceError: The scope does not exist, a filter's value is not allowed, or the database differs from
+            the declaration.
     """
     spec = spec_of(request.spec)
     snapshot = visible(snapshot, spec.source.row_security)
@@ -65,7 +66,7 @@ def read(snapshot: Snapshot, request: Request) -> ExportData:
 
 
 def _scope_name(snapshot: Snapshot, declared: Scope | None, request: Request) -> str | None:
-    """The name of the request's scope; None of a dataset without scopes."""
+    """Return the name of the request's scope; None for a dataset without scopes."""
     if declared is None:
         if request.scope is not None:
             raise SourceError(f"{request.dataset} has no scopes, so {request.scope!r} cannot be one.")
@@ -143,11 +144,11 @@ class _Reader:
         )
 
     def _damaged(self, reason: str, column: str, cells: int) -> None:
-        with self._counting:  # shares are read side by side
+        with self._counting:  # shares are read in parallel
             self.changed[reason, f"rows.{column}"] += cells
 
     def _hidden(self) -> frozenset[str]:
-        """The guarded columns that the requester may not read."""
+        """Return the guarded columns that the requester may not read."""
         guarded = [column for column in self.spec.columns if column.readers is not None]
         user = getattr(self.request.options, "requested_by", None)
         allowed = {
@@ -168,7 +169,7 @@ class _Reader:
         return None if column is None or self.request.scope is None else (column, self.request.scope, shared)
 
     def _values_are_there(self, dataset: Dataset) -> None:
-        """Refuse values of filters that are not in the table that lists them, for this scope."""
+        """Reject filter values that are missing, for this scope, in the table that lists them."""
         for name, operator, value in dataset.uses:
             among = self.spec.filters[name].among
             if among is None or operator not in ("equals", "in"):

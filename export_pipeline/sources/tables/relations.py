@@ -1,4 +1,4 @@
-"""Fields of the source and of its relations, joined so that a row of the source stays one row."""
+"""Fields of the source and its relations, joined so that each row of the source stays one row."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Expression = sa.ColumnElement[Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column of a joined table: its expression, and its type there."""
+    """A column of a joined table: its expression, and its type in the database."""
 
     expression: Expression
     stored: Stored
 
 
 class Relations:
-    """The declared relations, and where each starts.
+    """The declared relations and their starting points.
 
     Args:
-        catalogue: Knows the tables.
+        catalogue: Finds the tables.
         declared: The spec's relations.
         root: The source itself.
     """
@@ -41,12 +41,12 @@ class Relations:
         self.aliases = 0
 
     def split(self, path: str) -> tuple[str | None, str]:
-        """The relation and the column of a field's path."""
+        """Split a field's path into relation and column."""
         name, point, column = path.partition(".")
         return (name, column) if point and name in self.declared else (None, path)
 
     def chain(self, name: str | None, start: str | None) -> list[str]:
-        """The relations from `start` (not included; None is the source) to this one, in order of the way."""
+        """Return the relations from `start` (excluded; None is the source) to this one, in path order."""
         way: list[str] = []
         while name != start:
             if name is None or name in way:
@@ -57,25 +57,25 @@ class Relations:
         return way
 
     def many(self, path: str, start: str | None = None) -> str | None:
-        """The first relation with many rows on the way from `start` to a field."""
+        """Return the first to-many relation on the path from `start` to a field; None if there is none."""
         way = self.chain(self.split(path)[0], start)
         return next((name for name in way if self.declared[name].many), None)
 
     def found(self, name: str | None) -> Found:
-        """The table of a relation; of None the source."""
+        """Return the table of a relation; that of the source for None."""
         return self.root if name is None else self.catalogue.table(self.declared[name].table)
 
     def stored(self, path: str) -> Stored:
-        """The type of a field.
+        """Return the type of a field.
 
         Raises:
-            MissingError: there is no such field, or its table is not there.
+            MissingError: The field or its table does not exist.
         """
         name, column = self.split(path)
         return self.found(name).column(column)
 
     def alias(self, clause: sa.FromClause, name: str) -> sa.FromClause:
-        """The clause under a name that no other part of a statement has."""
+        """Alias a clause by a name that is unique in the statement."""
         self.aliases += 1
         return clause.alias(sa.quoted_name(f"{name[:40]}_{self.aliases}", True))
 
@@ -86,8 +86,8 @@ class Frame:
     Args:
         relations: The declared relations.
         start: The relation whose rows the select reads; None for the source.
-        parent: The frame whose rows these belong to. Within it, in an aggregate or EXISTS, joins may give
-            several rows.
+        parent: The frame of the rows to which these rows belong. In a nested frame, such as an aggregate or
+            EXISTS, joins may multiply rows.
     """
 
     def __init__(self, relations: Relations, start: str | None = None, parent: Frame | None = None) -> None:
@@ -98,14 +98,14 @@ class Frame:
 
     @property
     def clause(self) -> sa.FromClause:
-        """What to select from."""
+        """The FROM clause."""
         clause: sa.FromClause = self.origin
         for other, on in self._joins:
             clause = clause.outerjoin(other, on)
         return clause
 
     def field(self, path: str) -> Field:
-        """A field, after joining what it needs."""
+        """Return a field, after joining the tables that it needs."""
         stored = self.relations.stored(path)
         name, column = self.relations.split(path)
         for step in self.relations.chain(name, self.start):
@@ -113,13 +113,13 @@ class Frame:
         return Field(_exact(self._joined[name].c[column], stored), stored)
 
     def through(self, name: str) -> tuple[Frame, Expression]:
-        """A frame of a relation's rows, and the condition that they belong to the row of this frame."""
+        """Return a frame of a relation's rows, and the condition that links them to the row of this frame."""
         relation = self.relations.declared[name]
         frame = Frame(self.relations, name, self)
         return frame, sa.and_(self._belongs(frame.origin, name), *self.where(frame.origin, relation))
 
     def select(self, *expressions: Expression) -> sa.Select[Any]:
-        """A select from this frame that knows the frames around it."""
+        """Return a select from this frame that is correlated with the enclosing frames."""
         around: list[sa.FromClause] = []
         outer = self.parent
         while outer is not None:
@@ -129,36 +129,36 @@ class Frame:
         return select.correlate(*around) if around else select
 
     def order_of(self, names: Sequence[str]) -> list[Expression]:
-        """The declared order of these relations' rows, one within the other, then their keys."""
+        """Return the declared order of these relations' rows, outer relations first, then their keys."""
         parts = [
             self.order(self._joined[name], self.relations.found(name), self.relations.declared[name].order)
             for name in names
         ]
         counts = [len(self.relations.declared[name].order) for name in names]
-        # Keys last: a link's own key, that nobody asked for, must not go before what it links to.
+        # Keys last: the key of a link table is not requested, and must not precede the order of linked rows.
         first = [part[:count] for part, count in zip(parts, counts, strict=True)]
         last = [part[count:] for part, count in zip(parts, counts, strict=True)]
         return [expression for part in (*first, *last) for expression in part]
 
     def order(self, clause: sa.FromClause, found: Found, wanted: Sequence[str]) -> list[Expression]:
-        """Expressions to order a table by: columns, `-` before descending ones, then its key."""
+        """Return the ORDER BY expressions of a table: columns, `-` before descending ones, then its key."""
         order: list[Expression] = []
         for word in wanted:
             down = word.startswith("-") and word not in found.fields
             name = word.removeprefix("-") if down else word
             term = self.sortable(Field(clause.c[name], found.column(name)))
             order.append(ordered(term, down=down))
-        # Without a key all columns are: then only rows that are the same in all of them may change places.
+        # Without a key, sort by all columns: then only rows that are equal in all of them may be swapped.
         key = next((key for key in found.keys if key <= found.fields.keys()), found.fields.keys())
         last = [name for name in found.fields if name in key]
         return order + [self.sortable(Field(clause.c[name], found.fields[name])) for name in last]
 
     def sortable(self, field: Field) -> Expression:
-        """Return what orders a field as its database does, but texts by code point, whatever the language."""
+        """Return the sort expression of a field: the database's order, but strings by code point."""
         if field.stored.family in _PLAIN:
             return field.expression
         snapshot = self.relations.catalogue.snapshot
-        # SQLite knows no type of a statement's columns, and sorts each cell by what it is.
+        # SQLite has no types for a statement's columns, and sorts each cell by its own type.
         order, expression = TypeOrder.COLLATED, field.expression
         if snapshot.dialect == "postgresql" and field.stored.family is not Family.TEXT:
             order = self.relations.catalogue.type_order(field.stored.word)
@@ -169,12 +169,12 @@ class Frame:
             order = TypeOrder.NONE
         if order is TypeOrder.OWN:
             return expression
-        if order is TypeOrder.NONE or snapshot.dialect in MYSQL:  # whose columns may have other encodings
+        if order is TypeOrder.NONE or snapshot.dialect in MYSQL:  # MySQL's columns may have other encodings
             expression = sa.cast(expression, sa.Text)
         return sa.collate(expression, snapshot.byte_order)
 
     def printed(self, field: Field) -> Expression | None:
-        """Return the text of a field that PostgreSQL orders by more than its text; None of any other."""
+        """Return the text of a field that PostgreSQL does not sort by its text alone; None for others."""
         if self.relations.catalogue.snapshot.dialect != "postgresql":
             return None
         if field.stored.family not in (Family.OTHER, Family.JSON):
@@ -182,7 +182,7 @@ class Frame:
         return sa.collate(sa.cast(field.expression, sa.Text), "C")
 
     def where(self, clause: sa.FromClause, relation: Relation) -> list[Expression]:
-        """The fixed conditions of a relation's table."""
+        """Return the fixed conditions of a relation's table."""
         found = self.relations.catalogue.table(relation.table)
         conditions = []
         for name, value in relation.where.items():
@@ -209,7 +209,7 @@ class Frame:
         self._joins.append((other, on))
 
     def _is_one(self, found: Found, relation: Relation) -> bool:
-        """Whether a key of the table says that at most one row matches."""
+        """Return whether a key of the table ensures that at most one row matches."""
         fixed_columns = {
             name for name, value in relation.where.items() if not isinstance(value, list | tuple)
         }
@@ -217,7 +217,7 @@ class Frame:
         return any(key <= {relation.to, *fixed_columns} for key in found.keys)
 
     def _first(self, found: Found, relation: Relation) -> sa.Subquery:
-        """The table with the place of each row among those that refer to the same one."""
+        """Return the table with its rows numbered within each value of the join column."""
         inner = self.relations.alias(found.clause, "candidate")
         place = sa.func.row_number().over(
             partition_by=inner.c[relation.to], order_by=self.order(inner, found, relation.order)
@@ -238,9 +238,9 @@ class Frame:
 
 
 def _exact(expression: Expression, stored: Stored) -> Expression:
-    """The expression, as a double where it is a single: the double whose digits PostgreSQL shows.
+    """Return the expression; a single-precision float becomes the double with the digits PostgreSQL shows.
 
-    A plain cast would give 26.059999465942383 for a single that everybody knows as 26.06.
+    A plain cast would give 26.059999465942383 for a single that prints as 26.06.
     """
     if stored.word != "float4":
         return expression
@@ -252,12 +252,12 @@ _PLAIN = (
     *(Family.INTEGER, Family.NUMERIC, Family.FLOAT, Family.BOOLEAN, Family.DATE),
     *(Family.WALL_CLOCK, Family.INSTANT, Family.UUID),
 )
-"""Types that every database orders alike."""
+"""Types that every database sorts in the same order."""
 _NUMBERS = (Family.INTEGER, Family.NUMERIC, Family.FLOAT)
 
 
 def _unlike(one: Stored, other: Stored) -> bool:
-    """Whether PostgreSQL has no `=` between these types."""
+    """Return whether PostgreSQL has no `=` operator between these types."""
     if one.family is Family.OTHER or other.family is Family.OTHER:
         return one.word != other.word
     return one.family is not other.family and not {one.family, other.family} <= set(_NUMBERS)

@@ -1,4 +1,4 @@
-"""The text of a .sql file as something to select from, its `:name` parameters bound."""
+"""The text of a .sql file as a FROM clause, with its `:name` parameters bound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-# What has no end goes on to the end of the text: to look for it again from each place would take for ever.
+# An unterminated token extends to the end of the text: retrying at each position would be far too slow.
 _TOKENS = re.compile(
     r"""
       (?P<escaped>\b[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z))
@@ -28,7 +28,7 @@ _TOKENS = re.compile(
 
 
 def _parts(sql: str) -> list[tuple[str | None, str]]:
-    """The statement as (name of the parameter or None, its text); comments become blanks."""
+    """Split the statement into (name of the parameter or None, text); comments become blanks."""
     parts: list[tuple[str | None, str]] = []
     for found in _TOKENS.finditer(sql):
         if found["line"] or found["block"]:
@@ -39,12 +39,12 @@ def _parts(sql: str) -> list[tuple[str | None, str]]:
 
 
 def parameters(sql: str) -> set[str]:
-    """The names of the parameters in it; what stands in texts, names, comments and casts is none."""
+    """Return the names of the parameters, without those in strings, identifiers, comments and casts."""
     return {name for name, _ in _parts(sql) if name}
 
 
 def bound(sql: str, values: Mapping[str, Any]) -> sa.TextClause:
-    """The statement with its parameters bound; `values` has one for each, None for NULL."""
+    """Return the statement with its parameters bound; `values` has an entry for each, None for NULL."""
     text = "".join(part if name else part.replace(":", r"\:") for name, part in _parts(sql))
     text = text.strip().rstrip(";").rstrip()
     binds = [sa.bindparam(name, *_typed(values[name])) for name in sorted(parameters(sql))]
@@ -52,8 +52,8 @@ def bound(sql: str, values: Mapping[str, Any]) -> sa.TextClause:
 
 
 def _typed(value: Any) -> tuple[Any, sa.types.TypeEngine[Any]]:
-    """A value and its type. Texts are written without a cast, so that the database takes each for what it is
-    compared with: a scope's id may be a text, a number or a uuid there.
+    """Return a value and its type. Strings are rendered without a cast, so that the database infers their
+    type from the comparison: a scope's id may be a string, a number or a UUID there.
     """
     if isinstance(value, bool):
         return value, sa.Boolean()

@@ -1,7 +1,7 @@
-"""What is stored in SQLite, as something that compares.
+"""Operands over the stored values of SQLite.
 
-SQLite keeps any value in any column: numbers as text, times as text in several spellings, uuids as text or
-bytes. Each expression gives what the reader of the cells gives, or null where they are left empty.
+SQLite stores any value in any column: numbers as text, times as text in several spellings, UUIDs as text or
+bytes. Each expression gives the value that the reader of cells gives, or null where it leaves a cell empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NUMERIC: sa.types.TypeEngine[Any] = sa.Double()
 
 
 class _Template(sa.sql.functions.FunctionElement[Any]):
-    """An expression written into a template wherever it says {x}."""
+    """An expression inserted into a template in place of {x}."""
 
     inherit_cache = False
 
@@ -72,32 +72,32 @@ _UUID = (
 
 
 def number(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """An integer or a double."""
+    """Return the value as an integer or a double."""
     return _Template(_NUMBER, expression, _NUMERIC)
 
 
 def integer(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A 64-bit integer."""
+    """Return the value as a 64-bit integer."""
     return _Template(_INTEGER, expression, _NUMERIC)
 
 
 def boolean(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """1 or 0."""
+    """Return the value as 1 or 0."""
     return _Template(_BOOLEAN, expression, _NUMERIC)
 
 
 def day(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A date as `yyyy-mm-dd`."""
+    """Return the value as a date `yyyy-mm-dd`."""
     return _Template(_DAY, expression)
 
 
 def microseconds(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A time as microseconds from 1970, as its text says it; one without a zone as if it were UTC."""
+    """Return a time in microseconds since 1970, as written; a time without a zone counts as UTC."""
     return _Template(_MICROSECONDS, expression, _NUMERIC)
 
 
 def uuid(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A uuid as 32 lower-case hexadecimal digits."""
+    """Return a UUID as 32 lower-case hexadecimal digits."""
     return _Template(_UUID, expression)
 
 
@@ -131,5 +131,5 @@ _JSON = {
 
 
 def json_text(expression: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[Any]:
-    """The value as JSON text: by what it is, and of booleans, times and json by what its column is."""
+    """Return the value as JSON text, by its own type; booleans, times and json by the column's type."""
     return _Template(_JSON.get(family, _ANY_JSON), expression)

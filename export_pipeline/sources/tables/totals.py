@@ -1,4 +1,4 @@
-"""Sums as the database itself adds them, in the same statement that counts the rows."""
+"""Sums that the database itself computes, in the statement that counts the rows."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from export_pipeline.sources.tables.operands import Term
 from export_pipeline.sources.tables.relations import Expression, Frame
 from export_pipeline.tabular.spec import ColumnSpec
 
-_LARGEST = 1.7976931348623157e308  # beyond it: infinities; PostgreSQL's NaN compares as outside too
+_LARGEST = 1.7976931348623157e308  # beyond it are the infinities, and NaN in PostgreSQL
 _WIDE = Context(prec=400)
 _SCALE = 2.0**64
 _DOUBLES = (Kind.FLOAT, Kind.PERCENT)
-_COLUMNS = 400  # of up to four sums each: PostgreSQL's statements have 1,664 expressions at most
+_COLUMNS = 400  # with up to four sums each: a PostgreSQL statement has at most 1,664 expressions
 _INEXACT = 1e-9
-"""What a database may lose of the size of doubles that it adds one after the other."""
+"""Maximum rounding error of a database's sum of doubles, relative to the sum of absolute values."""
 
 
 def count_and_totals(
     snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec]
 ) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
-    """Return the number of rows; by column its sum, as `|column|` the sum of its absolute values, and as
-    `±column` how much the database may have lost while it added, where it adds doubles; the columns of
-    decimals that hold NaN or infinities; and by column its exact sum, where the database adds no doubles.
+    """Count the rows and sum the numeric columns.
 
-    Cells that are no finite numbers are left out. No sum overflows in the database: of doubles, large ones
-    are added in a smaller unit, apart from the others.
+    Cells that are not finite numbers are left out. No sum overflows in the database: large doubles are
+    added in a smaller unit, apart from the others.
+
+    Returns:
+        The number of rows; the sums by column, with the sum of absolute values as `|column|` and, if the
+        database adds doubles, the maximum rounding error as `±column`; the decimal columns that hold NaN or
+        infinities; and the exact sums by column, if the database does not add doubles.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
     rows, totals, special, exact = _counted(snapshot, dataset, numbers[:_COLUMNS])
@@ -68,7 +71,7 @@ def _counted(
 
     select = dataset.facts(make)
     kinds = [Column("rows", "Rows", Kind.INTEGER)]
-    # SQLite would write only 15 digits of a double.
+    # SQLite would print only 15 digits of a double.
     kind = Kind.FLOAT if snapshot.dialect == "sqlite" else Kind.TEXT
     kinds += [Column(f"sum_{place}", "Sum", kind) for place in range(len(parts))]
     kinds += [Column(f"special_{column.name}", "Special", Kind.BOOLEAN) for column in may_be_special]
@@ -86,17 +89,17 @@ def _counted(
 
 
 def _special(about: Term) -> Expression:
-    """Return whether some cell of a column of PostgreSQL's numbers is NaN or infinite."""
+    """Return the condition that some cell of a PostgreSQL number column is NaN or infinite."""
     x = about.expression
     if about.stored.family is not Family.NUMERIC:
         return sa.false()
-    # What is infinite less itself is NaN; a numeric with limits can hold no infinity.
+    # Infinity minus itself is NaN; a numeric with limits cannot hold infinity.
     nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
     return sa.func.bool_or(x == nan if about.stored.precision else (x - x) != _number("0"))
 
 
 def _decimal(total: Fraction) -> str:
-    """A sum of decimals, so a fraction whose denominator divides a power of ten."""
+    """Render a sum of decimals: a fraction whose denominator divides a power of ten."""
     return str(_WIDE.divide(Decimal(total.numerator), Decimal(total.denominator)))
 
 
@@ -113,7 +116,7 @@ def _is_summed(column: ColumnSpec, dataset: Dataset) -> bool:
 
 
 def _parts(about: Term, kind: Kind) -> list[tuple[bool, float, Expression]]:
-    """Sums that make a column's: (of negative numbers, the unit they are in, the sum)."""
+    """Return the partial sums of a column: (True for negative numbers, unit, sum)."""
     x, zero = about.expression, _number("0")
     below, above = x < zero, x >= zero
     add = sa.func.total if about.dialect == "sqlite" else sa.func.sum  # SQLite's sum() of integers overflows
@@ -122,7 +125,7 @@ def _parts(about: Term, kind: Kind) -> list[tuple[bool, float, Expression]]:
     if about.stored.family is Family.NUMERIC:
         nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
         if about.dialect == "postgresql":
-            # Of infinities the difference is NaN; a numeric with limits can hold none.
+            # Infinity minus itself is NaN; a numeric with limits cannot hold infinity.
             finite = x != nan if about.stored.precision else (x - x) == zero
             below, above = sa.and_(below, finite), sa.and_(above, finite)
     return [(True, 1.0, _sum(add, x, below)), (False, 1.0, _sum(add, x, above))]

@@ -1,4 +1,4 @@
-"""The orders that PostgreSQL has for its types: enums as declared, addresses by network, ranges by start."""
+"""The sort orders of PostgreSQL's types: enums as declared, addresses by network, ranges by start."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from export_pipeline.sources.snapshot import Snapshot
 
 
 class TypeOrder(Enum):
-    """An order of a type's values."""
+    """The sort order of a type's values."""
 
     OWN = auto()
-    """The type's own, which has nothing to do with a language."""
+    """The type's own order, independent of any language."""
     COLLATED = auto()
-    """The type's own, in which texts are compared; it can be told how."""
+    """The type's own order, in which strings are compared by a collation that can be chosen."""
     NONE = auto()
-    """None: such values can only be sorted as the text that the database prints."""
+    """No order: such values can only be sorted by the text that the database prints."""
 
 
 _QUERY = """
@@ -57,15 +57,15 @@ _BY_NUMBER = re.compile(r"unnamed<oid:(\d+)>")
 
 
 def find_type_order(snapshot: Snapshot, word: str) -> TypeOrder:
-    """Return the order of a PostgreSQL type.
+    """Return the sort order of a PostgreSQL type.
 
     Args:
         snapshot: An open snapshot of a PostgreSQL database.
-        word: The type as `Stored.word` has it. Where several schemas have types of this name, all of them
+        word: Name of the type as in `Stored.word`. If several schemas have a type of this name, all of them
             must have an order.
 
     Raises:
-        SourceError: the database cannot be asked.
+        SourceError: The database cannot be queried.
     """
     number = _BY_NUMBER.fullmatch(word)
     query = sa.text(_QUERY).bindparams(name=word, oid=number[1] if number else "0")

@@ -1,1 +1,1 @@
-"""The command line: `app` joins the commands, each other module has some of them or what they share."""
+"""The command line: `app` registers the commands, other modules hold commands or shared helpers."""

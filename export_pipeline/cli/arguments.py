@@ -1,4 +1,4 @@
-"""From what is typed on the command line to the options of an export."""
+"""Parse command-line arguments into the options of an export."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _RANGE = ("from", "to")
 
 
 def options(texts: Sequence[str]) -> dict[str, Any]:
-    """`NAME=VALUE` texts as a mapping.
+    """Parse `NAME=VALUE` strings into a mapping.
 
     Raises:
-        UserError: a text has no `=`.
+        UserError: a string has no `=`.
     """
     found = {}
     for text in texts:
@@ -27,17 +27,17 @@ def options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`NAME=VALUE` and `NAME:OPERATOR=VALUE` texts as filters: by name and operator.
+    """Parse `NAME=VALUE` and `NAME:OPERATOR=VALUE` strings into filters by name and operator.
 
-    Without an operator it is `equals`; `in` takes values with commas between them, `from` and `to` are the
-    ends of a range, both inclusive. Values are taken as they are, with their blanks.
+    The default operator is `equals`. `in` takes comma-separated values. `from` and `to` are the inclusive
+    ends of a range. Spaces in values are kept.
 
     Example:
         >>> filters(["status:in=A,B", "sale_date:from=2026-01-01"])
         {"status": {"in": ["A", "B"]}, "sale_date": {"range": {"from": "2026-01-01"}}}
 
     Raises:
-        UserError: a text has no `=`, says the same twice, or has a quote without its pair.
+        UserError: a string has no `=`, repeats a filter, or has an unmatched quote.
     """
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -58,9 +58,9 @@ _VALUE = re.compile(r'(?:"((?:[^"]|"")*+)"|((?!\s*")[^,]*))(,|\Z)')
 
 
 def split_values(text: str) -> list[str]:
-    """Split values at commas, as a line of CSV.
+    """Split comma-separated values with CSV quoting.
 
-    A value in double quotes may hold commas; a double quote in it is written twice. Blanks are kept.
+    A value in double quotes may contain commas; a double quote in it is doubled. Spaces are kept.
 
     Example:
         >>> split_values('"a, b",plain,5" pipe,')

@@ -1,4 +1,4 @@
-"""The options by which people choose what a schedule does, the same whether it is made or changed."""
+"""Options of schedules, shared by the commands that create and change them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from export_pipeline.cli.console import UserError
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Chosen = Mapping[str, Any]
-"""The fields of a schedule that were given, by the ledger's names."""
+"""Fields of a schedule given on the command line, by their names in the ledger."""
 
 
 def choosing(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, whose argument `chosen` is made of these options, which stand in its place."""
+    """Decorate a command: replace its parameter `chosen` by these options, and pass their values in it."""
     own = inspect.signature(command, eval_str=True).parameters
     options = inspect.signature(_chosen, eval_str=True).parameters
 
@@ -27,7 +27,7 @@ def choosing(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         command(chosen=_chosen(**{name: given.pop(name) for name in options}), **given)
 
-    # What Typer looks at; it gives them all by name.
+    # Typer inspects the signature, and passes all parameters by name.
     parameters: list[inspect.Parameter] = []
     for one in own.values():
         parameters += options.values() if one.name == "chosen" else [one]
@@ -60,7 +60,7 @@ def _chosen(
         str | None, typer.Option(help="Without rows, send the file, skip the mail, or only say so.")
     ] = None,
 ) -> dict[str, Any]:
-    """The fields of a schedule that were given, by the ledger's names."""
+    """Return the given fields of a schedule, by their names in the ledger."""
     given = {
         "scope": scope,
         "day_of_month": day,

@@ -1,4 +1,4 @@
-"""How the command line speaks: tables for people, JSON for scripts, errors in one line."""
+"""Output of the command line: tables for people, JSON for scripts, one-line errors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from export_pipeline.redaction import hide_credentials
 
 
 class UserError(Exception):
-    """Something the person at the keyboard can mend; each argument is one line that says how."""
+    """Raised for an error that the user can fix. Each argument is one line with cause and cure."""
 
 
 class InterruptedCommandError(Exception):
-    """Ctrl-C or SIGTERM ended a command; the message says what became of its work."""
+    """Raised when Ctrl-C or SIGTERM ended a command. The message states the outcome of its work."""
 
 
 def print_error(message: str) -> None:
-    """One line on stderr."""
+    """Print one line to stderr."""
     typer.secho(f"Error: {hide_credentials(' '.join(message.split()))}", fg="red", err=True)
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout, for scripts."""
+    """Print JSON to stdout, for scripts."""
     typer.echo(json.dumps(value, default=str, ensure_ascii=False, indent=2))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table on stdout; the first row's keys head it."""
+    """Print a table to stdout. The keys of the first row are its headers."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -44,12 +44,12 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))  # Text: data are never markup
+        table.add_row(*(Text(_cell(value)) for value in row.values()))  # Text: data must not be markup
     Console().print(table)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """One fact a line on stdout; those that are empty are left out."""
+    """Print one fact per line to stdout, without empty facts."""
     width = max(map(len, facts))
     for name, value in facts.items():
         if value not in (None, "", [], {}):
@@ -70,7 +70,7 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr while the block runs, where somebody looks; gives what moves it (text, done, steps)."""
+    """Show a progress bar on stderr in a terminal. Yield a function `(text, done, steps)` that updates it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
     from rich.progress import TimeElapsedColumn as Elapsed

@@ -1,4 +1,4 @@
-"""What commands about datasets share: what is declared, whose rows, which options."""
+"""Helpers of commands about datasets: declarations, scopes and options."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def load_definitions() -> dg.Definitions:
-    """The code location in this process, with DAGSTER_HOME prepared; a wrong defs.yaml is a UserError."""
-    declared()  # a wrong defs.yaml should be said in one line, not by Dagster
+    """Load the code location, with DAGSTER_HOME prepared. Raise UserError if a defs.yaml is invalid."""
+    declared()  # reports an invalid defs.yaml in one line, unlike Dagster
     from export_pipeline.orchestration.instance import prepare_home
 
     prepare_home()
@@ -27,14 +27,14 @@ def load_definitions() -> dg.Definitions:
 
 
 def store_at(settings: Settings) -> Store:
-    """The store that the settings name, open."""
+    """Open the store that the settings name."""
     from export_pipeline.orchestration.resources import store_of
 
     return store_of(settings).open()
 
 
 def checked_key(text: str) -> str:
-    """A key that somebody typed, or copied with the store's own URL before it."""
+    """Return a valid key from a typed key, or from one copied with the store's URL as prefix."""
     from export_pipeline.store.keys import check_key
 
     try:
@@ -44,7 +44,7 @@ def checked_key(text: str) -> str:
 
 
 def declared() -> dict[str, Dataset]:
-    """The datasets by name; a wrong defs.yaml is a UserError with a line for each mistake."""
+    """Return the datasets by name. Raise UserError with a line for each error in a defs.yaml."""
     from export_pipeline.components.catalogue import DefsError, datasets
 
     try:
@@ -54,7 +54,7 @@ def declared() -> dict[str, Dataset]:
 
 
 def dataset_of(name: str) -> Dataset:
-    """The dataset of a name; an unknown one is a UserError that lists those there are."""
+    """Return a dataset by name. Raise UserError with the list of datasets if it is unknown."""
     there = declared()
     if name not in there:
         near = get_close_matches(name, there, 1)
@@ -64,7 +64,7 @@ def dataset_of(name: str) -> Dataset:
 
 
 def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
-    """Name by id of a dataset's scopes."""
+    """Return a dataset's scopes, as names by id."""
     from importlib import import_module
 
     from export_pipeline.orchestration.resources import source_of
@@ -75,7 +75,7 @@ def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
 
 
 def formats_of(dataset: Dataset, text: str) -> list[str]:
-    """The formats of a list with commas, each once; one that the dataset has not is a UserError."""
+    """Parse comma-separated formats, without duplicates. Raise UserError if the dataset lacks one."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := ", ".join(repr(name) for name in names if name not in dataset.formats):
         raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(dataset.formats)}.")
@@ -83,7 +83,7 @@ def formats_of(dataset: Dataset, text: str) -> list[str]:
 
 
 def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None:
-    """Refuse a scope that is not there, one too many, and one that is missing."""
+    """Raise UserError if a scope is unknown, missing, or given for a dataset without scopes."""
     if not dataset.scoped:
         if scope is not None:
             raise UserError(f"{dataset.dataset} has no scopes; leave --scope out.")
@@ -103,7 +103,7 @@ def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None
 
 
 def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
-    """Options as the dataset's types; a wrong one is a UserError that says what is valid."""
+    """Convert options to the dataset's types. Raise UserError, with what is valid, if one is invalid."""
     from export_pipeline.orchestration.launch_config import OptionError
 
     try:

@@ -1,4 +1,4 @@
-"""`export-pipeline demo`: a sample database, and every sample dataset exported in every format."""
+"""The command `demo`: make a sample database, and export every sample dataset in every format."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def run_demo(
     definitions: Callable[[], dg.Definitions],
     measurements: int = 0,
 ) -> bool:
-    """Fill the sample database, export it, say what lies where; True if everything came out.
+    """Fill the sample database, export it, and print the files. Return True if every export succeeded.
 
-    Of takeoff every project is exported, of the other datasets the first scope that has rows.
+    Every project of takeoff is exported, and the first scope with rows of each other dataset.
 
     Args:
-        settings: `source_url` must be the SQLite file of the demo, so that nobody's database is overwritten.
-        datasets: What is declared.
-        definitions: Loads the code location, after the database is there.
-        measurements: If positive, also a project with that many measurements.
+        settings: `source_url` must be the SQLite file of the demo, so that no other database is overwritten.
+        datasets: The declared datasets by name.
+        definitions: Loads the code location, once the database exists.
+        measurements: If positive, also make a project with that many measurements.
 
     Raises:
         UserError: `source_url` is another database.
@@ -83,7 +83,7 @@ def run_demo(
                 if format in outcome.files:
                     file = outcome.files[format]
                     rows, size = file["dagster/row_count"], file["bytes"]
-                    # A line each and no table: a path that is wrapped cannot be copied.
+                    # One line each instead of a table: a wrapped path cannot be copied.
                     typer.echo(f"  {format:8}{rows:>8,} rows {size:>11,} bytes  {_near(file['location'])}")
             errors += [f"{what}: {error}" for error in outcome.errors]
             if outcome.errors or any(file["dagster/row_count"] for file in outcome.files.values()):
@@ -96,13 +96,13 @@ def run_demo(
 
 
 def is_sample(url: str) -> bool:
-    """Whether a database is the demo's own file, so that tables may be made in it without asking."""
+    """Return whether a database is the demo's own file, in which tables may be created unasked."""
     file = sqlite_file(parse_database_url(url))
     return file is not None and file.parent.name == "demo_data"
 
 
 def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
-    """Scope, name and options of the exports that show a dataset."""
+    """Yield scope, name and options of the exports that demonstrate a dataset."""
     from export_pipeline.orchestration.resources import source_of
 
     scopes: list[tuple[str | None, str]] = [(None, "all")]
@@ -125,6 +125,6 @@ def _printable(name: str) -> str:
 
 
 def _near(location: str) -> str:
-    """A path as seen from here, where it is below this folder."""
+    """Return a path relative to the working folder if it is below it, else unchanged."""
     path, here = Path(location), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

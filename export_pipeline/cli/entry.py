@@ -1,4 +1,4 @@
-"""The console's entry point: Ctrl-C and SIGTERM end a command at any moment, with one line."""
+"""Entry point of the console script. Ctrl-C and SIGTERM end a command at any time, with one line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _ENDING_SECONDS = 15
 
 
 def main() -> None:
-    """Run a command and exit: 0 done, 1 something is not right, 2 a wrong call, 130 Ctrl-C, 143 SIGTERM."""
+    """Run a command and exit: 0 success, 1 error or finding, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     try:
-        from export_pipeline.cli.app import run  # which takes a second
+        from export_pipeline.cli.app import run  # takes a second
         from export_pipeline.store.file_modes import keep_files_private
 
         keep_files_private()
@@ -27,8 +27,8 @@ def main() -> None:
         print("Error: Interrupted.", file=sys.stderr)
         code = interrupted_code()
     if code > 128:
-        # At once: another signal meanwhile would print a traceback, and Python, where it has seen a
-        # KeyboardInterrupt in text that it executes, as dataclasses have it do, ends with a code of its own.
+        # Exit at once: another signal meanwhile would print a traceback. And after a KeyboardInterrupt in
+        # code from `exec`, which dataclasses use, Python exits with a code of its own.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -36,13 +36,13 @@ def main() -> None:
 
 
 def interrupted_code() -> int:
-    """Return the exit code of a command that a signal ended, as shells expect it."""
+    """Return the exit code that shells expect of a command that a signal ended."""
     return 128 + _received
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block has ended."""
+    """Defer Ctrl-C and SIGTERM until the block has ended."""
     came: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in signals}
@@ -56,9 +56,9 @@ def deferred_interrupts() -> Iterator[None]:
 
 
 def run_quietly_ended(command: list[str]) -> None:
-    """Run a program until it ends or a signal comes; what its processes print while they end is not shown.
+    """Run a program until it ends or a signal arrives. Output of its processes during shutdown is hidden.
 
-    It runs in a session of its own, where Ctrl-C reaches none of its processes: each would print a traceback.
+    It runs in its own session, so that Ctrl-C does not reach its processes: each would print a traceback.
     """
     import subprocess
     import threading
@@ -92,10 +92,10 @@ def run_quietly_ended(command: list[str]) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does: Dagster and databases end what they do then."""
+    """Handle SIGTERM like Ctrl-C, which makes Dagster and database drivers end their work."""
     global _received
     _received = number
     handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # Ctrl-C is ignored, as in the background of a shell
+    if not callable(handler):  # Ctrl-C is ignored, as in a shell's background job
         raise KeyboardInterrupt
     handler(signal.SIGINT, frame)

@@ -1,4 +1,4 @@
-"""`export-pipeline introspect`: print the defs.yaml of a table, or put it where datasets are declared."""
+"""The command `introspect`: print the defs.yaml of a table, or write it into the folder of datasets."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def run_introspect(
     """Print a working defs.yaml for a table of `source_url`, or write it.
 
     Args:
-        settings: `source_url` is looked at and only read.
-        table: Table or view, `schema.table` where it needs that.
-        name: The dataset's name; by default made from the table's.
-        write: Put it into the folder of datasets; what is there already stays.
+        settings: The database of `source_url` is only read.
+        table: Table or view, as `schema.table` if needed.
+        name: Name of the dataset; derived from the table's name by default.
+        write: True to write it into the folder of datasets. Existing files are not overwritten.
 
     Returns:
-        The file that was written, if one was.
+        The file that was written, or None.
 
     Raises:
-        UserError: the name is no dataset's, or is taken.
+        UserError: the name is not valid for a dataset, or is taken.
         SourceError: the database cannot be read or has no such table.
     """
     from export_pipeline.sources.introspection.introspect import introspect
@@ -42,7 +42,7 @@ def run_introspect(
     path = defs_folder() / found.dataset / "defs.yaml"
     if path.parent.exists():
         raise UserError(f"There is a dataset {found.dataset} already, in {path.parent}; choose a --name.")
-    with usual_umask():  # the service's user may be another one
+    with usual_umask():  # the service may run as another user
         path.parent.mkdir(parents=True)
         path.write_text(found.yaml, encoding="utf-8")
     typer.echo(f"Wrote {path}")
@@ -51,10 +51,10 @@ def run_introspect(
 
 
 def check_yaml(text: str) -> None:
-    """Read a defs.yaml as Dagster would, so that nothing is written that does not load.
+    """Load a defs.yaml as Dagster would, so that no invalid file is written.
 
     Raises:
-        UserError: it does not load; the message is one line.
+        UserError: it does not load. The message is one line.
     """
     import yaml  # type: ignore[import-untyped]
     from pydantic import ValidationError

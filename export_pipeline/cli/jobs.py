@@ -1,4 +1,4 @@
-"""Commands about requests: what there is, what became of it, and what to do about it."""
+"""Commands to list, show, cancel, retry, hold and delete requests."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
     times = {name: moment(value) for name, value in plain_times(job).items()}
     facts = {**plain(job), **times, "period": period, "worker": worker}
     facts |= {"run": run, "file": file and file["said"], "totals": file and file.get("totals")}
-    facts |= {"warnings": None, "changed_cells": None}  # below, a sentence each
+    facts |= {"warnings": None, "changed_cells": None}  # printed below, one sentence each
     print_facts({name: _told(value) for name, value in facts.items()})
     if notes := notes_of(job):
         typer.echo("\nWarnings:")
@@ -232,11 +232,11 @@ _SCOPE_DELETED = (
 
 
 def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None) -> Job | None:
-    """The job that a text names, which has a file now, if the text is no key but a job's id.
+    """Return the job with this id, which has a file, or None if the text is not a job's id.
 
     Raises:
-        UserError: it has none, or none any more.
-        UnknownJobError: there is no such job, or the viewer may not see it.
+        UserError: the job has no file, or no longer has one.
+        UnknownJobError: the job does not exist, or the viewer may not see it.
     """
     try:
         uuid.UUID(text)
@@ -266,7 +266,7 @@ def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None
 
 
 def key_of(settings: Settings, text: str) -> str:
-    """The key of the file of the job that a text names; the text itself, if it is no job's id."""
+    """Return the file key of the job with this id, or the text itself if it is not a job's id."""
     try:
         uuid.UUID(text)
     except ValueError:
@@ -281,19 +281,19 @@ def key_of(settings: Settings, text: str) -> str:
 
 
 def seconds_left(job: Job) -> int:
-    """How long a job's file may still be given away."""
+    """Return the seconds until a job's file expires, for which links may be signed."""
     if job.expires_at is None or job.legal_hold:
         return int(timedelta(days=7).total_seconds())
     return int((job.expires_at - datetime.now(UTC)).total_seconds())
 
 
 def plain_times(job: Job) -> dict[str, datetime]:
-    """The times of a job, by name."""
+    """Return the times of a job by name."""
     return {name: value for name in job.__slots__ if isinstance(value := getattr(job, name), datetime)}
 
 
 def _told(value: Any) -> Any:
-    """A value as it may be shown, at any depth."""
+    """Return a value, nested or not, as it may be shown."""
     if isinstance(value, Mapping):
         return {printable(key): _told(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -317,7 +317,7 @@ def _told_of(job: Job, as_json: bool, said: str, more: dict[str, Any] | None = N
 
 
 def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
-    """A job's file, whether the store still has it, and what its manifest says of its period and sums."""
+    """Return a job's file, whether the store still has it, and the period and totals in its manifest."""
     if job.file_key is None:
         return None
     from export_pipeline.orchestration.resources import store_of
@@ -333,7 +333,7 @@ def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
     except StoreError as error:
         said = str(error)
     file: dict[str, Any] = {"store": store.url, "there": there, "said": said}
-    with suppress(StoreError):  # without a manifest there is less to say
+    with suppress(StoreError):  # without a manifest there is less to show
         manifest = read_manifest(store, job.file_key)
         file["period"] = manifest.period
         file["totals"] = {column: total.text for column, total in manifest.totals.items()}
@@ -341,7 +341,7 @@ def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
 
 
 def _of_the_run(ledger: Ledger, job: Job) -> str:
-    """What becomes of the run of a job that was just canceled: it looks at the ledger every second."""
+    """Describe what happens to the run of a job that was just canceled. Runs poll the ledger every second."""
     if job.run_id is None:
         return "no run had it"
     others = [other for other in ledger.of_run(job.run_id) if other.status is Status.PROCESSING]

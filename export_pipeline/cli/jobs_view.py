@@ -1,4 +1,4 @@
-"""Jobs as the command line shows them: plain data for scripts, lines and bars for people."""
+"""Views of jobs on the command line: plain data for scripts, lines and progress bars for people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 1.0
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """A row of the ledger as JSON can say it; times are ISO 8601 in UTC."""
+    """Return a row of the ledger as JSON values. Times are ISO 8601 in UTC."""
     fields = (field.name for field in dataclasses.fields(record))
     return {name: _plain(getattr(record, name)) for name in fields}
 
@@ -40,7 +40,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_lines(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Aligned columns, a line a row; nothing is wrapped, so that ids can be copied."""
+    """Print aligned columns, one line per row. Nothing is wrapped, so that ids can be copied."""
     if not rows:
         typer.echo("Nothing.")
         return
@@ -52,7 +52,7 @@ def print_lines(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def printable(value: Any, longest: int = 200) -> str:
-    """A value in one line; what would move the cursor is shown as `?`, what is too long is cut."""
+    """Return a value as one line. Control characters are replaced by `?`, and a long value is truncated."""
     if value is None:
         return ""
     text = " ".join(str(value).split())
@@ -64,7 +64,7 @@ def row_of(job: Job, lease: Lease | None = None) -> dict[str, Any]:
     """Return the cells of a job in a list.
 
     Args:
-        lease: The lease of its run.
+        lease: Lease of its run.
     """
     return {
         "id": job.id,
@@ -81,7 +81,7 @@ def row_of(job: Job, lease: Lease | None = None) -> dict[str, Any]:
 
 
 def _what(job: Job, lease: Lease | None) -> str:
-    """What there is to say about it: why it failed, what it does, how it waits."""
+    """Return a note about a job: its error, its current step, or why it waits."""
     if job.status is Status.FAILED:
         return f"{job.error_code}: {job.error_message}"
     if job.status is Status.PROCESSING:
@@ -98,14 +98,14 @@ def _what(job: Job, lease: Lease | None) -> str:
 
 
 def notes_of(job: Job) -> list[str]:
-    """Return sentences about what a job's file does not hold as the source does; none if it has no file."""
+    """Return sentences about differences between a job's file and the source; empty without a file."""
     if job.file_key is None:
         return []
     return file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
 
 
 def worker_line(job: Job, lease: Lease | None) -> str:
-    """Return in a sentence whether the worker of a job lives; empty if none works on it."""
+    """Return a sentence about whether the worker of a job is alive; empty if there is no worker."""
     if job.status is not Status.PROCESSING:
         return ""
     if lease is None or (lease.worker_id is None and not lease.is_lost):
@@ -120,12 +120,12 @@ def worker_line(job: Job, lease: Lease | None) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A time for people, in UTC."""
+    """Format a time for people, in UTC."""
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def event_line(event: Event) -> str:
-    """An event in one line: when, what, who, and its details."""
+    """Format an event as one line: time, event, person and details."""
     details = {key: value for key, value in event.details.items() if key not in ("attempt", "run_id")}
     details |= {key: len(details[key]) for key in ("warnings", "changed") if details.get(key)}
     said = ", ".join(f"{key} {value}" for key, value in details.items() if value not in (None, "", [], {}))
@@ -136,10 +136,10 @@ def event_line(event: Event) -> str:
 
 
 def watch(look: Callable[[], list[Job]]) -> list[Job]:
-    """Show jobs with bars until none is pending or processing; gives how they are then.
+    """Show jobs with progress bars until none is pending or processing. Return their final state.
 
     Args:
-        look: Gives the jobs to show, each second. While the ledger does not answer, the last ones stay.
+        look: Returns the jobs to show, called every second. If the ledger is unavailable, the last jobs stay.
     """
     from rich.console import Console
     from rich.live import Live
@@ -161,7 +161,7 @@ def watch(look: Callable[[], list[Job]]) -> list[Job]:
 def _view(jobs: Sequence[Job], said: str) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
-    from rich.text import Text  # data are never markup
+    from rich.text import Text  # data must not be read as markup
 
     table = Table(box=None, caption=Text(printable(said)) if said else None, pad_edge=False, expand=True)
     for name, width in (("id", 36), ("status", 10), ("", 8), ("done", 4)):

@@ -1,4 +1,4 @@
-"""Commands for whoever runs the deployment: remove what is due, say what is wrong."""
+"""Commands for operators: `purge` removes expired files, `health` reports problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 
 _NAMED = 10
-"""Files of others that are named; the rest is only counted."""
+"""Maximum number of unowned files or deleted scopes to list; of the others only the number is printed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -88,7 +88,7 @@ def purge(
             )
             if not dry_run:
                 forget_now(settings, ledger)
-    finally:  # a full disk is not to wait until ledger and store answer
+    finally:  # free disk space even if ledger or store is unavailable
         staged = _clean_staging(settings, dry_run)
     wrong = purged.counts[What.LOST] + purged.counts[What.FAILED]
     if as_json:
@@ -200,7 +200,7 @@ def _line(finding: Any, dry_run: bool) -> str:
 def _end_deleted_scopes(
     settings: Settings, who: str | None, confirmed: bool, dry_run: bool
 ) -> list[DeletedScopes]:
-    """End what belongs to scopes that the application has deleted, as far as their lists can be read."""
+    """End requests and files of scopes that the application has deleted, where the scopes can be read."""
     from export_pipeline.components.catalogue import DefsError, datasets
     from export_pipeline.sources.snapshot import SourceError
 
@@ -243,7 +243,7 @@ def _scopes_line(deleted: DeletedScopes) -> str | None:
 
 
 def forget_now(settings: Settings, ledger: Ledger) -> None:
-    """Remove the content of removed files from Dagster's database, if it can be reached; else a tick does."""
+    """Remove the content of removed files from Dagster's database. If it is down, a later tick does so."""
     try:
         from export_pipeline.orchestration.instance import prepare_home
 
@@ -255,7 +255,7 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
 
         with dg.DagsterInstance.get() as instance:
             forget_removed(ledger, store_of(settings).open(), instance)
-    except Exception as error:  # whatever Dagster's storage raises: the file is gone, and that was asked for
+    except Exception as error:  # depends on Dagster's storage; the file itself is removed, as requested
         print_error(
             "Dagster's database cannot be reached, so its previews of removed files go with a later tick of "
             f"purge_sensor: {printable(error, 300)}"
@@ -263,7 +263,7 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
 
 
 def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:
-    """Remove what ended runs have left in the staging folder; gives the bytes that this frees, by name."""
+    """Remove leftovers of ended runs from the staging folder. Return the freed bytes by name."""
     from export_pipeline.orchestration.instance import prepare_home
 
     prepare_home()

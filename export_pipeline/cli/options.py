@@ -1,4 +1,4 @@
-"""What commands about jobs share: options, who calls, the ledger."""
+"""Helpers of commands about jobs: options, the caller, the ledger."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ViewerScopes = Annotated[
 def viewer_of(
     scopes: Sequence[str] | None, *, only: str | None = None, requested_by: str | None = None
 ) -> Viewer:
-    """Who looks: at the scopes given, or all; of them at `only` one, and one person's jobs."""
+    """Return a viewer of these scopes (default: all), optionally limited to one scope or person."""
     seen = list(scopes) if scopes else None
     if only is not None:
         seen = [only] if seen is None or only in seen else []
@@ -36,19 +36,19 @@ def viewer_of(
 
 
 def caller(by: str | None) -> str | None:
-    """A name for the record; None where the system knows none."""
+    """Return the name to record, or None if the system has no login name."""
     if by is not None:
         return by
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
+    except (OSError, KeyError):  # a user in a container may have no name
         return None
 
 
 def ledger_of(settings: Settings) -> Ledger:
-    """The ledger that the settings name; to be closed.
+    """Open the ledger that the settings name. The caller closes it.
 
     Raises:
-        LedgerError: no ledger can be kept there.
+        LedgerError: the database cannot hold a ledger.
     """
     return Ledger(settings.jobs_url)

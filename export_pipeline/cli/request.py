@@ -155,7 +155,7 @@ def request(
             print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
         else:
             if files:
-                for file in files:  # a line each: a key that is wrapped cannot be copied
+                for file in files:  # one line each: a wrapped key cannot be copied
                     typer.echo(
                         f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
                     )
@@ -169,7 +169,7 @@ def request(
 
 @contextmanager
 def _canceled_if_interrupted(ledger: Ledger | None, jobs: Sequence[Job]) -> Iterator[None]:
-    """Cancel what was asked for, should Ctrl-C end the block: no daemon shall make it later."""
+    """Cancel the jobs if Ctrl-C ends the block, so that no daemon makes the files later."""
     try:
         yield
     except KeyboardInterrupt:
@@ -182,7 +182,7 @@ def _canceled_if_interrupted(ledger: Ledger | None, jobs: Sequence[Job]) -> Iter
                 assert ledger is not None
                 canceled += ledger.canceled(job.id, caller(None)).status == "canceled"
             except LedgerError as error:
-                if not isinstance(error, RefusedError):  # which has ended already
+                if not isinstance(error, RefusedError):  # a refused job has ended already
                     problem = f" {job.id} could not be canceled: {error}"
         what = "1 request is" if canceled == 1 else f"{canceled} requests are"
         said = f"; {what} canceled." if canceled else "."
@@ -190,7 +190,7 @@ def _canceled_if_interrupted(ledger: Ledger | None, jobs: Sequence[Job]) -> Iter
 
 
 def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:
-    """Refuse what would never be sent."""
+    """Raise UserError for recipients whose mail could never be sent."""
     try:
         check_addresses(addresses)
     except ValueError as error:
@@ -209,7 +209,7 @@ def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:
 
 
 def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
-    """Wait until a daemon has ended these jobs; False if there is none to take them."""
+    """Wait until a daemon has ended these jobs. Return False if no daemon takes them."""
     import dagster as dg
 
     from export_pipeline.orchestration.instance import prepare_home
@@ -239,7 +239,7 @@ def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: b
             typer.echo("`export-pipeline show JOB` says what becomes of it.")
         elif any(row["key"] for row in rows):
             typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link JOB` links to a file.")
-        if any(job.error_code == "unknown_dataset" for job in jobs):  # this command knows it
+        if any(job.error_code == "unknown_dataset" for job in jobs):  # known here
             print_error(
                 "The daemon loaded its datasets before this one was written: restart it, or Reload in the UI "
                 "under Deployment; then `export-pipeline retry JOB`."
@@ -249,7 +249,7 @@ def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: b
 
 
 def _request_in_background(settings: Settings, export_id: str) -> Path:
-    """The same command, waiting, in a process of its own that outlives this one; gives its log file."""
+    """Run the same command, with waiting, in a process that outlives this one. Return its log file."""
     log = settings.staging_folder / f"{export_id}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     again = [argument for argument in sys.argv[1:] if argument != "--no-wait"]
@@ -265,7 +265,7 @@ def _request_in_background(settings: Settings, export_id: str) -> Path:
 
 
 def _print_notes(file: Mapping[str, Any]) -> None:
-    """Print what the file does not hold as the source does, a line each, to stderr."""
+    """Print each difference between the file and the source as a line on stderr."""
     if file["key"] is not None:
         notes = file_notes(file["rows"], file["total_rows"], file["warnings"], file["changed_cells"])
         for note in notes:

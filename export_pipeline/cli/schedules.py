@@ -1,4 +1,4 @@
-"""Commands about regular exports: rows of `scheduled_exports`, edited while everything runs."""
+"""Commands for regular exports, the rows of `scheduled_exports`. Changes take effect without a restart."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def _engine() -> Iterator[sa.Engine]:
 
 
 def _check(schedule: ScheduledExport) -> None:
-    """Refuse what would fail at night."""
+    """Reject a schedule whose unattended runs would fail."""
     from export_pipeline.orchestration.resources import source_of
     from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
 

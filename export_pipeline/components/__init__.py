@@ -1,4 +1,4 @@
-"""What a defs.yaml may say, and the assets, schedules, sensors and checks it becomes."""
+"""Components: the schema of defs.yaml, and the assets, schedules, sensors and checks built from it."""
 
 from export_pipeline.components.bundle_export import BundleExport
 from export_pipeline.components.shaped_export import ShapedExport

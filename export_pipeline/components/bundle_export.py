@@ -15,7 +15,7 @@ _SOURCE, _SHAPE = "export_pipeline.sources.bundle", "export_pipeline.tabular.bun
 
 
 class BundleModel(DatasetModel):
-    """The defs.yaml of a bundle."""
+    """Attributes of a bundle in defs.yaml."""
 
     title: Annotated[str, Field(min_length=1, description="Title for people.")]
     datasets: Annotated[Sequence[str], Field(min_length=1, description="The datasets it holds, in order.")]

@@ -1,4 +1,4 @@
-"""The datasets of this project, as its `defs/` folder declares them."""
+"""Load the datasets that the `defs/` folder of this project declares."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from export_pipeline.project import defs_folder, own_project
 
 
 class DefsError(Exception):
-    """A defs.yaml cannot be used. The message has a line for each mistake, with file, line and field."""
+    """Raised when a defs.yaml is invalid. The message has a line per error, with file, line and field."""
 
 
 def component_tree() -> dg.ComponentTree:
-    """Return the components of the datasets' folder, not built yet.
+    """Return the component tree of the datasets' folder, without building it.
 
     Raises:
-        YamlLimitError: a file is too large to be read.
-        DefsError: there is no dataset at all.
+        YamlLimitError: a file is too large.
+        DefsError: the folder declares no dataset.
     """
     folder = defs_folder()
     if not any(folder.rglob("defs.yaml")) and not any(folder.rglob("*.py")):
@@ -38,7 +38,7 @@ def component_tree() -> dg.ComponentTree:
         )
     for file in sorted(folder.rglob("*.yaml")):
         check_size(file)
-    # Named here and not imported: the folder of one's own project need not be on Python's path.
+    # Named here and not imported: the project's folder need not be on Python's path.
     module = ModuleType("export_pipeline.defs" if own_project() is None else "defs")
     module.__file__, module.__path__ = None, [str(folder)]
     sys.modules[module.__name__] = module
@@ -46,10 +46,10 @@ def component_tree() -> dg.ComponentTree:
 
 
 def definitions_of(tree: dg.ComponentTree) -> dg.Definitions:
-    """What the components of `defs/` become, and nothing else.
+    """Build the definitions of the components in `defs/`, and nothing else.
 
-    `dg.load_from_defs_folder` would also import every installed package that offers components, only to
-    describe them in the UI: seconds in each process that runs an export.
+    `dg.load_from_defs_folder` would also import every installed package with components, to describe them in
+    the UI. That takes seconds in each process that runs an export.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -59,25 +59,25 @@ def definitions_of(tree: dg.ComponentTree) -> dg.Definitions:
 
 
 def datasets() -> dict[str, Dataset]:
-    """The datasets by name, in alphabetical order.
+    """Return the datasets by name, in alphabetical order.
 
     Raises:
-        DefsError: a defs.yaml is wrong, or there is none.
+        DefsError: a defs.yaml is invalid, or there is none.
     """
     try:
         return datasets_of(component_tree())
     except DefsError:
         raise
-    except Exception as error:  # whatever comes up while reading them, they are what is wrong
+    except Exception as error:  # any error while reading them is an error in them
         lines = [f"A defs.yaml is wrong: {line}" for line in _lines(error)]
         raise DefsError("\n".join(lines)) from error
 
 
 def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
-    """The datasets of a tree by name, in alphabetical order.
+    """Return the datasets of a tree by name, in alphabetical order.
 
     Raises:
-        DefsError: two have the same name.
+        DefsError: two datasets have the same name.
     """
     found: dict[str, Dataset] = {}
     for component in sorted(tree.get_all_components(of_type=Dataset), key=lambda one: one.dataset):
@@ -91,13 +91,13 @@ def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
 
 
 def _lines(error: BaseException) -> list[str]:
-    """The file, the line, the field and what is wrong there, for each mistake that was found."""
+    """Return a line for each error that was found: file, line, field and message."""
     if isinstance(error, YamlLimitError):
         return [str(error)]
     causes = [error]
     while deeper := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(deeper)
-    # Dagster makes pydantic's error anew with the place in the file, so that is not the deepest one.
+    # Dagster copies pydantic's error and adds the position in the file, so it is not the innermost error.
     wrong = next((cause for cause in causes if isinstance(cause, ValidationError)), None)
     if wrong is None:
         said = " ".join(str(causes[-1]).split())
@@ -109,13 +109,13 @@ def _line(mistake: ErrorDetails) -> str:
     where = ".".join(str(part) for part in mistake["loc"])
     if found := _PLACE.fullmatch(where):
         where = f"{found['file']}, {found['field']}"
-        if mistake["type"] == "extra_forbidden":  # beside `attributes`, where the words are Dagster's
+        if mistake["type"] == "extra_forbidden":  # outside `attributes`, where the keys are Dagster's
             return f"{where}: {unknown_name(found['field'], _TOP)}"
     return f"{where}: {plain(mistake)}"
 
 
 def _unfinished() -> str | None:
-    """Which file lacks what each has, as Dagster tells nothing of it."""
+    """Return a message for a file without a required key, as Dagster reports nothing about it."""
     for file in sorted(defs_folder().rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
         for field in _TOP:
@@ -125,10 +125,10 @@ def _unfinished() -> str | None:
 
 
 def _unknown_type(error: str) -> str | None:
-    """Where a component type stands that there is not, as Dagster tells neither file nor line of it.
+    """Return a message with the position of an unknown component type, as Dagster reports no file or line.
 
     Args:
-        error: Its message, with a module and a name, or a module, in backticks or quotes.
+        error: Message of the error, with a module and a name, or a module, in backticks or quotes.
     """
     type = ".".join(re.findall(r"[`']([^`']+)[`']", error))
     there = [f"{export_pipeline.__name__}.{name}" for name in export_pipeline.__all__]
@@ -139,7 +139,7 @@ def _unknown_type(error: str) -> str | None:
 
 
 def _said(field: str) -> Iterator[tuple[str, str]]:
-    """Place and value of each line of the YAML files that begins with this field, an expression."""
+    """Yield position and value of each line in the YAML files that begins with this field (a regex)."""
     line = re.compile(rf"{field}:\s*[\"']?([^\s\"'#]+)")
     for file in sorted(defs_folder().rglob("*.yaml")):
         for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):

@@ -1,4 +1,4 @@
-"""What the defs.yaml of every dataset may say, and the assets, schedules, sensor and checks it becomes."""
+"""Base component of all datasets: common attributes in defs.yaml, and the definitions built from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from export_pipeline.time_zones import zone_problem
 
 
 class CadenceRule(Strict):
-    """A regular export: when it is made, of which windows, in which formats, for whom."""
+    """A regular export: its schedule, windows, formats and recipients."""
 
     cron: Annotated[str, Field(description="When the schedule ticks, in the cadence's time zone.")]
     timezone: Annotated[
@@ -70,19 +70,19 @@ class CadenceRule(Strict):
 
 
 class Cadences(Strict):
-    """The regular exports of a dataset; one that is left out is not made."""
+    """The regular exports of a dataset. A cadence that is left out is not exported."""
 
     daily: CadenceRule | None = None
     weekly: CadenceRule | None = None
     monthly: CadenceRule | None = None
 
     def named(self) -> dict[str, CadenceRule]:
-        """Those there are, by name."""
+        """Return the declared cadences by name."""
         return {name: cadence for name, cadence in self if cadence}
 
 
 class DatasetModel(Strict):
-    """What every dataset's defs.yaml may say."""
+    """Attributes that every dataset has in defs.yaml."""
 
     dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the dataset.")]
     description: Annotated[str, Field(description="What is exported, for people.")]
@@ -124,7 +124,7 @@ class DatasetModel(Strict):
 
 
 def known_formats(names: Sequence[str]) -> Sequence[str]:
-    """The same names, if they are all of the registry; else ValueError."""
+    """Return the names unchanged. Raise ValueError if one is not a registered format."""
     if unknown := [name for name in names if name not in FORMATS]:
         near = get_close_matches(unknown[0], FORMATS, 1)
         hint = f"did you mean {near[0]}? There" if near else "there"
@@ -133,15 +133,15 @@ def known_formats(names: Sequence[str]) -> Sequence[str]:
 
 
 class Dataset(dg.Component):
-    """A dataset: what its defs.yaml says, and the modules that read and shape it.
+    """A dataset: its attributes from defs.yaml, and the modules that read and shape it.
 
     Attributes:
-        attributes: The defs.yaml's attributes.
+        attributes: Attributes from defs.yaml.
         source: Module with `scopes(snapshot, spec)` and `read(snapshot, request)`.
         shape: Module with `options(spec)`, `build(data)` and `layout(data)`.
-        spec: What these modules are told of the dataset; JSON values only.
-        scoped: Whether its rows belong to scopes.
-        windowed: Whether it can be exported of a day, week or month.
+        spec: Description of the dataset for these modules; JSON values only.
+        scoped: True if its rows belong to scopes.
+        windowed: True if it can be exported for a day, week or month.
     """
 
     model: ClassVar[type[DatasetModel]]
@@ -165,16 +165,16 @@ class Dataset(dg.Component):
 
     @property
     def dataset(self) -> str:
-        """Its name."""
+        """Name of the dataset."""
         return self.attributes.dataset
 
     @property
     def formats(self) -> Sequence[str]:
-        """The formats it offers."""
+        """Names of the formats that it offers."""
         return self.attributes.formats
 
     def regular(self) -> dict[str, Cadence]:
-        """Its cadences by name."""
+        """Return its cadences by name."""
         declared, default_zone = self.attributes, load_settings().timezone
         return {
             name: Cadence(
@@ -190,18 +190,18 @@ class Dataset(dg.Component):
         }
 
     def option_models(self) -> tuple[type[BaseModel], ...]:
-        """The models that all options of the dataset belong to."""
+        """Return the pydantic models that define the options of the dataset."""
         return import_module(self.shape).options(self.spec), FormatOptions
 
     def option_names(self) -> set[str]:
-        """The names of all options."""
+        """Return the names of all options."""
         return {name for model in self.option_models() for name in model.model_fields}
 
     def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Options as the launchpad's config takes them, of those given; a list may be a text with commas.
+        """Convert the given options to the launchpad's config. A list may be a comma-separated string.
 
         Raises:
-            OptionError: one is unknown or has a wrong value.
+            OptionError: an option is unknown or has an invalid value.
         """
         if other := sorted(of_other_formats(self.formats).intersection(given)):
             message = (
@@ -225,7 +225,7 @@ class Dataset(dg.Component):
         return {name: typed.get(name, []) for name in given if name in typed or name in lists}
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The dataset's assets with their checks, its schedules and its sensor."""
+        """Build the dataset's assets with their checks, its schedules and its sensor."""
         attributes = self.attributes
         default_zone = load_settings().timezone
         assets = []

@@ -1,4 +1,7 @@
-"""`dg scaffold defs export_pipeline.TableExport NAME --table TABLE`: a dataset from the live schema."""
+"""Scaffold a dataset from the live schema.
+
+Usage: `dg scaffold defs export_pipeline.TableExport NAME --table TABLE`.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,20 @@ from pydantic import BaseModel, Field
 
 
 class TableParams(BaseModel):
-    """What `dg scaffold` asks for."""
+    """Parameters of `dg scaffold`."""
 
     table: Annotated[str, Field(description="Table or view of EXPORT_SOURCE_URL; `schema.table` if needed.")]
 
 
 class TableScaffolder(dg.Scaffolder[TableParams]):
-    """Writes the defs.yaml of a table export; the dataset is called as its folder."""
+    """Writes the defs.yaml of a table export. The dataset is named after its folder."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[TableParams]:
         return TableParams
 
     def scaffold(self, request: dg.ScaffoldRequest[TableParams]) -> None:
-        # Every process that runs an export imports this module, and scaffolds nothing.
+        # Imported here, as every process that runs an export imports this module but scaffolds nothing.
         import click
 
         from export_pipeline.cli.console import UserError
@@ -37,7 +40,7 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
                 raise UserError("A table export is declared in YAML; leave --format out.")
             text = _yaml(request.params.table, folder)
         except (UserError, SourceError, SettingsError) as error:
-            with suppress(OSError):  # dg has made it; it stays if something is in it
+            with suppress(OSError):  # dg has made the folder; it stays if it is not empty
                 folder.rmdir()
             raise click.ClickException(str(error)) from None
         if request.append:

@@ -16,7 +16,7 @@ from export_pipeline.tabular.spec import RowSecurity
 
 
 class ShapedModel(DatasetModel):
-    """The defs.yaml of a dataset with a shape of its own."""
+    """Attributes in defs.yaml of a dataset with a shape of its own."""
 
     source: Annotated[str, Field(description="Module with `scopes` and `read`.")]
     shape: Annotated[str, Field(description="Module with `options`, `build` and `layout`.")]
@@ -42,9 +42,9 @@ class ShapedModel(DatasetModel):
 
 
 class ShapedExport(Dataset):
-    """Exports of an application whose data are more than a table.
+    """Exports of an application whose data are more than one table.
 
-    Two modules know the application: one reads its tables, one knows the shape of its export.
+    Two modules are specific to the application: one reads its tables, one defines the shape of its export.
     """
 
     model = ShapedModel
@@ -57,7 +57,7 @@ class ShapedExport(Dataset):
 
 
 def _module(name: str, *wanted: str) -> ModuleType:
-    """The module of this name, with these attributes; else ValueError."""
+    """Import and return a module. Raise ValueError if it lacks one of these attributes."""
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:

@@ -21,7 +21,7 @@ _SOURCE, _SHAPE = "export_pipeline.sources.tables.read", "export_pipeline.tabula
 
 
 class TableModel(DatasetModel, CheckedTableSpec):
-    """The defs.yaml of a table export."""
+    """Attributes of a table export in defs.yaml."""
 
     @model_validator(mode="after")
     def _options_are_valid(self) -> Self:
@@ -41,14 +41,14 @@ class TableModel(DatasetModel, CheckedTableSpec):
         return self
 
     def spec(self) -> dict[str, object]:
-        """The table's own part as JSON values."""
+        """Return the attributes of the table itself as JSON values."""
         own = {name: getattr(self, name) for name in TableSpec.model_fields}
         return TableSpec.model_construct(**own).model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 @dg.scaffold_with(TableScaffolder)
 class TableExport(Dataset):
-    """Exports of a table, a view or a select, with columns, filters, scope and windows as the YAML says."""
+    """Exports of a table, a view or a select. The YAML declares columns, filters, scope and windows."""
 
     model = TableModel
 

@@ -1,4 +1,4 @@
-"""Limits of a defs.yaml: Dagster would read for minutes in a file that repeats itself, or is very large."""
+"""Size limits of a defs.yaml. Dagster would take minutes for a very large file or one with nested aliases."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 
 MAX_BYTES = 300_000
-"""Some thousand columns; Dagster takes seconds to read it."""
+"""Enough for some thousand columns. Dagster reads a file of this size in seconds."""
 MAX_NODES = 50_000
-"""Values of a file once each alias (`*name`) is replaced by what its anchor (`&name`) holds."""
+"""Maximum number of values in a file after each alias (`*name`) is replaced by its anchor (`&name`)."""
 MAX_DEPTH = 50
 
 
 class YamlLimitError(ValueError):
-    """A file is beyond the limits; the message begins with the file."""
+    """Raised when a file exceeds the limits. The message begins with the file."""
 
 
 def check_size(file: Path) -> None:
-    """Refuse a file that takes too long to read.
+    """Reject a file that would take too long to read.
 
     Raises:
-        YamlLimitError: it is too large, too deep, or too large once its aliases are replaced.
+        YamlLimitError: it is too large, too deep, or too large after its aliases are replaced.
     """
     if (size := file.stat().st_size) > MAX_BYTES:
         raise YamlLimitError(f"{file}: it has {size:,} bytes; a defs.yaml has at most {MAX_BYTES:,}")
@@ -48,4 +48,4 @@ def check_size(file: Path) -> None:
                     f"{file}:{line}: it has more than {MAX_NODES:,} values; use fewer aliases (`*name`)"
                 )
     except yaml.YAMLError:
-        return  # which Dagster tells with its place
+        return  # Dagster reports it with its position

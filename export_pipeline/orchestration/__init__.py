@@ -1,1 +1,1 @@
-"""How Dagster runs an export: ops, IO managers, assets, partitions, schedules, sensors."""
+"""The Dagster side of an export: ops, IO managers, assets, partitions, schedules, sensors."""

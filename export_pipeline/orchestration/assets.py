@@ -1,4 +1,4 @@
-"""Assets: one for each dataset, cadence and format, all of a cadence from one read of the database."""
+"""Assets by dataset, cadence and format. All formats of a cadence share one read of the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export_pipeline.orchestration.partitions import ON_DEMAND, partitions
 
 
 def application_key(dataset: str) -> dg.AssetKey:
-    """The application's own tables: an asset that is made elsewhere, and that every export comes from."""
+    """Return the key of the external asset for the application's tables, the upstream of every export."""
     return dg.AssetKey([dataset, "application"])
 
 
@@ -40,19 +40,19 @@ def export_assets(
     retention_days: int | None,
     preview: bool,
 ) -> dg.AssetsDefinition:
-    """The assets `[dataset, cadence, format]` of one cadence, subsettable by format.
+    """Build the assets `[dataset, cadence, format]` of one cadence, subsettable by format.
 
     Args:
         source: Module with `scopes(snapshot, spec)` and `read(snapshot, request)`.
         model: Module with `options(spec)`, `build(data)` and `layout(data)`.
-        spec: What the modules are told of the dataset.
+        spec: Description of the dataset for these modules.
         start: First day of the first window, as YYYY-MM-DD.
         timezone: IANA zone in which windows begin.
-        scoped: Whether the rows belong to scopes.
-        single_run: Whether a backfill is one run over all its partitions instead of one run for each.
-        options: Defaults of the launchpad; what schedules and backfills, which take no config, use.
-        retention_days: How long files are kept, where the dataset says so itself.
-        preview: Show the first rows of each file in Dagster's UI.
+        scoped: True if the rows belong to scopes.
+        single_run: True if a backfill is one run over all its partitions instead of one run per partition.
+        options: Defaults of the launchpad. Schedules and backfills take no config and use these.
+        retention_days: Days that files are kept, if the dataset sets its own period.
+        preview: True to show the first rows of each file in Dagster's UI.
     """
     checks = {
         (format, name): dg.AssetCheckSpec(
@@ -116,7 +116,7 @@ def export_assets(
 
 
 def _window_config() -> dict[str, dg.Field]:
-    """The window of a run on demand."""
+    """Return the config field for the window of an on-demand run."""
     end = "A day or a time with zone, e.g. 2026-11-01 or 2026-11-01T00:00:00+01:00."
     return {
         "window": dg.Field(

@@ -1,4 +1,4 @@
-"""Runs of a dataset's cadences: one for each window and scope, which makes all its formats."""
+"""Cadences of a dataset: one run per window and scope, which makes all formats."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Cadence:
 
     Attributes:
         name: daily, weekly or monthly.
-        formats: Those that its schedule makes.
-        windows: Those that have ended are its partitions.
-        scoped: Whether the dataset's rows belong to scopes.
+        formats: Formats that its schedule exports.
+        windows: Windows of the cadence. Each window that has ended is a partition.
+        scoped: True if the dataset's rows belong to scopes.
         recipients: Mail addresses that get each file of a scheduled window.
-        owners: Mail addresses that are told of failures.
+        owners: Mail addresses that get a mail about failures.
     """
 
     dataset: str
@@ -34,17 +34,17 @@ class Cadence:
     owners: Sequence[str] = ()
 
     def job(self) -> Any:
-        """The Dagster job of its runs."""
+        """Build the Dagster job of its runs."""
         keys = [dg.AssetKey([self.dataset, self.name, format]) for format in self.formats]
         return dg.define_asset_job(self.job_name, selection=keys)
 
     @property
     def job_name(self) -> str:
-        """Of its Dagster job."""
+        """Name of its Dagster job."""
         return f"{self.dataset}_{self.name}_job"
 
     def run_of(self, window: CadenceWindow) -> dict[str, Any]:
-        """What asks Dagster for the run of one of its windows, but for what all runs have."""
+        """Return the arguments of `dagster.RunRequest` for a window, without those common to all runs."""
         return {
             "job_name": self.job_name,
             "partition_key": window.window

@@ -1,4 +1,4 @@
-"""Asset checks of every export file: what is in it against what the source itself counted and added."""
+"""Asset checks of every export file: compare its rows and totals with those computed by the source."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CHECKS = {
 def evaluate(
     asset_key: dg.AssetKey, proof: Proof, rendered: Rendered, facts: FileFacts
 ) -> Iterator[dg.AssetCheckResult]:
-    """The results of CHECKS for a file.
+    """Yield the results of CHECKS for a file.
 
     Args:
-        proof: What the source counted and added.
-        rendered: What the renderer says it wrote.
-        facts: What a reader, who knows nothing of either, found in the file.
+        proof: Row count and totals computed by the source.
+        rendered: Row counts reported by the renderer.
+        facts: Rows, totals and problems found by an independent reader of the file.
     """
     yield _rows(asset_key, proof, rendered, facts)
     yield _totals(asset_key, proof, facts)
 
 
 def together(results: Sequence[dg.AssetCheckResult]) -> dg.AssetCheckResult:
-    """One check's results for the files of several partitions as one result; a single one stays as it is."""
+    """Merge the results of one check for several partitions. A single result is returned unchanged."""
     if len(results) == 1:
         return results[0]
     failed = [result for result in results if not result.passed]
@@ -66,7 +66,7 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
         column: (facts.totals.get(column, 0.0), total, tolerance)
         for column, (total, tolerance) in proof.totals.items()
     }
-    # Written so that NaN, which compares with nothing, is wrong.
+    # Written so that NaN, which equals nothing, fails the check.
     wrong = {column: sums for column, sums in compared.items() if not abs(sums[0] - sums[1]) <= sums[2]}
     return dg.AssetCheckResult(
         passed=not wrong,

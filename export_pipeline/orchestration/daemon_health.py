@@ -1,4 +1,4 @@
-"""What is wrong with Dagster itself: its instance, its daemon, the sensors of this deployment."""
+"""Find problems of Dagster itself: its instance, its daemon, the sensors of this deployment."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import SettingsError, load_settings
 
 Told = tuple[str, str, str, datetime | None]
-"""Code, what is wrong, what to do, since when."""
+"""Code, problem, cure, and time since which it exists."""
 
 _SILENT_SECONDS = 180.0
-"""Daemons say every half minute that they live."""
+"""Daemons send a heartbeat every 30 s."""
 _AHEAD = timedelta(minutes=1)
 _STALE = timedelta(minutes=10)
-"""Some sensor runs every few seconds."""
+"""At least one sensor runs every few seconds."""
 _START = "Start it: `export-pipeline dev`, or `dagster-daemon run` as a service of its own."
 
 
 def findings() -> Iterator[Told]:
-    """What is wrong, as far as the instance tells."""
+    """Yield the problems that can be read from the instance."""
     try:
         prepare_home()
         instance = dg.DagsterInstance.get()
@@ -43,7 +43,7 @@ def findings() -> Iterator[Told]:
     except SettingsError as error:
         yield "dagster_unreachable", str(error), "Start its database or correct DAGSTER_POSTGRES_URL.", None
         return
-    except Exception as error:  # storage of many kinds
+    except Exception as error:  # depends on the storage
         said = hide_credentials(" ".join(str(error).split()))[:300]
         do = "Start its database, or correct DAGSTER_HOME and DAGSTER_POSTGRES_URL."
         yield "dagster_unreachable", f"Dagster's own database cannot be used: {said}", do, None
@@ -55,7 +55,7 @@ def findings() -> Iterator[Told]:
 
 
 def _silent(required: Sequence[str], heartbeats: Mapping[str, float]) -> Iterator[Told]:
-    """Daemons that have not said for a while that they live; in one line if it is all of them."""
+    """Yield the daemons without a recent heartbeat. If all are silent, yield one finding."""
     now = datetime.now(UTC).timestamp()
     last = {name: heartbeats.get(name) for name in required}
     quiet = {name: at for name, at in last.items() if at is None or now - at > _SILENT_SECONDS}
@@ -74,7 +74,7 @@ def _silent(required: Sequence[str], heartbeats: Mapping[str, float]) -> Iterato
 
 
 def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
-    """Sensors that should be on and are not, or that failed when they last ran."""
+    """Yield sensors that are off but should be on, and sensors whose last tick failed."""
     from export_pipeline.definitions import defs
 
     try:
@@ -113,7 +113,7 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
                     wrong = f"{state.instigator_name} does not run before {when}: the clock was set back."
                     do = "Set the clock of the daemon's machine right; its sensors wait until then."
                     yield "clock_set_back", wrong, do, None
-                    return  # all others say the same
+                    return  # every other sensor would report the same
                 yield from _failure(state.instigator_name, ticks[0])
     if newest and max(clocks) - newest > _STALE:
         wrong = f"No sensor has run since {newest:%Y-%m-%d %H:%M} UTC."
@@ -122,7 +122,7 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
 
 
 def _clocks() -> list[datetime]:
-    """Return the time of this machine, and of the ledger's database if it can be asked."""
+    """Return the time of this machine, and that of the ledger's database if it is available."""
     clocks = [datetime.now(UTC)]
     with suppress(LedgerError):
         engine = open_engine(load_settings().jobs_url)
@@ -137,7 +137,7 @@ def _clocks() -> list[datetime]:
 def _failure(sensor: str, tick: InstigatorTick) -> Iterator[Told]:
     if tick.status is TickStatus.FAILURE:
         error = tick.error
-        while error and error.cause:  # the outer ones only say that there was one
+        while error and error.cause:  # the outer errors only report that there is an inner one
             error = error.cause
         said = hide_credentials(" ".join(error.message.split()))[:300] if error else "no reason given"
         at = datetime.fromtimestamp(tick.timestamp, UTC)

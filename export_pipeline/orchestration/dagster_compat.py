@@ -1,4 +1,4 @@
-"""What this project uses of Dagster that Dagster does not promise to keep; a test holds each name."""
+"""Private API of Dagster that this project uses. A contract test checks each name."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ NOT_PREVIEWED = (
     "A preview does nothing: a real tick of this sensor works on requests, mails or files itself. "
     "`export-pipeline jobs` and `export-pipeline health` say what waits."
 )
-"""The reason that a sensor with side effects gives for a preview."""
+"""Skip reason of a sensor with side effects when it is previewed."""
 
 
 def is_preview(context: dg.SensorEvaluationContext) -> bool:
-    """Return whether a sensor is evaluated only to show what it would do, as the UI's "Preview tick" does.
+    """Return whether this evaluation of a sensor is a dry run, such as the UI's "Preview tick".
 
-    The key of a real tick's log ends with the tick's number, that of a preview with a time. A test that
-    calls a sensor directly has none.
+    The log key of a real tick ends with the tick's number; the log key of a preview ends with a time. A test
+    that calls a sensor directly has no log key.
     """
     return context.log_key is not None and not context.log_key[-1].isdigit()
 
 
 def sensor_timeout_seconds() -> float:
-    """Return how long Dagster waits for a tick: DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS, or a minute."""
+    """Return Dagster's timeout of a tick: DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS, by default 60 s."""
     return float(default_sensor_grpc_timeout())
 
 
@@ -51,17 +51,17 @@ _engines: dict[tuple[int, str], sa.Engine] = {}
 
 
 def has_shared_connections(url: str) -> bool:
-    """Return whether this process has made an instance on a database before."""
+    """Return whether this process already has an instance on a database."""
     return (os.getpid(), url) in _engines
 
 
 def share_connections(storage: DagsterPostgresStorage, url: str) -> None:
-    """Let a storage use the connections of this process to its database.
+    """Make a storage use this process's connection pool for its database.
 
     Args:
         url: SQLAlchemy URL of PostgreSQL.
     """
-    key = (os.getpid(), url)  # a fork must not use its parent's
+    key = (os.getpid(), url)  # a forked process must not use its parent's connections
     if key not in _engines:
         _engines[key] = sa.create_engine(
             url,
@@ -77,7 +77,7 @@ def share_connections(storage: DagsterPostgresStorage, url: str) -> None:
 
 
 def remove_run_files(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Remove the files of a deleted run: captured output, and on SQLite the emptied file of its events."""
+    """Remove the files of a deleted run: captured output and, on SQLite, its empty event database."""
     shutil.rmtree(Path(instance.storage_directory()) / run_id, ignore_errors=True)
     if isinstance(instance.event_log_storage, SqliteEventLogStorage):
         for suffix in ("", "-wal", "-shm"):
@@ -85,7 +85,7 @@ def remove_run_files(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def remove_check_results(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
-    """Remove the results of asset checks of deleted runs, which Dagster keeps for ever."""
+    """Remove the asset check results of deleted runs. Dagster itself never removes them."""
     storage = instance.event_log_storage
     if run_ids and isinstance(storage, SqlEventLogStorage):
         results = AssetCheckExecutionsTable
@@ -99,13 +99,13 @@ _LONGEST_SECONDS = 3600.0
 
 
 def keep_code_servers(version: Callable[[], object]) -> None:
-    """Let this process keep a code server while it lives and the code is the same.
+    """Reuse a code server while it is alive and its code is unchanged.
 
-    Dagster's daemon starts one each minute, which costs a tenth of a core. Now it does each hour: what a code
-    server has gathered in memory goes with it.
+    Dagster's daemon starts a code server every minute, which costs a tenth of a core. With this it starts one
+    every hour, so that memory which a code server has accumulated is still released.
 
     Args:
-        version: Returns something that is equal while the code is.
+        version: Returns a value that changes only when the code changes.
     """
     known = version()
 
@@ -126,7 +126,7 @@ def keep_code_servers(version: Callable[[], object]) -> None:
 def runs_of_partition(
     instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str]
 ) -> list[str]:
-    """Return the ids of the runs that have materialized one of some partitions of an asset."""
+    """Return the ids of the runs that have materialized any of these partitions of an asset."""
     table = SqlEventLogStorageTable.c
     select = sa.select(table.run_id).where(
         table.asset_key == asset.to_string(),
@@ -145,16 +145,16 @@ def forget_content(
     file_key: str,
     kept: Collection[str],
 ) -> None:
-    """Remove metadata and descriptions from the events of a step, wherever Dagster keeps copies of them.
+    """Remove metadata and descriptions from the events of a step, in every table that holds a copy.
 
-    Dagster offers to delete a run, or all of an asset, but not the content of one materialization; and either
-    leaves a copy of the last materialization in its table of assets.
+    Dagster can delete a run or a whole asset, but not the content of one materialization. Both deletions
+    leave a copy of the last materialization in the asset table.
 
     Args:
-        has_run: Whether Dagster knows the run. If not, only copies outside of the run are left.
-        step: The op's name, without that of its graph.
-        file_key: The file that the step has made.
-        kept: Names of metadata that stay.
+        has_run: True if Dagster has the run. If not, only copies outside the run's events remain.
+        step: Name of the op, without the name of its graph.
+        file_key: Key of the file that the step has made.
+        kept: Names of the metadata to keep.
     """
     storage = _sql_storage(instance)
     events, assets, checks = SqlEventLogStorageTable, AssetKeyTable, AssetCheckExecutionsTable
@@ -170,7 +170,7 @@ def forget_content(
     for opened, where in [*((one, copies[:1]) for one in of_run), (storage.index_connection(), copies)]:
         with opened as connection:
             is_sqlite = connection.dialect.name == "sqlite"
-            if is_sqlite:  # else the freed pages keep the text
+            if is_sqlite:  # otherwise freed pages still contain the text
                 connection.exec_driver_sql("PRAGMA secure_delete = ON")
             for table, column, condition in where:
                 for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
@@ -179,14 +179,14 @@ def forget_content(
                         update = sa.update(table).where(table.c.id == id)
                         connection.execute(update.values({column.name: stripped}))
             engine = connection.engine
-        if is_sqlite:  # so does the log of changes
+        if is_sqlite:  # the write-ahead log contains it too
             with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             engine.dispose()
 
 
 def _stripped(text: str, step: str, kept: Collection[str]) -> str:
-    """Return a serialized event without metadata but those to keep; of another step as it is."""
+    """Return a serialized event with only the metadata to keep. Events of other steps are unchanged."""
     event = json.loads(text)
     entry = event.get("event_log_entry", event)
     if (entry.get("step_key") or "").rpartition(".")[2] != step or not entry.get("dagster_event"):

@@ -1,4 +1,4 @@
-"""What a render op hands to the IO manager: a rendered, checked file and all that is known about it."""
+"""Output of a render op: a rendered, verified file and its metadata, passed to the IO manager."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from export_pipeline.store.manifest import ColumnTotal
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A whole, proven file in the store that nobody sees yet.
+    """A complete, verified file that is staged in the store and not yet visible.
 
     Attributes:
-        store: Where it lies.
+        store: The store that holds it.
         upload: The file, with its key and its local path.
-        title: Of the export, for people; e.g. the project's name.
-        file_name: What people save it as.
-        personal: Headers of the columns that hold personal data, by table of the file.
-        preview: The first rows, as text by header.
-        total_rows: Rows of the export that the source holds.
-        changed: Every cell that differs from the source, by (reason, column).
+        title: Title of the export for people, e.g. the project's name.
+        file_name: File name of a download.
+        personal: Headers of the columns with personal data, by table of the file.
+        preview: The first rows, as strings by header.
+        total_rows: Number of rows of the export in the source.
+        changed: Cells that differ from the source, by (reason, column).
     """
 
     store: Store

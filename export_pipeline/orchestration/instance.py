@@ -1,4 +1,4 @@
-"""The Dagster instance of this deployment: on SQLite, or on PostgreSQL where DAGSTER_POSTGRES_URL is set."""
+"""The Dagster instance of this deployment: on PostgreSQL if DAGSTER_POSTGRES_URL is set, else on SQLite."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from export_pipeline.project import shared_file
 from export_pipeline.settings import SettingsError
 
 _ROOM_BYTES = 1 << 20
-"""SQLite cannot even be read where the disk has no room for its files beside it."""
+"""Free space that SQLite needs. On a full disk it cannot create its side files, so even reads fail."""
 
 
 def prepare_home() -> Path:
-    """Point DAGSTER_HOME at a folder with the dagster.yaml that fits, and return it.
+    """Set DAGSTER_HOME to a folder with the right dagster.yaml, and return the folder.
 
-    dagster.yaml cannot choose its storage by itself: there are two, and this puts the right one in place.
-    A dagster.yaml of somebody's own in DAGSTER_HOME, one without our first line, is left alone.
+    A dagster.yaml cannot choose its storage conditionally. So there are two, and this installs one of them.
+    A custom dagster.yaml in DAGSTER_HOME (one without our first line) is not overwritten.
 
     Raises:
-        SettingsError: DAGSTER_POSTGRES_URL is wrong, its database is away, the folder cannot be written,
-            or Dagster would keep its SQLite files in another one.
+        SettingsError: DAGSTER_POSTGRES_URL is invalid, its database is unavailable, the folder cannot be
+            written, or Dagster would keep its SQLite files in another folder.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd() / ".dagster_home").absolute()
     if not os.environ.get("DAGSTER_POSTGRES_URL") and unquote(f"{home}".partition("?")[0]) != f"{home}":
@@ -35,9 +35,7 @@ def prepare_home() -> Path:
     url = os.environ.get("DAGSTER_POSTGRES_URL")
     if url:
         try:
-            url = os.environ["DAGSTER_POSTGRES_URL"] = dagster_url(
-                url
-            )  # for a dagster.yaml of one's own, too
+            url = os.environ["DAGSTER_POSTGRES_URL"] = dagster_url(url)  # for a custom dagster.yaml, too
         except ValueError as error:
             raise SettingsError(str(error)) from None
         _must_connect(url)
@@ -58,7 +56,7 @@ def prepare_home() -> Path:
 
 
 def _must_connect(url: str) -> None:
-    """Say in a line what Dagster would say in a hundred.
+    """Connect to Dagster's database, to report a failure in one line; Dagster's own report is a hundred.
 
     Raises:
         SettingsError: the database cannot be reached.

@@ -1,4 +1,4 @@
-"""Where the outputs of ops go: ExportData into staging, rendered files into the store."""
+"""IO managers for the outputs of ops: ExportData goes into staging, rendered files go into the store."""
 
 import logging
 import shutil
@@ -31,10 +31,10 @@ from export_pipeline.store.publish import publish, unpublish
 
 
 class StagingIOManager(dg.ConfigurableIOManager):
-    """Spools ExportData into a folder of the run, and reads it from there, batch by batch.
+    """Spools ExportData into the run's folder, and reads it back batch by batch.
 
-    Only the path's parts (run, step, output) pass between processes, so any executor works whose workers see
-    the same folder.
+    Processes exchange only the parts of the path (run, step, output). So any executor works if its workers
+    share the folder.
     """
 
     folder: str
@@ -42,7 +42,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
         started = time.monotonic()
-        # Most of a fetch happens here, so its faults come up here.
+        # Most of a fetch happens here, so its errors are raised here.
         run, instance = context.step_context.dagster_run, context.step_context.instance
         job = context.step_context.job_def
         step = context.step_key.rpartition(".")[2]
@@ -56,7 +56,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
             try:
                 save_all(obj, folder, _staging_log(context, report, obj, step))
             except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)  # nobody can use a part, and it may fill the disk
+                shutil.rmtree(folder, ignore_errors=True)  # a partial export is useless and may fill the disk
                 raise
         context.add_output_metadata(
             {
@@ -75,17 +75,17 @@ class StagingIOManager(dg.ConfigurableIOManager):
             return load_all(self._path(context.upstream_output))
 
     def of_run(self, run_id: str) -> Path:
-        """The folder of a run."""
+        """Return the folder of a run."""
         return Path(self.folder) / run_id
 
     def _path(self, context: dg.OutputContext) -> Path:
-        # A re-execution finds what its parent staged: Dagster names the run that made the output.
+        # A re-execution reads what its parent staged: Dagster gives the run that made the output.
         run_id, *step = context.get_identifier()
         return self.of_run(run_id) / "-".join(step)
 
 
 class ExportStoreIOManager(dg.ConfigurableIOManager):
-    """Publishes rendered files, if they are still wanted: the file in one step, its manifest last."""
+    """Publishes rendered files that are still requested: the file atomically, its manifest last."""
 
     ledger: dg.ResourceDependency[JobLedger]
 
@@ -117,7 +117,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         expires_at: datetime,
         log: logging.Logger,
     ) -> None:
-        """Tell the jobs that wait for the file; if nobody wants it any more, take it back."""
+        """Complete the jobs that wait for the file. If no job waits for it any more, unpublish it."""
         published = File(
             stored.key,
             file.file_name,
@@ -140,14 +140,14 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         media_type = FORMATS[file.format].media_type
         run = context.step_context.dagster_run
         deployment: str | None = None
-        # Without it the file is as good: a purge then takes it for this deployment's only if a job has it.
+        # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
         with suppress(LedgerError):
             deployment = beside(lambda: self.ledger.open().deployment())
 
         def ensure_wanted() -> None:
             outlive(lambda: check_wanted(self.ledger.open, run, file.format), context.log)
 
-        ensure_wanted()  # to stage the file ends the uploads of every other attempt
+        ensure_wanted()  # staging the file aborts the uploads of all other attempts
         stored, _ = publish(
             file.store,
             file.upload,
@@ -161,7 +161,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         return stored
 
     def load_input(self, context: dg.InputContext) -> str:
-        """For assets downstream: the key of the same partition's file, for the `store` resource to open."""
+        """Return the key of the same partition's file, which downstream assets open with `store`."""
         wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[context.asset_partition_key])
         found = context.instance.fetch_materializations(wanted, limit=1).records
         if not found or (materialization := found[0].asset_materialization) is None:
@@ -172,7 +172,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         metadata = materialization.metadata
         if "key" in metadata:
             return str(metadata["key"].value)
-        keys = metadata["keys"].value  # of a run over several partitions
+        keys = metadata["keys"].value  # a run over several partitions
         assert isinstance(keys, dict)
         return str(keys[context.asset_partition_key])
 
@@ -182,7 +182,7 @@ _FLAT = ("csv", "jsonl", "parquet")
 
 
 def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) -> datetime:
-    """When a file may go: as its dataset says, or else the deployment."""
+    """Return when a file expires, by the retention of its dataset or else of the deployment."""
     days = (context.definition_metadata or {}).get("retention days") or ledger.retention_days
     return datetime.now(UTC) + timedelta(days=int(days))
 
@@ -204,7 +204,7 @@ def _manifest(
         encoding="utf-8" if file.format in _TEXTS else None,
         rows=file.rendered.rows,
         total_rows=file.total_rows,
-        # The other formats lay the rows out in ways of their own.
+        # The other formats have layouts of their own.
         schema=Schema.of(file.columns if file.format in _FLAT else ()),
         title=file.file_name,
         dataset=file.dataset,
@@ -229,7 +229,7 @@ def _manifest(
 def _metadata(
     file: ExportFile, stored: StoredFile, expires_at: datetime, has_preview: bool
 ) -> dict[str, Any]:
-    """What a person sees of a materialization. No link is stored: links are signed when somebody asks."""
+    """Return the metadata of a materialization. No link is stored: links are signed on request."""
     is_local = not stored.location.startswith("s3://")
     location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
     metadata: dict[str, Any] = {
@@ -261,7 +261,7 @@ def _metadata(
 
 
 def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any]:
-    """What a person sees of a materialization of several partitions in one run."""
+    """Return the metadata of a materialization of several partitions in one run."""
     return {
         "dagster/row_count": sum(file.rendered.rows for file in files),
         "bytes": sum(one.bytes for one in stored),
@@ -293,10 +293,10 @@ _STEPS = {"fetch_project": "Reading", "build_export_data": "Computing", "sanitiz
 def _staging_log(
     context: dg.OutputContext, report: Reporter, exports: list[ExportData], step: str
 ) -> Callable[[ExportData, str, int], None]:
-    """Return a function that reports staged rows to the run's log and to the jobs that wait.
+    """Return a function that reports staged rows to the run's log and to the waiting jobs.
 
-    The jobs count rows of the export, as `total_rows` does, and only while they are read: other tables of a
-    shaped dataset move the percentage alone.
+    Jobs count the rows of the export, as `total_rows` does, and only while these are read. Other tables of a
+    shaped dataset only move the percentage.
     """
     log = _progress_log(context)
     total = sum(table.rows for data in exports for table in data.tables.values())
@@ -315,7 +315,7 @@ def _staging_log(
 
 
 def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int, str], None]:
-    """Return a function that writes how far it is into the run's log, at most every two seconds."""
+    """Return a function that writes progress to the run's log, at most every two seconds."""
     next_at = time.monotonic() + 2
 
     def say(what: str, done: int, total: int, unit: str) -> None:

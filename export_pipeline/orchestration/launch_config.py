@@ -1,4 +1,4 @@
-"""From pydantic options to the config that the launchpad shows, with types, defaults and help."""
+"""Translate pydantic options into the config of the launchpad, with types, defaults and help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from export_pipeline.core.plain_errors import plain
 
 
 class OptionError(ValueError):
-    """An option is unknown or has a wrong value. The message is one line that says what is allowed."""
+    """Raised for an unknown option or an invalid value. The message states in one line what is valid."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -31,12 +31,12 @@ def config_schema(
     *models: type[BaseModel],
     leave_out: Container[str] = (),
 ) -> dict[str, dg.Field]:
-    """One flat Dagster config schema with the fields of these models.
+    """Return one flat Dagster config schema with the fields of these models.
 
     Args:
-        dataset: Part of the names of enums, as Dagster wants every enum of a code location to have its own.
-        defaults: Values that go before the models' own defaults.
-        leave_out: Names of fields that are not offered.
+        dataset: Part of the names of enums, as Dagster requires unique enum names in a code location.
+        defaults: Values that override the models' own defaults.
+        leave_out: Names of fields to leave out.
     """
     return {
         name: _field(f"{dataset}_{name}", field, defaults.get(name, _default(field)))
@@ -47,10 +47,10 @@ def config_schema(
 
 
 def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[BaseModel]:
-    """The models out of a flat config, each with its own fields.
+    """Parse a flat config into these models, each with its own fields.
 
     Raises:
-        OptionError: an option is unknown, or a value is wrong.
+        OptionError: an option is unknown, or a value is invalid.
     """
     known = [name for model in models for name in model.model_fields]
     if unknown := [name for name in config if name not in known]:
@@ -67,7 +67,7 @@ def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[B
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether an option is a list."""
+    """Return whether an option is a list."""
     return get_origin(_plain(field.annotation)) is tuple
 
 
@@ -86,7 +86,7 @@ def _default(field: FieldInfo) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """The annotation without `| None`."""
+    """Return the annotation without `| None`."""
     if get_origin(annotation) in (Union, UnionType):
         parts = [part for part in get_args(annotation) if part is not NoneType]
         if len(parts) == 1:
@@ -107,7 +107,7 @@ def _field(path: str, field: FieldInfo, default: Any) -> dg.Field:
 
 
 def _kind(path: str, annotation: Any) -> Any:
-    """What Dagster calls a type of an option. Exact numbers and times are texts there."""
+    """Return Dagster's config type for an option. Exact numbers and times are strings there."""
     if annotation in (bool, int, float, str):
         return annotation
     if annotation in (Decimal, date, datetime):
@@ -123,6 +123,6 @@ def _kind(path: str, annotation: Any) -> Any:
                 for name, inner in annotation.model_fields.items()
             }
         )
-    if get_origin(annotation) in (Union, UnionType):  # such as a date or a moment: both are written as text
+    if get_origin(annotation) in (Union, UnionType):  # such as a date or a time: both are strings
         return str
     raise TypeError(f"option {path} has a type that the launchpad cannot show: {annotation}")

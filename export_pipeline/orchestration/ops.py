@@ -1,8 +1,8 @@
 """The four stages of an export as Dagster ops: fetch, build, sanitize, render.
 
-What passes between them is ExportData in staging (see io_managers), one for each partition of the run; a
-re-execution from failure repeats only the op that failed. A file is rendered straight into the store, where
-nobody sees it before it was read back and compared with what the database itself counted and added.
+Ops pass ExportData through staging (see `io_managers`), one for each partition of the run. So a re-execution
+from failure repeats only the op that failed. A file is rendered straight into the store. It becomes visible
+after it was read back and compared with the row count and totals of the database.
 """
 
 import shutil
@@ -101,10 +101,10 @@ def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Exp
 
 
 def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:
-    """Refuse a run whose config names another person than its requests do.
+    """Reject a run whose config names another person than its requests do.
 
-    Anybody who may start runs in the UI may change the config of one; what the file shows is what whoever is
-    on record may read.
+    Anybody who may start runs in the UI can change a run's config. The file must show only what the recorded
+    person may read.
     """
     asks = getattr(options, "requested_by", None)
     if asks is None or not attempts_of(run.tags, run.run_id):
@@ -119,18 +119,18 @@ def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: 
 
 @dg.op(out=dg.Out(io_manager_key="staging", description="The export, with totals and computed columns"))
 def build_export_data(exports: list[ExportData]) -> list[ExportData]:
-    """Compute the export from the fetched rows: joins, totals and costs of exactly these rows."""
+    """Compute the export from the fetched rows: joins, totals and costs of these rows only."""
     return [import_module(data.model).build(data) for data in exports]
 
 
 @dg.op(out=dg.Out(io_manager_key="staging", description="The export, without characters that break files"))
 def sanitize(exports: list[ExportData]) -> list[ExportData]:
-    """Replace what no file format may hold, and count it."""
+    """Replace characters and values that no file format allows, and count them."""
     return [sanitize_data(data) for data in exports]
 
 
 def render_op(format: Format) -> dg.OpDefinition:
-    """The op that renders one format, proves the file and hands it to the store."""
+    """Build the op that renders one format, verifies the file and passes it to the store."""
 
     @dg.op(
         name=f"render_{format.name}",
@@ -151,7 +151,7 @@ def render_op(format: Format) -> dg.OpDefinition:
         ledger = context.resources.ledger.open
         with ExitStack() as unpublished:
             with _cancellable(context), told(context.retry_number, context.log):
-                if context.run.parent_run_id:  # it may repeat this step alone
+                if context.run.parent_run_id:  # a re-execution may repeat only this step
                     outlive(lambda: begin(ledger, context.run, format.name), context.log)
                 report = Reporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
@@ -169,7 +169,7 @@ def render_op(format: Format) -> dg.OpDefinition:
                             local=folder / f"{number}{format.extension}",
                         )
                     )
-                    rendered = format.render(layout, cast(BinaryIO, upload), options)  # which only write
+                    rendered = format.render(layout, cast(BinaryIO, upload), options)  # renderers only write
                     upload.finish()
                     seconds = time.monotonic() - started
                     said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
@@ -200,7 +200,7 @@ def _cancellable(context: dg.OpExecutionContext) -> AbstractContextManager[None]
 
 
 def _new_folder(context: dg.OpExecutionContext, format: Format) -> Path:
-    """Where this run renders a format; nothing of an earlier try is left there."""
+    """Make and return an empty folder in which this run renders a format."""
     staging: StagingIOManager = context.resources.staging
     folder = staging.of_run(context.run_id) / f"render_{format.name}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -213,10 +213,10 @@ def _options(data: ExportData) -> FormatOptions:
 
 
 def _key(context: dg.OpExecutionContext, format: Format, data: ExportData) -> str:
-    """Where in the store a file goes."""
+    """Return the key of a file in the store."""
     dataset, cadence, _ = context.asset_key_for_output("file").path
     if data.window is None or cadence == ON_DEMAND:
-        # A re-execution finishes the same request, so it gives the same key.
+        # A re-execution finishes the same request, so it gets the same key.
         asked = [attempt.job_id for attempt in attempts_of(context.run.tags, None, format.name)]
         export_id = asked[0] if asked else context.run.root_run_id or context.run_id
         return request_key(data.scope, export_id, format.extension)
@@ -224,9 +224,9 @@ def _key(context: dg.OpExecutionContext, format: Format, data: ExportData) -> st
 
 
 def _kept(files: list[ExportFile], folder: Path) -> Path:
-    """Copies of files that are not published, as they lie in the store no more when the op ends."""
+    """Copy rejected files into a folder and return it, as the store drops them when the op ends."""
     kept = folder / REFUSED
-    with suppress(OSError):  # why they are refused matters more
+    with suppress(OSError):  # the reason of the rejection matters more
         kept.mkdir()
         for file in files:
             shutil.copyfile(file.upload.path, kept / file.upload.path.name)
@@ -292,9 +292,9 @@ def _file_name(layout: Layout, format: Format) -> str:
 
 
 def preview(table: Table, rows: int = PREVIEW_ROWS) -> list[dict[str, str]]:
-    """Return the first rows as short strings by header, for people who look at a materialization.
+    """Return the first rows as short strings by header, to be shown with a materialization.
 
-    Every viewer of the UI sees them, so columns that are personal or guarded are left out.
+    Every user of the UI can see them, so personal and guarded columns are left out.
     """
     columns = [column for column in table.columns if not column.personal and not column.guarded]
     if not columns:

@@ -1,4 +1,4 @@
-"""Partitions: whose rows an export holds, and of which window."""
+"""Partitions: the scope and the window of an export."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ SCOPE_TAG = "export_pipeline/scope"
 
 
 class PartitionError(Exception):
-    """A run was started without saying whose rows, or which window, it is for."""
+    """Raised when a run was started without a scope or a window that it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one file of a run is about: whose rows, and of which window; None where there is none."""
+    """Scope and window of one file of a run. Each is None if the export has none."""
 
     scope: str | None
     window: Window | None
 
 
 MAX_KEY_BYTES = 1_000
-"""Length of a scope's partition key: indexes of Dagster's database take no more than twice that."""
+"""Maximum length of a scope's partition key: indexes of Dagster's database hold at most twice that."""
 
 _REFUSED = re.compile(r"[%|\x00-\x1f\x7f-\x9f\u2028\u2029]|\.(?=\.\.)")
-"""Characters that no partition key of Dagster may hold, the ends of its ranges (`...`), and the escape."""
+"""Characters that Dagster rejects in partition keys, its range separator (`...`), and the escape (`%`)."""
 
 
 def scope_key(scope: str) -> str:
-    """Return the partition key of a scope: the scope itself, but for what Dagster refuses, as `%XX`.
+    """Return the partition key of a scope: the scope, with characters that Dagster rejects escaped as `%XX`.
 
     Raises:
-        ValueError: it has no characters, or too many; the message can follow the scope in a sentence.
+        ValueError: it is empty or too long. The message continues a sentence that begins with the scope.
     """
     key = _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}" if found[0] == "." else quote(found[0]), scope)
     if not 0 < (size := len(key.encode())) <= MAX_KEY_BYTES:
@@ -54,7 +54,7 @@ def scope_key(scope: str) -> str:
 
 
 def scope_keys(scopes: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the scopes by their partition keys, and what is wrong with those that can have none."""
+    """Return the scopes by partition key, and the problems of scopes that cannot have a key."""
     keys: dict[str, str] = {}
     problems: dict[str, str] = {}
     for scope in scopes:
@@ -66,15 +66,15 @@ def scope_keys(scopes: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def known_scopes(instance: dg.DagsterInstance, dataset: str) -> list[str]:
-    """Return the scopes of a dataset that Dagster has partitions of."""
+    """Return the scopes of a dataset for which Dagster has partitions."""
     return [unquote(key) for key in instance.get_dynamic_partitions(str(scopes_partition(dataset).name))]
 
 
 def add_scope(instance: dg.DagsterInstance, dataset: str, scope: str) -> str:
-    """Make a scope a partition, if it is none yet, and return its key.
+    """Add a partition for a scope unless it exists, and return its key.
 
     Raises:
-        ValueError: it can be none.
+        ValueError: the scope cannot have a partition key.
     """
     key = scope_key(scope)
     instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [key])
@@ -82,12 +82,12 @@ def add_scope(instance: dg.DagsterInstance, dataset: str, scope: str) -> str:
 
 
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:
-    """The partitions of a dataset's scopes, kept in step with the application by a sensor."""
+    """Return the partitions of a dataset's scopes. A sensor synchronizes them with the application."""
     return dg.DynamicPartitionsDefinition(name=f"{dataset}_scopes")
 
 
 def windows_partition(cadence: str, start: str, timezone: str) -> dg.TimeWindowPartitionsDefinition:
-    """The windows of a cadence.
+    """Return the partitions for the windows of a cadence.
 
     Args:
         cadence: daily, weekly or monthly.
@@ -106,7 +106,7 @@ def windows_partition(cadence: str, start: str, timezone: str) -> dg.TimeWindowP
 def partitions(
     dataset: str, cadence: str, start: str, timezone: str, scoped: bool
 ) -> dg.PartitionsDefinition | None:
-    """The partitions of a dataset's assets: its scopes if it has some, and for a cadence its windows."""
+    """Return the partitions of a dataset's assets: its scopes if it has scopes, the windows of a cadence."""
     if cadence == ON_DEMAND:
         return scopes_partition(dataset) if scoped else None
     windows = windows_partition(cadence, start, timezone)
@@ -118,17 +118,17 @@ def partitions(
 
 
 def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> str | None:
-    """The key of the last window that has ended by a moment (with zone); None before the first one's end."""
+    """Return the key of the last window that ended by an aware time, or None if no window has ended yet."""
     window = windows.get_prev_partition_window(moment)
     return windows.get_partition_key_range_for_time_window(window).start if window else None
 
 
 MOST_MISSED = 100
-"""Windows that are made up at once, the newest: a schedule that was off for years shall not make them all."""
+"""Maximum number of missed windows to catch up, newest first, e.g. after a schedule was off for years."""
 
 
 def ended_since(windows: dg.TimeWindowPartitionsDefinition, since: str | None, last: str) -> list[str]:
-    """The keys of the windows after one, up to and with another; `last` alone where there is none before."""
+    """Return the keys of the windows after `since` up to `last`, inclusive; without `since`, only `last`."""
     if since is None or since >= last or not windows.has_partition_key(since):
         return [last]
     ended = windows.get_partition_keys_in_range(dg.PartitionKeyRange(since, last))
@@ -144,15 +144,15 @@ def targets(
     scoped: bool,
     window: Mapping[str, str] | None,
 ) -> list[Target]:
-    """What the files of a run are about: one a partition, in the partitions' order.
+    """Return the targets of a run's files: one per partition, in the order of the partitions.
 
     Args:
-        window: Start and end of a run on demand, as ISO 8601 with a zone, or days that begin in its own
-            `timezone`, by default the cadence's.
+        window: Start and end of an on-demand run, as ISO 8601 with an offset, or as days in the window's
+            `timezone` (default: the time zone of the cadence).
 
     Raises:
-        PartitionError: the run has no partition where its dataset or cadence needs one. Nothing may be
-            exported then: it is not known what.
+        PartitionError: the run has no partition, but its dataset or cadence needs one. Nothing may be
+            exported then, as scope or window is unknown.
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         if scoped or cadence != ON_DEMAND:
@@ -197,7 +197,7 @@ def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | N
 
 
 def partition_key(target: Target) -> str | None:
-    """The partition key of a target; None where its assets have no partitions."""
+    """Return the partition key of a target, or None if its assets have no partitions."""
     scope = None if target.scope is None else scope_key(target.scope)
     if target.window is None:
         return scope

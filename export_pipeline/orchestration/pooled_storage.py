@@ -1,7 +1,7 @@
-"""Dagster's storage on PostgreSQL, over connections that a process keeps.
+"""Dagster's storage on PostgreSQL with a connection pool per process.
 
-Dagster's own opens a connection for each query, as each tick of each sensor makes an instance anew: an idle
-deployment opened 20 a second.
+Each tick of each sensor makes a new instance, and Dagster's own storage opens a connection for each query.
+So an idle deployment opened 20 connections a second.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from export_pipeline.orchestration.dagster_compat import has_shared_connections,
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """Keep runs, events and schedules in PostgreSQL, as `storage: postgres` of dagster.yaml does.
+    """Keeps runs, events and schedules in PostgreSQL, as `storage: postgres` of dagster.yaml does.
 
-    All instances of a process share one pool. It looks whether a connection lives before it hands it out, so
-    a process outlives a restart of the database.
+    All instances of a process share one pool. The pool tests a connection before it hands it out, so a
+    process survives a restart of the database.
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         url = dagster_url(postgres_url)
-        # Once a process is enough to look for the tables.
+        # One check for the tables per process is enough.
         super().__init__(url, not has_shared_connections(url), inst_data)
         share_connections(self, url)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Return what dagster.yaml may say of it."""
+        """Return the schema of its config in dagster.yaml."""
         return {"postgres_url": dg.StringSource}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> PooledPostgresStorage:
-        """Make it of what dagster.yaml says."""
+        """Build the storage from its config in dagster.yaml."""
         return cls(config_value["postgres_url"], inst_data)

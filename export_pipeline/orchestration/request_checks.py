@@ -1,4 +1,4 @@
-"""What a request must be to be met, and what it means for its run."""
+"""Validate requests, and translate them into the config of a run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from export_pipeline.schedules.due import window_of
 from export_pipeline.schedules.rows import TOLD
 
 MOST_OFFERS = 10
-"""How often a request is offered to Dagster before it is given up."""
+"""Maximum number of times that a request is dispatched to Dagster before it fails."""
 CHECK_SECONDS = 5.0
-"""How long the check of one request may take; it takes milliseconds."""
+"""Timeout of the check of one request, which normally takes milliseconds."""
 
 Answer = TypeVar("Answer")
 
 
 class Exportable(Protocol):
-    """A dataset, as far as requests need to know it."""
+    """The part of a dataset that requests use."""
 
     @property
     def dataset(self) -> str: ...
@@ -46,10 +46,10 @@ class Exportable(Protocol):
 
 
 class RequestError(RedactedError):
-    """A request that cannot be met as it is. The message says what is valid.
+    """Raised when a request is invalid. The message states what is valid.
 
     Attributes:
-        code: For programs, e.g. unknown_dataset.
+        code: Error code for programs, e.g. unknown_dataset.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -58,10 +58,10 @@ class RequestError(RedactedError):
 
 
 def checked(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> Exportable:
-    """The dataset of a job, which has its format and scope.
+    """Return the dataset of a job, after a check of the job's format and scope.
 
     Raises:
-        RequestError: it has not, or no run could be started.
+        RequestError: dataset, format or scope is unknown, or no run can be started for the job.
         SourceError: the scopes cannot be read.
     """
     if job.offers > MOST_OFFERS:
@@ -94,7 +94,7 @@ def checked(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> Exp
 
 
 def within_limit(check: Callable[[], Answer]) -> Answer:
-    """Return what the check of one request gives: one that takes for ever must hold up no other.
+    """Run the check of one request with a timeout, so that a hung check does not block other requests.
 
     Raises:
         RequestError: it takes longer than CHECK_SECONDS.
@@ -112,9 +112,9 @@ def within_limit(check: Callable[[], Answer]) -> Answer:
     try:
         return answer.result(CHECK_SECONDS)
     except TimeoutError:
-        if answer.done():  # and this is what it raised
+        if answer.done():  # the check itself raised it
             raise
-        # What computes for ever would slow down all that comes after it.
+        # An endless computation would slow down everything after it.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
         )
@@ -123,10 +123,10 @@ def within_limit(check: Callable[[], Answer]) -> Answer:
 
 
 def cadence_of(dataset: Exportable, window: CadenceWindow, format: str) -> Cadence:
-    """The cadence of a window that has ended, which makes a format.
+    """Return the cadence of a window that has ended, after a check that it exports the format.
 
     Raises:
-        RequestError: the dataset has no such cadence any more, or the cadence no such window or format.
+        RequestError: the dataset no longer has the cadence, or the cadence lacks the window or format.
     """
     cadence = dataset.regular().get(window.cadence)
     if cadence is None or format not in cadence.formats:
@@ -140,7 +140,7 @@ def cadence_of(dataset: Exportable, window: CadenceWindow, format: str) -> Caden
 
 
 def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
-    """The config of a job's run on demand: its filters, columns and options, typed.
+    """Return the config of a job's on-demand run: its typed filters, columns and options.
 
     Raises:
         RequestError: one of them is wrong.
@@ -176,7 +176,7 @@ def typed_options(
     options: Mapping[str, Any],
     requested_by: str | None,
 ) -> dict[str, Any]:
-    """What a row of the ledger asks of a dataset, as options of the dataset.
+    """Return the filters, columns and options of a ledger row as typed options of the dataset.
 
     Raises:
         OptionError: one of them is wrong.
@@ -197,14 +197,14 @@ def typed_options(
 
 
 class Scopes:
-    """The scopes of datasets, read once in a tick."""
+    """The scopes of datasets, read once per tick."""
 
     def __init__(self, source: SourceDatabase, datasets: Mapping[str, Exportable]) -> None:
         self._source, self._datasets = source, datasets
         self._known: dict[str, Mapping[str, str]] = {}
 
     def read(self, job: Job) -> None:
-        """Read the scopes of a job's dataset, if it has some: that takes the source's time, not the job's.
+        """Read the scopes of a job's dataset if it has scopes, outside the time limit of the job's check.
 
         Raises:
             SourceError: they cannot be read.
@@ -213,7 +213,7 @@ class Scopes:
             self.of(job.dataset)
 
     def of(self, dataset: str) -> Mapping[str, str]:
-        """Names by id; the first question of a dataset reads its source and raises its SourceError."""
+        """Return names by id. The first call for a dataset reads its source and may raise SourceError."""
         if dataset not in self._known:
             there = self._datasets[dataset]
             self._known[dataset] = self._source.scopes(there.source, there.spec)

@@ -18,11 +18,11 @@ from export_pipeline.sources.snapshot import Snapshot, SourceError, SourceUnavai
 from export_pipeline.store import Store, open_store
 
 SCOPES_SECONDS = 15.0
-"""How long the list of a dataset's scopes may take to be read within a sensor's tick."""
+"""Timeout of reading a dataset's scopes in a sensor's tick."""
 
 
 class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The application's database, read only."""
+    """The application's database, opened read-only."""
 
     url: str = Field(description="SQLAlchemy URL.")
     statement_timeout_seconds: float = Field(
@@ -31,19 +31,19 @@ class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """One consistent view of the database for as long as it is open."""
+        """Open a consistent snapshot of the database."""
         with open_snapshot(self.url, statement_timeout=self.statement_timeout_seconds) as snapshot:
             yield snapshot
 
     def scopes(self, source: str, spec: Mapping[str, Any]) -> dict[str, str]:
-        """Read name by id of the scopes of a dataset, for a sensor, whose tick has little time.
+        """Read the scopes of a dataset, as names by id, within the short time of a sensor's tick.
 
         Args:
-            source: The module that reads the dataset.
+            source: Module that reads the dataset.
 
         Raises:
-            SourceUnavailableError: the database is away, or takes longer than `SCOPES_SECONDS`.
-            SourceError: the tables are not as declared.
+            SourceUnavailableError: the database is unavailable, or takes longer than `SCOPES_SECONDS`.
+            SourceError: the tables differ from their declaration.
         """
         limit = min(self.statement_timeout_seconds or SCOPES_SECONDS, SCOPES_SECONDS)
         begun = time.monotonic()
@@ -61,7 +61,7 @@ class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where export files live: a folder or S3."""
+    """The store of export files: a folder or S3."""
 
     url: str = Field(description="A folder, file:///folder or s3://bucket/prefix.")
     endpoint_url: str | None = None
@@ -76,7 +76,7 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     def open(self) -> Store:
-        """The store itself; boto3 is imported only where it is S3."""
+        """Open the store. boto3 is imported only for S3."""
         return open_store(
             self.url,
             endpoint_url=self.endpoint_url,
@@ -99,14 +99,14 @@ class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
     _ledger: Ledger | None = PrivateAttr(default=None)
 
     def open(self) -> Ledger:
-        """The ledger itself; its tables may be missing."""
+        """Open the ledger. Its tables may be missing."""
         if self._ledger is None:
             self._ledger = Ledger(self.url)
         return self._ledger
 
 
 def ledger_of(settings: Settings) -> JobLedger:
-    """The ledger resource that the settings describe."""
+    """Return the ledger resource for the settings."""
     return JobLedger(
         url=settings.jobs_url,
         retention_days=settings.retention_days,
@@ -115,14 +115,14 @@ def ledger_of(settings: Settings) -> JobLedger:
 
 
 def source_of(settings: Settings) -> SourceDatabase:
-    """The source resource that the settings describe."""
+    """Return the source resource for the settings."""
     return SourceDatabase(
         url=settings.source_url, statement_timeout_seconds=settings.statement_timeout_seconds
     )
 
 
 def store_of(settings: Settings) -> ExportStore:
-    """The store resource that the settings describe."""
+    """Return the store resource for the settings."""
     return ExportStore(
         url=settings.store_url,
         endpoint_url=settings.s3_endpoint_url,

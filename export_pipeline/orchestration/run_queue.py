@@ -1,4 +1,4 @@
-"""Dagster's queue of runs, as dagster.yaml names it."""
+"""Dagster's run coordinator, as named in dagster.yaml."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from export_pipeline.orchestration.runs.warm_process import sources
 
 
 class RunQueue(dg.QueuedRunCoordinator):
-    """Queue runs as Dagster does, and let the daemon keep its code server.
+    """Queues runs as Dagster does, and makes the daemon reuse its code server.
 
-    The queue is what the daemon makes of dagster.yaml before it starts a code server.
+    This is the place for it, as the daemon builds the queue from dagster.yaml before it starts a code server.
     """
 
     def __init__(self, **config: Any) -> None:

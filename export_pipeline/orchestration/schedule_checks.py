@@ -1,4 +1,4 @@
-"""Whether a schedule can be met by the datasets there are: judged when it is made, not when it first runs."""
+"""Check a schedule against the datasets when it is created, not when it first runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from export_pipeline.sources.snapshot import SourceError
 
 
 def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Collection[str]]) -> Check:
-    """What refuses a schedule that no run could meet, with a ScheduleError.
+    """Return a check that raises ScheduleError for a schedule whose runs would all fail.
 
     Args:
-        scopes: Of datasets, by name; those of others are not judged.
+        scopes: Scopes by dataset. Scopes of other datasets are not checked.
     """
 
     def check(schedule: ScheduledExport) -> None:
@@ -60,16 +60,16 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
 def known_scopes(
     source: SourceDatabase, datasets: Mapping[str, Exportable], names: Iterable[str], until: float = math.inf
 ) -> dict[str, Collection[str]]:
-    """Return the scopes of those of the named datasets that have some and can be read now.
+    """Return the scopes of the named datasets that have scopes and whose source can be read now.
 
     Args:
-        until: Begin to read none after that, by `time.monotonic`.
+        until: Deadline on the clock of `time.monotonic`. No read begins after it.
     """
     scopes = Scopes(source, datasets)
     known: dict[str, Collection[str]] = {}
     for name in names:
         if name in datasets and datasets[name].scoped and time.monotonic() < until:
-            with suppress(SourceError):  # a source that is away is no fault of a schedule
+            with suppress(SourceError):  # an unavailable source does not make a schedule invalid
                 known[name] = scopes.of(name)
     return known
 

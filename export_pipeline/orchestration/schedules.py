@@ -1,4 +1,4 @@
-"""The schedules of a dataset's cadences, and the sensor of its scopes."""
+"""Schedules of a dataset's cadences, and the sensor of its scopes."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -30,11 +30,11 @@ _TOLD = 10
 def cadence_schedule(
     cadence: Cadence, *, cron: str, timezone: str, catches_up: bool
 ) -> dg.ScheduleDefinition:
-    """Build the schedule that exports the window that ended last. Off until somebody turns it on.
+    """Build the schedule that exports the last window that has ended. It is off by default.
 
-    One that catches up also exports the windows that ended since the newest one in the ledger.
+    With catch-up it also exports the windows that ended since the newest window in the ledger.
 
-    A tick only says which windows; the run that it starts requests them (see `window_requests`).
+    A tick only names the windows. The run that it starts requests them (see `window_requests`).
     """
     dataset, windows = cadence.dataset, cadence.windows
     of_scopes = ", of every scope" if cadence.scoped else ""
@@ -78,7 +78,7 @@ def _newest(url: str, cadence: Cadence) -> str | None:
 def scopes_sensor(
     *, dataset: str, source: str, spec: Mapping[str, Any], interval_seconds: int = 60
 ) -> dg.SensorDefinition:
-    """Keeps the dataset's scope partitions in step with the application: added, and removed when gone."""
+    """Build the sensor that adds and removes scope partitions as the application's scopes change."""
 
     @dg.sensor(
         name=f"{dataset}_scopes_sensor",
@@ -106,9 +106,9 @@ def scopes_sensor(
             try:
                 _end_deleted(dataset, there)
             except LedgerUnavailableError as error:
-                return dg.SkipReason(str(error))  # the next tick sees the same
+                return dg.SkipReason(str(error))  # the next tick tries again
             except LedgerError:
-                pass  # there is no ledger, so nobody has asked for anything
+                pass  # without a ledger there are no requests
         return dg.SensorResult(dynamic_partitions_requests=changes)
 
     return sensor
@@ -123,7 +123,7 @@ def _end_deleted(dataset: str, there: Collection[str]) -> None:
 
 
 def how_to_fit(dataset: str) -> str:
-    """What to do where a dataset was declared for another source than this one."""
+    """Return advice for a dataset that was declared for another source."""
     return (
         f"Correct its defs.yaml; if it is not meant for this source, delete export_pipeline/defs/{dataset}."
     )
@@ -132,7 +132,7 @@ def how_to_fit(dataset: str) -> str:
 def scope_changes(
     instance: dg.DagsterInstance, dataset: str, keys: Iterable[str]
 ) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
-    """Return what makes the instance's partitions of a dataset equal to the keys of the scopes there are."""
+    """Return the changes that make a dataset's partitions in the instance equal to the keys of its scopes."""
     definition = scopes_partition(dataset)
     known = dict.fromkeys(instance.get_dynamic_partitions(str(definition.name)))
     wanted = dict.fromkeys(keys)

@@ -1,7 +1,7 @@
-"""Requests for the windows of cadences: a schedule's tick starts a run, which writes them into the ledger.
+"""Request the windows of cadences: a schedule's tick starts a run, which writes requests into the ledger.
 
-A schedule itself changes nothing, so that people can preview its ticks. `repeat_lost_requests` does the work
-of a run that died or waits for too long. Both may repeat a request: the ledger takes each window once.
+A schedule has no side effects, so its ticks can be previewed. `repeat_lost_requests` does the work of a run
+that died or waits too long. Both may repeat a request: the ledger accepts each window once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _UNDONE.remove(dg.DagsterRunStatus.SUCCESS)
 
 
 def window_requests_job(datasets: Mapping[str, Exportable]) -> dg.JobDefinition:
-    """Build the Dagster job of the runs that schedules start; they take a second and make no file."""
+    """Build the Dagster job that schedules start. A run takes a second and makes no file."""
 
     @dg.op(
         name=_OP,
@@ -57,7 +57,7 @@ def window_requests_job(datasets: Mapping[str, Exportable]) -> dg.JobDefinition:
         name=JOB,
         executor_def=dg.in_process_executor,
         description="Requests the files of windows that have ended. Started by the schedules.",
-        tags={"dagster/priority": "100"},  # a second's work, for which no export has to wait
+        tags={"dagster/priority": "100"},  # short, so exports wait only a second
     )
     def job() -> None:
         request_windows()
@@ -66,10 +66,10 @@ def window_requests_job(datasets: Mapping[str, Exportable]) -> dg.JobDefinition:
 
 
 def run_request(cadence: Cadence, windows: Sequence[str]) -> dg.RunRequest:
-    """Return what a schedule's tick asks Dagster for.
+    """Return the run request of a schedule's tick.
 
     Args:
-        windows: Names in order, at least one; all have ended.
+        windows: Names in order, at least one. All have ended.
     """
     names = " to ".join(dict.fromkeys([windows[0], windows[-1]]))
     config = {"dataset": cadence.dataset, "cadence": cadence.name, "windows": list(windows)}
@@ -85,7 +85,7 @@ def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mappi
     A run that a person canceled is left alone.
 
     Returns:
-        How many files were not requested before.
+        Number of files that were not requested before.
 
     Args:
         url: SQLAlchemy URL of the ledger.
@@ -111,7 +111,7 @@ def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mappi
 
 
 def _request(instance: dg.DagsterInstance, url: str, cadence: Cadence, windows: Sequence[str]) -> int:
-    """Request windows, of every scope there is; return how many files were not requested before."""
+    """Request windows for every scope. Return the number of files that were not requested before."""
     scopes: Sequence[str | None] = [None]
     if cadence.scoped:
         scopes = known_scopes(instance, cadence.dataset)

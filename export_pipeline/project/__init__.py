@@ -1,4 +1,4 @@
-"""A deployment's folder: the samples in this package, or a project of one's own that `init` has written."""
+"""The folder of a deployment: the samples in this package, or a project that `init` has written."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ PROJECT_FILES = {
     "gitignore": ".gitignore",
     "defs/example/defs.yaml.example": "defs/example/defs.yaml.example",
 }
-"""What a new project gets from this folder, and under which path."""
+"""Files that are copied from this folder into a new project, and their paths there."""
 
 
 def own_project() -> Path | None:
-    """Return the working folder if it is a project of one's own: `dg.toml` beside `defs/`."""
+    """Return the working folder if it is a project, with `dg.toml` beside `defs/`; else None."""
     here = Path.cwd()
     return here if (here / "dg.toml").is_file() and (here / "defs").is_dir() else None
 
 
 def defs_folder() -> Path:
-    """Return the folder of the datasets: that of one's own project, else the samples."""
+    """Return the folder of the datasets: that of the project, else the samples."""
     return (own_project() or _PACKAGE) / "defs"
 
 
 def shared_file(name: str) -> Path:
-    """Return a file of Dagster's configuration: the project's own, else the one that comes with the package.
+    """Return a Dagster configuration file: the project's own, else the file in this package.
 
     Args:
         name: dagster.yaml, dagster-postgres.yaml or workspace.yaml.
@@ -44,14 +44,14 @@ def shared_file(name: str) -> Path:
 
 
 class ProjectError(Exception):
-    """A project cannot be written. The message is one line."""
+    """Raised when a project cannot be written. The message is one line."""
 
 
 def write_project(folder: Path) -> list[Path]:
-    """Write a new project; returns its files.
+    """Write a new project, and return its files.
 
     Raises:
-        ProjectError: the folder holds something already, or cannot be written.
+        ProjectError: the folder is not empty or cannot be written.
     """
     try:
         if folder.exists() and any(folder.iterdir()):

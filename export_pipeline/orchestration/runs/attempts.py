@@ -1,4 +1,4 @@
-"""What a run tells the ledger about the jobs that it works for, and what it learns from it."""
+"""Report a run's progress and result to the jobs that it serves, and read their state from the ledger."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.runs.retries import beside
 
 JOB_TAG = "export_pipeline/job"
-"""With `.format.id` behind it: a job whose file of this format a run makes; the value is its attempt."""
+"""Prefix of the tag `PREFIX.format.id` for each job that a run serves. The tag's value is the attempt."""
 
 
 def job_tags(jobs: Iterable[Job]) -> dict[str, str]:
-    """The tags that tell a run which jobs it works for."""
+    """Return the run tags that name the jobs which a run serves."""
     return {f"{JOB_TAG}.{job.format}.{job.id}": str(job.attempt) for job in jobs}
 
 
 def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None = None) -> list[Attempt]:
-    """The attempts that a run with these tags works on, by job; of one format, if it is given."""
+    """Return the attempts that a run with these tags works on, optionally of one format."""
     found = []
     for tag, number in sorted(tags.items()):
         if tag.startswith(f"{JOB_TAG}."):
@@ -42,13 +42,13 @@ def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None 
 
 
 def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None = None) -> None:
-    """Say that the jobs of a run are being worked on; a job that was canceled meanwhile stays so.
+    """Mark the jobs of a run as processing. A job that was canceled meanwhile stays canceled.
 
     Args:
-        format: Only the jobs that wait for this format.
+        format: Mark only the jobs that wait for this format.
 
     Raises:
-        RefusedError: none of them wants this run any more.
+        RefusedError: no job waits for this run any more.
     """
     attempts = attempts_of(run.tags, run.run_id, format)
     refused: list[RefusedError] = []
@@ -64,10 +64,10 @@ def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None =
 def finish(
     ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, file: File, expires_at: datetime | None
 ) -> None:
-    """Say that the file of a format lies in the store, to every job that waits for it in this run.
+    """Complete every job that waits for the file of a format in this run.
 
     Raises:
-        RefusedError: they all were canceled meanwhile; nobody wants the file.
+        RefusedError: all of them were canceled meanwhile.
     """
     if not attempts_of(run.tags, run.run_id, format):
         return
@@ -86,10 +86,10 @@ def finish(
 
 
 class Reporter:
-    """Tells the jobs of a run how far it is, within a part of the whole; without jobs it tells nobody.
+    """Reports the progress of one part of a run to the run's jobs. Without jobs it does nothing.
 
     Args:
-        share: From and to which percent of the whole this part goes.
+        share: Range of this part within the whole run, in percent (from, to).
     """
 
     def __init__(
@@ -113,11 +113,11 @@ class Reporter:
         rows: int | None = None,
         total_rows: int | None = None,
     ) -> None:
-        """Say what is being done, and how much of how much of it.
+        """Report the current step, and how much of it is done.
 
         Args:
-            rows: Rows of the export read so far.
-            total_rows: Rows of the export in the source.
+            rows: Number of rows of the export read so far.
+            total_rows: Number of rows of the export in the source.
 
         Raises:
             RefusedError: every job of the run was canceled, or another run has taken it over.
@@ -128,7 +128,7 @@ class Reporter:
             try:
                 beside(partial(tell, step, percent=percent, **known))
             except RefusedError:
-                with suppress(LedgerUnavailableError):  # the next word of progress asks again
+                with suppress(LedgerUnavailableError):  # the next report checks again
                     wanted = partial(is_wanted, self._ledger, self._run.run_id)
                     if len(self._tell) == 1 and not beside(wanted):
                         raise
@@ -136,5 +136,5 @@ class Reporter:
 
 
 def is_wanted(ledger: Callable[[], Ledger], run_id: str) -> bool:
-    """Return True if a job still waits for a run, also one that joined it after it had begun."""
+    """Return whether a job still waits for a run, including a job that joined the run after its start."""
     return any(job.status is Status.PROCESSING for job in ledger().of_run(run_id))

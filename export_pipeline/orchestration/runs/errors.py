@@ -1,4 +1,4 @@
-"""Faults as people should read them: one sentence that says what to do. Passing ones are tried again."""
+"""Translate errors into one sentence with cause and cure, and retry transient errors."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _PERMANENT = (
 
 @contextmanager
 def told(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
-    """Turn the faults of an export into what Dagster shows and does.
+    """Translate the errors of an export into a Failure or a retry of Dagster.
 
-    Dagster's own RetryPolicy would retry every exception, wrong passwords and a person's Cancel included; so
-    the choice is made here. It waits here too, before anything of the step is given up, and where a canceled
-    job ends the waiting; Dagster's own waits end with their time only.
+    Dagster's own RetryPolicy would retry every exception, even a wrong password or a canceled run, so the
+    decision is made here. The wait happens here too: the step keeps what it holds, and a canceled job ends
+    the wait. Dagster's own waits cannot be interrupted.
 
     Args:
-        earlier_tries: How often this step has been tried before; the wait grows with it.
-        log: The run's, which says what is waited for.
+        earlier_tries: Number of earlier tries of this step. The wait grows with it.
+        log: The run's log, which gets the reason of the wait.
 
     Raises:
-        dagster.RetryRequested: the source or the store was away, and answers again. Its cause is the Failure
-            that people see once the tries are used up.
-        dagster.Failure: it was away for too long, or anything else that is known to go wrong; trying again
+        dagster.RetryRequested: the source or the store was unavailable and is available again. Its cause is
+            the Failure that is shown when no tries are left.
+        dagster.Failure: it was unavailable for too long, or another known error occurred for which a retry
             would not help.
     """
     try:

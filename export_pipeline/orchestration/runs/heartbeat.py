@@ -1,4 +1,4 @@
-"""The heartbeat of a run: renews its lease while it works, and ends it once nobody wants its file."""
+"""The heartbeat of a run: renew its lease while it works, and end the run when no job waits for its file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 1.0
 _IN_PROCESS = ("in_process", "execute_in_process_executor")
 
 _workers: dict[str, str] = {}
-"""The worker id under which this process holds the lease of a run, by run."""
+"""Worker ids under which this process holds leases, by run."""
 _renewed_at: dict[str, float] = {}
 
 
@@ -32,14 +32,14 @@ _renewed_at: dict[str, float] = {}
 def cancellable(
     ledger: Callable[[], Ledger], run: dg.DagsterRun, instance: dg.DagsterInstance, job: dg.JobDefinition
 ) -> Iterator[None]:
-    """Renew the run's lease, and interrupt this process, as Ctrl-C would, once the run has to end.
+    """Renew the run's lease, and interrupt this process, as Ctrl-C would, when the run has to end.
 
-    It has to end when all its jobs were canceled, or when it was taken for dead, as after it was stopped for
-    longer than its lease. The ledger is asked every second, so a query, a renderer or an upload ends soon
-    after. Where there is no ledger, there is no lease, and only Dagster looks after the run.
+    The run has to end when all its jobs were canceled, or when it was taken for dead, e.g. because it was
+    stopped for longer than its lease. The ledger is polled every second, so a query, a renderer or an upload
+    ends soon after. Without a ledger there is no lease, and only Dagster monitors the run.
 
     Args:
-        job: What the run executes; its executor says whether all steps are executed in this process.
+        job: The run's job definition. Its executor determines whether all steps run in this process.
     """
     alone = job.executor_def.name in _IN_PROCESS
     ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
@@ -51,11 +51,11 @@ def cancellable(
             if not done.is_set():
                 try:
                     say()
-                finally:  # the run ends, whether Dagster can note why or not
+                finally:  # the run ends even if Dagster cannot record why
                     os.kill(os.getpid(), signal.SIGINT)
 
     def look() -> bool:
-        """Return False once there is nothing to look at any more."""
+        """Return False when there is nothing left to monitor."""
         try:
             if time.monotonic() - _renewed_at.get(run.run_id, float("-inf")) >= RENEW_SECONDS:
                 _renew(ledger(), run.run_id)
@@ -81,7 +81,7 @@ def cancellable(
     try:
         yield
     finally:
-        with working:  # no signal once the work has ended
+        with working:  # no signal after the work has ended
             done.set()
         if not alone and run.run_id in _renewed_at:
             with suppress(LedgerError):
@@ -89,11 +89,11 @@ def cancellable(
 
 
 def ensure_lease(ledger: Callable[[], Ledger], run_id: str) -> None:
-    """Renew the lease of a run, if this process has one: before what a dead run must not do.
+    """Renew the lease of a run if this process has one. Call it before an action that a dead run must not do.
 
     Raises:
         LeaseLostError: the run was taken for dead.
-        LedgerUnavailableError: the database cannot be reached.
+        LedgerUnavailableError: the ledger's database cannot be reached.
     """
     if run_id in _renewed_at:
         _renew(ledger(), run_id)
@@ -106,5 +106,5 @@ def _renew(ledger: Ledger, run_id: str, lasts: timedelta = LEASE) -> None:
 
 @functools.cache
 def _worker_id(pid: int) -> str:
-    """Return the random id of this process; one that was forked from it has another."""
+    """Return the random id of this process. A forked process gets another id."""
     return str(uuid.uuid4())

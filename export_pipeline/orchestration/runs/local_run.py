@@ -1,4 +1,4 @@
-"""Runs an export in this process, recorded in the Dagster instance like any other run."""
+"""Run an export in this process, recorded in the Dagster instance like any other run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from export_pipeline.orchestration.runs.reconciler import end_here, settle
 from export_pipeline.orchestration.sensors.housekeeping import clean_staging
 
 Progress = Callable[[str, int, int], None]
-"""Told what is happening, and how many of how many steps are done; called from another thread."""
+"""Receives the current step, the number of steps done and their total. It is called from another thread."""
 
 _LOOK_SECONDS = 0.2
 _INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
@@ -28,7 +28,7 @@ _INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: the published files' metadata by format, and why the rest failed."""
+    """Outcome of a request: metadata of the published files by format, and the errors of the others."""
 
     export_id: str
     files: dict[str, dict[str, Any]]
@@ -48,20 +48,20 @@ def run_export(
     jobs: Sequence[Job] = (),
     ledger: Ledger | None = None,
 ) -> Outcome:
-    """Export a dataset on demand, here and now.
+    """Export a dataset on demand in this process.
 
-    What a run that fails has staged stays, so that Dagster can execute it again from its failure.
+    Staged data of a failed run stay, so that Dagster can re-execute it from the failure.
 
     Args:
-        scope: Must exist; it becomes a partition if it is none yet. None for a dataset without scopes.
-        options: By name; those left out keep their defaults.
+        scope: An existing scope; a partition is added for it if needed. None for a dataset without scopes.
+        options: Options by name. Missing options have their defaults.
         staging: The staging folder.
-        export_id: A UUID; the id of the Dagster run, and the name of files that no job asked for.
-        jobs: Of `ledger`: the jobs that ask for these formats.
+        export_id: A UUID: the id of the Dagster run, and the name of files without a job.
+        jobs: Jobs in `ledger` that request these formats.
 
     Raises:
         dagster.DagsterInvalidConfigError: an option is unknown or has a wrong type.
-        KeyboardInterrupt: Ctrl-C, or what does the same, ended the run; its jobs are as they were then.
+        KeyboardInterrupt: an interrupt, such as Ctrl-C, ended the run. Its jobs are left as they were.
     """
     export_id = export_id or str(uuid.uuid4())
     job = definitions.resolve_implicit_global_asset_job_def()
@@ -107,7 +107,7 @@ def _run_here(job: dg.JobDefinition, **asked: Any) -> dg.ExecuteInProcessResult:
 
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether Ctrl-C, or what does the same, ended a step."""
+    """Return whether an interrupt, such as Ctrl-C, ended a step."""
     return any(
         cause.cls_name in _INTERRUPTS
         for event in result.all_events
@@ -117,7 +117,7 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 
 
 def _are_canceled(ledger: Ledger | None, jobs: Sequence[Job]) -> bool:
-    """Whether somebody has canceled the jobs of a run, which ends it as Ctrl-C would."""
+    """Return whether the jobs of a run were canceled, which interrupts the run as Ctrl-C would."""
     if ledger is None or not jobs:
         return False
     return all(ledger.get(job.id).status is Status.CANCELED for job in jobs)
@@ -133,7 +133,7 @@ def _causes(error: Any) -> Iterator[Any]:
 def _watching(
     instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress | None
 ) -> Iterator[None]:
-    """Tell `progress` what the run's log says, as long as the block runs."""
+    """Forward progress from the run's log to `progress` while the block runs."""
     if progress is None:
         yield
         return

@@ -1,7 +1,7 @@
-"""Ends runs whose process is dead, and the jobs of runs that have ended or are dead.
+"""End runs whose process is dead, and the jobs of runs that have ended or are dead.
 
-A run lives as long as its lease in the ledger; what Dagster knows of it decides only how it has ended. So
-several deployments may share a ledger, and one whose Dagster database was emptied goes on.
+A run is alive while its lease in the ledger is. Dagster's record only decides how it ended. So several
+deployments can share a ledger, and a deployment survives the loss of its Dagster database.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 
 MOST_ATTEMPTS = 3
-"""A job whose worker was lost is tried again until it has had so many attempts."""
+"""Maximum number of attempts of a job whose worker was lost."""
 
 _YOUNG = timedelta(seconds=10)
 _NO_RUN = timedelta(minutes=1)
-"""A claimed job has a run, waiting or not, after seconds, unless who claimed it died on the way."""
+"""Time after which a claimed job without a run is lost. Normally it has a (queued) run within seconds."""
 _ALWAYS = timedelta(days=36_500)
 _LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
-"""Of these, Dagster's own `start_timeout_seconds` ends those that nobody gave a lease."""
+"""Statuses of a launched run before its start. Without a lease, Dagster's `start_timeout_seconds` ends it."""
 _BEGUN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
@@ -37,7 +37,7 @@ def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
     """End every run of this instance whose process is dead, and every job whose run has ended or is dead.
 
     Returns:
-        How many jobs ended or began a new attempt.
+        Number of jobs that ended or began a new attempt.
     """
     jobs = ledger.in_flight(_ALWAYS)
     under_way = instance.get_runs(dg.RunsFilter(statuses=[*_LAUNCHED, *_BEGUN]))
@@ -55,7 +55,7 @@ def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
 def end_here(
     ledger: Ledger, instance: dg.DagsterInstance, jobs: Sequence[Job], errors: Sequence[str]
 ) -> None:
-    """End the jobs of a run in this process that has ended, however it did. None is tried again by itself."""
+    """End the jobs of a run that has ended in this process, successful or not, without automatic retries."""
     now = [ledger.get(job.id) for job in jobs]
     settle_jobs(ledger, instance, now, _runs_of(instance, now), {}, most_attempts=0)
     for job in jobs:
@@ -73,12 +73,12 @@ def settle_jobs(
     leases: Mapping[str, Lease],
     most_attempts: int = MOST_ATTEMPTS,
 ) -> int:
-    """End those of these jobs whose run has ended or is dead; returns how many that were.
+    """End the jobs whose run has ended or is dead. Return their number.
 
     Args:
-        runs: The runs that Dagster here knows, by id.
-        leases: The leases of runs, by run.
-        most_attempts: A job is tried again until it has had so many attempts.
+        runs: Runs in this Dagster instance, by id.
+        leases: Leases by run.
+        most_attempts: Maximum number of attempts of a job.
     """
     settled = 0
     waiting = []
@@ -101,7 +101,7 @@ def settle_jobs(
                 settled += _lost(ledger, job, "Its worker was lost.", most_attempts)
         elif run is not None and run.status is not dg.DagsterRunStatus.NOT_STARTED:
             if _is_lost(leases, run.run_id):
-                ledger.offer_again(job.current)  # it never began, so there is nothing that was tried in vain
+                ledger.offer_again(job.current)  # it never began, so no attempt is used up
             else:
                 waiting.append(job)
         elif job.claimed_at and age > _NO_RUN:
@@ -112,7 +112,7 @@ def settle_jobs(
 
 
 def is_of_this_code(run: dg.DagsterRun) -> bool:
-    """Return True if a run is of this package's definitions; the instance may have others."""
+    """Return whether a run belongs to this package's definitions. The instance may have others."""
     if run.job_code_origin is None:
         return False
     pointer = run.job_code_origin.repository_origin.code_pointer
@@ -150,7 +150,7 @@ def _end(
     lease: Lease | None,
     most_attempts: int,
 ) -> int:
-    """End a job whose run has ended, as the run did; returns 1 if the job was moved."""
+    """End a job as its run has ended. Return 1 if the job changed its status, else 0."""
     attempt = job.current
     with suppress(RefusedError):
         if run.status is dg.DagsterRunStatus.CANCELED:
@@ -167,9 +167,9 @@ def _end(
         elif message := _message(instance, run):
             ledger.failed(attempt, "export_failed", message, "dagster")
         elif job.status is Status.PENDING:
-            ledger.offer_again(attempt)  # it never began, so there is nothing that was tried in vain
+            ledger.offer_again(attempt)  # it never began, so no attempt is used up
         elif lease is not None:
-            return 0  # Dagster may be wrong: the lease tells within seconds
+            return 0  # Dagster may be wrong; the lease decides within seconds
         else:
             return _lost(ledger, job, "Its worker was lost.", most_attempts)
         return 1
@@ -177,12 +177,12 @@ def _end(
 
 
 def _is_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return True if Dagster itself will retry a failed run. It writes so a moment after the failure."""
+    """Return whether Dagster itself will retry a failed run. It records this shortly after the failure."""
     return instance.run_retries_enabled and run.tags.get(WILL_RETRY_TAG) != "false"
 
 
 def _lost(ledger: Ledger, job: Job, reason: str, most_attempts: int) -> int:
-    """Begin another attempt of a job, or fail it if there were enough."""
+    """Begin another attempt of a job, or fail the job if no attempts are left."""
     with suppress(RefusedError):
         if job.attempt < most_attempts:
             ledger.restart(job.current, "worker_lost", f"{reason} It is tried again.", "dagster")
@@ -194,7 +194,7 @@ def _lost(ledger: Ledger, job: Job, reason: str, most_attempts: int) -> int:
 
 
 def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """Return what went wrong, for people; None if no step said so, as the process died or was told to end."""
+    """Return the error message of a run; None if no step reported one, as its process died or was stopped."""
     for record in instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.dagster_event
         if event is None:
@@ -214,7 +214,7 @@ def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
 
 
 def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tuple[File, datetime] | None:
-    """Return the file that a run made for a job, and when it may go."""
+    """Return the file that a run made for a job, and the time when it expires."""
     records = instance.get_records_for_run(
         run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     ).records
@@ -228,7 +228,7 @@ def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tu
                 value["bytes"],
                 value["dagster/row_count"],
                 value["sha256"],
-                value.get("rows in source"),  # of a run of an earlier version there are no such facts
+                value.get("rows in source"),  # missing in runs of earlier versions
                 value["warnings"] if isinstance(value["warnings"], list) else [],
                 value["changed cells"],
             )

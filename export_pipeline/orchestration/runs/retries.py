@@ -1,4 +1,4 @@
-"""Waiting for a ledger, a source or a store that is away, so that work which is done already is not lost."""
+"""Wait for a ledger, a source or a store that is unavailable, so that no finished work is lost."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _AWAY = (LedgerUnavailableError, SourceUnavailableError, StoreUnavailableError)
 
 
 def outlive(call: Callable[[], Answer], log: logging.Logger) -> Answer:
-    """What `call` gives, as soon as the service that it asks is there.
+    """Retry `call` until its service is available, and return its result.
 
-    Waits grow to half a minute, and differ by chance, so that many runs do not come back at one moment.
-    Each is said in the log. A signal ends this at once, also while the service keeps `call` waiting.
+    The backoff grows to 30 s, with jitter so that runs do not retry all at once. Each wait is logged.
+    A signal ends this at once, even while `call` waits for the service.
 
     Args:
-        call: May be made again whenever it has failed, also where only its answer was lost.
-        log: The run's.
+        call: Must be safe to repeat after a failure, even if it succeeded and only its response was lost.
+        log: The run's log.
 
     Raises:
-        LedgerUnavailableError, SourceUnavailableError, StoreUnavailableError: the service was away for
-            EXPORT_OUTAGE_SECONDS.
+        LedgerUnavailableError, SourceUnavailableError, StoreUnavailableError: the service was unavailable
+            for EXPORT_OUTAGE_SECONDS.
     """
     until = time.monotonic() + load_settings().outage_seconds
     for tries in itertools.count():
@@ -55,10 +55,10 @@ def outlive(call: Callable[[], Answer], log: logging.Logger) -> Answer:
 
 
 def wait_for_what_failed(error: SourceUnavailableError | StoreUnavailableError, log: logging.Logger) -> None:
-    """Wait until the source or the store, whichever this error is of, answers again.
+    """Wait until the source or the store that raised this error is available again.
 
     Raises:
-        SourceUnavailableError, StoreUnavailableError: it was away for EXPORT_OUTAGE_SECONDS.
+        SourceUnavailableError, StoreUnavailableError: it was unavailable for EXPORT_OUTAGE_SECONDS.
     """
     ask = _ask_the_source if isinstance(error, SourceUnavailableError) else _ask_the_store
     try:
@@ -66,12 +66,12 @@ def wait_for_what_failed(error: SourceUnavailableError | StoreUnavailableError, 
     except _AWAY:
         raise
     except (SourceError, StoreError):
-        pass  # it is back; what it says to the step tells more
+        pass  # it is available; the step gets the more precise error
 
 
 def pause(seconds: float, why: str, log: logging.Logger) -> None:
-    """Wait, and say why."""
-    with suppress(Exception):  # Dagster's database may be away too
+    """Log the reason, and wait."""
+    with suppress(Exception):  # Dagster's database may be unavailable too
         log.warning(f"{sentence(why)} Waiting for it; the next try is in {seconds:.1f} s.")
     time.sleep(seconds)
 
@@ -86,7 +86,7 @@ def _ask_the_store() -> None:
 
 
 def beside(call: Callable[[], Answer]) -> Answer:
-    """Make a call in another thread: a driver in the middle of its own waiting would hear no signal."""
+    """Make a call in another thread, as a database driver that waits would delay signals."""
     answer: Future[Answer] = Future()
 
     def make() -> None:

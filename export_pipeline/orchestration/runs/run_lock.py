@@ -1,6 +1,6 @@
-"""Locks that tell a launcher whether it has forked a run, and which process on its own machine that is.
+"""Locks by which a launcher knows whether it has forked a run, and which process on this machine it is.
 
-They say nothing about whether a run lives: leases in the ledger do (see `heartbeat`).
+Whether a run is alive is decided by its lease in the ledger instead (see `heartbeat`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import IO
 
 
 def lock_of(folder: Path, run_id: str) -> Path:
-    """The lock's file.
+    """Return the path of a run's lock file.
 
     Args:
         folder: The staging folder.
@@ -22,10 +22,10 @@ def lock_of(folder: Path, run_id: str) -> Path:
 
 
 def take(lock: Path, *, wait: bool = True) -> IO[str]:
-    """Hold a lock until the file is closed, here and in every process forked meanwhile.
+    """Take a lock. It is held until the file is closed, here and in every process forked meanwhile.
 
     Raises:
-        BlockingIOError: another process holds it, or is just looking whether one does; not if this waits.
+        BlockingIOError: another process holds or tests the lock, and `wait` is False.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = lock.open("a")
@@ -34,12 +34,12 @@ def take(lock: Path, *, wait: bool = True) -> IO[str]:
     except BlockingIOError:
         handle.close()
         raise
-    handle.truncate(0)  # of what one before wrote who has died
+    handle.truncate(0)  # remove what a dead holder has written
     return handle
 
 
 def is_held(lock: Path) -> bool:
-    """Return True if a living process holds a lock."""
+    """Return whether a living process holds a lock."""
     try:
         with lock.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -51,13 +51,13 @@ def is_held(lock: Path) -> bool:
 
 
 def sign(handle: IO[str]) -> None:
-    """Write into a lock which process holds it."""
+    """Write the id of this process into the lock that it holds."""
     handle.write(f"{os.getpid()} {_machine()}")
     handle.flush()
 
 
 def holder(lock: Path) -> int | None:
-    """Return the id of the process on this machine that holds a lock and has signed it; None if none does."""
+    """Return the id of the process on this machine that holds and has signed a lock, or None."""
     if not is_held(lock):
         return None
     pid, _, machine = lock.read_text().partition(" ")
@@ -65,7 +65,7 @@ def holder(lock: Path) -> int | None:
 
 
 def _machine() -> str:
-    """Return what tells apart the machines, and the containers of one, that may share a folder."""
+    """Return an id of this machine or container, as several may share a folder."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

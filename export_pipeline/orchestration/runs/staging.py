@@ -1,4 +1,4 @@
-"""Staged exports: ExportData in a folder, one Arrow file or several a table, written and read by batches."""
+"""Staged exports: ExportData in a folder, one or more Arrow files per table, written and read in batches."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from export_pipeline.core.windows import Window
 
 _FACTS, _COUNT = "export.json", "exports"
 REFUSED = "refused"
-"""The folder, within that of a step, of files that are kept for people who look for their fault."""
+"""Name of a step's subfolder for rejected files, kept for diagnosis."""
 
 Progress = Callable[[ExportData, str, int], None]
-"""Called with the export, the name of one of its tables, and how many more rows of it are staged."""
+"""Called with the export, the name of one of its tables, and the number of rows just staged."""
 _GONE = (
     "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
     "one from its failure."
@@ -32,19 +32,19 @@ _GONE = (
 
 
 class StagingError(Exception):
-    """Staged data are missing or do not hold what was read."""
+    """Raised when staged data are missing or incomplete."""
 
 
 def save(data: ExportData, folder: Path, progress: Progress | None = None) -> None:
-    """Write ExportData into a folder, replacing what is there; facts come last, so a half one is no export.
+    """Write ExportData into a folder, replacing its content. Facts are written last, to mark it as complete.
 
     Args:
         data: Its tables are read once, batch by batch.
-        folder: Made if it is not there.
+        folder: Created if it does not exist.
         progress: Called after each batch.
 
     Raises:
-        StagingError: a table gave another number of rows than it said.
+        StagingError: a table yielded another number of rows than it declared.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts_file = folder / _FACTS
@@ -93,10 +93,10 @@ def save(data: ExportData, folder: Path, progress: Progress | None = None) -> No
 
 
 def load(folder: Path) -> ExportData:
-    """The ExportData that `save` wrote; its tables stream from the files and allow random access.
+    """Return the ExportData that `save` wrote. Its tables stream from the files and allow random access.
 
     Raises:
-        StagingError: there is no whole export in the folder.
+        StagingError: the folder holds no complete export.
     """
     try:
         facts = json.loads((folder / _FACTS).read_text())
@@ -117,7 +117,7 @@ def save_all(
     folder: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Write several exports, each into a folder of its own inside this one; see `save`."""
+    """Write several exports, each into a subfolder of its own; see `save`."""
     folder.mkdir(parents=True, exist_ok=True)
     count = folder / _COUNT
     count.unlink(missing_ok=True)
@@ -127,10 +127,10 @@ def save_all(
 
 
 def load_all(folder: Path) -> list[ExportData]:
-    """The exports that `save_all` wrote.
+    """Return the exports that `save_all` wrote.
 
     Raises:
-        StagingError: they are not all there.
+        StagingError: some are missing or incomplete.
     """
     try:
         count = int((folder / _COUNT).read_text())
@@ -140,26 +140,26 @@ def load_all(folder: Path) -> list[ExportData]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a folder holds all that `save_all` was to write there."""
+    """Return whether a folder holds everything that `save_all` writes."""
     return (folder / _COUNT).exists()
 
 
 def _write(
     name: str, table: Table, folder: Path, progress: Callable[[int], None] | None
 ) -> tuple[list[Path], int]:
-    """The files that hold the table's rows now, one after the other, and how many rows these are.
+    """Write a table's rows into files. Return the files in order, and their number of rows.
 
-    `name` is the table's own in its export; those of a bundle's members may all be called rows.
+    `name` is the table's unique name in its export: the tables of a bundle's members may all be named rows.
     """
     parts = table.parts or (table.open,)
     paths = [folder / f"{name}-{number}.arrow" for number in range(len(table.files or parts))]
-    _unlink(paths)  # they may be links to another step's files
+    _unlink(paths)  # they may be hard links to another step's files
     if table.files and _linked(table.files, paths):
         return paths, table.rows
     schema = pa.schema([(column.name, column.arrow_type) for column in table.columns])
     spools = [_spool(part, path, schema) for part, path in zip(parts, paths, strict=False)]
     rows = 0
-    # One part stays in this thread: a database's connection may not leave it.
+    # A single part stays in this thread: a database connection must not leave it.
     for written in spools[0] if len(spools) == 1 else merged(spools):
         rows += written
         if progress:
@@ -168,7 +168,7 @@ def _write(
 
 
 def _spool(part: Callable[[], Iterator[pa.RecordBatch]], path: Path, schema: pa.Schema) -> Iterator[int]:
-    """Write batches into a file; gives the rows of each as it is written."""
+    """Write batches into a file, and yield the number of rows of each."""
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in part():
             writer.write_batch(batch)
@@ -176,11 +176,11 @@ def _spool(part: Callable[[], Iterator[pa.RecordBatch]], path: Path, schema: pa.
 
 
 def _linked(files: Sequence[Path], paths: Sequence[Path]) -> bool:
-    """Whether all files could be given a second name, so that no row need be written again; else none has."""
+    """Hard-link all files, to avoid a copy. Return False, with no link left, if one cannot be linked."""
     try:
         for file, path in zip(files, paths, strict=True):
             path.hardlink_to(file)
-    except OSError:  # a file system without links, or another one
+    except OSError:  # no hard links here, or another file system
         _unlink(paths)
         return False
     return True
@@ -206,7 +206,7 @@ def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:
     )
 
     def opened() -> Iterator[pa.RecordBatch]:
-        # Read, not mapped: a mapped file's pages would count as this process's memory.
+        # Read, not memory-mapped: mapped pages would count as memory of this process.
         for path in files:
             with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
                 for index in range(reader.num_record_batches):

@@ -1,4 +1,4 @@
-"""Whether somebody still waits for the file that a run makes: a late run must not replace a newer one's."""
+"""Check that a job still waits for the file of a run, so that a late run does not replace a newer file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _UNWANTED = (Status.CANCELED, Status.EXPIRED)
 
 
 def check_wanted(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) -> None:
-    """Do nothing if a job still waits for the run's file of a format, or none ever asked for it.
+    """Raise unless a job still waits for the run's file of a format, or no job ever requested it.
 
     Raises:
-        LeaseLostError: The run was taken for dead; another one may do its work.
-        RefusedError: Every job that asked was canceled, has a newer attempt or another run.
+        LeaseLostError: the run was taken for dead; another run may do its work.
+        RefusedError: every job that requested it was canceled, has a newer attempt or another run.
     """
     ensure_lease(ledger, run.run_id)
     unwanted = None
     for job, number in _asking(ledger, run, format):
-        # A re-execution goes on with the attempt of the run before it; a run that begins takes it over.
+        # A re-execution continues the attempt of its parent run; a run that begins takes it over.
         ours = job.run_id in (None, run.run_id, run.parent_run_id, run.root_run_id)
         if job.attempt == number and ours and job.status not in _UNWANTED:
             return
@@ -32,7 +32,7 @@ def check_wanted(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) 
     if unwanted is None:
         return
     if any(job.format == format and job.status not in _UNWANTED for job in ledger().of_run(run.run_id)):
-        return  # one that joined the run after it had begun
+        return  # a job that joined the run after its start
     raise RefusedError(
         f"Export job {unwanted.id} is {unwanted.status} in attempt {unwanted.attempt} and does not wait for "
         "this run any more, so the run's file is not published.",
@@ -41,7 +41,7 @@ def check_wanted(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) 
 
 
 def is_a_job_s(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, key: str) -> bool:
-    """Whether a job that asked for the run's file has completed with this key, by another attempt."""
+    """Return whether another attempt of a job that requested the run's file has completed with this key."""
     return any(
         job.status is Status.COMPLETED and job.file_key == key for job, _ in _asking(ledger, run, format)
     )

@@ -1,4 +1,4 @@
-"""A request from the command line: put into the ledger, then followed, or worked on here and now."""
+"""Submit a request from the command line: write it into the ledger and follow it, or run it locally."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.states import ENDED, Status
 
 _LOOK_SECONDS = 0.5
-_SILENT_SECONDS = 75.0  # daemons say every half minute that they live
+_SILENT_SECONDS = 75.0  # daemons send a heartbeat every 30 s
 _OF_THE_ROW = ("filters", "columns", "requested_by")
 
 
 def ledger_at(url: str) -> Ledger | None:
-    """The ledger, if its tables are there and can be used."""
+    """Return the ledger, or None if its tables are missing or cannot be used."""
     try:
         ledger = Ledger(url)
         ledger.find(limit=1)
@@ -37,7 +37,7 @@ def ask(
     recipients: Sequence[str],
     priority: int,
 ) -> list[Job]:
-    """One job a format."""
+    """Insert one job per format, and return the jobs."""
     rest = {name: value for name, value in options.items() if name not in _OF_THE_ROW}
     return [
         ledger.request(
@@ -61,10 +61,10 @@ def follow(
     jobs: Sequence[Job],
     progress: Callable[[str, int, int], None],
 ) -> bool:
-    """Wait until all jobs have ended; False if none was begun and there is no daemon that could.
+    """Wait until all jobs have ended. Return False if none has begun and no daemon is alive to begin one.
 
     Args:
-        progress: Told what is being done, percent so far and in all.
+        progress: Called with the current step, the percent done and their total.
     """
     while True:
         now = [ledger.get(job.id) for job in jobs]
@@ -80,6 +80,6 @@ def follow(
 
 
 def _lives(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon has lately said that it evaluates sensors, so that requests are picked up."""
+    """Return whether a daemon with a recent heartbeat evaluates sensors, so that requests are picked up."""
     beat = instance.get_daemon_heartbeats().get("SENSOR")
     return beat is not None and time.time() - beat.timestamp < _SILENT_SECONDS

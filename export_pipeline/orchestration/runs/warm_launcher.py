@@ -1,4 +1,4 @@
-"""Starts runs from a process that has everything imported; Dagster's own launcher imports it for each."""
+"""Launch runs from a process that has imported everything; Dagster's own launcher imports it for each run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STARTING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
 class WarmRunLauncher(DefaultRunLauncher):
-    """Forks runs from a warm process; whatever that cannot do, Dagster's own launcher does.
+    """Forks runs from a warm process, with Dagster's own launcher as fallback.
 
-    The process is started with the first run, and anew when it has died or a file of this package has
-    changed. Where it fails or there is no ledger, and for runs of other code locations or hosts, the default
-    launcher does it. Whether a run lives is told by its lease in the ledger, not here.
+    The process is started with the first run. It is restarted when it has died or a file of this package has
+    changed. The default launcher is used if the process fails, if there is no ledger, and for runs of other
+    code locations or hosts. Whether a run is alive is decided by its lease in the ledger, not here.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
@@ -40,10 +40,10 @@ class WarmRunLauncher(DefaultRunLauncher):
         self._one_at_a_time = threading.Lock()
         self._warm: WarmProcess | None = None
         self._imports = threading.BoundedSemaphore(os.cpu_count() or 1)
-        """Held by each process that imports everything: more at once would only slow each other down."""
+        """Limits how many processes import at the same time: more would only slow each other down."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Begin a run, warm if possible."""
+        """Launch a run, from the warm process if possible."""
         run = context.dagster_run
         if not _is_local(run):
             super().launch_run(context)
@@ -53,7 +53,7 @@ class WarmRunLauncher(DefaultRunLauncher):
                 self._wait_until_started(run.run_id)
 
     def terminate(self, run_id: str) -> bool:
-        """Interrupt a run; False if there is nothing to interrupt."""
+        """Interrupt a run. Return False if there is nothing to interrupt."""
         pid = run_lock.holder(_lock(run_id))
         if pid is None:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         return True
 
     def dispose(self) -> None:
-        """End the warm process; the runs that it began go on."""
+        """End the warm process. The runs that it has forked continue."""
         with self._one_at_a_time:
             if self._warm is not None:
                 self._warm.end()
@@ -74,7 +74,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         super().dispose()
 
     def _begun(self, run: dg.DagsterRun) -> bool:
-        """Begin a run in the warm process; False if that cannot be, and the run has not begun."""
+        """Begin a run in the warm process. Return False if it failed and the run has not begun."""
         lock = _lock(run.run_id)
         arguments = ExecuteRunArgs(
             job_origin=run.job_code_origin,  # type: ignore[arg-type]  # _is_local has looked
@@ -84,19 +84,19 @@ class WarmRunLauncher(DefaultRunLauncher):
         with self._one_at_a_time:
             try:
                 warm = self._ready()
-                # Where it is only away, who looks at the run later writes that a lease must come.
+                # If the ledger is only unavailable now, a later look at the run records the expected lease.
                 with suppress(LedgerUnavailableError), Ledger(load_settings().jobs_url) as ledger:
                     ledger.expect_lease(run.run_id)
                 warm.run(lock, serialize_value(arguments))
             except (WarmProcessError, LedgerError, OSError) as error:
                 if run_lock.is_held(lock):
-                    return True  # it had forked before it failed
+                    return True  # it failed after the fork
                 self._instance.report_engine_event(f"{error}. Dagster's own launcher starts this run.", run)
                 return False
         return True
 
     def _ready(self) -> WarmProcess:
-        """The warm process, started anew if it has died or something has changed since.
+        """Return the warm process, restarted if it has died or its files have changed.
 
         Raises:
             WarmProcessError: it cannot load the definitions.
@@ -113,7 +113,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         return self._warm
 
     def _wait_until_started(self, run_id: str) -> None:
-        """Wait until a run has imported everything, or Dagster has given it up."""
+        """Wait until a run has imported everything, or Dagster has ended it."""
         until = time.monotonic() + self._instance.run_monitoring_start_timeout_seconds
         while time.monotonic() < until:
             run = self._instance.get_run_by_id(run_id)
@@ -127,7 +127,7 @@ def _lock(run_id: str) -> Path:
 
 
 def _is_local(run: dg.DagsterRun) -> bool:
-    """Return True if this Python on this host would load just the code that the run's code server has."""
+    """Return whether this Python on this host loads the same code as the run's code server."""
     if run.job_code_origin is None or run.remote_job_origin is None:
         return False
     server = run.remote_job_origin.repository_origin.code_location_origin

@@ -1,13 +1,13 @@
-"""Has the code location imported, and forks a process for each run that it is asked for.
+"""Import the code location once, and fork a process for each requested run.
 
     python -m export_pipeline.orchestration.runs.warm_server
 
-Its standard input is a socket (see `warm_process`). It says `loading` each time that it has used half a
-second of a processor, and `ready` once; then it answers each line, a request in JSON, with the id of the
-process that it forked, or with an error. It ends when the other end is closed; the runs go on.
+Its standard input is a socket (see `warm_process`). While it loads, it writes `loading` for each 0.5 s of CPU
+time, then `ready` once. Then it answers each line, a request in JSON, with the id of the process that it has
+forked, or with an error. It ends when the other end of the socket is closed; the runs continue.
 
-Nothing here may open a connection or start a Python thread before it forks: a fork would share the one and
-lose the other.
+Nothing here may open a connection or start a Python thread before a fork: the forked process would share the
+connection and lack the thread.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _IMPORTED_BY_RUNS = (
 
 
 def main() -> None:
-    """Serve until nobody can ask any more."""
+    """Serve until the client closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the runs
     asker = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, sys.stdin.fileno())
     os.close(null)
-    # Libraries that runs use have threads of their own, and see to forks themselves (OpenBLAS, jemalloc).
+    # Libraries with threads of their own (OpenBLAS, jemalloc) handle forks themselves.
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
     with asker.makefile("rw", encoding="utf-8") as lines:
         _load_and_tell(lines)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the runs
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the runs
         _answer(lines, "ready")
         for line in lines:
             request = json.loads(line)
@@ -61,27 +61,27 @@ def main() -> None:
 
 
 def _load_and_tell(lines: TextIO) -> None:
-    """Load everything; who waits hears that it goes on, however slow the machine is."""
+    """Load everything, and report progress to the client meanwhile, however slow the machine is."""
     signal.signal(signal.SIGPROF, lambda *_: _answer(lines, "loading"))
     signal.setitimer(signal.ITIMER_PROF, _TELL_SECONDS, _TELL_SECONDS)
     try:
         _load()
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, signal.SIG_IGN)  # one may be on its way
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)  # a signal may be pending
 
 
 def _load() -> None:
-    """Import what runs import, and build the definitions once for all of them."""
+    """Import everything that runs import, and build the definitions once for all runs."""
     for package in map(import_module, _IMPORTED_BY_RUNS):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
     import_module("dagster._cli.api")
     location = import_module(LOCATION)
-    definitions = vars(location)["defs"] = location.defs()  # else Dagster calls the function in each process
+    definitions = vars(location)["defs"] = location.defs()  # otherwise each process would call it
     definitions.get_repository_def()
     gc.collect()
-    gc.freeze()  # a collection in a run would copy all pages that it shares with this process
+    gc.freeze()  # garbage collection in a run would copy the shared pages
 
 
 def _answer(lines: TextIO, text: str) -> None:
@@ -90,10 +90,10 @@ def _answer(lines: TextIO, text: str) -> None:
 
 
 def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
-    """Start a run in a process of its own; gives its id.
+    """Start a run in a process of its own, and return the id of the process.
 
-    The lock is taken before: who finds it free knows that there is no such process, and that there will be
-    none once this one is dead.
+    The lock is taken before the fork. So a free lock means that no such process exists, nor will exist once
+    this process is dead.
 
     Raises:
         OSError: the lock cannot be taken, or there are too many processes.
@@ -103,7 +103,7 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
         if pid:
             return pid
         try:
-            # Were it open here, the launcher would not see the warm process end.
+            # If it stayed open here, the launcher could not see the warm process end.
             os.dup2(sys.stdin.fileno(), asker.fileno())
             _run(arguments, held)
             lock.unlink(missing_ok=True)
@@ -112,17 +112,17 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(0)  # what this process has inherited is not its own to clean up
+            os._exit(0)  # inherited resources are not cleaned up here
 
 
 def _run(arguments: str, held: IO[str]) -> None:
-    """What `dagster api execute_run` does, here."""
+    """Do what `dagster api execute_run` does, in this process."""
     from dagster._cli.api import execute_run_command
     from dagster._utils.interrupts import capture_interrupts
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with capture_interrupts():  # from here on the process can be told to end
+    with capture_interrupts():  # from here on the process can be interrupted
         run_lock.sign(held)
         execute_run_command.main([arguments], standalone_mode=False)
 

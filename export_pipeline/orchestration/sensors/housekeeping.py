@@ -1,8 +1,8 @@
-"""Removes staged data that are needed no more.
+"""Remove staged data that are no longer needed.
 
-A run that succeeded needs its staged data no more. One that failed or was canceled keeps for a day those of
-its steps that have ended, so that it can be executed again from its failure without reading the source anew.
-What the step in which it failed has written by then goes at once: it may have filled the disk.
+A successful run no longer needs its staged data. A failed or canceled run keeps the data of its completed
+steps for a day, so that it can be re-executed from the failure without another read of the source. Data of
+the failed step are removed at once, as they may have filled the disk.
 """
 
 import math
@@ -31,12 +31,12 @@ _STEP = re.compile(r"render_\w+|.+-result")
 def clean_staging(
     instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False, until: float = math.inf
 ) -> dict[str, int]:
-    """Remove what ended runs staged and no re-execution needs; return how many bytes that frees, by path.
+    """Remove staged data of ended runs that no re-execution needs. Return the freed bytes by path.
 
     Args:
-        folder: The staging folder. What others keep there stays.
-        dry_run: Only look.
-        until: Stop then, by `time.monotonic`; the next call goes on.
+        folder: The staging folder. Files that are not staged data stay.
+        dry_run: Remove nothing.
+        until: Deadline on the clock of `time.monotonic`. The next call continues.
     """
     found = [path for path in folder.iterdir() if _is_staged(path)] if folder.is_dir() else []
     if not found:
@@ -60,14 +60,14 @@ def clean_staging(
 
 
 def _is_staged(path: Path) -> bool:
-    """Return whether a path has the name and the parts of what a run stages."""
+    """Return whether a path has the name and the content of a run's staging folder."""
     if path.is_symlink() or not _RUN.fullmatch(path.name):
         return False
     return not path.is_dir() or all(_STEP.fullmatch(step.name) for step in path.iterdir())
 
 
 def _leftovers(path: Path, run: dg.DagsterRun | None) -> list[Path]:
-    """Return what may go of the data that a run which has ended, or is not known, has staged."""
+    """Return the staged data that may be removed of a run that has ended or is unknown."""
     if (run and run.is_success) or _touched(path) < time.time() - KEPT_SECONDS:
         return [path]
     if run is None or not path.is_dir():
@@ -78,7 +78,7 @@ def _leftovers(path: Path, run: dg.DagsterRun | None) -> list[Path]:
 
 
 def _bytes(path: Path) -> int:
-    """Return how many bytes the removal of a path frees: none of a file with another name elsewhere."""
+    """Return how many bytes the removal of a path frees. A file with hard links elsewhere frees none."""
     names: Counter[tuple[int, int]] = Counter()
     size = 0
     for item in (path, *path.rglob("*")):
@@ -91,7 +91,7 @@ def _bytes(path: Path) -> int:
 
 
 def _touched(path: Path) -> float:
-    """When anything in a folder was last changed; now, if it vanishes meanwhile."""
+    """Return the newest modification time in a folder, or the current time if the folder vanishes."""
     try:
         return max(item.lstat().st_mtime for item in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def _touched(path: Path) -> float:
     description="Removes staged data that are needed no more.",
 )
 def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Clean up, and say in the tick what was done."""
+    """Clean up, and report the result in the tick."""
     if is_preview(context):
         return dg.SkipReason(NOT_PREVIEWED)
     until = tick_deadline()

@@ -1,4 +1,4 @@
-"""What the daemon does beside exports: asks for what schedules want, sends mail, removes what has expired."""
+"""Maintenance by the daemon: request what schedules are due, send mail, remove expired files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MOST = 100
 def errand(
     name: str, seconds: int, description: str, run: Callable[[dg.SensorEvaluationContext, float], str]
 ) -> dg.SensorDefinition:
-    """A sensor that does something itself and says what; it starts no run. What fails is tried again.
+    """Build a sensor that does its work in the tick and reports it. It starts no run and retries what failed.
 
     Args:
-        run: Told until when it may work, by `time.monotonic`; what is left then is for the next tick.
+        run: The work, called with its deadline on the clock of `time.monotonic`. The next tick does the rest.
     """
 
     @dg.sensor(
@@ -54,12 +54,12 @@ def errand(
 
 
 def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
-    """Asks for what schedules want by now, and says at its first look where one cannot be run."""
+    """Build the sensor that requests what schedules are due. Its first tick reports invalid schedules."""
 
     def ask(context: dg.SensorEvaluationContext, until: float) -> str:
         engine, now = open_engine(context.resources.ledger.url), datetime.now(UTC)
         try:
-            # Before the ledger is locked: the source may take its time.
+            # Before the ledger is locked, as the source may be slow.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
             asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes)))
         finally:
@@ -96,7 +96,7 @@ def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     instance = context.instance
 
     def remove() -> str:
-        # A scan of the whole store is for `export-pipeline purge`; here only what jobs say is due.
+        # Only the files of expired jobs; `export-pipeline purge` scans the whole store.
         purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
         forget_removed(ledger, store, instance, until)
         more = "" if purged.ended else " The next tick goes on."

@@ -1,4 +1,4 @@
-"""Requests that applications put into the ledger become runs; each attempt of a job becomes one run."""
+"""Turn requests in the ledger into runs: each attempt of a job becomes one run."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 _logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(minutes=3)
-"""How long a request may take to become a started run before it is offered again."""
+"""Time after which a request without a started run is dispatched again."""
 HELD_SECONDS = 4.0
-"""How long a tick waits for a request: Dagster looks only every five seconds which sensors are due."""
+"""Time that a tick waits for a request, as Dagster evaluates sensors only every five seconds."""
 CHECKING_SECONDS = 30.0
-"""How long a tick checks requests, of the minute that Dagster gives it."""
+"""Time that a tick spends on checks of requests, out of Dagster's limit of a minute."""
 _LOOK_SECONDS = 0.2
 _BATCH = 25
 
 
 def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
-    """Claims what is asked for, refuses what cannot be met, starts runs for the rest, and ends what ended."""
+    """Build the sensor that claims requests, rejects invalid ones, starts runs, and reconciles ended runs."""
 
     problem: str | None = None
 
     def say(now: str | None) -> None:
-        """One line in the daemon's log for each change, not for each tick."""
+        """Log one line in the daemon's log for each change, not for each tick."""
         nonlocal problem
         if now != problem:
             _logger.warning(now or "The ledger of requests can be used again.")
@@ -97,13 +97,13 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
                 if same[0].scope is not None:
                     add_scope(context.instance, same[0].dataset, same[0].scope)
                 request = _resolved(context, request)
-            except LedgerError as error:  # what was claimed is offered again
+            except LedgerError as error:  # claimed requests are dispatched again
                 say(str(error))
                 break
             except RequestError as error:
                 _refuse(ledger, same, error.code, str(error))
                 continue
-            except Exception as error:  # one request that nobody thought of must not stop all others
+            except Exception as error:  # an unforeseen error must not block other requests
                 context.log.exception("The request %s cannot be made a run", same[0].id)
                 if same[0].offers >= MOST_OFFERS:
                     _refuse(ledger, same, "not_started", f"No run can be made of it: {error}")
@@ -116,12 +116,12 @@ def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
 
 
 def _is_under_way(run: dg.DagsterRun) -> bool:
-    """Whether a run waits for its turn or has it. Asking again starts one that was only written down."""
+    """Return whether a run is queued or running. A run that was only recorded is started by a new request."""
     return not run.is_finished and run.status is not dg.DagsterRunStatus.NOT_STARTED
 
 
 def _next_jobs(ledger: Ledger, max_in_flight: int) -> list[Job]:
-    """The next requests; where there are none, those that come within a moment."""
+    """Return the next requests. If there are none, wait a moment for new ones."""
     until = time.monotonic() + HELD_SECONDS
     while True:
         jobs = ledger.claim(_BATCH, patience=PATIENCE, max_in_flight=max_in_flight, who="requests_sensor")
@@ -136,7 +136,7 @@ def _next_jobs(ledger: Ledger, max_in_flight: int) -> list[Job]:
 
 
 def _dagster_jobs(datasets: Mapping[str, Exportable]) -> Iterator[Any]:
-    """One a dataset, and one for each of its cadences: the assets of a job must have the same partitions."""
+    """Yield one job per dataset and per cadence, as all assets of a job must have the same partitions."""
     for name, dataset in datasets.items():
         assets = [dg.AssetKey([name, ON_DEMAND, format]) for format in dataset.formats]
         yield dg.define_asset_job(_job_name(name), assets)
@@ -148,10 +148,10 @@ def _job_name(dataset: str) -> str:
 
 
 def _together(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs, those together that one run serves: they ask for exactly the same, or for one window.
+    """Group the jobs that one run serves: jobs with equal requests, or for the same window.
 
-    Those that are offered again come last, in an order that differs each time: should Dagster stop in the
-    middle of a tick's runs at one of them, it stands behind the others the next time.
+    Jobs that are dispatched again come last, in random order. If Dagster stops at one of them in the middle
+    of a tick's runs, the next tick has the others before it.
     """
     groups: dict[object, list[Job]] = {}
     for job in jobs:
@@ -160,18 +160,18 @@ def _together(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
-    """Give requests back that there is no time for in this tick."""
-    with suppress(LedgerError):  # else they are offered again later
+    """Release requests for which this tick has no time left."""
+    with suppress(LedgerError):  # otherwise they are dispatched again later
         ledger.release([job.current for same in groups for job in same])
 
 
 def _run_request(
     ledger: Ledger, datasets: Mapping[str, Exportable], scopes: Scopes, same: list[Job], lost: int
 ) -> dg.RunRequest | None:
-    """The run that serves these jobs; None where they were refused, or another run serves them already.
+    """Return the run request for these jobs; None if they were rejected or another run already serves them.
 
     Args:
-        lost: How many runs of this attempt ended before they began: each of them has used up a run key.
+        lost: Number of runs of this attempt that ended before they began. Each has used up a run key.
     """
     window = CadenceWindow.of(same[0])
     met: list[Job] = []
@@ -186,7 +186,7 @@ def _run_request(
         except SourceUnavailableError as error:
             if job.offers > MOST_OFFERS:
                 _refuse(ledger, same, "source_unavailable", str(error))
-            return None  # else offered again, when the database may be reached
+            return None  # otherwise dispatched again, when the database may be up
         except SourceError as error:
             _refuse(ledger, same, "source_error", str(error))
             return None
@@ -207,7 +207,7 @@ def _run_request(
 def _checked_run(
     datasets: Mapping[str, Exportable], scopes: Scopes, job: Job, window: CadenceWindow | None
 ) -> dict[str, Any]:
-    """Return what asks Dagster for the run of a job, but for what all runs have."""
+    """Return the arguments of `dagster.RunRequest` for a job, without those common to all runs."""
     dataset = checked(datasets, scopes, job)
     if window is None:
         return _run_on_demand(dataset, job)
@@ -215,10 +215,10 @@ def _checked_run(
 
 
 def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg.RunRequest:
-    """Check config and partition of a run as Dagster will: one that it refuses takes its whole tick with it.
+    """Check config and partition of a run as Dagster will, as one rejected run would fail its whole tick.
 
     Raises:
-        RequestError: Dagster would refuse it.
+        RequestError: Dagster would reject it.
     """
     if context.repository_def is None:
         return request
@@ -237,7 +237,7 @@ def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg
 
 
 def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
-    """What asks Dagster for the run of a request, but for what all runs have."""
+    """Return the arguments of `dagster.RunRequest` for an on-demand job, without those common to all runs."""
     config = {f"{job.dataset}_{ON_DEMAND}": {"config": config_of(dataset, job)}}
     return {
         "job_name": _job_name(job.dataset),
@@ -253,7 +253,7 @@ def _refuse(ledger: Ledger, jobs: Sequence[Job], code: str, message: str) -> Non
 
 
 def _joined(ledger: Ledger, same: list[Job]) -> bool:
-    """Let a run that has begun and lives serve these jobs too; returns False if there is none."""
+    """Let a living run that has begun serve these jobs too. Return False if there is none."""
     others = ledger.identical_in_flight(same[0])
     running = [other.run_id for other in others if other.status is Status.PROCESSING and other.run_id]
     living = [run_id for run_id, lease in ledger.leases(running).items() if lease.is_alive]

@@ -1,8 +1,8 @@
-"""Removes from Dagster's database what it holds of removed files: preview rows, totals, titles, warnings.
+"""Remove the content of removed files from Dagster's database: preview rows, totals, titles, warnings.
 
-Whatever removes a file writes its key into the ledger in the same transaction, or before. So nothing is lost
-where Dagster cannot be reached then: the next tick of the purge sensor looks again. Events are rewritten, not
-deleted: that a run made a file, its size and its rows stay on record.
+Code that removes a file writes its key into the ledger in the same transaction, or before. So no removal is
+lost if Dagster is unavailable: the next tick of the purge sensor tries again. Events are rewritten, not
+deleted: the record that a run made a file, its size and its row count stay.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ KEPT = frozenset(
      "sha256", "key", "keys", "files", "wrong files", "expires", "seconds", "rows in file", "rows rendered",
      "rows this format cannot express"}
 )  # fmt: skip
-"""Names of metadata that say nothing of the content of a file."""
+"""Names of metadata that reveal nothing about the content of a file."""
 
 
 def forget_removed(
     ledger: Ledger, store: Store, instance: dg.DagsterInstance, until: float = float("inf")
 ) -> int:
-    """Remove the content of all removed files from Dagster's database; return how many files these are.
+    """Remove the content of all removed files from Dagster's database. Return the number of files.
 
-    Files of runs that have not ended are left for the next call: their last events are still to come.
+    Files of runs that have not ended are left for the next call, as these runs will still write events.
 
     Args:
-        until: When to stop, on the clock of `time.monotonic`.
+        until: Deadline on the clock of `time.monotonic`.
 
     Raises:
-        LedgerError: The ledger cannot be used.
+        LedgerError: the ledger cannot be used.
     """
     known, after, done = KnownFiles.beside(ledger), 0, 0
     while page := known.removals(_PAGE, after):
@@ -59,7 +59,7 @@ def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> boo
     try:
         step = f"render_{format_of(removal.file_key).name}"
     except UnknownFormatError:
-        return True  # no file of ours
+        return True  # not an export file
     run_ids = [removal.run_id] if removal.run_id else []
     if not store.exists(removal.file_key):
         run_ids += _runs_of_window(removal.file_key, step, instance)
@@ -72,7 +72,7 @@ def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> boo
 
 
 def _runs_of_window(key: str, step: str, instance: dg.DagsterInstance) -> list[str]:
-    """Return the runs that have made the file of a window, as runs replace each other's file there."""
+    """Return all runs that have made the file of a window. Each replaces the file of the run before it."""
     segments = [unquote(segment) for segment in key.split("/")]
     if len(segments) != 5:
         return []

@@ -1,4 +1,4 @@
-"""Removes old runs from Dagster's database: the ledger is the history, and a run leaves 65 KB of events."""
+"""Remove old runs from Dagster's database. The ledger is the history, and a run leaves 65 KB of events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export_pipeline.orchestration.dagster_compat import (
 from export_pipeline.settings import load_settings
 
 TICK_SECONDS = 20.0
-"""How long one tick removes runs; the next goes on. Dagster gives up a tick after 60 s."""
+"""Time that one tick spends on removals; the next tick continues. Dagster's limit of a tick is 60 s."""
 _ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
 _PAGE = 100
 
@@ -29,7 +29,7 @@ _PAGE = 100
     description="Removes runs and their events from Dagster's database after EXPORT_RUN_RETENTION_DAYS.",
 )
 def retention_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Remove what is old, and say in the tick how much that was."""
+    """Remove old runs, and report their number in the tick."""
     if is_preview(context):
         return dg.SkipReason(NOT_PREVIEWED)
     days = load_settings().run_retention_days
@@ -40,14 +40,14 @@ def retention_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 def remove_old_runs(instance: dg.DagsterInstance, retention: timedelta, *, seconds: float) -> int:
     """Remove runs that ended long ago, with their events and files, oldest first.
 
-    The run that made the newest file of an asset stays, as do runs of a backfill that goes on.
+    Runs that made the newest file of an asset stay, as do runs of an active backfill.
 
     Args:
-        retention: How long a run is kept after its last change.
-        seconds: When to stop; call again for the rest.
+        retention: Time that a run is kept after its last change.
+        seconds: Time limit. Call again for the rest.
 
     Returns:
-        How many runs are removed.
+        Number of removed runs.
     """
     until = time.monotonic() + seconds
     old = dg.RunsFilter(statuses=_ENDED, updated_before=datetime.now(UTC) - retention)
@@ -73,7 +73,7 @@ def remove_old_runs(instance: dg.DagsterInstance, retention: timedelta, *, secon
 
 
 def _newest_of_assets(instance: dg.DagsterInstance) -> set[str]:
-    """Ids of the runs that made the newest file of each asset."""
+    """Return the ids of the runs that made the newest file of each asset."""
     newest = [record.asset_entry.last_materialization for record in instance.get_asset_records()]
     return {event.run_id for event in newest if event is not None}
 

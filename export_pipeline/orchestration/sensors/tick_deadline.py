@@ -1,9 +1,9 @@
-"""The time that a sensor's tick may take.
+"""Deadlines of sensor ticks.
 
-Dagster takes a tick for failed that lasts longer than its limit, a minute. What the tick does goes on all
-the same, in a thread of the code server, and the next tick begins beside it. So ticks stop between two items
-before that, and the next one goes on. An item that may take longer, such as a mail to a slow server, is left
-to a thread that outlasts the tick; the next tick waits for it and begins nothing beside it.
+Dagster marks a tick as failed when it takes longer than its limit, a minute. But the tick's work continues
+in a thread of the code server, and the next tick runs at the same time. So a tick stops between two items
+before the limit, and the next tick continues. An item that may take longer, such as a mail to a slow server,
+runs in a thread that outlasts the tick. The next tick waits for it and begins no other work meanwhile.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ _LAST_ITEM_SECONDS = 5.0
 
 
 def tick_deadline() -> float:
-    """Return until when a tick begins with items, by `time.monotonic`; at most two thirds of the limit."""
+    """Return the time, on the clock of `time.monotonic`, after which a tick begins no item.
+
+    It is at most two thirds of the limit from now.
+    """
     return time.monotonic() + min(_SECONDS, sensor_timeout_seconds() * 2 / 3)
 
 
 class LongWork:
-    """One piece of work at a time, which may last longer than the tick that begins it.
+    """Runs one piece of work at a time, which may outlast the tick that begins it.
 
     Args:
-        abandoned_after: Seconds after which it is taken for hung, and other work begins beside it. Its claims
-            in the ledger must have ended by then.
+        abandoned_after: Seconds after which the work counts as hung and other work may begin. Its claims in
+            the ledger must have expired by then.
     """
 
     def __init__(self, abandoned_after: float) -> None:
@@ -38,10 +41,10 @@ class LongWork:
         self._begun = 0.0
 
     def run(self, work: Callable[[], str], until: float) -> str | None:
-        """Do the work, or wait for what an earlier tick has begun; return None if it is not done.
+        """Do the work, or wait for work that an earlier tick has begun. Return None if it is not done.
 
         Args:
-            until: When the work begins with no other item; the last one has a few seconds more.
+            until: Time after which the work begins no other item. The last item has a few seconds more.
 
         Raises:
             Exception: what the work raises.

@@ -1,4 +1,4 @@
-"""Exports of an application's database as files, run by Dagster."""
+"""Exports an application's database to files. Dagster runs the exports."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BundleExport", "ShapedExport", "TableExport"]
 
-# What a process loads is there to stay. To look through it for garbage again and again while it is loaded,
-# and once more at the end, took a third of the time in which a command or a code server starts and ends.
+# Loaded modules stay in memory. Garbage collections of them during startup and at exit took a third of the
+# time in which a command or a code server starts and ends.
 gc.set_threshold(10_000, 10, 10)
 atexit.register(gc.freeze)
 
 
 def __getattr__(name: str) -> Any:
-    # A defs.yaml says `type: export_pipeline.TableExport`; nothing else needs Dagster from here.
+    # Used by `type: export_pipeline.TableExport` in a defs.yaml; imported late, as it loads Dagster.
     if name in __all__:
         from export_pipeline import components
 

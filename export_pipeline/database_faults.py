@@ -1,6 +1,6 @@
-"""Kinds of database errors, told by SQLSTATE, error number and exception class.
+"""Classification of database errors by SQLSTATE, error number and exception class.
 
-Their words are not looked at: a server has its own language, and a driver's TLS library its own words.
+Messages are not matched: their language depends on the server, their wording on the driver's TLS library.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from typing import Any
 
 
 class Fault(StrEnum):
-    """A kind of error."""
+    """Kind of a database error."""
 
     LOST = auto()
-    """The server is not there, or the connection to it broke; it may come back."""
+    """The server cannot be reached, or the connection broke; it may come back."""
     BUSY = auto()
-    """The server could not do it now; another try may succeed."""
+    """The server cannot run the statement now; a retry may succeed."""
     READ_ONLY = auto()
-    """The server takes no writes: a standby, or a primary that was one until now."""
+    """The server accepts no writes: it is a standby, or was until a moment ago."""
     TIMEOUT = auto()
-    """The query was ended for its time, or by somebody."""
+    """The query was canceled, by a timeout or by somebody."""
     CREDENTIALS = auto()
     DENIED = auto()
     MISSING = auto()
-    """There is no such table or column."""
+    """The table or column does not exist."""
     CHARACTER = auto()
-    """A text cannot be converted between two encodings."""
+    """A string cannot be converted between two encodings."""
     TOO_WIDE = auto()
-    """A select has more columns than the server gives at once."""
+    """A SELECT has more columns than the server allows."""
     OTHER = auto()
-    """Anything else; another try would fail as well."""
+    """Any other error; a retry would fail as well."""
 
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html; two characters are a class of codes.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; a key of two characters is an error class.
 _SQLSTATES = {
     "08": Fault.LOST,
     "57P01": Fault.LOST,  # admin_shutdown
@@ -69,14 +69,14 @@ _SQLITE = {
     sqlite3.SQLITE_NOMEM: Fault.BUSY,
     sqlite3.SQLITE_IOERR: Fault.BUSY,
     sqlite3.SQLITE_FULL: Fault.BUSY,
-    sqlite3.SQLITE_PROTOCOL: Fault.BUSY,  # a race of locks
+    sqlite3.SQLITE_PROTOCOL: Fault.BUSY,  # a race for locks
     sqlite3.SQLITE_CANTOPEN: Fault.LOST,
     sqlite3.SQLITE_READONLY: Fault.READ_ONLY,
     sqlite3.SQLITE_INTERRUPT: Fault.TIMEOUT,
 }
 # https://dev.mysql.com/doc/mysql-errors/en/ and https://mariadb.com/kb/en/mariadb-error-code-reference/
 _MYSQL = {
-    **dict.fromkeys((2000, 2002, 2003, 2005, 2006, 2012, 2013, 2027, 2055), Fault.LOST),  # of the client
+    **dict.fromkeys((2000, 2002, 2003, 2005, 2006, 2012, 2013, 2027, 2055), Fault.LOST),  # client errors
     **dict.fromkeys((1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927, 4031), Fault.LOST),
     **dict.fromkeys((1021, 1037, 1038, 1040, 1041, 1129, 1203, 1205, 1213, 1226), Fault.BUSY),
     **dict.fromkeys((1290, 1792, 1836), Fault.READ_ONLY),
@@ -90,10 +90,10 @@ _CLIENT_CLASSES = ("OperationalError", "InterfaceError")
 
 
 def classify_fault(error: BaseException) -> Fault:
-    """Return the kind of a driver's error: of sqlite3, psycopg2, ADBC or a driver of MySQL."""
+    """Return the kind of an error from sqlite3, psycopg2, ADBC or a MySQL driver."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
-        # SQLite has no code of its own for these, and one language.
+        # SQLite has no specific code for these errors, and its messages are always in English.
         if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
             return Fault.MISSING
         if code == sqlite3.SQLITE_ERROR and str(error).startswith("too many columns"):
@@ -107,14 +107,14 @@ def classify_fault(error: BaseException) -> Fault:
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if state and number is None:
         return _SQLSTATES.get(state, _SQLSTATES.get(state[:2], Fault.OTHER))
-    # What a client library finds by itself has no SQLSTATE: there is no connection, or it broke. psycopg2
-    # raises the bare DatabaseError where it broke in the middle of a result.
+    # Errors found by the client library have no SQLSTATE: there is no connection, or it broke. psycopg2
+    # raises a plain DatabaseError if the connection breaks in the middle of a result.
     names = {one.__name__ for one in type(error).__mro__}
     is_clients = not names.isdisjoint(_CLIENT_CLASSES) or type(error).__name__ == "DatabaseError"
     return Fault.LOST if is_clients and number is None else Fault.OTHER
 
 
 def _number(error: Any) -> int | None:
-    """Return the number of an error of MySQL's drivers."""
+    """Return the error number set by a MySQL driver; None if there is none."""
     number = getattr(error, "errno", None) or next(iter(error.args), None)
     return number if isinstance(number, int) and number else None

@@ -1,4 +1,4 @@
-"""SQLAlchemy URLs of databases, and the one file that a SQLite URL names."""
+"""SQLAlchemy URLs of databases, and the file that a SQLite URL names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DRIVER_OPTIONS = frozenset(
 
 
 def parse_database_url(text: str) -> sa.URL:
-    """Return a URL; the `database` of a SQLite one is the path of its file.
+    """Parse a database URL. The `database` of a SQLite URL becomes the path of its file.
 
-    The path is taken as it stands: `#`, `%` and `?` are characters of a file's name like others. A `?` begins
-    options only where known ones follow (`?timeout=5`). Where there is no file of that name, `%41` is read as
-    in other URLs; so it is in the form `file:/path/a.db?uri=true`.
+    The path is taken literally: `#`, `%` and `?` are ordinary characters of a file name. A `?` begins the
+    options only if known options follow (`?timeout=5`). Escapes such as `%41` are decoded only if no file has
+    the literal name, or in the form `file:/path/a.db?uri=true`.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the text is not a database URL.
+        sqlalchemy.exc.ArgumentError: the string is not a database URL.
     """
     url = sa.make_url(text)
     if url.get_backend_name() != "sqlite":
@@ -42,7 +42,7 @@ def parse_database_url(text: str) -> sa.URL:
 
 
 def _split(rest: str) -> tuple[str, dict[str, str]]:
-    """Split what follows `sqlite:///` into the path and the options."""
+    """Split the part after `sqlite:///` into the path and the options."""
     path, mark, query = rest.rpartition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     are_options = mark and options and options.keys() <= _KNOWN and not os.path.exists(rest)
@@ -53,14 +53,14 @@ _KNOWN = _URI_OPTIONS | _DRIVER_OPTIONS
 
 
 def sqlite_file(url: sa.URL) -> Path | None:
-    """Return the file of a parsed SQLite URL; None for a database in memory or of another kind."""
+    """Return the file of a parsed SQLite URL; None for an in-memory or non-SQLite database."""
     if url.get_backend_name() != "sqlite" or "uri" in url.query or url.query.get("mode") == "memory":
         return None
     return None if not url.database or url.database == ":memory:" else Path(url.database)
 
 
 def sqlite_url(file: Path) -> str:
-    """Return the URL of a SQLite file of any name."""
+    """Return the URL of a SQLite file with any name."""
     url = f"sqlite:///{file}"
     return (
         url if parse_database_url(url).database == str(file) else f"sqlite:///file:{_quoted(file)}?uri=true"
@@ -68,9 +68,9 @@ def sqlite_url(file: Path) -> str:
 
 
 def openable(url: sa.URL, *, read_only: bool = False) -> sa.URL:
-    """Return the URL to open a parsed URL's database with.
+    """Return the URL that opens the database of a parsed URL.
 
-    Read only, SQLite itself refuses a write and never makes the file.
+    With `read_only`, SQLite rejects writes and never creates the file.
     """
     file = sqlite_file(url)
     if file is None or not (read_only or _URI_OPTIONS & url.query.keys()):
@@ -84,14 +84,14 @@ def _quoted(file: Path) -> str:
 
 
 def check_database_url(url: str) -> None:
-    """Refuse what is not a database URL, or is one in which nobody can tell the password's end.
+    """Check that a string is a database URL in which the end of the password is unambiguous.
 
     Raises:
-        ValueError: the message repeats nothing of the URL.
+        ValueError: it is not; the message repeats no part of the URL.
     """
     try:
         parsed = parse_database_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is none
+    except (sa.exc.ArgumentError, ValueError):  # the latter for an invalid port
         raise ValueError(
             "is not a database URL such as postgresql://user:password@host:5432/database"
         ) from None
@@ -100,12 +100,12 @@ def check_database_url(url: str) -> None:
 
 
 def dagster_url(url: str) -> str:
-    """Return DAGSTER_POSTGRES_URL as Dagster can use it.
+    """Return the value of DAGSTER_POSTGRES_URL in a form that Dagster can use.
 
-    SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, whose parameters fail in Dagster's NOTIFY.
+    SQLAlchemy 2.1 uses psycopg 3 for a URL without a driver, and its parameters fail in Dagster's NOTIFY.
 
     Raises:
-        ValueError: it is no database URL; the message repeats nothing of it.
+        ValueError: the value is not a database URL; the message repeats no part of it.
     """
     try:
         check_database_url(url)

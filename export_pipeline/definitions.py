@@ -1,4 +1,4 @@
-"""The code location: settings become resources, `defs/` becomes assets, schedules and sensors."""
+"""The code location: builds resources from the settings, and assets, schedules and sensors from `defs/`."""
 
 import dagster as dg
 
@@ -13,12 +13,12 @@ from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 from export_pipeline.store.file_modes import keep_files_private
 
-keep_files_private()  # of every run, and of what Dagster writes beside it
+keep_files_private()  # files of every run, and files that Dagster writes
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything Dagster shows and runs."""
+    """Return all definitions that Dagster shows and runs."""
     settings = load_settings()
     tree = component_tree()
     datasets = datasets_of(tree)
@@ -35,8 +35,8 @@ def defs() -> dg.Definitions:
                 purge_sensor,
                 retention_sensor,
             ],
-            # Fixed, because the config of a resource is shown in the UI, secrets in URLs included, and can be
-            # changed in the launchpad, so that a run could read another database.
+            # Hardcoded, because the UI shows the config of a resource, including secrets in URLs, and the
+            # launchpad can change it, so that a run could read another database.
             resources={
                 "source": dg.ResourceDefinition.hardcoded_resource(source_of(settings)),
                 "store": dg.ResourceDefinition.hardcoded_resource(store),

@@ -1,4 +1,4 @@
-"""The `.env` file and the names of settings: what python-dotenv and pydantic pass over is refused here."""
+"""Checks of the `.env` file and of setting names, for errors that python-dotenv and pydantic ignore."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-_TESTS = "TEST_"  # the tests' own variables, which are no settings
-_NEAR = 0.8  # SOURC_URL is near SOURCE_URL, DATABASE_URL near to nothing
+_TESTS = "TEST_"  # variables of the tests, not settings
+_NEAR = 0.8  # matches SOURC_URL with SOURCE_URL, but DATABASE_URL with no setting
 
 
 def names_in(file: Path) -> tuple[str, ...]:
-    """The names of variables that a `.env` file sets, in its order; none where there is no such file.
+    """Return the names of the variables that a `.env` file sets, in order; empty if there is no such file.
 
     Raises:
-        ValueError: one line that names the file and its first line that cannot be read.
+        ValueError: a line cannot be read; the message, one line, names the file and the first such line.
     """
     if not file.is_file():
         return ()
@@ -33,16 +33,16 @@ def names_in(file: Path) -> tuple[str, ...]:
 
 
 def check_names(prefix: str, settings: Collection[str], file: Path) -> None:
-    """Refuse a variable, of the environment or the file, whose name is nearly that of a setting.
+    """Check that no variable of the environment or the file has a misspelt setting name.
 
-    A name that is near to none may be another program's.
+    Names that resemble no setting are allowed, as they may belong to another program.
 
     Args:
-        prefix: Of the settings' names, in capitals.
-        settings: Their names without it, in capitals.
+        prefix: Prefix of the setting names, in capitals.
+        settings: Names of the settings without the prefix, in capitals.
 
     Raises:
-        ValueError: one line that names the variable and the setting.
+        ValueError: a name is misspelt; the message, one line, names the variable and the setting.
     """
     for origin, names in ("", tuple(os.environ)), (" (from .env)", names_in(file)):
         for name in names:

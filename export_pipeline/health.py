@@ -1,4 +1,4 @@
-"""What is wrong with a deployment, since when, and what to do about it."""
+"""Health checks of a deployment: each finding has a problem, its start and a cure."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong.
+    """A problem of the deployment.
 
     Attributes:
-        code: For programs; docs/operating.md lists them.
-        wrong: One sentence.
-        do: What to do, one sentence.
-        since: Since when, where that is known (UTC).
-        is_advice: Nothing is wrong now; it is a limit to know of.
+        code: Code for programs; docs/operating.md lists them.
+        wrong: The problem, in one sentence.
+        do: The cure, in one sentence.
+        since: Start of the problem, if known (UTC).
+        is_advice: True if this is not a problem now, but a limit to know of.
     """
 
     code: str
@@ -60,11 +60,11 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True) -> list[Finding]:
-    """Look at everything at once; gives what is wrong, nothing if all is well.
+    """Run all checks, in parallel where possible, and return their findings; empty if all is well.
 
     Args:
-        late: How long a request may wait, be worked on or be sent without being a finding.
-        dagster: Also look at Dagster, its instance, daemon and sensors, and at the datasets declared there.
+        late: Time after which a waiting or running request, or an unsent mail, becomes a finding.
+        dagster: Also check Dagster (its instance, daemon and sensors) and the datasets declared there.
     """
     checks: list[Check] = [
         lambda: ledger_findings(settings, late),
@@ -73,7 +73,7 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
     ]
     with ThreadPoolExecutor(len(checks), "health") as pool:
         asked = [pool.submit(_all, check) for check in checks]
-        # In this thread: Dagster keeps state of its own.
+        # These run in this thread, not in the pool: Dagster keeps state of its own.
         found = _all(lambda: staging_findings(settings, dagster))
         if dagster:
             found += _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
@@ -81,15 +81,15 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
 
 
 def dataset_findings(settings: Settings) -> Iterator[Finding]:
-    """Datasets that are declared for another source than this one."""
+    """Find datasets whose declaration does not fit this source."""
     from export_pipeline.components.catalogue import DefsError, datasets
     from export_pipeline.orchestration.schedules import how_to_fit
     from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 
-    with suppress(DefsError, SourceUnavailableError):  # which other checks tell
+    with suppress(DefsError, SourceUnavailableError):  # other checks report these
         for name, dataset in datasets().items():
             try:
-                # One each, as PostgreSQL answers nothing more after an error.
+                # A snapshot for each dataset, as PostgreSQL rejects every statement after an error.
                 with open_snapshot(settings.source_url, statement_timeout=10) as snapshot:
                     import_module(dataset.source).scopes(snapshot, dataset.spec)
             except SourceUnavailableError:
@@ -108,7 +108,7 @@ def _all(check: Check) -> list[Finding]:
     found: list[Finding] = []
     try:
         found.extend(check())
-    except Exception as error:  # one check that breaks must not hide what the others say
+    except Exception as error:  # a broken check must not hide the findings of the others
         said = hide_credentials(" ".join(str(error).split()))[:300]
         found.append(
             Finding("check_failed", f"A check broke: {type(error).__name__}: {said}", "Report this.")
@@ -117,7 +117,7 @@ def _all(check: Check) -> list[Finding]:
 
 
 def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
-    """What is wrong with the requests' database, and with what it says."""
+    """Find problems of the ledger's database, and problems that the ledger records."""
     try:
         if not is_current(settings.jobs_url):
             yield Finding(
@@ -194,7 +194,10 @@ def _late(code: str, late: Late, wrong: str, do: str) -> Finding:
 
 
 def _failing(figures: Figures) -> Iterator[Finding]:
-    """Whether half of the last hour's requests failed, and more than a few; wrong ones do not count."""
+    """Find out if at least half of the last hour's requests failed, not counting invalid requests.
+
+    Up to `_FEW` failures are no finding.
+    """
     failures = [(code, n) for code, n in figures.failures(_FAILING) if code not in NOT_THE_OPERATORS]
     failed = sum(count for _, count in failures)
     good = sum(one.count for one in figures.ended(_FAILING) if one.status is Status.COMPLETED)
@@ -208,7 +211,7 @@ def _failing(figures: Figures) -> Iterator[Finding]:
 
 
 def _mail_links(settings: Settings) -> Iterator[Finding]:
-    """Find mails whose links lead nowhere but on this machine."""
+    """Find out if links in mails work on this machine only."""
     if settings.smtp_url is not None and settings.mail_links_are_local:
         yield Finding(
             "mail_links_local",
@@ -219,7 +222,7 @@ def _mail_links(settings: Settings) -> Iterator[Finding]:
 
 
 def _unserved(settings: Settings) -> Iterator[Finding]:
-    """Whether mails are asked for, and there is nobody to send them."""
+    """Find requests that ask for mails although no mail server is set."""
     if settings.smtp_url is not None:
         return
     engine = open_engine(settings.jobs_url)
@@ -236,7 +239,7 @@ def _unserved(settings: Settings) -> Iterator[Finding]:
 
 
 def source_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether the application's database can be read."""
+    """Check that the application's database can be read."""
     from export_pipeline.sources.snapshot import SourceError, open_snapshot
 
     try:
@@ -247,7 +250,7 @@ def source_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def store_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether files can be written, read and deleted, and how much room there is."""
+    """Check that the store can write, read and delete files, and that it has free space."""
     from export_pipeline.orchestration.resources import store_of
     from export_pipeline.store import StoreError, StoreUnavailableError
     from export_pipeline.store.folder import FolderStore
@@ -270,7 +273,7 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def staging_findings(settings: Settings, dagster: bool) -> Iterator[Finding]:
-    """Whether runs can stage their data, and how much room there is."""
+    """Check that runs can write to the staging folder, and that it has free space."""
     folder = settings.staging_folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -289,11 +292,11 @@ def staging_findings(settings: Settings, dagster: bool) -> Iterator[Finding]:
 
 
 def _how_to_free(staging: Path, dagster: bool) -> str:
-    """Say what makes room on the disk of the staging folder."""
+    """Return a sentence on how to free space on the disk of the staging folder."""
     free_other = "Free other space there, or let EXPORT_STAGING_URL name a larger disk."
     try:
         freed = _freed_by_purge(staging) if dagster else 0
-    except Exception:  # an instance that cannot be used is a finding of its own
+    except Exception:  # an unusable instance is reported by another check
         return free_other
     if freed:
         return f"Run `export-pipeline purge`, which frees {freed:,} bytes of ended runs there."

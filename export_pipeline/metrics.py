@@ -1,6 +1,6 @@
-"""The ledger's figures for Prometheus.
+"""Statistics of the ledger as Prometheus metrics.
 
-Every one is a gauge: they are read from the ledger, so they are the same whichever process asks.
+All metrics are gauges: they are read from the ledger, so every process reports the same values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Sample = tuple[dict[str, str], float]
 
 
 def metrics_text(figures: Figures) -> str:
-    """What waits, what is worked on, and what ended in the last hour, in the text format of Prometheus.
+    """Return metrics of the queue and of the last hour's requests in Prometheus's text format.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -44,7 +44,7 @@ def metrics_text(figures: Figures) -> str:
 
 
 def write_metrics(figures: Figures, file: Path) -> None:
-    """The same as a file for the node exporter's textfile collector; it is replaced in one step.
+    """Write the metrics to a file for the node exporter's textfile collector. Replaces the file atomically.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -57,7 +57,7 @@ def write_metrics(figures: Figures, file: Path) -> None:
 
 
 class _Collector:
-    """What prometheus_client asks for samples."""
+    """The collector that prometheus_client calls for samples."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures

@@ -1,4 +1,4 @@
-"""Hides credentials in messages: those of drivers repeat parts of the URL that they were given."""
+"""Hides credentials in messages: drivers repeat parts of the connection URL in their errors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from urllib.parse import parse_qsl, unquote
 
 _HIDDEN = "***"
-_LEAST_LENGTH = 4  # a shorter secret stands in too many words to be hidden wherever it stands
+_LEAST_LENGTH = 4  # a shorter secret occurs in too many words to be replaced everywhere
 _NAMES = r"(?:ssl)?password|passwd|pwd|passfile|\w{0,50}secret\w{0,50}|\w{0,50}token"
-# Up to the last @, as nobody knows what of it a password with an @ of its own is.
-# What stands in examples of ours is no secret.
+# Matches up to the last @, as a password may contain an @ itself.
+# The word `password` of our own examples is not a secret.
 _USER_INFO = re.compile(
     r"(\b[a-z][a-z0-9+.-]{0,40}://[^:/?#@\s\"']{0,200}:)(?!password@)[^\s\"']{0,500}@", re.IGNORECASE
 )
@@ -25,17 +25,17 @@ class RedactedError(Exception):
 
 
 def hide_credentials(text: str) -> str:
-    """Return a text with `***` for passwords: in URLs, after `password=`, and those remembered."""
+    """Replace passwords in a string with `***`: in URLs, after `password=`, and all remembered ones."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
     return _PARAMETER.sub(rf"\1\2{_HIDDEN}", _USER_INFO.sub(rf"\1{_HIDDEN}@", text))
 
 
 def remember_credentials(url: str) -> None:
-    """Hide the passwords of a URL from now on, in whatever form a message has them."""
+    """Hide the passwords of a URL from now on, in every form that a message may contain."""
     found = _USER_INFO.search(url)
     password = found[0][len(found[1]) : -1] if found else ""
-    # What stands behind an @ of the password is taken for the beginning of the host.
+    # Drivers may take the part of a password after an @ for the beginning of the host.
     tails = [f"{password[match.end() :]}@" for match in re.finditer(r"[@/?#]", password)]
     given = [value for name, value in parse_qsl(url.partition("?")[2]) if re.fullmatch(_NAMES, name, re.I)]
     _secrets.update(

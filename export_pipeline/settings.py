@@ -1,4 +1,4 @@
-"""Every environment variable, typed and checked when the program starts."""
+"""The settings: environment variables, typed and checked at startup."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENV_FILE = Path(".env")
 
 
 class SettingsError(RedactedError):
-    """A setting is wrong. The message is one line that names the environment variable."""
+    """Raised when a setting is invalid. The message is one line that names the environment variable."""
 
 
 class Settings(BaseSettings):
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of the database that keeps the requests, of PostgreSQL or SQLite; where "
         "it is not set, the application's.",
         default_factory=lambda known: _in_schema(known.get("source_url", ""), known.get("jobs_schema")),
-        validate_default=False,  # of another database exports can be made, only not asked for by rows
+        validate_default=False,  # with a source of another kind exports still work, but not requests by rows
     )
     store_url: str = Field(
         description="Where export files go: a folder, file:///folder or s3://bucket/prefix.",
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     @classmethod
     def _database_url(cls, url: str) -> str:
         check_database_url(url)
-        # The short name that hosts and PostgreSQL's own tools write; SQLAlchemy knows only the long one.
+        # Hosting providers and PostgreSQL's tools write postgres://, which SQLAlchemy does not accept.
         return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
     @field_validator("jobs_url")
@@ -231,17 +231,17 @@ class Settings(BaseSettings):
 
     @property
     def mail_links_are_local(self) -> bool:
-        """Whether a link in a mail names a file of this machine, which its reader cannot open."""
+        """True if links in mails name files of this machine, which recipients cannot open."""
         return not self.store_url.startswith("s3://") and self.public_url is None
 
     @property
     def staging_folder(self) -> Path:
-        """Where the steps of a run hand over their data."""
+        """Folder in which the steps of a run exchange data."""
         return Path(self.staging_url.removeprefix("file://")).absolute()
 
 
 def _in_schema(url: str, schema: str | None) -> str:
-    """Return the URL of a PostgreSQL database with a schema in which tables are made and looked for."""
+    """Return a PostgreSQL URL that creates and looks up tables in a schema."""
     if not schema or not url.startswith("postgres"):
         return url
     parsed = parse_database_url(url)
@@ -250,11 +250,11 @@ def _in_schema(url: str, schema: str | None) -> str:
 
 
 def load_settings() -> Settings:
-    """The settings of this process.
+    """Load the settings of this process.
 
     Raises:
-        SettingsError: one line for the first variable that is wrong or nearly called like a setting, or for a
-            line of `.env` that cannot be read. Only numbers are repeated: other values may hold secrets.
+        SettingsError: a variable is invalid or misspelt, or a line of `.env` cannot be read. The message is
+            one line about the first problem. It repeats only numbers, as other values may hold secrets.
     """
     try:
         check_names(_PREFIX, [name.upper() for name in Settings.model_fields], ENV_FILE)
@@ -264,7 +264,7 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         found = error.errors(include_url=False)
-        # A default that is worked out from a wrong setting is not wrong itself.
+        # A default that is computed from an invalid setting is not an error itself.
         first, *others = [one for one in found if one["type"] != "default_factory_not_called"]
         name = f"{_PREFIX}{'_'.join(str(part) for part in first['loc'])}".upper()
         field = Settings.model_fields[str(first["loc"][0])]
@@ -279,7 +279,7 @@ def load_settings() -> Settings:
 
 
 def _number(field: FieldInfo, value: object) -> str:
-    """Which numbers a setting takes, and what it is; empty for a setting that is no number."""
+    """Return a message about the valid range of a numeric setting and its value; empty for other settings."""
     if field.annotation not in (int, float):
         return ""
     least = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))

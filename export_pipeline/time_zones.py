@@ -1,4 +1,4 @@
-"""Names of time zones: the one check of settings, declarations, schedules and options."""
+"""The check of time zone names, shared by settings, declarations, schedules and options."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
-# Files that Python finds beside the zones: what they mean depends on the machine, or is nothing.
+# Files that Python lists with the zones; their meaning depends on the machine, or they have none.
 _FILES = frozenset(("Factory", "localtime", "posixrules"))
 
 
 def zone_problem(zone: Any) -> str | None:
-    """Return why a value is not the name of an IANA time zone, with the nearest name; None if it is one.
+    """Return why a value is not the name of an IANA time zone, with the closest name; None if it is one.
 
-    Names are compared with those of the zone database, letter by letter. Python itself would also take other
-    files in its folder (`posix/…`, `right/…` with leap seconds), which Arrow and databases read otherwise.
+    The name must be in the zone database, with the same case. Python also accepts other files in its folder
+    (`posix/…`, and `right/…` with leap seconds), which Arrow and databases interpret differently.
     """
     known = _zones()
     if isinstance(zone, str) and zone in known:

@@ -1,4 +1,4 @@
-"""Proves an export file from its bytes: against its manifest, and by code that did not write it."""
+"""Verifies an export file: compares it with its manifest, and reads it with code that did not write it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from export_pipeline.store.publish import read_manifest, verify_file
 
 
 def verify(store: Store, file: str) -> dict[str, Any]:
-    """Check one export file.
+    """Verify one export file.
 
     Args:
-        store: Where a key is looked up.
-        file: A key of the store, or the path of a local file. A local file with a manifest beside it is
-            compared with it; one without is only read.
+        store: The store in which a key is looked up.
+        file: A key of the store, or the path of a local file. A local file is compared with the manifest
+            beside it; without a manifest it is only read.
 
     Returns:
-        file, format, rows, totals, manifest and problems: a list of sentences, empty for a sound file.
+        A report with the keys file, format, rows, totals, manifest and problems. The last is a list of
+        sentences, empty for a valid file.
 
     Raises:
         StoreError: there is no such file, or the store cannot be used.
-        UnknownFormatError: no format has files of this name.
+        UnknownFormatError: the file's extension belongs to no format.
     """
     format = format_of(file)
     local = Path(file)
@@ -41,12 +42,12 @@ def verify(store: Store, file: str) -> dict[str, Any]:
         try:
             stored = read_manifest(store, file)
         except (NotFoundError, ManifestError):
-            stored = None  # verify_file says so
+            stored = None  # verify_file reports it
         return _report(file, format.name, format.read_back(path), stored, verify_file(store, file))
 
 
 def _beside(file: Path) -> tuple[Manifest | None, list[str]]:
-    """The manifest beside a local file, and how the file differs from it."""
+    """Return the manifest beside a local file, and the differences between the two."""
     try:
         manifest = Manifest.from_json(file.with_name(manifest_key(file.name)).read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The ledger of requests: `export_jobs`, `scheduled_exports`, and what happened to them."""
+"""The ledger of requests: `export_jobs`, `scheduled_exports` and their events."""
 
 from export_pipeline.jobs.errors import (
     IllegalMoveError,

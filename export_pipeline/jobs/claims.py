@@ -1,4 +1,4 @@
-"""Which requests go next."""
+"""Selection of the requests to run next."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def claim_rows(
     max_per_scope: int | None,
     who: str | None,
 ) -> list[sa.RowMapping]:
-    """Take the next requests, first first, within the connection's transaction.
+    """Claim the next requests, in order, within the connection's transaction.
 
-    Higher priority goes first. Within one priority scopes take turns, those with the fewest jobs in flight
-    first, then the one that was served the longest ago; within a scope the oldest goes first. The formats of
-    one window of a cadence come together, so that one run makes them all; they may pass the limit.
+    Higher priority goes first. Within one priority, scopes take turns: the scope with the fewest jobs in
+    flight goes first, then the scope that was served the longest ago. Within a scope the oldest request goes
+    first. The formats of one window of a cadence are claimed together, so that one run writes them all; they
+    may exceed the limit.
     """
     if max_in_flight is not None:
         limit = min(limit, max_in_flight - in_flight_count(connection, now - patience))
@@ -45,7 +46,7 @@ def claim_rows(
 
 
 def in_flight(patience_from: datetime) -> sa.ColumnElement[bool]:
-    """Whether a job is being worked on, or was offered since then and so may be."""
+    """Return the condition that a job is processing, or was dispatched since then and may be."""
     return sa.or_(
         jobs.c.status == Status.PROCESSING,
         sa.and_(jobs.c.status == Status.PENDING, jobs.c.claimed_at >= patience_from),
@@ -53,7 +54,7 @@ def in_flight(patience_from: datetime) -> sa.ColumnElement[bool]:
 
 
 def in_flight_count(connection: sa.Connection, patience_from: datetime) -> int:
-    """How many jobs are."""
+    """Return the number of jobs in flight."""
     return connection.scalars(
         sa.select(sa.func.count()).select_from(jobs).where(in_flight(patience_from))
     ).one()
@@ -70,11 +71,11 @@ def _waits(patience_from: datetime) -> sa.ColumnElement[bool]:
 def _other_formats(
     connection: sa.Connection, patience_from: datetime, chosen: Sequence[Any]
 ) -> Sequence[Any]:
-    """What waits beside the chosen ones for another format of their window."""
+    """Return the ids of waiting jobs for other formats of the chosen jobs' windows."""
     windows = sa.select(jobs.c.dataset, jobs.c.scope, jobs.c.window_key).where(
         jobs.c.id.in_(chosen), jobs.c.schedule_id.is_(None), jobs.c.window_key.is_not(None)
     )
-    # One by one: a join of the table with itself would look at all that waits.
+    # One condition for each window: a join of the table with itself would read every waiting job.
     same = [
         sa.and_(jobs.c.dataset == dataset, jobs.c.scope == scope, jobs.c.window_key == key)
         for dataset, scope, key in connection.execute(windows.distinct())
@@ -110,13 +111,13 @@ def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.
             else_=last.where(earlier.c.scope == scopes.c.scope).scalar_subquery(),
         ).label("last"),
     ).cte("served")
-    # PostgreSQL would look it up for each job, not for each scope.
+    # Otherwise PostgreSQL would evaluate it for each job, not for each scope.
     served = served.prefix_with("MATERIALIZED", dialect="postgresql")
     select = (
         sa.select(jobs.c.id)
         .join(queue, queue.c.id == jobs.c.id)
         .join(served, served.c.scope == queue.c.scope)
-        # Once more of the row itself: who waited for its lock must see what has become of it.
+        # Checked again on the row itself: it may have changed while this transaction waited for its lock.
         .where(queue.c.waits == 1, _waits(patience_from))
     )
     if max_per_scope is not None:

@@ -1,4 +1,4 @@
-"""The connection to the ledger's database, and its faults as people should read them."""
+"""Connections to the ledger's database, and its errors as messages for people."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _CONNECT = {
 
 
 def open_engine(url: str) -> sa.Engine:
-    """An engine for a SQLAlchemy URL of PostgreSQL or SQLite. It connects when it is first used.
+    """Return an engine for a SQLAlchemy URL of PostgreSQL or SQLite. It connects on first use.
 
     Raises:
-        LedgerError: the URL is malformed, or of another database.
+        LedgerError: the URL is malformed, or names another kind of database.
     """
     remember_credentials(url)
     try:
@@ -64,13 +64,13 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _connected(raw: Any, record: Any) -> None:
-        raw.isolation_level = None  # the driver would begin and commit as it thinks fit
+        raw.isolation_level = None  # otherwise the driver begins and commits by its own rules
         raw.text_factory = _text_of
         raw.execute("PRAGMA foreign_keys = ON")
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
-        # Who means to write takes the lock first: two readers that then want to write would both be refused.
+        # A writer takes the lock first: of two readers that both start to write, SQLite rejects both.
         write = connection.get_execution_options().get("write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
@@ -78,17 +78,17 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
 
 def _text_of(raw: bytes) -> str:
-    """SQLite keeps any bytes as a text; one row of them must not stop who reads all."""
+    """Decode a SQLite string. SQLite stores any bytes as text; one such row must not break every query."""
     return raw.decode("utf-8", "replace")
 
 
 @contextmanager
 def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
-    """A connection in a transaction, committed at the block's end and rolled back if it raises.
+    """Yield a connection in a transaction: committed when the block ends, rolled back if it raises.
 
     Raises:
         LedgerUnavailableError: the database cannot be reached, or is locked for too long.
-        LedgerError: it refuses what it was told, or there is no such file of SQLite; none is made.
+        LedgerError: the database rejects a statement, or the SQLite file does not exist; it is not created.
     """
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
         raise LedgerError(
@@ -106,7 +106,7 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
-    """An insert, in the database's own dialect, that leaves out a row whose unique columns are there."""
+    """Return an INSERT in the database's dialect that skips a row whose unique columns exist already."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing(index_elements=unique)
 

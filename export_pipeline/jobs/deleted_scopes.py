@@ -1,8 +1,8 @@
-"""Ends what belongs to scopes that the application has deleted: requests, links and files.
+"""Ends the requests, links and files of scopes that the application has deleted.
 
-A scope counts as deleted when the list of its dataset's scopes was read whole and does not name it. An empty
-list, or one that lacks many scopes at once, may be a fault of the source (a table that is being filled, rules
-that hide rows), so it ends nothing until somebody confirms it.
+A scope counts as deleted if the complete list of its dataset's scopes does not contain it. If the list is
+empty, or many scopes are missing at once, the source may be at fault (a table that is being loaded, rules
+that hide rows). Then nothing is ended until somebody confirms it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _WITH_FILE = sa.and_(
 
 @dataclass(frozen=True, slots=True)
 class DeletedScopes:
-    """Scopes of a dataset that have requests or files in the ledger, and that the source does not list.
+    """Scopes of a dataset that have requests or files in the ledger and are missing from the source.
 
     Attributes:
-        gone: Those that are taken for deleted, now or before.
-        doubtful: Those that are missing, but too many at once: nothing was done about them.
-        canceled: Requests that were ended.
-        due: Files that the next purge removes, unless they are under legal hold.
+        gone: Scopes that count as deleted, found now or before.
+        doubtful: Missing scopes that were left alone, because too many are missing at once.
+        canceled: Number of requests that were canceled.
+        due: Number of files that the next purge removes, unless they are under legal hold.
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class DeletedScopes:
 
 
 def datasets_with_scopes(engine: sa.Engine) -> list[str]:
-    """Return the datasets of which some scope has an open request or a file."""
+    """Return the datasets in which some scope has an open request or a file."""
     select = sa.select(jobs.c.dataset).where(jobs.c.scope.is_not(None), sa.or_(_OPEN, _WITH_FILE)).distinct()
     with transaction(engine, write=False) as connection:
         return list(connection.scalars(select.order_by(jobs.c.dataset)))
@@ -65,12 +65,12 @@ def end_deleted_scopes(
     confirmed: bool = False,
     dry_run: bool = False,
 ) -> DeletedScopes:
-    """End the open requests of a dataset's deleted scopes, and make their files due.
+    """Cancel the open requests of a dataset's deleted scopes, and make their files due for removal.
 
     Args:
-        there: All scopes of the dataset, as one snapshot of the source has them.
-        who: For the jobs' records.
-        confirmed: Somebody has said that many scopes, or all, were deleted.
+        there: All scopes of the dataset, read in one snapshot of the source.
+        who: The actor recorded in the jobs' events.
+        confirmed: True if somebody has confirmed that many scopes, or all, were deleted.
         dry_run: Change nothing; return what would be done.
 
     Raises:

@@ -1,16 +1,16 @@
-"""Error codes of requests that are told apart from others. docs/operating.md lists all there are."""
+"""Error codes of requests that need special treatment. docs/operating.md lists all codes."""
 
 from __future__ import annotations
 
 SCHEDULE_BROKEN = "schedule_broken"
-"""Of a request that never was one: the notice that a schedule cannot be run."""
+"""Marks a notice that a schedule cannot be run. It is stored as a request, but nobody asked for it."""
 
 SCOPE_DELETED = "scope_deleted"
-"""The application has deleted the scope: the request was ended, or the file is due."""
+"""The application has deleted the scope: the request was canceled, or its file is due for removal."""
 
 NOT_THE_OPERATORS = frozenset(
     {
-        SCHEDULE_BROKEN,  # which is told as the schedule's own fault
+        SCHEDULE_BROKEN,  # reported as a problem of the schedule
         "unknown_dataset",
         "unknown_format",
         "no_scope",
@@ -19,4 +19,4 @@ NOT_THE_OPERATORS = frozenset(
         "invalid_recipients",
     }
 )
-"""What only who asks can mend."""
+"""Errors that only the requester can fix."""

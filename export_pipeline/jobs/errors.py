@@ -1,4 +1,4 @@
-"""What can go wrong with the ledger, in one line each."""
+"""Errors of the ledger. Each message is one line."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from export_pipeline.redaction import RedactedError
 
 
 class LedgerError(RedactedError):
-    """The ledger cannot do what was asked. The message says why and what to do."""
+    """Raised when the ledger cannot do what was asked. The message names the cause and the cure."""
 
 
 class LedgerUnavailableError(LedgerError):
-    """The ledger's database cannot be reached or is locked now; trying again later may help."""
+    """Raised when the ledger's database cannot be reached or is locked; a later retry may succeed."""
 
 
 class UnknownJobError(LedgerError):
-    """There is no such job, or none that the asker may see: the two are not told apart."""
+    """Raised when a job does not exist or the viewer may not see it; the message does not tell which."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"There is no export job {job_id}.")
 
 
 class RefusedError(LedgerError):
-    """A job is not in a state in which this can be done to it.
+    """Raised when a job's state does not allow the operation.
 
     Attributes:
-        status: The state it is in.
+        status: The job's current state.
     """
 
     def __init__(self, message: str, status: Status) -> None:
@@ -34,18 +34,18 @@ class RefusedError(LedgerError):
 
 
 class IllegalMoveError(RefusedError):
-    """The job's state does not allow the new one."""
+    """Raised when a job cannot change from its state to the requested one."""
 
     def __init__(self, job_id: str, status: Status, wanted: Status) -> None:
         super().__init__(f"Export job {job_id} is {status}{_why_not(status, wanted)}.", status)
 
 
 class SupersededError(RefusedError):
-    """The attempt is no longer the job's: there is a newer one, or another run has taken it over."""
+    """Raised when an attempt is no longer current: there is a newer one, or another run has taken over."""
 
 
 class LeaseLostError(RefusedError):
-    """The process of a run was silent for too long and was taken for dead, or another one does its work."""
+    """Raised when a run's process missed its renewals and was declared dead, or another holds its lease."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
@@ -56,18 +56,18 @@ class LeaseLostError(RefusedError):
 
 
 class ScheduleError(LedgerError):
-    """A scheduled export is not valid. The message begins with the field that is wrong."""
+    """Raised when a scheduled export is not valid. The message begins with the invalid field."""
 
 
 class UnknownScheduleError(LedgerError):
-    """There is no such scheduled export, or none that the asker may see: the two are not told apart."""
+    """Raised when a schedule does not exist or the viewer may not see it; the message does not tell which."""
 
     def __init__(self, schedule_id: str) -> None:
         super().__init__(f"There is no scheduled export {schedule_id}.")
 
 
 def _why_not(status: Status, wanted: Status) -> str:
-    """The rest of a sentence that says which state a job is in."""
+    """Return the end of a sentence that begins with a job's state: why the new state is not allowed."""
     if wanted is Status.CANCELED:
         return ": it has ended already, there is nothing to cancel"
     if wanted is Status.PENDING:

@@ -1,4 +1,4 @@
-"""Sentences that tell what an export file does not hold as the source does."""
+"""Sentences about differences between an export file and its source."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def file_notes(
     warnings: Sequence[str],
     changed: Mapping[str, Mapping[str, int]],
 ) -> list[str]:
-    """Return a sentence for missing rows, for each warning, and for each reason why cells changed.
+    """Return sentences about missing rows, each warning, and changed cells by reason and column.
 
     Args:
         rows: Rows of the export in the file; None if not known.
         total_rows: Rows of the export in the source; None if not known.
-        warnings: Sentences of the source and the format.
+        warnings: Sentences from the source and the format.
         changed: Number of cells by reason and column.
     """
     notes = []

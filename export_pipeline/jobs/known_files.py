@@ -1,4 +1,4 @@
-"""Which files the ledger knows of."""
+"""Queries for the files that the ledger has on record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from export_pipeline.store.keys import scope_segment
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A file that was removed, and whose content Dagster's database may still hold.
+    """A removed file whose content Dagster's database may still hold.
 
     Attributes:
         run_id: The run that made the file; None if not known.
@@ -34,21 +34,21 @@ class Removal:
 
 
 class KnownFiles(Reader):
-    """Reads which files jobs have, and which files were removed."""
+    """Reads the files of jobs and the removed files."""
 
     @classmethod
     def beside(cls, reader: Reader) -> Self:
-        """Of the same ledger, over the same connections; the reader closes them."""
+        """Return an instance that shares the reader's ledger and connections; the reader closes them."""
         made = cls.__new__(cls)
         made._engine = reader._engine
         return made
 
     def owned(self, keys: Collection[str]) -> set[str]:
-        """Return those of some keys that are the file of a completed job."""
+        """Return the keys that are the file of a completed job."""
         return self._recorded(keys, jobs.c.status == Status.COMPLETED, jobs.c.deleted_at.is_(None))
 
     def is_of_deleted_scope(self, key: str) -> bool:
-        """Return whether a key is the file of jobs whose scope was deleted, and of no others."""
+        """Return whether a key is the file of jobs whose scopes were all deleted."""
         select = sa.select(jobs.c.error_code).where(
             jobs.c.file_key == storable(key), jobs.c.status == Status.COMPLETED
         )
@@ -56,7 +56,7 @@ class KnownFiles(Reader):
             return set(connection.scalars(select)) == {SCOPE_DELETED}
 
     def written(self, keys: Collection[str]) -> set[str]:
-        """Return those of some keys under which a job of this ledger, whatever its state, writes its file."""
+        """Return the keys to which a job of this ledger, in any state, writes its file."""
         found = self._recorded(keys)
         for key in set(keys) - found:
             select = _writers(key)
@@ -69,17 +69,17 @@ class KnownFiles(Reader):
         return found
 
     def _recorded(self, keys: Collection[str], *conditions: sa.ColumnElement[bool]) -> set[str]:
-        """Return those of some keys that jobs, under these conditions, have or had as their file."""
+        """Return the keys that are or were the file of a job that meets the conditions."""
         select = sa.select(jobs.c.file_key).where(jobs.c.file_key.in_(list(keys)), *conditions)
         with self._reading() as connection:
             return {key for key in connection.scalars(select) if key is not None}
 
     def kept(self, limit: int, after: str | None = None) -> list[tuple[str, str]]:
-        """Id and file key of completed jobs whose file must be there, in the order of ids.
+        """Return id and file key of completed jobs whose file must exist, ordered by id.
 
         Args:
-            limit: At most so many.
-            after: The last id of the page before.
+            limit: Maximum number of jobs.
+            after: The last id of the previous page.
         """
         select = sa.select(jobs.c.id, jobs.c.file_key).where(
             jobs.c.status == Status.COMPLETED,
@@ -93,27 +93,27 @@ class KnownFiles(Reader):
             return [(job_id, str(key)) for job_id, key in rows]
 
     def removals(self, limit: int, after: int = 0) -> list[Removal]:
-        """Return removed files whose content Dagster's database may still hold, in the order of their ids."""
+        """Return removed files whose content Dagster's database may still hold, ordered by id."""
         select = sa.select(removals.c.id, removals.c.file_key, removals.c.run_id)
         select = select.where(removals.c.id > after).order_by(removals.c.id).limit(limit)
         with self._reading() as connection:
             return [Removal(*row) for row in connection.execute(select)]
 
     def note_removal(self, file_key: str, run_id: str | None) -> None:
-        """Write down that a file is being removed that no job has."""
+        """Record that a file without a job is being removed."""
         with transaction(self._engine, write=True) as connection:
             connection.execute(sa.insert(removals).values(file_key=file_key, run_id=run_id))
 
     def forget(self, removal: Removal) -> None:
-        """Take a removed file off the list."""
+        """Delete a removed file from the list."""
         with transaction(self._engine, write=True) as connection:
             connection.execute(sa.delete(removals).where(removals.c.id == removal.id))
 
 
 def _writers(key: str) -> sa.Select[tuple[str | None]] | None:
-    """Select the scopes of jobs whose file may have a key; None if no job writes such a key.
+    """Return a query for the scopes of jobs whose file may have this key; None if no job writes such a key.
 
-    A job that died has written its file, or a part of it, and has no `file_key` yet.
+    It does not rely on `file_key`: a job that died may have written its file without recording the key.
     """
     match key.split("/"):
         case ["exports", _, name]:

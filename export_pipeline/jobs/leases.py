@@ -1,8 +1,8 @@
-"""Leases: the proof, renewed every few seconds, that the process of a run lives.
+"""Leases: the proof, renewed every few seconds, that a run's process is alive.
 
-The database's clock alone decides, so that clocks of machines may differ. A lease that has expired gets a
-last call first: after an outage of the database every lease has expired, and each process that lives renews
-its own within seconds. One that misses the last call is lost for good, and its process cannot go on.
+Only the database's clock counts, so the clocks of machines may differ. An expired lease first gets a last
+call: after an outage of the database every lease has expired, and each live process renews its own within
+seconds. A lease that misses the last call is lost for good, and its process cannot continue.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from export_pipeline.jobs.transitions import Mover
 
 RENEW_SECONDS = 5.0
 LEASE = timedelta(seconds=30)
-"""How long a lease lasts: six renewals, so that a busy machine may miss some."""
+"""Duration of a lease: six renewal intervals, so that a busy machine may miss some."""
 LAST_CALL = timedelta(seconds=15)
-"""How long a process has to renew an expired lease after somebody has seen that it expired."""
+"""Time that a process has to renew its lease after the lease was found expired."""
 TO_START = timedelta(seconds=60)
-"""How long a run may take from its start to its first renewal."""
+"""Time that a run may take from its start to its first renewal."""
 TO_GO_ON = timedelta(seconds=120)
-"""How long a run may take from one step to the next where each step has a process of its own."""
+"""Time that a run may take between two steps if each step has its own process."""
 
 _LONGEST = TO_GO_ON + LEASE
 _KEPT = timedelta(days=1)
@@ -36,14 +36,14 @@ _KEPT = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease of a run, as it was when it was read.
+    """The lease of a run at the time it was read.
 
     Attributes:
-        worker_id: Random id of the process that holds it; None until one has taken it.
-        host: Name of its machine, for people; it decides nothing.
-        silent: Time since its last renewal, or since it was written.
+        worker_id: Random id of the process that holds it; None until a process has taken it.
+        host: Name of the process's machine, for people only.
+        silent: Time since the last renewal, or since the lease was written.
         is_alive: True if it has not expired.
-        is_lost: True if its process was taken for dead. It cannot be renewed any more.
+        is_lost: True if its process was declared dead. The lease can no longer be renewed.
     """
 
     run_id: str
@@ -55,7 +55,7 @@ class Lease:
 
 
 class LeaseKeeper(Mover):
-    """A ledger that also keeps the leases of runs."""
+    """A ledger that also manages the leases of runs."""
 
     def hold_lease(
         self, run_id: str, worker_id: str, host: str | None = None, lasts: timedelta = LEASE
@@ -63,11 +63,11 @@ class LeaseKeeper(Mover):
         """Take or renew the lease of a run.
 
         Args:
-            worker_id: Random, one for each process.
-            lasts: Time after which it expires.
+            worker_id: Random id, one for each process.
+            lasts: Time after which the lease expires.
 
         Raises:
-            LeaseLostError: the run was taken for dead, or another process holds its lease.
+            LeaseLostError: the run was declared dead, or another process holds its lease.
         """
         with self._writing() as (connection, now):
             values = {
@@ -88,12 +88,12 @@ class LeaseKeeper(Mover):
                 raise LeaseLostError(run_id)
 
     def expect_lease(self, run_id: str) -> None:
-        """Write a lease that the process of a run must take within a minute, if there is none yet."""
+        """Write a lease that a run's process must take within a minute, unless the run has one already."""
         with self._writing() as (connection, now):
             _expect(connection, {run_id}, now)
 
     def leases(self, run_ids: Collection[str]) -> dict[str, Lease]:
-        """Return the leases of these runs, by run. Runs without one are left out."""
+        """Return the leases of these runs by run id. Runs without a lease are left out."""
         with self._reading() as connection:
             now = connection.scalars(sa.select(utc_now())).one()
             return _read(connection, run_ids, now)
@@ -101,12 +101,12 @@ class LeaseKeeper(Mover):
     def judge_leases(
         self, expected: Collection[str], others: Collection[str] = (), doubted: Collection[str] = ()
     ) -> dict[str, Lease]:
-        """Return the leases of these runs, after those that missed their last call were marked as lost.
+        """Mark leases that missed their last call as lost, then return the leases of these runs.
 
         Args:
-            expected: Ids of runs that must have a lease; one that has none gets `TO_START` to take it.
-            others: Ids of runs that may have none.
-            doubted: Ids of runs whose process may have died: their last call comes at once.
+            expected: Ids of runs that must have a lease; a run without one gets `TO_START` to take it.
+            others: Ids of runs that may have no lease.
+            doubted: Ids of runs whose process may have died; they get their last call at once.
         """
         ids = {*expected, *others}
         found = self.leases(ids) if ids else {}
@@ -117,7 +117,7 @@ class LeaseKeeper(Mover):
             return found
         with self._writing() as (connection, now):
             _expect(connection, missing, now)
-            # Once more of the row itself: it may have been renewed meanwhile.
+            # Checked again on the row itself: it may have been renewed in the meantime.
             in_doubt = sa.and_(
                 leases.c.run_id.in_(doubts),
                 leases.c.lost_at.is_(None),
@@ -133,7 +133,7 @@ class LeaseKeeper(Mover):
 
 
 def _is_alive(now: datetime) -> sa.ColumnElement[bool]:
-    """A condition of leases that have not expired. One of the far future was written by another clock."""
+    """Return the condition that a lease is live. An expiry in the far future came from another clock."""
     return sa.and_(leases.c.expires_at > now, leases.c.expires_at <= now + _LONGEST)
 
 

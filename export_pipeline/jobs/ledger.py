@@ -1,4 +1,4 @@
-"""The ledger: what people, launchers, runs and housekeeping do with requests."""
+"""The ledger: operations on requests for people, launchers, runs and housekeeping."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from export_pipeline.jobs.transitions import note, refusal
 from export_pipeline.redaction import hide_credentials
 
 Remove = Callable[[str], None]
-"""Removes the file of a key and what belongs to it. A file that is gone already is no error."""
+"""Removes the file with this key, and its manifest. A file that does not exist is not an error."""
 
 _CLAIM_REFRESHED = timedelta(seconds=15)
 
 
 class Ledger(LeaseKeeper):
-    """Reads and writes the ledger. Every method is one transaction; threads may share it.
+    """Reads and writes the ledger. Every method is one transaction; threads may share an instance.
 
-    What is asked of a job by its id, for a person, raises UnknownJobError where the viewer may not see it.
-    What an attempt reports raises SupersededError where it is no longer the job's. Either raises
-    IllegalMoveError where the job's state does not allow it.
+    Methods that take a job id and a viewer raise UnknownJobError if the viewer may not see the job. Methods
+    that take an attempt raise SupersededError if it is no longer the current one. Both raise
+    IllegalMoveError if the job's state does not allow the change.
     """
 
     # --- people ---
@@ -53,14 +53,15 @@ class Ledger(LeaseKeeper):
         schedule_id: str | None = None,
         window_key: str | None = None,
     ) -> Job:
-        """Ask for an export. Whether it can be made is for whoever claims the job to say.
+        """Request an export. The request is not validated here, but by the process that claims the job.
 
         Args:
-            schedule_id: The schedule that asks; with `window_key`, which of its windows for. Each window is
-                asked for once: the same again gives the job there is.
+            schedule_id: The schedule that makes the request.
+            window_key: The window of the schedule. A window is requested once: a second request returns the
+                existing job.
 
         Raises:
-            LedgerError: the database refuses a value, e.g. a NUL character or an unknown schedule.
+            LedgerError: the database rejects a value, e.g. a NUL character or an unknown schedule.
         """
         values = {
             "dataset": dataset,
@@ -89,17 +90,17 @@ class Ledger(LeaseKeeper):
         return Job.of(row)
 
     def canceled(self, job: str | Attempt, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
-        """The job was canceled: by a person who names it, or the attempt's run was.
+        """Mark a job as canceled, because a person canceled it or the attempt's run was canceled.
 
-        Whoever works on it learns so from its next report; ending the run is the caller's part.
+        The process that works on it learns this from its next report. The caller must end the run.
         """
         return self._move(job, Status.CANCELED, {"completed_at": utc_now()}, Kind.CANCELED, who, viewer)
 
     def retry(self, job_id: str, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
-        """Start a new attempt of a failed or canceled job. What the last one left is in the events.
+        """Start a new attempt of a failed or canceled job. The events keep the result of the last attempt.
 
         Raises:
-            RefusedError: it is only the notice that a schedule cannot be run.
+            RefusedError: the job is only a notice that a schedule cannot be run.
         """
         job = self.get(job_id, viewer)
         if job.error_code == SCHEDULE_BROKEN:
@@ -130,7 +131,7 @@ class Ledger(LeaseKeeper):
                 has changed.
 
         Raises:
-            RefusedError: it has not ended (cancel it first), or is under legal hold.
+            RefusedError: the job has not ended (cancel it first), or is under legal hold.
         """
         with self._writing() as (connection, now):
             job, shared = self._locked(connection, job_id, viewer)
@@ -149,19 +150,18 @@ class Ledger(LeaseKeeper):
         max_per_scope: int | None = None,
         who: str | None = None,
     ) -> list[Job]:
-        """Take the next requests, first first; nobody else is offered them within `patience`.
+        """Claim the next requests, in order; nobody else gets them within `patience`.
 
-        They stay pending until their run says that it has started. A job that is not started by then is
-        offered again, as the same attempt: launching it under `Attempt.run_key` gives it one run however
-        often it is offered, and `Job.offers` says how often that was.
+        They stay pending until their run reports that it has started. A job that has not started by then can
+        be claimed again, as the same attempt. The launcher uses `Attempt.run_key`, so the attempt gets one
+        run however often it is dispatched. `Job.offers` counts the dispatches.
 
         Args:
-            limit: At most so many.
-            patience: After which a claimed job is offered again.
-            max_in_flight: Leave as many as would make more jobs in flight. Two who claim at the same moment
-                may together pass it once.
-            max_per_scope: The same for each scope.
-            who: Who claims.
+            limit: Maximum number of requests.
+            patience: Time after which a claimed job that has not started can be claimed again.
+            max_in_flight: Maximum number of jobs in flight. Two concurrent claims may exceed it once.
+            max_per_scope: Maximum number of jobs in flight in each scope.
+            who: Name of the claimer.
         """
         with self._writing() as (connection, now):
             rows = claim_rows(
@@ -176,20 +176,20 @@ class Ledger(LeaseKeeper):
         return [Job.of(row) for row in rows]
 
     def keep_claims(self, waiting: Sequence[Job]) -> None:
-        """Keep claimed jobs whose run waits for its turn from being offered to anybody else."""
+        """Renew the claims of jobs whose run is queued, so that nobody else claims them."""
         with self._writing() as (connection, now):
             old = sa.and_(jobs.c.status == Status.PENDING, jobs.c.claimed_at < now - _CLAIM_REFRESHED)
             ids = [job.id for job in waiting]
             connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), old).values(claimed_at=now))
 
     def offer_again(self, attempt: Attempt) -> None:
-        """Offer a claimed job to the next who claims, as its run ended before it began to work on it."""
+        """Requeue a claimed job whose run ended before it started to work on it."""
         with self._writing() as (connection, _):
             waits = (*self._named(attempt), jobs.c.status == Status.PENDING)
             connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
 
     def release(self, attempts: Sequence[Attempt]) -> None:
-        """Give claimed jobs back that were not offered after all, so that the claim does not count."""
+        """Release claimed jobs that were not dispatched after all; the claim does not count."""
         with self._writing() as (connection, _):
             for attempt in attempts:
                 waits = (*self._named(attempt), jobs.c.status == Status.PENDING, jobs.c.offers > 0)
@@ -199,11 +199,11 @@ class Ledger(LeaseKeeper):
     # --- the run ---
 
     def started(self, attempt: Attempt, replaces: str | None = None) -> Job:
-        """The attempt's run has begun, and the job is its own from now on.
+        """Mark a job as started by the attempt's run, which owns the job from now on.
 
         Args:
-            attempt: With its run's id.
-            replaces: The id of the run of the same attempt that this one is a retry of.
+            attempt: The attempt, with the id of its run.
+            replaces: Id of the earlier run of the same attempt that this run retries.
         """
         if attempt.run_id is None:
             raise ValueError("only a run starts a job")
@@ -229,13 +229,13 @@ class Ledger(LeaseKeeper):
         rows: int | None = None,
         total: int | None = None,
     ) -> Job:
-        """How far the attempt is. A new step is an event. The percentage never falls.
+        """Record the progress of an attempt. A new step writes an event. The percentage never decreases.
 
         Args:
-            step: What is being done.
-            percent: 0 to 100 of everything; what is beyond is taken for the nearer end.
-            rows: Rows done so far.
-            total: Rows that there are, where that is known.
+            step: Name of the current step.
+            percent: Share of the whole work, clamped to 0 to 100.
+            rows: Number of rows processed so far.
+            total: Total number of rows, if known.
         """
         whole = min(100, max(0, int(percent)))
         known = {"row_count": rows, "total_rows": total}
@@ -259,10 +259,10 @@ class Ledger(LeaseKeeper):
         return job
 
     def completed(self, attempt: Attempt, file: File, expires_at: datetime | None = None) -> Job:
-        """The attempt's file lies in the store.
+        """Mark a job as completed: the attempt's file is in the store.
 
         Args:
-            expires_at: When the file may go; never, where it is None. Aware.
+            expires_at: Time after which the file may be removed (aware); None to keep it forever.
         """
         values = {
             "file_key": storable(file.key),
@@ -283,22 +283,23 @@ class Ledger(LeaseKeeper):
         return self._move(attempt, Status.COMPLETED, values, Kind.COMPLETED, details=details)
 
     def failed(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
-        """The attempt has failed, or its request cannot be met at all.
+        """Mark a job as failed: the attempt failed, or the request is invalid.
 
         Args:
-            code: For programs, e.g. unknown_column.
-            message: For people, of any length. U+FFFD takes the place of what no database can hold.
+            code: Error code for programs, e.g. unknown_column.
+            message: Error message for people, of any length. Characters that a database cannot store become
+                U+FFFD.
         """
         error = {"code": storable(code), "message": storable(hide_credentials(message))}
         values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
         return self._move(attempt, Status.FAILED, values, Kind.FAILED, who, details=error)
 
     def restart(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
-        """Give up an attempt and begin the next one, without a moment in which the job counts as failed.
+        """Give up an attempt and queue the next one in one step; the job never counts as failed in between.
 
         Args:
-            code: Why the attempt was given up, for programs, e.g. worker_lost.
-            message: The same for people.
+            code: Reason for giving up the attempt, as a code for programs, e.g. worker_lost.
+            message: The reason as a sentence for people.
         """
         details = {"gave_up": attempt.number, "code": code, "message": message}
         under_way = (Status.PROCESSING,)
@@ -309,15 +310,15 @@ class Ledger(LeaseKeeper):
     # --- housekeeping ---
 
     def expire(self, job_id: str, remove: Remove, who: str | None = None) -> Job:
-        """Remove the file of a completed job that is due, and mark the job expired.
+        """Remove the file of a completed job that is due, and mark the job as expired.
 
-        Should the process die after `remove`, the job stays completed and due, and the next call ends it.
+        If the process dies after `remove`, the job stays completed and due, and the next call finishes it.
 
         Args:
-            remove: As of `delete`.
+            remove: See `delete`.
 
         Raises:
-            RefusedError: its time has not come, or it is under legal hold.
+            RefusedError: the job is not due yet, or is under legal hold.
         """
         with self._writing() as (connection, now):
             job, shared = self._locked(connection, job_id, OPERATOR)
@@ -333,13 +334,13 @@ class Ledger(LeaseKeeper):
             return self._removed(connection, job, None if shared else remove, who)
 
     def forget_events(self, older_than: timedelta, limit: int = 10_000, *, dry_run: bool = False) -> int:
-        """Delete old events; return how many, so that 0 means that none is left.
+        """Delete old events and return their number; 0 means that none are left.
 
-        Those of requests that are open, have a file or are under legal hold stay.
+        Events of requests that are open, have a file or are under legal hold are kept.
 
         Args:
-            limit: At most so many.
-            dry_run: Only count them, up to the limit.
+            limit: Maximum number of events to delete.
+            dry_run: Only count the events, up to the limit.
         """
         kept = sa.or_(jobs.c.status.not_in(ENDED - {Status.COMPLETED}), jobs.c.legal_hold)
         of_kept = sa.exists().where(jobs.c.id == events.c.job_id, kept)
@@ -353,10 +354,10 @@ class Ledger(LeaseKeeper):
     def record(
         self, job_id: str, kind: Kind, who: str | None = None, details: Mapping[str, Any] | None = None
     ) -> None:
-        """Write down that a job's file was sent or downloaded.
+        """Record that a job's file was sent or downloaded.
 
         Raises:
-            ValueError: another kind; those are written by what does them.
+            ValueError: the kind is another one; the methods that cause other events write them.
             UnknownJobError: there is no such job.
         """
         if kind not in (Kind.SENT, Kind.DOWNLOADED):
@@ -367,7 +368,7 @@ class Ledger(LeaseKeeper):
 
 
 def _new_attempt() -> dict[str, Any]:
-    """Values of a job whose next attempt waits to be claimed."""
+    """Return the column values of a job whose next attempt is ready to be claimed."""
     cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
     cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
     values: dict[str, Any] = dict.fromkeys(cleared) | {"warnings": [], "changed_cells": {}}

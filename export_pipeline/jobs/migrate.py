@@ -1,4 +1,4 @@
-"""Makes the ledger's tables, or brings them up to date."""
+"""Creates the ledger's tables, or migrates them to this version."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.tables import metadata
 
 VERSION_TABLE = "export_pipeline_version"
-"""Not Alembic's usual name, as the application's own migrations may live in the same database."""
+"""Differs from Alembic's default name, as the application may keep its own migrations in this database."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-_LOCK = 0x6578_706F_7274  # any number that nobody else locks
+_LOCK = 0x6578_706F_7274  # key of an advisory lock that no other code uses
 
 
 Migrated = Literal["made", "brought up to date", "up to date"]
-"""What became of the tables: the last, if nothing was to do."""
+"""Result of a migration: tables created, tables migrated, or nothing to do."""
 
 
 def migrate(url: str) -> Migrated:
-    """Bring the ledger at a SQLAlchemy URL up to date, in one transaction. Nothing happens if it is.
+    """Create or migrate the ledger at a SQLAlchemy URL, in one transaction. Does nothing if it is current.
 
-    Processes that do so at once wait for each other.
+    Concurrent calls wait for each other.
 
     Raises:
-        LedgerError: the URL is not PostgreSQL's or SQLite's, or the database refuses.
+        LedgerError: the URL is not of PostgreSQL or SQLite, or the database rejects a statement.
         LedgerUnavailableError: the database cannot be reached.
     """
     engine = open_engine(url)
@@ -53,14 +53,14 @@ def migrate(url: str) -> Migrated:
 
 
 def _make_schema(connection: sa.Connection) -> None:
-    """Make the schema that EXPORT_JOBS_SCHEMA names, if it is not there."""
+    """Create the schema that EXPORT_JOBS_SCHEMA names, unless it exists."""
     if connection.scalar(sa.text("SELECT current_schema()")) is None:
         name = str(connection.scalar(sa.text("SHOW search_path"))).partition(",")[0].strip().strip('"')
         connection.execute(sa.schema.CreateSchema(name))
 
 
 def _refuse_foreign_tables(connection: sa.Connection) -> None:
-    """Raise LedgerError where a table of the application has a name that the ledger needs."""
+    """Raise LedgerError if a table of the application has a name that the ledger needs."""
     there = sa.inspect(connection)
     taken = sorted({*there.get_table_names(), *there.get_view_names()} & set(metadata.tables))
     if not taken:
@@ -75,10 +75,10 @@ def _refuse_foreign_tables(connection: sa.Connection) -> None:
 
 
 def keep_a_log(engine: sa.Engine) -> None:
-    """Let readers of a SQLite file and its writer not wait for each other; the file remembers it.
+    """Switch a SQLite file to WAL mode, so that readers and the writer do not block each other.
 
-    An export reads the application's file for as long as it takes, and meanwhile says in the ledger, which
-    may lie in the same file, how far it is.
+    An export reads the application's file for a long time. Meanwhile it writes its progress to the ledger,
+    which may be in the same file. The mode is stored in the file.
     """
     try:
         with engine.connect() as connection:
@@ -92,7 +92,7 @@ def keep_a_log(engine: sa.Engine) -> None:
 
 
 def _switch(raw: Any) -> None:
-    """SQLite does not wait by itself here for somebody who does the same at the same moment."""
+    """Set WAL mode. Retry while the file is locked, as SQLite's own timeout does not apply here."""
     until = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -105,10 +105,10 @@ def _switch(raw: Any) -> None:
 
 
 def is_current(url: str) -> bool:
-    """Whether the ledger's tables are there and of this version. Nothing is changed.
+    """Return whether the ledger's tables exist and have this version. Changes nothing.
 
     Raises:
-        LedgerError: the URL is not PostgreSQL's or SQLite's, or the database refuses.
+        LedgerError: the URL is not of PostgreSQL or SQLite, or the database rejects a statement.
         LedgerUnavailableError: the database cannot be reached.
     """
     from alembic.script import ScriptDirectory
@@ -116,7 +116,7 @@ def is_current(url: str) -> bool:
     engine = open_engine(url)
     file = sqlite_file(parse_database_url(url))
     if file is not None and not file.exists():
-        return False  # to look would make the file
+        return False  # connecting would create the file
     try:
         with transaction(engine, write=False) as connection:
             there = _version(connection)
@@ -126,7 +126,7 @@ def is_current(url: str) -> bool:
 
 
 def _version(connection: sa.Connection) -> str | None:
-    """Of the ledger's tables; None where there are none."""
+    """Return the version of the ledger's tables; None if there are none."""
     from alembic.runtime.migration import MigrationContext
 
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
@@ -134,7 +134,7 @@ def _version(connection: sa.Connection) -> str | None:
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Run what is missing within the connection's transaction."""
+    """Run the missing migrations within the connection's transaction."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

@@ -1,4 +1,4 @@
-"""Progress as often as it is told, written no more often than is worth it."""
+"""Progress reports, throttled before they are written to the ledger."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.records import Attempt
 
 _TIMES_LONGER = 9
-"""A network that swallows everything keeps each try waiting for ten seconds; most of the time is for work."""
+"""Minimum ratio of the pause after a write to its duration.
+
+On a network that drops packets each try takes ten seconds; most of the time must remain for the export.
+"""
 
 
 class Progress:
-    """Reports the progress of one attempt, at most one write in `interval` seconds; for one thread.
+    """Reports the progress of one attempt with at most one write in `interval` seconds. For one thread.
 
-    A ledger that cannot be reached for a while does not stop an export. That the job was canceled, or that
-    the attempt is no longer the job's, does: RefusedError is raised, at the latest one interval later.
+    A ledger that is unavailable for a while does not stop an export. If the job was canceled, or the attempt
+    is no longer the current one, the next write raises RefusedError.
 
         progress = Progress(ledger, attempt)
         for batch in batches:
@@ -40,11 +43,11 @@ class Progress:
     def __call__(
         self, step: str, *, percent: float, rows: int | None = None, total: int | None = None
     ) -> None:
-        """Say how far the attempt is; see `Ledger.progress`."""
+        """Report the attempt's progress; see `Ledger.progress`."""
         if self._clock() < self._next:
             return
         asked_at = self._clock()
-        with suppress(LedgerUnavailableError):  # the next word of progress is as good
+        with suppress(LedgerUnavailableError):  # the next report makes up for it
             self._ledger.progress(self._attempt, step, percent=percent, rows=rows, total=total)
         now = self._clock()
         self._next = now + max(self._interval, _TIMES_LONGER * (now - asked_at))

@@ -1,12 +1,12 @@
-"""Removes files whose time has come, and finds jobs without their file and files without a job.
+"""Removes files that have expired, and finds jobs without a file and files without a job.
 
-A file of a job goes when the ledger says so, together with the job's new status; other files, such as those
-of schedules of the deployment, when their manifest says so. Nothing under legal hold is touched: the ledger
-refuses it, and a file that a job still has is none of the others.
+The file of a job is removed when the job expires; the job's status changes in the same step. Other files,
+such as those of schedules of the deployment, are removed when their manifest expires. Files under legal hold
+are never removed: the ledger refuses to expire their jobs, and the manifest rule skips files that have a job.
 
-Other programs and other deployments may keep files in the same place. A file is this deployment's if its
-manifest names the deployment and describes the file, or if a job of the ledger writes its key. All others are
-reported and stay.
+Other programs and other deployments may keep files in the same place. A file belongs to this deployment if
+its manifest names the deployment and describes the file, or if a job of the ledger writes its key. All other
+files are reported and kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from export_pipeline.store.manifest import ManifestError
 from export_pipeline.store.publish import read_manifest, unpublish, verify_file
 
 UNFINISHED_AFTER = timedelta(days=1)
-"""An upload begun longer ago is taken for aborted."""
+"""An unfinished upload that is older counts as aborted."""
 
 _SETTLED_AFTER = timedelta(hours=1)
 _PAGE = 500
@@ -42,27 +42,27 @@ _THREADS = 8
 
 
 class What(StrEnum):
-    """What became of a file, or was found about it."""
+    """Kinds of findings about files."""
 
     EXPIRED = "expired"
-    """A job's file was due: it is gone, and the job is expired."""
+    """The file of a job was due. It was removed, and the job is expired."""
     OUTDATED = "outdated"
-    """No job's file, due by its manifest: it is gone."""
+    """A file without a job was due by its manifest. It was removed."""
     INCOMPLETE = "incomplete"
-    """A job's file without a manifest, as its export never ended, older than files are kept: it is gone."""
+    """A job's file has no manifest, as its export never finished, and is past retention. It was removed."""
     LOST = "lost"
-    """A completed job's file is not in the store."""
+    """The file of a completed job is not in the store."""
     STRAY = "stray"
-    """A requested file that no job has."""
+    """A requested file has no matching job."""
     FOREIGN = "foreign"
-    """A file that nothing proves to be this deployment's. It stays."""
+    """Nothing proves that the file belongs to this deployment. It is kept."""
     FAILED = "failed"
-    """What was due could not be removed; the next purge tries it again."""
+    """A file that was due could not be removed. The next purge tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One file that was removed, or about which something is to be said."""
+    """A file that was removed or has a problem."""
 
     what: What
     key: str
@@ -73,14 +73,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Purged:
-    """What a purge did, or a dry run would do.
+    """Results of a purge, or of a dry run.
 
     Attributes:
-        counts: Of findings of each kind.
-        bytes: Freed, as far as it is known.
-        uploads: Unfinished uploads that were aborted.
-        events: Old events that were deleted; a dry run counts the first 10,000.
-        ended: Whether everything was looked at; False where the limit or the time came first.
+        counts: Number of findings of each kind.
+        bytes: Bytes freed, as far as sizes are known.
+        uploads: Number of unfinished uploads that were aborted.
+        events: Number of old events that were deleted; a dry run counts up to 10,000.
+        ended: True if everything was checked; False if the limit or the time ran out first.
     """
 
     counts: Counter[What] = field(default_factory=Counter)
@@ -91,7 +91,7 @@ class Purged:
 
     @property
     def removed(self) -> int:
-        """Files that are gone."""
+        """Number of files that were removed."""
         return self.counts[What.EXPIRED] + self.counts[What.OUTDATED] + self.counts[What.INCOMPLETE]
 
 
@@ -109,20 +109,20 @@ def purge(
     who: str | None = None,
     tell: Callable[[Finding], None] = lambda finding: None,
 ) -> Purged:
-    """Remove what is due, and find what does not fit together.
+    """Remove files that are due, and find jobs and files that do not match.
 
-    Memory does not grow with the number of jobs and files. Several purges at once do no harm, and one that
-    was killed is finished by the next.
+    Memory use does not grow with the number of jobs and files. Concurrent purges are safe, and the next purge
+    finishes one that was killed.
 
     Args:
-        retention: How long a file is kept that neither a job nor a manifest speaks of.
-        dry_run: Change nothing; tell what would be done.
-        scan: Also look at every file of the store and of every completed job.
-        deleted_scopes: Dataset and scope of those whose files go, whatever their manifests say.
-        events_kept: How long events of requests that have ended are kept; None for ever.
-        limit: Remove at most so many files.
-        until: Expire no job after that, by `time.monotonic`; the next purge goes on.
-        who: For the jobs' records.
+        retention: Time to keep a file that has neither a completed job nor a manifest.
+        dry_run: Change nothing; report what would be done.
+        scan: Also check every file of the store and the file of every completed job.
+        deleted_scopes: Pairs of dataset and scope whose files are removed, whatever their manifests say.
+        events_kept: Time to keep events of requests that have ended; None for ever.
+        limit: Maximum number of files to remove.
+        until: Time of `time.monotonic` after which no more jobs are expired; the next purge continues.
+        who: The actor recorded in the jobs' events.
         tell: Called with each finding.
 
     Raises:
@@ -169,7 +169,7 @@ def _expire(
     who: str | None,
     found: Callable[[Finding], None],
 ) -> bool:
-    """Expire the jobs that are due; whether none is left."""
+    """Expire the jobs that are due; return True if none is left."""
     if dry_run:
         due = ledger.expirable(limit + 1)
         for job in due[:limit]:
@@ -177,7 +177,7 @@ def _expire(
         return len(due) <= limit
     seen: set[str] = set()
     while len(seen) < limit:
-        # Those that could not be removed are still due, and come first again.
+        # Jobs whose file could not be removed are still due, and come first again.
         due = [job for job in ledger.expirable(_PAGE + len(seen)) if job.id not in seen]
         if not due:
             return True
@@ -193,7 +193,7 @@ def _expire(
                 continue  # held, released, deleted or extended since
             except StoreUnavailableError:
                 raise
-            except (StoreError, ValueError) as error:  # the latter: what somebody wrote there is no key
+            except (StoreError, ValueError) as error:  # the latter: the row holds an invalid key
                 found(_finding(What.FAILED, job, str(error)))
     return not ledger.expirable(1)
 
@@ -202,8 +202,8 @@ def unpublish_own(store: Store, deployment: str, key: str, sha256: str | None = 
     """Remove a job's file and manifest, unless another deployment that shares the store has replaced them.
 
     Args:
-        sha256: If given, a file with another one stays until its own manifest says that it is due: a window
-            may have been made anew by hand.
+        sha256: SHA-256 of the job's file. If given, a file with a different one is kept until its own
+            manifest expires: somebody may have exported the window again by hand.
     """
     with suppress(NotFoundError, ManifestError):
         manifest = read_manifest(store, key)
@@ -220,7 +220,7 @@ def _finding(what: What, job: Job, problem: str | None = None) -> Finding:
 
 
 def _scan(judge: _Judge, limit: int, dry_run: bool, found: Callable[[Finding], None]) -> bool:
-    """Look at the files that no job has; whether all were."""
+    """Check the files that no job has; return True if all were checked."""
     files = (file for file in judge.store.list("exports/") if judge.now - file.modified > _SETTLED_AFTER)
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         for page in _pages(files):
@@ -230,7 +230,7 @@ def _scan(judge: _Judge, limit: int, dry_run: bool, found: Callable[[Finding], N
                 file
                 for file in page
                 if file.key not in owned
-                and not file.key.endswith("/")  # S3 consoles' folders
+                and not file.key.endswith("/")  # folder markers of S3 consoles
                 and not judge.is_beside(file.key, there)
             ]
             for file, finding in zip(others, pool.map(judge, others), strict=True):
@@ -255,7 +255,7 @@ def _pages(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
 
 
 class _Judge:
-    """Says of files that no job has whose they are, and whether they are due."""
+    """Decides for files without a job whether they belong to this deployment and are due."""
 
     def __init__(
         self,
@@ -270,12 +270,12 @@ class _Judge:
         self.now = datetime.now(UTC)
 
     def __call__(self, file: FileStat) -> Finding | None:
-        """Return what there is to say about a file, or about a manifest whose file is gone."""
+        """Return the finding about a file, or about a manifest whose file is gone; None if it is in order."""
         found = partial(Finding, key=file.key, bytes=file.bytes)
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
             manifest = read_manifest(self.store, key)
-        except (NotFoundError, ManifestError, ValueError):  # the last: no key that a store could have
+        except (NotFoundError, ManifestError, ValueError):  # the last: an invalid key
             manifest = None
         if manifest is not None and manifest.deployment not in (None, self._deployment):
             return found(What.FOREIGN, problem="Another deployment has made it.")
@@ -290,11 +290,11 @@ class _Judge:
         is_due = manifest.expires_at is not None and manifest.expires_at <= self.now
         if is_due or (manifest.dataset, manifest.scope) in self._deleted_scopes:
             return found(What.OUTDATED)
-        requested = file.key.count("/") == 2  # windows' files lie deeper, and need no job
+        requested = file.key.count("/") == 2  # files of windows are in deeper folders and need no job
         return found(What.STRAY) if requested and key == file.key else None
 
     def own(self, keys: Collection[str]) -> set[str]:
-        """Return those of some keys that this deployment writes, as its ledger or a manifest says."""
+        """Return the keys that this deployment writes, according to its ledger or a manifest."""
         own = self.known.written(keys)
         for key in set(keys) - own:
             with suppress(NotFoundError, ManifestError, ValueError):
@@ -304,12 +304,12 @@ class _Judge:
         return own
 
     def is_beside(self, key: str, page: Collection[str]) -> bool:
-        """Return whether a key is that of a manifest beside its file, which speaks for both."""
+        """Return whether a key is a manifest whose file exists; such a manifest is checked with its file."""
         file = key.removesuffix(MANIFEST_SUFFIX)
         return file != key and (file in page or _is_there(self.store, file))
 
     def removed(self, file: FileStat, finding: Finding, dry_run: bool) -> Finding | None:
-        """Remove a file that is due; return what became of it, None if a job has it or it was replaced."""
+        """Remove a file that is due; return the result, or None if a job has it or it was replaced."""
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
             if self.known.owned([key]) or self.store.stat(file.key) != file:
@@ -334,7 +334,7 @@ class _Judge:
 
 
 def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]) -> None:
-    """Completed jobs whose file is not there."""
+    """Report completed jobs whose file is missing."""
     last = None
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         while page := known.kept(_PAGE, last):
@@ -350,5 +350,5 @@ def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]
 def _is_there(store: Store, key: str) -> bool:
     try:
         return store.exists(key)
-    except ValueError:  # no key that a store could have
+    except ValueError:  # an invalid key
         return False

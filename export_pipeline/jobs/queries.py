@@ -1,4 +1,4 @@
-"""What the ledger says: of one job, of many, and of what happened to them."""
+"""Queries of the ledger: jobs and their events."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from export_pipeline.jobs.tables import deployment, events, jobs
 from export_pipeline.jobs.texts import storable
 
 PATIENCE = timedelta(minutes=1)
-"""How long a claimed job may take to become a run before it is offered again."""
+"""Time that a claimed job may take to become a run before it can be claimed again."""
 
 
 class Reader:
-    """Reads the ledger at a SQLAlchemy URL of PostgreSQL or SQLite. Threads may share it.
+    """Reads the ledger at a SQLAlchemy URL of PostgreSQL or SQLite. Threads may share an instance.
 
-    Every method raises LedgerUnavailableError where the database cannot be reached, and LedgerError where its
+    Every method raises LedgerUnavailableError if the database cannot be reached, and LedgerError if its
     tables are missing.
 
     Raises:
-        LedgerError: the URL is malformed, or of another database.
+        LedgerError: the URL is malformed, or names another kind of database.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,14 +46,14 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; the next use opens new ones. Before a fork, say."""
+        """Close the connections, e.g. before a fork. The next use opens new ones."""
         self._engine.dispose()
 
     def get(self, job_id: str, viewer: Viewer = OPERATOR) -> Job:
-        """The job.
+        """Return a job.
 
         Raises:
-            UnknownJobError: there is none, it was deleted, or the viewer may not see it.
+            UnknownJobError: the job does not exist, was deleted, or the viewer may not see it.
         """
         with self._reading() as connection:
             row = connection.execute(
@@ -74,11 +74,11 @@ class Reader:
         limit: int = 50,
         after: Job | None = None,
     ) -> list[Job]:
-        """The jobs that the viewer may see, newest first.
+        """Return the jobs that the viewer may see, newest first.
 
         Args:
-            limit: At most so many.
-            after: The last job of the page before this one.
+            limit: Maximum number of jobs.
+            after: The last job of the previous page.
         """
         select = sa.select(jobs).where(seen_by(viewer))
         if status is not None:
@@ -88,7 +88,7 @@ class Reader:
         if schedule_id is not None:
             select = select.where(jobs.c.schedule_id == schedule_id)
         if after is not None:
-            last = jobs.alias("last")  # its time as the database wrote it, which of SQLite is a text
+            last = jobs.alias("last")  # to compare with the stored time, which is a string in SQLite
             written = sa.select(last.c.created_at).where(last.c.id == after.id).scalar_subquery()
             at = sa.func.coalesce(written, sa.literal(after.created_at, UtcTime()))
             select = select.where(
@@ -97,7 +97,7 @@ class Reader:
         return self._jobs(select.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit))
 
     def is_asked(self) -> bool:
-        """Whether there is a request that nobody has claimed yet."""
+        """Return whether there is a request that nobody has claimed yet."""
         new = sa.select(jobs.c.id).where(
             jobs.c.status == Status.PENDING, jobs.c.claimed_at.is_(None), jobs.c.deleted_at.is_(None)
         )
@@ -105,13 +105,13 @@ class Reader:
             return connection.execute(new.limit(1)).first() is not None
 
     def in_flight(self, patience: timedelta = PATIENCE) -> list[Job]:
-        """Jobs that are processing, or were claimed within `patience` and are about to; oldest first."""
+        """Return jobs that are processing, or pending and claimed within `patience`; oldest first."""
         return self._jobs(self._in_flight(patience))
 
     def identical_in_flight(self, job: Job, patience: timedelta = PATIENCE) -> list[Job]:
-        """Other jobs in flight that ask for exactly the same, oldest first: their run can serve this one.
+        """Return other jobs in flight with an identical request, oldest first: their run can serve this job.
 
-        A run that has begun shows the database as it was then.
+        A run that has started reads the database as of its start.
         """
         select = self._in_flight(patience).where(
             jobs.c.id != job.id,
@@ -122,22 +122,22 @@ class Reader:
         return [other for other in self._jobs(select) if other.identity == job.identity]
 
     def of_run(self, run_id: str) -> list[Job]:
-        """The jobs that a run works for, or worked for at last; oldest first."""
+        """Return the jobs whose current or last run is this one; oldest first."""
         select = sa.select(jobs).where(jobs.c.run_id == run_id)
         return self._jobs(select.order_by(jobs.c.created_at, jobs.c.id))
 
     def expirable(self, limit: int = 100) -> list[Job]:
-        """Completed jobs whose files are due to go and not under legal hold, most overdue first."""
+        """Return completed jobs due to expire and not under legal hold, most overdue first."""
         select = sa.select(jobs).where(
             jobs.c.status == Status.COMPLETED, jobs.c.expires_at <= utc_now(), ~jobs.c.legal_hold
         )
         return self._jobs(select.order_by(jobs.c.expires_at, jobs.c.id).limit(limit))
 
     def deployment(self) -> str:
-        """Return the id of this deployment, which stands in the manifest of each of its files.
+        """Return the id of this deployment, which is written to the manifest of each of its files.
 
         Raises:
-            LedgerError: somebody has emptied its table.
+            LedgerError: the table of the id is empty.
         """
         with self._reading() as connection:
             found: str | None = connection.scalars(sa.select(deployment.c.id)).first()
@@ -149,7 +149,7 @@ class Reader:
         return found
 
     def events(self, job_id: str) -> list[Event]:
-        """What happened to a job, in order; also to one that was deleted. None for a job that never was."""
+        """Return the events of a job, in order, even if it was deleted. Empty if the job never existed."""
         with self._reading() as connection:
             select = sa.select(events).where(events.c.job_id == self._known(job_id)).order_by(events.c.id)
             rows = connection.execute(select).mappings().all()
@@ -172,7 +172,11 @@ class Reader:
         return transaction(self._engine, write=False)
 
     def _known(self, job_id: str) -> str:
-        """The id as the database holds it. PostgreSQL would refuse a text that is no UUID."""
+        """Return a job id in the database's form.
+
+        Raises:
+            UnknownJobError: the id is not a UUID, which PostgreSQL would reject.
+        """
         if self._engine.dialect.name == "postgresql":
             try:
                 return str(uuid.UUID(job_id))
@@ -182,12 +186,12 @@ class Reader:
 
 
 def seen_by(viewer: Viewer) -> sa.ColumnElement[bool]:
-    """Whether a job was not deleted and the viewer may see it."""
+    """Return the condition that a job was not deleted and the viewer may see it."""
     return sa.and_(jobs.c.deleted_at.is_(None), belongs_to(viewer, jobs.c.scope, jobs.c.requested_by))
 
 
 def belongs_to(viewer: Viewer, scope: sa.Column[str], person: sa.Column[str]) -> sa.ColumnElement[bool]:
-    """Whether the viewer may see rows of the scope and the person in these columns."""
+    """Return the condition that the viewer may see rows with the scope and the person in these columns."""
     seen: list[sa.ColumnElement[bool]] = []
     if viewer.scopes is not None:
         named = [name for name in viewer.scopes if name is not None and storable(name) == name]

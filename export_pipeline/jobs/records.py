@@ -1,4 +1,4 @@
-"""Rows of the ledger as Python sees them."""
+"""Rows of the ledger as Python objects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a job: what somebody who works on it holds.
+    """One attempt to run a job. A process that works on the job holds it.
 
     Attributes:
-        job_id: Of the job.
-        number: 1 for the first try.
-        run_id: Of the run that works on it; None for who is no run.
+        job_id: Id of the job.
+        number: Number of the attempt, from 1.
+        run_id: Id of the run that works on it; None for a caller that is not a run.
     """
 
     job_id: str
@@ -31,13 +31,13 @@ class Attempt:
 
     @property
     def run_key(self) -> str:
-        """What names the one run that this try may have, however often it is offered."""
+        """Idempotency key of the attempt's run: it has one run, however often it is dispatched."""
         return f"{self.job_id}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request, and what has become of it. Times are UTC; sizes are bytes."""
+    """A request and its state. Times are UTC; sizes are bytes."""
 
     id: str
     dataset: str
@@ -78,19 +78,19 @@ class Job:
 
     @classmethod
     def of(cls, row: RowMapping) -> Job:
-        """The job of a row with all columns; JSON that is missing is empty, but for the columns."""
+        """Return the job of a complete row. Missing JSON becomes an empty value, except in `columns`."""
         empty = {"filters": row["filters"] or {}, "options": row["options"] or {}}
         known = {"status": Status(row["status"]), "recipients": row["recipients"] or []}
         return cls(**{**row, **empty, **known})
 
     @property
     def current(self) -> Attempt:
-        """The try that counts now."""
+        """The current attempt."""
         return Attempt(self.id, self.attempt, self.run_id)
 
     @property
     def identity(self) -> str:
-        """The same for two requests of one person that one run can serve (hexadecimal)."""
+        """Hash of the request (hexadecimal), equal for requests of one person that one run can serve."""
         asked = [
             self.dataset,
             self.format,
@@ -106,11 +106,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks: a job that they may not see does not exist for them.
+    """A viewer's rights. For the viewer, a job that they may not see does not exist.
 
     Attributes:
-        scopes: The scopes whose jobs they may see, None among them for jobs without one; None for all.
-        requested_by: Only jobs that this person asked for; None for everybody's.
+        scopes: Scopes whose jobs the viewer may see; None in it allows jobs without a scope. None for all.
+        requested_by: Show only jobs that this person requested; None for everybody's.
     """
 
     scopes: Collection[str | None] | None = None
@@ -118,7 +118,7 @@ class Viewer:
 
 
 OPERATOR = Viewer()
-"""Sees everything."""
+"""The viewer who may see everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +126,12 @@ class File:
     """A published export file.
 
     Attributes:
-        key: In the store.
-        name: As people download it.
-        size: Bytes.
+        key: Key in the store.
+        name: File name for downloads.
+        size: Size in bytes.
         rows: Rows of the export in the file.
-        sha256: Hexadecimal.
-        total_rows: Rows of the export that the source holds; None for as many as in the file.
+        sha256: SHA-256 of the file, hexadecimal.
+        total_rows: Rows of the export in the source; None if the file has them all.
         warnings: Sentences about what a reader of the file should know.
         changed_cells: Number of cells that differ from the source, by reason and column.
     """
@@ -148,7 +148,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job, and who did it."""
+    """An event of a job, with its actor."""
 
     id: int
     job_id: str

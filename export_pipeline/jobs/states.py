@@ -1,4 +1,4 @@
-"""The states of a job, and which may follow which."""
+"""The states of a job and their transitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class Status(StrEnum):
-    """What has become of a request."""
+    """State of a request."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -31,16 +31,16 @@ NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
 )
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
-"""States in which nothing is going on."""
+"""States in which no work is pending or in progress."""
 
 
 def before(status: Status) -> frozenset[Status]:
-    """The states from which a job may come to this one."""
+    """Return the states from which a job may change to this one."""
     return frozenset(earlier for earlier, later in NEXT.items() if status in later)
 
 
 class Kind(StrEnum):
-    """What happened to a job."""
+    """Kind of an event of a job."""
 
     REQUESTED = "requested"
     STARTED = "started"

@@ -1,4 +1,4 @@
-"""Figures of the ledger: how long the queue is, how long it waits, what came of the last hour's requests."""
+"""Statistics of the ledger: length and age of the queue, results of recent requests."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from export_pipeline.jobs.tables import deliveries, events, jobs, schedules
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Things that should have moved on by now.
+    """Rows that are overdue.
 
     Attributes:
-        count: How many.
-        since: Since when the oldest of them stands (UTC).
+        count: Number of rows.
+        since: Time since which the oldest is unchanged (UTC).
         examples: Ids of the oldest, at most three.
     """
 
@@ -35,7 +35,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Requests of one dataset that ended in one way within a time. Seconds, bytes."""
+    """Totals of the requests of one dataset that ended with one status. Times in seconds, sizes in bytes."""
 
     dataset: str
     status: Status
@@ -49,7 +49,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits and what is worked on now. Seconds."""
+    """Numbers of waiting and in-flight requests, and of unsent mails by status. Times in seconds."""
 
     pending: int
     in_flight: int
@@ -59,7 +59,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class DatasetQueue:
-    """The same of one dataset. Seconds."""
+    """Numbers of waiting and in-flight requests of one dataset. Times in seconds."""
 
     dataset: str
     pending: int
@@ -68,7 +68,7 @@ class DatasetQueue:
 
 
 class seconds_between(FunctionElement[float]):
-    """Seconds from the second moment to the first."""
+    """Seconds from the second argument to the first."""
 
     inherit_cache = True
     type = sa.Float()
@@ -87,7 +87,7 @@ def _seconds_sqlite(element: seconds_between, compiler: Any, **options: Any) -> 
 
 
 def _waits_since() -> sa.ColumnElement[datetime]:
-    """When the attempt of a job was asked for."""
+    """Return the time at which the current attempt of a job was requested."""
     asked = sa.select(sa.func.max(events.c.at)).where(
         events.c.job_id == jobs.c.id, events.c.kind == Kind.REQUESTED
     )
@@ -96,10 +96,10 @@ def _waits_since() -> sa.ColumnElement[datetime]:
 
 
 class Figures(Reader):
-    """Adds up what operators and their monitoring want to know."""
+    """Computes statistics for operators and monitoring."""
 
     def queue(self) -> Queue:
-        """What waits and what is worked on now."""
+        """Return the current state of the whole queue."""
         waits = sa.func.max(seconds_between(utc_now(), _waits_since()))
         pending = sa.select(sa.func.count(), waits).where(
             jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None)
@@ -115,7 +115,7 @@ class Figures(Reader):
         return Queue(count, flying, max(0.0, oldest or 0.0), {name: int(number) for name, number in mails})
 
     def queues(self) -> list[DatasetQueue]:
-        """The same of each dataset of which something waits or is worked on."""
+        """Return the current state of the queue for each dataset with waiting or in-flight requests."""
         waits = sa.and_(jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
         waited = seconds_between(utc_now(), _waits_since())
         with self._reading() as connection:
@@ -134,14 +134,14 @@ class Figures(Reader):
         ]
 
     def ended(self, within: timedelta) -> list[Ended]:
-        """What came of the requests that ended lately, by dataset and status."""
+        """Return totals of the requests that ended within this time, by dataset and status."""
         took = seconds_between(jobs.c.completed_at, jobs.c.started_at)
         waited = seconds_between(jobs.c.started_at, jobs.c.created_at)
         sums = [
             sa.func.count(),
             *(sa.func.sum(column) for column in (jobs.c.row_count, jobs.c.file_size, took)),
         ]
-        # The time that a further attempt waited is in no row.
+        # Waiting times of later attempts are not recorded.
         first = sa.case((jobs.c.attempt == 1, waited), else_=0.0)
         select = sa.select(jobs.c.dataset, jobs.c.status, *sums, sa.func.max(took), sa.func.sum(first))
         with self._reading() as connection:
@@ -154,7 +154,7 @@ class Figures(Reader):
         ]
 
     def failures(self, within: timedelta) -> list[tuple[str, int]]:
-        """The error codes of requests that failed lately and how many each; most frequent first."""
+        """Return error codes and counts of requests that failed within this time, most frequent first."""
         count = sa.func.count()
         with self._reading() as connection:
             now = connection.scalars(sa.select(utc_now())).one()
@@ -165,16 +165,16 @@ class Figures(Reader):
         return [(code, number) for code, number in rows]
 
     def waiting(self, longer_than: timedelta) -> Late | None:
-        """Requests that have waited for longer."""
+        """Return requests that have waited for longer than this."""
         here = sa.and_(jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
         return self._late(jobs.c.id, _waits_since(), here, longer_than)
 
     def working(self, longer_than: timedelta) -> Late | None:
-        """Requests that have been worked on for longer."""
+        """Return requests that have been processing for longer than this."""
         return self._late(jobs.c.id, jobs.c.started_at, jobs.c.status == Status.PROCESSING, longer_than)
 
     def unsent(self, longer_than: timedelta) -> Late | None:
-        """Mails that should have been sent, or whose sending has not ended, for longer."""
+        """Return mails that have been due or in progress for longer than this."""
         moves = sa.case(
             (deliveries.c.status == "pending", deliveries.c.next_at), else_=deliveries.c.claimed_at
         )
@@ -182,29 +182,29 @@ class Figures(Reader):
         return self._late(deliveries.c.job_id, moves, here, longer_than)
 
     def unsure(self) -> Late | None:
-        """Mails of which nobody knows whether they arrived."""
+        """Return mails whose delivery is unknown."""
         return self._late(
             deliveries.c.job_id, deliveries.c.created_at, deliveries.c.status == "unknown", timedelta(0)
         )
 
     def unsent_for_good(self, within: timedelta) -> Late | None:
-        """Mails of that time that could not be sent."""
+        """Return mails created within this time that have failed for good."""
         with self._reading() as connection:
             now = connection.scalars(sa.select(utc_now())).one()
         here = sa.and_(deliveries.c.status == "failed", deliveries.c.created_at >= now - within)
         return self._late(deliveries.c.job_id, deliveries.c.created_at, here, timedelta(0))
 
     def overdue(self, longer_than: timedelta) -> Late | None:
-        """Completed requests whose file should have been removed for longer."""
+        """Return completed requests whose file has been due for removal for longer than this."""
         here = sa.and_(jobs.c.status == Status.COMPLETED, ~jobs.c.legal_hold)
         return self._late(jobs.c.id, jobs.c.expires_at, here, longer_than)
 
     def unscheduled(self, longer_than: timedelta) -> Late | None:
-        """Schedules whose run is due for longer."""
+        """Return schedules whose run has been due for longer than this."""
         return self._late(schedules.c.id, schedules.c.next_run, schedules.c.active, longer_than)
 
     def broken_schedules(self, limit: int = 20) -> Sequence[tuple[str, str]]:
-        """Id and problem of schedules that were set inactive because they cannot be run."""
+        """Return id and problem of schedules that were set inactive because they cannot be run."""
         select = sa.select(schedules.c.id, schedules.c.problem).where(schedules.c.problem.is_not(None))
         with self._reading() as connection:
             rows = connection.execute(select.order_by(schedules.c.id).limit(limit)).all()
@@ -229,5 +229,5 @@ class Figures(Reader):
 
 
 def _positive(seconds: float | None) -> float:
-    """Clocks of two machines may disagree a little."""
+    """Return the seconds, or 0 if negative: the clocks of two machines may differ a little."""
     return max(0.0, seconds or 0.0)

@@ -1,4 +1,4 @@
-"""The stores that were used, as the ledger remembers them."""
+"""A registry of the stores in use, kept in the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export_pipeline.store.base import StoreUnavailableError
 
 
 class LedgerStores:
-    """A `StoreRegistry` in the ledger. Without the ledger's tables it remembers nothing.
+    """A `StoreRegistry` in the ledger. It stores nothing if the ledger's tables are missing.
 
     Args:
         url: SQLAlchemy URL of the ledger.
@@ -44,13 +44,13 @@ class LedgerStores:
         except LedgerError:
             return None
         if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
-            return None  # to look would make the file
+            return None  # connecting would create the file
         try:
             with transaction(engine, write=write) as connection:
                 return call(connection)
         except LedgerUnavailableError as error:
             raise StoreUnavailableError(f"Whether the store was used before is not known: {error}") from error
-        except LedgerError:  # no tables, or none that this role may use
+        except LedgerError:  # the tables are missing, or this role may not use them
             return None
         finally:
             engine.dispose()

@@ -1,7 +1,7 @@
-"""The ledger's tables. An application may insert a row with only what its export needs.
+"""The ledger's tables. An application may insert a row with only the columns that its export needs.
 
-Everything else has a default of the database. The migrations beside this module make and change the tables; a
-test holds the two together.
+All other columns have database defaults. The migrations in `migrations/` create and change the tables; a test
+compares them with this module.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
 
 
 def _json(**kinds: str) -> Iterator[sa.CheckConstraint]:
-    """Which kind of JSON each column holds; what is none is refused, so that nobody trips over it later."""
+    """Yield checks that each column holds JSON of its kind, so that other values are rejected on INSERT."""
     for column, kind in kinds.items():
         name, allowed = f"{column}_json", f"IN ('{kind}', 'null')"
         yield sa.CheckConstraint(f"jsonb_typeof({column}) {allowed}", name=name).ddl_if("postgresql")
@@ -39,12 +39,12 @@ def _json(**kinds: str) -> Iterator[sa.CheckConstraint]:
 
 
 def _integer(column: str) -> sa.CheckConstraint:
-    """SQLite would keep a fraction or a text as well."""
+    """Return a check for integers, as SQLite would also store a fraction or a string."""
     return sa.CheckConstraint(f"typeof({column}) = 'integer'", name=f"{column}_integer").ddl_if("sqlite")
 
 
 def _sqlite_time(column: str) -> sa.CheckConstraint:
-    """SQLite would keep what is no time, and that would stop whoever reads the queue."""
+    """Return a check for times, as SQLite would store any string, and one bad row would block the queue."""
     like = "GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ]*'"
     return sa.CheckConstraint(
         f"{column} IS NULL OR {column} {like} AND julianday({column}) IS NOT NULL", name=f"{column}_time"
@@ -52,7 +52,7 @@ def _sqlite_time(column: str) -> sa.CheckConstraint:
 
 
 def _postgresql_time(column: str) -> sa.CheckConstraint:
-    """PostgreSQL keeps years that Python has not, and infinity."""
+    """Return a check for times that Python can hold; PostgreSQL also stores other years and infinity."""
     years = "BETWEEN '1000-01-01 00:00:00+00' AND '9999-12-30 00:00:00+00'"
     return sa.CheckConstraint(f"{column} {years}", name=f"{column}_time").ddl_if("postgresql")
 
@@ -173,7 +173,7 @@ deployment = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True, server_default=new_id()),
 )
-"""One row, which tells this ledger's files from those of another one that shares its store."""
+"""One row with the id of this deployment, to recognize its files in a store shared with other ledgers."""
 
 stores = sa.Table(
     "export_stores",
@@ -182,7 +182,7 @@ stores = sa.Table(
     sa.Column("id", sa.Text, nullable=False, comment="As in the marker file of the folder."),
     sa.Column("first_used_at", UtcTime, nullable=False, server_default=utc_now()),
 )
-"""Folders that were used as stores: one without its marker is refused from then on."""
+"""Folders that were used as stores: a known folder that has lost its marker file is refused."""
 
 leases = sa.Table(
     "export_leases",
@@ -198,7 +198,7 @@ leases = sa.Table(
 )
 sa.Index("ix_export_leases_expires_at", leases.c.expires_at)
 
-# Events outlive their job, should an application delete its row; so no foreign key.
+# No foreign key: events must survive if an application deletes the row of their job.
 events = sa.Table(
     "export_events",
     metadata,

@@ -1,4 +1,4 @@
-"""Texts that every database can hold, and JSON that Python can."""
+"""Strings that every database can store, and JSON that Python can parse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DEEPEST = 50
 
 
 def is_storable(value: Any) -> bool:
-    """Whether every database can hold the text or JSON as it is."""
+    """Return whether every database can store the string or JSON value unchanged."""
     if isinstance(value, Mapping):
         return all(is_storable(key) and is_storable(item) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -20,7 +20,7 @@ def is_storable(value: Any) -> bool:
 
 
 def storable(value: Any) -> Any:
-    """The text or JSON with U+FFFD for NUL and lone surrogates, which PostgreSQL refuses, at any depth."""
+    """Replace NUL and lone surrogates, which PostgreSQL rejects, with U+FFFD, at any depth of the value."""
     if isinstance(value, str):
         text = value.replace("\x00", _REPLACEMENT)
         return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
@@ -32,15 +32,15 @@ def storable(value: Any) -> Any:
 
 
 class Unreadable(dict[str, None]):
-    """What stands for a JSON value that cannot be read; its one name says why."""
+    """A placeholder for a JSON value that cannot be parsed; its only key says why."""
 
 
 def json_of(text: str | bytes) -> Any:
-    """The value of a JSON text of the ledger; SQLite gives bytes where somebody has put bytes.
+    """Parse a JSON string of the ledger; SQLite returns bytes if bytes were stored.
 
-    Applications write it, and databases take numbers and depths that stop Python. Such a value becomes an
-    object with one name that says so: no dataset has a filter, column or option of this name, so the request
-    is refused.
+    Applications write these values, and databases accept numbers and nesting that Python's parser rejects.
+    Such a value becomes an object with one key that names the problem. No dataset has a filter, column or
+    option with this name, so the request is refused.
     """
     try:
         value = json.loads(text)

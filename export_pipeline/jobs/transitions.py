@@ -1,8 +1,9 @@
 """The only code that changes the status of a job.
 
-A move is one UPDATE that names the job, the attempt, the run and the states it may come from, so that of two
-who move a job at once one wins and the other is told. Its event is written in the same transaction. A move
-that this attempt has made already is not made again: who lost the answer of a commit may just repeat it.
+A transition is one UPDATE whose conditions name the job, the attempt, the run and the allowed source states.
+If two callers try to change a job at once, one succeeds and the other gets an error. The event is written in
+the same transaction. A transition that an attempt has made already is not made again, so a caller that lost
+the answer to a commit may repeat it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from export_pipeline.redaction import hide_credentials
 
 
 class Mover(Reader):
-    """A reader that can also move jobs from state to state."""
+    """A reader that can also change the state of jobs."""
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sa.Connection, datetime]]:
-        """A transaction that writes, and the moment that it takes for now."""
+        """Yield a connection in a write transaction, and the transaction's current time."""
         with transaction(self._engine, write=True) as connection:
             yield connection, connection.scalars(sa.select(utc_now())).one()
 
@@ -52,10 +53,10 @@ class Mover(Reader):
         details: Mapping[str, Any] | None = None,
         sources: Collection[Status] | None = None,
     ) -> Job:
-        """Move a job that its attempt, or somebody who only knows its id, speaks of.
+        """Change the state of a job, given by an attempt or by its id.
 
         Args:
-            sources: The states that it may come from; all that may precede `to` by default.
+            sources: Allowed current states; default: all that may precede `to`.
         """
         with self._writing() as (connection, _):
             update = (
@@ -72,20 +73,20 @@ class Mover(Reader):
         return moved
 
     def _named(self, job: str | Attempt) -> tuple[sa.ColumnElement[bool], ...]:
-        """Conditions of the rows that are meant: none, if the attempt is no longer the job's."""
+        """Return conditions that select the job; they match no row if the attempt is not the current one."""
         if isinstance(job, str):
             return (jobs.c.id == self._known(job),)
         named = (jobs.c.id == self._known(job.job_id), jobs.c.attempt == job.number)
         if job.run_id is None:
             return named
-        # As long as the job waits, no run has it.
+        # A pending job has no run yet.
         return (*named, sa.or_(jobs.c.run_id == job.run_id, jobs.c.status == Status.PENDING))
 
     def _made_already(self, connection: sa.Connection, job: str | Attempt, to: Status, viewer: Viewer) -> Job:
-        """The job, if it is where it should go and may have been brought there by this very call.
+        """Return the job if it is in the requested state already, perhaps because this call was repeated.
 
         Raises:
-            LedgerError: it is not.
+            LedgerError: the job is in another state, or the attempt is not the current one.
         """
         found = self._found(connection, job, viewer)
         reason = refusal(found, job, to)
@@ -102,7 +103,7 @@ class Mover(Reader):
         return Job.of(row)
 
     def _locked(self, connection: sa.Connection, job_id: str, viewer: Viewer) -> tuple[Job, bool]:
-        """The job, and whether another completed job has the same file; none of them changes meanwhile."""
+        """Lock a job and the completed jobs with the same file; return it, and whether there are others."""
         job = self._found(connection, job_id, viewer)
         same_file = sa.and_(jobs.c.file_key == job.file_key, jobs.c.status == Status.COMPLETED)
         select = sa.select(jobs).where(sa.or_(jobs.c.id == job.id, same_file)).order_by(jobs.c.id)
@@ -120,10 +121,10 @@ class Mover(Reader):
         who: str | None,
         deleted_at: datetime | None = None,
     ) -> Job:
-        """A locked job without its file: expired if it was completed, and deleted if a time is given.
+        """Remove the file of a locked job: expire it if it was completed, delete it if a time is given.
 
         Raises:
-            RefusedError: it is under legal hold.
+            RefusedError: the job is under legal hold.
         """
         if job.legal_hold:
             raise RefusedError(f"Export job {job.id} is under legal hold; release it first.", job.status)
@@ -146,7 +147,7 @@ class Mover(Reader):
 
 
 def refusal(job: Job, wanted: str | Attempt, to: Status) -> LedgerError:
-    """Why a job cannot be moved there."""
+    """Return the error that explains why a job cannot change to this state."""
     if isinstance(wanted, Attempt):
         if job.attempt != wanted.number:
             now = f"export job {job.id} is at attempt {job.attempt}"
@@ -158,7 +159,7 @@ def refusal(job: Job, wanted: str | Attempt, to: Status) -> LedgerError:
 
 
 def fail_at_once(connection: sa.Connection, job_id: str, code: str, message: str, who: str) -> None:
-    """Fail a request within the transaction that makes it: nobody may be offered it meanwhile."""
+    """Fail a request within the transaction that inserts it, so that nobody can claim it in between."""
     error = {"code": storable(code), "message": storable(hide_credentials(message))}
     values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
     update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(before(Status.FAILED)))

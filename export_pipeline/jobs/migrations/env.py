@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that it is given, within its transaction."""
+"""Entry point for Alembic: runs the migrations on the given connection, within its transaction."""
 
 from __future__ import annotations
 

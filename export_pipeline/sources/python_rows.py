@@ -59,7 +59,7 @@ def from_rows(
 
 
 def _inexact(cells: Sequence[Any]) -> Iterator[Any]:
-    """Yield the cells that are numbers but that no double represents exactly."""
+    """Yield the cells that a conversion to double may round: integers, strings and decimals."""
     return (cell for cell in cells if isinstance(cell, int | str | Decimal))
 
 

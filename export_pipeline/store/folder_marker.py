@@ -26,7 +26,7 @@ class StoreRegistry(Protocol):
         """Return the id of the store at a URL; None if it is unused or nothing can be remembered.
 
         Raises:
-            StoreUnavailableError: It cannot be asked now.
+            StoreUnavailableError: The registry cannot be reached now.
         """
 
     def record(self, url: str, store_id: str, prepare: Callable[[], None]) -> str | None:
@@ -41,7 +41,7 @@ class StoreRegistry(Protocol):
             The id that is recorded now; None if nothing can be remembered.
 
         Raises:
-            StoreUnavailableError: It cannot be asked now.
+            StoreUnavailableError: The registry cannot be reached now.
         """
 
 

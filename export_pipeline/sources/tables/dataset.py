@@ -101,7 +101,7 @@ class Dataset:
             return [key <= last] if after is None else [key > after, key <= last]
         return [] if after is None else [sa.or_(key > after, key.is_(None))]  # rows with a null key come last
 
-    # --- which rows -------------------------------------------------------------------------------------
+    # --- row selection ----------------------------------------------------------------------------------
 
     def _scope(self, frame: Frame) -> list[Condition]:
         if self.spec.scope is None:
@@ -187,7 +187,7 @@ class Dataset:
             order += [ordered(text) for key in keys if (text := frame.printed(key)) is not None]
         return order
 
-    # --- what was asked ---------------------------------------------------------------------------------
+    # --- requested filters -------------------------------------------------------------------------------
 
     def _uses(self) -> Iterable[FilterUse]:
         """Yield every use of a filter, in the request and in its preset."""

@@ -1,4 +1,4 @@
-"""Commands to list, show, cancel, retry, hold and delete requests."""
+"""Commands for requests: list, show, cancel, retry, resend mails, hold and delete them."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def key_of(settings: Settings, text: str) -> str:
 
 
 def seconds_left(job: Job) -> int:
-    """Return the seconds until a job's file expires, for which links may be signed."""
+    """Return the seconds until a file expires, for which a link may be signed; a week under legal hold."""
     if job.expires_at is None or job.legal_hold:
         return int(timedelta(days=7).total_seconds())
     return int((job.expires_at - datetime.now(UTC)).total_seconds())
@@ -293,7 +293,7 @@ def plain_times(job: Job) -> dict[str, datetime]:
 
 
 def _told(value: Any) -> Any:
-    """Return a value, nested or not, as it may be shown."""
+    """Return a value with all its strings made printable, at any depth."""
     if isinstance(value, Mapping):
         return {printable(key): _told(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

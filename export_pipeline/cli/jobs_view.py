@@ -81,7 +81,7 @@ def row_of(job: Job, lease: Lease | None = None) -> dict[str, Any]:
 
 
 def _what(job: Job, lease: Lease | None) -> str:
-    """Return a note about a job: its error, its current step, or why it waits."""
+    """Return a note about a job: its error, current step, reason to wait, legal hold or warnings."""
     if job.status is Status.FAILED:
         return f"{job.error_code}: {job.error_message}"
     if job.status is Status.PROCESSING:

@@ -21,7 +21,7 @@ from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 
 _NAMED = 10
-"""Maximum number of unowned files or deleted scopes to list; of the others only the number is printed."""
+"""Maximum number of unowned files or deleted scopes to list; the others are only counted."""
 
 
 def register(app: typer.Typer) -> None:

@@ -172,7 +172,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         metadata = materialization.metadata
         if "key" in metadata:
             return str(metadata["key"].value)
-        keys = metadata["keys"].value  # a run over several partitions
+        keys = metadata["keys"].value  # present if the run had several partitions
         assert isinstance(keys, dict)
         return str(keys[context.asset_partition_key])
 

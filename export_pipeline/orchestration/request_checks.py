@@ -143,7 +143,7 @@ def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
     """Return the config of a job's on-demand run: its typed filters, columns and options.
 
     Raises:
-        RequestError: one of them is wrong.
+        RequestError: one of them is invalid.
     """
     try:
         typed = typed_options(
@@ -179,7 +179,7 @@ def typed_options(
     """Return the filters, columns and options of a ledger row as typed options of the dataset.
 
     Raises:
-        OptionError: one of them is wrong.
+        OptionError: one of them is invalid.
     """
     if "requested_by" in options:
         raise OptionError(

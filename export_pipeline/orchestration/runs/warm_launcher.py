@@ -84,7 +84,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         with self._one_at_a_time:
             try:
                 warm = self._ready()
-                # If the ledger is only unavailable now, a later look at the run records the expected lease.
+                # If the ledger is unavailable now, the reconciler records the expected lease later.
                 with suppress(LedgerUnavailableError), Ledger(load_settings().jobs_url) as ledger:
                     ledger.expect_lease(run.run_id)
                 warm.run(lock, serialize_value(arguments))

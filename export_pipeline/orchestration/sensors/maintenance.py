@@ -54,7 +54,7 @@ def errand(
 
 
 def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
-    """Build the sensor that requests what schedules are due. Its first tick reports invalid schedules."""
+    """Build the sensor that requests the exports of due schedules, and deactivates invalid schedules."""
 
     def ask(context: dg.SensorEvaluationContext, until: float) -> str:
         engine, now = open_engine(context.resources.ledger.url), datetime.now(UTC)

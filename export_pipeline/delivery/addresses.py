@@ -1,4 +1,4 @@
-"""Mail addresses as people write them, taken so strictly that none can carry anything else."""
+"""Mail addresses as people write them, parsed strictly to prevent header injection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_CHARACTERS = 500
-"""Length of an address with its name: 254 are all that mail servers take of the address itself (RFC 5321)."""
+"""Maximum length of an address with its name; mail servers accept 254 for the address itself (RFC 5321)."""
 MAX_RECIPIENTS = 1_000
 
 _LOCAL = re.compile(r"[^\s\"(),:;<>@\[\]\\.]+(?:\.[^\s\"(),:;<>@\[\]\\.]+)*")
@@ -22,9 +22,9 @@ class Address:
     """One mailbox.
 
     Attributes:
-        name: Of the person, may be empty.
-        local: What is before the `@`; not always ASCII.
-        domain: In lower case and ASCII (`xn--…` for what is not).
+        name: Name of the person; may be empty.
+        local: Part before the `@`; not always ASCII.
+        domain: Domain in lower case and ASCII (`xn--…` if internationalized).
     """
 
     name: str
@@ -38,19 +38,19 @@ class Address:
 
     @property
     def mailbox(self) -> str:
-        """The same for two spellings of one mailbox: no server in use tells capital letters apart."""
+        """Key of the mailbox, equal for all spellings; in practice servers ignore the case of addresses."""
         return self.spec.casefold()
 
 
 def parse_address(text: object) -> Address:
-    """The address of `ann@example.org` or `Ann <ann@example.org>`.
+    """Parse an address such as `ann@example.org` or `Ann <ann@example.org>`.
 
     Raises:
-        ValueError: it is none; the message can follow the address in a sentence.
+        ValueError: it is not a mail address; the message can follow the address in a sentence.
     """
     if not isinstance(text, str):
         raise ValueError("is not a text")
-    if len(text) > MAX_CHARACTERS:  # before anything looks at each of them
+    if len(text) > MAX_CHARACTERS:  # before the checks of each character
         raise ValueError(f"has {len(text):,} characters, more than the {MAX_CHARACTERS} of any mail address")
     if any(unicodedata.category(c) in _UNSEEN and c not in _JOINERS for c in text):
         raise ValueError("holds a line break or another invisible character")
@@ -65,7 +65,7 @@ def parse_address(text: object) -> Address:
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """Return the name and the bare address of `Name <address>`; without angle brackets there is no name."""
+    """Split `Name <address>` into the name and the bare address; without angle brackets the name is empty."""
     name, bracket, rest = text.partition("<")
     if not bracket or not rest.endswith(">"):
         return "", text
@@ -73,10 +73,10 @@ def _parts(text: str) -> tuple[str, str]:
 
 
 def check_addresses(texts: Sequence[object]) -> None:
-    """Check that all are mail addresses, and not too many.
+    """Check that all strings are mail addresses, and that there are not too many.
 
     Raises:
-        ValueError: one is none, or there are more than MAX_RECIPIENTS; the message names it.
+        ValueError: one is not a mail address, which the message names, or there are more than MAX_RECIPIENTS.
     """
     if len(texts) > MAX_RECIPIENTS:
         raise ValueError(f"there are {len(texts):,} addresses; at most {MAX_RECIPIENTS:,} are mailed")
@@ -89,10 +89,10 @@ def check_addresses(texts: Sequence[object]) -> None:
 
 
 def parse_domain(text: str) -> str:
-    """A domain in lower case and ASCII.
+    """Return a domain in lower case and ASCII.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the string is not a domain.
     """
     domain = text.strip().lower()
     if len(domain) > 253:
@@ -110,7 +110,7 @@ def parse_domain(text: str) -> str:
 
 
 def one_line(text: str, length: int) -> str:
-    """`text` fit for a header or a log: line breaks and invisible characters are spaces, cut at `length`."""
+    """Make a string safe for a header or log: line breaks and invisible characters become spaces; cut it."""
     seen = "".join(" " if unicodedata.category(c) in _UNSEEN and c not in _JOINERS else c for c in text)
     line = " ".join(seen.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"

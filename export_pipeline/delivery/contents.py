@@ -1,4 +1,4 @@
-"""What a mail about an ended job says and brings, worked out from the job, its manifest and the store."""
+"""Contents of a mail about an ended job, computed from the job, its manifest and the store."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from export_pipeline.settings import Settings
     from export_pipeline.store.manifest import Manifest
 
-_WARNINGS = 20  # more than that nobody reads in a mail
+_WARNINGS = 20  # nobody reads more of them in a mail
 _LINE_BYTES, _LINE_CHARACTERS = 57, 78  # of base64 in a mail: 76 characters and CRLF for 57 bytes
 
 
 class GoneError(Exception):
-    """There is nothing left to send; the message says why."""
+    """Raised when there is nothing left to send; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file in a mail."""
+    """A file attached to a mail."""
 
     content: bytes
     name: str
@@ -38,13 +38,13 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A mail before it is worded.
+    """Contents of a mail before the templates are rendered.
 
     Attributes:
-        template: file or failure.
-        subject: One line.
-        said: What the templates take.
-        attachment: None for none.
+        template: Name of the template: file or failure.
+        subject: Subject, in one line.
+        said: Variables of the templates.
+        attachment: The attached file; None if there is none.
     """
 
     template: str
@@ -54,15 +54,15 @@ class Contents:
 
 
 def encoded_bytes(size: int) -> int:
-    """How large a file of so many bytes is as an attachment."""
+    """Return the encoded size of an attachment from its size in bytes."""
     return -(-size // _LINE_BYTES) * _LINE_CHARACTERS
 
 
 def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
-    """The notice that a job has failed.
+    """Return the notice that a job has failed.
 
     Args:
-        formats: All that have failed with it; by default the job's own.
+        formats: All formats that have failed together; default: the job's own.
     """
     title = _title(job, None)
     facts = [("Dataset", job.dataset), ("Format", ", ".join(formats) or job.format)]
@@ -81,14 +81,14 @@ def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
 
 
 def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -> Contents:
-    """The mail that brings a job's file, or the link to it.
+    """Return the mail that contains a job's file or a link to it.
 
     Args:
-        max_bytes: An attachment may have, encoded; None for no attachment at all.
+        max_bytes: Maximum encoded size of an attachment; None for no attachment.
 
     Raises:
-        GoneError: the file was removed, or is another's.
-        StoreError: the store cannot be read now, or the file is just being replaced.
+        GoneError: the file was removed, or belongs to another dataset or scope.
+        StoreError: the store cannot be read now, or the file is being replaced.
     """
     if job.status is not Status.COMPLETED or job.file_key is None:
         raise GoneError(f"the export is {job.status}")
@@ -132,10 +132,10 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
 
 
 def _stored_bytes(store: Store, key: str) -> int:
-    """Bytes of a file.
+    """Return the size of a file in bytes.
 
     Raises:
-        GoneError: it was removed.
+        GoneError: the file was removed.
     """
     try:
         return store.stat(key).bytes
@@ -144,7 +144,7 @@ def _stored_bytes(store: Store, key: str) -> int:
 
 
 def _manifest(store: Store, key: str) -> Manifest | None:
-    """None where there is none to read; the mail then says less."""
+    """Return the manifest of a file; None if it cannot be read (the mail then has fewer details)."""
     from export_pipeline.store.manifest import ManifestError
     from export_pipeline.store.publish import read_manifest
 
@@ -159,10 +159,10 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) ->
 
     try:
         with store.open(str(job.file_key)) as source:
-            content = source.read(size + 1)  # one more shows that it has grown since
+            content = source.read(size + 1)  # one byte more, to detect that it has grown
     except NotFoundError:
         raise GoneError("the file is no longer in the store") from None
-    # A window's file is replaced when it is made again; then the new manifest vouches for it.
+    # A new export of a window replaces the file; then the new manifest has its SHA-256.
     known = {job.sha256, manifest.sha256 if manifest else None}
     if hashlib.sha256(content).hexdigest() not in known:
         raise StoreError("The file in the store is not the one that was made; it may be being replaced.")
@@ -171,7 +171,7 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) ->
 
 
 def _link(job: Job, store: Store, settings: Settings, name: str) -> tuple[str, datetime | None]:
-    """A link made now, and when it ends."""
+    """Return a new link to a job's file, and the time at which it expires."""
     now = datetime.now(UTC)
     left = settings.mail_link_ttl_seconds
     if job.expires_at is not None:
@@ -200,7 +200,7 @@ def _title(job: Job, manifest: Manifest | None) -> str:
 
 
 def _notes(job: Job, manifest: Manifest | None) -> list[str]:
-    """Sentences about what the file does not hold as the source does."""
+    """Return sentences about differences between the file and its source."""
     if manifest is None:
         said = file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
     else:
@@ -211,7 +211,7 @@ def _notes(job: Job, manifest: Manifest | None) -> list[str]:
 
 
 def _period(job: Job) -> str | None:
-    from export_pipeline.schedules.due import period_of  # which imports Arrow
+    from export_pipeline.schedules.due import period_of  # imported late, as it loads Arrow
 
     return period_of(job)
 

@@ -1,4 +1,4 @@
-"""Which mails jobs that have ended ask for: a row of `export_deliveries` each."""
+"""Enqueues the mails about ended jobs, as one row of `export_deliveries` each."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from export_pipeline.jobs.texts import storable
 from export_pipeline.schedules.cadences import CadenceWindow
 
 BACKLOG = timedelta(days=7)
-"""How long after its end a job is still looked at: after a longer pause old news stay untold."""
+"""Maximum age of an ended job that still gets mails: after a longer pause, old mails are not sent."""
 
-_LOCK = 0x6D61_696C  # any number that nobody else locks
+_LOCK = 0x6D61_696C  # key of an advisory lock that no other code uses
 
 
 def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limit: int) -> dict[str, int]:
-    """Write a row for each mail that jobs which have ended ask for; rows that are there stay.
+    """Write a row for each mail about an ended job; existing rows are left alone.
 
     Args:
-        domains: Where mails may go; empty for everywhere.
-        sender_domain: The end of Message-IDs.
-        limit: Jobs at most.
+        domains: Allowed domains of recipients; empty for all.
+        sender_domain: Domain of the Message-IDs.
+        limit: Maximum number of jobs.
 
     Returns:
-        How many rows by status: pending, refused, skipped.
+        Number of new rows by status: pending, refused, skipped.
     """
     counts: dict[str, int] = {}
     with transaction(engine, write=True) as connection:
         if connection.dialect.name == "postgresql":
-            # One after another: of the formats of a window that fail at once, one tells it for all.
+            # Serialized: if several formats of a window fail at once, one mail reports them all.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         now = connection.scalars(sa.select(utc_now())).one()
         waiting = untold(now, limit).with_for_update(of=jobs, skip_locked=True)
@@ -54,7 +54,7 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
                     "status": recipient.status,
                     "message_id": _message_id(job, kind, recipient.spec, sender_domain),
                     "error_message": storable(recipient.reason),
-                    "next_at": now,  # one moment, so that a job's mails are claimed one after another
+                    "next_at": now,  # the same time, so that a job's mails are claimed one after another
                 }
                 if connection.execute(insert.values(**values)).rowcount:
                     counts[recipient.status] = counts.get(recipient.status, 0) + 1
@@ -62,7 +62,7 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
 
 
 def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
-    """Jobs that have ended, and nobody was told; with what their schedules do about no rows."""
+    """Return a query for ended jobs without mails, and for their schedules' rules for empty exports."""
     return (
         sa.select(jobs, schedules.c.empty)
         .outerjoin(schedules, schedules.c.id == jobs.c.schedule_id)
@@ -70,7 +70,7 @@ def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
             jobs.c.completed_at >= now - BACKLOG,
             jobs.c.status.in_([Status.COMPLETED, Status.FAILED]),
             jobs.c.deleted_at.is_(None),
-            # What was asked for by a program alone tells nobody.
+            # A request by a program, without recipients, gets no mail.
             sa.or_(
                 sa.cast(jobs.c.recipients, sa.Text).not_in(["[]", "null"]),
                 jobs.c.schedule_id.is_not(None),
@@ -86,7 +86,7 @@ def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
 def _once(
     connection: sa.Connection, job: Job, kind: Kind, recipients: list[Recipient]
 ) -> Iterator[Recipient]:
-    """The recipients, but those who were told already that another format of the same window has failed."""
+    """Yield the recipients; mark those that got a failure notice about another format of this window."""
     window = CadenceWindow.of(job) if kind == "failure" else None
     if window is None:
         yield from recipients
@@ -113,6 +113,6 @@ def _once(
 
 
 def _message_id(job: Job, kind: Kind, recipient: str, domain: str) -> str:
-    """Worked out, not drawn: the same even if the row were lost and made once more."""
+    """Return the Message-ID, a hash and not random: it stays the same if the row is lost and recreated."""
     whole = "\n".join((job.id, str(job.attempt), kind, recipient))
     return f"<{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:40]}@{domain}>"

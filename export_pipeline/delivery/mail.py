@@ -1,7 +1,7 @@
-"""One conversation with a mail server, and what each of its answers means for a mail.
+"""An SMTP session, and the meaning of the server's replies for a mail.
 
-A mail goes out to one recipient at a time: nobody sees who else gets it, the server's answer is about that
-one alone, and no server's limit of recipients matters.
+A mail is sent to one recipient at a time: nobody sees the other recipients, each reply of the server is about
+one recipient, and a server's limit of recipients does not matter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from export_pipeline.redaction import RedactedError
 _COMMAND_SECONDS = 60.0
 _BODY_SECONDS = 300.0
 ANSWER_SECONDS = 300.0
-"""How long the server may think about a mail that it has; asking again could make it two."""
+"""Time to wait for the reply to a complete mail. It is long, because sending again could deliver a copy."""
 
 _LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -30,32 +30,32 @@ _TOO_LARGE = 552
 
 
 class ServerError(RedactedError):
-    """The server takes nothing from us now: it is away, or refuses us. The fault is of no mail of ours."""
+    """Raised when the server is unavailable or accepts no mail from us at all. The mail is not at fault."""
 
 
 class TemporaryError(RedactedError):
-    """This mail was not delivered, and may be later."""
+    """Raised when this mail was not delivered, but a retry may succeed."""
 
 
 class RefusedError(RedactedError):
-    """The server refuses this mail or its recipient for good."""
+    """Raised when the server rejects this mail or its recipient permanently."""
 
 
 class TooLargeError(RefusedError):
-    """The server refuses the mail for its size."""
+    """Raised when the server rejects the mail because of its size."""
 
 
 class AnswerLostError(RedactedError):
-    """The server has the whole mail, but whether it took it over was never heard."""
+    """Raised when the server got the whole mail, but its reply was lost."""
 
 
 class Connection:
-    """A connection to a mail server, opened when it is first needed and again when it was lost.
+    """A connection to a mail server, opened on first use and reopened when it was lost.
 
     Args:
-        server: Which.
-        sender: Who sends; where a server returns mails that it cannot deliver to.
-        answer_seconds: How long to wait for the answer to a whole mail.
+        server: The server.
+        sender: The sender's address, to which the server returns undeliverable mails.
+        answer_seconds: Seconds to wait for the reply to a complete mail.
     """
 
     def __init__(self, server: Server, sender: Address, answer_seconds: float = ANSWER_SECONDS) -> None:
@@ -74,36 +74,36 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the connection without a word: what the server has only a part of is discarded."""
+        """Close the connection without QUIT; the server discards a mail that it has only in part."""
         if self._smtp is not None:
             self._smtp.close()
             self._smtp = None
 
     def max_bytes(self) -> int | None:
-        """The largest mail that the server says it takes; None if it does not say. Sees to the connection.
+        """Return the maximum size of a mail that the server announces, if any. Connects if needed.
 
         Raises:
-            ServerError: there is no connection.
+            ServerError: the connection failed.
         """
         announced = self._ready().esmtp_features.get("size", "").strip()
         return int(announced) if announced.isdecimal() and int(announced) else None
 
     def send(self, recipient: Address, mail: bytes, *, before_end: Callable[[], None]) -> str:
-        """Hand over a mail.
+        """Send a mail.
 
         Args:
-            recipient: To whom.
-            mail: Headers and body, ASCII, lines ended by CRLF.
-            before_end: Called when the server has everything but the line that ends the mail, and would still
-                discard it. What it raises is raised again, after the connection was ended.
+            recipient: The recipient's address.
+            mail: Headers and body in ASCII, with CRLF line ends.
+            before_end: Called when the server has everything except the line that ends the mail, and would
+                still discard it. If it raises, the connection is closed and the error passed on.
 
         Returns:
-            The server's answer.
+            The server's reply.
 
         Raises:
-            ServerError: there is no connection, or the server does not take mails from us.
+            ServerError: the connection failed, or the server accepts no mails from us.
             TemporaryError, RefusedError: the mail was not delivered.
-            AnswerLostError: nobody knows.
+            AnswerLostError: it is unknown whether the mail was delivered.
         """
         smtp = self._smtp or self._ready()
         try:
@@ -117,7 +117,7 @@ class Connection:
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.close()
             raise TemporaryError(f"the connection to {self._server} was lost: {self._said(error)}") from error
-        except (TemporaryError, RefusedError):  # said before the mail itself, which is taken back
+        except (TemporaryError, RefusedError):  # raised before the mail's contents; the transaction is reset
             self._forget(smtp)
             raise
         except BaseException:
@@ -143,7 +143,7 @@ class Connection:
         try:
             self._told(answer, wanted=250)
         except TemporaryError:
-            if not 400 <= answer[0] < 500:  # no answer that SMTP knows
+            if not 400 <= answer[0] < 500:  # not a valid SMTP reply
                 self.close()
                 raise AnswerLostError(f"{self._server} answered {self._said(answer)}") from None
             raise
@@ -167,7 +167,7 @@ class Connection:
         self._told(smtp.rcpt(recipient.spec), wanted=250)
 
     def _told(self, answer: tuple[int, bytes], *, wanted: int) -> None:
-        """Raise TemporaryError or RefusedError, unless the answer is the one that is wanted."""
+        """Raise TemporaryError or RefusedError, unless the reply has the expected code."""
         code, _ = answer
         if code == wanted or (wanted == 250 and code == 251):  # 251: will forward
             return
@@ -178,7 +178,7 @@ class Connection:
         raise TemporaryError(self._said(answer))
 
     def _forget(self, smtp: smtplib.SMTP) -> None:
-        """Take back what was said of a mail, so that the next can be spoken of."""
+        """Reset the mail transaction (RSET), so that the next mail can be sent on this connection."""
         if self._smtp is None:
             return
         try:
@@ -196,7 +196,7 @@ class Connection:
             with contextlib.suppress(smtplib.SMTPException, OSError):
                 if self._smtp.noop()[0] == 250:
                     return self._smtp
-            self.close()  # servers end connections that were idle or brought enough mails
+            self.close()  # servers close connections that were idle or sent many mails
         self._smtp = self._opened()
         return self._smtp
 
@@ -211,7 +211,7 @@ class Connection:
             else:
                 smtp = smtplib.SMTP(server.host, server.port, timeout=_COMMAND_SECONDS)
             if smtp.sock is not None:
-                # The last line of a mail goes out by itself, and would wait 40 ms for company.
+                # The last line of a mail is a packet of its own; Nagle's algorithm would delay it by 40 ms.
                 smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             smtp.ehlo_or_helo_if_needed()
             self._secure(smtp)
@@ -255,7 +255,7 @@ class Connection:
         return f"the mail server {self._server} does not answer ({said})"
 
     def _said(self, what: Exception | tuple[int, bytes]) -> str:
-        """A reply or a fault in one line, without the password."""
+        """Return a reply or an error as one line, without the password."""
         if isinstance(what, smtplib.SMTPResponseException):
             what = (what.smtp_code, what.smtp_error if isinstance(what.smtp_error, bytes) else b"")
         text = f"{what[0]} {what[1].decode(errors='replace')}" if isinstance(what, tuple) else str(what)

@@ -1,4 +1,4 @@
-"""Mails as bytes: text, HTML and the file, worded by the templates beside this module."""
+"""Renders mails as bytes, with text, HTML and the attached file, from the templates in `templates/`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from export_pipeline.delivery.contents import Contents
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_POLICY = SMTP.clone(cte_type="7bit")  # every server takes ASCII
+_POLICY = SMTP.clone(cte_type="7bit")  # every server accepts ASCII
 
 
 def letter(contents: Contents, sender: Address) -> bytes:
-    """A mail but for the headers that differ from recipient to recipient: ASCII, lines ended by CRLF."""
+    """Return a mail without the headers that depend on the recipient, in ASCII with CRLF line ends."""
     message = EmailMessage(_POLICY)
     message["From"] = _header(sender)
     message["Subject"] = contents.subject
-    message["Auto-Submitted"] = "auto-generated"  # no answers from holiday programs (RFC 3834)
-    message["X-Auto-Response-Suppress"] = "All"  # as above, where Exchange is
+    message["Auto-Submitted"] = "auto-generated"  # no automatic replies (RFC 3834)
+    message["X-Auto-Response-Suppress"] = "All"  # the same for Exchange
     said = {**contents.said, "subject": contents.subject}
     templates = _templates()
     text = templates.get_template(f"{contents.template}.txt").render(said)
@@ -48,15 +48,15 @@ def letter(contents: Contents, sender: Address) -> bytes:
 
 
 def addressed(letter: bytes, recipient: Address, message_id: str) -> bytes:
-    """The letter as it goes to one recipient, dated now.
+    """Return the letter with the headers for one recipient, dated now.
 
     Args:
-        message_id: With its angle brackets.
+        message_id: Message-ID with its angle brackets.
     """
     utf8 = not recipient.local.isascii()
     head = EmailMessage(_POLICY.clone(utf8=utf8))
     head["To"] = _header(recipient)
-    # Its line is written as it is: the library would fold a long identifier into something else.
+    # The Message-ID is written by hand, as the library would fold a long one and change it.
     fixed = f"Message-ID: {message_id}\r\nDate: {format_datetime(datetime.now(UTC))}\r\n"
     return fixed.encode() + head.as_bytes(policy=head.policy).rstrip(b"\r\n") + b"\r\n" + letter
 

@@ -1,7 +1,7 @@
-"""The rows of `export_deliveries`: one mail each. `enrolling` writes them, and this alone changes them.
+"""The mail queue: rows of `export_deliveries`. `enqueue` inserts them, and only this module changes them.
 
-A move names the row, the claim and the states it may come from, so a sender that was slow, and whose mail
-another has taken over since, changes nothing and is told so.
+The conditions of each UPDATE name the row, the claim and the allowed states. So a slow sender whose mail
+another one has taken over changes nothing and gets an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import note
 
 LEASE = timedelta(minutes=15)
-"""After which a sender that has not reported is taken for dead; longer than any one mail can take."""
+"""Time after which a silent sender counts as dead; sending one mail always takes less."""
 
 MAX_TRIES = 10
 
@@ -32,14 +32,14 @@ MailStatus = Literal["pending", "claimed", "sending", "sent", "unknown", "failed
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One row: a mail to one recipient about the end of one attempt of a job. Times are UTC.
+    """A mail to one recipient about the end of one attempt of a job. Times are UTC.
 
     Attributes:
         recipient: The bare address.
-        claims: How often somebody began with it; names the claim that this sender holds.
-        tries: How many of them came to nothing for a reason of this mail.
-        error_message: Why it is not sent, for people.
-        next_at: Not to be tried before.
+        claims: Number of claims so far; identifies the claim that this sender holds.
+        tries: Number of claims that failed because of this mail itself.
+        error_message: Reason why the mail is not sent, for people.
+        next_at: Earliest time of the next try.
     """
 
     id: str
@@ -59,13 +59,13 @@ class Mail:
 
 
 class LostClaimError(Exception):
-    """Another sender has the mail now, or an operator or the application took it away."""
+    """Raised when another sender has the mail now, or an operator or the application took it away."""
 
 
 def take_over(engine: sa.Engine) -> int:
-    """Deal with mails whose sender died; gives how many were being handed over, so that nobody knows.
+    """Recover mails whose sender died; return how many were being sent, so that their delivery is unknown.
 
-    Mails that were only claimed are tried again, unless that has killed as many senders as there are tries.
+    Mails that were only claimed are tried again; they fail after `MAX_TRIES` failed tries or dead senders.
     """
     with transaction(engine, write=True) as connection:
         dead = deliveries.c.claimed_at < connection.scalars(sa.select(utc_now())).one() - LEASE
@@ -88,7 +88,7 @@ def take_over(engine: sa.Engine) -> int:
 
 
 def claim(engine: sa.Engine) -> tuple[Mail, Job] | None:
-    """The next mail that is due and its job; nobody else gets it for as long as `LEASE`."""
+    """Claim the next due mail and return it with its job; nobody else gets it within `LEASE`."""
     with transaction(engine, write=True) as connection:
         now = connection.scalars(sa.select(utc_now())).one()
         due = (
@@ -113,16 +113,16 @@ def claim(engine: sa.Engine) -> tuple[Mail, Job] | None:
 
 
 def about_to_end(engine: sa.Engine, mail: Mail) -> None:
-    """From now on the mail may be delivered at any moment.
+    """Mark a mail as being sent: from now on it may be delivered at any moment.
 
     Raises:
-        LostClaimError: it is no longer this sender's; it must not be sent.
+        LostClaimError: another sender has claimed the mail; it must not be sent.
     """
     _move(engine, mail, ("claimed", "sending"), "sending", {"claimed_at": utc_now()})
 
 
 def sent(engine: sa.Engine, mail: Mail, job: Job, answer: str) -> None:
-    """The server has taken the mail over. Its event is written with it."""
+    """Mark a mail as accepted by the server, and write its event in the same transaction."""
     details = {"recipient": mail.recipient, "kind": mail.kind, "message_id": mail.message_id}
     details["answer"] = answer
     values = {"sent_at": utc_now(), "error_message": None}
@@ -130,12 +130,12 @@ def sent(engine: sa.Engine, mail: Mail, job: Job, answer: str) -> None:
 
 
 def not_sent(engine: sa.Engine, mail: Mail, status: MailStatus, reason: str) -> None:
-    """The mail is at its end without having been sent: failed, skipped, or nobody knows."""
+    """Set the final status of a mail that was not sent: failed, skipped or unknown."""
     _move(engine, mail, ("claimed", "sending"), status, {"error_message": storable(reason)})
 
 
 def put_back(engine: sa.Engine, mail: Mail, reason: str) -> bool:
-    """The mail may go later: after a wait that grows with each try. False: it was the last, it has failed."""
+    """Schedule a retry with exponential backoff; return False if this was the last try and it failed."""
     again = mail.tries + 1 < MAX_TRIES
     values = {"error_message": storable(reason), "tries": mail.tries + 1}
     to: MailStatus = "pending" if again else "failed"
@@ -144,12 +144,12 @@ def put_back(engine: sa.Engine, mail: Mail, reason: str) -> bool:
 
 
 def release(engine: sa.Engine, mail: Mail, reason: str) -> None:
-    """The mail could not be tried at all, for a reason that is none of its own."""
+    """Release the claim of a mail that could not be tried, for a reason that is not its own."""
     _move(engine, mail, ("claimed", "sending"), "pending", {"error_message": storable(reason)})
 
 
 def wait(tries: int) -> timedelta:
-    """How long a mail waits after so many tries: 1, 3, 9, … minutes, at most 8 hours; 30 hours in all."""
+    """Return the backoff after this many tries: 1, 3, 9, … minutes, at most 8 hours; 30 hours in all."""
     return timedelta(minutes=min(3 ** (tries - 1), 480))
 
 
@@ -160,7 +160,7 @@ def find(
     status: Iterable[MailStatus] | None = None,
     limit: int = 100,
 ) -> list[Mail]:
-    """Mails of a job, or those in certain states (unknown and failed want an operator), newest first."""
+    """Return mails, newest first, by job or status. Unknown and failed mails need an operator."""
     select = sa.select(deliveries)
     if job_id is not None:
         select = select.where(deliveries.c.job_id == job_id)
@@ -172,12 +172,12 @@ def find(
 
 
 def resend(engine: sa.Engine, job_id: str, recipient: str | None = None) -> list[Mail]:
-    """Send the unknown, failed and refused mails of a job once more, or the one to a recipient.
+    """Queue the unknown, failed and refused mails of a job again, or only the one to a recipient.
 
-    Of an unknown one the recipient may get a copy, with the same Message-ID.
+    The recipient of an unknown mail may get a copy, with the same Message-ID.
 
     Raises:
-        LedgerError: there are none; the message says what there is.
+        LedgerError: there are no such mails; the message lists the job's mails.
     """
     named = [deliveries.c.job_id == job_id]
     if recipient is not None:
@@ -208,7 +208,7 @@ def _move(
     delay: timedelta | None = None,
     event: tuple[Job, dict[str, Any]] | None = None,
 ) -> None:
-    """Move a mail that this sender holds. Who lost the answer of a commit may just repeat the move."""
+    """Change the status of a mail that this sender holds. A caller that lost a commit's reply may retry."""
     mine = (deliveries.c.id == mail.id, deliveries.c.claims == mail.claims)
     with transaction(engine, write=True) as connection:
         if delay is not None:

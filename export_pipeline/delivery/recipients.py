@@ -1,4 +1,4 @@
-"""Who is to get a mail about a job that has ended, and who may not."""
+"""Recipients of the mails about an ended job."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from export_pipeline.schedules.cadences import CadenceWindow
 
 Kind = Literal["file", "failure"]
 
-_LENGTH = 320  # of what is kept of a recipient that is none
+_LENGTH = 320  # maximum length at which an invalid recipient is stored
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Somebody who is to get a mail.
+    """A recipient of a mail.
 
     Attributes:
-        spec: The bare address; what was written in its place where that is none.
-        status: pending; refused or skipped where no mail may or need be sent.
-        reason: Why not.
+        spec: The bare address, or the original string if it is not an address.
+        status: pending; refused if no mail may be sent, skipped if none need be sent.
+        reason: Reason for refused or skipped.
     """
 
     spec: str
@@ -31,16 +31,16 @@ class Recipient:
 
 
 def kind_of(job: Job) -> Kind:
-    """What an ended job's mail brings."""
+    """Return the kind of an ended job's mail."""
     return "failure" if job.status is Status.FAILED else "file"
 
 
 def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipient]:
-    """The recipients of an ended job's mail, each mailbox once; never none at all.
+    """Return the recipients of an ended job's mail, each mailbox once; the list is never empty.
 
     Args:
-        domains: Where mails may go; empty for everywhere.
-        empty: What its schedule does about an export without rows: send, skip or say.
+        domains: Allowed domains of recipients; empty for all.
+        empty: The schedule's rule for an export without rows: send, skip or say.
     """
     found: dict[str, Recipient] = {}
     for text in _asked(job):
@@ -62,7 +62,7 @@ def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipi
 
 
 def named(job: Job, spec: str) -> Address:
-    """The address that a job's mail goes to, with the name that the job gives it."""
+    """Return the address of a recipient, with the name that the job has for it."""
     for text in _asked(job):
         try:
             address = parse_address(text)
@@ -74,7 +74,7 @@ def named(job: Job, spec: str) -> Address:
 
 
 def _asked(job: Job) -> Iterator[object]:
-    """Whom the job names, in order; of a failure its owners alone, if it has some that are addresses."""
+    """Yield the job's recipients in order; for a failure only its owners, if any has a valid address."""
     if job.status is Status.FAILED:
         owners = [text for text in _owners(job) if _is_address(text)]
         if owners:
@@ -84,7 +84,7 @@ def _asked(job: Job) -> Iterator[object]:
 
 
 def _owners(job: Job) -> list[object]:
-    """Of a window of a cadence its dataset's owners; of everything else who asked for it."""
+    """Return the dataset's owners for a job of a cadence's window, else the person who requested the job."""
     if CadenceWindow.of(job) is None:
         return [job.requested_by]
     owners = job.options.get("owners")

@@ -1,4 +1,4 @@
-"""Sends the mails that are due. Any number of senders may do so at once."""
+"""Sends the mails that are due. Any number of senders may run at once."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 
-_TEXT_BYTES = 65_536  # more than everything of a mail but its attachment
-_LEDGER_WAITS = (0.5, 1, 2, 4, 8, 16)  # seconds: enough for a database to be started again
+_TEXT_BYTES = 65_536  # upper bound for all parts of a mail except its attachment
+_LEDGER_WAITS = (0.5, 1, 2, 4, 8, 16)  # seconds; enough for a restart of the database
 
 
 class MailSettingsError(RedactedError):
-    """Mails cannot be sent as things are set; the message names the variable."""
+    """Raised when the settings do not allow mails; the message names the variable."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What became of mails in one call.
+    """Numbers of mails by result of one call.
 
     Attributes:
-        sent: Taken over by the server.
-        postponed: Not now; tried again later.
-        failed: Never, for a reason that the row tells.
-        refused: Not tried: a recipient that is no address, or outside the allowed domains.
-        skipped: Not wanted: no rows, nobody to tell, or a newer attempt of the job.
-        unknown: Perhaps delivered; wait for an operator.
-        problem: Why the call ended early, for people; None if it did not. No mail has failed by it.
+        sent: Accepted by the server.
+        postponed: Scheduled for a later try.
+        failed: Failed for good; the row has the reason.
+        refused: Not tried, as the recipient is invalid or outside the allowed domains.
+        skipped: Not needed: no rows, no recipients, or a newer attempt of the job.
+        unknown: Perhaps delivered; an operator must decide.
+        problem: Reason why the call ended early, for people; None if it did not. It fails no mail.
     """
 
     sent: int = 0
@@ -72,14 +72,14 @@ class Counts:
 def deliver_due(
     engine: sa.Engine, store: Store, settings: Settings, limit: int = 100, until: float = math.inf
 ) -> Counts:
-    """Send the mails that are due for jobs which completed or failed; to be called every few seconds.
+    """Send the due mails about completed and failed jobs. Call it every few seconds.
 
     Args:
-        engine: Of the ledger's database.
-        store: Where the files lie.
-        settings: Server, sender, allowed domains, limits.
-        limit: Mails at most, so that a call ends in good time.
-        until: Begin with no mail after that, by `time.monotonic`.
+        engine: Engine of the ledger's database.
+        store: The store of the files.
+        settings: Server, sender, allowed domains and limits.
+        limit: Maximum number of mails, so that a call does not take too long.
+        until: Time of `time.monotonic` after which no further mail is started.
 
     Raises:
         MailSettingsError: EXPORT_SMTP_URL or EXPORT_MAIL_FROM is not set.
@@ -104,7 +104,7 @@ def deliver_due(
 
 @dataclass(slots=True)
 class _Postman:
-    """One call's sender."""
+    """Sends the mails of one call."""
 
     engine: sa.Engine
     store: Store
@@ -115,7 +115,7 @@ class _Postman:
     _written: tuple[tuple[object, ...], bytes] | None = field(default=None)
 
     def deliver(self, mail: rows.Mail, job: Job) -> bool:
-        """Send one mail and write down what came of it. False: the next would fare no better."""
+        """Send one mail and record the result; return False if the server would take no other mail either."""
         try:
             self._deliver(mail, job)
         except ServerError as error:
@@ -166,7 +166,7 @@ class _Postman:
         return self.connection.send(recipient, whole, before_end=about_to_end)
 
     def _letter(self, mail: rows.Mail, job: Job, attach_bytes: int | None) -> bytes:
-        """The recipients of a job come one after another, and its letter is written once."""
+        """Return the letter of a job, rendered once: the mails of a job follow each other."""
         which = (mail.job_id, mail.attempt, mail.kind, attach_bytes)
         if self._written is None or self._written[0] != which:
             if mail.kind == "failure":
@@ -188,12 +188,12 @@ class _Postman:
     def _count(self, status: str, mail: rows.Mail) -> None:
         setattr(self.counts, status, getattr(self.counts, status) + 1)
         level = logging.INFO if status in ("sent", "skipped") else logging.WARNING
-        # Addresses are personal; the row tells whose mail it was.
+        # Addresses are personal data, so they are not logged; the row has the recipient.
         _logger.log(level, "Mail %s of export job %s: %s", mail.id, mail.job_id, status)
 
 
 def _outdated(mail: rows.Mail, job: Job) -> str | None:
-    """Why a mail need not be sent any more."""
+    """Return why a mail need not be sent any more; None if it must be sent."""
     if job.deleted_at is not None:
         return "the job was deleted"
     if mail.kind == "failure" and (job.status is not Status.FAILED or job.attempt != mail.attempt):
@@ -202,7 +202,7 @@ def _outdated(mail: rows.Mail, job: Job) -> str | None:
 
 
 def _patiently(write: Callable[[], _T]) -> _T:
-    """Write down what came of a mail, though the database be away for half a minute."""
+    """Record the result of a mail, retrying for half a minute if the database is unavailable."""
     for seconds in _LEDGER_WAITS:
         try:
             return write()

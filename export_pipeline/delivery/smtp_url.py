@@ -1,4 +1,4 @@
-"""What EXPORT_SMTP_URL says: which server, who we are to it, and what must be encrypted."""
+"""The mail server in EXPORT_SMTP_URL: host, port, login and encryption."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PORTS = {"smtp": 587, "smtps": 465}
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A mail server that takes our mails.
+    """A mail server and its login.
 
     Attributes:
-        tls: From the first byte, after STARTTLS or nothing is sent, after STARTTLS where it is offered, or
-            not at all.
+        tls: Use of TLS: `at once` (implicit TLS), `required` (STARTTLS, else no mail is sent), `offered`
+            (STARTTLS if the server offers it) or `never`.
     """
 
     host: str
@@ -31,10 +31,10 @@ class Server:
 
 
 def parse_smtp_url(url: str) -> Server:
-    """The server of `smtp://user:password@host:587?starttls=required` or `smtps://…:465`.
+    """Parse a URL such as `smtp://user:password@host:587?starttls=required` or `smtps://…:465`.
 
     Raises:
-        ValueError: the URL is malformed. The message repeats nothing of it, as it may hold a password.
+        ValueError: the URL is malformed. The message repeats no part of it, as it may contain a password.
     """
     try:
         parts = urlsplit(url)

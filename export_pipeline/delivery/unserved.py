@@ -1,4 +1,4 @@
-"""Mails that nobody sends, because no mail server is set. Their rows are written once there is one."""
+"""Mails that are not sent because no mail server is set. Their rows are written once a server is set."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ NOT_SENT = f"not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last
 
 
 def unserved(job: Job, settings: Settings) -> list[str]:
-    """The addresses that a job's mails are for and do not go to; none where there is a server."""
-    told = job.recipients or job.schedule_id or job.window_key  # what a program alone asks for tells nobody
+    """Return the recipients whose mails are not sent because no server is set; empty if one is set."""
+    told = job.recipients or job.schedule_id or job.window_key  # no mail about requests by programs
     if settings.smtp_url is not None or not told or job.status in (Status.CANCELED, Status.EXPIRED):
         return []
     return _addressed(job, settings.mail_domains, None)
 
 
 def unserved_jobs(engine: sa.Engine, domains: Collection[str]) -> list[Job]:
-    """The jobs whose mails would be sent if there were a server; longest ended first, 10,000 at most.
+    """Return at most 10,000 jobs whose mails would be sent if a server were set, oldest end first.
 
     Args:
-        domains: Where mails may go; empty for everywhere.
+        domains: Allowed domains of recipients; empty for all.
     """
     with transaction(engine, write=False) as connection:
         now = connection.scalars(sa.select(utc_now())).one()

@@ -1,1 +1,1 @@
-"""Schedules: calendar, due windows and editing."""
+"""Schedules: their calendar, their due windows and the operations of people on them."""

@@ -1,7 +1,7 @@
-"""Windows of the cadences that a dataset declares, as requests: one for each window, scope and format, ever.
+"""Requests for the windows of a dataset's cadences: exactly one for each window, scope and format.
 
-The id of such a job is worked out from what it is about, so that whoever asks, and however often, there is
-one. Nothing else can be taken for it: a row says the same as its id, or it is an ordinary request.
+The id of such a job is a hash of its window, scope and format, so repeated requests by anybody create one
+job. A row whose fields do not match its id is an ordinary request.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from export_pipeline.jobs.tables import jobs
 from export_pipeline.jobs.texts import storable
 
 _NAMESPACE = uuid.UUID("6f0d3c5e-2b1a-4c0e-9a63-0f5b6f7f7a11")
-_PRIORITY = -1  # people who wait go first
+_PRIORITY = -1  # requests of waiting people go first
 
 
 @dataclass(frozen=True, slots=True)
 class CadenceWindow:
-    """A window of a dataset's cadence, of one scope.
+    """A window of a dataset's cadence, for one scope.
 
     Attributes:
         cadence: daily, weekly or monthly.
-        window: Its name, e.g. 2026-01-31.
+        window: Name of the window, e.g. 2026-01-31.
         scope: None for a dataset without scopes.
     """
 
@@ -41,7 +41,7 @@ class CadenceWindow:
 
     @classmethod
     def of(cls, job: Job) -> CadenceWindow | None:
-        """The window that a job exports; None for every other job."""
+        """Return the window that a job exports; None if the job is not one of a cadence."""
         if job.window_key is None or job.schedule_id is not None:
             return None
         cadence, _, name = job.window_key.partition("/")
@@ -50,11 +50,11 @@ class CadenceWindow:
 
     @property
     def key(self) -> str:
-        """What the ledger calls it, beside dataset and scope."""
+        """Key of the window in the ledger, within its dataset and scope."""
         return f"{self.cadence}/{self.window}"
 
     def job_id(self, format: str) -> str:
-        """The id of the one job that exports it in a format (UUID, version 5)."""
+        """Return the id of the job that exports the window in a format (UUID, version 5)."""
         return str(uuid.uuid5(_NAMESPACE, json.dumps([self.dataset, self.key, self.scope, format])))
 
 
@@ -66,16 +66,16 @@ def ask_for(
     recipients: Sequence[str],
     owners: Sequence[str],
 ) -> int:
-    """Ask for windows that were not asked for before; gives how many requests are new.
+    """Request windows that were not requested before; return the number of new requests.
 
     Args:
-        engine: Of `open_engine`.
+        engine: Engine returned by `open_engine`.
         recipients: Mail addresses that get each file.
-        owners: Mail addresses that are told of failures.
+        owners: Mail addresses that get notices of failures.
 
     Raises:
-        LedgerError: the tables are missing, or the database refuses.
-        LedgerUnavailableError: it cannot be reached.
+        LedgerError: the tables are missing, or the database rejects a statement.
+        LedgerUnavailableError: the database cannot be reached.
     """
     new = 0
     with transaction(engine, write=True) as connection:
@@ -96,11 +96,11 @@ def ask_for(
 
 
 def newest_window(engine: sa.Engine, dataset: str, cadence: str) -> str | None:
-    """The name of the newest window of a cadence that was asked for, of any scope.
+    """Return the name of the newest requested window of a cadence in any scope; None if there is none.
 
     Raises:
-        LedgerError: the tables are missing, or the database refuses.
-        LedgerUnavailableError: it cannot be reached.
+        LedgerError: the tables are missing, or the database rejects a statement.
+        LedgerUnavailableError: the database cannot be reached.
     """
     select = sa.select(sa.func.max(jobs.c.window_key)).where(
         jobs.c.dataset == dataset,
@@ -113,7 +113,7 @@ def newest_window(engine: sa.Engine, dataset: str, cadence: str) -> str | None:
 
 
 def failed_formats(engine: sa.Engine, job: Job) -> list[str]:
-    """The formats of a job's window that have failed, by name; of every other job its own."""
+    """Return the formats of a job's window that have failed, by name; for an ordinary job, its own format."""
     window = CadenceWindow.of(job)
     if window is None:
         return [job.format]

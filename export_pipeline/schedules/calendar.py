@@ -1,8 +1,8 @@
-"""When a schedule is due, and which window it exports then. Pure: no clock, no database.
+"""Due times and windows of schedules. Pure functions: no clock, no database.
 
-A schedule has one run for each local day, week or month of its zone, at its time on that zone's clock. The
-run exports the day, week or month before. A time that the clock skips is taken for the first moment after the
-gap, and of a time that it shows twice the first is meant. Weeks begin on Monday.
+A schedule has one run for each local day, week or month of its zone, at its local time. The run exports the
+day, week or month before. For a local time that a transition skips, the run is at the first moment after the
+gap. Of an ambiguous time the first occurrence counts. Weeks begin on Monday.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from export_pipeline.time_zones import zone_problem
 CADENCES = ("daily", "weekly", "monthly")
 MISFIRES = ("skip", "last", "all")
 GRACE = timedelta(minutes=10)
-"""A run that is noticed no later than this after its time is on time, not missed."""
+"""A run that starts at most this late is on time, not missed."""
 
 _RANGES = {"hour": (0, 23), "minute": (0, 59), "weekday": (1, 7), "day_of_month": (1, 31)}
 _SECOND = timedelta(seconds=1)
@@ -32,18 +32,18 @@ _SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When something runs.
+    """The times at which a scheduled export runs.
 
     Attributes:
         cadence: daily, weekly or monthly.
-        hour: On the zone's clock, 0 to 23.
-        minute: 0 to 59.
-        weekday: Of a weekly schedule: 1 (Monday) to 7 (Sunday).
-        day_of_month: Of a monthly schedule, 1 to 31; where a month has no such day, its last.
-        timezone: IANA name.
+        hour: Local hour, 0 to 23.
+        minute: Local minute, 0 to 59.
+        weekday: Day of a weekly schedule, 1 (Monday) to 7 (Sunday).
+        day_of_month: Day of a monthly schedule, 1 to 31; the last day in a shorter month.
+        timezone: IANA name of the time zone.
 
     Raises:
-        ScheduleError: a field is wrong; the message names it and says what is valid.
+        ScheduleError: a field is invalid; the message names it and the valid values.
     """
 
     cadence: str
@@ -63,7 +63,7 @@ class Schedule:
 
     @property
     def zone(self) -> ZoneInfo:
-        """Its time zone."""
+        """The time zone."""
         return ZoneInfo(self.timezone)
 
 
@@ -72,9 +72,8 @@ class Due:
     """A run of a schedule.
 
     Attributes:
-        scheduled_for: When it should take place (UTC).
-        window: The day, week or month that ended before; named by its first day. Its ends have the offsets
-            of the schedule's clock.
+        scheduled_for: Time at which it is due (UTC).
+        window: The day, week or month before, named by its first day. Its ends have the zone's UTC offsets.
     """
 
     scheduled_for: datetime
@@ -82,7 +81,7 @@ class Due:
 
 
 def next_run(schedule: Schedule, after: datetime) -> datetime:
-    """The first run after a moment (aware), in UTC."""
+    """Return the first run after a time (aware), in UTC."""
     return next(_runs(schedule, after))[0]
 
 
@@ -95,15 +94,14 @@ def due(
     grace: timedelta = GRACE,
     limit: int | None = None,
 ) -> list[Due]:
-    """The runs that are to be made now, in order.
+    """Return the runs that are due now, in order.
 
     Args:
-        since: Runs up to this moment are dealt with (aware).
-        now: Runs up to this moment have come (aware).
-        misfire: What becomes of runs that were missed: `skip` makes none of them, `last` the newest, `all`
-            each.
-        grace: How late the newest run may be and still be on time.
-        limit: At most so many; the oldest.
+        since: Runs up to this time are already handled (aware).
+        now: Runs up to this time are due (aware).
+        misfire: Rule for missed runs: `skip` runs none of them, `last` the newest, `all` every one.
+        grace: Delay up to which the newest run is on time.
+        limit: Maximum number of runs; the oldest are returned.
     """
     if misfire == "all":
         come = takewhile(lambda run: run[0] <= now, _runs(schedule, since))
@@ -114,13 +112,13 @@ def due(
     return [Due(at, _window_before(schedule, period))]
 
 
-@lru_cache(4096)  # several ask for each midnight: the windows before and after it, and whether they are real
+@lru_cache(4096)  # each midnight is needed several times: it bounds two windows, and shows if they exist
 def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
-    """When a zone's clock first shows a time (naive), or where it never does, the first later one; in UTC."""
+    """Return the UTC time at which a zone's clock first shows a local time (naive), or skips past it."""
     latest = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if _shown(latest, zone) == wall:
         return latest
-    # In a gap: read with the offset before it the time lies after the change, with the one after it, before.
+    # In a gap (PEP 495): with fold=0 the time maps to after the transition, with fold=1 to before it.
     earliest = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     while latest - earliest > _SECOND:
         middle = earliest + (latest - earliest) // (2 * _SECOND) * _SECOND
@@ -132,10 +130,10 @@ def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
 
 
 def calendar_window(cadence: str, first: date) -> Window:
-    """Return the day, week or month that begins on a day, as in UTC: only its days are of use.
+    """Return the day, week or month that begins on a day, in UTC: only its dates are meaningful.
 
     Raises:
-        ValueError: There is no such cadence.
+        ValueError: the cadence is unknown.
     """
     if cadence not in CADENCES:
         raise ValueError(f"no cadence {cadence!r}")
@@ -145,10 +143,10 @@ def calendar_window(cadence: str, first: date) -> Window:
 
 
 def one_of(field: str, value: Any, valid: Collection[str]) -> None:
-    """Nothing, if the value is valid.
+    """Check that the value of a field is one of the valid values.
 
     Raises:
-        ScheduleError: it is not; the message names the field and what is valid.
+        ScheduleError: it is not; the message names the field and the valid values.
     """
     if value not in valid:
         there = ", ".join(valid)
@@ -169,12 +167,12 @@ def _nearest(value: Any, valid: Collection[str]) -> str:
 
 
 def _shown(moment: datetime, zone: ZoneInfo) -> datetime:
-    """What the clock shows (naive)."""
+    """Return the local time of a zone (naive)."""
     return moment.astimezone(zone).replace(tzinfo=None)
 
 
-# Days, weeks and months are counted from the year 1. A day that a zone left out, as it changed sides of the
-# date line, has a number but no moments, and so neither a run nor a window.
+# Days, weeks and months are numbered from the year 1. A day that a zone skipped when it crossed the date line
+# has a number but no duration, and so neither a run nor a window.
 
 
 def _period(cadence: str, day: date) -> int:
@@ -190,7 +188,7 @@ def _first_day(cadence: str, period: int) -> date:
 
 
 def _ends(schedule: Schedule, period: int) -> tuple[datetime, datetime]:
-    """The period's first moment, and the first after it (UTC)."""
+    """Return the start and the exclusive end of a period (UTC)."""
     days = (_first_day(schedule.cadence, number) for number in (period, period + 1))
     start, end = (first_moment(datetime.combine(day, time.min), schedule.zone) for day in days)
     return start, end
@@ -204,7 +202,7 @@ def _is_real(schedule: Schedule, period: int) -> bool:
 
 
 def _run(schedule: Schedule, period: int) -> datetime:
-    """When the run in a period takes place (UTC)."""
+    """Return the time of the run in a period (UTC)."""
     day = _first_day(schedule.cadence, period)
     if schedule.cadence == "weekly":
         day += timedelta(days=schedule.weekday - 1)
@@ -214,8 +212,8 @@ def _run(schedule: Schedule, period: int) -> datetime:
 
 
 def _runs(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, int]]:
-    """The runs after a moment, in order, and their periods."""
-    # One earlier, as a time that was skipped may have moved its run into the next day.
+    """Yield the runs after a time, in order, with their periods."""
+    # Starts one period earlier, as a gap may move a run into the next day.
     period = _period(schedule.cadence, after.astimezone(schedule.zone).date()) - 1
     while True:
         at = _run(schedule, period)
@@ -225,8 +223,8 @@ def _runs(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, int]]
 
 
 def _newest(schedule: Schedule, until: datetime) -> tuple[datetime, int]:
-    """The last run up to a moment, and its period."""
-    # One later, as a clock that is put back at midnight shows the evening before once more.
+    """Return the last run up to a time, and its period."""
+    # Starts one period later: a clock that is set back at midnight repeats the previous evening.
     period = _period(schedule.cadence, until.astimezone(schedule.zone).date()) + 1
     while (at := _run(schedule, period)) > until or not _is_real(schedule, period):
         period -= 1
@@ -234,11 +232,11 @@ def _newest(schedule: Schedule, until: datetime) -> tuple[datetime, int]:
 
 
 def _window_before(schedule: Schedule, period: int) -> Window:
-    """The period before, its ends with the offsets of the schedule's clock."""
+    """Return the window of the period before this one; its ends have the zone's UTC offsets."""
     period -= 1
     while not _is_real(schedule, period):
         period -= 1
     ends = (moment.astimezone(schedule.zone) for moment in _ends(schedule, period))
-    # Not with the zone itself: Python subtracts such times as if no clock were ever changed between them.
+    # Fixed offsets instead of the zone: Python ignores transitions when it subtracts times of one zone.
     start, end = (moment.replace(tzinfo=timezone(moment.utcoffset() or timedelta())) for moment in ends)
     return Window(_first_day(schedule.cadence, period).isoformat(), start, end, schedule.timezone)

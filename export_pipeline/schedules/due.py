@@ -1,7 +1,7 @@
-"""Which schedules are due: each run becomes one request, whoever looks and whatever crashes.
+"""Turns the due runs of schedules into requests: exactly one for each run, even with several processes.
 
-The request and what the schedule keeps of it are written in one transaction; a schedule that another process
-looks at is passed over; and the ledger takes each window of a schedule only once.
+The request and the new state of the schedule are written in one transaction. Schedules that another process
+has locked are skipped. The ledger accepts each window of a schedule only once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Ask:
     """A request that a schedule has made.
 
     Attributes:
-        job_id: Of the pending row of `export_jobs`.
-        scheduled_for: When the run was due (UTC).
-        window: What it exports.
+        job_id: Id of the pending row of `export_jobs`.
+        scheduled_for: Time at which the run was due (UTC).
+        window: The window that it exports.
     """
 
     job_id: str
@@ -49,22 +49,22 @@ class Ask:
 
 
 def claim_due(engine: sa.Engine, now: datetime, limit: int, check: Check | None = None) -> list[Ask]:
-    """Ask for what schedules want by now; the most overdue first. Call again where `limit` were asked for.
+    """Request the due runs of schedules, the most overdue first. Call again if it returns `limit` requests.
 
-    A schedule that cannot be run is set inactive, also before its first run; its `problem` says why, and its
-    owner is told once. Once it is corrected, it is set active again. Should this raise, what it has asked for
-    by then is in the ledger.
+    A schedule that cannot be run is set inactive, even before its first run; its `problem` says why, and its
+    owner gets one notice. Once it is corrected, it is set active again. If this function raises, the requests
+    made so far are in the ledger.
 
     Args:
-        engine: Of `open_engine`.
-        now: Aware.
-        limit: At most so many requests.
-        check: Judges what the row alone does not say, such as whether there is such a dataset; without it
-            nothing is set active again.
+        engine: Engine returned by `open_engine`.
+        now: Current time (aware).
+        limit: Maximum number of requests.
+        check: Validates what the row alone does not show, e.g. that the dataset exists. Without it no
+            schedule is set active again.
 
     Raises:
-        LedgerError: the database refuses.
-        LedgerUnavailableError: it cannot be reached.
+        LedgerError: the database rejects a statement.
+        LedgerUnavailableError: the database cannot be reached.
     """
     if check is not None:
         resume_corrected(engine, now, check, _LOOKED_AT)
@@ -81,7 +81,7 @@ def claim_due(engine: sa.Engine, now: datetime, limit: int, check: Check | None 
 
 
 def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
-    """The datasets of the schedules that `claim_due` would look at."""
+    """Return the datasets of the schedules that `claim_due` would process."""
     broken = sa.and_(~schedules.c.active, schedules.c.problem.is_not(None))
     select = sa.select(schedules.c.dataset).where(sa.or_(_is_looked_at(now), broken)).distinct()
     with transaction(engine, write=False) as connection:
@@ -91,16 +91,16 @@ def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
 def run_now(
     engine: sa.Engine, schedule_id: str, now: datetime, viewer: Viewer = OPERATOR
 ) -> tuple[str, bool]:
-    """Ask for what a schedule's last run before now exports, whether that took place or not.
+    """Request the window of a schedule's last run before now, whether that run took place or not.
 
-    The schedule itself stays as it is, active or not.
+    The schedule itself does not change and may be inactive.
 
     Returns:
-        The request's id, and whether it is new: a window that was asked for before is not asked for again.
+        The request's id, and whether it is new: a window that was requested before is not requested again.
 
     Raises:
-        UnknownScheduleError: there is none, or the viewer may not see it.
-        ScheduleError: it cannot be run.
+        UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
+        ScheduleError: the schedule cannot be run.
     """
     schedule = get_schedule(engine, schedule_id, viewer)
     schedule.check()
@@ -115,10 +115,10 @@ def run_now(
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:
-    """The window that a schedule put into a request's options; None where none did.
+    """Return the window that a schedule put into a request's options; None if there is none.
 
     Raises:
-        ValueError, TypeError, KeyError, OverflowError: somebody else put it there, and it is none.
+        ValueError, TypeError, KeyError, OverflowError: the value is not a window, as somebody else set it.
     """
     told = options.get("window")
     if told is None:
@@ -129,7 +129,7 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
         raise ValueError("its name is no short text")
     if not start < end:
         raise ValueError("it does not end after it begins")
-    _ = start - _DAY, end + _DAY  # whatever the zone
+    _ = start - _DAY, end + _DAY  # raises unless the times can be represented in every zone
     zone = told.get("timezone")
     if zone is not None:
         ZoneInfo(zone)
@@ -137,7 +137,10 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
 
 
 def period_of(job: Job) -> str | None:
-    """Return the window of a job in words; None if it has none, or none that can be read."""
+    """Return the window of a job as a readable period; None if it has no window.
+
+    A window key that cannot be parsed is returned as it is.
+    """
     with suppress(KeyError, TypeError, ValueError, OverflowError):
         if window := window_of(job.options):
             return window.period()
@@ -148,7 +151,7 @@ def period_of(job: Job) -> str | None:
 
 
 def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
-    """The ids of the most overdue, locked; and first, those whose next run is not known yet."""
+    """Lock the most overdue schedules and return their ids; first come those without a known next run."""
     select = sa.select(schedules.c.id).where(_is_looked_at(now))
     select = select.order_by(schedules.c.next_run.asc().nulls_first(), schedules.c.id).limit(limit)
     return list(connection.scalars(select.with_for_update(skip_locked=True)))
@@ -161,7 +164,7 @@ def _is_looked_at(now: datetime) -> sa.ColumnElement[bool]:
 def _ask(
     connection: sa.Connection, schedule_id: str, now: datetime, limit: int, check: Check | None
 ) -> list[Ask]:
-    """What a locked schedule wants by now; it is put down for its next run."""
+    """Request the due runs of a locked schedule, and set its next run."""
     this = schedules.c.id == schedule_id
     try:
         row = connection.execute(sa.select(schedules).where(this)).mappings().one()
@@ -170,7 +173,7 @@ def _ask(
         if check is not None:
             check(schedule)
         wanted = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
-        # All that came is dealt with, unless more of it has to wait.
+        # All due runs are handled, unless the limit postpones some.
         settled = wanted[-1].scheduled_for if len(wanted) == limit else max(schedule.since, now)
         known: dict[str, Any] = {"since": settled, "next_run": next_run(schedule.calendar, settled)}
     except WRONG as error:
@@ -184,7 +187,7 @@ def _ask(
 
 
 def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> Ask | None:
-    """One pending request for a run; None if its window was asked for before."""
+    """Insert a pending request for a run; return None if its window was requested before."""
     window = run.window
     told = {
         "cadence": schedule.cadence,

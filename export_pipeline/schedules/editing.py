@@ -1,6 +1,6 @@
-"""What people do with schedules: see them, make, change, pause, resume and delete them.
+"""Operations of people on schedules: list, create, change, pause, resume and delete.
 
-Whoever looks sees only what is theirs: a schedule that they may not see does not exist for them.
+A viewer sees only their own schedules: for them, a schedule that they may not see does not exist.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from export_pipeline.schedules.rows import ScheduledExport
 
 _KEPT = {"id", "active", "last_run", "next_run", "since", "problem", "created_at"}
 EDITABLE = tuple(field.name for field in fields(ScheduledExport) if field.name not in _KEPT)
-"""The fields that people choose."""
+"""The fields that people may set."""
 
 _WHEN = tuple(field.name for field in fields(Schedule))
 _DEFAULTS: Mapping[str, Any] = {
@@ -52,7 +52,7 @@ def list_schedules(
     dataset: str | None = None,
     active: bool | None = None,
 ) -> list[ScheduledExport]:
-    """The schedules that the viewer may see: active ones in the order of their next runs, then the others."""
+    """Return the schedules that the viewer may see: active ones by next run, then the others."""
     select = sa.select(schedules).where(_theirs(viewer))
     if dataset is not None:
         select = select.where(schedules.c.dataset == storable(dataset))
@@ -65,10 +65,10 @@ def list_schedules(
 
 
 def get_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
-    """The schedule.
+    """Return a schedule.
 
     Raises:
-        UnknownScheduleError: there is none, or the viewer may not see it.
+        UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
     """
     with transaction(engine, write=False) as connection:
         return _found(connection, schedule_id, viewer)
@@ -81,15 +81,15 @@ def create_schedule(
     viewer: Viewer = OPERATOR,
     check: Check | None = None,
 ) -> ScheduledExport:
-    """Make a schedule, which begins now.
+    """Create a schedule that starts now.
 
     Args:
-        chosen: Values of EDITABLE fields: dataset, format and cadence, and what differs from the defaults.
-        now: Aware.
-        check: Judges what the row alone does not say, such as whether there is such a dataset.
+        chosen: Values of EDITABLE fields: dataset, format, cadence, and all that differ from the defaults.
+        now: Current time (aware).
+        check: Validates what the row alone does not show, e.g. that the dataset exists.
 
     Raises:
-        ScheduleError: a field is unknown, missing or wrong; the message names it and says what is valid.
+        ScheduleError: a field is unknown, missing or invalid; the message names it and the valid values.
     """
     _known(chosen)
     for name in ("dataset", "format", "cadence"):
@@ -119,15 +119,15 @@ def update_schedule(
     viewer: Viewer = OPERATOR,
     check: Check | None = None,
 ) -> ScheduledExport:
-    """Change a schedule. It counts at once: a run that the new time has already missed is treated as missed.
+    """Change a schedule, with immediate effect: a run that is past by the new time counts as missed.
 
     Args:
         changes: Values of EDITABLE fields.
-        check: As of `create_schedule`.
+        check: See `create_schedule`.
 
     Raises:
-        UnknownScheduleError: there is none, or the viewer may not see it.
-        ScheduleError: as of `create_schedule`.
+        UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
+        ScheduleError: see `create_schedule`.
     """
     _known(changes)
     with transaction(engine, write=True) as connection:
@@ -140,12 +140,12 @@ def update_schedule(
 
 
 def pause_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
-    """Make a schedule inactive: nothing is exported, and nothing is saved up for later.
+    """Make a schedule inactive: it exports nothing, and its missed runs are not made up later.
 
-    One that was set inactive as it cannot be run stays so, also once it is corrected.
+    A schedule that was set inactive because it cannot be run stays inactive even after it is corrected.
 
     Raises:
-        UnknownScheduleError: there is none, or the viewer may not see it.
+        UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
     """
     with transaction(engine, write=True) as connection:
         was = _found(connection, schedule_id, viewer, lock=True)
@@ -161,11 +161,11 @@ def resume_schedule(
     viewer: Viewer = OPERATOR,
     check: Check | None = None,
 ) -> ScheduledExport:
-    """Make a schedule active again; it begins now.
+    """Make a schedule active again; it starts now.
 
     Raises:
-        UnknownScheduleError: there is none, or the viewer may not see it.
-        ScheduleError: it could not run; change it first.
+        UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
+        ScheduleError: the schedule cannot be run; change it first.
     """
     with transaction(engine, write=True) as connection:
         was = _found(connection, schedule_id, viewer, lock=True)
@@ -178,10 +178,10 @@ def resume_schedule(
 
 
 def delete_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
-    """Delete a schedule. Requests that it has made stay, and are nobody's from then on.
+    """Delete a schedule. Its requests are kept, without a schedule.
 
     Raises:
-        UnknownScheduleError: there is none, or the viewer may not see it.
+        UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
     """
     with transaction(engine, write=True) as connection:
         was = _found(connection, schedule_id, viewer, lock=True)
@@ -211,7 +211,7 @@ def _found(
 def _written(connection: sa.Connection, changed: ScheduledExport) -> ScheduledExport:
     update = sa.update(schedules).where(schedules.c.id == changed.id)
     connection.execute(update.values(**_values(changed)))
-    # Once more, as the database works these out anew where an edit leaves them as they were.
+    # Written again, as the database resets these after an edit that leaves them unchanged.
     connection.execute(update.values(since=changed.since, next_run=changed.next_run))
     return changed
 

@@ -1,4 +1,4 @@
-"""Schedules that cannot be run: set inactive and told once, and active again once they are corrected."""
+"""Handles schedules that cannot be run: sets them inactive with one notice, and active once corrected."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from export_pipeline.schedules.calendar import next_run
 from export_pipeline.schedules.rows import ScheduledExport
 
 Check = Callable[[ScheduledExport], None]
-"""Raises ScheduleError where a schedule cannot be run, beyond what its row alone says."""
+"""Raises ScheduleError if a schedule cannot be run for a reason that its row alone does not show."""
 
 WRONG = (ScheduleError, ValueError, TypeError, OverflowError, RecursionError)
-"""What comes up while a row is read and judged, if the row is wrong."""
+"""Errors that an invalid row raises while it is read and checked."""
 
 _NAMESPACE = uuid.UUID("0c1f7d8e-52a9-4c0b-8f3e-7d0e5a3b9c64")
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a row cannot be run, given one of WRONG."""
+    """Return the reason why a row cannot be run, from an error of WRONG."""
     reason = str(error) if isinstance(error, ScheduleError) else f"The row cannot be read: {error!r}."
     return str(storable(reason))
 
 
 def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: datetime) -> None:
-    """Set a locked schedule inactive. Its owner is told as of any request of it that fails.
+    """Set a locked schedule inactive. Its owner gets the same notice as for a failed request.
 
-    The notice is a request that has failed, so that it is listed, mailed and kept as those are. The same
-    reason is told once a day at most, also of a row that somebody sets active again and again.
+    The notice is stored as a failed request, so it is listed, mailed and kept like one. The same reason is
+    reported at most once a day, even if somebody sets the row active again and again.
     """
     this = schedules.c.id == schedule_id
     broken = {"active": False, "next_run": None, "problem": reason}
@@ -63,13 +63,13 @@ def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: 
 
 
 def resume_corrected(engine: sa.Engine, now: datetime, check: Check, limit: int) -> int:
-    """Set schedules active again that were set inactive, and now can be run; gives how many.
+    """Reactivate schedules that were set inactive and now can be run; return their number.
 
-    They begin now. Of those that still cannot be run the problem is told as it is now.
+    They start now. Schedules that still cannot be run get their current problem recorded.
 
     Args:
-        now: Aware.
-        limit: Look at so many at most, any of them.
+        now: Current time (aware).
+        limit: Maximum number of schedules to check, chosen at random.
     """
     broken = sa.select(schedules.c.id).where(~schedules.c.active, schedules.c.problem.is_not(None))
     some = broken.order_by(sa.func.random()).limit(limit).with_for_update(skip_locked=True)

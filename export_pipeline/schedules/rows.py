@@ -1,4 +1,4 @@
-"""A row of `scheduled_exports` as Python sees it, and when it is valid."""
+"""Rows of `scheduled_exports` as Python objects, and their validation."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
 EMPTY = ("send", "skip", "say")
-"""What becomes of an export without rows: sent like any other, not at all, or a mail that says so."""
+"""Rules for an export without rows: send the file as usual, send nothing, or mail a note."""
 
 TOLD = ("window", "empty", "owners")
-"""The options of a request that its schedule or cadence adds: they are not the dataset's."""
+"""Options that a schedule or cadence adds to a request; the dataset does not define them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledExport:
-    """A regular export that somebody asked for. Times are UTC.
+    """A recurring export that somebody has scheduled. Times are UTC.
 
     Attributes:
-        weekday: 1 (Monday) to 7, of a weekly one.
-        columns: None for the dataset's own choice.
-        misfire: What becomes of runs that were missed: skip, last or all.
-        empty: What becomes of an export without rows: send, skip or say.
-        last_run: For when its newest export was scheduled.
-        next_run: When it runs next; None while it is inactive, or where an edit of its row has not been
-            noticed yet.
-        since: Runs up to here are dealt with.
-        problem: Why the pipeline set it inactive.
+        weekday: Day of a weekly schedule, 1 (Monday) to 7 (Sunday).
+        columns: Selected columns; None for the dataset's default.
+        misfire: Rule for missed runs: skip, last or all.
+        empty: Rule for an export without rows: send, skip or say.
+        last_run: Time for which the newest export was scheduled.
+        next_run: Time of the next run; None while inactive, or until an edit of the row is noticed.
+        since: Runs up to this time are already handled.
+        problem: Reason why the pipeline set it inactive.
     """
 
     id: str
@@ -63,24 +62,24 @@ class ScheduledExport:
 
     @classmethod
     def of(cls, row: RowMapping) -> ScheduledExport:
-        """The one of a row with all columns; JSON that is missing is empty, but for the columns."""
+        """Return the schedule of a complete row. Missing JSON becomes an empty value, except in `columns`."""
         empty = {"filters": row["filters"] or {}, "options": row["options"] or {}}
         return cls(**{**row, **empty, "recipients": row["recipients"] or []})
 
     @property
     def calendar(self) -> Schedule:
-        """When it runs.
+        """The times at which it runs.
 
         Raises:
-            ScheduleError: a field of it is wrong.
+            ScheduleError: one of its fields is invalid.
         """
         return Schedule(self.cadence, self.hour, self.minute, self.weekday, self.day_of_month, self.timezone)
 
     def check(self) -> None:
-        """Nothing, if the row alone says nothing that is wrong.
+        """Check the row by itself, without the dataset's declaration.
 
         Raises:
-            ScheduleError: a field is wrong; the message begins with its name and says what is valid.
+            ScheduleError: a field is invalid; the message begins with its name and says what is valid.
         """
         for name in ("dataset", "format"):
             text = getattr(self, name)

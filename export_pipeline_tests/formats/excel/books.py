@@ -21,7 +21,7 @@ from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.core.layout import Group, Layout, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
-from export_pipeline.formats.excel import write as render
+from export_pipeline.formats.excel import render
 from export_pipeline_tests.tools import missing, require_tool
 
 CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)

@@ -269,7 +269,7 @@ def test_large_sheets_are_streamed_in_pieces(tmp_path: Path) -> None:
             sizes.append(len(data))
             return len(data)
 
-    from export_pipeline.formats.excel import write as render
+    from export_pipeline.formats.excel import render
 
     made = layout(Section("s", "S", measurements(30_000), counts=True))
     render(made, Out(), {})  # type: ignore[arg-type]

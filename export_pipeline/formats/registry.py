@@ -49,10 +49,12 @@ _SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
-        _format("csv", f"{_HERE}.csv", ".csv", "text/csv; charset=utf-8", "One flat table, after RFC 4180."),
+        _format(
+            "csv", f"{_HERE}.csv.write", ".csv", "text/csv; charset=utf-8", "One flat table, after RFC 4180."
+        ),
         _format("excel", f"{_HERE}.excel", ".xlsx", _SHEET, "A workbook with typed cells and live totals."),
         _format("pdf", f"{_HERE}.pdf", ".pdf", "application/pdf", "A report to read, print and search."),
-        _format("json", f"{_HERE}.json", ".json", "application/json", "Everything, nested, exact."),
+        _format("json", f"{_HERE}.json.write", ".json", "application/json", "Everything, nested, exact."),
         _format(
             "jsonl", f"{_HERE}.json.lines", ".jsonl", "application/jsonl", "An object a line, to stream."
         ),

@@ -15,7 +15,7 @@ from export_pipeline.cli.arguments import filters
 from export_pipeline.components.bundle_export import BundleModel
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetModel
-from export_pipeline.components.table_export import TableModel
+from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.columns import Kind
 from export_pipeline.expressions.expressions import compiled
 from export_pipeline.expressions.functions import FUNCTIONS

@@ -28,7 +28,7 @@ from export_pipeline.cli.datasets import (
     scopes_of,
     store_at,
 )
-from export_pipeline.cli.entry import interrupted_code, main, run_quietly_ended
+from export_pipeline.cli.interrupts import interrupted_code, run_quietly_ended
 from export_pipeline.cli.options import ViewerScopes, caller, viewer_of
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
@@ -49,10 +49,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
 
-__all__ = ["app", "main", "run"]  # `main` for console scripts installed by earlier versions
-
 _TYPERS_CTRL_C = 130
-"""Exit code of typer after a KeyboardInterrupt."""
+"""What typer makes of a KeyboardInterrupt."""
 
 
 def run(arguments: list[str]) -> int:
@@ -63,8 +61,8 @@ def run(arguments: list[str]) -> int:
 
     try:
         if not {"-h", "--help"}.intersection(arguments):
-            load_settings()  # report an invalid setting at once, even if the command does not use it
-            load_dotenv(ENV_FILE)  # for DAGSTER_… and AWS_… too; variables already set win
+            load_settings()  # a wrong one is said at once, also where a command would not need it
+            load_dotenv(ENV_FILE)  # for DAGSTER_… and AWS_… too; what is set already stays
         code = app(arguments, standalone_mode=False) or 0
         if code == _TYPERS_CTRL_C:
             raise KeyboardInterrupt
@@ -82,7 +80,7 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, InterruptedCommandError) as error:
         print_error(str(error) or "Interrupted.")
         return interrupted_code()
-    except typer.Abort:  # the user answered no to a prompt
+    except typer.Abort:  # somebody was asked, and said no
         print_error("Aborted.")
         return 1
     except TyperException as error:
@@ -219,7 +217,7 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")])
     Example: `export-pipeline init my-exports`
     """
     try:
-        with usual_umask():  # the service may run as another user
+        with usual_umask():  # the service's user may be another one
             files = write_project(folder)
     except ProjectError as error:
         raise UserError(str(error)) from None
@@ -273,7 +271,7 @@ def dev(
         typer.echo("Dagster's warning about a dagster.yaml that is not used is as it should be.")
     workspace = str(shared_file("workspace.yaml"))
     sys.stdout.flush()
-    quiet = ["--log-level", "warning"]  # otherwise each tick of each sensor logs a line
+    quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
     run_quietly_ended(
         [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet]
@@ -286,11 +284,11 @@ operate.register(app)
 app.add_typer(schedules.app, name="schedules")
 
 
-# --- shared by commands ---
+# --- what commands share ---
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raise UserError if a port is taken: the daemon would run without a UI, often as a second daemon."""
+    """Refuse a port that is taken: the daemon would run without a UI, often as a second one."""
     import socket
 
     with socket.socket() as probe:
@@ -303,7 +301,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _prepare_ledger(settings: Settings) -> None:
-    """Create the ledger's tables in the demo's own file; for another database report missing tables."""
+    """Make the ledger's tables in the demo's own file; say what is missing elsewhere."""
     from export_pipeline.cli.demo import is_sample
     from export_pipeline.database_url import parse_database_url, sqlite_file
     from export_pipeline.jobs import migrate

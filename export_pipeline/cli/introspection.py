@@ -1,4 +1,4 @@
-"""The command `introspect`: print the defs.yaml of a table, or write it into the folder of datasets."""
+"""`export-pipeline introspect`: print the defs.yaml of a table, or put it where datasets are declared."""
 
 from __future__ import annotations
 
@@ -18,53 +18,37 @@ def run_introspect(
     """Print a working defs.yaml for a table of `source_url`, or write it.
 
     Args:
-        settings: The database of `source_url` is only read.
-        table: Table or view, as `schema.table` if needed.
-        name: Name of the dataset; derived from the table's name by default.
-        write: True to write it into the folder of datasets. Existing files are not overwritten.
+        settings: `source_url` is looked at and only read.
+        table: Table or view, `schema.table` where it needs that.
+        name: The dataset's name; by default made from the table's.
+        write: Put it into the folder of datasets; what is there already stays.
 
     Returns:
-        The file that was written, or None.
+        The file that was written, if one was.
 
     Raises:
-        UserError: the name is not valid for a dataset, or is taken.
+        UserError: the name is no dataset's, or is taken.
         SourceError: the database cannot be read or has no such table.
     """
+    from export_pipeline.components.table_model import DefsYamlError, check_yaml
     from export_pipeline.sources.introspection.introspect import introspect
 
     found = introspect(
         settings.source_url, table, dataset=name, statement_timeout=settings.statement_timeout_seconds
     )
-    check_yaml(found.yaml)
+    try:
+        check_yaml(found.yaml)
+    except DefsYamlError as error:
+        raise UserError(str(error)) from None
     if not write:
         typer.echo(found.yaml, nl=False)
         return None
     path = defs_folder() / found.dataset / "defs.yaml"
     if path.parent.exists():
         raise UserError(f"There is a dataset {found.dataset} already, in {path.parent}; choose a --name.")
-    with usual_umask():  # the service may run as another user
+    with usual_umask():  # the service's user may be another one
         path.parent.mkdir(parents=True)
         path.write_text(found.yaml, encoding="utf-8")
     typer.echo(f"Wrote {path}")
     typer.echo(f"Export it: export-pipeline request {found.dataset} --format csv,excel")
     return path
-
-
-def check_yaml(text: str) -> None:
-    """Load a defs.yaml as Dagster would, so that no invalid file is written.
-
-    Raises:
-        UserError: it does not load. The message is one line.
-    """
-    import yaml  # type: ignore[import-untyped]
-    from pydantic import ValidationError
-
-    from export_pipeline.components.table_export import TableModel
-    from export_pipeline.core.plain_errors import plain
-
-    try:
-        TableModel.model_validate(yaml.safe_load(text)["attributes"])
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{place}: {plain(first)}") from None

@@ -29,7 +29,7 @@ from export_pipeline.cli.datasets import (
     store_at,
     typed_options,
 )
-from export_pipeline.cli.entry import deferred_interrupts
+from export_pipeline.cli.interrupts import deferred_interrupts
 from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.options import Json, caller
 from export_pipeline.delivery.addresses import check_addresses

@@ -1,7 +1,4 @@
-"""Scaffold a dataset from the live schema.
-
-Usage: `dg scaffold defs export_pipeline.TableExport NAME --table TABLE`.
-"""
+"""`dg scaffold defs export_pipeline.TableExport NAME --table TABLE`: a dataset from the live schema."""
 
 from __future__ import annotations
 
@@ -14,33 +11,33 @@ from pydantic import BaseModel, Field
 
 
 class TableParams(BaseModel):
-    """Parameters of `dg scaffold`."""
+    """What `dg scaffold` asks for."""
 
     table: Annotated[str, Field(description="Table or view of EXPORT_SOURCE_URL; `schema.table` if needed.")]
 
 
 class TableScaffolder(dg.Scaffolder[TableParams]):
-    """Writes the defs.yaml of a table export. The dataset is named after its folder."""
+    """Writes the defs.yaml of a table export; the dataset is called as its folder."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[TableParams]:
         return TableParams
 
     def scaffold(self, request: dg.ScaffoldRequest[TableParams]) -> None:
-        # Imported here, as every process that runs an export imports this module but scaffolds nothing.
+        # Every process that runs an export imports this module, and scaffolds nothing.
         import click
 
-        from export_pipeline.cli.console import UserError
+        from export_pipeline.components.table_model import DefsYamlError
         from export_pipeline.settings import SettingsError
         from export_pipeline.sources.snapshot import SourceError
 
         folder = request.target_path.parent if request.append else request.target_path
         try:
             if request.scaffold_format != "yaml":
-                raise UserError("A table export is declared in YAML; leave --format out.")
+                raise DefsYamlError("A table export is declared in YAML; leave --format out.")
             text = _yaml(request.params.table, folder)
-        except (UserError, SourceError, SettingsError) as error:
-            with suppress(OSError):  # dg has made the folder; it stays if it is not empty
+        except (DefsYamlError, SourceError, SettingsError) as error:
+            with suppress(OSError):  # dg has made it; it stays if something is in it
                 folder.rmdir()
             raise click.ClickException(str(error)) from None
         if request.append:
@@ -51,7 +48,7 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
 
 
 def _yaml(table: str, folder: Path) -> str:
-    from export_pipeline.cli.introspection import check_yaml
+    from export_pipeline.components.table_model import check_yaml
     from export_pipeline.settings import load_settings
     from export_pipeline.sources.introspection.introspect import introspect
     from export_pipeline.sources.introspection.naming import dataset_name

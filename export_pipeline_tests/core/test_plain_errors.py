@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export_pipeline.components.table_export import TableModel
+from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.plain_errors import plain
 
 SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "source": {"table": "orders"}}

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import yaml  # type: ignore[import-untyped]
 
 from export_pipeline import tabular
-from export_pipeline.components.table_export import TableModel
+from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.sanitize import sanitize

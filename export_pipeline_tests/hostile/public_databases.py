@@ -27,7 +27,7 @@ import sqlalchemy as sa
 import yaml
 
 from export_pipeline import tabular
-from export_pipeline.components.table_export import TableModel
+from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.formats.options import FormatOptions

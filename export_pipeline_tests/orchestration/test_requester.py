@@ -103,7 +103,7 @@ def test_a_run_is_joined_only_by_who_asked_for_it(books: Deployment, ledger: Led
 def test_no_default_of_a_dataset_says_so() -> None:
     from pydantic import ValidationError
 
-    from export_pipeline.components.table_export import TableModel
+    from export_pipeline.components.table_model import TableModel
     from export_pipeline_tests.defs.exporting import attributes
 
     with pytest.raises(ValidationError, match="requested_by is no default"):

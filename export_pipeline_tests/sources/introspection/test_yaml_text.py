@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from export_pipeline import tabular
-from export_pipeline.components.table_export import TableModel
+from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.windows import Window
 from export_pipeline.sources.introspection.introspect import introspect

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from export_pipeline import tabular
-from export_pipeline.components.table_export import TableModel
+from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.orchestration.launch_config import parse_options

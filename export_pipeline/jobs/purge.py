@@ -28,10 +28,16 @@ from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.states import Status
-from export_pipeline.store.base import FileStat, NotFoundError, Store, StoreError, StoreUnavailableError
+from export_pipeline.store.base import (
+    FileStat,
+    NotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
 from export_pipeline.store.keys import MANIFEST_SUFFIX
 from export_pipeline.store.manifest import ManifestError
 from export_pipeline.store.publish import read_manifest, unpublish, verify_file
+from export_pipeline.store.store import Store
 
 UNFINISHED_AFTER = timedelta(days=1)
 """An unfinished upload that is older counts as aborted."""

@@ -3,13 +3,13 @@
 from export_pipeline.store.base import (
     FileStat,
     NotFoundError,
-    Store,
     StoredFile,
     StoreError,
     StoreUnavailableError,
 )
 from export_pipeline.store.keys import manifest_key, request_key, window_key
 from export_pipeline.store.opening import open_store
+from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 
 __all__ = [

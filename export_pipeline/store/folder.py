@@ -20,7 +20,6 @@ from export_pipeline.store.base import (
     NotFoundError,
     OwnKeys,
     StagedFile,
-    Store,
     StoreError,
     check_lifetime,
 )
@@ -28,6 +27,7 @@ from export_pipeline.store.file_modes import find_group
 from export_pipeline.store.folder_marker import FolderMarker, StoreRegistry
 from export_pipeline.store.folder_upload import FolderUpload, UploadArea
 from export_pipeline.store.keys import check_key
+from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 
 _UPLOADS = ".uploads"

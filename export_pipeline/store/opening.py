@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from export_pipeline.store.base import Store, StoreError
+from export_pipeline.store.base import StoreError
+from export_pipeline.store.store import Store
 
 if TYPE_CHECKING:
     from export_pipeline.store.folder_marker import StoreRegistry

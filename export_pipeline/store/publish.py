@@ -18,9 +18,15 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 
-from export_pipeline.store.base import CHUNK_BYTES, NotFoundError, Progress, Store, StoredFile
+from export_pipeline.store.base import (
+    CHUNK_BYTES,
+    NotFoundError,
+    Progress,
+    StoredFile,
+)
 from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 
 _MEDIA_TYPE = "application/json"

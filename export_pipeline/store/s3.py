@@ -17,7 +17,6 @@ from export_pipeline.store.base import (
     NotFoundError,
     OwnKeys,
     StagedFile,
-    Store,
     StoreError,
     check_lifetime,
 )
@@ -27,6 +26,7 @@ from export_pipeline.store.s3_client import ClientFactory, default_factory, sign
 from export_pipeline.store.s3_errors import error_code, s3_errors
 from export_pipeline.store.s3_multipart import Target, list_unfinished
 from export_pipeline.store.s3_upload import S3Bytes, S3Upload
+from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 
 PARTS_IN_FLIGHT = 3

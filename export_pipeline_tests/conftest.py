@@ -21,8 +21,6 @@ pytest_plugins = [
     "export_pipeline_tests.services.fixtures",
     "export_pipeline_tests.orchestration.fixtures",
     "export_pipeline_tests.commands",
-    "export_pipeline_tests.jobs.fixtures",
-    "export_pipeline_tests.sources.fixtures",
     "export_pipeline_tests.quick_instances",
 ]
 
@@ -64,6 +62,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # What mostly waits for processes is followed by what only computes, so that both cores are always busy.
 _LONG = (
     "system/test_on_servers.py", "sources/tables/test_attack.py", "hostile/test_excel.py",
-    "orchestration/test_warm_launcher.py", "hostile/test_pdf.py", "orchestration/test_outages.py", "cli/test_cli.py",
+    "orchestration/runs/test_warm_launcher.py", "hostile/test_pdf.py", "orchestration/runs/test_retries.py", "cli/test_cli.py",
     "system/test_on_files.py", "delivery/", "orchestration/", "sources/", "hostile/",
 )  # fmt: skip

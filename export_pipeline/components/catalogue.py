@@ -84,7 +84,8 @@ def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
         if (name := component.dataset) in found:
             places = ", ".join(place for place, said in _said(r"\s+dataset") if said == name)
             raise DefsError(
-                f"two datasets are called {name!r} ({places}); give one another name in `dataset:`"
+                f"A defs.yaml is wrong: two datasets are called {name!r} ({places}); give one another name "
+                "in `dataset:`"
             )
         found[name] = component
     return found

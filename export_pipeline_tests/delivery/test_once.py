@@ -20,7 +20,7 @@ from export_pipeline_tests.delivery.mail_server import MailServer
 _PROGRAM = """
 import os, random, signal, sys, time
 from datetime import timedelta
-from export_pipeline.delivery import rows
+from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.send import deliver_due
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.formats import registry  # now, so that no sender is killed while it only imports

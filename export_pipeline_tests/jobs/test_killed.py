@@ -18,7 +18,7 @@ from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 _PROGRAM = textwrap.dedent(
     """
     import sys, time
-    from export_pipeline.jobs import Attempt, File, Ledger, ledger, moves
+    from export_pipeline.jobs import Attempt, File, Ledger, ledger, transitions as moves
 
     def stop(*arguments, **named):
         print("between", flush=True)

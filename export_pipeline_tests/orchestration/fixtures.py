@@ -46,13 +46,17 @@ def read_once() -> Iterator[None]:
     from export_pipeline.components import catalogue
 
     @functools.cache
-    def tree(_: str | None) -> dg.ComponentTree:
+    def tree(*_: object) -> dg.ComponentTree:
         return component_tree()
 
     component_tree = catalogue.component_tree
     with pytest.MonkeyPatch.context() as patch:
         for module in (catalogue, definitions):
-            patch.setattr(module, "component_tree", lambda: tree(os.environ.get("EXPORT_TIMEZONE")))
+            patch.setattr(
+                module,
+                "component_tree",
+                lambda: tree(os.environ.get("EXPORT_TIMEZONE"), catalogue.defs_folder()),
+            )
         yield
 
 

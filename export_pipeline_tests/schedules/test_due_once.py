@@ -81,7 +81,7 @@ _PROGRAM = textwrap.dedent(
     """
     import sys, time
     from datetime import datetime
-    from export_pipeline.jobs import scheduled
+    from export_pipeline.schedules import due as scheduled
     from export_pipeline.jobs.database import open_engine
 
     inserted = scheduled._request

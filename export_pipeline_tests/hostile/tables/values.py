@@ -102,8 +102,8 @@ def decimals(p: int, s: int, dialect: str) -> Draw:
         return Cell(spelled, value)
 
     numbers = (st.sampled_from(edges) | st.integers(-most, most) | st.integers(-9, 9)).map(cell)
-    odd = [Cell("NaN", None, NO_NUMBER)] if dialect != "sqlite" else [Cell("n/a", None, NO_NUMBER)]
-    return mostly(numbers, st.sampled_from(odd))
+    # PostgreSQL's NaN is written as text where a format has it: sources/tables/test_special_numbers.py
+    return mostly(numbers, st.just(Cell("n/a", None, NO_NUMBER))) if dialect == "sqlite" else numbers
 
 
 def floats(dialect: str) -> Draw:

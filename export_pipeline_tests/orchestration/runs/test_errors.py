@@ -221,7 +221,7 @@ def test_s3_that_is_down_and_s3_that_refuses(
     assert "http://127.0.0.1:9 cannot be reached" in failures(down)["render_csv"]
 
 
-def _impatient(region: str | None = None) -> Any:
+def _impatient(region: str | None = None, *, checksums: bool = True) -> Any:
     """S3 clients that do not try again by themselves, for the test's time."""
 
     def make(endpoint_url: str | None) -> Any:

@@ -345,7 +345,7 @@ def test_a_process_that_loads_slowly_is_waited_for_as_long_as_it_gets_on(
 
 _SLOW_SERVER = """
 import os, time
-from export_pipeline.orchestration import warm_server
+from export_pipeline.orchestration.runs import warm_server
 
 def load():
     works = float(os.environ["WORKS"])

@@ -69,7 +69,7 @@ _MEMORY = """
 import json, sys
 import numpy as np
 import pyarrow as pa
-from export_pipeline.formats import ost
+from export_pipeline.takeoff.ost import write as ost
 from export_pipeline.core.tables import Table
 from export_pipeline_tests.takeoff.ost.sample import CONDITIONS, MEASUREMENT, layout, page
 from dataclasses import replace

@@ -36,7 +36,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def both_ways(path: Path) -> tuple[validate.Inspection | None, validate.Inspection]:
     """What a quick look at a file tells, and what reading every element does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validate.ost_quick, "inspect", lambda path: None)
+        patch.setattr(validate.fast_readback, "inspect", lambda path: None)
         closely = validate.inspect(path)
     return fast_readback.inspect(path), closely
 

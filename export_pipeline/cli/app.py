@@ -50,7 +50,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts inste
 
 
 _TYPERS_CTRL_C = 130
-"""What typer makes of a KeyboardInterrupt."""
+"""The exit code that typer gives a KeyboardInterrupt."""
 
 
 def run(arguments: list[str]) -> int:

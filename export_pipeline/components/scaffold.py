@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 
 class TableParams(BaseModel):
-    """What `dg scaffold` asks for."""
+    """Parameters that `dg scaffold` asks for."""
 
     table: Annotated[str, Field(description="Table or view of EXPORT_SOURCE_URL; `schema.table` if needed.")]
 

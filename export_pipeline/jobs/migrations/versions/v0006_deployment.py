@@ -1,4 +1,4 @@
-"""Which deployment this ledger is: its files' manifests say so, and a purge removes no other's."""
+"""The id of this ledger's deployment: its files' manifests hold it, and a purge removes no other files."""
 
 from __future__ import annotations
 

@@ -27,8 +27,15 @@ class RedactedError(Exception):
 def hide_credentials(text: str) -> str:
     """Replace passwords in a string with `***`: in URLs, after `password=`, and all remembered ones."""
     for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
+        text = re.sub(_whole_words(secret), _HIDDEN, text)
     return _PARAMETER.sub(rf"\1\2{_HIDDEN}", _USER_INFO.sub(rf"\1{_HIDDEN}@", text))
+
+
+def _whole_words(secret: str) -> str:
+    """Match a secret, but not inside a longer word: the password `user` must not damage the name `users`."""
+    before = r"(?<!\w)" if re.match(r"\w", secret) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", secret) else ""
+    return before + re.escape(secret) + after
 
 
 def remember_credentials(url: str) -> None:

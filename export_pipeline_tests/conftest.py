@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import redaction
+
 # What is begun in the background hears no Ctrl-C. Dagster makes of SIGTERM what Ctrl-C is, and a server that a test
 # starts would hear neither: it would have to be killed in the end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,6 +36,12 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             if name.startswith(("EXPORT_", "DAGSTER_")) and not name.startswith("EXPORT_TEST_"):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_passwords_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's password, an everyday word, would be hidden in the messages that later tests read."""
+    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @sa.event.listens_for(sa.Engine, "connect")

@@ -118,6 +118,21 @@ def test_a_password_that_was_seen_is_hidden_in_any_text(ledger_file: str) -> Non
     assert failed.error_message == "the driver said ***"
 
 
+@pytest.mark.parametrize(
+    ("url", "text", "shown"),
+    [
+        ("postgresql://ann:user@host/app", "users of app_user; user", "users of app_user; ***"),
+        ("postgresql://ann:!abc!@host/app", "x!abc!y", "x***y"),
+        ("postgresql://ann:größe@host/app", "größe, Übergröße, größer", "***, Übergröße, größer"),
+    ],
+)
+def test_a_password_that_is_an_everyday_word_does_not_damage_longer_words(
+    url: str, text: str, shown: str
+) -> None:
+    remember_credentials(url)
+    assert hide_credentials(text) == shown
+
+
 @pytest.fixture
 def ledger_file(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"

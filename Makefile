@@ -7,10 +7,10 @@ READY  := $(VENV)/.ready
 # Without bytecode every process would compile all that it imports: 4 s instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo dev test check clean
+.PHONY: help setup demo dev test test-all check clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 setup: $(READY) ## Make .venv with everything in it
 
@@ -29,8 +29,11 @@ demo: $(READY) ## Make sample data, export them in every format, say what lies w
 dev: $(READY) ## Start Dagster's UI on http://127.0.0.1:3000
 	@$(BIN)/export-pipeline dev
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+test: $(READY) ## Run the tests that take a moment each
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-all: $(READY) ## Run every test; print the slowest ten
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@$(BIN)/ruff check .

@@ -76,6 +76,10 @@ def request(
         str | None, typer.Option(help="Who asks; decides what guarded columns show.")
     ] = None,
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="The same request under the same key is one export, however often it is made."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Stay until the files are there, and show progress.")] = True,
     as_json: Json = False,
     export_id: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -93,6 +97,8 @@ def request(
     _check_mail(settings, mail or ())
     chosen = dataset_of(dataset)
     names = formats_of(chosen, format)
+    if idempotency_key is not None and len(names) > 1:
+        raise UserError("--idempotency-key belongs to one export: request each format with a key of its own.")
     who = {"requested_by": requested_by} if requested_by and "requested_by" in chosen.option_names() else {}
     choice = who | {
         "filters": arguments.filters(filter or []),
@@ -122,12 +128,14 @@ def request(
                     requested_by=requested_by,
                     recipients=mail or (),
                     priority=priority,
+                    idempotency_key=idempotency_key,
                 )
             if not wait or _daemon_took(ledger, jobs, as_json):
                 _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
                 return
-        elif mail:
-            raise UserError("Mail needs the ledger of requests: run `export-pipeline migrate` first.")
+        elif mail or idempotency_key:
+            what = "Mail" if mail else "--idempotency-key"
+            raise UserError(f"{what} needs the ledger of requests: run `export-pipeline migrate` first.")
         if not wait:
             log = _request_in_background(settings, export_id)
             accepted = {"export_id": export_id, "log": str(log)}

@@ -1,6 +1,7 @@
 """The ledger of requests: `export_jobs`, `scheduled_exports` and their events."""
 
 from export_pipeline.jobs.errors import (
+    IdempotencyError,
     IllegalMoveError,
     LeaseLostError,
     LedgerError,
@@ -22,6 +23,7 @@ __all__ = [
     "Attempt",
     "Event",
     "File",
+    "IdempotencyError",
     "IllegalMoveError",
     "Job",
     "Kind",

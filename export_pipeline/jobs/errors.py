@@ -21,6 +21,21 @@ class UnknownJobError(LedgerError):
         super().__init__(f"There is no export job {job_id}.")
 
 
+class IdempotencyError(LedgerError):
+    """Raised when the same person used an idempotency key in the same scope for another request.
+
+    Attributes:
+        job_id: Id of the job of the earlier request.
+    """
+
+    def __init__(self, key: str, job_id: str, differs: str) -> None:
+        super().__init__(
+            f"The idempotency key {key!r} was used for another request ({differs} differs), export job "
+            f"{job_id}; a new request needs a new key."
+        )
+        self.job_id = job_id
+
+
 class RefusedError(LedgerError):
     """Raised when a job's state does not allow the operation.
 

@@ -12,6 +12,7 @@ from export_pipeline.jobs.claims import claim_rows
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
+from export_pipeline.jobs.idempotency import asked_before
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
@@ -52,6 +53,7 @@ class Ledger(LeaseKeeper):
         priority: int = 0,
         schedule_id: str | None = None,
         window_key: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Request an export. The request is not validated here, but by the process that claims the job.
 
@@ -59,8 +61,11 @@ class Ledger(LeaseKeeper):
             schedule_id: The schedule that makes the request.
             window_key: The window of the schedule. A window is requested once: a second request returns the
                 existing job.
+            idempotency_key: The same request by the same person in the same scope under the same key returns
+                the existing job, whatever became of it.
 
         Raises:
+            IdempotencyError: the key was used for another request.
             LedgerError: the database rejects a value, e.g. a NUL character or an unknown schedule.
         """
         values = {
@@ -75,11 +80,14 @@ class Ledger(LeaseKeeper):
             "priority": priority,
             "schedule_id": schedule_id,
             "window_key": window_key,
+            "idempotency_key": idempotency_key,
         }
         for name, value in values.items():
             if not is_storable(value):
                 raise LedgerError(f"The request's {name} hold a NUL or a broken character; leave it out.")
         with self._writing() as (connection, _):
+            if idempotency_key is not None and (earlier := asked_before(connection, values)) is not None:
+                return earlier
             insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
             row = connection.execute(insert.returning(*jobs.c)).mappings().one_or_none()
             if row is None:

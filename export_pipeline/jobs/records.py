@@ -75,6 +75,7 @@ class Job:
     deleted_at: datetime | None
     warnings: Sequence[str]
     changed_cells: Mapping[str, Mapping[str, int]]
+    idempotency_key: str | None
 
     @classmethod
     def of(cls, row: RowMapping) -> Job:

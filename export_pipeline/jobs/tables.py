@@ -101,6 +101,7 @@ jobs = sa.Table(
     sa.Column(
         "changed_cells", Json, nullable=False, server_default="{}", comment="Reason, column, number of cells."
     ),
+    sa.Column("idempotency_key", sa.Text, comment="The same request under the same key is one export."),
     _one_of("status", Status),
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
     *_json(**_REQUEST),
@@ -118,6 +119,14 @@ sa.Index("ix_export_jobs_created_at", jobs.c.created_at, jobs.c.id)
 sa.Index("ix_export_jobs_completed_at", jobs.c.completed_at)
 sa.Index("ix_export_jobs_run_id", jobs.c.run_id)
 sa.Index("ix_export_jobs_file_key", jobs.c.file_key)
+# Without a scope and asked by nobody are values too: NULLs would all differ.
+sa.Index(
+    "uq_export_jobs_idempotency_key",
+    jobs.c.idempotency_key,
+    sa.text("coalesce(scope, '')"),
+    sa.text("coalesce(requested_by, '')"),
+    unique=True,
+)
 
 schedules = sa.Table(
     "scheduled_exports",

@@ -246,3 +246,26 @@ def test_purge(command: Command, ledger: Ledger, source: Source, tmp_path: Path)
     lost = command("purge")
     assert lost.code == 1
     assert f"MISSING: job {kept.id}" in lost.out
+
+
+def test_a_command_with_an_idempotency_key_may_be_repeated(
+    command: Command, ledger: Ledger, source: Source
+) -> None:
+    asked = (
+        "request",
+        "takeoff",
+        "--scope",
+        source.scopes[0],
+        "--no-wait",
+        "--json",
+        "--idempotency-key",
+        "k",
+    )
+    first, again = command(*asked), command(*asked)
+    assert first.json["jobs"][0]["job"] == again.json["jobs"][0]["job"]
+    other = command(*asked, "--format", "pdf")
+    assert (other.code, other.out) == (1, "")
+    assert "'k' was used for another request (format differs)" in other.err
+    several = command(*asked, "--format", "csv,pdf")
+    assert (several.code, len(ledger.find())) == (2, 1)
+    assert "request each format with a key of its own" in several.err

@@ -36,6 +36,7 @@ def ask(
     requested_by: str | None,
     recipients: Sequence[str],
     priority: int,
+    idempotency_key: str | None = None,
 ) -> list[Job]:
     """Insert one job per format, and return the jobs."""
     rest = {name: value for name, value in options.items() if name not in _OF_THE_ROW}
@@ -50,6 +51,7 @@ def ask(
             requested_by=requested_by,
             recipients=recipients,
             priority=priority,
+            idempotency_key=idempotency_key,
         )
         for format in formats
     ]

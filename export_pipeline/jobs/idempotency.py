@@ -1,0 +1,41 @@
+"""Requests that were made before, under the same idempotency key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.errors import IdempotencyError
+from export_pipeline.jobs.records import Job
+from export_pipeline.jobs.tables import jobs
+
+_ASKED = ("dataset", "format", "filters", "columns", "options", "recipients", "priority")
+
+
+def asked_before(connection: sa.Connection, values: Mapping[str, Any]) -> Job | None:
+    """Return the job of the same request under the same key, or None. Concurrent requests wait for this one.
+
+    Args:
+        connection: In a write transaction.
+        values: The columns of the new row, with its idempotency key.
+
+    Raises:
+        IdempotencyError: the key was used for another request.
+    """
+    key = values["idempotency_key"]
+    if connection.dialect.name == "postgresql":  # the lock that the trigger of the table takes
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(key, 0))))
+    select = sa.select(jobs).where(
+        jobs.c.idempotency_key == key,
+        *(sa.func.coalesce(jobs.c[name], "") == (values[name] or "") for name in ("scope", "requested_by")),
+    )
+    row = connection.execute(select).mappings().one_or_none()
+    if row is None:
+        return None
+    job = Job.of(row)
+    for name in _ASKED:
+        if getattr(job, name) != values[name]:
+            raise IdempotencyError(key, job.id, name)
+    return job

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -28,11 +27,10 @@ from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, l
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.unserved import NOT_SENT, unserved
-from export_pipeline.jobs import Job, Kind, Ledger, LedgerError, Status, Viewer
+from export_pipeline.jobs import Job, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN, SCOPE_DELETED
-from export_pipeline.jobs.known_files import KnownFiles
+from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.schedules.due import period_of
@@ -223,68 +221,6 @@ def migrate(as_json: Json = False) -> None:
         print_json({"database": where, "tables": done})
     else:
         typer.echo(f"The tables of requests in {where} {'are' if done == 'up to date' else 'were'} {done}.")
-
-
-_SCOPE_DELETED = (
-    "The application has deleted the scope of this file, so it is not given away any more; the next purge "
-    "removes it, unless it is under legal hold."
-)
-
-
-def job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None) -> Job | None:
-    """Return the job with this id, which has a file, or None if the text is not a job's id.
-
-    Raises:
-        UserError: the job has no file, or no longer has one.
-        UnknownJobError: the job does not exist, or the viewer may not see it.
-    """
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        if viewer.scopes is not None:
-            raise UserError(
-                "With --viewer-scope name a job by its id; a key does not say whose it is."
-            ) from None
-        with suppress(LedgerError), KnownFiles(settings.jobs_url) as known:  # a file needs no ledger
-            if known.is_of_deleted_scope(text):
-                raise UserError(_SCOPE_DELETED) from None
-        return None
-    with ledger_of(settings) as ledger:
-        job = ledger.get(text, viewer)
-        if job.error_code == SCOPE_DELETED:
-            raise UserError(_SCOPE_DELETED)
-        if job.status is not Status.COMPLETED or job.file_key is None:
-            raise UserError(
-                f"Export job {job.id} is {job.status} and has no file; `export-pipeline show` tells why."
-            )
-        if seconds_left(job) <= 0:
-            raise UserError(
-                f"The file of export job {job.id} expired at {moment(job.expires_at)}; ask for it anew."
-            )
-        ledger.record(job.id, Kind.DOWNLOADED, who, {"by": "link"})
-    return job
-
-
-def key_of(settings: Settings, text: str) -> str:
-    """Return the file key of the job with this id, or the text itself if it is not a job's id."""
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return text
-    with ledger_of(settings) as ledger:
-        job = ledger.get(text)
-    if job.file_key is None:
-        raise UserError(
-            f"Export job {job.id} is {job.status} and has no file; `export-pipeline show` tells why."
-        )
-    return job.file_key
-
-
-def seconds_left(job: Job) -> int:
-    """Return the seconds until a file expires, for which a link may be signed; a week under legal hold."""
-    if job.expires_at is None or job.legal_hold:
-        return int(timedelta(days=7).total_seconds())
-    return int((job.expires_at - datetime.now(UTC)).total_seconds())
 
 
 def plain_times(job: Job) -> dict[str, datetime]:

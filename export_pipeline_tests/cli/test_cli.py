@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.cli import app as cli
+from export_pipeline.cli import deployment
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.commands import Command
@@ -138,7 +138,7 @@ def test_dev_says_where_links_lead_and_what_to_make_of_dagsters_warning(
     command: Command, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     begun: list[list[str]] = []
-    monkeypatch.setattr(cli, "run_quietly_ended", begun.append)
+    monkeypatch.setattr(deployment, "run_quietly_ended", begun.append)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from export_pipeline.cli import introspection
+from export_pipeline.cli import catalogue
 from export_pipeline.cli.app import run
 from export_pipeline.components.scaffold import TableParams, TableScaffolder
 from export_pipeline.components.table_model import TableModel
@@ -21,7 +21,7 @@ from export_pipeline.components.table_model import TableModel
 def defs(shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of datasets, for a deployment on the shop."""
     monkeypatch.setenv("EXPORT_SOURCE_URL", shop)
-    monkeypatch.setattr(introspection, "defs_folder", lambda: tmp_path / "defs")
+    monkeypatch.setattr(catalogue, "defs_folder", lambda: tmp_path / "defs")
     return tmp_path / "defs"
 
 

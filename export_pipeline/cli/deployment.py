@@ -1,0 +1,115 @@
+"""Commands that make and start a deployment: `init`, `demo` and `dev`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from export_pipeline.cli.console import UserError
+from export_pipeline.cli.datasets import declared, load_definitions
+from export_pipeline.cli.interrupts import run_quietly_ended
+from export_pipeline.project import ProjectError, shared_file, write_project
+from export_pipeline.settings import Settings, load_settings
+from export_pipeline.store.file_modes import usual_umask
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (init, demo, dev):
+        app.command()(command)
+
+
+def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
+    """Write a project of your own: a folder for datasets and settings that uses the installed package.
+
+    Example: `export-pipeline init my-exports`
+    """
+    try:
+        with usual_umask():  # the service's user may be another one
+            files = write_project(folder)
+    except ProjectError as error:
+        raise UserError(str(error)) from None
+    for file in files:
+        typer.echo(f"Wrote {file}")
+    typer.echo(
+        f"Next: cd {folder}, copy .env.example to .env, then `export-pipeline introspect TABLE --write`"
+    )
+
+
+def demo(
+    measurements: Annotated[
+        int, typer.Option(min=0, help="Also make a project with this many measurements.")
+    ] = 0,
+) -> None:
+    """Make the sample database and export every sample dataset in every format; shows where the files lie.
+
+    Examples: `export-pipeline demo`, `export-pipeline demo --measurements 200000`
+    """
+    from export_pipeline.cli.demo import run_demo
+
+    if not run_demo(load_settings(), declared(), load_definitions, measurements):
+        raise typer.Exit(1)
+
+
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[
+        str, typer.Option(help="Address it listens on; it has no login, so keep it local.")
+    ] = "127.0.0.1",
+) -> None:
+    """Start Dagster's UI and daemon on this project.
+
+    With another port than 3000 also set EXPORT_UI_URL, for all commands: `show` prints links to the UI there.
+
+    Example: `EXPORT_UI_URL=http://127.0.0.1:3001 export-pipeline dev --port 3001`
+    """
+    from export_pipeline.orchestration.instance import prepare_home
+
+    settings = load_settings()
+    _check_free(host, port)
+    _prepare_ledger(settings)
+    home = prepare_home()
+    typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
+    links = urlsplit(settings.ui_url)
+    if links.hostname in (host, "127.0.0.1", "localhost") and links.port != port:
+        typer.echo(f"`show` links to {settings.ui_url}; set EXPORT_UI_URL=http://{host}:{port} to link here.")
+    if Path("dagster.yaml").is_file() and home != Path.cwd():
+        typer.echo("Dagster's warning about a dagster.yaml that is not used is as it should be.")
+    workspace = str(shared_file("workspace.yaml"))
+    sys.stdout.flush()
+    quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
+    calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
+    run_quietly_ended(
+        [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet]
+    )
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse a port that is taken: the daemon would run without a UI, often as a second one."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex((host, port)) == 0:
+            raise UserError(
+                f"Something listens on {host}:{port} already; end it if it is another `export-pipeline dev`, "
+                f"else choose another port: --port {port + 1}."
+            )
+
+
+def _prepare_ledger(settings: Settings) -> None:
+    """Make the ledger's tables in the demo's own file; say what is missing elsewhere."""
+    from export_pipeline.cli.demo import is_sample
+    from export_pipeline.database_url import parse_database_url, sqlite_file
+    from export_pipeline.jobs import migrate
+    from export_pipeline.orchestration.runs.submit import ledger_at
+
+    file = sqlite_file(parse_database_url(settings.jobs_url))
+    if is_sample(settings.jobs_url) and file is not None and file.is_file():
+        migrate(settings.jobs_url)
+    elif ledger_at(settings.jobs_url) is None:
+        typer.echo("There is no ledger of requests yet; `export-pipeline migrate` makes its tables.")

@@ -82,7 +82,8 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
 
 def dataset_findings(settings: Settings) -> Iterator[Finding]:
     """Find datasets whose declaration does not fit this source."""
-    from export_pipeline.components.catalogue import DefsError, datasets
+    from export_pipeline.components.catalogue import datasets
+    from export_pipeline.datasets.catalogue import DefsError
     from export_pipeline.orchestration.schedules import how_to_fit
     from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 

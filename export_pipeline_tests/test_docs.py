@@ -12,11 +12,11 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from export_pipeline.cli.arguments import filters
-from export_pipeline.components.bundle_export import BundleModel
 from export_pipeline.components.catalogue import datasets
-from export_pipeline.components.dataset import DatasetModel
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.columns import Kind
+from export_pipeline.datasets.attributes import DatasetModel
+from export_pipeline.datasets.bundle import BundleModel
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.expressions.expressions import compiled
 from export_pipeline.expressions.functions import FUNCTIONS
 from export_pipeline.expressions.parser import ExpressionError

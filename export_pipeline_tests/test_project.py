@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from export_pipeline.components.table_model import TableModel
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.project import ProjectError, own_project, write_project
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.paths import ROOT

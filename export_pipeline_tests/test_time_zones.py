@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from export_pipeline.components.dataset import CadenceRule
+from export_pipeline.datasets.attributes import CadenceRule
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.schedules.calendar import Schedule
 from export_pipeline.settings import load_settings

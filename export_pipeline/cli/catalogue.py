@@ -75,7 +75,7 @@ def introspect(
 
     Examples: `export-pipeline introspect orders`, `export-pipeline introspect sales.orders --write`
     """
-    from export_pipeline.components.table_model import DefsYamlError, check_yaml
+    from export_pipeline.datasets.table import DefsYamlError, check_yaml
     from export_pipeline.sources.introspection.introspect import introspect as inspect_table
 
     settings = load_settings()

@@ -11,7 +11,8 @@ from export_pipeline.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-    from export_pipeline.components.dataset import Dataset
+    from export_pipeline.components.dataset import DatasetComponent
+    from export_pipeline.datasets.dataset import Dataset
     from export_pipeline.store import Store
 
 
@@ -43,9 +44,10 @@ def checked_key(text: str) -> str:
         raise UserError(f"{error}; keys look like exports/SCOPE/ID.csv") from None
 
 
-def declared() -> dict[str, Dataset]:
+def declared() -> dict[str, DatasetComponent]:
     """Return the datasets by name. Raise UserError with a line for each error in a defs.yaml."""
-    from export_pipeline.components.catalogue import DefsError, datasets
+    from export_pipeline.components.catalogue import datasets
+    from export_pipeline.datasets.catalogue import DefsError
 
     try:
         return datasets()
@@ -53,7 +55,7 @@ def declared() -> dict[str, Dataset]:
         raise UserError(*str(error).splitlines()) from None
 
 
-def dataset_of(name: str) -> Dataset:
+def dataset_of(name: str) -> DatasetComponent:
     """Return a dataset by name. Raise UserError with the list of datasets if it is unknown."""
     there = declared()
     if name not in there:
@@ -94,7 +96,7 @@ def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None
         raise UserError(f"Say whose rows, with --scope; {known}")
     if scope not in there:
         raise UserError(f"{dataset.dataset} has no scope {scope!r}; {known}")
-    from export_pipeline.orchestration.partitions import scope_key
+    from export_pipeline.datasets.scopes import scope_key
 
     try:
         scope_key(scope)
@@ -104,7 +106,7 @@ def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None
 
 def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
     """Convert options to the dataset's types. Raise UserError, with what is valid, if one is invalid."""
-    from export_pipeline.orchestration.launch_config import OptionError
+    from export_pipeline.datasets.options import OptionError
 
     try:
         return dataset.typed_options(given)

@@ -20,7 +20,7 @@ from export_pipeline.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-    from export_pipeline.components.dataset import Dataset
+    from export_pipeline.datasets.dataset import Dataset
 
 
 def run_demo(

@@ -242,8 +242,8 @@ def _engine() -> Iterator[sa.Engine]:
 
 def _check(schedule: ScheduledExport) -> None:
     """Reject a schedule whose unattended runs would fail."""
+    from export_pipeline.datasets.schedules import known_scopes, schedule_check
     from export_pipeline.orchestration.resources import source_of
-    from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
 
     datasets = declared()
     schedule_check(datasets, known_scopes(source_of(load_settings()), datasets, [schedule.dataset]))(schedule)

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Self
 
 import dagster as dg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from export_pipeline.components.dataset import Dataset, DatasetModel
-from export_pipeline.core.strict import wrong
-
-_SOURCE, _SHAPE = "export_pipeline.sources.bundle", "export_pipeline.tabular.bundle"
+from export_pipeline.components.dataset import DatasetComponent
+from export_pipeline.datasets.bundle import BundleModel, bundle_dataset
 
 
-class BundleModel(DatasetModel):
-    """Attributes of a bundle in defs.yaml."""
-
-    title: Annotated[str, Field(min_length=1, description="Title for people.")]
-    datasets: Annotated[Sequence[str], Field(min_length=1, description="The datasets it holds, in order.")]
-    formats: Annotated[Sequence[str], Field(description="Always zip; `zip_formats` says what is in it.")] = (
-        "zip",
-    )
-
-
-class BundleExport(Dataset):
+class BundleExport(DatasetComponent):
     """Several datasets of one snapshot, in one ZIP with their manifests."""
 
     model = BundleModel
@@ -32,36 +19,6 @@ class BundleExport(Dataset):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         assert isinstance(attributes, BundleModel)
-        if list(attributes.formats) != ["zip"]:
-            raise wrong("BundleExport", {("formats",): "a bundle is a zip; `options: {zip_formats: [csv]}`"})
-        members: dict[str, Dataset] = {}
-        for position, name in enumerate(attributes.datasets):
-            try:
-                found = context.load_component(context.path.parent / name)
-            except Exception as error:
-                message = f"dataset {name!r} cannot be loaded from {name}/defs.yaml: {error}"
-                raise wrong("BundleExport", {("datasets", position): message}) from error
-            if not isinstance(found, Dataset):
-                raise wrong("BundleExport", {("datasets", position): f"{name} is no dataset"})
-            members[name] = found
-        if len({member.scoped for member in members.values()}) > 1:
-            names = ", ".join(name for name, member in members.items() if member.scoped)
-            message = f"only {names} have scopes: bundle datasets that all have the same, or none"
-            raise wrong("BundleExport", {("datasets",): message})
-        spec = {
-            "title": attributes.title,
-            "members": {
-                name: {
-                    "source": member.source,
-                    "model": member.shape,
-                    "spec": member.spec,
-                    "options": dict(member.attributes.options),
-                }
-                for name, member in members.items()
-            },
-        }
-        if not all(member.attributes.preview for member in members.values()):
-            attributes = attributes.model_copy(update={"preview": False})
-        scoped = any(member.scoped for member in members.values())
-        windowed = all(member.windowed for member in members.values())
-        return cls(attributes, source=_SOURCE, shape=_SHAPE, spec=spec, scoped=scoped, windowed=windowed)
+        folder = context.path.parent
+        dataset = bundle_dataset(attributes, lambda name: context.load_component(folder / name))
+        return cls(**vars(dataset))

@@ -13,15 +13,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 import export_pipeline
-from export_pipeline.components.dataset import Dataset
-from export_pipeline.components.yaml_limits import YamlLimitError, check_size
+from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.core.plain_errors import plain
 from export_pipeline.core.strict import unknown_name
+from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.datasets.yaml_limits import YamlLimitError, check_size
 from export_pipeline.project import defs_folder, own_project
-
-
-class DefsError(Exception):
-    """Raised when a defs.yaml is invalid. The message has a line per error, with file, line and field."""
 
 
 def component_tree() -> dg.ComponentTree:
@@ -58,7 +55,7 @@ def definitions_of(tree: dg.ComponentTree) -> dg.Definitions:
         )
 
 
-def datasets() -> dict[str, Dataset]:
+def datasets() -> dict[str, DatasetComponent]:
     """Return the datasets by name, in alphabetical order.
 
     Raises:
@@ -73,14 +70,14 @@ def datasets() -> dict[str, Dataset]:
         raise DefsError("\n".join(lines)) from error
 
 
-def datasets_of(tree: dg.ComponentTree) -> dict[str, Dataset]:
+def datasets_of(tree: dg.ComponentTree) -> dict[str, DatasetComponent]:
     """Return the datasets of a tree by name, in alphabetical order.
 
     Raises:
         DefsError: two datasets have the same name.
     """
-    found: dict[str, Dataset] = {}
-    for component in sorted(tree.get_all_components(of_type=Dataset), key=lambda one: one.dataset):
+    found: dict[str, DatasetComponent] = {}
+    for component in sorted(tree.get_all_components(of_type=DatasetComponent), key=lambda one: one.dataset):
         if (name := component.dataset) in found:
             places = ", ".join(place for place, said in _said(r"\s+dataset") if said == name)
             raise DefsError(

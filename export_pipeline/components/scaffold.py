@@ -27,7 +27,7 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
         # Every process that runs an export imports this module, and scaffolds nothing.
         import click
 
-        from export_pipeline.components.table_model import DefsYamlError
+        from export_pipeline.datasets.table import DefsYamlError
         from export_pipeline.settings import SettingsError
         from export_pipeline.sources.snapshot import SourceError
 
@@ -48,7 +48,7 @@ class TableScaffolder(dg.Scaffolder[TableParams]):
 
 
 def _yaml(table: str, folder: Path) -> str:
-    from export_pipeline.components.table_model import check_yaml
+    from export_pipeline.datasets.table import check_yaml
     from export_pipeline.settings import load_settings
     from export_pipeline.sources.introspection.introspect import introspect
     from export_pipeline.sources.introspection.naming import dataset_name

@@ -7,16 +7,13 @@ from typing import Self
 import dagster as dg
 from pydantic import BaseModel
 
-from export_pipeline.components.dataset import Dataset
+from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.components.scaffold import TableScaffolder
-from export_pipeline.components.table_model import SHAPE, TableModel
-from export_pipeline.core.strict import wrong
-
-_SOURCE = "export_pipeline.sources.tables.read"
+from export_pipeline.datasets.table import TableModel, table_dataset
 
 
 @dg.scaffold_with(TableScaffolder)
-class TableExport(Dataset):
+class TableExport(DatasetComponent):
     """Exports of a table, a view or a select, with columns, filters, scope and windows as the YAML says."""
 
     model = TableModel
@@ -24,20 +21,4 @@ class TableExport(Dataset):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         assert isinstance(attributes, TableModel)
-        if attributes.source.sql is not None:
-            file = context.path / attributes.source.sql
-            try:
-                text = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                message = f"{file.name} cannot be read: {error}; it lies beside the YAML"
-                raise wrong("TableExport", {("source", "sql"): message}) from None
-            source = attributes.source.model_copy(update={"sql": text})
-            attributes = attributes.model_copy(update={"source": source})
-        return cls(
-            attributes,
-            source=_SOURCE,
-            shape=SHAPE,
-            spec=attributes.spec(),
-            scoped=attributes.scope is not None,
-            windowed=attributes.window is not None,
-        )
+        return cls(**vars(table_dataset(attributes, context.path)))

@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.partitions import SCOPE, WINDOW, scope_key
+from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.orchestration.partitions import SCOPE, WINDOW
 from export_pipeline.schedules.cadences import CadenceWindow
 
 

@@ -25,6 +25,7 @@ from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.layout import Layout, Proof
 from export_pipeline.core.sanitize import sanitize as sanitize_data
 from export_pipeline.core.tables import Table
+from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
@@ -32,7 +33,6 @@ from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.checks import CHECKS, evaluate, together
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.io_managers import StagingIOManager
-from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
 from export_pipeline.orchestration.runs.attempts import Reporter, attempts_of, begin
 from export_pipeline.orchestration.runs.errors import told

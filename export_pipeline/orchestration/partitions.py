@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from export_pipeline.core.windows import Window
+from export_pipeline.datasets.scopes import scope_key
 
 ON_DEMAND = "on_demand"
 CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
@@ -30,27 +30,6 @@ class Target:
 
     scope: str | None
     window: Window | None
-
-
-MAX_KEY_BYTES = 1_000
-"""Maximum length of a scope's partition key: indexes of Dagster's database hold at most twice that."""
-
-_REFUSED = re.compile(r"[%|\x00-\x1f\x7f-\x9f\u2028\u2029]|\.(?=\.\.)")
-"""Characters that Dagster rejects in partition keys, its range separator (`...`), and the escape (`%`)."""
-
-
-def scope_key(scope: str) -> str:
-    """Return the partition key of a scope: the scope, with characters that Dagster rejects escaped as `%XX`.
-
-    Raises:
-        ValueError: it is empty or too long. The message continues a sentence that begins with the scope.
-    """
-    key = _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}" if found[0] == "." else quote(found[0]), scope)
-    if not 0 < (size := len(key.encode())) <= MAX_KEY_BYTES:
-        raise ValueError(
-            f"takes {size:,} bytes as a partition of Dagster, and 1 to {MAX_KEY_BYTES:,} can be used"
-        )
-    return key
 
 
 def scope_keys(scopes: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:

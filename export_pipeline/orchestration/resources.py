@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from export_pipeline.datasets.scopes import read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings
-from export_pipeline.sources.snapshot import Snapshot, SourceError, SourceUnavailableError, open_snapshot
+from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 from export_pipeline.store import Store, open_store
-
-SCOPES_SECONDS = 15.0
-"""Timeout of reading a dataset's scopes in a sensor's tick."""
 
 
 class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -42,22 +38,10 @@ class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             source: Module that reads the dataset.
 
         Raises:
-            SourceUnavailableError: the database is unavailable, or takes longer than `SCOPES_SECONDS`.
+            SourceUnavailableError: the database is unavailable, or takes too long.
             SourceError: the tables differ from their declaration.
         """
-        limit = min(self.statement_timeout_seconds or SCOPES_SECONDS, SCOPES_SECONDS)
-        begun = time.monotonic()
-        try:
-            with open_snapshot(self.url, statement_timeout=limit) as snapshot:
-                scopes: dict[str, str] = import_module(source).scopes(snapshot, spec)
-            return scopes
-        except SourceError as error:
-            if time.monotonic() - begun < limit:
-                raise
-            raise SourceUnavailableError(
-                f"The list of scopes could not be read within {limit:g} s; see whether its table is locked "
-                f"or lacks an index. {error}"
-            ) from error
+        return read_scopes(self.url, source, spec, statement_timeout=self.statement_timeout_seconds)
 
 
 class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]

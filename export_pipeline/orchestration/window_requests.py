@@ -14,7 +14,7 @@ import dagster as dg
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.partitions import known_scopes
-from export_pipeline.orchestration.request_checks import Exportable
+from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.runs.errors import told
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import outlive
@@ -29,7 +29,7 @@ _UNDONE = [status for status in dg.DagsterRunStatus if status is not dg.DagsterR
 _UNDONE.remove(dg.DagsterRunStatus.SUCCESS)
 
 
-def window_requests_job(datasets: Mapping[str, Exportable]) -> dg.JobDefinition:
+def window_requests_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinition:
     """Build the Dagster job that schedules start. A run takes a second and makes no file."""
 
     @dg.op(
@@ -79,7 +79,7 @@ def run_request(cadence: Cadence, windows: Sequence[str]) -> dg.RunRequest:
     )
 
 
-def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mapping[str, Exportable]) -> int:
+def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mapping[str, Schedulable]) -> int:
     """Request the windows of runs that failed, or that have not ended after a minute.
 
     A run that a person canceled is left alone.

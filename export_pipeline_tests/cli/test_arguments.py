@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from export_pipeline import tabular
 from export_pipeline.cli import arguments
 from export_pipeline.cli.console import UserError
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
+from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
 

@@ -3,7 +3,7 @@
 import pytest
 
 from export_pipeline.components.catalogue import datasets
-from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.datasets.options import OptionError
 
 
 def test_an_option_of_a_format_that_is_not_offered() -> None:

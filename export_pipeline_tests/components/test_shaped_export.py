@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from export_pipeline.components.catalogue import datasets
-from export_pipeline.components.shaped_export import ShapedModel
-from export_pipeline.orchestration.launch_config import OptionError
+from export_pipeline.datasets.options import OptionError
+from export_pipeline.datasets.shaped import ShapedModel
 
 TAKEOFF = Path(__file__).parents[2] / "export_pipeline" / "defs" / "takeoff" / "defs.yaml"
 

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.plain_errors import plain
+from export_pipeline.datasets.table import TableModel
 
 SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "source": {"table": "orders"}}
 

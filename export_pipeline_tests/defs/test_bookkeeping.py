@@ -8,8 +8,8 @@ import openpyxl
 import pytest
 
 from export_pipeline.core.windows import Window
+from export_pipeline.datasets.options import OptionError
 from export_pipeline.demo import bookkeeping as app
-from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.defs.exporting import Sample, differences, plain
 

@@ -27,12 +27,12 @@ import sqlalchemy as sa
 import yaml
 
 from export_pipeline import tabular
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.sanitize import sanitize
+from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import open_snapshot

@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.core.export_data import Request
+from export_pipeline.datasets.options import OptionError, parse_options
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.orchestration.launch_config import OptionError, parse_options
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
 from export_pipeline.sources.tables import read as table
 from export_pipeline.tabular import options

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.scheduler import DagsterDaemonScheduler
 
 from export_pipeline.components.catalogue import datasets
-from export_pipeline.components.dataset import Dataset
+from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs import Job, Ledger, Status
@@ -56,7 +56,7 @@ def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> dg
     return request
 
 
-def with_rule(**rule: str) -> Dataset:
+def with_rule(**rule: str) -> DatasetComponent:
     """The takeoff dataset with a daily cadence that has recipients and owners."""
     dataset = copy(datasets()["takeoff"])
     dataset.attributes = dataset.attributes.model_validate(

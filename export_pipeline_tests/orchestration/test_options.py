@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.datasets.options import OptionError, parse_options
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.orchestration.launch_config import OptionError, parse_options
 from export_pipeline.tabular import options
 
 Table = options(

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Attempt, Ledger, Status
+from export_pipeline_tests.datasets.test_schedules import insert as insert_schedule
+from export_pipeline_tests.datasets.test_schedules import look, schedule_of
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
-from export_pipeline_tests.orchestration.test_schedule_checks import insert as insert_schedule
-from export_pipeline_tests.orchestration.test_schedule_checks import look, schedule_of
 
 ASKED = {
     "dataset": "records",
@@ -103,7 +103,7 @@ def test_a_run_is_joined_only_by_who_asked_for_it(books: Deployment, ledger: Led
 def test_no_default_of_a_dataset_says_so() -> None:
     from pydantic import ValidationError
 
-    from export_pipeline.components.table_model import TableModel
+    from export_pipeline.datasets.table import TableModel
     from export_pipeline_tests.defs.exporting import attributes
 
     with pytest.raises(ValidationError, match="requested_by is no default"):

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.components.catalogue import datasets
-from export_pipeline.components.dataset import Dataset
+from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
 from export_pipeline.orchestration.instance import prepare_home
@@ -57,7 +57,7 @@ class System:
     url: str
     processes: Processes
     services: Mapping[str, Service]
-    datasets: Mapping[str, Dataset]
+    datasets: Mapping[str, DatasetComponent]
     scopes: Mapping[str, tuple[str | None, ...]]
     launchers: Sequence[Mapping[str, str]]
 
@@ -269,7 +269,7 @@ def _make_instance() -> None:
     dg.DagsterInstance.get().dispose()
 
 
-def _scopes(url: str, dataset: Dataset) -> tuple[str | None, ...]:
+def _scopes(url: str, dataset: DatasetComponent) -> tuple[str | None, ...]:
     if not dataset.scoped:
         return (None,)
     with open_snapshot(url) as snapshot:

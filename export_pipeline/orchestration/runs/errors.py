@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from export_pipeline.datasets.options import OptionError
 from export_pipeline.expressions.types import ComputeError
 from export_pipeline.formats.base import RenderError
 from export_pipeline.jobs import LedgerError
-from export_pipeline.orchestration.launch_config import OptionError
 from export_pipeline.orchestration.partitions import PartitionError
 from export_pipeline.orchestration.runs.retries import pause, wait_for_what_failed
 from export_pipeline.orchestration.runs.staging import StagingError

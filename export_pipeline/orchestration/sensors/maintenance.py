@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from export_pipeline.datasets.schedules import known_scopes, schedule_check
 from export_pipeline.delivery.queue import LEASE
 from export_pipeline.delivery.send import MailSettingsError, deliver_due
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import purge
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
-from export_pipeline.orchestration.request_checks import Exportable
-from export_pipeline.orchestration.schedule_checks import known_scopes, schedule_check
+from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.window_requests import repeat_lost_requests
@@ -53,7 +53,7 @@ def errand(
     return sensor
 
 
-def schedules_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
+def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     """Build the sensor that requests the exports of due schedules, and deactivates invalid schedules."""
 
     def ask(context: dg.SensorEvaluationContext, until: float) -> str:

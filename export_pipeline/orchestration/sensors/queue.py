@@ -14,19 +14,17 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.core.one_line import one_line
+from export_pipeline.datasets.requests import RequestError, config_of, within_limit
+from export_pipeline.datasets.scopes import Scopes, scope_key
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
-from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope, scope_key
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.request_checks import (
     MOST_OFFERS,
-    Exportable,
-    RequestError,
-    Scopes,
+    Schedulable,
     cadence_of,
     checked,
-    config_of,
-    within_limit,
 )
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
@@ -46,7 +44,7 @@ _LOOK_SECONDS = 0.2
 _BATCH = 25
 
 
-def requests_sensor(datasets: Mapping[str, Exportable]) -> dg.SensorDefinition:
+def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     """Build the sensor that claims requests, rejects invalid ones, starts runs, and reconciles ended runs."""
 
     problem: str | None = None
@@ -135,7 +133,7 @@ def _next_jobs(ledger: Ledger, max_in_flight: int) -> list[Job]:
                 break
 
 
-def _dagster_jobs(datasets: Mapping[str, Exportable]) -> Iterator[Any]:
+def _dagster_jobs(datasets: Mapping[str, Schedulable]) -> Iterator[Any]:
     """Yield one job per dataset and per cadence, as all assets of a job must have the same partitions."""
     for name, dataset in datasets.items():
         assets = [dg.AssetKey([name, ON_DEMAND, format]) for format in dataset.formats]
@@ -166,7 +164,7 @@ def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
 
 
 def _run_request(
-    ledger: Ledger, datasets: Mapping[str, Exportable], scopes: Scopes, same: list[Job], lost: int
+    ledger: Ledger, datasets: Mapping[str, Schedulable], scopes: Scopes, same: list[Job], lost: int
 ) -> dg.RunRequest | None:
     """Return the run request for these jobs; None if they were rejected or another run already serves them.
 
@@ -205,7 +203,7 @@ def _run_request(
 
 
 def _checked_run(
-    datasets: Mapping[str, Exportable], scopes: Scopes, job: Job, window: CadenceWindow | None
+    datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job, window: CadenceWindow | None
 ) -> dict[str, Any]:
     """Return the arguments of `dagster.RunRequest` for a job, without those common to all runs."""
     dataset = checked(datasets, scopes, job)
@@ -236,7 +234,7 @@ def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg
         raise RequestError("refused", f"Dagster refuses its run: {error}") from error
 
 
-def _run_on_demand(dataset: Exportable, job: Job) -> dict[str, Any]:
+def _run_on_demand(dataset: Schedulable, job: Job) -> dict[str, Any]:
     """Return the arguments of `dagster.RunRequest` for an on-demand job, without those common to all runs."""
     config = {f"{job.dataset}_{ON_DEMAND}": {"config": config_of(dataset, job)}}
     return {

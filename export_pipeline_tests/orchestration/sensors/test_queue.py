@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.datasets import requests as request_checks
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
-from export_pipeline.orchestration import request_checks
 from export_pipeline.orchestration.runs.reconciler import settle
 from export_pipeline.orchestration.sensors import queue as requests
 from export_pipeline.orchestration.sensors.queue import MOST_OFFERS

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column, Kind
+from export_pipeline.datasets import scopes as datasets_scopes
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import resources
@@ -149,7 +150,7 @@ def test_a_list_of_scopes_that_takes_too_long_is_an_outage(
 
     slow.scopes = scopes  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "slow_source", slow)
-    monkeypatch.setattr(resources, "SCOPES_SECONDS", 0.3)
+    monkeypatch.setattr(datasets_scopes, "SCOPES_SECONDS", 0.3)
     with pytest.raises(SourceUnavailableError, match=r"could not be read within 0\.3 s"):
         resources.SourceDatabase(url=deployment.source.url).scopes("slow_source", {})
     with pytest.raises(SourceUnavailableError):

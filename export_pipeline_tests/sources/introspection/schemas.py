@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from export_pipeline.components.table_model import TableModel
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline_tests.hostile import public_databases as public
 

@@ -14,7 +14,7 @@ import yaml
 from export_pipeline.cli import catalogue
 from export_pipeline.cli.app import run
 from export_pipeline.components.scaffold import TableParams, TableScaffolder
-from export_pipeline.components.table_model import TableModel
+from export_pipeline.datasets.table import TableModel
 
 
 @pytest.fixture

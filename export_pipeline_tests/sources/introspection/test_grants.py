@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.table_names import table_name, table_places

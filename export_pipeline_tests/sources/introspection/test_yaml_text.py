@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from export_pipeline import tabular
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.windows import Window
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source

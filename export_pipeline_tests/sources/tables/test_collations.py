@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from export_pipeline import tabular
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
+from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.tables import read as source

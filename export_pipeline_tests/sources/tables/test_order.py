@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from export_pipeline import tabular
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
+from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.orchestration.launch_config import parse_options
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
 from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order

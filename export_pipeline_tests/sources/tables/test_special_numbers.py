@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from export_pipeline import tabular
-from export_pipeline.components.table_model import TableModel
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.sanitize import sanitize
+from export_pipeline.datasets.table import TableModel
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.runs.staging import load, save

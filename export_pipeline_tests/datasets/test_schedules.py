@@ -101,7 +101,7 @@ def test_once_corrected_it_goes_on_by_itself(deployment: Deployment, ledger: Led
 def test_a_source_that_is_away_is_no_fault_of_a_schedule(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export_pipeline.orchestration import resources
+    from export_pipeline.datasets import scopes
     from export_pipeline.sources.snapshot import SourceUnavailableError
 
     def away(*_: Any, **__: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_source_that_is_away_is_no_fault_of_a_schedule(
 
     id = insert(deployment, scope="nobody")
     with monkeypatch.context() as patch:
-        patch.setattr(resources, "open_snapshot", away)
+        patch.setattr(scopes, "open_snapshot", away)
         look(deployment)
     assert schedule_of(deployment, id).active
     assert ledger.find() == []

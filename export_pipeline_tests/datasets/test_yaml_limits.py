@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.components import catalogue
-from export_pipeline.components.catalogue import DefsError, datasets
-from export_pipeline.components.yaml_limits import YamlLimitError, check_size
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.datasets.yaml_limits import YamlLimitError, check_size
 
 _LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)

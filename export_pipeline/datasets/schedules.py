@@ -7,12 +7,12 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
+from export_pipeline.datasets.dataset import Exportable
+from export_pipeline.datasets.options import OptionError
+from export_pipeline.datasets.requests import typed_options
+from export_pipeline.datasets.scopes import ScopeReader, Scopes, scope_key
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.orchestration.launch_config import OptionError
-from export_pipeline.orchestration.partitions import scope_key
-from export_pipeline.orchestration.request_checks import Exportable, Scopes, typed_options
-from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline.schedules.calendar import one_of
 from export_pipeline.schedules.problems import Check
 from export_pipeline.schedules.rows import ScheduledExport
@@ -58,7 +58,7 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
 
 
 def known_scopes(
-    source: SourceDatabase, datasets: Mapping[str, Exportable], names: Iterable[str], until: float = math.inf
+    source: ScopeReader, datasets: Mapping[str, Exportable], names: Iterable[str], until: float = math.inf
 ) -> dict[str, Collection[str]]:
     """Return the scopes of the named datasets that have scopes and whose source can be read now.
 

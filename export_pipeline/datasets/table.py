@@ -1,21 +1,24 @@
-"""The defs.yaml of a table export, as a model that checks it."""
+"""Table exports: the model of their defs.yaml, and the dataset that it declares."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError, model_validator
 
-from export_pipeline.components.dataset import DatasetModel
 from export_pipeline.core.plain_errors import plain
 from export_pipeline.core.strict import wrong
+from export_pipeline.datasets.attributes import DatasetModel
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.options import OptionError, parse_options
 from export_pipeline.formats.options import FormatOptions
-from export_pipeline.orchestration.launch_config import OptionError, parse_options
 from export_pipeline.tabular.spec import TableSpec
 from export_pipeline.tabular.validation import CheckedTableSpec
 
 SHAPE = "export_pipeline.tabular"
+_SOURCE = "export_pipeline.sources.tables.read"
 _NO_WINDOW = "say by which time of a row its window is found, e.g. `window: {column: created_at}`"
 
 
@@ -47,6 +50,34 @@ class TableModel(DatasetModel, CheckedTableSpec):
         """The table's own part as JSON values."""
         own = {name: getattr(self, name) for name in TableSpec.model_fields}
         return TableSpec.model_construct(**own).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
+    """Return the dataset of a table export.
+
+    Args:
+        folder: Folder of its defs.yaml, where its .sql file lies.
+
+    Raises:
+        ValidationError: the .sql file cannot be read.
+    """
+    if attributes.source.sql is not None:
+        file = folder / attributes.source.sql
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"{file.name} cannot be read: {error}; it lies beside the YAML"
+            raise wrong("TableExport", {("source", "sql"): message}) from None
+        source = attributes.source.model_copy(update={"sql": text})
+        attributes = attributes.model_copy(update={"source": source})
+    return Dataset(
+        attributes,
+        source=_SOURCE,
+        shape=SHAPE,
+        spec=attributes.spec(),
+        scoped=attributes.scope is not None,
+        windowed=attributes.window is not None,
+    )
 
 
 def check_yaml(text: str) -> None:

@@ -1,0 +1,68 @@
+"""Bundles: several datasets of one snapshot in one ZIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from export_pipeline.core.strict import wrong
+from export_pipeline.datasets.attributes import DatasetModel
+from export_pipeline.datasets.dataset import Dataset
+
+_SOURCE, _SHAPE = "export_pipeline.sources.bundle", "export_pipeline.tabular.bundle"
+
+
+class BundleModel(DatasetModel):
+    """Attributes of a bundle in defs.yaml."""
+
+    title: Annotated[str, Field(min_length=1, description="Title for people.")]
+    datasets: Annotated[Sequence[str], Field(min_length=1, description="The datasets it holds, in order.")]
+    formats: Annotated[Sequence[str], Field(description="Always zip; `zip_formats` says what is in it.")] = (
+        "zip",
+    )
+
+
+def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Dataset:
+    """Return the dataset of a bundle.
+
+    Args:
+        load: Loads what the folder of this name, beside the bundle's, declares.
+
+    Raises:
+        ValidationError: a member cannot be loaded, or the members do not fit together.
+    """
+    if list(attributes.formats) != ["zip"]:
+        raise wrong("BundleExport", {("formats",): "a bundle is a zip; `options: {zip_formats: [csv]}`"})
+    members: dict[str, Dataset] = {}
+    for position, name in enumerate(attributes.datasets):
+        try:
+            found = load(name)
+        except Exception as error:
+            message = f"dataset {name!r} cannot be loaded from {name}/defs.yaml: {error}"
+            raise wrong("BundleExport", {("datasets", position): message}) from error
+        if not isinstance(found, Dataset):
+            raise wrong("BundleExport", {("datasets", position): f"{name} is no dataset"})
+        members[name] = found
+    if len({member.scoped for member in members.values()}) > 1:
+        names = ", ".join(name for name, member in members.items() if member.scoped)
+        message = f"only {names} have scopes: bundle datasets that all have the same, or none"
+        raise wrong("BundleExport", {("datasets",): message})
+    spec = {
+        "title": attributes.title,
+        "members": {
+            name: {
+                "source": member.source,
+                "model": member.shape,
+                "spec": member.spec,
+                "options": dict(member.attributes.options),
+            }
+            for name, member in members.items()
+        },
+    }
+    if not all(member.attributes.preview for member in members.values()):
+        attributes = attributes.model_copy(update={"preview": False})
+    scoped = any(member.scoped for member in members.values())
+    windowed = all(member.windowed for member in members.values())
+    return Dataset(attributes, source=_SOURCE, shape=_SHAPE, spec=spec, scoped=scoped, windowed=windowed)

@@ -1,0 +1,153 @@
+"""Validate requests: dataset, format, scope, recipients and options, before anything is run."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from export_pipeline.datasets.dataset import Exportable
+from export_pipeline.datasets.options import OptionError
+from export_pipeline.datasets.scopes import Scopes, scope_key
+from export_pipeline.delivery.addresses import check_addresses
+from export_pipeline.jobs import Job
+from export_pipeline.redaction import RedactedError
+from export_pipeline.schedules.due import window_of
+from export_pipeline.schedules.rows import TOLD
+
+CHECK_SECONDS = 5.0
+"""Timeout of the check of one request, which normally takes milliseconds."""
+
+Answer = TypeVar("Answer")
+
+
+class RequestError(RedactedError):
+    """Raised when a request is invalid. The message states what is valid.
+
+    Attributes:
+        code: Error code for programs, e.g. unknown_dataset.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def check_target(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> None:
+    """Check the dataset, format, scope and recipients of a job.
+
+    Raises:
+        RequestError: dataset, format, scope or a recipient is invalid.
+        SourceError: the scopes cannot be read.
+    """
+    dataset = datasets.get(job.dataset)
+    if dataset is None:
+        there = ", ".join(datasets)
+        raise RequestError("unknown_dataset", f"There is no dataset {job.dataset!r}; there are {there}.")
+    if job.format not in dataset.formats:
+        there = ", ".join(dataset.formats)
+        message = f"{job.dataset} has no format {job.format!r}; it has {there}."
+        raise RequestError("unknown_format", message)
+    if dataset.scoped and job.scope is None:
+        raise RequestError("no_scope", f"Say whose rows: {job.dataset} needs a scope.")
+    if not dataset.scoped and job.scope is not None:
+        raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
+    if job.scope is not None:
+        if job.scope not in scopes.of(job.dataset):
+            raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+        try:
+            scope_key(job.scope)
+        except ValueError as error:
+            raise RequestError("unusable_scope", f"The scope {job.scope!r} {error}.") from None
+    try:
+        check_addresses(job.recipients)
+    except ValueError as error:
+        raise RequestError("invalid_recipients", f"recipients: {error}.") from None
+
+
+def within_limit(check: Callable[[], Answer]) -> Answer:
+    """Run the check of one request with a timeout, so that a hung check does not block other requests.
+
+    Raises:
+        RequestError: it takes longer than CHECK_SECONDS.
+    """
+    answer: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(check())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=run, name="check", daemon=True)
+    thread.start()
+    try:
+        return answer.result(CHECK_SECONDS)
+    except TimeoutError:
+        if answer.done():  # the check itself raised it
+            raise
+        # An endless computation would slow down everything after it.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        )
+        message = f"It cannot be checked within {CHECK_SECONDS:g} seconds; ask for less, or in a simpler way."
+        raise RequestError("check_too_long", message) from None
+
+
+def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
+    """Return the config of a job's on-demand run: its typed filters, columns and options.
+
+    Raises:
+        RequestError: one of them is invalid.
+    """
+    try:
+        typed = typed_options(
+            dataset,
+            filters=job.filters,
+            columns=job.columns,
+            options=job.options,
+            requested_by=job.requested_by,
+        )
+    except OptionError as error:
+        raise RequestError("invalid_options", str(error)) from error
+    try:
+        window = window_of(job.options)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        said = 'options.window must be {"name": …, "start": …, "end": …}, a short name and times of ISO 8601'
+        message = f"{said}, the start before the end; it is {job.options['window']!r}."
+        raise RequestError("invalid_options", message) from error
+    if window is None:
+        return typed
+    ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+    zone = {"timezone": window.timezone} if window.timezone else {}
+    return typed | {"window": {"name": window.name, **ends, **zone}}
+
+
+def typed_options(
+    dataset: Exportable,
+    *,
+    filters: Mapping[str, Any],
+    columns: Sequence[Any] | None,
+    options: Mapping[str, Any],
+    requested_by: str | None,
+) -> dict[str, Any]:
+    """Return the filters, columns and options of a ledger row as typed options of the dataset.
+
+    Raises:
+        OptionError: one of them is invalid.
+    """
+    if "requested_by" in options:
+        raise OptionError(
+            "option requested_by: only the column requested_by of a request, or owner of a schedule, says "
+            "who asks; leave it out of the options"
+        )
+    given = {name: value for name, value in options.items() if name not in TOLD}
+    if filters:
+        given["filters"] = filters
+    if columns is not None:
+        given["columns"] = list(columns)
+    if requested_by and "requested_by" in dataset.option_names():
+        given["requested_by"] = requested_by
+    return dataset.typed_options(given)

@@ -1,0 +1,58 @@
+"""Datasets with a shape of their own (such as takeoff's project > conditions > measurements)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from export_pipeline.datasets.attributes import DatasetModel
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.options import parse_options
+from export_pipeline.formats.options import FormatOptions
+from export_pipeline.tabular.spec import RowSecurity
+
+
+class ShapedModel(DatasetModel):
+    """Attributes in defs.yaml of a dataset with a shape of its own."""
+
+    source: Annotated[str, Field(description="Module with `scopes` and `read`.")]
+    shape: Annotated[str, Field(description="Module with `options`, `build` and `layout`.")]
+    row_security: Annotated[
+        RowSecurity,
+        Field(description="What to do where row level security hides rows: fail, or leave them out."),
+    ] = "refuse"
+
+    @field_validator("source")
+    @classmethod
+    def _reads(cls, name: str) -> str:
+        return _module(name, "scopes", "read").__name__
+
+    @field_validator("shape")
+    @classmethod
+    def _shapes(cls, name: str) -> str:
+        return _module(name, "options", "build", "layout").__name__
+
+    @model_validator(mode="after")
+    def _options_are_valid(self) -> Self:
+        parse_options(self.options, import_module(self.shape).options({}), FormatOptions)
+        return self
+
+
+def shaped_dataset(attributes: ShapedModel) -> Dataset:
+    """Return the dataset of an application whose data are more than one table."""
+    spec = {} if attributes.row_security == "refuse" else {"row_security": attributes.row_security}
+    return Dataset(attributes, source=attributes.source, shape=attributes.shape, spec=spec, scoped=True)
+
+
+def _module(name: str, *wanted: str) -> ModuleType:
+    """Import and return a module. Raise ValueError if it lacks one of these attributes."""
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"there is no module {error.name}") from None
+    if missing := [attribute for attribute in wanted if not hasattr(module, attribute)]:
+        raise ValueError(f"module {name} has no {', '.join(missing)}")
+    return module

@@ -63,9 +63,7 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
     return {"rows": rows, "bytes": size, "stages": lap.laps, "proof": proof}
 
 
-def publish(
-    name: str, layout: Layout, folder: Path, options: Mapping[str, Any], lap: Laps
-) -> tuple[int, int]:
+def publish(name: str, layout: Layout, folder: Path, options: Any, lap: Laps) -> tuple[int, int]:
     """Render into a store in the folder, read back and publish; rows and bytes of the file."""
     from export_pipeline.formats.registry import FORMATS
     from export_pipeline.store.manifest import Manifest
@@ -81,8 +79,8 @@ def publish(
     rendered = format.render(layout, cast(BinaryIO, upload), options)
     size = upload.finish().bytes
     lap("render")
-    facts = format.read_back(path)
-    _check(rendered, facts, layout.proofs[name])
+    facts = format.read_back(path, options)
+    _check(rendered, facts, format.proof(layout, options))
     lap("read back")
 
     def manifest(stored: Any) -> Manifest:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export_pipeline.core.amounts import Amount
-from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import format_of
 from export_pipeline.store import NotFoundError, Store, manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
@@ -35,7 +35,7 @@ def verify(store: Store, file: str) -> dict[str, Any]:
     local = Path(file)
     if local.is_file():
         manifest, problems = _beside(local)
-        return _report(file, format.name, format.read_back(local), manifest, problems)
+        return _report(file, format, local, manifest, problems)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"file{format.extension}"
         store.download(file, path)
@@ -43,7 +43,7 @@ def verify(store: Store, file: str) -> dict[str, Any]:
             stored = read_manifest(store, file)
         except (NotFoundError, ManifestError):
             stored = None  # verify_file reports it
-        return _report(file, format.name, format.read_back(path), stored, verify_file(store, file))
+        return _report(file, format, path, stored, verify_file(store, file))
 
 
 def _beside(file: Path) -> tuple[Manifest | None, list[str]]:
@@ -65,8 +65,10 @@ def _beside(file: Path) -> tuple[Manifest | None, list[str]]:
 
 
 def _report(
-    file: str, format: str, facts: FileFacts, manifest: Manifest | None, problems: list[str]
+    file: str, format: Format[Any], path: Path, manifest: Manifest | None, problems: list[str]
 ) -> dict[str, Any]:
+    """Read a file, with the options in its manifest or else the default ones, and compare the two."""
+    facts = format.read_back(path, format.options_of(manifest.options if manifest else {}))
     found = [*problems, *facts.problems]
     if manifest and facts.rows != manifest.rows:
         found.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")
@@ -82,7 +84,7 @@ def _report(
                 found.append(f"{column} adds up to {totals[column]}; the manifest says {said.text}.")
     return {
         "file": file,
-        "format": format,
+        "format": format.name,
         "rows": facts.rows,
         "totals": totals,
         "manifest": "compared" if manifest else "none",

@@ -6,10 +6,11 @@ Formats know only these terms, so a new application adds no code to `formats`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from export_pipeline.core.amounts import Amount
@@ -133,6 +134,44 @@ class Proof:
         return self.amounts.get(name) or Amount(name)
 
 
+class Content(Enum):
+    """The part of a layout that a format's file holds."""
+
+    ROWS = "the flat table `main`"
+    SHEETS = "the sections for a workbook"
+    CHAPTERS = "the sections for a document to read"
+    DOCUMENT = "the nested document"
+    TABLES = "the tables as the application keeps them"
+    FILES = "files in other formats"
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How the files of a format show an export, for the options of one request.
+
+    Attributes:
+        format: Name of the format, for columns that only some formats hold.
+        content: The part of the layout that it holds.
+        names: True if the first row holds the columns' names instead of their headers.
+        units: True if money kept in minor units is shown in whole units.
+        labels: True if values of enums are shown by their labels.
+        rounds: True if numbers are printed with their column's digits.
+        prints_nulls: True if a missing cell is printed as its column's null text.
+        sums_by_header: True if the format's reader reports sums by header; False if by column name.
+        printed_header: Returns a header as it is read back from the file.
+    """
+
+    format: str
+    content: Content
+    names: bool = False
+    units: bool = True
+    labels: bool = False
+    rounds: bool = False
+    prints_nulls: bool = False
+    sums_by_header: bool = False
+    printed_header: Callable[[str], str] = str
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The layout of one export.
@@ -145,14 +184,15 @@ class Layout:
             the same snapshot always gives the same bytes.
         period: The window in words; None without one.
         main: The flat table: CSV, and every format that holds a single table.
-        flat: Tables by format name, for flat formats whose columns or values differ from `main`.
         document: The JSON document: plain values, tables (arrays) and nested tables by key; or one table.
+        document_key: Key of the rows where a document that is one table is written as an object.
         excel: The sheets.
         pdf: The chapters.
         figures: Drawings at the end of the PDF.
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
-        proofs: The expected content of each format's file, by format name.
+        proof: The expected content of a file; None before the layout is arranged for a format.
+        arrange: Returns a layout as a format shows it; None if it is the same for all.
         file_name: Suggested file name for people, without extension.
         members: In a bundle, the datasets' own layouts by name; a ZIP holds their files.
         provenance: The origin of the data (dataset, scope, window, options) for the manifest of a ZIP;
@@ -172,51 +212,14 @@ class Layout:
     description: str = ""
     figures: tuple[Figure, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
-    flat: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     period: str | None = None
-    proofs: Mapping[str, Proof] = field(default_factory=dict)
+    proof: Proof | None = None
+    arrange: Callable[[Layout, Presentation], Layout] | None = None
+    document_key: str = "rows"
     file_name: str = "export"
     members: Mapping[str, Layout] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     changed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     author: str = "export_pipeline"
-
-    def shown(self, format: str) -> dict[str, Table]:
-        """Return the tables in a file of a format, by the name of their place in it.
-
-        Args:
-            format: Name of the format. If it holds a single table, this is `flat` or `main`, named "rows".
-        """
-        match format:
-            case "excel" | "pdf":
-                return {section.title: section.table for section in getattr(self, format)}
-            case "json":
-                return dict(_tables_in(self.document, ""))
-            case "ost":
-                return dict(self.tables)
-        return {"rows": self.flat.get(format, self.main)}
-
-    def personal(self, format: str) -> dict[str, tuple[str, ...]]:
-        """Return the columns with personal data in a file of a format, as named in the file, by table."""
-        by_name = format in ("json", "jsonl", "parquet", "ost")
-        found = {
-            name: tuple(
-                column.name if by_name else column.header for column in table.columns if column.personal
-            )
-            for name, table in self.shown(format).items()
-        }
-        return {name: headers for name, headers in found.items() if headers}
-
-
-def _tables_in(value: Any, name: str) -> Iterator[tuple[str, Table]]:
-    """Yield the tables of a JSON document, named by their keys."""
-    if isinstance(value, Table):
-        yield name or "rows", value
-    elif isinstance(value, Nested):
-        yield name, value.parent
-        yield f"{name}.{value.child_name}", value.child
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _tables_in(item, f"{name}.{key}" if name else str(key))

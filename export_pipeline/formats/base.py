@@ -1,14 +1,22 @@
-"""The interface of a format: its renderer, the reader that verifies its files, and its names."""
+"""The interface of a format: its facts, its options, its renderer and the reader that verifies its files.
+
+A format is a package with one subclass of `Format`, and a line in `registry`. Whatever else has to know about
+formats (layouts, proofs, manifests, assets, the command line) asks this class.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar, cast
 
-from export_pipeline.core.layout import Layout, Proof
+from pydantic import BaseModel, ConfigDict
+
+from export_pipeline.core.layout import Content, Layout, Nested, Presentation, Proof
+from export_pipeline.core.tables import Table
 
 
 class RenderError(Exception):
@@ -50,27 +58,120 @@ class FileFacts:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """An entry of the format registry.
+class Options(BaseModel):
+    """Options of one format. A request names them with the format's prefix, e.g. `csv_bom`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+OptionsT = TypeVar("OptionsT")
+
+
+class Format(ABC, Generic[OptionsT]):
+    """A format of export files.
 
     Attributes:
-        name: Name used in requests, e.g. "excel".
+        name: Name in requests, e.g. "excel".
         extension: File name extension, with the dot.
         media_type: MIME type for links, mail and the store.
-        render: Writes a layout to a binary stream (only `write` is used), in constant memory, with
-            the format's options; raises RenderError.
-        read_back: Reads a file back without the layout.
-        proof: Returns what the file of a layout and options must hold, under the names that `read_back` uses.
-        personal: Returns the file's columns with personal data by table, for a layout and options.
         help: One-line description.
+        content: The part of a layout that its files hold.
+        options: Its options in a request.
+        prefix: Prefix of these options in a request, without the underscore; by default the name.
+        names_columns: True if its files call columns by their names, False if by their headers.
+        is_text: True if its files are UTF-8 text.
+        is_general: True if every table can be exported in it.
+        is_for_people: True if people rather than programs read it.
+        icon: Kind of its assets in Dagster's UI; by default the name.
     """
 
     name: str
     extension: str
     media_type: str
-    render: Callable[[Layout, BinaryIO, Mapping[str, Any]], Rendered]
-    read_back: Callable[[Path], FileFacts]
-    proof: Callable[[Layout, Mapping[str, Any]], Proof]
-    personal: Callable[[Layout, Mapping[str, Any]], dict[str, tuple[str, ...]]]
     help: str
+    content: Content = Content.ROWS
+    options: type[BaseModel] = Options
+    prefix: str = ""
+    names_columns: bool = True
+    is_text: bool = False
+    is_general: bool = True
+    is_for_people: bool = False
+    icon: str = ""
+
+    def __init__(self) -> None:
+        self.prefix = self.prefix or self.name
+        self.icon = self.icon or self.name
+
+    @abstractmethod
+    def write(self, layout: Layout, out: BinaryIO, options: OptionsT) -> Rendered:
+        """Write a layout that is arranged for this format, in constant memory; only `out.write` is used.
+
+        Raises:
+            RenderError: The data cannot be written in this format.
+        """
+
+    @abstractmethod
+    def read_back(self, path: Path, options: OptionsT) -> FileFacts:
+        """Read a file back without its layout."""
+
+    def presentation(self, options: OptionsT) -> Presentation:
+        """Return how its files show an export: by default every value as it is."""
+        return Presentation(self.name, self.content)
+
+    def options_of(self, request: Mapping[str, Any]) -> OptionsT:
+        """Return the options of this format in a request; absent ones have their defaults."""
+        prefixed = {name: f"{self.prefix}_{name}" for name in self.options.model_fields}
+        given = {name: request[key] for name, key in prefixed.items() if key in request}
+        return cast(OptionsT, self.options.model_validate(given))
+
+    def arrange(self, layout: Layout, options: OptionsT) -> Layout:
+        """Return an export's layout as this format shows it."""
+        return layout.arrange(layout, self.presentation(options)) if layout.arrange else layout
+
+    def render(self, layout: Layout, out: BinaryIO, options: OptionsT) -> Rendered:
+        """Write an export's layout; see `write`."""
+        return self.write(self.arrange(layout, options), out, options)
+
+    def proof(self, layout: Layout, options: OptionsT) -> Proof:
+        """Return the expected content of the file, under the names that `read_back` reports."""
+        proof = self.arrange(layout, options).proof
+        assert proof is not None
+        return proof
+
+    def tables(self, layout: Layout, options: OptionsT) -> dict[str, Table]:
+        """Return the tables in the file, by the name of their place in it; a flat table is "rows"."""
+        layout = self.arrange(layout, options)
+        match self.content:
+            case Content.SHEETS:
+                return {section.title: section.table for section in layout.excel}
+            case Content.CHAPTERS:
+                return {section.title: section.table for section in layout.pdf}
+            case Content.DOCUMENT:
+                return dict(_tables_in(layout.document, ""))
+            case Content.TABLES:
+                return dict(layout.tables)
+        return {"rows": layout.main}
+
+    def personal(self, layout: Layout, options: OptionsT) -> dict[str, tuple[str, ...]]:
+        """Return the columns with personal data in the file, as named in it, by table."""
+        named = {
+            table: tuple(
+                column.name if self.names_columns else column.header
+                for column in rows.columns
+                if column.personal
+            )
+            for table, rows in self.tables(layout, options).items()
+        }
+        return {table: columns for table, columns in named.items() if columns}
+
+
+def _tables_in(value: Any, name: str) -> Iterator[tuple[str, Table]]:
+    """Yield the tables of a JSON document, named by their keys."""
+    if isinstance(value, Table):
+        yield name or "rows", value
+    elif isinstance(value, Nested):
+        yield name, value.parent
+        yield f"{name}.{value.child_name}", value.child
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tables_in(item, f"{name}.{key}" if name else str(key))

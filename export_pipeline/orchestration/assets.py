@@ -80,7 +80,7 @@ def export_assets(
                 is_required=False,
                 description=f"{description} {FORMATS[format].help}",
                 owners=list(owners),
-                kinds={_KINDS.get(format, format), "file"},
+                kinds={FORMATS[format].icon, "file"},
                 code_version=_VERSION,
                 metadata={
                     "media type": FORMATS[format].media_type,
@@ -134,5 +134,4 @@ def _window_config() -> dict[str, dg.Field]:
     }
 
 
-_KINDS = {"ost": "xml"}
 _VERSION = version("export-pipeline")

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.layout import Content
 from export_pipeline.core.schema import Schema
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
@@ -137,7 +138,6 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             raise
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
-        media_type = FORMATS[file.format].media_type
         run = context.step_context.dagster_run
         deployment: str | None = None
         # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
@@ -151,9 +151,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         stored, _ = publish(
             file.store,
             file.upload,
-            lambda stored: _manifest(
-                file, stored, media_type, _expires_at(context, file, self.ledger), deployment
-            ),
+            lambda stored: _manifest(file, stored, _expires_at(context, file, self.ledger), deployment),
             before_visible=ensure_wanted,
             progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
@@ -177,10 +175,6 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         return str(keys[context.asset_partition_key])
 
 
-_TEXTS = ("csv", "json", "jsonl", "ost")
-_FLAT = ("csv", "jsonl", "parquet")
-
-
 def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) -> datetime:
     """Return when a file expires, by the retention of its dataset or else of the deployment."""
     days = (context.definition_metadata or {}).get("retention days") or ledger.retention_days
@@ -191,21 +185,20 @@ def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
     return context.step_context.previous_attempt_count
 
 
-def _manifest(
-    file: ExportFile, stored: StoredFile, media_type: str, expires_at: datetime, deployment: str | None
-) -> Manifest:
+def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deployment: str | None) -> Manifest:
+    format = FORMATS[file.format]
     return Manifest(
         name=f"{file.dataset}-{file.format}",
         path=stored.key.rpartition("/")[2],
         bytes=stored.bytes,
         hash=f"sha256:{stored.sha256}",
         format=file.format,
-        mediatype=media_type.partition(";")[0],
-        encoding="utf-8" if file.format in _TEXTS else None,
+        mediatype=format.media_type.partition(";")[0],
+        encoding="utf-8" if format.is_text else None,
         rows=file.rendered.rows,
         total_rows=file.total_rows,
         # The other formats have layouts of their own.
-        schema=Schema.of(file.columns if file.format in _FLAT else ()),
+        schema=Schema.of(file.columns if format.content is Content.ROWS else ()),
         title=file.file_name,
         dataset=file.dataset,
         scope=file.scope,

@@ -8,7 +8,7 @@ after it was read back and compared with the row count and totals of the databas
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -129,7 +129,7 @@ def sanitize(exports: list[ExportData]) -> list[ExportData]:
     return [sanitize_data(data) for data in exports]
 
 
-def render_op(format: Format) -> dg.OpDefinition:
+def render_op(format: Format[Any]) -> dg.OpDefinition:
     """Build the op that renders one format, verifies the file and passes it to the store."""
 
     @dg.op(
@@ -157,7 +157,7 @@ def render_op(format: Format) -> dg.OpDefinition:
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
                     layout: Layout = import_module(data.model).layout(data)
-                    options = _options(data).of(format.name)
+                    options = format.options_of(data.options)
                     proof = format.proof(layout, options)
                     report(f"Rendering {format.name}", number, len(exports))
                     started = time.monotonic()
@@ -175,7 +175,7 @@ def render_op(format: Format) -> dg.OpDefinition:
                     said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
                     context.log.info(f"{said}; reading it back.")
                     report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
-                    facts = format.read_back(upload.path)
+                    facts = format.read_back(upload.path, options)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
                     file = _file(
                         context, format, data, layout, options, store, upload, rendered, facts, proof, seconds
@@ -199,7 +199,7 @@ def _cancellable(context: dg.OpExecutionContext) -> AbstractContextManager[None]
     return cancellable(context.resources.ledger.open, context.run, context.instance, context.job_def)
 
 
-def _new_folder(context: dg.OpExecutionContext, format: Format) -> Path:
+def _new_folder(context: dg.OpExecutionContext, format: Format[Any]) -> Path:
     """Make and return an empty folder in which this run renders a format."""
     staging: StagingIOManager = context.resources.staging
     folder = staging.of_run(context.run_id) / f"render_{format.name}"
@@ -208,11 +208,7 @@ def _new_folder(context: dg.OpExecutionContext, format: Format) -> Path:
     return folder
 
 
-def _options(data: ExportData) -> FormatOptions:
-    return FormatOptions(**{name: data.options[name] for name in FormatOptions.model_fields})
-
-
-def _key(context: dg.OpExecutionContext, format: Format, data: ExportData) -> str:
+def _key(context: dg.OpExecutionContext, format: Format[Any], data: ExportData) -> str:
     """Return the key of a file in the store."""
     dataset, cadence, _ = context.asset_key_for_output("file").path
     if data.window is None or cadence == ON_DEMAND:
@@ -235,10 +231,10 @@ def _kept(files: list[ExportFile], folder: Path) -> Path:
 
 def _file(
     context: dg.OpExecutionContext,
-    format: Format,
+    format: Format[Any],
     data: ExportData,
     layout: Layout,
-    options: Mapping[str, Any],
+    options: Any,
     store: Store,
     upload: Upload,
     rendered: Rendered,
@@ -248,6 +244,7 @@ def _file(
 ) -> ExportFile:
     dataset, cadence, _ = context.asset_key_for_output("file").path
     window = data.window
+    table = format.arrange(layout, options).main
     changed = Counter(data.changed)
     changed.update(rendered.changed)
     return ExportFile(
@@ -262,11 +259,11 @@ def _file(
         window=window.name if window else None,
         period=layout.period or data.period(),
         partition=partition_key(Target(data.scope, None if cadence == ON_DEMAND else window)),
-        columns=layout.flat.get(format.name, layout.main).columns,
+        columns=table.columns,
         rendered=rendered,
         total_rows=proof.rows,
         personal=format.personal(layout, options),
-        preview=tuple(preview(layout.flat.get(format.name, layout.main))),
+        preview=tuple(preview(table)),
         totals=dict(_total(proof.amount(name), name, facts) for name in proof.totals),
         options=dict(data.options),
         snapshot_at=data.snapshot_at,
@@ -287,7 +284,7 @@ def _total(amount: Amount, name: str, facts: FileFacts) -> tuple[str, ColumnTota
     )
 
 
-def _file_name(layout: Layout, format: Format) -> str:
+def _file_name(layout: Layout, format: Format[Any]) -> str:
     return safe_file_name(f"{layout.file_name}{format.extension}")
 
 

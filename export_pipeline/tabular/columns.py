@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Presentation
 from export_pipeline.core.tables import Table
 from export_pipeline.expressions.types import FLOAT, INTEGER, TEXT, Type, decimal
 from export_pipeline.tabular.spec import ColumnSpec
@@ -74,62 +75,46 @@ def header_of(spec: ColumnSpec, units: bool = True) -> str:
     return " ".join(word[:1].upper() + word[1:] for word in name.split("_") if word) or name
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The presentation of the export's columns in a format.
-
-    Attributes:
-        names: Show the column's name above it instead of its header.
-        units: Show money of minor units in whole units.
-        labels: Show values of enums by their labels.
-    """
-
-    names: bool
-    units: bool
-    labels: bool
-
-    def column(self, spec: ColumnSpec) -> Column:
-        """Return the column as this view shows it."""
-        column = column_of(spec)
-        if spec.parsed.minor and self.units:
-            digits = spec.minor_digits if spec.digits is None else spec.digits
-            column = replace(
-                column,
-                kind=Kind.MONEY,
-                digits=digits,
-                precision=(_MINOR_DIGITS, spec.minor_digits),
-                header=header_of(spec),
-            )
-        elif spec.parsed.kind is Kind.MONEY and spec.digits is None and spec.parsed.precision:
-            column = replace(column, digits=spec.parsed.precision[1])
-        return replace(column, header=spec.name) if self.names else column
-
-    def table(self, rows: Table, columns: Sequence[ColumnSpec]) -> Table:
-        """Return these columns of the staged rows, in this order."""
-        shown = tuple(map(self.column, columns))
-        changes = [self._change(column) for column in columns]
-        fields = [column.name for column in columns]
-
-        def opened() -> Iterator[pa.RecordBatch]:
-            for batch in rows.open():
-                cells = [
-                    change(batch.column(name)) if change else batch.column(name)
-                    for name, change in zip(fields, changes, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(cells, fields)
-
-        return Table(rows.name, shown, rows.rows, opened)
-
-    def _change(self, spec: ColumnSpec) -> Callable[[pa.Array], pa.Array] | None:
-        if spec.parsed.minor and self.units:
-            return lambda cells: whole_units(cells, spec.minor_digits)
-        if self.labels and spec.labels and spec.parsed.kind is Kind.ENUM:
-            return lambda cells: labelled(cells, spec.labels)
-        return None
+def shown_column(spec: ColumnSpec, presentation: Presentation) -> Column:
+    """Return a column as a format shows it."""
+    column = column_of(spec)
+    if spec.parsed.minor and presentation.units:
+        digits = spec.minor_digits if spec.digits is None else spec.digits
+        column = replace(
+            column,
+            kind=Kind.MONEY,
+            digits=digits,
+            precision=(_MINOR_DIGITS, spec.minor_digits),
+            header=header_of(spec),
+        )
+    elif spec.parsed.kind is Kind.MONEY and spec.digits is None and spec.parsed.precision:
+        column = replace(column, digits=spec.parsed.precision[1])
+    return replace(column, header=spec.name) if presentation.names else column
 
 
-PEOPLE = View(names=False, units=True, labels=True)
-"""The view of Excel and PDF."""
+def shown_table(rows: Table, columns: Sequence[ColumnSpec], presentation: Presentation) -> Table:
+    """Return these columns of the staged rows, in this order, as a format shows them."""
+    shown = tuple(shown_column(column, presentation) for column in columns)
+    changes = [_change(column, presentation) for column in columns]
+    fields = [column.name for column in columns]
+
+    def opened() -> Iterator[pa.RecordBatch]:
+        for batch in rows.open():
+            cells = [
+                change(batch.column(name)) if change else batch.column(name)
+                for name, change in zip(fields, changes, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(cells, fields)
+
+    return Table(rows.name, shown, rows.rows, opened)
+
+
+def _change(spec: ColumnSpec, presentation: Presentation) -> Callable[[pa.Array], pa.Array] | None:
+    if spec.parsed.minor and presentation.units:
+        return lambda cells: whole_units(cells, spec.minor_digits)
+    if presentation.labels and spec.labels and spec.parsed.kind is Kind.ENUM:
+        return lambda cells: labelled(cells, spec.labels)
+    return None
 
 
 def whole_units(cells: pa.Array, digits: int) -> pa.Array:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Layout, Number, Proof, Section, Total
+from export_pipeline.core.layout import Content, Layout, Number, Presentation, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.tabular.column_selection import chosen, inherited, spec_of
-from export_pipeline.tabular.columns import PEOPLE, View
+from export_pipeline.tabular.columns import shown_table
 from export_pipeline.tabular.facts import facts_of, period_of
 from export_pipeline.tabular.file_names import file_name, title_of
 from export_pipeline.tabular.proofs import proof_of
@@ -18,11 +19,7 @@ from export_pipeline.tabular.sums import sums_of
 
 
 def layout(data: ExportData) -> Layout:
-    """Lay out a table export.
-
-    csv, excel and pdf show labels and headers, and whole units as the options say; json, jsonl and parquet
-    show values unchanged, under the columns' names.
-    """
+    """Lay out a table export; `Layout.arrange` returns it as a format shows it."""
     return _TableLayout(data).layout()
 
 
@@ -32,44 +29,41 @@ class _TableLayout:
         self.columns = [inherited(self.spec, column) for column in chosen(self.spec, data.options)]
         self.rows = data.tables["rows"]
         self.title = title_of(self.spec, data)
-        option = data.options.get
-        json = View(names=False, units=option("json_money", "units") == "units", labels=False)
-        self.views: dict[str, View] = {
-            "csv": View(
-                names=option("csv_headers", "header") == "name",
-                units=option("csv_money", "units") == "units",
-                labels=True,
-            ),
-            "json": json,
-            "jsonl": json,
-            "parquet": View(names=False, units=True, labels=False),
-            "excel": PEOPLE,
-            "pdf": PEOPLE,
-        }
         self.sums = sums_of(self.rows, [column.name for column in self.columns if self._is_summed(column)])
 
     def layout(self) -> Layout:
-        main = self._table("csv")
-        json = self._table("json")
-        shape = self.data.options.get("json_shape", "array")
-        created = self.data.snapshot_at.astimezone(UTC)
-        return Layout(
+        """Return the layout for programs: every value as it is."""
+        base = Layout(
             title=self.title,
-            created=created,
-            main=main,
-            document={self.spec.json_key: json} if shape == "object" else json,
-            excel=(self._section("excel", self.data.options.get("excel_sheet_title") or self.title),),
-            pdf=(self._section("pdf", self.title),),
+            created=self.data.snapshot_at.astimezone(UTC),
+            main=self.rows,
+            document=self.rows,
+            excel=(),
+            pdf=(),
             facts=facts_of(self.spec, self.data),
             period=period_of(self.spec, self.data),
             tables=self.data.tables,
-            flat={name: self._table(name) for name in self.views},
             subject=self.data.subject,
-            proofs={name: self._proof(name) for name in self.views},
             file_name=file_name(self.spec, self.data),
             provenance=self.data.provenance,
             warnings=tuple(self.data.warnings),
             changed=dict(self.data.changed),
+            arrange=self._arrange,
+            document_key=self.spec.json_key,
+        )
+        return self._arrange(base, Presentation("", Content.ROWS))
+
+    def _arrange(self, base: Layout, presentation: Presentation) -> Layout:
+        columns = self._shown(presentation.format)
+        table = shown_table(self.rows, columns, presentation)
+        section = self._section(table, columns)
+        return replace(
+            base,
+            main=table,
+            document=table,
+            excel=(section,),
+            pdf=(section,),
+            proof=proof_of(presentation, columns, self.data, self.sums),
         )
 
     def _is_summed(self, column: ColumnSpec) -> bool:
@@ -88,16 +82,12 @@ class _TableLayout:
         ]
         return shown or self.columns
 
-    def _table(self, format: str) -> Table:
-        return self.views[format].table(self.rows, self._shown(format))
-
-    def _section(self, format: str, title: str) -> Section:
-        columns = self._shown(format)
+    def _section(self, table: Table, columns: list[ColumnSpec]) -> Section:
         totals = {column.name: self._total(column) for column in columns if column.total}
         return Section(
             "rows",
-            title,
-            self._table(format),
+            self.title,
+            table,
             totals=(Total("Total", totals),) if totals else (),
             counts=True,
             sums=tuple(column.name for column in columns if column.parsed.kind.is_number),
@@ -106,6 +96,3 @@ class _TableLayout:
     def _total(self, column: ColumnSpec) -> Number:
         total = self.sums[column.name].total
         return Decimal(total).scaleb(-column.minor_digits) if column.parsed.minor else total
-
-    def _proof(self, format: str) -> Proof:
-        return proof_of(format, self.views[format], self._shown(format), self.data, self.sums)

@@ -7,56 +7,55 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 
-import pyarrow as pa
-
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Number, Proof
-from export_pipeline.core.sanitize import guard
-from export_pipeline.tabular.columns import View
+from export_pipeline.core.layout import Number, Presentation, Proof
+from export_pipeline.tabular.columns import shown_column
 from export_pipeline.tabular.spec import ColumnSpec
 from export_pipeline.tabular.sums import Sum
 
-_PRINTED = ("csv", "excel", "pdf")
 _WIDE = Context(prec=400)
 _EXACT = 1e-12
 """Rounding error of adding doubles, thousands at a time, relative to the sum of absolute values."""
 
 
 def proof_of(
-    format: str, view: View, columns: Sequence[ColumnSpec], data: ExportData, computed: Mapping[str, Sum]
+    presentation: Presentation, columns: Sequence[ColumnSpec], data: ExportData, computed: Mapping[str, Sum]
 ) -> Proof:
     """Return the proof of a format that shows these columns.
 
     Read columns have the database's sums, computed columns the sums of their staged cells. A column is left
-    out if the format's reader cannot compute its sum: if missing values are printed with digits, in CSV
-    if several columns share a header, and if the sum may overflow a double on the way.
+    out if the format's reader cannot compute its sum: if missing values are printed with digits, if sums are
+    by header and several columns share one, and if the sum may overflow a double on the way.
     """
-    headers = Counter(view.column(column).header for column in columns)
+    headers = Counter(shown_column(column, presentation).header for column in columns)
     totals, amounts = {}, {}
     for spec in columns:
         if not spec.parsed.kind.is_number:
             continue
-        column = view.column(spec)
-        found = _sum(spec, data, computed)
+        column = shown_column(spec, presentation)
+        added = _sum(spec, data, computed)
         inexact = data.source_totals.get(f"±{spec.name}", 0.0)
-        ambiguous = format == "csv" and headers[column.header] > 1
-        if found is None or ambiguous or (format in _PRINTED and any(map(str.isdigit, spec.null_text))):
+        is_ambiguous = presentation.sums_by_header and headers[column.header] > 1
+        prints_digits = presentation.prints_nulls and any(map(str.isdigit, spec.null_text))
+        if added is None or is_ambiguous or prints_digits:
             continue
-        total, size = found
+        total, size = added
         if not math.isfinite(size):
             continue
-        if spec.parsed.minor and view.units:
+        if spec.parsed.minor and presentation.units:
             total, size, inexact = (one * 10.0**-spec.minor_digits for one in (total, size, inexact))
-        name = _as_read(column.header) if format == "csv" else spec.name
-        allowed = _EXACT * max(size, 1.0) + inexact + _rounding(format, column, data.source_rows)
-        totals[name] = (total, allowed)
-        amounts[name] = _amount(spec, view, data, computed)
+        name = presentation.printed_header(column.header) if presentation.sums_by_header else spec.name
+        rounding = _rounding(column, data.source_rows) if presentation.rounds else 0.0
+        totals[name] = (total, _EXACT * max(size, 1.0) + inexact + rounding)
+        amounts[name] = _amount(spec, presentation, data, computed)
     return Proof(data.source_rows, totals, amounts)
 
 
-def _amount(spec: ColumnSpec, view: View, data: ExportData, computed: Mapping[str, Sum]) -> Amount:
+def _amount(
+    spec: ColumnSpec, presentation: Presentation, data: ExportData, computed: Mapping[str, Sum]
+) -> Amount:
     """Return how to print the column's sum: in whole units and at its scale, whatever the format shows."""
     parsed = spec.parsed
     exact: str | Number | None = data.exact_totals.get(spec.name)
@@ -75,7 +74,7 @@ def _amount(spec: ColumnSpec, view: View, data: ExportData, computed: Mapping[st
         spec.name,
         digits,
         units.get(parsed.kind),
-        minor_digits=spec.minor_digits if parsed.minor and not view.units else 0,
+        minor_digits=spec.minor_digits if parsed.minor and not presentation.units else 0,
         exact=None
         if exact is None
         else _WIDE.scaleb(Decimal(exact), -spec.minor_digits if parsed.minor else 0),
@@ -92,17 +91,11 @@ def _sum(spec: ColumnSpec, data: ExportData, computed: Mapping[str, Sum]) -> tup
     return total, data.source_totals.get(f"|{spec.name}|", abs(total))
 
 
-def _as_read(header: str) -> str:
-    """Return a header as a CSV reader finds it: with an apostrophe if it looks like a formula."""
-    guarded, _ = guard(pa.array([header], pa.string()))
-    return str(guarded[0])
-
-
-def _rounding(format: str, column: Column, rows: int) -> float:
+def _rounding(column: Column, rows: int) -> float:
     """Return the most that rounding printed cells can change the sum of all rows."""
-    if format not in ("csv", "pdf") or column.digits is None:
+    if column.digits is None:
         return 0.0
-    behind = column.precision[1] if column.precision else None
-    if column.kind is Kind.INTEGER or (behind is not None and behind <= column.digits):
+    scale = column.precision[1] if column.precision else None
+    if column.kind is Kind.INTEGER or (scale is not None and scale <= column.digits):
         return 0.0
     return float(0.5 * 10.0**-column.digits * rows)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Figure, Layout, Proof
+from export_pipeline.core.layout import Content, Figure, Layout, Presentation, Proof
 from export_pipeline.core.picking import picked
 from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.document import document
@@ -39,7 +41,7 @@ def layout(data: ExportData) -> Layout:
             "measurements_by_page": drawn.reordered(contents.page_order, "measurements_by_page"),
         },
         subject=contents.data.subject,
-        proofs=_proofs(contents),
+        arrange=lambda layout, presentation: replace(layout, proof=_proof(contents, presentation)),
         file_name=f"{contents.data.title}_{contents.data.dataset}_{contents.data.file_part}",
         period=contents.period,
         provenance=contents.data.provenance,
@@ -48,34 +50,31 @@ def layout(data: ExportData) -> Layout:
     )
 
 
-def _proofs(contents: Contents) -> dict[str, Proof]:
-    """Return the proofs by format. Without details, JSON, Excel and PDF hold conditions; the others always
-    hold all measurements.
+_SUMMARIES = {
+    Content.DOCUMENT: "totalQuantity",
+    Content.SHEETS: "total_quantity",
+    Content.CHAPTERS: "total_quantity",
+}
+"""Column with the quantities, in what lists conditions only if details are not asked for."""
+
+
+def _proof(contents: Contents, presentation: Presentation) -> Proof:
+    """Return the proof of a format. Without details, documents, sheets and chapters hold conditions; the
+    others always hold all measurements.
     """
-    rows, quantity = contents.data.source_rows, contents.data.source_totals["quantity"]
+    quantity = contents.data.source_totals["quantity"]
     # Adding the same numbers in another order may change the last bits.
     magnitude = sum(abs(row["total_quantity"]) for row in contents.rows)
-    tiny = 1e-9 * max(1.0, abs(quantity), magnitude)
-
-    def proof(rows: int, column: str, digits: int | None) -> Proof:
-        allowed = tiny + (0.5 * 10**-digits * rows if digits else 0.0)
-        return Proof(rows, {column: (quantity, allowed)}, {column: Amount("quantity", 4)})
-
-    detailed = {
-        "csv": proof(rows, "Quantity", 4),
-        "json": proof(rows, "quantity", None),
-        "excel": proof(rows, "quantity", None),
-        "pdf": proof(rows, "quantity", 4),
-        "ost": proof(rows, "quantity", None),
-    }
-    if contents.details:
-        return detailed
-    many = len(contents.rows)
-    return detailed | {
-        "json": proof(many, "totalQuantity", None),
-        "excel": proof(many, "total_quantity", None),
-        "pdf": proof(many, "total_quantity", 2),
-    }
+    tolerance = 1e-9 * max(1.0, abs(quantity), magnitude)
+    if contents.details or presentation.content not in _SUMMARIES:
+        rows, column, digits = contents.data.source_rows, "quantity", 4
+    else:
+        rows, column, digits = len(contents.rows), _SUMMARIES[presentation.content], 2
+    if presentation.sums_by_header:
+        column = presentation.printed_header("Quantity")
+    if presentation.rounds:
+        tolerance += 0.5 * 10**-digits * rows
+    return Proof(rows, {column: (quantity, tolerance)}, {column: Amount("quantity", 4)})
 
 
 def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:

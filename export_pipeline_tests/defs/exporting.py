@@ -62,7 +62,8 @@ class Export:
         path = self.folder / f"export{FORMATS[format].extension}"
         with path.open("wb") as out:
             FORMATS[format].render(self.layout, out, self.options.of(format))
-        facts, proof = FORMATS[format].read_back(path), self.layout.proofs[format]
+        facts = FORMATS[format].read_back(path, self.options.of(format))
+        proof = FORMATS[format].proof(self.layout, self.options.of(format))
         assert (facts.rows, facts.problems) == (proof.rows, ())
         for column, (total, tolerance) in proof.totals.items():
             assert abs(facts.totals.get(column, 0.0) - total) <= tolerance, (format, column)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import BytesIO
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from export_pipeline.core.columns import ARROW_TYPES, Column
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.base import FileFacts, Rendered
+from export_pipeline.formats.registry import FORMATS
 
 CREATED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -27,9 +28,15 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], batch_rows: 
     return Table.of("t", columns, pa.table(arrays, [column.name for column in columns]), batch_rows)
 
 
-def rendered(module: ModuleType, main: Table, document: Any = None, **options: Any) -> tuple[bytes, Rendered]:
-    """The bytes that a format's module writes for one table."""
+def rendered(format: str, main: Table, document: Any = None, **options: Any) -> tuple[bytes, Rendered]:
+    """The bytes that a format writes for one table."""
     out = BytesIO()
     layout = Layout("T", CREATED, main, main if document is None else document, (), ())
-    done = module.render(layout, out, options)
+    done = FORMATS[format].render(layout, out, FORMATS[format].options(**options))
     return out.getvalue(), done
+
+
+def read_back(format: str, file: Path, **options: Any) -> FileFacts:
+    """What a format's reader finds in a file."""
+    facts: FileFacts = FORMATS[format].read_back(file, FORMATS[format].options(**options))
+    return facts

@@ -15,9 +15,9 @@ from pyarrow import parquet as arrow_parquet
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.tables import Table
-from export_pipeline.formats import parquet
 from export_pipeline.formats.base import RenderError
-from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, rendered
+from export_pipeline.formats.parquet import write
+from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, read_back, rendered
 
 COLUMNS = (
     Column("t", "Text", Kind.TEXT, null="N/A"),
@@ -53,7 +53,7 @@ def typed(columns: tuple[Column, ...], rows: list[tuple[Any, ...]]) -> Table:
 
 @given(ROWS)
 def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
-    data, done = rendered(parquet, typed(COLUMNS, rows))
+    data, done = rendered("parquet", typed(COLUMNS, rows))
     assert done.rows == len(rows)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.parquet"
@@ -62,7 +62,7 @@ def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
         cells = duckdb.sql(
             f'SELECT t, i, d, f, b, "on", epoch_us("at"), epoch_us(wall), j FROM read_parquet(\'{file}\')'
         ).fetchall()
-        facts = parquet.read_back(file)
+        facts = read_back("parquet", file)
 
     def micros(moment: datetime | None) -> int | None:
         if moment is None:
@@ -79,7 +79,7 @@ def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
 
 def test_types_and_what_the_file_says_of_itself() -> None:
     row = ("x", 1, Decimal("1.5"), 0.5, True, date(2026, 1, 2), CREATED, datetime(2026, 1, 2), "{}")
-    data, _ = rendered(parquet, typed(COLUMNS, [row]))
+    data, _ = rendered("parquet", typed(COLUMNS, [row]))
     schema = arrow_parquet.read_schema(pa.BufferReader(data))
     assert [str(field.type) for field in schema] == [
         "string", "int64", "decimal128(38, 6)", "double", "bool", "date32[day]", "timestamp[us, tz=UTC]",
@@ -94,24 +94,24 @@ def test_types_and_what_the_file_says_of_itself() -> None:
 
 def test_the_same_rows_give_the_same_bytes() -> None:
     rows = [("x", n, None, None, None, None, None, None, None) for n in range(50)]
-    assert rendered(parquet, typed(COLUMNS, rows))[0] == rendered(parquet, typed(COLUMNS, rows))[0]
+    assert rendered("parquet", typed(COLUMNS, rows))[0] == rendered("parquet", typed(COLUMNS, rows))[0]
 
 
 def test_wide_decimals_and_infinities(tmp_path: Path) -> None:
     columns = (Column("w", "W", Kind.DECIMAL, precision=(76, 20)), Column("f", "F", Kind.FLOAT))
     wide = Decimal("9" * 56 + "." + "1" * 20)
     data, _ = rendered(
-        parquet, typed(columns, [(wide, float("nan")), (None, float("inf")), (wide.copy_negate(), 2.0)])
+        "parquet", typed(columns, [(wide, float("nan")), (None, float("inf")), (wide.copy_negate(), 2.0)])
     )
     file = tmp_path / "a.parquet"
     file.write_bytes(data)
     assert arrow_parquet.read_table(file).column("w").to_pylist() == [wide, None, wide.copy_negate()]
-    assert dict(parquet.read_back(file).totals) == {"w": 0.0, "f": 2.0}
+    assert dict(read_back("parquet", file).totals) == {"w": 0.0, "f": 2.0}
 
 
 def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_GROUP_ROWS", 10)
-    data, _ = rendered(parquet, typed((Column("n", "N", Kind.INTEGER),), [(n,) for n in range(100)]))
+    monkeypatch.setattr(write, "_GROUP_ROWS", 10)
+    data, _ = rendered("parquet", typed((Column("n", "N", Kind.INTEGER),), [(n,) for n in range(100)]))
     found = arrow_parquet.ParquetFile(pa.BufferReader(data)).metadata
     assert [found.row_group(index).num_rows for index in range(found.num_row_groups)] == [12] * 8 + [4]
 
@@ -122,17 +122,17 @@ def test_narrow_numbers_become_the_declared_type_and_wide_ones_are_refused() -> 
     def of(numbers: pa.Array) -> Table:
         return Table.of("t", (column,), pa.table({"n": numbers}))
 
-    data, _ = rendered(parquet, of(pa.array([1, 2], pa.int8())))
+    data, _ = rendered("parquet", of(pa.array([1, 2], pa.int8())))
     assert arrow_parquet.read_table(pa.BufferReader(data)).column("n").to_pylist() == [Decimal(1), Decimal(2)]
     with pytest.raises(RenderError, match="column n: "):
-        rendered(parquet, of(pa.array([123456], pa.int64())))
+        rendered("parquet", of(pa.array([123456], pa.int64())))
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:
     rows = [(n,) for n in range(5000)]
-    data, _ = rendered(parquet, typed((Column("n", "N", Kind.INTEGER),), rows))
+    data, _ = rendered("parquet", typed((Column("n", "N", Kind.INTEGER),), rows))
     file = tmp_path / "a.parquet"
     for damaged in (data[:-1], data[: len(data) // 2], b"", data[:200] + b"\x00\x01\x02" + data[203:]):
         file.write_bytes(damaged)
-        facts = parquet.read_back(file)
+        facts = read_back("parquet", file)
         assert facts.problems or (facts.rows, facts.totals["n"]) != (5000, 4999 * 2500.0)

@@ -11,29 +11,23 @@ from types import ModuleType
 import pytest
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.formats import parquet
-from export_pipeline.formats.csv import write as csv
-from export_pipeline.formats.json import lines
-from export_pipeline.formats.json import write as json
 from export_pipeline.formats.sums import added
-from export_pipeline_tests.formats.tables import rendered, table
+from export_pipeline_tests.formats.tables import read_back, rendered, table
 
 COLUMNS = [Column("amount", "amount", Kind.DECIMAL), Column("same", "same", Kind.DECIMAL)]
 
 
-@pytest.mark.parametrize(
-    "format", [csv, json, lines, parquet], ids=lambda module: module.__name__.rpartition(".")[2]
-)
+@pytest.mark.parametrize("format", ["csv", "json", "jsonl", "parquet"])
 def test_a_total_is_the_sum_of_the_decimals_rounded_once(format: ModuleType, tmp_path: Path) -> None:
     chance = random.Random(5)
     amounts = [Decimal(chance.randrange(1_000_000)) / 100 for _ in range(250_000)]
     rows = [(amount, Decimal("0.1")) for amount in amounts]
     content, _ = rendered(format, table(COLUMNS, rows, batch_rows=5_000))
-    path = tmp_path / ("file.jsonl" if format is lines else "file")
+    path = tmp_path / ("file.jsonl" if format == "jsonl" else "file")
     path.write_bytes(content)
     # 0.1 is no double, and is added a quarter of a million times.
     exact = {"amount": float(sum(amounts)), "same": 25_000.0}
-    assert format.read_back(path).totals == pytest.approx(exact, rel=3e-16)
+    assert read_back(format, path).totals == pytest.approx(exact, rel=3e-16)
     assert exact["amount"] > 10**9
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Layout
+from export_pipeline.core.layout import Layout, Proof
 from export_pipeline.formats.base import FileFacts, Rendered
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.takeoff import layout
@@ -37,11 +37,15 @@ class Hostile:
         if name not in self._files:
             path = self.folder / f"hostile{FORMATS[name].extension}"
             with path.open("wb") as out:
-                self._files[name] = path, FORMATS[name].render(self.layout, out, {})
+                self._files[name] = path, FORMATS[name].render(self.layout, out, FORMATS[name].options())
         return self._files[name]
 
     def read_back(self, name: str) -> FileFacts:
-        return FORMATS[name].read_back(self.file(name)[0])
+        facts: FileFacts = FORMATS[name].read_back(self.file(name)[0], FORMATS[name].options())
+        return facts
+
+    def proof(self, name: str) -> Proof:
+        return FORMATS[name].proof(self.layout, FORMATS[name].options())
 
     @cached_property
     def _files(self) -> dict[str, tuple[Path, Rendered]]:

@@ -127,7 +127,8 @@ def export(
         path = folder / f"export{FORMATS[name].extension}"
         with path.open("wb") as out:
             FORMATS[name].render(layout, out, format_options.of(name))
-        facts, proof = FORMATS[name].read_back(path), layout.proofs[name]
+        facts = FORMATS[name].read_back(path, format_options.of(name))
+        proof = FORMATS[name].proof(layout, format_options.of(name))
         if (facts.rows, tuple(facts.problems)) != (proof.rows, ()):
             problems.append(f"{table} as {name}: {facts.rows} rows, not {proof.rows}; {facts.problems}")
         for column, (total, tolerance) in proof.totals.items():

@@ -84,7 +84,7 @@ def test_missing_and_empty_texts_can_be_told_apart(hostile: Hostile) -> None:
 
 
 def test_the_file_proves_itself(hostile: Hostile) -> None:
-    facts, proof = hostile.read_back("csv"), hostile.layout.proofs["csv"]
+    facts, proof = hostile.read_back("csv"), hostile.proof("csv")
     assert facts.problems == ()
     assert facts.rows == proof.rows
     for name, (total, tolerance) in proof.totals.items():

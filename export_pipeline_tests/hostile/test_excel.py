@@ -18,6 +18,7 @@ from openpyxl.workbook import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 from python_calamine import CalamineWorkbook
 
+from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.formats.excel.books import recalculated, validation_errors
 from export_pipeline_tests.hostile.conftest import Hostile
@@ -246,7 +247,7 @@ def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_p
     chosen = tuple(row["id"] for row in hostile.truth.conditions[:: len(hostile.truth.conditions) // 40])
     path = tmp_path / "part.xlsx"
     with path.open("wb") as out:
-        FORMATS["excel"].render(hostile.app.layout(PROJECT, condition_ids=chosen), out, {})
+        FORMATS["excel"].render(hostile.app.layout(PROJECT, condition_ids=chosen), out, ExcelOptions())
     ours = openpyxl.load_workbook(path, data_only=True)
     theirs = openpyxl.load_workbook(recalculated(path, tmp_path), data_only=True)
     assert len(theirs.worksheets) == len(ours.worksheets)
@@ -264,7 +265,7 @@ def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_p
 
 
 def test_the_file_proves_itself(hostile: Hostile) -> None:
-    facts, proof = hostile.read_back("excel"), hostile.layout.proofs["excel"]
+    facts, proof = hostile.read_back("excel"), hostile.proof("excel")
     assert facts.problems == ()
     assert facts.rows == proof.rows
     total, tolerance = proof.totals["quantity"]

@@ -143,7 +143,7 @@ def test_costs_add_up(hostile: Hostile) -> None:
 
 
 def test_the_file_proves_itself(hostile: Hostile) -> None:
-    facts, proof = hostile.read_back("json"), hostile.layout.proofs["json"]
+    facts, proof = hostile.read_back("json"), hostile.proof("json")
     assert facts.problems == ()
     assert facts.rows == proof.rows
     total, tolerance = proof.totals["quantity"]

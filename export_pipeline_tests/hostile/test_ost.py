@@ -167,7 +167,7 @@ def test_other_changes_are_counted(hostile: Hostile) -> None:
 
 
 def test_the_file_proves_itself(hostile: Hostile) -> None:
-    facts, proof = hostile.read_back("ost"), hostile.layout.proofs["ost"]
+    facts, proof = hostile.read_back("ost"), hostile.proof("ost")
     _, done = hostile.file("ost")
     assert facts.problems == ()
     assert facts.rows + done.left_out == proof.rows

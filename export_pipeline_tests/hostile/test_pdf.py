@@ -113,7 +113,7 @@ def test_totals_are_printed(hostile: Hostile) -> None:
 
 
 def test_the_file_proves_itself(hostile: Hostile) -> None:
-    facts, proof = hostile.read_back("pdf"), hostile.layout.proofs["pdf"]
+    facts, proof = hostile.read_back("pdf"), hostile.proof("pdf")
     assert facts.problems == ()
     assert facts.rows == proof.rows
     total, tolerance = proof.totals["quantity"]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from export_pipeline.formats.base import FileFacts, RenderError
-from export_pipeline.formats.csv import write as csv
+from export_pipeline.formats.csv import readback, write
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
 
-render, read_back = csv.render, csv.read_back
+render, read_back = write.render, readback.read_back
 
 
 def lose_the_last_row(layout: Any, out: Any, options: Any) -> Any:
@@ -37,17 +37,17 @@ def write_other_numbers(layout: Any, out: Any, options: Any) -> Any:
     return render(layout, Other(), options)
 
 
-def one_row_less(path: Path) -> FileFacts:
-    facts = read_back(path)
+def one_row_less(path: Path, options: Any) -> FileFacts:
+    facts = read_back(path, options)
     return dataclasses.replace(facts, rows=facts.rows - 1)
 
 
-def no_number(path: Path) -> FileFacts:
-    return dataclasses.replace(read_back(path), totals={"Quantity": float("nan")})
+def no_number(path: Path, options: Any) -> FileFacts:
+    return dataclasses.replace(read_back(path, options), totals={"Quantity": float("nan")})
 
 
-def a_problem(path: Path) -> FileFacts:
-    return dataclasses.replace(read_back(path), problems=("a quote is never closed",))
+def a_problem(path: Path, options: Any) -> FileFacts:
+    return dataclasses.replace(read_back(path, options), problems=("a quote is never closed",))
 
 
 SABOTAGE = [
@@ -75,7 +75,7 @@ def test_a_sabotaged_export_publishes_nothing(
     good = files(deployment.run(["csv"], "daily", partition))["csv"]
     before = {key: deployment.read(key) for key in deployment.stored()}
     deployment.source.rows("UPDATE measurements SET quantity = 1")
-    monkeypatch.setattr(csv, what, by)
+    monkeypatch.setattr({"render": write, "read_back": readback}[what], what, by)
     result = deployment.run(["csv", "json"], "daily", partition)
     message = failures(result)["render_csv"]
     assert "was not published" in message
@@ -87,7 +87,7 @@ def test_a_sabotaged_export_publishes_nothing(
     assert set(files(result)) == {"json"}  # the other format is not held up
     assert {key: deployment.read(key) for key in before} == before
     assert good["key"] in before
-    monkeypatch.setattr(csv, what, {"render": render, "read_back": read_back}[what])
+    monkeypatch.undo()
     assert deployment.run(["csv"], "daily", partition).success
     assert {key: deployment.read(key) for key in before} != before
 
@@ -99,7 +99,7 @@ def test_a_limit_of_a_format_is_told_in_one_sentence(
         out.write(b"half a file")
         raise RenderError("Row 3 is too long for this format; leave out the notes.")
 
-    monkeypatch.setattr(csv, "render", refuse)
+    monkeypatch.setattr(write, "render", refuse)
     result = deployment.run()
     assert failures(result) == {"render_csv": "Row 3 is too long for this format; leave out the notes."}
     assert deployment.stored() == set()

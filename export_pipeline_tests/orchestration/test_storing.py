@@ -17,6 +17,7 @@ from unittest.mock import MagicMock
 import dagster as dg
 import pytest
 
+from export_pipeline.formats.csv import readback as csv_reader
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.purge import Finding, What, purge
@@ -59,7 +60,8 @@ def again(ledger: Ledger, job: Job) -> Job:
 
 def during(monkeypatch: pytest.MonkeyPatch, what: str, act: Callable[[], object]) -> None:
     """Do something once, when a CSV was rendered or is read back."""
-    original, done = getattr(csv, what), []
+    module = csv_reader if what == "read_back" else csv
+    original, done = getattr(module, what), []
 
     def acting(*arguments: Any) -> Any:
         if not done:
@@ -67,7 +69,7 @@ def during(monkeypatch: pytest.MonkeyPatch, what: str, act: Callable[[], object]
             act()
         return original(*arguments)
 
-    monkeypatch.setattr(csv, what, acting)
+    monkeypatch.setattr(module, what, acting)
 
 
 def test_a_file_is_not_there_before_it_is_proven(

@@ -1,1 +1,1 @@
-"""CSV: writer, dialects and reader."""
+"""CSV: one flat table as text."""

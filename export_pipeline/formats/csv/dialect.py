@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.buffers import bytes_of, cells_with, counted, mask, offsets_of, strings
+from export_pipeline.formats.csv.options import CsvOptions
 
 BOM = b"\xef\xbb\xbf"
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
@@ -32,27 +31,20 @@ class Dialect:
     all_quoted: bool = False
 
     @staticmethod
-    def of(options: Mapping[str, Any]) -> Dialect:
+    def of(options: CsvOptions) -> Dialect:
         """Return the dialect that the CSV options select."""
-        return Dialect(
-            DELIMITERS[options.get("delimiter", "comma")],
-            options.get("decimal_comma", False),
-            options.get("quoting", "minimal") == "all",
-        )
+        return Dialect(DELIMITERS[options.delimiter], options.decimal_comma, options.quoting == "all")
 
     def header(self, names: Sequence[str]) -> str:
-        """Return the first line. A name that contains any dialect's delimiter is quoted, so that the only
-        bare delimiters are the file's own.
+        """Return the first line.
 
-        A first name that begins with ID is quoted too: Excel takes a text file that begins with ID for SYLK
-        and rejects it.
+        A first name that begins with ID is quoted: Excel takes a text file that begins with ID for SYLK and
+        rejects it.
         """
-        words = []
-        for place, name in enumerate(names):
-            word = self.word(name)
-            odd = re.search(r"[,;\t|]", name) or (place == 0 and name.startswith("ID"))
-            words.append(f'"{name}"' if odd and word == name else word)
-        return self.delimiter.join(words) + "\r\n"
+        cells = [self.word(name) for name in names]
+        if cells[0].startswith("ID"):
+            cells[0] = f'"{cells[0]}"'
+        return self.delimiter.join(cells) + "\r\n"
 
     def word(self, text: str, null: str = "") -> str:
         """Return one value as it is written in the file."""

@@ -1,8 +1,7 @@
-"""Read CSV back without the layout, in our dialects and those of most other programs."""
+"""Read CSV back without the layout, in a given dialect."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,27 +11,25 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.streams import prefetched
 from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.csv.dialect import Dialect
+from export_pipeline.formats.csv.options import CsvOptions
 from export_pipeline.formats.sums import added, finite_sum
 
-_SAMPLE = 1 << 20
 _BLOCK = 1 << 20
-_DELIMITERS = ",;\t|"
 _NUMBER = r"^(-?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
 
 
-def read_back(path: Path) -> FileFacts:
+def read_back(path: Path, options: CsvOptions) -> FileFacts:
     """Count the records and add up the numeric columns, with Arrow's CSV parser.
 
-    The delimiter and decimal separator are detected from the file. Totals are by header; they leave out
-    NaN, infinite and missing cells. A cell is missing if it is empty, or if it holds the one string that a
-    column has besides its numbers.
+    Totals are by header; they leave out NaN, infinite and missing cells. A cell is missing if it is empty, or
+    if it holds the one string that a column has besides its numbers.
     """
-    with path.open("rb") as file:
-        delimiter = _delimiter(file.read(_SAMPLE))
+    dialect = Dialect.of(options)
     rows = 0
     sums: dict[str, _Sum] = {}
     try:
-        first = next(_records(path, delimiter))
+        first = next(_records(path, dialect.delimiter))
         headers = {name: first.column(name)[0].as_py() or "" for name in first.schema.names}
         sums = {name: _Sum() for name in headers}
         for name, one in sums.items():
@@ -40,7 +37,7 @@ def read_back(path: Path) -> FileFacts:
         # A column whose first cells are not numeric needs no further reading.
         numbers = [name for name, one in sums.items() if one.may_be]
         sums = {name: _Sum() for name in numbers}
-        for batch in prefetched(_records(path, delimiter, numbers or first.schema.names[:1])):
+        for batch in prefetched(_records(path, dialect.delimiter, numbers or first.schema.names[:1])):
             skipped = 1 if rows == 0 else 0  # the header
             rows += batch.num_rows
             for name, one in sums.items():
@@ -70,18 +67,6 @@ def _records(path: Path, delimiter: str, only: Sequence[str] = ()) -> Iterator[p
     )
     with csv.open_csv(path, reading, parsing, converting) as reader:
         yield from reader
-
-
-def _delimiter(sample: bytes) -> str:
-    """Return the most frequent delimiter outside quotes in the first record; a comma if there is none."""
-    quotes, record = 0, bytearray()
-    for line in sample.splitlines(keepends=True):
-        record += line
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            break
-    bare = re.sub(rb'"[^"]*"', b"", bytes(record))
-    return max(_DELIMITERS, key=lambda one: bare.count(one.encode()))
 
 
 @dataclass(slots=True)

@@ -7,8 +7,7 @@ nothing) without quotes, so a reader that looks at quotes can tell them apart.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,23 +20,17 @@ from export_pipeline.core.streams import mapped
 from export_pipeline.formats import cells, times
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.csv.dialect import BOM, Dialect
-from export_pipeline.formats.csv.readback import read_back
-
-__all__ = ["BOM", "read_back", "render"]
+from export_pipeline.formats.csv.options import CsvOptions
 
 Changed = Counter[tuple[str, str]]
 _TIMES = (Kind.DATE, Kind.TIMESTAMP)
 
 
-def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the flat table.
-
-    Options: `bom` (bool), `delimiter` (comma, semicolon, tab, pipe), `decimal_comma` (bool), `quoting`
-    (minimal, all). The layout has already decided the headers and money columns.
-    """
+def render(layout: Layout, out: BinaryIO, options: CsvOptions) -> Rendered:
+    """Write the flat table. The layout has already decided the headers and money columns."""
     done = Rendered()
-    table, dialect = layout.flat.get("csv", layout.main), Dialect.of(options)
-    if options.get("bom"):
+    table, dialect = layout.main, Dialect.of(options)
+    if options.bom:
         out.write(BOM)
     headers, dangerous = guard(pa.array([column.header for column in table.columns], pa.string()))
     if dangerous:

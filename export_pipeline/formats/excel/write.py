@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
 from export_pipeline.formats.excel.cells import ColumnCells, Shared
 from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head, utf16_length
+from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.excel.overflow import Overflow
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
 from export_pipeline.formats.excel.rows import Positions, RowXml, Slice, slices
@@ -31,7 +32,7 @@ CUT = "cut to the length of a cell"
 MAX_LINKS = 65_530  # hyperlinks of a sheet
 
 
-def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
     """Write `layout.excel` as an .xlsx workbook.
 
     Args:
@@ -69,12 +70,12 @@ class _Workbook:
     """A workbook in progress."""
 
     def __init__(
-        self, archive: Archive, rendered: Rendered, overflow_name: str, options: Mapping[str, Any]
+        self, archive: Archive, rendered: Rendered, overflow_name: str, options: ExcelOptions
     ) -> None:
         self._archive = archive
         self._rendered = rendered
-        self._guard = bool(options.get("guard_formulas", False))
-        self._freeze = bool(options.get("freeze", True))
+        self._guard = options.guard_formulas
+        self._freeze = options.freeze
         self._styles = StyleBook()
         number = self._styles.number
         self.overflow = Overflow(
@@ -266,9 +267,9 @@ class _SheetRun:
         ]
 
 
-def _as_asked(layout: Layout, options: Mapping[str, Any]) -> Layout:
+def _as_asked(layout: Layout, options: ExcelOptions) -> Layout:
     """Return the layout with the requested sheet title and currency."""
-    title, currency = options.get("sheet_title"), options.get("currency")
+    title, currency = options.sheet_title, options.currency
     sections = []
     for section in layout.excel:
         if title and section.counts and section.groups is None:

@@ -1,1 +1,1 @@
-"""JSON and JSON Lines: writers and reader."""
+"""JSON and JSON Lines: exact numbers, nested documents or an object per line."""

@@ -20,19 +20,14 @@ from export_pipeline.core.layout import Layout, Nested
 from export_pipeline.core.streams import mapped
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
-from export_pipeline.formats.json.readback import read_back
-from export_pipeline.formats.json.rows import NO_JSON, NO_NUMBER, Changed, objects
-
-__all__ = ["NO_JSON", "NO_NUMBER", "lines", "read_back", "render"]
+from export_pipeline.formats.json.options import JsonOptions
+from export_pipeline.formats.json.rows import Changed, objects
 
 
-def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the layout's document.
-
-    Option `shape`: "lines" writes a document that is a table as one object per line.
-    """
-    if options.get("shape") == "lines" and isinstance(layout.document, Table):
-        done = lines(layout.document, out)
+def render(layout: Layout, out: BinaryIO, options: JsonOptions) -> Rendered:
+    """Write the layout's document; only one that is a table takes the shape that the options choose."""
+    if options.shape == "lines" and isinstance(layout.document, Table):
+        done = render_lines(layout.document, out)
         if done.rows <= 1:
             # A single line could be taken for a document with the rows, an empty file for a truncated one.
             out.write(b"\n")
@@ -43,7 +38,7 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     return writer.done
 
 
-def lines(table: Table, out: BinaryIO) -> Rendered:
+def render_lines(table: Table, out: BinaryIO) -> Rendered:
     """Write a table as one object per line."""
     writer = _Writer(out)
     writer.rows(table, b"", b"\n")

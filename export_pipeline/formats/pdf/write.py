@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from export_pipeline.core.layout import Layout
-from export_pipeline.formats.base import Rendered, RenderError
+from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.columns import Measure, arrange, measure
 from export_pipeline.formats.pdf.drawings import FigurePrinter
 from export_pipeline.formats.pdf.embed import embed
 from export_pipeline.formats.pdf.objects import PdfFile, date_string, text_string
+from export_pipeline.formats.pdf.options import PdfOptions
 from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.sections import SectionPrinter
 from export_pipeline.formats.pdf.style import MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter
 
 
-def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     """Write a layout's title, chapters and figures as a PDF.
 
-    Options:
-        page_size: "letter" (default), "a4", "a3" or "legal".
-        orientation: "auto" (default: landscape for chapters whose columns need it), "portrait",
-            "landscape".
-        title: The document's title, if it differs from the layout's.
-        language: The document's language as a BCP 47 tag; "en" by default.
-
     Raises:
-        RenderError: An option is unknown, or a section's group sizes do not add up to its rows.
+        RenderError: A section's group sizes do not add up to its rows.
     """
-    paper, orientation = _paper(options)
-    title = str(options.get("title") or "") or layout.title
+    paper, orientation = style.PAPERS[options.page_size], options.orientation
+    title = options.title or layout.title
     typesetter = Typesetter()
     sections = layout.pdf
     measures = [measure(section, typesetter) for section in sections]
@@ -70,9 +64,8 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     pages.finish()
     outline = pages.outline()
     _resources(pdf, typesetter)
-    language = str(options.get("language") or "en")
     pdf.finish(
-        b"/Lang%b/ViewerPreferences<</DisplayDocTitle true>>%b" % (text_string(language), outline),
+        b"/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>%b" % outline,
         b"/Title%b/Author%b/Creator(export_pipeline)/Producer(export_pipeline)/CreationDate%b/ModDate%b"
         % (
             text_string(title),
@@ -82,16 +75,6 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
         ),
     )
     return Rendered(rows=rows, changed=typesetter.changed, warnings=warnings)
-
-
-def _paper(options: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
-    size = str(options.get("page_size") or "letter").lower()
-    orientation = str(options.get("orientation") or "auto").lower()
-    if size not in style.PAPERS:
-        raise RenderError(f"Unknown page_size {size!r}: use one of {', '.join(style.PAPERS)}.")
-    if orientation not in ("auto", "portrait", "landscape"):
-        raise RenderError(f"Unknown orientation {orientation!r}: use auto, portrait or landscape.")
-    return style.PAPERS[size], orientation
 
 
 def _turned(measures: Sequence[Measure], paper: tuple[float, float], orientation: str) -> tuple[float, float]:

@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
+from export_pipeline.formats.registry import FORMATS
+
 MOST_DIGITS = 76
 """Maximum precision of a decimal."""
 USUAL_DIGITS = 38
@@ -41,7 +43,7 @@ INSTANT = Typed("timestamp", settings={"zone": "UTC"})
 _PRINTED_BYTES = Typed(
     "text",
     "bytes, as PostgreSQL prints them; in Excel and PDF only where a request names the column",
-    {"formats": ["csv", "json", "jsonl", "parquet"]},
+    {"formats": [one.name for one in FORMATS.values() if one.is_general and not one.is_for_people]},
 )
 _BYTES = (
     *(sa.BINARY, sa.VARBINARY, sa.BLOB),

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.formats.registry import FORMATS
 from export_pipeline.sources.introspection import naming
 from export_pipeline.sources.introspection.deleted_rows import DeletedRows
 from export_pipeline.sources.introspection.schema import FieldFacts, Reference, TableFacts
@@ -18,7 +19,6 @@ from export_pipeline.sources.introspection.types import Typed
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.table_names import bare_table
 
-FORMATS = ("csv", "json", "jsonl", "excel", "pdf", "parquet")
 _SHORT = 16  # maximum characters of a string that is a code rather than prose
 
 
@@ -124,7 +124,7 @@ def _head(dataset: str, table: TableFacts) -> list[str]:
         "attributes:",
         f"  dataset: {_scalar(dataset)}",
         f"  description: {_scalar(description)}",
-        f"  formats: {_flow(FORMATS)}",
+        f"  formats: {_flow([format.name for format in FORMATS.values() if format.is_general])}",
         '  # owners: ["team:reports"]',
         "",
     ]

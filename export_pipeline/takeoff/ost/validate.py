@@ -10,13 +10,21 @@ from __future__ import annotations
 from pathlib import Path
 from xml.parsers import expat
 
+from export_pipeline.formats.base import FileFacts
 from export_pipeline.takeoff.ost import fast_readback
 from export_pipeline.takeoff.ost.quantities import Quantity
 from export_pipeline.takeoff.ost.readback import DoctypeError, Inspection, Problem, Reader
 
-__all__ = ["Inspection", "Problem", "Quantity", "check", "inspect", "quantities"]
+__all__ = ["Inspection", "Problem", "Quantity", "check", "inspect", "quantities", "read_back"]
 
 _CHUNK = 1 << 18
+
+
+def read_back(path: Path) -> FileFacts:
+    """Count the measurements, add up the conditions' totals (`quantity`), and check the import rules."""
+    found = inspect(path)
+    problems = tuple(str(problem) for problem in found.problems[:50])
+    return FileFacts(found.measurements, {"quantity": found.quantity}, problems)
 
 
 def check(path: Path) -> list[Problem]:

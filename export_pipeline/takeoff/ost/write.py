@@ -18,13 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.base import FileFacts, Rendered, RenderError
-from export_pipeline.takeoff.ost import markup, validate
+from export_pipeline.formats.base import Rendered, RenderError
+from export_pipeline.takeoff.ost import markup
 from export_pipeline.takeoff.ost.conditions import Conditions
 from export_pipeline.takeoff.ost.pages import Pages
 from export_pipeline.takeoff.ost.takeoffs import Takeoffs, most_takeoffs
@@ -35,10 +34,10 @@ _LAYERS = ("Image", "Annotation", "Default", "Comments")
 _CONDITIONS_LAYER = _LAYERS.index("Default")
 
 
-def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
+def render(layout: Layout, out: BinaryIO) -> Rendered:
     """Write a project from `layout.subject` and the tables conditions, pages and measurements_by_page.
 
-    Takes no options. `Rendered.rows` counts measurements; one that needs several takeoffs counts once.
+    `Rendered.rows` counts measurements; one that needs several takeoffs counts once.
 
     Raises:
         RenderError: A table is missing, measurements are not ordered by page, or there are more takeoffs
@@ -83,13 +82,6 @@ def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendere
     done.rows = takeoffs.written
     tally.report(done)
     return done
-
-
-def read_back(path: Path) -> FileFacts:
-    """Count the measurements, add up the conditions' totals (`quantity`), and check the import rules."""
-    found = validate.inspect(path)
-    problems = tuple(str(problem) for problem in found.problems[:50])
-    return FileFacts(found.measurements, {"quantity": found.quantity}, problems)
 
 
 def _table(layout: Layout, name: str) -> Table:

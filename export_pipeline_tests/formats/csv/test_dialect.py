@@ -1,4 +1,4 @@
-"""Every dialect of CSV, read by Python's csv module and by our reader, which must find the dialect itself."""
+"""Every dialect of CSV, read by Python's csv module and by our reader."""
 
 import csv as stdlib_csv
 import io
@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.sanitize import guard
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.csv import write as csv
-from export_pipeline.formats.csv.dialect import DELIMITERS
-from export_pipeline_tests.formats.tables import ANY_TEXT, rendered
+from export_pipeline.formats.csv.dialect import BOM, DELIMITERS
+from export_pipeline_tests.formats.tables import ANY_TEXT, read_back, rendered
 
 DIALECTS = st.fixed_dictionaries(
     {
@@ -60,17 +59,17 @@ def guarded(text: str) -> str:
     return str(guard(pa.array([text]))[0][0].as_py())
 
 
-def facts_of(data: bytes) -> Any:
+def facts_of(data: bytes, **options: Any) -> Any:
     with tempfile.NamedTemporaryFile(suffix=".csv") as file:
         file.write(data)
         file.flush()
-        return csv.read_back(Path(file.name))
+        return read_back("csv", Path(file.name), **options)
 
 
 @given(DIALECTS, ROWS)
 def test_every_dialect_comes_back(options: dict[str, Any], rows: list[tuple[Any, ...]]) -> None:
-    data, done = rendered(csv, typed(COLUMNS, rows), **options)
-    assert data.startswith(csv.BOM) == options["bom"]
+    data, done = rendered("csv", typed(COLUMNS, rows), **options)
+    assert data.startswith(BOM) == options["bom"]
     text = data.decode("utf-8-sig")
     delimiter = DELIMITERS[options["delimiter"]]
     header, *found = stdlib_csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
@@ -93,7 +92,7 @@ def test_every_dialect_comes_back(options: dict[str, Any], rows: list[tuple[Any,
         assert (None if cells[4] == "" else float(number(cells[4]))) == f
         assert cells[5] == ("never" if on is None else on.isoformat())
 
-    facts = facts_of(data)
+    facts = facts_of(data, **options)
     assert (facts.rows, facts.problems) == (len(rows), ())
     if any(n is not None for _, n, *_ in rows):
         total = sum(n or 0 for _, n, *_ in rows)
@@ -112,22 +111,22 @@ def test_a_text_that_reads_like_the_null_text_is_quoted() -> None:
         Column("n", "N", Kind.INTEGER, null="0"),
         Column("b", "B", Kind.BOOLEAN, labels=("yes", "no"), null="no"),
     )
-    data, _ = rendered(csv, typed(columns, [("N/A", 0, False), (None, None, None), ("", 1, True)]))
+    data, _ = rendered("csv", typed(columns, [("N/A", 0, False), (None, None, None), ("", 1, True)]))
     assert data == b'T,N,B\r\n"N/A","0","no"\r\nN/A,0,no\r\n"",1,yes\r\n'
-    data, _ = rendered(csv, typed(columns, [(None, None, None), ("N/A", 0, True)]), quoting="all")
+    data, _ = rendered("csv", typed(columns, [(None, None, None), ("N/A", 0, True)]), quoting="all")
     assert data == b'"T","N","B"\r\nN/A,0,no\r\n"N/A","0","yes"\r\n'
 
 
 def test_a_null_text_that_would_break_the_line_is_quoted() -> None:
     columns = (Column("t", "T", Kind.TEXT, null="no, none"), Column("n", "N", Kind.INTEGER))
-    data, _ = rendered(csv, typed(columns, [(None, 1)]))
+    data, _ = rendered("csv", typed(columns, [(None, 1)]))
     assert data == b'T,N\r\n"no, none",1\r\n'
-    data, _ = rendered(csv, typed(columns, [(None, 1)]), delimiter="semicolon")
+    data, _ = rendered("csv", typed(columns, [(None, 1)]), delimiter="semicolon")
     assert data == b"T;N\r\nno, none;1\r\n"
 
 
 def test_a_single_column_has_no_blank_lines(tmp_path: Path) -> None:
-    data, done = rendered(csv, typed((Column("n", "N", Kind.INTEGER),), [(1,), (None,), (3,)]))
+    data, done = rendered("csv", typed((Column("n", "N", Kind.INTEGER),), [(1,), (None,), (3,)]))
     assert data == b'N\r\n1\r\n""\r\n3\r\n'
     facts = facts_of(data)
     assert (facts.rows, dict(facts.totals)) == (done.rows, {"N": 4.0})
@@ -136,7 +135,7 @@ def test_a_single_column_has_no_blank_lines(tmp_path: Path) -> None:
 def test_guards_hold_with_every_delimiter() -> None:
     rows = [(text,) for text in ("=1;2", "+a|b", "-x,y", "@a\tb", " =1", "a=b", "\t1", "\u3000=1")]
     for name, delimiter in DELIMITERS.items():
-        data, done = rendered(csv, typed((Column("t", "T", Kind.TEXT),), rows), delimiter=name)
+        data, done = rendered("csv", typed((Column("t", "T", Kind.TEXT),), rows), delimiter=name)
         found = list(
             stdlib_csv.reader(io.StringIO(data.decode(), newline=""), strict=True, delimiter=delimiter)
         )
@@ -157,7 +156,7 @@ def test_wide_decimals_and_the_ends_of_integers(tmp_path: Path) -> None:
         (Decimal("1E-20"), Decimal("-0.005"), -(2**63), Decimal("-0.5")),
         (Decimal(0), Decimal("-0.0049"), 0, Decimal(0)),
     ]
-    data, done = rendered(csv, typed(columns, rows))
+    data, done = rendered("csv", typed(columns, rows))
     _, *found = stdlib_csv.reader(io.StringIO(data.decode()))
     assert found == [
         [str(wide), "1" + "0" * 39 + ".00", f"{2**63 - 1}.0", "0." + "0" * 37 + "1"],
@@ -170,7 +169,7 @@ def test_wide_decimals_and_the_ends_of_integers(tmp_path: Path) -> None:
 def test_first_and_last_days() -> None:
     columns = (Column("on", "On", Kind.DATE), Column("p", "P", Kind.DATE, pattern="MMM dd, yyyy"))
     rows = [(date(1, 1, 1), date(1, 1, 1)), (date(9999, 12, 31), date(9999, 12, 31)), (None, None)]
-    data, _ = rendered(csv, typed(columns, rows))
+    data, _ = rendered("csv", typed(columns, rows))
     assert data == b'On,P\r\n0001-01-01,"Jan 01, 0001"\r\n9999-12-31,"Dec 31, 9999"\r\n,\r\n'
 
 
@@ -178,7 +177,9 @@ def test_first_and_last_days() -> None:
 def test_other_readers_find_the_decimal_comma(tmp_path: Path, quoting: str) -> None:
     columns = (Column("d", "D", Kind.DECIMAL), Column("t", "T", Kind.TEXT))
     rows = [(Decimal("12.5"), "a;b"), (Decimal("-0.25"), "c"), (Decimal(3), None)]
-    data, _ = rendered(csv, typed(columns, rows), delimiter="semicolon", decimal_comma=True, quoting=quoting)
+    data, _ = rendered(
+        "csv", typed(columns, rows), delimiter="semicolon", decimal_comma=True, quoting=quoting
+    )
     file = tmp_path / "a.csv"
     file.write_bytes(data)
     found = duckdb.sql(
@@ -188,21 +189,23 @@ def test_other_readers_find_the_decimal_comma(tmp_path: Path, quoting: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "totals"),
+    ("text", "delimiter", "totals"),
     [
-        ("a,b\n1,x\n2,y\n", {"a": 3.0}),
-        ("a;b\n1,5;x\n2;y\n", {"a": 3.5}),
-        ("a\tb\n1\t1.5\n", {"a": 1.0, "b": 1.5}),
-        ('"a,b";"c;d"\n1;2\n', {"a,b": 1.0, "c;d": 2.0}),
-        ("a,a\n1,2\n", {"a": 3.0}),
-        ("n\nN/A\n4\n", {"n": 4.0}),
-        ("n\nN/A\nnone\n4\n", {}),
-        ('n;m\n"1,5";1.5\n2,5;2,5\n', {"n": 4.0}),
-        ("n,m\nNaN,Infinity\n1,-Infinity\n", {"n": 1.0, "m": 0.0}),
+        ("a,b\n1,x\n2,y\n", "comma", {"a": 3.0}),
+        ("a;b\n1,5;x\n2;y\n", "semicolon", {"a": 3.5}),
+        ("a\tb\n1\t1.5\n", "tab", {"a": 1.0, "b": 1.5}),
+        ("a,b;c|d\n1;2\n", "semicolon", {"a,b": 1.0, "c|d": 2.0}),
+        ("a,a\n1,2\n", "comma", {"a": 3.0}),
+        ("n\nN/A\n4\n", "comma", {"n": 4.0}),
+        ("n\nN/A\nnone\n4\n", "comma", {}),
+        ('n;m\n"1,5";1.5\n2,5;2,5\n', "semicolon", {"n": 4.0}),
+        ("n,m\nNaN,Infinity\n1,-Infinity\n", "comma", {"n": 1.0, "m": 0.0}),
     ],
 )
-def test_read_back_takes_the_dialect_from_the_file(text: str, totals: dict[str, float]) -> None:
-    facts = facts_of(text.encode())
+def test_a_file_is_read_in_the_dialect_of_its_options(
+    text: str, delimiter: str, totals: dict[str, float]
+) -> None:
+    facts = facts_of(text.encode(), delimiter=delimiter)
     assert dict(facts.totals) == totals
     assert facts.problems == ()
 
@@ -213,17 +216,17 @@ def test_read_back_takes_the_dialect_from_the_file(text: str, totals: dict[str, 
 def test_no_file_begins_as_sylk_does(header: str, bom: bool, delimiter: str, tmp_path: Path) -> None:
     columns = (Column("a", header, Kind.INTEGER), Column("b", "ID", Kind.TEXT))
     for shown in (columns, columns[:1]):
-        data, _ = rendered(csv, typed(shown, [(1, "x")]), bom=bom, delimiter=delimiter)
+        data, _ = rendered("csv", typed(shown, [(1, "x")]), bom=bom, delimiter=delimiter)
         text = data.decode("utf-8-sig")
         assert text.startswith(f'"{header}"')
         (head, *_) = stdlib_csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[delimiter])
         assert head == [column.header for column in shown]
         (tmp_path / "t.csv").write_bytes(data)
-        assert csv.read_back(tmp_path / "t.csv").rows == 1
-        assert csv.read_back(tmp_path / "t.csv").totals == {header: 1.0}
+        facts = read_back("csv", tmp_path / "t.csv", delimiter=delimiter)
+        assert (facts.rows, facts.totals) == (1, {header: 1.0})
 
 
 def test_other_first_names_stay_bare() -> None:
     for header in ("Id", "id", "PID", "I D"):
-        data, _ = rendered(csv, typed((Column("a", header, Kind.INTEGER),), [(1,)]))
+        data, _ = rendered("csv", typed((Column("a", header, Kind.INTEGER),), [(1,)]))
         assert data.startswith(header.encode())

@@ -21,7 +21,8 @@ from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.core.layout import Group, Layout, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
-from export_pipeline.formats.excel import render
+from export_pipeline.formats.excel.options import ExcelOptions
+from export_pipeline.formats.excel.write import render
 from export_pipeline_tests.tools import missing, require_tool
 
 CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
@@ -90,7 +91,7 @@ def one_column(kind: Kind, values: Sequence[Any] | pa.Array, **facts: Any) -> La
 
 def write(made: Layout, path: Path, options: Mapping[str, Any] | None = None) -> Rendered:
     out = WriteOnly()
-    rendered = render(made, out, options or {})  # type: ignore[arg-type]
+    rendered = render(made, out, ExcelOptions(**(options or {})))  # type: ignore[arg-type]
     path.write_bytes(out.data)
     return rendered
 

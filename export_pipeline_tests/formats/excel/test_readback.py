@@ -11,7 +11,7 @@ import pytest
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section
-from export_pipeline.formats.excel import read_back
+from export_pipeline.formats.excel.readback import read_back
 from export_pipeline_tests.formats.excel.books import layout, measurements, project, table, write
 
 

@@ -17,8 +17,9 @@ from python_calamine import CalamineWorkbook
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section, Total
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.excel import plan, read_back
+from export_pipeline.formats.excel import plan
 from export_pipeline.formats.excel.numbers import DATE_OUT_OF_RANGE, DOUBLED_HOUR, KEEP_DIGITS, LESS_EXACT
+from export_pipeline.formats.excel.readback import read_back
 from export_pipeline_tests.formats.excel.books import (
     NAUGHTY,
     layout,

@@ -18,7 +18,8 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Group, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import RenderError
-from export_pipeline.formats.excel import archive, plan, read_back
+from export_pipeline.formats.excel import archive, plan
+from export_pipeline.formats.excel.readback import read_back
 from export_pipeline_tests.formats.excel.books import (
     CREATED,
     layout,
@@ -269,10 +270,11 @@ def test_large_sheets_are_streamed_in_pieces(tmp_path: Path) -> None:
             sizes.append(len(data))
             return len(data)
 
-    from export_pipeline.formats.excel import render
+    from export_pipeline.formats.excel.options import ExcelOptions
+    from export_pipeline.formats.excel.write import render
 
     made = layout(Section("s", "S", measurements(30_000), counts=True))
-    render(made, Out(), {})  # type: ignore[arg-type]
+    render(made, Out(), ExcelOptions())  # type: ignore[arg-type]
     assert max(sizes) < sum(sizes) / 3
 
 
@@ -316,7 +318,7 @@ def test_pandas_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from export_pipeline.formats.excel import read_back\n"
+        "from export_pipeline.formats.excel.readback import read_back\n"
         "from export_pipeline_tests.formats.excel.books import project, write\n"
         "write(project(), Path(sys.argv[1]), {'guard_formulas': True})\n"
         "assert read_back(Path(sys.argv[1])).problems == ()\n"

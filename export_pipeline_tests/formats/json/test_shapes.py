@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.formats.json import lines as jsonl
 from export_pipeline.formats.json import readback as json_reader
-from export_pipeline.formats.json import write as json
-from export_pipeline_tests.formats.tables import ANY_TEXT, rendered
+from export_pipeline_tests.formats.tables import ANY_TEXT, read_back, rendered
 
 COLUMNS = (
     Column("text", "T", Kind.TEXT, null="N/A"),
@@ -51,15 +49,15 @@ def typed(rows: list[tuple[Any, ...]]) -> Table:
 
 
 def as_array(rows: Table) -> bytes:
-    return rendered(json, rows)[0]
+    return rendered("json", rows)[0]
 
 
 def as_object(rows: Table) -> bytes:
-    return rendered(json, rows, {"the rows": rows})[0]
+    return rendered("json", rows, {"the rows": rows})[0]
 
 
 def as_lines(rows: Table) -> bytes:
-    return rendered(json, rows, shape="lines")[0]
+    return rendered("json", rows, shape="lines")[0]
 
 
 def found_in(data: bytes) -> list[dict[str, Any]]:
@@ -71,7 +69,7 @@ def found_in(data: bytes) -> list[dict[str, Any]]:
 
 def read(path: Path, data: bytes) -> FileFacts:
     path.write_bytes(data)
-    return json.read_back(path)
+    return read_back("json", path)
 
 
 @pytest.mark.parametrize("shape", [as_array, as_object, as_lines])
@@ -108,10 +106,10 @@ def test_every_shape_comes_back(
 
 def test_jsonl_is_the_flat_table_in_lines() -> None:
     rows = typed([("a", 1, None, None, None, None), ("b", 2, None, None, None, None)])
-    data, done = rendered(jsonl, rows)
+    data, done = rendered("jsonl", rows)
     assert data == as_lines(rows)
     assert data.count(b"\n") == 2 == done.rows
-    assert rendered(jsonl, typed([]))[0] == b""
+    assert rendered("jsonl", typed([]))[0] == b""
 
 
 def lines(count: int) -> list[bytes]:

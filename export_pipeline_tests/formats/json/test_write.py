@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Nested
-from export_pipeline.formats.json import write as json
+from export_pipeline.formats.json.rows import NO_JSON
 from export_pipeline.takeoff.geometry import valid_json
-from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, rendered, table
+from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, read_back, rendered, table
 from export_pipeline_tests.takeoff_data import Application
 
 COLUMNS = (
@@ -50,7 +50,7 @@ def strictly(data: bytes) -> Any:
 
 @given(ROWS)
 def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
-    data, done = rendered(json, table(COLUMNS, rows))
+    data, done = rendered("json", table(COLUMNS, rows))
     found = strictly(data)
     assert len(found) == done.rows == len(rows)
     strange = 0
@@ -71,7 +71,7 @@ def test_children_lie_in_their_parents(counts: list[int]) -> None:
     parent = table((Column("id", "Id", Kind.INTEGER),), [(n,) for n in range(len(counts))])
     children = [(owner, n) for owner, count in enumerate(counts) for n in range(count)]
     child = table((Column("of", "Of", Kind.INTEGER), Column("n", "N", Kind.INTEGER)), children)
-    data, done = rendered(json, child, {"a": 1, "parents": Nested(parent, "children", child, counts)})
+    data, done = rendered("json", child, {"a": 1, "parents": Nested(parent, "children", child, counts)})
     found = strictly(data)["parents"]
     assert [row["id"] for row in found] == list(range(len(counts)))
     assert [(c["of"], c["n"]) for row in found for c in row["children"]] == children
@@ -82,7 +82,7 @@ def test_children_lie_in_their_parents(counts: list[int]) -> None:
 def test_json_cells_are_embedded_or_said_to_be_none() -> None:
     column = Column("g", "G", Kind.JSON)
     cells = ['{"x": 1.10, "y": [1e3]}', "null", "", "{broken", "NaN", None, '{"a":\n1}', "1 2", '"\\ud800"']
-    data, done = rendered(json, table((column,), [(cell,) for cell in cells]))
+    data, done = rendered("json", table((column,), [(cell,) for cell in cells]))
     found = [row["g"] for row in stdlib_json.loads(data)]
     assert found == [
         {"x": 1.1, "y": [1000.0]},
@@ -96,7 +96,7 @@ def test_json_cells_are_embedded_or_said_to_be_none() -> None:
         '"\\ud800"',
     ]
     assert b"1.10" in data
-    assert dict(done.changed) == {(json.NO_JSON, "g"): 5}
+    assert dict(done.changed) == {(NO_JSON, "g"): 5}
 
 
 _SCALARS = st.sampled_from([
@@ -117,12 +117,12 @@ _OBJECTS = st.lists(st.tuples(st.sampled_from(['"a"', '"b" ', "c"]), _SCALARS), 
     )
 )
 def test_only_json_is_embedded(cells: list[str | None]) -> None:
-    data, done = rendered(json, table((Column("g", "G", Kind.JSON),), [(cell,) for cell in cells]))
+    data, done = rendered("json", table((Column("g", "G", Kind.JSON),), [(cell,) for cell in cells]))
     found = [row["g"] for row in stdlib_json.loads(data)]
     valid = valid_json(pa.array(cells, pa.string())).to_pylist()
     wanted = [stdlib_json.loads(c) if yes and c else c for c, yes in zip(cells, valid, strict=True)]
     assert found == wanted
-    assert done.changed[json.NO_JSON, "g"] == sum(
+    assert done.changed[NO_JSON, "g"] == sum(
         c is not None and not yes for c, yes in zip(cells, valid, strict=True)
     )
 
@@ -138,9 +138,9 @@ def test_takeoff_document(tmp_path: Path) -> None:
     application.measurement(full, page, 0.1, unit="SF", notes="tab\tnew\nline")
     application.measurement(full, page, 0.2, unit="SF")
     application.assembly(full, total_cost=Decimal("12.30"), unit_cost=Decimal("41.0000"))
-    data, done = rendered(json, application.layout(project).main, application.layout(project).document)
+    data, done = rendered("json", application.layout(project).main, application.layout(project).document)
     summary, _ = rendered(
-        json, application.layout(project).main, application.layout(project, include_details=False).document
+        "json", application.layout(project).main, application.layout(project, include_details=False).document
     )
     application.close()
     found = strictly(data)
@@ -166,12 +166,12 @@ def test_read_back_counts_the_rows_the_document_names(tmp_path: Path) -> None:
         "other": [{"q": 7}],
         "a": Nested(parent, "b", child, [0, 3]),
     }
-    data, _ = rendered(json, child, document)
+    data, _ = rendered("json", child, document)
     file = tmp_path / "a.json"
     file.write_bytes(data)
-    facts = json.read_back(file)
+    facts = read_back("json", file)
     assert (facts.rows, facts.totals, facts.problems) == (3, {"q": 4.0}, ())
     file.write_bytes(data[:-4])
-    assert json.read_back(file).problems
+    assert read_back("json", file).problems
     file.write_bytes(b"")
-    assert json.read_back(file).problems
+    assert read_back("json", file).problems

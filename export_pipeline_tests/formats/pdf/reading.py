@@ -18,8 +18,9 @@ import pyarrow as pa
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Figure, Layout, Section
 from export_pipeline.core.tables import Table
-from export_pipeline.formats import pdf
 from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.pdf.options import PdfOptions
+from export_pipeline.formats.pdf.write import render
 from export_pipeline_tests.tools import require_tool
 
 CREATED = datetime(2025, 3, 4, 5, 6, tzinfo=UTC)
@@ -46,13 +47,13 @@ def layout(*sections: Section, figures: tuple[Figure, ...] = (), **other: Any) -
 def write(path: Path, what: Layout, options: Mapping[str, Any] | None = None) -> Rendered:
     """Renders a layout to a file."""
     with path.open("wb") as out:
-        return pdf.render(what, out, options or {})
+        return render(what, out, PdfOptions(**(options or {})))
 
 
 def rendered(what: Layout, options: Mapping[str, Any] | None = None) -> bytes:
     """Renders a layout to bytes."""
     out = io.BytesIO()
-    pdf.render(what, out, options or {})
+    render(what, out, PdfOptions(**(options or {})))
     return out.getvalue()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section
 from export_pipeline.core.tables import Table
-from export_pipeline.formats import pdf
+from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf import readback
 from export_pipeline.formats.pdf.sums import PrintedSum
 from export_pipeline_tests.formats.pdf.reading import layout, write
@@ -44,7 +44,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 def test_rows_and_sums_of_the_counting_section(sound: Path) -> None:
-    facts = pdf.read_back(sound)
+    facts = readback.read_back(sound)
     assert facts.rows == 300
     assert facts.problems == ()
     assert facts.totals[COLUMNS[0].name] == sum((i - 20) / 16 for i in range(300))
@@ -61,7 +61,7 @@ def test_numbers_broken_over_lines_and_pages_are_still_one_number(tmp_path: Path
     )
     path = tmp_path / "split.pdf"
     write(path, layout(Section("t", "T", table, counts=True, sums=("n",))))
-    assert pdf.read_back(path) == pdf.FileFacts(1, {"n": float("1" * 30)})
+    assert readback.read_back(path) == FileFacts(1, {"n": float("1" * 30)})
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
@@ -69,13 +69,13 @@ def test_a_file_cut_short_is_a_problem(sound: Path, tmp_path: Path, share: float
     data = sound.read_bytes()
     cut = tmp_path / "cut.pdf"
     cut.write_bytes(data[: int(len(data) * share)])
-    assert pdf.read_back(cut).problems
+    assert readback.read_back(cut).problems
 
 
 def test_a_file_that_is_no_pdf_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "no.pdf"
     path.write_bytes(b"Page not found")
-    assert pdf.read_back(path).problems[0].startswith("not a readable PDF")
+    assert readback.read_back(path).problems[0].startswith("not a readable PDF")
 
 
 def test_a_missing_unicode_map_and_a_missing_font_are_problems(sound: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_missing_unicode_map_and_a_missing_font_are_problems(sound: Path, tmp_
         del font["/ToUnicode"]
         del font.DescendantFonts[0].FontDescriptor["/FontFile2"]
         file.save(path)
-    problems = " ".join(pdf.read_back(path).problems)
+    problems = " ".join(readback.read_back(path).problems)
     assert "ToUnicode" in problems
     assert "not embedded" in problems
 
@@ -95,7 +95,7 @@ def test_rows_taken_out_are_missed(sound: Path, tmp_path: Path) -> None:
     with pikepdf.open(sound) as file:
         del file.pages[-1]
         file.save(path)
-    assert pdf.read_back(path).rows < 300
+    assert readback.read_back(path).rows < 300
 
 
 def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Pat
         for _ in range(chance.choice((1, 20, 300))):
             changed[chance.randrange(len(data))] = chance.randrange(256)
         path.write_bytes(changed)
-        facts = pdf.read_back(path)
+        facts = readback.read_back(path)
         assert facts.problems or facts.rows == 300
 
 
@@ -118,10 +118,10 @@ def as_a_long_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_long_file_is_read_as_a_short_one_is(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = pdf.read_back(sound)
+    expected = readback.read_back(sound)
     monkeypatch.setattr(readback, "_PARSED_PAGES", 0)
     monkeypatch.setattr(pikepdf, "open", None)
-    assert pdf.read_back(sound) == expected
+    assert readback.read_back(sound) == expected
 
 
 @pytest.mark.usefixtures("as_a_long_file")
@@ -129,7 +129,7 @@ def test_a_long_file_written_by_another_program_is_read_too(sound: Path, tmp_pat
     packed = tmp_path / "packed.pdf"
     with pikepdf.open(sound) as file:
         file.save(packed, object_stream_mode=pikepdf.ObjectStreamMode.generate)
-    facts = pdf.read_back(packed)
+    facts = readback.read_back(packed)
     assert (facts.rows, facts.problems) == (300, ())
 
 
@@ -143,11 +143,11 @@ def test_damage_to_a_long_file_is_a_problem(sound: Path, tmp_path: Path) -> None
         for _ in range(chance.choice((1, 20, 300))):
             changed[chance.randrange(len(data))] = chance.randrange(256)
         path.write_bytes(changed)
-        facts = pdf.read_back(path)
+        facts = readback.read_back(path)
         assert facts.problems or facts.rows == 300
     for share in (0.3, 0.9, 0.999):
         path.write_bytes(data[: int(len(data) * share)])
-        assert pdf.read_back(path).problems
+        assert readback.read_back(path).problems
 
 
 @given(

@@ -9,7 +9,10 @@ _PROGRAM = """
 import resource, sys, tempfile
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from export_pipeline.formats import pdf
+from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.pdf import readback
+from export_pipeline.formats.pdf.options import PdfOptions
+from export_pipeline.formats.pdf.write import render
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Group, Section, Total
 from export_pipeline.core.tables import Table
@@ -27,9 +30,9 @@ def opened():
 groups = tuple(Group(f"G {i}", 100, (), (Total("Sum", {"q": 1.5}),)) for i in range(count // 100))
 section = Section("s", "S", Table("t", columns, count, opened), groups=groups, counts=True, sums=("q",))
 with tempfile.NamedTemporaryFile() as file:
-    assert pdf.render(layout(section), file, {}).rows == count
+    assert render(layout(section), file, PdfOptions()).rows == count
     file.flush()
-    assert pdf.read_back(Path(file.name)) == pdf.FileFacts(count, {"q": count * (count - 1) / 16})
+    assert readback.read_back(Path(file.name)) == FileFacts(count, {"q": count * (count - 1) / 16})
 assert "pandas" not in sys.modules and "dagster" not in sys.modules
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section, Total
 from export_pipeline.core.tables import Table
-from export_pipeline.formats import pdf
+from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.pdf import readback
 from export_pipeline.formats.pdf.cells import printed
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, rows, write
 
@@ -70,7 +71,7 @@ def test_columns_that_do_not_fit_go_across_in_bands_that_say_which_they_are(
     assert len(set(re.findall(r"cell-\d+-of-\d+", text))) == text.count("cell-")
     assert text.count("cell-") + text.count("N/A") == 130 * (count - 1)
     assert text.count("Grand total") == width
-    assert pdf.read_back(path) == pdf.FileFacts(130, {"id": 8385.0})
+    assert readback.read_back(path) == FileFacts(130, {"id": 8385.0})
 
 
 def test_a_wide_table_begins_on_the_page_with_the_title(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_missing_value_is_printed_as_its_column_says(tmp_path: Path) -> None:
     table = Table.of("t", columns, pa.table(data))
     write(path, layout(Section("t", "T", table, counts=True, sums=("n",))))
     assert rows(path) == ["N/Anoneunknownnever", "1off2025-01-02"]
-    assert pdf.read_back(path).totals == {"n": 1.0}
+    assert readback.read_back(path).totals == {"n": 1.0}
 
 
 def test_times_are_local_and_the_header_names_the_zone(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_long_numbers_far_down_a_table_are_not_broken(tmp_path: Path) -> None:
     write(path, layout(Section("t", "T", Table.of("t", columns, pa.table(data)), counts=True, sums=("id",))))
     with pypdfium2.PdfDocument(path) as file:
         assert "9,007,199,254,740,993" in file[len(file) - 1].get_textpage().get_text_bounded()
-    assert pdf.read_back(path) == pdf.FileFacts(count, {"id": float(sum(numbers))})
+    assert readback.read_back(path) == FileFacts(count, {"id": float(sum(numbers))})
 
 
 def test_the_total_of_the_first_column_leaves_room_for_its_label(tmp_path: Path) -> None:

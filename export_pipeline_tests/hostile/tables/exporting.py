@@ -45,7 +45,7 @@ class Exported:
         options = self.options.of(format)
         with path.open("wb") as out:
             done = FORMATS[format].render(self.layout, out, options)
-        facts, proof = FORMATS[format].read_back(path), FORMATS[format].proof(self.layout, options)
+        facts, proof = FORMATS[format].read_back(path, options), FORMATS[format].proof(self.layout, options)
         assert facts.problems == ()
         assert facts.rows == done.rows == proof.rows == self.sample.rows
         for column, (total, tolerance) in proof.totals.items():

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
+from export_pipeline.formats.csv import readback as csv_reader
 from export_pipeline.formats.csv import write as csv
-from export_pipeline.formats.json import write as json
+from export_pipeline.formats.json import readback as json_reader
 from export_pipeline.jobs import Ledger, Status, migrate
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs.attempts import job_tags
@@ -48,7 +49,7 @@ def test_a_ledger_that_comes_back_costs_no_work(
     migrate(server.url())
     with Ledger(server.url()) as ledger:
         job = ledger.request("takeoff", "csv", scope=deployment.scope)
-        rendered = once(monkeypatch, csv, "read_back", lambda: None)
+        rendered = once(monkeypatch, csv_reader, "read_back", lambda: None)
         once(monkeypatch, module, function, lambda: switch.off(1.5))
         result = reload(deployment).run(tags=job_tags([job]))
         assert result.success
@@ -143,7 +144,7 @@ def test_s3_that_goes_away_between_the_parts_of_a_file(
     deployment.instance.add_dynamic_partitions("takeoff_scopes", [scope])
     monkeypatch.setattr(s3_upload, "PART_BYTES", 5 << 20)
     sent = once(monkeypatch, s3_multipart.MultipartUpload, "send_part", lambda: None)
-    once(monkeypatch, json, "read_back", lambda: switch.off(1.5))
+    once(monkeypatch, json_reader, "read_back", lambda: switch.off(1.5))
     result = deployment.run(["json"], partition=scope)
     assert result.success, failures(result)
     assert retries(result) == 1

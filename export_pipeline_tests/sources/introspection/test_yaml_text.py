@@ -22,7 +22,7 @@ def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
     said = attributes(shop, "orders")
 
     assert said["dataset"] == "orders"
-    assert said["formats"] == ["csv", "json", "jsonl", "excel", "pdf", "parquet"]
+    assert said["formats"] == ["csv", "excel", "pdf", "json", "jsonl", "parquet"]
     assert said["source"] == {
         "table": "orders",
         "key": ["id"],

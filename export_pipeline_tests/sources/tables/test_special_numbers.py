@@ -64,7 +64,8 @@ def made(postgres_url: str, tmp_path: Path) -> dict[str, Any]:
         path = tmp_path / f"t{FORMATS[name].extension}"
         with path.open("wb") as out:
             done = FORMATS[name].render(layout, out, FormatOptions().of(name))
-        facts, proof = FORMATS[name].read_back(path), layout.proofs[name]
+        facts = FORMATS[name].read_back(path, FormatOptions().of(name))
+        proof = FORMATS[name].proof(layout, FormatOptions().of(name))
         assert (facts.rows, facts.problems) == (5, ())
         for column, (total, tolerance) in proof.totals.items():
             assert abs(facts.totals.get(column, 0.0) - total) <= tolerance, (name, column)

@@ -141,7 +141,7 @@ def layout(
 def rendered(path: Path, *args: Sequence[Row], **kwargs: Any) -> Rendered:
     """Render a layout of these conditions, pages and measurements into a file."""
     out = io.BytesIO()
-    done = ost.render(layout(*args, **kwargs), out, {})
+    done = ost.render(layout(*args, **kwargs), out)
     path.write_bytes(out.getvalue())
     return done
 

@@ -80,7 +80,7 @@ def test_characters_that_xml_cannot_hold_never_break_the_file(path: Path) -> Non
 def test_an_empty_project(path: Path, project: dict[str, Any]) -> None:
     job = imported(path, [], [], [], project=project)
     assert job.bid["JobName"] == "Untitled"
-    assert ost.read_back(path).rows == 0
+    assert validate.read_back(path).rows == 0
 
 
 def test_rows_of_nothing_but_nulls(path: Path) -> None:
@@ -98,7 +98,7 @@ def test_every_hostile_geometry_at_once(path: Path) -> None:
     assert validate.check(path) == []
     assert done.rows + done.left_out == len(measurements)
     # A line, a polyline, a polygon and a rectangle are linear; the latter two areas; a point a count.
-    assert done.rows == ost.read_back(path).rows == 4 + 2 + 2 + 1
+    assert done.rows == validate.read_back(path).rows == 4 + 2 + 2 + 1
 
 
 def test_measurements_out_of_order_are_refused(path: Path) -> None:
@@ -109,4 +109,4 @@ def test_measurements_out_of_order_are_refused(path: Path) -> None:
 
 def test_a_layout_without_takeoff_tables_is_refused() -> None:
     with pytest.raises(RenderError, match="conditions"):
-        ost.render(replace(layout([], [], []), tables={}), io.BytesIO(), {})
+        ost.render(replace(layout([], [], []), tables={}), io.BytesIO())

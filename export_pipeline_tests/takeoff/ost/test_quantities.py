@@ -12,7 +12,6 @@ import pytest
 from lxml import etree
 
 from export_pipeline.takeoff.ost import validate
-from export_pipeline.takeoff.ost import write as ost
 from export_pipeline_tests.takeoff.ost import importer
 from export_pipeline_tests.takeoff.ost.sample import (
     CIRCLE,
@@ -58,7 +57,7 @@ def test_each_geometry_has_the_databases_quantity(path: Path) -> None:
     # One straight segment each; all segments of a measurement carry its number.
     assert [takeoff.no for takeoff in wall.takeoffs["A.pdf 1"]] == [1, 2, 2, *[3] * 3, *[4] * 4, *[5] * 96]
     assert [takeoff.no for takeoff in slab.takeoffs["A.pdf 1"]] == [6, 7, 8]
-    assert ost.read_back(path).rows == 12
+    assert validate.read_back(path).rows == 12
     for condition, quantity in zip(job.conditions, validate.quantities(path).values(), strict=True):
         assert quantity.name == condition.name
         assert quantity.value == pytest.approx(condition.quantity, rel=1e-12)
@@ -69,7 +68,7 @@ def test_totals_are_the_exports_totals(path: Path) -> None:
     done = rendered(path, conditions, [page()], [])
     job = importer.load(path)
     assert [condition.total for condition in job.conditions] == [1234.5678, 0.1 + 0.2, 0.0]
-    facts = ost.read_back(path)
+    facts = validate.read_back(path)
     assert facts.totals["quantity"] == pytest.approx(1234.5678 + 0.1 + 0.2)
     assert (facts.rows, facts.problems, done.rows, done.left_out) == (0, (), 0, 0)
 
@@ -134,7 +133,7 @@ def test_random_projects_against_the_application_s_own_formulas(path: Path) -> N
         assert condition.quantity == pytest.approx(condition.total, rel=1e-11)
     for quantity, total in zip(validate.quantities(path).values(), expected, strict=True):
         assert quantity.value == pytest.approx(total, rel=1e-11)
-    assert ost.read_back(path).rows == len(measurements)
+    assert validate.read_back(path).rows == len(measurements)
 
 
 def test_takeoffs_lie_where_the_page_shows_them(path: Path) -> None:

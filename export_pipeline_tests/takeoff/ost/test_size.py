@@ -95,7 +95,7 @@ for batches in (1, int(sys.argv[1])):
     base = layout(CONDITIONS, [page()], [])
     tables = {**base.tables, "measurements_by_page": replace(base.tables["measurements_by_page"], open=rows)}
     sink = Sink()
-    ost.render(replace(base, tables=tables), sink, {})
+    ost.render(replace(base, tables=tables), sink)
     peaks.append(peak())
 print(json.dumps([sink.size, *peaks]))
 """

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.takeoff.ost import validate
-from export_pipeline.takeoff.ost import write as ost
 from export_pipeline_tests.takeoff.ost import importer
 from export_pipeline_tests.takeoff.ost.sample import CONDITIONS, line, page, rendered, shape, xy
 
@@ -162,7 +161,7 @@ def test_entities_are_never_expanded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"\x00", b"PK\x03\x04", b"<a/>", b"\xff\xfe<\x00", b"<XML_ROOT/>"])
 def test_files_of_another_sort(tmp_path: Path, data: bytes) -> None:
     assert found(tmp_path / "other", data)
-    facts = ost.read_back(tmp_path / "other")
+    facts = validate.read_back(tmp_path / "other")
     assert (facts.rows, facts.totals["quantity"]) == (0, 0.0)
     assert facts.problems
 
@@ -185,7 +184,7 @@ def test_reports_stop_somewhere(tmp_path: Path) -> None:
     rendered(path, CONDITIONS, [page()], many)
     broken = path.read_text(encoding="utf-8").replace('Curve="-1"', 'Curve="9"')
     assert len(found(path, broken)) == 1000
-    assert len(ost.read_back(path).problems) == 50
+    assert len(validate.read_back(path).problems) == 50
 
 
 def test_quantities(tmp_path: Path, sound: str) -> None:

@@ -8,10 +8,9 @@ the file's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +20,7 @@ from export_pipeline.core.layout import Layout
 from export_pipeline.core.special_numbers import finite_decimals, is_special
 from export_pipeline.core.streams import prefetched
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.base import FileFacts, Rendered, RenderError
-from export_pipeline.formats.sums import added, finite_sum
+from export_pipeline.formats.base import Rendered, RenderError
 
 NO_NUMBER = "NaN or infinite, which no decimal is, written as null"
 Changed = Counter[tuple[str, str]]
@@ -31,15 +29,15 @@ _GROUP_ROWS = 1 << 17
 _SAMPLED = 4096
 
 
-def render(layout: Layout, out: BinaryIO, options: Mapping[str, Any]) -> Rendered:
-    """Write the flat table. There are no options.
+def render(layout: Layout, out: BinaryIO) -> Rendered:
+    """Write the flat table.
 
     Raises:
         RenderError: A cell does not fit its column's type; the message names the column.
     """
     from pyarrow import parquet
 
-    table = layout.flat.get("parquet", layout.main)
+    table = layout.main
     facts = {"title": layout.title, "created": layout.created.isoformat()}
     schema = pa.schema([_field(column) for column in table.columns], facts)
     done = Rendered()
@@ -102,29 +100,3 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.Rec
                 f"column {field.name}: a cell does not fit its declared type {field.type}: {error}"
             ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def read_back(path: Path) -> FileFacts:
-    """Count rows and add up numeric columns by name, a row group at a time; verify page checksums."""
-    from pyarrow import parquet
-
-    rows = 0
-    sums: dict[str, list[float]] = {}
-    try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            names = [field.name for field in file.schema_arrow if _is_number(field.type)]
-            sums = {name: [] for name in names}
-            for index in range(file.num_row_groups):
-                group = file.read_row_group(index, names)
-                rows += file.metadata.row_group(index).num_rows
-                for name in names:
-                    sums[name].append(finite_sum(group.column(name).cast(pa.float64(), safe=False)))
-            promised = file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        return FileFacts(rows, {}, (f"not a sound Parquet file: {error}",))
-    problems = () if rows == promised else (f"{rows} rows in its groups, {promised} in its footer",)
-    return FileFacts(rows, {name: added(parts) for name, parts in sums.items()}, problems)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -1,0 +1,28 @@
+"""Options of Excel."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from export_pipeline.formats.base import Options
+
+
+class ExcelOptions(Options):
+    """Options of Excel."""
+
+    sheet_title: Annotated[
+        str, Field(description="Name of the sheet of a table; empty for the export's own.")
+    ] = ""
+    freeze: Annotated[bool, Field(description="Keep the header in sight while people scroll.")] = True
+    currency: Annotated[
+        str, Field(description="Sign of money in Excel, e.g. EUR; empty for the columns' own.")
+    ] = ""
+    guard_formulas: Annotated[
+        bool,
+        Field(
+            description="Put an apostrophe before text that looks like a formula in Excel too. Such cells "
+            "are text and never run, but somebody may save the sheet as CSV."
+        ),
+    ] = False

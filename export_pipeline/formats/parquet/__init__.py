@@ -1,0 +1,1 @@
+"""Parquet: typed columns for programs."""

@@ -1,0 +1,22 @@
+"""Options of PDF."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from export_pipeline.formats.base import Options
+
+
+class PdfOptions(Options):
+    """Options of PDF."""
+
+    title: Annotated[str, Field(description="Title of the PDF; empty for the export's own.")] = ""
+    page_size: Annotated[Literal["letter", "legal", "a4", "a3"], Field(description="Paper of the PDF.")] = (
+        "letter"
+    )
+    orientation: Annotated[
+        Literal["auto", "portrait", "landscape"],
+        Field(description="`auto` turns the paper where the columns need it."),
+    ] = "auto"

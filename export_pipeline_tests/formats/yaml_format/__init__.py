@@ -1,0 +1,1 @@
+"""A format that the product does not have: a package as a developer would add it to `formats/`."""

@@ -261,7 +261,9 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
         store = store_of(settings).open()
         limit = store.check()
     except StoreUnavailableError as error:
-        yield Finding("store_unreachable", str(error), do)
+        # A folder without a marker waits for the ledger. `ledger_findings` reports that the ledger is down.
+        if not isinstance(error.__cause__, LedgerUnavailableError):
+            yield Finding("store_unreachable", str(error), do)
         return
     except StoreError as error:
         yield Finding("store_unusable", str(error), do)

@@ -70,9 +70,7 @@ def test_each_part_that_is_down_is_told_alone(
 ) -> None:
     monkeypatch.setenv(name, value)
     findings = found()
-    # A folder without a marker waits for the ledger, which knows whether it must have one.
-    waits = {"store_unreachable"} if code == "ledger_unreachable" else set()
-    assert set(findings) == {code} | waits
+    assert set(findings) == {code}
     assert "hunter2" not in str(findings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -11,14 +12,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._daemon.monitoring import run_monitoring
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import MOST_ATTEMPTS, end_here, settle
-from export_pipeline.orchestration.sensors.queue import MOST_OFFERS
+from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MOST_OFFERS
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.jobs import exports
 from export_pipeline_tests.orchestration.runs.leases import settle_after_silence
+from export_pipeline_tests.paths import ROOT
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
 
@@ -131,6 +135,33 @@ def test_a_run_that_was_only_written_down_is_asked_for_again(deployment: Deploym
     _created(deployment, request, dg.DagsterRunStatus.NOT_STARTED)
     deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}")
     assert [again.run_key for again in tick(deployment)] == [request.run_key]
+
+
+def test_a_run_that_stays_in_starting_is_replaced_within_two_minutes(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the daemon dies between Dagster's note that it launches a run, and the launch."""
+    monitoring = yaml.safe_load((ROOT / "dagster.yaml").read_text())["run_monitoring"]
+    with dg.instance_for_test(overrides={"run_monitoring": monitoring}) as instance:
+        here = replace(deployment, instance=instance)
+        instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
+        insert(here, scope=deployment.scope)
+        (request,) = tick(here)
+        run = _created(here, request, dg.DagsterRunStatus.NOT_STARTED)
+        instance.report_dagster_event(
+            dg.DagsterEvent("PIPELINE_STARTING", request.job_name or ""), run.run_id
+        )
+        for seconds, is_replaced in (
+            (60, False),
+            (120 - monitoring["poll_interval_seconds"] - 2 * HELD_SECONDS, True),
+        ):
+            now = time.time() + seconds
+            claimed = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+            deployment.source.rows(f"UPDATE export_jobs SET claimed_at = '{claimed}'")
+            monkeypatch.setattr(run_monitoring, "get_current_timestamp", lambda now=now: now)
+            (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+            run_monitoring.monitor_starting_run(instance, record, logging.getLogger())
+            assert bool(tick(here)) == is_replaced
 
 
 def _created(deployment: Deployment, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:

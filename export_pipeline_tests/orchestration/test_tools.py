@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.tools import require_tool
@@ -25,13 +25,9 @@ def run(tool: str, *arguments: str, **variables: str) -> subprocess.CompletedPro
 
 
 @pytest.fixture
-def home(environment: dict[str, str], source: Source) -> str:
-    """An instance that knows the first project; gives its id."""
-    import dagster as dg
-
-    prepare_home()
-    with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions("takeoff_scopes", [source.scopes[0]])
+def home(command: Command, source: Source) -> str:
+    """An instance where no daemon has run, but a request of the first project; gives its id."""
+    assert command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv").code == 0
     return source.scopes[0]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -86,6 +88,20 @@ class S3Proxy:
 
     def _answered(self, status: int) -> None:
         """Called by the same thread when the server has answered."""
+
+
+class DelayingProxy(S3Proxy):
+    """Lets writes wait for a random time, also those whose client has died meanwhile.
+
+    Attributes:
+        longest: The longest wait in seconds; most are far shorter.
+    """
+
+    longest = 0.0
+
+    def _arrived(self, handler: BaseHTTPRequestHandler, request: str) -> None:
+        if not request.startswith(("GET", "HEAD")):
+            time.sleep(self.longest * random.random() ** 12)
 
 
 class HoldingProxy(S3Proxy):

@@ -7,7 +7,8 @@ import io
 import json
 import statistics
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -111,6 +112,17 @@ def _nobody_got_two(system: System) -> None:
     for mail, status in known.items():
         assert status in ("sent", "unknown"), (mail, status)
         assert status == "unknown" or mails[mail] == 1
+
+
+def seconds_after_faults(jobs: Iterable[Job], faults_ended: Sequence[datetime]) -> list[float]:
+    """Return how long jobs took after the last fault that they met, the longest first."""
+    seconds = []
+    for job in jobs:
+        assert job.completed_at is not None
+        met = [end for end in faults_ended if job.created_at < end < job.completed_at]
+        if met:
+            seconds.append((job.completed_at - max(met)).total_seconds())
+    return sorted(seconds, reverse=True)
 
 
 def figures(jobs: Iterable[Job]) -> str:

@@ -31,6 +31,7 @@ from export_pipeline_tests.orchestration.deployment import SAMPLES
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services import postgres, s3
 from export_pipeline_tests.services.process import free_ports, server_folder
+from export_pipeline_tests.services.s3_proxy import DelayingProxy
 from export_pipeline_tests.system import mail
 from export_pipeline_tests.system.processes import Processes, Service, processes
 from export_pipeline_tests.tools import require_tool
@@ -50,6 +51,7 @@ class System:
     Attributes:
         services: By name: daemon, mail, and where there are some postgres and s3, and more daemons.
         launchers: Environments of the deployments on the one ledger, each with a Dagster instance of its own.
+        proxy: Stands before S3; None where the store is a folder.
         scopes: Ids of the scopes that each dataset has; None alone for one without.
     """
 
@@ -60,6 +62,7 @@ class System:
     datasets: Mapping[str, DatasetComponent]
     scopes: Mapping[str, tuple[str | None, ...]]
     launchers: Sequence[Mapping[str, str]]
+    proxy: DelayingProxy | None
 
     @property
     def mails(self) -> Counter[tuple[str, str]]:
@@ -102,7 +105,7 @@ class System:
 
         Args:
             seconds: The longest; then the test fails and says what is left.
-            pressed: Let the time that senders and launchers are waited for pass faster than it does.
+            pressed: Let the time that senders of mails are waited for pass faster than it does.
         """
         deadline = time.monotonic() + seconds
         aged = time.monotonic()
@@ -140,10 +143,7 @@ class System:
         return self.run(f"{pending} GROUP BY status UNION ALL {unsent}")
 
     def _age(self) -> None:
-        """Put back the times after which a launcher, or a sender of mails, is taken for dead."""
-        self.run(
-            "UPDATE export_jobs SET claimed_at = claimed_at - interval '1 minute' WHERE status = 'pending'"
-        )
+        """Put back the times after which a sender of mails is taken for dead."""
         later = "claimed_at = claimed_at - interval '6 minutes', next_at = next_at - interval '6 minutes'"
         waiting = "status IN ('pending', 'claimed', 'sending')"
         self.run(f"UPDATE export_deliveries SET {later} WHERE {waiting}")
@@ -170,10 +170,16 @@ def running_system(folder: Path, *, servers: bool, launchers: int = 1) -> Iterat
         }
         started = stack.enter_context(processes(settings))
         services: dict[str, Service] = {}
+        proxy: DelayingProxy | None = None
         others = [_launcher(folder, number) for number in range(2, launchers + 1)]
         if servers:
             settings |= _databases(started, services, stack.enter_context(server_folder("pg")), others)
-            settings |= _bucket(started, services, stack.enter_context(server_folder("s3")))
+            server = _bucket(started, services, stack.enter_context(server_folder("s3")))
+            proxy = stack.enter_context(DelayingProxy(server).running())
+            settings |= server.environment() | {
+                "EXPORT_STORE_URL": "s3://exports/team",
+                "EXPORT_S3_ENDPOINT_URL": proxy.url,
+            }
         else:
             settings |= {
                 "EXPORT_SOURCE_URL": f"sqlite:///{folder / 'app.db'}",
@@ -200,7 +206,7 @@ def running_system(folder: Path, *, servers: bool, launchers: int = 1) -> Iterat
             services[name] = _daemon(started, folder, number, environment)
             services[name].start()
         scopes = {name: _scopes(url, dataset) for name, dataset in there.items()}
-        yield System(folder, url, started, services, there, scopes, environments)
+        yield System(folder, url, started, services, there, scopes, environments, proxy)
 
 
 def _launcher(folder: Path, number: int) -> dict[str, str]:
@@ -231,15 +237,12 @@ def _databases(
     }
 
 
-def _bucket(started: Processes, services: dict[str, Service], folder: Path) -> dict[str, str]:
+def _bucket(started: Processes, services: dict[str, Service], folder: Path) -> s3.S3Server:
     command, server = s3.prepare(str(require_tool("weed")), folder)
     services["s3"] = Service(started, command, folder, folder / "log", lambda: s3.answers(server))
     services["s3"].start()
     server.client().create_bucket(Bucket="exports")
-    return server.environment() | {
-        "EXPORT_STORE_URL": "s3://exports/team",
-        "EXPORT_S3_ENDPOINT_URL": server.endpoint_url,
-    }
+    return server
 
 
 def _daemon(started: Processes, folder: Path, number: int, environment: Mapping[str, str]) -> Service:
@@ -262,10 +265,8 @@ def _fill(url: str) -> None:
 
 
 def _make_instance() -> None:
-    """Once, before several processes do; a run that cannot start is noticed after half a minute."""
-    file = prepare_home() / "dagster.yaml"
-    text = file.read_text().partition("\n")[2]  # without our line it is nobody else's to write
-    file.write_text(text.replace("start_timeout_seconds: 180", "start_timeout_seconds: 30"))
+    """Once, before several processes do."""
+    prepare_home()
     dg.DagsterInstance.get().dispose()
 
 

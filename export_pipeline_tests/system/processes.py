@@ -82,6 +82,12 @@ class Service:
                 raise StartError(f"{self._command[0]} was not ready in {_START_SECONDS:.0f} s:\n{said}")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it without a warning."""
         assert self._process is not None

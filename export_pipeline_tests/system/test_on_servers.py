@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
@@ -30,10 +31,14 @@ VICTIMS = (
     "mail",
     "code server",
     "stopped worker",  # for longer than its lease; then it goes on
+    "stopped daemon",
     *("daemon" if number == 1 else f"daemon {number}" for number in range(1, LAUNCHERS + 1)),
 )
 """Each is killed once before one is killed again."""
 _STOPPED_SECONDS = (LEASE + LAST_CALL).total_seconds() + 15
+_RECOVERY_SECONDS = 120.0
+"""The longest that a job may take after the end of the last fault that it has met."""
+_LONGEST_PUT_SECONDS = 25.0
 _END_SECONDS = 150.0
 _UNENDED = "SELECT 1 FROM export_jobs WHERE status IN ('pending', 'processing')"
 _WAIT_SECONDS = 150.0
@@ -46,10 +51,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
+@pytest.mark.timeout(300 + 10 * REQUESTS)
 def test_all_requests_end_rightly(system: System) -> None:
     all_requests_end_rightly(system, REQUESTS)
 
 
+@pytest.mark.timeout(300 + 100 * KILLS)
 def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
     """Every part is killed while it works; afterwards everything is as if nothing had been."""
     seed = int(os.environ.get("EXPORT_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -58,6 +65,9 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
     requests = asking.right(system, chance.randrange(18))
     asked: list[str] = []
     victims: list[str] = []
+    faults_ended: list[datetime] = []
+    if system.proxy is not None and KILLS > 1:
+        system.proxy.longest = _LONGEST_PUT_SECONDS
 
     def ask(count: int) -> None:
         for _ in range(count):
@@ -69,19 +79,24 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
         if not victims:
             # A single kill is of what dies most often, and is over soonest.
             victims = chance.sample(VICTIMS, len(VICTIMS)) if KILLS > 1 else ["run worker"]
+            victims.sort(key=lambda victim: victim == "stopped worker")  # the last one goes first
         victim = victims.pop()
         _wait_for_a_moment(system, chance)
         _kill(system, victim, chance, lambda: ask(1))
+        faults_ended.append(datetime.now(UTC))
     ask(1)
     system.wait(_END_SECONDS + 10 * len(asked), pressed=True)
 
     jobs = {job.id: job for job in system.jobs() if job.id in set(asked)}
     ends = Counter(f"{job.status} {job.error_code or ''}, attempt {job.attempt}" for job in jobs.values())
-    print(f"{checks.figures(jobs.values())}; {dict(ends)}; kills {KILLS}")
+    seconds = checks.seconds_after_faults(jobs.values(), faults_ended)
+    recovery = f"at most {seconds[0]:.0f} s after a fault" if seconds else "all done before the faults' ends"
+    print(f"{checks.figures(jobs.values())}; {dict(ends)}; kills {KILLS}; {recovery}")
     for job in jobs.values():
         # Three times lost, or a server that was away for longer than its retries: said so, and in good order.
         assert job.status is Status.COMPLETED or (job.status is Status.FAILED and job.error_message), job
     assert len(jobs) == len(asked)
+    assert [late for late in seconds if late > _RECOVERY_SECONDS] == []
     checks.files_are_right(system, jobs.values())
     checks.nothing_is_wrong(system)
     mails = checks.mails_of(system, jobs)
@@ -112,6 +127,10 @@ def _kill(system: System, victim: str, chance: random.Random, ask: Callable[[], 
         time.sleep(chance.uniform(0, 3))
         service.start()
         return
+    if victim == "stopped daemon":
+        _tell(system, victim)
+        _stop(system.services["daemon"].pid)
+        return
     find = {
         "run worker": system.workers,
         "stopped worker": system.workers,
@@ -128,11 +147,18 @@ def _kill(system: System, victim: str, chance: random.Random, ask: Callable[[], 
     pid = chance.choice(found)
     with suppress(ProcessLookupError):  # it has just ended by itself
         if victim == "stopped worker":
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(_STOPPED_SECONDS)
-            os.kill(pid, signal.SIGCONT)
+            _stop(pid)
         else:
             os.kill(pid, signal.SIGKILL)
+
+
+def _stop(pid: int) -> None:
+    """Stop a process for longer than its lease, then let it go on."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(_STOPPED_SECONDS)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _tell(system: System, victim: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from export_pipeline.jobs.tables import jobs
 from export_pipeline.jobs.texts import storable
 
 _NAMESPACE = uuid.UUID("6f0d3c5e-2b1a-4c0e-9a63-0f5b6f7f7a11")
+_BATCH = 1000
+"""Rows of a transaction: a ledger on SQLite makes other writers wait meanwhile."""
 _PRIORITY = -1  # requests of waiting people go first
 
 
@@ -68,6 +71,9 @@ def ask_for(
 ) -> int:
     """Request windows that were not requested before; return the number of new requests.
 
+    There may be one for each of many thousand scopes, so they are inserted in batches. If this raises, some
+    are requested; repeat it.
+
     Args:
         engine: Engine returned by `open_engine`.
         recipients: Mail addresses that get each file.
@@ -77,22 +83,32 @@ def ask_for(
         LedgerError: the tables are missing, or the database rejects a statement.
         LedgerUnavailableError: the database cannot be reached.
     """
-    new = 0
-    with transaction(engine, write=True) as connection:
-        for window in windows:
-            for format in formats:
-                values: dict[str, Any] = {
-                    "id": window.job_id(format),
-                    "dataset": window.dataset,
-                    "format": format,
-                    "scope": window.scope,
-                    "options": {"owners": storable(owners)} if owners else {},
-                    "recipients": storable(recipients),
-                    "priority": _PRIORITY,
-                    "window_key": window.key,
-                }
-                new += connection.execute(insert_new(connection, jobs, "id").values(**values)).rowcount
+    rest = {
+        "options": {"owners": storable(owners)} if owners else {},
+        "recipients": storable(recipients),
+        "priority": _PRIORITY,
+    }
+    new, rows = 0, _rows(windows, formats, rest)
+    while batch := list(islice(rows, _BATCH)):
+        with transaction(engine, write=True) as connection:
+            insert = insert_new(connection, jobs, "id").returning(jobs.c.id)
+            new += len(connection.scalars(insert, batch).all())
     return new
+
+
+def _rows(
+    windows: Sequence[CadenceWindow], formats: Sequence[str], rest: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    for window in windows:
+        for format in formats:
+            yield {
+                "id": window.job_id(format),
+                "dataset": window.dataset,
+                "format": format,
+                "scope": window.scope,
+                "window_key": window.key,
+                **rest,
+            }
 
 
 def newest_window(engine: sa.Engine, dataset: str, cadence: str) -> str | None:

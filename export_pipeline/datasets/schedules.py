@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import OptionError
-from export_pipeline.datasets.requests import typed_options
+from export_pipeline.datasets.requests import RequestError, typed_options, within_limit
 from export_pipeline.datasets.scopes import ScopeReader, Scopes, scope_key
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
@@ -22,11 +23,19 @@ from export_pipeline.sources.snapshot import SourceError
 def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Collection[str]]) -> Check:
     """Return a check that raises ScheduleError for a schedule whose runs would all fail.
 
+    A check that hangs counts against its schedule alone, as that of a request does.
+
     Args:
         scopes: Scopes by dataset. Scopes of other datasets are not checked.
     """
 
     def check(schedule: ScheduledExport) -> None:
+        try:
+            within_limit(partial(check_now, schedule))
+        except RequestError as error:
+            raise ScheduleError(str(error)) from None
+
+    def check_now(schedule: ScheduledExport) -> None:
         one_of("dataset", schedule.dataset, datasets)
         dataset = datasets[schedule.dataset]
         one_of("format", schedule.format, dataset.formats)

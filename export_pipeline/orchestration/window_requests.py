@@ -4,6 +4,8 @@ A schedule has no side effects, so its ticks can be previewed. `repeat_lost_requ
 that died or waits too long. Both may repeat a request: the ledger accepts each window once.
 """
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -79,7 +81,9 @@ def run_request(cadence: Cadence, windows: Sequence[str]) -> dg.RunRequest:
     )
 
 
-def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mapping[str, Schedulable]) -> int:
+def repeat_lost_requests(
+    instance: dg.DagsterInstance, url: str, datasets: Mapping[str, Schedulable], until: float = math.inf
+) -> int:
     """Request the windows of runs that failed, or that have not ended after a minute.
 
     A run that a person canceled is left alone.
@@ -89,6 +93,7 @@ def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mappi
 
     Args:
         url: SQLAlchemy URL of the ledger.
+        until: Deadline on the clock of `time.monotonic`. No run's windows are requested after it.
 
     Raises:
         LedgerError: the ledger cannot be used.
@@ -98,6 +103,8 @@ def repeat_lost_requests(instance: dg.DagsterInstance, url: str, datasets: Mappi
         job_name=JOB, statuses=_UNDONE, created_before=now - _LATE, created_after=now - _LOST
     )
     for run in instance.get_runs(undone):
+        if time.monotonic() >= until:
+            break
         if _REQUESTED_TAG in run.tags:
             continue
         run_config: Any = run.run_config

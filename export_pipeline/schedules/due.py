@@ -6,6 +6,8 @@ has locked are skipped. The ledger accepts each window of a schedule only once.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,7 +50,13 @@ class Ask:
     window: Window
 
 
-def claim_due(engine: sa.Engine, now: datetime, limit: int, check: Check | None = None) -> list[Ask]:
+def claim_due(
+    engine: sa.Engine,
+    now: datetime,
+    limit: int,
+    check: Check | None = None,
+    until: float = math.inf,
+) -> list[Ask]:
     """Request the due runs of schedules, the most overdue first. Call again if it returns `limit` requests.
 
     A schedule that cannot be run is set inactive, even before its first run; its `problem` says why, and its
@@ -61,19 +69,21 @@ def claim_due(engine: sa.Engine, now: datetime, limit: int, check: Check | None 
         limit: Maximum number of requests.
         check: Validates what the row alone does not show, e.g. that the dataset exists. Without it no
             schedule is set active again.
+        until: Deadline on the clock of `time.monotonic`. No schedule is looked at after it; the next call
+            continues.
 
     Raises:
         LedgerError: the database rejects a statement.
         LedgerUnavailableError: the database cannot be reached.
     """
     if check is not None:
-        resume_corrected(engine, now, check, _LOOKED_AT)
+        resume_corrected(engine, now, check, _LOOKED_AT, until)
     asked: list[Ask] = []
-    while (room := limit - len(asked)) > 0:
+    while (room := limit - len(asked)) > 0 and time.monotonic() < until:
         with transaction(engine, write=True) as connection:
             chosen = _overdue(connection, now, room)
             for schedule_id in chosen:
-                if len(asked) < limit:
+                if len(asked) < limit and time.monotonic() < until:
                     asked += _ask(connection, schedule_id, now, limit - len(asked), check)
         if len(chosen) < room:
             break

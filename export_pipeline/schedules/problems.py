@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -62,7 +64,9 @@ def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: 
         fail_at_once(connection, job_id, SCHEDULE_BROKEN, message, "schedules_sensor")
 
 
-def resume_corrected(engine: sa.Engine, now: datetime, check: Check, limit: int) -> int:
+def resume_corrected(
+    engine: sa.Engine, now: datetime, check: Check, limit: int, until: float = math.inf
+) -> int:
     """Reactivate schedules that were set inactive and now can be run; return their number.
 
     They start now. Schedules that still cannot be run get their current problem recorded.
@@ -70,12 +74,15 @@ def resume_corrected(engine: sa.Engine, now: datetime, check: Check, limit: int)
     Args:
         now: Current time (aware).
         limit: Maximum number of schedules to check, chosen at random.
+        until: Deadline on the clock of `time.monotonic`. No schedule is checked after it.
     """
     broken = sa.select(schedules.c.id).where(~schedules.c.active, schedules.c.problem.is_not(None))
     some = broken.order_by(sa.func.random()).limit(limit).with_for_update(skip_locked=True)
     resumed = 0
     with transaction(engine, write=True) as connection:
         for schedule_id in connection.scalars(some).all():
+            if time.monotonic() >= until:
+                break
             this = schedules.c.id == schedule_id
             try:
                 row = connection.execute(sa.select(schedules).where(this)).mappings().one()

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from export_pipeline.datasets import requests, schedules
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
@@ -113,3 +114,21 @@ def test_a_source_that_is_away_is_no_fault_of_a_schedule(
         look(deployment)
     assert schedule_of(deployment, id).active
     assert ledger.find() == []
+
+
+def test_a_check_that_hangs_is_its_schedule_s_fault_alone(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = insert(deployment, owner="slow@example.org"), insert(deployment)
+    monkeypatch.setattr(requests, "CHECK_SECONDS", 0.5)
+    real = schedules.typed_options
+
+    def typed_options(*given: Any, **options: Any) -> Any:
+        while options["requested_by"]:
+            pass
+        return real(*given, **options)
+
+    monkeypatch.setattr(schedules, "typed_options", typed_options)
+    look(deployment)
+    assert "cannot be checked within 0.5 seconds" in str(schedule_of(deployment, slow).problem)
+    assert schedule_of(deployment, quick).active

@@ -1,4 +1,5 @@
 import random
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,6 +12,7 @@ from export_pipeline.jobs.errors import UnknownScheduleError
 from export_pipeline.schedules.calendar import GRACE, Due, Schedule
 from export_pipeline.schedules.due import Ask, claim_due, run_now, window_of
 from export_pipeline.schedules.editing import get_schedule, list_schedules, resume_schedule
+from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline_tests.jobs.clocks import expected
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, MINUTE, START, asked, insert
@@ -223,3 +225,23 @@ def test_a_run_that_was_postponed_by_hand(database: Database, engine: sa.Engine)
     assert claim_due(engine, START + 2 * DAY, 10) == []
     (ask,) = claim_due(engine, START + 3 * DAY, 10)
     assert ask.window.name == "2025-03-03"
+
+
+def test_what_a_call_has_no_time_for_is_asked_for_by_the_next(database: Database, engine: sa.Engine) -> None:
+    for _ in range(4):
+        insert(database)
+    broken = insert(database)
+    database.run("UPDATE scheduled_exports SET active = ?, problem = 'x' WHERE id = ?", False, broken)
+    checked: list[str] = []
+    until = time.monotonic() + 0.2
+
+    def slow(schedule: ScheduledExport) -> None:
+        checked.append(schedule.id)
+        time.sleep(max(0.0, until + 0.01 - time.monotonic()))
+
+    assert len(claim_due(engine, START + DAY, 10, slow, until)) == 0  # the time is spent on what was broken
+    assert len(checked) == 1
+    until = time.monotonic() + 0.2
+    assert len(claim_due(engine, START + DAY, 10, slow, until)) == 1
+    assert len(claim_due(engine, START + DAY, 10)) == 3
+    assert len(checked) == 2

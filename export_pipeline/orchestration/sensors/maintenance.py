@@ -61,10 +61,10 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
         try:
             # Before the ledger is locked, as the source may be slow.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
-            asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes)))
+            asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes), until))
         finally:
             engine.dispose()
-        asked += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets)
+        asked += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
         return f"{asked} exports were due and are asked for." if asked else "No schedule is due."
 
     return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)

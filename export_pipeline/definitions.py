@@ -6,7 +6,12 @@ from export_pipeline.components.catalogue import component_tree, datasets_of, de
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.resources import ledger_of, source_of, store_of
 from export_pipeline.orchestration.sensors.housekeeping import housekeeping_sensor
-from export_pipeline.orchestration.sensors.maintenance import delivery_sensor, purge_sensor, schedules_sensor
+from export_pipeline.orchestration.sensors.maintenance import (
+    commands_sensor,
+    delivery_sensor,
+    purge_sensor,
+    schedules_sensor,
+)
 from export_pipeline.orchestration.sensors.queue import requests_sensor
 from export_pipeline.orchestration.sensors.retention import retention_sensor
 from export_pipeline.orchestration.window_requests import window_requests_job
@@ -31,6 +36,7 @@ def defs() -> dg.Definitions:
                 housekeeping_sensor,
                 requests_sensor(datasets),
                 schedules_sensor(datasets),
+                commands_sensor,
                 delivery_sensor,
                 purge_sensor,
                 retention_sensor,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import unquote
 
 import sqlalchemy as sa
@@ -35,13 +34,6 @@ class Removal:
 
 class KnownFiles(Reader):
     """Reads the files of jobs and the removed files."""
-
-    @classmethod
-    def beside(cls, reader: Reader) -> Self:
-        """Return an instance that shares the reader's ledger and connections; the reader closes them."""
-        made = cls.__new__(cls)
-        made._engine = reader._engine
-        return made
 
     def owned(self, keys: Collection[str]) -> set[str]:
         """Return the keys that are the file of a completed job."""

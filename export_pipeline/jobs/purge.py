@@ -23,6 +23,7 @@ from enum import StrEnum
 from functools import partial
 from itertools import islice
 
+from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.errors import RefusedError, UnknownJobError
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.ledger import Ledger
@@ -125,7 +126,7 @@ def purge(
         dry_run: Change nothing; report what would be done.
         scan: Also check every file of the store and the file of every completed job.
         deleted_scopes: Pairs of dataset and scope whose files are removed, whatever their manifests say.
-        events_kept: Time to keep events of requests that have ended; None for ever.
+        events_kept: Time to keep events of requests that have ended, and answered commands; None for ever.
         limit: Maximum number of files to remove.
         until: Time of `time.monotonic` after which no more jobs are expired; the next purge continues.
         who: The actor recorded in the jobs' events.
@@ -162,6 +163,8 @@ def purge(
         purged.events += forgotten
         if dry_run:
             break
+    if events_kept is not None and not dry_run:
+        Commands.beside(ledger).forget(events_kept)
     return purged
 
 

@@ -37,6 +37,13 @@ class Reader:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
 
+    @classmethod
+    def beside(cls, reader: Reader) -> Self:
+        """Return an instance that shares the reader's ledger and connections; the reader closes them."""
+        made = cls.__new__(cls)
+        made._engine = reader._engine
+        return made
+
     def __enter__(self) -> Self:
         return self
 

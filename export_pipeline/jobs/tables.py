@@ -256,3 +256,23 @@ removals = sa.Table(
     sa.Column("removed_at", UtcTime, nullable=False, server_default=utc_now()),
     comment="Removed files whose content Dagster's database may still hold.",
 )
+
+commands = sa.Table(
+    "export_commands",
+    metadata,
+    # An identity: an application needs no right on a sequence.
+    sa.Column("id", Serial, sa.Identity(always=True), primary_key=True),
+    sa.Column("job_id", Id, nullable=False),
+    sa.Column("command", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, comment="Of the export; another one's does not exist for the command."),
+    sa.Column("requested_by", sa.Text, comment="If set, only an export that this person requested."),
+    sa.Column("commanded_by", sa.Text, comment="Who gives the command, for the record."),
+    sa.Column("status", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("answer", sa.Text, comment="What was done, or why nothing was."),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("ended_at", UtcTime),
+    _one_of("command", ("cancel", "retry", "delete")),
+    _one_of("status", ("pending", "done", "refused")),
+    _sqlite_time("created_at"),
+)
+sa.Index("ix_export_commands_status", commands.c.status, commands.c.id)

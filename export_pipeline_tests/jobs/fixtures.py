@@ -54,7 +54,8 @@ def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
     """A PostgreSQL database with the ledger's tables, empty."""
     with closing(Database(migrated_postgres_url)) as database:
         database.run(
-            "TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries, export_leases"
+            "TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries, export_leases, "
+            "export_commands"
         )
         yield database
 

@@ -12,8 +12,9 @@ from export_pipeline.datasets.schedules import known_scopes, schedule_check
 from export_pipeline.delivery.queue import LEASE
 from export_pipeline.delivery.send import MailSettingsError, deliver_due
 from export_pipeline.jobs import LedgerError
+from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purge import purge
+from export_pipeline.jobs.purge import purge, unpublish_own
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.sensors.removals import forget_removed
@@ -70,9 +71,23 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
     return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)
 
 
+_commands = LongWork(LEASE.total_seconds())
 _mails = LongWork(LEASE.total_seconds())
 _removals = LongWork(LEASE.total_seconds())
 _GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
+
+
+def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
+    ledger, store = context.resources.ledger.open(), context.resources.store
+
+    def remove(key: str) -> None:
+        unpublish_own(store.open(), ledger.deployment(), key)
+
+    def run() -> str:
+        answered = Commands.beside(ledger).run_pending(remove, _MOST, until)
+        return f"{answered} commands are answered." if answered else "There is no command."
+
+    return _commands.run(run, until) or _GOES_ON
 
 
 def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
@@ -104,6 +119,13 @@ def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
 
     return _removals.run(remove, until) or _GOES_ON
 
+
+commands_sensor = errand(
+    "commands_sensor",
+    1,
+    "Cancels, retries and deletes the exports that rows of export_commands name.",
+    _run_commands,
+)
 
 delivery_sensor = errand(
     "delivery_sensor",

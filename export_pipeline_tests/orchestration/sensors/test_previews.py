@@ -24,7 +24,7 @@ from export_pipeline_tests.orchestration.asking import insert
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.paths import ROOT
 
-_TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries")
+_TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries", "export_commands")
 _DRY_RUN = """
 mutation($selector: SensorSelector!) {
   sensorDryRun(selectorData: $selector, cursor: null) {
@@ -45,6 +45,10 @@ def home(deployment: Deployment, ledger: Ledger, mails: MailServer) -> InstanceR
     deployment.source.rows(
         "INSERT INTO scheduled_exports (dataset, format, scope, cadence, since) "
         f"VALUES ('takeoff', 'csv', '{deployment.scope}', 'daily', '2026-01-01T00:00:00Z')"
+    )
+    deployment.source.rows(
+        "INSERT INTO export_commands (job_id, command, scope) "
+        f"VALUES ('{asked.id}', 'delete', '{deployment.scope}')"
     )
     with dg.DagsterInstance.from_config(str(prepare_home())) as instance:
         instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
@@ -86,6 +90,8 @@ def test_the_daemon_s_ticks_do_what_is_to_be_done(
     jobs, schedules, *_ = state(deployment)
     assert len(jobs) > len(before[0])
     assert schedules != before[1]
+    evaluate(deployment, home, "commands_sensor", ["repository", "commands_sensor", "19"])
+    assert deployment.source.rows("SELECT status, answer FROM export_commands") == [("done", "Deleted.")]
 
 
 def test_neither_a_preview_nor_a_tick_of_a_schedule_changes_anything(

@@ -1,0 +1,117 @@
+"""What docs/integrating.md shows works as it stands."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.jobs.commands import Commands
+from export_pipeline_tests.jobs.database import Database
+
+PAGE = (Path(__file__).parents[1] / "docs" / "integrating.md").read_text("utf-8")
+
+
+def blocks(title: str, language: str) -> list[str]:
+    """The examples below a heading."""
+    section = PAGE.split(f"## {title}\n", 1)[1].partition("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def statements(block: str) -> list[str]:
+    return [one for one in block.split(";") if one.strip()]
+
+
+@contextmanager
+def application(url: str) -> Iterator[Database]:
+    """A connection of a role that has the documented rights, and nothing else."""
+    (grants,) = (block for block in blocks("SQL: ask", "sql") if block.startswith("GRANT"))
+    owner, role = Database(url), f"application_{sa.make_url(url).database}"
+    owner.run("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    owner.run(f"CREATE ROLE {role}")
+    owner.run(f"GRANT USAGE ON SCHEMA public TO {role}")
+    owner.run(grants.replace("TO application", f"TO {role}"))
+    owner.run(f"SET ROLE {role}")
+    try:
+        yield owner
+    finally:
+        owner.run("RESET ROLE")
+        owner.run(f"DROP OWNED BY {role}")
+        owner.run(f"DROP ROLE {role}")
+        owner.close()
+
+
+@contextmanager
+def database_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+        migrate(url)
+        with application(url) as database:
+            yield database
+        return
+    url = f"sqlite:///{request.getfixturevalue('tmp_path')}/jobs.db"
+    migrate(url)
+    database = Database(url)
+    yield database
+    database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_sql_works_with_the_rights_that_are_granted(kind: str, request: pytest.FixtureRequest) -> None:
+    with database_of(kind, request) as database, Ledger(database.url) as ledger:
+        ask, look = statements(blocks("SQL: ask", "sql")[1])
+        ((job_id,),) = database.run(ask)
+        assert database.run(ask) == []
+        assert database.run(look) == [(job_id, "pending")]
+        command, answer = statements(blocks("SQL: cancel, retry, delete", "sql")[0])
+        database.run(command)
+        assert database.run(answer) == [("cancel", "pending", None)]
+        assert Commands.beside(ledger).run_pending(lambda key: None) == 1
+        assert database.run(answer) == [("cancel", "done", "Canceled.")]
+        assert database.run(look) == [(job_id, "canceled")]
+        if kind == "postgresql":
+            for wrong in (
+                "UPDATE export_commands SET status = 'done'",
+                "DELETE FROM export_commands",
+                "INSERT INTO export_commands (job_id, command, status) SELECT id, 'cancel', 'done' FROM export_jobs",
+                "UPDATE export_jobs SET idempotency_key = NULL",
+            ):
+                with pytest.raises(database.error, match="permission denied"):
+                    database.run(wrong)
+
+
+def test_the_listener_hears_of_the_end(postgres_url: str) -> None:
+    migrate(postgres_url)
+    (example,) = blocks("PostgreSQL: hear of the end", "python")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    plain = sa.make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    told: list[tuple[str, str]] = []
+    heard = threading.Event()
+
+    def listen() -> None:
+        with suppress(psycopg2.OperationalError):  # the test ends its connection
+            for one in names["ended_exports"](plain):
+                told.append(one)
+                heard.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    database = Database(postgres_url)
+    until = threading.Event()
+    while database.run(
+        "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN export_ended' AND state = 'idle'"
+    ) != [(1,)]:
+        assert not until.wait(0.02)
+    with Ledger(postgres_url) as ledger:
+        job = ledger.request("records", "csv")
+        ledger.canceled(job.id)
+    assert heard.wait(10)
+    assert told == [(job.id, "canceled")]
+    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN export_ended'")
+    database.close()

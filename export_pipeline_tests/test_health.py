@@ -148,6 +148,7 @@ def test_a_source_that_is_away_is_told_once(
     assert list(health.dataset_findings(load_settings())) == []
 
 
+@pytest.mark.slow
 def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str]) -> None:
     """By an instance of its own, with the heartbeats and sensor states that its daemon would write."""
     import dagster as dg

@@ -48,6 +48,7 @@ def test_every_finding_and_error_code_is_explained() -> None:
     assert {code for code in known if f"`{code}`" not in PAGE} == set()
 
 
+@pytest.mark.slow
 def test_every_command_setting_and_file_that_is_named_exists(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

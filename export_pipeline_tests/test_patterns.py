@@ -108,6 +108,7 @@ def _seconds(pattern: re.Pattern[Any], ways: set[str], text: Any) -> float:
     return time.thread_time() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
 def test_no_pattern_is_slower_than_linear(name: str) -> None:
     pattern, ways = PATTERNS[name]

@@ -44,6 +44,7 @@ def run(project: Path, *arguments: str) -> str:
     return ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_commands_work_in_a_new_project_and_load_no_sample(project: Path) -> None:
     cli = (sys.executable, "-m", "export_pipeline.cli")
     assert "defs/orders/defs.yaml" in run(project, *cli, "introspect", "orders", "--write")
@@ -91,6 +92,7 @@ def test_a_wheel_brings_the_files_that_a_project_needs() -> None:
     assert all((ROOT / source).is_file() for source in included)
 
 
+@pytest.mark.slow
 def test_a_project_without_a_dataset_says_how_to_write_one(project: Path) -> None:
     command = [sys.executable, "-m", "export_pipeline.cli", "datasets"]
     ended = subprocess.run(

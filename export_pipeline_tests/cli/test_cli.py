@@ -237,6 +237,7 @@ def test_demo_leaves_other_databases_alone(command: Command) -> None:
     assert "EXPORT_SOURCE_URL names another one" in ended.err
 
 
+@pytest.mark.slow
 def test_no_wait_gives_the_id_at_once_and_the_files_come(
     source: Source, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -272,6 +273,7 @@ def test_ctrl_c_ends_an_export(
         assert run.is_finished
 
 
+@pytest.mark.slow
 def test_importing_the_code_location_is_light() -> None:
     """Each run is a process that does it."""
     heavy = ["pandas", "polars", "openpyxl", "reportlab", "boto3", "botocore", "dagster_aws", "lxml", "fontTools",

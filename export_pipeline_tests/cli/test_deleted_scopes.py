@@ -13,6 +13,7 @@ from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 
 
+@pytest.mark.slow
 def test_what_a_deleted_project_leaves_goes_at_the_next_purge(
     command: Command, ledger: Ledger, source: Source, tmp_path: Path
 ) -> None:

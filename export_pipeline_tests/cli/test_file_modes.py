@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def run(folder: Path, *arguments: str) -> str:
     """A command as a person would type it in a new folder."""
@@ -25,6 +27,7 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_nobody_else_can_read_what_an_export_leaves(tmp_path: Path) -> None:
     run(tmp_path, "demo")
     run(tmp_path, "migrate")

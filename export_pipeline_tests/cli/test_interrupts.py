@@ -46,6 +46,7 @@ def test_what_was_asked_for_is_canceled(
     assert {job.status for job in ledger.find()} == {Status.CANCELED}
 
 
+@pytest.mark.slow
 def test_what_was_canceled_elsewhere_is_no_interruption(
     command: Command, source: Source, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ def test_what_was_canceled_elsewhere_is_no_interruption(
     assert "render_csv: interrupted" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.15, 0.5, 1.2, 3.0])
 def test_signals_leave_no_traceback_whenever_they_come(

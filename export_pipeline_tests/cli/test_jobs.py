@@ -160,6 +160,7 @@ def test_links_of_jobs(command: Command, ledger: Ledger, tmp_path: Path) -> None
     assert "is failed and has no file" in ended.err
 
 
+@pytest.mark.slow
 def test_a_foreign_job_does_not_exist(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     """Whatever is asked about it, the answer is the same as for a job that never was."""
     theirs = stored(ledger, tmp_path, "b")
@@ -233,6 +234,7 @@ def test_a_dataset_that_the_daemon_does_not_know_yet(
     assert "Stored in" not in said.out
 
 
+@pytest.mark.slow
 def test_purge(command: Command, ledger: Ledger, source: Source, tmp_path: Path) -> None:
     due, kept = (stored(ledger, tmp_path, source.scopes[0], days) for days in (-1, 1))
     would = command("purge", "--dry-run", "--json").json

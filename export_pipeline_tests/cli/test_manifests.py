@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from export_pipeline.demo import antenna, archive, bookkeeping
 from export_pipeline_tests.commands import Command
 
+pytestmark = pytest.mark.slow
+
 Exported = Callable[..., dict[str, dict[str, Any]]]
 
 

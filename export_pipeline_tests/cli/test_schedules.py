@@ -6,6 +6,8 @@ from export_pipeline.jobs import Ledger
 from export_pipeline_tests.cli.stored import NOBODY
 from export_pipeline_tests.commands import Command
 
+pytestmark = pytest.mark.slow
+
 
 def test_schedules(command: Command, ledger: Ledger) -> None:
     made = command(

@@ -43,6 +43,7 @@ def test_what_is_wrong_is_said_with_its_place(changed: dict[str, Any], said: str
         ShapedModel.model_validate(yaml.safe_load(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
@@ -80,6 +81,7 @@ def test_a_wrong_file_is_told_in_one_line(
     assert place in dagsters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "wrong", "said"),
     [
@@ -120,6 +122,7 @@ def test_a_type_there_is_not_and_a_name_twice(tmp_path: Path, folder: str, wrong
     assert said in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -1,6 +1,7 @@
 """Scans of string buffers, against the cells themselves, of whole arrays and of parts of them."""
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ def parts(draw: st.DrawFn) -> pa.Array:
     return pa.array(texts, pa.string()).slice(start, draw(st.integers(0, len(texts) - start)))
 
 
+@pytest.mark.slow
 @given(parts(), st.text('a",\n\x01é', min_size=1).map(str.encode), st.sampled_from([0, 0x20]))
 def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, wanted: bytes, below: int) -> None:
     found = cells_with(array, wanted, below)
@@ -24,6 +26,7 @@ def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, wanted: by
     assert (found is None and not any(expected)) or list(found) == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @given(parts())
 def test_bytes_and_first_bytes(array: pa.Array) -> None:
     cells = [(text or "").encode() for text in array.to_pylist()]
@@ -33,6 +36,7 @@ def test_bytes_and_first_bytes(array: pa.Array) -> None:
     assert strings(bytes_of(array), offsets - offsets[0], array).to_pylist() == array.to_pylist()
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans()))
 def test_mask(marks: list[bool]) -> None:
     import numpy as np

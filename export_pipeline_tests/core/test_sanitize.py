@@ -16,6 +16,7 @@ ILLEGAL = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e]"
 TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), max_size=20)
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_clean_replaces_exactly_the_illegal_characters(texts: list[str | None]) -> None:
     cleaned, cells = clean_text(pa.array(texts, pa.string()))
@@ -95,6 +96,7 @@ def test_one_illegal_character_anywhere_is_found(character: str) -> None:
     assert sum(changed.values()) == 1
 
 
+@pytest.mark.slow
 def test_guard_looks_at_every_character_that_may_stand_before_a_sign() -> None:
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     rule = r"^[\s\x00\x0b\x1c-\x1f\x{85}\p{Z}\p{Cf}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|^[\t\r\n\x00]"

@@ -157,6 +157,7 @@ def oracle(sample: Sample) -> Oracle:
     return Oracle(sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", [app.MEADOW, app.FOREST, app.EMPTY])
 def test_the_flat_columns(sample: Sample, oracle: Oracle, project: int) -> None:
     expected = [oracle.row(o) for o in oracle.occurrences(project)]
@@ -178,6 +179,7 @@ def test_the_sample_holds_what_the_rules_are_about(oracle: Oracle) -> None:
     assert any(r["best_machine_prediction_name"] for r in unclassified_first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", [app.MEADOW, app.FOREST, app.EMPTY])
 def test_the_nested_shape(sample: Sample, oracle: Oracle, project: int) -> None:
     found = sample.export("occurrences", project).json

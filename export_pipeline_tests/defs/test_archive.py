@@ -83,6 +83,7 @@ def cells(rows: list[dict[str, Any]], names: list[str]) -> list[list[Any]]:
     return words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("organisation", ORGANISATIONS)
 @pytest.mark.parametrize(("dataset", "oracle", "names", "only_json"), [
     ("enrollments", enrollments, ENROLLMENTS, ["proofs"]), ("proofs", proofs, PROOFS, []), ("ledger", ledger, LEDGER, []),
@@ -132,6 +133,7 @@ def test_days_of_the_ledger_are_those_of_its_zone(sample: Sample, first: datetim
     assert [int(row[0]) for row in export.csv[1:]] == expected != []
 
 
+@pytest.mark.slow
 def test_months_of_the_ledger_do_not_overlap(sample: Sample) -> None:
     found: list[int] = []
     for month in range(1, 13):

@@ -107,6 +107,7 @@ def test_every_other_format_holds_what_the_database_added(sample: Sample, accoun
     assert bool(export.file("jsonl").stat().st_size) is (export.layout.main.rows > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reader", "orders", "services"), [
     ("owner", True, True), ("buyer", True, False), ("stranger", False, False), (None, False, False),
 ])  # fmt: skip
@@ -125,6 +126,7 @@ def test_a_reader_of_one_account_s_remarks_reads_no_other_s(sample: Sample) -> N
     assert {row[1] for row in export.csv[1:]} == {""}
 
 
+@pytest.mark.slow
 def test_presets(sample: Sample) -> None:
     essential = [
         "id",

@@ -145,6 +145,7 @@ def oracle(sample: Sample) -> Oracle:
     return Oracle(sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenant", TENANTS)
 @pytest.mark.parametrize(("preset", "header", "kind", "title", "file"), [
     ("base", BASE, "BASE_SCOPE_LIBRARY", "Connexus Scope Library", "Connexus_Scope_Library_Export_"),
@@ -215,6 +216,7 @@ def between(name: str, first: date, last: date) -> Any:
     return lambda row: row[name] is not None and start <= row[name] < end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "keep"), [
     ({"search": {"contains": "SCOPE 1"}}, lambda o, r: "scope 1" in r["scopeName"].lower()),
     ({"search": {"contains": "100%"}}, lambda o, r: "100%" in r["scopeName"]),
@@ -286,6 +288,7 @@ def test_properties(sample: Sample, oracle: Oracle, tenant: str) -> None:
     assert "Old Territory" not in {row[5] for row in export.csv}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "keep"), [
     ({"search": {"contains": "bUiLdInG 1"}}, lambda o, r: "building 1" in f"{r['name']}|{r['address']}|{r['zip']}".lower()),
     ({"search": {"contains": "006"}}, lambda o, r: "006" in (r["zip"] or "")),
@@ -325,6 +328,7 @@ def test_properties_by_service_and_without_some(sample: Sample, oracle: Oracle) 
     same(sample.export("properties", app.SOUTH, filters=both), PROPERTY, rows[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_requests_for_proposal(sample: Sample, oracle: Oracle, tenant: str) -> None:
     header = [

@@ -4,6 +4,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ def test_what_is_in_the_data_is_never_markup() -> None:
         assert "&lt;script&gt;" in html
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     title=st.text(max_size=300),

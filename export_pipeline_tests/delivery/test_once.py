@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.enqueue import enroll
 from export_pipeline.delivery.send import Counts, deliver_due
@@ -51,6 +53,7 @@ for _ in range(int(sys.argv[4])):
 """
 
 
+@pytest.mark.slow
 def test_many_senders_at_once(exports: Exports, server: MailServer) -> None:
     people = [f"{n}@example.org" for n in range(3)]
     jobs = [exports.completed(people[: 1 + n % 3]) for n in range(50)]
@@ -77,6 +80,7 @@ def test_many_senders_at_once(exports: Exports, server: MailServer) -> None:
     assert {mail.status for mail in rows.find(exports.engine, limit=1000)} == {"sent"}
 
 
+@pytest.mark.slow
 def test_formats_of_windows_that_fail_together_are_told_once_each_window(
     exports: Exports, server: MailServer
 ) -> None:
@@ -103,6 +107,7 @@ def test_formats_of_windows_that_fail_together_are_told_once_each_window(
     assert all("csv, json, pdf" in text for text in told)
 
 
+@pytest.mark.slow
 def test_killed_between_claim_and_send(exports: Exports, server: MailServer) -> None:
     job = exports.completed(["a@example.org"])
     reached, go_on = threading.Event(), threading.Event()
@@ -161,6 +166,7 @@ def test_a_sender_that_is_taken_for_dead_sends_nothing_more(exports: Exports, se
     assert server.received == {"a@example.org": 1}
 
 
+@pytest.mark.slow
 def test_killed_at_random(exports: Exports, server: MailServer) -> None:
     kills = 12
     jobs = [exports.completed([f"{n}@example.org" for n in range(4)]) for _ in range(25)]

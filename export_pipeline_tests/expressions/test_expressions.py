@@ -41,6 +41,7 @@ def counted(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) ->
     return made[0].as_py(), dict(emptied)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(meaning=st.sampled_from(("int", "dec", "text", "bool", "date")).flatmap(meanings), rows=rows)
 def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[dict[str, Any]]) -> None:

@@ -24,6 +24,7 @@ def test_exact_floats_come_back_to_the_bit(values: list[float | None]) -> None:
             assert text.replace("Infinity", "inf") == text or math.isinf(value)
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | st.floats(), max_size=30), st.integers(0, 6))
 @example(
     [

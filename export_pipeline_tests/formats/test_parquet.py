@@ -51,6 +51,7 @@ def typed(columns: tuple[Column, ...], rows: list[tuple[Any, ...]]) -> Table:
     return Table.of("t", columns, pa.table(arrays, [column.name for column in columns]), 3)
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
     data, done = rendered("parquet", typed(COLUMNS, rows))

@@ -17,6 +17,7 @@ from export_pipeline_tests.formats.tables import read_back, rendered, table
 COLUMNS = [Column("amount", "amount", Kind.DECIMAL), Column("same", "same", Kind.DECIMAL)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "json", "jsonl", "parquet"])
 def test_a_total_is_the_sum_of_the_decimals_rounded_once(format: ModuleType, tmp_path: Path) -> None:
     chance = random.Random(5)

@@ -58,6 +58,7 @@ def test_a_wall_clock_names_no_zone(moments: list[datetime | None]) -> None:
     assert texts == [m and m.isoformat(timespec="microseconds") for m in moments]
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | st.datetimes(), max_size=8))
 def test_patterns(moments: list[datetime | None]) -> None:
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]

@@ -189,6 +189,7 @@ def answer(snapshot: Snapshot, scope: str | None, asked: dict[str, Any]) -> list
         return str(error)
 
 
+@pytest.mark.slow
 def test_no_foreign_row_and_no_error_of_a_database(shop: tuple[str, dict[str, list[dict[str, Any]]]]) -> None:
     url, tables = shop
     homes = {row["id"]: row["shop"] for row in tables[NAME] if row["deleted_at"] is None}

@@ -92,6 +92,7 @@ def header_row(sheet: Worksheet, first: str) -> int:
     return next(cell.row for cell in sheet["A"] if cell.value == first and cell.font.bold and cell.row > 1)
 
 
+@pytest.mark.slow
 def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile, book: Workbook) -> None:
     """Every cell of every condition's sheet, of By Page, and of the conditions on Summary and Cost Summary."""
     found, (_, done) = hostile.truth, hostile.file("excel")
@@ -238,10 +239,12 @@ def test_codes_in_texts_stay_what_they_are(hostile: Hostile) -> None:
     assert {"_x0041_", "_x000D_", "_x005F_x0041_", "_X0041_", "_x00e9_"} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_open_xml_sdk_finds_nothing_wrong(hostile: Hostile) -> None:
     assert validation_errors(hostile.file("excel")[0]) == []
 
 
+@pytest.mark.slow
 def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_path: Path) -> None:
     """A part of the conditions, as LibreOffice needs a tenth of a second for each sheet."""
     chosen = tuple(row["id"] for row in hostile.truth.conditions[:: len(hostile.truth.conditions) // 40])

@@ -91,6 +91,7 @@ class Comparison:
             assert found == expected
 
 
+@pytest.mark.slow
 def test_every_value_is_the_database_s_or_counted(hostile: Hostile) -> None:
     path, done = hostile.file("json")
     document = strict(path.read_text(encoding="utf-8", errors="strict"))

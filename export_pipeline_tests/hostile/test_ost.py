@@ -88,6 +88,7 @@ def test_every_page_is_the_database_s_or_counted(hostile: Hostile, job: Job) -> 
         assert said["Index1"] == str(number if 0 < number < 2**31 else place)
 
 
+@pytest.mark.slow
 def test_every_takeoff_lies_where_the_database_says(hostile: Hostile, job: Job) -> None:
     """Positions, numbers and counts, of each measurement that the file can hold."""
     found, (_, done) = hostile.truth, hostile.file("ost")

@@ -52,6 +52,7 @@ def _loose(text: str) -> Counter[str]:
     return Counter(unicodedata.normalize("NFKD", text))
 
 
+@pytest.mark.slow
 def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile) -> None:
     path, done = hostile.file("pdf")
     found = hostile.truth.measurements
@@ -73,6 +74,7 @@ def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile) -> Non
     assert done.changed["rounded to 4 decimals", "Quantity"] == changed["rounded to 4 decimals", "Quantity"]
 
 
+@pytest.mark.slow
 def test_other_programs_open_it_and_find_the_words(hostile: Hostile) -> None:
     path, _ = hostile.file("pdf")
     check(path)

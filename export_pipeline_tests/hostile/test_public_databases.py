@@ -31,6 +31,7 @@ def urls(
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("database", "table"), TABLES)
 def test_every_value_of_every_format_equals_the_source(
     urls: dict[str, str], database: str, table: str, tmp_path: Path
@@ -63,6 +64,7 @@ CATALOGUE = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", CATALOGUE)
 def test_postgres_own_catalogue_with_its_odd_types_is_exported_as_it_is(
     postgres_url: str, table: str, tmp_path: Path

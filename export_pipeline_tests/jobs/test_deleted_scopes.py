@@ -72,6 +72,7 @@ def test_requests_links_and_files_of_a_deleted_scope_end(
     assert snapshot(ledger, failed, canceled, *others) == untouched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [[], MANY[:1], MANY[:5], MANY[:27]])
 def test_an_empty_list_or_one_that_lacks_many_ends_nothing(
     ledger: Ledger, engine: sa.Engine, there: list[str]

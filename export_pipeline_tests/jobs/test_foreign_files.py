@@ -86,6 +86,7 @@ def test_a_copy_of_an_export_is_not_the_export(ledger: Ledger, store: FolderStor
     assert all(store.exists(other) for other in (*copies, edited, resized))
 
 
+@pytest.mark.slow
 def test_two_deployments_share_a_store(
     ledger: Ledger, store: FolderStore, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

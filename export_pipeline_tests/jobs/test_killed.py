@@ -39,6 +39,7 @@ _CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", _CALLS)
 def test_killed_between_two_statements(ledger: Ledger, database: Database, call: str) -> None:
     job = job_in(ledger, _CALLS[call])
@@ -96,6 +97,7 @@ def test_connections_that_the_server_closed_are_opened_again(postgres_database: 
         assert ledger.delete(job.id, lambda key: None).status is Status.EXPIRED
 
 
+@pytest.mark.slow
 def test_a_claim_of_a_killed_launcher_is_offered_again(ledger: Ledger, database: Database) -> None:
     database.insert()
     claim = "print('between', held.claim(1)[0].offers, flush=True), time.sleep(600)"

@@ -133,6 +133,7 @@ def test_old_leases_are_removed(ledger: Ledger, database: Database) -> None:
     assert ledger.leases(["old", "new"]).keys() == {"new"}
 
 
+@pytest.mark.slow
 def test_a_renewal_and_a_verdict_at_the_same_moment_agree(ledger: Ledger, database: Database) -> None:
     """Whichever comes first: a process that could renew its lease is not taken for dead by that look."""
     for number in range(20):

@@ -140,6 +140,7 @@ class Machine(RuleBasedStateMachine):
             yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [15])
 def test_no_sequence_of_calls_leads_astray(database: Database, ledger: Ledger, examples: int) -> None:
     class OnThis(Machine):

@@ -32,6 +32,7 @@ def test_a_second_time_nothing_happens(url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_processes_that_migrate_at_once_wait_for_each_other(url: str) -> None:
     program = "import sys; from export_pipeline.jobs import migrate; migrate(sys.argv[1])"
     started = [
@@ -43,6 +44,7 @@ def test_processes_that_migrate_at_once_wait_for_each_other(url: str) -> None:
         assert ledger.find() == []
 
 
+@pytest.mark.slow
 def test_a_file_is_prepared_by_several_at_the_same_moment(tmp_path: Path) -> None:
     """SQLite told one of them at once, some times in a hundred, that the file is locked."""
     for number in range(100):
@@ -87,6 +89,7 @@ def test_alembic_sees_no_difference_to_the_tables(database: Database) -> None:
     assert differences == []
 
 
+@pytest.mark.slow
 def test_sqlite_is_told_the_same_word_for_word(tmp_path: object) -> None:
     migrate(f"sqlite:///{tmp_path}/migrated.db")
     made = sa.create_engine(f"sqlite:///{tmp_path}/made.db")
@@ -95,6 +98,7 @@ def test_sqlite_is_told_the_same_word_for_word(tmp_path: object) -> None:
     assert _described(migrated) == _described(made)
 
 
+@pytest.mark.slow
 def test_postgresql_is_told_the_same(postgres: PostgresServer) -> None:
     with postgres.database() as one, postgres.database() as other:
         migrate(one)
@@ -126,6 +130,7 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
         database.run(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'")
 
 
+@pytest.mark.slow
 def test_it_says_what_became_of_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = command.upgrade
     with monkeypatch.context() as older:
@@ -201,6 +206,7 @@ def _described(engine: sa.Engine) -> dict[str, object]:
     return described
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["export_jobs", "export_events", "scheduled_exports"])
 def test_a_table_of_the_application_with_our_name_stays_and_the_way_out_is_named(
     table: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,6 +85,7 @@ def test_no_window_of_another_scopes_schedule_is_taken(database: Database, ledge
     assert len(ledger.find()) == 1
 
 
+@pytest.mark.slow
 def test_an_older_ledger_is_brought_up_to_date(url: str) -> None:
     """One that was made before rows were judged keeps what it holds, but for times that nobody can read."""
     _made_as_of(url, "0001")
@@ -105,6 +106,7 @@ def test_an_older_ledger_is_brought_up_to_date(url: str) -> None:
         assert [job.dataset for job in ledger.claim(2)] == ["odd"]
 
 
+@pytest.mark.slow
 def test_who_asks_leaves_the_options_of_an_older_ledger(url: str) -> None:
     """A file that was made for somebody keeps the name; what has not run yet is asked for by nobody else."""
     _made_as_of(url, "0001")

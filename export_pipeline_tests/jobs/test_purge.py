@@ -99,6 +99,7 @@ def keys(store: Store) -> set[str]:
     return {file.key for file in store.list()}
 
 
+@pytest.mark.slow
 def test_what_is_due_goes_and_nothing_else(
     ledger: Ledger, store: FolderStore, tmp_path: Path, deployment: str
 ) -> None:
@@ -136,6 +137,7 @@ def test_what_is_due_goes_and_nothing_else(
     assert run(ledger, store)[0].removed == 0
 
 
+@pytest.mark.slow
 def test_a_purge_finds_what_does_not_fit_together(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
     lost = complete(ledger, store, tmp_path, LATER)
     store.delete(str(lost.file_key))
@@ -201,6 +203,7 @@ def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderS
     assert verify_file(store, key) == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_removed_does_not_keep_the_rest(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +246,7 @@ def test_a_purge_that_dies_is_finished_by_the_next(ledger: Ledger, tmp_path: Pat
     assert keys(store) == set()
 
 
+@pytest.mark.slow
 def test_bounded_and_several_at_once(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
     jobs = [complete(ledger, store, tmp_path, DUE) for _ in range(12)]
     purged, _ = run(ledger, store, limit=3)
@@ -273,6 +277,7 @@ def test_aborted_uploads_go(ledger: Ledger, store: FolderStore, tmp_path: Path) 
     assert not dead.exists()
 
 
+@pytest.mark.slow
 def test_on_s3(bucket: Bucket, sqlite_database: Database, tmp_path: Path) -> None:
     server, client = bucket.server, bucket.server.client()
     store = open_store(bucket.url, endpoint_url=server.endpoint_url, clients=lambda _: client)

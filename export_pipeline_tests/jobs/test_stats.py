@@ -29,6 +29,7 @@ def figures(database: Database) -> Iterator[Figures]:
         yield figures
 
 
+@pytest.mark.slow
 def test_what_takes_too_long(
     database: Database,
     ledger: Ledger,
@@ -88,6 +89,7 @@ def test_mails_schedules_and_overdue_files(
     assert findings["mails_late"].since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_requests_that_fail(
     database: Database,
     ledger: Ledger,

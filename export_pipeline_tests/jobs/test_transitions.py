@@ -57,6 +57,7 @@ def test_the_moves_are_those_that_were_agreed() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", Status)
 def test_every_move_from_every_state(ledger: Ledger, to: Status) -> None:
     for start in Status:
@@ -139,6 +140,7 @@ def test_a_late_worker_cannot_overwrite_a_cancel(ledger: Ledger) -> None:
     assert ledger.get(job.id) == canceled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [Status.PENDING, Status.PROCESSING, Status.COMPLETED, Status.CANCELED])
 def test_a_late_worker_cannot_touch_a_newer_attempt(ledger: Ledger, again: Status) -> None:
     old = job_in(ledger, Status.PROCESSING)
@@ -309,6 +311,7 @@ def test_times_are_the_databases(ledger: Ledger) -> None:
         assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_of_two_who_move_a_job_at_once_one_wins(ledger: Ledger) -> None:
     for _ in range(10):
         job = job_in(ledger, Status.PROCESSING)

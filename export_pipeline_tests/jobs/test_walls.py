@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_ledger_is_light_and_knows_nothing_of_dagster() -> None:
     program = (
         "import sys, export_pipeline.jobs; "

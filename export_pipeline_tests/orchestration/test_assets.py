@@ -14,6 +14,7 @@ TAKEOFF_FORMATS = ["csv", "excel", "pdf", "json", "ost", "zip"]
 STAGES = ["fetch_project", "build_export_data", "sanitize"]
 
 
+@pytest.mark.slow
 def test_every_format_comes_from_one_read(deployment: Deployment) -> None:
     result = deployment.run(TAKEOFF_FORMATS)
     assert result.success, failures(result)
@@ -39,6 +40,7 @@ def test_a_subset_renders_only_what_is_chosen(deployment: Deployment) -> None:
     assert set(files(result)) == {"json"}
 
 
+@pytest.mark.slow
 def test_materialization_says_what_was_made(deployment: Deployment) -> None:
     deployment.source.rows("UPDATE measurements SET notes = '=1+1' || char(11)")
     many = deployment.source.exported(deployment.scope)
@@ -90,6 +92,7 @@ def test_assets_say_whose_they_are(deployment: Deployment) -> None:
         assert all(check.blocking for check in checks.values())
 
 
+@pytest.mark.slow
 def test_checks_are_evaluated_for_each_file(deployment: Deployment) -> None:
     result = deployment.run(["csv", "excel"])
     evaluations = result.get_asset_check_evaluations()
@@ -145,6 +148,7 @@ def test_launchpad_shows_types_defaults_and_help() -> None:
     assert other["group_by"].config_type.given_name != fields["group_by"].config_type.given_name
 
 
+@pytest.mark.slow
 def test_a_downstream_asset_gets_its_own_partitions_file(deployment: Deployment) -> None:
     first, second = deployment.source.scopes
     made = {scope: files(deployment.run(partition=scope))["csv"]["key"] for scope in (first, second)}

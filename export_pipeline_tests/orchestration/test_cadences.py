@@ -117,6 +117,7 @@ def test_a_tick_changes_nothing_and_its_run_requests_each_scope_and_format_once(
     assert len(ledger.find(limit=100)) == 2 * len(asked)
 
 
+@pytest.mark.slow
 def test_windows_of_scopes_of_any_characters_are_made(deployment: Deployment, ledger: Ledger) -> None:
     scopes = [*fill_odd_scopes(deployment), deployment.scope]
     assert sum(ask(deployment, scope) for scope in scopes) == len(scopes) * len(FORMATS)
@@ -130,6 +131,7 @@ def test_windows_of_scopes_of_any_characters_are_made(deployment: Deployment, le
     assert all(str(job.file_key).endswith(("2026-02-02.csv", "2026-02-02.json")) for job in asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("misfire", "made_up"), [("last", []), ("all", ["2026-02-03", "2026-02-04", "2026-02-05"])]
 )
@@ -152,18 +154,21 @@ def test_after_years_only_the_newest_windows_are_made_up() -> None:
     assert ended_since(windows, "2019-12-31", "2022-01-01") == ["2022-01-01"]  # its start was changed since
 
 
+@pytest.mark.slow
 def test_missed_windows_are_one_run_of_a_tick(deployment: Deployment, ledger: Ledger) -> None:
     scheduled(deployment, misfire="all")
     request = schedule_ticks(deployment, datetime(2026, 2, 7, 2, 15, tzinfo=UTC), misfire="all")
     assert request.run_key == "takeoff/daily/2026-02-03 to 2026-02-06"
 
 
+@pytest.mark.slow
 def test_without_the_tables_of_requests_a_tick_fails_and_says_so(deployment: Deployment) -> None:
     with pytest.raises(dg.DagsterError) as failed:
         schedule_ticks(deployment)
     assert "run `export-pipeline migrate`" in str(failed.value.__cause__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "made"),
     [
@@ -196,6 +201,7 @@ def test_what_a_run_that_died_was_to_request_is_requested_once(
     assert repeat() == 0
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_away_fails_the_tick_and_dagster_tries_it_again(
     environment: dict[str, str], deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +216,7 @@ def test_a_ledger_that_is_away_fails_the_tick_and_dagster_tries_it_again(
         assert instance.scheduler.max_tick_retries == 60
 
 
+@pytest.mark.slow
 def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
     deployment: Deployment, ledger: Ledger, mails: MailServer
 ) -> None:
@@ -240,6 +247,7 @@ def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
     assert len(ledger.find()) == 2
 
 
+@pytest.mark.slow
 def test_a_delivery_that_died_is_not_repeated(
     deployment: Deployment, ledger: Ledger, mails: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +269,7 @@ def test_a_delivery_that_died_is_not_repeated(
     assert mails.received == {"ann@example.org": 2, "ben@example.org": 2}
 
 
+@pytest.mark.slow
 def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     deployment: Deployment, ledger: Ledger, mails: MailServer
 ) -> None:
@@ -310,6 +319,7 @@ def test_a_window_that_there_is_not_is_refused(
     assert said in str(job.error_message)
 
 
+@pytest.mark.slow
 def test_a_forged_window_is_an_ordinary_request(deployment: Deployment, ledger: Ledger) -> None:
     ledger.request("takeoff", "csv", scope=deployment.scope, window_key="daily/2026-02-02")
     (request,) = tick(deployment)

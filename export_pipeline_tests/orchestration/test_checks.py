@@ -60,6 +60,7 @@ SABOTAGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "by", "check", "said"), SABOTAGE, ids=[by.__name__ for _, by, _, _ in SABOTAGE]
 )
@@ -92,6 +93,7 @@ def test_a_sabotaged_export_publishes_nothing(
     assert {key: deployment.read(key) for key in before} != before
 
 
+@pytest.mark.slow
 def test_a_limit_of_a_format_is_told_in_one_sentence(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

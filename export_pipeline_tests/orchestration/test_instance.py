@@ -55,6 +55,7 @@ def test_both_instances_are_alike_but_for_their_storage() -> None:
     assert starting["dequeue_num_workers"] == embedded["concurrency"]["runs"]["max_concurrent_runs"]
 
 
+@pytest.mark.slow
 def test_runs_are_recorded_in_postgres(
     source: Source, environment: dict[str, str], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_runs_are_recorded_in_postgres(
         assert event.asset_materialization.metadata["dagster/row_count"].value == source.exported(scope)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
 def test_the_documented_migration_takes_every_spelling_that_health_takes(
     scheme: str, tmp_path: Path, postgres_url: str

@@ -15,6 +15,8 @@ from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 
+pytestmark = pytest.mark.slow
+
 
 def run_all(deployment: Deployment) -> None:
     for request in tick(deployment):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from export_pipeline_tests.paths import ROOT
 
@@ -27,6 +28,7 @@ query ($selector: PipelineSelector!, $runConfigData: RunConfigData) {
 """
 
 
+@pytest.mark.slow
 def test_the_launchpad_can_be_loaded_and_runs_without_config(environment: dict[str, str]) -> None:
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import PythonFileTarget

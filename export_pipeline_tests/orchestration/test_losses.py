@@ -14,6 +14,8 @@ from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
 from export_pipeline_tests.orchestration.fixtures import MailServer
 
+pytestmark = pytest.mark.slow
+
 LOST = 5
 _SOME = (
     "SELECT m.id FROM measurements m JOIN conditions c ON c.id = m.condition_id "

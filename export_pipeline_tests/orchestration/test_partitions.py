@@ -23,6 +23,7 @@ ZONES = ["UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York", "Euro
          "Pacific/Apia", "America/St_Johns"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cadence", ["on_demand", "daily", "monthly"])
 def test_without_a_partition_nothing_is_exported(deployment: Deployment, cadence: str) -> None:
     result = deployment.run(["csv", "json"], cadence, partition=None)
@@ -32,6 +33,7 @@ def test_without_a_partition_nothing_is_exported(deployment: Deployment, cadence
     assert deployment.stored() == set()
 
 
+@pytest.mark.slow
 def test_a_range_of_windows_in_one_run_gives_a_file_each(deployment: Deployment) -> None:
     tags = {"dagster/asset_partition_range_start": f"{deployment.scope}|2026-02-01",
             "dagster/asset_partition_range_end": f"{deployment.scope}|2026-02-03"}  # fmt: skip
@@ -51,6 +53,7 @@ def test_a_range_of_windows_in_one_run_gives_a_file_each(deployment: Deployment)
     assert {check.check_name for check in checks} == {"rows", "totals"}
 
 
+@pytest.mark.slow
 def test_an_export_holds_its_own_scope_only(deployment: Deployment) -> None:
     for scope in deployment.source.scopes:
         (file,) = files(deployment.run(["json"], partition=scope)).values()
@@ -64,6 +67,7 @@ def test_an_export_holds_its_own_scope_only(deployment: Deployment) -> None:
         assert not any(id in text for (id,) in conditions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
 def test_a_window_holds_what_existed_by_its_end(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, zone: str
@@ -90,6 +94,7 @@ def test_a_window_holds_what_existed_by_its_end(
     assert deployment.manifest(file["key"])["window"] == "2026-03-08"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cadence", ["daily", "weekly", "monthly"])
 def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, zone: str) -> None:

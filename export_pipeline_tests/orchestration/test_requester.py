@@ -37,6 +37,7 @@ def remarks(books: Deployment, key: str | None) -> set[str | None]:
     return {row["order_remark"] for row in (rows["records"] if isinstance(rows, dict) else rows)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["owner", "stranger", "", None])
 def test_the_column_of_the_row_says_who_asks(books: Deployment, ledger: Ledger, who: str | None) -> None:
     id = insert(books, **ASKED, **({} if who is None else {"requested_by": who}))
@@ -45,6 +46,7 @@ def test_the_column_of_the_row_says_who_asks(books: Deployment, ledger: Ledger, 
     assert (len(remarks(books, ledger.get(id).file_key)) > 1) is (who == "owner")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [None, "stranger", "owner"])
 @pytest.mark.parametrize(
     "options",
@@ -76,6 +78,7 @@ def test_no_option_of_a_schedule_says_so(books: Deployment) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [None, "stranger"])
 def test_no_config_of_a_requests_run_says_so(books: Deployment, ledger: Ledger, who: str | None) -> None:
     """As who may start runs in the UI can change it."""
@@ -90,6 +93,7 @@ def test_no_config_of_a_requests_run_says_so(books: Deployment, ledger: Ledger, 
     assert books.stored() == set()
 
 
+@pytest.mark.slow
 def test_a_run_is_joined_only_by_who_asked_for_it(books: Deployment, ledger: Ledger) -> None:
     id = insert(books, **ASKED, requested_by="owner")
     assert len(tick(books)) == 1

@@ -65,6 +65,7 @@ def requests(
         return list(schedule.evaluate_tick(context).run_requests or [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 def test_each_day_is_exported_once_through_a_year(
     monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance, scopes: list[str], zone: str
@@ -86,6 +87,7 @@ def test_each_day_is_exported_once_through_a_year(
     assert request.run_key == f"takeoff/daily/{expected[35]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cadence", "tick", "window"),
     [
@@ -128,6 +130,7 @@ def test_nothing_is_asked_for_before_the_first_window_has_ended(
     assert len(requests(loaded, instance, daily, datetime(2026, 1, 2, 2, 15, tzinfo=UTC))) == 1
 
 
+@pytest.mark.slow
 def test_a_scheduled_run_exports_every_format(deployment: Deployment) -> None:
     job = deployment.definitions.resolve_job_def("takeoff_monthly_job")
     deployment.instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])

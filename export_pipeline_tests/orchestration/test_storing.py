@@ -72,6 +72,7 @@ def during(monkeypatch: pytest.MonkeyPatch, what: str, act: Callable[[], object]
     monkeypatch.setattr(module, what, acting)
 
 
+@pytest.mark.slow
 def test_a_file_is_not_there_before_it_is_proven(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_file_is_not_there_before_it_is_proven(
     assert left(deployment) == []
 
 
+@pytest.mark.slow
 def test_a_refused_file_is_kept_for_inspection_outside_of_the_store(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +115,7 @@ def test_staging_goes_also_when_the_upload_of_a_killed_run_has_gone_before(deplo
     assert clean_staging(deployment.instance, deployment.staging) == {folder.parent.name: 0}
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_for_a_moment_when_the_file_is_to_appear(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +135,7 @@ def test_a_store_that_is_away_for_a_moment_when_the_file_is_to_appear(
     assert left(deployment) == []
 
 
+@pytest.mark.slow
 def test_a_job_that_is_canceled_while_its_file_is_proven_gets_none(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_job_that_is_canceled_while_its_file_is_proven_gets_none(
     assert left(deployment) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["read_back", "publish"])
 def test_a_late_run_does_not_replace_the_file_of_a_newer_attempt(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch, when: str
@@ -184,6 +189,7 @@ def test_a_late_run_does_not_replace_the_file_of_a_newer_attempt(
     assert left(deployment) == []
 
 
+@pytest.mark.slow
 def test_a_late_run_publishes_nothing_once_a_newer_attempt_waits(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +199,7 @@ def test_a_late_run_publishes_nothing_once_a_newer_attempt_waits(
     assert deployment.stored() == set()
 
 
+@pytest.mark.slow
 def test_a_late_run_does_not_even_begin_to_store(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +212,7 @@ def test_a_late_run_does_not_even_begin_to_store(
     assert "Attempt 1 is over" in failures(work(deployment, job))["render_csv"]
 
 
+@pytest.mark.slow
 def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_away(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +243,7 @@ def test_the_log_counts_a_table_in_rows_and_an_upload_in_bytes(monkeypatch: pyte
     ]
 
 
+@pytest.mark.slow
 def test_a_canceled_job_ends_its_upload_to_a_slow_server(
     deployment: Deployment, ledger: Ledger, job: Job, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +274,7 @@ def test_a_canceled_job_ends_its_upload_to_a_slow_server(
     assert other.list_objects_v2(Bucket=bucket.name).get("Contents", []) == []
 
 
+@pytest.mark.slow
 def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_names(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from export_pipeline_tests.orchestration.deployment import Source
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.tools import require_tool
 
+pytestmark = pytest.mark.slow
+
 
 def run(tool: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     path = require_tool(tool)

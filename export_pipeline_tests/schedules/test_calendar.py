@@ -25,6 +25,7 @@ SCHEDULES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", YEARS)
 def test_two_years_of_every_cadence_and_hour(zone: str) -> None:
     chance = random.Random(zone)

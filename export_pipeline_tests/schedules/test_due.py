@@ -108,6 +108,7 @@ TWO_YEARS = {
 }
 
 
+@pytest.mark.slow
 def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None:
     """The clock goes from run to run, and now and then jumps, as if nobody had looked for up to three weeks."""
     chance = random.Random(7)

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import open_engine
@@ -16,6 +17,7 @@ from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, asked, insert
 
 
+@pytest.mark.slow
 def test_eight_at_once_ask_for_each_window_once(database: Database, engine: sa.Engine) -> None:
     ids = [insert(database, misfire="all" if number % 2 else "last") for number in range(40)]
     now = START + 5 * DAY
@@ -96,6 +98,7 @@ _PROGRAM = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_killed_after_the_request_was_written(database: Database, engine: sa.Engine) -> None:
     insert(database)
     now = START + DAY

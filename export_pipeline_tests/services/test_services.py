@@ -39,6 +39,7 @@ def test_postgres_wants_the_password(postgres: PostgresServer) -> None:
         psycopg2.connect(f"postgresql://app:wrong@127.0.0.1:{postgres.port}/postgres")
 
 
+@pytest.mark.slow
 def test_s3_refuses_a_wrong_key_and_no_key(s3: S3Server, bucket: Bucket) -> None:
     from botocore import UNSIGNED
     from botocore.config import Config

@@ -52,6 +52,7 @@ def test_numerics_that_a_float_rounds_are_counted(text: str | None, rounded: int
     assert converted([text, "1.5"])[1].get(ROUNDED, 0) == rounded
 
 
+@pytest.mark.slow
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=12), max_size=20))
 def test_a_number_is_counted_if_its_double_says_another_one(numbers: list[Decimal]) -> None:
     found, told = converted([f"{number:f}" for number in numbers])

@@ -92,6 +92,7 @@ def test_sqlite(tmp_path: Path, stop_soon: Callable[[], None]) -> None:
     assert time.monotonic() - begun < SECONDS
 
 
+@pytest.mark.slow
 def test_a_snapshot_can_be_read_again_after_a_read_that_was_not_finished(postgres_url: str) -> None:
     numbers = sa.func.generate_series(1, 1_000_000).column_valued("x")
     with open_snapshot(postgres_url) as snapshot:

@@ -102,6 +102,7 @@ def test_every_value_is_as_stored(shop: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
@@ -126,6 +127,7 @@ def test_filters_choose(shop: str, filters: dict[str, Any], expected: list[int])
     assert [row["id"] for row in rows(shop, described, filters=filters)] == expected
 
 
+@pytest.mark.slow
 def test_rows_without_a_value_come_last_in_either_order(shop: str) -> None:
     described = spec(shop, "customers")
     assert [row["id"] for row in rows(shop, described, sort=["notes"])] == [1, 3, 2]
@@ -133,6 +135,7 @@ def test_rows_without_a_value_come_last_in_either_order(shop: str) -> None:
     assert [row["id"] for row in rows(shop, described, sort=["name"])] == [2, 1, 3]  # by code point
 
 
+@pytest.mark.slow
 def test_a_scope_has_its_rows_and_no_others(shop: str) -> None:
     described = spec(shop, "orders")
     described["scope"] = {"column": "customer_id", "table": "customers", "id": "id", "name": "name"}
@@ -149,6 +152,7 @@ def test_a_scope_has_its_rows_and_no_others(shop: str) -> None:
             rows(shop, described, foreign)
 
 
+@pytest.mark.slow
 def test_a_scope_is_none_that_the_database_takes_for_the_same(shop: str) -> None:
     """To MySQL these ids are all equal; each must have its own rows alone."""
     for asked in ("Zoe", "zoe", "Zoë"):

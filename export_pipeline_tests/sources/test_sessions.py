@@ -49,6 +49,7 @@ def read(
     return rows
 
 
+@pytest.mark.slow
 def test_every_connection_has_the_settings(postgres: PostgresServer, postgres_url: str) -> None:
     url = wrong_reader(postgres, postgres_url)
     with psycopg2.connect(sa.make_url(url).set(drivername="postgresql").render_as_string(False)) as plain:
@@ -142,6 +143,7 @@ def server_codec(encoding: str) -> str:
     return {"LATIN1": "latin-1", "WIN1252": "cp1252", "EUC_JP": "euc_jp"}[encoding]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII"])
 def test_values_and_filters_are_right_in_every_encoding(postgres: PostgresServer, encoding: str) -> None:
     codec = "utf-8" if encoding == "SQL_ASCII" else server_codec(encoding)
@@ -233,6 +235,7 @@ def notes(table_: str = "notes", **source: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_hidden_rows_are_never_left_out_without_a_word(guarded: Callable[[str], str]) -> None:
     scoped_by_notes = notes() | {
         "scope": {"column": "tenant", "table": "notes", "id": "tenant", "name": "tenant"}
@@ -257,6 +260,7 @@ def test_hidden_rows_are_never_left_out_without_a_word(guarded: Callable[[str], 
             assert [row["id"] for row in read(snapshot, notes(name), "a")] == [1, 3]
 
 
+@pytest.mark.slow
 def test_hidden_rows_are_left_out_where_that_is_declared(guarded: Callable[[str], str]) -> None:
     applied = notes(row_security="apply")
     url = guarded("rls_reader")
@@ -328,6 +332,7 @@ def mariadb() -> Iterator[str]:
         yield f"{server}/notes"
 
 
+@pytest.mark.slow
 def test_mariadbs_settings_change_nothing(mariadb: str) -> None:
     spec = {
         "source": {"table": "notes"},

@@ -85,6 +85,7 @@ def test_a_server_without_the_database(postgres: PostgresServer, postgres_url: s
         pass
 
 
+@pytest.mark.slow
 def test_a_text_in_the_statement_stays_that_text(postgres_session_url: str) -> None:
     """What ADBC cannot bind is written into the statement; PostgreSQL must read back exactly that text."""
     with open_snapshot(postgres_session_url) as snapshot:

@@ -52,6 +52,7 @@ class StoreContract:
         store.download(KEY, copy)
         assert copy.read_bytes() == path.read_bytes()
 
+    @pytest.mark.slow
     def test_a_put_replaces(self, store: Store, local: Callable[[int], Path]) -> None:
         for size in (LARGE, SMALL, LARGE + 1, 0):
             put(store, local(size), KEY, media_type=CSV, file_name="a.csv")
@@ -124,6 +125,7 @@ class StoreContract:
         assert not upload.path.is_symlink()
         assert not upload.path.exists()
 
+    @pytest.mark.slow
     def test_many_files_wait_to_be_published(self, store: Store, tmp_path: Path) -> None:
         """More than a process may open: a backfill in one run proves all of its files first."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

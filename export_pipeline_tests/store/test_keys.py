@@ -18,6 +18,7 @@ scopes = st.one_of(st.none(), names)
 extensions = st.sampled_from([".csv", "csv", "csv.gz", "gz", "xlsx", "json"])
 
 
+@pytest.mark.slow
 @given(st.tuples(scopes, names, names, names), st.tuples(scopes, names, names, names))
 def test_different_windows_have_different_keys(
     one: tuple[str | None, str, str, str], other: tuple[str | None, str, str, str]
@@ -68,6 +69,7 @@ def test_a_scope_stays_in_its_folder(
         assert check_key(manifest_key(key)) == manifest_key(key)
 
 
+@pytest.mark.slow
 @given(scopes, scopes)
 def test_scopes_differ_even_where_case_does_not_once_capitals_are_escaped(
     one: str | None, other: str | None

@@ -90,6 +90,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters()), json_values), st.lists(st.text(st.characters())))
 def test_it_comes_back_as_it_was(options: dict[str, Any], warnings: list[str]) -> None:
     written = manifest(options=options, warnings=warnings)

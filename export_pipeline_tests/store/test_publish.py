@@ -74,6 +74,7 @@ def put(store: Store, path: Path) -> None:
         publish(store, upload, manifest_of)
 
 
+@pytest.mark.slow
 def test_a_published_file_verifies(store: Store, local: Callable[[bytes], Path]) -> None:
     for data in (b"one", os.urandom(LARGE), b"three"):
         put(store, local(data))
@@ -159,6 +160,7 @@ def test_a_replacement_that_fails_leaves_the_old_export(
     assert store.clean(timedelta(0)) == 0
 
 
+@pytest.mark.slow
 def test_an_attempt_that_was_stopped_for_a_while_changes_nothing_of_a_newer_one(
     store: Store, local: Callable[[bytes], Path]
 ) -> None:
@@ -249,6 +251,7 @@ def leftovers(place: tuple[str, str | None, dict[str, str]], store: Store) -> in
     return len(store.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()))  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "cure"), [("middle", "put"), ("finished", "clean"), ("visible", "clean")])
 def test_a_killed_process_leaves_no_file(
     place: tuple[str, str | None, dict[str, str]],
@@ -271,6 +274,7 @@ def test_a_killed_process_leaves_no_file(
     assert verify_file(store, KEY) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "there", "problems"), [("middle", 3, 0), ("visible", 3, 0), ("manifest", LARGE, 2)]
 )

@@ -212,6 +212,7 @@ def test_a_link_gives_the_file_with_its_name_and_type(store: S3Store, tmp_path: 
         assert got.headers["X"] is None
 
 
+@pytest.mark.slow
 def test_an_expired_or_changed_link_is_refused(store: S3Store) -> None:
     store.put_bytes(b"x", KEY, media_type=CSV)
     store.put_bytes(b"x", "exports/b/1.csv", media_type=CSV)
@@ -250,6 +251,7 @@ def test_links_are_signed_for_the_public_endpoint(bucket: Bucket, s3: S3Server) 
         urlopen(link.replace("localhost", "127.0.0.1"))
 
 
+@pytest.mark.slow
 def test_links_of_a_handed_in_client_are_signed_by_version_4(bucket: Bucket, s3: S3Server) -> None:
     from dagster_aws.s3 import S3Resource
 
@@ -375,6 +377,7 @@ print(stored.bytes, peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(bucket: Bucket, s3: S3Server, tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc/self/status on this system")

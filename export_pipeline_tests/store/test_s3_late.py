@@ -73,6 +73,7 @@ PUBLISHING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("request_held", "size", "replaces"),
     [(request, SMALL, replaces) for request in PUBLISHING for replaces in (True, False)]
@@ -143,6 +144,7 @@ def test_a_removal_that_was_cut_off_shows_no_file_and_is_finished_by_the_next(
     assert proxy.let_through() in {404, 412}
 
 
+@pytest.mark.slow
 def test_the_first_try_of_a_request_comes_after_all_is_done(
     bucket: Bucket, store: Store, hold: Hold, tmp_path: Path
 ) -> None:
@@ -163,6 +165,7 @@ def test_the_first_try_of_a_request_comes_after_all_is_done(
         assert content(store) == b"newer"
 
 
+@pytest.mark.slow
 def test_of_two_at_once_at_most_one_gets_its_file_in_and_it_fits_its_manifest(
     bucket: Bucket, store: Store, tmp_path: Path
 ) -> None:

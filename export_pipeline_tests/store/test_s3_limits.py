@@ -80,6 +80,7 @@ def test_a_refusal_of_checksums_names_the_setting(
             ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_a_server_without_checksums(reach: Reach, tmp_path: Path, size: int) -> None:
     store = reach(no_checksums("InvalidArgument", 400), checksums=False)
@@ -87,6 +88,7 @@ def test_a_server_without_checksums(reach: Reach, tmp_path: Path, size: int) -> 
     round_trip(store, tmp_path, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("checksums", [True, False])
 def test_a_server_without_multipart_uploads(reach: Reach, tmp_path: Path, size: int, checksums: bool) -> None:
@@ -114,6 +116,7 @@ def test_a_server_that_refuses_conditions(reach: Reach, tmp_path: Path) -> None:
     round_trip(store, tmp_path, 1000)
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_conditions(reach: Reach, bucket: Bucket, tmp_path: Path) -> None:
     def delete(request: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
         if "If-Match" not in headers:

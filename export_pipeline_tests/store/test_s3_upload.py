@@ -77,6 +77,7 @@ def test_a_part_that_fails_ends_the_writing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_slow_server_holds_up_neither_the_writing_nor_the_reading_back(
     store: S3Store, client: Any, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def void(_: object) -> None:
     return None
 
 
+@pytest.mark.slow
 def test_one_that_gives_up_does_not_wait_for_a_dead_server(
     store: S3Store, client: Any, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -207,6 +209,7 @@ upload.abort()
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_what_waits_for_a_slow_server(bucket: Bucket, tmp_path: Path) -> None:
     grown = {}
     for files in (1, 5):

@@ -56,6 +56,7 @@ def test_all_requests_end_rightly(system: System) -> None:
     all_requests_end_rightly(system, REQUESTS)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300 + 100 * KILLS)
 def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
     """Every part is killed while it works; afterwards everything is as if nothing had been."""

@@ -38,6 +38,7 @@ def arranged(made: Layout, format: str) -> Layout:
     return FORMATS[format].arrange(made, FORMATS[format].options_of(made.provenance["options"]))
 
 
+@pytest.mark.slow
 @SLOW
 @given(samples())
 def test_every_format_has_the_chosen_columns_and_their_values(sample: Sample) -> None:
@@ -79,6 +80,7 @@ def test_every_format_has_the_chosen_columns_and_their_values(sample: Sample) ->
             assert column.header == (spec.name if named else header_of(spec, units=not minor))
 
 
+@pytest.mark.slow
 @SLOW
 @given(samples())
 def test_proofs_and_totals_are_the_sums_of_what_formats_get(sample: Sample) -> None:

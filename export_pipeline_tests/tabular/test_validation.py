@@ -220,6 +220,7 @@ def _places(part: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
     return [place for key, inner in items for place in ((*path, key), *_places(inner, (*path, key)))]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(_places(SOUND)), _JSON)
 def test_whatever_stands_anywhere_is_taken_or_refused(place: tuple[str | int, ...], value: Any) -> None:

@@ -192,6 +192,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(("line", "polyline", "polygon", "circle", "point")), TEXTS)))
 def test_a_batch_equals_its_rows_one_by_one(rows: list[tuple[str, str]]) -> None:
@@ -241,6 +242,7 @@ print("alive")
 """
 
 
+@pytest.mark.slow
 def test_no_text_ends_the_process() -> None:
     """Arrow's parser crashes, rather than raises, on some texts; only another process can tell."""
     between = ["", " ", "\t", "\n", "\r\n", "\x0b", "\x0c", "\x00", "\xa0", "\ufeff", "/**/", ",", "//\n"]

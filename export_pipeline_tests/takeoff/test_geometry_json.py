@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ _HOLDERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(_HOLDERS, _HUGE_NUMBERS).map(lambda both: both[0] % both[1])))
 def test_each_value_is_judged_by_itself(texts: list[str]) -> None:

@@ -53,6 +53,7 @@ def shapes(found: list[Row]) -> list[Any]:
     return list(zip(geometry.kind.to_pylist(), geometry.points.to_pylist(), strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(rows(NUMBERS | ODD), max_size=12))
 def test_plain_rows_are_read_as_the_parser_reads_them(found: list[Row]) -> None:
@@ -60,6 +61,7 @@ def test_plain_rows_are_read_as_the_parser_reads_them(found: list[Row]) -> None:
     assert shapes(found) == shapes([(type_, text.replace("{", '{"of":"",', 1)) for type_, text in found])
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.lists(rows(NUMBERS), min_size=1, max_size=12), st.integers(0, 12))
 def test_a_slice_is_read_as_its_rows(found: list[Row], start: int) -> None:

@@ -124,6 +124,7 @@ def test_as_of_reads_what_existed_before(application: Application) -> None:
     assert data.source_rows == len(rows(data, "conditions")) == 1
 
 
+@pytest.mark.slow
 def test_no_row_of_another_project_ever(application: Application) -> None:
     """Random projects, conditions and page ids: whatever is asked for, only own rows come, or a refusal."""
     chance = random.Random(7)

@@ -66,6 +66,7 @@ def facts_of(data: bytes, **options: Any) -> Any:
         return read_back("csv", Path(file.name), **options)
 
 
+@pytest.mark.slow
 @given(DIALECTS, ROWS)
 def test_every_dialect_comes_back(options: dict[str, Any], rows: list[tuple[Any, ...]]) -> None:
     data, done = rendered("csv", typed(COLUMNS, rows), **options)

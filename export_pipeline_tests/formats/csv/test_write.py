@@ -23,6 +23,7 @@ def read(data: bytes) -> list[list[str]]:
     return list(stdlib_csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.none() | ANY_TEXT, st.none() | st.integers(-(2**63), 2**63 - 1)), max_size=12))
 def test_every_cell_comes_back(rows: list[tuple[str | None, int | None]]) -> None:
     data, done = rendered("csv", table((TEXT, NUMBER), rows))

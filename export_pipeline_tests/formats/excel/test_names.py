@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def test_five_thousand_equal_names_stay_unique() -> None:
     assert len({name.casefold() for name in made}) == 5000
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=60), max_size=30))
 def test_any_titles_give_legal_unique_names(titles: list[str]) -> None:
     made = names(*titles)

@@ -92,6 +92,7 @@ def hostile() -> Layout:
     return layout(*sections, title="<title> & \x01 more")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", [False, True])
 @pytest.mark.parametrize("make", [project, hostile])
 def test_the_open_xml_sdk_finds_nothing_wrong(make: object, guard: bool, tmp_path: Path) -> None:
@@ -101,6 +102,7 @@ def test_the_open_xml_sdk_finds_nothing_wrong(make: object, guard: bool, tmp_pat
     openpyxl.load_workbook(path)
 
 
+@pytest.mark.slow
 def test_libreoffice_calculates_every_total_to_the_printed_value(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     made = hostile()
@@ -137,6 +139,7 @@ def _without_cached_results(xml: str) -> str:
     return re.sub(r"(</f>)<v>[^<]*</v>", r"\1", xml)
 
 
+@pytest.mark.slow
 def test_libreoffice_reads_the_same_values(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(project(), path)
@@ -163,6 +166,7 @@ def test_gnumeric_reads_the_same_texts(tmp_path: Path) -> None:
         assert [row[0] if row else "" for row in csv.reader(lines)][3:] == texts
 
 
+@pytest.mark.slow
 def test_many_sheets_open_in_libreoffice(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     groups = tuple(Group(f"Condition {i}", 2, totals=(Total("T", {"n": 4.0 * i + 1.0}),)) for i in range(60))

@@ -138,6 +138,7 @@ def test_rows_without_any_value_are_rows(tmp_path: Path) -> None:
     assert (facts.rows, facts.totals, facts.problems) == (5, {"n": 0.0}, ())
 
 
+@pytest.mark.slow
 def test_a_big_sheet_is_read_in_blocks(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     rows = 30_000

@@ -124,6 +124,7 @@ def test_a_text_stands_for_what_is_missing(kind: Kind, null: str, tmp_path: Path
     assert [row[0] == null for row in other] == [text == null for text in read]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("null", ["N/A", "0", 'a "b" & c'])
 def test_what_is_missing_counts_in_no_sum(null: str, tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
@@ -193,6 +194,7 @@ def test_options_name_the_sheet_its_currency_and_let_the_header_go(tmp_path: Pat
     assert (sheet.title, sheet.freeze_panes, sheet["A4"].number_format[:3]) == ("S", "A4", '"$"')
 
 
+@pytest.mark.slow
 def test_equal_headers_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     columns = (Column("a", "Name", Kind.TEXT), Column("b", "Name", Kind.TEXT))
@@ -202,6 +204,7 @@ def test_equal_headers_stay_as_they_are(tmp_path: Path) -> None:
     assert validation_errors(path) == []
 
 
+@pytest.mark.slow
 def test_more_rows_than_a_sheet_holds(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     rows, step = 1_100_000, 50_000

@@ -14,6 +14,8 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.formats.excel.books import recalculated, validation_errors, write
 from export_pipeline_tests.takeoff_data import Application
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def application(tmp_path: Path) -> Iterator[Application]:

@@ -48,6 +48,7 @@ def test_repeated_naughty_texts_stay_what_they_are_in_shared_strings(tmp_path: P
     assert values(path) == texts
 
 
+@pytest.mark.slow
 @generous
 @given(st.lists(st.text(LEGAL, max_size=40) | st.sampled_from(NAUGHTY) | st.none(), min_size=1, max_size=30))
 def test_any_text_comes_back(tmp_path: Path, texts: list[str | None]) -> None:
@@ -79,6 +80,7 @@ def test_no_text_is_a_formula(tmp_path: Path) -> None:
     assert [cell.data_type for cell in cells] == ["s", "s"]
 
 
+@pytest.mark.slow
 @generous
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**6), 10**6), min_size=1, max_size=20))
 def test_integers_are_numbers_or_keep_every_digit_as_text(tmp_path: Path, numbers: list[int]) -> None:
@@ -96,6 +98,7 @@ def test_integers_are_numbers_or_keep_every_digit_as_text(tmp_path: Path, number
     assert set(rendered.changed) <= {(KEEP_DIGITS, "C")}
 
 
+@pytest.mark.slow
 @generous
 @given(
     st.lists(
@@ -117,6 +120,7 @@ def test_decimals_are_exact(tmp_path: Path, numbers: list[Decimal]) -> None:
     assert sum(rendered.changed.values()) == texts
 
 
+@pytest.mark.slow
 @generous
 @given(st.lists(st.floats(), min_size=1, max_size=20))
 def test_floats_keep_every_bit(tmp_path: Path, numbers: list[float]) -> None:
@@ -136,6 +140,7 @@ def test_what_is_no_number_says_so(tmp_path: Path) -> None:
     assert values(path) == ["NaN", "Infinity", "-Infinity", None, 12.5]
 
 
+@pytest.mark.slow
 @generous
 @given(st.lists(st.dates() | st.none(), min_size=1, max_size=20))
 def test_dates_are_dates_or_iso_text(tmp_path: Path, days: list[date | None]) -> None:
@@ -153,6 +158,7 @@ def test_dates_are_dates_or_iso_text(tmp_path: Path, days: list[date | None]) ->
     assert rendered.changed[DATE_OUT_OF_RANGE, "C"] == odd
 
 
+@pytest.mark.slow
 @generous
 @given(st.lists(st.datetimes(datetime(1900, 3, 1), datetime(2070, 1, 1)), min_size=1, max_size=20))
 def test_timestamps_are_real_dates_to_the_millisecond(tmp_path: Path, moments: list[datetime]) -> None:

@@ -198,6 +198,7 @@ def test_totals_do_not_sum_columns_that_hold_texts(tmp_path: Path) -> None:
     assert book["two"]["B5"].value == "=SUM(B4:B4)"
 
 
+@pytest.mark.slow
 def test_a_group_of_five_thousand_sheets(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     generator = random.Random(1)
@@ -217,6 +218,7 @@ def test_a_group_of_five_thousand_sheets(tmp_path: Path) -> None:
     book.close()
 
 
+@pytest.mark.slow
 def test_no_sheet_of_the_data_hides_the_overflow_sheet(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     made = one_column(Kind.TEXT, ["x" * 40_000])
@@ -234,6 +236,7 @@ def test_too_many_columns_are_refused_by_name(tmp_path: Path) -> None:
         write(layout(Section("s", "S", wide)), tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_sixteen_thousand_columns_are_not(tmp_path: Path) -> None:
     columns = [Column(f"c{i}", "C", Kind.INTEGER) for i in range(16_384)]
     data = table(columns, {column.name: [1] for column in columns})
@@ -296,6 +299,7 @@ def test_totals_may_be_numpy_numbers(tmp_path: Path) -> None:
     assert openpyxl.load_workbook(path, data_only=True)["S"]["B5"].value == 0.1
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
     batch = next(measurements(4_000).open())
 
@@ -314,6 +318,7 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
     assert peak(60) < 1.5 * peak(15) + 1_000_000  # few batches need not meet the most that are under way
 
 
+@pytest.mark.slow
 def test_pandas_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -72,6 +72,7 @@ def read(path: Path, data: bytes) -> FileFacts:
     return read_back("json", path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [as_array, as_object, as_lines])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def strictly(data: bytes) -> Any:
     return stdlib_json.loads(data, parse_constant=refuse, parse_float=Decimal)
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
     data, done = rendered("json", table(COLUMNS, rows))
@@ -108,6 +110,7 @@ _OBJECTS = st.lists(st.tuples(st.sampled_from(['"a"', '"b" ', "c"]), _SCALARS), 
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.none()

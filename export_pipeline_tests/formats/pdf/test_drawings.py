@@ -45,6 +45,7 @@ def near(color: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
     return all(abs(a - b) < 12 for a, b in zip(color, other, strict=True))
 
 
+@pytest.mark.slow
 def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
     figure = Figure(
         "Level 1",
@@ -103,6 +104,7 @@ def test_odd_shapes_do_not_stop_the_file(tmp_path: Path, rows: list[tuple[Any, .
         drawn(tmp_path, Figure("Odd", *size, shapes(*rows)))
 
 
+@pytest.mark.slow
 def test_long_legends_continue_and_keep_every_entry(tmp_path: Path) -> None:
     legend = tuple(
         (f"Condition {i:03d} שלום with a name long enough for two lines", "#3B82F6") for i in range(300)
@@ -122,6 +124,7 @@ def test_scale_bar(tmp_path: Path, units: float, label: str) -> None:
     assert label in poppler(path)
 
 
+@pytest.mark.slow
 def test_large_drawings_are_written_in_parts(tmp_path: Path) -> None:
     many = [
         ("polygon", "#3B82F6", 0.3, 1.0, [float(i), 0.0, i + 50.0, 900.0, i + 5.0, 30.0])

@@ -41,6 +41,7 @@ def test_lines_hold_every_character_and_fit(cells: list[str], limit: int) -> Non
             assert width <= limit or len(part.strip()) == 1
 
 
+@pytest.mark.slow
 @given(st.lists(WORDS, min_size=1, max_size=4), st.integers(1000, 9000))
 def test_lines_of_a_batch_are_those_of_its_cells(cells: list[str], limit: int) -> None:
     assert lines(cells, limit)[0] == [lines([cell], limit)[0][0] for cell in cells]
@@ -79,6 +80,7 @@ def test_numbers_and_latin_inside_right_to_left_text_stay_readable() -> None:
     assert broken[0] == [")ןכ( abc 123 םולש".translate(str.maketrans("()", ")("))]
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.text(st.sampled_from("אבשاลلميَُِ 0123٤۵.,:/!?()\"';-%$abc"), max_size=12))
 def test_the_short_way_to_levels_leads_where_the_long_one_does(text: str) -> None:
@@ -109,6 +111,7 @@ def test_stacks_of_marks_too_tall_for_one_glyph_stand_alone() -> None:
     assert "".join(SETTER.regular.glyphs[cid].text for cid in cids) == text
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(st.text(max_size=30), max_size=5))
 def test_any_text_has_glyphs_that_say_it(cells: list[str]) -> None:

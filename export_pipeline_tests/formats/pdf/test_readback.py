@@ -98,6 +98,7 @@ def test_rows_taken_out_are_missed(sound: Path, tmp_path: Path) -> None:
     assert readback.read_back(path).rows < 300
 
 
+@pytest.mark.slow
 def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Path) -> None:
     path = tmp_path / "changed.pdf"
     data = sound.read_bytes()
@@ -150,6 +151,7 @@ def test_damage_to_a_long_file_is_a_problem(sound: Path, tmp_path: Path) -> None
         assert readback.read_back(path).problems
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**20), max_value=10**20)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _PROGRAM = """
 import resource, sys, tempfile
 from pathlib import Path
@@ -46,5 +48,6 @@ def peak(rows: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
     assert peak(120_000) - peak(20_000) < 30

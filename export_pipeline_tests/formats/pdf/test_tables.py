@@ -172,6 +172,7 @@ _PATTERNS = {
 }
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.none() | st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1)), max_size=9),
     st.sampled_from(sorted(_PATTERNS)),
@@ -220,6 +221,7 @@ def test_a_title_may_be_chosen(tmp_path: Path) -> None:
     assert text.split("\f")[0].count("Scope of Work") == 2
 
 
+@pytest.mark.slow
 def test_long_numbers_far_down_a_table_are_not_broken(tmp_path: Path) -> None:
     count = 30_000
     columns = (Column("id", "N", Kind.INTEGER), *(Column(f"t{i}", "Text", Kind.TEXT) for i in range(14)))

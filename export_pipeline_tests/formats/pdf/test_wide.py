@@ -127,6 +127,7 @@ def test_every_cell_of_a_wide_table_stands_in_its_row_and_under_its_header(
     assert found == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("longest", "gain"), [(4, 1.0), (9, 0.5)])
 def test_a_wide_table_goes_across_more_pages_only_where_long_texts_then_fill_fewer(
     longest: int, gain: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -79,6 +79,7 @@ def test_right_to_left_text_is_found_in_logical_order(tmp_path: Path) -> None:
         assert word in found
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=12))
 def test_the_file_says_every_character_of_every_cell(cells: list[str]) -> None:
@@ -133,6 +134,7 @@ def test_clusters_larger_than_a_glyph_can_be_are_printed_character_by_character(
     assert rows(rendered(layout(Section("t", "T", texts(cells), counts=True)))) == cells
 
 
+@pytest.mark.slow
 def test_more_characters_than_a_font_can_hold_do_not_break_the_file(tmp_path: Path) -> None:
     path = tmp_path / "crowded.pdf"
     many = [chr(code) for code in range(0x20000, 0x30000 - 2)] + [

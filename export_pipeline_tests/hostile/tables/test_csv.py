@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
@@ -107,5 +108,6 @@ def check_csv(made: Exported) -> None:
     assert [list(record) for record in theirs] == plain
 
 
+@pytest.mark.slow
 def test_csv_says_what_the_database_says(database: tuple[str, str, Path]) -> None:
     each_sample(database, check_csv)

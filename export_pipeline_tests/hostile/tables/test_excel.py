@@ -16,6 +16,7 @@ from zipfile import ZipFile
 from zoneinfo import ZoneInfo
 
 import openpyxl
+import pytest
 from lxml import etree
 from python_calamine import CalamineWorkbook
 
@@ -219,5 +220,6 @@ def _calamine_and_openpyxl(
                 assert one == float(other.value) == float(ours[1])
 
 
+@pytest.mark.slow
 def test_excel_says_what_the_database_says(database: tuple[str, str, Path]) -> None:
     each_sample(database, check_excel)

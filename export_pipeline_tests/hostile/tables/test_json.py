@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
 from export_pipeline_tests.hostile.tables.rules import Changed
@@ -58,5 +60,6 @@ def _others_read(path: Path, format: str, shape: str, found: list[Any]) -> None:
     assert keys == [key for record in found for key, _ in record]
 
 
+@pytest.mark.slow
 def test_json_says_what_the_database_says(database: tuple[str, str, Path]) -> None:
     each_sample(database, check_json)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+import pytest
 
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
@@ -46,5 +47,6 @@ def check_parquet(made: Exported) -> None:
                 assert cell == value, column
 
 
+@pytest.mark.slow
 def test_parquet_says_what_the_database_says(database: tuple[str, str, Path]) -> None:
     each_sample(database, check_parquet)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from export_pipeline_tests.formats.pdf.reading import rows as rows_of_pdf
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
@@ -102,5 +104,6 @@ def _printed(text: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_pdf_says_what_the_database_says(database: tuple[str, str, Path]) -> None:
     each_sample(database, check_pdf, 1)

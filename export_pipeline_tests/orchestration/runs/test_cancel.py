@@ -17,6 +17,7 @@ from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 
+@pytest.mark.slow
 def test_one_of_several_that_share_a_run_may_be_canceled(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,6 +40,7 @@ def test_one_of_several_that_share_a_run_may_be_canceled(
     assert deployment.read(str(ledger.get(kept).file_key))
 
 
+@pytest.mark.slow
 def test_a_job_that_joined_a_run_keeps_it_when_the_first_is_canceled(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +74,7 @@ def _endless_query(snapshot: Snapshot, *_: Any) -> Any:
     return snapshot.rows(sa.select(sa.literal_column(numbers)), [Column("x", "X", Kind.INTEGER)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "endless"),
     [

@@ -199,6 +199,7 @@ def test_a_store_that_is_busy_is_tried_again(deployment: Deployment, monkeypatch
     assert retries(result) == 2
 
 
+@pytest.mark.slow
 def test_s3_that_is_down_and_s3_that_refuses(
     deployment: Deployment, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def wait(done: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_living_run_is_left_alone_by_everybody(
     deployment: Deployment,
     ledger: Ledger,
@@ -134,6 +135,7 @@ def test_runs_that_nobody_asked_for_in_the_ledger_are_ended_too(
     assert ledger.leases([ours.run_id])[ours.run_id].is_lost
 
 
+@pytest.mark.slow
 def test_a_stopped_run_that_goes_on_ends_and_replaces_nothing(
     deployment: Deployment, ledger: Ledger, request_: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_stopped_run_that_goes_on_ends_and_replaces_nothing(
     assert deployment.manifest(str(job.file_key))["hash"] == f"sha256:{job.sha256}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_run_that_was_taken_for_dead_does_not_publish(
     deployment: Deployment,
@@ -191,6 +194,7 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
     assert deployment.stored() == set()
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_ledger_costs_no_lease(
     deployment: Deployment, ledger: Ledger, request_: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +244,7 @@ def test_a_claim_whose_run_waits_is_not_given_to_another_deployment(
         settle(ledger, deployment.instance)
 
 
+@pytest.mark.slow
 def test_what_dagster_calls_failed_goes_on_as_long_as_it_lives(
     deployment: Deployment, ledger: Ledger, request_: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +272,7 @@ def takeoff_job() -> dg.JobDefinition:
     return defs().resolve_job_def("takeoff_on_demand_job")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["kill", "stop"])
 def test_a_process_that_is_killed_or_stopped(deployment: Deployment, ledger: Ledger, by: str) -> None:
     """A run process of any launcher; the stopped one goes on later, notices, and ends."""

@@ -77,6 +77,7 @@ def again(
     )
 
 
+@pytest.mark.slow
 def test_an_export_into_a_folder_that_is_killed_while_it_is_rendered(
     source: Source, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_an_export_into_a_folder_that_is_killed_while_it_is_rendered(
     assert verify_file(store, f"exports/{scope}/{run_id}.csv") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "repeated"),
     [

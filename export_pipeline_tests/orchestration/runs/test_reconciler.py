@@ -39,6 +39,7 @@ def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger:
     assert ledger.get(job.id).status is Status.PROCESSING
 
 
+@pytest.mark.slow
 def test_a_failing_run_fails_its_job(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_failing_run_fails_its_job(
     assert ledger.get(id).status is Status.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: Ledger) -> None:
     """As run monitoring does it: the run fails, and no step said why."""
     id = insert(deployment, scope=deployment.scope)
@@ -80,6 +82,7 @@ def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: L
     assert tick(deployment) == []
 
 
+@pytest.mark.slow
 def test_runs_that_never_began_use_no_attempt_but_end_some_time(
     deployment: Deployment, ledger: Ledger
 ) -> None:
@@ -96,6 +99,7 @@ def test_runs_that_never_began_use_no_attempt_but_end_some_time(
     assert {ledger.get(id).error_code for id in ids} == {"not_started"}
 
 
+@pytest.mark.slow
 def test_after_a_run_that_never_began_the_next_one_exports(deployment: Deployment, ledger: Ledger) -> None:
     ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
     (request,) = tick(deployment)
@@ -189,6 +193,7 @@ def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.Dagst
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repaired", [True, False])
 def test_a_request_whose_run_dagster_retries_does_not_fail_before(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, repaired: bool
@@ -228,6 +233,7 @@ def test_a_request_whose_run_dagster_retries_does_not_fail_before(
         assert (job.status, job.error_code, job.attempt, job.run_id) == (*expected, 1, second.run_id)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_end_with_its_machine_is_tried_again(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from export_pipeline.formats.json import write as json
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, failures, files, steps
 from export_pipeline_tests.orchestration.jobs import exports, in_processes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deployment(source: Source, environment: dict[str, str], tmp_path: Any) -> Iterator[Deployment]:

@@ -34,6 +34,7 @@ def database() -> Iterator[tuple[Switch, PostgresServer]]:
         yield both
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function"), [(csv, "render"), (io_managers, "publish"), (io_managers, "finish")]
 )
@@ -75,6 +76,7 @@ def on_postgres(
         yield reload(deployment), scope
 
 
+@pytest.mark.slow
 def test_a_source_that_comes_back_before_the_first_row(
     on_postgres: tuple[Deployment, str], database: tuple[Switch, PostgresServer]
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_source_that_comes_back_before_the_first_row(
     assert "source database cannot be reached" in warnings(deployment, result)[0]
 
 
+@pytest.mark.slow
 def test_a_source_that_goes_away_in_the_middle_is_read_again_from_the_start(
     on_postgres: tuple[Deployment, str],
     database: tuple[Switch, PostgresServer],
@@ -118,6 +121,7 @@ def verified(server: S3Server, key: str) -> bool:
     return verify_file(open_store("s3://exports/team", endpoint_url=server.endpoint_url), key) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "function"), [(csv, "render"), (s3_upload.S3Upload, "_show")])
 def test_s3_that_comes_back_gets_the_file_of_the_rows_there_are(
     on_s3: tuple[Switch, S3Server, Deployment], monkeypatch: pytest.MonkeyPatch, module: Any, function: str
@@ -133,6 +137,7 @@ def test_s3_that_comes_back_gets_the_file_of_the_rows_there_are(
     assert verified(server, files(result)["csv"]["key"])
 
 
+@pytest.mark.slow
 def test_s3_that_goes_away_between_the_parts_of_a_file(
     on_s3: tuple[Switch, S3Server, Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:

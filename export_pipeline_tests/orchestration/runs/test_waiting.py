@@ -31,6 +31,7 @@ def silent() -> Iterator[str]:
         yield f"postgresql+psycopg2://app:secret@127.0.0.1:{server.getsockname()[1]}/jobs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", ["silent", "closed"])
 def test_a_run_that_waits_for_the_ledger_can_be_ended(
     deployment: Deployment, ledger: Ledger, silent: str, monkeypatch: pytest.MonkeyPatch, away: str
@@ -56,6 +57,7 @@ def test_a_run_that_waits_for_the_ledger_can_be_ended(
     assert not result.success
 
 
+@pytest.mark.slow
 def test_a_run_whose_progress_nobody_takes_can_be_ended(
     deployment: Deployment, ledger: Ledger, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +80,7 @@ def test_a_run_whose_progress_nobody_takes_can_be_ended(
     assert time.monotonic() - ended_at[0] < 3
 
 
+@pytest.mark.slow
 def test_a_ledger_that_stays_away_is_given_up(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_ledger_that_stays_away_is_given_up(
     assert retries(result) == 0
 
 
+@pytest.mark.slow
 def test_a_job_canceled_while_its_run_waits_for_the_store(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def times_begun(system: Launching, run_id: str) -> int:
     return sum("Started process for run" in message for message in system.told(run_id))
 
 
+@pytest.mark.slow
 def test_runs_are_forked(system: Launching) -> None:
     system.launcher.dispose()
     runs = [system.launch() for _ in range(3)]  # the first one starts the warm process
@@ -132,6 +133,7 @@ def test_runs_are_forked(system: Launching) -> None:
     assert [system.files(run) for run in runs] == [1] * 3
 
 
+@pytest.mark.slow
 def test_a_warm_process_that_was_killed_is_started_again(system: Launching, warm: WarmProcess) -> None:
     os.kill(warm.pid, signal.SIGKILL)
     wait(lambda: gone(warm.pid))
@@ -141,6 +143,7 @@ def test_a_warm_process_that_was_killed_is_started_again(system: Launching, warm
     assert warmed(system).pid != warm.pid
 
 
+@pytest.mark.slow
 def test_where_it_cannot_be_started_the_default_launcher_goes_on(
     system: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +155,7 @@ def test_where_it_cannot_be_started_the_default_launcher_goes_on(
     assert times_begun(system, run) == 1
 
 
+@pytest.mark.slow
 def test_runs_outlive_the_warm_process_and_the_launcher(
     system: Launching, warm: WarmProcess, held: Callable[[], None]
 ) -> None:
@@ -168,6 +172,7 @@ def test_runs_outlive_the_warm_process_and_the_launcher(
     assert system.ended(run) is _SUCCESS
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
     run = system.launch()
     system.wait(run, dg.DagsterRunStatus.STARTED)
@@ -201,6 +206,7 @@ def test_a_run_that_was_killed_before_it_took_its_lease_is_found(
     assert system.run(run).status is dg.DagsterRunStatus.FAILURE
 
 
+@pytest.mark.slow
 def test_no_run_is_forked_without_a_ledger(
     system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +243,7 @@ def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmPro
     assert system.files(run) == 0
 
 
+@pytest.mark.slow
 def test_runs_of_the_default_launcher_are_terminated_by_it(
     system: Launching, away: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +259,7 @@ def test_runs_of_the_default_launcher_are_terminated_by_it(
     assert system.ended(run) is dg.DagsterRunStatus.CANCELED
 
 
+@pytest.mark.slow
 def test_what_has_changed_is_loaded_anew(system: Launching, warm: WarmProcess) -> None:
     (system.folder / "code" / "defs.yaml").write_text("changed: true\n")
     run = system.launch()
@@ -260,6 +268,7 @@ def test_what_has_changed_is_loaded_anew(system: Launching, warm: WarmProcess) -
     assert is_warm(system.run(run))
 
 
+@pytest.mark.slow
 def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
     system: Launching, warm: WarmProcess
 ) -> None:
@@ -272,6 +281,7 @@ def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
     assert any("Dagster's own launcher starts this run" in message for message in system.told(run))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
     system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +299,7 @@ def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
     assert times_begun(system, run) == 1
 
 
+@pytest.mark.slow
 def test_runs_inherit_no_connection(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
     run = system.launch()
     system.wait(run, dg.DagsterRunStatus.STARTED)
@@ -306,6 +317,7 @@ def test_a_run_that_has_a_process_gets_no_second_one(
         warm.run(lock, "")
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_load_the_definitions_is_reported(
     system: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +328,7 @@ def test_a_process_that_cannot_load_the_definitions_is_reported(
     assert gone(process.pid)
 
 
+@pytest.mark.slow
 def test_a_process_that_loads_slowly_is_waited_for_as_long_as_it_gets_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -358,6 +371,7 @@ warm_server.main()
 """
 
 
+@pytest.mark.slow
 def test_no_more_processes_import_at_once_than_there_are_cores(
     system: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +406,7 @@ def test_no_more_processes_import_at_once_than_there_are_cores(
     assert max(most) == 1
 
 
+@pytest.mark.slow
 def test_it_ends_when_its_launcher_is_killed(system: Launching) -> None:
     program = (
         "import time; from export_pipeline.orchestration.runs.warm_process import WarmProcess\n"

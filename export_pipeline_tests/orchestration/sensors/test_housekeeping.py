@@ -40,6 +40,7 @@ def small_disk() -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.slow
 def test_staged_data_go_when_the_run_succeeded_and_stay_when_it_failed(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_what_others_keep_in_the_staging_folder_stays(deployment: Deployment) ->
     assert all(path.exists() for path in theirs)
 
 
+@pytest.mark.slow
 def test_torn_data_go_at_once_and_whole_ones_stay_for_a_day(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +113,7 @@ def test_torn_data_go_at_once_and_whole_ones_stay_for_a_day(
     assert not torn.exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_empty_again_when_the_run_has_failed(
     deployment: Deployment, small_disk: Callable[[Path, str], None]
 ) -> None:

@@ -109,6 +109,7 @@ def test_neither_a_preview_nor_a_tick_of_a_schedule_changes_anything(
     assert state(deployment) == before
 
 
+@pytest.mark.slow
 def test_the_ui_evaluates_a_preview_as_we_take_it_for(
     deployment: Deployment, home: InstanceRef, environment: dict[str, str]
 ) -> None:

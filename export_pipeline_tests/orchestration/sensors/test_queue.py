@@ -30,6 +30,7 @@ def _window(**other: Any) -> str:
     return json.dumps({"window": {"name": "w", "start": "2026-01-01", "end": "2026-02-01"} | other})
 
 
+@pytest.mark.slow
 def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Ledger) -> None:
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
@@ -129,6 +130,7 @@ def test_a_request_that_nobody_thought_of_stops_no_other(
     assert "nobody" in str(job.error_message)
 
 
+@pytest.mark.slow
 def test_scopes_of_any_characters_are_exported_and_harm_no_other(
     deployment: Deployment, ledger: Ledger
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_request_that_takes_for_ever_to_check_fails_alone(
     assert ended.wait(10)  # it does not compute on
 
 
+@pytest.mark.slow
 def test_what_a_tick_has_no_time_for_is_the_next_ones(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +219,7 @@ def test_requests_that_are_offered_again_stand_behind_others_and_change_places()
     assert orders == {("new", "newer", "poison", "mate"), ("new", "newer", "mate", "poison")}
 
 
+@pytest.mark.slow
 def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) -> None:
     ids = [insert(deployment, scope=deployment.scope, options='{"group_by": "page"}') for _ in range(3)]
     (request,) = tick(deployment)
@@ -228,6 +232,7 @@ def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) 
     assert {job.run_id for job in jobs} == {result.run_id}
 
 
+@pytest.mark.slow
 def test_a_job_that_joined_a_run_at_its_last_moment_ends_and_expires_with_it(
     deployment: Deployment, ledger: Ledger
 ) -> None:
@@ -303,6 +308,7 @@ def test_a_tick_waits_a_moment_for_a_request(
     assert time.monotonic() - begun >= 0.5
 
 
+@pytest.mark.slow
 def test_a_change_of_the_ledger_is_one_line_of_the_log(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:

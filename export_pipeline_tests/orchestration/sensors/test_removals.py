@@ -15,6 +15,8 @@ from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
 from export_pipeline_tests.services.postgres import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 SENTINEL = "Zephyrine Quillfeather"
 
 

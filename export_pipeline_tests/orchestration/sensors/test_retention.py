@@ -70,6 +70,7 @@ def test_what_is_under_way_stays(instance: dg.DagsterInstance) -> None:
     assert len(instance.get_runs()) == 3
 
 
+@pytest.mark.slow
 def test_connections_to_dagster_s_database_are_kept_and_survive_its_restart(
     environment: dict[str, str], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

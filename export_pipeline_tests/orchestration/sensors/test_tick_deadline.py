@@ -91,6 +91,7 @@ def test_hung_work_is_abandoned() -> None:
     hang.set()
 
 
+@pytest.mark.slow
 def test_a_slow_mail_server_holds_up_no_tick_and_gets_each_mail_once(
     exports: Exports, mails: MailServer, tick: Callable[[dg.SensorDefinition], str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_slow_mail_server_holds_up_no_tick_and_gets_each_mail_once(
     assert all(set(exports.statuses(job).values()) == {"sent"} for job in jobs)
 
 
+@pytest.mark.slow
 def test_many_mails_and_files_are_done_in_several_ticks(
     exports: Exports,
     mails: MailServer,

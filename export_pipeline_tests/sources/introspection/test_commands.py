@@ -25,6 +25,7 @@ def defs(shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "defs"
 
 
+@pytest.mark.slow
 def test_the_command_prints_or_writes_but_never_over_a_dataset(
     defs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

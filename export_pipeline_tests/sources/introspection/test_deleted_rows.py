@@ -45,6 +45,7 @@ CASES: dict[str, tuple[str, list[str], Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_filter_is_written_only_without_a_doubt(postgres_url: str, case: str, tmp_path: Path) -> None:
     column, values, where = CASES[case]

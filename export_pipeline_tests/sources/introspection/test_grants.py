@@ -56,6 +56,7 @@ def read(url: str, said: dict[str, Any], **asked: Any) -> list[dict[str, Any]]:
         return rows
 
 
+@pytest.mark.slow
 def test_columns_without_a_grant_are_left_out_with_the_grant(
     postgres_url: str, role: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ INSERT INTO "dot.ted"."q""q" VALUES (1, 'five'); INSERT INTO refs VALUES (1, 1, 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "written", "name"),
     [
@@ -174,6 +176,7 @@ def test_names_with_points_are_found(postgres_url: str, asked: str, written: str
     assert [row["name"] for row in read(postgres_url, said)] == [name]
 
 
+@pytest.mark.slow
 def test_foreign_keys_lead_to_names_with_points(postgres_url: str) -> None:
     execute(postgres_url, DOTTED)
     (row,) = read(postgres_url, attributes(postgres_url, "refs"), preset="all")

@@ -39,6 +39,7 @@ def test_a_key_is_found_or_all_columns_are_it(shop: str, table: str, key: list[s
 HOSTILE_NAMES = ['with "quotes"', "a.b", "1st", "_id", "schema", "model_config", "yes", "日本", "Größe (m²)", "#x: [y]", "%s", ":p", "select", "ÿ\t"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_any_name_of_a_column_or_table_can_be_exported(shop: str, tmp_path: Path) -> None:
     quoted = ['"' + name.replace('"', '""').replace("%", "%") + '"' for name in HOSTILE_NAMES]
     table = '"Odd: {name} #1"'
@@ -61,6 +62,7 @@ def test_any_name_of_a_column_or_table_can_be_exported(shop: str, tmp_path: Path
     assert public.differences(shop, "Odd: {name} #1", made) == []
 
 
+@pytest.mark.slow
 def test_views_and_other_schemas_are_introspected_too(postgres_url: str, tmp_path: Path) -> None:
     execute(
         postgres_url,

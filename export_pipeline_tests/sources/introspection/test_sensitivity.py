@@ -206,6 +206,7 @@ def test_flags_and_times_about_a_secret_are_none(name: str) -> None:
         assert secret_reason(name, kind) == ""
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_what_is_exported_without_an_edit(postgres_url: str, tmp_path: Path) -> None:
     execute(
         postgres_url,

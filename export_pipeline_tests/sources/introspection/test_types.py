@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import openpyxl
+import pytest
 
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline_tests.hostile import public_databases as public
@@ -31,6 +32,7 @@ INSERT INTO exotic (a) VALUES (NULL);
 """
 
 
+@pytest.mark.slow
 def test_every_type_of_postgres_is_exported_as_it_is_or_as_it_is_printed(
     postgres_url: str, tmp_path: Path
 ) -> None:
@@ -51,11 +53,13 @@ def test_every_type_of_postgres_is_exported_as_it_is_or_as_it_is_printed(
     assert public.differences(postgres_url, "exotic", made) == []
 
 
+@pytest.mark.slow
 def test_everything_that_is_offered_works(shop: str) -> None:
     assert public.use_everything(shop, "orders") > 30
     assert public.use_everything(shop, "customers") > 10
 
 
+@pytest.mark.slow
 def test_filters_and_orders_work_for_every_type(postgres_url: str, tmp_path: Path) -> None:
     execute(postgres_url, EXOTIC)
     assert public.use_everything(postgres_url, "exotic") > 100
@@ -109,6 +113,7 @@ def test_sqlite_is_declared_by_what_it_stores(tmp_path: Path) -> None:
     assert public.differences(url, "stored", made) == []
 
 
+@pytest.mark.slow
 def test_bytes_of_postgres_are_in_excel_only_where_they_are_asked_for(
     postgres_url: str, tmp_path: Path
 ) -> None:
@@ -150,6 +155,7 @@ INSERT INTO mixed VALUES (1, 'a', 1, 1.5, '2026-01-01 10:00:00', 1, x'6162'), (2
 """
 
 
+@pytest.mark.slow
 def test_bytes_among_other_values_of_sqlite_are_exported_as_text_and_counted(tmp_path: Path) -> None:
     url = sqlite(tmp_path, MIXED)
     said = attributes(url, "mixed")

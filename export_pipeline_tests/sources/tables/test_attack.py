@@ -99,6 +99,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Oracle, i
     return url, Oracle(tables), requests
 
 
+@pytest.mark.slow
 def test_random_requests_give_what_they_ask_for(shop: tuple[str, Oracle, int]) -> None:
     url, oracle, requests = shop
     dice = random.Random(20260329)

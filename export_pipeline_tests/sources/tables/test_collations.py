@@ -51,6 +51,7 @@ def matched(url: str, name: str, operator: str, value: Any) -> list[int]:
         return [row["id"] for batch in data.tables["rows"].open() for row in batch.to_pylist()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["varied", "dom", "tight", "ci", "fixed", "turkish", "german", "n"])
 def test_every_operator_works_and_is_exact(url: str, name: str) -> None:
     assert matched(url, name, "equals", "strasse") == [3]
@@ -104,6 +105,7 @@ def test_values_that_differ_in_case_alone_exist_each(url: str) -> None:
         ids("B")
 
 
+@pytest.mark.slow
 def test_an_introspected_table_works_as_it_is_written(url: str) -> None:
     assert "loose" in introspect(url, "t").yaml
     assert public.use_everything(url, "t") > 40

@@ -82,6 +82,7 @@ def test_a_sound_view_is_read(url: str) -> None:
         assert rows.arrow().num_rows == rows.arrow().num_rows == 3_000
 
 
+@pytest.mark.slow
 def test_more_sums_than_a_statement_may_have(url: str) -> None:
     """PostgreSQL allows 1,664 expressions, SQLite 2,000; each column of floats has four sums."""
     names = [f"c{n}" for n in range(1_400)]
@@ -100,6 +101,7 @@ def test_more_sums_than_a_statement_may_have(url: str) -> None:
     }
 
 
+@pytest.mark.slow
 def test_more_columns_than_the_database_gives_at_once(url: str) -> None:
     columns = [{"name": f"c{n}", "from": "id", "type": "integer"} for n in range(2_100)]
     with (
@@ -109,6 +111,7 @@ def test_more_columns_than_the_database_gives_at_once(url: str) -> None:
         read(snapshot, {"source": {"table": "t"}, "columns": columns}).tables["rows"].arrow()
 
 
+@pytest.mark.slow
 def test_names_with_dots_are_found_and_never_mistaken(postgres_url: str) -> None:
     run(
         postgres_url,

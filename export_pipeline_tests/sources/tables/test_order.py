@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from export_pipeline import tabular
 from export_pipeline.core.export_data import Request
 from export_pipeline.datasets.options import parse_options
@@ -77,6 +79,7 @@ def declared(key: str = "k", **more: Any) -> dict[str, Any]:
     ).spec()
 
 
+@pytest.mark.slow
 def test_keys_of_every_type_have_the_databases_order(postgres_url: str) -> None:
     execute(postgres_url, TYPES)
     for type_, values in KEYS.items():
@@ -96,6 +99,7 @@ def test_keys_of_every_type_have_the_databases_order(postgres_url: str) -> None:
         assert exported(postgres_url, declared("n"), sort=["-k"]) == down, type_
 
 
+@pytest.mark.slow
 def test_types_without_an_order_and_texts_are_sorted_by_code_point(postgres_url: str) -> None:
     for type_, values in UNORDERED.items():
         with public.plain(postgres_url) as connection:

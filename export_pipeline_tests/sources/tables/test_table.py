@@ -141,6 +141,7 @@ def test_large_small_and_infinite_doubles_are_added(database: str) -> None:
     assert [row["x"] for row in rows][:4] == [1.7e308, -1.7e308, 1e-300, 5e-324]
 
 
+@pytest.mark.slow
 def test_windows(shop: tuple[str, Tables]) -> None:
     url, tables = shop
     berlin = ZoneInfo("Europe/Berlin")
@@ -165,6 +166,7 @@ def test_windows(shop: tuple[str, Tables]) -> None:
             assert [row["id"] for row in found] == wanted, (said, mode)
 
 
+@pytest.mark.slow
 def test_ten_thousand_values_and_long_ones(shop: tuple[str, Tables]) -> None:
     url, tables = shop
     spec = copy.deepcopy(SPEC)
@@ -355,6 +357,7 @@ def test_sql_files_with_parameters(database: str) -> None:
         export(database, spec, "1")
 
 
+@pytest.mark.slow
 def test_reading_may_stop_early(shop: tuple[str, Tables]) -> None:
     url, _ = shop
     many = "generate_series(1, 300000) AS s(i)"

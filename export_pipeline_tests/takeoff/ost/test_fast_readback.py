@@ -103,6 +103,7 @@ def test_a_break_within_a_run_is_said_as_one_of_a_single_takeoff(
         assert closely.problems
 
 
+@pytest.mark.slow
 def test_lines_out_of_place_and_repeated(tmp_path: Path, long: bytes) -> None:
     path = tmp_path / "broken.xml"
     whole = long.decode().splitlines(keepends=True)
@@ -120,6 +121,7 @@ def test_lines_out_of_place_and_repeated(tmp_path: Path, long: bytes) -> None:
         assert (quick is None) == bool(closely.problems)
 
 
+@pytest.mark.slow
 def test_bytes_changed_anywhere_are_judged_alike(tmp_path: Path, long: bytes) -> None:
     path = tmp_path / "changed.xml"
     passed = 0

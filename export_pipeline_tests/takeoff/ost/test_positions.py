@@ -25,6 +25,7 @@ def texts(found: list[list[float]]) -> list[str]:
     return [text + END for text in positions(values, offsets).to_pylist()]
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(st.lists(FLOATS, min_size=1, max_size=9), max_size=9))
 def test_every_number_comes_back_in_its_shortest_form(found: list[list[float]]) -> None:

@@ -25,6 +25,7 @@ from export_pipeline_tests.takeoff.ost.sample import (
 )
 
 
+@pytest.mark.slow
 def test_more_rows_than_one_slice_and_the_shortest_texts(path: Path) -> None:
     """UIDs are reserved from the texts' lengths; the shortest texts must not run into other UIDs."""
     points = {"points": [xy(n % 2, n % 3) for n in range(40)]}
@@ -55,6 +56,7 @@ def test_batches_and_pages_do_not_need_to_agree(path: Path) -> None:
     assert len(set(files)) == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_conditions_and_long_polygons(path: Path) -> None:
     conditions = [{**SLAB, "name": f"Slab {i}"} for i in range(5_000)]
     ring = [xy(1000 + 900 * math.cos(a), 1000 + 900 * math.sin(a)) for a in np.linspace(0, 6.28, 20_000)]

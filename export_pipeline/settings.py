@@ -131,6 +131,10 @@ class Settings(BaseSettings):
         str | None,
         Field(description="Where a web server of yours offers the store's folder; for links in mails."),
     ] = None
+    api_url: Annotated[
+        str | None,
+        Field(description="Public address of the HTTP service, e.g. https://exports.example.org."),
+    ] = None
     timezone: Annotated[
         str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
@@ -150,16 +154,18 @@ class Settings(BaseSettings):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
         return url
 
-    @field_validator("s3_endpoint_url", "s3_public_endpoint_url", "ui_url", "public_url")
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url", "ui_url", "public_url", "api_url")
     @classmethod
     def _without_credentials(cls, url: str | None) -> str | None:
         if url and "@" in url.partition("://")[2].partition("?")[0]:
             raise ValueError("takes no user and no password: it is shown to people")
         return url
 
-    @field_validator("ui_url")
+    @field_validator("ui_url", "api_url")
     @classmethod
-    def _web_address(cls, url: str) -> str:
+    def _web_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
         if not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return url.rstrip("/")
@@ -183,7 +189,9 @@ class Settings(BaseSettings):
             raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
         return url
 
-    @field_validator("jobs_schema", "smtp_url", "mail_from", "public_url", "files_group", mode="before")
+    @field_validator(
+        "jobs_schema", "smtp_url", "mail_from", "public_url", "api_url", "files_group", mode="before"
+    )
     @classmethod
     def _unset(cls, value: object) -> object:
         return value or None

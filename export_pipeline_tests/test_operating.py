@@ -40,7 +40,9 @@ def test_every_finding_and_error_code_is_explained() -> None:
         "orchestration/daemon_health.py",
     )
     known |= codes(r'\(\s*"([a-z]+_[a-z_]+)",\s*figures', "health.py")
-    known |= codes(r'RequestError\(\s*"([a-z_]+)"', "orchestration/request_checks.py", "datasets/requests.py")
+    known |= codes(
+        r'(?:RequestError|_wrong)\(\s*"([a-z_]+)"', "orchestration/request_checks.py", "datasets/requests.py"
+    )
     known |= codes(
         r'failed\([a-z_.]+, "([a-z_]+)"', "orchestration/runs/reconciler.py", "orchestration/runs/submit.py"
     )

@@ -6,7 +6,7 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline.cli import catalogue, deployment, files, jobs, operate, request, schedules
+from export_pipeline.cli import catalogue, deployment, files, jobs, keys, operate, request, schedules, serve
 from export_pipeline.cli.console import InterruptedCommandError, UserError, print_error
 from export_pipeline.cli.interrupts import interrupted_code
 from export_pipeline.jobs import LedgerError
@@ -66,4 +66,6 @@ def run(arguments: list[str]) -> int:
 
 for group in (deployment, catalogue, request, files, jobs, operate):
     group.register(app)
+app.command()(serve.serve)
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(keys.app, name="keys")

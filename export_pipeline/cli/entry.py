@@ -12,11 +12,18 @@ def main() -> None:
     """Run a command and exit: 0 done, 1 something is not right, 2 a wrong call, 130 Ctrl-C, 143 SIGTERM."""
     handle_termination()
     try:
-        from export_pipeline.cli.app import run  # which takes a second
         from export_pipeline.store.file_modes import keep_files_private
 
         keep_files_private()
-        code = run(sys.argv[1:] or ["--help"])
+        command, *arguments = sys.argv[1:] or ["--help"]
+        if command == "serve" and not {"-h", "--help"}.intersection(arguments):
+            from export_pipeline.cli.serve import run_alone
+
+            code = run_alone(arguments)
+        else:
+            from export_pipeline.cli.app import run  # which takes a second
+
+            code = run([command, *arguments])
     except KeyboardInterrupt:
         print("Error: Interrupted.", file=sys.stderr)
         code = interrupted_code()

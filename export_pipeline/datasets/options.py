@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from export_pipeline.core.one_line import one_line
 from export_pipeline.core.plain_errors import plain
 
 
-class OptionError(ValueError):
-    """Raised for an unknown option or an invalid value. The message states in one line what is valid."""
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """An invalid field of a request.
 
-    def __init__(self, message: str) -> None:
+    Attributes:
+        path: Names and positions that lead to it.
+        detail: What is wrong, and what is valid.
+        allowed: The valid values, if they can be listed.
+    """
+
+    path: tuple[str | int, ...]
+    detail: str
+    allowed: Sequence[str] | None = None
+
+
+class OptionError(ValueError):
+    """Raised for an unknown option or an invalid value. The message states in one line what is valid.
+
+    Attributes:
+        problems: The same by field.
+    """
+
+    def __init__(self, message: str, problems: Sequence[FieldProblem] = ()) -> None:
         super().__init__(one_line(message))
+        self.problems = problems
 
 
 def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[BaseModel]:
@@ -32,14 +52,19 @@ def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[B
     if unknown := [name for name in config if name not in known]:
         near = get_close_matches(unknown[0], known, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise OptionError(f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.{hint}")
+        message = f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.{hint}"
+        raise OptionError(
+            message, [FieldProblem((name,), "There is no such option.", known) for name in unknown]
+        )
     try:
         return [
             model.model_validate({name: config[name] for name in model.model_fields if name in config})
             for model in models
         ]
     except ValidationError as error:
-        raise OptionError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+        errors = error.errors(include_url=False)
+        problems = [FieldProblem(one["loc"], plain(one)) for one in errors]
+        raise OptionError("; ".join(map(_sentence, problems)), problems) from None
 
 
 def is_list(field: FieldInfo) -> bool:
@@ -47,9 +72,8 @@ def is_list(field: FieldInfo) -> bool:
     return get_origin(without_none(field.annotation)) is tuple
 
 
-def _sentence(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    return f"option {where}: {plain(error)}"
+def _sentence(problem: FieldProblem) -> str:
+    return f"option {'.'.join(map(str, problem.path))}: {problem.detail}"
 
 
 def without_none(annotation: Any) -> Any:

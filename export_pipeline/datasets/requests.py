@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from export_pipeline.datasets.dataset import Exportable
-from export_pipeline.datasets.options import OptionError
-from export_pipeline.datasets.scopes import Scopes, scope_key
+from export_pipeline.datasets.options import FieldProblem, OptionError
+from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.delivery.addresses import check_addresses
-from export_pipeline.jobs import Job
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.due import window_of
 from export_pipeline.schedules.rows import TOLD
@@ -23,20 +22,47 @@ CHECK_SECONDS = 5.0
 Answer = TypeVar("Answer")
 
 
+class Request(Protocol):
+    """What is asked for: a job, or a request that is not in the ledger yet."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def scope(self) -> str | None: ...
+    @property
+    def filters(self) -> Mapping[str, Any]: ...
+    @property
+    def columns(self) -> Sequence[Any] | None: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def requested_by(self) -> str | None: ...
+    @property
+    def recipients(self) -> Sequence[Any]: ...
+
+
 class RequestError(RedactedError):
     """Raised when a request is invalid. The message states what is valid.
 
     Attributes:
         code: Error code for programs, e.g. unknown_dataset.
+        problems: The same by field, where fields are known.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *problems: FieldProblem) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.problems = code, problems
 
 
-def check_target(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -> None:
+def check_target(
+    datasets: Mapping[str, Exportable], scopes_of: Callable[[str], Collection[str]], job: Request
+) -> None:
     """Check the dataset, format, scope and recipients of a job.
+
+    Args:
+        scopes_of: Returns the scopes of the dataset with this name.
 
     Raises:
         RequestError: dataset, format, scope or a recipient is invalid.
@@ -44,27 +70,30 @@ def check_target(datasets: Mapping[str, Exportable], scopes: Scopes, job: Job) -
     """
     dataset = datasets.get(job.dataset)
     if dataset is None:
-        there = ", ".join(datasets)
-        raise RequestError("unknown_dataset", f"There is no dataset {job.dataset!r}; there are {there}.")
+        message = f"There is no dataset {job.dataset!r}; there are {', '.join(datasets)}."
+        raise RequestError("unknown_dataset", message, FieldProblem(("dataset",), message, list(datasets)))
     if job.format not in dataset.formats:
-        there = ", ".join(dataset.formats)
-        message = f"{job.dataset} has no format {job.format!r}; it has {there}."
-        raise RequestError("unknown_format", message)
+        message = f"{job.dataset} has no format {job.format!r}; it has {', '.join(dataset.formats)}."
+        raise RequestError("unknown_format", message, FieldProblem(("format",), message, dataset.formats))
     if dataset.scoped and job.scope is None:
-        raise RequestError("no_scope", f"Say whose rows: {job.dataset} needs a scope.")
+        raise _wrong("no_scope", "scope", f"Say whose rows: {job.dataset} needs a scope.")
     if not dataset.scoped and job.scope is not None:
-        raise RequestError("unknown_scope", f"{job.dataset} has no scopes; leave scope out.")
+        raise _wrong("unknown_scope", "scope", f"{job.dataset} has no scopes; leave scope out.")
     if job.scope is not None:
-        if job.scope not in scopes.of(job.dataset):
-            raise RequestError("unknown_scope", f"{job.dataset} has no scope {job.scope!r}.")
+        if job.scope not in scopes_of(job.dataset):
+            raise _wrong("unknown_scope", "scope", f"{job.dataset} has no scope {job.scope!r}.")
         try:
             scope_key(job.scope)
         except ValueError as error:
-            raise RequestError("unusable_scope", f"The scope {job.scope!r} {error}.") from None
+            raise _wrong("unusable_scope", "scope", f"The scope {job.scope!r} {error}.") from None
     try:
         check_addresses(job.recipients)
     except ValueError as error:
-        raise RequestError("invalid_recipients", f"recipients: {error}.") from None
+        raise _wrong("invalid_recipients", "recipients", f"recipients: {error}.") from None
+
+
+def _wrong(code: str, field: str, message: str) -> RequestError:
+    return RequestError(code, message, FieldProblem((field,), message))
 
 
 def within_limit(check: Callable[[], Answer]) -> Answer:
@@ -96,7 +125,7 @@ def within_limit(check: Callable[[], Answer]) -> Answer:
         raise RequestError("check_too_long", message) from None
 
 
-def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
+def config_of(dataset: Exportable, job: Request) -> dict[str, Any]:
     """Return the config of a job's on-demand run: its typed filters, columns and options.
 
     Raises:
@@ -111,13 +140,13 @@ def config_of(dataset: Exportable, job: Job) -> dict[str, Any]:
             requested_by=job.requested_by,
         )
     except OptionError as error:
-        raise RequestError("invalid_options", str(error)) from error
+        raise RequestError("invalid_options", str(error), *error.problems) from error
     try:
         window = window_of(job.options)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         said = 'options.window must be {"name": …, "start": …, "end": …}, a short name and times of ISO 8601'
         message = f"{said}, the start before the end; it is {job.options['window']!r}."
-        raise RequestError("invalid_options", message) from error
+        raise _wrong("invalid_options", "window", message) from error
     if window is None:
         return typed
     ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}

@@ -15,7 +15,7 @@ from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.migrate import migrate
 from export_pipeline.jobs.progress import Progress
 from export_pipeline.jobs.queries import Reader
-from export_pipeline.jobs.records import OPERATOR, Attempt, Event, File, Job, Viewer
+from export_pipeline.jobs.records import OPERATOR, Attempt, Event, File, Job, JobState, Place, Viewer
 from export_pipeline.jobs.states import Kind, Status
 
 __all__ = [
@@ -26,12 +26,14 @@ __all__ = [
     "IdempotencyError",
     "IllegalMoveError",
     "Job",
+    "JobState",
     "Kind",
     "Lease",
     "LeaseLostError",
     "Ledger",
     "LedgerError",
     "LedgerUnavailableError",
+    "Place",
     "Progress",
     "Reader",
     "RefusedError",

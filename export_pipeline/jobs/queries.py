@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs.claims import in_flight
 from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline.jobs.errors import LedgerError, UnknownJobError
-from export_pipeline.jobs.records import OPERATOR, Event, Job, Viewer
+from export_pipeline.jobs.records import OPERATOR, Event, Job, JobState, Place, Viewer
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import Kind, Status
 from export_pipeline.jobs.tables import deployment, events, jobs
@@ -78,16 +78,20 @@ class Reader:
         status: Iterable[Status] | None = None,
         dataset: str | None = None,
         schedule_id: str | None = None,
+        created_after: datetime | None = None,
         limit: int = 50,
-        after: Job | None = None,
+        after: Job | Place | None = None,
     ) -> list[Job]:
         """Return the jobs that the viewer may see, newest first.
 
         Args:
+            created_after: Only jobs that were requested after this time (aware).
             limit: Maximum number of jobs.
-            after: The last job of the previous page.
+            after: The last job of the previous page, or its place.
         """
         select = sa.select(jobs).where(seen_by(viewer))
+        if created_after is not None:
+            select = select.where(jobs.c.created_at > sa.literal(created_after, UtcTime()))
         if status is not None:
             select = select.where(jobs.c.status.in_(list(status)))
         if dataset is not None:
@@ -102,6 +106,13 @@ class Reader:
                 sa.or_(jobs.c.created_at < at, sa.and_(jobs.c.created_at == at, jobs.c.id < after.id))
             )
         return self._jobs(select.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit))
+
+    def states(self, job_ids: Collection[str]) -> dict[str, JobState]:
+        """Return the states of jobs by id; deleted jobs are left out."""
+        columns = (jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.progress_percent, jobs.c.progress_step)
+        select = sa.select(*columns).where(jobs.c.id.in_(job_ids), jobs.c.deleted_at.is_(None))
+        with self._reading() as connection:
+            return {id: JobState(Status(status), *rest) for id, status, *rest in connection.execute(select)}
 
     def is_asked(self) -> bool:
         """Return whether there is a request that nobody has claimed yet."""
@@ -194,12 +205,17 @@ class Reader:
 
 def seen_by(viewer: Viewer) -> sa.ColumnElement[bool]:
     """Return the condition that a job was not deleted and the viewer may see it."""
-    return sa.and_(jobs.c.deleted_at.is_(None), belongs_to(viewer, jobs.c.scope, jobs.c.requested_by))
+    mine = belongs_to(viewer, jobs.c.scope, jobs.c.requested_by, jobs.c.dataset)
+    return sa.and_(jobs.c.deleted_at.is_(None), mine)
 
 
-def belongs_to(viewer: Viewer, scope: sa.Column[str], person: sa.Column[str]) -> sa.ColumnElement[bool]:
-    """Return the condition that the viewer may see rows with the scope and the person in these columns."""
+def belongs_to(
+    viewer: Viewer, scope: sa.Column[str], person: sa.Column[str], dataset: sa.Column[str]
+) -> sa.ColumnElement[bool]:
+    """Return the condition that the viewer may see rows with the values in these columns."""
     seen: list[sa.ColumnElement[bool]] = []
+    if viewer.datasets is not None:
+        seen.append(dataset.in_(list(viewer.datasets)))
     if viewer.scopes is not None:
         named = [name for name in viewer.scopes if name is not None and storable(name) == name]
         in_scope = scope.in_(named)

@@ -106,16 +106,36 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobState:
+    """The part of a job that changes while it is worked on."""
+
+    status: Status
+    attempt: int
+    progress_percent: int
+    progress_step: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a job in a list that is ordered by time and id."""
+
+    created_at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Viewer:
     """A viewer's rights. For the viewer, a job that they may not see does not exist.
 
     Attributes:
         scopes: Scopes whose jobs the viewer may see; None in it allows jobs without a scope. None for all.
         requested_by: Show only jobs that this person requested; None for everybody's.
+        datasets: Datasets whose jobs the viewer may see; None for all.
     """
 
     scopes: Collection[str | None] | None = None
     requested_by: str | None = None
+    datasets: Collection[str] | None = None
 
 
 OPERATOR = Viewer()

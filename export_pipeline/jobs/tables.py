@@ -276,3 +276,47 @@ commands = sa.Table(
     _sqlite_time("created_at"),
 )
 sa.Index("ix_export_commands_status", commands.c.status, commands.c.id)
+keys = sa.Table(
+    "export_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("secret_sha256", sa.Text, nullable=False),
+    sa.Column("previous_sha256", sa.Text, comment="Of the secret before the rotation."),
+    sa.Column("previous_until", UtcTime, comment="When the previous secret stops to work."),
+    sa.Column("rights", Json, nullable=False),
+    sa.Column("datasets", Json, comment="Names; NULL for all."),
+    sa.Column("scopes", Json, comment="Scopes, null among them for none; NULL for all."),
+    sa.Column("acts_for", sa.Text, comment="The person for whom it asks; NULL for a service."),
+    sa.Column("created_by", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("revoked_at", UtcTime),
+    sa.Column("used_at", UtcTime, comment="When it was last used, within a minute."),
+    comment="Keys of the HTTP service's callers.",
+)
+
+links = sa.Table(
+    "export_links",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+    sa.Column("token_sha256", sa.Text, nullable=False, unique=True),
+    sa.Column("job_id", Id, sa.ForeignKey("export_jobs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("created_by", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("expires_at", UtcTime, comment="NULL: it works as long as the file is there."),
+    sa.Column("max_uses", sa.Integer),
+    sa.Column("uses", sa.Integer, nullable=False, server_default="0", comment="Downloads."),
+    sa.Column("used_at", UtcTime),
+    sa.Column("revoked_at", UtcTime),
+    comment="Links to files, for people without a login.",
+)
+sa.Index("ix_export_links_job_id", links.c.job_id)
+
+secrets = sa.Table(
+    "export_secrets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("secret", sa.Text, nullable=False),
+    comment="Secrets with which the HTTP service signs.",
+)

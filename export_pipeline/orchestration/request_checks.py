@@ -32,7 +32,7 @@ def checked(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job) -> Sc
     if job.offers > MOST_OFFERS:
         message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
         raise RequestError("not_started", message)
-    check_target(datasets, scopes, job)
+    check_target(datasets, scopes.of, job)
     return datasets[job.dataset]
 
 

@@ -190,7 +190,7 @@ def delete_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERAT
 
 
 def _theirs(viewer: Viewer) -> sa.ColumnElement[bool]:
-    return belongs_to(viewer, schedules.c.scope, schedules.c.owner)
+    return belongs_to(viewer, schedules.c.scope, schedules.c.owner, schedules.c.dataset)
 
 
 def _found(

@@ -1,0 +1,134 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+
+from export_pipeline.api import downloads, exports, problems
+from export_pipeline.api.callers import MetricsReader, Services
+from export_pipeline.api.changes import Changes
+from export_pipeline.api.middleware import Calls
+from export_pipeline.api.problems import CODES, Problem, ProblemDetails, responses
+from export_pipeline.api.service import Service
+from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.jobs import LedgerError
+from export_pipeline.settings import Settings
+
+_logger = logging.getLogger(__name__)
+_DESCRIPTION = """Ask for exports of an application's database, follow them, and download their files.
+
+Errors are `application/problem+json` with a stable `code`. What belongs to another scope is not found."""
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """Return the service for a deployment. Nothing is connected yet."""
+    service = Service(settings)
+    changes = Changes(service)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await changes.start()
+        loading = asyncio.create_task(service.run(_load, service))  # so that no caller waits for it
+        yield
+        loading.cancel()
+        await changes.stop()
+        service.close()
+
+    app = FastAPI(
+        title="export_pipeline",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.service, app.state.changes = service, changes
+    app.state.base_url = settings.api_url or ""
+    app.add_middleware(Calls)
+    problems.install(app)
+    for routes in (exports, downloads):
+        app.include_router(routes.router)
+    _add_operations(app)
+    _describe_problems(app)
+    return app
+
+
+def _load(service: Service) -> None:
+    try:
+        _logger.info("%s datasets are loaded", len(service.datasets))
+    except DefsError as error:
+        _logger.error("%s", error)
+
+
+def _add_operations(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def _home() -> Response:
+        return RedirectResponse("/docs")
+
+    @app.get("/healthz", tags=["operation"], response_class=PlainTextResponse)
+    async def get_health() -> str:
+        """Answer as long as the process lives."""
+        return "ok\n"
+
+    @app.get("/readyz", tags=["operation"], response_class=PlainTextResponse, responses=responses(503))
+    async def get_readiness(service: Services) -> str:
+        """Answer 200 if the ledger answers and the datasets are loaded."""
+        try:
+            await service.run(service.ledger.now)
+            await service.run(lambda: service.datasets)
+        except (LedgerError, DefsError) as error:
+            _logger.error("%s", error)
+            what = "ledger" if isinstance(error, LedgerError) else "datasets"
+            raise Problem(503, "unavailable", f"The {what} cannot be used; the log says why.") from None
+        return "ready\n"
+
+    @app.get(
+        "/metrics", tags=["operation"], response_class=PlainTextResponse, responses=responses(401, 403, 503)
+    )
+    async def get_metrics(service: Services, caller: MetricsReader) -> str:
+        """Return metrics of the queue and of the last hour's exports for Prometheus."""
+        from export_pipeline.jobs.stats import Figures
+        from export_pipeline.metrics import metrics_text
+
+        def read() -> str:
+            with Figures(service.settings.jobs_url) as figures:
+                return metrics_text(figures)
+
+        return await service.run(read)
+
+    @app.get("/errors/{code}", tags=["operation"], response_class=PlainTextResponse, responses=responses(404))
+    async def get_error(code: str) -> str:
+        """Explain an error code."""
+        if code not in CODES:
+            raise problems.not_found("such error code")
+        return f"{code}: {CODES[code]}\n"
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Describe errors in the OpenAPI document as they are, instead of FastAPI's own."""
+    original = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            document = original()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            described = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(described.pop("$defs", {}))
+            schemas["ProblemDetails"] = described
+            invalid = responses(422)[422]
+            for path in document["paths"].values():
+                for operation in path.values():
+                    if "HTTPValidationError" in str(operation["responses"].get("422", "")):
+                        operation["responses"]["422"] = invalid
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    with suppress(AttributeError):
+        app.openapi = openapi  # type: ignore[method-assign]

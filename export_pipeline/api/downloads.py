@@ -1,0 +1,117 @@
+"""Routes that hand out files: the export file itself, and its manifest."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response
+
+from export_pipeline.api.callers import Reader, Services
+from export_pipeline.api.exports import ExportId
+from export_pipeline.api.problems import Problem, responses
+from export_pipeline.api.service import Service
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.jobs import Job, Kind
+from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.states import Status
+from export_pipeline.store.folder import FolderStore
+from export_pipeline.store.names import content_disposition
+from export_pipeline.store.publish import read_manifest
+
+router = APIRouter(prefix="/v1/exports", tags=["files"], responses=responses(401, 403, 404, 409, 410, 503))
+
+LINK_SECONDS = 300
+"""Lifetime of a link to S3 that is signed for one download."""
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"application/octet-stream": {}}},
+    206: {"description": "A part of the file."},
+    302: {"description": "The file's address in S3, for at most five minutes."},
+    304: {"description": "The caller has it already."},
+    416: {"description": "The file has no such part."},
+}
+
+
+@router.head("/{export_id}/file", response_class=Response, responses=_FILE)
+@router.get("/{export_id}/file", response_class=Response, responses=_FILE)
+async def get_file(export_id: ExportId, request: Request, service: Services, caller: Reader) -> Response:
+    """Download the file: from the store's folder with ranges, or by a link to S3 that is signed now."""
+    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    return await hand_out(service, job, request, caller.requested_by, {"by": "api", "caller": caller.id})
+
+
+@router.get("/{export_id}/manifest", response_class=Response)
+async def get_manifest(export_id: ExportId, service: Services, caller: Reader) -> Response:
+    """Return the manifest: columns, rows, hash, time of the snapshot, and where the file comes from."""
+    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    check_file(job)
+    manifest = await service.run(read_manifest, service.store, job.file_key or "")
+    return Response(manifest.to_json(), media_type="application/json")
+
+
+async def hand_out(
+    service: Service, job: Job, request: Request, who: str | None, details: dict[str, str]
+) -> Response:
+    """Return the answer that downloads a job's file, and record the download.
+
+    Raises:
+        Problem: there is no file, or no longer.
+        StoreError: the store cannot be used.
+    """
+    check_file(job)
+    format = FORMATS[job.format]
+    name = job.file_name or f"{job.dataset}{format.extension}"
+    store = service.store
+    if request.method == "GET" and _begins(request):
+        await service.run(service.ledger.record, job.id, Kind.DOWNLOADED, who, details)
+    if not isinstance(store, FolderStore):
+        url = await service.run(
+            store.link,
+            job.file_key or "",
+            expires_seconds=min(LINK_SECONDS, seconds_left(job)),
+            file_name=name,
+            media_type=format.media_type,
+        )
+        return RedirectResponse(url, 302, {"Cache-Control": "no-store"})
+    await service.run(store.stat, job.file_key or "")
+    path = await service.run(store.path, job.file_key or "")
+    headers = {
+        "ETag": f'"{job.sha256}"',
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(job.sha256 or '')).decode()}:",
+        "Content-Disposition": content_disposition(name),
+        "Cache-Control": "private, no-cache",
+    }
+    if headers["ETag"] in _tags(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, headers=headers, media_type=format.media_type)
+
+
+def check_file(job: Job) -> None:
+    """Raise the answer for a job that has no file, or no longer."""
+    if job.status in (Status.PENDING, Status.PROCESSING):
+        message = f"Export {job.id} is {job.status}; wait for it with `GET /v1/exports/{job.id}?wait=30`."
+        raise Problem(409, "not_ready", message, headers={"Retry-After": "2"})
+    if job.status in (Status.FAILED, Status.CANCELED):
+        raise Problem(409, "state_conflict", f"Export {job.id} is {job.status} and has no file.")
+    if job.status is Status.EXPIRED or job.error_code == SCOPE_DELETED or seconds_left(job) < 1:
+        raise Problem(410, "expired", f"The file of export {job.id} has expired; ask for it anew.")
+
+
+def seconds_left(job: Job) -> int:
+    """Return the seconds until a file expires, for which a link may be signed; a week under legal hold."""
+    if job.expires_at is None or job.legal_hold:
+        return int(timedelta(days=7).total_seconds())
+    return int((job.expires_at - datetime.now(UTC)).total_seconds())
+
+
+def _begins(request: Request) -> bool:
+    """Return whether a request asks for the beginning of the file; parts of one download count once."""
+    part = request.headers.get("range")
+    return part is None or re.match(r"\s*bytes\s*=\s*0?-", part) is not None
+
+
+def _tags(text: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in text.split(",")]

@@ -1,0 +1,245 @@
+"""Routes of exports: ask for one, follow it, list, cancel, retry and delete them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import AwareDatetime
+
+from export_pipeline.api.callers import Caller, Reader, Services, Writer
+from export_pipeline.api.changes import Changes
+from export_pipeline.api.cursors import read_cursor, write_cursor
+from export_pipeline.api.models import Export, ExportList, ExportRequest
+from export_pipeline.api.problems import Problem, responses
+from export_pipeline.api.service import Service
+from export_pipeline.datasets.options import FieldProblem
+from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
+from export_pipeline.jobs import Job, Place, RefusedError
+from export_pipeline.jobs.purge import unpublish_own
+from export_pipeline.jobs.states import ENDED, Status
+from export_pipeline.schedules.rows import TOLD
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+
+router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=responses(400, 401, 403, 429, 503))
+
+MAX_WAIT_SECONDS = 60
+_RETRY_SECONDS = 2
+ExportId = Annotated[
+    str, Path(max_length=100, description="Id.", examples=["7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11"])
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that is not in the ledger yet."""
+
+    dataset: str
+    format: str
+    scope: str | None
+    filters: dict[str, Any]
+    columns: list[str] | None
+    options: dict[str, Any]
+    requested_by: str | None
+    recipients: list[str]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Export | ExportList,
+    responses={
+        201: {"description": "It was made within the time of `Prefer: wait`.", "model": Export | ExportList},
+        **responses(404, 409, 413, 422),
+    },
+)
+async def create_export(
+    body: ExportRequest,
+    request: Request,
+    response: Response,
+    service: Services,
+    caller: Writer,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1, max_length=200, description="The same request under the same key is one export."
+        ),
+    ] = None,
+    prefer: Annotated[
+        str | None, Header(max_length=200, description="`wait=20` waits so many seconds for the file.")
+    ] = None,
+) -> Export | ExportList:
+    """Ask for an export. The answer has its address in `Location`; `formats` asks for several."""
+    caller.check_scope(body.scope)
+    jobs = await service.run(_ask, service, caller, body, idempotency_key)
+    seconds = _waits(prefer)
+    if seconds:
+        changes: Changes = request.app.state.changes
+        reads = [partial(service.run, service.ledger.get, job.id, caller.viewer) for job in jobs]
+        waits = [changes.wait_for_end(job, seconds, read) for job, read in zip(jobs, reads, strict=True)]
+        jobs = await asyncio.gather(*waits)
+        if all(job.status in ENDED for job in jobs):
+            response.status_code = 201
+            response.headers["Preference-Applied"] = f"wait={seconds}"
+    if response.status_code != 201:
+        response.headers["Retry-After"] = str(_RETRY_SECONDS)
+    if body.formats is not None:
+        return ExportList(data=[Export.of(job) for job in jobs])
+    response.headers["Location"] = f"{request.app.state.base_url}/v1/exports/{jobs[0].id}"
+    return Export.of(jobs[0])
+
+
+@router.get("", responses=responses(404, 422))
+async def list_exports(
+    service: Services,
+    caller: Reader,
+    status: Annotated[list[Status] | None, Query(description="Only these; may be repeated.")] = None,
+    dataset: Annotated[str | None, Query(max_length=200)] = None,
+    scope: Annotated[str | None, Query(max_length=1_000)] = None,
+    created_after: AwareDatetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(max_length=300, description="`next` of the last page.")] = None,
+) -> ExportList:
+    """List the exports that the caller may see, newest first."""
+    viewer = caller.viewer_in(scope)
+    about = (caller.id, sorted(status or ()), dataset, scope, created_after)
+
+    def find() -> tuple[list[Job], str | None]:
+        secret = service.cursor_secret
+        after = read_cursor(secret, cursor, *about) if cursor is not None else None
+        found = service.ledger.find(
+            viewer, status=status, dataset=dataset, created_after=created_after, limit=limit + 1, after=after
+        )
+        if len(found) <= limit:
+            return found, None
+        last = found[limit - 1]
+        return found[:limit], write_cursor(secret, Place(last.created_at, last.id), *about)
+
+    jobs, following = await service.run(find)
+    return ExportList(data=[Export.of(job) for job in jobs], next=following)
+
+
+@router.get("/{export_id}", responses=responses(404, 422))
+async def get_export(
+    export_id: ExportId,
+    request: Request,
+    service: Services,
+    caller: Reader,
+    wait: Annotated[
+        int, Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for its end (long poll).")
+    ] = 0,
+) -> Export:
+    """Return an export. With `wait` the answer comes when it has ended, or after so many seconds."""
+    read = partial(service.run, service.ledger.get, export_id, caller.viewer)
+    job = await read()
+    if wait and job.status not in ENDED:
+        job = await request.app.state.changes.wait_for_end(job, wait, read)
+    return Export.of(job)
+
+
+@router.post("/{export_id}/cancel", status_code=202, responses=responses(404, 409))
+async def cancel_export(export_id: ExportId, service: Services, caller: Writer) -> Export:
+    """Cancel an export that waits or is worked on."""
+    return Export.of(
+        await service.run(service.ledger.canceled, export_id, caller.requested_by, caller.viewer)
+    )
+
+
+@router.post("/{export_id}/retry", status_code=202, responses=responses(404, 409))
+async def retry_export(export_id: ExportId, service: Services, caller: Writer) -> Export:
+    """Try a failed or canceled export again, as a new attempt."""
+    return Export.of(await service.run(service.ledger.retry, export_id, caller.requested_by, caller.viewer))
+
+
+@router.delete("/{export_id}", status_code=204, responses=responses(404, 409, 423))
+async def delete_export(export_id: ExportId, service: Services, caller: Writer) -> None:
+    """Delete an export that has ended, with its file."""
+
+    def delete() -> None:
+        remove = partial(unpublish_own, service.store, service.ledger.deployment())
+        try:
+            service.ledger.delete(export_id, remove, caller.requested_by, caller.viewer)
+        except RefusedError as error:
+            if service.ledger.get(export_id, caller.viewer).legal_hold:
+                raise Problem(423, "legal_hold", str(error)) from None
+            raise
+
+    await service.run(delete)
+
+
+def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key: str | None) -> Sequence[Job]:
+    """Check the request as the sensor that claims it will, and write it into the ledger."""
+    if reserved := sorted({*TOLD, "requested_by", "preset", "sort"} & body.options.keys()):
+        message = f"{reserved[0]} is no option of a request; leave it out."
+        raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
+    named = {"preset": body.preset, "sort": body.sort}
+    options = body.options | {name: value for name, value in named.items() if value is not None}
+    formats = body.formats or [body.format or ""]
+    asked = [
+        _Asked(
+            body.dataset,
+            format,
+            body.scope,
+            body.filters,
+            body.columns,
+            options,
+            caller.requested_by,
+            body.recipients,
+        )
+        for format in formats
+    ]
+    for one in asked:
+        _check(service, caller, one, body)
+    return [
+        service.ledger.request(
+            one.dataset,
+            one.format,
+            scope=one.scope,
+            filters=one.filters,
+            columns=one.columns,
+            options=one.options,
+            requested_by=one.requested_by,
+            recipients=one.recipients,
+            priority=body.priority,
+            idempotency_key=idempotency_key
+            and (f"{idempotency_key}:{one.format}" if body.formats else idempotency_key),
+        )
+        for one in asked
+    ]
+
+
+def _check(service: Service, caller: Caller, asked: _Asked, body: ExportRequest) -> None:
+    datasets = caller.visible(service.datasets)
+    try:
+        check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
+        within_limit(partial(config_of, datasets[asked.dataset], asked))
+    except RequestError as error:
+        problems = [_placed(one, asked, body) for one in error.problems]
+        raise Problem(422, error.code, str(error), problems) from None
+    except SourceUnavailableError:
+        message = "The application's database does not answer; try again in a moment."
+        raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from None
+    except SourceError as error:
+        raise Problem(500, "source_error", str(error)) from None
+
+
+def _placed(problem: FieldProblem, asked: _Asked, body: ExportRequest) -> FieldProblem:
+    """Return a problem with its place in the body, where an option may be a field of its own."""
+    first, *rest = problem.path or ("",)
+    path: tuple[str | int, ...] = (first, *rest)
+    if first == "format" and body.formats is not None:
+        path = ("formats", body.formats.index(asked.format))
+    elif first in asked.options and first not in ("preset", "sort"):
+        path = ("options", first, *rest)
+    return FieldProblem(path, problem.detail, problem.allowed)
+
+
+def _waits(prefer: str | None) -> int:
+    """Return the seconds of `Prefer: wait=…` (RFC 7240)."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})", prefer or "")
+    return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0

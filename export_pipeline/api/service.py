@@ -1,0 +1,142 @@
+"""What the routes share: settings, ledger, store, datasets, and the threads for calls that block."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
+import sqlalchemy as sa
+from fastapi import Request
+
+from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.scopes import read_scopes
+from export_pipeline.jobs import Ledger
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.keys import signing_secret
+from export_pipeline.jobs.store_registry import LedgerStores
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store, open_store
+
+_THREADS = 8
+_SCOPES_SECONDS = 30.0
+_SCOPES_LEAST_SECONDS = 1.0
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Service:
+    """The parts of a deployment that the HTTP service uses.
+
+    Attributes:
+        settings: The settings of the deployment.
+        ledger: The ledger of requests.
+        engine: Engine of the ledger's database.
+        callers: Callers that were authenticated a moment ago, by token, with the time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.jobs_url)
+        self.engine: sa.Engine = open_engine(settings.jobs_url)
+        self.callers: dict[str, tuple[float, Any]] = {}
+        self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._scopes = _CachedScopes(settings)
+        self._loading = threading.Lock()
+        self._datasets: Mapping[str, Dataset] | None = None
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """The datasets by name, loaded on first use; call it in a thread.
+
+        Raises:
+            DefsError: a defs.yaml is invalid.
+        """
+        with self._loading:
+            if self._datasets is None:
+                self._datasets = load_datasets()
+            return self._datasets
+
+    @property
+    def scopes(self) -> _CachedScopes:
+        """Reads the scopes of datasets, and keeps them for a moment."""
+        return self._scopes
+
+    @cached_property
+    def store(self) -> Store:
+        """The store of export files."""
+        settings = self.settings
+        return open_store(
+            settings.store_url,
+            endpoint_url=settings.s3_endpoint_url,
+            public_endpoint_url=settings.s3_public_endpoint_url,
+            region=settings.s3_region,
+            encryption=settings.s3_sse,
+            kms_key_id=settings.s3_sse_kms_key_id,
+            checksums=settings.s3_checksums == "required",
+            group=settings.files_group,
+            registry=LedgerStores(settings.jobs_url),
+        )
+
+    @cached_property
+    def cursor_secret(self) -> bytes:
+        """The secret that signs cursors."""
+        return signing_secret(self.engine, "cursors")
+
+    async def run(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run a call that blocks in one of a few threads."""
+        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.ledger.close()
+        self.engine.dispose()
+
+
+class _CachedScopes:
+    """Reads scopes; those of a dataset are kept for half a minute, unless one is missing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: dict[str, tuple[float, Mapping[str, str]]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, dataset: Dataset, needed: str | None = None) -> Mapping[str, str]:
+        """Return the names of a dataset's scopes by id.
+
+        Args:
+            needed: A scope; if it is not among the known ones, they are read again.
+
+        Raises:
+            SourceError: they cannot be read.
+        """
+        with self._lock:
+            at, known = self._known.get(dataset.dataset, (float("-inf"), {}))
+            age = time.monotonic() - at
+            if age > _SCOPES_SECONDS or (
+                needed is not None and needed not in known and age > _SCOPES_LEAST_SECONDS
+            ):
+                known = read_scopes(
+                    self._settings.source_url,
+                    dataset.source,
+                    dataset.spec,
+                    statement_timeout=self._settings.statement_timeout_seconds,
+                )
+                self._known[dataset.dataset] = (time.monotonic(), known)
+            return known
+
+
+def service_of(request: Request) -> Service:
+    """Return the service of a request."""
+    service: Service = request.app.state.service
+    return service

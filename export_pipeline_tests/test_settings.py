@@ -99,7 +99,7 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(
 
 
 @pytest.mark.parametrize(
-    "name", ["EXPORT_API_URL", "EXPORT_LOGS_BUCKET", "EXPORT_TEST_TIMEZONE", "SOURC_URL", "EXPORT_"]
+    "name", ["EXPORT_BASE_URL", "EXPORT_LOGS_BUCKET", "EXPORT_TEST_TIMEZONE", "SOURC_URL", "EXPORT_"]
 )
 def test_a_name_near_to_no_setting_is_anothers(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")

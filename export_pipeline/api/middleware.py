@@ -11,13 +11,16 @@ import uuid
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from export_pipeline.api.problems import Problem, answer
 from export_pipeline.redaction import hide_credentials
 
-MAX_BODY_BYTES = 1 << 20
+MAX_BODY_BYTES = 400_000  # the ledger takes at most 500,000 for each part of a request
 BODY_SECONDS = 30.0
 _MAX_TARGET_BYTES = 8 << 10
+_MAX_HEADER_BYTES = 16 << 10
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TOKEN_PATH = re.compile(r"^/d/[^/]+")
 _HEADERS = {
@@ -62,10 +65,21 @@ class Calls:
             await send(message)
 
         try:
-            await self._app(scope, _Bounded(scope, receive), send_with_headers)
+            if problem := _too_large(scope):
+                await answer(Request(scope), problem)(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, _Bounded(scope, receive), send_with_headers)
         finally:
-            seconds = time.monotonic() - begun
-            _log(scope, status, seconds, state)
+            _log(scope, status, time.monotonic() - begun, state)
+
+
+def _too_large(scope: Scope) -> Problem | None:
+    """Return the answer for a call whose address or headers are too large."""
+    if len(scope["raw_path"]) + len(scope["query_string"]) > _MAX_TARGET_BYTES:
+        return Problem(414, "too_large", "The address has more than 8 KiB; ask for less, or in a body.")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
+        return Problem(431, "too_large", "The headers have more than 16 KiB; send fewer.")
+    return None
 
 
 class _Bounded:
@@ -82,7 +96,7 @@ class _Bounded:
         if not self._more:  # only to learn that the client has gone
             return await self._receive()
         if self._announced > MAX_BODY_BYTES:
-            raise HTTPException(413, "The body has more than 1 MiB; ask for less")
+            raise HTTPException(413, "The body has more than 400,000 bytes; ask for less")
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
         except TimeoutError:
@@ -91,7 +105,7 @@ class _Bounded:
             self._left -= len(message.get("body", b""))
             self._more = message.get("more_body", False)
             if self._left < 0:
-                raise HTTPException(413, "The body has more than 1 MiB; ask for less")
+                raise HTTPException(413, "The body has more than 400,000 bytes; ask for less")
         return message
 
 

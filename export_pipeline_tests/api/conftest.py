@@ -1,0 +1,64 @@
+"""A service on a sample source, on each kind of ledger."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.api import service as service_module
+from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.demo import bookkeeping
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import Running, serving
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.jobs.fixtures import (  # noqa: F401
+    database,
+    migrated_postgres_url,
+    migrated_sqlite_file,
+    postgres_database,
+    sqlite_database,
+    sqlite_jobs_url,
+)
+
+
+@pytest.fixture(scope="session")
+def source_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SQLite file with the bookkeeping application's sample tables."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('source')}/app.db"
+    engine = sa.create_engine(url)
+    bookkeeping.fill(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def accounts(source_url: str) -> list[str]:
+    """The scopes of the dataset `records`."""
+    engine = sa.create_engine(source_url)
+    with engine.connect() as connection:
+        found = list(connection.scalars(sa.text("SELECT id FROM accounts ORDER BY id")))
+    engine.dispose()
+    return found
+
+
+@pytest.fixture(scope="session")
+def _datasets() -> Mapping[str, Dataset]:
+    return load_datasets()
+
+
+@pytest.fixture
+def settings(database: Database, source_url: str, tmp_path: Path) -> Settings:  # noqa: F811
+    """The settings of a deployment with a folder as its store."""
+    return Settings(source_url=source_url, jobs_url=database.url, store_url=str(tmp_path / "store"))
+
+
+@pytest.fixture
+def service(
+    settings: Settings, _datasets: Mapping[str, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Running]:
+    """A running service."""
+    monkeypatch.setattr(service_module, "load_datasets", lambda: _datasets)
+    with serving(settings) as running:
+        yield running

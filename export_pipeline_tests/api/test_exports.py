@@ -1,0 +1,233 @@
+"""Exports by HTTP: ask, follow, list, cancel, retry, delete, download."""
+
+import base64
+import hashlib
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from export_pipeline.jobs import Kind, Status
+from export_pipeline_tests.api.service import CONTENT, Running, start
+
+
+def ask(client: httpx.Client, scope: str, **more: Any) -> dict[str, Any]:
+    body = {"dataset": "records", "format": "csv", "scope": scope, **more}
+    answer = client.post("/v1/exports", json=body)
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    told = answer.json()
+    assert told["status"] == answer.status_code
+    assert told["request_id"] == answer.headers["x-request-id"]
+    return answer.status_code, told["code"]
+
+
+def test_an_export_is_asked_for_followed_downloaded_and_deleted(
+    service: Running, accounts: list[str]
+) -> None:
+    client = service.client(name="backend")
+    answer = client.post(
+        "/v1/exports",
+        json={"dataset": "records", "format": "csv", "scope": accounts[0], "preset": "financial"},
+    )
+    assert answer.status_code == 202
+    made = answer.json()
+    assert answer.headers["location"] == f"/v1/exports/{made['id']}"
+    assert int(answer.headers["retry-after"]) > 0
+    assert (made["status"], made["options"], made["requested_by"]) == (
+        "pending",
+        {"preset": "financial"},
+        "key:backend",
+    )
+    assert problem(client.get(f"/v1/exports/{made['id']}/file")) == (409, "not_ready")
+    service.complete(made["id"])
+    done = client.get(answer.headers["location"]).json()
+    digest = hashlib.sha256(CONTENT)
+    assert done["status"] == "completed"
+    assert done["file"] == {"name": "Kita Süd.csv", "size": len(CONTENT), "sha256": digest.hexdigest()}
+    assert done["warnings"] == ["One row was odd."]
+    file = client.get(f"/v1/exports/{made['id']}/file")
+    assert (file.status_code, file.content) == (200, CONTENT)
+    assert file.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert file.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert "filename*=UTF-8''Kita%20S%C3%BCd.csv" in file.headers["content-disposition"]
+    assert file.headers["content-type"] == "text/csv; charset=utf-8"
+    assert [event.kind for event in service.ledger.events(made["id"])][-1] is Kind.DOWNLOADED
+    assert client.delete(f"/v1/exports/{made['id']}").status_code == 204
+    assert problem(client.get(f"/v1/exports/{made['id']}")) == (404, "not_found")
+    assert list(service.store.list()) == []
+
+
+def test_a_part_of_a_file_is_sent_and_a_known_one_is_not(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])
+    service.complete(made["id"])
+    url = f"/v1/exports/{made['id']}/file"
+    part = client.get(url, headers={"Range": "bytes=6-8"})
+    assert (part.status_code, part.content) == (206, CONTENT[6:9])
+    assert part.headers["content-range"] == f"bytes 6-8/{len(CONTENT)}"
+    etag = part.headers["etag"]
+    assert client.get(url, headers={"Range": "bytes=0-1", "If-Range": etag}).status_code == 206
+    assert client.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'}).status_code == 200
+    assert client.get(url, headers={"If-None-Match": etag}).status_code == 304
+    assert client.get(url, headers={"Range": "bytes=900-"}).status_code == 416
+    head = client.head(url)
+    assert (head.status_code, head.content, int(head.headers["content-length"])) == (200, b"", len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "pointer", "allowed"),
+    [
+        ({"dataset": "nothing"}, "unknown_dataset", "/dataset", "records"),
+        ({"format": "doc"}, "unknown_format", "/format", "csv"),
+        ({"format": None, "formats": ["csv", "doc"]}, "unknown_format", "/formats/1", "csv"),
+        ({"scope": None}, "no_scope", "/scope", None),
+        ({"scope": "nobody"}, "unknown_scope", "/scope", None),
+        ({"dataset": "sellers"}, "unknown_scope", "/scope", None),
+        ({"columns": ["nothing"]}, "invalid_options", "/columns", None),
+        ({"preset": "nothing"}, "invalid_options", "/preset", None),
+        ({"sort": ["nothing"]}, "invalid_options", "/sort", None),
+        ({"filters": {"nothing": {"equals": 1}}}, "invalid_options", "/filters/nothing", None),
+        ({"filters": {"status": {"in": ["SUCCESFUL"]}}}, "invalid_options", "/filters/status/in/0", None),
+        ({"filters": {"sale_date": {"range": {"from": "tomorrow"}}}}, "invalid_options", "/filters/sale_date/range/from", None),
+        ({"options": {"csv_bom": "perhaps"}}, "invalid_options", "/options/csv_bom", None),
+        ({"options": {"csv_bon": True}}, "invalid_options", "/options/csv_bon", "csv_bom"),
+        ({"options": {"requested_by": "boss"}}, "invalid_options", "/options/requested_by", None),
+        ({"recipients": ["nobody"]}, "invalid_recipients", "/recipients", None),
+        ({"colums": []}, "invalid_request", "/colums", None),
+        ({"formats": ["csv"]}, "invalid_request", "", None),
+        ({"priority": 10_000}, "invalid_request", "/priority", None),
+    ],
+)  # fmt: skip
+def test_what_the_sensor_would_refuse_is_refused_before_there_is_a_row(
+    service: Running,
+    accounts: list[str],
+    changes: dict[str, Any],
+    code: str,
+    pointer: str,
+    allowed: str | None,
+) -> None:
+    body = {"dataset": "records", "format": "csv", "scope": accounts[0], "preset": "financial", **changes}
+    answer = service.client().post("/v1/exports", json={k: v for k, v in body.items() if v is not None})
+    assert problem(answer) == (422, code)
+    error = answer.json()["errors"][0]
+    assert error["pointer"].startswith(pointer)
+    assert allowed is None or allowed in error["allowed"]
+    assert service.ledger.find() == []
+
+
+def test_several_formats_are_several_exports(service: Running, accounts: list[str]) -> None:
+    body = {"dataset": "records", "formats": ["csv", "pdf"], "scope": accounts[0]}
+    made = service.client().post("/v1/exports", json=body).json()["data"]
+    assert [one["format"] for one in made] == ["csv", "pdf"]
+
+
+def test_the_same_request_under_one_idempotency_key_is_one_export(
+    service: Running, accounts: list[str]
+) -> None:
+    client = service.client()
+    body = {"dataset": "records", "format": "csv", "scope": accounts[0]}
+    headers = {"Idempotency-Key": "order 66"}
+    first, second = (client.post("/v1/exports", json=body, headers=headers) for _ in range(2))
+    assert first.json() == second.json()
+    other = client.post("/v1/exports", json={**body, "preset": "all"}, headers=headers)
+    assert problem(other) == (409, "idempotency_conflict")
+    assert len(service.ledger.find()) == 1
+
+
+def test_a_long_poll_answers_when_the_export_ends(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])
+    threading.Timer(0.5, service.complete, [made["id"]]).start()
+    begun = time.monotonic()
+    assert client.get(f"/v1/exports/{made['id']}", params={"wait": 30}).json()["status"] == "completed"
+    assert 0.4 < time.monotonic() - begun < 5
+    other = ask(client, accounts[0])
+    assert client.get(f"/v1/exports/{other['id']}", params={"wait": 1}).json()["status"] == "pending"
+
+
+def test_prefer_wait_answers_201_when_the_file_was_made_in_time(
+    service: Running, accounts: list[str]
+) -> None:
+    client = service.client()
+
+    def work() -> None:
+        while not (jobs := service.ledger.find()):
+            time.sleep(0.02)
+        service.complete(jobs[0].id)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    body = {"dataset": "records", "format": "csv", "scope": accounts[0]}
+    answer = client.post("/v1/exports", json=body, headers={"Prefer": "respond-async, wait=20"})
+    worker.join()
+    assert (answer.status_code, answer.headers["preference-applied"]) == (201, "wait=20")
+    assert answer.json()["status"] == "completed"
+
+
+def test_lists_have_pages_in_order_and_filters(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = [ask(client, accounts[n % 2])["id"] for n in range(7)]
+    service.ledger.canceled(made[0])
+    found, cursor = [], None
+    while True:
+        page = client.get("/v1/exports", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
+        found += [one["id"] for one in page["data"]]
+        if (cursor := page["next"]) is None:
+            break
+    assert found == made[::-1]
+    canceled = client.get("/v1/exports", params={"status": "canceled"}).json()["data"]
+    assert [one["id"] for one in canceled] == [made[0]]
+    of_scope = client.get("/v1/exports", params={"scope": accounts[1]}).json()["data"]
+    assert [one["id"] for one in of_scope] == made[5::-2]
+    at = client.get(f"/v1/exports/{made[3]}").json()["created_at"]
+    later = client.get("/v1/exports", params={"created_after": at}).json()["data"]
+    assert [one["id"] for one in later] == made[:3:-1]
+
+
+def test_states_that_forbid_a_call_answer_409(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])["id"]
+    start(service.ledger, made)
+    assert problem(client.post(f"/v1/exports/{made}/retry")) == (409, "state_conflict")
+    assert problem(client.delete(f"/v1/exports/{made}")) == (409, "state_conflict")
+    canceled = client.post(f"/v1/exports/{made}/cancel")
+    assert (canceled.status_code, canceled.json()["status"]) == (202, "canceled")
+    assert problem(client.get(f"/v1/exports/{made}/file")) == (409, "state_conflict")
+    again = client.post(f"/v1/exports/{made}/retry")
+    assert (again.status_code, again.json()["status"], again.json()["attempt"]) == (202, "pending", 2)
+    done = service.complete(made)
+    assert problem(client.post(f"/v1/exports/{made}/cancel")) == (409, "state_conflict")
+    service.ledger.hold(made, True)
+    assert problem(client.delete(f"/v1/exports/{made}")) == (423, "legal_hold")
+    assert service.store.exists(str(done.file_key))
+
+
+def test_an_expired_or_lost_file_is_gone(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])["id"]
+    job = service.complete(made, days=-1)
+    assert problem(client.get(f"/v1/exports/{made}/file")) == (410, "expired")
+    service.ledger.expire(made, service.store.delete)
+    assert service.ledger.get(made).status is Status.EXPIRED
+    assert problem(client.get(f"/v1/exports/{made}/file")) == (410, "expired")
+    other = ask(client, accounts[0])["id"]
+    job = service.complete(other)
+    service.store.delete(str(job.file_key))
+    assert problem(client.get(f"/v1/exports/{other}/file")) == (410, "expired")
+
+
+def test_health_readiness_metrics_and_errors_are_told(service: Running) -> None:
+    client = service.client("metrics:read")
+    assert httpx.get(f"{service.url}/healthz").text == "ok\n"
+    assert httpx.get(f"{service.url}/readyz").text == "ready\n"
+    assert "export_pipeline_queue_depth" in client.get("/metrics").text
+    assert problem(httpx.get(f"{service.url}/metrics")) == (401, "unauthenticated")
+    assert httpx.get(f"{service.url}/errors/not_ready").status_code == 200
+    assert problem(httpx.get(f"{service.url}/nothing")) == (404, "not_found")

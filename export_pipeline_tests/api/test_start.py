@@ -1,0 +1,67 @@
+"""The service as a process: what it imports, what it costs, and how it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from export_pipeline.jobs import migrate
+
+_PROGRAM = (
+    "import sys; from export_pipeline.cli.entry import main; sys.argv[1:] = ['serve', '--port', '0']; main()"
+)
+
+
+@contextmanager
+def started(folder: Path, source_url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process of `export-pipeline serve`, and its address."""
+    jobs_url = f"sqlite:///{folder}/jobs.db"
+    migrate(jobs_url)
+    environment = {
+        **os.environ,
+        "EXPORT_JOBS_URL": jobs_url,
+        "EXPORT_SOURCE_URL": source_url,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found
+            yield process, found[0]
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_it_starts_quickly_in_little_memory_and_ends_in_order(tmp_path: Path, source_url: str) -> None:
+    with started(tmp_path, source_url) as (process, url):
+        transport = httpx.HTTPTransport(retries=50)
+        with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
+            assert client.get("/healthz").text == "ok\n"
+            seconds = sum(
+                map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15])
+            ) / os.sysconf("SC_CLK_TCK")
+            assert seconds < 2  # of processor time: other processes may take the machine's
+            assert client.get("/readyz").text == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_it_imports_no_dagster() -> None:
+    script = (
+        "import sys; from export_pipeline.api.app import build_app; from export_pipeline.settings import Settings;"
+        "app = build_app(Settings(jobs_url='sqlite:////tmp/none.db')); len(app.state.service.datasets);"
+        "sys.exit(int(any(name.partition('.')[0] == 'dagster' for name in sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote
 
 _HIDDEN = "***"
@@ -29,6 +31,29 @@ def hide_credentials(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         text = re.sub(_whole_words(secret), _HIDDEN, text)
     return _PARAMETER.sub(rf"\1\2{_HIDDEN}", _USER_INFO.sub(rf"\1{_HIDDEN}@", text))
+
+
+def hide_in_error(error: BaseException) -> None:
+    """Hide credentials in the messages of an error and of those that led to it. Tracebacks show them all."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.args = tuple(hide_credentials(value) if isinstance(value, str) else value for value in one.args)
+        left += [one.__cause__, one.__context__]
+
+
+@contextmanager
+def redacted_errors() -> Iterator[None]:
+    """Hide credentials in an error that leaves the block. Dagster writes its traceback into its database."""
+    try:
+        yield
+    except BaseException as error:
+        hide_in_error(error)
+        raise
 
 
 def _whole_words(secret: str) -> str:

@@ -20,6 +20,7 @@ from export_pipeline.orchestration.partitions import (
     scopes_partition,
 )
 from export_pipeline.orchestration.window_requests import JOB, run_request
+from export_pipeline.redaction import redacted_errors
 from export_pipeline.schedules.cadences import newest_window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -46,6 +47,7 @@ def cadence_schedule(
         execution_timezone=timezone,
         description=f"Exports the {cadence.name} window that ended last{of_scopes}.",
     )
+    @redacted_errors()
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         ended = last_ended(windows, context.scheduled_execution_time)
         if ended is None:
@@ -87,6 +89,7 @@ def scopes_sensor(
         required_resource_keys={"source"},
         description=f"Keeps the partitions of {dataset} in step with the application's own list.",
     )
+    @redacted_errors()
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             there = context.resources.source.scopes(source, spec)

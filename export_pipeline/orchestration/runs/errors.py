@@ -15,6 +15,7 @@ from export_pipeline.jobs import LedgerError
 from export_pipeline.orchestration.partitions import PartitionError
 from export_pipeline.orchestration.runs.retries import pause, wait_for_what_failed
 from export_pipeline.orchestration.runs.staging import StagingError
+from export_pipeline.redaction import redacted_errors
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 from export_pipeline.store import StoreError, StoreUnavailableError
 
@@ -45,6 +46,12 @@ def told(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
         dagster.Failure: it was unavailable for too long, or another known error occurred for which a retry
             would not help.
     """
+    with redacted_errors(), _translated(earlier_tries, log):
+        yield
+
+
+@contextmanager
+def _translated(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
     try:
         yield
     except (SourceUnavailableError, StoreUnavailableError) as error:

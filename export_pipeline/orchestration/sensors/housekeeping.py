@@ -21,6 +21,7 @@ from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.orchestration.runs.staging import REFUSED, is_whole
 from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
+from export_pipeline.redaction import redacted_errors
 
 KEPT_SECONDS = 24 * 3600
 
@@ -105,6 +106,7 @@ def _touched(path: Path) -> float:
     required_resource_keys={"staging"},
     description="Removes staged data that are needed no more.",
 )
+@redacted_errors()
 def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Clean up, and report the result in the tick."""
     if is_preview(context):

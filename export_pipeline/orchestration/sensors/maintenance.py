@@ -20,6 +20,7 @@ from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.window_requests import repeat_lost_requests
+from export_pipeline.redaction import redacted_errors
 from export_pipeline.schedules.due import claim_due, datasets_due
 from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
@@ -43,6 +44,7 @@ def errand(
         required_resource_keys={"ledger", "store", "source"},
         description=description,
     )
+    @redacted_errors()
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if is_preview(context):
             return dg.SkipReason(NOT_PREVIEWED)

@@ -29,6 +29,7 @@ from export_pipeline.orchestration.request_checks import (
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import runs_by_tag, settle
+from export_pipeline.redaction import hide_in_error, redacted_errors
 from export_pipeline.schedules.cadences import CadenceWindow
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -56,15 +57,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
             _logger.warning(now or "The ledger of requests can be used again.")
         problem = now
 
-    @dg.sensor(
-        name="requests_sensor",
-        jobs=list(_dagster_jobs(datasets)),
-        minimum_interval_seconds=1,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={"ledger", "source"},
-        description="Starts the exports that applications ask for in export_jobs, and says how they ended.",
-    )
-    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def evaluate(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         if is_preview(context):
             yield dg.SkipReason(NOT_PREVIEWED)
             return
@@ -102,6 +95,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
                 _refuse(ledger, same, error.code, str(error))
                 continue
             except Exception as error:  # an unforeseen error must not block other requests
+                hide_in_error(error)
                 context.log.exception("The request %s cannot be made a run", same[0].id)
                 if same[0].offers >= MOST_OFFERS:
                     _refuse(ledger, same, "not_started", f"No run can be made of it: {error}")
@@ -109,6 +103,18 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
             yield request
         if not jobs:
             yield dg.SkipReason("Nothing is asked for.")
+
+    @dg.sensor(
+        name="requests_sensor",
+        jobs=list(_dagster_jobs(datasets)),
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"ledger", "source"},
+        description="Starts the exports that applications ask for in export_jobs, and says how they ended.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        with redacted_errors():
+            yield from evaluate(context)
 
     return sensor
 

@@ -14,6 +14,7 @@ from export_pipeline.orchestration.dagster_compat import (
     remove_check_results,
     remove_run_files,
 )
+from export_pipeline.redaction import redacted_errors
 from export_pipeline.settings import load_settings
 
 TICK_SECONDS = 20.0
@@ -28,6 +29,7 @@ _PAGE = 100
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Removes runs and their events from Dagster's database after EXPORT_RUN_RETENTION_DAYS.",
 )
+@redacted_errors()
 def retention_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Remove old runs, and report their number in the tick."""
     if is_preview(context):

@@ -1,0 +1,93 @@
+"""What Dagster keeps of errors (events of runs, ticks, logs) shows no password, in no part of a traceback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._utils.error import serializable_error_info_from_exc_info
+
+from export_pipeline.formats.csv import write as csv
+from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration import schedules
+from export_pipeline.orchestration.sensors import housekeeping, maintenance, queue, retention
+from export_pipeline.redaction import remember_credentials
+from export_pipeline.sources.snapshot import SourceError
+from export_pipeline_tests.orchestration.asking import insert, tick
+from export_pipeline_tests.orchestration.deployment import Deployment
+
+PASSWORD = "S3NTINEL"
+SAID = f"could not log in with {PASSWORD}, at postgresql://ann:{PASSWORD}@host/app"
+SENSORS = {
+    "housekeeping_sensor": (housekeeping, "clean_staging"),
+    "purge_sensor": (maintenance, "purge"),
+    "delivery_sensor": (maintenance, "deliver_due"),
+    "schedules_sensor": (maintenance, "datasets_due"),
+    "retention_sensor": (retention, "remove_old_runs"),
+    "takeoff_scopes_sensor": (schedules, "scope_changes"),
+    "requests_sensor": (queue, "settle"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _password(_no_passwords_of_other_tests: None) -> None:
+    remember_credentials(f"postgresql://ann:{PASSWORD}@host/app")
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    try:
+        raise ConnectionError(SAID)
+    except ConnectionError as error:
+        raise RuntimeError(f"no connection: {SAID}") from error
+
+
+def source_fails(*_: Any, **__: Any) -> Any:
+    try:
+        fail()
+    except RuntimeError as error:
+        raise SourceError("The source cannot be read.") from error
+
+
+@pytest.mark.parametrize("breaks", [fail, source_fails])
+def test_events_of_a_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, breaks: Any) -> None:
+    monkeypatch.setattr(csv, "render", breaks)
+    assert not deployment.run().success
+    (run,) = deployment.instance.get_runs()
+    kept = "".join(dg.serialize_value(entry) for entry in deployment.instance.all_logs(run.run_id))
+    assert "could not log in with ***" in kept
+    assert "in fail" in kept  # the traceback is there
+    assert PASSWORD not in kept
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_ticks(deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(*SENSORS[name], fail)
+    sensor = deployment.definitions.resolve_sensor_def(name)
+    resources = {key: deployment.definitions.resources[key] for key in sensor.required_resource_keys}
+    with (
+        dg.build_sensor_context(
+            instance=deployment.instance,
+            repository_def=deployment.definitions.get_repository_def(),
+            resources=resources,
+        ) as context,
+        pytest.raises(RuntimeError) as failed,
+    ):
+        sensor.evaluate_tick(context)
+    kept = serializable_error_info_from_exc_info(failed._excinfo).to_string()  # type: ignore[arg-type]
+    assert "could not log in with ***" in kept
+    assert PASSWORD not in kept
+
+
+def test_a_request_that_cannot_be_made_a_run(
+    deployment: Deployment,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    insert(deployment, scope=deployment.scope)
+    monkeypatch.setattr(queue, "_run_request", fail)
+    assert tick(deployment) == []
+    logged = capsys.readouterr().err
+    assert "could not log in with ***" in logged
+    assert PASSWORD not in logged

@@ -23,7 +23,7 @@ from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
 from export_pipeline.orchestration.instance import prepare_home
-from export_pipeline.orchestration.runs import run_lock
+from export_pipeline.orchestration.runs import run_lock, warm_server
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.store import Store, open_store
@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 CODE_SERVER = ("api", "grpc")
 _COLD_WORKER = ("spawn_main",)
-_WARM = ("orchestration.warm_server",)
+_WARM = (warm_server.__name__,)
 _AWAY_SECONDS = 60.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
@@ -29,6 +31,8 @@ _TYPERS_CTRL_C = 130
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from export_pipeline.formats.registry import UnknownFormatError
     from export_pipeline.sources.snapshot import SourceError
     from export_pipeline.store import StoreError
@@ -50,6 +54,13 @@ def run(arguments: list[str]) -> int:
         return 2
     except (SourceError, StoreError, LedgerError) as error:
         print_error(str(error))
+        return 1
+    except SQLAlchemyError as error:  # errors of the source and of the ledger are translated
+        print_error(
+            f"Dagster's own database cannot be used: {getattr(error, 'orig', None) or error}. Look at the "
+            "database of DAGSTER_POSTGRES_URL or, without it, at the disk of DAGSTER_HOME "
+            f"({os.environ.get('DAGSTER_HOME')})."
+        )
         return 1
     except (KeyboardInterrupt, InterruptedCommandError) as error:
         print_error(str(error) or "Interrupted.")

@@ -41,7 +41,10 @@ def findings() -> Iterator[Told]:
         instance = dg.DagsterInstance.get()
         heartbeats = {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
     except SettingsError as error:
-        yield "dagster_unreachable", str(error), "Start its database or correct DAGSTER_POSTGRES_URL.", None
+        do = "Start its database or correct DAGSTER_POSTGRES_URL."
+        if str(error).startswith("DAGSTER_HOME"):
+            do = "Free some space there or mount it writable, let this user write to it, or set DAGSTER_HOME."
+        yield "dagster_unreachable", str(error), do, None
         return
     except Exception as error:  # depends on the storage
         said = hide_credentials(" ".join(str(error).split()))[:300]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.runs import submit
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
+from export_pipeline_tests.services.process import free_ports
 
 
 @pytest.mark.parametrize("moment", ["asking", "waiting", "loading", "rendering"])
@@ -83,3 +88,72 @@ def test_signals_leave_no_traceback_whenever_they_come(
     assert "Traceback" not in told
     assert told.strip().splitlines()[-1].startswith("Error: Interrupted")
     assert {job.status for job in ledger.find()} <= {Status.CANCELED, Status.COMPLETED}
+
+
+def _interrupt(*_: Any, **__: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(30)
+    raise AssertionError("the signal did not come")
+
+
+@pytest.mark.parametrize(
+    ("line", "module", "name"),
+    [
+        (("demo",), "export_pipeline.demo.takeoff", "fill"),
+        (("demo",), "export_pipeline.formats.csv.write", "render"),
+        (("introspect", "projects"), "export_pipeline.sources.introspection.introspect", "introspect"),
+        (("introspect", "projects"), "export_pipeline.datasets.table", "check_yaml"),
+        (("purge",), "export_pipeline.jobs.purge", "purge"),
+        (("purge",), "export_pipeline.orchestration.sensors.removals", "forget_removed"),
+        (("purge",), "export_pipeline.orchestration.sensors.housekeeping", "clean_staging"),
+        (("verify", "app.db"), "export_pipeline.verify", "verify"),
+    ],
+)
+def test_every_long_command_ends_with_one_line(
+    command: Command,
+    source: Source,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    line: tuple[str, ...],
+    module: str,
+    name: str,
+) -> None:
+    monkeypatch.chdir(source.path.parent)
+    if line == ("demo",):  # it writes only its own sample database
+        monkeypatch.delenv("EXPORT_SOURCE_URL")
+    monkeypatch.setattr(import_module(module), name, _interrupt)
+    ended = command(*line)
+    assert (ended.code, ended.err.strip()) == (130, "Error: Interrupted.")
+    assert "Traceback" not in ended.out
+
+
+@pytest.mark.slow
+def test_dev_ends_with_one_line_and_with_all_that_it_started(
+    environment: dict[str, str], source: Source, ledger: Ledger, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port)],
+        env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        _wait_until(lambda: _answers(port), 240)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, err.strip().splitlines()[-1]) == (130, "Error: Interrupted.")
+    assert "Traceback" not in out + err
+    _wait_until(lambda: not _answers(port), 20)
+
+
+def _wait_until(is_so: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

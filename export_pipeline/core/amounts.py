@@ -29,25 +29,25 @@ class Amount:
     minor_digits: int = 0
     exact: Decimal | None = None
 
-    def value(self, found: float) -> str:
+    def value(self, total: float) -> str:
         """Return a sum found in a file as a decimal string, e.g. "219.30".
 
         Args:
-            found: In the unit the format counts in. If it equals the source's sum within the accuracy of a
+            total: In the unit the format counts in. If it equals the source's sum within the accuracy of a
                 double, the source's exact sum is returned.
         """
-        if not math.isfinite(found):
-            return str(found)
-        scaled = Decimal(repr(float(found))).scaleb(-self.minor_digits, _WIDE)
+        if not math.isfinite(total):
+            return str(total)
+        scaled = Decimal(repr(float(total))).scaleb(-self.minor_digits, _WIDE)
         if self.exact is not None and math.isclose(scaled, self.exact, rel_tol=1e-14):
             scaled = self.exact
         if self.digits is None:
             return f"{Decimal(f'{float(scaled):.{_SURE_DIGITS}g}'):f}"
         return f"{scaled.quantize(Decimal(1).scaleb(-self.digits), context=_WIDE):f}"
 
-    def text(self, found: float) -> str:
+    def text(self, total: float) -> str:
         """Return a sum found in a file with its unit, e.g. "219.30 $"."""
-        return with_unit(self.value(found), self.unit)
+        return with_unit(self.value(total), self.unit)
 
 
 def with_unit(value: str, unit: str | None) -> str:

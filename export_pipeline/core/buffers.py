@@ -56,7 +56,7 @@ def mask(marks: Marks) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
 
 
-def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
+def cells_with(array: pa.Array, characters: bytes, below: int = 0) -> Marks | None:
     """Return which cells contain one of the wanted bytes or a byte less than `below`.
 
     None means that no cell does; this is the fastest result.
@@ -64,8 +64,8 @@ def cells_with(array: pa.Array, wanted: bytes, below: int = 0) -> Marks | None:
     data = bytes_of(array)
     if not len(data):
         return None
-    here = data == wanted[0]
-    for byte in wanted[1:]:
+    here = data == characters[0]
+    for byte in characters[1:]:
         here |= data == byte
     if below:
         here |= data < below

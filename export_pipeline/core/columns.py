@@ -93,8 +93,8 @@ class Column:
         if self.has_special:
             return pa.string()
         if self.precision and self.kind in (Kind.DECIMAL, Kind.MONEY):
-            digits, behind = self.precision
-            return pa.decimal128(digits, behind) if digits <= 38 else pa.decimal256(digits, behind)
+            precision, scale = self.precision
+            return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
         if self.kind is Kind.TIMESTAMP and self.zone is None:
             return pa.timestamp("us")
         return ARROW_TYPES[self.kind]

@@ -54,8 +54,8 @@ def plain(error: ErrorDetails) -> str:
     message = _WORDS.get(error["type"])
     if message is None:
         return error["msg"].removeprefix("Value error, ")
-    said = message.format(**error.get("ctx", {}))
-    return said if error["type"] == "missing" else f"{said}, not {_shown(error['input'])}"
+    sentence = message.format(**error.get("ctx", {}))
+    return sentence if error["type"] == "missing" else f"{sentence}, not {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:

@@ -142,8 +142,8 @@ def _formulas(array: pa.Array) -> Marks | None:
     marks: Marks = first == 2
     unsure = np.flatnonzero(first == 1)
     if len(unsure):
-        found = pc.match_substring_regex(array.take(pa.array(unsure)), _FORMULA)
-        marks[unsure] = np.asarray(pc.fill_null(found, False))
+        matches = pc.match_substring_regex(array.take(pa.array(unsure)), _FORMULA)
+        marks[unsure] = np.asarray(pc.fill_null(matches, False))
     if array.null_count:
         marks &= np.asarray(array.is_valid())
     return marks

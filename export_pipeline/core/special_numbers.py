@@ -13,12 +13,12 @@ def is_special(array: pa.Array) -> pa.Array:
     return pc.is_in(array, pa.array(SPECIAL, pa.string()))
 
 
-def finite_decimals(array: pa.Array, wanted: pa.DataType | None = None) -> pa.Array:
+def finite_decimals(array: pa.Array, type: pa.DataType | None = None) -> pa.Array:
     """Convert a column's number strings to decimals, NaN and infinities to null. Other arrays are unchanged.
 
     Args:
         array: Cells of a column of decimals.
-        wanted: A decimal type; by default one as wide as the cells need.
+        type: A decimal type; by default one as wide as the cells need.
 
     Raises:
         pa.ArrowInvalid: A number has more digits than the type.
@@ -26,7 +26,7 @@ def finite_decimals(array: pa.Array, wanted: pa.DataType | None = None) -> pa.Ar
     if not pa.types.is_string(array.type):
         return array
     texts = pc.if_else(is_special(array), pa.scalar(None, pa.string()), array)
-    return texts.cast(wanted or _wide_enough(texts))
+    return texts.cast(type or _wide_enough(texts))
 
 
 def plain_numbers(array: pa.Array) -> pa.Array:
@@ -38,5 +38,5 @@ def plain_numbers(array: pa.Array) -> pa.Array:
 def _wide_enough(texts: pa.Array) -> pa.DataType:
     point = pc.find_substring(texts, ".")
     has_point = pc.greater_equal(point, 0)
-    behind = pc.if_else(has_point, pc.subtract(pc.subtract(pc.utf8_length(texts), point), 1), 0)
-    return pa.decimal256(76, pc.max(behind).as_py() or 0)
+    scale = pc.if_else(has_point, pc.subtract(pc.subtract(pc.utf8_length(texts), point), 1), 0)
+    return pa.decimal256(76, pc.max(scale).as_py() or 0)

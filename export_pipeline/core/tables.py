@@ -47,13 +47,13 @@ class Table:
     @staticmethod
     def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:
         """Return a table over data in memory; fields are matched to columns by name."""
-        picked = data.select([column.name for column in columns])
+        ordered = data.select([column.name for column in columns])
         return Table(
             name,
             tuple(columns),
-            picked.num_rows,
-            lambda: iter(picked.to_batches(max_chunksize=batch_rows)),
-            lambda: picked,
+            ordered.num_rows,
+            lambda: iter(ordered.to_batches(max_chunksize=batch_rows)),
+            lambda: ordered,
         )
 
     @property

@@ -62,7 +62,7 @@ class Expression:
     type: Type
     _node: Node
 
-    def evaluate(self, columns: Mapping[str, Cells], rows: int, wanted: Type) -> tuple[Cells, Counter[str]]:
+    def evaluate(self, columns: Mapping[str, Cells], rows: int, target: Type) -> tuple[Cells, Counter[str]]:
         """Return the rows' cells as a type that `fits`, and the count of cells that became null, by reason.
 
         Raises:
@@ -70,7 +70,7 @@ class Expression:
         """
         env = Env(rows, {name: columns[name] for name in self.names})
         try:
-            return convert(self._node.run(env), self.type, wanted), env.counted
+            return convert(self._node.run(env), self.type, target), env.counted
         except pa.ArrowInvalid as error:
             raise ComputeError(str(error)) from error
 
@@ -85,23 +85,23 @@ def compiled(text: str, columns: Mapping[str, Type]) -> Expression:
     return Expression(text, names(text), node.type, node)
 
 
-def fits(given: Type, wanted: Type) -> str | None:
+def fits(type: Type, declared: Type) -> str | None:
     """Return why a column of a type cannot hold an expression's result without losing digits; None if it can.
 
     Digits before the decimal point are only checked per cell: a value that does not fit fails the export.
     """
-    if given == wanted or given.kind is None or (given.number and wanted.kind is Kind.FLOAT):
+    if type == declared or type.kind is None or (type.number and declared.kind is Kind.FLOAT):
         return None
-    if given.kind is Kind.FLOAT and wanted.number:
-        return f"it is a float; write round(…, {wanted.scale}) to make it {wanted}"
-    if given.number and wanted.number:
-        if given.scale <= wanted.scale:
+    if type.kind is Kind.FLOAT and declared.number:
+        return f"it is a float; write round(…, {declared.scale}) to make it {declared}"
+    if type.number and declared.number:
+        if type.scale <= declared.scale:
             return None
-        digits = f", {wanted.scale}" if wanted.scale else ""
-        return f"it may have {given.scale} digits behind the point; write round(…{digits})"
-    if given.kind is wanted.kind and (given.zone is None) == (wanted.zone is None):
+        digits = f", {declared.scale}" if declared.scale else ""
+        return f"it may have {type.scale} digits behind the point; write round(…{digits})"
+    if type.kind is declared.kind and (type.zone is None) == (declared.zone is None):
         return None
-    return f"it is {given}" + ("; write text(…)" if wanted == TEXT else "")
+    return f"it is {type}" + ("; write text(…)" if declared == TEXT else "")
 
 
 class _Compiler:

@@ -36,10 +36,10 @@ def _case(arguments: Sequence[Node]) -> Node:
     conditions, values = arguments[:-1:2], [*arguments[1::2], arguments[-1]]
     for condition in conditions:
         want(condition, "case(condition, …)", Kind.BOOLEAN)
-    wanted, runs = unified(values)
+    type, runs = unified(values)
 
     def run(env: Env) -> Cells:
-        result = pa.nulls(env.rows, wanted.arrow)
+        result = pa.nulls(env.rows, type.arrow)
         left = pa.repeat(True, env.rows)
         for condition, value in zip(conditions, runs[:-1], strict=True):
             rest = env.only(left)
@@ -50,7 +50,7 @@ def _case(arguments: Sequence[Node]) -> Node:
             left = pc.and_not(left, hit)
         return _put(result, left, runs[-1], env)
 
-    return Node(wanted, run)
+    return Node(type, run)
 
 
 def _put(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
@@ -58,14 +58,14 @@ def _put(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
 
     It is evaluated for these rows only, so `case(b = 0, 0, a / b)` never divides by zero.
     """
-    chosen = env.only(mask)
-    if chosen.rows == env.rows:
+    inner = env.only(mask)
+    if inner.rows == env.rows:
         return value(env)
-    return pc.replace_with_mask(result, mask, value(chosen)) if chosen.rows else result
+    return pc.replace_with_mask(result, mask, value(inner)) if inner.rows else result
 
 
 def _coalesce(arguments: Sequence[Node]) -> Node:
-    wanted, runs = unified(arguments)
+    type, runs = unified(arguments)
 
     def run(env: Env) -> Cells:
         result = runs[0](env)
@@ -75,7 +75,7 @@ def _coalesce(arguments: Sequence[Node]) -> Node:
             result = _put(result, result.is_null(), value, env)
         return result
 
-    return Node(wanted, run)
+    return Node(type, run)
 
 
 def _is_null(arguments: Sequence[Node]) -> Node:
@@ -109,11 +109,11 @@ def _round(arguments: Sequence[Node]) -> Node:
 
 def _extreme(name: str) -> Make:
     def make(arguments: Sequence[Node]) -> Node:
-        wanted, runs = unified(arguments)
-        if wanted.kind in (None, Kind.BOOLEAN):
-            raise ValueError(f"{name}(a, b, …) wants numbers, texts, dates or timestamps, not {wanted}")
+        type, runs = unified(arguments)
+        if type.kind in (None, Kind.BOOLEAN):
+            raise ValueError(f"{name}(a, b, …) wants numbers, texts, dates or timestamps, not {type}")
         function = pc.min_element_wise if name == "least" else pc.max_element_wise
-        return Node(wanted, lambda env: function(*(run(env) for run in runs), skip_nulls=False))
+        return Node(type, lambda env: function(*(run(env) for run in runs), skip_nulls=False))
 
     return make
 
@@ -205,8 +205,8 @@ def _as_text(cells: Cells, kind: Type) -> Cells:
         case Kind.BOOLEAN:
             return pc.if_else(cells, "true", "false")
         case Kind.FLOAT:
-            words = pc.replace_substring(cells.cast(pa.string()), "inf", "Infinity")
-            return pc.replace_substring(words, "nan", "NaN")
+            spelled = pc.replace_substring(cells.cast(pa.string()), "inf", "Infinity")
+            return pc.replace_substring(spelled, "nan", "NaN")
     return cells.cast(pa.string())
 
 
@@ -219,13 +219,13 @@ def _decimal_text(cells: Cells, kind: Type) -> Cells:
     size = pc.abs(cells).cast(pa.decimal256(types.MOST_DIGITS - 1, kind.scale))
     whole = pc.trunc(size)
     # Add one, because Arrow writes no exponent for values of 1 or more; then remove it from the string.
-    behind = pc.add(pc.subtract(size, whole).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
+    decimals = pc.add(pc.subtract(size, whole).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
         pa.string()
     )
     texts = [
         pc.if_else(pc.less(cells, pa.scalar(0, pa.decimal128(1, 0))), "-", ""),
         whole.cast(pa.decimal256(types.MOST_DIGITS, 0)).cast(pa.string()),
-        pc.replace_substring_regex(pc.utf8_slice_codeunits(behind, 1), r"\.?0+$", ""),
+        pc.replace_substring_regex(pc.utf8_slice_codeunits(decimals, 1), r"\.?0+$", ""),
     ]
     return pc.binary_join_element_wise(*texts, "")
 

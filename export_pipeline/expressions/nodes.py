@@ -46,19 +46,19 @@ class Function:
     make: Make
 
 
-def as_type(node: Node, wanted: Type) -> Run:
+def as_type(node: Node, target: Type) -> Run:
     """Return a function that computes a node's cells as another type."""
-    if node.type == wanted:
+    if node.type == target:
         return node.run
-    return lambda env: convert(node.run(env), node.type, wanted)
+    return lambda env: convert(node.run(env), node.type, target)
 
 
 def unified(nodes: Sequence[Node]) -> tuple[Type, list[Run]]:
     """Return the common type of several nodes, and functions that compute their cells as that type."""
-    wanted = nodes[0].type
+    type = nodes[0].type
     for node in nodes[1:]:
-        wanted = common(wanted, node.type)
-    return wanted, [as_type(node, wanted) for node in nodes]
+        type = common(type, node.type)
+    return type, [as_type(node, type) for node in nodes]
 
 
 def want(node: Node, usage: str, *kinds: Kind) -> None:

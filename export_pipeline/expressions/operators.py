@@ -47,10 +47,10 @@ def minus(left: Node, right: Node) -> Node:
 
 
 def _sum(left: Node, right: Node, function: Operation, sign: str) -> Node:
-    wanted = _numbers(left, right, sign)
-    if wanted.kind is not Kind.DECIMAL:
+    type = _numbers(left, right, sign)
+    if type.kind is not Kind.DECIMAL:
         return _plain(left, right, function, sign)
-    return _exact(left, right, (wanted, wanted), decimal(wanted.digits + 1, wanted.scale), function)
+    return _exact(left, right, (type, type), decimal(type.digits + 1, type.scale), function)
 
 
 def times(left: Node, right: Node) -> Node:
@@ -88,8 +88,8 @@ def divided(left: Node, right: Node) -> Node:
     scale = max(_QUOTIENT_SCALE, first.scale, second.scale)
     # Arrow's quotient has first.scale - second.scale + second.digits + 1 decimal places, truncated. With one
     # place more than wanted, rounding is exact.
-    behind = max(first.scale, scale + 1 - (second.digits - second.scale + 1))
-    scaled = decimal(first.digits - first.scale + behind, behind)
+    decimals = max(first.scale, scale + 1 - (second.digits - second.scale + 1))
+    scaled = decimal(first.digits - first.scale + decimals, decimals)
     digits = decimal(scaled.digits + second.digits + 1, 0).digits
     result = decimal(first.digits - first.scale + second.scale + scale, scale)
     runs = [as_type(left, scaled), as_type(right, second)]
@@ -126,19 +126,19 @@ def _as_decimal(node: Node) -> Type:
 
 def _plain(left: Node, right: Node, function: Operation, sign: str) -> Node:
     """Return an operation on integers or floats."""
-    wanted = FLOAT if FLOAT in (left.type, right.type) else INTEGER
-    runs = as_type(left, wanted), as_type(right, wanted)
+    type = FLOAT if FLOAT in (left.type, right.type) else INTEGER
+    runs = as_type(left, type), as_type(right, type)
 
     def run(env: Env) -> Cells:
         first, second = runs[0](env), runs[1](env)
-        if wanted is FLOAT:
+        if type is FLOAT:
             return _float(function, first, second, sign)
         try:
             return function(first, second)
         except pa.ArrowInvalid:
             raise ComputeError(f"{sign} gives an integer of more than 64 bits") from None
 
-    return Node(wanted, run)
+    return Node(type, run)
 
 
 def _float(function: Operation, first: Cells, second: Cells, sign: str) -> Cells:
@@ -194,8 +194,8 @@ def member(node: Node, values: Sequence[Node]) -> Node:
     def run(env: Env) -> Cells:
         cells = runs[0](env)
         one = Env(1, {})
-        found = pc.is_in(cells, value_set=pa.concat_arrays([value(one) for value in runs[1:]]))
-        return pc.if_else(cells.is_null(), pa.scalar(None, pa.bool_()), found)
+        matches = pc.is_in(cells, value_set=pa.concat_arrays([value(one) for value in runs[1:]]))
+        return pc.if_else(cells.is_null(), pa.scalar(None, pa.bool_()), matches)
 
     return Node(BOOLEAN, run)
 
@@ -219,16 +219,16 @@ def not_(node: Node) -> Node:
     return Node(BOOLEAN, lambda env: pc.invert(node.run(env)))
 
 
-def _truths(nodes: Sequence[Node], word: str) -> None:
+def _truths(nodes: Sequence[Node], operator: str) -> None:
     for node in nodes:
         if node.type != BOOLEAN:
-            raise ValueError(f"{word} wants conditions, not {node.type}")
+            raise ValueError(f"{operator} wants conditions, not {node.type}")
 
 
-def _logic(nodes: Sequence[Node], word: str) -> Node:
-    _truths(nodes, word)
-    kleene = pc.and_kleene if word == "and" else pc.or_kleene
-    settled = word == "or"
+def _logic(nodes: Sequence[Node], operator: str) -> Node:
+    _truths(nodes, operator)
+    kleene = pc.and_kleene if operator == "and" else pc.or_kleene
+    settled = operator == "or"
 
     def run(env: Env) -> Cells:
         result = nodes[0].run(env)

@@ -119,16 +119,16 @@ class _Token:
 def _tokens(text: str) -> Iterator[_Token]:
     at = 0
     while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
+        match = _TOKEN.match(text, at)
+        if match is None:
             what = "a string without its closing quote" if text[at] in "'\"" else f"unexpected {text[at]!r}"
             raise _error(at + 1, f"{what}; {_LANGUAGE}")
-        kind = str(found.lastgroup)
-        if kind == "name" and found[0] in _OPERATORS:
+        kind = str(match.lastgroup)
+        if kind == "name" and match[0] in _OPERATORS:
             kind = "sign"
         if kind != "blank":
-            yield _Token(kind, found[0], at + 1)
-        at = found.end()
+            yield _Token(kind, match[0], at + 1)
+        at = match.end()
     yield _Token("end", "", len(text) + 1)
 
 
@@ -178,12 +178,12 @@ class _Parser:
     def expression(self) -> Part:
         return self.joined("or", lambda: self.joined("and", self.negation))
 
-    def joined(self, word: str, operand: Callable[[], Part]) -> Part:
+    def joined(self, keyword: str, operand: Callable[[], Part]) -> Part:
         position = self.token.position
         parts = [operand()]
-        while self.take(word):
+        while self.take(keyword):
             parts.append(operand())
-        return parts[0] if len(parts) == 1 else Operation(position, word, tuple(parts))
+        return parts[0] if len(parts) == 1 else Operation(position, keyword, tuple(parts))
 
     def negation(self) -> Part:
         position = self.token.position
@@ -274,13 +274,13 @@ def _number(token: _Token) -> int | Decimal:
 
 
 def _string(token: _Token) -> str:
-    def unescaped(found: re.Match[str]) -> str:
-        code = found[1] or found[2]
+    def unescaped(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
         if code:
             return chr(int(code, 16))
-        if found[3] not in _ESCAPED:
-            raise _error(token.position, f"{found[0]} is no escape; write \\\\ for a backslash")
-        return _ESCAPED[found[3]]
+        if match[3] not in _ESCAPED:
+            raise _error(token.position, f"{match[0]} is no escape; write \\\\ for a backslash")
+        return _ESCAPED[match[3]]
 
     return _ESCAPE.sub(unescaped, token.text[1:-1])
 

@@ -226,7 +226,7 @@ def parsed_numbers(cells: Cells, env: Env) -> Cells:
     Others become null and are counted.
     """
     trimmed = pc.utf8_trim_whitespace(cells)
-    plain = pc.match_substring_regex(trimmed, _NUMBER)
-    kept = pc.if_else(plain, trimmed, pa.scalar(None, pa.string()))
+    is_number = pc.match_substring_regex(trimmed, _NUMBER)
+    kept = pc.if_else(is_number, trimmed, pa.scalar(None, pa.string()))
     env.emptied(cells, kept, NO_NUMBER)
     return kept.cast(pa.decimal256(MOST_DIGITS, _FLOAT_SCALE))

@@ -121,8 +121,8 @@ class Format(ABC, Generic[OptionsT]):
     def options_of(self, request: Mapping[str, Any]) -> OptionsT:
         """Return the options of this format in a request; absent ones have their defaults."""
         prefixed = {name: f"{self.prefix}_{name}" for name in self.options.model_fields}
-        given = {name: request[key] for name, key in prefixed.items() if key in request}
-        return cast(OptionsT, self.options.model_validate(given))
+        values = {name: request[key] for name, key in prefixed.items() if key in request}
+        return cast(OptionsT, self.options.model_validate(values))
 
     def arrange(self, layout: Layout, options: OptionsT) -> Layout:
         """Return an export's layout as this format shows it."""

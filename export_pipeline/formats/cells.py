@@ -166,9 +166,9 @@ def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
     marks = cells_with(text, b"E")
     if marks is None:
         return text
-    chosen = mask(marks)
-    plain = [None if t is None else f"{Decimal(t):f}" for t in text.filter(chosen).to_pylist()]
-    return pc.replace_with_mask(text, chosen, pa.array(plain, pa.string()))
+    selected = mask(marks)
+    fixed = [None if t is None else f"{Decimal(t):f}" for t in text.filter(selected).to_pylist()]
+    return pc.replace_with_mask(text, selected, pa.array(fixed, pa.string()))
 
 
 def _trimmed(text: pa.Array, scale: int) -> pa.Array:

@@ -36,8 +36,8 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
         return _texts(micros, "" if zone is None else "Z", array)
     local = on_the_wall(micros.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC")), zone)
     offsets, which = np.unique((_numbers(local) - _numbers(micros)) // 1_000_000, return_inverse=True)
-    words = pa.array([_offset(int(seconds)) for seconds in offsets], pa.string())
-    text = pc.binary_join_element_wise(_texts(local, "", array), words.take(pa.array(which)), "")
+    offset_texts = pa.array([_offset(int(seconds)) for seconds in offsets], pa.string())
+    text = pc.binary_join_element_wise(_texts(local, "", array), offset_texts.take(pa.array(which)), "")
     outside = (_numbers(local) < _FIRST) | (_numbers(local) > _LAST)
     return pc.if_else(mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
 
@@ -46,10 +46,10 @@ def iso_days(array: pa.Array) -> pa.Array:
     """Format dates as ISO 8601; nulls stay null."""
     days = array.cast(pa.date32())
     numbers = pc.fill_null(days.view(pa.int32()), 0).to_numpy()
-    found = iso_tables.days(numbers)
-    if found is None:
+    indexed = iso_tables.days(numbers)
+    if indexed is None:
         return days.cast(pa.string())
-    return strings(found, np.arange(len(array) + 1, dtype=np.int32) * np.int32(10), array)
+    return strings(indexed, np.arange(len(array) + 1, dtype=np.int32) * np.int32(10), array)
 
 
 def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
@@ -113,10 +113,10 @@ def _numbers(naive: pa.Array) -> np.ndarray:
 
 def _texts(naive: pa.Array, end: str, like: pa.Array) -> pa.Array:
     """Format naive timestamps with a T in the middle and a suffix; nulls are taken from another array."""
-    found = iso_tables.moments(_numbers(naive), end)
-    if found is not None:
-        width = len(found) // len(naive)
-        return strings(found, np.arange(len(naive) + 1, dtype=np.int32) * np.int32(width), like)
+    texts = iso_tables.moments(_numbers(naive), end)
+    if texts is not None:
+        width = len(texts) // len(naive)
+        return strings(texts, np.arange(len(naive) + 1, dtype=np.int32) * np.int32(width), like)
     text = pc.replace_substring(naive.cast(pa.string()), " ", "T", max_replacements=1)
     text = pc.binary_join_element_wise(text, end, "")
     return pc.if_else(like.is_valid(), text, pa.scalar(None, pa.string()))

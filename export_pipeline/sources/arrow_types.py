@@ -47,18 +47,18 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
     """
     arrays = []
     for index, column in enumerate(columns):
-        found = batch.column(index)
+        cells = batch.column(index)
         try:
-            made, reason = _convert(found, column)
+            made, reason = _convert(cells, column)
             if column.has_special:  # other columns must not exceed the declared digits
                 finite_decimals(made, replace(column, has_special=False).arrow_type)
         except pa.ArrowException as error:
             raise pa.ArrowInvalid(misfit(column, error)) from error
-        if made.null_count > found.null_count:
-            damaged(reason, column.name, made.null_count - found.null_count)
+        if made.null_count > cells.null_count:
+            damaged(reason, column.name, made.null_count - cells.null_count)
         if column.has_special:
             made = plain_numbers(made)
-        if pa.types.is_floating(made.type) and (rounded := _rounded(found)):
+        if pa.types.is_floating(made.type) and (rounded := _rounded(cells)):
             damaged(ROUNDED, column.name, rounded)
         arrays.append(made)
     return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
@@ -66,32 +66,32 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
 
 def misfit(column: Column, error: Exception) -> str:
     """Return the message for a column whose values do not fit its declared type."""
-    word = str(column.kind)
+    name = str(column.kind)
     if pa.types.is_decimal(column.arrow_type):
-        word += f"({column.arrow_type.precision},{column.arrow_type.scale})"
-    return f"column {column.name!r} holds a value that is no {word}: {error}"
+        name += f"({column.arrow_type.precision},{column.arrow_type.scale})"
+    return f"column {column.name!r} holds a value that is no {name}: {error}"
 
 
 def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
     """Convert an array to the column's type; return it, and the reason why cells may have become null."""
-    wanted = column.arrow_type
+    target = column.arrow_type
     if isinstance(array, pa.ExtensionArray):  # uuid arrives as 16 bytes
         array = array.storage
     if column.kind is Kind.UUID:
         return (_spelled(array) if pa.types.is_fixed_size_binary(array.type) else canonical(array)), ""
-    if pa.types.is_timestamp(wanted) and pa.types.is_timestamp(array.type):
+    if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
         micros = array.cast(pa.timestamp("us", tz=array.type.tz)).view(pa.int64())
-        return _inside(micros, _FIRST_MICROSECOND, _LAST_MICROSECOND).view(wanted), NO_TIME
-    if pa.types.is_date32(wanted) and pa.types.is_date32(array.type):
-        return _inside(array.view(pa.int32()), _FIRST_DAY, _LAST_DAY).view(wanted), NO_TIME
-    if pa.types.is_string(array.type) and (pa.types.is_decimal(wanted) or pa.types.is_integer(wanted)):
-        exact = wanted if pa.types.is_decimal(wanted) else _INTEGER_WITH_ZEROS
+        return _inside(micros, _FIRST_MICROSECOND, _LAST_MICROSECOND).view(target), NO_TIME
+    if pa.types.is_date32(target) and pa.types.is_date32(array.type):
+        return _inside(array.view(pa.int32()), _FIRST_DAY, _LAST_DAY).view(target), NO_TIME
+    if pa.types.is_string(array.type) and (pa.types.is_decimal(target) or pa.types.is_integer(target)):
+        exact = target if pa.types.is_decimal(target) else _INTEGER_WITH_ZEROS
         try:
             array = array.cast(exact)
         except pa.ArrowInvalid:  # NaN or infinite; or too many digits, which fails again
             finite = pc.match_substring_regex(array, r"^-?[0-9.]+$")
             array = pc.if_else(finite, array, pa.scalar(None, pa.string())).cast(exact)
-    return (array if array.type == wanted else array.cast(wanted)), NO_NUMBER
+    return (array if array.type == target else array.cast(target)), NO_NUMBER
 
 
 # Numbers with at most 15 significant digits: a double preserves all of them.

@@ -14,11 +14,11 @@ from export_pipeline.tabular.bundle import join
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
     """Return the scopes that all members have: names by id."""
-    found = [
+    members = [
         import_module(member["source"]).scopes(snapshot, member["spec"])
         for member in spec["members"].values()
     ]
-    return {id: name for id, name in found[0].items() if all(id in other for other in found[1:])}
+    return {id: name for id, name in members[0].items() if all(id in other for other in members[1:])}
 
 
 def read(snapshot: Snapshot, request: Request) -> ExportData:
@@ -30,10 +30,10 @@ def read(snapshot: Snapshot, request: Request) -> ExportData:
     members = {}
     for name, member in request.spec["members"].items():
         model = import_module(member["model"]).options(member["spec"])
-        given = getattr(request.options, name) or model()
+        options = getattr(request.options, name) or model()
         members[name] = import_module(member["source"]).read(
             snapshot,
-            Request(name, member["model"], member["spec"], request.scope, given, request.window),
+            Request(name, member["model"], member["spec"], request.scope, options, request.window),
         )
         members[name].options = {**member["options"], **members[name].options}
     bundle = ExportData(

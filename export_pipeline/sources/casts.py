@@ -32,19 +32,19 @@ def labelled(select: Query, columns: Sequence[Column]) -> Query:
 
 
 def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
-    wanted = column.arrow_type
+    target = column.arrow_type
     if column.kind is Kind.UUID:
         return _Native(expression)
-    if pa.types.is_string(wanted):
+    if pa.types.is_string(target):
         return sa.cast(expression, sa.Text)
     # A cast would round a numeric. So all its digits are read; values that are not integers are counted.
-    if pa.types.is_floating(wanted):
+    if pa.types.is_floating(target):
         return _Decimal(expression) if type(expression.type) is sa.Numeric else _Float(expression)
-    if pa.types.is_integer(wanted):
+    if pa.types.is_integer(target):
         return _Decimal(expression) if type(expression.type) is sa.Numeric else _Integer(expression)
-    if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
+    if pa.types.is_timestamp(target) or pa.types.is_date(target):
         return _Moment(expression)
-    if pa.types.is_decimal(wanted):
+    if pa.types.is_decimal(target):
         return _Decimal(expression)
     # Read as stored: SQLAlchemy would convert the string 'false' in a SQLite column to true.
     return sa.type_coerce(expression, sa.types.NullType())

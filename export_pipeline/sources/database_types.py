@@ -88,13 +88,13 @@ _POSTGRES = {
 
 def of_postgres(field: pa.Field, codec: str | None = None) -> Stored:
     """Return the type of a result column from the driver's metadata."""
-    told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    word = told.get("POSTGRESQL:type", str(field.type))
+    metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    word = metadata.get("POSTGRESQL:type", str(field.type))
     family = _POSTGRES.get(word, Family.OTHER)
-    modifier = int(told.get("POSTGRESQL:typmod", -1)) - 4
+    modifier = int(metadata.get("POSTGRESQL:typmod", -1)) - 4
     if family is Family.NUMERIC and modifier >= 0:
-        behind = modifier & 0x7FF
-        precision = (modifier >> 16 & 0xFFFF, behind - 0x800 if behind > 1000 else behind)
+        scale = modifier & 0x7FF
+        precision = (modifier >> 16 & 0xFFFF, scale - 0x800 if scale > 1000 else scale)
         return Stored(f"numeric({precision[0]},{precision[1]})", family, precision)
     return Stored(word, family, codec=codec)
 

@@ -73,8 +73,8 @@ class Grants:
 def grants_query(table: str, schema: str | None) -> sa.Select[Any]:
     """Return the select, with `GRANT_COLUMNS`, of a role's privileges; no rows if the table is missing."""
     query = sa.text(_QUERY).bindparams(table=table, schema=schema or "")
-    found = query.columns(*(sa.column(one.name) for one in GRANT_COLUMNS)).subquery()
-    return sa.select(*(found.c[one.name] for one in GRANT_COLUMNS))
+    grants = query.columns(*(sa.column(one.name) for one in GRANT_COLUMNS)).subquery()
+    return sa.select(*(grants.c[one.name] for one in GRANT_COLUMNS))
 
 
 def grants_of(table: str, rows: Sequence[Any]) -> Grants | None:

@@ -56,8 +56,8 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
 
         snapshot = connector()()
         if not snapshot.knows_types:
-            given = url.query.get("options", "")
-            snapshot = connector(options=f"{given} -c quote_all_identifiers=off".strip())()
+            url_options = url.query.get("options", "")
+            snapshot = connector(options=f"{url_options} -c quote_all_identifiers=off".strip())()
         yield snapshot
 
 
@@ -111,12 +111,12 @@ class PostgresSnapshot(Snapshot):
             self.command("ROLLBACK")
 
     def beside(self, count: int) -> list[Snapshot]:
-        found: list[Snapshot] = []
+        siblings: list[Snapshot] = []
         with suppress(SourceError, self._adbc.Error):  # no free connection
             shared = self._exported()
-            while len(found) < count:
-                found.append(self._connect(shared, self._row_security))
-        return found
+            while len(siblings) < count:
+                siblings.append(self._connect(shared, self._row_security))
+        return siblings
 
     def _exported(self) -> str:
         """Return the name under which another transaction can import this snapshot."""
@@ -124,8 +124,8 @@ class PostgresSnapshot(Snapshot):
         return str(row["id"])
 
     def has_table(self, name: str) -> bool:
-        found = sa.select(sa.func.to_regclass(name).is_not(None))
-        (row,) = self.rows(found, [Column("found", "Found", Kind.BOOLEAN)])
+        query = sa.select(sa.func.to_regclass(name).is_not(None))
+        (row,) = self.rows(query, [Column("found", "Found", Kind.BOOLEAN)])
         return bool(row["found"])
 
     def command(self, sql: str) -> None:
@@ -189,8 +189,8 @@ class PostgresSnapshot(Snapshot):
     ) -> Iterator[pa.RecordBatch]:
         def run() -> Iterator[pa.RecordBatch]:
             try:
-                with closing(self._read(literal_sql(labelled(select, columns)))) as found:
-                    for batch in found:
+                with closing(self._read(literal_sql(labelled(select, columns)))) as stream:
+                    for batch in stream:
                         yield to_kind(batch, columns, damaged)
             except UnknownCharacterError as error:
                 raise self._explained(error, select, columns) from error

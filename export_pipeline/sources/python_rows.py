@@ -88,27 +88,27 @@ def _read(cells: Sequence[Any], column: Column) -> Read:
     return _array(cells, column.arrow_type)
 
 
-def _array(cells: Sequence[Any], wanted: pa.DataType) -> Read:
-    if pa.types.is_string(wanted):
-        return _texts(cells, wanted)
-    if pa.types.is_boolean(wanted):
+def _array(cells: Sequence[Any], target: pa.DataType) -> Read:
+    if pa.types.is_string(target):
+        return _texts(cells, target)
+    if pa.types.is_boolean(target):
         flags = [_boolean(cell) for cell in cells]
-        return pa.array(flags, wanted), NO_BOOLEAN, flags.count(None) - list(cells).count(None)
-    if pa.types.is_timestamp(wanted):
-        return _times([_text(cell) for cell in cells], wanted)
-    if pa.types.is_date(wanted):
+        return pa.array(flags, target), NO_BOOLEAN, flags.count(None) - list(cells).count(None)
+    if pa.types.is_timestamp(target):
+        return _times([_text(cell) for cell in cells], target)
+    if pa.types.is_date(target):
         days = [_day(cell) for cell in cells]
-        return pa.array(days, wanted), NO_TIME, days.count(None) - list(cells).count(None)
-    if pa.types.is_decimal(wanted):
-        exact = [_exact(cell, wanted.scale) for cell in cells]
+        return pa.array(days, target), NO_TIME, days.count(None) - list(cells).count(None)
+    if pa.types.is_decimal(target):
+        exact = [_exact(cell, target.scale) for cell in cells]
         with suppress(pa.ArrowException):
-            return pa.array(exact, wanted), NO_NUMBER, exact.count(None) - list(cells).count(None)
+            return pa.array(exact, target), NO_NUMBER, exact.count(None) - list(cells).count(None)
     with suppress(pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
-        if not pa.types.is_integer(wanted) or float not in set(map(type, cells)):
-            return pa.array(cells, wanted), "", 0
+        if not pa.types.is_integer(target) or float not in set(map(type, cells)):
+            return pa.array(cells, target), "", 0
     # Arrow would silently truncate the fraction of a float.
-    numbers = [_number(cell, wanted) for cell in cells]
-    return pa.array(numbers, wanted), NO_NUMBER, numbers.count(None) - list(cells).count(None)
+    numbers = [_number(cell, target) for cell in cells]
+    return pa.array(numbers, target), NO_NUMBER, numbers.count(None) - list(cells).count(None)
 
 
 def _exact(cell: Any, scale: int) -> Decimal | None:
@@ -138,9 +138,9 @@ def _day(cell: Any) -> date | None:
     """Return the date of an ISO 8601 date or midnight; None for anything else."""
     if isinstance(cell, date):
         return cell.date() if isinstance(cell, datetime) else cell
-    found = _MIDNIGHT.match(cell) if isinstance(cell, str) else None
+    match = _MIDNIGHT.match(cell) if isinstance(cell, str) else None
     with suppress(ValueError):
-        return date.fromisoformat(found[1]) if found else None
+        return date.fromisoformat(match[1]) if match else None
     return None
 
 
@@ -161,13 +161,13 @@ def _boolean(cell: Any) -> bool | None:
 _WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def _texts(cells: Sequence[Any], wanted: pa.DataType) -> Read:
+def _texts(cells: Sequence[Any], type: pa.DataType) -> Read:
     try:
-        return pa.array(cells, wanted), "", 0
+        return pa.array(cells, type), "", 0
     except (pa.ArrowException, TypeError, UnicodeEncodeError):  # SQLite stores any type in any column
         stored = [_text(cell) for cell in cells]
         sound = [None if text is None else _sound(text) for text in stored]
-        return pa.array(sound, wanted), NO_TEXT, sum(a != b for a, b in zip(stored, sound, strict=True))
+        return pa.array(sound, type), NO_TEXT, sum(a != b for a, b in zip(stored, sound, strict=True))
 
 
 def _text(cell: Any) -> str | None:
@@ -184,25 +184,25 @@ def _sound(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _number(cell: Any, wanted: pa.DataType) -> Any:
+def _number(cell: Any, type: pa.DataType) -> Any:
     """Return the cell as a number of the wanted type; None if it does not fit."""
     try:
-        if pa.types.is_floating(wanted):
+        if pa.types.is_floating(type):
             return float(cell)
         exact = Decimal(str(cell).strip())
-        number = int(exact) if pa.types.is_integer(wanted) else exact
-        pa.scalar(number, wanted)
+        number = int(exact) if pa.types.is_integer(type) else exact
+        pa.scalar(number, type)
         return number if number == exact else None
     except (pa.ArrowException, TypeError, ValueError, InvalidOperation, OverflowError):
         return None
 
 
-def _times(texts: list[str | None], wanted: pa.DataType) -> Read:
+def _times(texts: list[str | None], type: pa.DataType) -> Read:
     try:
-        return _parsed_times(pa.array(texts, pa.string())).cast(wanted), "", 0
+        return _parsed_times(pa.array(texts, pa.string())).cast(type), "", 0
     except (pa.ArrowInvalid, UnicodeEncodeError):
         times = [_time(text) for text in texts]
-        return pa.array(times, wanted), NO_TIME, times.count(None) - texts.count(None)
+        return pa.array(times, type), NO_TIME, times.count(None) - texts.count(None)
 
 
 def _parsed_times(texts: pa.Array) -> pa.Array:

@@ -74,8 +74,8 @@ def prepare_postgres(query: Callable[[str], Rows], *, row_security: bool) -> Non
     Raises:
         SourceError: A setting cannot be made, or does not take effect.
     """
-    wanted = {**POSTGRES, "row_security": "on" if row_security else "off"}
-    values = ", ".join(f"('{name}', '{value}')" for name, value in wanted.items())
+    parameters = {**POSTGRES, "row_security": "on" if row_security else "off"}
+    values = ", ".join(f"('{name}', '{value}')" for name, value in parameters.items())
     try:
         for statement in (_PATH, _SET.format(values=values)):
             list(query(statement))
@@ -84,7 +84,7 @@ def prepare_postgres(query: Callable[[str], Rows], *, row_security: bool) -> Non
     except SourceError as error:
         raise SourceError(f"A setting of the source database's session cannot be set. {error}") from error
     for row in query(_LEFT.format(values=values)):
-        _refuse(row["name"], wanted[row["name"]], row["value"])
+        _refuse(row["name"], parameters[row["name"]], row["value"])
 
 
 MYSQL: Mapping[str, str] = {
@@ -108,17 +108,17 @@ def prepare_mysql(execute: Callable[[str], Rows]) -> None:
         SourceError: A setting does not take effect.
     """
     execute("SET NAMES utf8mb4")
-    given = (f"{name} = {value if value.isdigit() else repr(value)}" for name, value in MYSQL.items())
-    execute(f"SET SESSION {', SESSION '.join(given)}")
-    wanted = {**dict.fromkeys(_NAMES, "utf8mb4"), **MYSQL}
-    (row,) = execute(f"SELECT {', '.join(f'@@SESSION.{name} AS {name}' for name in wanted)}")
-    for name, value in wanted.items():
+    assignments = (f"{name} = {value if value.isdigit() else repr(value)}" for name, value in MYSQL.items())
+    execute(f"SET SESSION {', SESSION '.join(assignments)}")
+    expected = {**dict.fromkeys(_NAMES, "utf8mb4"), **MYSQL}
+    (row,) = execute(f"SELECT {', '.join(f'@@SESSION.{name} AS {name}' for name in expected)}")
+    for name, value in expected.items():
         if str(row[name]) != value:
             _refuse(name, value, row[name])
 
 
-def _refuse(name: str, wanted: str, is_: object) -> None:
+def _refuse(name: str, expected: str, is_: object) -> None:
     raise SourceError(
-        f"The source database does not keep the session's setting {name} = {wanted!r}, it stays {is_!r}: "
+        f"The source database does not keep the session's setting {name} = {expected!r}, it stays {is_!r}: "
         "let EXPORT_SOURCE_URL lead to the database itself, or to a pooler of sessions or transactions."
     )

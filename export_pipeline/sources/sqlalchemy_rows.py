@@ -98,9 +98,9 @@ def _lower(text: Any) -> Any:
 def _word(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
     """Return a reflected type's declaration; empty if SQLAlchemy cannot render it."""
     with suppress(sa.exc.CompileError):
-        word = type_.compile(dialect=dialect)
-        zoned = getattr(type_, "timezone", False) and "TIME ZONE" not in word
-        return f"{word} with time zone" if zoned else word
+        name = type_.compile(dialect=dialect)
+        zoned = getattr(type_, "timezone", False) and "TIME ZONE" not in name
+        return f"{name} with time zone" if zoned else name
     return ""
 
 
@@ -132,9 +132,9 @@ class SqlAlchemySnapshot(Snapshot):
     def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
         with readable_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
-            found = sa.inspect(self._connection).get_columns(name, schema)
+            fields = sa.inspect(self._connection).get_columns(name, schema)
         dialect = self._connection.dialect
-        return {column["name"]: of_word(_word(column["type"], dialect)) for column in found}
+        return {column["name"]: of_word(_word(column["type"], dialect)) for column in fields}
 
     def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
         inspector = sa.inspect(self._connection)
@@ -164,9 +164,9 @@ class SqlAlchemySnapshot(Snapshot):
     def batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged = ignore
     ) -> Iterator[pa.RecordBatch]:
-        found = self._batches(select, columns, damaged)
+        stream = self._batches(select, columns, damaged)
         # SQLite runs in this process, and a thread that waits for it cannot handle signals.
-        return prefetched(found, interrupt=self._interrupt) if self._interrupt else found
+        return prefetched(stream, interrupt=self._interrupt) if self._interrupt else stream
 
     def _batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged

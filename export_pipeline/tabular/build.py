@@ -60,11 +60,11 @@ def _with_computed(
         counted: Counter[tuple[str, str]] = Counter()
         kept = {name: cells[name] for name in special}
         cells |= {name: finite_decimals(cells[name], kind) for name, kind in special.items()}
-        for name, expression, wanted in expressions:
+        for name, expression, type in expressions:
             for used in special.keys() & expression.names:
                 counted[NOT_COMPUTED, f"{table.name}.{name}"] += pc.sum(is_special(kept[used])).as_py() or 0
             try:
-                cells[name], emptied = expression.evaluate(cells, batch.num_rows, wanted)
+                cells[name], emptied = expression.evaluate(cells, batch.num_rows, type)
             except ComputeError as error:
                 raise ComputeError(f"column {name} ({expression.text}): {error}") from error
             for reason, count in emptied.items():

@@ -23,10 +23,10 @@ def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[Colu
 
     Hidden columns are never returned. `options` are validated options, or their JSON form.
     """
-    given = options.model_dump() if isinstance(options, BaseModel) else options
-    if given.get("columns"):
-        return [spec.column(name) for name in given["columns"]]
-    preset = preset_of(spec, given)
+    values = options.model_dump() if isinstance(options, BaseModel) else options
+    if values.get("columns"):
+        return [spec.column(name) for name in values["columns"]]
+    preset = preset_of(spec, values)
     visible = [column for column in spec.columns if not column.hidden]
     if preset is None:
         return [column for column in visible if not column.extra]
@@ -51,14 +51,14 @@ def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
 
     Columns without `compute` are read from the database; the others are computed from them.
     """
-    found: dict[str, ColumnSpec] = {}
+    columns_by_name: dict[str, ColumnSpec] = {}
     waiting = list(columns)
     while waiting:
         column = waiting.pop()
-        if column.name not in found:
-            found[column.name] = column
+        if column.name not in columns_by_name:
+            columns_by_name[column.name] = column
             waiting += [spec.column(name) for name in names(column.compute)] if column.compute else []
-    return [column for column in spec.columns if column.name in found]
+    return [column for column in spec.columns if column.name in columns_by_name]
 
 
 class CircleError(ValueError):

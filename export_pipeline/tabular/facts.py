@@ -23,12 +23,12 @@ def facts_of(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
     if data.options.get("preset"):
         facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
     preset = preset_of(spec, data.options)
-    for given in (preset.filters if preset else {}, data.options.get("filters") or {}):
-        for name, operators in given.items():
+    for filters in (preset.filters if preset else {}, data.options.get("filters") or {}):
+        for name, operators in filters.items():
             facts += [
-                (_label(spec, name), words)
+                (_label(spec, name), sentence)
                 for operator, value in (operators or {}).items()
-                if value is not None and (words := _words(spec, name, operator, value))
+                if value is not None and (sentence := _words(spec, name, operator, value))
             ]
     if period := period_of(spec, data):
         facts.append(("Period", period))
@@ -67,12 +67,12 @@ def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
             return f"{listed} and {more:,} more" if more > 0 else listed
         case "range" | "range_":
             ends = value.get("from", value.get("from_")), value.get("to")
-            words = [
-                f"{word} {said(end)}"
-                for word, end in zip(("from", "to"), ends, strict=True)
+            ends_in_words = [
+                f"{preposition} {said(end)}"
+                for preposition, end in zip(("from", "to"), ends, strict=True)
                 if end is not None
             ]
-            return " ".join(words)
+            return " ".join(ends_in_words)
         case "contains":
             return f"contains “{value}”"
         case "is_null":

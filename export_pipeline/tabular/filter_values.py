@@ -80,15 +80,15 @@ def filtered(spec: TableSpec, name: str, filter: FilterSpec) -> Filtered:
 
 def value_field(about: Filtered) -> Any:
     """Return the annotation of a field that holds one value, or None."""
-    plain, strict = _value(about)
-    return _field(plain, strict)
+    lax, strict = _value(about)
+    return _field(lax, strict)
 
 
 def values_field(about: Filtered) -> Any:
     """Return the annotation of a field that holds several values, or None."""
-    plain, strict = _value(about)
+    lax, strict = _value(about)
     listed = Annotated[tuple[strict, ...], Field(min_length=1, max_length=MOST_VALUES)]  # type: ignore[valid-type]
-    return _field(tuple[plain, ...], listed)  # type: ignore[valid-type]
+    return _field(tuple[lax, ...], listed)  # type: ignore[valid-type]
 
 
 def text_field() -> Any:
@@ -96,13 +96,13 @@ def text_field() -> Any:
     return _field(str, _TEXT)
 
 
-def _field(plain: Any, strict: Any) -> Any:
+def _field(lax: Any, strict: Any) -> Any:
     """Return the annotation of a field that is declared with the plain type, for forms, and validated with
     the strict one.
     """
     adapter: TypeAdapter[Any] = TypeAdapter(strict | None)
     return Annotated[
-        plain | None,
+        lax | None,
         PlainValidator(adapter.validate_python),
         PlainSerializer(lambda value: adapter.dump_python(value, mode="json"), when_used="json"),
     ]
@@ -147,8 +147,8 @@ def _in_minor_units(value: Any, parsed: ValidatorFunctionWrapHandler) -> Any:
     try:
         return parsed(value)
     except ValidationError:
-        said = f"it must be a whole number of the currency's minor unit (cents), not {str(value)[:50]!r}"
-        raise ValueError(said) from None
+        message = f"it must be a whole number of the currency's minor unit (cents), not {str(value)[:50]!r}"
+        raise ValueError(message) from None
 
 
 _MINOR = Annotated[_INTEGER, WrapValidator(_in_minor_units)]

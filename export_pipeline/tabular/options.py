@@ -54,12 +54,12 @@ class TableOptions(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _required_preset_is_named(cls, given: Any) -> Any:
+    def _required_preset_is_named(cls, values: Any) -> Any:
         field = cls.model_fields["preset"]
-        if field.is_required() and isinstance(given, Mapping) and given.get("preset") is None:
+        if field.is_required() and isinstance(values, Mapping) and values.get("preset") is None:
             names = ", ".join(get_args(field.annotation))
             raise wrong(cls.__name__, {("preset",): f"choose one of the presets; there are {names}"})
-        return given
+        return values
 
 
 def options(spec: Mapping[str, Any]) -> type[TableOptions]:
@@ -109,12 +109,12 @@ def _preset(spec: TableSpec) -> tuple[Any, Any]:
     if not spec.presets:
         none = Annotated[str | None, AfterValidator(_no_preset)]
         return none, Field(None, description="Ready-made choices of columns; there are none here.")
-    choice: Any = Literal[tuple(spec.presets)]
+    names: Any = Literal[tuple(spec.presets)]
     filters = " and filters" if any(preset.filters for preset in spec.presets.values()) else ""
     text = f"Ready-made choice of columns{filters}."
     if spec.preset_required:
-        return choice, Field(description=text)
-    return choice | None, Field(None, description=text)
+        return names, Field(description=text)
+    return names | None, Field(None, description=text)
 
 
 def _no_preset(name: str | None) -> None:
@@ -125,17 +125,17 @@ def _no_preset(name: str | None) -> None:
 def _known(names: Iterable[str]) -> Any:
     known = dict.fromkeys(names)
 
-    def check(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def check(chosen_names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """Refuse unknown and repeated names. An empty list means no choice."""
         named: set[str] = set()
-        for name in given or ():
+        for name in chosen_names or ():
             if name not in known:
                 raise ValueError(unknown_name(name[:100], known))
             bare = name.removeprefix("-")
             if bare in named:
                 raise ValueError(f"{bare!r} is named twice")
             named.add(bare)
-        return given or None
+        return chosen_names or None
 
     return check
 

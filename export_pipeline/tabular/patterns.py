@@ -21,11 +21,11 @@ def pattern_problem(pattern: str | None, times: bool) -> str | None:
     if pattern is None:
         return None
     known = (*DAY_PARTS, *TIME_PARTS) if times else DAY_PARTS
-    for word in _WORD.findall(pattern):
-        if not _PARTS.fullmatch(word):
-            return f"no part of a pattern: {unknown_name(word, known)}"
-        if not times and any(part in word for part in TIME_PARTS):
-            return f"a date has no {word}; there are {', '.join(DAY_PARTS)}"
+    for token in _WORD.findall(pattern):
+        if not _PARTS.fullmatch(token):
+            return f"no part of a pattern: {unknown_name(token, known)}"
+        if not times and any(part in token for part in TIME_PARTS):
+            return f"a date has no {token}; there are {', '.join(DAY_PARTS)}"
     if not any(part in pattern for part in known):
         return f"a pattern has at least one of {', '.join(known)}"
     return None

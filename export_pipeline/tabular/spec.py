@@ -145,9 +145,9 @@ class ColumnSpec(Strict):
 
     @field_validator("type")
     @classmethod
-    def _is_a_type(cls, word: str) -> str:
-        parse_type(word)
-        return word
+    def _is_a_type(cls, name: str) -> str:
+        parse_type(name)
+        return name
 
     @property
     def parsed(self) -> ColumnType:
@@ -185,10 +185,10 @@ class FilterSpec(Strict):
 
     @field_validator("type")
     @classmethod
-    def _is_a_type(cls, word: str | None) -> str | None:
-        if word is not None:
-            parse_type(word)
-        return word
+    def _is_a_type(cls, name: str | None) -> str | None:
+        if name is not None:
+            parse_type(name)
+        return name
 
 
 FilterInput: TypeAlias = FilterSpec | Annotated[list[Operator], Field(min_length=1)]

@@ -37,12 +37,12 @@ class Sum:
 
 def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
     """Return the sums of these number columns; without columns the rows are not read."""
-    found = {name: Sum() for name in columns}
+    sums = {name: Sum() for name in columns}
     floats: dict[str, Fraction] = {}
     if not columns:
-        return found
+        return sums
     for batch in table.open():
-        for name, one in found.items():
+        for name, one in sums.items():
             cells = batch.column(name)
             if pa.types.is_floating(cells.type):
                 cells = cells.filter(pc.fill_null(pc.is_finite(cells), False))
@@ -53,8 +53,8 @@ def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
                 one.total = _add(one.total, _exact(cells))
                 one.size += pc.sum(pc.abs(cells.cast(pa.float64(), safe=False))).as_py() or 0.0
     for name, total in floats.items():
-        found[name].total = _double(total)
-    return found
+        sums[name].total = _double(total)
+    return sums
 
 
 def _float_sum(cells: pa.Array) -> Fraction:

@@ -37,25 +37,25 @@ class ColumnType:
 
 
 @lru_cache(1024)  # called for each column many times per export
-def parse_type(word: str) -> ColumnType:
+def parse_type(text: str) -> ColumnType:
     """Parse a type.
 
     Raises:
         ValueError: There is no such type, or its precision or scale is invalid; the message lists the types.
     """
-    found = _WORD.match(word.strip().lower())
-    if found is None or found[1] not in {one.value for one in Kind}:
-        near = get_close_matches(word, TYPES, 1, 0.5)
+    match = _WORD.match(text.strip().lower())
+    if match is None or match[1] not in {one.value for one in Kind}:
+        near = get_close_matches(text, TYPES, 1, 0.5)
         hint = f"did you mean {near[0]}? There" if near else "there"
-        raise ValueError(f"there is no type {word!r}; {hint} are {', '.join(TYPES)}")
-    kind, digits, behind = Kind(found[1]), found[2], found[3]
-    if digits is None:
+        raise ValueError(f"there is no type {text!r}; {hint} are {', '.join(TYPES)}")
+    kind, precision, scale = Kind(match[1]), match[2], match[3]
+    if precision is None:
         if kind is Kind.DECIMAL:
-            raise ValueError(f"say how many digits a decimal has, e.g. decimal(12,4), not {word!r}")
+            raise ValueError(f"say how many digits a decimal has, e.g. decimal(12,4), not {text!r}")
         return ColumnType(kind)
     if kind not in (Kind.DECIMAL, Kind.MONEY):
-        raise ValueError(f"{kind} has no digits to choose; write it without ({digits},{behind})")
-    p, s = int(digits), int(behind)
+        raise ValueError(f"{kind} has no digits to choose; write it without ({precision},{scale})")
+    p, s = int(precision), int(scale)
     if not 1 <= p <= 76 or s > p:
-        raise ValueError(f"{word}: 1 to 76 digits in all, and no more behind the point than that")
+        raise ValueError(f"{text}: 1 to 76 digits in all, and no more behind the point than that")
     return ColumnType(kind, (p, s))

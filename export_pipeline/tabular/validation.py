@@ -32,17 +32,17 @@ class CheckedTableSpec(TableSpec):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        if found := problems(self):
-            raise wrong("TableExport", found)
+        if messages := problems(self):
+            raise wrong("TableExport", messages)
         return self
 
 
 def problems(spec: TableSpec) -> dict[Place, str]:
     """Return the errors of a spec whose single fields are valid, by place; empty if there are none."""
-    found: dict[Place, str] = {}
+    messages: dict[Place, str] = {}
     for place, message in _Check(spec).all():
-        found.setdefault(place, message)
-    return found
+        messages.setdefault(place, message)
+    return messages
 
 
 class _Check:
@@ -132,12 +132,12 @@ class _Check:
                 continue
             place = ("columns", index, "compute")
             try:
-                given = compiled(column.compute, types).type
+                type = compiled(column.compute, types).type
             except ExpressionError as error:
                 sound = False
                 yield place, str(error)
                 continue
-            if column.name in types and (problem := fits(given, types[column.name])):
+            if column.name in types and (problem := fits(type, types[column.name])):
                 yield place, f"does not fit {column.type}: {problem}"
         if sound:
             try:
@@ -277,12 +277,12 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\u
 
 def _words(column: ColumnSpec) -> Iterator[Problem]:
     """Check strings that are written to files unchanged; strings from the database are cleaned instead."""
-    said = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
-    places: list[tuple[Place, str]] = [((name,), text) for name, text in said.items()]
+    texts = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
+    places: list[tuple[Place, str]] = [((name,), text) for name, text in texts.items()]
     places += [(("labels", value), label) for value, label in column.labels.items()]
     for place, text in places:
-        if found := _UNPRINTABLE.search(text):
-            yield place, f"holds the character U+{ord(found[0]):04X}, which no file may hold; leave it out"
+        if match := _UNPRINTABLE.search(text):
+            yield place, f"holds the character U+{ord(match[0]):04X}, which no file may hold; leave it out"
 
 
 def _meaning(column: ColumnSpec) -> Iterator[Problem]:

@@ -52,14 +52,14 @@ def figures(
     widths = pa.array([_line_width(row["line_width"]) for row in conditions], pa.float64())
     opacities = pa.array([_opacity(row["fill_opacity"]) for row in conditions], pa.float64())
     sorted_pages = page_of[page_order]
-    found = []
+    drawings = []
     for index, page in enumerate(pages):
         start, stop = np.searchsorted(sorted_pages, [index, index + 1])
         if start == stop:
             continue
         rows = measurements.reordered(page_order[start:stop], "shapes")
         used = np.unique(condition_of[page_order[start:stop]]).tolist()
-        found.append(
+        drawings.append(
             Figure(
                 title=_title(page),
                 lines=tuple(text for text in (page["sheet_title"], _scale(page)) if text),
@@ -70,15 +70,15 @@ def figures(
                 units_per_foot=page["scale_value"] if _has_scale(page) else None,
             )
         )
-    return tuple(found)
+    return tuple(drawings)
 
 
 def color_of(text: str | None) -> str:
     """Return a colour typed by people as #RRGGBB; the application's default if it is not a colour."""
-    found = _COLOR.fullmatch((text or "").strip())
-    if found is None:
+    match = _COLOR.fullmatch((text or "").strip())
+    if match is None:
         return DEFAULT_COLOR
-    digits = found[1]
+    digits = match[1]
     return f"#{digits if len(digits) == 6 else ''.join(2 * digit for digit in digits)}".upper()
 
 

@@ -157,11 +157,11 @@ def valid_json(texts: pa.Array) -> pa.Array:
 
 
 def _type_codes(geometry_type: pa.Array) -> npt.NDArray[np.int8]:
-    found = pc.fill_null(
+    codes = pc.fill_null(
         pc.index_in(geometry_type, value_set=pa.array(geometry_numbers.TYPES, geometry_type.type)),
         geometry_numbers.UNKNOWN,
     )
-    return geometry_json.numpy_of(found.cast(pa.int8()), np.int8)
+    return geometry_json.numpy_of(codes.cast(pa.int8()), np.int8)
 
 
 def _rectangle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:

@@ -51,13 +51,13 @@ class Fields:
 
         A missing field has its default, or NaN without one.
         """
-        found = np.empty((self.table.num_rows, len(paths)))
+        values = np.empty((self.table.num_rows, len(paths)))
         for index, path in enumerate(paths):
             name, _, child = path.partition(".")
             array = self.table.column(name).combine_chunks()
             numbers = pc.struct_field(array, child) if child else array
-            found[:, index] = _filled(numbers, defaults.get(path, np.nan))
-        return found
+            values[:, index] = _filled(numbers, defaults.get(path, np.nan))
+        return values
 
     def points(self) -> tuple[Floats, Floats, Ints]:
         """Return x and y of all points, and the number of points of each row."""
@@ -135,8 +135,8 @@ def bools(array: pa.Array) -> npt.NDArray[np.bool_]:
     return numpy_of(array.cast(pa.uint8()), np.uint8).astype(bool)
 
 
-def _has(texts: pa.Array, word: str) -> bool:
-    return bool(pc.any(pc.match_substring(texts, word)).as_py())
+def _has(texts: pa.Array, text: str) -> bool:
+    return bool(pc.any(pc.match_substring(texts, text)).as_py())
 
 
 def _screened(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:

@@ -63,27 +63,27 @@ class Numbers:
 
 def read(types: Codes, texts: pa.Array) -> Numbers:
     """Return the numbers of geometry JSON (string by row), by the rows' types. Invalid JSON never raises."""
-    plain, found = _plain(types, texts)
-    if plain.all():
-        return found
-    rest = ~plain
+    is_plain, numbers = _plain(types, texts)
+    if is_plain.all():
+        return numbers
+    rest = ~is_plain
     parsed = _parsed(types[rest], texts.filter(mask(rest)))
     counts = np.empty(len(types), np.int64)
-    counts[plain], counts[rest] = found.counts, parsed.counts
+    counts[is_plain], counts[rest] = numbers.counts, parsed.counts
     values = np.empty(int(counts.sum()))
-    of_plain = np.repeat(plain, counts)
-    values[of_plain], values[~of_plain] = found.values, parsed.values
+    of_plain = np.repeat(is_plain, counts)
+    values[of_plain], values[~of_plain] = numbers.values, parsed.values
     return Numbers(values, counts)
 
 
 def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
     """Return which rows are plain and match their type, and the numbers of these rows."""
-    plain = geometry_json.bools(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
+    is_plain = geometry_json.bools(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
     nothing = np.zeros(len(types), bool), Numbers(np.empty(0), np.empty(0, np.int64))
-    if not plain.any():
+    if not is_plain.any():
         return nothing
-    if not plain.all():
-        texts = texts.filter(mask(plain))
+    if not is_plain.all():
+        texts = texts.filter(mask(is_plain))
     data, offsets = bytes_of(texts), offsets_of(texts)
     offsets = offsets - offsets[0]
     in_number = data - np.uint8(ord("-")) <= ord("9") - ord("-")
@@ -95,15 +95,15 @@ def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
     counts = np.diff(firsts)
     forms = _FORMS[data[offsets[:-1] + _NAME]]
     forms[(forms == POINT) & (counts > 2)] = RECTANGLE
-    wanted = types[plain]
-    fits = forms == np.where(wanted == POLYGON, POLYLINE, wanted)
+    plain_types = types[is_plain]
+    fits = forms == np.where(plain_types == POLYGON, POLYLINE, plain_types)
     values = _values(data, edges)
     ended_first = firsts[:-1][(forms == LINE) & (data[offsets[:-1] + _NAME] == ord("e"))][:, None]
     values[ended_first + np.arange(4)] = values[ended_first + np.array([2, 3, 0, 1])]
     if not fits.all():
         values, counts = values[np.repeat(fits, counts)], counts[fits]
-        plain[plain] = fits
-    return plain, Numbers(values, counts)
+        is_plain[is_plain] = fits
+    return is_plain, Numbers(values, counts)
 
 
 def _values(data: npt.NDArray[np.uint8], edges: Ints) -> Floats:

@@ -79,7 +79,7 @@ def _proof(contents: Contents, presentation: Presentation) -> Proof:
 
 def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
     subject = contents.data.subject
-    chosen = [
+    contents_in_words = [
         text
         for name, text in (
             ("include_unverified", "verified measurements only"),
@@ -88,17 +88,17 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
         if not contents.options[name]
     ]
     if contents.options["include_rejected"]:
-        chosen.append("with rejected measurements")
+        contents_in_words.append("with rejected measurements")
     for name in ("condition_ids", "page_ids"):
         if contents.options[name]:
-            chosen.append(f"{len(contents.options[name])} chosen {name.removesuffix('_ids')}s")
+            contents_in_words.append(f"{len(contents.options[name])} chosen {name.removesuffix('_ids')}s")
     facts = [
         ("Project", contents.data.title),
         ("Client", subject["client_name"] or ""),
         ("Status", str(subject["status"] or "").replace("_", " ")),
         ("Period", contents.period or ""),
         ("Data as of", f"{contents.created:%Y-%m-%d %H:%M} UTC"),
-        ("Contents", ", ".join(chosen) or "all measurements that were not rejected"),
+        ("Contents", ", ".join(contents_in_words) or "all measurements that were not rejected"),
     ]
     return tuple((label, value) for label, value in facts if value)
 

@@ -99,13 +99,13 @@ class _Reader:
         select = sa.select(*(getattr(Project, c.name) for c in fields.PROJECT_FIELDS)).where(
             Project.id == self.project_id
         )
-        found = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._damaged("takeoff"))
-        if not found:
+        batches = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._damaged("takeoff"))
+        if not batches:
             raise SourceError(
                 f"There is no project with id {self.project_id!r}. "
                 "`export-pipeline datasets --scopes takeoff` lists the projects there are."
             )
-        return found[0]
+        return batches[0]
 
     def _conditions(self) -> Query:
         # An application without costs may have no table for them.
@@ -198,8 +198,8 @@ class _Reader:
 
         return count
 
-    def _must_hold(self, option: str, wanted: Sequence[str] | None, rows: Table) -> None:
-        missing = set(wanted or ()) - set(rows.arrow()["id"].to_pylist())
+    def _must_hold(self, option: str, ids: Sequence[str] | None, rows: Table) -> None:
+        missing = set(ids or ()) - set(rows.arrow()["id"].to_pylist())
         if missing:
             raise SourceError(
                 f"{option}: {', '.join(sorted(missing)[:5])} "

@@ -65,7 +65,7 @@ def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None
 
 
 def _grouped(contents: Contents, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    found: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in contents.rows:
-        found[tuple(row[key] or "" for key in keys)].append(row)
-    return dict(sorted(found.items()))
+        groups[tuple(row[key] or "" for key in keys)].append(row)
+    return dict(sorted(groups.items()))

@@ -80,10 +80,10 @@ class Dialect:
             return text
         if count == len(text) - text.null_count:
             return _in_quotes(text)
-        chosen = mask(marks)
+        selected = mask(marks)
         if 2 * count > len(text):
-            return pc.if_else(chosen, _in_quotes(text), text)
-        return pc.replace_with_mask(text, chosen, _in_quotes(text.filter(chosen)))
+            return pc.if_else(selected, _in_quotes(text), text)
+        return pc.replace_with_mask(text, selected, _in_quotes(text.filter(selected)))
 
     def number(self, text: pa.Array, null: str) -> pa.Array:
         """Convert numbers that have a decimal point to the dialect; nulls stay null."""

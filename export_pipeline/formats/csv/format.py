@@ -8,7 +8,6 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from export_pipeline.core.layout import Layout, Presentation
-from export_pipeline.core.sanitize import guard
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.csv.options import CsvOptions
 
@@ -50,4 +49,7 @@ class Csv(Format[CsvOptions]):
 
 def _guarded(header: str) -> str:
     """Return a header as CSV holds it: with an apostrophe if it looks like a formula."""
+
+    from export_pipeline.core.sanitize import guard
+
     return str(guard(pa.array([header], pa.string()))[0][0])

@@ -78,9 +78,9 @@ class PlainRows:
         if not pc.match_substring_regex(_one_text(buffer, size), self._grammar)[0].as_py():
             return None
         data = np.frombuffer(buffer, np.uint8, size + AHEAD)
-        found = self._search()
-        found.begin(data, size)
-        row_starts, cells = found.elements(ord("r")), found.elements(ord("c"))
+        search = self._search()
+        search.begin(data, size)
+        row_starts, cells = search.elements(ord("r")), search.elements(ord("c"))
         rows, digits = _row_numbers(data, row_starts)
         if not len(rows) or (np.diff(rows) <= 0).any():
             return None
@@ -97,7 +97,7 @@ class PlainRows:
             return None
         in_data = ((rows >= self._first) & (rows <= self._last))[home]
         try:
-            sums = dict(self._totals(found, data, cells, ends, columns, in_data))
+            sums = dict(self._totals(search, data, cells, ends, columns, in_data))
         except pa.ArrowInvalid:  # a string that is not a number
             return None
         return Plain(rows, int(columns.max()), (int(rows[home[-1]]), int(columns[-1])), sums)
@@ -110,7 +110,7 @@ class PlainRows:
         return search
 
     def _totals(
-        self, found: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, columns: Ints, in_data: Bools
+        self, search: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, columns: Ints, in_data: Bools
     ) -> Iterator[tuple[int, float]]:
         """Yield the sum of each column.
 
@@ -119,14 +119,14 @@ class PlainRows:
         """
         if not self._sums:
             return
-        values, stops = found.elements(ord("v")), found.ends(ord("v"))
+        values, stops = search.elements(ord("v")), search.ends(ord("v"))
         for column, null in self._sums.items():
-            chosen = np.flatnonzero((columns == column + 1) & in_data)
-            value, has_value = _within(values, cells[chosen], ends[chosen])
+            selected = np.flatnonzero((columns == column + 1) & in_data)
+            value, has_value = _within(values, cells[selected], ends[selected])
             total = _sum(_texts(data, values[value] + len("<v>"), stops[value]))
-            chosen = chosen[~has_value]
-            if len(chosen):
-                total += _text_total(found, data, cells[chosen], ends[chosen], null)
+            selected = selected[~has_value]
+            if len(selected):
+                total += _text_total(search, data, cells[selected], ends[selected], null)
             yield column, total
 
 
@@ -153,21 +153,21 @@ class _ByteSearch:
 
     def ends(self, name: int) -> Ints:
         """Return the end positions of the content of elements with this name."""
-        found = self._after_open(ord("/"))
+        closing = self._after_open(ord("/"))
         other = np.equal(self._data[2 : self._size + 2], name, out=self._other[: self._size])
-        return np.flatnonzero(np.logical_and(found, other, out=found))
+        return np.flatnonzero(np.logical_and(closing, other, out=closing))
 
     def _after_open(self, name: int) -> Bools:
-        found = np.equal(self._data[1 : self._size + 1], name, out=self._found[: self._size])
-        return np.logical_and(found, self._opens[: self._size], out=found)
+        matches = np.equal(self._data[1 : self._size + 1], name, out=self._found[: self._size])
+        return np.logical_and(matches, self._opens[: self._size], out=matches)
 
 
-def _text_total(found: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, null: str) -> float:
+def _text_total(search: _ByteSearch, data: Bytes, cells: Ints, ends: Ints, null: str) -> float:
     """Return the sum of numbers written as strings in these cells."""
-    starts, stops = found.elements(ord("t")), found.ends(ord("t"))
+    starts, stops = search.elements(ord("t")), search.ends(ord("t"))
     text, _ = _within(starts, cells, ends)
-    plain = data[starts[text] + len("<t")] == ord(">")
-    begins = starts[text] + np.where(plain, len("<t>"), len('<t xml:space="preserve">'))
+    has_no_attributes = data[starts[text] + len("<t")] == ord(">")
+    begins = starts[text] + np.where(has_no_attributes, len("<t>"), len('<t xml:space="preserve">'))
     texts = _texts(data, begins, stops[text])
     skipped = pa.array([null, *_NO_NUMBERS] if null else _NO_NUMBERS, pa.string())
     return _sum(texts.filter(pc.invert(pc.is_in(texts, skipped))))
@@ -184,9 +184,9 @@ def _row_numbers(data: Bytes, starts: Ints) -> tuple[Ints, Ints]:
     numbers = np.zeros(len(starts), np.int64)
     for _ in range(7):
         digit = data[position]
-        found = (digit >= ord("0")) & (digit <= ord("9"))
-        numbers = np.where(found, numbers * 10 + digit - ord("0"), numbers)
-        position = position + found
+        is_digit = (digit >= ord("0")) & (digit <= ord("9"))
+        numbers = np.where(is_digit, numbers * 10 + digit - ord("0"), numbers)
+        position = position + is_digit
     return numbers, np.searchsorted(_POWERS, numbers, side="right") + 1
 
 
@@ -203,15 +203,15 @@ def _addressed(data: Bytes, row_digits: Ints, digits: Ints, cell_digits: Ints, h
     """Return whether each cell's address ends in its row's number; compares eight bytes at once."""
     words: npt.NDArray[np.uint64] = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
     kept = np.uint64(2**64 - 1) >> (np.uint64(8) * (7 - digits).astype(np.uint64))  # digits and a quote
-    wanted = words[row_digits] & kept
-    return bool(((words[cell_digits] & kept[home]) == wanted[home]).all())
+    numbers = words[row_digits] & kept
+    return bool(((words[cell_digits] & kept[home]) == numbers[home]).all())
 
 
 def _within(positions: Ints, starts: Ints, stops: Ints) -> tuple[Ints, Bools]:
     """Return the index of the first position in each span that has one, and a mask of those spans."""
     index = np.searchsorted(positions, starts)
-    found = np.append(positions, np.iinfo(np.int64).max)[index] < stops
-    return index[found], found
+    is_inside = np.append(positions, np.iinfo(np.int64).max)[index] < stops
+    return index[is_inside], is_inside
 
 
 def _texts(data: Bytes, starts: Ints, stops: Ints) -> pa.StringArray:
@@ -219,8 +219,8 @@ def _texts(data: Bytes, starts: Ints, stops: Ints) -> pa.StringArray:
     lengths = stops - starts
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    picked = data[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])]
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(picked)]
+    joined = data[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined)]
     return pa.Array.from_buffers(pa.string(), len(starts), buffers)
 
 

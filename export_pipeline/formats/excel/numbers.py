@@ -86,13 +86,13 @@ def decimals(array: pa.Array) -> Numbers:
 
 def _with_special(array: pa.Array) -> Numbers:
     """Return numbers given as strings; NaN and infinite ones are odd."""
-    found, special = decimals(finite_decimals(array)), is_special(array)
+    cells, special = decimals(finite_decimals(array)), is_special(array)
     if not pc.any(special).as_py():
-        return found
-    text = pc.if_else(special, array, found.text)
-    if found.odd is None:
+        return cells
+    text = pc.if_else(special, array, cells.text)
+    if cells.odd is None:
         return Numbers(text, special, NOT_A_NUMBER)
-    return Numbers(text, pc.or_(special, found.odd), f"{NOT_A_NUMBER}, or {KEEP_DIGITS}")
+    return Numbers(text, pc.or_(special, cells.odd), f"{NOT_A_NUMBER}, or {KEEP_DIGITS}")
 
 
 def floats(array: pa.Array) -> Numbers:
@@ -172,12 +172,12 @@ def _less_exact(serial: pa.FloatArray, micros: pa.IntegerArray) -> int:
     latest = pc.max(serial).as_py()
     if latest is None or latest < _MOST_SHARP:
         return 0
-    chosen = pc.and_(pc.greater_equal(serial, _MOST_SHARP), pc.less(serial, _LAST_DAY + 1))
-    numbers, wanted = pc.filter(serial, chosen), pc.filter(micros, chosen)
+    in_range = pc.and_(pc.greater_equal(serial, _MOST_SHARP), pc.less(serial, _LAST_DAY + 1))
+    numbers, exact = pc.filter(serial, in_range), pc.filter(micros, in_range)
     whole = pc.floor(numbers)
     rest = pc.round(pc.multiply(pc.subtract(numbers, whole), float(_DAY))).cast(pa.int64())
     again = pc.add(pc.multiply(pc.subtract(whole.cast(pa.int64()), _EPOCH), _DAY), rest)
-    return pc.sum(pc.not_equal(again, wanted)).as_py() or 0
+    return pc.sum(pc.not_equal(again, exact)).as_py() or 0
 
 
 def _outside(serial: pa.Array) -> pa.BooleanArray | None:

@@ -33,7 +33,7 @@ def chunks(path: Path, archive: ZipFile, part: str) -> Iterator[bytes]:
 
 def _inflated(path: Path, offset: int, packed: int, crc: int) -> Iterator[bytes]:
     inflater = isal_zlib.decompressobj(-15)
-    found = 0
+    size = 0
     with path.open("rb") as file:
         file.seek(offset)
         header = file.read(_LOCAL_HEADER)
@@ -52,7 +52,7 @@ def _inflated(path: Path, offset: int, packed: int, crc: int) -> Iterator[bytes]
             except igzip_lib.IsalError as error:  # type: ignore[misc]
                 raise BadZipFile(str(error)) from error
             pending = inflater.unconsumed_tail
-            found = isal_zlib.crc32(chunk, found)
+            size = isal_zlib.crc32(chunk, size)
             yield chunk
-    if found != crc:
+    if size != crc:
         raise BadZipFile("a part's checksum is wrong")

@@ -54,11 +54,13 @@ def read_back(path: Path) -> FileFacts:
 def _read(path: Path, archive: ZipFile) -> FileFacts:
     problems: list[str] = []
     sheets, sums, promised_sheets = _workbook(archive)
-    found = sum(sheet.data is not None for sheet in sheets)
+    sheet_count = sum(sheet.data is not None for sheet in sheets)
     if promised_sheets is None:
         problems.append("the workbook does not say where its rows are")
-    elif found != promised_sheets:
-        problems.append(f"the rows stand on {found:,} sheets where the workbook says {promised_sheets:,}")
+    elif sheet_count != promised_sheets:
+        problems.append(
+            f"the rows stand on {sheet_count:,} sheets where the workbook says {promised_sheets:,}"
+        )
     count = 0
     if "xl/sharedStrings.xml" in archive.namelist():
         count, wrong = scan_shared_strings(chunks(path, archive, "xl/sharedStrings.xml"))
@@ -143,20 +145,20 @@ def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]
     nulls: dict[str, str] = {}
     promised: int | None = None
     for name in book.iter(f"{_MAIN}definedName"):
-        word, text = name.get("name"), name.text or ""
-        if word == DATA_NAME and (area := _AREA.search(text)):
+        label, text = name.get("name"), name.text or ""
+        if label == DATA_NAME and (area := _AREA.search(text)):
             sheet = sheets[int(name.get("localSheetId"))]
             sheet.data = int(area[1]) + 1, int(area[3])
             sheet.columns = _column(area[2]) + 1
-        elif word == COUNT_NAME:
+        elif label == COUNT_NAME:
             promised = int(text)
-        elif word.startswith(SUM_NAME):
-            sums[word.removeprefix(SUM_NAME)] = _said(text)
-        elif word.startswith(NULL_NAME):
-            nulls[word.removeprefix(NULL_NAME)] = _said(text)
+        elif label.startswith(SUM_NAME):
+            sums[label.removeprefix(SUM_NAME)] = _said(text)
+        elif label.startswith(NULL_NAME):
+            nulls[label.removeprefix(NULL_NAME)] = _said(text)
     summed = []
-    for number, said in sums.items():
-        letters, _, column = said.partition(":")
+    for number, total in sums.items():
+        letters, _, column = total.partition(":")
         summed.append(Summed(_column(letters), column, nulls.get(number, "")))
     return sheets, summed, promised
 

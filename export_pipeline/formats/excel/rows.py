@@ -130,5 +130,5 @@ def _merged(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _true_positions(mask: pa.BooleanArray) -> Ints:
-    found = pc.indices_nonzero(mask)
-    return np.frombuffer(found.buffers()[1], np.uint64, len(found)).astype(np.int64)
+    positions = pc.indices_nonzero(mask)
+    return np.frombuffer(positions.buffers()[1], np.uint64, len(positions)).astype(np.int64)

@@ -82,9 +82,9 @@ class SheetScan:
         def plainly(block: tuple[bytes, int]) -> tuple[bytes, int, Plain | None]:
             return *block, self._plain.read(*block)
 
-        for buffer, size, found in mapped(plainly, self._blocks(chunks)):
+        for buffer, size, plain_rows in mapped(plainly, self._blocks(chunks)):
             # The parser need not see whole rows of plain form.
-            if found is None or not self._take(found):
+            if plain_rows is None or not self._take(plain_rows):
                 self._parser.Parse(buffer[:size], False)
                 self._block(buffer[:size])
         self._parser.Parse(self._rest, True)
@@ -135,17 +135,17 @@ class SheetScan:
             first = int(np.argmax(wrong))
             self._note(what, int(rows[first]), int(columns[first]), int(wrong.sum()))
 
-    def _take(self, found: Plain) -> bool:
+    def _take(self, plain_rows: Plain) -> bool:
         """Add a block's content to the total; return False if it does not follow the previous block."""
-        if found.rows[0] <= self._previous_row:
+        if plain_rows.rows[0] <= self._previous_row:
             return False
-        self.rows += int(((found.rows >= self._first) & (found.rows <= self._last)).sum())
-        self._previous_row = int(found.rows[-1])
-        self._widest = max(self._widest, found.widest)
-        if found.last:
-            self._previous = found.last[0] * _MAX_COLUMNS + found.last[1] - 1
+        self.rows += int(((plain_rows.rows >= self._first) & (plain_rows.rows <= self._last)).sum())
+        self._previous_row = int(plain_rows.rows[-1])
+        self._widest = max(self._widest, plain_rows.widest)
+        if plain_rows.last:
+            self._previous = plain_rows.last[0] * _MAX_COLUMNS + plain_rows.last[1] - 1
         for summed in self._sums:
-            self._parts[summed.name].append(found.sums.get(summed.column, 0.0))
+            self._parts[summed.name].append(plain_rows.sums.get(summed.column, 0.0))
         return True
 
     def _block(self, block: bytes) -> None:
@@ -182,11 +182,11 @@ class SheetScan:
         stops = tags[np.searchsorted(tags, values) + 1]
         self._values(data, values + 3, stops, owners, kinds, numeric, rows, columns)
         for summed in self._sums:
-            chosen = in_data & (columns == summed.column + 1)
-            mine = (chosen & numeric)[owners]
+            selected = in_data & (columns == summed.column + 1)
+            mine = (selected & numeric)[owners]
             parts = self._parts[summed.name]
             parts.append(float(np.sum(_floats(data, values[mine] + 3, stops[mine]))))
-            for cell in np.flatnonzero(chosen & (kinds == ord("i"))):
+            for cell in np.flatnonzero(selected & (kinds == ord("i"))):
                 parts.append(_number_in_text(block, int(cells[cell]), summed.null))
         self._texts(data, block, tags[(one == ord("t")) & closes_name], ends, cells, rows, columns)
 
@@ -279,9 +279,9 @@ def _references(data: Bytes, cells: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bo
     columns = np.zeros(len(cells), np.int64)
     for _ in range(3):
         letter = data[position]
-        found = (letter >= ord("A")) & (letter <= ord("Z"))
-        columns = np.where(found, columns * 26 + letter - 64, columns)
-        position = position + found
+        is_letter = (letter >= ord("A")) & (letter <= ord("Z"))
+        columns = np.where(is_letter, columns * 26 + letter - 64, columns)
+        position = position + is_letter
     rows, end = _digits(data, position)
     return rows, columns, sound & (columns > 0) & (rows > 0) & (data[end] == ord('"'))
 
@@ -291,9 +291,9 @@ def _digits(data: Bytes, position: Ints) -> tuple[Ints, Ints]:
     numbers = np.zeros(len(position), np.int64)
     for _ in range(7):
         digit = data[position]
-        found = (digit >= ord("0")) & (digit <= ord("9"))
-        numbers = np.where(found, numbers * 10 + digit - 48, numbers)
-        position = position + found
+        is_digit = (digit >= ord("0")) & (digit <= ord("9"))
+        numbers = np.where(is_digit, numbers * 10 + digit - 48, numbers)
+        position = position + is_digit
     return numbers, position
 
 
@@ -321,15 +321,15 @@ def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
     edges = np.zeros(len(data) + 1, np.int8)
     edges[starts] += 1
     edges[stops + 1] -= 1  # the "<" that ends a value stays, as a separator
-    picked = data[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)].copy()
-    picked[~_NUMBER_BYTES[picked]] = ord(" ")
-    numbers: npt.NDArray[np.float64] = np.array(picked.tobytes().split(), dtype=np.float64)
+    digits = data[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)].copy()
+    digits[~_NUMBER_BYTES[digits]] = ord(" ")
+    numbers: npt.NDArray[np.float64] = np.array(digits.tobytes().split(), dtype=np.float64)
     return numbers
 
 
 def _number_in_text(block: bytes, cell: int, null: str) -> float:
-    found = _TEXT.search(block, cell)
-    return spelled(html.unescape(found[1].decode("utf-8", "replace")), null) if found else math.nan
+    match = _TEXT.search(block, cell)
+    return spelled(html.unescape(match[1].decode("utf-8", "replace")), null) if match else math.nan
 
 
 def spelled(text: str, null: str) -> float:

@@ -84,12 +84,12 @@ def too_long(array: pa.StringArray) -> list[int]:
         return []
     # A string's UTF-16 length is between a third of its bytes and its bytes.
     candidates = pc.indices_nonzero(pc.greater(lengths, MAX_TEXT))
-    found = []
+    cells = []
     for index in (position.as_py() for position in candidates):
         text = array[index].as_py()
         if len(text) > MAX_TEXT or len(text.encode("utf-16-le")) > 2 * MAX_TEXT:
-            found.append(index)
-    return found
+            cells.append(index)
+    return cells
 
 
 def coded(array: pa.StringArray) -> pa.BooleanArray | None:

@@ -49,10 +49,10 @@ def total_formula(
             return None
         if not value.isprintable() or _CODED.search(value):
             return None
-        word = '"' + value.replace('"', '""') + '"'
+        text = '"' + value.replace('"', '""') + '"'
         exact = not _PLAIN_WORD.fullmatch(value) or value.lower() in _NOT_PLAIN or _clashes(total, others)
         formula = "+".join(
-            (f"SUMPRODUCT(--EXACT({where},{word}),{values})" if exact else f"SUMIF({where},{word},{values})")
+            (f"SUMPRODUCT(--EXACT({where},{text}),{values})" if exact else f"SUMIF({where},{text},{values})")
             for where, values in (
                 (_range(where_letters, span, here), _range(letters, span, here)) for span in ranges
             )

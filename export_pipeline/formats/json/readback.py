@@ -70,8 +70,8 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
         return _facts(_bare(block, end), keys)
 
     try:
-        for found, totals in mapped(facts, chain((first,), blocks)):
-            rows += found
+        for count, totals in mapped(facts, chain((first,), blocks)):
+            rows += count
             for key, total in totals.items():
                 sums[key].append(total)
     except orjson.JSONDecodeError as error:
@@ -193,9 +193,9 @@ def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
     return lines, {key: finite_sum(table.column(key)) for key in keys}
 
 
-def _holds(block: Bytes, word: bytes) -> bool:
-    places = np.flatnonzero(block[: 1 - len(word)] == word[0])
-    for index, byte in enumerate(word):
+def _holds(block: Bytes, text: bytes) -> bool:
+    places = np.flatnonzero(block[: 1 - len(text)] == text[0])
+    for index, byte in enumerate(text):
         places = places[block[places + index] == byte]
     return len(places) > 0
 

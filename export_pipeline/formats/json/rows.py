@@ -98,18 +98,18 @@ def _escaped(array: pa.Array) -> pa.Array:
         return array
     if array.null_count:
         marks &= np.asarray(array.is_valid())
-    chosen = mask(marks)
-    few = array.filter(chosen)
+    selected = mask(marks)
+    few = array.filter(selected)
     data = bytes_of(few)
     controls = data[data < 0x20]
     if len(controls) and not np.isin(controls, (9, 10, 13)).all():
         made = pa.array([orjson.dumps(text).decode()[1:-1] for text in few.to_pylist()], pa.string())
     else:
         made = few
-        for plain, escaped in _SHORT:
-            if (data == ord(plain)).any():
-                made = pc.replace_substring(made, plain, escaped)
-    return pc.replace_with_mask(array, chosen, made)
+        for character, escaped in _SHORT:
+            if (data == ord(character)).any():
+                made = pc.replace_substring(made, character, escaped)
+    return pc.replace_with_mask(array, selected, made)
 
 
 def _in_quotes(text: pa.Array) -> pa.Array:

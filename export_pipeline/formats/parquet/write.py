@@ -59,10 +59,10 @@ def render(layout: Layout, out: BinaryIO) -> Rendered:
 
 
 def _field(column: Column) -> pa.Field:
-    said = {"header": column.header, "kind": str(column.kind)}
+    metadata = {"header": column.header, "kind": str(column.kind)}
     if pa.types.is_timestamp(column.arrow_type) and column.zone:
-        said["zone"] = column.zone
-    return pa.field(column.name, column.arrow_type, metadata=said)
+        metadata["zone"] = column.zone
+    return pa.field(column.name, column.arrow_type, metadata=metadata)
 
 
 def _groups(table: Table, schema: pa.Schema, changed: Changed) -> Iterator[pa.Table]:

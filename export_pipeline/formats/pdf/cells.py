@@ -158,12 +158,12 @@ def _thousands() -> pa.Array:
 
 def _grouped(whole: NDArray[np.uint64]) -> pa.Array:
     """Format integers with a comma between groups of three digits."""
-    plain = pc.cast(integers(whole), pa.string())
+    digits = pc.cast(integers(whole), pa.string())
     if not whole.size or int(whole.max()) < 1000:
-        return plain
+        return digits
     upper, lower = np.divmod(whole, np.uint64(1000))
     parted = join(_grouped(upper), ",", _thousands().take(integers(lower.astype(np.int64))))
-    return pc.if_else(booleans(whole < 1000), plain, parted)
+    return pc.if_else(booleans(whole < 1000), digits, parted)
 
 
 def _decimals(values: pa.Array, digits: int | None) -> Formatted:
@@ -203,11 +203,11 @@ def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatt
     """Format floats in their shortest round-trip form; with commas only if no exponent is printed."""
     text = pc.cast(pa.Array.from_buffers(pa.float64(), size.size, [None, pa.py_buffer(size)]), pa.string())
     finite = np.isfinite(size)
-    plain = finite & (size < 1e15)
-    whole = np.where(plain, size, 0).astype(np.uint64)
+    is_short = finite & (size < 1e15)
+    whole = np.where(is_short, size, 0).astype(np.uint64)
     grouped = join(_grouped(whole), pc.replace_substring_regex(text, "^[0-9]+", ""))
-    plain &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
-    text = pc.if_else(booleans(plain), grouped, text)
+    is_short &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
+    text = pc.if_else(booleans(is_short), grouped, text)
     if not finite.all():
         text = pc.if_else(booleans(np.isinf(size)), "Infinity", text)
         text = pc.if_else(booleans(np.isnan(size)), "NaN", text)

@@ -98,8 +98,8 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
         if column.width is not None:
             widest = max(units(round(column.width * 572), CELL), word)
         least = max(max(words), word) + 2 * PAD_X
-        wanted = max(widest, min(header, 2 * max(words))) + 2 * PAD_X
-        measures.append(Measure(column, least, max(least, wanted), mean))
+        preferred = max(widest, min(header, 2 * max(words))) + 2 * PAD_X
+        measures.append(Measure(column, least, max(least, preferred), mean))
     return measures
 
 
@@ -158,40 +158,40 @@ def _dealt(needs: Sequence[int], width: int) -> list[list[int]]:
 def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead: int = 0) -> Strip:
     """Place columns side by side over the whole width; with `lead`, the first one is exactly that wide."""
     least = np.array([measures[i].least for i in members], np.int64)
-    wanted = np.array([measures[i].wanted for i in members], np.int64)
+    preferred = np.array([measures[i].wanted for i in members], np.int64)
     if lead:
         # A column as wide as the page is narrowed to the space beside the leading column.
         least = np.minimum(least, width - lead)
-        wanted = np.maximum(least, np.minimum(wanted, width - lead))
-        least[0] = wanted[0] = lead
-    given = wanted if wanted.sum() <= width else _shared(least, wanted, width)
-    spare = width - int(given.sum())
+        preferred = np.maximum(least, np.minimum(preferred, width - lead))
+        least[0] = preferred[0] = lead
+    widths = preferred if preferred.sum() <= width else _shared(least, preferred, width)
+    spare = width - int(widths.sum())
     texts = np.array([measures[i].column.kind.is_text for i in members])
-    weight = np.where(texts, given, 0)
+    weight = np.where(texts, widths, 0)
     weight[0] = 0 if lead else weight[0]
     if not weight.any():
-        weight = given.copy()
+        weight = widths.copy()
         weight[0] = 0 if lead else weight[0]
-    given = given + spare * weight // max(1, int(weight.sum()))
+    widths = widths + spare * weight // max(1, int(weight.sum()))
     slots, x = [], 0
-    for index, wide in zip(members, given.tolist(), strict=True):
+    for index, wide in zip(members, widths.tolist(), strict=True):
         slots.append(Slot(measures[index].column, index, x + PAD_X, wide - 2 * PAD_X))
         x += wide
     return Strip(tuple(slots), width)
 
 
-def _shared(least: Ints, wanted: Ints, width: int) -> Ints:
+def _shared(least: Ints, preferred: Ints, width: int) -> Ints:
     """Return widths between least and wanted that sum to `width`: columns that want little get all they
     want, the rest get equal shares.
     """
-    low, high = 0, int(wanted.max())
+    low, high = 0, int(preferred.max())
     while low < high:
         level = (low + high + 1) // 2
-        if np.clip(level, least, wanted).sum() <= width:
+        if np.clip(level, least, preferred).sum() <= width:
             low = level
         else:
             high = level - 1
-    shared: Ints = np.clip(low, least, wanted)
+    shared: Ints = np.clip(low, least, preferred)
     return shared
 
 
@@ -201,7 +201,7 @@ def _samples(table: Table) -> list[list[pa.Array]]:
     step = max(_WINDOW, -(-rest // _WINDOWS))
     starts = np.array([0, *range(_SAMPLE, table.rows, step)], np.int64)
     ends = np.minimum(starts + np.where(starts, _WINDOW, _SAMPLE), table.rows)
-    found: list[list[pa.Array]] = [[] for _ in table.columns]
+    samples: list[list[pa.Array]] = [[] for _ in table.columns]
     at = 0
     for batch in batches(table.open()):
         low, high = np.maximum(starts - at, 0), np.minimum(ends - at, batch.num_rows)
@@ -210,11 +210,11 @@ def _samples(table: Table) -> list[list[pa.Array]]:
             if rest and column.kind.is_number and not pa.types.is_null(values.type):
                 finite = finite_decimals(values)
                 reach = pc.min_max(finite)
-                found[index].append(pa.array([reach["min"], reach["max"]], finite.type).cast(values.type))
+                samples[index].append(pa.array([reach["min"], reach["max"]], finite.type).cast(values.type))
             for window in np.flatnonzero(low < high):
-                found[index].append(copied(values.slice(low[window], high[window] - low[window])))
+                samples[index].append(copied(values.slice(low[window], high[window] - low[window])))
         at += batch.num_rows
-    return [[pa.concat_arrays(parts)] if parts else [] for parts in found]
+    return [[pa.concat_arrays(parts)] if parts else [] for parts in samples]
 
 
 def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, int]:
@@ -226,14 +226,14 @@ def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, i
     parts = (font.properties[glyphs.cids] & (SPACE | IDEOGRAPH)) != 0
     parts |= glyphs.cids == NEWLINE
     breaks = np.unique(np.concatenate([glyphs.starts, np.flatnonzero(parts), np.flatnonzero(parts) + 1]))
-    words = np.diff(edges[breaks]) if breaks.size > 1 else np.zeros(1, np.int64)
+    word_widths = np.diff(edges[breaks]) if breaks.size > 1 else np.zeros(1, np.int64)
     lines = np.unique(np.concatenate([glyphs.starts, np.flatnonzero(glyphs.cids == NEWLINE)]))
     whole = np.diff(edges[lines]) if lines.size > 1 else np.zeros(1, np.int64)
     cells = np.diff(edges[glyphs.starts]) if len(strings) else np.zeros(1, np.int64)
     usual = int(np.sort(cells)[cells.size * 9 // 10])
-    widths = (int(whole.max()), int(words.max()), usual, int(cells.mean()))
-    widest, word, usual, mean = (units(width, CELL) for width in widths)
-    return widest, word, usual, mean
+    widths = (int(whole.max()), int(word_widths.max()), usual, int(cells.mean()))
+    widest, longest_word, usual, mean = (units(width, CELL) for width in widths)
+    return widest, longest_word, usual, mean
 
 
 def _total_width(typesetter: Typesetter, column: Column, total: Total) -> int:

@@ -55,8 +55,8 @@ class FigurePrinter:
         bar = _BAR if figure.units_per_foot else 0
         legend, long_entries = self._entries(figure)
         columns = max(1, pages.width // _LEGEND_COLUMN)
-        asked = _legend_height(legend, columns)
-        height = max(pages.room - min(asked, pages.room // 4) - bar, pages.room // 2)
+        legend_height = _legend_height(legend, columns)
+        height = max(pages.room - min(legend_height, pages.room // 4) - bar, pages.room // 2)
         left, top, right, bottom = bounds
         scale = min(pages.width / (right - left), height / (bottom - top))
         wide, high = round((right - left) * scale), round((bottom - top) * scale)
@@ -226,11 +226,11 @@ def _strokes(
     begins: NDArray[np.int64],
 ) -> tuple[pa.Array, pa.Array]:
     """Return the content before a shape's path (color, opacity, width) and after it (its paint operator)."""
-    chosen = batch.take(integers(kept))
-    kinds = np.array([str(kind) for kind in _values(chosen, "kind")])
-    colors = _values(chosen, "color")
-    fills = np.clip(np.nan_to_num(_floats(chosen, "fill_opacity")), 0, 1)
-    widths = _floats(chosen, "line_width")
+    strokes = batch.take(integers(kept))
+    kinds = np.array([str(kind) for kind in _values(strokes, "kind")])
+    colors = _values(strokes, "color")
+    fills = np.clip(np.nan_to_num(_floats(strokes, "fill_opacity")), 0, 1)
+    widths = _floats(strokes, "line_width")
     widths = np.where(np.isfinite(widths) & (widths > 0), widths, 1.0)
     dot = (kinds == "point") | (counts == 1)
     closed = (kinds == "polygon") & (counts > 2)

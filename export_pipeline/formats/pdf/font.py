@@ -108,12 +108,12 @@ class DocumentFont:
 
     def cids(self, codepoints: NDArray[np.integer]) -> NDArray[np.uint16]:
         """Return the CIDs of single code points; same shape. New ones are assigned as needed."""
-        found: NDArray[np.uint16] = self._cids[codepoints]
-        if not found.all():
-            for codepoint in np.unique(codepoints[found == 0]):
+        cids: NDArray[np.uint16] = self._cids[codepoints]
+        if not cids.all():
+            for codepoint in np.unique(codepoints[cids == 0]):
                 self._cids[codepoint] = self._new(int(codepoint))
-            found = self._cids[codepoints]
-        return found
+            cids = self._cids[codepoints]
+        return cids
 
     def cid(self, codepoint: int) -> int:
         """Return the CID of one code point."""
@@ -151,13 +151,13 @@ class DocumentFont:
             return self._add(Glyph("\t"), 4 * int(self.widths[self.cid(0x20)]), flags)
         if any(low <= codepoint <= high for low, high in _IGNORABLE):
             return self._add(Glyph(character), 0, flags)
-        found = faces.find(codepoint, self.bold)
-        if found is None:
+        best = faces.find(codepoint, self.bold)
+        if best is None:
             self.flawed = True
             cid = self._add(Glyph(character, box=True), EM * 6 // 10, flags)
             self.flaws[cid] = BOXED
             return cid
-        face, glyph = found
+        face, glyph = best
         return self._add(Glyph(character, (Part(face, glyph),)), face.advance(glyph), flags)
 
     def _add(self, glyph: Glyph, width: int, flags: int = 0) -> int:

@@ -107,15 +107,15 @@ class PlainFile:
 
     def reference(self, data: bytes, key: bytes) -> int:
         """Return the object that a dictionary references under a key."""
-        for found, number in _NAMED.findall(data):
-            if found == key:
+        for name, number in _NAMED.findall(data):
+            if name == key:
                 return int(number)
         raise NotPlain(f"a dictionary lacks /{key.decode()}")
 
     def named(self, number: int, key: bytes) -> dict[bytes, int]:
         """Return the objects of a dictionary nested in an object, by name."""
-        found = re.search(rb"/%b\s*<<(.*?)>>" % key, self.body(number), re.DOTALL)
-        return {name: int(value) for name, value in _NAMED.findall(found[1])} if found else {}
+        match = re.search(rb"/%b\s*<<(.*?)>>" % key, self.body(number), re.DOTALL)
+        return {name: int(value) for name, value in _NAMED.findall(match[1])} if match else {}
 
     def page_bodies(self) -> Iterator[bytes]:
         """Yield the pages' dictionaries, in order."""
@@ -139,12 +139,12 @@ class PlainFile:
 
 def references(data: bytes, key: bytes) -> list[int]:
     """Return the objects that a dictionary lists, or names, under a key."""
-    found = re.search(rb"/%b\s*(?:\[([^\]]*)\]|(\d+ 0 R))" % key, data)
-    return [int(number) for number in _REFERENCE.findall(found[1] or found[2] or b"")] if found else []
+    match = re.search(rb"/%b\s*(?:\[([^\]]*)\]|(\d+ 0 R))" % key, data)
+    return [int(number) for number in _REFERENCE.findall(match[1] or match[2] or b"")] if match else []
 
 
 def _number(data: bytes, key: bytes) -> int:
-    found = re.search(rb"/%b (\d+)" % key, data)
-    if not found:
+    match = re.search(rb"/%b (\d+)" % key, data)
+    if not match:
         raise NotPlain(f"a dictionary lacks /{key.decode()}")
-    return int(found[1])
+    return int(match[1])

@@ -71,9 +71,9 @@ class _Reader:
 
     def read(self, path: Path) -> None:
         """Read all pages."""
-        with suppress(NotPlain), PlainFile(path) as plain:
-            if plain.pages > _PARSED_PAGES:
-                self._read_plain(plain)
+        with suppress(NotPlain), PlainFile(path) as file:
+            if file.pages > _PARSED_PAGES:
+                self._read_plain(file)
                 return
         self._read_any(path)
 
@@ -91,46 +91,46 @@ class _Reader:
                 self._note(*pdf.check_pdf_syntax())
             self._note(*pdf.get_warnings())
 
-    def _read_plain(self, plain: PlainFile) -> None:
+    def _read_plain(self, file: PlainFile) -> None:
         """Read the pages of a long file; stop at the first defect."""
         try:
-            for content, maps in chain.from_iterable(prefetched(self._plain_pages(plain))):
+            for content, maps in chain.from_iterable(prefetched(self._plain_pages(file))):
                 self._page(content, maps)
         except NotPlain as error:
             self._note(f"after page {self._pages}: {error}")
 
-    def _plain_pages(self, plain: PlainFile) -> Iterator[list[_Page]]:
+    def _plain_pages(self, file: PlainFile) -> Iterator[list[_Page]]:
         """Yield a long file's pages, in groups."""
         maps: dict[int, dict[bytes, dict[int, str]]] = {}
-        found: list[_Page] = []
+        pages: list[_Page] = []
         try:
-            for page in plain.page_bodies():
-                resources = plain.reference(page, b"Resources")
+            for page in file.page_bodies():
+                resources = file.reference(page, b"Resources")
                 if resources not in maps:
-                    fonts = plain.named(resources, b"Font")
-                    maps[resources] = {label: self._plain_map(plain, font) for label, font in fonts.items()}
-                content = b"\n".join([plain.stream(part) for part in references(page, b"Contents")])
-                found.append((content, maps[resources]))
-                if len(found) == _PAGES:
-                    yield found
-                    found = []
+                    fonts = file.named(resources, b"Font")
+                    maps[resources] = {label: self._plain_map(file, font) for label, font in fonts.items()}
+                content = b"\n".join([file.stream(part) for part in references(page, b"Contents")])
+                pages.append((content, maps[resources]))
+                if len(pages) == _PAGES:
+                    yield pages
+                    pages = []
         except NotPlain:
-            yield found
+            yield pages
             raise
-        yield found
+        yield pages
 
-    def _plain_map(self, plain: PlainFile, number: int) -> dict[int, str]:
+    def _plain_map(self, file: PlainFile, number: int) -> dict[int, str]:
         if number in self._fonts:
             return self._fonts[number]
-        font = plain.body(number)
+        font = file.body(number)
         label = font.partition(b"/BaseFont/")[2].partition(b"/")[0].decode("ascii", "replace")
         unicode = self._fonts[number] = {}
         if b"/ToUnicode" in font:
-            unicode.update(_unicode(plain.stream(plain.reference(font, b"ToUnicode"))))
+            unicode.update(_unicode(file.stream(file.reference(font, b"ToUnicode"))))
         else:
             self._note(f"font {label} has no ToUnicode map")
         for one in references(font, b"DescendantFonts") or [number]:
-            descriptor = plain.body(plain.reference(plain.body(one), b"FontDescriptor"))
+            descriptor = file.body(file.reference(file.body(one), b"FontDescriptor"))
             if b"/FontFile2" not in descriptor:
                 self._note(f"font {label} is not embedded")
         return unicode
@@ -138,8 +138,8 @@ class _Reader:
     def facts(self) -> FileFacts:
         """Return the result."""
         self._look()
-        totals = {_column(mark): float(found.total()) for mark, found in self._sums.items()}
-        unmapped = sum(found.unmapped for found in self._sums.values())
+        totals = {_column(mark): float(printed_sum.total()) for mark, printed_sum in self._sums.items()}
+        unmapped = sum(printed_sum.unmapped for printed_sum in self._sums.values())
         if unmapped:
             self._note(f"{unmapped} numbers have characters without a Unicode value")
         return FileFacts(self._rows, totals, tuple(self._problems))
@@ -175,8 +175,8 @@ class _Reader:
                     self._sum(column).add(mark == b"Sum", digits, self._maps.get(font, {}))
             else:
                 marked[font].append(stretch)
-        for font, found in marked.items():
-            for column, cells in _cells(b"".join(found)):
+        for font, texts in marked.items():
+            for column, cells in _cells(b"".join(texts)):
                 self._sum(column).extend(cells, self._maps.get(font, {}))
 
     def _sum(self, column: bytes) -> PrintedSum:
@@ -224,7 +224,7 @@ def _column(mark: bytes) -> str:
 def _cells(content: bytes) -> Iterator[tuple[bytes, pa.Array]]:
     """Yield the marked cells of pages, by column, as codes in hex; no cell may be broken over lines."""
     whole = pa.array([content], pa.large_binary())
-    found = pc.extract_regex(pc.split_pattern(whole, b"/Sum.").flatten().slice(1), _CELL).drop_null()
-    columns, digits = (found.field(name) for name in ("column", "digits"))
+    cells = pc.extract_regex(pc.split_pattern(whole, b"/Sum.").flatten().slice(1), _CELL).drop_null()
+    columns, digits = (cells.field(name) for name in ("column", "digits"))
     for column in columns.unique():
         yield column.as_py(), digits.filter(pc.equal(columns, column))

@@ -140,8 +140,8 @@ class Shaper:
             elif table[codepoint] & (characters.CONTROL | characters.SPACE):
                 face = None
             else:
-                found = faces.find(codepoint, self.font.bold)
-                face = found[0] if found else None
+                best = faces.find(codepoint, self.font.bold)
+                face = best[0] if best else None
             if before and before[2] is face and levels[before[0]] == levels[index]:
                 runs[-1] = (before[0], index + 1, face)
             else:
@@ -163,9 +163,9 @@ class Shaper:
             inside[info.cluster].append(index)
         made: list[int] = []
         for start in starts:
-            said = text[start : ends[start]]
+            cluster = text[start : ends[start]]
             glyphs = [(infos[i], positions[i]) for i in inside[start]]
-            made.extend(self._cluster(said, level % 2 == 1, face, glyphs))
+            made.extend(self._cluster(cluster, level % 2 == 1, face, glyphs))
         return made
 
     def _cluster(self, text: str, rtl: bool, face: Face, glyphs: list[tuple[Any, Any]]) -> list[int]:
@@ -211,11 +211,11 @@ def bidi_levels(text: str) -> tuple[int, bytearray]:
     if not _FROM_RIGHT.search(text):
         return 0, bytearray(len(text))
     if _PLAIN.fullmatch(text):
-        plain = bytearray(b"\x01") * len(text)
+        left_to_right = bytearray(b"\x01") * len(text)
         for number in _NUMERAL.finditer(text):
             begin, end = number.span()
-            plain[begin:end] = b"\x02" * (end - begin)
-        return 1, plain
+            left_to_right[begin:end] = b"\x02" * (end - begin)
+        return 1, left_to_right
     return _any_levels(text)
 
 

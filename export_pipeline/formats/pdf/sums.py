@@ -133,8 +133,8 @@ def _added_slowly(texts: pa.Array) -> Decimal:
     """Return the sum of any numbers, one by one; a minus sign may precede a currency symbol."""
     total = Decimal(0)
     for text in texts.to_pylist():
-        found = _NUMBER.search(text)
-        if found:
-            value = Decimal(found[0].replace(",", ""))
+        match = _NUMBER.search(text)
+        if match:
+            value = Decimal(match[0].replace(",", ""))
             total += -value if text.startswith("-") else value
     return total

@@ -31,7 +31,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     typesetter = Typesetter()
     sections = layout.pdf
     measures = [measure(section, typesetter) for section in sections]
-    sizes = [_turned(asked, paper, orientation) for asked in measures] or [_turned([], paper, orientation)]
+    sizes = [_turned(widths, paper, orientation) for widths in measures] or [_turned([], paper, orientation)]
     pdf = PdfFile(out)
     pages = Pages(pdf, typesetter, sizes[0], title)
     pages.start()
@@ -39,14 +39,14 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     anchors = _anchors(pdf, layout)
     rows = 0
     warnings: list[str] = []
-    for section, asked, size in zip(sections, measures, sizes, strict=False):
+    for section, widths, size in zip(sections, measures, sizes, strict=False):
         if size != pages.size:
             pages.start(size=size)
         target = section.links[1] if section.links else None
-        strips = arrange(asked, pages.width)
+        strips = arrange(widths, pages.width)
         if len(strips) > 1:
             warnings.append(
-                f"{section.title}: {len(asked)} columns do not fit one page and go across {len(strips)}."
+                f"{section.title}: {len(widths)} columns do not fit one page and go across {len(strips)}."
             )
         printer = SectionPrinter(
             pages,

@@ -43,8 +43,8 @@ class Zip(Format[ZipOptions]):
         return names
 
     def options_of(self, request: Mapping[str, Any]) -> ZipOptions:
-        given = {"formats": request["zip_formats"]} if "zip_formats" in request else {}
-        names = self.options.model_validate(given).model_dump()["formats"]
+        values = {"formats": request["zip_formats"]} if "zip_formats" in request else {}
+        names = self.options.model_validate(values).model_dump()["formats"]
         return ZipOptions(tuple(self.formats[name] for name in names), request)
 
     def presentation(self, options: ZipOptions) -> Presentation:

@@ -57,10 +57,10 @@ def find_deleted_rows(
     """
     doubtful = None
     for field, name in _candidates(table):
-        found = _judged(connection, table, field, name, types[field.name])
-        if found is not None and not found.doubt:
-            return found
-        doubtful = doubtful or found
+        judgement = _judged(connection, table, field, name, types[field.name])
+        if judgement is not None and not judgement.doubt:
+            return judgement
+        doubtful = doubtful or judgement
     return doubtful
 
 

@@ -41,8 +41,8 @@ def introspect(
         SourceError: The database cannot be reached or has no such table; the message names the nearest ones.
     """
     with connected(url, statement_timeout=statement_timeout) as connection:
-        found = described(connection, table)
-        types = typed_fields(connection, found)
-        deleted = find_deleted_rows(connection, found, types)
-    name = dataset_name(found.name) if dataset is None else dataset
-    return Introspection(name, found.name, written(name, found, types, deleted))
+        facts = described(connection, table)
+        types = typed_fields(connection, facts)
+        deleted = find_deleted_rows(connection, facts, types)
+    name = dataset_name(facts.name) if dataset is None else dataset
+    return Introspection(name, facts.name, written(name, facts, types, deleted))

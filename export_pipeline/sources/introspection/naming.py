@@ -22,9 +22,9 @@ def safe_name(name: str, taken: Collection[str] = (), default: str = "column") -
     """
     safe = name
     if not _IDENTIFIER.fullmatch(name):
-        plain = unicodedata.normalize("NFKD", name.replace("ß", "ss").replace("%", " percent "))
-        plain = "".join(c for c in plain if not unicodedata.combining(c))
-        safe = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_") or default
+        ascii_name = unicodedata.normalize("NFKD", name.replace("ß", "ss").replace("%", " percent "))
+        ascii_name = "".join(c for c in ascii_name if not unicodedata.combining(c))
+        safe = re.sub(r"[^A-Za-z0-9]+", "_", ascii_name).strip("_") or default
         safe = f"{default}_{safe}" if safe[0].isdigit() else safe
     lowered = {one.lower() for one in taken}
     unique, number = safe, 2
@@ -114,7 +114,7 @@ def tenant(relation: str) -> bool:
 def time_among(names: Sequence[str]) -> str | None:
     """Return the time column that records a row's creation; None if there is none."""
     by_plain = {_plain(name): name for name in reversed(names)}
-    for wanted in _CREATED:
-        if wanted in by_plain:
-            return by_plain[wanted]
+    for usual in _CREATED:
+        if usual in by_plain:
+            return by_plain[usual]
     return next((name for name in names if {"date", "at", "on"} & {*words(name)[-1:]}), None)

@@ -131,14 +131,14 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
         engine.dispose()
 
 
-def described(connection: sa.Connection, wanted: str) -> TableFacts:
+def described(connection: sa.Connection, requested: str) -> TableFacts:
     """Return the facts of a table or view, named `schema.table` if needed.
 
     Raises:
         SourceError: No table has this name; the message suggests similar names.
     """
     inspector = sa.inspect(connection)
-    schema, table = _place(inspector, wanted)
+    schema, table = _place(inspector, requested)
     grants = _grants(connection, table, schema)
     if grants is not None and grants.is_closed:
         raise SourceError(f"{table_name(table, schema)} cannot be read: {grants.lack()}.")
@@ -216,22 +216,22 @@ def _bases(connection: sa.Connection, table: str, schema: str | None) -> dict[st
     return {row.name: row.word for row in connection.execute(sa.text(_BASES), {"table": quoted})}
 
 
-def _base(type_: sa.types.TypeEngine[Any], word: str) -> sa.types.TypeEngine[Any]:
+def _base(type_: sa.types.TypeEngine[Any], declared: str) -> sa.types.TypeEngine[Any]:
     """Return the base type of a domain, with the precision and the zone that SQLAlchemy loses."""
     if not isinstance(type_, _DOMAIN):
         return type_
-    stored = of_word(word)
+    stored = of_word(declared)
     if stored.family is Family.NUMERIC:
         return sa.Numeric(*(stored.precision or ()))
     if stored.family is Family.INSTANT:
         return sa.DateTime(timezone=True)
     base = type_.data_type
-    return _base(base, word) if isinstance(base, _DOMAIN) else base
+    return _base(base, declared) if isinstance(base, _DOMAIN) else base
 
 
-def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
+def _place(inspector: sa.Inspector, requested: str) -> tuple[str | None, str]:
     """Return schema (None if not needed) and name of a table, typed in any case."""
-    places = table_places(wanted)
+    places = table_places(requested)
     there: dict[str | None, list[str]] = {schema: _tables(inspector, schema) for schema, _ in places}
     for schema, name in places:
         if name in there[schema]:
@@ -243,8 +243,8 @@ def _place(inspector: sa.Inspector, wanted: str) -> tuple[str | None, str]:
         if inspector.dialect.name != "sqlite" and inspector.has_table(name, schema):
             return schema, name  # in PostgreSQL's system catalog
     known = [table_name(name, schema) for schema, names in there.items() for name in names]
-    elsewhere = [] if len(places) > 1 else list(_elsewhere(inspector, wanted))
-    raise SourceError(f"There is no table {wanted!r}; {_nearest(wanted, [*elsewhere, *known])}.")
+    elsewhere = [] if len(places) > 1 else list(_elsewhere(inspector, requested))
+    raise SourceError(f"There is no table {requested!r}; {_nearest(requested, [*elsewhere, *known])}.")
 
 
 def _tables(inspector: sa.Inspector, schema: str | None) -> list[str]:
@@ -257,23 +257,23 @@ def _tables(inspector: sa.Inspector, schema: str | None) -> list[str]:
     return sorted(names)
 
 
-def _elsewhere(inspector: sa.Inspector, wanted: str) -> Iterator[str]:
+def _elsewhere(inspector: sa.Inspector, name: str) -> Iterator[str]:
     """Yield tables of this name in other schemas."""
     if inspector.dialect.name == "sqlite":
         return
     for schema in inspector.get_schema_names():
-        if schema != "information_schema" and wanted.lower() in map(str.lower, _tables(inspector, schema)):
-            yield table_name(wanted, schema)
+        if schema != "information_schema" and name.lower() in map(str.lower, _tables(inspector, schema)):
+            yield table_name(name, schema)
 
 
-def _nearest(wanted: str, known: Sequence[str], most: int = 12) -> str:
+def _nearest(requested: str, known: Sequence[str], limit: int = 12) -> str:
     if not known:
         return "there are none here; one of another schema is written schema.table"
     lowered = {name.lower(): name for name in reversed(known)}
-    close = get_close_matches(wanted.lower(), lowered, 3, 0.5)
+    close = get_close_matches(requested.lower(), lowered, 3, 0.5)
     meant = f"did you mean {', '.join(lowered[one] for one in close)}? " if close else ""
-    more = f" and {len(known) - most} more" if len(known) > most else ""
-    return f"{meant}There {'is' if len(known) == 1 else 'are'} {', '.join(known[:most])}{more}"
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return f"{meant}There {'is' if len(known) == 1 else 'are'} {', '.join(known[:limit])}{more}"
 
 
 _UNORDERED = (sa.JSON, sa.LargeBinary, sa.types.NullType, postgresql.ARRAY, postgresql.HSTORE)
@@ -304,15 +304,15 @@ def _key(
 
 def _constraint(get: Any, table: str, schema: str | None) -> Mapping[str, Any]:
     with suppress(sa.exc.NoSuchTableError, NotImplementedError):  # a view
-        found: Mapping[str, Any] = get(table, schema) or {}
-        return found
+        constraint: Mapping[str, Any] = get(table, schema) or {}
+        return constraint
     return {}
 
 
 def _listed(get: Any, table: str, schema: str | None) -> Iterable[Any]:
     with suppress(sa.exc.NoSuchTableError, NotImplementedError):
-        found: Iterable[Any] = get(table, schema) or ()
-        return found
+        items: Iterable[Any] = get(table, schema) or ()
+        return items
     return ()
 
 
@@ -324,11 +324,11 @@ def _references(
     denied: Collection[str],
 ) -> list[Reference]:
     """Return the single-column foreign keys to readable tables; only the first one of each column."""
-    found: dict[str, Reference] = {}
+    by_column: dict[str, Reference] = {}
     for key in _listed(inspector.get_foreign_keys, table, schema):
         columns, others = key["constrained_columns"], key["referred_columns"]
         other, other_schema = key["referred_table"], key["referred_schema"]
-        if len(columns) != 1 or columns[0] in found or columns[0] in denied:
+        if len(columns) != 1 or columns[0] in by_column or columns[0] in denied:
             continue
         try:
             there = inspector.get_columns(other, other_schema)
@@ -344,7 +344,7 @@ def _references(
         if matching:
             texts = [column["name"] for column in there if isinstance(column["type"], sa.String)]
             label = label_among([name for name in texts if name != matching[0]])
-            found[columns[0]] = Reference(
+            by_column[columns[0]] = Reference(
                 columns[0], table_name(other, other_schema), matching[0], label, names
             )
-    return list(found.values())
+    return list(by_column.values())

@@ -193,8 +193,8 @@ def _is_of_people(words: list[str], table: str) -> bool:
 def _words(name: str) -> list[str]:
     """Return the lower-case words of a name in Latin script, without accents and digits."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).lower().translate(_LETTERS)
-    plain = "".join(c for c in unicodedata.normalize("NFKD", parted) if not unicodedata.combining(c))
-    return re.findall(r"[a-z]+", plain)
+    ascii_name = "".join(c for c in unicodedata.normalize("NFKD", parted) if not unicodedata.combining(c))
+    return re.findall(r"[a-z]+", ascii_name)
 
 
 def _joined(words: list[str], most: int = 3) -> Iterator[str]:

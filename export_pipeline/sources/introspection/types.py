@@ -52,18 +52,18 @@ _BYTES = (
 """Types that no database except PostgreSQL prints as text."""
 
 
-def decimal(whole: int, behind: int, note: str = "") -> Typed:
+def decimal(integer_digits: int, scale: int, note: str = "") -> Typed:
     """Return a decimal type with digits before and after the point, or text if there are too many."""
-    digits = max(whole + behind, 1)
+    digits = max(integer_digits + scale, 1)
     if digits > MOST_DIGITS:
         return Typed("text", f"numbers of {digits} digits, more than the {MOST_DIGITS} of a decimal")
-    return Typed(f"decimal({digits},{behind})", note)
+    return Typed(f"decimal({digits},{scale})", note)
 
 
-def widest(whole: int, behind: int, note: str) -> Typed:
+def widest(integer_digits: int, scale: int, note: str) -> Typed:
     """Return the widest common decimal type with at least so many digits before and after the point."""
-    room = USUAL_DIGITS if whole + behind <= USUAL_DIGITS else MOST_DIGITS
-    return decimal(max(whole, room - behind), behind, note)
+    room = USUAL_DIGITS if integer_digits + scale <= USUAL_DIGITS else MOST_DIGITS
+    return decimal(max(integer_digits, room - scale), scale, note)
 
 
 def is_unlimited(type_: sa.types.TypeEngine[Any]) -> bool:

@@ -51,8 +51,8 @@ def _digits(connection: sa.Connection, table: TableFacts) -> dict[str, tuple[int
         whole = sa.func.length(sa.cast(sa.func.trunc(sa.func.abs(cell)), sa.Text))
         expressions += [sa.func.max(whole).filter(scale.is_not(None)), sa.func.max(scale)]
     row = connection.execute(sa.select(*expressions).select_from(table.clause)).one()
-    found = {name: (row[2 * i], row[2 * i + 1]) for i, name in enumerate(names)}
-    return {name: (whole, behind) for name, (whole, behind) in found.items() if whole is not None}
+    digits = {name: (row[2 * i], row[2 * i + 1]) for i, name in enumerate(names)}
+    return {name: (whole, behind) for name, (whole, behind) in digits.items() if whole is not None}
 
 
 # --- SQLite -----------------------------------------------------------------------------------------
@@ -89,29 +89,29 @@ _MEASURES = {
 
 def _of_sqlite(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]:
     stored = {field.name: _expected(field) for field in table.fields}
-    found = _asked(connection, table, {name: _questions(one) for name, one in stored.items()})
+    answers = _asked(connection, table, {name: _questions(one) for name, one in stored.items()})
     # Measure only numbers whose digits differ from the declared ones, because measuring is slow.
-    unsure = [n for n, one in stored.items() if one.family is Family.NUMERIC and not found[n].get("least")]
+    unsure = [n for n, one in stored.items() if one.family is Family.NUMERIC and not answers[n].get("least")]
     for name, measured in _asked(connection, table, dict.fromkeys(unsure, _measures())).items():
-        found[name] |= measured
-    return {name: _stored_type(stored[name], facts) for name, facts in found.items()}
+        answers[name] |= measured
+    return {name: _stored_type(stored[name], facts) for name, facts in answers.items()}
 
 
 def _asked(
     connection: sa.Connection, table: TableFacts, questions: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
     """Return the results of SQL tests of columns, by column and test; None if there are no values."""
-    wanted = [(name, what, sql) for name, asked in questions.items() for what, sql in asked.items()]
-    found: dict[str, dict[str, Any]] = {name: {} for name in questions}
-    for start in range(0, len(wanted), _EXPRESSIONS):
-        part = wanted[start : start + _EXPRESSIONS]
+    selected = [(name, what, sql) for name, own in questions.items() for what, sql in own.items()]
+    answers: dict[str, dict[str, Any]] = {name: {} for name in questions}
+    for start in range(0, len(selected), _EXPRESSIONS):
+        part = selected[start : start + _EXPRESSIONS]
         expressions: list[sa.ColumnElement[Any]] = [
             sa.literal_column(sql.replace("{x}", _quoted(name))) for name, _, sql in part
         ]
         row = connection.execute(sa.select(*expressions).select_from(table.clause)).one()
         for (name, what, _), answer in zip(part, row, strict=True):
-            found[name][what] = answer
-    return found
+            answers[name][what] = answer
+    return answers
 
 
 def _quoted(name: str) -> str:
@@ -131,12 +131,12 @@ def _questions(stored: Stored) -> dict[str, str]:
     """Return the tests to apply to the values of a column with this declared type."""
     condition = _CONDITIONS.get(stored.family)
     if stored.family is Family.NUMERIC and stored.precision is not None:
-        digits, behind = stored.precision
-        limit = f"1e{digits - behind}"
+        precision, scale = stored.precision
+        limit = f"1e{precision - scale}"
         condition = (
             f"CASE typeof({{x}}) WHEN 'integer' THEN abs({{x}} + 0.0) < {limit}"
             f" WHEN 'real' THEN abs({{x}}) < {limit}"
-            f" AND abs({{x}} - round({{x}}, {behind})) <= {_LAST_DIGIT} * abs({{x}}) ELSE 0 END"
+            f" AND abs({{x}} - round({{x}}, {scale})) <= {_LAST_DIGIT} * abs({{x}}) ELSE 0 END"
         )
     if condition is None:
         return dict(_KINDS)
@@ -189,14 +189,14 @@ def _numeric(stored: Stored, facts: Mapping[str, Any], holds: bool) -> Typed:
         digits, declared = stored.precision
         if holds or (facts["whole"] <= digits - declared and facts["behind"] <= declared):
             return decimal(digits - declared, declared)
-        behind = max(facts["behind"], declared)
-        return widest(facts["whole"], behind, f"declared {stored.word}, but values have more digits")
+        scale = max(facts["behind"], declared)
+        return widest(facts["whole"], scale, f"declared {stored.word}, but values have more digits")
     if facts["low"] is None:
         return widest(0, 10, "a number without limits and no values yet; say how many digits it needs")
     if facts["high"] == "integer":
         return Typed("integer")
-    behind = facts["behind"]
-    return widest(facts["whole"], behind, f"a number without limits; its values have up to {behind} decimals")
+    scale = facts["behind"]
+    return widest(facts["whole"], scale, f"a number without limits; its values have up to {scale} decimals")
 
 
 def _time(stored: Stored, facts: Mapping[str, Any]) -> Typed:

@@ -182,8 +182,8 @@ def _created(plan: _Plan, required: bool) -> _Column | None:
         for column in plan.columns
         if column.typed.kind in ("timestamp", "date") and not (required and column.field.nullable)
     }
-    found = naming.time_among(list(times))
-    return times[found] if found is not None else None
+    name = naming.time_among(list(times))
+    return times[name] if name is not None else None
 
 
 def _window(plan: _Plan) -> list[str]:
@@ -252,22 +252,22 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
     name, kind = column.field.name, column.typed.kind
     length = getattr(column.field.type, "length", None)
     if name in referring or kind in ("enum", "uuid") or (name in table.key and table.key_from != "all"):
-        found = ["equals", "in"]
-        found += ["range"] if kind in ("integer", "date", "timestamp") and name not in referring else []
+        operators = ["equals", "in"]
+        operators += ["range"] if kind in ("integer", "date", "timestamp") and name not in referring else []
     elif kind == "boolean":
-        found = ["equals"]
+        operators = ["equals"]
     elif kind in ("date", "timestamp", "integer", "decimal", "float"):
-        found = ["range"]
+        operators = ["range"]
     elif kind == "text":
         # PostgreSQL types that are merely printed as text are not searchable as text.
-        plain = table.dialect == "sqlite" or isinstance(column.field.type, sa.String)
+        is_text = table.dialect == "sqlite" or isinstance(column.field.type, sa.String)
         short = length is not None and length <= _SHORT
         whole = short or naming.is_code(name) or naming.is_handle(name)
-        found = ["equals", "in"] if plain and whole else []
-        found += ["contains"] if plain and not short else []
+        operators = ["equals", "in"] if is_text and whole else []
+        operators += ["contains"] if is_text and not short else []
     else:
-        found = []
-    return [*found, "is_null"] if column.field.nullable and name not in table.key else found
+        operators = []
+    return [*operators, "is_null"] if column.field.nullable and name not in table.key else operators
 
 
 # --- YAML -------------------------------------------------------------------------------------------

@@ -95,11 +95,11 @@ class Catalogue:
             self._found[name] = self._look_up(name)
         return self._found[name]
 
-    def type_order(self, word: str) -> TypeOrder:
+    def type_order(self, name: str) -> TypeOrder:
         """Return the sort order of a PostgreSQL type, named as in `Stored.word`."""
-        if word not in self._orders:
-            self._orders[word] = find_type_order(self.snapshot, word)
-        return self._orders[word]
+        if name not in self._orders:
+            self._orders[name] = find_type_order(self.snapshot, name)
+        return self._orders[name]
 
     def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> Found:
         """Return a statement's result as if it were a table."""

@@ -112,27 +112,27 @@ class Dataset:
         return [sa.or_(mine, field.expression.is_(None)) if self.spec.scope.shared else mine]
 
     def _where(self, frame: Frame) -> list[Condition]:
-        found = []
+        conditions = []
         for path, value in self.spec.source.where.items():
             field = frame.field(path)
-            found.append(fixed(field.expression, field.stored, value, self.snapshot.dialect, path))
-        return found
+            conditions.append(fixed(field.expression, field.stored, value, self.snapshot.dialect, path))
+        return conditions
 
     def _window(self, frame: Frame) -> list[Condition]:
-        window, said = self.request.window, self.spec.window
+        window, declared = self.request.window, self.spec.window
         if window is None:
             return []
-        if said is None:
+        if declared is None:
             raise SourceError(
                 "This dataset has no exports of a day, week or month: its defs.yaml says no `window`."
             )
-        field = frame.field(said.column)
-        wall_clock = said.zone is not None and said.type == "timestamp"
+        field = frame.field(declared.column)
+        wall_clock = declared.zone is not None and declared.type == "timestamp"
         if field.stored.family is Family.INSTANT and self.snapshot.dialect != "sqlite":
             wall_clock = False
         zone = None if wall_clock else "UTC"
-        about = term(field.expression, field.stored, self.snapshot.dialect, parse_type(said.type), zone)
-        return [in_window(about, said, window)]
+        about = term(field.expression, field.stored, self.snapshot.dialect, parse_type(declared.type), zone)
+        return [in_window(about, declared, window)]
 
     def _filter(self, frame: Frame, name: str, operator: str, value: Any) -> Condition:
         spec = self.spec.filters[name]
@@ -164,9 +164,9 @@ class Dataset:
 
     def _order(self, frame: Frame) -> list[Expression]:
         order: list[Expression] = []
-        asked: Iterable[str] = self.options.get("sort") or ()
-        for word in asked:
-            name = word.removeprefix("-")
+        requested: Iterable[str] = self.options.get("sort") or ()
+        for sort_name in requested:
+            name = sort_name.removeprefix("-")
             column = self.spec.column(name)
             if name in self.hidden:
                 raise SourceError(f"You may not read {name!r}, so you cannot sort by it.")
@@ -176,10 +176,10 @@ class Dataset:
                 by = sa.collate(by, self.snapshot.byte_order)
             elif about.domain is Domain.TEXT:
                 by = frame.sortable(frame.field(column.from_ or name))
-            order.append(ordered(by, down=word.startswith("-")))
-        for word in () if asked else self.spec.source.order:
-            by = frame.sortable(frame.field(word.removeprefix("-")))
-            order.append(ordered(by, down=word.startswith("-")))
+            order.append(ordered(by, down=sort_name.startswith("-")))
+        for sort_name in () if requested else self.spec.source.order:
+            by = frame.sortable(frame.field(sort_name.removeprefix("-")))
+            order.append(ordered(by, down=sort_name.startswith("-")))
         keys = [frame.field(path) for path in self.spec.source.key]
         order += [ordered(frame.sortable(key)) for key in keys]
         if not any(unique <= {*self.spec.source.key} for unique in self.relations.root.keys):

@@ -33,14 +33,14 @@ def misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
     kind = type_.kind
     if kind in _READ_AS and stored.family not in _READ_AS[kind]:
         return f"it is {stored.word} there, which cannot be read as {kind}"
-    behind = stored.precision[1] if stored.precision else 0
+    scale = stored.precision[1] if stored.precision else 0
     if kind is Kind.INTEGER or type_.minor:
-        return f"it is {stored.word} there, which has decimals" if behind > 0 else None
+        return f"it is {stored.word} there, which has decimals" if scale > 0 else None
     if kind in (Kind.DECIMAL, Kind.MONEY) and stored.precision and type_.precision:
         digits, decimals = type_.precision
-        if behind > decimals or stored.precision[0] - behind > digits - decimals:
-            before = max(stored.precision[0] - behind, digits - decimals)
-            most = max(behind, decimals)
+        if scale > decimals or stored.precision[0] - scale > digits - decimals:
+            before = max(stored.precision[0] - scale, digits - decimals)
+            most = max(scale, decimals)
             return (
                 f"it is {stored.word} there, more than {kind}({digits},{decimals}) holds; "
                 f"declare {kind}({before + most},{most})"
@@ -79,17 +79,17 @@ def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
     def look_in(what: str, table: str, *columns: str | None) -> None:
         for column in columns:
             try:
-                found = relations.catalogue.table(table)
+                live = relations.catalogue.table(table)
                 if column is not None:
-                    found.column(column)
+                    live.column(column)
             except MissingError as missing:
                 differences.append(f"{what}: {missing}")
 
     for name, relation in spec.source.relations.items():
         look(f"relation {name}", f"{name}.{relation.to}")
         look(f"relation {name}", relation.from_)
-        words = [word.removeprefix("-") for word in relation.order]
-        look_in(f"relation {name}", relation.table, *relation.where, *words)
+        names = [order_name.removeprefix("-") for order_name in relation.order]
+        look_in(f"relation {name}", relation.table, *relation.where, *names)
     for column in spec.columns:
         if column.nested is not None:
             for path in _fields(column.nested, relations):
@@ -99,8 +99,8 @@ def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
             look(f"column {column.name}", column.from_ or column.name, type_, column.zone)
     for path in (*spec.source.key, *spec.source.where):
         look(f"source {path}", path)
-    for word in spec.source.order:
-        look(f"order {word}", word.removeprefix("-"))
+    for order_name in spec.source.order:
+        look(f"order {order_name}", order_name.removeprefix("-"))
     for name, filter_ in spec.filters.items():
         if filter_.among is not None:
             look_in(f"filter {name}", filter_.among.table, filter_.among.column, filter_.among.scope)

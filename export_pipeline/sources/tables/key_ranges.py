@@ -49,5 +49,5 @@ def shares(
 
 def _at(snapshot: Snapshot, keys: Query, place: int) -> int | None:
     """Return the key of the row at a position; None if it has none."""
-    found = snapshot.rows(keys.offset(place).limit(1), [Column("key", "Key", Kind.INTEGER)])
-    return found[0]["key"] if found else None
+    batches = snapshot.rows(keys.offset(place).limit(1), [Column("key", "Key", Kind.INTEGER)])
+    return batches[0]["key"] if batches else None

@@ -50,9 +50,9 @@ def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
 
 def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
     """Return the name of a scope; None if it does not exist."""
-    found = Catalogue.of(snapshot).table(declared.table)
-    stored = found.column(declared.id)
-    mine = belongs(found.clause.c[declared.id], stored, snapshot.dialect, scope)
+    live = Catalogue.of(snapshot).table(declared.table)
+    stored = live.column(declared.id)
+    mine = belongs(live.clause.c[declared.id], stored, snapshot.dialect, scope)
     for row in snapshot.rows(_scopes(snapshot, declared).where(mine), _COLUMNS):
         if row["id"] == scope:
             return scope if row["name"] is None else str(row["name"])
@@ -75,8 +75,8 @@ def existing(
         values: The values as strings.
         scope: (column, id, True to include rows with a null scope): search only rows of this scope.
     """
-    found = Catalogue.of(snapshot).table(table)
-    expression, stored = found.clause.c[column], found.column(column)
+    live = Catalogue.of(snapshot).table(table)
+    expression, stored = live.clause.c[column], live.column(column)
     about = term(expression, stored, snapshot.dialect)
     if about.domain not in (Domain.TEXT, Domain.UUID):
         as_text = Stored("text", Family.TEXT, codec=stored.codec)
@@ -87,8 +87,8 @@ def existing(
     select: Query = sa.select(distinct, sa.null()).where(about.one_of(values)).distinct()
     if scope is not None:
         name, mine, shared = scope
-        field = found.clause.c[name]
-        condition = belongs(field, found.column(name), snapshot.dialect, mine)
+        field = live.clause.c[name]
+        condition = belongs(field, live.column(name), snapshot.dialect, mine)
         select = select.where(sa.or_(condition, field.is_(None)) if shared else condition)
     there = {_key(row["id"]) for row in snapshot.rows(select, _COLUMNS)}
     return {value for value in values if _key(value) in there}
@@ -103,7 +103,7 @@ def _key(text: str) -> str:
 
 
 def _scopes(snapshot: Snapshot, declared: Scope) -> Query:
-    found = Catalogue.of(snapshot).table(declared.table)
+    live = Catalogue.of(snapshot).table(declared.table)
     for name in (declared.id, declared.name):
-        found.column(name)
-    return sa.select(found.clause.c[declared.id], found.clause.c[declared.name]).select_from(found.clause)
+        live.column(name)
+    return sa.select(live.clause.c[declared.id], live.clause.c[declared.name]).select_from(live.clause)

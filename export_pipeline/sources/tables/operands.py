@@ -111,11 +111,11 @@ class Term:
             return sa.and_(self.expression.in_(literals), exact.in_(literals))
         if len(literals) == 1:
             return self.expression == literals[0]
-        plain = [literal.value for literal in literals if isinstance(literal, sa.BindParameter)]
-        if self.dialect == "sqlite" and len(plain) == len(literals) and _fit_json(plain):
+        bare = [literal.value for literal in literals if isinstance(literal, sa.BindParameter)]
+        if self.dialect == "sqlite" and len(bare) == len(literals) and _fit_json(bare):
             # One parameter for all values: SQLite limits the number of parameters.
-            given = sa.func.json_each(sa.literal(json.dumps(plain))).table_valued("value")
-            return self.expression.in_(sa.select(given.c.value))
+            listed = sa.func.json_each(sa.literal(json.dumps(bare))).table_valued("value")
+            return self.expression.in_(sa.select(listed.c.value))
         return self.expression.in_(literals)
 
     def day(self, day: date) -> tuple[datetime, datetime | None]:
@@ -217,8 +217,8 @@ def _in_sqlite(expression: Expression, stored: Stored, domain: Domain, integer: 
 
 def _elsewhere(expression: Expression, stored: Stored, domain: Domain, dialect: str) -> Expression:
     if domain is Domain.TEXT:
-        plain = stored.family is Family.TEXT and stored.word != "bpchar"
-        return expression if plain else sa.cast(expression, sa.Text)
+        is_plain_text = stored.family is Family.TEXT and stored.word != "bpchar"
+        return expression if is_plain_text else sa.cast(expression, sa.Text)
     if domain is Domain.UUID and not (dialect == "postgresql" and stored.family is Family.UUID):
         text = sa.func.lower(sa.cast(expression, sa.Text))
         for sign in "-{}":

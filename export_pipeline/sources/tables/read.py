@@ -132,15 +132,15 @@ class _Reader:
         ) -> Callable[[], Iterator[pa.RecordBatch]]:
             return lambda: check.watch(snapshot.batches(select, columns, self._damaged))
 
-        found = shares(self.snapshot, dataset, self.columns, facts[0])
-        together = check(len(found))
+        key_ranges = shares(self.snapshot, dataset, self.columns, facts[0])
+        together = check(len(key_ranges))
         select = dataset.rows(self.columns)
         return Table(
             "rows",
             columns,
             facts[0],
             lambda: reading(self.snapshot, select, check(1))(),
-            parts=tuple(reading(*share, together) for share in found),
+            parts=tuple(reading(*share, together) for share in key_ranges),
         )
 
     def _damaged(self, reason: str, column: str, cells: int) -> None:

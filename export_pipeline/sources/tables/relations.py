@@ -140,18 +140,18 @@ class Frame:
         last = [part[count:] for part, count in zip(parts, counts, strict=True)]
         return [expression for part in (*first, *last) for expression in part]
 
-    def order(self, clause: sa.FromClause, found: Found, wanted: Sequence[str]) -> list[Expression]:
+    def order(self, clause: sa.FromClause, live: Found, names: Sequence[str]) -> list[Expression]:
         """Return the ORDER BY expressions of a table: columns, `-` before descending ones, then its key."""
         order: list[Expression] = []
-        for word in wanted:
-            down = word.startswith("-") and word not in found.fields
-            name = word.removeprefix("-") if down else word
-            term = self.sortable(Field(clause.c[name], found.column(name)))
+        for order_name in names:
+            down = order_name.startswith("-") and order_name not in live.fields
+            name = order_name.removeprefix("-") if down else order_name
+            term = self.sortable(Field(clause.c[name], live.column(name)))
             order.append(ordered(term, down=down))
         # Without a key, sort by all columns: then only rows that are equal in all of them may be swapped.
-        key = next((key for key in found.keys if key <= found.fields.keys()), found.fields.keys())
-        last = [name for name in found.fields if name in key]
-        return order + [self.sortable(Field(clause.c[name], found.fields[name])) for name in last]
+        key = next((key for key in live.keys if key <= live.fields.keys()), live.fields.keys())
+        last = [name for name in live.fields if name in key]
+        return order + [self.sortable(Field(clause.c[name], live.fields[name])) for name in last]
 
     def sortable(self, field: Field) -> Expression:
         """Return the sort expression of a field: the database's order, but strings by code point."""
@@ -183,11 +183,11 @@ class Frame:
 
     def where(self, clause: sa.FromClause, relation: Relation) -> list[Expression]:
         """Return the fixed conditions of a relation's table."""
-        found = self.relations.catalogue.table(relation.table)
+        live = self.relations.catalogue.table(relation.table)
         conditions = []
         for name, value in relation.where.items():
             dialect = self.relations.catalogue.snapshot.dialect
-            conditions.append(fixed(clause.c[name], found.column(name), value, dialect, name))
+            conditions.append(fixed(clause.c[name], live.column(name), value, dialect, name))
         return conditions
 
     def _join(self, name: str) -> None:
@@ -198,38 +198,38 @@ class Frame:
             raise SourceError(
                 f"relation {name!r} has many rows; use it with `separator`, `nested` or a filter only."
             )
-        found = self.relations.catalogue.table(relation.table)
-        if relation.many or self._is_one(found, relation):
-            other = self.relations.alias(found.clause, name)
+        live = self.relations.catalogue.table(relation.table)
+        if relation.many or self._is_one(live, relation):
+            other = self.relations.alias(live.clause, name)
             on = sa.and_(self._belongs(other, name), *self.where(other, relation))
         else:
-            other = self.relations.alias(self._first(found, relation), name)
+            other = self.relations.alias(self._first(live, relation), name)
             on = sa.and_(self._belongs(other, name), other.c[_PLACE] == 1)
         self._joined[name] = other
         self._joins.append((other, on))
 
-    def _is_one(self, found: Found, relation: Relation) -> bool:
+    def _is_one(self, live: Found, relation: Relation) -> bool:
         """Return whether a key of the table ensures that at most one row matches."""
         fixed_columns = {
             name for name, value in relation.where.items() if not isinstance(value, list | tuple)
         }
         fixed_columns -= {name for name, value in relation.where.items() if value is None}
-        return any(key <= {relation.to, *fixed_columns} for key in found.keys)
+        return any(key <= {relation.to, *fixed_columns} for key in live.keys)
 
-    def _first(self, found: Found, relation: Relation) -> sa.Subquery:
+    def _first(self, live: Found, relation: Relation) -> sa.Subquery:
         """Return the table with its rows numbered within each value of the join column."""
-        inner = self.relations.alias(found.clause, "candidate")
+        inner = self.relations.alias(live.clause, "candidate")
         place = sa.func.row_number().over(
-            partition_by=inner.c[relation.to], order_by=self.order(inner, found, relation.order)
+            partition_by=inner.c[relation.to], order_by=self.order(inner, live, relation.order)
         )
-        columns = [inner.c[name] for name in found.fields]
-        chosen = sa.select(*columns, place.label(_PLACE)).where(*self.where(inner, relation))
-        return chosen.subquery()
+        columns = [inner.c[name] for name in live.fields]
+        numbered = sa.select(*columns, place.label(_PLACE)).where(*self.where(inner, relation))
+        return numbered.subquery()
 
     def _belongs(self, other: sa.FromClause, name: str) -> Expression:
         relation = self.relations.declared[name]
-        found = self.relations.catalogue.table(relation.table)
-        theirs = Field(other.c[relation.to], found.column(relation.to))
+        live = self.relations.catalogue.table(relation.table)
+        theirs = Field(other.c[relation.to], live.column(relation.to))
         mine = self.field(relation.from_)
         left, right = theirs.expression, mine.expression
         if self.relations.catalogue.snapshot.dialect == "postgresql" and _unlike(theirs.stored, mine.stored):

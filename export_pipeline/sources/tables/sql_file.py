@@ -30,11 +30,11 @@ _TOKENS = re.compile(
 def _parts(sql: str) -> list[tuple[str | None, str]]:
     """Split the statement into (name of the parameter or None, text); comments become blanks."""
     parts: list[tuple[str | None, str]] = []
-    for found in _TOKENS.finditer(sql):
-        if found["line"] or found["block"]:
+    for match in _TOKENS.finditer(sql):
+        if match["line"] or match["block"]:
             parts.append((None, " "))
         else:
-            parts.append((found["word"], found[0]))
+            parts.append((match["word"], match[0]))
     return parts
 
 

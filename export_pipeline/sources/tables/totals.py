@@ -82,10 +82,10 @@ def _counted(
         value = Fraction(Decimal(row[f"sum_{place}"] or 0)) * Fraction(unit)
         totals[name] = totals.get(name, Fraction()) + value
         totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
-    found = {name: _double(total) for name, total in totals.items()}
-    lost = {f"±{name}": _INEXACT * found[f"|{name}|"] for name in inexact}
+    doubles = {name: _double(total) for name, total in totals.items()}
+    lost = {f"±{name}": _INEXACT * doubles[f"|{name}|"] for name in inexact}
     exact = {column.name: _decimal(totals[column.name]) for column in numbers if column.name not in inexact}
-    return row["rows"], found | lost, special, exact
+    return row["rows"], doubles | lost, special, exact
 
 
 def _special(about: Term) -> Expression:
@@ -111,8 +111,8 @@ def _double(total: Fraction) -> float:
 
 
 def _is_summed(column: ColumnSpec, dataset: Dataset) -> bool:
-    plain = column.nested is None and column.separator is None and column.name not in dataset.hidden
-    return plain and column.parsed.kind.is_number
+    is_own = column.nested is None and column.separator is None and column.name not in dataset.hidden
+    return is_own and column.parsed.kind.is_number
 
 
 def _parts(about: Term, kind: Kind) -> list[tuple[bool, float, Expression]]:

@@ -56,24 +56,24 @@ SELECT
 _BY_NUMBER = re.compile(r"unnamed<oid:(\d+)>")
 
 
-def find_type_order(snapshot: Snapshot, word: str) -> TypeOrder:
+def find_type_order(snapshot: Snapshot, type_name: str) -> TypeOrder:
     """Return the sort order of a PostgreSQL type.
 
     Args:
         snapshot: An open snapshot of a PostgreSQL database.
-        word: Name of the type as in `Stored.word`. If several schemas have a type of this name, all of them
-            must have an order.
+        type_name: Name of the type as in `Stored.type_name`. If several schemas have a type of this name,
+            all of them must have an order.
 
     Raises:
         SourceError: The database cannot be queried.
     """
-    number = _BY_NUMBER.fullmatch(word)
-    query = sa.text(_QUERY).bindparams(name=word, oid=number[1] if number else "0")
-    found = query.columns(
+    number = _BY_NUMBER.fullmatch(type_name)
+    query = sa.text(_QUERY).bindparams(name=type_name, oid=number[1] if number else "0")
+    order = query.columns(
         sa.column("is_ordered", sa.Boolean()), sa.column("is_collated", sa.Boolean())
     ).subquery()
     columns = [Column(name, name, Kind.BOOLEAN) for name in ("is_ordered", "is_collated")]
-    (row,) = snapshot.rows(sa.select(found), columns)
+    (row,) = snapshot.rows(sa.select(order), columns)
     if not row["is_ordered"]:
         return TypeOrder.NONE
     return TypeOrder.COLLATED if row["is_collated"] else TypeOrder.OWN

@@ -184,5 +184,5 @@ def _texts(kind: pa.DataType, edges: Ints, data: Bytes, valid: Bytes | None = No
 
 
 def _bools(values: pa.Array) -> Bools:
-    found: Bools = values.to_numpy(zero_copy_only=False)
-    return found
+    flags: Bools = values.to_numpy(zero_copy_only=False)
+    return flags

@@ -255,8 +255,8 @@ class Reader:
             return
         before = self._before.get(table)
         if before is not None and (value - before) * direction <= 0:
-            word = "ascending" if direction > 0 else "descending"
-            self.problem("sequence", where, f"{key} {value} follows {before}; {table} are {word} by {key}.")
+            order = "ascending" if direction > 0 else "descending"
+            self.problem("sequence", where, f"{key} {value} follows {before}; {table} are {order} by {key}.")
         self._before[table] = value
 
     def _values(self, table: str, where: str, attributes: Mapping[str, str]) -> None:
@@ -390,9 +390,9 @@ class Reader:
         return self._found
 
 
-def _among(wanted: Ints, found: Ints) -> npt.NDArray[np.bool_]:
-    """Return a mask of the wanted numbers that are in `found`, which is sorted."""
-    return np.searchsorted(found, wanted, side="right") > np.searchsorted(found, wanted)
+def _among(values: Ints, known: Ints) -> npt.NDArray[np.bool_]:
+    """Return a mask of the wanted numbers that are in `known`, which is sorted."""
+    return np.searchsorted(known, values, side="right") > np.searchsorted(known, values)
 
 
 def _integer(text: str | None) -> int | None:

@@ -60,11 +60,11 @@ class Tally:
         whole = (self._unreadable + self._unfit + self._unscaled) == 0
         differing = []
         for index in np.flatnonzero(whole & (self._sizes > 0)):
-            found, total, unit = self._conditions.computed(int(index), float(self._sizes[index]))
-            if not math.isclose(found, total, rel_tol=_NOTABLE, abs_tol=_NOTABLE):
+            computed, total, unit = self._conditions.computed(int(index), float(self._sizes[index]))
+            if not math.isclose(computed, total, rel_tol=_NOTABLE, abs_tol=_NOTABLE):
                 name = self._conditions.names[index]
                 differing.append(
-                    f"Condition {name!r}: from its takeoffs an importer computes {found:.2f} {unit}, "
+                    f"Condition {name!r}: from its takeoffs an importer computes {computed:.2f} {unit}, "
                     f"the database says {total:.2f}."
                 )
         done.warnings += differing[:CAP]

@@ -22,9 +22,9 @@ _CHUNK = 1 << 18
 
 def read_back(path: Path) -> FileFacts:
     """Count the measurements, add up the conditions' totals (`quantity`), and check the import rules."""
-    found = inspect(path)
-    problems = tuple(str(problem) for problem in found.problems[:50])
-    return FileFacts(found.measurements, {"quantity": found.quantity}, problems)
+    inspection = inspect(path)
+    problems = tuple(str(problem) for problem in inspection.problems[:50])
+    return FileFacts(inspection.measurements, {"quantity": inspection.quantity}, problems)
 
 
 def check(path: Path) -> list[Problem]:

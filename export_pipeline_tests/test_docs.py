@@ -17,7 +17,7 @@ from export_pipeline.core.columns import Kind
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.bundle import BundleModel
 from export_pipeline.datasets.table import TableModel
-from export_pipeline.expressions.expressions import compiled
+from export_pipeline.expressions.expressions import compile_expression
 from export_pipeline.expressions.functions import FUNCTIONS
 from export_pipeline.expressions.parser import ExpressionError
 from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Type, decimal
@@ -85,13 +85,13 @@ def test_every_example_of_a_function_compiles() -> None:
     for name, examples in re.findall(r"^\| (`[a-z_]+\(.*?) \| .* \| (.*) \|$", section, re.MULTILINE):
         shown |= set(re.findall(r"`([a-z_]+)\(", name))
         for example in re.findall(r"`(.*?)`", examples):
-            compiled(example, COLUMNS)
+            compile_expression(example, COLUMNS)
     assert shown == FUNCTIONS.keys()
     for sound in ("due < '2026-11-21'", "case(qty == 0, 0, price / qty)", "code in ('A', 'B')"):
         assert sound.replace("code", "x") in section or sound in section
-        compiled(sound, COLUMNS)
+        compile_expression(sound, COLUMNS)
     with pytest.raises(ExpressionError, match="is_null"):
-        compiled("x == null", COLUMNS)
+        compile_expression("x == null", COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 
 import export_pipeline
 from export_pipeline.components.dataset import DatasetComponent
-from export_pipeline.core.plain_errors import plain
-from export_pipeline.core.strict import unknown_name
+from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.strict import describe_unknown_name
 from export_pipeline.datasets.catalogue import DefsError
 from export_pipeline.datasets.yaml_limits import YamlLimitError, check_size
 from export_pipeline.project import defs_folder, own_project
@@ -108,8 +108,8 @@ def _line(mistake: ErrorDetails) -> str:
     if found := _PLACE.fullmatch(where):
         where = f"{found['file']}, {found['field']}"
         if mistake["type"] == "extra_forbidden":  # outside `attributes`, where the keys are Dagster's
-            return f"{where}: {unknown_name(found['field'], _TOP)}"
-    return f"{where}: {plain(mistake)}"
+            return f"{where}: {describe_unknown_name(found['field'], _TOP)}"
+    return f"{where}: {describe_error(mistake)}"
 
 
 def _unfinished() -> str | None:
@@ -132,7 +132,7 @@ def _unknown_type(error: str) -> str | None:
     there = [f"{export_pipeline.__name__}.{name}" for name in export_pipeline.__all__]
     for place, said in _said("type"):
         if type and f"{said}.".startswith(f"{type}."):
-            return f"{place}, type: {unknown_name(said, there)}"
+            return f"{place}, type: {describe_unknown_name(said, there)}"
     return None
 
 

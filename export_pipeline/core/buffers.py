@@ -35,7 +35,9 @@ def data_of(array: pa.Array) -> memoryview:
     return bytes_of(array).data
 
 
-def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array | None = None) -> pa.Array:
+def build_strings(
+    data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array | None = None
+) -> pa.Array:
     """Return a string array over these bytes (valid UTF-8).
 
     Args:
@@ -50,13 +52,13 @@ def strings(data: Bytes | bytes, offsets: npt.NDArray[np.int32], like: pa.Array 
     return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [valid, *buffers[1:]])
 
 
-def mask(marks: Marks) -> pa.Array:
+def pack_mask(marks: Marks) -> pa.Array:
     """Return the marks as an Arrow boolean array."""
     bits = np.packbits(marks, bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(marks), [None, pa.py_buffer(bits)])
 
 
-def cells_with(array: pa.Array, characters: bytes, below: int = 0) -> Marks | None:
+def find_cells(array: pa.Array, characters: bytes, below: int = 0) -> Marks | None:
     """Return which cells contain one of the wanted bytes or a byte less than `below`.
 
     None means that no cell does; this is the fastest result.
@@ -72,10 +74,10 @@ def cells_with(array: pa.Array, characters: bytes, below: int = 0) -> Marks | No
     if not here.any():
         return None
     offsets = offsets_of(array)
-    return counted(here, offsets - offsets[0]) > 0
+    return count_marks(here, offsets - offsets[0]) > 0
 
 
-def counted(marks: Marks, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+def count_marks(marks: Marks, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """Return the number of marked bytes of each cell. Bits are counted 64 at a time."""
     bits = np.packbits(marks, bitorder="little")
     words = np.zeros(len(bits) // 8 + 1, "<u8")

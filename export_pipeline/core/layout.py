@@ -81,7 +81,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Nested:
+class NestedTable:
     """Nested rows for JSON: the i-th parent row contains the next `counts[i]` child rows."""
 
     parent: Table
@@ -91,7 +91,7 @@ class Nested:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Drawing:
     """A drawing: shapes in a plane with the origin at the top left and y pointing down.
 
     Attributes:
@@ -210,7 +210,7 @@ class Layout:
     pdf: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...] = ()
     description: str = ""
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Drawing, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     period: str | None = None

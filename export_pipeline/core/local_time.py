@@ -25,7 +25,7 @@ _QUARTER = 900_000_000
 """15 minutes. Clocks change only at quarters of an hour."""
 
 
-def on_the_wall(instants: pa.Array, zone: str) -> pa.Array:
+def to_local(instants: pa.Array, zone: str) -> pa.Array:
     """Convert instants (timestamp with any zone) to a zone's local time (naive timestamp[us]).
 
     Nulls stay null.
@@ -39,11 +39,11 @@ def on_the_wall(instants: pa.Array, zone: str) -> pa.Array:
     return pc.replace_with_mask(clock, far, pa.array(micros + offsets).cast(pa.timestamp("us")))
 
 
-def shown_twice(clock: pa.Array, zone: str) -> pa.Array:
+def is_ambiguous(clock: pa.Array, zone: str) -> pa.Array:
     """Return whether a local time is ambiguous: shown twice because the clock is put back (PEP 495 `fold`).
 
     Args:
-        clock: Local times of the zone (naive timestamp[us], as `on_the_wall` returns them).
+        clock: Local times of the zone (naive timestamp[us], as `to_local` returns them).
         zone: IANA name of the zone.
 
     Returns:

@@ -49,7 +49,7 @@ _WORDS: Mapping[str, str] = {
 _LONGEST = 60
 
 
-def plain(error: ErrorDetails) -> str:
+def describe_error(error: ErrorDetails) -> str:
     """Return an error as one sentence without its place: the expected and, if it helps, the given value."""
     message = _WORDS.get(error["type"])
     if message is None:

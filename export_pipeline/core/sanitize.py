@@ -2,10 +2,10 @@
 
 Two rules, both counted:
 
-- `clean`, for every format: characters that XML 1.0 (so Excel, and On-Screen Takeoff) cannot hold and the
-  bidi overrides U+202D and U+202E, which make text read as something else, become U+FFFD.
-- `guard`, for files that a spreadsheet opens as text: a string that a spreadsheet would run as a formula gets
-  a leading apostrophe (OWASP ASVS 1.2.10, CWE-1236). Numbers, dates and booleans are never touched.
+- `clean_table`, for every format: characters that XML 1.0 (so Excel, and On-Screen Takeoff) cannot hold and
+  the bidi overrides U+202D and U+202E, which make text read as something else, become U+FFFD.
+- `guard_formulas`, for files that a spreadsheet opens as text: a string that it would run as a formula gets a
+  leading apostrophe (OWASP ASVS 1.2.10, CWE-1236). Numbers, dates and booleans are never touched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import Marks, bytes_of, first_bytes, offsets_of, strings
+from export_pipeline.core.buffers import Marks, build_strings, bytes_of, first_bytes, offsets_of
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table
 
@@ -57,11 +57,13 @@ def sanitize(data: ExportData) -> ExportData:
             changed[REPLACED, name if name == "title" else f"{data.dataset}.{name}"] += 1
     title = clean_facts.pop("title")
     # Table "member.rows" of a bundle is counted under its member's label, "member: rows".
-    tables = {name: clean(table, changed, name.replace(".", ": ", 1)) for name, table in data.tables.items()}
+    tables = {
+        name: clean_table(table, changed, name.replace(".", ": ", 1)) for name, table in data.tables.items()
+    }
     return replace(data, title=title, subject={**data.subject, **clean_facts}, tables=tables, changed=changed)
 
 
-def clean(table: Table, changed: Counter[tuple[str, str]], label: str | None = None) -> Table:
+def clean_table(table: Table, changed: Counter[tuple[str, str]], label: str | None = None) -> Table:
     """Return the table with `clean_text` applied to its text columns.
 
     Each complete pass sets the table's counts in `changed`, so that reading twice counts once. A table with
@@ -117,7 +119,7 @@ def _suspicious(array: pa.Array) -> bool:
     return any(character in text for character in _ILLEGAL_WIDE)
 
 
-def guard(array: pa.Array) -> tuple[pa.Array, int]:
+def guard_formulas(array: pa.Array) -> tuple[pa.Array, int]:
     """Put an apostrophe before cells that look like formulas; also return their number."""
     marks = _formulas(array)
     cells = 0 if marks is None else int(marks.sum())
@@ -128,7 +130,7 @@ def guard(array: pa.Array) -> tuple[pa.Array, int]:
     guarded = b"'".join([data[start:end] for start, end in pairwise(starts)])
     added = np.zeros(len(offsets), np.int32)
     np.cumsum(marks, out=added[1:])
-    return strings(guarded, offsets - offsets[0] + added, array), cells
+    return build_strings(guarded, offsets - offsets[0] + added, array), cells
 
 
 def _formulas(array: pa.Array) -> Marks | None:

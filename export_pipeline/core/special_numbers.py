@@ -13,7 +13,7 @@ def is_special(array: pa.Array) -> pa.Array:
     return pc.is_in(array, pa.array(SPECIAL, pa.string()))
 
 
-def finite_decimals(array: pa.Array, type: pa.DataType | None = None) -> pa.Array:
+def to_finite_decimals(array: pa.Array, type: pa.DataType | None = None) -> pa.Array:
     """Convert a column's number strings to decimals, NaN and infinities to null. Other arrays are unchanged.
 
     Args:
@@ -29,7 +29,7 @@ def finite_decimals(array: pa.Array, type: pa.DataType | None = None) -> pa.Arra
     return texts.cast(type or _wide_enough(texts))
 
 
-def plain_numbers(array: pa.Array) -> pa.Array:
+def strip_trailing_zeros(array: pa.Array) -> pa.Array:
     """Return number strings without trailing zeros after the decimal point: `1.50` becomes `1.5`."""
     trimmed = pc.ascii_rtrim(pc.ascii_rtrim(array, "0"), ".")
     return pc.if_else(pc.match_substring(array, "."), trimmed, array)

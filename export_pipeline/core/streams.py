@@ -30,17 +30,17 @@ class AbandonedError(Exception):
 _thread = threading.local()  # of a source: `abandoned`, an event set when no more items are needed
 
 
-def prefetched(
+def prefetch(
     items: Iterable[T], depth: int = _DEPTH, *, interrupt: Callable[[], None] | None = None
 ) -> Iterator[T]:
-    """Yield the items, read by a thread that is at most `depth` items ahead; see `merged`.
+    """Yield the items, read by a thread that is at most `depth` items ahead; see `merge`.
 
     An error of the source is raised here, after the items before it.
     """
-    return merged([items], depth, interrupt=interrupt)
+    return merge([items], depth, interrupt=interrupt)
 
 
-def merged(
+def merge(
     sources: Sequence[Iterable[T]], depth: int = _DEPTH, *, interrupt: Callable[[], None] | None = None
 ) -> Iterator[T]:
     """Yield the items of all sources as they arrive.
@@ -48,7 +48,7 @@ def merged(
     Each source is read in its own thread, at most `depth` items ahead.
 
     The consumer's thread can be interrupted at any time, even if a source is blocked. The first error
-    stops all sources. If the consumer stops early, sources that are themselves `merged` stop too. All sources
+    stops all sources. If the consumer stops early, sources that are themselves `merge` stop too. All sources
     are closed in their own threads before this returns.
 
     Args:
@@ -115,7 +115,7 @@ def merged(
             reader.join()
 
 
-def mapped(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
+def map_concurrently(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
     """Yield `work(item)` for every item, in order, with several calls running concurrently.
 
     At most `workers` + 1 results wait to be taken. The calls of `work` must not depend on each other.

@@ -33,11 +33,13 @@ class Strict(BaseModel):
         if unknown := [name for name in values if name not in taken]:
             cut = _cut_value(values)
             few = unknown[:_MAX_NAMED]
-            raise wrong(cls.__name__, cut or {(name,): unknown_name(str(name)[:100], known) for name in few})
+            raise error_at(
+                cls.__name__, cut or {(name,): describe_unknown_name(str(name)[:100], known) for name in few}
+            )
         return values
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
+def describe_unknown_name(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the nearest known name, then all known names."""
     there = list(known)
     # If names for descending order (with "-") are among them, ignore the sign when comparing.
@@ -70,7 +72,7 @@ def _cut_value(values: Mapping[Any, Any]) -> dict[tuple[str | int, ...], str]:
     return {}
 
 
-def wrong(title: str, messages: Mapping[tuple[str | int, ...], str]) -> ValidationError:
+def error_at(title: str, messages: Mapping[tuple[str | int, ...], str]) -> ValidationError:
     """Return an error with a message for each place, relative to the model that raises it.
 
     The errors have a type known to pydantic, because Dagster recreates them with file and line, and can

@@ -96,7 +96,7 @@ class Table:
         return pa.schema([(c.name, c.arrow_type) for c in self.columns]).empty_table()
 
 
-def copied(array: pa.Array) -> pa.Array:
+def copy_array(array: pa.Array) -> pa.Array:
     """Copy an array into memory of its own. A slice that is kept keeps all columns of its batch in memory."""
     return pa.concat_arrays([array, array.slice(0, 0)])
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from export_pipeline.core.strict import wrong
+from export_pipeline.core.strict import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 
@@ -34,21 +34,21 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
         ValidationError: a member cannot be loaded, or the members do not fit together.
     """
     if list(attributes.formats) != ["zip"]:
-        raise wrong("BundleExport", {("formats",): "a bundle is a zip; `options: {zip_formats: [csv]}`"})
+        raise error_at("BundleExport", {("formats",): "a bundle is a zip; `options: {zip_formats: [csv]}`"})
     members: dict[str, Dataset] = {}
     for position, name in enumerate(attributes.datasets):
         try:
             found = load(name)
         except Exception as error:
             message = f"dataset {name!r} cannot be loaded from {name}/defs.yaml: {error}"
-            raise wrong("BundleExport", {("datasets", position): message}) from error
+            raise error_at("BundleExport", {("datasets", position): message}) from error
         if not isinstance(found, Dataset):
-            raise wrong("BundleExport", {("datasets", position): f"{name} is no dataset"})
+            raise error_at("BundleExport", {("datasets", position): f"{name} is no dataset"})
         members[name] = found
     if len({member.scoped for member in members.values()}) > 1:
         names = ", ".join(name for name, member in members.items() if member.scoped)
         message = f"only {names} have scopes: bundle datasets that all have the same, or none"
-        raise wrong("BundleExport", {("datasets",): message})
+        raise error_at("BundleExport", {("datasets",): message})
     spec = {
         "title": attributes.title,
         "members": {

@@ -9,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from export_pipeline.core.plain_errors import plain
+from export_pipeline.core.plain_errors import describe_error
 from export_pipeline.datasets.bundle import BundleModel, bundle_dataset
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.shaped import ShapedModel, shaped_dataset
@@ -56,7 +56,7 @@ def _load_file(file: Path) -> Iterator[Dataset]:
                 yield _TYPES[name](document.get("attributes") or {}, file.parent)
             except ValidationError as error:
                 lines = [
-                    f"{file}, {'.'.join(map(str, one['loc']))}: {plain(one)}"
+                    f"{file}, {'.'.join(map(str, one['loc']))}: {describe_error(one)}"
                     for one in error.errors(include_url=False)
                 ]
                 raise DefsError("\n".join(lines)) from error

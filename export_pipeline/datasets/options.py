@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from export_pipeline.core.one_line import one_line
-from export_pipeline.core.plain_errors import plain
+from export_pipeline.core.plain_errors import describe_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def parse_options(config: Mapping[str, Any], *models: type[BaseModel]) -> list[B
         ]
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        problems = [FieldProblem(one["loc"], plain(one)) for one in errors]
+        problems = [FieldProblem(one["loc"], describe_error(one)) for one in errors]
         raise OptionError("; ".join(map(_sentence, problems)), problems) from None
 
 

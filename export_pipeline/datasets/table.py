@@ -8,8 +8,8 @@ from typing import Self
 
 from pydantic import ValidationError, model_validator
 
-from export_pipeline.core.plain_errors import plain
-from export_pipeline.core.strict import wrong
+from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.strict import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import OptionError, parse_options
@@ -36,14 +36,14 @@ class TableModel(DatasetModel, CheckedTableSpec):
         try:
             parse_options(given, import_module(SHAPE).options(self.spec()), FormatOptions)
         except OptionError as error:
-            raise wrong("TableExport", {("options",): str(error)}) from None
+            raise error_at("TableExport", {("options",): str(error)}) from None
         return self
 
     @model_validator(mode="after")
     def _cadences_have_windows(self) -> Self:
         for name in self.cadences.named():
             if self.window is None:
-                raise wrong("TableExport", {("cadences", name): _NO_WINDOW})
+                raise error_at("TableExport", {("cadences", name): _NO_WINDOW})
         return self
 
     def spec(self) -> dict[str, object]:
@@ -67,7 +67,7 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             message = f"{file.name} cannot be read: {error}; it lies beside the YAML"
-            raise wrong("TableExport", {("source", "sql"): message}) from None
+            raise error_at("TableExport", {("source", "sql"): message}) from None
         source = attributes.source.model_copy(update={"sql": text})
         attributes = attributes.model_copy(update={"source": source})
     return Dataset(
@@ -93,4 +93,4 @@ def check_yaml(text: str) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DefsYamlError(f"{place}: {plain(first)}") from None
+        raise DefsYamlError(f"{place}: {describe_error(first)}") from None

@@ -18,10 +18,18 @@ from typing import Any
 import pyarrow as pa
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.core.strict import unknown_name
+from export_pipeline.core.strict import describe_unknown_name
 from export_pipeline.expressions.functions import FUNCTIONS
 from export_pipeline.expressions.nodes import Node
-from export_pipeline.expressions.operators import ARITHMETIC, and_, compared, member, negated, not_, or_
+from export_pipeline.expressions.operators import (
+    ARITHMETIC,
+    and_,
+    compare,
+    negate,
+    not_,
+    or_,
+    test_membership,
+)
 from export_pipeline.expressions.parser import (
     MAX_DEPTH,
     TOO_DEEP,
@@ -63,7 +71,7 @@ class Expression:
     _node: Node
 
     def evaluate(self, columns: Mapping[str, Cells], rows: int, target: Type) -> tuple[Cells, Counter[str]]:
-        """Return the rows' cells as a type that `fits`, and the count of cells that became null, by reason.
+        """Return the rows' cells as a fitting type, and the count of cells that became null, by reason.
 
         Raises:
             ComputeError: A cell overflows, or does not fit.
@@ -75,7 +83,7 @@ class Expression:
             raise ComputeError(str(error)) from error
 
 
-def compiled(text: str, columns: Mapping[str, Type]) -> Expression:
+def compile_expression(text: str, columns: Mapping[str, Type]) -> Expression:
     """Return a checked expression over columns of these types.
 
     Raises:
@@ -85,7 +93,7 @@ def compiled(text: str, columns: Mapping[str, Type]) -> Expression:
     return Expression(text, names(text), node.type, node)
 
 
-def fits(type: Type, declared: Type) -> str | None:
+def explain_mismatch(type: Type, declared: Type) -> str | None:
     """Return why a column of a type cannot hold an expression's result without losing digits; None if it can.
 
     Digits before the decimal point are only checked per cell: a value that does not fit fails the export.
@@ -125,14 +133,14 @@ class _Compiler:
                 return _written(value)
             case Name(name=name):
                 if name not in self.columns:
-                    raise ValueError(unknown_name(name, self.columns))
+                    raise ValueError(describe_unknown_name(name, self.columns))
                 return Node(self.columns[name], lambda env: env.columns[name])
             case Call(name=name, parts=arguments):
                 return self._call(name, arguments, depth)
         nodes = [self.node(operand, depth) for operand in part.parts]
         match part.operator:
             case "negate":
-                return negated(*nodes)
+                return negate(*nodes)
             case "not":
                 return not_(*nodes)
             case "and":
@@ -140,15 +148,15 @@ class _Compiler:
             case "or":
                 return or_(nodes)
             case "in":
-                return member(nodes[0], nodes[1:])
+                return test_membership(nodes[0], nodes[1:])
             case sign if sign in ARITHMETIC:
                 return ARITHMETIC[sign](*nodes)
-        return compared(part.operator, *nodes)
+        return compare(part.operator, *nodes)
 
     def _call(self, name: str, arguments: tuple[Part, ...], depth: int) -> Node:
         function = FUNCTIONS.get(name)
         if function is None:
-            raise ValueError(unknown_name(name, FUNCTIONS))
+            raise ValueError(describe_unknown_name(name, FUNCTIONS))
         count = len(arguments)
         if count < function.least or (function.most is not None and count > function.most):
             raise ValueError(f"write {function.usage}; here are {count} arguments")

@@ -15,7 +15,16 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Kind
 from export_pipeline.expressions import types
-from export_pipeline.expressions.nodes import Function, Make, Node, Run, as_type, unified, want, whole
+from export_pipeline.expressions.nodes import (
+    Function,
+    Make,
+    Node,
+    Run,
+    as_type,
+    require_integer,
+    require_kind,
+    unify,
+)
 from export_pipeline.expressions.times import (
     date_of,
     days_between,
@@ -35,8 +44,8 @@ def _case(arguments: Sequence[Node]) -> Node:
         raise ValueError("case(condition, value, …, default) ends with a default; it may be null")
     conditions, values = arguments[:-1:2], [*arguments[1::2], arguments[-1]]
     for condition in conditions:
-        want(condition, "case(condition, …)", Kind.BOOLEAN)
-    type, runs = unified(values)
+        require_kind(condition, "case(condition, …)", Kind.BOOLEAN)
+    type, runs = unify(values)
 
     def run(env: Env) -> Cells:
         result = pa.nulls(env.rows, type.arrow)
@@ -65,7 +74,7 @@ def _put(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
 
 
 def _coalesce(arguments: Sequence[Node]) -> Node:
-    type, runs = unified(arguments)
+    type, runs = unify(arguments)
 
     def run(env: Env) -> Cells:
         result = runs[0](env)
@@ -87,29 +96,30 @@ def _is_null(arguments: Sequence[Node]) -> Node:
 
 def _abs(arguments: Sequence[Node]) -> Node:
     node = arguments[0]
-    want(node, "abs(x)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    require_kind(node, "abs(x)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
     return Node(node.type, lambda env: pc.abs_checked(node.run(env)))
 
 
 def _round(arguments: Sequence[Node]) -> Node:
     node = arguments[0]
-    want(node, "round(x, digits)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
-    scale = whole(arguments[1], "round(x, digits)", 18) if len(arguments) > 1 else 0
+    require_kind(node, "round(x, digits)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    scale = require_integer(arguments[1], "round(x, digits)", 18) if len(arguments) > 1 else 0
     if node.type.kind is Kind.INTEGER:
         return node
     if node.type.kind is Kind.FLOAT:
         return Node(
-            decimal(38, scale), lambda env: types.rounded(types.exact_floats(node.run(env), env), scale, 38)
+            decimal(38, scale),
+            lambda env: types.round_decimals(types.exact_floats(node.run(env), env), scale, 38),
         )
     if node.type.scale <= scale:
         return node
-    result = decimal(min(node.type.digits - node.type.scale + scale + 1, types.MOST_DIGITS), scale)
-    return Node(result, lambda env: types.rounded(node.run(env), scale, result.digits))
+    result = decimal(min(node.type.digits - node.type.scale + scale + 1, types.MAX_PRECISION), scale)
+    return Node(result, lambda env: types.round_decimals(node.run(env), scale, result.digits))
 
 
 def _extreme(name: str) -> Make:
     def make(arguments: Sequence[Node]) -> Node:
-        type, runs = unified(arguments)
+        type, runs = unify(arguments)
         if type.kind in (None, Kind.BOOLEAN):
             raise ValueError(f"{name}(a, b, …) wants numbers, texts, dates or timestamps, not {type}")
         function = pc.min_element_wise if name == "least" else pc.max_element_wise
@@ -120,11 +130,12 @@ def _extreme(name: str) -> Make:
 
 def _decimal(arguments: Sequence[Node]) -> Node:
     node, usage = arguments[0], "decimal(x, p, s)"
-    digits, scale = (whole(arguments[i], usage, types.MOST_DIGITS) for i in (1, 2))
+    digits, scale = (require_integer(arguments[i], usage, types.MAX_PRECISION) for i in (1, 2))
     if not digits >= 1 or scale > min(digits, 37):
         raise ValueError(f"{usage} wants 1 to 76 digits, of these at most 37 behind the point")
     return Node(
-        decimal(digits, scale), lambda env: types.rounded(_as_decimals(node, usage)(env), scale, digits)
+        decimal(digits, scale),
+        lambda env: types.round_decimals(_as_decimals(node, usage)(env), scale, digits),
     )
 
 
@@ -149,14 +160,14 @@ def _integer(arguments: Sequence[Node]) -> Node:
 
 def _as_decimals(node: Node, usage: str) -> Run:
     """Convert any number, or a string that is one, to a decimal."""
-    want(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
+    require_kind(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
     match node.type.kind:
         case Kind.INTEGER:
             return as_type(node, decimal(node.type.digits, 0))
         case Kind.FLOAT:
             return lambda env: types.exact_floats(node.run(env), env)
         case Kind.TEXT:
-            return lambda env: types.parsed_numbers(node.run(env), env)
+            return lambda env: types.parse_numbers(node.run(env), env)
     return node.run
 
 
@@ -165,7 +176,7 @@ def _as_decimals(node: Node, usage: str) -> Run:
 
 def _of_text(usage: str, function: Callable[[Cells], Cells], result: Type = TEXT) -> Make:
     def make(arguments: Sequence[Node]) -> Node:
-        want(arguments[0], usage, Kind.TEXT)
+        require_kind(arguments[0], usage, Kind.TEXT)
         return Node(result, lambda env: function(arguments[0].run(env)))
 
     return make
@@ -176,8 +187,8 @@ def _length(cells: Cells) -> Cells:
 
 
 def _left(arguments: Sequence[Node]) -> Node:
-    want(arguments[0], "left(text, n)", Kind.TEXT)
-    count = whole(arguments[1], "left(text, n)", 1_000_000)
+    require_kind(arguments[0], "left(text, n)", Kind.TEXT)
+    count = require_integer(arguments[1], "left(text, n)", 1_000_000)
     return Node(TEXT, lambda env: pc.utf8_slice_codeunits(arguments[0].run(env), 0, count))
 
 
@@ -216,15 +227,15 @@ def _decimal_text(cells: Cells, kind: Type) -> Cells:
         return cells.cast(pa.string())
     if kind.scale <= _SCALE_WITHOUT_EXPONENT:
         return pc.replace_substring_regex(cells.cast(pa.string()), r"\.?0+$", "")
-    size = pc.abs(cells).cast(pa.decimal256(types.MOST_DIGITS - 1, kind.scale))
-    whole = pc.trunc(size)
+    size = pc.abs(cells).cast(pa.decimal256(types.MAX_PRECISION - 1, kind.scale))
+    integers = pc.trunc(size)
     # Add one, because Arrow writes no exponent for values of 1 or more; then remove it from the string.
-    decimals = pc.add(pc.subtract(size, whole).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
+    decimals = pc.add(pc.subtract(size, integers).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
         pa.string()
     )
     texts = [
         pc.if_else(pc.less(cells, pa.scalar(0, pa.decimal128(1, 0))), "-", ""),
-        whole.cast(pa.decimal256(types.MOST_DIGITS, 0)).cast(pa.string()),
+        integers.cast(pa.decimal256(types.MAX_PRECISION, 0)).cast(pa.string()),
         pc.replace_substring_regex(pc.utf8_slice_codeunits(decimals, 1), r"\.?0+$", ""),
     ]
     return pc.binary_join_element_wise(*texts, "")

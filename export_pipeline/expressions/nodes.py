@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.expressions.types import Cells, Env, Type, common, convert
+from export_pipeline.expressions.types import Cells, Env, Type, common_type, convert
 
 Run: TypeAlias = Callable[[Env], Cells]
 
@@ -53,15 +53,15 @@ def as_type(node: Node, target: Type) -> Run:
     return lambda env: convert(node.run(env), node.type, target)
 
 
-def unified(nodes: Sequence[Node]) -> tuple[Type, list[Run]]:
+def unify(nodes: Sequence[Node]) -> tuple[Type, list[Run]]:
     """Return the common type of several nodes, and functions that compute their cells as that type."""
     type = nodes[0].type
     for node in nodes[1:]:
-        type = common(type, node.type)
+        type = common_type(type, node.type)
     return type, [as_type(node, type) for node in nodes]
 
 
-def want(node: Node, usage: str, *kinds: Kind) -> None:
+def require_kind(node: Node, usage: str, *kinds: Kind) -> None:
     """Refuse a node of another kind.
 
     Raises:
@@ -72,7 +72,7 @@ def want(node: Node, usage: str, *kinds: Kind) -> None:
         raise ValueError(f"{usage} wants {listed}, not {node.type}")
 
 
-def whole(node: Node, usage: str, most: int) -> int:
+def require_integer(node: Node, usage: str, most: int) -> int:
     """Return the value of an integer literal.
 
     Raises:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.expressions.nodes import Node, as_type, unified
+from export_pipeline.expressions.nodes import Node, as_type, unify
 from export_pipeline.expressions.types import (
     BOOLEAN,
     DATE,
@@ -22,9 +22,9 @@ from export_pipeline.expressions.types import (
     ComputeError,
     Env,
     Type,
-    common,
+    common_type,
     decimal,
-    rounded,
+    round_decimals,
 )
 
 Operation: TypeAlias = Callable[[Cells, Cells], Cells]
@@ -36,12 +36,12 @@ _QUOTIENT_SCALE = 12
 # --- calculation --------------------------------------------------------------------------------------
 
 
-def plus(left: Node, right: Node) -> Node:
+def add(left: Node, right: Node) -> Node:
     """Return left + right."""
     return _sum(left, right, pc.add_checked, "+")
 
 
-def minus(left: Node, right: Node) -> Node:
+def subtract(left: Node, right: Node) -> Node:
     """Return left - right."""
     return _sum(left, right, pc.subtract_checked, "-")
 
@@ -53,7 +53,7 @@ def _sum(left: Node, right: Node, function: Operation, sign: str) -> Node:
     return _exact(left, right, (type, type), decimal(type.digits + 1, type.scale), function)
 
 
-def times(left: Node, right: Node) -> Node:
+def multiply(left: Node, right: Node) -> Node:
     """Return left * right."""
     if _numbers(left, right, "*").kind is not Kind.DECIMAL:
         return _plain(left, right, pc.multiply_checked, "*")
@@ -79,7 +79,7 @@ def _wide(first: Cells, second: Cells, digits: int) -> tuple[Cells, Cells]:
     return tuple(c.cast(pa.decimal256(c.type.precision, c.type.scale)) for c in (first, second))
 
 
-def divided(left: Node, right: Node) -> Node:
+def divide(left: Node, right: Node) -> Node:
     """Return left / right."""
     if _numbers(left, right, "/").kind is Kind.FLOAT:
         runs = [as_type(node, FLOAT) for node in (left, right)]
@@ -96,15 +96,15 @@ def divided(left: Node, right: Node) -> Node:
 
     def run(env: Env) -> Cells:
         upper, lower = runs[0](env), _divisor(runs[1](env), env)
-        return rounded(pc.divide(*_wide(upper, lower, digits)), scale, result.digits)
+        return round_decimals(pc.divide(*_wide(upper, lower, digits)), scale, result.digits)
 
     return Node(result, run)
 
 
-ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {"+": plus, "-": minus, "*": times, "/": divided}
+ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {"+": add, "-": subtract, "*": multiply, "/": divide}
 
 
-def negated(node: Node) -> Node:
+def negate(node: Node) -> Node:
     """Return -x."""
     if not node.type.number:
         raise ValueError(f"- wants a number, not {node.type}")
@@ -117,7 +117,7 @@ def _numbers(left: Node, right: Node, sign: str) -> Type:
     for node in (left, right):
         if not node.type.number:
             raise ValueError(f"{sign} wants numbers, not {node.type}")
-    return common(left.type, right.type)
+    return common_type(left.type, right.type)
 
 
 def _as_decimal(node: Node) -> Type:
@@ -165,12 +165,12 @@ _COMPARE: dict[str, Operation] = {
 }  # fmt: skip
 
 
-def compared(sign: str, left: Node, right: Node) -> Node:
+def compare(sign: str, left: Node, right: Node) -> Node:
     """Return a comparison: == != < <= > >=. Dates may be compared with a literal such as '2026-11-21'."""
     if NULL in (left.type, right.type):
         raise ValueError("nothing is equal to null; ask with is_null(x)")
     left, right = _day(left, right.type), _day(right, left.type)
-    _, runs = unified((left, right))
+    _, runs = unify((left, right))
     return Node(BOOLEAN, lambda env: _COMPARE[sign](runs[0](env), runs[1](env)))
 
 
@@ -185,11 +185,11 @@ def _day(node: Node, other: Type) -> Node:
     return Node(DATE, lambda env: pa.repeat(day, env.rows), node.literal)
 
 
-def member(node: Node, values: Sequence[Node]) -> Node:
+def test_membership(node: Node, values: Sequence[Node]) -> Node:
     """Return `x in (a, b, …)`; the values must be literals."""
     if any(value.literal is None for value in values):
         raise ValueError("in wants written values, as in x in ('A', 'B'), and null is none of them")
-    _, runs = unified([node, *(_day(value, node.type) for value in values)])
+    _, runs = unify([node, *(_day(value, node.type) for value in values)])
 
     def run(env: Env) -> Cells:
         cells = runs[0](env)

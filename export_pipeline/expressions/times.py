@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.core.local_time import on_the_wall
-from export_pipeline.expressions.nodes import Make, Node, Run, want
-from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Cells, Env, Type, common, decimal
+from export_pipeline.core.local_time import to_local
+from export_pipeline.expressions.nodes import Make, Node, Run, require_kind
+from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Cells, Env, Type, common_type, decimal
 
 
 def local(cells: Cells, kind: Type) -> Cells:
     """Convert timestamps to the local time of their zone."""
-    return cells if kind.zone is None else on_the_wall(cells, kind.zone)
+    return cells if kind.zone is None else to_local(cells, kind.zone)
 
 
 def _days(cells: Cells, kind: Type) -> Cells:
@@ -33,7 +33,9 @@ def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
 
     def make(arguments: Sequence[Node]) -> Node:
         node = arguments[0]
-        want(node, f"{name}(x)", *((Kind.TIMESTAMP,) if name == "hour" else (Kind.DATE, Kind.TIMESTAMP)))
+        require_kind(
+            node, f"{name}(x)", *((Kind.TIMESTAMP,) if name == "hour" else (Kind.DATE, Kind.TIMESTAMP))
+        )
 
         def run(env: Env) -> Cells:
             cells = node.run(env)
@@ -49,7 +51,7 @@ def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
 def date_of(arguments: Sequence[Node]) -> Node:
     """Return the day of a timestamp in its zone."""
     node = arguments[0]
-    want(node, "date(timestamp)", Kind.TIMESTAMP, Kind.DATE)
+    require_kind(node, "date(timestamp)", Kind.TIMESTAMP, Kind.DATE)
     return Node(DATE, lambda env: _days(node.run(env), node.type))
 
 
@@ -57,7 +59,7 @@ def days_between(arguments: Sequence[Node]) -> Node:
     """Return the number of calendar days from the first to the second."""
     first, last = arguments
     for node in arguments:
-        want(node, "days_between(start, end)", Kind.DATE, Kind.TIMESTAMP)
+        require_kind(node, "days_between(start, end)", Kind.DATE, Kind.TIMESTAMP)
 
     def run(env: Env) -> Cells:
         start, end = (
@@ -71,8 +73,8 @@ def days_between(arguments: Sequence[Node]) -> Node:
 def _microseconds(arguments: Sequence[Node], usage: str) -> Run:
     first, last = arguments
     for node in arguments:
-        want(node, usage, Kind.TIMESTAMP)
-    common(first.type, last.type)
+        require_kind(node, usage, Kind.TIMESTAMP)
+    common_type(first.type, last.type)
 
     def run(env: Env) -> Cells:
         start, end = (node.run(env).cast(pa.int64()) for node in (first, last))

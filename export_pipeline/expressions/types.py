@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Kind
 
-MOST_DIGITS = 76
+MAX_PRECISION = 76
 """Maximum precision of a decimal: that of Arrow's widest decimal type."""
 _NARROW = 38
 _INT64_DIGITS = 19
@@ -89,10 +89,10 @@ def decimal(digits: int, scale: int) -> Type:
     Raises:
         ValueError: The precision exceeds the maximum.
     """
-    if digits > MOST_DIGITS:
+    if digits > MAX_PRECISION:
         raise ValueError(
-            f"this may have {digits} digits, and a decimal holds {MOST_DIGITS}; make its parts narrower with "
-            "decimal(x, p, s) or round(x, digits)"
+            f"this may have {digits} digits, and a decimal holds {MAX_PRECISION}; make its parts narrower "
+            "with decimal(x, p, s) or round(x, digits)"
         )
     return Type(Kind.DECIMAL, max(digits, 1), scale)
 
@@ -102,7 +102,7 @@ def decimal_type(digits: int, scale: int) -> pa.DataType:
     return pa.decimal128(digits, scale) if digits <= _NARROW else pa.decimal256(digits, scale)
 
 
-def common(left: Type, right: Type) -> Type:
+def common_type(left: Type, right: Type) -> Type:
     """Return the type that holds the values of both types.
 
     Raises:
@@ -178,7 +178,7 @@ def convert(cells: Cells, old: Type, new: Type) -> Cells:
         raise ComputeError(f"a value of {old} does not fit {new}") from None
 
 
-def rounded(cells: Cells, scale: int, digits: int) -> Cells:
+def round_decimals(cells: Cells, scale: int, digits: int) -> Cells:
     """Round decimals to a scale, half away from zero, with a precision of `digits`.
 
     Raises:
@@ -188,10 +188,10 @@ def rounded(cells: Cells, scale: int, digits: int) -> Cells:
     try:
         if have.scale > scale:
             # A carry may add a digit: 9.95 becomes 10.0.
-            cells = cells.cast(decimal_type(min(have.precision + 1, MOST_DIGITS), have.scale))
+            cells = cells.cast(decimal_type(min(have.precision + 1, MAX_PRECISION), have.scale))
             cells = pc.round(cells, ndigits=scale, round_mode="half_towards_infinity")
-        wide = pa.decimal256(MOST_DIGITS, cells.type.scale)
-        return cells.cast(wide).cast(pa.decimal256(MOST_DIGITS, scale)).cast(decimal_type(digits, scale))
+        wide = pa.decimal256(MAX_PRECISION, cells.type.scale)
+        return cells.cast(wide).cast(pa.decimal256(MAX_PRECISION, scale)).cast(decimal_type(digits, scale))
     except pa.ArrowInvalid:
         raise ComputeError(f"a value has more digits than decimal({digits},{scale}) holds") from None
 
@@ -214,13 +214,13 @@ def exact_floats(cells: Cells, env: Env) -> Cells:
         raise ComputeError("a float of 1e38 or more does not fit a decimal")
     kept = pc.if_else(finite, pc.if_else(pc.less(size, _TINY), 0.0, cells), pa.scalar(None, pa.float64()))
     env.emptied(cells, kept, NOT_FINITE)
-    return kept.cast(pa.string()).cast(pa.decimal256(MOST_DIGITS, _FLOAT_SCALE))
+    return kept.cast(pa.string()).cast(pa.decimal256(MAX_PRECISION, _FLOAT_SCALE))
 
 
 _NUMBER = r"^[+-]?([0-9]{1,38}(\.[0-9]{0,37})?|\.[0-9]{1,37})$"
 
 
-def parsed_numbers(cells: Cells, env: Env) -> Cells:
+def parse_numbers(cells: Cells, env: Env) -> Cells:
     """Convert strings that are plain numbers to decimals, ignoring surrounding blanks.
 
     Others become null and are counted.
@@ -229,4 +229,4 @@ def parsed_numbers(cells: Cells, env: Env) -> Cells:
     is_number = pc.match_substring_regex(trimmed, _NUMBER)
     kept = pc.if_else(is_number, trimmed, pa.scalar(None, pa.string()))
     env.emptied(cells, kept, NO_NUMBER)
-    return kept.cast(pa.decimal256(MOST_DIGITS, _FLOAT_SCALE))
+    return kept.cast(pa.decimal256(MAX_PRECISION, _FLOAT_SCALE))

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from export_pipeline.core.layout import Content, Layout, Nested, Presentation, Proof
+from export_pipeline.core.layout import Content, Layout, NestedTable, Presentation, Proof
 from export_pipeline.core.tables import Table
 
 
@@ -169,7 +169,7 @@ def _tables_in(value: Any, name: str) -> Iterator[tuple[str, Table]]:
     """Yield the tables of a JSON document, named by their keys."""
     if isinstance(value, Table):
         yield name or "rows", value
-    elif isinstance(value, Nested):
+    elif isinstance(value, NestedTable):
         yield name, value.parent
         yield f"{name}.{value.child_name}", value.child
     elif isinstance(value, Mapping):

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import cells_with, mask
-from export_pipeline.core.special_numbers import finite_decimals, is_special
+from export_pipeline.core.buffers import find_cells, pack_mask
+from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 from export_pipeline.formats import times
 
 _EXACT_INTEGER = 2.0**53
@@ -49,7 +49,7 @@ def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     0.0002 with 4 places, as in spreadsheets, though the double is slightly less.
     """
     if pa.types.is_string(array.type):
-        texts, changes = rounded(finite_decimals(array), digits)
+        texts, changes = rounded(to_finite_decimals(array), digits)
         return pc.if_else(is_special(array), array, texts), changes
     if pa.types.is_integer(array.type):
         array = array.cast(pa.decimal128(19, 0))
@@ -163,10 +163,10 @@ def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
     """Expand the exponents that Arrow writes for decimals near zero."""
     if scale <= _MOST_PLAIN_SCALE:
         return text
-    marks = cells_with(text, b"E")
+    marks = find_cells(text, b"E")
     if marks is None:
         return text
-    selected = mask(marks)
+    selected = pack_mask(marks)
     fixed = [None if t is None else f"{Decimal(t):f}" for t in text.filter(selected).to_pylist()]
     return pc.replace_with_mask(text, selected, pa.array(fixed, pa.string()))
 

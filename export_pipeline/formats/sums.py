@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 
-def added(numbers: Sequence[float]) -> float:
+def add_parts(numbers: Sequence[float]) -> float:
     """Return the sum, rounded once; infinite or NaN if an intermediate sum overflows a double."""
     try:
         return math.fsum(numbers)
@@ -18,7 +18,7 @@ def added(numbers: Sequence[float]) -> float:
             return float(np.sum(numbers))
 
 
-def finite_sum(numbers: pa.Array | pa.ChunkedArray) -> float:
+def sum_finite(numbers: pa.Array | pa.ChunkedArray) -> float:
     """Return the sum of the finite floats; rounded once if the machine has wider floats."""
     values = numbers.drop_null().to_numpy()
     with np.errstate(over="ignore", invalid="ignore"):

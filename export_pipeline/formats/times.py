@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import mask, strings
-from export_pipeline.core.local_time import on_the_wall
+from export_pipeline.core.buffers import build_strings, pack_mask
+from export_pipeline.core.local_time import to_local
 from export_pipeline.formats import iso_tables
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 as microseconds.
@@ -34,12 +34,12 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
     micros = _naive(array)
     if zone is None or zone == "UTC":
         return _texts(micros, "" if zone is None else "Z", array)
-    local = on_the_wall(micros.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC")), zone)
+    local = to_local(micros.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC")), zone)
     offsets, which = np.unique((_numbers(local) - _numbers(micros)) // 1_000_000, return_inverse=True)
     offset_texts = pa.array([_offset(int(seconds)) for seconds in offsets], pa.string())
     text = pc.binary_join_element_wise(_texts(local, "", array), offset_texts.take(pa.array(which)), "")
     outside = (_numbers(local) < _FIRST) | (_numbers(local) > _LAST)
-    return pc.if_else(mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
+    return pc.if_else(pack_mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
 
 
 def iso_days(array: pa.Array) -> pa.Array:
@@ -49,7 +49,7 @@ def iso_days(array: pa.Array) -> pa.Array:
     indexed = iso_tables.days(numbers)
     if indexed is None:
         return days.cast(pa.string())
-    return strings(indexed, np.arange(len(array) + 1, dtype=np.int32) * np.int32(10), array)
+    return build_strings(indexed, np.arange(len(array) + 1, dtype=np.int32) * np.int32(10), array)
 
 
 def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
@@ -59,7 +59,7 @@ def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array
         The strings, and the number of cells that they do not show in full.
     """
     if pa.types.is_timestamp(array.type) and array.type.tz and zone not in (None, "UTC"):
-        local = on_the_wall(array, zone)
+        local = to_local(array, zone)
     else:
         local = array.cast(pa.timestamp("us"))
     return by_parts(local, pattern), _cut(local, pattern)
@@ -116,7 +116,7 @@ def _texts(naive: pa.Array, end: str, like: pa.Array) -> pa.Array:
     texts = iso_tables.moments(_numbers(naive), end)
     if texts is not None:
         width = len(texts) // len(naive)
-        return strings(texts, np.arange(len(naive) + 1, dtype=np.int32) * np.int32(width), like)
+        return build_strings(texts, np.arange(len(naive) + 1, dtype=np.int32) * np.int32(width), like)
     text = pc.replace_substring(naive.cast(pa.string()), " ", "T", max_replacements=1)
     text = pc.binary_join_element_wise(text, end, "")
     return pc.if_else(like.is_valid(), text, pa.scalar(None, pa.string()))

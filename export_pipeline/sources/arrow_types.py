@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.special_numbers import finite_decimals, plain_numbers
+from export_pipeline.core.special_numbers import strip_trailing_zeros, to_finite_decimals
 
 Damaged: TypeAlias = Callable[[str, str, int], None]
 """Called for cells that could not be read as stored: the reason, the column's name, their number."""
@@ -51,20 +51,20 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
         try:
             made, reason = _convert(cells, column)
             if column.has_special:  # other columns must not exceed the declared digits
-                finite_decimals(made, replace(column, has_special=False).arrow_type)
+                to_finite_decimals(made, replace(column, has_special=False).arrow_type)
         except pa.ArrowException as error:
-            raise pa.ArrowInvalid(misfit(column, error)) from error
+            raise pa.ArrowInvalid(explain_misfit(column, error)) from error
         if made.null_count > cells.null_count:
             damaged(reason, column.name, made.null_count - cells.null_count)
         if column.has_special:
-            made = plain_numbers(made)
+            made = strip_trailing_zeros(made)
         if pa.types.is_floating(made.type) and (rounded := _rounded(cells)):
             damaged(ROUNDED, column.name, rounded)
         arrays.append(made)
     return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
 
 
-def misfit(column: Column, error: Exception) -> str:
+def explain_misfit(column: Column, error: Exception) -> str:
     """Return the message for a column whose values do not fit its declared type."""
     name = str(column.kind)
     if pa.types.is_decimal(column.arrow_type):

@@ -20,7 +20,7 @@ BYTE_ORDER = {"postgresql": "C", "sqlite": "BINARY", **dict.fromkeys(MYSQL, "utf
 """The collation, by dialect, that orders and compares strings by code point."""
 
 
-def labelled(select: Query, columns: Sequence[Column]) -> Query:
+def label_columns(select: Query, columns: Sequence[Column]) -> Query:
     """Return the select with its expressions cast to the columns' kinds and labelled with their names."""
     expressions = list(select.selected_columns)
     if len(expressions) != len(columns):
@@ -142,7 +142,7 @@ def _moment_in_sqlite(element: _Moment, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS TEXT)"
 
 
-def ordered(expression: sa.ColumnElement[Any], *, down: bool = False) -> sa.ColumnElement[Any]:
+def order_by(expression: sa.ColumnElement[Any], *, down: bool = False) -> sa.ColumnElement[Any]:
     """Return an ORDER BY expression that sorts nulls last."""
     return (_Down if down else _Up)(expression)
 

@@ -15,14 +15,14 @@ from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 
 @contextmanager
-def readable_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Translate database errors in the block into SourceError: one line, without secrets."""
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise readable(error.orig or error) from error
+        raise describe_error(error.orig or error) from error
     except sqlite3.Error as error:
-        raise readable(error) from error
+        raise describe_error(error) from error
 
 
 class UnknownCharacterError(SourceError):
@@ -51,7 +51,7 @@ _ROW_SECURITY = (
 )
 
 
-def readable(error: BaseException, url: sa.URL | None = None) -> SourceError:
+def describe_error(error: BaseException, url: sa.URL | None = None) -> SourceError:
     """Return a database's error as one line without secrets, with the cure where it is known."""
     text = " ".join(str(error).split())
     text = text.partition(" Query was: ")[0]

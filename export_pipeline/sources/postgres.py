@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.streams import prefetched
+from export_pipeline.core.streams import prefetch
 from export_pipeline.sources.arrow_types import Damaged, ignore, to_kind
-from export_pipeline.sources.casts import Query, labelled
-from export_pipeline.sources.database_errors import UnknownCharacterError, readable
+from export_pipeline.sources.casts import Query, label_columns
+from export_pipeline.sources.database_errors import UnknownCharacterError, describe_error
 from export_pipeline.sources.database_types import Stored, of_postgres
 from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import Snapshot, SourceError
@@ -27,7 +27,7 @@ BATCH_BYTES = 2 * 1024 * 1024
 
 
 @contextmanager
-def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+def open_postgres(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     import adbc_driver_manager as adbc  # the low-level API: the dbapi module would import pandas
     import adbc_driver_postgresql
@@ -40,13 +40,13 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
                 driver, uri = adbc_driver_postgresql._driver_path(), _libpq_uri(url, options)
                 database = connections.enter_context(adbc.AdbcDatabase(driver=driver, uri=uri))
             except adbc.Error as error:
-                raise readable(error, url) from error
+                raise describe_error(error, url) from error
 
             def connect(shared: str | None = None, row_security: bool = False) -> PostgresSnapshot:
                 try:
                     connection = connections.enter_context(adbc.AdbcConnection(database))
                 except adbc.Error as error:
-                    raise readable(error, url) from error
+                    raise describe_error(error, url) from error
                 snapshot = PostgresSnapshot(adbc, connection, connect)
                 connections.callback(snapshot.end)
                 snapshot.begin(statement_timeout, shared, row_security)
@@ -189,13 +189,13 @@ class PostgresSnapshot(Snapshot):
     ) -> Iterator[pa.RecordBatch]:
         def run() -> Iterator[pa.RecordBatch]:
             try:
-                with closing(self._read(literal_sql(labelled(select, columns)))) as stream:
+                with closing(self._read(literal_sql(label_columns(select, columns)))) as stream:
                     for batch in stream:
                         yield to_kind(batch, columns, damaged)
             except UnknownCharacterError as error:
                 raise self._explained(error, select, columns) from error
             except pa.ArrowException as error:
-                raise readable(error) from error
+                raise describe_error(error) from error
 
         return self._waiting(run())
 
@@ -219,7 +219,9 @@ class PostgresSnapshot(Snapshot):
         for expression, column in zip(select.selected_columns, columns, strict=True):
             one = select.with_only_columns(expression, maintain_column_froms=True).order_by(None)
             try:
-                for _ in self._connect(None, self._row_security)._read(literal_sql(labelled(one, [column]))):
+                for _ in self._connect(None, self._row_security)._read(
+                    literal_sql(label_columns(one, [column]))
+                ):
                     pass
             except UnknownCharacterError:
                 wrong.append(column.name)
@@ -238,14 +240,14 @@ class PostgresSnapshot(Snapshot):
                 statement.set_sql_query(sql)
                 yield statement
         except (self._adbc.Error, pa.ArrowException, OSError) as error:
-            raise readable(error) from error
+            raise describe_error(error) from error
 
     def _waiting(self, results: Iterator[T]) -> Iterator[T]:
         """Yield a query's results, fetched in another thread: inside the driver this one handles no signals.
 
         If the caller stops early, the query is cancelled in the database.
         """
-        reading = prefetched(results, interrupt=self._cancel)
+        reading = prefetch(results, interrupt=self._cancel)
         self._readings.add(reading)
         return reading
 

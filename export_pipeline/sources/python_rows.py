@@ -26,13 +26,13 @@ from export_pipeline.sources.arrow_types import (
     ROUNDED,
     Damaged,
     canonical,
+    explain_misfit,
     ignore,
     loses_digits,
-    misfit,
 )
 
 
-def from_rows(
+def build_batch(
     rows: Sequence[Sequence[Any]], columns: Sequence[Column], damaged: Damaged = ignore
 ) -> pa.RecordBatch:
     """Convert rows of Python values to the declared types; strings that hold numbers or times are parsed.
@@ -47,7 +47,7 @@ def from_rows(
         try:
             made, reason, count = _read(cells, column)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(misfit(column, error)) from error
+            raise ValueError(explain_misfit(column, error)) from error
         if count:
             damaged(reason, column.name, count)
         if pa.types.is_floating(made.type) and (rounded := sum(map(loses_digits, _inexact(cells)))):

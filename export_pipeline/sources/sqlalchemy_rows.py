@@ -14,13 +14,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column
-from export_pipeline.core.streams import prefetched
+from export_pipeline.core.streams import prefetch
 from export_pipeline.database_url import openable
 from export_pipeline.sources.arrow_types import Damaged, ignore
-from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, labelled
-from export_pipeline.sources.database_errors import readable, readable_errors
+from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, label_columns
+from export_pipeline.sources.database_errors import describe_error, translate_errors
 from export_pipeline.sources.database_types import Stored, of_word
-from export_pipeline.sources.python_rows import from_rows
+from export_pipeline.sources.python_rows import build_batch
 from export_pipeline.sources.sessions import prepare_mysql
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 
@@ -28,7 +28,7 @@ BATCH_ROWS = 2048  # few, because a row's notes may be long
 
 
 @contextmanager
-def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+def open_sqlalchemy(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     is_sqlite = url.get_backend_name() == "sqlite"
     if url.get_backend_name() in MYSQL and url.get_driver_name() != "mariadbconnector":
@@ -55,9 +55,9 @@ def opened(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
                     connection.exec_driver_sql(command)
             yield snapshot
     except sa.exc.DBAPIError as error:
-        raise readable(error.orig or error, url) from error
+        raise describe_error(error.orig or error, url) from error
     except sqlite3.Error as error:
-        raise readable(error, url) from error
+        raise describe_error(error, url) from error
     finally:
         engine.dispose()
 
@@ -119,7 +119,7 @@ class SqlAlchemySnapshot(Snapshot):
         return name in {*inspector.get_table_names(), *inspector.get_view_names()}
 
     def fields(self, select: Query) -> list[tuple[str, Stored]]:
-        with readable_errors():
+        with translate_errors():
             names = list(self._connection.execute(select.limit(0)).keys())
         return [(name, of_word("")) for name in names]
 
@@ -130,7 +130,7 @@ class SqlAlchemySnapshot(Snapshot):
         return []
 
     def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
-        with readable_errors(), warnings.catch_warnings():
+        with translate_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
             fields = sa.inspect(self._connection).get_columns(name, schema)
         dialect = self._connection.dialect
@@ -138,7 +138,7 @@ class SqlAlchemySnapshot(Snapshot):
 
     def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
         inspector = sa.inspect(self._connection)
-        with readable_errors(), warnings.catch_warnings():
+        with translate_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore", sa.exc.SAWarning)
             keys = [inspector.get_pk_constraint(name, schema)["constrained_columns"]]
             keys += [key["column_names"] for key in inspector.get_unique_constraints(name, schema)]
@@ -166,7 +166,7 @@ class SqlAlchemySnapshot(Snapshot):
     ) -> Iterator[pa.RecordBatch]:
         stream = self._batches(select, columns, damaged)
         # SQLite runs in this process, and a thread that waits for it cannot handle signals.
-        return prefetched(stream, interrupt=self._interrupt) if self._interrupt else stream
+        return prefetch(stream, interrupt=self._interrupt) if self._interrupt else stream
 
     def _batches(
         self, select: Query, columns: Sequence[Column], damaged: Damaged
@@ -175,11 +175,11 @@ class SqlAlchemySnapshot(Snapshot):
             self._deadline = time.monotonic() + self._timeout
         try:
             result = self._connection.execution_options(yield_per=BATCH_ROWS).execute(
-                labelled(select, columns)
+                label_columns(select, columns)
             )
             for rows in result.partitions(BATCH_ROWS):
-                yield from_rows(rows, columns, damaged)
+                yield build_batch(rows, columns, damaged)
         except sa.exc.DBAPIError as error:
-            raise readable(error.orig or error) from error
+            raise describe_error(error.orig or error) from error
         except (sqlite3.Error, pa.ArrowException, ValueError, TypeError) as error:
-            raise readable(error) from error
+            raise describe_error(error) from error

@@ -11,12 +11,17 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.special_numbers import finite_decimals, is_special
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.special_numbers import is_special, to_finite_decimals
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.core.tables import Table
-from export_pipeline.expressions.expressions import compiled
+from export_pipeline.expressions.expressions import compile_expression
 from export_pipeline.expressions.types import ComputeError
-from export_pipeline.tabular.column_selection import chosen, in_order, needed, spec_of
+from export_pipeline.tabular.column_selection import (
+    find_needed_columns,
+    select_columns,
+    sort_by_dependency,
+    spec_of,
+)
 from export_pipeline.tabular.columns import column_of, expression_type
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 
@@ -33,7 +38,7 @@ def build(data: ExportData) -> ExportData:
         ComputeError: While the table is read: a value overflows or does not fit. It names the column.
     """
     spec = spec_of(data.spec)
-    computed = in_order(needed(spec, chosen(spec, data.options)))
+    computed = sort_by_dependency(find_needed_columns(spec, select_columns(spec, data.options)))
     if not computed:
         return data
     changed = data.changed.copy()
@@ -46,7 +51,8 @@ def _with_computed(
 ) -> Table:
     types = {column.name: expression_type(column) for column in spec.columns}
     expressions = [
-        (column.name, compiled(column.compute or "", types), types[column.name]) for column in computed
+        (column.name, compile_expression(column.compute or "", types), types[column.name])
+        for column in computed
     ]
     columns: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
     special = {
@@ -59,7 +65,7 @@ def _with_computed(
         cells = dict(zip(batch.schema.names, batch.columns, strict=True))
         counted: Counter[tuple[str, str]] = Counter()
         kept = {name: cells[name] for name in special}
-        cells |= {name: finite_decimals(cells[name], kind) for name, kind in special.items()}
+        cells |= {name: to_finite_decimals(cells[name], kind) for name, kind in special.items()}
         for name, expression, type in expressions:
             for used in special.keys() & expression.names:
                 counted[NOT_COMPUTED, f"{table.name}.{name}"] += pc.sum(is_special(kept[used])).as_py() or 0
@@ -75,7 +81,7 @@ def _with_computed(
 
     def opened() -> Iterator[pa.RecordBatch]:
         counted: Counter[tuple[str, str]] = Counter()
-        for batch, emptied in mapped(complete, table.open()):
+        for batch, emptied in map_concurrently(complete, table.open()):
             counted.update(emptied)
             yield batch
         for key, count in counted.items():

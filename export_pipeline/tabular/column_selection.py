@@ -18,7 +18,7 @@ def preset_of(spec: TableSpec, options: Mapping[str, Any]) -> Preset | None:
     return spec.presets[name] if name else None
 
 
-def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[ColumnSpec]:
+def select_columns(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[ColumnSpec]:
     """Return the requested columns, in order: named ones, else the preset's, else all but extra ones.
 
     Hidden columns are never returned. `options` are validated options, or their JSON form.
@@ -33,11 +33,11 @@ def chosen(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> list[Colu
     return visible if preset.columns == "all" else [spec.column(name) for name in preset.columns]
 
 
-def inherited(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
+def inherit_privacy(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
     """Return the column, marked as personal or guarded if a column it is computed from is."""
     if column.compute is None:
         return column
-    used = needed(spec, [column])
+    used = find_needed_columns(spec, [column])
     return column.model_copy(
         update={
             "personal": any(one.personal for one in used),
@@ -46,7 +46,7 @@ def inherited(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
     )
 
 
-def needed(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
+def find_needed_columns(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
     """Return these columns and all columns that their expressions need, in the order of the spec.
 
     Columns without `compute` are read from the database; the others are computed from them.
@@ -73,7 +73,7 @@ class CircleError(ValueError):
         self.names = names
 
 
-def in_order(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
+def sort_by_dependency(columns: Sequence[ColumnSpec]) -> list[ColumnSpec]:
     """Return the computed columns among these, each after the columns that its expression needs.
 
     Raises:

@@ -111,20 +111,20 @@ def shown_table(rows: Table, columns: Sequence[ColumnSpec], presentation: Presen
 
 def _change(spec: ColumnSpec, presentation: Presentation) -> Callable[[pa.Array], pa.Array] | None:
     if spec.parsed.minor and presentation.units:
-        return lambda cells: whole_units(cells, spec.minor_digits)
+        return lambda cells: to_whole_units(cells, spec.minor_digits)
     if presentation.labels and spec.labels and spec.parsed.kind is Kind.ENUM:
-        return lambda cells: labelled(cells, spec.labels)
+        return lambda cells: apply_labels(cells, spec.labels)
     return None
 
 
-def whole_units(cells: pa.Array, digits: int) -> pa.Array:
+def to_whole_units(cells: pa.Array, digits: int) -> pa.Array:
     """Convert int64 minor units to exact decimal128(21, digits) whole units: 1250 with 2 digits is 12.50."""
     integers = cells.cast(pa.decimal128(19, 0))
     unit = pa.scalar(Decimal(1).scaleb(-digits), pa.decimal128(max(digits, 1), digits))
     return pc.multiply(integers, unit).cast(pa.decimal128(_MINOR_DIGITS, digits))
 
 
-def labelled(cells: pa.Array, labels: Mapping[str, str]) -> pa.Array:
+def apply_labels(cells: pa.Array, labels: Mapping[str, str]) -> pa.Array:
     """Replace strings by their labels; a string without a label is unchanged."""
     index = pc.index_in(cells, value_set=pa.array(list(labels), pa.string()))
     return pc.coalesce(pa.array(list(labels.values()), pa.string()).take(index), cells)

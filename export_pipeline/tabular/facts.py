@@ -9,13 +9,13 @@ from typing import Any
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.tabular.column_selection import preset_of
 from export_pipeline.tabular.columns import header_of
-from export_pipeline.tabular.filter_values import filtered_column
+from export_pipeline.tabular.filter_values import find_column
 from export_pipeline.tabular.spec import FilterSpec, TableSpec
 
 _MOST_VALUES = 5
 
 
-def facts_of(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
+def describe_export(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
     """Return (label, value) pairs: scope, preset, each filter in words, window, time of the data."""
     facts = []
     if data.scope is not None:
@@ -42,14 +42,14 @@ def period_of(spec: TableSpec, data: ExportData) -> str | None:
 
 
 def _label(spec: TableSpec, name: str) -> str:
-    column = filtered_column(spec, name, spec.filters.get(name) or FilterSpec(operators=["equals"]))
+    column = find_column(spec, name, spec.filters.get(name) or FilterSpec(operators=["equals"]))
     return header_of(column) if column else name.replace("_", " ").capitalize()
 
 
 def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
     """Describe one condition in words."""
     filter = spec.filters.get(name)
-    column = filtered_column(spec, name, filter) if filter else None
+    column = find_column(spec, name, filter) if filter else None
     labels: Mapping[str, str] = column.labels if column else {}
     minor = column.minor_digits if column and column.parsed.minor else 0
 

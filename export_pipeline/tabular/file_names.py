@@ -7,7 +7,7 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.strict import unknown_name
+from export_pipeline.core.strict import describe_unknown_name
 from export_pipeline.tabular.column_selection import preset_of
 from export_pipeline.tabular.spec import TableSpec
 
@@ -56,7 +56,7 @@ def _created(spec: TableSpec, data: ExportData, form: str) -> str:
     return data.window.formatted(form)
 
 
-def problem_of(template: str) -> str | None:
+def find_problem(template: str) -> str | None:
     """Return the error in a template of file names, if any."""
     try:
         parts = list(Formatter().parse(template))
@@ -68,7 +68,7 @@ def problem_of(template: str) -> str | None:
         if conversion:
             return f"write {{{name}}} without !{conversion}"
         if name not in PLACEHOLDERS:
-            return f"placeholders: {unknown_name(name, PLACEHOLDERS)}"
+            return f"placeholders: {describe_unknown_name(name, PLACEHOLDERS)}"
         allowed, example = (_TIME, "%Y%m%d") if name == "created" else (_CUT, ".8")
         if form and not allowed.fullmatch(form):
             return f"{{{name}:{form}}} has an unknown form; write e.g. {{{name}:{example}}}"

@@ -26,8 +26,8 @@ from export_pipeline.core.columns import Kind
 from export_pipeline.tabular.spec import ColumnSpec, FilterSpec, TableSpec
 from export_pipeline.tabular.types import ColumnType, parse_type
 
-MOST_CHARACTERS = 10_000
-MOST_VALUES = 10_000
+MAX_CHARACTERS = 10_000
+MAX_VALUES = 10_000
 
 OPERATORS: Mapping[Kind, tuple[str, ...]] = {
     **dict.fromkeys((Kind.TEXT, Kind.UUID, Kind.ENUM, Kind.URL), ("equals", "in", "contains", "is_null")),
@@ -42,7 +42,7 @@ OPERATORS: Mapping[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Filtered:
+class FilterType:
     """The type of the values a filter compares.
 
     Attributes:
@@ -56,7 +56,7 @@ class Filtered:
     values: tuple[str, ...] = ()
 
 
-def filtered_column(spec: TableSpec, name: str, filter: FilterSpec) -> ColumnSpec | None:
+def find_column(spec: TableSpec, name: str, filter: FilterSpec) -> ColumnSpec | None:
     """Return the column that a filter refers to, by its name or by its field; None if there is none."""
     if filter.parameter:
         return None
@@ -66,28 +66,28 @@ def filtered_column(spec: TableSpec, name: str, filter: FilterSpec) -> ColumnSpe
     return None
 
 
-def filtered(spec: TableSpec, name: str, filter: FilterSpec) -> Filtered:
+def describe_filter(spec: TableSpec, name: str, filter: FilterSpec) -> FilterType:
     """Return the type of the values a filter compares; text by default."""
-    column = filtered_column(spec, name, filter)
+    column = find_column(spec, name, filter)
     zone = column.zone if column else "UTC"
     if filter.type is not None:
-        return Filtered(parse_type(filter.type), zone)
+        return FilterType(parse_type(filter.type), zone)
     if column is None:
-        return Filtered(ColumnType(Kind.TEXT))
+        return FilterType(ColumnType(Kind.TEXT))
     values = tuple(column.labels) if column.parsed.kind is Kind.ENUM else ()
-    return Filtered(column.parsed, zone, values)
+    return FilterType(column.parsed, zone, values)
 
 
-def value_field(about: Filtered) -> Any:
+def value_field(about: FilterType) -> Any:
     """Return the annotation of a field that holds one value, or None."""
     lax, strict = _value(about)
     return _field(lax, strict)
 
 
-def values_field(about: Filtered) -> Any:
+def values_field(about: FilterType) -> Any:
     """Return the annotation of a field that holds several values, or None."""
     lax, strict = _value(about)
-    listed = Annotated[tuple[strict, ...], Field(min_length=1, max_length=MOST_VALUES)]  # type: ignore[valid-type]
+    listed = Annotated[tuple[strict, ...], Field(min_length=1, max_length=MAX_VALUES)]  # type: ignore[valid-type]
     return _field(tuple[lax, ...], listed)  # type: ignore[valid-type]
 
 
@@ -108,7 +108,7 @@ def _field(lax: Any, strict: Any) -> Any:
     ]
 
 
-def _value(about: Filtered) -> tuple[Any, Any]:
+def _value(about: FilterType) -> tuple[Any, Any]:
     """Return two types of one value: a plain one, and a strict one with all constraints."""
     match about.type.kind:
         case Kind.INTEGER:
@@ -139,7 +139,7 @@ def _sound(text: str) -> str:
     return text
 
 
-_TEXT = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_sound)]
+_TEXT = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_sound)]
 _INTEGER = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 

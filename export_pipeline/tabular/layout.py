@@ -9,13 +9,13 @@ from decimal import Decimal
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content, Layout, Number, Presentation, Section, Total
 from export_pipeline.core.tables import Table
-from export_pipeline.tabular.column_selection import chosen, inherited, spec_of
+from export_pipeline.tabular.column_selection import inherit_privacy, select_columns, spec_of
 from export_pipeline.tabular.columns import shown_table
-from export_pipeline.tabular.facts import facts_of, period_of
+from export_pipeline.tabular.facts import describe_export, period_of
 from export_pipeline.tabular.file_names import file_name, title_of
 from export_pipeline.tabular.proofs import proof_of
 from export_pipeline.tabular.spec import ColumnSpec
-from export_pipeline.tabular.sums import sums_of
+from export_pipeline.tabular.sums import sum_columns
 
 
 def layout(data: ExportData) -> Layout:
@@ -26,10 +26,14 @@ def layout(data: ExportData) -> Layout:
 class _TableLayout:
     def __init__(self, data: ExportData) -> None:
         self.data, self.spec = data, spec_of(data.spec)
-        self.columns = [inherited(self.spec, column) for column in chosen(self.spec, data.options)]
+        self.columns = [
+            inherit_privacy(self.spec, column) for column in select_columns(self.spec, data.options)
+        ]
         self.rows = data.tables["rows"]
         self.title = title_of(self.spec, data)
-        self.sums = sums_of(self.rows, [column.name for column in self.columns if self._is_summed(column)])
+        self.sums = sum_columns(
+            self.rows, [column.name for column in self.columns if self._is_summed(column)]
+        )
 
     def layout(self) -> Layout:
         """Return the layout for programs: every value as it is."""
@@ -40,7 +44,7 @@ class _TableLayout:
             document=self.rows,
             excel=(),
             pdf=(),
-            facts=facts_of(self.spec, self.data),
+            facts=describe_export(self.spec, self.data),
             period=period_of(self.spec, self.data),
             tables=self.data.tables,
             subject=self.data.subject,

@@ -8,9 +8,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from export_pipeline.core.strict import Strict, unknown_name, wrong
+from export_pipeline.core.strict import Strict, describe_unknown_name, error_at
 from export_pipeline.tabular.column_selection import key_of, spec_of
-from export_pipeline.tabular.filter_values import Filtered, filtered, text_field, value_field, values_field
+from export_pipeline.tabular.filter_values import (
+    FilterType,
+    describe_filter,
+    text_field,
+    value_field,
+    values_field,
+)
 from export_pipeline.tabular.spec import FilterSpec, TableSpec
 
 
@@ -58,7 +64,7 @@ class TableOptions(Strict):
         field = cls.model_fields["preset"]
         if field.is_required() and isinstance(values, Mapping) and values.get("preset") is None:
             names = ", ".join(get_args(field.annotation))
-            raise wrong(cls.__name__, {("preset",): f"choose one of the presets; there are {names}"})
+            raise error_at(cls.__name__, {("preset",): f"choose one of the presets; there are {names}"})
         return values
 
 
@@ -130,7 +136,7 @@ def _known(names: Iterable[str]) -> Any:
         named: set[str] = set()
         for name in chosen_names or ():
             if name not in known:
-                raise ValueError(unknown_name(name[:100], known))
+                raise ValueError(describe_unknown_name(name[:100], known))
             bare = name.removeprefix("-")
             if bare in named:
                 raise ValueError(f"{bare!r} is named twice")
@@ -144,7 +150,7 @@ def filters_model(spec: TableSpec) -> type[Filters]:
     """Return the model of an export's filters."""
     fields: dict[str, Any] = {
         _field_name(index, name): (
-            operators_model(name, filter, filtered(spec, name, filter)) | None,
+            operators_model(name, filter, describe_filter(spec, name, filter)) | None,
             Field(None, alias=name, description=filter.description or f"Only rows with such a {name}."),
         )
         for index, (name, filter) in enumerate(spec.filters.items())
@@ -157,7 +163,7 @@ def _field_name(index: int, name: str) -> str:
     return f"filter_{index}_{name}" if name.startswith("_") or hasattr(Filters, name) else name
 
 
-def operators_model(name: str, filter: FilterSpec, about: Filtered) -> type[Operators]:
+def operators_model(name: str, filter: FilterSpec, about: FilterType) -> type[Operators]:
     """Return the model of one filter's operators."""
     value = value_field(about)
     days = " A day means the whole day." if about.type.kind == "timestamp" else ""

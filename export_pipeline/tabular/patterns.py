@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from export_pipeline.core.strict import unknown_name
+from export_pipeline.core.strict import describe_unknown_name
 
 DAY_PARTS = ("yyyy", "MMM", "MM", "dd")
 TIME_PARTS = ("HH", "mm", "ss")
@@ -23,7 +23,7 @@ def pattern_problem(pattern: str | None, times: bool) -> str | None:
     known = (*DAY_PARTS, *TIME_PARTS) if times else DAY_PARTS
     for token in _WORD.findall(pattern):
         if not _PARTS.fullmatch(token):
-            return f"no part of a pattern: {unknown_name(token, known)}"
+            return f"no part of a pattern: {describe_unknown_name(token, known)}"
         if not times and any(part in token for part in TIME_PARTS):
             return f"a date has no {token}; there are {', '.join(DAY_PARTS)}"
     if not any(part in pattern for part in known):

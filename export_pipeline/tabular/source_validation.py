@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from export_pipeline.core.strict import unknown_name
-from export_pipeline.tabular.spec import Nested, Source
+from export_pipeline.core.strict import describe_unknown_name
+from export_pipeline.tabular.spec import NestedSpec, Source
 
 
-class Fields:
+class SourceFields:
     """The fields that paths of a source may name. The columns of a table are known only to its database."""
 
     def __init__(self, source: Source) -> None:
@@ -43,7 +43,7 @@ class Fields:
             return f"say a column of {relation}, as {relation}.name"
         # A column's name may contain a point, so report only relations that look misspelled.
         near = get_close_matches(relation, self.relations, 1, 0.75)
-        return f"relations: {unknown_name(relation, self.relations)}" if near else None
+        return f"relations: {describe_unknown_name(relation, self.relations)}" if near else None
 
     def many(self, path: str) -> str | None:
         """Return a relation on the path that has several rows per row; None if there is none."""
@@ -52,7 +52,9 @@ class Fields:
                 return name
         return None
 
-    def nested(self, nested: Nested, outer: str | None = None) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def nested(
+        self, nested: NestedSpec, outer: str | None = None
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield the errors in nested JSON, by place; `outer` is the relation that contains it."""
         starts = [
             name
@@ -63,10 +65,10 @@ class Fields:
             if nested.from_ in self.relations:
                 yield ("from",), f"{nested.from_} does not start from {outer}; say so by `from: {outer}.…`"
             else:
-                yield ("from",), unknown_name(nested.from_, starts)
+                yield ("from",), describe_unknown_name(nested.from_, starts)
             return
         for key, field in nested.fields.items():
-            if isinstance(field, Nested):
+            if isinstance(field, NestedSpec):
                 for place, message in self.nested(field, nested.from_):
                     yield ("fields", key, *place), message
 

@@ -81,12 +81,12 @@ class Source(Strict):
     ] = "refuse"
 
 
-class Nested(Strict):
+class NestedSpec(Strict):
     """JSON made of a relation's rows: an object, or an array of objects if the relation has many rows."""
 
     from_: Annotated[Name, Field(alias="from", description="The relation.")]
     fields: Annotated[
-        Mapping[str, Path | Nested],
+        Mapping[str, Path | NestedSpec],
         Field(
             min_length=1,
             description="JSON key: column of the relation's table, or a relation that starts there.",
@@ -109,7 +109,7 @@ class ColumnSpec(Strict):
         str | None,
         Field(description="Of a relation with many rows: all values as one text, with this between them."),
     ] = None
-    nested: Annotated[Nested | None, Field(description="JSON made of a relation's rows.")] = None
+    nested: Annotated[NestedSpec | None, Field(description="JSON made of a relation's rows.")] = None
     compute: Annotated[
         str | None, Field(description="Expression over other columns, e.g. `price - coalesce(fees, 0)`.")
     ] = None

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.layout import Number
-from export_pipeline.core.special_numbers import finite_decimals
+from export_pipeline.core.special_numbers import to_finite_decimals
 from export_pipeline.core.tables import Table
 
 _WIDE = Context(prec=120)
@@ -35,7 +35,7 @@ class Sum:
     size: float = 0.0
 
 
-def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
+def sum_columns(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
     """Return the sums of these number columns; without columns the rows are not read."""
     sums = {name: Sum() for name in columns}
     floats: dict[str, Fraction] = {}
@@ -49,7 +49,7 @@ def sums_of(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
                 floats[name] = floats.get(name, Fraction()) + _float_sum(cells)
                 one.size += pc.sum(pc.abs(cells)).as_py() or 0.0
             else:
-                cells = finite_decimals(cells)
+                cells = to_finite_decimals(cells)
                 one.total = _add(one.total, _exact(cells))
                 one.size += pc.sum(pc.abs(cells.cast(pa.float64(), safe=False))).as_py() or 0.0
     for name, total in floats.items():

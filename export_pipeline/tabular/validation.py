@@ -9,17 +9,17 @@ from typing import Any, Self, TypeAlias
 from pydantic import ValidationError, model_validator
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.core.plain_errors import plain
-from export_pipeline.core.strict import unknown_name, wrong
-from export_pipeline.expressions.expressions import compiled, fits
+from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.strict import describe_unknown_name, error_at
+from export_pipeline.expressions.expressions import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError
-from export_pipeline.tabular.column_selection import CircleError, in_order, needed
+from export_pipeline.tabular.column_selection import CircleError, find_needed_columns, sort_by_dependency
 from export_pipeline.tabular.columns import expression_type
-from export_pipeline.tabular.file_names import problem_of
-from export_pipeline.tabular.filter_values import OPERATORS, filtered, filtered_column
+from export_pipeline.tabular.file_names import find_problem
+from export_pipeline.tabular.filter_values import OPERATORS, describe_filter, find_column
 from export_pipeline.tabular.options import filters_model
 from export_pipeline.tabular.patterns import pattern_problem
-from export_pipeline.tabular.source_validation import Fields
+from export_pipeline.tabular.source_validation import SourceFields
 from export_pipeline.tabular.spec import ColumnSpec, FilterSpec, TableSpec
 from export_pipeline.time_zones import zone_problem
 
@@ -33,7 +33,7 @@ class CheckedTableSpec(TableSpec):
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         if messages := problems(self):
-            raise wrong("TableExport", messages)
+            raise error_at("TableExport", messages)
         return self
 
 
@@ -49,7 +49,7 @@ class _Check:
     def __init__(self, spec: TableSpec) -> None:
         self.spec = spec
         self.by_name = {column.name: column for column in spec.columns}
-        self.fields = Fields(spec.source)
+        self.fields = SourceFields(spec.source)
 
     def all(self) -> Iterator[Problem]:
         yield from self.fields.problems()
@@ -78,7 +78,7 @@ class _Check:
             for field, message in (*self._origin(column), *_meaning(column), *_words(column)):
                 yield ("columns", index, *field), message
             if column.readers is not None and column.readers not in self.spec.readers:
-                yield ("columns", index, "readers"), unknown_name(column.readers, self.spec.readers)
+                yield ("columns", index, "readers"), describe_unknown_name(column.readers, self.spec.readers)
 
     def _origin(self, column: ColumnSpec) -> Iterator[Problem]:
         """Check the origin of a column: a field, rows of a relation, or other columns."""
@@ -132,16 +132,16 @@ class _Check:
                 continue
             place = ("columns", index, "compute")
             try:
-                type = compiled(column.compute, types).type
+                type = compile_expression(column.compute, types).type
             except ExpressionError as error:
                 sound = False
                 yield place, str(error)
                 continue
-            if column.name in types and (problem := fits(type, types[column.name])):
+            if column.name in types and (problem := explain_mismatch(type, types[column.name])):
                 yield place, f"does not fit {column.type}: {problem}"
         if sound:
             try:
-                in_order(needed(self.spec, self.spec.columns))
+                sort_by_dependency(find_needed_columns(self.spec, self.spec.columns))
             except CircleError as error:
                 first = next(i for i, column in enumerate(self.spec.columns) if column.name in error.names)
                 yield ("columns", first, "compute"), str(error)
@@ -154,7 +154,7 @@ class _Check:
                 yield ("filters", name, *place), message
 
     def _filter(self, name: str, filter: FilterSpec) -> Iterator[Problem]:
-        column = filtered_column(self.spec, name, filter)
+        column = find_column(self.spec, name, filter)
         if filter.parameter:
             if self.spec.source.sql is None:
                 yield ("parameter",), "only the select of a .sql file has parameters"
@@ -167,7 +167,7 @@ class _Check:
                 yield ("column",), problem
         elif column is None:
             known = [name for name, column in self.by_name.items() if self._is_read(column)]
-            yield (), f"{unknown_name(name, known)}; or say its column or parameter"
+            yield (), f"{describe_unknown_name(name, known)}; or say its column or parameter"
             return
         elif not self._is_read(column):
             what = "computed" if column.compute is not None else "nested or joined"
@@ -177,7 +177,7 @@ class _Check:
             yield (), "say the type of its values, e.g. `type: text`; no column says it"
         if column is not None and column.readers is not None:
             yield (), f"{column.name} has readers; whoever filters by it learns what it holds"
-        kind = filtered(self.spec, name, filter).type.kind
+        kind = describe_filter(self.spec, name, filter).type.kind
         for operator in filter.operators:
             if operator not in OPERATORS[kind]:
                 yield ("operators",), f"{kind} has no {operator}; there are {', '.join(OPERATORS[kind])}"
@@ -196,7 +196,7 @@ class _Check:
         for index, name in enumerate(self.spec.sort):
             column = self.by_name.get(name)
             if column is None:
-                yield ("sort", index), unknown_name(name, sortable)
+                yield ("sort", index), describe_unknown_name(name, sortable)
             elif name not in sortable:
                 yield ("sort", index), f"{name} is computed, nested or json; the database cannot sort by it"
             elif column.readers is not None:
@@ -213,20 +213,20 @@ class _Check:
                 yield from _listed((*place, "columns"), preset.columns, visible)
                 if not preset.columns:
                     yield (*place, "columns"), "a preset has at least one column"
-            if preset.file_name is not None and (problem := problem_of(preset.file_name)):
+            if preset.file_name is not None and (problem := find_problem(preset.file_name)):
                 yield (*place, "file_name"), problem
             if preset.filters:
                 try:
                     filters_model(self.spec).model_validate(preset.filters)
                 except ValidationError as error:
                     for one in error.errors(include_url=False):
-                        yield (*place, "filters", *one["loc"]), plain(one)
+                        yield (*place, "filters", *one["loc"]), describe_error(one)
 
     # --- the rest ---
 
     def _others(self) -> Iterator[Problem]:
         spec = self.spec
-        if problem := problem_of(spec.file_name):
+        if problem := find_problem(spec.file_name):
             yield ("file_name",), problem
         if problem := zone_problem(spec.file_zone):
             yield ("file_zone",), problem
@@ -253,7 +253,7 @@ def _listed(place: Place, names: Iterable[str], known: list[str]) -> Iterator[Pr
     seen = set()
     for index, name in enumerate(names):
         if name not in known:
-            yield (*place, index), unknown_name(name, known)
+            yield (*place, index), describe_unknown_name(name, known)
         elif name in seen:
             yield (*place, index), f"{name!r} is named twice"
         seen.add(name)

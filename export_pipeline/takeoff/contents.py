@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.tables import Table, copied
+from export_pipeline.core.tables import Table, copy_array
 
 Ints = npt.NDArray[np.int64]
 
@@ -58,8 +58,8 @@ class Contents:
         pages, conditions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         assert self.measurements.mapped is not None
         for batch in self.measurements.mapped().select(["page_index", "condition_index"]).to_batches():
-            pages.append(copied(batch["page_index"]).to_numpy())
-            conditions.append(copied(batch["condition_index"]).to_numpy())
+            pages.append(copy_array(batch["page_index"]).to_numpy())
+            conditions.append(copy_array(batch["condition_index"]).to_numpy())
         return np.concatenate(pages), np.concatenate(conditions)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Container
 from datetime import datetime
 from typing import Any
 
-from export_pipeline.core.layout import Nested
+from export_pipeline.core.layout import NestedTable
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.contents import Contents
 from export_pipeline.takeoff.totals import totals_table
@@ -16,10 +16,10 @@ def document(contents: Contents) -> dict[str, Any]:
     """Return the document. Tables become arrays; conditions contain their measurements, if listed."""
     conditions = _camels(contents.conditions, leave_out={"costed"})
     measurements = _camels(contents.measurements, {"condition_index", "page_index", "condition_id"})
-    nested: Table | Nested = conditions
+    nested: Table | NestedTable = conditions
     if contents.details:
         counts = [row["measurement_count"] for row in contents.rows]
-        nested = Nested(conditions, "measurements", measurements, counts)
+        nested = NestedTable(conditions, "measurements", measurements, counts)
     return {
         "exportInfo": {
             "format": "json",

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Figure
+from export_pipeline.core.layout import Drawing
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.geometry import parse
 
@@ -31,14 +31,14 @@ _SCALES = (1 / 5280, 1e6 / 12)
 """Minimum and maximum pixels per foot of a plausible scale."""
 
 
-def figures(
+def draw_pages(
     measurements: Table,
     page_order: np.ndarray,
     page_of: np.ndarray,
     condition_of: np.ndarray,
     pages: Sequence[dict[str, Any]],
     conditions: Sequence[dict[str, Any]],
-) -> tuple[Figure, ...]:
+) -> tuple[Drawing, ...]:
     """Return a figure for each page that has measurements.
 
     Args:
@@ -60,7 +60,7 @@ def figures(
         rows = measurements.reordered(page_order[start:stop], "shapes")
         used = np.unique(condition_of[page_order[start:stop]]).tolist()
         drawings.append(
-            Figure(
+            Drawing(
                 title=_title(page),
                 lines=tuple(text for text in (page["sheet_title"], _scale(page)) if text),
                 width=float(max(page["width"] or 1, 1)),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import bytes_of, mask, offsets_of
+from export_pipeline.core.buffers import bytes_of, offsets_of, pack_mask
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,7 +74,7 @@ def read(texts: pa.Array) -> Fields:
     )
     if refused.any():
         cleaned = [_cleaned(texts[int(index)].as_py()) for index in np.flatnonzero(refused)]
-        lines = pc.replace_with_mask(lines, mask(refused), pa.array(cleaned, pa.string()))
+        lines = pc.replace_with_mask(lines, pack_mask(refused), pa.array(cleaned, pa.string()))
     tables = []
     for part in _parts(lines, _SCHEMA):
         if isinstance(part, pa.Array):
@@ -99,7 +99,7 @@ def valid(texts: pa.Array) -> pa.Array:
         deep = bools(pc.greater(_brackets(lines), _FEW_BRACKETS)) & ~refused
     if deep.any():
         refused |= deep
-        lines = pc.if_else(mask(deep), _EMPTY, lines)
+        lines = pc.if_else(pack_mask(deep), _EMPTY, lines)
     marks = np.zeros(len(texts), bool)
     start = 0
     for part in _parts(lines, _ANY_OBJECT):
@@ -112,7 +112,7 @@ def valid(texts: pa.Array) -> pa.Array:
         marks[index] = _is_json(texts[int(index)].as_py())
     if texts.null_count:
         marks &= ~bools(texts.is_null())
-    return mask(marks)
+    return pack_mask(marks)
 
 
 def numpy_of(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

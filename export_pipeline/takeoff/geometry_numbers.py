@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import bytes_of, mask, offsets_of
+from export_pipeline.core.buffers import bytes_of, offsets_of, pack_mask
 from export_pipeline.takeoff import geometry_json
 
 Floats = npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ def read(types: Codes, texts: pa.Array) -> Numbers:
     if is_plain.all():
         return numbers
     rest = ~is_plain
-    parsed = _parsed(types[rest], texts.filter(mask(rest)))
+    parsed = _parsed(types[rest], texts.filter(pack_mask(rest)))
     counts = np.empty(len(types), np.int64)
     counts[is_plain], counts[rest] = numbers.counts, parsed.counts
     values = np.empty(int(counts.sum()))
@@ -83,7 +83,7 @@ def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
     if not is_plain.any():
         return nothing
     if not is_plain.all():
-        texts = texts.filter(mask(is_plain))
+        texts = texts.filter(pack_mask(is_plain))
     data, offsets = bytes_of(texts), offsets_of(texts)
     offsets = offsets - offsets[0]
     in_number = data - np.uint8(ord("-")) <= ord("9") - ord("-")

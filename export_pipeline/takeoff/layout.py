@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Content, Figure, Layout, Presentation, Proof
+from export_pipeline.core.layout import Content, Drawing, Layout, Presentation, Proof
 from export_pipeline.core.picking import picked
 from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.document import document
-from export_pipeline.takeoff.drawings import DRAWN, figures
+from export_pipeline.takeoff.drawings import DRAWN, draw_pages
 from export_pipeline.takeoff.sections import chapters, sheets
 
 # (field, header) in the order that readers of older exports expect; new columns are appended.
@@ -103,9 +103,9 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
     return tuple((label, value) for label, value in facts if value)
 
 
-def _figures(contents: Contents) -> tuple[Figure, ...]:
+def _figures(contents: Contents) -> tuple[Drawing, ...]:
     if not contents.options["include_drawings"]:
         return ()
     drawn = picked(contents.measurements, DRAWN)
     places = contents.page_of, contents.condition_of
-    return figures(drawn, contents.page_order, *places, contents.pages, contents.rows)
+    return draw_pages(drawn, contents.page_order, *places, contents.pages, contents.rows)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.tables import Table, copied
+from export_pipeline.core.tables import Table, copy_array
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,9 +40,9 @@ class Places:
                 {
                     "condition": (condition := _index(batch["condition_id"], conditions["id"])),
                     "page": _index(batch["page_id"], pages["id"]),
-                    "created_at": copied(batch["created_at"]),
-                    "id": copied(batch["id"]),
-                    "quantity": copied(batch["quantity"]),
+                    "created_at": copy_array(batch["created_at"]),
+                    "id": copy_array(batch["id"]),
+                    "quantity": copy_array(batch["quantity"]),
                     "own_unit": pc.fill_null(pc.equal(batch["unit"], units.take(condition)), False),
                 }
             )

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.core.buffers import bytes_of, cells_with, data_of, first_bytes, mask, offsets_of, strings
+from export_pipeline.core.buffers import (
+    build_strings,
+    bytes_of,
+    data_of,
+    find_cells,
+    first_bytes,
+    offsets_of,
+    pack_mask,
+)
 
 TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5), max_size=12)
 
@@ -21,7 +29,7 @@ def parts(draw: st.DrawFn) -> pa.Array:
 @pytest.mark.slow
 @given(parts(), st.text('a",\n\x01é', min_size=1).map(str.encode), st.sampled_from([0, 0x20]))
 def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, wanted: bytes, below: int) -> None:
-    found = cells_with(array, wanted, below)
+    found = find_cells(array, wanted, below)
     expected = [any(b in wanted or b < below for b in (text or "").encode()) for text in array.to_pylist()]
     assert (found is None and not any(expected)) or list(found) == expected  # type: ignore[arg-type]
 
@@ -33,7 +41,7 @@ def test_bytes_and_first_bytes(array: pa.Array) -> None:
     assert bytes(data_of(array)) == b"".join(cells) == bytes_of(array).tobytes()
     assert list(first_bytes(array)) == [cell[0] if cell else ord("a") for cell in cells]
     offsets = offsets_of(array)
-    assert strings(bytes_of(array), offsets - offsets[0], array).to_pylist() == array.to_pylist()
+    assert build_strings(bytes_of(array), offsets - offsets[0], array).to_pylist() == array.to_pylist()
 
 
 @pytest.mark.slow
@@ -41,12 +49,12 @@ def test_bytes_and_first_bytes(array: pa.Array) -> None:
 def test_mask(marks: list[bool]) -> None:
     import numpy as np
 
-    assert mask(np.array(marks, bool)).to_pylist() == marks
+    assert pack_mask(np.array(marks, bool)).to_pylist() == marks
 
 
 def test_cells_with_counts_over_thousands_of_bytes() -> None:
     texts = ["x" * (n * 7 % 130) + '"' * (n % 3) + "y" * (n * 5 % 71) for n in range(300)]
     for start in (0, 1, 63, 64, 65):
-        found = cells_with(pa.array(texts).slice(start), b'"')
+        found = find_cells(pa.array(texts).slice(start), b'"')
         assert found is not None
         assert list(found) == [n % 3 > 0 for n in range(start, 300)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from export_pipeline.core.local_time import on_the_wall
+from export_pipeline.core.local_time import to_local
 
 _ZONES = [
     "UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu",
@@ -29,7 +29,7 @@ _ZONES = [
 @example([datetime(2038, 10, 1, tzinfo=UTC), datetime(2438, 10, 1, tzinfo=UTC)], "Africa/Casablanca")
 @example([datetime(2086, 4, 1, tzinfo=UTC), datetime(2486, 4, 1, tzinfo=UTC)], "Asia/Gaza")
 def test_the_clock_shows_what_python_says(instants: list[datetime | None], zone: str) -> None:
-    made = on_the_wall(pa.array(instants, pa.timestamp("us", tz="UTC")), zone)
+    made = to_local(pa.array(instants, pa.timestamp("us", tz="UTC")), zone)
     assert made.type == pa.timestamp("us")
     assert made.to_pylist() == [
         one and one.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for one in instants
@@ -38,5 +38,5 @@ def test_the_clock_shows_what_python_says(instants: list[datetime | None], zone:
 
 def test_rules_hold_to_the_last_day() -> None:
     last = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-    made = on_the_wall(pa.array([last], pa.timestamp("us", tz="UTC")), "Europe/Berlin")
+    made = to_local(pa.array([last], pa.timestamp("us", tz="UTC")), "Europe/Berlin")
     assert str(made[0].cast(pa.string())) == "10000-01-01 00:59:59.999999"

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export_pipeline.core.plain_errors import plain
+from export_pipeline.core.plain_errors import describe_error
 from export_pipeline.datasets.table import TableModel
 
 SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "source": {"table": "orders"}}
@@ -30,4 +30,4 @@ def test_a_declaration_is_refused_in_plain_words(changed: dict[str, Any], said: 
     with pytest.raises(ValidationError) as caught:
         TableModel.model_validate({**SOUND, "columns": columns, **changed})
     error = caught.value.errors()[0]
-    assert f"{'.'.join(map(str, error['loc']))}: {plain(error)}".startswith(said)
+    assert f"{'.'.join(map(str, error['loc']))}: {describe_error(error)}".startswith(said)

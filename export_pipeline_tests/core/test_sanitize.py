@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.sanitize import clean, clean_text, guard
+from export_pipeline.core.sanitize import clean_table, clean_text, guard_formulas
 from export_pipeline.core.tables import Table
 
 ILLEGAL = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e]"
@@ -51,19 +51,19 @@ def test_clean_replaces_exactly_the_illegal_characters(texts: list[str | None]) 
     ],
 )
 def test_guard_takes_formulas(text: str) -> None:
-    assert guard(pa.array([text]))[0].to_pylist() == ["'" + text]
+    assert guard_formulas(pa.array([text]))[0].to_pylist() == ["'" + text]
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-2", "'=1", '4" slab', "a=b", "0", "é", "‒1", "(-1)", " x"])
 def test_guard_leaves_other_texts(text: str) -> None:
-    assert guard(pa.array([text]))[0].to_pylist() == [text]
+    assert guard_formulas(pa.array([text]))[0].to_pylist() == [text]
 
 
 def test_only_text_columns_are_touched_and_each_is_counted() -> None:
     columns = (Column("a", "A", Kind.TEXT), Column("n", "N", Kind.FLOAT), Column("u", "U", Kind.ENUM))
     data = pa.table({"a": ["x\x01", "ok", None], "n": [-1.0, 2.0, None], "u": ["\x02", "\x03", "="]})
     changed: Counter[tuple[str, str]] = Counter()
-    result = clean(Table.of("t", columns, data), changed).arrow()
+    result = clean_table(Table.of("t", columns, data), changed).arrow()
     assert result.to_pydict() == {
         "a": ["x\ufffd", "ok", None],
         "n": [-1.0, 2.0, None],
@@ -77,9 +77,9 @@ def test_a_table_with_nothing_to_replace_comes_back_as_it_is() -> None:
     rows = pa.table({"a": ["x\t\r\n", "é \u2028 \ufffc", None, ""], "n": [1, 2, 3, 4]})
     table = Table.of("t", columns, rows)
     changed: Counter[tuple[str, str]] = Counter()
-    assert clean(table, changed) is table
+    assert clean_table(table, changed) is table
     other = Table.of("t", columns, rows.slice(1).append_column("b", [["\x7f", "\u202c", "\ud7ff"]]))
-    assert clean(other, changed) is other
+    assert clean_table(other, changed) is other
     assert not changed
 
 
@@ -92,7 +92,7 @@ def test_one_illegal_character_anywhere_is_found(character: str) -> None:
     changed: Counter[tuple[str, str]] = Counter()
     table = Table.of("t", (Column("a", "A", Kind.TEXT),), pa.table({"a": texts}), 1000)
     texts[1500] = "text 1500\ufffd"
-    assert clean(table, changed).arrow()["a"].to_pylist() == texts
+    assert clean_table(table, changed).arrow()["a"].to_pylist() == texts
     assert sum(changed.values()) == 1
 
 
@@ -103,7 +103,7 @@ def test_guard_looks_at_every_character_that_may_stand_before_a_sign() -> None:
     for texts in (characters, [character + "=1" for character in characters]):
         array = pa.array([None, *texts])[1:]
         expected = pa.compute.match_substring_regex(array, rule)
-        guarded, cells = guard(array)
+        guarded, cells = guard_formulas(array)
         assert cells == pa.compute.sum(expected).as_py()
         assert pa.compute.equal(pa.compute.not_equal(guarded, array), expected).to_pylist().count(False) == 0
 
@@ -112,7 +112,7 @@ def test_reading_a_table_twice_counts_once() -> None:
     column = Column("a", "A", Kind.TEXT)
     made = Table.of("t", [column], pa.table({"a": ["\x00", "b", "\u202e"]}), 1)
     changed = Counter({("characters no file format may hold replaced by U+FFFD", "t.a"): 1})
-    cleaned = clean(made, changed)
+    cleaned = clean_table(made, changed)
     for _ in range(2):
         assert [cell for batch in cleaned.open() for cell in batch.column(0).to_pylist()] == [
             "\ufffd",
@@ -125,7 +125,7 @@ def test_reading_a_table_twice_counts_once() -> None:
 def test_guard_keeps_the_cells_around_and_missing_ones_also_in_parts_of_arrays() -> None:
     texts = [None, "=1", "", "a", None, "@b", "é", "+1", None]
     for start in range(len(texts) + 1):
-        guarded, cells = guard(pa.array(texts, pa.string()).slice(start))
+        guarded, cells = guard_formulas(pa.array(texts, pa.string()).slice(start))
         expected = [f"'{text}" if text and text[0] in "=+-@" else text for text in texts[start:]]
         guarded.validate(full=True)
         assert guarded.to_pylist() == expected

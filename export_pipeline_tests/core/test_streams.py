@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from export_pipeline.core.streams import mapped, merged, prefetched
+from export_pipeline.core.streams import map_concurrently, merge, prefetch
 
 
 def test_items_of_all_sources_arrive_each_in_its_order() -> None:
-    found = list(merged([range(100), range(100, 300), []]))
+    found = list(merge([range(100), range(100, 300), []]))
     assert [n for n in found if n < 100] == list(range(100))
     assert [n for n in found if n >= 100] == list(range(100, 300))
-    assert list(merged([])) == []
+    assert list(merge([])) == []
 
 
 def test_sources_are_read_side_by_side() -> None:
@@ -21,7 +21,7 @@ def test_sources_are_read_side_by_side() -> None:
         meeting.wait()
         yield item
 
-    assert sorted(merged([waits(1), waits(2)])) == [1, 2]
+    assert sorted(merge([waits(1), waits(2)])) == [1, 2]
 
 
 def test_the_first_error_ends_the_other_sources() -> None:
@@ -39,7 +39,7 @@ def test_the_first_error_ends_the_other_sources() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        list(merged([endless(), breaks()]))
+        list(merge([endless(), breaks()]))
     assert closed.is_set()
 
 
@@ -51,7 +51,7 @@ def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
             taken.append(number)
             yield number
 
-    items = prefetched(source(), depth=3)
+    items = prefetch(source(), depth=3)
     assert next(items) == 0
     time.sleep(0.3)
     assert len(taken) <= 1 + 3 + 1  # taken by us, waiting, and the one that finds no room
@@ -61,18 +61,18 @@ def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
 def test_work_is_done_on_every_item_and_its_results_come_in_order(count: int) -> None:
-    found = mapped(lambda item: item * item, iter(range(count)))
+    found = map_concurrently(lambda item: item * item, iter(range(count)))
     assert list(found) == [item * item for item in range(count)]
 
 
 def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:
     meeting = threading.Barrier(2, timeout=10)
-    assert sorted(mapped(lambda _: meeting.wait(), range(2), workers=2)) == [0, 1]
-    assert list(mapped(lambda _: threading.current_thread(), [1])) == [threading.current_thread()]
+    assert sorted(map_concurrently(lambda _: meeting.wait(), range(2), workers=2)) == [0, 1]
+    assert list(map_concurrently(lambda _: threading.current_thread(), [1])) == [threading.current_thread()]
 
 
 def test_work_that_fails_is_told_in_its_place() -> None:
-    results = mapped(lambda item: 1 // item, [1, 0, 1])
+    results = map_concurrently(lambda item: 1 // item, [1, 0, 1])
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from export_pipeline.core.strict import Strict, unknown_name
+from export_pipeline.core.strict import Strict, describe_unknown_name
 from export_pipeline.tabular.validation import CheckedTableSpec
 
 
@@ -65,4 +65,4 @@ def test_what_is_no_object_is_told_how_to_write_it(value: Any) -> None:
 )
 def test_the_sign_of_a_descending_column_is_no_letter_of_its_name(name: str, said: str) -> None:
     known = [one for column in ("id", "note", "total") for one in (column, f"-{column}")]
-    assert said in unknown_name(name, known)
+    assert said in describe_unknown_name(name, known)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.expressions.expressions import compiled, fits
+from export_pipeline.expressions.expressions import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError, names
 from export_pipeline.expressions.types import BOOLEAN, DATE, FLOAT, INTEGER, TEXT, ComputeError, Type, decimal
 from export_pipeline_tests.expressions.random_expressions import (
@@ -34,7 +34,7 @@ def value(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) -> A
 
 
 def counted(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) -> tuple[Any, dict[str, int]]:
-    expression = compiled(text, {name: kind for name, (kind, _) in cells.items()})
+    expression = compile_expression(text, {name: kind for name, (kind, _) in cells.items()})
     arrays = {name: pa.array([cell], kind.arrow) for name, (kind, cell) in cells.items()}
     made, emptied = expression.evaluate(arrays, 1, wanted or expression.type)
     assert made.type == (wanted or expression.type).arrow
@@ -47,7 +47,7 @@ def counted(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) ->
 def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[dict[str, Any]]) -> None:
     types = {name: column[0] for name, column in COLUMNS.items()}
     try:
-        expression = compiled(meaning.text, types)
+        expression = compile_expression(meaning.text, types)
     except ExpressionError as error:
         assert "digits, and a decimal holds 76" in str(error) or "nested too deeply" in str(error)
         reject()
@@ -126,7 +126,7 @@ def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
         "price": INTEGER, "name": TEXT, "day": DATE, "at": UTC_TIME, "wall": WALL, "wide": decimal(38, 10),
     }  # fmt: skip
     with pytest.raises(ExpressionError) as caught:
-        compiled(text, types)
+        compile_expression(text, types)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
 def test_positions_count_characters_over_lines() -> None:
     for text in ("'é漢' == name and pric", "'é漢' == name\n\nand pric"):
         with pytest.raises(ExpressionError, match=f"^position {text.index('pric') + 1}: there is no 'pric'"):
-            compiled(text, {"name": TEXT})
+            compile_expression(text, {"name": TEXT})
 
 
 @pytest.mark.parametrize(
@@ -278,16 +278,16 @@ def test_durations(seconds: float, wanted: str) -> None:
 
 def test_a_result_must_not_lose_digits() -> None:
     cents = decimal(12, 2)
-    assert fits(INTEGER, cents) is None
-    assert fits(decimal(20, 2), cents) is None
-    assert "round(…, 2)" in (fits(decimal(12, 4), cents) or "")
-    assert "round(…)" in (fits(decimal(12, 4), INTEGER) or "")
-    assert "it is a float" in (fits(FLOAT, cents) or "")
-    assert fits(decimal(12, 4), FLOAT) is None
-    assert "text(…)" in (fits(INTEGER, TEXT) or "")
-    assert fits(TEXT, BOOLEAN) == "it is text"
-    assert fits(UTC_TIME, BERLIN) is None
-    assert fits(UTC_TIME, WALL) is not None
+    assert explain_mismatch(INTEGER, cents) is None
+    assert explain_mismatch(decimal(20, 2), cents) is None
+    assert "round(…, 2)" in (explain_mismatch(decimal(12, 4), cents) or "")
+    assert "round(…)" in (explain_mismatch(decimal(12, 4), INTEGER) or "")
+    assert "it is a float" in (explain_mismatch(FLOAT, cents) or "")
+    assert explain_mismatch(decimal(12, 4), FLOAT) is None
+    assert "text(…)" in (explain_mismatch(INTEGER, TEXT) or "")
+    assert explain_mismatch(TEXT, BOOLEAN) == "it is text"
+    assert explain_mismatch(UTC_TIME, BERLIN) is None
+    assert explain_mismatch(UTC_TIME, WALL) is not None
     assert value("a", cents, a=(INTEGER, 1)) == Decimal("1.00")
     with pytest.raises(ComputeError):
         value("a", cents, a=(INTEGER, 10**10))
@@ -303,7 +303,7 @@ def test_names_are_the_columns_not_the_functions() -> None:
 @given(st.text(max_size=60) | st.text("ab()+-*/<>=!'\",.[]{}:;_0123456789 \n\\ifnot", max_size=60))
 def test_any_text_is_an_expression_or_refused(text: str) -> None:
     try:
-        expression = compiled(text, {"a": INTEGER, "b": TEXT})
+        expression = compile_expression(text, {"a": INTEGER, "b": TEXT})
     except ExpressionError as error:
         assert "\n" not in str(error)
     else:
@@ -317,4 +317,4 @@ def test_columns_may_have_the_names_of_python_s_own_words() -> None:
     assert names(text) == ("class", "lambda")
     assert value(text, **{"class": (INTEGER, 1), "lambda": (TEXT, "x")}) == "if x"
     with pytest.raises(ExpressionError, match="position 9: there is no 'fro'; did you mean from"):
-        compiled("class + fro", {"class": INTEGER, "from": INTEGER})
+        compile_expression("class + fro", {"class": INTEGER, "from": INTEGER})

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.formats.sums import added
+from export_pipeline.formats.sums import add_parts
 from export_pipeline_tests.formats.tables import read_back, rendered, table
 
 COLUMNS = [Column("amount", "amount", Kind.DECIMAL), Column("same", "same", Kind.DECIMAL)]
@@ -33,5 +33,5 @@ def test_a_total_is_the_sum_of_the_decimals_rounded_once(format: ModuleType, tmp
 
 
 def test_what_is_beyond_all_doubles_is_infinite_or_no_number() -> None:
-    assert added([1e308, 1e308]) == float("inf")
-    assert math.isnan(added([float("inf"), float("-inf")]))
+    assert add_parts([1e308, 1e308]) == float("inf")
+    assert math.isnan(add_parts([float("inf"), float("-inf")]))

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.arrow_types import CUT, NO_NUMBER, ROUNDED, to_kind
-from export_pipeline.sources.python_rows import from_rows
+from export_pipeline.sources.python_rows import build_batch
 
 
 def read(cells: list[Any], kind: Kind) -> tuple[list[Any], dict[str, int]]:
     told: Counter[str] = Counter()
-    batch = from_rows(
+    batch = build_batch(
         [(cell,) for cell in cells], [Column("x", "X", kind)], lambda reason, _, n: told.update({reason: n})
     )
     return batch.column(0).to_pylist(), dict(told)

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.streams import merged
+from export_pipeline.core.streams import merge
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 
 SECONDS = 5.0
@@ -57,7 +57,7 @@ def locked(snapshot: Snapshot) -> object:
 def side_by_side(snapshot: Snapshot) -> object:
     readers = [snapshot, *snapshot.beside(1)]
     select = sa.select(sa.literal_column(ENDLESS))
-    return list(merged([(batch for batch in reader.batches(select, COLUMN)) for reader in readers]))
+    return list(merge([(batch for batch in reader.batches(select, COLUMN)) for reader in readers]))
 
 
 @pytest.mark.parametrize("read", [endless, many, locked, side_by_side])

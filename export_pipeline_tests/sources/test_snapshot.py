@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.postgres import literal_sql
-from export_pipeline.sources.python_rows import from_rows
+from export_pipeline.sources.python_rows import build_batch
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.takeoff_data import Application
@@ -133,7 +133,7 @@ def test_literals_keep_their_type() -> None:
 
 def test_times_beside_what_is_none_keep_their_microseconds() -> None:
     column = Column("t", "T", Kind.TIMESTAMP)
-    batch = from_rows([["9999-12-31 23:59:59.999999"], ["soon"], ["0001-01-01T00:00:00.000001Z"]], [column])
+    batch = build_batch([["9999-12-31 23:59:59.999999"], ["soon"], ["0001-01-01T00:00:00.000001Z"]], [column])
     assert [t and t.isoformat() for t in batch.column(0).to_pylist()] == [
         "9999-12-31T23:59:59.999999+00:00",
         None,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
-from export_pipeline.tabular.column_selection import chosen, needed
+from export_pipeline.tabular.column_selection import find_needed_columns, select_columns
 from export_pipeline.tabular.columns import column_of
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.validation import CheckedTableSpec
@@ -135,7 +135,9 @@ def staged(
 ) -> ExportData:
     """An export as a source gives it: read columns, and what a database would count and add."""
     given = dict(options or {})
-    read = [column for column in needed(spec, chosen(spec, given)) if column.compute is None]
+    read = [
+        column for column in find_needed_columns(spec, select_columns(spec, given)) if column.compute is None
+    ]
     columns = tuple(map(column_of, read))
     rows = len(next(iter(cells.values())))
     table = pa.table({c.name: pa.array(cells[c.name], c.arrow_type) for c in columns})

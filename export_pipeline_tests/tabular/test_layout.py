@@ -18,8 +18,8 @@ from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.tabular import build, layout
-from export_pipeline.tabular.column_selection import chosen
-from export_pipeline.tabular.columns import header_of, labelled, whole_units
+from export_pipeline.tabular.column_selection import select_columns
+from export_pipeline.tabular.columns import apply_labels, header_of, to_whole_units
 from export_pipeline.tabular.spec import ColumnSpec
 from export_pipeline.tabular.validation import CheckedTableSpec
 from export_pipeline_tests.tabular.random_exports import Sample, finite, samples, shown, staged
@@ -51,10 +51,10 @@ def test_every_format_has_the_chosen_columns_and_their_values(sample: Sample) ->
         named = data.options.get("columns") or ()
         columns = [
             c
-            for c in chosen(sample.spec, data.options)
+            for c in select_columns(sample.spec, data.options)
             if c.formats is None or format in c.formats or c.name in named
         ]
-        columns = columns or chosen(sample.spec, data.options)
+        columns = columns or select_columns(sample.spec, data.options)
         assert [column.name for column in table.columns] == [column.name for column in columns]
         got = table.arrow()
         assert got.num_rows == table.rows == sample.data.source_rows
@@ -272,11 +272,11 @@ def test_headers(column: dict[str, Any], units: str, minor: str) -> None:
 def test_whole_units_are_exact() -> None:
     extremes = [-(2**63), 2**63 - 1, 0, -1, None]
     for digits in range(5):
-        made = whole_units(pa.array(extremes, pa.int64()), digits)
+        made = to_whole_units(pa.array(extremes, pa.int64()), digits)
         assert made.type == pa.decimal128(21, digits)
         assert made.to_pylist() == [None if n is None else Decimal(n).scaleb(-digits) for n in extremes]
 
 
 def test_labels_leave_unknown_values_and_are_not_chained() -> None:
     cells = pa.array(["NEW", "OLD", "New", None, ""])
-    assert labelled(cells, {"NEW": "OLD", "OLD": "New"}).to_pylist() == ["OLD", "New", "New", None, ""]
+    assert apply_labels(cells, {"NEW": "OLD", "OLD": "New"}).to_pylist() == ["OLD", "New", "New", None, ""]

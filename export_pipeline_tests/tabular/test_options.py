@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from export_pipeline.tabular import options
-from export_pipeline.tabular.column_selection import chosen, needed
+from export_pipeline.tabular.column_selection import find_needed_columns, select_columns
 from export_pipeline.tabular.validation import CheckedTableSpec
 
 SPEC = CheckedTableSpec.model_validate(
@@ -212,8 +212,10 @@ def test_filters_may_have_any_name(name: str) -> None:
 def test_columns_are_the_named_ones_or_the_presets_or_all_usual_ones() -> None:
     def got(**given: Any) -> list[str]:
         made = Options.model_validate(given)
-        names = [column.name for column in chosen(SPEC, made)]
-        assert names == [column.name for column in chosen(SPEC, made.model_dump(mode="json", by_alias=True))]
+        names = [column.name for column in select_columns(SPEC, made)]
+        assert names == [
+            column.name for column in select_columns(SPEC, made.model_dump(mode="json", by_alias=True))
+        ]
         return names
 
     usual = [column.name for column in SPEC.columns if column.name not in ("data", "secret", "half")]
@@ -224,7 +226,11 @@ def test_columns_are_the_named_ones_or_the_presets_or_all_usual_ones() -> None:
 
 
 def test_what_computed_columns_need_is_needed_too() -> None:
-    assert [column.name for column in needed(SPEC, [SPEC.column("twice")])] == ["secret", "twice", "half"]
+    assert [column.name for column in find_needed_columns(SPEC, [SPEC.column("twice")])] == [
+        "secret",
+        "twice",
+        "half",
+    ]
 
 
 def test_annotations_are_plain_and_documented() -> None:

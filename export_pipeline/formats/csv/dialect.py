@@ -9,7 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import bytes_of, cells_with, counted, mask, offsets_of, strings
+from export_pipeline.core.buffers import (
+    build_strings,
+    bytes_of,
+    count_marks,
+    find_cells,
+    offsets_of,
+    pack_mask,
+)
 from export_pipeline.formats.csv.options import CsvOptions
 
 BOM = b"\xef\xbb\xbf"
@@ -63,7 +70,7 @@ class Dialect:
         """
         if self.all_quoted:
             return _in_quotes(text)
-        marks = cells_with(text, f'"\r\n{self.delimiter}'.encode())
+        marks = find_cells(text, f'"\r\n{self.delimiter}'.encode())
         offsets = offsets_of(text)
         empty = offsets[1:] == offsets[:-1]
         if empty.any():
@@ -80,7 +87,7 @@ class Dialect:
             return text
         if count == len(text) - text.null_count:
             return _in_quotes(text)
-        selected = mask(marks)
+        selected = pack_mask(marks)
         if 2 * count > len(text):
             return pc.if_else(selected, _in_quotes(text), text)
         return pc.replace_with_mask(text, selected, _in_quotes(text.filter(selected)))
@@ -91,7 +98,7 @@ class Dialect:
             data = bytes_of(text).copy()
             data[data == ord(".")] = ord(",")
             offsets = offsets_of(text)
-            text = strings(data, offsets - offsets[0], text)
+            text = build_strings(data, offsets - offsets[0], text)
         if self.all_quoted or (self.decimal_comma and self.delimiter == ","):
             return self.quoted(text, null)
         return self.quoted(text, null) if null else text
@@ -112,9 +119,9 @@ def _in_quotes(text: pa.Array) -> pa.Array:
     offsets, quotes = offsets_of(text), bytes_of(text) == ord('"')
     lengths = np.diff(offsets) + 2
     if quotes.any():
-        lengths += counted(quotes, offsets - offsets[0])
+        lengths += count_marks(quotes, offsets - offsets[0])
     if text.null_count:
         lengths[~np.asarray(text.is_valid())] = 0
     starts = np.zeros(len(offsets), np.int32)
     np.cumsum(lengths, out=starts[1:])
-    return strings(made.getvalue(), starts, text)
+    return build_strings(made.getvalue(), starts, text)

@@ -50,6 +50,6 @@ class Csv(Format[CsvOptions]):
 def _guarded(header: str) -> str:
     """Return a header as CSV holds it: with an apostrophe if it looks like a formula."""
 
-    from export_pipeline.core.sanitize import guard
+    from export_pipeline.core.sanitize import guard_formulas
 
-    return str(guard(pa.array([header], pa.string()))[0][0])
+    return str(guard_formulas(pa.array([header], pa.string()))[0][0])

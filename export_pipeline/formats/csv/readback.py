@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.streams import prefetched
+from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.csv.dialect import Dialect
 from export_pipeline.formats.csv.options import CsvOptions
-from export_pipeline.formats.sums import added, finite_sum
+from export_pipeline.formats.sums import add_parts, sum_finite
 
 _BLOCK = 1 << 20
 _NUMBER = r"^(-?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
@@ -37,7 +37,7 @@ def read_back(path: Path, options: CsvOptions) -> FileFacts:
         # A column whose first cells are not numeric needs no further reading.
         numbers = [name for name, one in sums.items() if one.may_be]
         sums = {name: _Sum() for name in numbers}
-        for batch in prefetched(_records(path, dialect.delimiter, numbers or first.schema.names[:1])):
+        for batch in prefetch(_records(path, dialect.delimiter, numbers or first.schema.names[:1])):
             skipped = 1 if rows == 0 else 0  # the header
             rows += batch.num_rows
             for name, one in sums.items():
@@ -48,7 +48,7 @@ def read_back(path: Path, options: CsvOptions) -> FileFacts:
     for name, one in sums.items():
         if one.is_number:
             totals.setdefault(headers[name], []).extend(one.parts)
-    return FileFacts(rows - 1, {header: added(parts) for header, parts in totals.items()})
+    return FileFacts(rows - 1, {header: add_parts(parts) for header, parts in totals.items()})
 
 
 def _records(path: Path, delimiter: str, only: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
@@ -120,4 +120,4 @@ class _Sum:
 
     def _plus(self, numbers: pa.Array) -> None:
         self.numbers += len(numbers) - numbers.null_count
-        self.parts.append(finite_sum(numbers))
+        self.parts.append(sum_finite(numbers))

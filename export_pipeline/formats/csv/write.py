@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from export_pipeline.core.buffers import data_of
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Layout
-from export_pipeline.core.sanitize import GUARDED, guard
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.sanitize import GUARDED, guard_formulas
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats import cells, times
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.csv.dialect import BOM, Dialect
@@ -32,7 +32,7 @@ def render(layout: Layout, out: BinaryIO, options: CsvOptions) -> Rendered:
     table, dialect = layout.main, Dialect.of(options)
     if options.bom:
         out.write(BOM)
-    headers, dangerous = guard(pa.array([column.header for column in table.columns], pa.string()))
+    headers, dangerous = guard_formulas(pa.array([column.header for column in table.columns], pa.string()))
     if dangerous:
         done.changed[GUARDED, "(headers)"] += dangerous
     out.write(dialect.header(headers.to_pylist()).encode())
@@ -41,7 +41,7 @@ def render(layout: Layout, out: BinaryIO, options: CsvOptions) -> Rendered:
         changed: Changed = Counter()
         return _lines(batch, table.columns, dialect, changed), changed
 
-    for made, changed in mapped(lines, table.open()):
+    for made, changed in map_concurrently(lines, table.open()):
         out.write(data_of(made))
         done.rows += len(made)
         done.changed.update(changed)
@@ -68,7 +68,7 @@ def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) 
         yes, no = (dialect.word(label, column.null) for label in column.labels)
         text = pc.if_else(array, yes, no)
     elif column.kind.is_text:
-        guarded, dangerous = guard(array)
+        guarded, dangerous = guard_formulas(array)
         if dangerous:
             changed[GUARDED, column.header] += dangerous
         text = dialect.quoted(guarded, column.null)

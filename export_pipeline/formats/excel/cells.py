@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.sanitize import GUARDED, REPLACED, guard
+from export_pipeline.core.sanitize import GUARDED, REPLACED, guard_formulas
 from export_pipeline.formats.excel import numbers
 from export_pipeline.formats.excel.numbers import timestamps
 from export_pipeline.formats.excel.overflow import MOVED, Overflow
@@ -135,7 +135,7 @@ class ColumnCells:
         clean = cleaned(array if pa.types.is_string(array.type) else array.cast(pa.string()))
         texts, changed = clean.array, Counter({REPLACED: clean.replaced})
         if self._shared.guard_formulas:
-            texts, changed[GUARDED] = guard(texts)
+            texts, changed[GUARDED] = guard_formulas(texts)
         if positions := too_long(texts):
             changed[MOVED] = len(positions)
             texts = self._moved(texts, positions, place)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.local_time import on_the_wall, shown_twice
-from export_pipeline.core.special_numbers import finite_decimals, is_special
+from export_pipeline.core.local_time import is_ambiguous, to_local
+from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 
 KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
@@ -86,7 +86,7 @@ def decimals(array: pa.Array) -> Numbers:
 
 def _with_special(array: pa.Array) -> Numbers:
     """Return numbers given as strings; NaN and infinite ones are odd."""
-    cells, special = decimals(finite_decimals(array)), is_special(array)
+    cells, special = decimals(to_finite_decimals(array)), is_special(array)
     if not pc.any(special).as_py():
         return cells
     text = pc.if_else(special, array, cells.text)
@@ -160,8 +160,8 @@ def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, 
     known = pc.and_(
         pc.greater_equal(micros, _FIRST_MICROSECOND - _DAY), pc.less_equal(micros, _LAST_MICROSECOND + _DAY)
     )
-    local = on_the_wall(pc.if_else(known, instants, None), zone)
-    doubled: int = pc.sum(shown_twice(local, zone)).as_py() or 0
+    local = to_local(pc.if_else(known, instants, None), zone)
+    doubled: int = pc.sum(is_ambiguous(local, zone)).as_py() or 0
     if pc.all(known).as_py() is False:
         local = pc.coalesce(local, instants.cast(naive))
     return local, doubled

@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from isal import igzip_lib, isal_zlib
 
-from export_pipeline.core.streams import prefetched
+from export_pipeline.core.streams import prefetch
 
 _CHUNK = 1 << 21
 _READ = 1 << 19
@@ -28,7 +28,7 @@ def chunks(path: Path, archive: ZipFile, part: str) -> Iterator[bytes]:
     if info.compress_type != ZIP_DEFLATED or info.flag_bits & 1:
         raise BadZipFile(f"{part} is packed in a way that spreadsheet programs do not read")
     inflated = _inflated(path, info.header_offset, info.compress_size, info.CRC)
-    return prefetched(inflated) if info.file_size >= _LONG else inflated
+    return prefetch(inflated) if info.file_size >= _LONG else inflated
 
 
 def _inflated(path: Path, offset: int, packed: int, crc: int) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel.package import COUNT_NAME, DATA_NAME, NULL_NAME, SUM_NAME
 from export_pipeline.formats.excel.parts import chunks
 from export_pipeline.formats.excel.scan import SheetScan, Summed, scan_shared_strings, spelled
-from export_pipeline.formats.sums import added
+from export_pipeline.formats.sums import add_parts
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
@@ -85,7 +85,7 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
         for name, total in scan.totals.items():
             totals[name].append(total)
         problems += witness.problems(sheet, sums, scan.totals)
-    return FileFacts(rows, {name: added(parts) for name, parts in totals.items()}, tuple(problems))
+    return FileFacts(rows, {name: add_parts(parts) for name, parts in totals.items()}, tuple(problems))
 
 
 class _Witness:
@@ -128,7 +128,7 @@ class _Witness:
                 for summed in sums:
                     value = row[summed.column] if summed.column < len(row) else None
                     columns[summed.name].append(_number(value, summed.null))
-        return {name: (added(values), added([*map(abs, values)])) for name, values in columns.items()}
+        return {name: (add_parts(values), add_parts([*map(abs, values)])) for name, values in columns.items()}
 
 
 def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]:

@@ -16,11 +16,11 @@ from xml.parsers import expat
 import numpy as np
 import numpy.typing as npt
 
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats.excel.fast_scan import AHEAD, Plain, PlainRows
 from export_pipeline.formats.excel.names import column_letters, utf16_length
 from export_pipeline.formats.excel.text import MAX_TEXT
-from export_pipeline.formats.sums import added
+from export_pipeline.formats.sums import add_parts
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ class SheetScan:
         def plainly(block: tuple[bytes, int]) -> tuple[bytes, int, Plain | None]:
             return *block, self._plain.read(*block)
 
-        for buffer, size, plain_rows in mapped(plainly, self._blocks(chunks)):
+        for buffer, size, plain_rows in map_concurrently(plainly, self._blocks(chunks)):
             # The parser need not see whole rows of plain form.
             if plain_rows is None or not self._take(plain_rows):
                 self._parser.Parse(buffer[:size], False)
@@ -116,7 +116,7 @@ class SheetScan:
     @property
     def totals(self) -> dict[str, float]:
         """Sums over the data rows by column name, rounded once."""
-        return {name: added(parts) for name, parts in self._parts.items()}
+        return {name: add_parts(parts) for name, parts in self._parts.items()}
 
     @property
     def problems(self) -> list[str]:

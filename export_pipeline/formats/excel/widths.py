@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Number
-from export_pipeline.core.special_numbers import finite_decimals
+from export_pipeline.core.special_numbers import to_finite_decimals
 
 NARROWEST, WIDEST = 8.0, 60.0
 _MARGIN = 3  # characters: padding and indent of a cell
@@ -53,7 +53,7 @@ def _widest(column: Column, sample: pa.Array) -> int:
         return widest
     if column.digits is None and column.kind in (Kind.DECIMAL, Kind.FLOAT):
         return min(int(pc.max(pc.binary_length(sample.cast(pa.string()))).as_py()), 22)
-    bounds = pc.min_max(finite_decimals(sample))
+    bounds = pc.min_max(to_finite_decimals(sample))
     ends = [bounds[end].as_py() for end in ("min", "max")]
     return max(len("NaN" if end is None else _printed(column, end)) for end in ends)
 

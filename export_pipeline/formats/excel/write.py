@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Layout, Section
-from export_pipeline.core.sanitize import GUARDED, guard
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.sanitize import GUARDED, guard_formulas
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
@@ -124,7 +124,7 @@ class _Workbook:
         frame = Frame(table.columns, letters, headers, widths, section.empty, self._freeze, self._count)
         run = _SheetRun(self, plan, SheetWriter(frame, self._styles, self._label), letters)
         prepared = run.prepared(chain(() if first is None else (first,), batches), columns)
-        for made in mapped(lambda rows: RowXml(rows, columns), prepared):
+        for made in map_concurrently(lambda rows: RowXml(rows, columns), prepared):
             self._rendered.changed.update(made.changed)
             run.write(made)
         run.finish()
@@ -179,7 +179,7 @@ class _Workbook:
             text = utf16_head(text, MAX_TEXT - 2) + "…"
         if not self._guard:
             return text
-        safe, count = guard(pa.array([text], pa.string()))
+        safe, count = guard_formulas(pa.array([text], pa.string()))
         if count:
             self._count(GUARDED, where)
         made: str = safe[0].as_py()

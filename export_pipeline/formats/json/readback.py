@@ -17,10 +17,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from export_pipeline.core.buffers import Bytes, strings
-from export_pipeline.core.streams import WORKERS, mapped
+from export_pipeline.core.buffers import Bytes, build_strings
+from export_pipeline.core.streams import WORKERS, map_concurrently
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.formats.sums import added, finite_sum
+from export_pipeline.formats.sums import add_parts, sum_finite
 
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
@@ -70,7 +70,7 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
         return _facts(_bare(block, end), keys)
 
     try:
-        for count, totals in mapped(facts, chain((first,), blocks)):
+        for count, totals in map_concurrently(facts, chain((first,), blocks)):
             rows += count
             for key, total in totals.items():
                 sums[key].append(total)
@@ -78,7 +78,7 @@ def _by_lines(file: BinaryIO, certain: bool) -> FileFacts:
         if head:
             raise _OtherShapeError from None
         return FileFacts(rows, {}, (f"after row {rows:,} a line is not valid JSON: {error}",))
-    return FileFacts(rows, {key: added(parts) for key, parts in sums.items()})
+    return FileFacts(rows, {key: add_parts(parts) for key, parts in sums.items()})
 
 
 def _blocks(start: bytes, file: BinaryIO, end: bytes, tail: bytes) -> Iterator[Bytes]:
@@ -179,7 +179,7 @@ def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
     # One key that no row has: without any the parser would infer types for all.
     schema = pa.schema([(key, pa.float64()) for key in keys or ["\u0001"]])
     try:
-        strings(block, np.array([0, len(block)], np.int32)).validate(full=True)  # UTF-8
+        build_strings(block, np.array([0, len(block)], np.int32)).validate(full=True)  # UTF-8
         table = arrow_json.read_json(
             pa.BufferReader(pa.py_buffer(block)),
             # In threads of its own: in this one it would hold the interpreter lock while it parses.
@@ -190,7 +190,7 @@ def _facts(block: Bytes, keys: list[str]) -> tuple[int, dict[str, float]]:
         return _one_by_one(block)
     if table.num_rows != lines:
         return _one_by_one(block)
-    return lines, {key: finite_sum(table.column(key)) for key in keys}
+    return lines, {key: sum_finite(table.column(key)) for key in keys}
 
 
 def _holds(block: Bytes, text: bytes) -> bool:
@@ -219,7 +219,7 @@ def _one_by_one(block: Bytes) -> tuple[int, dict[str, float]]:
         for key, value in orjson.loads(line).items():
             if _is_number(value):
                 sums[key].append(float(value))
-    return rows, {key: added(numbers) for key, numbers in sums.items()}
+    return rows, {key: add_parts(numbers) for key, numbers in sums.items()}
 
 
 def _is_number(value: object) -> bool:
@@ -245,10 +245,10 @@ def _by_events(path: Path) -> FileFacts:
                         numbers = sums[key]
                         numbers.append(float(value))
                         if len(numbers) == _MOST_NUMBERS:
-                            numbers[:] = [added(numbers)]
+                            numbers[:] = [add_parts(numbers)]
                 elif prefix == "exportInfo.rowsPath":
                     owner, rows = value.replace("[]", ".item"), 0
                     sums.clear()
     except (ijson.JSONError, UnicodeDecodeError) as error:
         return FileFacts(rows, {}, (f"not valid JSON: {error}",))
-    return FileFacts(rows, {key: added(numbers) for key, numbers in sums.items()})
+    return FileFacts(rows, {key: add_parts(numbers) for key, numbers in sums.items()})

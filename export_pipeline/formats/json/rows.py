@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.buffers import bytes_of, cells_with, mask
+from export_pipeline.core.buffers import bytes_of, find_cells, pack_mask
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.special_numbers import is_special
 from export_pipeline.formats import cells, times
@@ -75,7 +75,7 @@ def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     if wrong:
         changed[NO_JSON, column.name] += wrong
         array = pc.if_else(pc.or_(valid, array.is_null()), array, _in_quotes(_escaped(array)))
-    if cells_with(array, b"\r\n") is None:
+    if find_cells(array, b"\r\n") is None:
         return array
     return pc.replace_substring_regex(array, r"[\r\n]", " ")  # outside strings, which have no raw line breaks
 
@@ -93,12 +93,12 @@ def _valid(array: pa.Array) -> pa.Array:
 
 def _escaped(array: pa.Array) -> pa.Array:
     """Escape strings for the inside of a JSON string."""
-    marks = cells_with(array, b'"\\', below=0x20)
+    marks = find_cells(array, b'"\\', below=0x20)
     if marks is None:
         return array
     if array.null_count:
         marks &= np.asarray(array.is_valid())
-    selected = mask(marks)
+    selected = pack_mask(marks)
     few = array.filter(selected)
     data = bytes_of(few)
     controls = data[data < 0x20]

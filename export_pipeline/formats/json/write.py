@@ -16,8 +16,8 @@ import orjson
 import pyarrow as pa
 
 from export_pipeline.core.buffers import data_of
-from export_pipeline.core.layout import Layout, Nested
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.layout import Layout, NestedTable
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.json.options import JsonOptions
@@ -61,7 +61,7 @@ class _Writer:
             self.write(b"}")
         elif isinstance(value, Table):
             self._array(value)
-        elif isinstance(value, Nested):
+        elif isinstance(value, NestedTable):
             self._nested(value)
         else:
             self.write(orjson.dumps(value, default=_plain))
@@ -83,14 +83,14 @@ class _Writer:
             changed: Changed = Counter()
             return objects(batch, table.columns, end, changed), changed
 
-        for made, changed in mapped(texts, table.open()):
+        for made, changed in map_concurrently(texts, table.open()):
             if len(made):
                 self.write(lead if self.done.rows == 0 else between)
                 self.write(data_of(made)[: -len(between)])
             self.done.rows += len(made)
             self.done.changed.update(changed)
 
-    def _nested(self, nested: Nested) -> None:
+    def _nested(self, nested: NestedTable) -> None:
         """Write parents with their children inside. Parents are few; children are streamed."""
         changed = self.done.changed
         children = _Runs(objects(b, nested.child.columns, "},\n", changed) for b in nested.child.open())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.formats.sums import added, finite_sum
+from export_pipeline.formats.sums import add_parts, sum_finite
 
 
 def read_back(path: Path) -> FileFacts:
@@ -24,12 +24,12 @@ def read_back(path: Path) -> FileFacts:
                 group = file.read_row_group(index, names)
                 rows += file.metadata.row_group(index).num_rows
                 for name in names:
-                    sums[name].append(finite_sum(group.column(name).cast(pa.float64(), safe=False)))
+                    sums[name].append(sum_finite(group.column(name).cast(pa.float64(), safe=False)))
             promised = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         return FileFacts(rows, {}, (f"not a sound Parquet file: {error}",))
     problems = () if rows == promised else (f"{rows} rows in its groups, {promised} in its footer",)
-    return FileFacts(rows, {name: added(parts) for name, parts in sums.items()}, problems)
+    return FileFacts(rows, {name: add_parts(parts) for name, parts in sums.items()}, problems)
 
 
 def _is_number(kind: pa.DataType) -> bool:

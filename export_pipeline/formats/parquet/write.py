@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column
 from export_pipeline.core.layout import Layout
-from export_pipeline.core.special_numbers import finite_decimals, is_special
-from export_pipeline.core.streams import prefetched
+from export_pipeline.core.special_numbers import is_special, to_finite_decimals
+from export_pipeline.core.streams import prefetch
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered, RenderError
 
@@ -69,7 +69,7 @@ def _groups(table: Table, schema: pa.Schema, changed: Changed) -> Iterator[pa.Ta
     """Yield the rows as one table per row group."""
     batches: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in prefetched(table.open()):
+    for batch in prefetch(table.open()):
         batches.append(_typed(batch, schema, changed))
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
@@ -93,7 +93,7 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.Rec
         try:
             if pa.types.is_decimal(field.type) and pa.types.is_string(array.type):
                 changed[NO_NUMBER, field.name] += pc.sum(is_special(array)).as_py() or 0
-                array = finite_decimals(array, field.type)
+                array = to_finite_decimals(array, field.type)
             arrays.append(array if array.type == field.type else array.cast(field.type))
         except pa.ArrowInvalid as error:
             raise RenderError(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Number
-from export_pipeline.core.special_numbers import finite_decimals, is_special
+from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 from export_pipeline.formats.pdf import times
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
 
@@ -88,7 +88,7 @@ def affixes(column: Column) -> tuple[str, str]:
 
 def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
     if pa.types.is_string(values.type):
-        finite = _numbers(column, finite_decimals(values), changed)
+        finite = _numbers(column, to_finite_decimals(values), changed)
         return pc.if_else(is_special(values), values, finite)
     digits = digits_of(column)
     valid = values.is_valid() if values.null_count else None

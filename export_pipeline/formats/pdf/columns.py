@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section, Total
-from export_pipeline.core.special_numbers import finite_decimals
-from export_pipeline.core.tables import Table, copied
+from export_pipeline.core.special_numbers import to_finite_decimals
+from export_pipeline.core.tables import Table, copy_array
 from export_pipeline.formats.pdf.arrays import batches
 from export_pipeline.formats.pdf.cells import heading, number_text, printed
 from export_pipeline.formats.pdf.characters import IDEOGRAPH, SPACE
@@ -208,11 +208,11 @@ def _samples(table: Table) -> list[list[pa.Array]]:
         for index, column in enumerate(table.columns):
             values = batch.column(index)
             if rest and column.kind.is_number and not pa.types.is_null(values.type):
-                finite = finite_decimals(values)
+                finite = to_finite_decimals(values)
                 reach = pc.min_max(finite)
                 samples[index].append(pa.array([reach["min"], reach["max"]], finite.type).cast(values.type))
             for window in np.flatnonzero(low < high):
-                samples[index].append(copied(values.slice(low[window], high[window] - low[window])))
+                samples[index].append(copy_array(values.slice(low[window], high[window] - low[window])))
         at += batch.num_rows
     return [[pa.concat_arrays(parts)] if parts else [] for parts in samples]
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_pipeline.core.layout import Figure
+from export_pipeline.core.layout import Drawing
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import integers, join
 from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
@@ -34,7 +34,7 @@ class FigurePrinter:
         self._pages = pages
         self._paper = paper
 
-    def print(self, figures: Sequence[Figure]) -> None:
+    def print(self, figures: Sequence[Drawing]) -> None:
         """Print all figures and their outline entries."""
         chapter: Bookmark | None = None
         for figure in figures:
@@ -46,7 +46,7 @@ class FigurePrinter:
             self._pages.bookmark(figure.title, chapter)
             self._figure(figure, bounds)
 
-    def _figure(self, figure: Figure, bounds: tuple[float, float, float, float]) -> None:
+    def _figure(self, figure: Drawing, bounds: tuple[float, float, float, float]) -> None:
         pages = self._pages
         pages.paragraph(figure.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True)
         for text in figure.lines:
@@ -71,7 +71,7 @@ class FigurePrinter:
             self._swatch(0, color)
             pages.paragraph(label, "Legend", style.SMALL, x=_SWATCH * 3 // 2)
 
-    def _entries(self, figure: Figure) -> tuple[list[tuple[list[Line], str]], list[tuple[str, str]]]:
+    def _entries(self, figure: Drawing) -> tuple[list[tuple[list[Line], str]], list[tuple[str, str]]]:
         """Return the legend's entries: those that fit its columns, and those too long for a column."""
         short, long = [], []
         for label, color in figure.legend:
@@ -88,7 +88,7 @@ class FigurePrinter:
         self._pages.rectangle(x, self._pages.y - _SWATCH - UNIT, _SWATCH, _SWATCH, fill)
 
     def _shapes(
-        self, figure: Figure, origin: tuple[float, float], scale: float, frame: tuple[int, int, int, int]
+        self, figure: Drawing, origin: tuple[float, float], scale: float, frame: tuple[int, int, int, int]
     ) -> None:
         """Draw the frame, and in it the shapes in order."""
         x, y, wide, high = frame
@@ -154,7 +154,7 @@ def _round_length(most: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most * 1.0001))
 
 
-def _bounds(figure: Figure) -> tuple[float, float, float, float]:
+def _bounds(figure: Drawing) -> tuple[float, float, float, float]:
     """Return the plane, widened to hold every shape: left, top, right, bottom; never empty."""
     box = [0.0, 0.0, _finite(figure.width), _finite(figure.height)]
     for batch in figure.shapes.open():

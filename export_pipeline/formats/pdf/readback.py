@@ -14,7 +14,7 @@ import pikepdf
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.streams import prefetched
+from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf.object_reader import NotPlain, PlainFile, references
 from export_pipeline.formats.pdf.sums import PrintedSum
@@ -94,7 +94,7 @@ class _Reader:
     def _read_plain(self, file: PlainFile) -> None:
         """Read the pages of a long file; stop at the first defect."""
         try:
-            for content, maps in chain.from_iterable(prefetched(self._plain_pages(file))):
+            for content, maps in chain.from_iterable(prefetch(self._plain_pages(file))):
                 self._page(content, maps)
         except NotPlain as error:
             self._note(f"after page {self._pages}: {error}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from export_pipeline.core.columns import Column
 from export_pipeline.core.layout import Group, Section, Total
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import batches
@@ -94,7 +94,7 @@ class SectionPrinter:
         left = 0
         printed = 0
         encoded = map(self._setter.encode, batches(section.table.open()))
-        for block in mapped(self._setter.set, encoded, _SIDE_BY_SIDE):
+        for block in map_concurrently(self._setter.set, encoded, _SIDE_BY_SIDE):
             at = 0
             while at < block.rows:
                 while not left:

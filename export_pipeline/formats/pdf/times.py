@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from export_pipeline.core.columns import Column
-from export_pipeline.core.local_time import on_the_wall, shown_twice
+from export_pipeline.core.local_time import is_ambiguous, to_local
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
 from export_pipeline.formats.times import by_parts, patterned
 
@@ -51,7 +51,7 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
     if zone in (None, "UTC"):
         wall = pc.cast(sound, pa.timestamp("us"))
     else:
-        wall = on_the_wall(pc.cast(sound, pa.timestamp("us", tz="UTC")), zone)
+        wall = to_local(pc.cast(sound, pa.timestamp("us", tz="UTC")), zone)
     if column.pattern:
         text, cut = patterned(wall, column.pattern, None)
         if cut:
@@ -59,7 +59,7 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
     else:
         text = _whole(wall)
     if zone not in (None, "UTC"):
-        twice = pc.fill_null(shown_twice(wall, zone), False)
+        twice = pc.fill_null(is_ambiguous(wall, zone), False)
         if pc.any(twice).as_py():
             ahead = np.asarray(pc.fill_null(pc.cast(wall, pa.int64()), 0)) - np.where(dated, micros, 0)
             text = pc.if_else(twice, join(text, " ", _offsets(ahead)), text)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.streams import merged
+from export_pipeline.core.streams import merge
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
 
@@ -160,7 +160,7 @@ def _write(
     spools = [_spool(part, path, schema) for part, path in zip(parts, paths, strict=False)]
     rows = 0
     # A single part stays in this thread: a database connection must not leave it.
-    for written in spools[0] if len(spools) == 1 else merged(spools):
+    for written in spools[0] if len(spools) == 1 else merge(spools):
         rows += written
         if progress:
             progress(written)

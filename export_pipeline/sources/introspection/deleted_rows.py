@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.sources.introspection.naming import words
+from export_pipeline.sources.introspection.naming import split_words
 from export_pipeline.sources.introspection.schema import FieldFacts, TableFacts
 from export_pipeline.sources.introspection.types import Typed
 
@@ -65,7 +65,7 @@ def find_deleted_rows(
 
 
 def _candidates(table: TableFacts) -> Iterator[tuple[FieldFacts, str]]:
-    by_name = {"_".join(words(field.name)): field for field in reversed(table.fields)}
+    by_name = {"_".join(split_words(field.name)): field for field in reversed(table.fields)}
     return ((by_name[name], name) for name in (*_SURE, *_UNSURE) if name in by_name)
 
 

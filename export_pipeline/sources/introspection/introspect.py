@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from export_pipeline.sources.introspection.deleted_rows import find_deleted_rows
 from export_pipeline.sources.introspection.naming import dataset_name
-from export_pipeline.sources.introspection.schema import connected, described
+from export_pipeline.sources.introspection.schema import connected, describe_table
 from export_pipeline.sources.introspection.values import typed_fields
-from export_pipeline.sources.introspection.yaml_text import written
+from export_pipeline.sources.introspection.yaml_text import render_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def introspect(
         SourceError: The database cannot be reached or has no such table; the message names the nearest ones.
     """
     with connected(url, statement_timeout=statement_timeout) as connection:
-        facts = described(connection, table)
+        facts = describe_table(connection, table)
         types = typed_fields(connection, facts)
         deleted = find_deleted_rows(connection, facts, types)
     name = dataset_name(facts.name) if dataset is None else dataset
-    return Introspection(name, facts.name, written(name, facts, types, deleted))
+    return Introspection(name, facts.name, render_yaml(name, facts, types, deleted))

@@ -41,12 +41,12 @@ def filter_name(column: str, taken: Collection[str]) -> str:
 
 def dataset_name(table: str) -> str:
     """Return a dataset name for a table: lower case, a letter first, without the table's schema."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare_table(table) or table)
-    name = re.sub(r"_+", "_", safe_name(words, default="table").lower()).strip("_") or "table"
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare_table(table) or table)
+    name = re.sub(r"_+", "_", safe_name(parted, default="table").lower()).strip("_") or "table"
     return name if name[0].isalpha() else f"table_{name}"
 
 
-def words(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
     """Return the lower-case words of a name: `CustomerId`, `customer_id`, `customer id` are customer, id."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+", " ", name)
     return parted.lower().split()
@@ -54,7 +54,9 @@ def words(name: str) -> list[str]:
 
 def relation_name(column: str, table: str, taken: Collection[str]) -> str:
     """Return a name for the row that a column refers to: `customer` for customer_id or CustomerId."""
-    base = re.sub(r"(?i)[_ -]?(?:id|uuid|key|fk|code|no)$", "", column) if len(words(column)) > 1 else ""
+    base = (
+        re.sub(r"(?i)[_ -]?(?:id|uuid|key|fk|code|no)$", "", column) if len(split_words(column)) > 1 else ""
+    )
     return safe_name(base or bare_table(table), taken, "other")
 
 
@@ -66,11 +68,11 @@ _LABELS = (
 
 def label_among(texts: Sequence[str]) -> str | None:
     """Return the text column by which people recognize a row; None if there is none."""
-    by_words = {"_".join(words(name)): name for name in reversed(texts)}
+    by_words = {"_".join(split_words(name)): name for name in reversed(texts)}
     for label in _LABELS:
         if label in by_words:
             return by_words[label]
-    return next((name for name in texts if words(name)[-1:] == ["name"]), None)
+    return next((name for name in texts if split_words(name)[-1:] == ["name"]), None)
 
 
 _TENANT = frozenset(
@@ -88,7 +90,7 @@ _CREATED = (
 
 
 def _plain(name: str) -> str:
-    return "_".join(words(name))
+    return "_".join(split_words(name))
 
 
 def is_code(name: str) -> bool:
@@ -103,12 +105,12 @@ def is_handle(name: str) -> bool:
 
 def is_cents(name: str) -> bool:
     """Return whether a column of this name counts minor units of money."""
-    return words(name)[-1:] in (["cents"], ["pence"])
+    return split_words(name)[-1:] in (["cents"], ["pence"])
 
 
 def tenant(relation: str) -> bool:
     """Return whether a relation of this name is a tenant that owns the rows referring to it."""
-    return words(relation)[-1:] != [] and words(relation)[-1].removesuffix("s") in _TENANT
+    return split_words(relation)[-1:] != [] and split_words(relation)[-1].removesuffix("s") in _TENANT
 
 
 def time_among(names: Sequence[str]) -> str | None:
@@ -117,4 +119,4 @@ def time_among(names: Sequence[str]) -> str | None:
     for usual in _CREATED:
         if usual in by_plain:
             return by_plain[usual]
-    return next((name for name in names if {"date", "at", "on"} & {*words(name)[-1:]}), None)
+    return next((name for name in names if {"date", "at", "on"} & {*split_words(name)[-1:]}), None)

@@ -131,7 +131,7 @@ def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connecti
         engine.dispose()
 
 
-def described(connection: sa.Connection, requested: str) -> TableFacts:
+def describe_table(connection: sa.Connection, requested: str) -> TableFacts:
     """Return the facts of a table or view, named `schema.table` if needed.
 
     Raises:

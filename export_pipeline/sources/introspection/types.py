@@ -11,7 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql
 
 from export_pipeline.formats.registry import FORMATS
 
-MOST_DIGITS = 76
+MAX_PRECISION = 76
 """Maximum precision of a decimal."""
 USUAL_DIGITS = 38
 """Maximum precision of decimals that most programs can read."""
@@ -55,14 +55,14 @@ _BYTES = (
 def decimal(integer_digits: int, scale: int, note: str = "") -> Typed:
     """Return a decimal type with digits before and after the point, or text if there are too many."""
     digits = max(integer_digits + scale, 1)
-    if digits > MOST_DIGITS:
-        return Typed("text", f"numbers of {digits} digits, more than the {MOST_DIGITS} of a decimal")
+    if digits > MAX_PRECISION:
+        return Typed("text", f"numbers of {digits} digits, more than the {MAX_PRECISION} of a decimal")
     return Typed(f"decimal({digits},{scale})", note)
 
 
 def widest(integer_digits: int, scale: int, note: str) -> Typed:
     """Return the widest common decimal type with at least so many digits before and after the point."""
-    room = USUAL_DIGITS if integer_digits + scale <= USUAL_DIGITS else MOST_DIGITS
+    room = USUAL_DIGITS if integer_digits + scale <= USUAL_DIGITS else MAX_PRECISION
     return decimal(max(integer_digits, room - scale), scale, note)
 
 

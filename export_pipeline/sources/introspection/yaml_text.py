@@ -43,7 +43,7 @@ class _Plan:
     labels: list[dict[str, Any]] = field(default_factory=list)
 
 
-def written(
+def render_yaml(
     dataset: str, table: TableFacts, types: Mapping[str, Typed], deleted: DeletedRows | None = None
 ) -> str:
     """Return the defs.yaml of a table export.
@@ -107,7 +107,7 @@ def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
         relation = naming.relation_name(reference.column, reference.table, [*taken, *plan.relations])
         plan.relations[relation] = reference
         if reference.label is not None and not secret_reason(reference.label, "text", reference.table):
-            name = naming.safe_name(f"{relation}_{'_'.join(naming.words(reference.label))}", names)
+            name = naming.safe_name(f"{relation}_{'_'.join(naming.split_words(reference.label))}", names)
             names.append(name)
             label = {"name": name, "type": "text", "from": f"{relation}.{reference.label}", "extra": True}
             if is_personal(reference.label, "text", reference.table):

@@ -18,7 +18,7 @@ from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LiveTable:
     """An existing table or view, or a statement.
 
     Attributes:
@@ -44,7 +44,7 @@ class Found:
         if self.grants is not None and name in self.grants.denied:
             raise MissingError(f"{self.name}: {self.grants.lack(name)}")
         if name not in self.fields:
-            raise MissingError(f"{self.name} has no column {name!r} ({nearest(name, self.fields)})")
+            raise MissingError(f"{self.name} has no column {name!r} ({suggest_name(name, self.fields)})")
         return self.fields[name]
 
 
@@ -52,7 +52,7 @@ class MissingError(SourceError):
     """Raised when a table or column that the spec names does not exist."""
 
 
-def nearest(name: str, known: Iterable[str], most: int = 12) -> str:
+def suggest_name(name: str, known: Iterable[str], most: int = 12) -> str:
     """Return the end of a message: the known name most similar to `name`, and the names that exist."""
     listed = list(known)
     by_lowered = {one.lower(): one for one in reversed(listed)}
@@ -67,7 +67,7 @@ class Catalogue:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = ref(snapshot)
-        self._found: dict[str, Found] = {}
+        self._found: dict[str, LiveTable] = {}
         self._names: dict[str | None, frozenset[str]] = {}
         self._orders: dict[str, TypeOrder] = {}
 
@@ -83,7 +83,7 @@ class Catalogue:
         """Return the snapshot's catalogue; all reads of the snapshot share its look-ups."""
         return _OF.setdefault(snapshot, Catalogue(snapshot))
 
-    def table(self, name: str) -> Found:
+    def table(self, name: str) -> LiveTable:
         """Return the table or view of this name, `schema.name` if it has a schema.
 
         A name whose dots are ambiguous is quoted: `"a.b"."c"`.
@@ -101,9 +101,9 @@ class Catalogue:
             self._orders[name] = find_type_order(self.snapshot, name)
         return self._orders[name]
 
-    def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> Found:
+    def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> LiveTable:
         """Return a statement's result as if it were a table."""
-        return Found("the .sql file", clause, dict(fields), ())
+        return LiveTable("the .sql file", clause, dict(fields), ())
 
     def columns(self, fields: Mapping[str, Stored]) -> list[sa.ColumnClause[Any]]:
         """Return columns of these names, typed only for PostgreSQL: SQLite's types are mere hints."""
@@ -113,7 +113,7 @@ class Catalogue:
             for name, stored in fields.items()
         ]
 
-    def _look_up(self, name: str) -> Found:
+    def _look_up(self, name: str) -> LiveTable:
         places = table_places(name)
         there = [(schema, table) for schema, table in places if table in self._tables(schema)]
         if len(there) > 1:
@@ -134,11 +134,11 @@ class Catalogue:
                 *self.columns(fields),
                 schema=None if schema_name is None else sa.quoted_name(schema_name, True),
             )
-            return Found(name, clause, fields, self.snapshot.unique_keys(table, schema_name), grants)
+            return LiveTable(name, clause, fields, self.snapshot.unique_keys(table, schema_name), grants)
         schema, rest = places[-1]
         known = sorted(self._tables(schema) or self._tables(None))
         own = [one for one in known if not one.startswith(("pg_", "sqlite_"))]
-        raise MissingError(f"there is no table {name!r} ({nearest(rest, own)})")
+        raise MissingError(f"there is no table {name!r} ({suggest_name(rest, own)})")
 
     def _grants(self, table: str, schema: str | None) -> Grants | None:
         if self.snapshot.dialect != "postgresql":

@@ -13,7 +13,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.special_numbers import finite_decimals
+from export_pipeline.core.special_numbers import to_finite_decimals
 from export_pipeline.sources.snapshot import SourceError
 
 Facts = tuple[int, Mapping[str, float]]
@@ -76,7 +76,7 @@ class ConsistencyCheck:
 
 
 def _sum(array: pa.Array) -> float:
-    array = finite_decimals(array)
+    array = to_finite_decimals(array)
     total = float(pc.sum(array).as_py() or 0)
     if math.isfinite(total):
         return total

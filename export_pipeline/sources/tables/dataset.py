@@ -8,17 +8,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.core.export_data import Request
-from export_pipeline.sources.casts import Query, ordered
+from export_pipeline.sources.casts import Query, order_by
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError
-from export_pipeline.sources.tables.catalogue import Catalogue, Found, nearest
-from export_pipeline.sources.tables.filters import condition, in_window
+from export_pipeline.sources.tables.catalogue import Catalogue, LiveTable, suggest_name
+from export_pipeline.sources.tables.filters import build_condition, match_window
 from export_pipeline.sources.tables.lists import joined_text, nested_json
-from export_pipeline.sources.tables.lookup import belongs
-from export_pipeline.sources.tables.operands import Condition, Domain, Term, fixed, term
+from export_pipeline.sources.tables.lookup import match_scope
+from export_pipeline.sources.tables.operands import Condition, Domain, Operand, make_operand, match_value
 from export_pipeline.sources.tables.relations import Expression, Frame, Relations
-from export_pipeline.sources.tables.sql_file import bound, parameters
-from export_pipeline.tabular.filter_values import filtered
+from export_pipeline.sources.tables.sql_file import bind_parameters, parameters
+from export_pipeline.tabular.filter_values import describe_filter
 from export_pipeline.tabular.options import filters_model
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.types import parse_type
@@ -29,7 +29,7 @@ Share = tuple[str, int | None, int | None]
 """Path of the leading key, the key before the first one of the share, and the last one; None at an end."""
 
 
-class Dataset:
+class TableQuery:
     """Builds the selects of a request.
 
     Args:
@@ -64,7 +64,7 @@ class Dataset:
         """Return the select of the leading key of all rows, in order."""
         frame = Frame(self.relations)
         key = frame.field(path).expression
-        return self._chosen(frame, [key]).order_by(ordered(key))
+        return self._chosen(frame, [key]).order_by(order_by(key))
 
     def facts(self, make: Callable[[Frame], Sequence[Expression]]) -> Query:
         """Return a select of aggregates over exactly the rows of `rows`."""
@@ -82,10 +82,10 @@ class Dataset:
             return joined_text(frame, path, column.separator)
         return frame.field(path).expression
 
-    def term(self, frame: Frame, column: ColumnSpec) -> Term:
+    def operand(self, frame: Frame, column: ColumnSpec) -> Operand:
         """Return a column that is read from a field as an operand of comparisons."""
         field = frame.field(column.from_ or column.name)
-        return term(field.expression, field.stored, self.snapshot.dialect, column.parsed, column.zone)
+        return make_operand(field.expression, field.stored, self.snapshot.dialect, column.parsed, column.zone)
 
     def _chosen(self, frame: Frame, expressions: Sequence[Expression]) -> Query:
         """Select the rows of the export: the only place that decides which rows it has."""
@@ -108,14 +108,14 @@ class Dataset:
             return []
         assert self.request.scope is not None
         field = frame.field(self.spec.scope.column)
-        mine = belongs(field.expression, field.stored, self.snapshot.dialect, self.request.scope)
+        mine = match_scope(field.expression, field.stored, self.snapshot.dialect, self.request.scope)
         return [sa.or_(mine, field.expression.is_(None)) if self.spec.scope.shared else mine]
 
     def _where(self, frame: Frame) -> list[Condition]:
         conditions = []
         for path, value in self.spec.source.where.items():
             field = frame.field(path)
-            conditions.append(fixed(field.expression, field.stored, value, self.snapshot.dialect, path))
+            conditions.append(match_value(field.expression, field.stored, value, self.snapshot.dialect, path))
         return conditions
 
     def _window(self, frame: Frame) -> list[Condition]:
@@ -131,30 +131,34 @@ class Dataset:
         if field.stored.family is Family.INSTANT and self.snapshot.dialect != "sqlite":
             wall_clock = False
         zone = None if wall_clock else "UTC"
-        about = term(field.expression, field.stored, self.snapshot.dialect, parse_type(declared.type), zone)
-        return [in_window(about, declared, window)]
+        about = make_operand(
+            field.expression, field.stored, self.snapshot.dialect, parse_type(declared.type), zone
+        )
+        return [match_window(about, declared, window)]
 
     def _filter(self, frame: Frame, name: str, operator: str, value: Any) -> Condition:
         spec = self.spec.filters[name]
-        about = filtered(self.spec, name, spec)
+        about = describe_filter(self.spec, name, spec)
         path = spec.column or self._path(name)
 
         def made(inner: Frame, operator: str, value: Any) -> Condition:
             field = inner.field(path)
-            compared = term(field.expression, field.stored, self.snapshot.dialect, about.type, about.zone)
-            return condition(compared, operator, value)
+            compared = make_operand(
+                field.expression, field.stored, self.snapshot.dialect, about.type, about.zone
+            )
+            return build_condition(compared, operator, value)
 
         many = self.relations.many(path)
         if many is None:
             return made(frame, operator, value)
-        inner, belongs = frame.through(many)
+        inner, matching = frame.through(many)
         if operator == "is_null":
             # Null, or not null.
             some = made(inner, "is_null", False)
-            exists = inner.select(sa.literal(1)).where(belongs, some).exists()
+            exists = inner.select(sa.literal(1)).where(matching, some).exists()
             return sa.not_(exists) if value else exists
         test = made(inner, operator, value)
-        return inner.select(sa.literal(1)).where(belongs, test).exists()
+        return inner.select(sa.literal(1)).where(matching, test).exists()
 
     def _path(self, name: str) -> str:
         column = self.spec.column(name)
@@ -170,21 +174,21 @@ class Dataset:
             column = self.spec.column(name)
             if name in self.hidden:
                 raise SourceError(f"You may not read {name!r}, so you cannot sort by it.")
-            about = self.term(frame, column)
+            about = self.operand(frame, column)
             by = about.expression
             if about.domain is Domain.TEXT and self.snapshot.dialect == "sqlite":
                 by = sa.collate(by, self.snapshot.byte_order)
             elif about.domain is Domain.TEXT:
                 by = frame.sortable(frame.field(column.from_ or name))
-            order.append(ordered(by, down=sort_name.startswith("-")))
+            order.append(order_by(by, down=sort_name.startswith("-")))
         for sort_name in () if requested else self.spec.source.order:
             by = frame.sortable(frame.field(sort_name.removeprefix("-")))
-            order.append(ordered(by, down=sort_name.startswith("-")))
+            order.append(order_by(by, down=sort_name.startswith("-")))
         keys = [frame.field(path) for path in self.spec.source.key]
-        order += [ordered(frame.sortable(key)) for key in keys]
+        order += [order_by(frame.sortable(key)) for key in keys]
         if not any(unique <= {*self.spec.source.key} for unique in self.relations.root.keys):
             # Equal values may print differently, e.g. intervals of 30 days and of a month.
-            order += [ordered(text) for key in keys if (text := frame.printed(key)) is not None]
+            order += [order_by(text) for key in keys if (text := frame.printed(key)) is not None]
         return order
 
     # --- requested filters -------------------------------------------------------------------------------
@@ -217,12 +221,12 @@ class Dataset:
 
     # --- the source -------------------------------------------------------------------------------------
 
-    def _root(self) -> Found:
+    def _root(self) -> LiveTable:
         source = self.spec.source
         if source.table is not None:
             return self.catalogue.table(source.table)
         assert source.sql is not None
-        statement = bound(source.sql, self._values(source.sql))
+        statement = bind_parameters(source.sql, self._values(source.sql))
         fields = self.snapshot.fields(
             sa.select(sa.literal_column("*")).select_from(statement.columns().subquery("export_source"))
         )
@@ -247,6 +251,6 @@ class Dataset:
         if unknown := sorted(parameters(sql) - values.keys()):
             raise SourceError(
                 f"The .sql file has a parameter :{unknown[0]} that no filter with `parameter: true` gives "
-                f"({nearest(unknown[0], values)})."
+                f"({suggest_name(unknown[0], values)})."
             )
         return values

@@ -9,8 +9,8 @@ from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables.catalogue import MissingError
 from export_pipeline.sources.tables.relations import Relations
-from export_pipeline.tabular.filter_values import filtered
-from export_pipeline.tabular.spec import Nested, TableSpec
+from export_pipeline.tabular.filter_values import describe_filter
+from export_pipeline.tabular.spec import NestedSpec, TableSpec
 from export_pipeline.tabular.types import ColumnType
 
 _READ_AS: dict[Kind, tuple[Family, ...]] = {
@@ -28,7 +28,7 @@ _READ_AS: dict[Kind, tuple[Family, ...]] = {
 _DOUBLE_DIGITS = 15
 
 
-def misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
+def explain_misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
     """Return why an enforced type cannot be read exactly as the declared one; None if it can."""
     kind = type_.kind
     if kind in _READ_AS and stored.family not in _READ_AS[kind]:
@@ -53,7 +53,7 @@ def misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
     return None
 
 
-def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
+def check_drift(spec: TableSpec, relations: Relations, typed: bool) -> None:
     """Compare the declared export with the database.
 
     Args:
@@ -72,7 +72,7 @@ def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
         except MissingError as missing:
             differences.append(f"{what}: {missing}")
             return
-        wrong = misread(stored, type_, zone) if typed and type_ is not None else None
+        wrong = explain_misread(stored, type_, zone) if typed and type_ is not None else None
         if wrong:
             differences.append(f"{what}: {wrong}")
 
@@ -105,7 +105,7 @@ def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
         if filter_.among is not None:
             look_in(f"filter {name}", filter_.among.table, filter_.among.column, filter_.among.scope)
         if filter_.column is not None and not filter_.parameter:
-            about = filtered(spec, name, filter_)
+            about = describe_filter(spec, name, filter_)
             look(f"filter {name}", filter_.column, about.type, about.zone)
     if spec.scope is not None:
         look("scope", spec.scope.column)
@@ -120,9 +120,9 @@ def check(spec: TableSpec, relations: Relations, typed: bool) -> None:
         raise SourceError(f"The source differs from what is declared: {named}")
 
 
-def _fields(nested: Nested, relations: Relations) -> Iterator[str]:
+def _fields(nested: NestedSpec, relations: Relations) -> Iterator[str]:
     for what in nested.fields.values():
-        if isinstance(what, Nested):
+        if isinstance(what, NestedSpec):
             yield from _fields(what, relations)
         else:
             yield what if relations.split(what)[0] else f"{nested.from_}.{what}"

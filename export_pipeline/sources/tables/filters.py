@@ -13,7 +13,7 @@ from export_pipeline.core.windows import Window
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.tables.operands import Condition, Domain, Expression, Term, storable
+from export_pipeline.sources.tables.operands import Condition, Domain, Expression, Operand, storable
 from export_pipeline.tabular.spec import WindowSpec
 
 _DEPTH, _MOST_DAYS = 100, 366
@@ -21,7 +21,7 @@ _NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric
 """Types for which PostgreSQL sorts NaN after every number."""
 
 
-def condition(term: Term, operator: str, value: Any) -> Condition:
+def build_condition(term: Operand, operator: str, value: Any) -> Condition:
     """Return the condition of an operator on a field. Values have the types given by the options."""
     match operator:
         case "equals":
@@ -31,13 +31,13 @@ def condition(term: Term, operator: str, value: Any) -> Condition:
         case "range":
             return _range(term, value)
         case "contains":
-            return contains(term, value)
+            return match_text(term, value)
         case "is_null":
             return term.expression.is_(None) if value else term.expression.is_not(None)
     raise ValueError(f"unknown operator {operator!r}")
 
 
-def _equals(term: Term, values: Sequence[Any]) -> Condition:
+def _equals(term: Operand, values: Sequence[Any]) -> Condition:
     days = [v for v in values if term.domain is Domain.TIME and not isinstance(v, datetime)]
     exact = [v for v in values if term.domain is not Domain.TIME or isinstance(v, datetime)]
     if len(days) > _MOST_DAYS:
@@ -57,7 +57,7 @@ def _any(conditions: Sequence[Condition]) -> Condition:
     return _any([sa.case((sa.or_(*group), 1), else_=0) == 1 for group in groups])
 
 
-def _range(term: Term, value: Mapping[str, Any]) -> Condition:
+def _range(term: Operand, value: Mapping[str, Any]) -> Condition:
     first, last = value.get("from"), value.get("to")
     if term.domain is Domain.TIME:
         start = first if first is None or isinstance(first, datetime) else term.day(first)[0]
@@ -75,7 +75,7 @@ def _range(term: Term, value: Mapping[str, Any]) -> Condition:
     return sa.and_(*conditions)
 
 
-def _compared(term: Term, value: Any, sign: str) -> Condition:
+def _compared(term: Operand, value: Any, sign: str) -> Condition:
     literal = term.literal(value)
     if literal is None:
         return sa.false()
@@ -83,7 +83,7 @@ def _compared(term: Term, value: Any, sign: str) -> Condition:
 
 
 def _between(
-    term: Term, start: datetime | None, end: datetime | None, last: datetime | None = None
+    term: Operand, start: datetime | None, end: datetime | None, last: datetime | None = None
 ) -> Condition:
     """Return the condition "from `start`, before `end`, not after `last`"; None means no limit."""
     conditions: list[Condition] = [term.expression.is_not(None)]
@@ -96,7 +96,7 @@ def _between(
     return sa.and_(*conditions)
 
 
-def contains(term: Term, text: str) -> Condition:
+def match_text(term: Operand, text: str) -> Condition:
     """Return the condition that a field contains a string, ignoring case; there are no wildcards."""
     if term.domain is Domain.UUID:
         return _in_uuid(term, text)
@@ -117,7 +117,7 @@ def contains(term: Term, text: str) -> Condition:
     return term.expression.icontains(text, autoescape=True)
 
 
-def _in_uuid(term: Term, text: str) -> Condition:
+def _in_uuid(term: Operand, text: str) -> Condition:
     """Return the same condition for a UUID in its exported form, with hyphens."""
     if not storable(text, term.stored, term.dialect):
         return sa.false()
@@ -139,7 +139,7 @@ def _in_uuid(term: Term, text: str) -> Condition:
 _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
-def in_window(term: Term, spec: WindowSpec, window: Window) -> Condition:
+def match_window(term: Operand, spec: WindowSpec, window: Window) -> Condition:
     """Return the condition for rows whose time is in the window, or that existed by its end.
 
     A date counts as its first moment in `spec.zone`, or else in the window's zone. Local times are in

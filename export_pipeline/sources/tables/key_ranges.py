@@ -14,14 +14,14 @@ from export_pipeline.core.streams import WORKERS
 from export_pipeline.sources.casts import Query
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.tables.dataset import Dataset
+from export_pipeline.sources.tables.dataset import TableQuery
 from export_pipeline.tabular.spec import ColumnSpec
 
 LEAST_ROWS = 200_000  # for fewer rows, another connection is not worth its cost
 
 
-def shares(
-    snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec], count: int
+def split_by_key(
+    snapshot: Snapshot, dataset: TableQuery, columns: Sequence[ColumnSpec], count: int
 ) -> list[tuple[Snapshot, Query]]:
     """Return selects that together give the `count` rows of `dataset.rows(columns)`, each with its snapshot.
 

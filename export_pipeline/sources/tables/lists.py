@@ -13,7 +13,7 @@ from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables import sqlite_operands
 from export_pipeline.sources.tables.relations import Field, Frame
-from export_pipeline.tabular.spec import Nested
+from export_pipeline.tabular.spec import NestedSpec
 
 Expression = sa.ColumnElement[Any]
 
@@ -30,12 +30,12 @@ def joined_text(frame: Frame, path: str, separator: str) -> Expression:
     return _aggregated(inner, text, separator, order, [belongs])
 
 
-def nested_json(frame: Frame, nested: Nested) -> Expression:
+def nested_json(frame: Frame, nested: NestedSpec) -> Expression:
     """Return the JSON text of a relation's rows: one object (null if none), or an array of objects."""
     return _nested(frame, nested, frame.start)
 
 
-def _nested(frame: Frame, nested: Nested, at: str | None) -> Expression:
+def _nested(frame: Frame, nested: NestedSpec, at: str | None) -> Expression:
     if frame.relations.catalogue.snapshot.dialect not in _DIALECTS:
         raise SourceError("nested JSON is built by PostgreSQL and SQLite only.")
     name = nested.from_
@@ -52,11 +52,11 @@ def _nested(frame: Frame, nested: Nested, at: str | None) -> Expression:
     return _text("[").concat(sa.func.coalesce(array, "")).concat(_text("]"))
 
 
-def _object(frame: Frame, nested: Nested, at: str) -> Expression:
+def _object(frame: Frame, nested: NestedSpec, at: str) -> Expression:
     value: Expression
     shape, sign = _text(""), "{"
     for key, what in nested.fields.items():
-        if isinstance(what, Nested):
+        if isinstance(what, NestedSpec):
             value = sa.func.coalesce(_nested(frame, what, at), "null")
         else:
             own = frame.relations.split(what)[0] is None

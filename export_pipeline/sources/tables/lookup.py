@@ -13,15 +13,15 @@ from export_pipeline.sources.casts import BYTE_ORDER, Query
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline.sources.tables.catalogue import Catalogue
-from export_pipeline.sources.tables.operands import Condition, Domain, storable, term
+from export_pipeline.sources.tables.operands import Condition, Domain, make_operand, storable
 from export_pipeline.tabular.spec import Scope
 
 _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
 
 
-def belongs(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
+def match_scope(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
     """Return the condition that a column of any type holds the scope's id."""
-    about = term(expression, stored, dialect)
+    about = make_operand(expression, stored, dialect)
     if not storable(scope, stored, dialect):
         return sa.false()
     number = about.domain is Domain.NUMBER and scope.removeprefix("-").isdecimal() and scope.isascii()
@@ -52,14 +52,14 @@ def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
     """Return the name of a scope; None if it does not exist."""
     live = Catalogue.of(snapshot).table(declared.table)
     stored = live.column(declared.id)
-    mine = belongs(live.clause.c[declared.id], stored, snapshot.dialect, scope)
+    mine = match_scope(live.clause.c[declared.id], stored, snapshot.dialect, scope)
     for row in snapshot.rows(_scopes(snapshot, declared).where(mine), _COLUMNS):
         if row["id"] == scope:
             return scope if row["name"] is None else str(row["name"])
     return None
 
 
-def existing(
+def find_values(
     snapshot: Snapshot,
     table: str,
     column: str,
@@ -77,10 +77,10 @@ def existing(
     """
     live = Catalogue.of(snapshot).table(table)
     expression, stored = live.clause.c[column], live.column(column)
-    about = term(expression, stored, snapshot.dialect)
+    about = make_operand(expression, stored, snapshot.dialect)
     if about.domain not in (Domain.TEXT, Domain.UUID):
         as_text = Stored("text", Family.TEXT, codec=stored.codec)
-        about = term(sa.cast(expression, sa.Text), as_text, snapshot.dialect)
+        about = make_operand(sa.cast(expression, sa.Text), as_text, snapshot.dialect)
     text = sa.cast(expression, sa.Text)
     # Collations that ignore case would treat values that differ only in case as equal.
     distinct = sa.collate(text, BYTE_ORDER[snapshot.dialect]) if snapshot.dialect in BYTE_ORDER else text
@@ -88,7 +88,7 @@ def existing(
     if scope is not None:
         name, mine, shared = scope
         field = live.clause.c[name]
-        condition = belongs(field, live.column(name), snapshot.dialect, mine)
+        condition = match_scope(field, live.column(name), snapshot.dialect, mine)
         select = select.where(sa.or_(condition, field.is_(None)) if shared else condition)
     there = {_key(row["id"]) for row in snapshot.rows(select, _COLUMNS)}
     return {value for value in values if _key(value) in there}

@@ -54,7 +54,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Operand:
     """A field as an operand of comparisons.
 
     Attributes:
@@ -176,14 +176,14 @@ class Term:
         return sa.literal(known.hex, sa.Text())
 
 
-def term(
+def make_operand(
     expression: Expression,
     stored: Stored,
     dialect: str,
     type_: ColumnType | None = None,
     zone: str | None = "UTC",
     byte_order: str = "C",
-) -> Term:
+) -> Operand:
     """Return a field as an operand, of the declared type if there is one, else of the database's."""
     if type_ is None:
         domain = _OF_FAMILY.get(stored.family, Domain.TEXT)
@@ -194,7 +194,7 @@ def term(
         shaped = _in_sqlite(expression, stored, domain, integer)
     else:
         shaped = _elsewhere(expression, stored, domain, dialect)
-    return Term(shaped, domain, stored, dialect, zone)
+    return Operand(shaped, domain, stored, dialect, zone)
 
 
 def _in_sqlite(expression: Expression, stored: Stored, domain: Domain, integer: bool) -> Expression:
@@ -227,7 +227,7 @@ def _elsewhere(expression: Expression, stored: Stored, domain: Domain, dialect: 
     return expression
 
 
-def fixed(expression: Expression, stored: Stored, value: Any, dialect: str, name: str) -> Condition:
+def match_value(expression: Expression, stored: Stored, value: Any, dialect: str, name: str) -> Condition:
     """Return a condition of the spec's `where`: a value, null, or a list of which one must match.
 
     Raises:
@@ -237,10 +237,10 @@ def fixed(expression: Expression, stored: Stored, value: Any, dialect: str, name
     there = [one for one in values if one is not None]
     conditions: list[Condition] = [expression.is_(None)] if len(there) < len(values) else []
     if there:
-        about = term(expression, stored, dialect)
+        about = make_operand(expression, stored, dialect)
         numbers = all(isinstance(one, int | float) for one in there)
         if numbers and dialect == "sqlite" and stored.family is Family.OTHER:
-            about = term(expression, stored, dialect, ColumnType(Kind.FLOAT))
+            about = make_operand(expression, stored, dialect, ColumnType(Kind.FLOAT))
         try:
             conditions.append(about.one_of([_typed(about.domain, one) for one in there]))
         except (ValueError, ArithmeticError):

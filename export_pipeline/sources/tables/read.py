@@ -16,10 +16,10 @@ from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visib
 from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
-from export_pipeline.sources.tables.dataset import Dataset
-from export_pipeline.sources.tables.key_ranges import shares
+from export_pipeline.sources.tables.dataset import TableQuery
+from export_pipeline.sources.tables.key_ranges import split_by_key
 from export_pipeline.sources.tables.totals import count_and_totals
-from export_pipeline.tabular.column_selection import chosen, needed, spec_of
+from export_pipeline.tabular.column_selection import find_needed_columns, select_columns, spec_of
 from export_pipeline.tabular.columns import column_of
 from export_pipeline.tabular.spec import Readers, Scope, TableSpec
 
@@ -90,13 +90,15 @@ class _Reader:
         self._counting = Lock()
         self.warnings: list[str] = []
         self.columns = [
-            column for column in needed(spec, chosen(spec, request.options)) if column.compute is None
+            column
+            for column in find_needed_columns(spec, select_columns(spec, request.options))
+            if column.compute is None
         ]
 
     def read(self) -> ExportData:
         hidden = self._hidden()
-        dataset = Dataset(self.snapshot, self.spec, self.request, hidden)
-        drift.check(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
+        dataset = TableQuery(self.snapshot, self.spec, self.request, hidden)
+        drift.check_drift(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
         self._values_are_there(dataset)
         count, totals, special, exact = count_and_totals(self.snapshot, dataset, self.columns)
         return ExportData(
@@ -118,13 +120,13 @@ class _Reader:
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
-    def _rows(self, dataset: Dataset, facts: Facts, special: Collection[str]) -> Table:
+    def _rows(self, dataset: TableQuery, facts: Facts, special: Collection[str]) -> Table:
         columns = tuple(replace(column_of(one), has_special=one.name in special) for one in self.columns)
 
-        def check(shares: int) -> ConsistencyCheck:
+        def check(connections: int) -> ConsistencyCheck:
             name = self.spec.source.table or "The .sql file"
             return ConsistencyCheck(
-                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns)[:2], shares
+                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns)[:2], connections
             )
 
         def reading(
@@ -132,7 +134,7 @@ class _Reader:
         ) -> Callable[[], Iterator[pa.RecordBatch]]:
             return lambda: check.watch(snapshot.batches(select, columns, self._damaged))
 
-        key_ranges = shares(self.snapshot, dataset, self.columns, facts[0])
+        key_ranges = split_by_key(self.snapshot, dataset, self.columns, facts[0])
         together = check(len(key_ranges))
         select = dataset.rows(self.columns)
         return Table(
@@ -163,12 +165,14 @@ class _Reader:
         return hidden
 
     def _may_read(self, rule: Readers, user: str) -> bool:
-        return bool(lookup.existing(self.snapshot, rule.table, rule.user, [user], self._scoped(rule.scope)))
+        return bool(
+            lookup.find_values(self.snapshot, rule.table, rule.user, [user], self._scoped(rule.scope))
+        )
 
     def _scoped(self, column: str | None, shared: bool = False) -> tuple[str, str, bool] | None:
         return None if column is None or self.request.scope is None else (column, self.request.scope, shared)
 
-    def _values_are_there(self, dataset: Dataset) -> None:
+    def _values_are_there(self, dataset: TableQuery) -> None:
         """Reject filter values that are missing, for this scope, in the table that lists them."""
         for name, operator, value in dataset.uses:
             among = self.spec.filters[name].among
@@ -176,7 +180,7 @@ class _Reader:
                 continue
             values = [str(one) for one in (value if operator == "in" else [value])]
             scope = self._scoped(among.scope, self.spec.scope is not None and self.spec.scope.shared)
-            there = lookup.existing(self.snapshot, among.table, among.column, values, scope)
+            there = lookup.find_values(self.snapshot, among.table, among.column, values, scope)
             for one in values:
                 if one not in there:
                     raise SourceError(f"filters.{name}: there is no {one!r} in {among.table}.")

@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.sources.casts import MYSQL, ordered
+from export_pipeline.sources.casts import MYSQL, order_by
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.tables.catalogue import Catalogue, Found
-from export_pipeline.sources.tables.operands import fixed
+from export_pipeline.sources.tables.catalogue import Catalogue, LiveTable
+from export_pipeline.sources.tables.operands import match_value
 from export_pipeline.sources.tables.type_order import TypeOrder
 from export_pipeline.tabular.spec import Relation
 
@@ -36,7 +36,7 @@ class Relations:
         root: The source itself.
     """
 
-    def __init__(self, catalogue: Catalogue, declared: Mapping[str, Relation], root: Found) -> None:
+    def __init__(self, catalogue: Catalogue, declared: Mapping[str, Relation], root: LiveTable) -> None:
         self.catalogue, self.declared, self.root = catalogue, declared, root
         self.aliases = 0
 
@@ -61,7 +61,7 @@ class Relations:
         way = self.chain(self.split(path)[0], start)
         return next((name for name in way if self.declared[name].many), None)
 
-    def found(self, name: str | None) -> Found:
+    def found(self, name: str | None) -> LiveTable:
         """Return the table of a relation; that of the source for None."""
         return self.root if name is None else self.catalogue.table(self.declared[name].table)
 
@@ -140,14 +140,14 @@ class Frame:
         last = [part[count:] for part, count in zip(parts, counts, strict=True)]
         return [expression for part in (*first, *last) for expression in part]
 
-    def order(self, clause: sa.FromClause, live: Found, names: Sequence[str]) -> list[Expression]:
+    def order(self, clause: sa.FromClause, live: LiveTable, names: Sequence[str]) -> list[Expression]:
         """Return the ORDER BY expressions of a table: columns, `-` before descending ones, then its key."""
         order: list[Expression] = []
         for order_name in names:
             down = order_name.startswith("-") and order_name not in live.fields
             name = order_name.removeprefix("-") if down else order_name
             term = self.sortable(Field(clause.c[name], live.column(name)))
-            order.append(ordered(term, down=down))
+            order.append(order_by(term, down=down))
         # Without a key, sort by all columns: then only rows that are equal in all of them may be swapped.
         key = next((key for key in live.keys if key <= live.fields.keys()), live.fields.keys())
         last = [name for name in live.fields if name in key]
@@ -187,7 +187,7 @@ class Frame:
         conditions = []
         for name, value in relation.where.items():
             dialect = self.relations.catalogue.snapshot.dialect
-            conditions.append(fixed(clause.c[name], live.column(name), value, dialect, name))
+            conditions.append(match_value(clause.c[name], live.column(name), value, dialect, name))
         return conditions
 
     def _join(self, name: str) -> None:
@@ -208,7 +208,7 @@ class Frame:
         self._joined[name] = other
         self._joins.append((other, on))
 
-    def _is_one(self, live: Found, relation: Relation) -> bool:
+    def _is_one(self, live: LiveTable, relation: Relation) -> bool:
         """Return whether a key of the table ensures that at most one row matches."""
         fixed_columns = {
             name for name, value in relation.where.items() if not isinstance(value, list | tuple)
@@ -216,7 +216,7 @@ class Frame:
         fixed_columns -= {name for name, value in relation.where.items() if value is None}
         return any(key <= {relation.to, *fixed_columns} for key in live.keys)
 
-    def _first(self, live: Found, relation: Relation) -> sa.Subquery:
+    def _first(self, live: LiveTable, relation: Relation) -> sa.Subquery:
         """Return the table with its rows numbered within each value of the join column."""
         inner = self.relations.alias(live.clause, "candidate")
         place = sa.func.row_number().over(

@@ -43,7 +43,7 @@ def parameters(sql: str) -> set[str]:
     return {name for name, _ in _parts(sql) if name}
 
 
-def bound(sql: str, values: Mapping[str, Any]) -> sa.TextClause:
+def bind_parameters(sql: str, values: Mapping[str, Any]) -> sa.TextClause:
     """Return the statement with its parameters bound; `values` has an entry for each, None for NULL."""
     text = "".join(part if name else part.replace(":", r"\:") for name, part in _parts(sql))
     text = text.strip().rstrip(";").rstrip()

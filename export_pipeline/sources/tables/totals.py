@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.tables.dataset import Dataset
-from export_pipeline.sources.tables.operands import Term
+from export_pipeline.sources.tables.dataset import TableQuery
+from export_pipeline.sources.tables.operands import Operand
 from export_pipeline.sources.tables.relations import Expression, Frame
 from export_pipeline.tabular.spec import ColumnSpec
 
@@ -27,7 +27,7 @@ _INEXACT = 1e-9
 
 
 def count_and_totals(
-    snapshot: Snapshot, dataset: Dataset, columns: Sequence[ColumnSpec]
+    snapshot: Snapshot, dataset: TableQuery, columns: Sequence[ColumnSpec]
 ) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
     """Count the rows and sum the numeric columns.
 
@@ -48,7 +48,7 @@ def count_and_totals(
 
 
 def _counted(
-    snapshot: Snapshot, dataset: Dataset, numbers: Sequence[ColumnSpec]
+    snapshot: Snapshot, dataset: TableQuery, numbers: Sequence[ColumnSpec]
 ) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
     may_be_special = [
         column for column in numbers if column.parsed.precision and snapshot.dialect == "postgresql"
@@ -59,14 +59,14 @@ def _counted(
     def make(frame: Frame) -> list[Expression]:
         expressions: list[Expression] = [sa.func.count()]
         for column in numbers:
-            about = dataset.term(frame, column)
+            about = dataset.operand(frame, column)
             if about.dialect == "sqlite" or about.stored.family is Family.FLOAT:
                 inexact.add(column.name)
             for negative, unit, expression in _parts(about, column.parsed.kind):
                 parts.append((column.name, negative, unit))
                 expressions.append(expression)
         for column in may_be_special:
-            expressions.append(_special(dataset.term(frame, column)))
+            expressions.append(_special(dataset.operand(frame, column)))
         return expressions
 
     select = dataset.facts(make)
@@ -88,7 +88,7 @@ def _counted(
     return row["rows"], doubles | lost, special, exact
 
 
-def _special(about: Term) -> Expression:
+def _special(about: Operand) -> Expression:
     """Return the condition that some cell of a PostgreSQL number column is NaN or infinite."""
     x = about.expression
     if about.stored.family is not Family.NUMERIC:
@@ -110,12 +110,12 @@ def _double(total: Fraction) -> float:
         return float("inf") if total > 0 else float("-inf")
 
 
-def _is_summed(column: ColumnSpec, dataset: Dataset) -> bool:
+def _is_summed(column: ColumnSpec, dataset: TableQuery) -> bool:
     is_own = column.nested is None and column.separator is None and column.name not in dataset.hidden
     return is_own and column.parsed.kind.is_number
 
 
-def _parts(about: Term, kind: Kind) -> list[tuple[bool, float, Expression]]:
+def _parts(about: Operand, kind: Kind) -> list[tuple[bool, float, Expression]]:
     """Return the partial sums of a column: (True for negative numbers, unit, sum)."""
     x, zero = about.expression, _number("0")
     below, above = x < zero, x >= zero

@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.takeoff.ost import contract
 from export_pipeline.takeoff.ost.fast_takeoffs import Run, chunks, pieces
 from export_pipeline.takeoff.ost.readback import LARGEST_UID, DoctypeError, Inspection, Reader
@@ -85,7 +85,7 @@ def inspect(path: Path) -> Inspection | None:
     parser = reader.parser()
     try:
         with path.open("rb") as file:
-            for piece in chain.from_iterable(mapped(pieces, chunks(file))):
+            for piece in chain.from_iterable(map_concurrently(pieces, chunks(file))):
                 if isinstance(piece, Run):
                     reader.read(parser, piece)
                 elif piece.startswith(_BYTE_ORDER_MARK) or piece.count(b"\n") != piece.count(b"\r\n"):

@@ -42,7 +42,7 @@ def escaped(text: str) -> str:
     return _ILLEGAL.sub(REPLACEMENT, text).translate(_ESCAPES)
 
 
-def plain(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number in full, without exponent, without a point if it is whole; 0 if not finite."""
     if not math.isfinite(value):
         return "0"
@@ -55,7 +55,7 @@ def tag(name: str, attributes: Mapping[str, Value] | None = None, *, empty: bool
     """Return a start tag with its line end, or a whole empty element. None becomes an empty string."""
     parts = [f"<{name}"]
     for key, value in (attributes or {}).items():
-        text = plain(value) if isinstance(value, int | float) else escaped(value or "")
+        text = format_number(value) if isinstance(value, int | float) else escaped(value or "")
         parts.append(f' {key}="{text}"')
     parts.append(f"{'/' if empty else ''}>{NEWLINE}")
     return "".join(parts)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from export_pipeline.core.buffers import strings
+from export_pipeline.core.buffers import build_strings
 
 END = "#xa;"
 """The rest of the entity that ends a position, after its "&"."""
@@ -43,7 +43,7 @@ def positions(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -
     data[ends] = ord(";")
     lasts = ends[offsets[1:] - 1]
     data[lasts] = ord("&")
-    return strings(data, np.append(0, lasts + 1).astype(np.int32))
+    return build_strings(data, np.append(0, lasts + 1).astype(np.int32))
 
 
 def _plain(number: bytes) -> bytes:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.streams import mapped
+from export_pipeline.core.streams import map_concurrently
 from export_pipeline.takeoff import geometry
 from export_pipeline.takeoff.geometry import Geometry
 from export_pipeline.takeoff.geometry_json import numpy_of
@@ -93,7 +93,7 @@ class Takeoffs:
 
     def runs(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Run]:
         """Yield the takeoffs of the batches, a run for each page and slice."""
-        for shaped in mapped(self._shaped, (part for batch in batches for part in _parts(batch))):
+        for shaped in map_concurrently(self._shaped, (part for batch in batches for part in _parts(batch))):
             yield from self._numbered(shaped)
 
     def _shaped(self, batch: pa.RecordBatch) -> _Shaped:
@@ -147,7 +147,7 @@ class Takeoffs:
         yield from _by_page(xml, shaped.page)
 
 
-def most_takeoffs(batch: pa.RecordBatch) -> int:
+def max_takeoffs(batch: pa.RecordBatch) -> int:
     """Return an upper bound on a batch's takeoffs, from the length of its strings alone."""
     return int(_most(batch).sum())
 

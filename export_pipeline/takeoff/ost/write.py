@@ -26,7 +26,7 @@ from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.takeoff.ost import markup
 from export_pipeline.takeoff.ost.conditions import Conditions
 from export_pipeline.takeoff.ost.pages import Pages
-from export_pipeline.takeoff.ost.takeoffs import Takeoffs, most_takeoffs
+from export_pipeline.takeoff.ost.takeoffs import Takeoffs, max_takeoffs
 from export_pipeline.takeoff.ost.tally import Tally
 
 VERSION = "3.2.0"
@@ -51,7 +51,7 @@ def render(layout: Layout, out: BinaryIO) -> Rendered:
     pages = Pages(_table(layout, "pages").arrow().to_pylist(), lambda: next(uids), done)
     measurements = _table(layout, "measurements_by_page")
     settings = next(uids)
-    top = next(uids) + sum(most_takeoffs(batch) for batch in measurements.open())
+    top = next(uids) + sum(max_takeoffs(batch) for batch in measurements.open())
     if top > markup.LARGEST_INTEGER:
         raise RenderError(
             "There are more takeoffs than On-Screen Takeoff can number; export fewer conditions or pages."

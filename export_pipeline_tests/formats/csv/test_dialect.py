@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.sanitize import guard
+from export_pipeline.core.sanitize import guard_formulas
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.csv.dialect import BOM, DELIMITERS
 from export_pipeline_tests.formats.tables import ANY_TEXT, read_back, rendered
@@ -56,7 +56,7 @@ def typed(columns: tuple[Column, ...], rows: list[tuple[Any, ...]]) -> Table:
 
 
 def guarded(text: str) -> str:
-    return str(guard(pa.array([text]))[0][0].as_py())
+    return str(guard_formulas(pa.array([text]))[0][0].as_py())
 
 
 def facts_of(data: bytes, **options: Any) -> Any:

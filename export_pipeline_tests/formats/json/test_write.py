@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Nested
+from export_pipeline.core.layout import NestedTable
 from export_pipeline.formats.json.rows import NO_JSON
 from export_pipeline.takeoff.geometry import valid_json
 from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, read_back, rendered, table
@@ -73,7 +73,7 @@ def test_children_lie_in_their_parents(counts: list[int]) -> None:
     parent = table((Column("id", "Id", Kind.INTEGER),), [(n,) for n in range(len(counts))])
     children = [(owner, n) for owner, count in enumerate(counts) for n in range(count)]
     child = table((Column("of", "Of", Kind.INTEGER), Column("n", "N", Kind.INTEGER)), children)
-    data, done = rendered("json", child, {"a": 1, "parents": Nested(parent, "children", child, counts)})
+    data, done = rendered("json", child, {"a": 1, "parents": NestedTable(parent, "children", child, counts)})
     found = strictly(data)["parents"]
     assert [row["id"] for row in found] == list(range(len(counts)))
     assert [(c["of"], c["n"]) for row in found for c in row["children"]] == children
@@ -167,7 +167,7 @@ def test_read_back_counts_the_rows_the_document_names(tmp_path: Path) -> None:
     document = {
         "exportInfo": {"rowsPath": "a[].b[]"},
         "other": [{"q": 7}],
-        "a": Nested(parent, "b", child, [0, 3]),
+        "a": NestedTable(parent, "b", child, [0, 3]),
     }
     data, _ = rendered("json", child, document)
     file = tmp_path / "a.json"

@@ -16,7 +16,7 @@ import pikepdf
 import pyarrow as pa
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Figure, Layout, Section
+from export_pipeline.core.layout import Drawing, Layout, Section
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.pdf.options import PdfOptions
@@ -37,7 +37,7 @@ def texts(values: Sequence[str | None], header: str = "Text") -> Table:
     return Table.of("texts", (Column("text", header, Kind.TEXT),), pa.table({"text": strings(values)}))
 
 
-def layout(*sections: Section, figures: tuple[Figure, ...] = (), **other: Any) -> Layout:
+def layout(*sections: Section, figures: tuple[Drawing, ...] = (), **other: Any) -> Layout:
     """A layout of these chapters."""
     main = sections[0].table if sections else texts([])
     plain: dict[str, Any] = {"title": "Export: Riverside School", "created": CREATED, **other}

@@ -11,7 +11,7 @@ import pypdfium2
 import pytest
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Figure
+from export_pipeline.core.layout import Drawing
 from export_pipeline.core.tables import Table
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, write
 
@@ -33,7 +33,7 @@ def shapes(*rows: tuple[Any, ...], batch_rows: int = 2) -> Table:
     )
 
 
-def drawn(tmp_path: Path, figure: Figure) -> tuple[Path, pypdfium2.PdfImage]:
+def drawn(tmp_path: Path, figure: Drawing) -> tuple[Path, pypdfium2.PdfImage]:
     path = tmp_path / "figure.pdf"
     write(path, layout(figures=(figure,)))
     check(path)
@@ -47,7 +47,7 @@ def near(color: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
 
 @pytest.mark.slow
 def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
-    figure = Figure(
+    figure = Drawing(
         "Level 1",
         2000,
         1000,
@@ -75,7 +75,7 @@ def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
 
 
 def test_a_shape_outside_the_plane_is_still_on_the_page(tmp_path: Path) -> None:
-    figure = Figure(
+    figure = Drawing(
         "Out", 100, 100, shapes(("polygon", "#FF0000", 1.0, 1.0, [-300, 0, 0, 0, 0, 300, -300, 300]))
     )
     _, image = drawn(tmp_path, figure)
@@ -101,7 +101,7 @@ def test_a_shape_outside_the_plane_is_still_on_the_page(tmp_path: Path) -> None:
 )
 def test_odd_shapes_do_not_stop_the_file(tmp_path: Path, rows: list[tuple[Any, ...]]) -> None:
     for size in ((0, 0), (100, float("nan")), (50, 80)):
-        drawn(tmp_path, Figure("Odd", *size, shapes(*rows)))
+        drawn(tmp_path, Drawing("Odd", *size, shapes(*rows)))
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_long_legends_continue_and_keep_every_entry(tmp_path: Path) -> None:
         (f"Condition {i:03d} שלום with a name long enough for two lines", "#3B82F6") for i in range(300)
     )
     legend = (*legend, ("word " * 5_000 + "end", "#000000"))
-    path, _ = drawn(tmp_path, Figure("L", 100, 200, shapes(), legend=legend))
+    path, _ = drawn(tmp_path, Drawing("L", 100, 200, shapes(), legend=legend))
     text = poppler(path)
     assert all(f"Condition {i:03d}" in text for i in range(300))
     assert text.count("word") == 5_000
@@ -120,7 +120,7 @@ def test_long_legends_continue_and_keep_every_entry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("units", "label"), [(18.75, "20 ft"), (0.01, "50,000 ft"), (9000.0, " in")])
 def test_scale_bar(tmp_path: Path, units: float, label: str) -> None:
-    path, _ = drawn(tmp_path, Figure("S", 3000, 2000, shapes(), units_per_foot=units))
+    path, _ = drawn(tmp_path, Drawing("S", 3000, 2000, shapes(), units_per_foot=units))
     assert label in poppler(path)
 
 
@@ -130,6 +130,6 @@ def test_large_drawings_are_written_in_parts(tmp_path: Path) -> None:
         ("polygon", "#3B82F6", 0.3, 1.0, [float(i), 0.0, i + 50.0, 900.0, i + 5.0, 30.0])
         for i in range(30_000)
     ]
-    path, _ = drawn(tmp_path, Figure("Many", 30_000, 1000, shapes(*many, batch_rows=5_000)))
+    path, _ = drawn(tmp_path, Drawing("Many", 30_000, 1000, shapes(*many, batch_rows=5_000)))
     with pikepdf.open(path) as file:
         assert len(file.pages[1].obj.Contents) > 2

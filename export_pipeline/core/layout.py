@@ -186,9 +186,9 @@ class Layout:
         main: The flat table: CSV, and every format that holds a single table.
         document: The JSON document: plain values, tables (arrays) and nested tables by key; or one table.
         document_key: Key of the rows where a document that is one table is written as an object.
-        excel: The sheets.
-        pdf: The chapters.
-        figures: Drawings at the end of the PDF.
+        sheets: The sheets.
+        chapters: The chapters.
+        drawings: Drawings at the end of the PDF.
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
         proof: The expected content of a file; None before the layout is arranged for a format.
@@ -206,11 +206,11 @@ class Layout:
     created: datetime
     main: Table
     document: Mapping[str, Any] | Table
-    excel: tuple[Section, ...]
-    pdf: tuple[Section, ...]
+    sheets: tuple[Section, ...]
+    chapters: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...] = ()
     description: str = ""
-    figures: tuple[Drawing, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     period: str | None = None

@@ -25,12 +25,12 @@ _FIELD_TYPES = {
 }
 
 
-def well_formed(text: Any) -> Any:
+def replace_surrogates(text: Any) -> Any:
     """Replace lone surrogates, which UTF-8 cannot hold, by U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
 
 
-Text = Annotated[str, BeforeValidator(well_formed)]
+Text = Annotated[str, BeforeValidator(replace_surrogates)]
 
 
 class SchemaField(BaseModel):

@@ -143,9 +143,9 @@ class Format(ABC, Generic[OptionsT]):
         layout = self.arrange(layout, options)
         match self.content:
             case Content.SHEETS:
-                return {section.title: section.table for section in layout.excel}
+                return {section.title: section.table for section in layout.sheets}
             case Content.CHAPTERS:
-                return {section.title: section.table for section in layout.pdf}
+                return {section.title: section.table for section in layout.chapters}
             case Content.DOCUMENT:
                 return dict(_tables_in(layout.document, ""))
             case Content.TABLES:

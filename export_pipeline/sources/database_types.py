@@ -33,13 +33,13 @@ class Stored:
     """A column's type in the database.
 
     Attributes:
-        word: The database's name of the type, e.g. `numeric(10,2)`.
+        type_name: The database's name of the type, e.g. `numeric(10,2)`.
         family: The types with which it compares and converts alike.
         precision: (precision, scale) of a numeric that has limits.
         codec: Python's name of the text encoding, if that lacks some characters.
     """
 
-    word: str
+    type_name: str
     family: Family
     precision: tuple[int, int] | None = None
     codec: str | None = None
@@ -86,17 +86,17 @@ _POSTGRES = {
 }
 
 
-def of_postgres(field: pa.Field, codec: str | None = None) -> Stored:
+def from_postgres_field(field: pa.Field, codec: str | None = None) -> Stored:
     """Return the type of a result column from the driver's metadata."""
     metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    word = metadata.get("POSTGRESQL:type", str(field.type))
-    family = _POSTGRES.get(word, Family.OTHER)
+    name = metadata.get("POSTGRESQL:type", str(field.type))
+    family = _POSTGRES.get(name, Family.OTHER)
     modifier = int(metadata.get("POSTGRESQL:typmod", -1)) - 4
     if family is Family.NUMERIC and modifier >= 0:
         scale = modifier & 0x7FF
         precision = (modifier >> 16 & 0xFFFF, scale - 0x800 if scale > 1000 else scale)
         return Stored(f"numeric({precision[0]},{precision[1]})", family, precision)
-    return Stored(word, family, codec=codec)
+    return Stored(name, family, codec=codec)
 
 
 _WORDS = (
@@ -115,9 +115,9 @@ _WORDS = (
 _LIMITS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 
 
-def of_word(word: str) -> Stored:
+def parse_declared_type(name: str) -> Stored:
     """Return the type of a declaration such as `VARCHAR(10)`."""
-    lowered = word.lower()
+    lowered = name.lower()
     family = next((family for sign, family in _WORDS if re.search(sign, lowered)), Family.OTHER)
     limits = _LIMITS.search(lowered) if family is Family.NUMERIC else None
     precision = (int(limits[1]), int(limits[2] or 0)) if limits else None

@@ -17,7 +17,7 @@ from export_pipeline.core.streams import prefetch
 from export_pipeline.sources.arrow_types import Damaged, ignore, to_kind
 from export_pipeline.sources.casts import Query, label_columns
 from export_pipeline.sources.database_errors import UnknownCharacterError, describe_error
-from export_pipeline.sources.database_types import Stored, of_postgres
+from export_pipeline.sources.database_types import Stored, from_postgres_field
 from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 
@@ -110,7 +110,7 @@ class PostgresSnapshot(Snapshot):
         with suppress(SourceError):
             self.command("ROLLBACK")
 
-    def beside(self, count: int) -> list[Snapshot]:
+    def sibling_connections(self, count: int) -> list[Snapshot]:
         siblings: list[Snapshot] = []
         with suppress(SourceError, self._adbc.Error):  # no free connection
             shared = self._exported()
@@ -144,7 +144,7 @@ class PostgresSnapshot(Snapshot):
                 yield pa.Schema._import_from_c(handle.address)
 
         (schema,) = self._waiting(run())
-        return [(field.name, of_postgres(field, self._codec)) for field in schema]
+        return [(field.name, from_postgres_field(field, self._codec)) for field in schema]
 
     def tables(self, schema: str | None = None) -> list[str]:
         relation = sa.table(

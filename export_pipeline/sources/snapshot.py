@@ -102,7 +102,7 @@ class Snapshot(ABC):
         """
         return self
 
-    def beside(self, count: int) -> list[Snapshot]:
+    def sibling_connections(self, count: int) -> list[Snapshot]:
         """Return further connections with the same view of the data, to read over all of them in parallel.
 
         They stay open as long as this one. There may be fewer than `count`, or none: a database limits its

@@ -19,7 +19,7 @@ from export_pipeline.database_url import openable
 from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, label_columns
 from export_pipeline.sources.database_errors import describe_error, translate_errors
-from export_pipeline.sources.database_types import Stored, of_word
+from export_pipeline.sources.database_types import Stored, parse_declared_type
 from export_pipeline.sources.python_rows import build_batch
 from export_pipeline.sources.sessions import prepare_mysql
 from export_pipeline.sources.snapshot import Snapshot, SourceError
@@ -95,7 +95,7 @@ def _lower(text: Any) -> Any:
     return text.lower() if isinstance(text, str) else text
 
 
-def _word(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
+def _type_name(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
     """Return a reflected type's declaration; empty if SQLAlchemy cannot render it."""
     with suppress(sa.exc.CompileError):
         name = type_.compile(dialect=dialect)
@@ -121,7 +121,7 @@ class SqlAlchemySnapshot(Snapshot):
     def fields(self, select: Query) -> list[tuple[str, Stored]]:
         with translate_errors():
             names = list(self._connection.execute(select.limit(0)).keys())
-        return [(name, of_word("")) for name in names]
+        return [(name, parse_declared_type("")) for name in names]
 
     def tables(self, schema: str | None = None) -> list[str]:
         inspector = sa.inspect(self._connection)
@@ -134,7 +134,7 @@ class SqlAlchemySnapshot(Snapshot):
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
             fields = sa.inspect(self._connection).get_columns(name, schema)
         dialect = self._connection.dialect
-        return {column["name"]: of_word(_word(column["type"], dialect)) for column in fields}
+        return {column["name"]: parse_declared_type(_type_name(column["type"], dialect)) for column in fields}
 
     def unique_keys(self, name: str, schema: str | None = None) -> list[frozenset[str]]:
         inspector = sa.inspect(self._connection)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from export_pipeline.core.amounts import with_unit
-from export_pipeline.core.schema import Schema, Text, well_formed
+from export_pipeline.core.schema import Schema, Text, replace_surrogates
 from export_pipeline.store.base import StoreError
 from export_pipeline.store.keys import scope_segment, window_key
 
@@ -26,7 +26,7 @@ class ManifestError(StoreError):
 def plain(value: Any) -> Any:
     """Convert a value for JSON: times become ISO 8601, NaN and infinity null, other types strings."""
     if isinstance(value, Mapping):
-        return {well_formed(str(key)): plain(item) for key, item in value.items()}
+        return {replace_surrogates(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if value is None or isinstance(value, bool | int):
         return value
-    return well_formed(str(value))
+    return replace_surrogates(str(value))
 
 
 Plain = Annotated[dict[str, Any], BeforeValidator(plain)]

@@ -42,8 +42,8 @@ class _TableLayout:
             created=self.data.snapshot_at.astimezone(UTC),
             main=self.rows,
             document=self.rows,
-            excel=(),
-            pdf=(),
+            sheets=(),
+            chapters=(),
             facts=describe_export(self.spec, self.data),
             period=period_of(self.spec, self.data),
             tables=self.data.tables,
@@ -65,8 +65,8 @@ class _TableLayout:
             base,
             main=table,
             document=table,
-            excel=(section,),
-            pdf=(section,),
+            sheets=(section,),
+            chapters=(section,),
             proof=proof_of(presentation, columns, self.data, self.sums),
         )
 

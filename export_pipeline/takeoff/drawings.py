@@ -39,10 +39,10 @@ def draw_pages(
     pages: Sequence[dict[str, Any]],
     conditions: Sequence[dict[str, Any]],
 ) -> tuple[Drawing, ...]:
-    """Return a figure for each page that has measurements.
+    """Return a drawing for each page that has measurements.
 
     Args:
-        measurements: With random access; geometry is parsed when a figure is drawn, a batch at a time.
+        measurements: With random access; geometry is parsed when a drawing is drawn, a batch at a time.
         page_order: Positions of the measurements, ordered by page.
         page_of: Page index of each measurement, -1 for none.
         condition_of: Condition index of each measurement.

@@ -31,11 +31,11 @@ def layout(data: ExportData) -> Layout:
         created=contents.created,
         main=view(contents.measurements, _CSV),
         document=document(contents),
-        excel=sheets(contents),
-        pdf=chapters(contents),
+        sheets=sheets(contents),
+        chapters=chapters(contents),
         facts=_facts(contents),
         description=contents.data.subject["description"] or "",
-        figures=_figures(contents),
+        drawings=_drawings(contents),
         tables={
             **contents.data.tables,
             "measurements_by_page": drawn.reordered(contents.page_order, "measurements_by_page"),
@@ -103,7 +103,7 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
     return tuple((label, value) for label, value in facts if value)
 
 
-def _figures(contents: Contents) -> tuple[Drawing, ...]:
+def _drawings(contents: Contents) -> tuple[Drawing, ...]:
     if not contents.options["include_drawings"]:
         return ()
     drawn = picked(contents.measurements, DRAWN)

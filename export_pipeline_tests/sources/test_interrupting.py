@@ -55,7 +55,7 @@ def locked(snapshot: Snapshot) -> object:
 
 
 def side_by_side(snapshot: Snapshot) -> object:
-    readers = [snapshot, *snapshot.beside(1)]
+    readers = [snapshot, *snapshot.sibling_connections(1)]
     select = sa.select(sa.literal_column(ENDLESS))
     return list(merge([(batch for batch in reader.batches(select, COLUMN)) for reader in readers]))
 

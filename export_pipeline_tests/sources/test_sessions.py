@@ -61,7 +61,7 @@ def test_every_connection_has_the_settings(postgres: PostgresServer, postgres_ur
             assert cursor.fetchone()[0].replace('"', "") == wrong  # they are wrong indeed
     plain.close()
     with open_snapshot(url) as snapshot, connected(url) as introspecting:
-        for one in (snapshot, *snapshot.beside(1), snapshot.with_row_security()):
+        for one in (snapshot, *snapshot.sibling_connections(1), snapshot.with_row_security()):
             for name, right in POSTGRES.items():
                 assert value(one, f"current_setting('{name}')").lower() == right.lower(), name
             assert value(one, "current_setting('row_security')") == (

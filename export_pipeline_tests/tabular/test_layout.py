@@ -96,7 +96,7 @@ def test_proofs_and_totals_are_the_sums_of_what_formats_get(sample: Sample) -> N
         for name, (total, tolerance) in proof.totals.items():
             cells = finite(got[numbers[name].name].to_pylist())
             assert abs(math.fsum(map(float, cells)) - total) <= tolerance, (format, name)
-    for section in (*made.excel, *made.pdf):
+    for section in (*made.sheets, *made.chapters):
         assert section.counts
         got = section.table.arrow()
         for total in section.totals:

@@ -28,7 +28,7 @@ def test_huge_floats(cells: list[float | None], total: float) -> None:
     for batch_rows in (1, 2, 100):
         finite = [c if c is None or math.isfinite(c) else 0.0 for c in cells]
         made = layout(build(staged(spec, {"a": finite}, batch_rows=batch_rows)))
-        found = made.excel[0].totals[0].values["b"]
+        found = made.sheets[0].totals[0].values["b"]
         assert found == total or math.isclose(float(found), total, rel_tol=1e-15, abs_tol=2.5)
         for format in (FORMATS[name] for name in ("csv", "json", "jsonl", "excel", "pdf", "parquet")):
             assert not format.proof(made, format.options()).totals

@@ -73,7 +73,7 @@ def test_without_costs_no_cost_is_anywhere(application: Application) -> None:
     assert all(row[name] is None for name in COSTS)
     assert row["costed"] is False
     layout = application.layout(project, include_costs=False)
-    assert [section.key for section in layout.excel] == ["summary", "details", "by_page"]
+    assert [section.key for section in layout.sheets] == ["summary", "details", "by_page"]
 
 
 def test_mixed_units_are_added_and_said(application: Application) -> None:
@@ -121,7 +121,7 @@ def test_groups_hold_every_row_once_in_the_order_of_their_table(
             conditions[n * 7 % 3], pages[n * 5 % 2], float(n), notes=f"c{n * 7 % 3}/{n * 5 % 2}"
         )
     layout = application.layout(project, group_by=group_by)
-    for sections in (layout.excel, layout.pdf):
+    for sections in (layout.sheets, layout.chapters):
         (details,) = (section for section in sections if section.key == "details")
         assert details.groups is not None
         notes = details.table.arrow()["notes"].to_pylist()
@@ -154,14 +154,16 @@ def test_totals_by_unit_and_category(application: Application) -> None:
         condition = application.condition(project, name, kind, category=category)
         for quantity in quantities:
             application.measurement(condition, page, quantity, unit={"linear": "LF", "area": "SF"}[kind])
-    summary = application.layout(project).excel[0]
+    summary = application.layout(project).sheets[0]
     assert [(t.label, t.where, t.values) for t in summary.totals] == [
         ("Total EA", ("unit", "EA"), {"total_quantity": 0.0, "measurement_count": 0}),
         ("Total LF", ("unit", "LF"), {"total_quantity": 7.0, "measurement_count": 3}),
         ("Total SF", ("unit", "SF"), {"total_quantity": 8.0, "measurement_count": 1}),
     ]
     categories = (
-        next(s for s in application.layout(project).pdf if s.key == "categories").table.arrow().to_pylist()
+        next(s for s in application.layout(project).chapters if s.key == "categories")
+        .table.arrow()
+        .to_pylist()
     )
     assert [(r["category"], r["unit"], r["total_quantity"]) for r in categories] == [
         ("No category", "EA", 0.0), ("X", "LF", 3.0), ("X", "SF", 8.0), ("Y", "LF", 4.0),
@@ -179,7 +181,7 @@ def test_figures_show_each_page_once_with_its_conditions(application: Applicatio
         odd, pages[0], geometry_type="circle", geometry_data={"center": {"x": 5, "y": 5}, "radius": 2}
     )
     application.measurement(red, pages[1], geometry_type="polygon", geometry_data={"points": "broken"})
-    first, second = application.layout(project, include_drawings=True).figures
+    first, second = application.layout(project, include_drawings=True).drawings
     assert first.legend == (("odd", "#3B82F6"), ("red", "#FF0000"))
     assert (first.units_per_foot, second.units_per_foot) == (50.0, None)
     assert "no scale" in second.lines[-1]
@@ -189,7 +191,7 @@ def test_figures_show_each_page_once_with_its_conditions(application: Applicatio
     assert circle[0] == pytest.approx(5 + 2, abs=0.01)
     assert len(circle) > 100
     assert second.shapes.arrow().to_pylist()[0]["kind"] == "none"
-    assert application.layout(project).figures == ()
+    assert application.layout(project).drawings == ()
 
 
 def test_options_refuse_what_is_no_id() -> None:

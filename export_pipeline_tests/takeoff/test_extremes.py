@@ -90,12 +90,12 @@ def test_drawings_have_sizes_widths_and_scales_that_paper_can_have(app: Applicat
             project, f"C{number}", line_width=(-5, 2**31 - 1, 0, 3)[number - 1], fill_opacity=math.inf
         )
         app.measurement(condition, page)
-    for figure in app.layout(project, include_drawings=True).figures:
-        assert figure.units_per_foot is None
-        assert figure.width >= 1
-        assert figure.height >= 1
-        assert "no scale" in figure.lines[-1]
-        for batch in figure.shapes.open():
+    for drawing in app.layout(project, include_drawings=True).drawings:
+        assert drawing.units_per_foot is None
+        assert drawing.width >= 1
+        assert drawing.height >= 1
+        assert "no scale" in drawing.lines[-1]
+        for batch in drawing.shapes.open():
             widths, opacities = (np.asarray(batch[name]) for name in ("line_width", "fill_opacity"))
             assert ((widths > 0) & (widths <= 20)).all()
             assert ((opacities >= 0) & (opacities <= 1)).all()

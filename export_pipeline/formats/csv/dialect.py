@@ -42,28 +42,28 @@ class Dialect:
         """Return the dialect that the CSV options select."""
         return Dialect(DELIMITERS[options.delimiter], options.decimal_comma, options.quoting == "all")
 
-    def header(self, names: Sequence[str]) -> str:
+    def header_line(self, names: Sequence[str]) -> str:
         """Return the first line.
 
         A first name that begins with ID is quoted: Excel takes a text file that begins with ID for SYLK and
         rejects it.
         """
-        cells = [self.word(name) for name in names]
+        cells = [self.quote_value(name) for name in names]
         if cells[0].startswith("ID"):
             cells[0] = f'"{cells[0]}"'
         return self.delimiter.join(cells) + "\r\n"
 
-    def word(self, text: str, null: str = "") -> str:
+    def quote_value(self, text: str, null: str = "") -> str:
         """Return one value as it is written in the file."""
         if not self.all_quoted and text not in ("", null) and not set(text) & set(f'"\r\n{self.delimiter}'):
             return text
         return '"' + text.replace('"', '""') + '"'
 
-    def missing(self, null: str) -> str:
+    def null_cell(self, null: str) -> str:
         """Return the null text, quoted only if it would break the line."""
-        return null if not set(null) & set(f'"\r\n{self.delimiter}') else self.word(null)
+        return null if not set(null) & set(f'"\r\n{self.delimiter}') else self.quote_value(null)
 
-    def quoted(self, text: pa.Array, null: str) -> pa.Array:
+    def quote(self, text: pa.Array, null: str) -> pa.Array:
         """Quote strings where needed; nulls stay null.
 
         A string equal to the column's null text is quoted: only a missing value has no quotes.
@@ -92,7 +92,7 @@ class Dialect:
             return pc.if_else(selected, _in_quotes(text), text)
         return pc.replace_with_mask(text, selected, _in_quotes(text.filter(selected)))
 
-    def number(self, text: pa.Array, null: str) -> pa.Array:
+    def write_numbers(self, text: pa.Array, null: str) -> pa.Array:
         """Convert numbers that have a decimal point to the dialect; nulls stay null."""
         if self.decimal_comma:
             data = bytes_of(text).copy()
@@ -100,8 +100,8 @@ class Dialect:
             offsets = offsets_of(text)
             text = build_strings(data, offsets - offsets[0], text)
         if self.all_quoted or (self.decimal_comma and self.delimiter == ","):
-            return self.quoted(text, null)
-        return self.quoted(text, null) if null else text
+            return self.quote(text, null)
+        return self.quote(text, null) if null else text
 
 
 def _in_quotes(text: pa.Array) -> pa.Array:

@@ -35,7 +35,7 @@ def render(layout: Layout, out: BinaryIO, options: CsvOptions) -> Rendered:
     headers, dangerous = guard_formulas(pa.array([column.header for column in table.columns], pa.string()))
     if dangerous:
         done.changed[GUARDED, "(headers)"] += dangerous
-    out.write(dialect.header(headers.to_pylist()).encode())
+    out.write(dialect.header_line(headers.to_pylist()).encode())
 
     def lines(batch: pa.RecordBatch) -> tuple[pa.Array, Changed]:
         changed: Changed = Counter()
@@ -65,18 +65,18 @@ def _lines(
 def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) -> pa.Array:
     """Return the column's cells as written in the file, without nulls."""
     if column.kind is Kind.BOOLEAN:
-        yes, no = (dialect.word(label, column.null) for label in column.labels)
+        yes, no = (dialect.quote_value(label, column.null) for label in column.labels)
         text = pc.if_else(array, yes, no)
     elif column.kind.is_text:
         guarded, dangerous = guard_formulas(array)
         if dangerous:
             changed[GUARDED, column.header] += dangerous
-        text = dialect.quoted(guarded, column.null)
+        text = dialect.quote(guarded, column.null)
     elif column.kind in _TIMES:
-        text = dialect.quoted(_time(array, column, changed), column.null)
+        text = dialect.quote(_time(array, column, changed), column.null)
     else:
-        text = dialect.number(_number(array, column, changed), column.null)
-    return pc.fill_null(text, dialect.missing(column.null)) if text.null_count else text
+        text = dialect.write_numbers(_number(array, column, changed), column.null)
+    return pc.fill_null(text, dialect.null_cell(column.null)) if text.null_count else text
 
 
 def _time(array: pa.Array, column: Column, changed: Changed) -> pa.Array:

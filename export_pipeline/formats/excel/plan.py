@@ -103,15 +103,15 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
         RenderError: A table has more columns than a sheet can hold, or group sizes that do not add up to
             its rows.
     """
-    parts = [part for index, section in enumerate(layout.excel) for part in _parts(index, section)]
+    parts = [part for index, section in enumerate(layout.sheets) for part in _parts(index, section)]
     *names, index_name, overflow = _names(layout, parts)
     plan = WorkbookPlan([], overflow)
 
     together: dict[tuple[int, int], list[tuple[_Part, str]]] = {}
     for part, name in zip(parts, names, strict=True):
         together.setdefault((part.section, part.group), []).append((part, name))
-    sheets: list[list[Sheet]] = [[] for _ in layout.excel]
-    first_names: list[list[str]] = [[] for _ in layout.excel]
+    sheets: list[list[Sheet]] = [[] for _ in layout.sheets]
+    first_names: list[list[str]] = [[] for _ in layout.sheets]
     for (index, _), members in together.items():
         made = _sheets(members)
         sheets[index].extend(made)
@@ -122,8 +122,8 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
                 + ", ".join(repr(sheet.name) for sheet in made[1:])
             )
 
-    by_key = {section.key: first_names[index] for index, section in enumerate(layout.excel)}
-    for index, section in enumerate(layout.excel):
+    by_key = {section.key: first_names[index] for index, section in enumerate(layout.sheets)}
+    for index, section in enumerate(layout.sheets):
         targets = tuple(by_key.get(section.links[1], ())) if section.links else ()
         plan.sections.append(SectionPlan(section, tuple(sheets[index]), targets))
     if plan.warnings:
@@ -160,7 +160,7 @@ def _names(layout: Layout, parts: list[_Part]) -> list[str]:
     """Return the names of the parts, of the index sheet and of the overflow sheet. A layout's own sheet
     keeps its name, whatever names the data bring.
     """
-    order = sorted(range(len(parts)), key=lambda i: layout.excel[parts[i].section].groups is not None)
+    order = sorted(range(len(parts)), key=lambda i: layout.sheets[parts[i].section].groups is not None)
     titles = [(parts[i].source.title, _suffix(parts[i].number)) for i in order]
     *made, index, overflow = sheet_names([*titles, (INDEX, ""), (OVERFLOW, "")])
     names = dict(zip(order, made, strict=True))

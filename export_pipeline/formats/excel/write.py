@@ -33,7 +33,7 @@ MAX_LINKS = 65_530  # hyperlinks of a sheet
 
 
 def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
-    """Write `layout.excel` as an .xlsx workbook.
+    """Write `layout.sheets` as an .xlsx workbook.
 
     Args:
         layout: The layout. Its batches are read once, in order.
@@ -271,14 +271,14 @@ def _as_asked(layout: Layout, options: ExcelOptions) -> Layout:
     """Return the layout with the requested sheet title and currency."""
     title, currency = options.sheet_title, options.currency
     sections = []
-    for section in layout.excel:
+    for section in layout.sheets:
         if title and section.counts and section.groups is None:
             section = replace(section, title=title, heading=section.heading or section.title)
         if currency:
             columns = tuple(replace(column, currency=currency) for column in section.table.columns)
             section = replace(section, table=replace(section.table, columns=columns))
         sections.append(section)
-    return replace(layout, excel=tuple(sections))
+    return replace(layout, sheets=tuple(sections))
 
 
 def _totals(section: Section, column: Column) -> list[Any]:

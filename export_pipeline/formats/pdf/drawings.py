@@ -1,4 +1,4 @@
-"""Figures: one page each, with shapes to scale in a frame, a scale bar and a legend."""
+"""Drawings: one page each, with shapes to scale in a frame, a scale bar and a legend."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ _POINT = 5
 _LONGEST_BAR = 150 * UNIT
 
 
-class FigurePrinter:
-    """Prints figures after the last chapter; each page takes the orientation of its drawing."""
+class DrawingPrinter:
+    """Prints drawings after the last chapter; each page takes the orientation of its drawing."""
 
     def __init__(self, pages: Pages, paper: tuple[float, float]) -> None:
         self._pages = pages
         self._paper = paper
 
-    def print(self, figures: Sequence[Drawing]) -> None:
-        """Print all figures and their outline entries."""
+    def print(self, drawings: Sequence[Drawing]) -> None:
+        """Print all drawings and their outline entries."""
         chapter: Bookmark | None = None
-        for figure in figures:
-            bounds = _bounds(figure)
+        for drawing in drawings:
+            bounds = _bounds(drawing)
             wide = bounds[2] - bounds[0] > bounds[3] - bounds[1]
             self._pages.start(1, (self._paper[1], self._paper[0]) if wide else self._paper)
             if chapter is None:
                 chapter = self._pages.bookmark("Drawings")
-            self._pages.bookmark(figure.title, chapter)
-            self._figure(figure, bounds)
+            self._pages.bookmark(drawing.title, chapter)
+            self._drawing(drawing, bounds)
 
-    def _figure(self, figure: Drawing, bounds: tuple[float, float, float, float]) -> None:
+    def _drawing(self, drawing: Drawing, bounds: tuple[float, float, float, float]) -> None:
         pages = self._pages
-        pages.paragraph(figure.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True)
-        for text in figure.lines:
+        pages.paragraph(drawing.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True)
+        for text in drawing.lines:
             pages.paragraph(text, "Drawing", style.BODY, style.MUTED)
         pages.y -= UNIT * 6
-        bar = _BAR if figure.units_per_foot else 0
-        legend, long_entries = self._entries(figure)
+        bar = _BAR if drawing.units_per_foot else 0
+        legend, long_entries = self._entries(drawing)
         columns = max(1, pages.width // _LEGEND_COLUMN)
         legend_height = _legend_height(legend, columns)
         height = max(pages.room - min(legend_height, pages.room // 4) - bar, pages.room // 2)
@@ -61,20 +61,20 @@ class FigurePrinter:
         scale = min(pages.width / (right - left), height / (bottom - top))
         wide, high = round((right - left) * scale), round((bottom - top) * scale)
         x = MARGIN + (pages.width - wide) // 2
-        self._shapes(figure, (left, top), scale, (x, pages.y, wide, high))
+        self._shapes(drawing, (left, top), scale, (x, pages.y, wide, high))
         pages.y -= high
-        if figure.units_per_foot:
-            self._scale_bar(figure.units_per_foot * scale, x - MARGIN)
+        if drawing.units_per_foot:
+            self._scale_bar(drawing.units_per_foot * scale, x - MARGIN)
         self._legend(legend, columns)
         for label, color in long_entries:
             pages.need(_LEGEND_ROW)
             self._swatch(0, color)
             pages.paragraph(label, "Legend", style.SMALL, x=_SWATCH * 3 // 2)
 
-    def _entries(self, figure: Drawing) -> tuple[list[tuple[list[Line], str]], list[tuple[str, str]]]:
+    def _entries(self, drawing: Drawing) -> tuple[list[tuple[list[Line], str]], list[tuple[str, str]]]:
         """Return the legend's entries: those that fit its columns, and those too long for a column."""
         short, long = [], []
-        for label, color in figure.legend:
+        for label, color in drawing.legend:
             width = _LEGEND_COLUMN - 3 * _SWATCH
             lines = self._pages.typesetter.lines(label, style.SMALL, width, "Legend")
             if len(lines) <= _LEGEND_LINES:
@@ -88,7 +88,7 @@ class FigurePrinter:
         self._pages.rectangle(x, self._pages.y - _SWATCH - UNIT, _SWATCH, _SWATCH, fill)
 
     def _shapes(
-        self, figure: Drawing, origin: tuple[float, float], scale: float, frame: tuple[int, int, int, int]
+        self, drawing: Drawing, origin: tuple[float, float], scale: float, frame: tuple[int, int, int, int]
     ) -> None:
         """Draw the frame, and in it the shapes in order."""
         x, y, wide, high = frame
@@ -96,7 +96,7 @@ class FigurePrinter:
         paint = b"%b %b %d w" % (style.PAPER, style.RULE, UNIT // 2)
         pages.draw(b"%b %d %d %d %d re B\n" % (paint, x, y - high, wide, high))
         pages.draw(b"q 1 J 1 j\n")
-        for batch in figure.shapes.open():
+        for batch in drawing.shapes.open():
             pages.draw(_drawn(batch, origin, scale, (x, y)))
         pages.draw(b"Q\n")
 
@@ -154,10 +154,10 @@ def _round_length(most: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most * 1.0001))
 
 
-def _bounds(figure: Drawing) -> tuple[float, float, float, float]:
+def _bounds(drawing: Drawing) -> tuple[float, float, float, float]:
     """Return the plane, widened to hold every shape: left, top, right, bottom; never empty."""
-    box = [0.0, 0.0, _finite(figure.width), _finite(figure.height)]
-    for batch in figure.shapes.open():
+    box = [0.0, 0.0, _finite(drawing.width), _finite(drawing.height)]
+    for batch in drawing.shapes.open():
         _, points = _points(batch)
         if points.size:
             low, high = points.min(axis=0), points.max(axis=0)

@@ -10,7 +10,7 @@ from export_pipeline.core.layout import Layout
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.columns import Measure, arrange, measure
-from export_pipeline.formats.pdf.drawings import FigurePrinter
+from export_pipeline.formats.pdf.drawings import DrawingPrinter
 from export_pipeline.formats.pdf.embed import embed
 from export_pipeline.formats.pdf.objects import PdfFile, date_string, text_string
 from export_pipeline.formats.pdf.options import PdfOptions
@@ -21,7 +21,7 @@ from export_pipeline.formats.pdf.typeset import Typesetter
 
 
 def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
-    """Write a layout's title, chapters and figures as a PDF.
+    """Write a layout's title, chapters and drawings as a PDF.
 
     Raises:
         RenderError: A section's group sizes do not add up to its rows.
@@ -29,7 +29,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     paper, orientation = style.PAPERS[options.page_size], options.orientation
     title = options.title or layout.title
     typesetter = Typesetter()
-    sections = layout.pdf
+    sections = layout.chapters
     measures = [measure(section, typesetter) for section in sections]
     sizes = [_turned(widths, paper, orientation) for widths in measures] or [_turned([], paper, orientation)]
     pdf = PdfFile(out)
@@ -59,8 +59,8 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         printed = printer.print()
         if section.counts:
             rows += printed
-    if layout.figures:
-        FigurePrinter(pages, paper).print(layout.figures)
+    if layout.drawings:
+        DrawingPrinter(pages, paper).print(layout.drawings)
     pages.finish()
     outline = pages.outline()
     _resources(pdf, typesetter)
@@ -86,10 +86,10 @@ def _turned(measures: Sequence[Measure], paper: tuple[float, float], orientation
 
 def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
     """Reserve destination objects of the sections that others link to; by key: the first, and the count."""
-    linked = {section.links[1] for section in layout.pdf if section.links}
+    linked = {section.links[1] for section in layout.chapters if section.links}
     return {
         section.key: (pdf.reserve(len(section.groups)), len(section.groups))
-        for section in layout.pdf
+        for section in layout.chapters
         if section.key in linked and section.groups
     }
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
-from export_pipeline.sources.database_types import Family, of_word
+from export_pipeline.sources.database_types import Family, parse_declared_type
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import label_among
 from export_pipeline.sources.sessions import prepare_postgres
@@ -28,7 +28,7 @@ class FieldFacts:
     Attributes:
         name: Name in the database.
         type: Type as SQLAlchemy reflects it.
-        word: Declared type, if the database does not enforce it (SQLite); else empty.
+        type_name: Declared type, if the database does not enforce it (SQLite); else empty.
         nullable: True if it may be null, or if that is unknown.
         comment: The comment on the column in the database.
         default: SQL default of new rows; empty if there is none.
@@ -36,7 +36,7 @@ class FieldFacts:
 
     name: str
     type: sa.types.TypeEngine[Any]
-    word: str
+    type_name: str
     nullable: bool
     comment: str
     default: str = ""
@@ -150,7 +150,7 @@ def describe_table(connection: sa.Connection, requested: str) -> TableFacts:
         FieldFacts(
             name=column["name"],
             type=_base(column["type"], bases.get(column["name"], "")),
-            word=declared.get(column["name"], ""),
+            type_name=declared.get(column["name"], ""),
             nullable=column.get("nullable") is not False,
             comment=column.get("comment") or "",
             default=_default(column.get("default")),
@@ -205,7 +205,7 @@ WITH RECURSIVE base (name, oid, modifier) AS (
     SELECT base.name, type.typbasetype, type.typtypmod FROM base
     JOIN pg_catalog.pg_type AS type ON type.oid = base.oid WHERE type.typtype = 'd'
 )
-SELECT base.name, format_type(base.oid, base.modifier) AS word FROM base
+SELECT base.name, format_type(base.oid, base.modifier) AS type_name FROM base
 JOIN pg_catalog.pg_type AS type ON type.oid = base.oid WHERE type.typtype <> 'd'
 """
 
@@ -213,14 +213,14 @@ JOIN pg_catalog.pg_type AS type ON type.oid = base.oid WHERE type.typtype <> 'd'
 def _bases(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
     """Return PostgreSQL's names of the columns' types, with domains resolved to their base types."""
     quoted = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, table) if part is not None)
-    return {row.name: row.word for row in connection.execute(sa.text(_BASES), {"table": quoted})}
+    return {row.name: row.type_name for row in connection.execute(sa.text(_BASES), {"table": quoted})}
 
 
 def _base(type_: sa.types.TypeEngine[Any], declared: str) -> sa.types.TypeEngine[Any]:
     """Return the base type of a domain, with the precision and the zone that SQLAlchemy loses."""
     if not isinstance(type_, _DOMAIN):
         return type_
-    stored = of_word(declared)
+    stored = parse_declared_type(declared)
     if stored.family is Family.NUMERIC:
         return sa.Numeric(*(stored.precision or ()))
     if stored.family is Family.INSTANT:

@@ -22,19 +22,19 @@ class Typed:
     """A column's declared type.
 
     Attributes:
-        word: Type name in a defs.yaml; None if no format can hold the cells, so the column is left out.
+        type_name: Type name in a defs.yaml; None if no format can hold the cells, so the column is left out.
         note: Note for readers of the YAML; empty if there is none.
         settings: Further settings of the column, e.g. its zone.
     """
 
-    word: str | None
+    type_name: str | None
     note: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """The type without its precision."""
-        return (self.word or "").partition("(")[0]
+        return (self.type_name or "").partition("(")[0]
 
 
 WALL_CLOCK = Typed("timestamp", "a clock on a wall, without a zone", {"zone": None})

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.sources.database_types import Family, Stored, of_word
+from export_pipeline.sources.database_types import Family, Stored, parse_declared_type
 from export_pipeline.sources.introspection.naming import time_among
 from export_pipeline.sources.introspection.schema import FieldFacts, TableFacts
 from export_pipeline.sources.introspection.types import (
@@ -121,9 +121,9 @@ def _quoted(name: str) -> str:
 
 def _expected(field: FieldFacts) -> Stored:
     """Return the declared type; a text column with a time's name is tested as a time."""
-    stored = of_word(field.word)
+    stored = parse_declared_type(field.type_name)
     if stored.family is Family.TEXT and time_among([field.name]):
-        return Stored(stored.word, Family.WALL_CLOCK)
+        return Stored(stored.type_name, Family.WALL_CLOCK)
     return stored
 
 
@@ -162,7 +162,9 @@ def _stored_type(stored: Stored, facts: Mapping[str, Any]) -> Typed:
         return Typed(None, "bytes, which no format can hold")
     if low == "blob":
         return Typed("text", "some values are bytes; what of them is not UTF-8 becomes U+FFFD")
-    if of_word(stored.word).family is Family.TEXT and (empty or not holds or stored.family is Family.TEXT):
+    if parse_declared_type(stored.type_name).family is Family.TEXT and (
+        empty or not holds or stored.family is Family.TEXT
+    ):
         return Typed("text")
     match stored.family:
         case Family.BOOLEAN | Family.JSON if holds:
@@ -175,7 +177,7 @@ def _stored_type(stored: Stored, facts: Mapping[str, Any]) -> Typed:
             return Typed("integer")
         case Family.DATE | Family.WALL_CLOCK | Family.INSTANT if holds:
             return _time(stored, facts)
-    note = f"declared {stored.word}, but not all values are"
+    note = f"declared {stored.type_name}, but not all values are"
     if number:
         return Typed(
             "integer" if high == "integer" else "float",
@@ -190,7 +192,7 @@ def _numeric(stored: Stored, facts: Mapping[str, Any], holds: bool) -> Typed:
         if holds or (facts["whole"] <= digits - declared and facts["behind"] <= declared):
             return decimal(digits - declared, declared)
         scale = max(facts["behind"], declared)
-        return widest(facts["whole"], scale, f"declared {stored.word}, but values have more digits")
+        return widest(facts["whole"], scale, f"declared {stored.type_name}, but values have more digits")
     if facts["low"] is None:
         return widest(0, 10, "a number without limits and no values yet; say how many digits it needs")
     if facts["high"] == "integer":

@@ -81,12 +81,12 @@ def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
     names: list[str] = []
     for one in table.fields:
         typed = types[one.name]
-        if typed.word is None:
+        if typed.type_name is None:
             plan.left_out.append((one.name, typed.note))
             continue
         name = naming.safe_name(one.name, names)
         names.append(name)
-        settings: dict[str, Any] = {"name": name, "type": typed.word}
+        settings: dict[str, Any] = {"name": name, "type": typed.type_name}
         if name != one.name:
             settings |= {"from": one.name, "header": one.name}
         settings |= typed.settings
@@ -233,7 +233,7 @@ def _filters(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> lis
     for column in visible:
         if operators := _operators(column, table, referring):
             name = naming.filter_name(column.name, filters)
-            long = {"operators": operators, "column": column.field.name, "type": column.typed.word}
+            long = {"operators": operators, "column": column.field.name, "type": column.typed.type_name}
             filters[name] = operators if name == column.name else long
     lines = []
     if plan.labels:

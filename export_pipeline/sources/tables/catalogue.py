@@ -96,7 +96,7 @@ class Catalogue:
         return self._found[name]
 
     def type_order(self, name: str) -> TypeOrder:
-        """Return the sort order of a PostgreSQL type, named as in `Stored.word`."""
+        """Return the sort order of a PostgreSQL type, named as in `Stored.type_name`."""
         if name not in self._orders:
             self._orders[name] = find_type_order(self.snapshot, name)
         return self._orders[name]

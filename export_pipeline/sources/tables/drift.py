@@ -32,24 +32,26 @@ def explain_misread(stored: Stored, type_: ColumnType, zone: str | None) -> str 
     """Return why an enforced type cannot be read exactly as the declared one; None if it can."""
     kind = type_.kind
     if kind in _READ_AS and stored.family not in _READ_AS[kind]:
-        return f"it is {stored.word} there, which cannot be read as {kind}"
+        return f"it is {stored.type_name} there, which cannot be read as {kind}"
     scale = stored.precision[1] if stored.precision else 0
     if kind is Kind.INTEGER or type_.minor:
-        return f"it is {stored.word} there, which has decimals" if scale > 0 else None
+        return f"it is {stored.type_name} there, which has decimals" if scale > 0 else None
     if kind in (Kind.DECIMAL, Kind.MONEY) and stored.precision and type_.precision:
         digits, decimals = type_.precision
         if scale > decimals or stored.precision[0] - scale > digits - decimals:
             before = max(stored.precision[0] - scale, digits - decimals)
             most = max(scale, decimals)
             return (
-                f"it is {stored.word} there, more than {kind}({digits},{decimals}) holds; "
+                f"it is {stored.type_name} there, more than {kind}({digits},{decimals}) holds; "
                 f"declare {kind}({before + most},{most})"
             )
-    long = stored.word == "int8" or (stored.precision is not None and stored.precision[0] > _DOUBLE_DIGITS)
+    long = stored.type_name == "int8" or (
+        stored.precision is not None and stored.precision[0] > _DOUBLE_DIGITS
+    )
     if kind in (Kind.FLOAT, Kind.PERCENT) and long:
-        return f"it is {stored.word} there, which has more digits than a {kind} keeps"
+        return f"it is {stored.type_name} there, which has more digits than a {kind} keeps"
     if kind is Kind.TIMESTAMP and zone is None and stored.family is Family.INSTANT:
-        return f"it is {stored.word} there, a moment and no wall clock's time; name a zone"
+        return f"it is {stored.type_name} there, a moment and no wall clock's time; name a zone"
     return None
 
 

@@ -31,7 +31,7 @@ def split_by_key(
     key = dataset.leading_key()
     if count < LEAST_ROWS or key is None or dataset.relations.stored(key).family is not Family.INTEGER:
         return []
-    readers = [snapshot, *snapshot.beside(WORKERS - 1)]
+    readers = [snapshot, *snapshot.sibling_connections(WORKERS - 1)]
     ends = sorted(
         {
             end

@@ -217,7 +217,7 @@ def _in_sqlite(expression: Expression, stored: Stored, domain: Domain, integer: 
 
 def _elsewhere(expression: Expression, stored: Stored, domain: Domain, dialect: str) -> Expression:
     if domain is Domain.TEXT:
-        is_plain_text = stored.family is Family.TEXT and stored.word != "bpchar"
+        is_plain_text = stored.family is Family.TEXT and stored.type_name != "bpchar"
         return expression if is_plain_text else sa.cast(expression, sa.Text)
     if domain is Domain.UUID and not (dialect == "postgresql" and stored.family is Family.UUID):
         text = sa.func.lower(sa.cast(expression, sa.Text))
@@ -244,7 +244,7 @@ def match_value(expression: Expression, stored: Stored, value: Any, dialect: str
         try:
             conditions.append(about.one_of([_typed(about.domain, one) for one in there]))
         except (ValueError, ArithmeticError):
-            raise SourceError(f"where: {name} is {stored.word}, but {there!r} is not.") from None
+            raise SourceError(f"where: {name} is {stored.type_name}, but {there!r} is not.") from None
     return sa.or_(*conditions)
 
 

@@ -61,7 +61,7 @@ class Relations:
         way = self.chain(self.split(path)[0], start)
         return next((name for name in way if self.declared[name].many), None)
 
-    def found(self, name: str | None) -> LiveTable:
+    def live_table(self, name: str | None) -> LiveTable:
         """Return the table of a relation; that of the source for None."""
         return self.root if name is None else self.catalogue.table(self.declared[name].table)
 
@@ -72,7 +72,7 @@ class Relations:
             MissingError: The field or its table does not exist.
         """
         name, column = self.split(path)
-        return self.found(name).column(column)
+        return self.live_table(name).column(column)
 
     def alias(self, clause: sa.FromClause, name: str) -> sa.FromClause:
         """Alias a clause by a name that is unique in the statement."""
@@ -92,7 +92,7 @@ class Frame:
 
     def __init__(self, relations: Relations, start: str | None = None, parent: Frame | None = None) -> None:
         self.relations, self.start, self.parent = relations, start, parent
-        self.origin = relations.alias(relations.found(start).clause, start or "row")
+        self.origin = relations.alias(relations.live_table(start).clause, start or "row")
         self._joined: dict[str | None, sa.FromClause] = {start: self.origin}
         self._joins: list[tuple[sa.FromClause, Expression]] = []
 
@@ -131,7 +131,9 @@ class Frame:
     def order_of(self, names: Sequence[str]) -> list[Expression]:
         """Return the declared order of these relations' rows, outer relations first, then their keys."""
         parts = [
-            self.order(self._joined[name], self.relations.found(name), self.relations.declared[name].order)
+            self.order(
+                self._joined[name], self.relations.live_table(name), self.relations.declared[name].order
+            )
             for name in names
         ]
         counts = [len(self.relations.declared[name].order) for name in names]
@@ -161,9 +163,9 @@ class Frame:
         # SQLite has no types for a statement's columns, and sorts each cell by its own type.
         order, expression = TypeOrder.COLLATED, field.expression
         if snapshot.dialect == "postgresql" and field.stored.family is not Family.TEXT:
-            order = self.relations.catalogue.type_order(field.stored.word)
+            order = self.relations.catalogue.type_order(field.stored.type_name)
         elif snapshot.dialect in MYSQL:
-            is_text = field.stored.family is Family.TEXT and not field.stored.word.startswith("enum")
+            is_text = field.stored.family is Family.TEXT and not field.stored.type_name.startswith("enum")
             order = TypeOrder.COLLATED if is_text else TypeOrder.OWN
         elif snapshot.dialect != "sqlite" and field.stored.family is not Family.TEXT:
             order = TypeOrder.NONE
@@ -242,7 +244,7 @@ def _exact(expression: Expression, stored: Stored) -> Expression:
 
     A plain cast would give 26.059999465942383 for a single that prints as 26.06.
     """
-    if stored.word != "float4":
+    if stored.type_name != "float4":
         return expression
     return sa.cast(sa.cast(expression, sa.Text), sa.Double)
 
@@ -259,5 +261,5 @@ _NUMBERS = (Family.INTEGER, Family.NUMERIC, Family.FLOAT)
 def _unlike(one: Stored, other: Stored) -> bool:
     """Return whether PostgreSQL has no `=` operator between these types."""
     if one.family is Family.OTHER or other.family is Family.OTHER:
-        return one.word != other.word
+        return one.type_name != other.type_name
     return one.family is not other.family and not {one.family, other.family} <= set(_NUMBERS)

@@ -106,7 +106,7 @@ def test_the_open_xml_sdk_finds_nothing_wrong(make: object, guard: bool, tmp_pat
 def test_libreoffice_calculates_every_total_to_the_printed_value(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     made = hostile()
-    both = Layout(made.title, made.created, made.main, {}, (*made.excel, *project().excel), ())
+    both = Layout(made.title, made.created, made.main, {}, (*made.sheets, *project().sheets), ())
     write(both, path)
     printed = openpyxl.load_workbook(path, data_only=True)
     formulas = openpyxl.load_workbook(path)

@@ -222,7 +222,7 @@ def test_a_group_of_five_thousand_sheets(tmp_path: Path) -> None:
 def test_no_sheet_of_the_data_hides_the_overflow_sheet(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     made = one_column(Kind.TEXT, ["x" * 40_000])
-    write(replace(made, excel=(replace(made.excel[0], title="Overflow"),)), path)
+    write(replace(made, sheets=(replace(made.sheets[0], title="Overflow"),)), path)
     book = openpyxl.load_workbook(path)
     assert book.sheetnames == ["Overflow", "Overflow (2)"]
     assert book["Overflow"]["A4"].value.startswith("[see 'Overflow (2)'!C4 for")

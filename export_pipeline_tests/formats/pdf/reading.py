@@ -37,11 +37,11 @@ def texts(values: Sequence[str | None], header: str = "Text") -> Table:
     return Table.of("texts", (Column("text", header, Kind.TEXT),), pa.table({"text": strings(values)}))
 
 
-def layout(*sections: Section, figures: tuple[Drawing, ...] = (), **other: Any) -> Layout:
+def layout(*sections: Section, drawings: tuple[Drawing, ...] = (), **other: Any) -> Layout:
     """A layout of these chapters."""
     main = sections[0].table if sections else texts([])
     plain: dict[str, Any] = {"title": "Export: Riverside School", "created": CREATED, **other}
-    return Layout(main=main, document={}, excel=(), pdf=sections, figures=figures, **plain)
+    return Layout(main=main, document={}, sheets=(), chapters=sections, drawings=drawings, **plain)
 
 
 def write(path: Path, what: Layout, options: Mapping[str, Any] | None = None) -> Rendered:

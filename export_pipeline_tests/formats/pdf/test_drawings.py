@@ -1,4 +1,4 @@
-"""Figures: shapes where they belong, in their colours, with legend and scale bar."""
+"""Drawings: shapes where they belong, in their colours, with legend and scale bar."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def shapes(*rows: tuple[Any, ...], batch_rows: int = 2) -> Table:
     )
 
 
-def drawn(tmp_path: Path, figure: Drawing) -> tuple[Path, pypdfium2.PdfImage]:
-    path = tmp_path / "figure.pdf"
-    write(path, layout(figures=(figure,)))
+def drawn(tmp_path: Path, drawing: Drawing) -> tuple[Path, pypdfium2.PdfImage]:
+    path = tmp_path / "drawing.pdf"
+    write(path, layout(drawings=(drawing,)))
     check(path)
     with pypdfium2.PdfDocument(path) as file:
         return path, file[1].render(scale=1).to_pil().convert("RGB")
@@ -47,7 +47,7 @@ def near(color: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
 
 @pytest.mark.slow
 def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
-    figure = Drawing(
+    drawing = Drawing(
         "Level 1",
         2000,
         1000,
@@ -59,7 +59,7 @@ def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
             ("none", "#00FFFF", 1.0, 90.0, [1200, 200]),
         ),
     )
-    path, image = drawn(tmp_path, figure)
+    path, image = drawn(tmp_path, drawing)
     width, height = image.size
     assert (width, height) == (792, 612)
     red = [(x, y) for x in range(width) for y in range(height) if near(image.getpixel((x, y)), (255, 0, 0))]
@@ -75,10 +75,10 @@ def test_shapes_are_to_scale_and_in_their_colours(tmp_path: Path) -> None:
 
 
 def test_a_shape_outside_the_plane_is_still_on_the_page(tmp_path: Path) -> None:
-    figure = Drawing(
+    drawing = Drawing(
         "Out", 100, 100, shapes(("polygon", "#FF0000", 1.0, 1.0, [-300, 0, 0, 0, 0, 300, -300, 300]))
     )
-    _, image = drawn(tmp_path, figure)
+    _, image = drawn(tmp_path, drawing)
     red = [
         x
         for x in range(image.width)

@@ -127,8 +127,8 @@ def layout(
         created=datetime(2026, 5, 6, tzinfo=UTC),
         main=rows,
         document={},
-        excel=(),
-        pdf=(),
+        sheets=(),
+        chapters=(),
         tables={
             "conditions": table("conditions", CONDITION, conditions, batch),
             "pages": table("pages", PAGE, pages, batch),

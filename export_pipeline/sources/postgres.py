@@ -27,7 +27,7 @@ BATCH_BYTES = 2 * 1024 * 1024
 
 
 @contextmanager
-def open_postgres(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     import adbc_driver_manager as adbc  # the low-level API: the dbapi module would import pandas
     import adbc_driver_postgresql

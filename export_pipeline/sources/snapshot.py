@@ -137,5 +137,7 @@ def open_snapshot(url: str, *, statement_timeout: float = 0) -> Iterator[Snapsho
         ) from None
     # Each module imports its own driver, so a run loads only one of them.
     reader = "postgres" if parsed.get_backend_name() == "postgresql" else "sqlalchemy_rows"
-    with import_module(f"export_pipeline.sources.{reader}").opened(parsed, statement_timeout) as snapshot:
+    with import_module(f"export_pipeline.sources.{reader}").open_database(
+        parsed, statement_timeout
+    ) as snapshot:
         yield snapshot

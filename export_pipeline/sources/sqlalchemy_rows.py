@@ -28,7 +28,7 @@ BATCH_ROWS = 2048  # few, because a row's notes may be long
 
 
 @contextmanager
-def open_sqlalchemy(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
+def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     is_sqlite = url.get_backend_name() == "sqlite"
     if url.get_backend_name() in MYSQL and url.get_driver_name() != "mariadbconnector":

@@ -26,7 +26,6 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.settings import Settings
 from export_pipeline.tabular.file_names import PLACEHOLDERS
 from export_pipeline.tabular.options import options
-from export_pipeline.tabular.patterns import DAY_PARTS, TIME_PARTS
 from export_pipeline.tabular.spec import (
     Among,
     ColumnSpec,
@@ -40,6 +39,7 @@ from export_pipeline.tabular.spec import (
     WindowSpec,
 )
 from export_pipeline.tabular.types import TYPES
+from export_pipeline.tabular.validation import DAY_PARTS, TIME_PARTS
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (DOCS / "tables.md").read_text(encoding="utf-8")

@@ -72,6 +72,18 @@ class Table:
 
         return Table(self.name, tuple(column for _, column in columns), self.rows, opened)
 
+    def keep(self, names: Sequence[str]) -> Table:
+        """Return the table with only these columns; others are not read. Requires `mapped`, and keeps it."""
+        assert self.mapped is not None
+        mapped, kept = self.mapped, list(names)
+        return Table(
+            self.name,
+            tuple(self.schema[name] for name in kept),
+            self.rows,
+            lambda: (batch.select(kept) for batch in self.open()),
+            lambda: mapped().select(kept),
+        )
+
     def reordered(self, order: np.ndarray, name: str) -> Table:
         """Return the rows at these positions (int64), in this order.
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.messages import describe_error
 from export_pipeline.datasets.bundle import BundleModel, bundle_dataset
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.shaped import ShapedModel, shaped_dataset

@@ -11,8 +11,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from export_pipeline.core.one_line import one_line
-from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.messages import describe_error, one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import ValidationError, model_validator
 
-from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.messages import describe_error
 from export_pipeline.core.strict import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset

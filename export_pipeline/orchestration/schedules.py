@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.core.one_line import one_line, sentence
+from export_pipeline.core.messages import one_line, sentence
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes

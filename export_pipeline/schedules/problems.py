@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from export_pipeline.core.one_line import sentence
+from export_pipeline.core.messages import sentence
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
 from export_pipeline.jobs.errors import ScheduleError

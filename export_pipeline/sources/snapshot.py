@@ -18,7 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column
-from export_pipeline.core.one_line import one_line
+from export_pipeline.core.messages import one_line
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.redaction import RedactedError, remember_credentials
 from export_pipeline.sources.arrow_types import Damaged, ignore

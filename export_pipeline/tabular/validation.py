@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias
 from pydantic import ValidationError, model_validator
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.messages import describe_error
 from export_pipeline.core.strict import describe_unknown_name, error_at
 from export_pipeline.expressions.expressions import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError
@@ -18,7 +18,6 @@ from export_pipeline.tabular.columns import expression_type
 from export_pipeline.tabular.file_names import find_problem
 from export_pipeline.tabular.filter_values import OPERATORS, describe_filter, find_column
 from export_pipeline.tabular.options import filters_model
-from export_pipeline.tabular.patterns import pattern_problem
 from export_pipeline.tabular.source_validation import SourceFields
 from export_pipeline.tabular.spec import ColumnSpec, FilterSpec, TableSpec
 from export_pipeline.time_zones import zone_problem
@@ -303,3 +302,28 @@ def _meaning(column: ColumnSpec) -> Iterator[Problem]:
         )
     if column.formats is not None and not column.formats:
         yield ("formats",), "name at least one format, or leave it out for all"
+
+
+DAY_PARTS = ("yyyy", "MMM", "MM", "dd")
+TIME_PARTS = ("HH", "mm", "ss")
+_WORD = re.compile(r"[A-Za-z]+")
+_PARTS = re.compile(f"(?>{'|'.join((*DAY_PARTS, *TIME_PARTS, 'T'))})++")
+
+
+def pattern_problem(pattern: str | None, times: bool) -> str | None:
+    """Return the error in a pattern such as `MMM dd, yyyy`; None if it is valid.
+
+    Args:
+        times: True if the column has a time of day.
+    """
+    if pattern is None:
+        return None
+    known = (*DAY_PARTS, *TIME_PARTS) if times else DAY_PARTS
+    for token in _WORD.findall(pattern):
+        if not _PARTS.fullmatch(token):
+            return f"no part of a pattern: {describe_unknown_name(token, known)}"
+        if not times and any(part in token for part in TIME_PARTS):
+            return f"a date has no {token}; there are {', '.join(DAY_PARTS)}"
+    if not any(part in pattern for part in known):
+        return f"a pattern has at least one of {', '.join(known)}"
+    return None

@@ -7,7 +7,6 @@ from dataclasses import replace
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content, Drawing, Layout, Presentation, Proof
-from export_pipeline.core.picking import picked
 from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.document import document
 from export_pipeline.takeoff.drawings import DRAWN, draw_pages
@@ -25,7 +24,7 @@ _CSV = (
 def layout(data: ExportData) -> Layout:
     """Lay out takeoff ExportData; its measurements must allow random access (`Table.mapped`)."""
     contents = Contents(data)
-    drawn = picked(contents.measurements, DRAWN)
+    drawn = contents.measurements.keep(DRAWN)
     return Layout(
         title=f"Export: {contents.data.title}",
         created=contents.created,
@@ -106,6 +105,6 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
 def _drawings(contents: Contents) -> tuple[Drawing, ...]:
     if not contents.options["include_drawings"]:
         return ()
-    drawn = picked(contents.measurements, DRAWN)
+    drawn = contents.measurements.keep(DRAWN)
     places = contents.page_of, contents.condition_of
     return draw_pages(drawn, contents.page_order, *places, contents.pages, contents.rows)

@@ -16,13 +16,12 @@ from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
-from export_pipeline.formats.excel.cells import ColumnCells, Shared
+from export_pipeline.formats.excel.cells import ColumnCells, Shared, SharedStrings
 from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head, utf16_length
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.excel.overflow import Overflow
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
 from export_pipeline.formats.excel.rows import Positions, RowXml, Slice, slices
-from export_pipeline.formats.excel.shared_strings import SharedStrings
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
 from export_pipeline.formats.excel.styles import HEADER, TITLE, Style, StyleBook, data_style, odd_style
 from export_pipeline.formats.excel.text import MAX_TEXT

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
-from export_pipeline.core.one_line import sentence
+from export_pipeline.core.messages import sentence
 from export_pipeline.jobs import LedgerUnavailableError
 from export_pipeline.orchestration.resources import source_of, store_of
 from export_pipeline.settings import load_settings

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.core.one_line import one_line
+from export_pipeline.core.messages import one_line
 from export_pipeline.datasets.requests import RequestError, config_of, within_limit
 from export_pipeline.datasets.scopes import Scopes, scope_key
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError

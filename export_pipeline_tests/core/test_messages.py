@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export_pipeline.core.plain_errors import describe_error
+from export_pipeline.core.messages import describe_error
 from export_pipeline.datasets.table import TableModel
 
 SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "source": {"table": "orders"}}

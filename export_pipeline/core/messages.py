@@ -1,4 +1,4 @@
-"""pydantic's validation errors in plain words, for people who write defs.yaml and options."""
+"""Messages for people: one line of any text, and pydantic's validation errors in plain words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import ErrorDetails
+
+_MOST = 2_000
+_END = 600
+
+
+def one_line(text: str) -> str:
+    """Escape unprintable characters (a line break as \\n), and cut out the middle of a long text."""
+    if len(text) > _MOST:
+        text = f"{text[: _MOST - _END]} … {text[-_END:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def sentence(text: str) -> str:
+    """Add a full stop to a text that does not end a sentence yet, so that another sentence can follow."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
 
 _NUMBER, _WHOLE, _BOOLEAN = "it must be a number", "it must be a whole number", "it must be true or false"
 _DAY = "it must be a day such as 2026-11-21"

@@ -73,9 +73,9 @@ def describe_error(error: ErrorDetails) -> str:
     if message is None:
         return error["msg"].removeprefix("Value error, ")
     sentence = message.format(**error.get("ctx", {}))
-    return sentence if error["type"] == "missing" else f"{sentence}, not {_shown(error['input'])}"
+    return sentence if error["type"] == "missing" else f"{sentence}, not {_quote_value(error['input'])}"
 
 
-def _shown(value: Any) -> str:
+def _quote_value(value: Any) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

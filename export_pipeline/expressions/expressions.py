@@ -130,7 +130,7 @@ class _Compiler:
     def _node(self, part: Part, depth: int) -> Node:
         match part:
             case Literal(value=value):
-                return _written(value)
+                return _literal_node(value)
             case Name(name=name):
                 if name not in self.columns:
                     raise ValueError(describe_unknown_name(name, self.columns))
@@ -163,7 +163,7 @@ class _Compiler:
         return function.make([self.node(argument, depth) for argument in arguments])
 
 
-def _written(value: Any) -> Node:
+def _literal_node(value: Any) -> Node:
     """Return the node of a literal."""
     kind = NULL
     if isinstance(value, bool):

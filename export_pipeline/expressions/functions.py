@@ -55,14 +55,14 @@ def _case(arguments: Sequence[Node]) -> Node:
             if not rest.rows:
                 return result
             hit = pc.replace_with_mask(left, left, pc.fill_null(condition.run(rest), False))
-            result = _put(result, hit, value, env)
+            result = _scatter(result, hit, value, env)
             left = pc.and_not(left, hit)
-        return _put(result, left, runs[-1], env)
+        return _scatter(result, left, runs[-1], env)
 
     return Node(type, run)
 
 
-def _put(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
+def _scatter(result: Cells, mask: pa.BooleanArray, value: Run, env: Env) -> Cells:
     """Put a value into the masked rows.
 
     It is evaluated for these rows only, so `case(b = 0, 0, a / b)` never divides by zero.
@@ -81,7 +81,7 @@ def _coalesce(arguments: Sequence[Node]) -> Node:
         for value in runs[1:]:
             if not result.null_count:
                 break
-            result = _put(result, result.is_null(), value, env)
+            result = _scatter(result, result.is_null(), value, env)
         return result
 
     return Node(type, run)

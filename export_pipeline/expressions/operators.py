@@ -67,12 +67,12 @@ def _exact(left: Node, right: Node, parts: tuple[Type, Type], result: Type, func
     runs = as_type(left, parts[0]), as_type(right, parts[1])
 
     def run(env: Env) -> Cells:
-        return function(*_wide(runs[0](env), runs[1](env), result.digits))
+        return function(*_widen(runs[0](env), runs[1](env), result.digits))
 
     return Node(result, run)
 
 
-def _wide(first: Cells, second: Cells, digits: int) -> tuple[Cells, Cells]:
+def _widen(first: Cells, second: Cells, digits: int) -> tuple[Cells, Cells]:
     """Cast decimals to a width that holds a result of so many digits."""
     if digits <= 38:
         return first, second
@@ -96,7 +96,7 @@ def divide(left: Node, right: Node) -> Node:
 
     def run(env: Env) -> Cells:
         upper, lower = runs[0](env), _divisor(runs[1](env), env)
-        return round_decimals(pc.divide(*_wide(upper, lower, digits)), scale, result.digits)
+        return round_decimals(pc.divide(*_widen(upper, lower, digits)), scale, result.digits)
 
     return Node(result, run)
 

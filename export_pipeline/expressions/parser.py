@@ -138,7 +138,7 @@ class _Parser:
         self.index = self.depth = 0
 
     def parse(self) -> Part:
-        part = self.expression()
+        part = self.parse_expression()
         if self.token.kind != "end":
             raise self.unexpected()
         return part
@@ -164,7 +164,7 @@ class _Parser:
         what = "unexpected end" if token.kind == "end" else f"unexpected {token.text}"
         return _error(token.position, f"{what}{hint or f'; {_LANGUAGE}'}")
 
-    def nested(self, parse: Callable[[], Part]) -> Part:
+    def parse_nested(self, parse: Callable[[], Part]) -> Part:
         """Parse a nested part; refuse nesting deeper than Python's own stack allows."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -175,74 +175,74 @@ class _Parser:
         self.depth -= 1
         return part
 
-    def expression(self) -> Part:
-        return self.joined("or", lambda: self.joined("and", self.negation))
+    def parse_expression(self) -> Part:
+        return self.parse_joined("or", lambda: self.parse_joined("and", self.parse_negation))
 
-    def joined(self, keyword: str, operand: Callable[[], Part]) -> Part:
+    def parse_joined(self, keyword: str, operand: Callable[[], Part]) -> Part:
         position = self.token.position
         parts = [operand()]
         while self.take(keyword):
             parts.append(operand())
         return parts[0] if len(parts) == 1 else Operation(position, keyword, tuple(parts))
 
-    def negation(self) -> Part:
+    def parse_negation(self) -> Part:
         position = self.token.position
         if self.take("not"):
-            return Operation(position, "not", (self.nested(self.negation),))
-        return self.comparison()
+            return Operation(position, "not", (self.parse_nested(self.parse_negation),))
+        return self.parse_comparison()
 
-    def comparison(self) -> Part:
+    def parse_comparison(self) -> Part:
         position = self.token.position
-        left = self.sum()
+        left = self.parse_sum()
         negated = bool(self.take("not"))
         if negated or self.token.text == "in":
             self.expect("in")
-            part: Part = Operation(position, "in", (left, *self.listed()))
+            part: Part = Operation(position, "in", (left, *self.parse_list()))
             part = Operation(position, "not", (part,)) if negated else part
         elif sign := self.take(*_COMPARISONS):
-            part = Operation(position, sign, (left, self.sum()))
+            part = Operation(position, sign, (left, self.parse_sum()))
         else:
             return left
         if self.token.kind == "sign" and self.token.text in (*_COMPARISONS, "in"):
             raise _error(position, "write a < b and b < c, not a < b < c")
         return part
 
-    def listed(self) -> list[Part]:
+    def parse_list(self) -> list[Part]:
         """Parse the right side of `in`: values in parentheses or brackets, or a single one."""
         close = {"(": ")", "[": "]"}.get(self.take("(", "[") or "")
         if close is None:
-            return [self.sum()]
-        parts = self.arguments(close)
+            return [self.parse_sum()]
+        parts = self.parse_arguments(close)
         if not parts:
             raise self.unexpected("; write values between the brackets, such as ('A', 'B')")
         return parts
 
-    def arguments(self, close: str) -> list[Part]:
+    def parse_arguments(self, close: str) -> list[Part]:
         parts: list[Part] = []
         while not self.take(close):
-            parts.append(self.nested(self.expression))
+            parts.append(self.parse_nested(self.parse_expression))
             if not self.take(","):
                 self.expect(close)
                 break
         return parts
 
-    def sum(self) -> Part:
-        return self.chained(("+", "-"), lambda: self.chained(("*", "/"), self.unary))
+    def parse_sum(self) -> Part:
+        return self.parse_chain(("+", "-"), lambda: self.parse_chain(("*", "/"), self.parse_unary))
 
-    def chained(self, signs: tuple[str, ...], operand: Callable[[], Part]) -> Part:
+    def parse_chain(self, signs: tuple[str, ...], operand: Callable[[], Part]) -> Part:
         position = self.token.position
         left = operand()
         while sign := self.take(*signs):
             left = Operation(position, sign, (left, operand()))
         return left
 
-    def unary(self) -> Part:
+    def parse_unary(self) -> Part:
         position = self.token.position
         if self.take("-"):
-            return Operation(position, "negate", (self.nested(self.unary),))
-        return self.atom()
+            return Operation(position, "negate", (self.parse_nested(self.parse_unary),))
+        return self.parse_atom()
 
-    def atom(self) -> Part:
+    def parse_atom(self) -> Part:
         token = self.token
         self.index += 1
         match token.kind:
@@ -252,12 +252,12 @@ class _Parser:
                 return Literal(token.position, _string(token))
             case "name":
                 if self.take("("):
-                    return Call(token.position, token.text, tuple(self.arguments(")")))
+                    return Call(token.position, token.text, tuple(self.parse_arguments(")")))
                 if token.text in _WORDS:
                     return Literal(token.position, _WORDS[token.text])
                 return Name(token.position, token.text)
             case "sign" if token.text == "(":
-                part = self.nested(self.expression)
+                part = self.parse_nested(self.parse_expression)
                 self.expect(")")
                 return part
         self.index -= 1
@@ -274,7 +274,7 @@ def _number(token: _Token) -> int | Decimal:
 
 
 def _string(token: _Token) -> str:
-    def unescaped(match: re.Match[str]) -> str:
+    def unescape(match: re.Match[str]) -> str:
         code = match[1] or match[2]
         if code:
             return chr(int(code, 16))
@@ -282,7 +282,7 @@ def _string(token: _Token) -> str:
             raise _error(token.position, f"{match[0]} is no escape; write \\\\ for a backslash")
         return _ESCAPED[match[3]]
 
-    return _ESCAPE.sub(unescaped, token.text[1:-1])
+    return _ESCAPE.sub(unescape, token.text[1:-1])
 
 
 def _error(position: int, message: str) -> ExpressionError:

@@ -21,7 +21,7 @@ _MOST_SCALED = 15
 _WIDE = Context(prec=800)  # more digits than any double has before and after its point
 
 
-def exact(array: pa.Array) -> pa.Array:
+def format_exact(array: pa.Array) -> pa.Array:
     """Return the cells as strings without loss: shortest round-trip floats, ISO 8601 times in UTC.
 
     Nulls stay null. Non-finite floats become "NaN", "Infinity" and "-Infinity".
@@ -32,24 +32,24 @@ def exact(array: pa.Array) -> pa.Array:
     if pa.types.is_boolean(kind):
         return pc.if_else(array, "true", "false")
     if pa.types.is_timestamp(kind):
-        return times.iso(array, "UTC" if kind.tz else None)
+        return times.format_iso(array, "UTC" if kind.tz else None)
     if pa.types.is_date(kind):
-        return times.iso_days(array)
+        return times.format_iso_days(array)
     if pa.types.is_floating(kind):
         return _floats(array)
     if pa.types.is_decimal(kind):
-        return _trimmed(array.cast(pa.string()), kind.scale)
+        return _trim(array.cast(pa.string()), kind.scale)
     return array.cast(pa.string())
 
 
-def rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
+def format_rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
     """Round numbers to this many decimal places; return them with the number of cells that changed.
 
     Ties are rounded away from zero. A float is rounded by its shortest decimal form: 0.00015 becomes
     0.0002 with 4 places, as in spreadsheets, though the double is slightly less.
     """
     if pa.types.is_string(array.type):
-        texts, changes = rounded(to_finite_decimals(array), digits)
+        texts, changes = format_rounded(to_finite_decimals(array), digits)
         return pc.if_else(is_special(array), array, texts), changes
     if pa.types.is_integer(array.type):
         array = array.cast(pa.decimal128(19, 0))
@@ -100,18 +100,18 @@ def _rounded_decimals(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
 
 
 def _rounded_one_by_one(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
-    exact: list[Decimal | None] = array.to_pylist()
+    rounded: list[Decimal | None] = array.to_pylist()
     unit = Decimal(1).scaleb(-digits)
-    near = [None if one is None else one.quantize(unit, ROUND_HALF_UP, _WIDE) for one in exact]
-    lost = sum(a != b for a, b in zip(exact, near, strict=True))
+    near = [None if one is None else one.quantize(unit, ROUND_HALF_UP, _WIDE) for one in rounded]
+    lost = sum(a != b for a, b in zip(rounded, near, strict=True))
     texts = [None if one is None else f"{one.copy_abs() if one.is_zero() else one:f}" for one in near]
     return pa.array(texts, pa.string()), lost
 
 
 def _half_up(value: float, digits: int) -> str:
     """Format one number with this many decimal places, rounding its shortest form half away from zero."""
-    exact = Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _WIDE)
-    return f"{exact.copy_abs() if exact.is_zero() else exact:f}"
+    rounded = Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _WIDE)
+    return f"{rounded.copy_abs() if rounded.is_zero() else rounded:f}"
 
 
 def not_finite(array: pa.Array) -> int:
@@ -171,7 +171,7 @@ def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
     return pc.replace_with_mask(text, selected, pa.array(fixed, pa.string()))
 
 
-def _trimmed(text: pa.Array, scale: int) -> pa.Array:
+def _trim(text: pa.Array, scale: int) -> pa.Array:
     """Strip trailing zeros and expand exponents: "1.500" is "1.5", "2.000" is "2"."""
     if scale <= 0:
         return text

@@ -22,7 +22,7 @@ _FINEST = (("ss", _SECOND), ("mm", 60 * _SECOND), ("HH", 3600 * _SECOND), ("dd",
 _PARTS = re.compile("(yyyy|MMM|MM|dd|HH|mm|ss)")
 
 
-def iso(array: pa.Array, zone: str | None) -> pa.Array:
+def format_iso(array: pa.Array, zone: str | None) -> pa.Array:
     """Format timestamps as ISO 8601 with microseconds; nulls stay null.
 
     Args:
@@ -42,7 +42,7 @@ def iso(array: pa.Array, zone: str | None) -> pa.Array:
     return pc.if_else(pack_mask(outside), _texts(micros, "Z", array), text) if outside.any() else text
 
 
-def iso_days(array: pa.Array) -> pa.Array:
+def format_iso_days(array: pa.Array) -> pa.Array:
     """Format dates as ISO 8601; nulls stay null."""
     days = array.cast(pa.date32())
     numbers = pc.fill_null(days.view(pa.int32()), 0).to_numpy()
@@ -52,7 +52,7 @@ def iso_days(array: pa.Array) -> pa.Array:
     return build_strings(indexed, np.arange(len(array) + 1, dtype=np.int32) * np.int32(10), array)
 
 
-def patterned(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
+def format_pattern(array: pa.Array, pattern: str, zone: str | None) -> tuple[pa.Array, int]:
     """Format dates or timestamps by a column's pattern (see `Column`), in a zone; nulls stay null.
 
     Returns:
@@ -71,19 +71,19 @@ def by_parts(local: pa.Array, pattern: str) -> pa.Array:
     for piece in _PARTS.split(pattern):
         match piece:
             case "yyyy":
-                pieces.append(_padded(pc.year(local), 4))
+                pieces.append(_pad(pc.year(local), 4))
             case "MMM":
                 pieces.append(_MONTHS.take(pc.subtract(pc.month(local), 1)))
             case "MM":
-                pieces.append(_padded(pc.month(local), 2))
+                pieces.append(_pad(pc.month(local), 2))
             case "dd":
-                pieces.append(_padded(pc.day(local), 2))
+                pieces.append(_pad(pc.day(local), 2))
             case "HH":
-                pieces.append(_padded(pc.hour(local), 2))
+                pieces.append(_pad(pc.hour(local), 2))
             case "mm":
-                pieces.append(_padded(pc.minute(local), 2))
+                pieces.append(_pad(pc.minute(local), 2))
             case "ss":
-                pieces.append(_padded(pc.second(local), 2))
+                pieces.append(_pad(pc.second(local), 2))
             case _ if piece:
                 pieces.append(piece)
     nothing = pc.if_else(local.is_valid(), "", pa.scalar(None, pa.string()))
@@ -129,5 +129,5 @@ def _offset(seconds: int) -> str:
     return f"{sign}{hours:02}:{minutes:02}" + (f":{rest:02}" if rest else "")
 
 
-def _padded(numbers: pa.Array, width: int) -> pa.Array:
+def _pad(numbers: pa.Array, width: int) -> pa.Array:
     return pc.utf8_lpad(numbers.cast(pa.string()), width, "0")

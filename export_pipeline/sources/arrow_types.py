@@ -58,7 +58,7 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
             damaged(reason, column.name, made.null_count - cells.null_count)
         if column.has_special:
             made = strip_trailing_zeros(made)
-        if pa.types.is_floating(made.type) and (rounded := _rounded(cells)):
+        if pa.types.is_floating(made.type) and (rounded := _round(cells)):
             damaged(ROUNDED, column.name, rounded)
         arrays.append(made)
     return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
@@ -78,7 +78,7 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
     if isinstance(array, pa.ExtensionArray):  # uuid arrives as 16 bytes
         array = array.storage
     if column.kind is Kind.UUID:
-        return (_spelled(array) if pa.types.is_fixed_size_binary(array.type) else canonical(array)), ""
+        return (_spell(array) if pa.types.is_fixed_size_binary(array.type) else to_canonical(array)), ""
     if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
         micros = array.cast(pa.timestamp("us", tz=array.type.tz)).view(pa.int64())
         return _inside(micros, _FIRST_MICROSECOND, _LAST_MICROSECOND).view(target), NO_TIME
@@ -98,7 +98,7 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
 _KEPT = r"^-?[0.]*([1-9]\.?(\d\.?){0,13}\d?|)0*(\.0*)?$|[a-zA-Z]"
 
 
-def _rounded(numbers: pa.Array) -> int:
+def _round(numbers: pa.Array) -> int:
     """Count the numbers, given as strings or integers, whose digits a double does not preserve."""
     if pa.types.is_floating(numbers.type):
         return 0
@@ -132,7 +132,7 @@ _CANONICAL = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _ANY_UUID = r"^\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?$"
 
 
-def _spelled(array: pa.Array) -> pa.Array:
+def _spell(array: pa.Array) -> pa.Array:
     """Convert 16-byte values to canonical lower-case UUIDs."""
     rows = len(array)
     raw = np.frombuffer(array.buffers()[1], np.uint8, rows * 16, array.offset * 16)
@@ -145,7 +145,7 @@ def _spelled(array: pa.Array) -> pa.Array:
     return pc.if_else(array.is_valid(), made, pa.scalar(None, pa.string())) if array.null_count else made
 
 
-def canonical(array: pa.Array) -> pa.Array:
+def to_canonical(array: pa.Array) -> pa.Array:
     """Convert strings that are UUIDs in any spelling to lower-case canonical form; keep all others."""
     if pc.all(pc.match_substring_regex(array, _CANONICAL)).as_py() is not False:
         return array

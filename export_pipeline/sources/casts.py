@@ -163,7 +163,7 @@ class _Down(sa.sql.functions.GenericFunction[Any]):
 @sa.ext.compiler.compiles(_Down)
 def _nulls_last(element: Any, compiler: Any, **options: Any) -> str:
     (expression,) = element.clauses
-    return str(compiler.process(_directed(element, expression).nulls_last(), **options))
+    return str(compiler.process(_direct(element, expression).nulls_last(), **options))
 
 
 @sa.ext.compiler.compiles(_Up, *MYSQL, "mssql")
@@ -171,11 +171,11 @@ def _nulls_last(element: Any, compiler: Any, **options: Any) -> str:
 def _nulls_last_in_two(element: Any, compiler: Any, **options: Any) -> str:
     """Render the order in two terms, for dialects without NULLS LAST."""
     (expression,) = element.clauses
-    terms = (sa.case((expression.is_(None), 1), else_=0), _directed(element, expression))
+    terms = (sa.case((expression.is_(None), 1), else_=0), _direct(element, expression))
     return ", ".join(compiler.process(term, **options) for term in terms)
 
 
-def _directed(element: Any, expression: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
+def _direct(element: Any, expression: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
     return expression.desc() if isinstance(element, _Down) else expression.asc()
 
 

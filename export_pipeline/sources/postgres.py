@@ -98,7 +98,7 @@ class PostgresSnapshot(Snapshot):
 
     def with_row_security(self) -> Snapshot:
         if self._filtered is None and not self._row_security:
-            self._filtered = self._connect(self._exported(), True)
+            self._filtered = self._connect(self._export_snapshot(), True)
             self._filtered.opened_at = self.opened_at
         return self._filtered or self
 
@@ -113,12 +113,12 @@ class PostgresSnapshot(Snapshot):
     def sibling_connections(self, count: int) -> list[Snapshot]:
         siblings: list[Snapshot] = []
         with suppress(SourceError, self._adbc.Error):  # no free connection
-            shared = self._exported()
+            shared = self._export_snapshot()
             while len(siblings) < count:
                 siblings.append(self._connect(shared, self._row_security))
         return siblings
 
-    def _exported(self) -> str:
+    def _export_snapshot(self) -> str:
         """Return the name under which another transaction can import this snapshot."""
         (row,) = self.rows(sa.select(sa.func.pg_export_snapshot()), [Column("id", "Id", Kind.TEXT)])
         return str(row["id"])
@@ -154,7 +154,7 @@ class PostgresSnapshot(Snapshot):
         if schema is None:
             select = select.where(sa.func.pg_table_is_visible(relation.c.oid))
         else:
-            select = select.where(relation.c.relnamespace == sa.func.to_regnamespace(_quoted(schema)))
+            select = select.where(relation.c.relnamespace == sa.func.to_regnamespace(_quote(schema)))
         return [row["name"] for row in self.rows(select, [Column("name", "Name", Kind.TEXT)])]
 
     def table_fields(self, name: str, schema: str | None = None) -> dict[str, Stored]:
@@ -171,7 +171,7 @@ class PostgresSnapshot(Snapshot):
             sa.select(sa.literal_column("i.indexrelid"), sa.literal_column("a.attname"))
             .select_from(index)
             .where(
-                sa.literal_column("i.indrelid") == sa.func.to_regclass(_quoted(name, schema)),
+                sa.literal_column("i.indrelid") == sa.func.to_regclass(_quote(name, schema)),
                 sa.text(
                     "i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
                     " AND i.indexprs IS NULL AND k.place <= i.indnkeyatts"
@@ -193,7 +193,7 @@ class PostgresSnapshot(Snapshot):
                     for batch in stream:
                         yield to_kind(batch, columns, damaged)
             except UnknownCharacterError as error:
-                raise self._explained(error, select, columns) from error
+                raise self._explain(error, select, columns) from error
             except pa.ArrowException as error:
                 raise describe_error(error) from error
 
@@ -213,7 +213,7 @@ class PostgresSnapshot(Snapshot):
         """Return the rows of a small query."""
         return [row for batch in self._waiting(self._read(sql)) for row in batch.to_pylist()]
 
-    def _explained(self, error: SourceError, select: Query, columns: Sequence[Column]) -> SourceError:
+    def _explain(self, error: SourceError, select: Query, columns: Sequence[Column]) -> SourceError:
         """Return an error that names the columns with undecodable text, if there are any."""
         wrong: list[str] = []
         for expression, column in zip(select.selected_columns, columns, strict=True):
@@ -256,7 +256,7 @@ class PostgresSnapshot(Snapshot):
             self._connection.cancel()
 
 
-def _quoted(name: str, schema: str | None = None) -> str:
+def _quote(name: str, schema: str | None = None) -> str:
     """Return a table's name as a quoted string, for functions that look up names."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part is not None)
 

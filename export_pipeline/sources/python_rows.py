@@ -25,10 +25,10 @@ from export_pipeline.sources.arrow_types import (
     NO_TIME,
     ROUNDED,
     Damaged,
-    canonical,
     explain_misfit,
     ignore,
     loses_digits,
+    to_canonical,
 )
 
 
@@ -148,7 +148,7 @@ def _uuids(cells: Sequence[Any]) -> Read:
     """Convert UUIDs to strings; SQLite stores them as text in any spelling, or as 16 bytes."""
     stored = [c.hex() if isinstance(c, bytes) and len(c) == 16 else c for c in cells]
     made, reason, count = _texts(stored, pa.string())
-    return canonical(made), reason, count
+    return to_canonical(made), reason, count
 
 
 def _boolean(cell: Any) -> bool | None:
@@ -166,7 +166,7 @@ def _texts(cells: Sequence[Any], type: pa.DataType) -> Read:
         return pa.array(cells, type), "", 0
     except (pa.ArrowException, TypeError, UnicodeEncodeError):  # SQLite stores any type in any column
         stored = [_text(cell) for cell in cells]
-        sound = [None if text is None else _sound(text) for text in stored]
+        sound = [None if text is None else _is_sound(text) for text in stored]
         return pa.array(sound, type), NO_TEXT, sum(a != b for a, b in zip(stored, sound, strict=True))
 
 
@@ -180,7 +180,7 @@ def _text(cell: Any) -> str | None:
     return str(cell)
 
 
-def _sound(text: str) -> str:
+def _is_sound(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

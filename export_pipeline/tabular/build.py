@@ -42,11 +42,11 @@ def build(data: ExportData) -> ExportData:
     if not computed:
         return data
     changed = data.changed.copy()
-    rows = _with_computed(data.tables["rows"], computed, spec, changed)
+    rows = _add_computed(data.tables["rows"], computed, spec, changed)
     return replace(data, tables={**data.tables, "rows": rows}, changed=changed)
 
 
-def _with_computed(
+def _add_computed(
     table: Table, computed: list[ColumnSpec], spec: TableSpec, changed: Counter[tuple[str, str]]
 ) -> Table:
     types = {column.name: expression_type(column) for column in spec.columns}

@@ -103,8 +103,8 @@ def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
     tables = {
         f"{name}.{key}": replace(
             table,
-            open=partial(_counted, table.open, name, member, data),
-            parts=tuple(partial(_counted, part, name, member, data) for part in table.parts),
+            open=partial(_count_changes, table.open, name, member, data),
+            parts=tuple(partial(_count_changes, part, name, member, data) for part in table.parts),
         )
         for name, member in members.items()
         for key, table in member.tables.items()
@@ -120,7 +120,7 @@ def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:
     )
 
 
-def _counted(
+def _count_changes(
     rows: Callable[[], Iterator[pa.RecordBatch]], name: str, member: ExportData, bundle: ExportData
 ) -> Iterator[pa.RecordBatch]:
     yield from rows()

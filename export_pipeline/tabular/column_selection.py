@@ -12,7 +12,7 @@ from export_pipeline.expressions.parser import names
 from export_pipeline.tabular.spec import ColumnSpec, Preset, TableSpec
 
 
-def preset_of(spec: TableSpec, options: Mapping[str, Any]) -> Preset | None:
+def find_preset(spec: TableSpec, options: Mapping[str, Any]) -> Preset | None:
     """Return the preset named in the options, if any."""
     name = options.get("preset")
     return spec.presets[name] if name else None
@@ -26,7 +26,7 @@ def select_columns(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> l
     values = options.model_dump() if isinstance(options, BaseModel) else options
     if values.get("columns"):
         return [spec.column(name) for name in values["columns"]]
-    preset = preset_of(spec, values)
+    preset = find_preset(spec, values)
     visible = [column for column in spec.columns if not column.hidden]
     if preset is None:
         return [column for column in visible if not column.extra]

@@ -24,7 +24,7 @@ def column_of(spec: ColumnSpec) -> Column:
     parsed = spec.parsed
     return Column(
         spec.name,
-        header_of(spec, units=not parsed.minor),
+        make_header(spec, units=not parsed.minor),
         Kind.INTEGER if parsed.minor else parsed.kind,
         digits=spec.digits if not parsed.minor else None,
         currency=spec.currency,
@@ -61,7 +61,7 @@ def expression_type(column: ColumnSpec) -> Type:
     return TEXT
 
 
-def header_of(spec: ColumnSpec, units: bool = True) -> str:
+def make_header(spec: ColumnSpec, units: bool = True) -> str:
     """Return the header that people read above the column.
 
     A column without its own header is titled by its name in title case. Money shown in whole units is no
@@ -85,7 +85,7 @@ def shown_column(spec: ColumnSpec, presentation: Presentation) -> Column:
             kind=Kind.MONEY,
             digits=digits,
             precision=(_MINOR_DIGITS, spec.minor_digits),
-            header=header_of(spec),
+            header=make_header(spec),
         )
     elif spec.parsed.kind is Kind.MONEY and spec.digits is None and spec.parsed.precision:
         column = replace(column, digits=spec.parsed.precision[1])

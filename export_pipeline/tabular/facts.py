@@ -7,8 +7,8 @@ from datetime import UTC
 from typing import Any
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.tabular.column_selection import preset_of
-from export_pipeline.tabular.columns import header_of
+from export_pipeline.tabular.column_selection import find_preset
+from export_pipeline.tabular.columns import make_header
 from export_pipeline.tabular.filter_values import find_column
 from export_pipeline.tabular.spec import FilterSpec, TableSpec
 
@@ -22,7 +22,7 @@ def describe_export(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str],
         facts.append(("For", str(data.subject.get("name") or data.scope)))
     if data.options.get("preset"):
         facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
-    preset = preset_of(spec, data.options)
+    preset = find_preset(spec, data.options)
     for filters in (preset.filters if preset else {}, data.options.get("filters") or {}):
         for name, operators in filters.items():
             facts += [
@@ -43,7 +43,7 @@ def period_of(spec: TableSpec, data: ExportData) -> str | None:
 
 def _label(spec: TableSpec, name: str) -> str:
     column = find_column(spec, name, spec.filters.get(name) or FilterSpec(operators=["equals"]))
-    return header_of(column) if column else name.replace("_", " ").capitalize()
+    return make_header(column) if column else name.replace("_", " ").capitalize()
 
 
 def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:

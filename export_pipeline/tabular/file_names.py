@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.strict import describe_unknown_name
-from export_pipeline.tabular.column_selection import preset_of
+from export_pipeline.tabular.column_selection import find_preset
 from export_pipeline.tabular.spec import TableSpec
 
 PLACEHOLDERS = ("title", "dataset", "preset", "scope", "window", "created")
@@ -19,7 +19,7 @@ _TIME = re.compile(r"(%[YmdHMSyjUVbBaA]|[-_ .]|[0-9A-Za-z])+")
 
 def title_of(spec: TableSpec, data: ExportData) -> str:
     """Return the title of the preset, the spec, or the data; the dataset's name if all are empty."""
-    preset = preset_of(spec, data.options)
+    preset = find_preset(spec, data.options)
     return (preset.title if preset else None) or spec.title or data.title or data.dataset
 
 
@@ -30,7 +30,7 @@ def file_name(spec: TableSpec, data: ExportData) -> str:
     export of a window it is the window's first and last day, so that October's file never has a date of
     November.
     """
-    preset = preset_of(spec, data.options)
+    preset = find_preset(spec, data.options)
     values = {
         "title": title_of(spec, data),
         "dataset": data.dataset,
@@ -42,13 +42,13 @@ def file_name(spec: TableSpec, data: ExportData) -> str:
     for text, name, form, _ in Formatter().parse((preset.file_name if preset else None) or spec.file_name):
         parts.append(text)
         if name == "created":
-            parts.append(_created(spec, data, form or "%Y%m%d_%H%M%S"))
+            parts.append(_format_creation(spec, data, form or "%Y%m%d_%H%M%S"))
         elif name is not None:
             parts.append(format(values[name], form or ""))
     return "".join(parts)
 
 
-def _created(spec: TableSpec, data: ExportData, form: str) -> str:
+def _format_creation(spec: TableSpec, data: ExportData, form: str) -> str:
     if data.window is None:
         return data.snapshot_at.astimezone(ZoneInfo(spec.file_zone)).strftime(form)
     if data.window.days is None or _CLOCK.search(form):

@@ -133,13 +133,13 @@ def _value(about: FilterType) -> tuple[Any, Any]:
     return str, _TEXT
 
 
-def _sound(text: str) -> str:
+def _check_text(text: str) -> str:
     if "\0" in text or (not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)):
         raise ValueError("a text must not hold the character NUL or half of a surrogate pair")
     return text
 
 
-_TEXT = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_sound)]
+_TEXT = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_check_text)]
 _INTEGER = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 

@@ -13,7 +13,7 @@ from export_pipeline.tabular.column_selection import inherit_privacy, select_col
 from export_pipeline.tabular.columns import shown_table
 from export_pipeline.tabular.facts import describe_export, period_of
 from export_pipeline.tabular.file_names import file_name, title_of
-from export_pipeline.tabular.proofs import proof_of
+from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec
 from export_pipeline.tabular.sums import sum_columns
 
@@ -58,7 +58,7 @@ class _TableLayout:
         return self._arrange(base, Presentation("", Content.ROWS))
 
     def _arrange(self, base: Layout, presentation: Presentation) -> Layout:
-        columns = self._shown(presentation.format)
+        columns = self._select_for(presentation.format)
         table = shown_table(self.rows, columns, presentation)
         section = self._section(table, columns)
         return replace(
@@ -67,13 +67,13 @@ class _TableLayout:
             document=table,
             sheets=(section,),
             chapters=(section,),
-            proof=proof_of(presentation, columns, self.data, self.sums),
+            proof=make_proof(presentation, columns, self.data, self.sums),
         )
 
     def _is_summed(self, column: ColumnSpec) -> bool:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)
 
-    def _shown(self, format: str) -> list[ColumnSpec]:
+    def _select_for(self, format: str) -> list[ColumnSpec]:
         """Return the columns of a format: those declared for it, and those that the request names.
 
         If there are none, all requested columns are returned, because a table needs at least one.

@@ -20,7 +20,7 @@ _EXACT = 1e-12
 """Rounding error of adding doubles, thousands at a time, relative to the sum of absolute values."""
 
 
-def proof_of(
+def make_proof(
     presentation: Presentation, columns: Sequence[ColumnSpec], data: ExportData, computed: Mapping[str, Sum]
 ) -> Proof:
     """Return the proof of a format that shows these columns.

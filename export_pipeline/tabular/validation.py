@@ -209,7 +209,7 @@ class _Check:
         for name, preset in self.spec.presets.items():
             place: Place = ("presets", name)
             if not isinstance(preset.columns, str):
-                yield from _listed((*place, "columns"), preset.columns, visible)
+                yield from _quote_names((*place, "columns"), preset.columns, visible)
                 if not preset.columns:
                     yield (*place, "columns"), "a preset has at least one column"
             if preset.file_name is not None and (problem := find_problem(preset.file_name)):
@@ -248,7 +248,7 @@ class _Check:
                 yield ("filters", name, "among", "scope"), "this export has no scope"
 
 
-def _listed(place: Place, names: Iterable[str], known: list[str]) -> Iterator[Problem]:
+def _quote_names(place: Place, names: Iterable[str], known: list[str]) -> Iterator[Problem]:
     seen = set()
     for index, name in enumerate(names):
         if name not in known:

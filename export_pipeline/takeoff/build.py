@@ -69,25 +69,25 @@ def build(source: ExportData) -> ExportData:
     tables = {
         "conditions": Table.of("conditions", CONDITION_FIELDS, conditions),
         "pages": Table.of("pages", (*PAGE_FIELDS, column("document_index", Kind.INTEGER)), pages),
-        "measurements": _joined(measurements, places.rows, conditions, pages),
+        "measurements": _join(measurements, places.rows, conditions, pages),
     }
     return replace(source, tables=tables, warnings=warnings)
 
 
-def _joined(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa.Table) -> Table:
+def _join(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa.Table) -> Table:
     """Return the measurements at these places with the fields of their conditions and pages."""
 
     def opened() -> Iterator[pa.RecordBatch]:
         start = 0
         for batch in measurements.open():
             rows = places.slice(start, batch.num_rows).combine_chunks()
-            yield _join(batch, rows["condition"].chunk(0), rows["page"].chunk(0), conditions, pages)
+            yield _join_batch(batch, rows["condition"].chunk(0), rows["page"].chunk(0), conditions, pages)
             start += batch.num_rows
 
     return Table("measurements", MEASUREMENT_FIELDS + JOINED_FIELDS, measurements.rows, opened)
 
 
-def _join(
+def _join_batch(
     batch: pa.RecordBatch, condition: pa.Array, page: pa.Array, conditions: pa.Table, pages: pa.Table
 ) -> pa.RecordBatch:
     """Return a batch with the fields of its conditions and pages, and the derived review status."""
@@ -143,7 +143,7 @@ def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.T
         if not row["costed"] or math.isclose(exported, stored, rel_tol=1e-9, abs_tol=1e-9):
             continue
         try:
-            row.update(_scaled(row, exported, stored))
+            row.update(_scale_costs(row, exported, stored))
         except (ValueError, ArithmeticError):
             unfitted.append(row["name"])
     warnings += [
@@ -160,7 +160,7 @@ def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.T
     return conditions
 
 
-def _scaled(row: dict[str, Any], exported: float, stored: float) -> dict[str, Any]:
+def _scale_costs(row: dict[str, Any], exported: float, stored: float) -> dict[str, Any]:
     """Scale the costs of one condition from its stored quantity to the exported quantity.
 
     Raises:

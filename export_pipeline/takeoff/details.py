@@ -7,7 +7,7 @@ import numpy as np
 from export_pipeline.core.layout import Group, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.contents import Contents, view
-from export_pipeline.takeoff.drawings import color_of
+from export_pipeline.takeoff.drawings import parse_color
 
 _DETAIL = (
     ("page_number", "Page"), ("sheet_number", "Sheet #"), ("geometry_type", "Geometry"),
@@ -39,7 +39,7 @@ def _condition_groups(contents: Contents) -> list[Group]:
             rows=row["measurement_count"],
             lines=(f"{row['measurement_type']} | {row['unit']} | {row['total_quantity']:,.2f}",),
             totals=(Total("Total", {"quantity": row["total_quantity"]}),),
-            color=color_of(row["color"]),
+            color=parse_color(row["color"]),
         )
         for row in contents.rows
     ]

@@ -48,7 +48,7 @@ def draw_pages(
         condition_of: Condition index of each measurement.
         pages, conditions: Rows of these tables; the indexes above refer to their positions.
     """
-    colors = pa.array([color_of(row["color"]) for row in conditions], pa.string())
+    colors = pa.array([parse_color(row["color"]) for row in conditions], pa.string())
     widths = pa.array([_line_width(row["line_width"]) for row in conditions], pa.float64())
     opacities = pa.array([_opacity(row["fill_opacity"]) for row in conditions], pa.float64())
     sorted_pages = page_of[page_order]
@@ -73,7 +73,7 @@ def draw_pages(
     return tuple(drawings)
 
 
-def color_of(text: str | None) -> str:
+def parse_color(text: str | None) -> str:
     """Return a colour typed by people as #RRGGBB; the application's default if it is not a colour."""
     match = _COLOR.fullmatch((text or "").strip())
     if match is None:

@@ -161,7 +161,7 @@ def _type_codes(geometry_type: pa.Array) -> npt.NDArray[np.int8]:
         pc.index_in(geometry_type, value_set=pa.array(geometry_numbers.TYPES, geometry_type.type)),
         geometry_numbers.UNKNOWN,
     )
-    return geometry_json.numpy_of(codes.cast(pa.int8()), np.int8)
+    return geometry_json.to_numpy(codes.cast(pa.int8()), np.int8)
 
 
 def _rectangle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:

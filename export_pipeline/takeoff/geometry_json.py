@@ -56,29 +56,29 @@ class Fields:
             name, _, child = path.partition(".")
             array = self.table.column(name).combine_chunks()
             numbers = pc.struct_field(array, child) if child else array
-            values[:, index] = _filled(numbers, defaults.get(path, np.nan))
+            values[:, index] = _fill(numbers, defaults.get(path, np.nan))
         return values
 
     def points(self) -> tuple[Floats, Floats, Ints]:
         """Return x and y of all points, and the number of points of each row."""
         lists = self.table.column("points").combine_chunks()
-        counts = numpy_of(pc.fill_null(pc.list_value_length(lists), 0), np.int32).astype(np.int64)
-        x, y = (_filled(child, np.nan) for child in lists.flatten().flatten())
+        counts = to_numpy(pc.fill_null(pc.list_value_length(lists), 0), np.int32).astype(np.int64)
+        x, y = (_fill(child, np.nan) for child in lists.flatten().flatten())
         return x, y, counts
 
 
 def read(texts: pa.Array) -> Fields:
     """Read geometry JSON (string by row). A row that is not a JSON object has no fields; nothing raises."""
-    lines, refused = _screened(
+    lines, refused = _screen(
         pc.replace_substring_regex(texts, r"[\r\n]", " ") if _has(texts, "\n") else texts
     )
     if refused.any():
-        cleaned = [_cleaned(texts[int(index)].as_py()) for index in np.flatnonzero(refused)]
+        cleaned = [_clean(texts[int(index)].as_py()) for index in np.flatnonzero(refused)]
         lines = pc.replace_with_mask(lines, pack_mask(refused), pa.array(cleaned, pa.string()))
     tables = []
     for part in _parts(lines, _SCHEMA):
         if isinstance(part, pa.Array):
-            part = _parsed(pa.array([_cleaned(text.as_py()) for text in part], pa.string()), _SCHEMA)
+            part = _parse(pa.array([_clean(text.as_py()) for text in part], pa.string()), _SCHEMA)
         tables.append(part)
     return Fields(pa.concat_tables(tables) if tables else _SCHEMA.empty_table())
 
@@ -93,7 +93,7 @@ def valid(texts: pa.Array) -> pa.Array:
     # raw newline as the end of a row.
     data = bytes_of(texts).tobytes()
     strange = any(word in data for word in (b"NaN", b"Inf", b"\r", b"\n"))
-    lines, refused = _screened(texts, rf"{_HUGE}|NaN|Inf|[\r\n]" if strange else _HUGE)
+    lines, refused = _screen(texts, rf"{_HUGE}|NaN|Inf|[\r\n]" if strange else _HUGE)
     deep = np.zeros(len(lines), bool)
     if len(lines) and np.diff(offsets_of(lines)).max() > _FEW_BRACKETS:
         deep = bools(pc.greater(_brackets(lines), _FEW_BRACKETS)) & ~refused
@@ -115,7 +115,7 @@ def valid(texts: pa.Array) -> pa.Array:
     return pack_mask(marks)
 
 
-def numpy_of(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def to_numpy(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return the values of a fixed-width Arrow array without nulls, not copied.
 
     Arrow's own conversion to numpy would import pandas if it is installed.
@@ -126,20 +126,20 @@ def numpy_of(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array)]
 
 
-def _filled(array: pa.Array, missing: float) -> Floats:
-    return numpy_of(pc.fill_null(array, missing), np.float64)
+def _fill(array: pa.Array, missing: float) -> Floats:
+    return to_numpy(pc.fill_null(array, missing), np.float64)
 
 
 def bools(array: pa.Array) -> npt.NDArray[np.bool_]:
     """Return the values of a boolean array without nulls."""
-    return numpy_of(array.cast(pa.uint8()), np.uint8).astype(bool)
+    return to_numpy(array.cast(pa.uint8()), np.uint8).astype(bool)
 
 
 def _has(texts: pa.Array, text: str) -> bool:
     return bool(pc.any(pc.match_substring(texts, text)).as_py())
 
 
-def _screened(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+def _screen(texts: pa.Array, pattern: str | None = None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     """Return lines that are safe for the parser, and which rows are not (their lines are empty objects).
 
     Each line starts with { and ends with }. So no object can continue on the next line, and a batch that is
@@ -163,7 +163,7 @@ def _parts(lines: pa.Array, schema: pa.Schema) -> Iterator[pa.Table | pa.Array]:
     """Yield the rows in order: tables of parsed rows, and short arrays of refused ones."""
     if len(lines) == 0:
         return
-    table = _parsed(lines, schema)
+    table = _parse(lines, schema)
     if table is not None:
         yield table
     elif len(lines) <= _SLOW_ROWS:
@@ -174,7 +174,7 @@ def _parts(lines: pa.Array, schema: pa.Schema) -> Iterator[pa.Table | pa.Array]:
             yield from _parts(lines.slice(start, size), schema)
 
 
-def _parsed(lines: pa.Array, schema: pa.Schema) -> pa.Table | None:
+def _parse(lines: pa.Array, schema: pa.Schema) -> pa.Table | None:
     """Parse the lines, one row for each; None if any of them is invalid."""
     from pyarrow import json as arrow_json
 
@@ -202,7 +202,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _cleaned(text: str) -> str:
+def _clean(text: str) -> str:
     """Return the object with only those fields that have the right type and finite numbers."""
     try:
         value = json.loads(text)

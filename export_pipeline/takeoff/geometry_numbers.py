@@ -67,7 +67,7 @@ def read(types: Codes, texts: pa.Array) -> Numbers:
     if is_plain.all():
         return numbers
     rest = ~is_plain
-    parsed = _parsed(types[rest], texts.filter(pack_mask(rest)))
+    parsed = _parse(types[rest], texts.filter(pack_mask(rest)))
     counts = np.empty(len(types), np.int64)
     counts[is_plain], counts[rest] = numbers.counts, parsed.counts
     values = np.empty(int(counts.sum()))
@@ -115,7 +115,7 @@ def _values(data: npt.NDArray[np.uint8], edges: Ints) -> Floats:
     return np.frombuffer(texts.cast(pa.float64()).buffers()[1], np.float64, stretches)[::2].copy()
 
 
-def _parsed(types: Codes, texts: pa.Array) -> Numbers:
+def _parse(types: Codes, texts: pa.Array) -> Numbers:
     """Return the numbers, read by the JSON parser."""
     fields = geometry_json.read(texts)
     x, y, points = fields.points()

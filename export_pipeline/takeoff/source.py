@@ -84,7 +84,7 @@ class _Reader:
                     "measurements",
                     columns,
                     count,
-                    lambda: self.snapshot.batches(measurements, columns, self._damaged("measurements")),
+                    lambda: self.snapshot.batches(measurements, columns, self._count_damage("measurements")),
                 ),
             },
             snapshot_at=self.snapshot.opened_at,
@@ -99,7 +99,7 @@ class _Reader:
         select = sa.select(*(getattr(Project, c.name) for c in fields.PROJECT_FIELDS)).where(
             Project.id == self.project_id
         )
-        batches = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._damaged("takeoff"))
+        batches = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._count_damage("takeoff"))
         if not batches:
             raise SourceError(
                 f"There is no project with id {self.project_id!r}. "
@@ -123,9 +123,9 @@ class _Reader:
         select = select.select_from(Condition)
         if with_costs:
             select = select.outerjoin(Assembly, Assembly.condition_id == Condition.id)
-        select = select.where(Condition.project_id == self.project_id, *self._existed(Condition)).order_by(
-            Condition.sort_order, self._by_bytes(Condition.name), Condition.id
-        )
+        select = select.where(
+            Condition.project_id == self.project_id, *self._existing_by(Condition)
+        ).order_by(Condition.sort_order, self._by_bytes(Condition.name), Condition.id)
         if self.options.condition_ids:
             select = select.where(Condition.id.in_(self.options.condition_ids))
         return select
@@ -140,32 +140,32 @@ class _Reader:
             )
             .select_from(Page)
             .join(Document, Document.id == Page.document_id)
-            .where(Document.project_id == self.project_id, *self._existed(Page))
+            .where(Document.project_id == self.project_id, *self._existing_by(Page))
             .order_by(self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id)
         )
 
     def _measurements(self) -> Query:
         # Unsorted: sorting wide rows would make the application's database spill to disk; `build` sorts
         # them.
-        return self._chosen(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
+        return self._restrict(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
 
     def _proof(self) -> tuple[int, float]:
         """Return the database's own count and sum over the rows that `_measurements` reads."""
         finite = sa.case((Measurement.quantity.between(-_LARGEST, _LARGEST), Measurement.quantity), else_=0.0)
-        select = self._chosen(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
+        select = self._restrict(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
         columns = [Column("rows", "Rows", Kind.INTEGER), Column("quantity", "Quantity", Kind.FLOAT)]
         (row,) = self.snapshot.rows(select, columns)
         return row["rows"], row["quantity"]
 
-    def _chosen(self, select: Query) -> Query:
+    def _restrict(self, select: Query) -> Query:
         """Select this project's measurements that match the options."""
         select = (
             select.select_from(Measurement)
             .join(Condition, Condition.id == Measurement.condition_id)
             .where(
                 Condition.project_id == self.project_id,
-                *self._existed(Condition),
-                *self._existed(Measurement),
+                *self._existing_by(Condition),
+                *self._existing_by(Measurement),
             )
         )
         if not self.options.include_unverified:
@@ -178,7 +178,7 @@ class _Reader:
             select = select.where(Measurement.page_id.in_(self.options.page_ids))
         return select
 
-    def _existed(self, table: Any) -> list[sa.ColumnElement[bool]]:
+    def _existing_by(self, table: Any) -> list[sa.ColumnElement[bool]]:
         return [] if self.window is None else [table.created_at < self.window.end.astimezone(UTC)]
 
     def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
@@ -187,10 +187,10 @@ class _Reader:
 
     def _small(self, name: str, select: Query, columns: Sequence[Column]) -> Table:
         schema = pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in columns])
-        batches = self.snapshot.batches(select, columns, self._damaged(name))
+        batches = self.snapshot.batches(select, columns, self._count_damage(name))
         return Table.of(name, columns, pa.Table.from_batches(batches, schema))
 
-    def _damaged(self, table: str) -> Damaged:
+    def _count_damage(self, table: str) -> Damaged:
         """Return a callback that counts cells of a table which cannot be read as stored."""
 
         def count(reason: str, column: str, cells: int) -> None:

@@ -17,7 +17,7 @@ from export_pipeline.takeoff.contents import Contents
 
 def unit_totals(contents: Contents) -> Iterator[Total]:
     """Yield quantity and count of each unit."""
-    for unit, rows in _grouped(contents, ("unit",)).items():
+    for unit, rows in _group(contents, ("unit",)).items():
         yield Total(
             f"Total {unit[0] or 'without unit'}",
             {
@@ -56,7 +56,7 @@ def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None
             "total_quantity": sum(row["total_quantity"] for row in rows),
             "total_cost": sum((row["total_cost"] or Decimal(0) for row in rows), Decimal(0)),
         }
-        for key, rows in _grouped(contents, keys).items()
+        for key, rows in _group(contents, keys).items()
     ]
     # A sum of costs may exceed the precision of a single cost.
     types = ARROW_TYPES | {Kind.MONEY: pa.decimal128(38, 4)}
@@ -64,7 +64,7 @@ def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None
     return Table.of("totals", columns, pa.Table.from_pylist(rows, schema))
 
 
-def _grouped(contents: Contents, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+def _group(contents: Contents, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in contents.rows:
         groups[tuple(row[key] or "" for key in keys)].append(row)

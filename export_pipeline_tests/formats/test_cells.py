@@ -13,7 +13,7 @@ from export_pipeline.formats import cells
 
 @given(st.lists(st.none() | st.floats(), max_size=30))
 def test_exact_floats_come_back_to_the_bit(values: list[float | None]) -> None:
-    texts = cells.exact(pa.array(values, pa.float64())).to_pylist()
+    texts = cells.format_exact(pa.array(values, pa.float64())).to_pylist()
     for value, text in zip(values, texts, strict=True):
         if value is None:
             assert text is None
@@ -45,7 +45,7 @@ def test_exact_floats_come_back_to_the_bit(values: list[float | None]) -> None:
 )
 @example([0.125, 0.375, 2.5, 1.005, 0.285, 2**45 + 0.005], 2)
 def test_floats_are_rounded_half_up_on_the_digits_people_see(values: list[float | None], digits: int) -> None:
-    texts, changed = cells.rounded(pa.array(values, pa.float64()), digits)
+    texts, changed = cells.format_rounded(pa.array(values, pa.float64()), digits)
     expected_changes = 0
     for value, text in zip(values, texts.to_pylist(), strict=True):
         if value is None:
@@ -75,16 +75,16 @@ def test_floats_are_rounded_half_up_on_the_digits_people_see(values: list[float 
 )
 def test_rounded_decimals(value: str, digits: int, text: str, changed: int) -> None:
     array = pa.array([Decimal(value), None], pa.decimal128(18, 5))
-    texts, count = cells.rounded(array, digits)
+    texts, count = cells.format_rounded(array, digits)
     assert (texts.to_pylist(), count) == ([text, None], changed)
 
 
 def test_exact_decimals_lose_no_digit_and_show_no_padding() -> None:
     values = ["1.5000000000", "2", "-0.0000000001", "12345678901234567890.1234567891", "0", "100"]
     array = pa.array([Decimal(v) for v in values], pa.decimal128(38, 10))
-    assert [Decimal(t) for t in cells.exact(array).to_pylist()] == [Decimal(v) for v in values]
-    assert cells.exact(array).to_pylist()[:3] == ["1.5", "2", "-0.0000000001"]
-    assert cells.exact(array).to_pylist()[-1] == "100"
+    assert [Decimal(t) for t in cells.format_exact(array).to_pylist()] == [Decimal(v) for v in values]
+    assert cells.format_exact(array).to_pylist()[:3] == ["1.5", "2", "-0.0000000001"]
+    assert cells.format_exact(array).to_pylist()[-1] == "100"
 
 
 @pytest.mark.parametrize("digits", [0, 1, 2, 16, 20, 38])
@@ -95,7 +95,7 @@ def test_more_digits_than_machine_words_hold(digits: int) -> None:
         ([nines.scaleb(-3, Context(prec=80)), Decimal("-0.004"), Decimal("0.5")], pa.decimal256(76, 3)),
         ([0.1, -1e300, 5e-324, 123456789.5, None, math.inf], pa.float64()),
     ):
-        texts, changed = cells.rounded(pa.array(values, kind), digits)
+        texts, changed = cells.format_rounded(pa.array(values, kind), digits)
         lost = 0
         for value, text in zip(values, texts.to_pylist(), strict=True):
             if value is None or value == math.inf:

@@ -16,7 +16,7 @@ MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2037, 12, 31), timezones=s
 
 @given(st.lists(st.none() | MOMENTS, max_size=8), st.sampled_from(ZONES))
 def test_local_times_have_their_offset(moments: list[datetime | None], zone: str) -> None:
-    texts = times.iso(pa.array(moments, pa.timestamp("us", "UTC")), zone).to_pylist()
+    texts = times.format_iso(pa.array(moments, pa.timestamp("us", "UTC")), zone).to_pylist()
     for moment, text in zip(moments, texts, strict=True):
         if moment is None:
             assert text is None
@@ -28,12 +28,12 @@ def test_local_times_have_their_offset(moments: list[datetime | None], zone: str
 
 def test_both_sides_of_a_change_of_clocks() -> None:
     first = datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC)
-    texts = times.iso(
+    texts = times.format_iso(
         pa.array([first, first + timedelta(seconds=1)], pa.timestamp("us", "UTC")), "Europe/Berlin"
     )
     assert texts.to_pylist() == ["2026-03-29T01:59:59.000000+01:00", "2026-03-29T03:00:00.000000+02:00"]
     again = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    texts = times.iso(
+    texts = times.format_iso(
         pa.array([again, again + timedelta(hours=1)], pa.timestamp("us", "UTC")), "Europe/Berlin"
     )
     assert texts.to_pylist() == ["2026-10-25T02:30:00.000000+02:00", "2026-10-25T02:30:00.000000+01:00"]
@@ -49,12 +49,12 @@ def test_both_sides_of_a_change_of_clocks() -> None:
 )
 def test_the_first_and_the_last_moment(zone: str, expected: list[str]) -> None:
     moments = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)]
-    assert times.iso(pa.array(moments, pa.timestamp("us", "UTC")), zone).to_pylist() == expected
+    assert times.format_iso(pa.array(moments, pa.timestamp("us", "UTC")), zone).to_pylist() == expected
 
 
 @given(st.lists(st.none() | st.datetimes(), max_size=8))
 def test_a_wall_clock_names_no_zone(moments: list[datetime | None]) -> None:
-    texts = times.iso(pa.array(moments, pa.timestamp("us")), None).to_pylist()
+    texts = times.format_iso(pa.array(moments, pa.timestamp("us")), None).to_pylist()
     assert texts == [m and m.isoformat(timespec="microseconds") for m in moments]
 
 
@@ -68,22 +68,22 @@ def test_patterns(moments: list[datetime | None]) -> None:
         and f"{months[m.month - 1]} {m.day:02}, {m.year:04} ({m.month:02}) {m.hour:02}:{m.minute:02}.{m.second:02}"
         for m in moments
     ]
-    text, cut = times.patterned(array, "MMM dd, yyyy (MM) HH:mm.ss", None)
+    text, cut = times.format_pattern(array, "MMM dd, yyyy (MM) HH:mm.ss", None)
     assert text.to_pylist() == expected
     assert cut == sum(m is not None and m.microsecond > 0 for m in moments)
-    assert times.patterned(array, "yyyy", None)[0].to_pylist() == [m and f"{m.year:04}" for m in moments]
-    assert times.patterned(array, "MMM yyyy", None)[1] == len(moments) - moments.count(None)
+    assert times.format_pattern(array, "yyyy", None)[0].to_pylist() == [m and f"{m.year:04}" for m in moments]
+    assert times.format_pattern(array, "MMM yyyy", None)[1] == len(moments) - moments.count(None)
 
 
 def test_patterns_are_in_the_columns_zone_also_of_parts_of_arrays() -> None:
     moments = [None, datetime(2026, 7, 1, 22, 30, tzinfo=UTC), None, datetime(2026, 1, 1, 23, 30, tzinfo=UTC)]
     array = pa.array(moments, pa.timestamp("us", "UTC"))[1:]
-    assert times.patterned(array, "dd.MM.yyyy HH:mm", "Europe/Berlin")[0].to_pylist() == [
+    assert times.format_pattern(array, "dd.MM.yyyy HH:mm", "Europe/Berlin")[0].to_pylist() == [
         "02.07.2026 00:30",
         None,
         "02.01.2026 00:30",
     ]
-    assert times.iso(array, "Europe/Berlin").to_pylist() == [
+    assert times.format_iso(array, "Europe/Berlin").to_pylist() == [
         "2026-07-02T00:30:00.000000+02:00",
         None,
         "2026-01-02T00:30:00.000000+01:00",
@@ -97,15 +97,17 @@ def test_clocks_are_changed_by_their_rules_after_2037(zone: str) -> None:
     moments = [datetime(year, 7, 1, 12, tzinfo=UTC) for year in (2037, 2038, 2050, 2087, 2500, 9998)]
     array = pa.array(moments, pa.timestamp("us", "UTC"))
     local = [moment.astimezone(ZoneInfo(zone)) for moment in moments]
-    assert times.iso(array, zone).to_pylist() == [one.isoformat(timespec="microseconds") for one in local]
-    assert times.patterned(array, "yyyy-MM-dd HH:mm", zone)[0].to_pylist() == [
+    assert times.format_iso(array, zone).to_pylist() == [
+        one.isoformat(timespec="microseconds") for one in local
+    ]
+    assert times.format_pattern(array, "yyyy-MM-dd HH:mm", zone)[0].to_pylist() == [
         one.strftime("%Y-%m-%d %H:%M") for one in local
     ]
 
 
 @given(st.lists(st.none() | st.dates(date(1890, 1, 1), date(2110, 1, 1)), max_size=8))
 def test_days(days: list[date | None]) -> None:
-    assert times.iso_days(pa.array(days, pa.date32())).to_pylist() == [
+    assert times.format_iso_days(pa.array(days, pa.date32())).to_pylist() == [
         day and day.isoformat() for day in days
     ]
 
@@ -113,6 +115,6 @@ def test_days(days: list[date | None]) -> None:
 @pytest.mark.parametrize("day", [date(1, 1, 1), date(1900, 1, 1), date(2100, 1, 1), date(9999, 12, 31)])
 def test_days_and_moments_in_and_out_of_the_tables_look_alike(day: date) -> None:
     moment = datetime(day.year, day.month, day.day, 23, 59, 59, 987_001)
-    assert times.iso_days(pa.array([day, None])).to_pylist() == [day.isoformat(), None]
-    texts = times.iso(pa.array([moment, None], pa.timestamp("us")), None).to_pylist()
+    assert times.format_iso_days(pa.array([day, None])).to_pylist() == [day.isoformat(), None]
+    texts = times.format_iso(pa.array([moment, None], pa.timestamp("us")), None).to_pylist()
     assert texts == [moment.isoformat(timespec="microseconds"), None]

@@ -14,7 +14,7 @@ import yaml
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import Request
 from export_pipeline.sources.introspection.introspect import introspect
-from export_pipeline.sources.introspection.schema import connected
+from export_pipeline.sources.introspection.schema import connect
 from export_pipeline.sources.postgres import literal_sql
 from export_pipeline.sources.sessions import MYSQL, POSTGRES, prepare_mysql, prepare_postgres
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
@@ -60,7 +60,7 @@ def test_every_connection_has_the_settings(postgres: PostgresServer, postgres_ur
             cursor.execute(f"SHOW {name}")
             assert cursor.fetchone()[0].replace('"', "") == wrong  # they are wrong indeed
     plain.close()
-    with open_snapshot(url) as snapshot, connected(url) as introspecting:
+    with open_snapshot(url) as snapshot, connect(url) as introspecting:
         for one in (snapshot, *snapshot.sibling_connections(1), snapshot.with_row_security()):
             for name, right in POSTGRES.items():
                 assert value(one, f"current_setting('{name}')").lower() == right.lower(), name

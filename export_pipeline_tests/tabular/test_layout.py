@@ -19,7 +19,7 @@ from export_pipeline.core.windows import Window
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.tabular import build, layout
 from export_pipeline.tabular.column_selection import select_columns
-from export_pipeline.tabular.columns import apply_labels, header_of, to_whole_units
+from export_pipeline.tabular.columns import apply_labels, make_header, to_whole_units
 from export_pipeline.tabular.spec import ColumnSpec
 from export_pipeline.tabular.validation import CheckedTableSpec
 from export_pipeline_tests.tabular.random_exports import Sample, finite, samples, shown, staged
@@ -77,7 +77,7 @@ def test_every_format_has_the_chosen_columns_and_their_values(sample: Sample) ->
             assert got[column.name].type == column.arrow_type or pa.types.is_integer(got[column.name].type)
             assert column.null == spec.null_text
             named = format == "csv" and option("csv_headers") == "name"
-            assert column.header == (spec.name if named else header_of(spec, units=not minor))
+            assert column.header == (spec.name if named else make_header(spec, units=not minor))
 
 
 @pytest.mark.slow
@@ -266,7 +266,7 @@ def test_json_is_an_array_or_an_object_with_one() -> None:
 )
 def test_headers(column: dict[str, Any], units: str, minor: str) -> None:
     spec = ColumnSpec.model_validate(column)
-    assert (header_of(spec), header_of(spec, units=False)) == (units, minor)
+    assert (make_header(spec), make_header(spec, units=False)) == (units, minor)
 
 
 def test_whole_units_are_exact() -> None:

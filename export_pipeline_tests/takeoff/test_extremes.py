@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export_pipeline.takeoff.drawings import color_of
+from export_pipeline.takeoff.drawings import parse_color
 from export_pipeline_tests.takeoff_data import Application, rows
 
 
@@ -74,11 +74,15 @@ def test_totals_may_be_larger_than_any_one_cost(app: Application) -> None:
     [None, "", "red", "-12345", "+12345", "1_2345", "１２３４５６", "#12345678", "0x1234", "#\ufffd12345"],
 )
 def test_what_is_no_colour_becomes_the_default(text: str | None) -> None:
-    assert color_of(text) == "#3B82F6"
+    assert parse_color(text) == "#3B82F6"
 
 
 def test_colours_are_read_as_people_type_them() -> None:
-    assert [color_of(text) for text in ("#abc", " a1b2c3 ", "#00FF00")] == ["#AABBCC", "#A1B2C3", "#00FF00"]
+    assert [parse_color(text) for text in ("#abc", " a1b2c3 ", "#00FF00")] == [
+        "#AABBCC",
+        "#A1B2C3",
+        "#00FF00",
+    ]
 
 
 def test_drawings_have_sizes_widths_and_scales_that_paper_can_have(app: Application) -> None:

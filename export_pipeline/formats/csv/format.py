@@ -33,7 +33,7 @@ class Csv(Format[CsvOptions]):
             rounds=True,
             prints_nulls=True,
             sums_by_header=True,
-            printed_header=_guarded,
+            printed_header=_guard_header,
         )
 
     def write(self, layout: Layout, out: BinaryIO, options: CsvOptions) -> Rendered:
@@ -47,7 +47,7 @@ class Csv(Format[CsvOptions]):
         return readback.read_back(path, options)
 
 
-def _guarded(header: str) -> str:
+def _guard_header(header: str) -> str:
     """Return a header as CSV holds it: with an apostrophe if it looks like a formula."""
 
     from export_pipeline.core.sanitize import guard_formulas

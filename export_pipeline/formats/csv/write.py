@@ -81,19 +81,19 @@ def _field(array: pa.Array, column: Column, dialect: Dialect, changed: Changed) 
 
 def _time(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     if column.pattern:
-        text, cut = times.patterned(array, column.pattern, column.zone)
+        text, cut = times.format_pattern(array, column.pattern, column.zone)
         if cut:
             changed[f"printed as {column.pattern}", column.header] += cut
         return text
     if pa.types.is_timestamp(array.type):
-        return times.iso(array, (column.zone or "UTC") if array.type.tz else None)
-    return cells.exact(array)
+        return times.format_iso(array, (column.zone or "UTC") if array.type.tz else None)
+    return cells.format_exact(array)
 
 
 def _number(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     if column.digits is None:
-        return cells.exact(array)
-    text, rounded = cells.rounded(array, column.digits)
+        return cells.format_exact(array)
+    text, rounded = cells.format_rounded(array, column.digits)
     if rounded:
         changed[f"rounded to {column.digits} decimals", column.header] += rounded
     return text

@@ -137,7 +137,7 @@ class Archive:
         self.put(_END.pack(0x06054B50, 0, 0, count, count, self._offset - start, start, 0))
 
 
-def packed(data: Data) -> bytes:
+def compress(data: Data) -> bytes:
     """Deflate bytes on their own, for an entry joined from such pieces. Thread-safe."""
     deflater = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
     made: bytes = deflater.compress(data) + deflater.flush(isal_zlib.Z_SYNC_FLUSH)
@@ -157,7 +157,7 @@ class Entry:
         self._crc = self._size = self._packed = 0
 
     def write(self, data: Data, pack: bytes | None = None) -> None:
-        """Add a piece; `pack` is the result of `packed` for it, if already computed.
+        """Add a piece; `pack` is the result of `compress` for it, if it is known.
 
         A piece without `pack` may be kept and must stay unchanged until the entry is closed.
         """
@@ -187,7 +187,7 @@ class Entry:
         if self._raw:
             data = self._raw[0] if len(self._raw) == 1 else b"".join(self._raw)
             self._raw, self._raw_size = [], 0
-            self._take(data, packed(data))
+            self._take(data, compress(data))
 
     def _take(self, data: Data, pack: bytes) -> None:
         self._crc = isal_zlib.crc32(data, self._crc)

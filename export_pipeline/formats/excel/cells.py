@@ -17,9 +17,9 @@ from export_pipeline.formats.excel.numbers import timestamps
 from export_pipeline.formats.excel.overflow import MOVED, Overflow
 from export_pipeline.formats.excel.text import (
     INLINE_END,
-    cleaned,
-    coded,
-    escaped,
+    clean_texts,
+    escape,
+    find_codes,
     inline_start,
     too_long,
     xml_text,
@@ -57,13 +57,13 @@ class Texts:
     Attributes:
         array: The strings; a shared string is given by its index.
         shared: The cells that are shared strings: all, none or a mask.
-        coded: Mask of strings that look like `_x0041_` and must be escaped; None if none does.
+        codes: Mask of strings that look like `_x0041_` and must be escaped; None if none does.
         changed: Number of changed cells by reason.
     """
 
     array: pa.StringArray
     shared: pa.BooleanArray | bool
-    coded: pa.BooleanArray | None
+    codes: pa.BooleanArray | None
     changed: Counter[str]
 
 
@@ -131,13 +131,13 @@ class ColumnCells:
         """
         if not self.column.kind.is_text:
             return array
-        clean = cleaned(array if pa.types.is_string(array.type) else array.cast(pa.string()))
+        clean = clean_texts(array if pa.types.is_string(array.type) else array.cast(pa.string()))
         texts, changed = clean.array, Counter({REPLACED: clean.replaced})
         if self._shared.guard_formulas:
             texts, changed[GUARDED] = guard_formulas(texts)
         if positions := too_long(texts):
             changed[MOVED] = len(positions)
-            texts = self._moved(texts, positions, place)
+            texts = self._move_long(texts, positions, place)
         return self._all_shared(texts, changed) or self._coded_shared(texts, changed)
 
     def cells(self, values: pa.Array | Texts) -> Cells:
@@ -152,7 +152,7 @@ class ColumnCells:
             return Cells(before, made.text, _VALUE_END, None, self._missing, made.lost)
         return Cells(
             pc.if_else(made.odd, inline_start(self._odd_style), before),
-            escaped(made.text, None),
+            escape(made.text, None),
             pc.if_else(made.odd, INLINE_END, _VALUE_END),
             made.odd,
             self._missing,
@@ -164,13 +164,13 @@ class ColumnCells:
         array, shared, missing, changed = texts.array, texts.shared, self._missing, texts.changed
         if shared is True:
             return Cells(shared_start, array, _VALUE_END, None, missing, changed)
-        array = escaped(array, texts.coded)
+        array = escape(array, texts.codes)
         if shared is False:
             return Cells(start, array, INLINE_END, None, missing, changed)
         before, after = pc.if_else(shared, shared_start, start), pc.if_else(shared, _VALUE_END, INLINE_END)
         return Cells(before, array, after, None, missing, changed)
 
-    def _moved(
+    def _move_long(
         self, array: pa.StringArray, positions: list[int], place: Callable[[int], tuple[str, int]]
     ) -> pa.StringArray:
         """Move strings that do not fit in a cell to the overflow sheet."""
@@ -195,7 +195,7 @@ class ColumnCells:
 
     def _coded_shared(self, array: pa.StringArray, changed: Counter[str]) -> Texts:
         """Share only strings that look like codes: some readers decode `_x005F_` in shared strings only."""
-        mask = coded(array)
+        mask = find_codes(array)
         if mask is None:
             return Texts(array, False, None, changed)
         known = [self._shared.strings.number(text.as_py()) for text in array.filter(mask)]

@@ -88,7 +88,9 @@ class PlainRows:
             return Plain(rows, 0, None, {})
         home = np.repeat(np.arange(len(rows)), np.diff(np.searchsorted(cells, np.append(row_starts, size))))
         columns, letters = _columns(data, cells)
-        if not _addressed(data, row_starts + len('<row r="'), digits, cells + len('<c r="') + letters, home):
+        if not _is_addressed(
+            data, row_starts + len('<row r="'), digits, cells + len('<c r="') + letters, home
+        ):
             return None
         if (np.diff(home * _MAX_COLUMNS + columns) <= 0).any() or columns.max() > _MAX_COLUMNS:
             return None
@@ -199,7 +201,7 @@ def _columns(data: Bytes, cells: Ints) -> tuple[Ints, Ints]:
     return np.where(has_three, columns * 26 + three, columns), 1 + has_two + has_three
 
 
-def _addressed(data: Bytes, row_digits: Ints, digits: Ints, cell_digits: Ints, home: Ints) -> bool:
+def _is_addressed(data: Bytes, row_digits: Ints, digits: Ints, cell_digits: Ints, home: Ints) -> bool:
     """Return whether each cell's address ends in its row's number; compares eight bytes at once."""
     words: npt.NDArray[np.uint64] = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
     kept = np.uint64(2**64 - 1) >> (np.uint64(8) * (7 - digits).astype(np.uint64))  # digits and a quote

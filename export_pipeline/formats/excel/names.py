@@ -40,7 +40,7 @@ def sheet_names(titles: Iterable[tuple[str, str]]) -> list[str]:
     return names
 
 
-def quoted(name: str) -> str:
+def quote_sheet(name: str) -> str:
     """Quote a sheet's name as formulas and links need it."""
     return "'" + name.replace("'", "''") + "'"
 

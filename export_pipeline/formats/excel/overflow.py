@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.archive import Archive, Spool
-from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head
+from export_pipeline.formats.excel.names import column_letters, quote_sheet, utf16_head
 from export_pipeline.formats.excel.plan import MAX_COLUMNS, MAX_ROWS
 from export_pipeline.formats.excel.text import MAX_TEXT, inline_cell
 
@@ -50,7 +50,7 @@ class Overflow:
             raise RenderError(f"The text of cell {cell} of {sheet!r} is too long for a sheet. Choose csv.")
         self._spool.write(self._row_xml(cells, self._cell).encode())
         place = f"{column_letters(_FIRST_PIECE)}{self._row}"
-        name = self.name if self.name.isalnum() else quoted(self.name)
+        name = self.name if self.name.isalnum() else quote_sheet(self.name)
         return f"[see {name}!{place} for the whole text] {utf16_head(text, _TEASER)}…"
 
     def write(self, archive: Archive, part: str) -> None:

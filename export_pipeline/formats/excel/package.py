@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from export_pipeline.core.layout import Layout
-from export_pipeline.formats.excel.names import quoted
+from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
 DATA_NAME = "Export_Rows"
@@ -156,7 +156,7 @@ def workbook(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> str:
 def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterator[str]:
     for index, sheet in enumerate(sheets):
         if sheet.area:
-            area = f"{quoted(sheet.name)}!{sheet.area}"
+            area = f"{quote_sheet(sheet.name)}!{sheet.area}"
             yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
             if sheet.counts:
                 yield _name(DATA_NAME, area, index, hidden=True)
@@ -167,7 +167,7 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
             yield _name(f"{NULL_NAME}{number}", _text(total.null), None, hidden=True)
     for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
         if sheet.header_row:
-            rows = f"{quoted(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
+            rows = f"{quote_sheet(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
             yield _name("_xlnm.Print_Titles", rows, index, hidden=False)
 
 

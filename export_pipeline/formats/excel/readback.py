@@ -17,7 +17,7 @@ from isal import igzip_lib, isal_zlib
 from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel.package import COUNT_NAME, DATA_NAME, NULL_NAME, SUM_NAME
-from export_pipeline.formats.excel.scan import SheetScan, Summed, scan_shared_strings, spelled
+from export_pipeline.formats.excel.scan import SheetScan, Summed, decode_text, scan_shared_strings
 from export_pipeline.formats.sums import add_parts
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -156,9 +156,9 @@ def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]
         elif label == COUNT_NAME:
             promised = int(text)
         elif label.startswith(SUM_NAME):
-            sums[label.removeprefix(SUM_NAME)] = _said(text)
+            sums[label.removeprefix(SUM_NAME)] = _as_label(text)
         elif label.startswith(NULL_NAME):
-            nulls[label.removeprefix(NULL_NAME)] = _said(text)
+            nulls[label.removeprefix(NULL_NAME)] = _as_label(text)
     summed = []
     for number, total in sums.items():
         letters, _, column = total.partition(":")
@@ -166,7 +166,7 @@ def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]
     return sheets, summed, promised
 
 
-def _said(formula: str) -> str:
+def _as_label(formula: str) -> str:
     """Return the string that a formula's literal stands for."""
     return formula[1:-1].replace('""', '"')
 
@@ -189,7 +189,7 @@ def _number(value: object, null: str) -> float:
     """Convert a cell to a number: an empty one counts 0, a string the number it spells out."""
     if isinstance(value, int | float):
         return float(value)
-    return spelled(str(value), null) if value not in ("", None) else 0.0
+    return decode_text(str(value), null) if value not in ("", None) else 0.0
 
 
 _CHUNK = 1 << 21
@@ -208,11 +208,11 @@ def chunks(path: Path, archive: ZipFile, part: str) -> Iterator[bytes]:
     info = archive.getinfo(part)
     if info.compress_type != ZIP_DEFLATED or info.flag_bits & 1:
         raise BadZipFile(f"{part} is packed in a way that spreadsheet programs do not read")
-    inflated = _inflated(path, info.header_offset, info.compress_size, info.CRC)
+    inflated = _inflate(path, info.header_offset, info.compress_size, info.CRC)
     return prefetch(inflated) if info.file_size >= _LONG else inflated
 
 
-def _inflated(path: Path, offset: int, packed: int, crc: int) -> Iterator[bytes]:
+def _inflate(path: Path, offset: int, packed: int, crc: int) -> Iterator[bytes]:
     inflater = isal_zlib.decompressobj(-15)
     size = 0
     with path.open("rb") as file:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.excel.archive import packed
+from export_pipeline.formats.excel.archive import compress
 from export_pipeline.formats.excel.cells import ColumnCells, Piece
 from export_pipeline.formats.excel.plan import Sheet
 
@@ -94,7 +94,7 @@ class RowXml:
                 self.odd.append((index, set(rows.sheets[_true_positions(cells.odd)].tolist())))
         pieces.append("</row>")
         joined = pc.binary_join_element_wise(
-            *_merged(pieces), "", null_handling="replace", null_replacement=""
+            *_merge(pieces), "", null_handling="replace", null_replacement=""
         )
         _, offsets, data = joined.buffers()
         self.runs = list(_runs(rows.sheets, np.frombuffer(offsets, np.int32, count + 1), memoryview(data)))
@@ -104,7 +104,7 @@ def _runs(sheets: Ints, offsets: npt.NDArray[np.int32], data: memoryview) -> Ite
     cuts = np.flatnonzero(np.diff(sheets)) + 1
     for first, last in pairwise([0, *cuts.tolist(), len(sheets)]):
         piece = data[offsets[first] : offsets[last]]
-        yield Run(int(sheets[first]), piece, packed(piece))
+        yield Run(int(sheets[first]), piece, compress(piece))
 
 
 def slices(table: Table) -> Iterator[pa.RecordBatch]:
@@ -118,7 +118,7 @@ def slices(table: Table) -> Iterator[pa.RecordBatch]:
             yield batch.slice(start, size)
 
 
-def _merged(pieces: Sequence[Piece]) -> list[Piece]:
+def _merge(pieces: Sequence[Piece]) -> list[Piece]:
     """Merge adjacent literal pieces."""
     merged: list[Piece] = []
     for piece in pieces:

@@ -329,10 +329,10 @@ def _floats(data: Bytes, starts: Ints, stops: Ints) -> npt.NDArray[np.float64]:
 
 def _number_in_text(block: bytes, cell: int, null: str) -> float:
     match = _TEXT.search(block, cell)
-    return spelled(html.unescape(match[1].decode("utf-8", "replace")), null) if match else math.nan
+    return decode_text(html.unescape(match[1].decode("utf-8", "replace")), null) if match else math.nan
 
 
-def spelled(text: str, null: str) -> float:
+def decode_text(text: str, null: str) -> float:
     """Return the number that a string in a numeric column spells out, as it counts in a sum.
 
     The null text counts 0. NaN and the infinities count 0 too: no total includes them. Any other string

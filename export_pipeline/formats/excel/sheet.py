@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 
 from export_pipeline.core.columns import Column
 from export_pipeline.core.layout import Number, Total
-from export_pipeline.formats.excel.names import quoted
+from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER, is_ordinary
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.formats.excel.styles import (
@@ -252,7 +252,7 @@ def total_formula(
 def _range(letters: str, span: Range, here: str) -> str:
     name, first, last = span
     area = f"{letters}{first}:{letters}{last}"
-    return area if name == here else f"{quoted(name)}!{area}"
+    return area if name == here else f"{quote_sheet(name)}!{area}"
 
 
 def _clashes(total: Total, others: Sequence[Total]) -> bool:

@@ -62,7 +62,7 @@ class Clean:
     replaced: int
 
 
-def cleaned(array: pa.StringArray) -> Clean:
+def clean_texts(array: pa.StringArray) -> Clean:
     """Replace characters that are illegal in XML 1.0 with U+FFFD."""
     data = bytes_of(array)
     controls = data[data < 0x20]
@@ -92,7 +92,7 @@ def too_long(array: pa.StringArray) -> list[int]:
     return cells
 
 
-def coded(array: pa.StringArray) -> pa.BooleanArray | None:
+def find_codes(array: pa.StringArray) -> pa.BooleanArray | None:
     """Return a mask of strings with a code like `_x0041_`, which a reader would decode; None if none has."""
     data = text_bytes(array)
     if b"_" not in data or b"_x" not in data:  # a search for one byte is many times faster
@@ -101,14 +101,14 @@ def coded(array: pa.StringArray) -> pa.BooleanArray | None:
     return mask if pc.any(mask).as_py() else None
 
 
-def escaped(array: pa.StringArray, coded: pa.BooleanArray | None) -> pa.StringArray:
-    """Escape strings as content of XML elements; escape the codes in `coded` ones, keep carriage returns.
+def escape(array: pa.StringArray, codes: pa.BooleanArray | None) -> pa.StringArray:
+    """Escape strings as content of XML elements; escape codes in the marked ones, keep carriage returns.
 
     A carriage return is written as a character reference: every XML reader decodes it, but only
     some spreadsheet readers know the `_x000D_` notation.
     """
-    if coded is not None:
-        array = pc.if_else(coded, pc.replace_substring(array, "_x", "_x005F_x"), array)
+    if codes is not None:
+        array = pc.if_else(codes, pc.replace_substring(array, "_x", "_x005F_x"), array)
     data = text_bytes(array)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
         if character.encode() in data:

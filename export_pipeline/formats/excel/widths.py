@@ -33,7 +33,7 @@ def column_width(column: Column, header: str, sample: pa.Array | None, totals: I
     if sample is not None and len(sample) > sample.null_count:
         needed = max(needed, _widest(column, sample) + _MARGIN)
     for total in totals:
-        needed = max(needed, len(_printed(column, total)) + _MARGIN + 1)
+        needed = max(needed, len(_print_cells(column, total)) + _MARGIN + 1)
     return min(max(float(needed), NARROWEST), WIDEST)
 
 
@@ -55,10 +55,10 @@ def _widest(column: Column, sample: pa.Array) -> int:
         return min(int(pc.max(pc.binary_length(sample.cast(pa.string()))).as_py()), 22)
     bounds = pc.min_max(to_finite_decimals(sample))
     ends = [bounds[end].as_py() for end in ("min", "max")]
-    return max(len("NaN" if end is None else _printed(column, end)) for end in ends)
+    return max(len("NaN" if end is None else _print_cells(column, end)) for end in ends)
 
 
-def _printed(column: Column, value: Number) -> str:
+def _print_cells(column: Column, value: Number) -> str:
     if column.kind is Kind.MONEY:
         return f"{column.currency}{value:,.{2 if column.digits is None else column.digits}f}"
     if column.kind is Kind.PERCENT:

@@ -17,7 +17,7 @@ from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
 from export_pipeline.formats.excel.cells import ColumnCells, Shared, SharedStrings
-from export_pipeline.formats.excel.names import column_letters, quoted, utf16_head, utf16_length
+from export_pipeline.formats.excel.names import column_letters, quote_sheet, utf16_head, utf16_length
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.excel.overflow import Overflow
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
@@ -51,7 +51,7 @@ def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
         RenderError: More columns than a sheet can hold, more than 4 GB, or a table whose row count is not
             the declared one.
     """
-    plan = plan_workbook(_as_asked(layout, options))
+    plan = plan_workbook(_apply_options(layout, options))
     rendered = Rendered(warnings=list(plan.warnings))
     with Archive(out, layout.created) as archive:
         workbook = _Workbook(archive, rendered, plan.overflow_name, options)
@@ -261,12 +261,12 @@ class _SheetRun:
         if len(names_here) > MAX_LINKS:
             self._workbook.warn(f"Only the first {MAX_LINKS:,} rows of {sheet.name!r} are links.")
         return [
-            (f"{letters}{row}", f"{quoted(name)}!A1")
+            (f"{letters}{row}", f"{quote_sheet(name)}!A1")
             for row, name in enumerate(names_here[:MAX_LINKS], start=sheet.first_row)
         ]
 
 
-def _as_asked(layout: Layout, options: ExcelOptions) -> Layout:
+def _apply_options(layout: Layout, options: ExcelOptions) -> Layout:
     """Return the layout with the requested sheet title and currency."""
     title, currency = options.sheet_title, options.currency
     sections = []

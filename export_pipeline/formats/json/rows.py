@@ -49,32 +49,32 @@ def objects(batch: pa.RecordBatch, columns: tuple[Column, ...], end: str, change
 def _cells(array: pa.Array, column: Column, changed: Changed) -> tuple[pa.Array, bool]:
     """Return the cells as JSON, and whether all of them are strings still without quotes."""
     if column.kind is Kind.JSON:
-        return _embedded(array, column, changed), False
+        return _embed(array, column, changed), False
     if column.kind.is_number and pa.types.is_string(array.type):
         changed[NO_NUMBER, column.name] += pc.sum(is_special(array)).as_py() or 0
         return pc.if_else(is_special(array), pa.scalar(None, pa.string()), array), False
     if pa.types.is_string(array.type):
-        text = _escaped(array)
+        text = _escape(array)
     elif pa.types.is_timestamp(array.type):
-        text = times.iso(array, (column.zone or "UTC") if array.type.tz else None)
+        text = times.format_iso(array, (column.zone or "UTC") if array.type.tz else None)
     elif pa.types.is_date(array.type):
-        text = cells.exact(array)
+        text = cells.format_exact(array)
     else:
         wrong = cells.not_finite(array)
         if wrong:
             changed[NO_NUMBER, column.name] += wrong
             array = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
-        return cells.exact(array), False
+        return cells.format_exact(array), False
     return (text, True) if not text.null_count else (_in_quotes(text), False)
 
 
-def _embedded(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
+def _embed(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
     """Return JSON values unchanged, each on one line; a value that is not JSON becomes a string."""
     valid = _valid(array)
     wrong = len(array) - array.null_count - (pc.sum(pc.and_(valid, array.is_valid())).as_py() or 0)
     if wrong:
         changed[NO_JSON, column.name] += wrong
-        array = pc.if_else(pc.or_(valid, array.is_null()), array, _in_quotes(_escaped(array)))
+        array = pc.if_else(pc.or_(valid, array.is_null()), array, _in_quotes(_escape(array)))
     if find_cells(array, b"\r\n") is None:
         return array
     return pc.replace_substring_regex(array, r"[\r\n]", " ")  # outside strings, which have no raw line breaks
@@ -91,7 +91,7 @@ def _valid(array: pa.Array) -> pa.Array:
     return pc.replace_with_mask(flat, others, valid_json(array.filter(others)))
 
 
-def _escaped(array: pa.Array) -> pa.Array:
+def _escape(array: pa.Array) -> pa.Array:
     """Escape strings for the inside of a JSON string."""
     marks = find_cells(array, b'"\\', below=0x20)
     if marks is None:

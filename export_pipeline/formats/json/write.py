@@ -33,7 +33,7 @@ def render(layout: Layout, out: BinaryIO, options: JsonOptions) -> Rendered:
             out.write(b"\n")
         return done
     writer = _Writer(out)
-    writer.value(layout.document)
+    writer.write_value(layout.document)
     out.write(b"\n")
     return writer.done
 
@@ -41,7 +41,7 @@ def render(layout: Layout, out: BinaryIO, options: JsonOptions) -> Rendered:
 def render_lines(table: Table, out: BinaryIO) -> Rendered:
     """Write a table as one object per line."""
     writer = _Writer(out)
-    writer.rows(table, b"", b"\n")
+    writer.write_rows(table, b"", b"\n")
     if writer.done.rows:
         out.write(b"\n")
     return writer.done
@@ -52,26 +52,26 @@ class _Writer:
         self.write = out.write
         self.done = Rendered()
 
-    def value(self, value: Any) -> None:
+    def write_value(self, value: Any) -> None:
         if isinstance(value, Mapping):
             self.write(b"{")
             for position, (key, item) in enumerate(value.items()):
                 self.write((b",\n" if position else b"") + orjson.dumps(key) + b":")
-                self.value(item)
+                self.write_value(item)
             self.write(b"}")
         elif isinstance(value, Table):
-            self._array(value)
+            self._write_array(value)
         elif isinstance(value, NestedTable):
-            self._nested(value)
+            self._write_nested(value)
         else:
             self.write(orjson.dumps(value, default=_plain))
 
-    def _array(self, table: Table) -> None:
+    def _write_array(self, table: Table) -> None:
         self.write(b"[")
-        self.rows(table, b"\n", b",\n")
+        self.write_rows(table, b"\n", b",\n")
         self.write(b"\n]")
 
-    def rows(self, table: Table, lead: bytes, between: bytes) -> None:
+    def write_rows(self, table: Table, lead: bytes, between: bytes) -> None:
         """Write one object per row, with a lead before the first and a separator between rows.
 
         These are the export's rows: the last array of a document holds them.
@@ -90,7 +90,7 @@ class _Writer:
             self.done.rows += len(made)
             self.done.changed.update(changed)
 
-    def _nested(self, nested: NestedTable) -> None:
+    def _write_nested(self, nested: NestedTable) -> None:
         """Write parents with their children inside. Parents are few; children are streamed."""
         changed = self.done.changed
         children = _Runs(objects(b, nested.child.columns, "},\n", changed) for b in nested.child.open())

@@ -70,7 +70,7 @@ def _groups(table: Table, schema: pa.Schema, changed: Changed) -> Iterator[pa.Ta
     batches: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in prefetch(table.open()):
-        batches.append(_typed(batch, schema, changed))
+        batches.append(_cast(batch, schema, changed))
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
             yield pa.Table.from_batches(batches, schema)
@@ -87,7 +87,7 @@ def _repetitive(group: pa.Table) -> list[str]:
     return [name for name in head.column_names if 2 * pc.count_distinct(head[name]).as_py() <= len(head)]
 
 
-def _typed(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.RecordBatch:
+def _cast(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.RecordBatch:
     arrays = []
     for array, field in zip(batch.columns, schema, strict=True):
         try:

@@ -31,7 +31,7 @@ class Printed:
     changed: Counter[str]
 
 
-def printed(column: Column, values: pa.Array) -> Printed:
+def print_cells(column: Column, values: pa.Array) -> Printed:
     """Return every cell of a column as a string; `values` must cast to the column's Arrow type."""
     changed: Counter[str] = Counter()
     if pa.types.is_null(values.type):
@@ -57,7 +57,7 @@ def heading(column: Column) -> str:
     return f"{column.header} ({column.zone})" if zoned else column.header
 
 
-def digits_of(column: Column) -> int | None:
+def count_decimals(column: Column) -> int | None:
     """Return the decimal places to print; None for all that a value has."""
     if column.digits is None and column.kind is Kind.MONEY:
         return 2
@@ -66,12 +66,12 @@ def digits_of(column: Column) -> int | None:
 
 def number_text(column: Column, value: Number) -> str:
     """Format one number, e.g. a total, like the column's cells."""
-    digits = digits_of(column)
+    digits = count_decimals(column)
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
     if not exact.is_finite():
         return _unusual(float(exact))
     if digits is not None:
-        exact = _rounded(exact, digits)
+        exact = _round(exact, digits)
     text = f"{exact.copy_abs():,f}"
     if digits is None and "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -90,13 +90,13 @@ def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Arra
     if pa.types.is_string(values.type):
         finite = _numbers(column, to_finite_decimals(values), changed)
         return pc.if_else(is_special(values), values, finite)
-    digits = digits_of(column)
+    digits = count_decimals(column)
     valid = values.is_valid() if values.null_count else None
     if pa.types.is_decimal(values.type):
         negative, text, rounded = _decimals(values, digits)
     elif pa.types.is_integer(values.type):
         whole = _numpy(pc.cast(values, pa.int64())) if not pa.types.is_uint64(values.type) else _numpy(values)
-        negative, text, rounded = _fixed(whole, 0, digits)
+        negative, text, rounded = _to_fixed(whole, 0, digits)
     elif pa.types.is_floating(values.type):
         negative, text, rounded = _floats(_numpy(pc.cast(values, pa.float64())), digits)
     else:
@@ -123,7 +123,7 @@ Formatted = tuple[NDArray[np.bool_], pa.Array, NDArray[np.bool_]]
 """Mask of negative values, their strings without the sign, and mask of rounded values."""
 
 
-def _fixed(values: NDArray[np.integer], scale: int, digits: int | None) -> Formatted:
+def _to_fixed(values: NDArray[np.integer], scale: int, digits: int | None) -> Formatted:
     """Format values / 10**scale with `digits` decimal places (None: all but trailing zeros)."""
     negative = values < 0
     size = values.astype(np.uint64)
@@ -139,7 +139,7 @@ def _fixed(values: NDArray[np.integer], scale: int, digits: int | None) -> Forma
         rounded = rest != 0
         negative = negative & (size != 0)
     whole, fraction = np.divmod(size, np.uint64(10**shown))
-    text = _grouped(whole)
+    text = _group_digits(whole)
     if shown:
         places = pc.utf8_slice_codeunits(pc.cast(integers(fraction + np.uint64(10**shown)), pa.string()), 1)
         if digits is None:
@@ -156,13 +156,13 @@ def _thousands() -> pa.Array:
     return pa.array([f"{n:03d}" for n in range(1000)], pa.string())
 
 
-def _grouped(whole: NDArray[np.uint64]) -> pa.Array:
+def _group_digits(whole: NDArray[np.uint64]) -> pa.Array:
     """Format integers with a comma between groups of three digits."""
     digits = pc.cast(integers(whole), pa.string())
     if not whole.size or int(whole.max()) < 1000:
         return digits
     upper, lower = np.divmod(whole, np.uint64(1000))
-    parted = join(_grouped(upper), ",", _thousands().take(integers(lower.astype(np.int64))))
+    parted = join(_group_digits(upper), ",", _thousands().take(integers(lower.astype(np.int64))))
     return pc.if_else(booleans(whole < 1000), digits, parted)
 
 
@@ -175,7 +175,7 @@ def _decimals(values: pa.Array, digits: int | None) -> Formatted:
         words = words[filled.offset : filled.offset + len(filled)]
         low = np.ascontiguousarray(words[:, 0])
         if np.array_equal(words[:, 1], low >> 63):
-            return _fixed(low, scale, digits)
+            return _to_fixed(low, scale, digits)
     return _slow([scalar.as_py() or Decimal(0) for scalar in wide], digits)
 
 
@@ -194,8 +194,8 @@ def _floats(values: NDArray[np.float64], digits: int | None) -> Formatted:
     # Near a tie the shortest decimal form decides, not the double: 0.285 is 0.29, as in spreadsheets.
     near = np.abs(shifted - np.rint(shifted)) < 1e-4 + scaled * 2.0**-51
     for place in np.flatnonzero(near):
-        scaled[place] = float(_rounded(Decimal(repr(float(size[place]))), digits).scaleb(digits))
-    negative, text, _ = _fixed(np.where(values < 0, -scaled, scaled).astype(np.int64), digits, digits)
+        scaled[place] = float(_round(Decimal(repr(float(size[place]))), digits).scaleb(digits))
+    negative, text, _ = _to_fixed(np.where(values < 0, -scaled, scaled).astype(np.int64), digits, digits)
     return negative, text, scaled / unit != size
 
 
@@ -205,7 +205,7 @@ def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatt
     finite = np.isfinite(size)
     is_short = finite & (size < 1e15)
     whole = np.where(is_short, size, 0).astype(np.uint64)
-    grouped = join(_grouped(whole), pc.replace_substring_regex(text, "^[0-9]+", ""))
+    grouped = join(_group_digits(whole), pc.replace_substring_regex(text, "^[0-9]+", ""))
     is_short &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
     text = pc.if_else(booleans(is_short), grouped, text)
     if not finite.all():
@@ -219,7 +219,7 @@ def _slow(values: list[Decimal], digits: int | None) -> Formatted:
     column = Column("", "", Kind.DECIMAL, digits)
     texts = [number_text(column, value) for value in values]
     rounded = [
-        digits is not None and value.is_finite() and _rounded(value, digits) != value for value in values
+        digits is not None and value.is_finite() and _round(value, digits) != value for value in values
     ]
     return (
         np.array([text.startswith("-") for text in texts], bool),
@@ -228,7 +228,7 @@ def _slow(values: list[Decimal], digits: int | None) -> Formatted:
     )
 
 
-def _rounded(value: Decimal, digits: int) -> Decimal:
+def _round(value: Decimal, digits: int) -> Decimal:
     return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=400 + digits))
 
 

@@ -15,7 +15,7 @@ from export_pipeline.core.layout import Section, Total
 from export_pipeline.core.special_numbers import to_finite_decimals
 from export_pipeline.core.tables import Table, copy_array
 from export_pipeline.formats.pdf.arrays import batches
-from export_pipeline.formats.pdf.cells import heading, number_text, printed
+from export_pipeline.formats.pdf.cells import heading, number_text, print_cells
 from export_pipeline.formats.pdf.characters import IDEOGRAPH, SPACE
 from export_pipeline.formats.pdf.font import NEWLINE
 from export_pipeline.formats.pdf.style import CELL, PAD_X, UNIT
@@ -86,7 +86,7 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
         header = typesetter.width(heading(column), CELL, bold=True)
         widest, word, usual, mean = 0, 0, 0, 0
         for values in samples[index]:
-            extent = _extent(typesetter, printed(column, values).strings)
+            extent = _extent(typesetter, print_cells(column, values).strings)
             widest, word, usual, mean = np.maximum((widest, word, usual, mean), extent).tolist()
         if column.kind.is_number:
             widest = max([widest, *(_total_width(typesetter, column, total) for total in totals)])
@@ -116,7 +116,7 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
     fewest = len(_dealt(needs, width - lead))
     best: list[Strip] = []
     for count in range(fewest, min(fewest + _MORE + 1, len(measures))):
-        strips = [_strip(measures, members, width, lead) for members in _even(needs, width - lead, count)]
+        strips = [_strip(measures, members, width, lead) for members in _even_out(needs, width - lead, count)]
         if not best or _pages(strips, measures) < _GAIN * _pages(best, measures):
             best = strips
     return best
@@ -128,7 +128,7 @@ def _pages(strips: Sequence[Strip], measures: Sequence[Measure]) -> float:
     return len(strips) * (lines + _BESIDE)
 
 
-def _even(needs: Sequence[int], width: int, count: int) -> list[list[int]]:
+def _even_out(needs: Sequence[int], width: int, count: int) -> list[list[int]]:
     """Distribute columns evenly over at most this many strips."""
     strips = _dealt(needs, width)
     low, high = max(needs), width
@@ -164,7 +164,7 @@ def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead
         least = np.minimum(least, width - lead)
         preferred = np.maximum(least, np.minimum(preferred, width - lead))
         least[0] = preferred[0] = lead
-    widths = preferred if preferred.sum() <= width else _shared(least, preferred, width)
+    widths = preferred if preferred.sum() <= width else _share_width(least, preferred, width)
     spare = width - int(widths.sum())
     texts = np.array([measures[i].column.kind.is_text for i in members])
     weight = np.where(texts, widths, 0)
@@ -180,7 +180,7 @@ def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead
     return Strip(tuple(slots), width)
 
 
-def _shared(least: Ints, preferred: Ints, width: int) -> Ints:
+def _share_width(least: Ints, preferred: Ints, width: int) -> Ints:
     """Return widths between least and wanted that sum to `width`: columns that want little get all they
     want, the rest get equal shares.
     """

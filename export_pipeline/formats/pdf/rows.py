@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from export_pipeline.core.columns import Column
 from export_pipeline.formats.pdf.arrays import integers, join
-from export_pipeline.formats.pdf.cells import printed
+from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import hex_codes
 from export_pipeline.formats.pdf.objects import name
@@ -115,7 +115,7 @@ class RowSetter:
         """
         glyphs = []
         for column, values in zip(self._columns, batch.columns, strict=True):
-            text = printed(column, values)
+            text = print_cells(column, values)
             for reason, count in text.changed.items():
                 self.changed[(reason, column.header)] += count
             glyphs.append(self._typesetter.encode(text.strings, column.header))

@@ -187,7 +187,7 @@ class Shaper:
         width = max(0, round(x * face.scale))
         if alone and self.font.glyphs[alone[0]].parts == tuple(parts):
             return alone
-        cid = self.font.cluster(_as_seen(text) if rtl else text, tuple(parts), width)
+        cid = self.font.cluster(_visual_order(text) if rtl else text, tuple(parts), width)
         return [cid] if cid is not None else [self.font.cid(ord(character)) for character in text]
 
 
@@ -197,7 +197,7 @@ def _clings(face: Face | None, character: str) -> bool:
     return marks and face is not None and face.glyph(ord(character)) is not None
 
 
-def _as_seen(text: str) -> str:
+def _visual_order(text: str) -> str:
     """Return a right-to-left cluster's text from left to right, with mirrored brackets. Readers of PDF
     find glyphs in visual order and reverse right-to-left runs, including the inside of a cluster.
     """

@@ -96,7 +96,7 @@ class PrintedSum:
         if pc.any(odd).as_py():
             self._total += _added_slowly(pc.filter(texts, odd))
             texts = pc.filter(texts, pc.invert(odd))
-        total = _added(texts)
+        total = _add(texts)
         self._total += _added_slowly(texts) if total is None else total
 
 
@@ -108,7 +108,7 @@ def _letters(unicode: Mapping[int, str]) -> NDArray[np.uint8]:
     return table
 
 
-def _added(texts: pa.Array) -> Decimal | None:
+def _add(texts: pa.Array) -> Decimal | None:
     """Return the sum of strings like "-$1,234.50"; None if they need closer parsing."""
     cores = pc.replace_substring(pc.ascii_trim(texts, _NO_DIGITS), ",", "")
     cores = pc.if_else(pc.equal(cores, ""), pa.scalar(None, pa.string()), cores)

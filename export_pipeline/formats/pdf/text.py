@@ -59,7 +59,7 @@ def encode(font: DocumentFont, shaper: Shaper, strings: pa.Array) -> Glyphs:
     if codepoints.dtype != np.uint8:
         tangled = characters.properties()[codepoints] & characters.COMPLEX
         if tangled.any():
-            return _with_shaped(font, shaper, codepoints, starts, tangled != 0)
+            return _shape_lines(font, shaper, codepoints, starts, tangled != 0)
     return Glyphs(font.cids(codepoints), starts)
 
 
@@ -94,7 +94,7 @@ def _join_crlf(
     return codepoints[~pair], kept[starts]
 
 
-def _with_shaped(
+def _shape_lines(
     font: DocumentFont,
     shaper: Shaper,
     codepoints: NDArray[np.integer],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export_pipeline.core.columns import Column
 from export_pipeline.core.local_time import is_ambiguous, to_local
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
-from export_pipeline.formats.times import by_parts, patterned
+from export_pipeline.formats.times import by_parts, format_pattern
 
 _FIRST_INSTANT = -62_135_596_800_000_000
 _END_OF_TIME = 253_402_300_800_000_000
@@ -31,7 +31,7 @@ def dates(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
     """
     if not column.pattern:
         return pc.cast(values, pa.string())
-    text, cut = patterned(values, column.pattern, None)
+    text, cut = format_pattern(values, column.pattern, None)
     if cut:
         changed[f"printed as {column.pattern}"] += cut
     return text
@@ -53,11 +53,11 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
     else:
         wall = to_local(pc.cast(sound, pa.timestamp("us", tz="UTC")), zone)
     if column.pattern:
-        text, cut = patterned(wall, column.pattern, None)
+        text, cut = format_pattern(wall, column.pattern, None)
         if cut:
             changed[f"printed as {column.pattern}"] += cut
     else:
-        text = _whole(wall)
+        text = _whole_units(wall)
     if zone not in (None, "UTC"):
         twice = pc.fill_null(is_ambiguous(wall, zone), False)
         if pc.any(twice).as_py():
@@ -71,7 +71,7 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
     return pc.if_else(values.is_valid(), text, pa.scalar(None, pa.string())) if values.null_count else text
 
 
-def _whole(wall: pa.Array) -> pa.Array:
+def _whole_units(wall: pa.Array) -> pa.Array:
     """Return times with their seconds, and with fractions if they have any."""
     text = by_parts(wall, _TO_THE_SECOND)
     fractions = np.asarray(pc.fill_null(pc.cast(wall, pa.int64()), 0)) % _SECOND

@@ -51,14 +51,14 @@ def wrap(font: DocumentFont, glyphs: Glyphs, limit: int) -> Lines:
     if not newlines.size and (not cells or int(whole.max()) <= limit):
         lines = Lines(cids, starts, np.arange(cells + 1, dtype=np.int64), whole, glyphs.rtl)
     else:
-        lines = _broken(font, glyphs, limit, edges, newlines)
+        lines = _break_words(font, glyphs, limit, edges, newlines)
     if glyphs.levels is not None:
         kept = glyphs.levels if not newlines.size else glyphs.levels[cids != NEWLINE]
         lines.cids = _visual(font, lines, kept)
     return lines
 
 
-def _broken(font: DocumentFont, glyphs: Glyphs, limit: int, edges: Ints, newlines: Ints) -> Lines:
+def _break_words(font: DocumentFont, glyphs: Glyphs, limit: int, edges: Ints, newlines: Ints) -> Lines:
     cids, starts = glyphs.cids, glyphs.starts
     n, cells = cids.size, starts.size - 1
     owner, begin, end = _paragraphs(starts, newlines)

@@ -31,7 +31,9 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     typesetter = Typesetter()
     sections = layout.chapters
     measures = [measure(section, typesetter) for section in sections]
-    sizes = [_turned(widths, paper, orientation) for widths in measures] or [_turned([], paper, orientation)]
+    sizes = [_page_size(widths, paper, orientation) for widths in measures] or [
+        _page_size([], paper, orientation)
+    ]
     pdf = PdfFile(out)
     pages = Pages(pdf, typesetter, sizes[0], title)
     pages.start()
@@ -77,7 +79,9 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     return Rendered(rows=rows, changed=typesetter.changed, warnings=warnings)
 
 
-def _turned(measures: Sequence[Measure], paper: tuple[float, float], orientation: str) -> tuple[float, float]:
+def _page_size(
+    measures: Sequence[Measure], paper: tuple[float, float], orientation: str
+) -> tuple[float, float]:
     """Return the page size for a table: landscape if requested, or if its columns need the width."""
     width = round(paper[0] * UNIT) - 2 * MARGIN
     needed = sum(measure.least for measure in measures) > width

@@ -57,7 +57,7 @@ def find_deleted_rows(
     """
     doubtful = None
     for field, name in _candidates(table):
-        judgement = _judged(connection, table, field, name, types[field.name])
+        judgement = _judge(connection, table, field, name, types[field.name])
         if judgement is not None and not judgement.doubt:
             return judgement
         doubtful = doubtful or judgement
@@ -69,7 +69,7 @@ def _candidates(table: TableFacts) -> Iterator[tuple[FieldFacts, str]]:
     return ((by_name[name], name) for name in (*_SURE, *_UNSURE) if name in by_name)
 
 
-def _judged(
+def _judge(
     connection: sa.Connection, table: TableFacts, field: FieldFacts, name: str, typed: Typed
 ) -> DeletedRows | None:
     kind = typed.kind
@@ -78,7 +78,7 @@ def _judged(
     column: sa.ColumnElement[Any] = sa.column(sa.quoted_name(field.name, True))
     some = sa.select(column).select_from(table.clause).limit(MAX_ROWS + 1).subquery()
     cell = some.c[field.name]
-    marked, odd = _marked(cell, kind)
+    marked, odd = _mark(cell, kind)
     counts = [
         sa.func.count(),
         *(sa.func.coalesce(sa.func.sum(sa.case((test, 1), else_=0)), 0) for test in (marked, odd)),
@@ -96,7 +96,7 @@ _TIME_NAMES = frozenset(
 )
 
 
-def _marked(cell: sa.ColumnElement[Any], kind: str) -> tuple[Any, Any]:
+def _mark(cell: sa.ColumnElement[Any], kind: str) -> tuple[Any, Any]:
     """Return two tests of a row: whether it is marked as deleted, and whether its mark is unusual."""
     if kind in _TIMES:
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()

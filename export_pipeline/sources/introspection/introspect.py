@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from export_pipeline.sources.introspection.deleted_rows import find_deleted_rows
 from export_pipeline.sources.introspection.naming import dataset_name
-from export_pipeline.sources.introspection.schema import connected, describe_table
+from export_pipeline.sources.introspection.schema import connect, describe_table
 from export_pipeline.sources.introspection.values import typed_fields
 from export_pipeline.sources.introspection.yaml_text import render_yaml
 
@@ -40,7 +40,7 @@ def introspect(
     Raises:
         SourceError: The database cannot be reached or has no such table; the message names the nearest ones.
     """
-    with connected(url, statement_timeout=statement_timeout) as connection:
+    with connect(url, statement_timeout=statement_timeout) as connection:
         facts = describe_table(connection, table)
         types = typed_fields(connection, facts)
         deleted = find_deleted_rows(connection, facts, types)

@@ -66,7 +66,7 @@ _LABELS = (
 )  # fmt: skip
 
 
-def label_among(texts: Sequence[str]) -> str | None:
+def find_label(texts: Sequence[str]) -> str | None:
     """Return the text column by which people recognize a row; None if there is none."""
     by_words = {"_".join(split_words(name)): name for name in reversed(texts)}
     for label in _LABELS:
@@ -113,7 +113,7 @@ def tenant(relation: str) -> bool:
     return split_words(relation)[-1:] != [] and split_words(relation)[-1].removesuffix("s") in _TENANT
 
 
-def time_among(names: Sequence[str]) -> str | None:
+def find_time(names: Sequence[str]) -> str | None:
     """Return the time column that records a row's creation; None if there is none."""
     by_plain = {_plain(name): name for name in reversed(names)}
     for usual in _CREATED:

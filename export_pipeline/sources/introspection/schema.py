@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.sources.database_types import Family, parse_declared_type
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
-from export_pipeline.sources.introspection.naming import label_among
+from export_pipeline.sources.introspection.naming import find_label
 from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.table_names import table_name, table_places
@@ -87,7 +87,7 @@ class TableFacts:
 
 
 @contextmanager
-def connected(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection]:
+def connect(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection]:
     """Open a read-only connection.
 
     Raises:
@@ -143,7 +143,7 @@ def describe_table(connection: sa.Connection, requested: str) -> TableFacts:
     if grants is not None and grants.is_closed:
         raise SourceError(f"{table_name(table, schema)} cannot be read: {grants.lack()}.")
     denied = grants.denied if grants is not None else frozenset()
-    declared = _declared(connection, table, schema)
+    declared = _declared_types(connection, table, schema)
     columns = [one for one in inspector.get_columns(table, schema) if one["name"] not in denied]
     bases = _bases(connection, table, schema) if any(isinstance(c["type"], _DOMAIN) for c in columns) else {}
     fields = [
@@ -187,7 +187,7 @@ def _default(sql: str | None) -> str:
     return "" if (sql or "").partition("::")[0].strip("()").lower() in ("", "null") else str(sql)
 
 
-def _declared(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
+def _declared_types(connection: sa.Connection, table: str, schema: str | None) -> dict[str, str]:
     """Return the declared types of SQLite columns; SQLAlchemy keeps only types that it knows."""
     if connection.dialect.name != "sqlite":
         return {}
@@ -287,8 +287,8 @@ def _key(
     if primary and readable.issuperset(primary):
         return primary, "primary"
     required = {field.name for field in fields if not field.nullable}
-    unique = [one["column_names"] for one in _listed(inspector.get_unique_constraints, table, schema)]
-    for index in _listed(inspector.get_indexes, table, schema):
+    unique = [one["column_names"] for one in _list(inspector.get_unique_constraints, table, schema)]
+    for index in _list(inspector.get_indexes, table, schema):
         partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
         if index["unique"] and not partial and None not in index["column_names"]:
             unique.append(index["column_names"])
@@ -309,7 +309,7 @@ def _constraint(get: Any, table: str, schema: str | None) -> Mapping[str, Any]:
     return {}
 
 
-def _listed(get: Any, table: str, schema: str | None) -> Iterable[Any]:
+def _list(get: Any, table: str, schema: str | None) -> Iterable[Any]:
     with suppress(sa.exc.NoSuchTableError, NotImplementedError):
         items: Iterable[Any] = get(table, schema) or ()
         return items
@@ -325,7 +325,7 @@ def _references(
 ) -> list[Reference]:
     """Return the single-column foreign keys to readable tables; only the first one of each column."""
     by_column: dict[str, Reference] = {}
-    for key in _listed(inspector.get_foreign_keys, table, schema):
+    for key in _list(inspector.get_foreign_keys, table, schema):
         columns, others = key["constrained_columns"], key["referred_columns"]
         other, other_schema = key["referred_table"], key["referred_schema"]
         if len(columns) != 1 or columns[0] in by_column or columns[0] in denied:
@@ -343,7 +343,7 @@ def _references(
         matching = [name for name in names if name.lower() == to[0].lower()] if to else []
         if matching:
             texts = [column["name"] for column in there if isinstance(column["type"], sa.String)]
-            label = label_among([name for name in texts if name != matching[0]])
+            label = find_label([name for name in texts if name != matching[0]])
             by_column[columns[0]] = Reference(
                 columns[0], table_name(other, other_schema), matching[0], label, names
             )

@@ -149,7 +149,7 @@ def secret_reason(name: str, kind: str, table: str = "") -> str:
         return why
     if not (len(words) > 1 and words[-1] in _FACTS) and (
         _has_stem(words)
-        or any(term in _TERMS for term in _joined(words))
+        or any(term in _TERMS for term in _join_words(words))
         or _ends_with(words, _LAST_TERMS)
         or "".join(words) in _WHOLE_TERMS
     ):
@@ -173,10 +173,10 @@ def is_personal(name: str, kind: str = "text", table: str = "") -> bool:
     if kind == "boolean":
         return False
     if kind in ("date", "timestamp"):
-        return any("birth" in run or "death" in run or run in _BIRTHS for run in _joined(words))
+        return any("birth" in run or "death" in run or run in _BIRTHS for run in _join_words(words))
     if kind in _NUMBERS:
         return _ends_with(words, _PERSONAL_NUMBERS)
-    if any(term in _PERSONAL_TERMS for term in _joined(words)) and words[-1] not in _FACTS - {"name"}:
+    if any(term in _PERSONAL_TERMS for term in _join_words(words)) and words[-1] not in _FACTS - {"name"}:
         return True
     whole = "".join(words)
     if whole in _PERSONAL_WHOLE_TERMS:
@@ -197,7 +197,7 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[a-z]+", ascii_name)
 
 
-def _joined(words: list[str], most: int = 3) -> Iterator[str]:
+def _join_words(words: list[str], most: int = 3) -> Iterator[str]:
     """Yield each run of consecutive words as one joined word."""
     for start in range(len(words)):
         for end in range(start + 1, min(start + most, len(words)) + 1):
@@ -209,7 +209,7 @@ def _ends_with(words: list[str], terms: Collection[str]) -> bool:
 
 
 def _has_stem(words: list[str]) -> bool:
-    runs = [*words, *_joined(words)]
+    runs = [*words, *_join_words(words)]
     return any(
         stem in run and not any(innocent in run for innocent in _INNOCENT) for run in runs for stem in _STEMS
     )

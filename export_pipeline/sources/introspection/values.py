@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.sources.database_types import Family, Stored, parse_declared_type
-from export_pipeline.sources.introspection.naming import time_among
+from export_pipeline.sources.introspection.naming import find_time
 from export_pipeline.sources.introspection.schema import FieldFacts, TableFacts
 from export_pipeline.sources.introspection.types import (
     INSTANT,
@@ -89,15 +89,15 @@ _MEASURES = {
 
 def _of_sqlite(connection: sa.Connection, table: TableFacts) -> dict[str, Typed]:
     stored = {field.name: _expected(field) for field in table.fields}
-    answers = _asked(connection, table, {name: _questions(one) for name, one in stored.items()})
+    answers = _ask(connection, table, {name: _questions(one) for name, one in stored.items()})
     # Measure only numbers whose digits differ from the declared ones, because measuring is slow.
     unsure = [n for n, one in stored.items() if one.family is Family.NUMERIC and not answers[n].get("least")]
-    for name, measured in _asked(connection, table, dict.fromkeys(unsure, _measures())).items():
+    for name, measured in _ask(connection, table, dict.fromkeys(unsure, _measures())).items():
         answers[name] |= measured
     return {name: _stored_type(stored[name], facts) for name, facts in answers.items()}
 
 
-def _asked(
+def _ask(
     connection: sa.Connection, table: TableFacts, questions: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
     """Return the results of SQL tests of columns, by column and test; None if there are no values."""
@@ -106,7 +106,7 @@ def _asked(
     for start in range(0, len(selected), _EXPRESSIONS):
         part = selected[start : start + _EXPRESSIONS]
         expressions: list[sa.ColumnElement[Any]] = [
-            sa.literal_column(sql.replace("{x}", _quoted(name))) for name, _, sql in part
+            sa.literal_column(sql.replace("{x}", _quote(name))) for name, _, sql in part
         ]
         row = connection.execute(sa.select(*expressions).select_from(table.clause)).one()
         for (name, what, _), answer in zip(part, row, strict=True):
@@ -114,7 +114,7 @@ def _asked(
     return answers
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
 
@@ -122,7 +122,7 @@ def _quoted(name: str) -> str:
 def _expected(field: FieldFacts) -> Stored:
     """Return the declared type; a text column with a time's name is tested as a time."""
     stored = parse_declared_type(field.type_name)
-    if stored.family is Family.TEXT and time_among([field.name]):
+    if stored.family is Family.TEXT and find_time([field.name]):
         return Stored(stored.type_name, Family.WALL_CLOCK)
     return stored
 

@@ -57,7 +57,7 @@ def render_yaml(
     Raises:
         SourceError: No column can be exported.
     """
-    plan = _planned(table, types)
+    plan = _plan(table, types)
     if not plan.columns:
         raise SourceError(f"{table.name} has no column that a format can hold.")
     if all("hidden" in column.settings for column in plan.columns) and not plan.labels:
@@ -76,7 +76,7 @@ def render_yaml(
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
-def _planned(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
+def _plan(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
     plan = _Plan(left_out=list(table.denied))
     names: list[str] = []
     for one in table.fields:
@@ -142,7 +142,7 @@ def _source(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> list
     lines.append(f"    key: {_flow(table.key)}")
     if deleted is not None:
         lines += _where(deleted)
-    if created := _created(plan, required=False):
+    if created := _creation_time(plan, required=False):
         newest = _flow([f"-{created.field.name}"])
         lines.append(f"    # order: {newest}  # newest first; by default the key's order")
     if plan.relations:
@@ -175,19 +175,19 @@ def _scope(plan: _Plan) -> list[str]:
     return []
 
 
-def _created(plan: _Plan, required: bool) -> _Column | None:
+def _creation_time(plan: _Plan, required: bool) -> _Column | None:
     """Return the column that records a row's creation."""
     times = {
         column.field.name: column
         for column in plan.columns
         if column.typed.kind in ("timestamp", "date") and not (required and column.field.nullable)
     }
-    name = naming.time_among(list(times))
+    name = naming.find_time(list(times))
     return times[name] if name is not None else None
 
 
 def _window(plan: _Plan) -> list[str]:
-    column = _created(plan, required=True) or _created(plan, required=False)
+    column = _creation_time(plan, required=True) or _creation_time(plan, required=False)
     if column is None:
         return []
     window: dict[str, Any] = {"column": column.field.name}

@@ -51,7 +51,7 @@ class TableQuery:
         frame = Frame(self.relations)
         expressions = [self.value(frame, column) for column in columns]
         order = self._order(frame)
-        select = self._chosen(frame, expressions)
+        select = self._restrict(frame, expressions)
         return (select if share is None else select.where(*self._within(frame, share))).order_by(*order)
 
     def leading_key(self) -> str | None:
@@ -64,12 +64,12 @@ class TableQuery:
         """Return the select of the leading key of all rows, in order."""
         frame = Frame(self.relations)
         key = frame.field(path).expression
-        return self._chosen(frame, [key]).order_by(order_by(key))
+        return self._restrict(frame, [key]).order_by(order_by(key))
 
     def facts(self, make: Callable[[Frame], Sequence[Expression]]) -> Query:
         """Return a select of aggregates over exactly the rows of `rows`."""
         frame = Frame(self.relations)
-        return self._chosen(frame, make(frame))
+        return self._restrict(frame, make(frame))
 
     def value(self, frame: Frame, column: ColumnSpec) -> Expression:
         """Return a column's expression; null if the requester may not read it."""
@@ -87,7 +87,7 @@ class TableQuery:
         field = frame.field(column.from_ or column.name)
         return make_operand(field.expression, field.stored, self.snapshot.dialect, column.parsed, column.zone)
 
-    def _chosen(self, frame: Frame, expressions: Sequence[Expression]) -> Query:
+    def _restrict(self, frame: Frame, expressions: Sequence[Expression]) -> Query:
         """Select the rows of the export: the only place that decides which rows it has."""
         conditions = [*self._scope(frame), *self._where(frame), *self._window(frame)]
         conditions += [self._filter(frame, *use) for use in self.uses if not self._is_parameter(use[0])]
@@ -197,23 +197,25 @@ class TableQuery:
         """Yield every use of a filter, in the request and in its preset."""
         for name, operators in self.options.get("filters", {}).items():
             for operator, value in operators.items():
-                yield self._checked((name, operator, value))
+                yield self._check_filter((name, operator, value))
         preset = self.spec.presets.get(self.options.get("preset", ""))
         if preset is not None and preset.filters:
             typed = filters_model(self.spec).model_validate(preset.filters)
             for name, operators in typed.model_dump(by_alias=True, exclude_none=True).items():
                 for operator, value in operators.items():
-                    yield self._checked((name, operator, value))
+                    yield self._check_filter((name, operator, value))
 
-    def _checked(self, use: FilterUse) -> FilterUse:
+    def _check_filter(self, use: FilterUse) -> FilterUse:
         name = use[0]
         column = self.spec.filters[name].column
-        about = [c.name for c in self.spec.columns if (c.from_ or c.name) == (column or self._own(name))]
+        about = [
+            c.name for c in self.spec.columns if (c.from_ or c.name) == (column or self._own_field(name))
+        ]
         if self.hidden & {*about, name}:
             raise SourceError(f"You may not read {name!r}, so you cannot filter by it.")
         return use
 
-    def _own(self, name: str) -> str | None:
+    def _own_field(self, name: str) -> str | None:
         return next(((c.from_ or c.name) for c in self.spec.columns if c.name == name), None)
 
     def _is_parameter(self, name: str) -> bool:

@@ -13,7 +13,7 @@ from export_pipeline.core.windows import Window
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.tables.operands import Condition, Domain, Expression, Operand, storable
+from export_pipeline.sources.tables.operands import Condition, Domain, Expression, Operand, can_store
 from export_pipeline.tabular.spec import WindowSpec
 
 _DEPTH, _MOST_DAYS = 100, 366
@@ -66,16 +66,16 @@ def _range(term: Operand, value: Mapping[str, Any]) -> Condition:
         return _between(term, start, term.day(last)[1])
     conditions = []
     if first is not None:
-        conditions.append(_compared(term, first, ">="))
+        conditions.append(_compare(term, first, ">="))
     if last is not None:
-        conditions.append(_compared(term, last, "<="))
+        conditions.append(_compare(term, last, "<="))
     nan = _NAN.get(term.stored.family)
     if last is None and nan is not None and term.dialect == "postgresql":
         conditions.append(term.expression < sa.cast(sa.literal("NaN", sa.Text()), nan))
     return sa.and_(*conditions)
 
 
-def _compared(term: Operand, value: Any, sign: str) -> Condition:
+def _compare(term: Operand, value: Any, sign: str) -> Condition:
     literal = term.literal(value)
     if literal is None:
         return sa.false()
@@ -119,7 +119,7 @@ def match_text(term: Operand, text: str) -> Condition:
 
 def _in_uuid(term: Operand, text: str) -> Condition:
     """Return the same condition for a UUID in its exported form, with hyphens."""
-    if not storable(text, term.stored, term.dialect):
+    if not can_store(text, term.stored, term.dialect):
         return sa.false()
     if term.dialect == "postgresql" and term.stored.family is Family.UUID:
         shown: Expression = sa.cast(term.expression, sa.Text)

@@ -27,15 +27,15 @@ def joined_text(frame: Frame, path: str, separator: str) -> Expression:
     inner, belongs = frame.through(first)
     text = sa.cast(inner.field(path).expression, sa.Text)
     order = inner.order_of(_way(frame, name, first))
-    return _aggregated(inner, text, separator, order, [belongs])
+    return _aggregate(inner, text, separator, order, [belongs])
 
 
 def nested_json(frame: Frame, nested: NestedSpec) -> Expression:
     """Return the JSON text of a relation's rows: one object (null if none), or an array of objects."""
-    return _nested(frame, nested, frame.start)
+    return _nest(frame, nested, frame.start)
 
 
-def _nested(frame: Frame, nested: NestedSpec, at: str | None) -> Expression:
+def _nest(frame: Frame, nested: NestedSpec, at: str | None) -> Expression:
     if frame.relations.catalogue.snapshot.dialect not in _DIALECTS:
         raise SourceError("nested JSON is built by PostgreSQL and SQLite only.")
     name = nested.from_
@@ -48,7 +48,7 @@ def _nested(frame: Frame, nested: NestedSpec, at: str | None) -> Expression:
         one = inner.select(shape).where(belongs).order_by(*inner.order_of([name])).limit(1)
         return one.scalar_subquery()
     conditions = [belongs] if first == name else [belongs, there]
-    array = _aggregated(inner, shape, ",", inner.order_of(_way(frame, name, first)), conditions)
+    array = _aggregate(inner, shape, ",", inner.order_of(_way(frame, name, first)), conditions)
     return _text("[").concat(sa.func.coalesce(array, "")).concat(_text("]"))
 
 
@@ -57,7 +57,7 @@ def _object(frame: Frame, nested: NestedSpec, at: str) -> Expression:
     shape, sign = _text(""), "{"
     for key, what in nested.fields.items():
         if isinstance(what, NestedSpec):
-            value = sa.func.coalesce(_nested(frame, what, at), "null")
+            value = sa.func.coalesce(_nest(frame, what, at), "null")
         else:
             own = frame.relations.split(what)[0] is None
             value = _value(frame.field(f"{at}.{what}" if own else what), frame)
@@ -71,7 +71,7 @@ def _way(frame: Frame, name: str, first: str) -> list[str]:
     return [first, *frame.relations.chain(name, first)]
 
 
-def _aggregated(
+def _aggregate(
     frame: Frame, value: Expression, separator: str, order: Sequence[Expression], where: Sequence[Any]
 ) -> Expression:
     """Aggregate the values of a frame's rows into one string; null if there are none."""

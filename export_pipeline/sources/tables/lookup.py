@@ -13,7 +13,7 @@ from export_pipeline.sources.casts import BYTE_ORDER, Query
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline.sources.tables.catalogue import Catalogue
-from export_pipeline.sources.tables.operands import Condition, Domain, make_operand, storable
+from export_pipeline.sources.tables.operands import Condition, Domain, can_store, make_operand
 from export_pipeline.tabular.spec import Scope
 
 _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
@@ -22,7 +22,7 @@ _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
 def match_scope(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
     """Return the condition that a column of any type holds the scope's id."""
     about = make_operand(expression, stored, dialect)
-    if not storable(scope, stored, dialect):
+    if not can_store(scope, stored, dialect):
         return sa.false()
     number = about.domain is Domain.NUMBER and scope.removeprefix("-").isdecimal() and scope.isascii()
     if dialect == "sqlite":

@@ -76,7 +76,7 @@ class Operand:
         match self.domain:
             case Domain.TEXT:
                 text = str(value)
-                return sa.literal(text, sa.Text()) if storable(text, self.stored, self.dialect) else None
+                return sa.literal(text, sa.Text()) if can_store(text, self.stored, self.dialect) else None
             case Domain.NUMBER:
                 return self._number(value)
             case Domain.BOOLEAN:
@@ -170,7 +170,7 @@ class Operand:
             if self.dialect == "postgresql" and self.stored.family is Family.UUID:
                 return None
             bare = text.lower().replace("-", "").replace("{", "").replace("}", "")
-            return sa.literal(bare, sa.Text()) if storable(text, self.stored, self.dialect) else None
+            return sa.literal(bare, sa.Text()) if can_store(text, self.stored, self.dialect) else None
         if self.dialect == "postgresql" and self.stored.family is Family.UUID:
             return sa.cast(sa.literal(str(known), sa.Text()), sa.Uuid)
         return sa.literal(known.hex, sa.Text())
@@ -242,13 +242,13 @@ def match_value(expression: Expression, stored: Stored, value: Any, dialect: str
         if numbers and dialect == "sqlite" and stored.family is Family.OTHER:
             about = make_operand(expression, stored, dialect, ColumnType(Kind.FLOAT))
         try:
-            conditions.append(about.one_of([_typed(about.domain, one) for one in there]))
+            conditions.append(about.one_of([_to_type(about.domain, one) for one in there]))
         except (ValueError, ArithmeticError):
             raise SourceError(f"where: {name} is {stored.type_name}, but {there!r} is not.") from None
     return sa.or_(*conditions)
 
 
-def _typed(domain: Domain, value: Any) -> Any:
+def _to_type(domain: Domain, value: Any) -> Any:
     """Convert a value from YAML to the type that the domain needs."""
     if domain is Domain.DATE:
         return date.fromisoformat(str(value)[:10])
@@ -265,7 +265,7 @@ def _typed(domain: Domain, value: Any) -> Any:
     return value
 
 
-def storable(text: str, stored: Stored, dialect: str) -> bool:
+def can_store(text: str, stored: Stored, dialect: str) -> bool:
     """Return whether a column of a database can hold this string."""
     return ("\x00" not in text or dialect == "sqlite") and stored.holds(text)
 

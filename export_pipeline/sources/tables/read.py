@@ -96,7 +96,7 @@ class _Reader:
         ]
 
     def read(self) -> ExportData:
-        hidden = self._hidden()
+        hidden = self._hidden_columns()
         dataset = TableQuery(self.snapshot, self.spec, self.request, hidden)
         drift.check_drift(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
         self._values_are_there(dataset)
@@ -132,7 +132,7 @@ class _Reader:
         def reading(
             snapshot: Snapshot, select: Query, check: ConsistencyCheck
         ) -> Callable[[], Iterator[pa.RecordBatch]]:
-            return lambda: check.watch(snapshot.batches(select, columns, self._damaged))
+            return lambda: check.watch(snapshot.batches(select, columns, self._count_damage))
 
         key_ranges = split_by_key(self.snapshot, dataset, self.columns, facts[0])
         together = check(len(key_ranges))
@@ -145,11 +145,11 @@ class _Reader:
             parts=tuple(reading(*share, together) for share in key_ranges),
         )
 
-    def _damaged(self, reason: str, column: str, cells: int) -> None:
+    def _count_damage(self, reason: str, column: str, cells: int) -> None:
         with self._counting:  # shares are read in parallel
             self.changed[reason, f"rows.{column}"] += cells
 
-    def _hidden(self) -> frozenset[str]:
+    def _hidden_columns(self) -> frozenset[str]:
         """Return the guarded columns that the requester may not read."""
         guarded = [column for column in self.spec.columns if column.readers is not None]
         user = getattr(self.request.options, "requested_by", None)
@@ -166,10 +166,12 @@ class _Reader:
 
     def _may_read(self, rule: Readers, user: str) -> bool:
         return bool(
-            lookup.find_values(self.snapshot, rule.table, rule.user, [user], self._scoped(rule.scope))
+            lookup.find_values(
+                self.snapshot, rule.table, rule.user, [user], self._scope_condition(rule.scope)
+            )
         )
 
-    def _scoped(self, column: str | None, shared: bool = False) -> tuple[str, str, bool] | None:
+    def _scope_condition(self, column: str | None, shared: bool = False) -> tuple[str, str, bool] | None:
         return None if column is None or self.request.scope is None else (column, self.request.scope, shared)
 
     def _values_are_there(self, dataset: TableQuery) -> None:
@@ -179,7 +181,7 @@ class _Reader:
             if among is None or operator not in ("equals", "in"):
                 continue
             values = [str(one) for one in (value if operator == "in" else [value])]
-            scope = self._scoped(among.scope, self.spec.scope is not None and self.spec.scope.shared)
+            scope = self._scope_condition(among.scope, self.spec.scope is not None and self.spec.scope.shared)
             there = lookup.find_values(self.snapshot, among.table, among.column, values, scope)
             for one in values:
                 if one not in there:

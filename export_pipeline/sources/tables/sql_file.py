@@ -47,11 +47,11 @@ def bind_parameters(sql: str, values: Mapping[str, Any]) -> sa.TextClause:
     """Return the statement with its parameters bound; `values` has an entry for each, None for NULL."""
     text = "".join(part if name else part.replace(":", r"\:") for name, part in _parts(sql))
     text = text.strip().rstrip(";").rstrip()
-    binds = [sa.bindparam(name, *_typed(values[name])) for name in sorted(parameters(sql))]
+    binds = [sa.bindparam(name, *_type(values[name])) for name in sorted(parameters(sql))]
     return sa.text(text).bindparams(*binds)
 
 
-def _typed(value: Any) -> tuple[Any, sa.types.TypeEngine[Any]]:
+def _type(value: Any) -> tuple[Any, sa.types.TypeEngine[Any]]:
     """Return a value and its type. Strings are rendered without a cast, so that the database infers their
     type from the comparison: a scope's id may be a string, a number or a UUID there.
     """

@@ -28,7 +28,7 @@ class _Template(sa.sql.functions.FunctionElement[Any]):
 
 
 @sa.ext.compiler.compiles(_Template)
-def _filled(element: _Template, compiler: Any, **options: Any) -> str:
+def _fill(element: _Template, compiler: Any, **options: Any) -> str:
     return element.template.replace("{x}", compiler.process(element.clauses, **options))
 
 

@@ -40,14 +40,14 @@ def count_and_totals(
         infinities; and the exact sums by column, if the database does not add doubles.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
-    rows, totals, special, exact = _counted(snapshot, dataset, numbers[:_COLUMNS])
+    rows, totals, special, exact = _count(snapshot, dataset, numbers[:_COLUMNS])
     for start in range(_COLUMNS, len(numbers), _COLUMNS):
-        _, more, others, more_exact = _counted(snapshot, dataset, numbers[start : start + _COLUMNS])
+        _, more, others, more_exact = _count(snapshot, dataset, numbers[start : start + _COLUMNS])
         totals, special, exact = totals | more, special | others, exact | more_exact
     return rows, totals, special, exact
 
 
-def _counted(
+def _count(
     snapshot: Snapshot, dataset: TableQuery, numbers: Sequence[ColumnSpec]
 ) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
     may_be_special = [

@@ -37,7 +37,7 @@ def has_illegal(text: str) -> bool:
     return _ILLEGAL.search(text) is not None
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Escape a string for a quoted attribute; characters that XML 1.0 cannot hold become U+FFFD."""
     return _ILLEGAL.sub(REPLACEMENT, text).translate(_ESCAPES)
 
@@ -55,7 +55,7 @@ def tag(name: str, attributes: Mapping[str, Value] | None = None, *, empty: bool
     """Return a start tag with its line end, or a whole empty element. None becomes an empty string."""
     parts = [f"<{name}"]
     for key, value in (attributes or {}).items():
-        text = format_number(value) if isinstance(value, int | float) else escaped(value or "")
+        text = format_number(value) if isinstance(value, int | float) else escape(value or "")
         parts.append(f' {key}="{text}"')
     parts.append(f"{'/' if empty else ''}>{NEWLINE}")
     return "".join(parts)

@@ -219,7 +219,7 @@ class Reader:
             self.problem("uid", where, _TWICE)
         self._all_uids.add(uid)
         self._uids.setdefault(table, set()).add(uid)
-        self._ordered(table, where, attributes)
+        self._check_order(table, where, attributes)
         self._values(table, where, attributes)
         for key, value in attributes.items():
             target = table if key == "ParentUID" else contract.REFERENCES.get(key)
@@ -245,7 +245,7 @@ class Reader:
             return 0
         return uid
 
-    def _ordered(self, table: str, where: str, attributes: Mapping[str, str]) -> None:
+    def _check_order(self, table: str, where: str, attributes: Mapping[str, str]) -> None:
         if table not in contract.ORDERED:
             return
         key, direction = contract.ORDERED[table]
@@ -330,7 +330,7 @@ class Reader:
             if needed not in attributes:
                 self.problem("attribute", where, f"The attribute {needed} is missing.")
         self._takeoff_uids.append(self._uid(where, attributes))
-        self._ordered("BidTakeoffs", where, attributes)
+        self._check_order("BidTakeoffs", where, attributes)
         if attributes.get("IsNegativeQuantity", "0") not in ("0", "1"):
             self.problem("flag", where, "IsNegativeQuantity must be 0 or 1.")
         number = _integer(attributes.get("No", "0"))

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.takeoff import geometry
 from export_pipeline.takeoff.geometry import Geometry
-from export_pipeline.takeoff.geometry_json import numpy_of
+from export_pipeline.takeoff.geometry_json import to_numpy
 from export_pipeline.takeoff.ost.conditions import AREA, COUNT, LINEAR, Conditions
 from export_pipeline.takeoff.ost.pages import Pages
 from export_pipeline.takeoff.ost.positions import END, positions
@@ -93,10 +93,12 @@ class Takeoffs:
 
     def runs(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Run]:
         """Yield the takeoffs of the batches, a run for each page and slice."""
-        for shaped in map_concurrently(self._shaped, (part for batch in batches for part in _parts(batch))):
-            yield from self._numbered(shaped)
+        for shaped in map_concurrently(
+            self._add_shape, (part for batch in batches for part in _parts(batch))
+        ):
+            yield from self._add_number(shaped)
 
-    def _shaped(self, batch: pa.RecordBatch) -> _Shaped:
+    def _add_shape(self, batch: pa.RecordBatch) -> _Shaped:
         condition, page = _indexes(batch, "condition_index"), _indexes(batch, "page_index")
         there = (condition >= 0) & (condition < len(self._types)) & (page >= 0) & (page < len(self._inches))
         shapes = geometry.parse(batch["geometry_type"], batch["geometry_data"])
@@ -121,7 +123,7 @@ class Takeoffs:
             astray=int((~there).sum()),
         )
 
-    def _numbered(self, shaped: _Shaped) -> Iterator[Run]:
+    def _add_number(self, shaped: _Shaped) -> Iterator[Run]:
         self._tally.add_astray(shaped.astray)
         self._tally.add(shaped.unreadable, shaped.unfit)
         self._tally.add_computed(*shaped.measured)
@@ -156,7 +158,7 @@ def _most(batch: pa.RecordBatch) -> Ints:
     most = pc.add(pc.divide(pc.binary_length(batch["geometry_data"]), _SHORTEST_POINT), 5)
     circles = pc.fill_null(pc.equal(batch["geometry_type"], "circle"), False)
     most = pc.fill_null(pc.if_else(circles, geometry.CIRCLE_SEGMENTS, most), 0)
-    return numpy_of(most.cast(pa.int64()), np.int64)
+    return to_numpy(most.cast(pa.int64()), np.int64)
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -171,7 +173,7 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _indexes(batch: pa.RecordBatch, name: str) -> Ints:
-    return numpy_of(pc.fill_null(batch[name].cast(pa.int64()), -1), np.int64)
+    return to_numpy(pc.fill_null(batch[name].cast(pa.int64()), -1), np.int64)
 
 
 def _within(shapes: Geometry, limits: Floats) -> Bools:

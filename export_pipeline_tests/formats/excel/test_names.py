@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.formats.excel.names import column_letters, quoted, sheet_names, utf16_head, utf16_length
+from export_pipeline.formats.excel.names import (
+    column_letters,
+    quote_sheet,
+    sheet_names,
+    utf16_head,
+    utf16_length,
+)
 
 
 def names(*titles: str) -> list[str]:
@@ -78,4 +84,4 @@ def test_a_head_is_the_longest_that_fits_and_tears_nothing(text: str, units: int
 
 def test_letters_and_quotes() -> None:
     assert [column_letters(i) for i in (0, 25, 26, 701, 702, 16_383)] == ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
-    assert quoted("it's") == "'it''s'"
+    assert quote_sheet("it's") == "'it''s'"

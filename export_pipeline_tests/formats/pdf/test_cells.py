@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.formats.pdf.cells import number_text, printed
+from export_pipeline.formats.pdf.cells import number_text, print_cells
 
 EXACT = Context(prec=60)
 DIGITS = st.none() | st.integers(0, 12)
 
 
 def texts(column: Column, array: pa.Array, null_text: str = "") -> list[str]:
-    return [scalar.as_py() for scalar in printed(replace(column, null=null_text), array).strings]
+    return [scalar.as_py() for scalar in print_cells(replace(column, null=null_text), array).strings]
 
 
 @given(
@@ -45,7 +45,7 @@ def test_decimals_are_rounded_half_up_and_grouped(
             rounded += kept != value
             text = f"{kept:,.{digits}f}"
         expected.append(text.removeprefix("-") if Decimal(text.replace(",", "")) == 0 else text)
-    result = printed(replace(column, null="-"), array)
+    result = print_cells(replace(column, null="-"), array)
     assert [scalar.as_py() for scalar in result.strings] == expected
     assert result.changed.total() == rounded
 
@@ -119,17 +119,17 @@ def test_booleans_dates_and_times() -> None:
         datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     ]
     column = Column("t", "T", Kind.TIMESTAMP)
-    result = printed(column, pa.array(times, pa.timestamp("us", tz="UTC")))
+    result = print_cells(column, pa.array(times, pa.timestamp("us", tz="UTC")))
     assert [s.as_py() for s in result.strings] == [
         "2025-01-02 03:04:00",
         "1960-01-02 03:04:05.12",
         "9999-12-31 23:59:59.999999",
     ]
     assert not result.changed
-    result = printed(Column("t", "T", Kind.TIMESTAMP, pattern="yyyy-MM-dd HH:mm"), pa.array(times))
+    result = print_cells(Column("t", "T", Kind.TIMESTAMP, pattern="yyyy-MM-dd HH:mm"), pa.array(times))
     assert [s.as_py() for s in result.strings] == [f"{t.date()} {t:%H:%M}" for t in times]
     assert result.changed == {"printed as yyyy-MM-dd HH:mm": 2}
-    result = printed(Column("t", "T", Kind.DATE, pattern="MMM yyyy"), pa.array([times[0].date(), None]))
+    result = print_cells(Column("t", "T", Kind.DATE, pattern="MMM yyyy"), pa.array([times[0].date(), None]))
     assert result.changed == {"printed as MMM yyyy": 1}
 
 

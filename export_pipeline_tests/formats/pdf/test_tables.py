@@ -20,13 +20,13 @@ from export_pipeline.core.layout import Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf import readback
-from export_pipeline.formats.pdf.cells import printed
+from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, rows, write
 
 
 def cells(column: Column, values: list[datetime | None]) -> list[str]:
     array = pa.array(values, column.arrow_type)
-    return [scalar.as_py() for scalar in printed(column, array).strings]
+    return [scalar.as_py() for scalar in print_cells(column, array).strings]
 
 
 def wide(count: int, rows: int = 130) -> Table:
@@ -195,7 +195,7 @@ def test_patterns_print_what_python_prints(
     assert [text for text in found if not re.search(r" [+-]\d\d:\d\d$", text)] == expected
     days = Column("d", "D", Kind.DATE, pattern=pattern, null="?")
     dates = [moment and moment.date() for moment in moments]
-    result = printed(days, pa.array(dates, pa.date32())).strings
+    result = print_cells(days, pa.array(dates, pa.date32())).strings
     assert [scalar.as_py() for scalar in result] == [
         datetime(day.year, day.month, day.day).strftime(_PATTERNS[pattern]) if day else "?" for day in dates
     ]
@@ -204,7 +204,7 @@ def test_patterns_print_what_python_prints(
 def test_parts_of_a_time_that_a_pattern_leaves_out_are_counted() -> None:
     times = pa.array([datetime(2025, 1, 2), datetime(2025, 1, 2, 3), None], pa.timestamp("us"))
     column = Column("t", "T", Kind.TIMESTAMP, zone=None, pattern="dd MMM yyyy")
-    assert printed(column, times).changed == {"printed as dd MMM yyyy": 1}
+    assert print_cells(column, times).changed == {"printed as dd MMM yyyy": 1}
 
 
 def test_a_title_may_be_chosen(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.sources.introspection.introspect import introspect
-from export_pipeline.sources.introspection.naming import dataset_name, label_among, relation_name, safe_name
+from export_pipeline.sources.introspection.naming import dataset_name, find_label, relation_name, safe_name
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import SHOP, attributes, execute
@@ -108,4 +108,4 @@ def test_names_are_made_safe_and_stay_unique() -> None:
     assert dataset_name("2026 orders") == "table_2026_orders"
     assert relation_name("CustomerId", "people", []) == "Customer"
     assert relation_name("id", "sales.people", ["people"]) == "people_2"
-    assert label_among(["id", "Title", "FullName"]) == "FullName"
+    assert find_label(["id", "Title", "FullName"]) == "FullName"

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from export_pipeline.core.plain_errors import plain
+from export_pipeline.core.messages import describe_error
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.jobs import (
     IdempotencyError,
@@ -180,7 +180,8 @@ def install(app: FastAPI) -> None:
 
     async def handle_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        wrong = [FieldProblem(_path(one["loc"]), plain(one), _allowed(one)) for one in error.errors()[:20]]
+        errors = error.errors()[:20]
+        wrong = [FieldProblem(_path(one["loc"]), describe_error(one), _allowed(one)) for one in errors]
         detail = "; ".join(f"{_pointer(one.path)}: {one.detail}" for one in wrong[:3])
         return answer(request, Problem(422, "invalid_request", f"{detail}.", wrong))
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.takeoff import geometry_json, geometry_numbers
+from export_pipeline.core.json_text import to_numpy
+from export_pipeline.takeoff import geometry_numbers
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -151,17 +152,12 @@ def parse(geometry_type: pa.Array, geometry_data: pa.Array) -> Geometry:
     )
 
 
-def valid_json(texts: pa.Array) -> pa.Array:
-    """Return whether each string is one valid JSON value (RFC 8259); false for null."""
-    return geometry_json.valid(texts)
-
-
 def _type_codes(geometry_type: pa.Array) -> npt.NDArray[np.int8]:
     codes = pc.fill_null(
         pc.index_in(geometry_type, value_set=pa.array(geometry_numbers.TYPES, geometry_type.type)),
         geometry_numbers.UNKNOWN,
     )
-    return geometry_json.to_numpy(codes.cast(pa.int8()), np.int8)
+    return to_numpy(codes.cast(pa.int8()), np.int8)
 
 
 def _rectangle_corners(values: Floats, starts: Ints, counts: Ints) -> Floats:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.buffers import bytes_of, offsets_of, pack_mask
+from export_pipeline.core.json_text import to_bools
 from export_pipeline.takeoff import geometry_json
 
 Floats = npt.NDArray[np.float64]
@@ -78,7 +79,7 @@ def read(types: Codes, texts: pa.Array) -> Numbers:
 
 def _plain(types: Codes, texts: pa.Array) -> tuple[Bools, Numbers]:
     """Return which rows are plain and match their type, and the numbers of these rows."""
-    is_plain = geometry_json.bools(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
+    is_plain = to_bools(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
     nothing = np.zeros(len(types), bool), Numbers(np.empty(0), np.empty(0, np.int64))
     if not is_plain.any():
         return nothing

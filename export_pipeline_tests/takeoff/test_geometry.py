@@ -233,11 +233,12 @@ def _pair(value: Any) -> tuple[float, float]:
 _CHILD = """
 import json, sys
 import pyarrow as pa
-from export_pipeline.takeoff.geometry import parse, valid_json
+from export_pipeline.core.json_text import is_valid_json
+from export_pipeline.takeoff.geometry import parse
 for text in json.load(sys.stdin):
     for batch in ([text], ["{}", text, "{}"] * (300 if len(text) < 99 else 1)):
         parse(pa.array(["point"] * len(batch)), pa.array(batch))
-        valid_json(pa.array(batch))
+        is_valid_json(pa.array(batch))
 print("alive")
 """
 

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.buffers import bytes_of, find_cells, pack_mask
 from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.json_text import is_valid_json
 from export_pipeline.core.special_numbers import is_special
 from export_pipeline.formats import cells, times
-from export_pipeline.takeoff.geometry import valid_json
 
 NO_NUMBER = "not a finite number, written as null"
 NO_JSON = "not valid JSON, written as a string"
@@ -81,14 +81,14 @@ def _embed(array: pa.Array, column: Column, changed: Changed) -> pa.Array:
 
 
 def _valid(array: pa.Array) -> pa.Array:
-    """Return the same as `valid_json`. One regular expression recognizes flat objects, the most frequent
+    """Return the same as `is_valid_json`. One regular expression recognizes flat objects, the most frequent
     case, in a third of the time.
     """
     flat = pc.fill_null(pc.match_substring_regex(array, _FLAT), False)
     others = pc.and_(pc.invert(flat), array.is_valid())
     if not pc.any(others).as_py():
         return flat
-    return pc.replace_with_mask(flat, others, valid_json(array.filter(others)))
+    return pc.replace_with_mask(flat, others, is_valid_json(array.filter(others)))
 
 
 def _escape(array: pa.Array) -> pa.Array:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.json_text import to_numpy
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.takeoff import geometry
 from export_pipeline.takeoff.geometry import Geometry
-from export_pipeline.takeoff.geometry_json import to_numpy
 from export_pipeline.takeoff.ost.conditions import AREA, COUNT, LINEAR, Conditions
 from export_pipeline.takeoff.ost.pages import Pages
 from export_pipeline.takeoff.ost.positions import END, positions

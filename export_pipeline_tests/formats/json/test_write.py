@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.json_text import is_valid_json
 from export_pipeline.core.layout import NestedTable
 from export_pipeline.formats.json.rows import NO_JSON
-from export_pipeline.takeoff.geometry import valid_json
 from export_pipeline_tests.formats.tables import ANY_TEXT, CREATED, read_back, rendered, table
 from export_pipeline_tests.takeoff_data import Application
 
@@ -122,7 +122,7 @@ _OBJECTS = st.lists(st.tuples(st.sampled_from(['"a"', '"b" ', "c"]), _SCALARS), 
 def test_only_json_is_embedded(cells: list[str | None]) -> None:
     data, done = rendered("json", table((Column("g", "G", Kind.JSON),), [(cell,) for cell in cells]))
     found = [row["g"] for row in stdlib_json.loads(data)]
-    valid = valid_json(pa.array(cells, pa.string())).to_pylist()
+    valid = is_valid_json(pa.array(cells, pa.string())).to_pylist()
     wanted = [stdlib_json.loads(c) if yes and c else c for c, yes in zip(cells, valid, strict=True)]
     assert found == wanted
     assert done.changed[NO_JSON, "g"] == sum(

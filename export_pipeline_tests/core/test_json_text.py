@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_pipeline.takeoff.geometry import valid_json
+from export_pipeline.core.json_text import is_valid_json
 from export_pipeline_tests.takeoff.test_geometry import TEXTS
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(TEXTS | st.none()))
 def test_valid_json_agrees_with_another_parser(texts: list[str | None]) -> None:
-    assert valid_json(pa.array(texts, pa.string())).to_pylist() == [_loads(text) for text in texts]
+    assert is_valid_json(pa.array(texts, pa.string())).to_pylist() == [_loads(text) for text in texts]
 
 
 _DIGITS = st.integers(1, 320).map(lambda count: "17976931348623158".ljust(count, "0")[:count])
@@ -38,8 +38,8 @@ _HOLDERS = st.sampled_from(
 @given(st.lists(st.tuples(_HOLDERS, _HUGE_NUMBERS).map(lambda both: both[0] % both[1])))
 def test_each_value_is_judged_by_itself(texts: list[str]) -> None:
     """A number beyond the doubles is none, whether the batch has others that the parser refuses or not."""
-    found = valid_json(pa.array(texts, pa.string())).to_pylist()
-    assert found == [valid_json(pa.array([text])).to_pylist()[0] for text in texts]
+    found = is_valid_json(pa.array(texts, pa.string())).to_pylist()
+    assert found == [is_valid_json(pa.array([text])).to_pylist()[0] for text in texts]
     assert found == [_loads(text) for text in texts]
 
 
@@ -51,7 +51,7 @@ def test_valid_json_hostile() -> None:
         '{"a":' + "[" * 900 + "]" * 900 + "}", '{"a":' + "[" * 300_000 + "]" * 300_000 + "}",
     ]  # fmt: skip
     for rows in (texts, ["{}"] * 500 + texts):
-        assert valid_json(pa.array(rows, pa.string())).to_pylist() == [_loads(text) for text in rows]
+        assert is_valid_json(pa.array(rows, pa.string())).to_pylist() == [_loads(text) for text in rows]
 
 
 def _loads(text: str | None) -> bool:

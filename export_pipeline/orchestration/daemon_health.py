@@ -8,17 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    InstigatorTick,
-    InstigatorType,
-    TickStatus,
-)
 
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.orchestration.dagster_compat import (
+    SensorState,
+    Tick,
+    heartbeats,
+    repository_of,
+    required_daemons,
+    sensor_states,
+)
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import SettingsError, load_settings
@@ -39,7 +40,7 @@ def findings() -> Iterator[Told]:
     try:
         prepare_home()
         instance = dg.DagsterInstance.get()
-        heartbeats = {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
+        beats = heartbeats(instance)
     except SettingsError as error:
         do = "Start its database or correct DAGSTER_POSTGRES_URL."
         if str(error).startswith("DAGSTER_HOME"):
@@ -52,15 +53,15 @@ def findings() -> Iterator[Told]:
         yield "dagster_unreachable", f"Dagster's own database cannot be used: {said}", do, None
         return
     with instance:
-        silent = list(_silent(instance.get_required_daemon_types(), heartbeats))
+        silent = list(_silent(required_daemons(instance), beats))
         yield from silent
         yield from _sensors(instance, daemon_runs=not silent)
 
 
-def _silent(required: Sequence[str], heartbeats: Mapping[str, float]) -> Iterator[Told]:
+def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Told]:
     """Yield the daemons without a recent heartbeat. If all are silent, yield one finding."""
     now = datetime.now(UTC).timestamp()
-    last = {name: heartbeats.get(name) for name in required}
+    last = {name: beats.get(name) for name in required}
     quiet = {name: at for name, at in last.items() if at is None or now - at > _SILENT_SECONDS}
     if not quiet:
         return
@@ -81,7 +82,7 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
     from export_pipeline.definitions import defs
 
     try:
-        declared = defs().get_repository_def().sensor_defs
+        declared = repository_of(defs()).sensor_defs
     except Exception as error:  # whatever a wrong defs.yaml or setting raises
         said = hide_credentials(" ".join(str(error).split()))[:300]
         yield (
@@ -93,31 +94,30 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
         return
     clocks = _clocks()
     newest: datetime | None = None
-    states: dict[str, list[InstigatorState]] = {}
-    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
-        states.setdefault(state.instigator_name, []).append(state)
+    states: dict[str, list[SensorState]] = {}
+    for state in sensor_states(instance):
+        states.setdefault(state.name, []).append(state)
     for sensor in declared:
         known = states.get(sensor.name, [])
         by_default = sensor.default_status is dg.DefaultSensorStatus.RUNNING
-        stopped = [state for state in known if state.status is InstigatorStatus.STOPPED]
+        stopped = [state for state in known if state.is_stopped]
         if len(stopped) == len(known) and (stopped or not by_default):
             command = f"dagster sensor start -w workspace.yaml {sensor.name}"
             do = f"Switch it on: in Dagster's UI under Automation, or `{command}`."
             yield "sensor_off", f"{sensor.name} is off.", do, None
         elif daemon_runs:
             for state in known:
-                ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-                if not ticks:
+                tick = state.last_tick()
+                if tick is None:
                     continue
-                last = datetime.fromtimestamp(ticks[0].timestamp, UTC)
-                newest = max(last, newest or last)
-                if last - min(clocks) > _AHEAD:
-                    when = f"{last:%Y-%m-%d %H:%M} UTC"
-                    wrong = f"{state.instigator_name} does not run before {when}: the clock was set back."
+                newest = max(tick.at, newest or tick.at)
+                if tick.at - min(clocks) > _AHEAD:
+                    when = f"{tick.at:%Y-%m-%d %H:%M} UTC"
+                    wrong = f"{state.name} does not run before {when}: the clock was set back."
                     do = "Set the clock of the daemon's machine right; its sensors wait until then."
                     yield "clock_set_back", wrong, do, None
                     return  # every other sensor would report the same
-                yield from _failure(state.instigator_name, ticks[0])
+                yield from _failure(state.name, tick)
     if newest and max(clocks) - newest > _STALE:
         wrong = f"No sensor has run since {newest:%Y-%m-%d %H:%M} UTC."
         do = "Compare the clock of the daemon's machine with the database's, then restart the daemon."
@@ -137,12 +137,8 @@ def _clocks() -> list[datetime]:
     return clocks
 
 
-def _failure(sensor: str, tick: InstigatorTick) -> Iterator[Told]:
-    if tick.status is TickStatus.FAILURE:
-        error = tick.error
-        while error and error.cause:  # the outer errors only report that there is an inner one
-            error = error.cause
-        said = hide_credentials(" ".join(error.message.split()))[:300] if error else "no reason given"
-        at = datetime.fromtimestamp(tick.timestamp, UTC)
+def _failure(sensor: str, tick: Tick) -> Iterator[Told]:
+    if tick.error is not None:
+        reason = hide_credentials(" ".join(tick.error.split()))[:300]
         do = "Its ticks in Dagster's UI, under Automation, show the whole error."
-        yield "sensor_failing", f"{sensor} failed when it last ran: {said}", do, at
+        yield "sensor_failing", f"{sensor} failed when it last ran: {reason}", do, tick.at

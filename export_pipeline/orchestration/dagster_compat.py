@@ -1,28 +1,48 @@
-"""Private API of Dagster that this project uses. A contract test checks each name."""
+"""Private and undocumented API of Dagster: no other module uses any, and a contract test checks each name.
+
+Undocumented are modules with an underscore, and members that Dagster does not mark as public.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher.base import LaunchRunContext as LaunchRunContext
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     AssetKeyTable,
     SqlEventLogStorageTable,
 )
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+from dagster._grpc.types import ExecuteRunArgs
 from dagster._grpc.utils import default_sensor_grpc_timeout
+from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+from dagster._serdes import serialize_value
+from dagster._utils.interrupts import capture_interrupts
 
 if TYPE_CHECKING:
+    import click
+    from dagster._core.execution.context.system import StepExecutionContext
     from dagster_postgres import DagsterPostgresStorage
+
+# --- ticks ---
 
 NOT_PREVIEWED = (
     "A preview does nothing: a real tick of this sensor works on requests, mails or files itself. "
@@ -43,6 +63,270 @@ def is_preview(context: dg.SensorEvaluationContext) -> bool:
 def sensor_timeout_seconds() -> float:
     """Return Dagster's timeout of a tick: DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS, by default 60 s."""
     return float(default_sensor_grpc_timeout())
+
+
+# --- steps and runs ---
+
+
+def step_of(context: dg.OutputContext | dg.InputContext) -> StepExecutionContext:
+    """Return the step of an IO manager's call: its run, instance, job and number of earlier tries."""
+    return context.step_context
+
+
+def report_canceling(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str | None = None) -> None:
+    """Record that a run is being canceled."""
+    instance.report_run_canceling(run, message)
+
+
+def report_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
+    """Record that a run was canceled."""
+    instance.report_run_canceled(run, message)
+
+
+def report_failed(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
+    """Record that a run failed."""
+    instance.report_run_failed(run, message)
+
+
+def report_event(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
+    """Write a message into the log of a run."""
+    instance.report_engine_event(message, run)
+
+
+def add_run_tags(instance: dg.DagsterInstance, run: dg.DagsterRun, tags: dict[str, str]) -> None:
+    """Add tags to a run that exists."""
+    instance.add_run_tags(run.run_id, tags)
+
+
+def is_of_active_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether a run belongs to a backfill that has not ended."""
+    backfill_id = run.tags.get("dagster/backfill")
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    return backfill is not None and not backfill.status.name.startswith(("COMPLETED", "FAILED", "CANCELED"))
+
+
+def automatic_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun | None:
+    """Return the run with which Dagster itself has retried a failed run, or None."""
+    run_id = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+    return instance.get_run_by_id(run_id) if run_id else None
+
+
+def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether Dagster itself will retry a failed run. It records this shortly after the failure."""
+    return instance.run_retries_enabled and run.tags.get(WILL_RETRY_TAG) != "false"
+
+
+def log_entries(
+    instance: dg.DagsterInstance, run_id: str, cursor: str | None
+) -> tuple[list[dg.EventLogEntry], str]:
+    """Return the entries of a run's log after a cursor, and the new cursor."""
+    page = instance.get_records_for_run(run_id, cursor)
+    return [record.event_log_entry for record in page.records], page.cursor
+
+
+def materializations(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.AssetMaterialization]:
+    """Yield what a run has materialized, in order."""
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    for record in instance.get_records_for_run(run_id, of_type=kind).records:
+        if materialization := record.event_log_entry.asset_materialization:
+            yield materialization
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """The failure of a step.
+
+    Attributes:
+        step: Name of the op, without the name of its graph.
+        description: The message of a `dagster.Failure`; None for another exception.
+        error: The message of the innermost exception, if there is one.
+        is_interrupt: True if an interrupt, such as Ctrl-C, ended the step.
+    """
+
+    step: str
+    description: str | None
+    error: str | None
+    is_interrupt: bool
+
+
+def step_failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[StepFailure]:
+    """Yield the failures of a run's steps, in order."""
+    kind = dg.DagsterEventType.STEP_FAILURE
+    for record in instance.get_records_for_run(run_id, of_type=kind).records:
+        if event := record.event_log_entry.dagster_event:
+            yield step_failure(event)
+
+
+def step_failure(event: dg.DagsterEvent) -> StepFailure:
+    """Return the failure that an event of the type STEP_FAILURE reports."""
+    failure = event.step_failure_data
+    causes = []
+    cause = failure.error
+    while cause:
+        causes.append(cause)
+        cause = cause.cause
+    return StepFailure(
+        step=(event.step_key or "run").rpartition(".")[2],
+        description=failure.user_failure_data and failure.user_failure_data.description,
+        error=causes[-1].message.strip() if causes else None,
+        is_interrupt=any(cause.cls_name in _INTERRUPTS for cause in causes),
+    )
+
+
+_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+
+
+# --- launching ---
+
+
+def repository_of(definitions: dg.Definitions) -> dg.RepositoryDefinition:
+    """Return the repository that Dagster makes of definitions, with all jobs, schedules and sensors."""
+    return definitions.get_repository_def()
+
+
+def assets_job(definitions: dg.Definitions) -> dg.JobDefinition:
+    """Return the job that can materialize any of the assets."""
+    return definitions.resolve_implicit_global_asset_job_def()
+
+
+def instance_of(launcher: dg.DefaultRunLauncher) -> dg.DagsterInstance:
+    """Return the instance that a launcher serves."""
+    return launcher._instance
+
+
+def is_of_module(run: dg.DagsterRun, module: str) -> bool:
+    """Return whether the code location of a run is this module."""
+    if run.job_code_origin is None:
+        return False
+    pointer = run.job_code_origin.repository_origin.code_pointer
+    return isinstance(pointer, ModuleCodePointer) and pointer.module == module
+
+
+def has_code_server_here(run: dg.DagsterRun) -> bool:
+    """Return whether the code server of a run is on this host and uses the Python of this process."""
+    if run.job_code_origin is None or run.remote_job_origin is None:
+        return False
+    server = run.remote_job_origin.repository_origin.code_location_origin
+    is_here = isinstance(server, ManagedGrpcPythonEnvCodeLocationOrigin) or (
+        isinstance(server, GrpcServerCodeLocationOrigin) and server.socket is not None
+    )
+    return is_here and run.job_code_origin.repository_origin.executable_path == sys.executable
+
+
+def run_arguments(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Return the argument of `dagster api execute_run` for a run that has a code origin."""
+    assert run.job_code_origin is not None
+    return serialize_value(
+        ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=instance.get_ref())
+    )
+
+
+def execute_run_command() -> click.Command:
+    """Return the command `dagster api execute_run`. The first call imports it, which takes a moment."""
+    from dagster._cli.api import execute_run_command
+
+    return execute_run_command
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Return a context in which a signal to end does so where Dagster checks for it, between two events."""
+    return capture_interrupts()
+
+
+def start_timeout_seconds(instance: dg.DagsterInstance) -> float:
+    """Return the time after which Dagster ends a run that was launched and has not started."""
+    return float(instance.run_monitoring_start_timeout_seconds)
+
+
+# --- daemon ---
+
+
+def heartbeats(instance: dg.DagsterInstance) -> dict[str, float]:
+    """Return the time (seconds since the epoch) of the last heartbeat of each daemon, by its name."""
+    return {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
+
+
+def required_daemons(instance: dg.DagsterInstance) -> list[str]:
+    """Return the names of the daemons that the instance needs."""
+    return list(instance.get_required_daemon_types())
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A tick of a sensor: its time, and the message of its innermost error if it failed."""
+
+    at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SensorState:
+    """The state of a sensor in the instance; `last_tick` reads its newest tick, if there is one."""
+
+    name: str
+    is_stopped: bool
+    last_tick: Callable[[], Tick | None]
+
+
+def sensor_states(instance: dg.DagsterInstance) -> list[SensorState]:
+    """Return the states of all sensors that the instance knows."""
+
+    def reader(origin_id: str, selector_id: str) -> Callable[[], Tick | None]:
+        return lambda: _last_tick(instance, origin_id, selector_id)
+
+    return [
+        SensorState(
+            state.instigator_name,
+            state.status is InstigatorStatus.STOPPED,
+            reader(state.instigator_origin_id, state.selector_id),
+        )
+        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    ]
+
+
+def _last_tick(instance: dg.DagsterInstance, origin_id: str, selector_id: str) -> Tick | None:
+    ticks = instance.get_ticks(origin_id, selector_id, limit=1)
+    if not ticks:
+        return None
+    error, message = ticks[0].error, None
+    if ticks[0].status is TickStatus.FAILURE:
+        while error and error.cause:  # the outer errors only report that there is an inner one
+            error = error.cause
+        message = error.message if error else "no reason given"
+    return Tick(datetime.fromtimestamp(ticks[0].timestamp, UTC), message)
+
+
+# --- partitions ---
+
+
+def window_times(windows: dg.TimeWindowPartitionsDefinition, name: str) -> tuple[datetime, datetime]:
+    """Return start and end of the window with this partition key."""
+    window = windows.time_window_for_partition_key(name)
+    return window.start, window.end
+
+
+def last_window(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> str | None:
+    """Return the key of the last window that ended by an aware time, or None if no window has ended yet."""
+    window = windows.get_prev_partition_window(moment)
+    return windows.get_partition_key_range_for_time_window(window).start if window else None
+
+
+def window_range(windows: dg.TimeWindowPartitionsDefinition, first: str, last: str) -> list[str]:
+    """Return the keys of the windows from the first to the last, inclusive."""
+    return list(windows.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
+
+
+def resolve_partition(
+    request: dg.RunRequest, job: dg.JobDefinition, instance: dg.DagsterInstance
+) -> dg.RunRequest:
+    """Return a run request with the tags of its partition.
+
+    Raises:
+        dagster.DagsterError: the job has no such partition.
+    """
+    return request.with_resolved_tags_and_config(
+        target_definition=job, dynamic_partitions_requests=[], dynamic_partitions_store=instance
+    )
 
 
 # --- storage ---

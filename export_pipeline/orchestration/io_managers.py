@@ -18,6 +18,7 @@ from export_pipeline.core.schema import Schema
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes
+from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import Reporter, finish
@@ -44,8 +45,8 @@ class StagingIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
         started = time.monotonic()
         # Most of a fetch happens here, so its errors are raised here.
-        run, instance = context.step_context.dagster_run, context.step_context.instance
-        job = context.step_context.job_def
+        step_context = step_of(context)
+        run, instance, job = step_context.dagster_run, step_context.instance, step_context.job_def
         step = context.step_key.rpartition(".")[2]
         share = (0, 40) if step == "fetch_project" else (40, 50)
         with (
@@ -91,8 +92,8 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
     ledger: dg.ResourceDependency[JobLedger]
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
-        run, instance = context.step_context.dagster_run, context.step_context.instance
-        job = context.step_context.job_def
+        step_context = step_of(context)
+        run, instance, job = step_context.dagster_run, step_context.instance, step_context.job_def
         with ExitStack() as unpublished:
             for file in obj:
                 unpublished.enter_context(file.upload)
@@ -138,7 +139,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             raise
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
-        run = context.step_context.dagster_run
+        run = step_of(context).dagster_run
         deployment: str | None = None
         # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
         with suppress(LedgerError):
@@ -182,7 +183,7 @@ def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) 
 
 
 def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
-    return context.step_context.previous_attempt_count
+    return step_of(context).previous_attempt_count
 
 
 def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deployment: str | None) -> Manifest:
@@ -323,7 +324,7 @@ def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int, str], N
 def _upload_log(
     context: dg.OutputContext, ledger: JobLedger, format: str, size: int
 ) -> Callable[[int], None]:
-    report = Reporter(ledger.open, context.step_context.dagster_run, (90, 99), format)
+    report = Reporter(ledger.open, step_of(context).dagster_run, (90, 99), format)
     log = _progress_log(context)
 
     def say(done: int) -> None:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.orchestration.dagster_compat import window_range, window_times
 
 ON_DEMAND = "on_demand"
 CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
@@ -96,12 +97,6 @@ def partitions(
     )
 
 
-def last_ended(windows: dg.TimeWindowPartitionsDefinition, moment: datetime) -> str | None:
-    """Return the key of the last window that ended by an aware time, or None if no window has ended yet."""
-    window = windows.get_prev_partition_window(moment)
-    return windows.get_partition_key_range_for_time_window(window).start if window else None
-
-
 MOST_MISSED = 100
 """Maximum number of missed windows to catch up, newest first, e.g. after a schedule was off for years."""
 
@@ -110,8 +105,7 @@ def ended_since(windows: dg.TimeWindowPartitionsDefinition, since: str | None, l
     """Return the keys of the windows after `since` up to `last`, inclusive; without `since`, only `last`."""
     if since is None or since >= last or not windows.has_partition_key(since):
         return [last]
-    ended = windows.get_partition_keys_in_range(dg.PartitionKeyRange(since, last))
-    return list(ended[1:][-MOST_MISSED:])
+    return window_range(windows, since, last)[1:][-MOST_MISSED:]
 
 
 def targets(
@@ -150,8 +144,8 @@ def targets(
             found.append(Target(scope, _asked_window(window, timezone)))
             continue
         name = by.get(WINDOW, key)
-        times = windows_partition(cadence, start, timezone).time_window_for_partition_key(name)
-        found.append(Target(scope, Window(name, times.start, times.end, timezone)))
+        times = window_times(windows_partition(cadence, start, timezone), name)
+        found.append(Target(scope, Window(name, *times, timezone)))
     return found
 
 

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from export_pipeline.database_url import dagster_url
-from export_pipeline.orchestration.dagster_compat import has_shared_connections, share_connections
+from export_pipeline.orchestration.dagster_compat import (
+    ConfigurableClassData,
+    has_shared_connections,
+    share_connections,
+)
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):

@@ -11,11 +11,10 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.cadences import Cadence
-from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, last_window
 from export_pipeline.orchestration.partitions import (
     ended_since,
     known_scopes,
-    last_ended,
     scope_keys,
     scopes_partition,
 )
@@ -49,7 +48,7 @@ def cadence_schedule(
     )
     @redacted_errors()
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        ended = last_ended(windows, context.scheduled_execution_time)
+        ended = last_window(windows, context.scheduled_execution_time)
         if ended is None:
             return dg.SkipReason("No window has ended yet.")
         if cadence.scoped and not known_scopes(context.instance, dataset):

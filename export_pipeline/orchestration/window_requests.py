@@ -15,6 +15,7 @@ import dagster as dg
 
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration.cadences import Cadence
+from export_pipeline.orchestration.dagster_compat import add_run_tags
 from export_pipeline.orchestration.partitions import known_scopes
 from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.runs.errors import told
@@ -102,7 +103,7 @@ def repeat_lost_requests(
     undone = dg.RunsFilter(
         job_name=JOB, statuses=_UNDONE, created_before=now - _LATE, created_after=now - _LOST
     )
-    for run in instance.get_runs(undone):
+    for run in (record.dagster_run for record in instance.get_run_records(undone)):
         if time.monotonic() >= until:
             break
         if _REQUESTED_TAG in run.tags:
@@ -113,7 +114,7 @@ def repeat_lost_requests(
         cadence = dataset and dataset.regular().get(config["cadence"])
         if cadence:
             new += _request(instance, url, cadence, config["windows"])
-        instance.add_run_tags(run.run_id, {_REQUESTED_TAG: "by schedules_sensor"})
+        add_run_tags(instance, run, {_REQUESTED_TAG: "by schedules_sensor"})
     return new
 
 

@@ -5,12 +5,12 @@ import dagster as dg
 import pytest
 
 from export_pipeline.core.windows import Window
+from export_pipeline.orchestration.dagster_compat import last_window
 from export_pipeline.orchestration.partitions import (
     WINDOW,
     Target,
     add_scope,
     known_scopes,
-    last_ended,
     partition_key,
     partitions,
     scope_keys,
@@ -109,10 +109,10 @@ def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, 
         assert span.end == following.start  # no gap, no overlap, whatever the clock did
         assert span.start < span.end
         for later in (timedelta(0), timedelta(minutes=15), timedelta(hours=3)):
-            assert last_ended(windows, span.end + later) == key
+            assert last_window(windows, span.end + later) == key
         if span is not spans[0]:
-            assert last_ended(windows, span.end - timedelta(seconds=1)) != key
-    assert last_ended(windows, spans[0].end - timedelta(seconds=1)) is None
+            assert last_window(windows, span.end - timedelta(seconds=1)) != key
+    assert last_window(windows, spans[0].end - timedelta(seconds=1)) is None
 
 
 def test_windows_have_their_lengths_around_a_change_of_the_clock() -> None:

@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import migrate
-from export_pipeline.orchestration.partitions import WINDOW, last_ended
+from export_pipeline.orchestration.dagster_compat import last_window
+from export_pipeline.orchestration.partitions import WINDOW
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 ZONES = ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York", "Europe/Berlin"]
@@ -80,7 +81,7 @@ def test_each_day_is_exported_once_through_a_year(
     days = partitions.get_partitions_def_for_dimension(WINDOW)
     assert isinstance(days, dg.TimeWindowPartitionsDefinition)
     at = list(ticks(daily, start, start + timedelta(days=365)))
-    windows = [last_ended(days, tick) for tick in at]
+    windows = [last_window(days, tick) for tick in at]
     expected = [f"{start + timedelta(days=day - 1):%Y-%m-%d}" for day in range(365)]
     assert windows == expected
     (request,) = requests(loaded, instance, daily, at[35])

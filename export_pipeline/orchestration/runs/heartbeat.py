@@ -18,6 +18,7 @@ import dagster as dg
 from export_pipeline.jobs import LeaseLostError, Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.leases import LEASE, RENEW_SECONDS, TO_GO_ON
 from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.dagster_compat import report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_wanted
 
 _LOOK_SECONDS = 1.0
@@ -61,11 +62,11 @@ def cancellable(
                 _renew(ledger(), run.run_id)
             canceled = bool(ids) and all(ledger().get(id).status is Status.CANCELED for id in ids)
             if canceled and not is_wanted(ledger, run.run_id):
-                interrupt(lambda: instance.report_run_canceling(run, "Its job was canceled."))
+                interrupt(lambda: report_canceling(instance, run, "Its job was canceled."))
                 return False
         except LeaseLostError as error:
             said = str(error)
-            interrupt(lambda: instance.report_engine_event(said, run))
+            interrupt(lambda: report_event(instance, run, said))
             return False
         except LedgerUnavailableError:
             pass

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, Status
+from export_pipeline.orchestration.dagster_compat import assets_job, log_entries, step_failure
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import end_here, settle
@@ -23,7 +24,6 @@ Progress = Callable[[str, int, int], None]
 """Receives the current step, the number of steps done and their total. It is called from another thread."""
 
 _LOOK_SECONDS = 0.2
-_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def run_export(
         KeyboardInterrupt: an interrupt, such as Ctrl-C, ended the run. Its jobs are left as they were.
     """
     export_id = export_id or str(uuid.uuid4())
-    job = definitions.resolve_implicit_global_asset_job_def()
+    job = assets_job(definitions)
     tags = job_tags(jobs)
     with dg.DagsterInstance.get() as instance:
         if ledger is not None:
@@ -108,12 +108,7 @@ def _run_here(job: dg.JobDefinition, **asked: Any) -> dg.ExecuteInProcessResult:
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     """Return whether an interrupt, such as Ctrl-C, ended a step."""
-    return any(
-        cause.cls_name in _INTERRUPTS
-        for event in result.all_events
-        if event.is_step_failure
-        for cause in _causes(event.step_failure_data.error)
-    )
+    return any(step_failure(event).is_interrupt for event in result.all_events if event.is_step_failure)
 
 
 def _are_canceled(ledger: Ledger | None, jobs: Sequence[Job]) -> bool:
@@ -121,12 +116,6 @@ def _are_canceled(ledger: Ledger | None, jobs: Sequence[Job]) -> bool:
     if ledger is None or not jobs:
         return False
     return all(ledger.get(job.id).status is Status.CANCELED for job in jobs)
-
-
-def _causes(error: Any) -> Iterator[Any]:
-    while error:
-        yield error
-        error = error.cause
 
 
 @contextmanager
@@ -152,10 +141,8 @@ def _watch(
 ) -> None:
     cursor, ended, said = None, 0, "Starting"
     while not done.wait(_LOOK_SECONDS):
-        page = instance.get_records_for_run(run_id, cursor)
-        cursor = page.cursor
-        for record in page.records:
-            entry = record.event_log_entry
+        entries, cursor = log_entries(instance, run_id, cursor)
+        for entry in entries:
             if entry.dagster_event is None:
                 said = entry.user_message
             elif entry.dagster_event.is_step_success:
@@ -174,12 +161,8 @@ def _files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     for event in result.all_events:
         if event.is_step_failure and event.step_key:
-            failure = event.step_failure_data
-            cause = failure.error
-            while cause and cause.cause:
-                cause = cause.cause
-            known = failure.user_failure_data and failure.user_failure_data.description
-            if cause and cause.cls_name in _INTERRUPTS:
-                known = "interrupted; Dagster can execute the run again from there"
-            text = known or (cause.message.strip() if cause else "failed")
-            yield f"{event.step_key.rpartition('.')[2]}: {text}"
+            failure = step_failure(event)
+            reason = failure.description or failure.error or "failed"
+            if failure.is_interrupt:
+                reason = "interrupted; Dagster can execute the run again from there"
+            yield f"{failure.step}: {reason}"

@@ -12,11 +12,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from export_pipeline.jobs import File, Job, Lease, Ledger, RefusedError
 from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.dagster_compat import (
+    automatic_retry,
+    is_of_module,
+    materializations,
+    report_canceled,
+    report_failed,
+    step_failures,
+    will_be_retried,
+)
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 
@@ -30,7 +37,6 @@ _ALWAYS = timedelta(days=36_500)
 _LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 """Statuses of a launched run before its start. Without a lease, Dagster's `start_timeout_seconds` ends it."""
 _BEGUN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
 
 def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
@@ -40,7 +46,7 @@ def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
         Number of jobs that ended or began a new attempt.
     """
     jobs = ledger.in_flight(_ALWAYS)
-    under_way = instance.get_runs(dg.RunsFilter(statuses=[*_LAUNCHED, *_BEGUN]))
+    under_way = _runs(instance, dg.RunsFilter(statuses=[*_LAUNCHED, *_BEGUN]))
     runs = _runs_of(instance, jobs) | {run.run_id: run for run in under_way}
     working = {job.run_id for job in jobs if job.run_id and job.status is Status.PROCESSING}
     begun = {run.run_id for run in under_way if run.status in _BEGUN and is_of_this_code(run)}
@@ -88,11 +94,7 @@ def settle_jobs(
         run = runs.get(job.run_id or "")
         if run is None and job.claimed_at and age >= _YOUNG:
             run = next(iter(runs_by_tag(instance, job)), None)
-        while (
-            run
-            and (again := run.tags.get(AUTO_RETRY_RUN_ID_TAG))
-            and (retried := instance.get_run_by_id(again))
-        ):
+        while run and (retried := automatic_retry(instance, run)):
             run = retried
         if run is not None and run.is_finished:
             settled += _end(ledger, instance, job, run, leases.get(run.run_id), most_attempts)
@@ -113,21 +115,21 @@ def settle_jobs(
 
 def is_of_this_code(run: dg.DagsterRun) -> bool:
     """Return whether a run belongs to this package's definitions. The instance may have others."""
-    if run.job_code_origin is None:
-        return False
-    pointer = run.job_code_origin.repository_origin.code_pointer
-    return isinstance(pointer, ModuleCodePointer) and pointer.module == LOCATION
+    return is_of_module(run, LOCATION)
 
 
 def runs_by_tag(instance: dg.DagsterInstance, job: Job) -> Sequence[dg.DagsterRun]:
     """Return the runs that were launched for the attempt of a job, newest first."""
-    return instance.get_runs(dg.RunsFilter(tags=job_tags([job])))
+    return _runs(instance, dg.RunsFilter(tags=job_tags([job])))
 
 
 def _runs_of(instance: dg.DagsterInstance, jobs: Sequence[Job]) -> dict[str, dg.DagsterRun]:
     ids = [job.run_id for job in jobs if job.run_id]
-    found = instance.get_runs(dg.RunsFilter(run_ids=ids)) if ids else []
-    return {run.run_id: run for run in found}
+    return {run.run_id: run for run in _runs(instance, dg.RunsFilter(run_ids=ids))} if ids else {}
+
+
+def _runs(instance: dg.DagsterInstance, of: dg.RunsFilter) -> list[dg.DagsterRun]:
+    return [record.dagster_run for record in instance.get_run_records(of)]
 
 
 def _is_lost(leases: Mapping[str, Lease], run_id: str | None) -> bool:
@@ -137,9 +139,9 @@ def _is_lost(leases: Mapping[str, Lease], run_id: str | None) -> bool:
 
 def _end_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     if run.status is dg.DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "The process of this run has died.")
+        report_canceled(instance, run, "The process of this run has died.")
     else:
-        instance.report_run_failed(run, "The process of this run has died or was killed; re-execute the run.")
+        report_failed(instance, run, "The process of this run has died or was killed; re-execute the run.")
 
 
 def _end(
@@ -160,7 +162,7 @@ def _end(
             if published is None:
                 return _lost(ledger, job, "Its run ended without a file.", most_attempts)
             ledger.completed(attempt, *published)
-        elif _is_retried(instance, run):
+        elif will_be_retried(instance, run):
             return 0
         elif lease is not None and lease.is_lost and job.status is Status.PROCESSING:
             return _lost(ledger, job, "Its worker was lost.", most_attempts)
@@ -174,11 +176,6 @@ def _end(
             return _lost(ledger, job, "Its worker was lost.", most_attempts)
         return 1
     return 0
-
-
-def _is_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return whether Dagster itself will retry a failed run. It records this shortly after the failure."""
-    return instance.run_retries_enabled and run.tags.get(WILL_RETRY_TAG) != "false"
 
 
 def _lost(ledger: Ledger, job: Job, reason: str, most_attempts: int) -> int:
@@ -195,32 +192,20 @@ def _lost(ledger: Ledger, job: Job, reason: str, most_attempts: int) -> int:
 
 def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     """Return the error message of a run; None if no step reported one, as its process died or was stopped."""
-    for record in instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records:
-        event = record.event_log_entry.dagster_event
-        if event is None:
-            continue
-        failure = event.step_failure_data
-        if failure.user_failure_data and failure.user_failure_data.description:
-            return str(failure.user_failure_data.description)
-        cause = failure.error
-        while cause and cause.cause:
-            cause = cause.cause
-        if cause and cause.cls_name in _INTERRUPTS:
+    for failure in step_failures(instance, run.run_id):
+        if failure.description:
+            return failure.description
+        if failure.is_interrupt:
             return None
-        if cause:
-            step = (event.step_key or "run").rpartition(".")[2]
-            return f"{step}: {cause.message.strip()}"
+        if failure.error:
+            return f"{failure.step}: {failure.error}"
     return None
 
 
 def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tuple[File, datetime] | None:
     """Return the file that a run made for a job, and the time when it expires."""
-    records = instance.get_records_for_run(
-        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-    ).records
-    for record in records:
-        made = record.event_log_entry.asset_materialization
-        if made and made.asset_key.path[-1] == job.format and "key" in made.metadata:
+    for made in materializations(instance, run.run_id):
+        if made.asset_key.path[-1] == job.format and "key" in made.metadata:
             value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
             file = File(
                 value["key"],

@@ -10,6 +10,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.states import ENDED, Status
+from export_pipeline.orchestration.dagster_compat import heartbeats
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 75.0  # daemons send a heartbeat every 30 s
@@ -83,5 +84,5 @@ def follow(
 
 def _lives(instance: dg.DagsterInstance) -> bool:
     """Return whether a daemon with a recent heartbeat evaluates sensors, so that requests are picked up."""
-    beat = instance.get_daemon_heartbeats().get("SENSOR")
-    return beat is not None and time.time() - beat.timestamp < _SILENT_SECONDS
+    beat = heartbeats(instance).get("SENSOR")
+    return beat is not None and time.time() - beat < _SILENT_SECONDS

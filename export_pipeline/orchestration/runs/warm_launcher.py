@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher.base import LaunchRunContext
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import ConfigurableClassData, serialize_value
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
+from export_pipeline.orchestration.dagster_compat import (
+    ConfigurableClassData,
+    LaunchRunContext,
+    has_code_server_here,
+    instance_of,
+    report_canceling,
+    report_event,
+    run_arguments,
+    start_timeout_seconds,
+)
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.orchestration.runs.reconciler import is_of_this_code
 from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
@@ -27,7 +31,7 @@ _LOOK_SECONDS = 0.5
 _STARTING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
-class WarmRunLauncher(DefaultRunLauncher):
+class WarmRunLauncher(dg.DefaultRunLauncher):
     """Forks runs from a warm process, with Dagster's own launcher as fallback.
 
     The process is started with the first run. It is restarted when it has died or a file of this package has
@@ -45,7 +49,7 @@ class WarmRunLauncher(DefaultRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Launch a run, from the warm process if possible."""
         run = context.dagster_run
-        if not _is_local(run):
+        if not (has_code_server_here(run) and is_of_this_code(run)):
             super().launch_run(context)
         elif not self._begun(run):
             with self._imports:
@@ -57,10 +61,10 @@ class WarmRunLauncher(DefaultRunLauncher):
         pid = run_lock.holder(_lock(run_id))
         if pid is None:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
-        run = self._instance.get_run_by_id(run_id)
+        run = instance_of(self).get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        self._instance.report_run_canceling(run)
+        report_canceling(instance_of(self), run)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
         return True
@@ -76,22 +80,17 @@ class WarmRunLauncher(DefaultRunLauncher):
     def _begun(self, run: dg.DagsterRun) -> bool:
         """Begin a run in the warm process. Return False if it failed and the run has not begun."""
         lock = _lock(run.run_id)
-        arguments = ExecuteRunArgs(
-            job_origin=run.job_code_origin,  # type: ignore[arg-type]  # _is_local has looked
-            run_id=run.run_id,
-            instance_ref=self._instance.get_ref(),
-        )
         with self._one_at_a_time:
             try:
                 warm = self._ready()
                 # If the ledger is unavailable now, the reconciler records the expected lease later.
                 with suppress(LedgerUnavailableError), Ledger(load_settings().jobs_url) as ledger:
                     ledger.expect_lease(run.run_id)
-                warm.run(lock, serialize_value(arguments))
+                warm.run(lock, run_arguments(instance_of(self), run))
             except (WarmProcessError, LedgerError, OSError) as error:
                 if run_lock.is_held(lock):
                     return True  # it failed after the fork
-                self._instance.report_engine_event(f"{error}. Dagster's own launcher starts this run.", run)
+                report_event(instance_of(self), run, f"{error}. Dagster's own launcher starts this run.")
                 return False
         return True
 
@@ -114,9 +113,9 @@ class WarmRunLauncher(DefaultRunLauncher):
 
     def _wait_until_started(self, run_id: str) -> None:
         """Wait until a run has imported everything, or Dagster has ended it."""
-        until = time.monotonic() + self._instance.run_monitoring_start_timeout_seconds
+        until = time.monotonic() + start_timeout_seconds(instance_of(self))
         while time.monotonic() < until:
-            run = self._instance.get_run_by_id(run_id)
+            run = instance_of(self).get_run_by_id(run_id)
             if run is None or run.status not in _STARTING:
                 return
             time.sleep(_LOOK_SECONDS)
@@ -124,15 +123,3 @@ class WarmRunLauncher(DefaultRunLauncher):
 
 def _lock(run_id: str) -> Path:
     return run_lock.lock_of(load_settings().staging_folder, run_id)
-
-
-def _is_local(run: dg.DagsterRun) -> bool:
-    """Return whether this Python on this host loads the same code as the run's code server."""
-    if run.job_code_origin is None or run.remote_job_origin is None:
-        return False
-    server = run.remote_job_origin.repository_origin.code_location_origin
-    here = isinstance(server, ManagedGrpcPythonEnvCodeLocationOrigin) or (
-        isinstance(server, GrpcServerCodeLocationOrigin) and server.socket is not None
-    )
-    executable = run.job_code_origin.repository_origin.executable_path
-    return here and is_of_this_code(run) and executable == sys.executable

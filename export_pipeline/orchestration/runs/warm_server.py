@@ -73,13 +73,15 @@ def _load_and_tell(lines: TextIO) -> None:
 
 def _load() -> None:
     """Import everything that runs import, and build the definitions once for all runs."""
+    from export_pipeline.orchestration.dagster_compat import execute_run_command, repository_of
+
     for package in map(import_module, _IMPORTED_BY_RUNS):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
-    import_module("dagster._cli.api")
+    execute_run_command()
     location = import_module(LOCATION)
     definitions = vars(location)["defs"] = location.defs()  # otherwise each process would call it
-    definitions.get_repository_def()
+    repository_of(definitions)
     gc.collect()
     gc.freeze()  # garbage collection in a run would copy the shared pages
 
@@ -117,14 +119,13 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
 
 def _run(arguments: str, held: IO[str]) -> None:
     """Do what `dagster api execute_run` does, in this process."""
-    from dagster._cli.api import execute_run_command
-    from dagster._utils.interrupts import capture_interrupts
+    from export_pipeline.orchestration.dagster_compat import execute_run_command, interruptible
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with capture_interrupts():  # from here on the process can be interrupted
+    with interruptible():  # from here on
         run_lock.sign(held)
-        execute_run_command.main([arguments], standalone_mode=False)
+        execute_run_command().main([arguments], standalone_mode=False)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def clean_staging(
     if not found:
         return {}
     ids = [path.name.removesuffix(".lock") for path in found]
-    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=ids))}
+    records = instance.get_run_records(dg.RunsFilter(run_ids=ids))
+    runs = {record.dagster_run.run_id: record.dagster_run for record in records}
     removed: dict[str, int] = {}
     for path, run_id in zip(found, ids, strict=True):
         run = runs.get(run_id)

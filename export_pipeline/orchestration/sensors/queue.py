@@ -18,7 +18,7 @@ from export_pipeline.datasets.requests import RequestError, config_of, within_li
 from export_pipeline.datasets.scopes import Scopes, scope_key
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
+from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.request_checks import (
     MOST_OFFERS,
@@ -231,9 +231,7 @@ def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg
         dg.validate_run_config(job, dict(request.run_config))
         if request.partition_key is None:
             return request
-        return request.with_resolved_tags_and_config(
-            target_definition=job, dynamic_partitions_requests=[], dynamic_partitions_store=context.instance
-        )
+        return resolve_partition(request, job, context.instance)
     except dg.DagsterInvalidConfigError as error:
         raise RequestError("invalid_options", str(error)) from error
     except dg.DagsterError as error:

@@ -10,6 +10,7 @@ from dagster import DagsterRunStatus as Status
 
 from export_pipeline.orchestration.dagster_compat import (
     NOT_PREVIEWED,
+    is_of_active_backfill,
     is_preview,
     remove_check_results,
     remove_run_files,
@@ -56,12 +57,12 @@ def remove_old_runs(instance: dg.DagsterInstance, retention: timedelta, *, secon
     kept: set[str] = set()
     last_kept, removed = None, 0
     while time.monotonic() < until and (
-        page := instance.get_runs(old, cursor=last_kept, limit=_PAGE, ascending=True)
+        page := instance.get_run_records(old, cursor=last_kept, limit=_PAGE, ascending=True)
     ):
         kept = kept or _newest_of_assets(instance)
         gone = []
-        for run in page:
-            if run.run_id in kept or _is_of_running_backfill(instance, run):
+        for run in (record.dagster_run for record in page):
+            if run.run_id in kept or is_of_active_backfill(instance, run):
                 last_kept = run.run_id
                 continue
             if time.monotonic() > until:
@@ -78,9 +79,3 @@ def _newest_of_assets(instance: dg.DagsterInstance) -> set[str]:
     """Return the ids of the runs that made the newest file of each asset."""
     newest = [record.asset_entry.last_materialization for record in instance.get_asset_records()]
     return {event.run_id for event in newest if event is not None}
-
-
-def _is_of_running_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    backfill_id = run.tags.get("dagster/backfill")
-    backfill = instance.get_backfill(backfill_id) if backfill_id else None
-    return backfill is not None and not backfill.status.name.startswith(("COMPLETED", "FAILED", "CANCELED"))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
-from export_pipeline.api import downloads, exports, problems
+from export_pipeline.api import datasets, downloads, exports, links, problems
 from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.middleware import Calls
@@ -51,8 +51,8 @@ def build_app(settings: Settings) -> FastAPI:
     app.state.base_url = settings.api_url or ""
     app.add_middleware(Calls)
     problems.install(app)
-    for routes in (exports, downloads):
-        app.include_router(routes.router)
+    for router in (exports.router, downloads.router, links.routes, datasets.router, links.pages):
+        app.include_router(router)
     _add_operations(app)
     _describe_problems(app)
     return app

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
 from export_pipeline.api.callers import Caller, Reader, Services, Writer
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.cursors import read_cursor, write_cursor
-from export_pipeline.api.models import Export, ExportList, ExportRequest
+from export_pipeline.api.models import Export, ExportEvent, ExportList, ExportRequest
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
-from export_pipeline.jobs import Job, Place, RefusedError
+from export_pipeline.jobs import Job, LedgerError, Place, RefusedError
 from export_pipeline.jobs.purge import unpublish_own
 from export_pipeline.jobs.states import ENDED, Status
 from export_pipeline.schedules.rows import TOLD
@@ -30,6 +33,8 @@ router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=responses(4
 
 MAX_WAIT_SECONDS = 60
 _RETRY_SECONDS = 2
+_HEARTBEAT_SECONDS = 15
+_MOST_EVENT_SECONDS = 15 * 60
 ExportId = Annotated[
     str, Path(max_length=100, description="Id.", examples=["7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11"])
 ]
@@ -142,6 +147,58 @@ async def get_export(
     return Export.of(job)
 
 
+@router.get(
+    "/{export_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}},
+        204: {"description": "It has ended, and the caller knows it (`Last-Event-ID`)."},
+        **responses(404, 422),
+    },
+)
+async def follow_export(
+    export_id: ExportId,
+    request: Request,
+    service: Services,
+    caller: Reader,
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+) -> Response:
+    """Follow an export: an event for each change of status, percentage or step, until it ends."""
+    read = partial(service.run, service.ledger.get, export_id, caller.viewer)
+    job = await read()
+    if job.status in ENDED and last_event_id == _event_id(job):
+        return Response(status_code=204)
+    changes: Changes = request.app.state.changes
+    return StreamingResponse(_events(job, read, changes, last_event_id), media_type="text/event-stream")
+
+
+async def _events(
+    job: Job, read: Callable[[], Awaitable[Job]], changes: Changes, last: str | None
+) -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _MOST_EVENT_SECONDS  # then the client reconnects, and its key is checked again
+    with changes.watching(job.id, progress=True) as watch:
+        yield f"retry: {_RETRY_SECONDS * 1000}\n\n"
+        while True:
+            if (event := _event_id(job)) != last:
+                last = event
+                data = {name: getattr(job, name) for name in ExportEvent.model_fields}
+                yield f"id: {event}\nevent: status\ndata: {ExportEvent(**data).model_dump_json()}\n\n"
+            if job.status in ENDED or changes.closing or loop.time() > until:
+                return
+            if not await watch.wait(_HEARTBEAT_SECONDS):
+                yield ": heartbeat\n\n"
+            try:
+                job = await read()
+            except LedgerError:  # deleted meanwhile, or the ledger is away: the client asks again
+                return
+
+
+def _event_id(job: Job) -> str:
+    step = hashlib.sha256((job.progress_step or "").encode()).hexdigest()[:8]
+    return f"{job.attempt}-{job.status}-{job.progress_percent}-{step}"
+
+
 @router.post("/{export_id}/cancel", status_code=202, responses=responses(404, 409))
 async def cancel_export(export_id: ExportId, service: Services, caller: Writer) -> Export:
     """Cancel an export that waits or is worked on."""
@@ -216,11 +273,19 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
 def _check(service: Service, caller: Caller, asked: _Asked, body: ExportRequest) -> None:
     datasets = caller.visible(service.datasets)
     try:
-        check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
+        with translate_source_errors():
+            check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
         within_limit(partial(config_of, datasets[asked.dataset], asked))
     except RequestError as error:
         problems = [_placed(one, asked, body) for one in error.problems]
         raise Problem(422, error.code, str(error), problems) from None
+
+
+@contextmanager
+def translate_source_errors() -> Iterator[None]:
+    """Turn errors of the application's database into answers."""
+    try:
+        yield
     except SourceUnavailableError:
         message = "The application's database does not answer; try again in a moment."
         raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from None

@@ -123,3 +123,15 @@ class ExportList(BaseModel):
 
     data: list[Export]
     next: Annotated[str | None, Field(description="Cursor of the next page; null at the end.")] = None
+
+
+class ExportEvent(BaseModel):
+    """A change of an export, as an event."""
+
+    id: str
+    status: Status
+    attempt: int
+    progress_percent: int
+    progress_step: str | None
+    row_count: int | None
+    total_rows: int | None

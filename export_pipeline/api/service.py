@@ -136,7 +136,7 @@ class _CachedScopes:
             return known
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """Return the service of a request."""
     service: Service = request.app.state.service
     return service

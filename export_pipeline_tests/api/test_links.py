@@ -1,0 +1,123 @@
+"""Links for people: a page, the file, and the day on which they are dead."""
+
+import re
+
+import httpx
+import pytest
+
+from export_pipeline.jobs import Kind
+from export_pipeline.jobs.database import open_engine
+from export_pipeline_tests.api.service import CONTENT, Running, start
+from export_pipeline_tests.api.test_exports import ask, problem
+from export_pipeline_tests.jobs.database import Database
+
+PERSON = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def link_to(service: Running, scope: str, **body: int) -> tuple[str, str]:
+    """A new export of the scope, and a link to it."""
+    client = service.client()
+    made = ask(client, scope)["id"]
+    answer = client.post(f"/v1/exports/{made}/links", json=body)
+    assert answer.status_code == 201, answer.text
+    return made, answer.json()["url"]
+
+
+def test_a_person_sees_a_page_and_downloads_with_one_click(service: Running, accounts: list[str]) -> None:
+    made, url = link_to(service, accounts[0])
+    service.complete(made, name="تقرير <b>.csv")
+    page = httpx.get(url, headers=PERSON)
+    assert page.status_code == 200
+    assert "تقرير _b_.csv" in page.text
+    assert "One row was odd." in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["referrer-policy"] == "no-referrer"
+    button = re.search(r'href="(/d/[^"]+)"', page.text)
+    assert button
+    file = httpx.get(service.url + button[1], headers=PERSON)
+    assert file.content == CONTENT
+    assert "filename*=UTF-8''%D8%AA%D9%82" in file.headers["content-disposition"]
+    event = service.ledger.events(made)[-1]
+    assert (event.kind, event.details["by"]) == (Kind.DOWNLOADED, "link")
+
+
+def test_a_program_gets_the_file_itself(service: Running, accounts: list[str]) -> None:
+    made, url = link_to(service, accounts[0])
+    assert problem(httpx.get(url)) == (409, "not_ready")
+    service.complete(made)
+    assert httpx.get(url).content == CONTENT
+    assert httpx.get(url, headers={"Range": "bytes=0-3"}).status_code == 206
+
+
+def test_pages_tell_of_progress_failure_and_cancelling(service: Running, accounts: list[str]) -> None:
+    made, url = link_to(service, accounts[0])
+    waiting = httpx.get(url, headers=PERSON)
+    assert "It waits for its turn." in waiting.text
+    assert waiting.headers["refresh"] == "3"
+    job = start(service.ledger, made)
+    service.ledger.progress(job.current, "Rendering", percent=61)
+    assert "61 %: Rendering" in httpx.get(url, headers=PERSON).text
+    service.ledger.failed(job.current, "source_error", "The table <orders> has no column total.")
+    failed = httpx.get(url, headers=PERSON).text
+    assert "The table &lt;orders&gt; has no column total." in failed
+    assert made in failed
+    service.ledger.retry(made)
+    service.ledger.canceled(made)
+    assert "This export was canceled" in httpx.get(url, headers=PERSON).text
+
+
+def test_a_link_dies_with_its_file_its_time_its_uses_or_its_maker(
+    service: Running, accounts: list[str], database: Database
+) -> None:
+    def dead(url: str) -> bool:
+        pages = [httpx.get(url, headers=PERSON), httpx.get(f"{url}/file", headers=PERSON)]
+        assert problem(httpx.get(url)) == (410, "expired")
+        return all(page.status_code == 410 and "no longer available" in page.text for page in pages)
+
+    made, once = link_to(service, accounts[0], max_uses=1)
+    service.complete(made)
+    client = service.client()
+    links = f"/v1/exports/{made}/links"
+    short, revoked, lasting = (client.post(links, json=body).json() for body in ({"expires_in": 60}, {}, {}))
+    assert httpx.get(once, headers=PERSON).status_code == 200  # the page is no download
+    assert httpx.get(once).content == CONTENT
+    assert dead(once)
+    assert httpx.get(short["url"]).status_code == 200
+    database.age("expires_at", 61, f"id = '{short['id']}'", table="export_links")
+    assert dead(short["url"])
+    assert client.delete(f"{links}/{revoked['id']}").status_code == 204
+    assert dead(revoked["url"])
+    listed = {one["id"]: one for one in client.get(links).json()["data"]}
+    assert listed[short["id"]]["uses"] == 1
+    assert "url" not in listed[short["id"]]
+    assert httpx.get(lasting["url"]).status_code == 200
+    database.age("expires_at", 2 * 86_400, f"id = '{made}'")
+    assert dead(lasting["url"])
+    service.ledger.delete(made, service.store.delete)
+    assert httpx.get(lasting["url"], headers=PERSON).status_code == 404
+
+
+@pytest.mark.parametrize("token", ["A" * 27, "A" * 26, "%2e%2e", "a' OR '1'='1", "\u202e" * 27, "A" * 99])
+def test_an_altered_token_opens_nothing(service: Running, accounts: list[str], token: str) -> None:
+    made, _ = link_to(service, accounts[0])
+    service.complete(made)
+    assert httpx.get(f"{service.url}/d/{token}").status_code == 404
+    assert httpx.get(f"{service.url}/d/{token}", headers=PERSON).status_code == 404
+
+
+def test_links_are_made_by_those_who_see_the_export(service: Running, accounts: list[str]) -> None:
+    made, url = link_to(service, accounts[0])
+    foreign = service.client(scopes=[accounts[1]])
+    for method in ("POST", "GET"):
+        assert problem(foreign.request(method, f"/v1/exports/{made}/links")) == (404, "not_found")
+        without = service.client("exports:read", "exports:write")
+        assert problem(without.request(method, f"/v1/exports/{made}/links")) == (403, "forbidden")
+    client = service.client()
+    assert problem(client.delete(f"/v1/exports/{made}/links/nothing")) == (404, "not_found")
+    for body in ({"expires_in": 0}, {"expires_in": 10**9}, {"max_uses": 0}, {"url": "x"}):
+        assert client.post(f"/v1/exports/{made}/links", json=body).status_code == 422
+    token = url.rpartition("/")[2]
+    engine = open_engine(service.settings.jobs_url)
+    with engine.connect() as connection:
+        assert token not in str(connection.exec_driver_sql("SELECT * FROM export_links").all())
+    engine.dispose()

@@ -11,6 +11,7 @@ from export_pipeline.orchestration.sensors.maintenance import (
     delivery_sensor,
     purge_sensor,
     schedules_sensor,
+    webhooks_sensor,
 )
 from export_pipeline.orchestration.sensors.queue import requests_sensor
 from export_pipeline.orchestration.sensors.retention import retention_sensor
@@ -38,6 +39,7 @@ def defs() -> dg.Definitions:
                 schedules_sensor(datasets),
                 commands_sensor,
                 delivery_sensor,
+                webhooks_sensor,
                 purge_sensor,
                 retention_sensor,
             ],

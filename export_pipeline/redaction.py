@@ -73,3 +73,9 @@ def remember_credentials(url: str) -> None:
     _secrets.update(
         secret for secret in (password, unquote(password), *tails, *given) if len(secret) >= _LEAST_LENGTH
     )
+
+
+def remember_secret(secret: str) -> None:
+    """Hide a secret from now on."""
+    if len(secret) >= _LEAST_LENGTH:
+        _secrets.add(secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,10 +15,11 @@ from export_pipeline.database_url import check_database_url, parse_database_url,
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.env_file import check_names
-from export_pipeline.redaction import RedactedError, remember_credentials
+from export_pipeline.redaction import RedactedError, remember_credentials, remember_secret
 from export_pipeline.time_zones import zone_problem
 
 _PREFIX = "EXPORT_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ENV_FILE = Path(".env")
 
 
@@ -135,6 +137,22 @@ class Settings(BaseSettings):
         str | None,
         Field(description="Public address of the HTTP service, e.g. https://exports.example.org."),
     ] = None
+    webhook_key: Annotated[
+        str | None,
+        Field(
+            min_length=32,
+            repr=False,
+            description="The secrets of all webhooks follow from it; `openssl rand -base64 32` makes one.",
+        ),
+    ] = None
+    webhook_networks: Annotated[
+        tuple[Network, ...],
+        NoDecode,
+        Field(
+            description="Networks that webhooks may go to though not public, e.g. 10.0.0.0/8; with commas."
+        ),
+    ] = ()
+    webhook_http: Annotated[bool, Field(description="Allow webhooks to http:// addresses.")] = False
     timezone: Annotated[
         str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
@@ -190,7 +208,14 @@ class Settings(BaseSettings):
         return url
 
     @field_validator(
-        "jobs_schema", "smtp_url", "mail_from", "public_url", "api_url", "files_group", mode="before"
+        "jobs_schema",
+        "smtp_url",
+        "mail_from",
+        "public_url",
+        "api_url",
+        "files_group",
+        "webhook_key",
+        mode="before",
     )
     @classmethod
     def _unset(cls, value: object) -> object:
@@ -222,6 +247,13 @@ class Settings(BaseSettings):
             return text
         names = [name.strip().removeprefix("@") for name in text.split(",")]
         return tuple(parse_domain(name) for name in names if name)
+
+    @field_validator("webhook_networks", mode="before")
+    @classmethod
+    def _networks(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        return tuple(ipaddress.ip_network(name.strip()) for name in text.split(",") if name.strip())
 
     @field_validator("public_url")
     @classmethod
@@ -283,6 +315,7 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}{where}: {message}{more}") from None
     for url in (settings.source_url, settings.jobs_url, settings.smtp_url):
         remember_credentials(url or "")
+    remember_secret(settings.webhook_key or "")
     return settings
 
 

@@ -1,5 +1,6 @@
 """What docs/integrating.md shows works as it stands."""
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -10,11 +11,24 @@ from typing import Any
 import psycopg2
 import pytest
 import sqlalchemy as sa
+import uvicorn
 
-from export_pipeline.jobs import Ledger, migrate
+from export_pipeline.delivery.webhooks.endpoints import create_webhook
+from export_pipeline.delivery.webhooks.queue import claim
+from export_pipeline.delivery.webhooks.send import body_of, deliver_due, send_test
+from export_pipeline.jobs import Attempt, File, Ledger, migrate
 from export_pipeline.jobs.commands import Commands
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.settings import Settings
 from export_pipeline_tests.jobs.database import Database
 
+SETTINGS = Settings.model_validate(
+    {
+        "webhook_key": "made up for these tests, and long",
+        "webhook_networks": "127.0.0.1/32",
+        "webhook_http": True,
+    }
+)
 PAGE = (Path(__file__).parents[1] / "docs" / "integrating.md").read_text("utf-8")
 
 
@@ -26,6 +40,20 @@ def blocks(title: str, language: str) -> list[str]:
 
 def statements(block: str) -> list[str]:
     return [one for one in block.split(";") if one.strip()]
+
+
+@contextmanager
+def served(app: Any) -> Iterator[int]:
+    """The port of a web server of the application."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    waiting = threading.Event()
+    while not server.started:
+        assert not waiting.wait(0.02)
+    yield int(server.servers[0].sockets[0].getsockname()[1])
+    server.should_exit = True
+    thread.join(10)
 
 
 @contextmanager
@@ -115,3 +143,41 @@ def test_the_listener_hears_of_the_end(postgres_url: str) -> None:
     assert told == [(job.id, "canceled")]
     database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN export_ended'")
     database.close()
+
+
+def test_the_receiver_takes_what_is_signed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over HTTP, with a delivery of a real export's end."""
+    example = next(block for block in blocks("Webhooks", "python") if "FastAPI" in block)
+    names: dict[str, Any] = {"__name__": "receiver"}
+    exec(example, names)
+    url, settings = f"sqlite:///{tmp_path}/jobs.db", SETTINGS
+    migrate(url)
+    engine = open_engine(url)
+    with served(names["app"]) as port, Ledger(url) as ledger:
+        webhook, secret = create_webhook(engine, settings, f"http://127.0.0.1:{port}/hooks/exports")
+        monkeypatch.setenv("WEBHOOK_SECRET", secret)
+        job = ledger.request("records", "csv", scope="ACCOUNT")
+        run = Attempt(job.id, 1, "r")
+        ledger.started(run)
+        ledger.completed(run, File("exports/a/1.csv", "1.csv", 1, 1250, "x"))
+        assert deliver_due(engine, settings) == {"delivered": 1}
+        assert capsys.readouterr().out == f"{job.id} has 1250 rows\n"
+        monkeypatch.setenv("WEBHOOK_SECRET", "whsec_c29tZWJvZHkgZWxzZQ==")
+        assert send_test(engine, settings, webhook).http_status == 401
+    engine.dispose()
+
+
+def test_the_body_that_is_shown_is_the_one_that_is_sent(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    migrate(url)
+    engine = open_engine(url)
+    create_webhook(engine, SETTINGS, "http://127.0.0.1:1/")
+    with Ledger(url) as ledger:
+        ledger.canceled(ledger.request("records", "csv", scope="ACCOUNT").id)
+    claimed = claim(engine)
+    engine.dispose()
+    assert claimed is not None
+    sent, shown = json.loads(body_of(*claimed[:3])), json.loads(blocks("Webhooks", "json")[0])
+    assert (list(sent), list(sent["data"])) == (list(shown), list(shown["data"]))

@@ -8,7 +8,18 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from export_pipeline.cli import catalogue, deployment, files, jobs, keys, operate, request, schedules, serve
+from export_pipeline.cli import (
+    catalogue,
+    deployment,
+    files,
+    jobs,
+    keys,
+    operate,
+    request,
+    schedules,
+    serve,
+    webhooks,
+)
 from export_pipeline.cli.console import InterruptedCommandError, UserError, print_error
 from export_pipeline.cli.interrupts import interrupted_code
 from export_pipeline.jobs import LedgerError
@@ -80,3 +91,4 @@ for group in (deployment, catalogue, request, files, jobs, operate):
 app.command()(serve.serve)
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")

@@ -87,6 +87,7 @@ def purge(
                 tell=tell,
             )
             if not dry_run:
+                _forget_deliveries(settings)
                 forget_now(settings, ledger)
     finally:  # free disk space even if ledger or store is unavailable
         staged = _clean_staging(settings, dry_run)
@@ -241,6 +242,17 @@ def _scopes_line(deleted: DeletedScopes) -> str | None:
             "the application has deleted their scopes."
         )
     return None
+
+
+def _forget_deliveries(settings: Settings) -> None:
+    """Delete old deliveries of webhooks that have ended."""
+    from export_pipeline.delivery.webhooks.queue import forget
+
+    engine = open_engine(settings.jobs_url)
+    try:
+        forget(engine, timedelta(days=settings.events_days))
+    finally:
+        engine.dispose()
 
 
 def forget_now(settings: Settings, ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from export_pipeline.jobs.errors import IdempotencyError
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.tables import jobs
 
-_ASKED = ("dataset", "format", "filters", "columns", "options", "recipients", "priority")
+_ASKED = ("dataset", "format", "filters", "columns", "options", "recipients", "priority", "webhook_id")
 
 
 def asked_before(connection: sa.Connection, values: Mapping[str, Any]) -> Job | None:

@@ -54,6 +54,7 @@ class Ledger(LeaseKeeper):
         schedule_id: str | None = None,
         window_key: str | None = None,
         idempotency_key: str | None = None,
+        webhook_id: str | None = None,
     ) -> Job:
         """Request an export. The request is not validated here, but by the process that claims the job.
 
@@ -63,6 +64,7 @@ class Ledger(LeaseKeeper):
                 existing job.
             idempotency_key: The same request by the same person in the same scope under the same key returns
                 the existing job, whatever became of it.
+            webhook_id: A webhook that is told of the export's end, if it hears only of exports that name it.
 
         Raises:
             IdempotencyError: the key was used for another request.
@@ -81,6 +83,7 @@ class Ledger(LeaseKeeper):
             "schedule_id": schedule_id,
             "window_key": window_key,
             "idempotency_key": idempotency_key,
+            "webhook_id": webhook_id,
         }
         for name, value in values.items():
             if not is_storable(value):

@@ -76,6 +76,7 @@ class Job:
     warnings: Sequence[str]
     changed_cells: Mapping[str, Mapping[str, int]]
     idempotency_key: str | None
+    webhook_id: str | None
 
     @classmethod
     def of(cls, row: RowMapping) -> Job:

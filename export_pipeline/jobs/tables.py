@@ -6,6 +6,7 @@ compares them with this module.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
@@ -102,6 +103,7 @@ jobs = sa.Table(
         "changed_cells", Json, nullable=False, server_default="{}", comment="Reason, column, number of cells."
     ),
     sa.Column("idempotency_key", sa.Text, comment="The same request under the same key is one export."),
+    sa.Column("webhook_id", Id, comment="The webhook that hears of its end."),
     _one_of("status", Status),
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
     *_json(**_REQUEST),
@@ -320,3 +322,62 @@ secrets = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     comment="Secrets with which the HTTP service signs.",
 )
+
+EVENTS = tuple(f"export.{status}" for status in ("completed", "failed", "canceled", "expired"))
+"""What webhooks hear of."""
+
+webhooks = sa.Table(
+    "export_webhooks",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, comment="It hears of this scope's exports only; NULL: of all."),
+    sa.Column("dataset", sa.Text, comment="It hears of this dataset only; NULL: of all."),
+    sa.Column("events", Json, nullable=False, server_default=json.dumps(EVENTS)),
+    sa.Column(
+        "named_only",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="It hears only of exports whose webhook_id names it.",
+    ),
+    sa.Column("created_by", sa.Text),
+    sa.Column(
+        "secret_number",
+        sa.Integer,
+        nullable=False,
+        server_default="1",
+        comment="Which secret signs; each follows from EXPORT_WEBHOOK_KEY and is not stored.",
+    ),
+    sa.Column("previous_until", UtcTime, comment="Until then the secret before signs too."),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("problem", sa.Text, comment="Why it was switched off, for people."),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    *_json(events="array"),
+)
+
+webhook_deliveries = sa.Table(
+    "export_webhook_deliveries",
+    metadata,
+    sa.Column("id", Id, primary_key=True, server_default=new_id()),
+    sa.Column("webhook_id", Id, sa.ForeignKey("export_webhooks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("job_id", Id, sa.ForeignKey("export_jobs.id", ondelete="CASCADE"), comment="NULL for a test."),
+    sa.Column("attempt", sa.Integer, comment="Of the job."),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("claims", sa.Integer, nullable=False, server_default="0", comment="Tells claims apart."),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("http_status", sa.Integer, comment="Of the last answer."),
+    sa.Column("error_message", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column(
+        "next_at", UtcTime, nullable=False, server_default=utc_now(), comment="Not to be tried before."
+    ),
+    sa.Column("claimed_at", UtcTime),
+    sa.Column("delivered_at", UtcTime),
+    _one_of("status", ("pending", "claimed", "delivered", "failed", "skipped")),
+    sa.UniqueConstraint("webhook_id", "job_id", "attempt", "event"),
+)
+"""Rows are inserted by a trigger of `export_jobs`, in the transaction that ends a job."""
+sa.Index("ix_export_webhook_deliveries_status", webhook_deliveries.c.status, webhook_deliveries.c.next_at)
+sa.Index("ix_export_webhook_deliveries_job_id", webhook_deliveries.c.job_id)

@@ -20,13 +20,20 @@ COMMANDS = [
     "migrate",
     "health",
     "schedules",
+    "webhooks",
 ]
 
 SCHEDULES = ["list", "create", "change", "pause", "resume", "delete", "run-now"]
+WEBHOOKS = ["list", "create", "test", "rotate", "revoke", "deliveries"]
 
 
 @pytest.mark.parametrize(
-    "name", [*([name] for name in COMMANDS), *(["schedules", name] for name in SCHEDULES)]
+    "name",
+    [
+        *([name] for name in COMMANDS),
+        *(["schedules", name] for name in SCHEDULES),
+        *(["webhooks", name] for name in WEBHOOKS),
+    ],
 )
 def test_help_teaches(command: Command, name: list[str]) -> None:
     ended = command(*name, "--help")
@@ -39,7 +46,8 @@ def test_help_teaches(command: Command, name: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["jobs"], ["show", NOBODY], ["cancel", NOBODY], ["retry", NOBODY], ["hold", NOBODY], ["purge"],
-     ["delete", NOBODY, "--yes"], ["schedules"], ["schedules", "pause", NOBODY], ["link", NOBODY]],
+     ["delete", NOBODY, "--yes"], ["schedules"], ["schedules", "pause", NOBODY], ["link", NOBODY],
+     ["webhooks"], ["webhooks", "revoke", NOBODY]],
 )  # fmt: skip
 def test_without_tables_every_command_says_migrate(command: Command, arguments: list[str]) -> None:
     ended = command(*arguments)

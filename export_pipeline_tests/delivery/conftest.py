@@ -12,6 +12,8 @@ from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.fixtures import (  # noqa: F401
     database,
+    engine,
+    ledger,
     migrated_postgres_url,
     migrated_sqlite_file,
     postgres_database,
@@ -36,6 +38,6 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def exports(database: Database, store: Store, server: MailServer) -> Iterator[Exports]:  # noqa: F811
     """Jobs that have ended, on each kind of database, with their mails to `server`."""
-    engine: sa.Engine = open_engine(database.url)
-    with closing(Exports(engine, database, store, settings_of(server.url))) as exports:
+    opened: sa.Engine = open_engine(database.url)
+    with closing(Exports(opened, database, store, settings_of(server.url))) as exports:
         yield exports

@@ -77,7 +77,7 @@ class TlsProxy:
 def tls_proxy(server_port: int, folder: Path) -> Iterator[TlsProxy]:
     """Run a proxy before a server of 127.0.0.1; its certificate is its own and lies in the folder."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_certificate(folder))
+    context.load_cert_chain(certificate(folder, "127.0.0.1"))
     proxy = TlsProxy(context, server_port)
     try:
         yield proxy
@@ -85,18 +85,20 @@ def tls_proxy(server_port: int, folder: Path) -> Iterator[TlsProxy]:
         proxy.close()
 
 
-def _certificate(folder: Path) -> Path:
+def certificate(folder: Path, host: str) -> Path:
+    """Write a certificate that signs itself, with its key, for a host's name."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False).sign(key, hashes.SHA256())
     )  # fmt: skip
     file = folder / "certificate.pem"
     private = key.private_bytes(

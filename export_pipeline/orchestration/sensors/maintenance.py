@@ -11,6 +11,8 @@ import dagster as dg
 from export_pipeline.datasets.schedules import known_scopes, schedule_check
 from export_pipeline.delivery.queue import LEASE
 from export_pipeline.delivery.send import MailSettingsError, deliver_due
+from export_pipeline.delivery.webhooks.endpoints import WebhookKeyError
+from export_pipeline.delivery.webhooks.send import deliver_due as deliver_webhooks
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
@@ -50,7 +52,7 @@ def errand(
             return dg.SkipReason(NOT_PREVIEWED)
         try:
             return dg.SkipReason(run(context, tick_deadline()))
-        except (LedgerError, StoreError, MailSettingsError) as error:
+        except (LedgerError, StoreError, MailSettingsError, WebhookKeyError) as error:
             return dg.SkipReason(str(error))
 
     return sensor
@@ -75,6 +77,7 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
 
 _commands = LongWork(LEASE.total_seconds())
 _mails = LongWork(LEASE.total_seconds())
+_webhooks = LongWork(LEASE.total_seconds())
 _removals = LongWork(LEASE.total_seconds())
 _GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
 
@@ -107,6 +110,21 @@ def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
     return _mails.run(send, until) or _GOES_ON
 
 
+def _send_webhooks(context: dg.SensorEvaluationContext, until: float) -> str:
+    url = context.resources.ledger.url
+
+    def send() -> str:
+        engine = open_engine(url)
+        try:
+            counts = deliver_webhooks(engine, load_settings(), until)
+        finally:
+            engine.dispose()
+        told = [f"{count} {result}" for result, count in sorted(counts.items())]
+        return f"Webhooks: {', '.join(told)}." if told else "No webhook is due."
+
+    return _webhooks.run(send, until) or _GOES_ON
+
+
 def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     ledger, store = context.resources.ledger.open(), context.resources.store.open()
     kept = timedelta(days=context.resources.ledger.retention_days)
@@ -134,6 +152,13 @@ delivery_sensor = errand(
     5,
     "Sends mails to the recipients of completed jobs, and says who asked where one failed.",
     _send_mail,
+)
+
+webhooks_sensor = errand(
+    "webhooks_sensor",
+    5,
+    "Tells webhooks that exports have ended.",
+    _send_webhooks,
 )
 
 purge_sensor = errand(

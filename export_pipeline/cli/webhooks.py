@@ -1,0 +1,208 @@
+"""Commands for webhooks: who is told when an export ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from export_pipeline.cli.console import UserError, print_json
+from export_pipeline.cli.jobs_view import moment, plain, print_lines, printable
+from export_pipeline.cli.options import By, Json, ViewerScopes, caller, viewer_of
+from export_pipeline.delivery.webhooks import endpoints
+from export_pipeline.delivery.webhooks.addresses import WebhookAddressError
+from export_pipeline.delivery.webhooks.endpoints import Webhook, WebhookKeyError
+from export_pipeline.delivery.webhooks.queue import Delivery, find_deliveries
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.tables import EVENTS
+from export_pipeline.settings import load_settings
+
+app = typer.Typer(
+    no_args_is_help=False,
+    invoke_without_command=True,
+    help="List, make, test and revoke webhooks, which are told when an export ends.\n\n"
+    "Examples: `export-pipeline webhooks`, `export-pipeline webhooks create https://example.org/hooks "
+    "--scope ID`",
+)
+
+WebhookId = Annotated[str, typer.Argument(help="Id of the webhook, as `webhooks list` shows it.")]
+
+
+@app.callback()
+def webhooks(context: typer.Context, as_json: Json = False) -> None:
+    """List them, where nothing else is said."""
+    if context.invoked_subcommand is None:
+        list_(as_json=as_json)
+
+
+@app.command("list")
+def list_(viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
+    """List webhooks, oldest first.
+
+    Example: `export-pipeline webhooks list --viewer-scope ID`
+    """
+    with _engine() as engine:
+        found = endpoints.find_webhooks(engine, viewer_of(viewer_scope))
+    print_json([plain(one) for one in found]) if as_json else print_lines([_row(one) for one in found])
+
+
+@app.command()
+def create(
+    url: Annotated[str, typer.Argument(help="Where deliveries are posted to; https.")],
+    scope: Annotated[str | None, typer.Option(help="Tell of this scope's exports only.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Tell of this dataset only.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help=f"Tell of these only: {', '.join(EVENTS)}. Default: all.")
+    ] = None,
+    named_only: Annotated[
+        bool, typer.Option("--named-only", help="Tell only of exports whose request names the webhook.")
+    ] = False,
+    by: By = None,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """Make a webhook and print its secret, which is not shown again.
+
+    Example: `export-pipeline webhooks create https://example.org/hooks --scope ID --event export.completed`
+    """
+    viewer = viewer_of(viewer_scope)
+    if viewer.scopes is not None and scope not in viewer.scopes:
+        raise UserError("--scope must be one of --viewer-scope.")
+    with _engine() as engine, _mistakes():
+        webhook, secret = endpoints.create_webhook(
+            engine,
+            load_settings(),
+            url,
+            scope=scope,
+            dataset=dataset,
+            events=event or EVENTS,
+            named_only=named_only,
+            created_by=caller(by),
+        )
+    _print_secret(webhook, secret, as_json)
+
+
+@app.command("test")
+def send_test(webhook_id: WebhookId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
+    """Post a test event now, once. Exit code 1 means that the receiver did not take it.
+
+    Example: `export-pipeline webhooks test ID`
+    """
+    from export_pipeline.delivery.webhooks import send
+
+    with _engine() as engine, _mistakes():
+        webhook = endpoints.get_webhook(engine, webhook_id, viewer_of(viewer_scope))
+        delivery = send.send_test(engine, load_settings(), webhook)
+    if as_json:
+        print_json(plain(delivery))
+    else:
+        typer.echo(f"{delivery.status}: {printable(delivery.error_message or delivery.http_status, 500)}")
+    if delivery.status != "delivered":
+        raise typer.Exit(1)
+
+
+@app.command()
+def rotate(
+    webhook_id: WebhookId,
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=24 * 365, help="How long the old secret signs too.")
+    ] = 24,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """Give a webhook a new secret and print it. Until the overlap ends, both secrets sign each delivery.
+
+    Example: `export-pipeline webhooks rotate ID --overlap-hours 48`
+    """
+    with _engine() as engine, _mistakes():
+        webhook, secret = endpoints.rotate_secret(
+            engine, load_settings(), webhook_id, timedelta(hours=overlap_hours), viewer_of(viewer_scope)
+        )
+    _print_secret(webhook, secret, as_json)
+
+
+@app.command()
+def revoke(webhook_id: WebhookId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
+    """Switch a webhook off for good. Deliveries that wait are skipped.
+
+    Example: `export-pipeline webhooks revoke ID`
+    """
+    with _engine() as engine:
+        webhook = endpoints.revoke_webhook(engine, webhook_id, viewer_of(viewer_scope))
+    print_json(plain(webhook)) if as_json else typer.echo(f"{webhook.id}: Revoked.")
+
+
+@app.command()
+def deliveries(
+    webhook_id: Annotated[str | None, typer.Argument(help="Only of this webhook.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only pending, claimed, delivered, failed or skipped ones.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """List deliveries, newest first, with the reason of the last failure.
+
+    Example: `export-pipeline webhooks deliveries ID --status failed`
+    """
+    viewer = viewer_of(viewer_scope)
+    with _engine() as engine:
+        seen = endpoints.find_webhooks(engine, viewer)
+        if webhook_id is not None:
+            seen = [endpoints.get_webhook(engine, webhook_id, viewer)]
+        chosen: list[Any] = status or []
+        found = find_deliveries(engine, [webhook.id for webhook in seen], chosen, limit)
+    print_json([plain(one) for one in found]) if as_json else print_lines([_told(one) for one in found])
+
+
+def _print_secret(webhook: Webhook, secret: str, as_json: bool) -> None:
+    if as_json:
+        print_json({**plain(webhook), "secret": secret})
+    else:
+        typer.echo(f"{webhook.id}: its secret, which is not shown again:\n{secret}")
+
+
+def _row(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "id": webhook.id,
+        "url": printable(webhook.url),
+        "scope": webhook.scope,
+        "dataset": webhook.dataset,
+        "events": ", ".join(event.partition(".")[2] for event in webhook.events),
+        "state": "active" if webhook.active else f"off: {webhook.problem}",
+    }
+
+
+def _told(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "job": delivery.job_id,
+        "event": delivery.event,
+        "status": delivery.status,
+        "tries": delivery.tries,
+        "next": moment(delivery.next_at) if delivery.status == "pending" else "",
+        "answer": printable(delivery.error_message or delivery.http_status or ""),
+    }
+
+
+@contextmanager
+def _engine() -> Iterator[sa.Engine]:
+    engine = open_engine(load_settings().jobs_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """Report wrong addresses and a missing key as wrong calls."""
+    try:
+        yield
+    except (WebhookAddressError, WebhookKeyError) as error:
+        raise UserError(str(error)) from None

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.database_url import parse_database_url, sqlite_file, sqlite_url
+from export_pipeline.database_url import dagster_url, parse_database_url, sqlite_file, sqlite_url
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.instance import prepare_home
@@ -134,3 +134,8 @@ def test_a_database_in_memory_stays_one() -> None:
         "sqlite:///file:x?mode=memory&uri=true",
     ):
         assert sqlite_file(parse_database_url(url)) is None
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_dagster_gets_every_spelling_of_postgresql_with_its_driver(scheme: str) -> None:
+    assert dagster_url(f"{scheme}://host/database") == "postgresql+psycopg2://host/database"

@@ -10,7 +10,8 @@ from export_pipeline.schedules.calendar import GRACE, MISFIRES, Schedule, due, n
 from export_pipeline_tests.jobs.clocks import DAY, YEARS, expected
 
 SCHEDULES = [
-    *({"cadence": "daily", "hour": hour, "minute": 30 * (hour % 2)} for hour in range(24)),
+    # Clocks change in the first hours of a day, so every one of these is tried, and two others.
+    *({"cadence": "daily", "hour": hour, "minute": 30 * (hour % 2)} for hour in (0, 1, 2, 3, 4, 5, 12, 23)),
     *({"cadence": "weekly", "hour": hour, "weekday": 1 + hour % 7} for hour in range(24)),
     *(
         {"cadence": "monthly", "hour": hour, "minute": 15, "day_of_month": day}

@@ -100,11 +100,9 @@ def test_a_backlog_is_asked_for_in_parts_oldest_first(database: Database, engine
 
 
 TWO_YEARS = {
-    "America/New_York": {"cadence": "daily", "hour": 2, "minute": 30},
     "Australia/Lord_Howe": {"cadence": "daily", "hour": 2, "minute": 15},
     "Europe/Berlin": {"cadence": "weekly", "hour": 2, "minute": 30, "weekday": 7},
     "Asia/Kathmandu": {"cadence": "monthly", "hour": 23, "minute": 45, "day_of_month": 31},
-    "Asia/Kolkata": {"cadence": "weekly", "hour": 0},
 }
 
 

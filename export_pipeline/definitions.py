@@ -4,7 +4,7 @@ import dagster as dg
 
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
-from export_pipeline.orchestration.resources import ledger_of, source_of, store_of
+from export_pipeline.orchestration.resources import ledger_resource, source_resource, store_resource
 from export_pipeline.orchestration.sensors.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
@@ -28,7 +28,7 @@ def defs() -> dg.Definitions:
     settings = load_settings()
     tree = component_tree()
     datasets = datasets_of(tree)
-    store, ledger = store_of(settings), ledger_of(settings)
+    store, ledger = store_resource(settings), ledger_resource(settings)
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
@@ -46,7 +46,7 @@ def defs() -> dg.Definitions:
             # Hardcoded, because the UI shows the config of a resource, including secrets in URLs, and the
             # launchpad can change it, so that a run could read another database.
             resources={
-                "source": dg.ResourceDefinition.hardcoded_resource(source_of(settings)),
+                "source": dg.ResourceDefinition.hardcoded_resource(source_resource(settings)),
                 "store": dg.ResourceDefinition.hardcoded_resource(store),
                 "ledger": dg.ResourceDefinition.hardcoded_resource(ledger),
                 "staging": dg.IOManagerDefinition.hardcoded_io_manager(

@@ -252,13 +252,13 @@ def source_findings(settings: Settings) -> Iterator[Finding]:
 
 def store_findings(settings: Settings) -> Iterator[Finding]:
     """Check that the store can write, read and delete files, and that it has free space."""
-    from export_pipeline.orchestration.resources import store_of
+    from export_pipeline.orchestration.resources import store_resource
     from export_pipeline.store import StoreError, StoreUnavailableError
     from export_pipeline.store.folder import FolderStore
 
     do = "Correct EXPORT_STORE_URL, the rights or the server; requests fail until then."
     try:
-        store = store_of(settings).open()
+        store = store_resource(settings).open()
         limit = store.check()
     except StoreUnavailableError as error:
         # A folder without a marker waits for the ledger. `ledger_findings` reports that the ledger is down.

@@ -111,7 +111,7 @@ def test_what_helps_a_full_staging_disk_is_told(
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: usage(100 << 30, 98 << 30, 2 << 30))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     settings = load_settings()
-    step = settings.staging_folder / str(uuid.uuid4()) / "x.fetch_project-result"
+    step = settings.staging_folder / str(uuid.uuid4()) / "x.fetch_source-result"
     step.mkdir(parents=True)
     (step / "rows-0.arrow").write_bytes(b"x" * 1234)
 

@@ -29,9 +29,9 @@ def load_definitions() -> dg.Definitions:
 
 def store_at(settings: Settings) -> Store:
     """Open the store that the settings name."""
-    from export_pipeline.orchestration.resources import store_of
+    from export_pipeline.orchestration.resources import store_resource
 
-    return store_of(settings).open()
+    return store_resource(settings).open()
 
 
 def checked_key(text: str) -> str:
@@ -69,9 +69,9 @@ def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
     """Return a dataset's scopes, as names by id."""
     from importlib import import_module
 
-    from export_pipeline.orchestration.resources import source_of
+    from export_pipeline.orchestration.resources import source_resource
 
-    with source_of(settings).snapshot() as snapshot:
+    with source_resource(settings).snapshot() as snapshot:
         scopes: dict[str, str] = import_module(dataset.source).scopes(snapshot, dataset.spec)
     return scopes
 

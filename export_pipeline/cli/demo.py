@@ -103,11 +103,11 @@ def is_sample(url: str) -> bool:
 
 def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
     """Yield scope, name and options of the exports that demonstrate a dataset."""
-    from export_pipeline.orchestration.resources import source_of
+    from export_pipeline.orchestration.resources import source_resource
 
     scopes: list[tuple[str | None, str]] = [(None, "all")]
     if dataset.scoped:
-        with source_of(settings).snapshot() as snapshot:
+        with source_resource(settings).snapshot() as snapshot:
             there = import_module(dataset.source).scopes(snapshot, dataset.spec)
         scopes = list(there.items())
     for scope, name in scopes:

@@ -200,9 +200,9 @@ def delete(
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
         from export_pipeline.cli.operate import forget_now
         from export_pipeline.jobs.purge import unpublish_own
-        from export_pipeline.orchestration.resources import store_of
+        from export_pipeline.orchestration.resources import store_resource
 
-        remove = partial(unpublish_own, store_of(settings).open(), ledger.deployment())
+        remove = partial(unpublish_own, store_resource(settings).open(), ledger.deployment())
         job = ledger.delete(job.id, remove, caller(by), viewer)
         if job.file_key is not None:
             forget_now(settings, ledger)
@@ -256,11 +256,11 @@ def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
     """Return a job's file, whether the store still has it, and the period and totals in its manifest."""
     if job.file_key is None:
         return None
-    from export_pipeline.orchestration.resources import store_of
+    from export_pipeline.orchestration.resources import store_resource
     from export_pipeline.store import StoreError
     from export_pipeline.store.publish import read_manifest
 
-    store = store_of(settings).open()
+    store = store_resource(settings).open()
     there, said = None, "in the store"
     try:
         there = store.exists(job.file_key)

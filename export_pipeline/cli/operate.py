@@ -53,7 +53,7 @@ def purge(
     """
     from export_pipeline.jobs.purge import Finding, What
     from export_pipeline.jobs.purge import purge as run_purge
-    from export_pipeline.orchestration.resources import store_of
+    from export_pipeline.orchestration.resources import store_resource
 
     settings = load_settings()
     findings: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ def purge(
             deleted = _end_deleted_scopes(settings, caller(by), confirm_deleted_scopes, dry_run)
             purged = run_purge(
                 ledger,
-                store_of(settings).open(),
+                store_resource(settings).open(),
                 retention=timedelta(days=settings.retention_days),
                 events_kept=timedelta(days=settings.events_days),
                 dry_run=dry_run,
@@ -263,11 +263,11 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
         prepare_home()
         import dagster as dg
 
-        from export_pipeline.orchestration.resources import store_of
+        from export_pipeline.orchestration.resources import store_resource
         from export_pipeline.orchestration.sensors.removals import forget_removed
 
         with dg.DagsterInstance.get() as instance:
-            forget_removed(ledger, store_of(settings).open(), instance)
+            forget_removed(ledger, store_resource(settings).open(), instance)
     except Exception as error:  # depends on Dagster's storage; the file itself is removed, as requested
         print_error(
             "Dagster's database cannot be reached, so its previews of removed files go with a later tick of "

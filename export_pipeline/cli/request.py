@@ -119,7 +119,7 @@ def request(
     with _canceled_if_interrupted(ledger, jobs):
         if ledger:
             with deferred_interrupts():
-                jobs += submit.ask(
+                jobs += submit.submit_request(
                     ledger,
                     dataset=dataset,
                     formats=names,
@@ -221,11 +221,11 @@ def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
     import dagster as dg
 
     from export_pipeline.orchestration.instance import prepare_home
-    from export_pipeline.orchestration.runs.submit import follow
+    from export_pipeline.orchestration.runs.submit import wait_for_jobs
 
     prepare_home()
     with dg.DagsterInstance.get() as instance, progress_bar(100 * len(jobs), quiet=as_json) as progress:
-        return follow(ledger, instance, jobs, progress)
+        return wait_for_jobs(ledger, instance, jobs, progress)
 
 
 def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: bool) -> None:

@@ -243,10 +243,12 @@ def _engine() -> Iterator[sa.Engine]:
 def _check(schedule: ScheduledExport) -> None:
     """Reject a schedule whose unattended runs would fail."""
     from export_pipeline.datasets.schedules import known_scopes, schedule_check
-    from export_pipeline.orchestration.resources import source_of
+    from export_pipeline.orchestration.resources import source_resource
 
     datasets = declared()
-    schedule_check(datasets, known_scopes(source_of(load_settings()), datasets, [schedule.dataset]))(schedule)
+    schedule_check(datasets, known_scopes(source_resource(load_settings()), datasets, [schedule.dataset]))(
+        schedule
+    )
 
 
 def _now() -> datetime:

@@ -13,7 +13,7 @@ from export_pipeline.jobs.errors import (
 from export_pipeline.jobs.leases import Lease
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.migrate import migrate
-from export_pipeline.jobs.progress import Progress
+from export_pipeline.jobs.progress import ThrottledProgress
 from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.records import OPERATOR, Attempt, Event, File, Job, JobState, Place, Viewer
 from export_pipeline.jobs.states import Kind, Status
@@ -34,11 +34,11 @@ __all__ = [
     "LedgerError",
     "LedgerUnavailableError",
     "Place",
-    "Progress",
     "Reader",
     "RefusedError",
     "Status",
     "SupersededError",
+    "ThrottledProgress",
     "UnknownJobError",
     "Viewer",
     "migrate",

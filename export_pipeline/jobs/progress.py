@@ -17,7 +17,7 @@ On a network that drops packets each try takes ten seconds; most of the time mus
 """
 
 
-class Progress:
+class ThrottledProgress:
     """Reports the progress of one attempt with at most one write in `interval` seconds. For one thread.
 
     A ledger that is unavailable for a while does not stop an export. If the job was canceled, or the attempt

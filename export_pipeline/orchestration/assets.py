@@ -13,7 +13,7 @@ from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import CHECKS
 from export_pipeline.orchestration.launch_config import config_schema
-from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_project, sanitize
+from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_source, sanitize
 from export_pipeline.orchestration.partitions import ON_DEMAND, partitions
 
 
@@ -70,7 +70,7 @@ def export_assets(
             "window": config.get("window") or None,
             "options": {name: value for name, value in config.items() if name != "window"},
         }  # fmt: skip
-        return {"fetch_project": {"config": fetch}}
+        return {"fetch_source": {"config": fetch}}
 
     @dg.graph_multi_asset(
         name=f"{dataset}_{cadence}",
@@ -103,7 +103,7 @@ def export_assets(
         ),
     )
     def export(application: Any) -> dict[str, Any]:
-        data = sanitize(build_export_data(fetch_project(application)))
+        data = sanitize(build_export_data(fetch_source(application)))
         outputs = {}
         for format in formats:
             rendered = RENDER_OPS[format](data)

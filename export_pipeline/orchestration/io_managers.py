@@ -21,12 +21,12 @@ from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.resources import JobLedger
-from export_pipeline.orchestration.runs.attempts import Reporter, finish
-from export_pipeline.orchestration.runs.errors import told
+from export_pipeline.orchestration.runs.attempts import ProgressReporter, complete_jobs
+from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import beside, outlive
+from export_pipeline.orchestration.runs.retries import retry_until_available, run_in_thread
 from export_pipeline.orchestration.runs.staging import load_all, save_all
-from export_pipeline.orchestration.runs.still_requested import check_wanted, is_a_job_s
+from export_pipeline.orchestration.runs.still_requested import ensure_still_requested, is_file_of_job
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import Manifest, changed_cells
 from export_pipeline.store.publish import publish, unpublish
@@ -48,12 +48,12 @@ class StagingIOManager(dg.ConfigurableIOManager):
         step_context = step_of(context)
         run, instance, job = step_context.dagster_run, step_context.instance, step_context.job_def
         step = context.step_key.rpartition(".")[2]
-        share = (0, 40) if step == "fetch_project" else (40, 50)
+        share = (0, 40) if step == "fetch_source" else (40, 50)
         with (
             cancellable(self.ledger.open, run, instance, job),
-            told(_earlier_tries(context), context.log),
+            translate_errors(_earlier_tries(context), context.log),
         ):
-            report = Reporter(self.ledger.open, run, share)
+            report = ProgressReporter(self.ledger.open, run, share)
             folder = self._path(context)
             try:
                 save_all(obj, folder, _staging_log(context, report, obj, step))
@@ -73,7 +73,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> list[ExportData]:
         assert context.upstream_output is not None
-        with told(_earlier_tries(context), context.log):
+        with translate_errors(_earlier_tries(context), context.log):
             return load_all(self._path(context.upstream_output))
 
     def of_run(self, run_id: str) -> Path:
@@ -99,7 +99,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
                 unpublished.enter_context(file.upload)
             with (
                 cancellable(self.ledger.open, run, instance, job),
-                told(_earlier_tries(context), context.log),
+                translate_errors(_earlier_tries(context), context.log),
             ):
                 stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
@@ -131,10 +131,14 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             changed_cells(file.changed),
         )
         try:
-            outlive(lambda: finish(self.ledger.open, run, file.format, published, expires_at), log)
-            outlive(lambda: check_wanted(self.ledger.open, run, file.format), log)
+            retry_until_available(
+                lambda: complete_jobs(self.ledger.open, run, file.format, published, expires_at), log
+            )
+            retry_until_available(lambda: ensure_still_requested(self.ledger.open, run, file.format), log)
         except RefusedError:
-            if not outlive(lambda: is_a_job_s(self.ledger.open, run, file.format, stored.key), log):
+            if not retry_until_available(
+                lambda: is_file_of_job(self.ledger.open, run, file.format, stored.key), log
+            ):
                 unpublish(file.store, stored.key, run_id=file.run_id)
             raise
 
@@ -143,17 +147,19 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
         deployment: str | None = None
         # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
         with suppress(LedgerError):
-            deployment = beside(lambda: self.ledger.open().deployment())
+            deployment = run_in_thread(lambda: self.ledger.open().deployment())
 
-        def ensure_wanted() -> None:
-            outlive(lambda: check_wanted(self.ledger.open, run, file.format), context.log)
+        def ensure_requested() -> None:
+            retry_until_available(
+                lambda: ensure_still_requested(self.ledger.open, run, file.format), context.log
+            )
 
-        ensure_wanted()  # staging the file aborts the uploads of all other attempts
+        ensure_requested()  # staging the file aborts the uploads of all other attempts
         stored, _ = publish(
             file.store,
             file.upload,
             lambda stored: _manifest(file, stored, _expires_at(context, file, self.ledger), deployment),
-            before_visible=ensure_wanted,
+            before_visible=ensure_requested,
             progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
@@ -161,8 +167,10 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> str:
         """Return the key of the same partition's file, which downstream assets open with `store`."""
-        wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[context.asset_partition_key])
-        found = context.instance.fetch_materializations(wanted, limit=1).records
+        of_partition = dg.AssetRecordsFilter(
+            context.asset_key, asset_partitions=[context.asset_partition_key]
+        )
+        found = context.instance.fetch_materializations(of_partition, limit=1).records
         if not found or (materialization := found[0].asset_materialization) is None:
             raise dg.Failure(
                 f"{context.asset_key.to_user_string()} has no file yet for {context.asset_partition_key}: "
@@ -281,11 +289,11 @@ def _notes(file: ExportFile) -> list[str]:
     return file_notes(file.rendered.rows, file.total_rows, file.warnings, changed_cells(file.changed))
 
 
-_STEPS = {"fetch_project": "Reading", "build_export_data": "Computing", "sanitize": "Cleaning"}
+_STEPS = {"fetch_source": "Reading", "build_export_data": "Computing", "sanitize": "Cleaning"}
 
 
 def _staging_log(
-    context: dg.OutputContext, report: Reporter, exports: list[ExportData], step: str
+    context: dg.OutputContext, report: ProgressReporter, exports: list[ExportData], step: str
 ) -> Callable[[ExportData, str, int], None]:
     """Return a function that reports staged rows to the run's log and to the waiting jobs.
 
@@ -301,7 +309,7 @@ def _staging_log(
         nonlocal done, counted
         done += rows
         counted += rows if table in data.counted else 0
-        of_export = {"rows": counted, "total_rows": source_rows} if step == "fetch_project" else {}
+        of_export = {"rows": counted, "total_rows": source_rows} if step == "fetch_source" else {}
         report(_STEPS.get(step, step), done, total, **of_export)
         log(table, done, total, "rows")
 
@@ -324,7 +332,7 @@ def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int, str], N
 def _upload_log(
     context: dg.OutputContext, ledger: JobLedger, format: str, size: int
 ) -> Callable[[int], None]:
-    report = Reporter(ledger.open, step_of(context).dagster_run, (90, 99), format)
+    report = ProgressReporter(ledger.open, step_of(context).dagster_run, (90, 99), format)
     log = _progress_log(context)
 
     def say(done: int) -> None:

@@ -34,11 +34,11 @@ from export_pipeline.orchestration.checks import CHECKS, evaluate, together
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
-from export_pipeline.orchestration.runs.attempts import Reporter, attempts_of, begin
-from export_pipeline.orchestration.runs.errors import told
+from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, start_jobs
+from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import outlive
-from export_pipeline.orchestration.runs.staging import REFUSED
+from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.staging import REJECTED
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.manifest import ColumnTotal
@@ -65,25 +65,25 @@ PREVIEW_ROWS = 10
     required_resource_keys={"source", "ledger"},
     tags={"kind": "sqlalchemy"},
 )
-def fetch_project(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:
+def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:
     """Read the rows in one consistent, read-only snapshot and spool them as Arrow batches."""
     config = context.op_config
     source, model = import_module(config["source"]), import_module(config["model"])
     ledger = context.resources.ledger.open
     with ExitStack() as snapshot_open:
-        with _cancellable(context), told(context.retry_number, context.log):
-            outlive(lambda: begin(ledger, context.run), context.log)
+        with _cancellable(context), translate_errors(context.retry_number, context.log):
+            retry_until_available(lambda: start_jobs(ledger, context.run), context.log)
             options, format_options = parse_options(
                 config["options"], model.options(config["spec"]), FormatOptions
             )
-            outlive(lambda: _check_requester(ledger, context.run, options), context.log)
-            wanted = targets(
+            retry_until_available(lambda: _check_requester(ledger, context.run, options), context.log)
+            run_targets = targets(
                 context,
                 **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
             )
             snapshot = snapshot_open.enter_context(context.resources.source.snapshot())
             exports = []
-            for target in wanted:
+            for target in run_targets:
                 request = Request(
                     config["dataset"], config["model"], config["spec"], target.scope, options, target.window
                 )
@@ -150,10 +150,10 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
         results: list[list[dg.AssetCheckResult]] = []
         ledger = context.resources.ledger.open
         with ExitStack() as unpublished:
-            with _cancellable(context), told(context.retry_number, context.log):
+            with _cancellable(context), translate_errors(context.retry_number, context.log):
                 if context.run.parent_run_id:  # a re-execution may repeat only this step
-                    outlive(lambda: begin(ledger, context.run, format.name), context.log)
-                report = Reporter(ledger, context.run, (50, 90), format.name)
+                    retry_until_available(lambda: start_jobs(ledger, context.run, format.name), context.log)
+                report = ProgressReporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
                     layout: Layout = import_module(data.model).layout(data)
@@ -172,8 +172,8 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     rendered = format.render(layout, cast(BinaryIO, upload), options)  # renderers only write
                     upload.finish()
                     seconds = time.monotonic() - started
-                    said = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
-                    context.log.info(f"{said}; reading it back.")
+                    summary = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
+                    context.log.info(f"{summary}; reading it back.")
                     report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                     facts = format.read_back(upload.path, options)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
@@ -221,7 +221,7 @@ def _key(context: dg.OpExecutionContext, format: Format[Any], data: ExportData) 
 
 def _kept(files: list[ExportFile], folder: Path) -> Path:
     """Copy rejected files into a folder and return it, as the store drops them when the op ends."""
-    kept = folder / REFUSED
+    kept = folder / REJECTED
     with suppress(OSError):  # the reason of the rejection matters more
         kept.mkdir()
         for file in files:

@@ -97,7 +97,7 @@ def partitions(
     )
 
 
-MOST_MISSED = 100
+MAX_MISSED_WINDOWS = 100
 """Maximum number of missed windows to catch up, newest first, e.g. after a schedule was off for years."""
 
 
@@ -105,7 +105,7 @@ def ended_since(windows: dg.TimeWindowPartitionsDefinition, since: str | None, l
     """Return the keys of the windows after `since` up to `last`, inclusive; without `since`, only `last`."""
     if since is None or since >= last or not windows.has_partition_key(since):
         return [last]
-    return window_range(windows, since, last)[1:][-MOST_MISSED:]
+    return window_range(windows, since, last)[1:][-MAX_MISSED_WINDOWS:]
 
 
 def targets(

@@ -89,7 +89,7 @@ class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._ledger
 
 
-def ledger_of(settings: Settings) -> JobLedger:
+def ledger_resource(settings: Settings) -> JobLedger:
     """Return the ledger resource for the settings."""
     return JobLedger(
         url=settings.jobs_url,
@@ -98,14 +98,14 @@ def ledger_of(settings: Settings) -> JobLedger:
     )
 
 
-def source_of(settings: Settings) -> SourceDatabase:
+def source_resource(settings: Settings) -> SourceDatabase:
     """Return the source resource for the settings."""
     return SourceDatabase(
         url=settings.source_url, statement_timeout_seconds=settings.statement_timeout_seconds
     )
 
 
-def store_of(settings: Settings) -> ExportStore:
+def store_resource(settings: Settings) -> ExportStore:
     """Return the store resource for the settings."""
     return ExportStore(
         url=settings.store_url,

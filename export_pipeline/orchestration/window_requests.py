@@ -18,9 +18,9 @@ from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.dagster_compat import add_run_tags
 from export_pipeline.orchestration.partitions import known_scopes
 from export_pipeline.orchestration.request_checks import Schedulable
-from export_pipeline.orchestration.runs.errors import told
+from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import outlive
+from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.schedules.cadences import CadenceWindow, ask_for
 
 JOB = "window_requests_job"
@@ -51,9 +51,11 @@ def window_requests_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinition
         ledger = context.resources.ledger.open
         with (
             cancellable(ledger, context.run, context.instance, context.job_def),
-            told(context.retry_number, context.log),
+            translate_errors(context.retry_number, context.log),
         ):
-            new = outlive(partial(_request, context.instance, url, cadence, config["windows"]), context.log)
+            new = retry_until_available(
+                partial(_request, context.instance, url, cadence, config["windows"]), context.log
+            )
         context.log.info(f"{new} files are requested; `export-pipeline jobs` lists them.")
 
     @dg.job(

@@ -13,7 +13,7 @@ from export_pipeline.redaction import RedactedError
 
 CHUNK_BYTES = 1 << 20
 MAX_LINK_SECONDS = 7 * 24 * 3600
-Progress = Callable[[int], None]
+OnBytes = Callable[[int], None]
 """Called with the number of bytes sent so far, in the thread that called the store."""
 
 

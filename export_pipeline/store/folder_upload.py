@@ -24,7 +24,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from export_pipeline.store.base import Progress, StoredFile, StoreError, StoreUnavailableError
+from export_pipeline.store.base import OnBytes, StoredFile, StoreError, StoreUnavailableError
 from export_pipeline.store.upload import Upload
 
 _NAME = re.compile("[0-9a-f]{24}-[0-9a-f]{32}")
@@ -122,7 +122,7 @@ class FolderUpload(Upload):
         # The disk writes the file while it is read back.
         self._on_disk = self._beside.submit(_sync_and_close, self._handle)
 
-    def _stage(self, progress: Progress) -> None:
+    def _stage(self, progress: OnBytes) -> None:
         if self._on_disk is not None:
             self._on_disk.result()
         self._held_lock = self._area.lock_again(self._file)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from export_pipeline.store.base import (
     CHUNK_BYTES,
     NotFoundError,
-    Progress,
+    OnBytes,
     StoredFile,
 )
 from export_pipeline.store.keys import manifest_key
@@ -39,7 +39,7 @@ def publish(
     manifest: Callable[[StoredFile], Manifest],
     *,
     before_visible: Callable[[], None] | None = None,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
 ) -> tuple[StoredFile, Manifest]:
     """Publish an upload and its manifest, and replace the old export.
 

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from export_pipeline.store.base import Progress, StagedFile, StoredFile
+from export_pipeline.store.base import OnBytes, StagedFile, StoredFile
 from export_pipeline.store.file_modes import open_private
 from export_pipeline.store.s3_multipart import Content, MultipartUpload, Target, checksum, crc32
 from export_pipeline.store.upload import Upload
@@ -96,7 +96,7 @@ class S3Upload(Upload):
         if self._multipart is not None:
             self._send(self._size - self._sent)
 
-    def _stage(self, progress: Progress) -> None:
+    def _stage(self, progress: OnBytes) -> None:
         if self._multipart is None:
             self._send(self._size)
         done = 0

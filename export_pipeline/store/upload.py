@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from export_pipeline.store.base import Progress, StagedFile, StoredFile
+from export_pipeline.store.base import OnBytes, StagedFile, StoredFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -86,7 +86,7 @@ class Upload(StagedFile):
             self._stored = StoredFile(self.key, self._size, self._digest.hexdigest(), self._location)
         return self._stored
 
-    def stage(self, progress: Progress | None = None) -> None:
+    def stage(self, progress: OnBytes | None = None) -> None:
         """Send all bytes, so that only publishing is left; cancel all other uploads of the same key.
 
         Check whether the file is still requested between this call and `publish`: an upload that may go on
@@ -105,7 +105,7 @@ class Upload(StagedFile):
             self._staged = True
 
     def publish(
-        self, *, before_visible: Callable[[], None] | None = None, progress: Progress | None = None
+        self, *, before_visible: Callable[[], None] | None = None, progress: OnBytes | None = None
     ) -> StoredFile:
         """Make the file visible under its key, and replace any older file in the same step.
 
@@ -161,7 +161,7 @@ class Upload(StagedFile):
         """Close the handle, at once or later. Called when all bytes are written and hashed."""
 
     @abstractmethod
-    def _stage(self, progress: Progress) -> None:
+    def _stage(self, progress: OnBytes) -> None:
         """Send the remaining bytes, and cancel all other uploads of the key."""
 
     @abstractmethod

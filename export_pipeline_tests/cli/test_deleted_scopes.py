@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Ledger, Status
-from export_pipeline.orchestration.resources import source_of
+from export_pipeline.orchestration.resources import source_resource
 from export_pipeline.orchestration.schedules import scopes_sensor
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.commands import Command
@@ -68,7 +68,7 @@ def test_the_sensor_of_scopes_ends_requests_within_its_tick(
     source.rows(f"DELETE FROM projects WHERE id = '{gone}'")
 
     def tick() -> str | None:
-        resources = {"source": source_of(load_settings())}
+        resources = {"source": source_resource(load_settings())}
         with dg.build_sensor_context(instance=instance, resources=resources) as context:
             return sensor.evaluate_tick(context).skip_message
 

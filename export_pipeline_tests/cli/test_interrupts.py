@@ -32,15 +32,15 @@ def test_what_was_asked_for_is_canceled(
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    real = submit.ask
+    real = submit.submit_request
 
     def ask(*given: Any, **asked: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)  # between two rows, so to say
         return real(*given, **asked)
 
     place, name, with_what = {
-        "asking": (submit, "ask", ask),
-        "waiting": (submit, "follow", interrupt),
+        "asking": (submit, "submit_request", ask),
+        "waiting": (submit, "wait_for_jobs", interrupt),
         "loading": (request, "load_definitions", interrupt),
         "rendering": (csv, "render", interrupt),
     }[moment]

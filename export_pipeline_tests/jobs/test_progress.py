@@ -2,7 +2,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from export_pipeline.jobs import Attempt, Ledger, LedgerUnavailableError, Progress, RefusedError, Status
+from export_pipeline.jobs import (
+    Attempt,
+    Ledger,
+    LedgerUnavailableError,
+    RefusedError,
+    Status,
+    ThrottledProgress,
+)
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import job_in, run_of
 
@@ -25,7 +32,7 @@ def test_at_most_one_write_a_second(
 ) -> None:
     written, write, clock = [], ledger.progress, Clock()
     monkeypatch.setattr(ledger, "progress", lambda *a, **k: (written.append(k["rows"]), write(*a, **k)))
-    progress = Progress(ledger, attempt, clock=clock)
+    progress = ThrottledProgress(ledger, attempt, clock=clock)
     for rows in range(1, 1001):
         clock.now = 100 + rows / 100  # ten seconds in all
         progress("Reading", percent=rows / 10, rows=rows, total=1000)
@@ -35,7 +42,7 @@ def test_at_most_one_write_a_second(
 
 def test_a_cancel_reaches_the_worker(ledger: Ledger, attempt: Attempt) -> None:
     clock = Clock()
-    progress = Progress(ledger, attempt, clock=clock)
+    progress = ThrottledProgress(ledger, attempt, clock=clock)
     progress("Reading", percent=1)
     ledger.canceled(attempt.job_id)
     progress("Reading", percent=2)  # too soon to ask
@@ -51,7 +58,7 @@ def test_a_ledger_that_is_away_for_a_while_stops_no_export(
         raise LedgerUnavailableError("away")
 
     clock = Clock()
-    progress = Progress(ledger, attempt, clock=clock)
+    progress = ThrottledProgress(ledger, attempt, clock=clock)
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "progress", away)
         progress("Reading", percent=1)
@@ -80,7 +87,7 @@ def test_a_slow_ledger_takes_a_tenth_of_the_time_at_most(
         raise LedgerUnavailableError("away")
 
     monkeypatch.setattr(ledger, "progress", slow)
-    progress = Progress(ledger, attempt, clock=clock)
+    progress = ThrottledProgress(ledger, attempt, clock=clock)
     while clock.now < 450:
         progress("Reading", percent=1)
         clock.now += 1

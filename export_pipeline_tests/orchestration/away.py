@@ -24,7 +24,7 @@ def warnings(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[
     return [entry.user_message for entry in logs if "Waiting for it" in entry.user_message]
 
 
-def retries(result: dg.ExecuteInProcessResult) -> int:
+def retry_count(result: dg.ExecuteInProcessResult) -> int:
     return sum(event.is_step_up_for_retry for event in result.all_events)
 
 

@@ -11,7 +11,7 @@ from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps
 
 TAKEOFF_FORMATS = ["csv", "excel", "pdf", "json", "ost", "zip"]
-STAGES = ["fetch_project", "build_export_data", "sanitize"]
+STAGES = ["fetch_source", "build_export_data", "sanitize"]
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_a_wrong_option_is_refused_before_anything_runs(
 def test_a_value_that_no_type_can_refuse_ends_the_run_with_one_sentence(deployment: Deployment) -> None:
     result = deployment.run(config={"condition_ids": ["x"]})
     assert failures(result) == {
-        "fetch_project": "option condition_ids: 'x' is not an id (a UUID such as 00000000-0000-0000-0000-000000000001)"
+        "fetch_source": "option condition_ids: 'x' is not an id (a UUID such as 00000000-0000-0000-0000-000000000001)"
     }
 
 

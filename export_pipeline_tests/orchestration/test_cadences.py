@@ -19,8 +19,8 @@ from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import window_requests
 from export_pipeline.orchestration.instance import prepare_home
-from export_pipeline.orchestration.partitions import MOST_MISSED, ended_since
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.partitions import MAX_MISSED_WINDOWS, ended_since
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.schedules.cadences import CadenceWindow, ask_for
 from export_pipeline.settings import load_settings
@@ -149,7 +149,7 @@ def test_windows_that_ended_while_nothing_ran_are_made_up_if_wanted(
 def test_after_years_only_the_newest_windows_are_made_up() -> None:
     windows = dg.DailyPartitionsDefinition("2020-01-01")
     found = ended_since(windows, "2020-01-05", "2022-01-01")
-    assert (len(found), found[-1]) == (MOST_MISSED, "2022-01-01")
+    assert (len(found), found[-1]) == (MAX_MISSED_WINDOWS, "2022-01-01")
     assert ended_since(windows, "2022-01-01", "2022-01-01") == ["2022-01-01"]  # asked again: nothing is new
     assert ended_since(windows, "2019-12-31", "2022-01-01") == ["2022-01-01"]  # its start was changed since
 
@@ -242,7 +242,7 @@ def test_one_run_makes_all_formats_and_each_reader_gets_each_once(
     assert by_hand.success
     old = deployment.run(FORMATS, "daily", f"{deployment.scope}|2026-01-05")
     assert old.success
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     assert deliver(deployment) == Counts()
     assert len(ledger.find()) == 2
 
@@ -277,7 +277,7 @@ def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     ask(deployment)
     (request,) = tick(deployment)
     assert not launch(deployment, request).success
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     assert {job.status for job in ledger.find()} == {Status.FAILED}
     assert deliver(deployment).sent == 1
     assert deliver(deployment) == Counts()

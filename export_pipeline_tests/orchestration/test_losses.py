@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from export_pipeline.jobs import Attempt, Job, Ledger
-from export_pipeline.orchestration.runs.attempts import Reporter
-from export_pipeline.orchestration.runs.reconciler import settle_jobs
+from export_pipeline.orchestration.runs.attempts import ProgressReporter
+from export_pipeline.orchestration.runs.reconciler import reconcile_jobs
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
@@ -69,7 +69,7 @@ def test_a_job_that_lost_its_run_gets_them_from_dagster(
     assert request is not None
     run = deployment.instance.get_run_by_id(result.run_id)
     assert run is not None
-    settle_jobs(ledger, deployment.instance, [ledger.get(id)], {run.run_id: run}, {})
+    reconcile_jobs(ledger, deployment.instance, [ledger.get(id)], {run.run_id: run}, {})
     _check(ledger.get(id), misfits)
 
 
@@ -111,10 +111,10 @@ def test_progress_counts_rows_of_the_export(
 ) -> None:
     told: list[tuple[str, int | None, int | None]] = []
 
-    def tell(self: Reporter, step: str, done: int = 0, total: int = 0, **rows: int | None) -> None:
+    def tell(self: ProgressReporter, step: str, done: int = 0, total: int = 0, **rows: int | None) -> None:
         told.append((step, rows.get("rows"), rows.get("total_rows")))
 
-    monkeypatch.setattr(Reporter, "__call__", tell)
+    monkeypatch.setattr(ProgressReporter, "__call__", tell)
     job = _done(deployment, ledger)
     reading = [counts for step, *counts in told if step == "Reading"]
     assert reading[0] == [0, job.total_rows]  # conditions come first, and are no rows of the export

@@ -26,7 +26,7 @@ SENSORS = {
     "schedules_sensor": (maintenance, "datasets_due"),
     "retention_sensor": (retention, "remove_old_runs"),
     "takeoff_scopes_sensor": (schedules, "scope_changes"),
-    "requests_sensor": (queue, "settle"),
+    "requests_sensor": (queue, "reconcile"),
 }
 
 

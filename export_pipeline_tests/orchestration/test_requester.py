@@ -88,7 +88,7 @@ def test_no_config_of_a_requests_run_says_so(books: Deployment, ledger: Ledger, 
     config["ops"]["records_on_demand"]["config"]["requested_by"] = "owner"
     result = launch(books, request._replace(run_config=config))
     assert not result.success
-    assert "says that 'owner' asks" in failures(result)["fetch_project"]
+    assert "says that 'owner' asks" in failures(result)["fetch_source"]
     assert ledger.get(id).status is not Status.COMPLETED
     assert books.stored() == set()
 

@@ -24,7 +24,7 @@ from export_pipeline.jobs.purge import Finding, What, purge
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs import errors
 from export_pipeline.orchestration.runs.attempts import job_tags
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors.housekeeping import KEPT_SECONDS, clean_staging
 from export_pipeline.store import StoreUnavailableError, s3_upload
 from export_pipeline.store.folder import FolderStore
@@ -282,10 +282,10 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
         raise LedgerUnavailableError("The ledger cannot be reached.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(io_managers, "finish", away)
+        patched.setattr(io_managers, "complete_jobs", away)
         result = work(deployment, job)
     assert failures(result) == {"render_csv": "The ledger cannot be reached."}
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     assert ledger.get(job.id).status is Status.FAILED
     key = f"exports/{deployment.scope}/{job.id}.csv"
     assert verify_file(deployment.store, key) == []

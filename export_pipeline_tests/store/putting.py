@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export_pipeline.store import Store, StoredFile, Upload
-from export_pipeline.store.base import Progress
+from export_pipeline.store.base import OnBytes
 
 
 def begin(
@@ -24,7 +24,7 @@ def put(
     *,
     media_type: str = "text/csv",
     file_name: str = "a.csv",
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
     before_visible: Callable[[], None] | None = None,
 ) -> StoredFile:
     """Write a local file into the store, a MiB at a time, and publish it."""

@@ -120,7 +120,7 @@ class System:
     def workers(self) -> list[int]:
         """Processes of runs, begun by Dagster's own launcher or forked from the warm process."""
         locks = self.folder.glob("staging*/*.lock")
-        forked = [pid for pid in map(run_lock.holder, locks) if pid is not None]
+        forked = [pid for pid in map(run_lock.lock_holder, locks) if pid is not None]
         return forked + self.processes.find(*_COLD_WORKER)
 
     def warm(self) -> list[int]:

@@ -15,11 +15,11 @@ from export_pipeline.jobs import (
     Job,
     Ledger,
     LedgerUnavailableError,
-    Progress,
     RefusedError,
+    ThrottledProgress,
 )
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.runs.retries import beside
+from export_pipeline.orchestration.runs.retries import run_in_thread
 
 JOB_TAG = "export_pipeline/job"
 """Prefix of the tag `PREFIX.format.id` for each job that a run serves. The tag's value is the attempt."""
@@ -32,16 +32,16 @@ def job_tags(jobs: Iterable[Job]) -> dict[str, str]:
 
 def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None = None) -> list[Attempt]:
     """Return the attempts that a run with these tags works on, optionally of one format."""
-    found = []
+    attempts = []
     for tag, number in sorted(tags.items()):
         if tag.startswith(f"{JOB_TAG}."):
             of, _, job_id = tag.removeprefix(f"{JOB_TAG}.").partition(".")
             if format in (None, of):
-                found.append(Attempt(job_id, int(number), run_id))
-    return found
+                attempts.append(Attempt(job_id, int(number), run_id))
+    return attempts
 
 
-def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None = None) -> None:
+def start_jobs(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None = None) -> None:
     """Mark the jobs of a run as processing. A job that was canceled meanwhile stays canceled.
 
     Args:
@@ -61,7 +61,7 @@ def begin(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None =
         raise refused[0]
 
 
-def finish(
+def complete_jobs(
     ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, file: File, expires_at: datetime | None
 ) -> None:
     """Complete every job that waits for the file of a format in this run.
@@ -85,7 +85,7 @@ def finish(
         raise refused
 
 
-class Reporter:
+class ProgressReporter:
     """Reports the progress of one part of a run to the run's jobs. Without jobs it does nothing.
 
     Args:
@@ -100,7 +100,7 @@ class Reporter:
         format: str | None = None,
     ) -> None:
         attempts = attempts_of(run.tags, run.run_id, format)
-        self._tell = [Progress(ledger(), attempt) for attempt in attempts]
+        self._reports = [ThrottledProgress(ledger(), attempt) for attempt in attempts]
         self._ledger, self._run = ledger, run
         self._from, self._to = share
 
@@ -124,17 +124,17 @@ class Reporter:
         """
         percent = self._from + (self._to - self._from) * (done / total if total else 0.0)
         known = {"rows": rows, "total": total_rows}
-        for tell in list(self._tell):
+        for report in list(self._reports):
             try:
-                beside(partial(tell, step, percent=percent, **known))
+                run_in_thread(partial(report, step, percent=percent, **known))
             except RefusedError:
                 with suppress(LedgerUnavailableError):  # the next report checks again
-                    wanted = partial(is_wanted, self._ledger, self._run.run_id)
-                    if len(self._tell) == 1 and not beside(wanted):
+                    is_requested = partial(is_still_requested, self._ledger, self._run.run_id)
+                    if len(self._reports) == 1 and not run_in_thread(is_requested):
                         raise
-                    self._tell.remove(tell)
+                    self._reports.remove(report)
 
 
-def is_wanted(ledger: Callable[[], Ledger], run_id: str) -> bool:
+def is_still_requested(ledger: Callable[[], Ledger], run_id: str) -> bool:
     """Return whether a job still waits for a run, including a job that joined the run after its start."""
     return any(job.status is Status.PROCESSING for job in ledger().of_run(run_id))

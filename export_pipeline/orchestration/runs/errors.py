@@ -13,7 +13,7 @@ from export_pipeline.expressions.types import ComputeError
 from export_pipeline.formats.base import RenderError
 from export_pipeline.jobs import LedgerError
 from export_pipeline.orchestration.partitions import PartitionError
-from export_pipeline.orchestration.runs.retries import pause, wait_for_what_failed
+from export_pipeline.orchestration.runs.retries import pause, wait_until_available
 from export_pipeline.orchestration.runs.staging import StagingError
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -29,7 +29,7 @@ _PERMANENT = (
 
 
 @contextmanager
-def told(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
+def translate_errors(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
     """Translate the errors of an export into a Failure or a retry of Dagster.
 
     Dagster's own RetryPolicy would retry every exception, even a wrong password or a canceled run, so the
@@ -60,7 +60,7 @@ def _translated(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
         if earlier_tries < MAX_RETRIES:
             pause(FIRST_WAIT_SECONDS * 3**earlier_tries, str(error), log)
             try:
-                wait_for_what_failed(error, log)
+                wait_until_available(error, log)
             except (SourceUnavailableError, StoreUnavailableError):
                 raise failure from error
         raise dg.RetryRequested(MAX_RETRIES) from failure

@@ -19,7 +19,7 @@ from export_pipeline.jobs import LeaseLostError, Ledger, LedgerError, LedgerUnav
 from export_pipeline.jobs.leases import LEASE, RENEW_SECONDS, TO_GO_ON
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import report_canceling, report_event
-from export_pipeline.orchestration.runs.attempts import attempts_of, is_wanted
+from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
 
 _LOOK_SECONDS = 1.0
 _IN_PROCESS = ("in_process", "execute_in_process_executor")
@@ -47,26 +47,26 @@ def cancellable(
     _workers.setdefault(run.run_id, _worker_id(os.getpid()) if alone else run.run_id)
     done, working = threading.Event(), threading.Lock()
 
-    def interrupt(say: Callable[[], object]) -> None:
+    def interrupt(report: Callable[[], object]) -> None:
         with working:
             if not done.is_set():
                 try:
-                    say()
+                    report()
                 finally:  # the run ends even if Dagster cannot record why
                     os.kill(os.getpid(), signal.SIGINT)
 
-    def look() -> bool:
+    def check() -> bool:
         """Return False when there is nothing left to monitor."""
         try:
             if time.monotonic() - _renewed_at.get(run.run_id, float("-inf")) >= RENEW_SECONDS:
                 _renew(ledger(), run.run_id)
             canceled = bool(ids) and all(ledger().get(id).status is Status.CANCELED for id in ids)
-            if canceled and not is_wanted(ledger, run.run_id):
+            if canceled and not is_still_requested(ledger, run.run_id):
                 interrupt(lambda: report_canceling(instance, run, "Its job was canceled."))
                 return False
         except LeaseLostError as error:
-            said = str(error)
-            interrupt(lambda: report_event(instance, run, said))
+            reason = str(error)
+            interrupt(lambda: report_event(instance, run, reason))
             return False
         except LedgerUnavailableError:
             pass
@@ -75,7 +75,7 @@ def cancellable(
         return True
 
     def watch() -> None:
-        while look() and not done.wait(_LOOK_SECONDS):
+        while check() and not done.wait(_LOOK_SECONDS):
             pass
 
     threading.Thread(target=watch, name="heartbeat", daemon=True).start()

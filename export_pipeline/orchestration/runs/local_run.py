@@ -17,10 +17,10 @@ from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.orchestration.dagster_compat import assets_job, log_entries, step_failure
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.runs.attempts import job_tags
-from export_pipeline.orchestration.runs.reconciler import end_here, settle
+from export_pipeline.orchestration.runs.reconciler import end_local_jobs, reconcile
 from export_pipeline.orchestration.sensors.housekeeping import clean_staging
 
-Progress = Callable[[str, int, int], None]
+OnStep = Callable[[str, int, int], None]
 """Receives the current step, the number of steps done and their total. It is called from another thread."""
 
 _LOOK_SECONDS = 0.2
@@ -44,7 +44,7 @@ def run_export(
     options: Mapping[str, Any],
     staging: Path,
     export_id: str | None = None,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
     jobs: Sequence[Job] = (),
     ledger: Ledger | None = None,
 ) -> Outcome:
@@ -68,7 +68,7 @@ def run_export(
     tags = job_tags(jobs)
     with dg.DagsterInstance.get() as instance:
         if ledger is not None:
-            settle(ledger, instance)
+            reconcile(ledger, instance)
             ledger.expect_lease(export_id)
         partition = None
         if scope is not None:
@@ -76,7 +76,7 @@ def run_export(
             tags = {**tags, SCOPE_TAG: scope}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
         with _watching(instance, export_id, len(formats) + 3, progress):
-            result = _run_here(
+            result = _execute(
                 job,
                 run_id=export_id,
                 instance=instance,
@@ -92,16 +92,16 @@ def run_export(
         if _is_interrupted(result) and not _are_canceled(ledger, jobs):
             raise KeyboardInterrupt
         if ledger is not None and jobs:
-            end_here(ledger, instance, jobs, list(_errors(result)))
+            end_local_jobs(ledger, instance, jobs, list(_errors(result)))
         if result.success:
             shutil.rmtree(staging / export_id, ignore_errors=True)
         clean_staging(instance, staging)
     return Outcome(export_id, _files(result), tuple(_errors(result)))
 
 
-def _run_here(job: dg.JobDefinition, **asked: Any) -> dg.ExecuteInProcessResult:
+def _execute(job: dg.JobDefinition, **arguments: Any) -> dg.ExecuteInProcessResult:
     try:
-        return job.execute_in_process(**asked)
+        return job.execute_in_process(**arguments)
     except dg.DagsterExecutionInterruptedError:  # between two steps
         raise KeyboardInterrupt from None
 
@@ -120,7 +120,7 @@ def _are_canceled(ledger: Ledger | None, jobs: Sequence[Job]) -> bool:
 
 @contextmanager
 def _watching(
-    instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress | None
+    instance: dg.DagsterInstance, run_id: str, steps: int, progress: OnStep | None
 ) -> Iterator[None]:
     """Forward progress from the run's log to `progress` while the block runs."""
     if progress is None:
@@ -137,17 +137,17 @@ def _watching(
 
 
 def _watch(
-    instance: dg.DagsterInstance, run_id: str, steps: int, progress: Progress, done: threading.Event
+    instance: dg.DagsterInstance, run_id: str, steps: int, progress: OnStep, done: threading.Event
 ) -> None:
-    cursor, ended, said = None, 0, "Starting"
+    cursor, ended, step = None, 0, "Starting"
     while not done.wait(_LOOK_SECONDS):
         entries, cursor = log_entries(instance, run_id, cursor)
         for entry in entries:
             if entry.dagster_event is None:
-                said = entry.user_message
+                step = entry.user_message
             elif entry.dagster_event.is_step_success:
                 ended += 1
-        progress(said, ended, steps)
+        progress(step, ended, steps)
 
 
 def _files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ from export_pipeline.orchestration.dagster_compat import (
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Maximum number of attempts of a job whose worker was lost."""
 
 _YOUNG = timedelta(seconds=10)
@@ -39,7 +39,7 @@ _LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _BEGUN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
-def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
+def reconcile(ledger: Ledger, instance: dg.DagsterInstance) -> int:
     """End every run of this instance whose process is dead, and every job whose run has ended or is dead.
 
     Returns:
@@ -55,15 +55,15 @@ def settle(ledger: Ledger, instance: dg.DagsterInstance) -> int:
     for run in under_way:
         if _is_lost(leases, run.run_id):
             _end_run(instance, run)
-    return settle_jobs(ledger, instance, jobs, runs, leases)
+    return reconcile_jobs(ledger, instance, jobs, runs, leases)
 
 
-def end_here(
+def end_local_jobs(
     ledger: Ledger, instance: dg.DagsterInstance, jobs: Sequence[Job], errors: Sequence[str]
 ) -> None:
     """End the jobs of a run that has ended in this process, successful or not, without automatic retries."""
     now = [ledger.get(job.id) for job in jobs]
-    settle_jobs(ledger, instance, now, _runs_of(instance, now), {}, most_attempts=0)
+    reconcile_jobs(ledger, instance, now, _runs_of(instance, now), {}, max_attempts=0)
     for job in jobs:
         with suppress(RefusedError):  # it has ended
             ledger.failed(
@@ -71,20 +71,20 @@ def end_here(
             )
 
 
-def settle_jobs(
+def reconcile_jobs(
     ledger: Ledger,
     instance: dg.DagsterInstance,
     jobs: Sequence[Job],
     runs: Mapping[str, dg.DagsterRun],
     leases: Mapping[str, Lease],
-    most_attempts: int = MOST_ATTEMPTS,
+    max_attempts: int = MAX_ATTEMPTS,
 ) -> int:
     """End the jobs whose run has ended or is dead. Return their number.
 
     Args:
         runs: Runs in this Dagster instance, by id.
         leases: Leases by run.
-        most_attempts: Maximum number of attempts of a job.
+        max_attempts: Maximum number of attempts of a job.
     """
     settled = 0
     waiting = []
@@ -97,10 +97,10 @@ def settle_jobs(
         while run and (retried := automatic_retry(instance, run)):
             run = retried
         if run is not None and run.is_finished:
-            settled += _end(ledger, instance, job, run, leases.get(run.run_id), most_attempts)
+            settled += _end(ledger, instance, job, run, leases.get(run.run_id), max_attempts)
         elif job.status is Status.PROCESSING:
             if _is_lost(leases, run.run_id if run else job.run_id):
-                settled += _lost(ledger, job, "Its worker was lost.", most_attempts)
+                settled += _lost(ledger, job, "Its worker was lost.", max_attempts)
         elif run is not None and run.status is not dg.DagsterRunStatus.NOT_STARTED:
             if _is_lost(leases, run.run_id):
                 ledger.offer_again(job.current)  # it never began, so no attempt is used up
@@ -150,7 +150,7 @@ def _end(
     job: Job,
     run: dg.DagsterRun,
     lease: Lease | None,
-    most_attempts: int,
+    max_attempts: int,
 ) -> int:
     """End a job as its run has ended. Return 1 if the job changed its status, else 0."""
     attempt = job.current
@@ -160,12 +160,12 @@ def _end(
         elif run.status is dg.DagsterRunStatus.SUCCESS:
             published = _published(instance, job, run)
             if published is None:
-                return _lost(ledger, job, "Its run ended without a file.", most_attempts)
+                return _lost(ledger, job, "Its run ended without a file.", max_attempts)
             ledger.completed(attempt, *published)
         elif will_be_retried(instance, run):
             return 0
         elif lease is not None and lease.is_lost and job.status is Status.PROCESSING:
-            return _lost(ledger, job, "Its worker was lost.", most_attempts)
+            return _lost(ledger, job, "Its worker was lost.", max_attempts)
         elif message := _message(instance, run):
             ledger.failed(attempt, "export_failed", message, "dagster")
         elif job.status is Status.PENDING:
@@ -173,15 +173,15 @@ def _end(
         elif lease is not None:
             return 0  # Dagster may be wrong; the lease decides within seconds
         else:
-            return _lost(ledger, job, "Its worker was lost.", most_attempts)
+            return _lost(ledger, job, "Its worker was lost.", max_attempts)
         return 1
     return 0
 
 
-def _lost(ledger: Ledger, job: Job, reason: str, most_attempts: int) -> int:
+def _lost(ledger: Ledger, job: Job, reason: str, max_attempts: int) -> int:
     """Begin another attempt of a job, or fail the job if no attempts are left."""
     with suppress(RefusedError):
-        if job.attempt < most_attempts:
+        if job.attempt < max_attempts:
             ledger.restart(job.current, "worker_lost", f"{reason} It is tried again.", "dagster")
         else:
             hint = "Look at the run in Dagster, then `export-pipeline retry`."

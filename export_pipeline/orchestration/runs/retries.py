@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from export_pipeline.core.messages import sentence
 from export_pipeline.jobs import LedgerUnavailableError
-from export_pipeline.orchestration.resources import source_of, store_of
+from export_pipeline.orchestration.resources import source_resource, store_resource
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 from export_pipeline.store import StoreError, StoreUnavailableError
@@ -22,12 +22,12 @@ from export_pipeline.store import StoreError, StoreUnavailableError
 Answer = TypeVar("Answer")
 
 FIRST_WAIT_SECONDS = 1.0
-MOST_WAIT_SECONDS = 30.0
+MAX_WAIT_SECONDS = 30.0
 
-_AWAY = (LedgerUnavailableError, SourceUnavailableError, StoreUnavailableError)
+_UNAVAILABLE = (LedgerUnavailableError, SourceUnavailableError, StoreUnavailableError)
 
 
-def outlive(call: Callable[[], Answer], log: logging.Logger) -> Answer:
+def retry_until_available(call: Callable[[], Answer], log: logging.Logger) -> Answer:
     """Retry `call` until its service is available, and return its result.
 
     The backoff grows to 30 s, with jitter so that runs do not retry all at once. Each wait is logged.
@@ -44,26 +44,26 @@ def outlive(call: Callable[[], Answer], log: logging.Logger) -> Answer:
     until = time.monotonic() + load_settings().outage_seconds
     for tries in itertools.count():
         try:
-            return beside(call)
-        except _AWAY as error:
+            return run_in_thread(call)
+        except _UNAVAILABLE as error:
             left = until - time.monotonic()
             if left <= 0:
                 raise
-            wait = min(FIRST_WAIT_SECONDS * 2**tries, MOST_WAIT_SECONDS) * random.uniform(0.5, 1)
+            wait = min(FIRST_WAIT_SECONDS * 2**tries, MAX_WAIT_SECONDS) * random.uniform(0.5, 1)
             pause(min(wait, left), str(error), log)
     raise AssertionError("counting has no end")
 
 
-def wait_for_what_failed(error: SourceUnavailableError | StoreUnavailableError, log: logging.Logger) -> None:
+def wait_until_available(error: SourceUnavailableError | StoreUnavailableError, log: logging.Logger) -> None:
     """Wait until the source or the store that raised this error is available again.
 
     Raises:
         SourceUnavailableError, StoreUnavailableError: it was unavailable for EXPORT_OUTAGE_SECONDS.
     """
-    ask = _ask_the_source if isinstance(error, SourceUnavailableError) else _ask_the_store
+    check = _check_source if isinstance(error, SourceUnavailableError) else _check_store
     try:
-        outlive(ask, log)
-    except _AWAY:
+        retry_until_available(check, log)
+    except _UNAVAILABLE:
         raise
     except (SourceError, StoreError):
         pass  # it is available; the step gets the more precise error
@@ -76,16 +76,16 @@ def pause(seconds: float, why: str, log: logging.Logger) -> None:
     time.sleep(seconds)
 
 
-def _ask_the_source() -> None:
-    with source_of(load_settings()).snapshot():
+def _check_source() -> None:
+    with source_resource(load_settings()).snapshot():
         pass
 
 
-def _ask_the_store() -> None:
-    store_of(load_settings()).open().check()
+def _check_store() -> None:
+    store_resource(load_settings()).open().check()
 
 
-def beside(call: Callable[[], Answer]) -> Answer:
+def run_in_thread(call: Callable[[], Answer]) -> Answer:
     """Make a call in another thread, as a database driver that waits would delay signals."""
     answer: Future[Answer] = Future()
 
@@ -95,5 +95,5 @@ def beside(call: Callable[[], Answer]) -> Answer:
         except BaseException as error:
             answer.set_exception(error)
 
-    threading.Thread(target=make, name="outlive", daemon=True).start()
+    threading.Thread(target=make, name="call", daemon=True).start()
     return answer.result()

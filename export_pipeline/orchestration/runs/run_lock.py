@@ -21,7 +21,7 @@ def lock_of(folder: Path, run_id: str) -> Path:
     return folder / f"{run_id}.lock"
 
 
-def take(lock: Path, *, wait: bool = True) -> IO[str]:
+def take_lock(lock: Path, *, wait: bool = True) -> IO[str]:
     """Take a lock. It is held until the file is closed, here and in every process forked meanwhile.
 
     Raises:
@@ -50,13 +50,13 @@ def is_held(lock: Path) -> bool:
     return False
 
 
-def sign(handle: IO[str]) -> None:
+def sign_lock(handle: IO[str]) -> None:
     """Write the id of this process into the lock that it holds."""
     handle.write(f"{os.getpid()} {_machine()}")
     handle.flush()
 
 
-def holder(lock: Path) -> int | None:
+def lock_holder(lock: Path) -> int | None:
     """Return the id of the process on this machine that holds and has signed a lock, or None."""
     if not is_held(lock):
         return None

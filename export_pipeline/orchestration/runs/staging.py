@@ -20,10 +20,10 @@ from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
 
 _FACTS, _COUNT = "export.json", "exports"
-REFUSED = "refused"
+REJECTED = "refused"
 """Name of a step's subfolder for rejected files, kept for diagnosis."""
 
-Progress = Callable[[ExportData, str, int], None]
+OnRows = Callable[[ExportData, str, int], None]
 """Called with the export, the name of one of its tables, and the number of rows just staged."""
 _GONE = (
     "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
@@ -35,7 +35,7 @@ class StagingError(Exception):
     """Raised when staged data are missing or incomplete."""
 
 
-def save(data: ExportData, folder: Path, progress: Progress | None = None) -> None:
+def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None:
     """Write ExportData into a folder, replacing its content. Facts are written last, to mark it as complete.
 
     Args:
@@ -115,7 +115,7 @@ def load(folder: Path) -> ExportData:
 def save_all(
     exports: Sequence[ExportData],
     folder: Path,
-    progress: Progress | None = None,
+    progress: OnRows | None = None,
 ) -> None:
     """Write several exports, each into a subfolder of its own; see `save`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,10 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.orchestration.runs.heartbeat import ensure_lease
 
-_UNWANTED = (Status.CANCELED, Status.EXPIRED)
+_WITHDRAWN = (Status.CANCELED, Status.EXPIRED)
 
 
-def check_wanted(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) -> None:
+def ensure_still_requested(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) -> None:
     """Raise unless a job still waits for the run's file of a format, or no job ever requested it.
 
     Raises:
@@ -22,31 +22,31 @@ def check_wanted(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) 
         RefusedError: every job that requested it was canceled, has a newer attempt or another run.
     """
     ensure_lease(ledger, run.run_id)
-    unwanted = None
-    for job, number in _asking(ledger, run, format):
+    withdrawn = None
+    for job, number in _requests_of(ledger, run, format):
         # A re-execution continues the attempt of its parent run; a run that begins takes it over.
         ours = job.run_id in (None, run.run_id, run.parent_run_id, run.root_run_id)
-        if job.attempt == number and ours and job.status not in _UNWANTED:
+        if job.attempt == number and ours and job.status not in _WITHDRAWN:
             return
-        unwanted = job
-    if unwanted is None:
+        withdrawn = job
+    if withdrawn is None:
         return
-    if any(job.format == format and job.status not in _UNWANTED for job in ledger().of_run(run.run_id)):
+    if any(job.format == format and job.status not in _WITHDRAWN for job in ledger().of_run(run.run_id)):
         return  # a job that joined the run after its start
     raise RefusedError(
-        f"Export job {unwanted.id} is {unwanted.status} in attempt {unwanted.attempt} and does not wait for "
-        "this run any more, so the run's file is not published.",
-        unwanted.status,
+        f"Export job {withdrawn.id} is {withdrawn.status} in attempt {withdrawn.attempt} and does not wait "
+        "for this run any more, so the run's file is not published.",
+        withdrawn.status,
     )
 
 
-def is_a_job_s(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, key: str) -> bool:
+def is_file_of_job(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, key: str) -> bool:
     """Return whether another attempt of a job that requested the run's file has completed with this key."""
     return any(
-        job.status is Status.COMPLETED and job.file_key == key for job, _ in _asking(ledger, run, format)
+        job.status is Status.COMPLETED and job.file_key == key for job, _ in _requests_of(ledger, run, format)
     )
 
 
-def _asking(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) -> Iterator[tuple[Job, int]]:
+def _requests_of(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) -> Iterator[tuple[Job, int]]:
     for attempt in attempts_of(run.tags, run.run_id, format):
         yield ledger().get(attempt.job_id), attempt.number

@@ -14,7 +14,7 @@ from export_pipeline.orchestration.dagster_compat import heartbeats
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 75.0  # daemons send a heartbeat every 30 s
-_OF_THE_ROW = ("filters", "columns", "requested_by")
+_COLUMNS = ("filters", "columns", "requested_by")
 
 
 def ledger_at(url: str) -> Ledger | None:
@@ -27,7 +27,7 @@ def ledger_at(url: str) -> Ledger | None:
     return ledger
 
 
-def ask(
+def submit_request(
     ledger: Ledger,
     *,
     dataset: str,
@@ -40,7 +40,7 @@ def ask(
     idempotency_key: str | None = None,
 ) -> list[Job]:
     """Insert one job per format, and return the jobs."""
-    rest = {name: value for name, value in options.items() if name not in _OF_THE_ROW}
+    rest = {name: value for name, value in options.items() if name not in _COLUMNS}
     return [
         ledger.request(
             dataset,
@@ -58,7 +58,7 @@ def ask(
     ]
 
 
-def follow(
+def wait_for_jobs(
     ledger: Ledger,
     instance: dg.DagsterInstance,
     jobs: Sequence[Job],
@@ -71,9 +71,9 @@ def follow(
     """
     while True:
         now = [ledger.get(job.id) for job in jobs]
-        if all(job.claimed_at is None and job.status is Status.PENDING for job in now) and not _lives(
-            instance
-        ):
+        if all(
+            job.claimed_at is None and job.status is Status.PENDING for job in now
+        ) and not _is_daemon_alive(instance):
             return False
         steps = [job.progress_step or str(job.status) for job in now if job.status not in ENDED]
         progress(steps[0] if steps else "Done", sum(job.progress_percent for job in now), 100 * len(now))
@@ -82,7 +82,7 @@ def follow(
         time.sleep(_LOOK_SECONDS)
 
 
-def _lives(instance: dg.DagsterInstance) -> bool:
+def _is_daemon_alive(instance: dg.DagsterInstance) -> bool:
     """Return whether a daemon with a recent heartbeat evaluates sensors, so that requests are picked up."""
     beat = heartbeats(instance).get("SENSOR")
     return beat is not None and time.time() - beat < _SILENT_SECONDS

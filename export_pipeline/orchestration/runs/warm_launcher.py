@@ -58,7 +58,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
     def terminate(self, run_id: str) -> bool:
         """Interrupt a run. Return False if there is nothing to interrupt."""
-        pid = run_lock.holder(_lock(run_id))
+        pid = run_lock.lock_holder(_lock(run_id))
         if pid is None:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         run = instance_of(self).get_run_by_id(run_id)

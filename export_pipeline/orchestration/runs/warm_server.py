@@ -100,7 +100,7 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
     Raises:
         OSError: the lock cannot be taken, or there are too many processes.
     """
-    with run_lock.take(lock, wait=False) as held:
+    with run_lock.take_lock(lock, wait=False) as held:
         pid = os.fork()
         if pid:
             return pid
@@ -124,7 +124,7 @@ def _run(arguments: str, held: IO[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with interruptible():  # from here on
-        run_lock.sign(held)
+        run_lock.sign_lock(held)
         execute_run_command().main([arguments], standalone_mode=False)
 
 

@@ -19,7 +19,7 @@ import dagster as dg
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs import run_lock
-from export_pipeline.orchestration.runs.staging import REFUSED, is_whole
+from export_pipeline.orchestration.runs.staging import REJECTED, is_whole
 from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
 from export_pipeline.redaction import redacted_errors
 
@@ -75,7 +75,7 @@ def _leftovers(path: Path, run: dg.DagsterRun | None) -> list[Path]:
     if run is None or not path.is_dir():
         return []
     steps = list(path.iterdir())
-    torn = [step for step in steps if not is_whole(step) and not (step / REFUSED).is_dir()]
+    torn = [step for step in steps if not is_whole(step) and not (step / REJECTED).is_dir()]
     return [path] if torn == steps else torn
 
 

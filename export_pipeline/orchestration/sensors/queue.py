@@ -28,7 +28,7 @@ from export_pipeline.orchestration.request_checks import (
 )
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
-from export_pipeline.orchestration.runs.reconciler import runs_by_tag, settle
+from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
 from export_pipeline.redaction import hide_in_error, redacted_errors
 from export_pipeline.schedules.cadences import CadenceWindow
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -64,7 +64,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         resource: JobLedger = context.resources.ledger
         try:
             ledger = resource.open()
-            settle(ledger, context.instance)
+            reconcile(ledger, context.instance)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
             say(str(error))

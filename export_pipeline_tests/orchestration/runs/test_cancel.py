@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.jobs import Ledger, Status
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -106,7 +106,7 @@ def test_a_canceled_job_ends_its_run_soon_and_leaves_no_file(
     run = deployment.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.is_finished
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     assert ledger.get(id).status is Status.CANCELED
     assert deployment.stored() == set()
 

@@ -9,8 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
-from export_pipeline.orchestration.runs import errors
-from export_pipeline.orchestration.runs import retries as outages
+from export_pipeline.orchestration.runs import errors, retries
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.store import StoreError, StoreUnavailableError
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
@@ -40,17 +39,20 @@ def log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
     return [entry.user_message for entry in deployment.instance.all_logs(result.run_id)]
 
 
-def retries(result: dg.ExecuteInProcessResult) -> int:
+def retry_count(result: dg.ExecuteInProcessResult) -> int:
     return sum(1 for event in result.all_events if event.is_step_up_for_retry)
 
 
 def test_waits_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "FIRST_WAIT_SECONDS", 2.0)
-    monkeypatch.setattr(errors, "wait_for_what_failed", lambda *_: None)
+    monkeypatch.setattr(errors, "wait_until_available", lambda *_: None)
     waits = []
     monkeypatch.setattr(errors, "pause", lambda seconds, *_: waits.append(seconds))
     for tries in range(errors.MAX_RETRIES + 1):
-        with pytest.raises(dg.RetryRequested) as caught, errors.told(tries, dg.get_dagster_logger()):
+        with (
+            pytest.raises(dg.RetryRequested) as caught,
+            errors.translate_errors(tries, dg.get_dagster_logger()),
+        ):
             raise StoreUnavailableError("busy")
         assert caught.value.max_retries == errors.MAX_RETRIES
     assert waits == [2.0, 6.0, 18.0, 54.0]
@@ -60,32 +62,32 @@ def test_waits_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     "interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError, ZeroDivisionError]
 )
 def test_what_is_not_ours_goes_its_way(interrupt: type[BaseException]) -> None:
-    with pytest.raises(interrupt), errors.told(0, dg.get_dagster_logger()):
+    with pytest.raises(interrupt), errors.translate_errors(0, dg.get_dagster_logger()):
         raise interrupt
 
 
 def test_a_source_that_stays_away_is_given_up_after_some_waiting(deployment: Deployment) -> None:
     deployment.source.path.rename(deployment.source.path.with_suffix(".away"))
     result = deployment.run()
-    assert retries(result) == 0
+    assert retry_count(result) == 0
     assert any("Waiting for it" in said for said in log(deployment, result))
-    assert "The source database cannot be reached" in failures(result)["fetch_project"]
+    assert "The source database cannot be reached" in failures(result)["fetch_source"]
     assert deployment.stored() == set()
 
 
 def test_a_source_that_comes_back_is_read(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     away = deployment.source.path.with_suffix(".away")
     deployment.source.path.rename(away)
-    ask = outages._ask_the_source
+    ask = retries._check_source
 
     def comes_back() -> None:
         away.rename(deployment.source.path)
         ask()
 
-    monkeypatch.setattr(outages, "_ask_the_source", comes_back)
+    monkeypatch.setattr(retries, "_check_source", comes_back)
     result = deployment.run()
     assert result.success
-    assert retries(result) == 1
+    assert retry_count(result) == 1
     assert set(files(result)) == {"csv"}
 
 
@@ -103,15 +105,15 @@ def test_a_query_that_takes_too_long_is_not_tried_again(
         connection.execute(sa.text("LOCK TABLE measurements IN ACCESS EXCLUSIVE MODE"))
         result = reload(deployment).run(partition=scope)
     engine.dispose()
-    assert retries(result) == 0
-    assert "EXPORT_STATEMENT_TIMEOUT_SECONDS" in failures(result)["fetch_project"]
+    assert retry_count(result) == 0
+    assert "EXPORT_STATEMENT_TIMEOUT_SECONDS" in failures(result)["fetch_source"]
 
 
 def test_a_project_that_is_not_there_is_not_tried_again(deployment: Deployment) -> None:
     deployment.instance.add_dynamic_partitions("takeoff_scopes", ["nobody"])
     result = deployment.run(partition="nobody")
-    assert retries(result) == 0
-    assert "There is no project with id 'nobody'" in failures(result)["fetch_project"]
+    assert retry_count(result) == 0
+    assert "There is no project with id 'nobody'" in failures(result)["fetch_source"]
 
 
 def test_a_source_that_fails_in_the_middle_of_reading(
@@ -128,7 +130,7 @@ def test_a_source_that_fails_in_the_middle_of_reading(
 
     monkeypatch.setattr(SqlAlchemySnapshot, "batches", breaks)
     result = deployment.run()
-    assert failures(result) == {"fetch_project": "A cell holds what its column cannot."}
+    assert failures(result) == {"fetch_source": "A cell holds what its column cannot."}
     assert deployment.stored() == set()
 
 
@@ -138,9 +140,9 @@ def test_a_full_staging_disk(deployment: Deployment, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("export_pipeline.orchestration.io_managers.save_all", full)
     result = deployment.run()
-    assert retries(result) == 0
-    assert "No space left on device (measurements.arrow)" in failures(result)["fetch_project"]
-    assert "EXPORT_STAGING_URL" in failures(result)["fetch_project"]
+    assert retry_count(result) == 0
+    assert "No space left on device (measurements.arrow)" in failures(result)["fetch_source"]
+    assert "EXPORT_STAGING_URL" in failures(result)["fetch_source"]
 
 
 @pytest.mark.parametrize(("where", "said"), [("folder", "Cannot store"), ("s3", "EXPORT_STAGING_URL")])
@@ -178,9 +180,9 @@ def test_a_disk_that_fills_while_a_file_is_rendered(
 def test_a_store_folder_that_cannot_be_used(deployment: Deployment) -> None:
     (deployment.folder / "store").write_text("a file where the folder should be")
     result = deployment.run()
-    assert retries(result) == 0
+    assert retry_count(result) == 0
     assert "a part of the path is a file" in failures(result)["render_csv"]
-    assert steps(result) == ["fetch_project", "build_export_data", "sanitize"]
+    assert steps(result) == ["fetch_source", "build_export_data", "sanitize"]
 
 
 def test_a_store_that_is_busy_is_tried_again(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +198,7 @@ def test_a_store_that_is_busy_is_tried_again(deployment: Deployment, monkeypatch
     monkeypatch.setattr(FolderStore, "begin", busy)
     result = deployment.run()
     assert result.success
-    assert retries(result) == 2
+    assert retry_count(result) == 2
 
 
 @pytest.mark.slow
@@ -209,7 +211,7 @@ def test_s3_that_is_down_and_s3_that_refuses(
     secret = "a-wrong-secret-nobody-may-see"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     refused = reload(deployment).run()
-    assert retries(refused) == 0
+    assert retry_count(refused) == 0
     assert "does not accept the credentials" in failures(refused)["render_csv"]
     assert not any(secret in str(event) for event in refused.all_events)
 
@@ -217,7 +219,7 @@ def test_s3_that_is_down_and_s3_that_refuses(
     monkeypatch.setattr("export_pipeline.store.s3_client.default_factory", _impatient)
     monkeypatch.setattr("export_pipeline.store.opening.default_factory", _impatient, raising=False)
     down = reload(deployment).run()
-    assert retries(down) == 0
+    assert retry_count(down) == 0
     assert any("Waiting for it" in said for said in log(deployment, down))
     assert "http://127.0.0.1:9 cannot be reached" in failures(down)["render_csv"]
 
@@ -242,12 +244,12 @@ def test_a_wrong_password_of_the_source(
     head, _, host = postgres_url.partition("@")
     monkeypatch.setenv("EXPORT_SOURCE_URL", f"{head.rpartition(':')[0]}:{secret}@{host}")
     result = reload(deployment).run()
-    assert retries(result) == 0
-    assert "The user or password in EXPORT_SOURCE_URL is wrong" in failures(result)["fetch_project"]
+    assert retry_count(result) == 0
+    assert "The user or password in EXPORT_SOURCE_URL is wrong" in failures(result)["fetch_source"]
     assert not any(secret in str(event) for event in result.all_events)
 
 
 def test_errors_of_the_store_are_permanent_unless_they_say_otherwise() -> None:
-    with pytest.raises(dg.Failure) as caught, errors.told(0, dg.get_dagster_logger()):
+    with pytest.raises(dg.Failure) as caught, errors.translate_errors(0, dg.get_dagster_logger()):
         raise StoreError("no")
     assert not caught.value.allow_retries

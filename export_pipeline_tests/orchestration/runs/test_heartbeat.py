@@ -20,7 +20,7 @@ from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs import heartbeat
 from export_pipeline.orchestration.runs.attempts import job_tags
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
 from export_pipeline_tests.orchestration.runs.leases import SECOND, pass_time, settle_after_silence
@@ -78,7 +78,7 @@ def test_a_living_run_is_left_alone_by_everybody(
         wait(lambda: lease_is_taken(ledger, request_))
         pass_time(deployment.source.url, LEASE - 10 * SECOND)
         for instance in (deployment.instance, elsewhere):
-            seen.append(settle(ledger, instance))
+            seen.append(reconcile(ledger, instance))
             seen.append(ledger.get(request_.id).status)
 
     while_rendering(monkeypatch, look)
@@ -104,7 +104,7 @@ def test_a_dead_run_is_found_by_whoever_looks(
     assert settle_after_silence(ledger, instance, deployment.source.url) == 1
     job = ledger.get(request_.id)
     assert (job.status, job.attempt, job.error_code) == (Status.PENDING, 2, None)
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     ended = deployment.instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
@@ -155,7 +155,7 @@ def test_a_stopped_run_that_goes_on_ends_and_replaces_nothing(
     assert time.monotonic() - begun < 29
     assert deployment.stored() == set()
     assert (ledger.get(request_.id).status, ledger.get(request_.id).attempt) == (Status.PENDING, 2)
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     (request,) = tick(deployment)
     assert launch(deployment, request).success
     job = ledger.get(request_.id)
@@ -204,10 +204,10 @@ def test_an_outage_of_the_ledger_costs_no_lease(
         wait(lambda: lease_is_taken(ledger, request_))
         pass_time(deployment.source.url, 600 * SECOND)
         monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0)
-        settle(ledger, deployment.instance)
+        reconcile(ledger, deployment.instance)
         time.sleep(2.5)
         pass_time(deployment.source.url, LAST_CALL + SECOND)
-        settle(ledger, deployment.instance)
+        reconcile(ledger, deployment.instance)
 
     while_rendering(monkeypatch, outage)
     (request,) = tick(deployment)
@@ -239,9 +239,9 @@ def test_a_claim_whose_run_waits_is_not_given_to_another_deployment(
     for _ in range(3):
         earlier = "strftime('%Y-%m-%dT%H:%M:%f', claimed_at, '-50 seconds') || '000+00:00'"
         deployment.source.rows(f"UPDATE export_jobs SET claimed_at = {earlier}")
-        settle(ledger, elsewhere)
+        reconcile(ledger, elsewhere)
         assert ledger.claim(1) == []
-        settle(ledger, deployment.instance)
+        reconcile(ledger, deployment.instance)
 
 
 @pytest.mark.slow
@@ -256,10 +256,10 @@ def test_what_dagster_calls_failed_goes_on_as_long_as_it_lives(
         run = deployment.instance.get_run_by_id(str(ledger.get(request_.id).run_id))
         assert run is not None
         deployment.instance.report_run_failed(run, "Its worker is unknown.")
-        assert settle(ledger, deployment.instance) == 0
+        assert reconcile(ledger, deployment.instance) == 0
         time.sleep(2.5)
         pass_time(deployment.source.url, LAST_CALL + SECOND)
-        assert settle(ledger, deployment.instance) == 0
+        assert reconcile(ledger, deployment.instance) == 0
 
     while_rendering(monkeypatch, called_dead)
     (request,) = tick(deployment)

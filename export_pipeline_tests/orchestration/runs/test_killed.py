@@ -16,7 +16,7 @@ import pytest
 
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.orchestration.instance import prepare_home
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.store import open_store
 from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import Source, steps
@@ -43,7 +43,7 @@ def killed(source: Source, scope: str, place: str, tmp_path: Path) -> str:
             time.sleep(0.02)
         assert marker.exists()
         with dg.DagsterInstance.get() as instance, Ledger(source.url) as ledger:
-            settle(ledger, instance)
+            reconcile(ledger, instance)
             assert status(instance, run_id) is dg.DagsterRunStatus.STARTED  # it lives
     finally:
         child.send_signal(signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_an_export_into_a_folder_that_is_killed_while_it_is_rendered(
 @pytest.mark.parametrize(
     ("place", "repeated"),
     [
-        ("fetch", ["fetch_project", "build_export_data", "sanitize", "render_csv"]),
+        ("fetch", ["fetch_source", "build_export_data", "sanitize", "render_csv"]),
         ("render", ["render_csv"]),
         ("upload", ["render_csv"]),
     ],

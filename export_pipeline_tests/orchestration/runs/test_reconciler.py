@@ -16,7 +16,7 @@ import yaml
 from dagster._daemon.monitoring import run_monitoring
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
-from export_pipeline.orchestration.runs.reconciler import MOST_ATTEMPTS, end_here, settle
+from export_pipeline.orchestration.runs.reconciler import MAX_ATTEMPTS, end_local_jobs, reconcile
 from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MOST_OFFERS
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -31,10 +31,10 @@ def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger:
     """A command line with another DAGSTER_HOME works on a job: Dagster here knows nothing of its run."""
     job = ledger.request("takeoff", "csv", scope=deployment.scope)
     ledger.started(Attempt(job.id, 1, "elsewhere"))
-    assert settle(ledger, deployment.instance) == 0
+    assert reconcile(ledger, deployment.instance) == 0
     assert ledger.get(job.id).status is Status.PROCESSING
     mine = ledger.request("takeoff", "pdf", scope=deployment.scope)
-    end_here(ledger, deployment.instance, [mine], ["it broke"])
+    end_local_jobs(ledger, deployment.instance, [mine], ["it broke"])
     assert ledger.get(mine.id).error_message == "it broke"
     assert ledger.get(job.id).status is Status.PROCESSING
 
@@ -53,7 +53,7 @@ def test_a_failing_run_fails_its_job(
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
     assert not launch(deployment, request).success
-    settle(ledger, deployment.instance)
+    reconcile(ledger, deployment.instance)
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, "export_failed")
     assert job.error_message == "The cell cannot be written; shorten it."
@@ -70,12 +70,12 @@ def test_a_failing_run_fails_its_job(
 def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: Ledger) -> None:
     """As run monitoring does it: the run fails, and no step said why."""
     id = insert(deployment, scope=deployment.scope)
-    for number in range(1, MOST_ATTEMPTS + 1):
+    for number in range(1, MAX_ATTEMPTS + 1):
         (request,) = tick(deployment)
         run = _begun(deployment, request, ledger.get(id))
         deployment.instance.report_run_failed(run, "The worker was lost.")
         settle_after_silence(ledger, deployment.instance, deployment.source.url)
-        assert ledger.get(id).attempt == min(number + 1, MOST_ATTEMPTS)
+        assert ledger.get(id).attempt == min(number + 1, MAX_ATTEMPTS)
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, "worker_lost")
     assert "export-pipeline retry" in str(job.error_message)
@@ -182,13 +182,13 @@ def _lost(deployment: Deployment, request: dg.RunRequest) -> None:
 
 def _begun(deployment: Deployment, request: dg.RunRequest, job: Job) -> dg.DagsterRun:
     """A run of a request that has said in the ledger that it works on it, and then no more."""
-    from export_pipeline.orchestration.runs.attempts import begin
+    from export_pipeline.orchestration.runs.attempts import start_jobs
 
     run = deployment.instance.create_run_for_job(
         deployment.definitions.resolve_job_def(str(request.job_name)), tags=dict(request.tags)
     )
     with Ledger(deployment.source.url) as ledger:
-        begin(lambda: ledger, run)
+        start_jobs(lambda: ledger, run)
     assert job.id in str(request.run_key)
     return run
 
@@ -227,7 +227,7 @@ def test_a_request_whose_run_dagster_retries_does_not_fail_before(
         group = {"dagster/parent_run_id": first.run_id, "dagster/root_run_id": first.run_id}
         second = execute(reexecution_options=again, tags=group)
         instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": second.run_id})
-        settle(ledger, instance)
+        reconcile(ledger, instance)
         job = ledger.get(id)
         expected = (Status.COMPLETED, None) if repaired else (Status.FAILED, "export_failed")
         assert (job.status, job.error_code, job.attempt, job.run_id) == (*expected, 1, second.run_id)

@@ -77,7 +77,7 @@ def test_steps_run_in_processes_of_their_own(deployment: Deployment) -> None:
         tags={"dagster/partition": deployment.scope},
     ) as result:
         assert result.success
-        assert steps(result) == ["fetch_project", "build_export_data", "sanitize", "render_csv"]
+        assert steps(result) == ["fetch_source", "build_export_data", "sanitize", "render_csv"]
         pids = {e.message for e in result.all_events if "Launching subprocess" in str(e.message)}
         assert len(pids) == 4
     assert len(deployment.stored()) == 2

@@ -18,13 +18,13 @@ from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.store import open_store, s3_multipart, s3_upload
 from export_pipeline.store.publish import verify_file
-from export_pipeline_tests.orchestration.away import once, reload, retries, warnings
+from export_pipeline_tests.orchestration.away import once, reload, retry_count, warnings
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.services.s3 import S3Server
 from export_pipeline_tests.services.switches import Switch, postgres_switch, s3_switch
 
-ALL_STEPS = ["fetch_project", "build_export_data", "sanitize", "render_csv"]
+ALL_STEPS = ["fetch_source", "build_export_data", "sanitize", "render_csv"]
 pytestmark = pytest.mark.usefixtures("patience")
 
 
@@ -36,7 +36,7 @@ def database() -> Iterator[tuple[Switch, PostgresServer]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "function"), [(csv, "render"), (io_managers, "publish"), (io_managers, "finish")]
+    ("module", "function"), [(csv, "render"), (io_managers, "publish"), (io_managers, "complete_jobs")]
 )
 def test_a_ledger_that_comes_back_costs_no_work(
     deployment: Deployment,
@@ -54,7 +54,7 @@ def test_a_ledger_that_comes_back_costs_no_work(
         once(monkeypatch, module, function, lambda: switch.off(1.5))
         result = reload(deployment).run(tags=job_tags([job]))
         assert result.success
-        assert (steps(result), retries(result), len(rendered)) == (ALL_STEPS, 0, 1)
+        assert (steps(result), retry_count(result), len(rendered)) == (ALL_STEPS, 0, 1)
         assert any("export jobs" in text for text in warnings(deployment, result))
         assert ledger.get(job.id).status is Status.COMPLETED
         assert verify_file(deployment.store, str(ledger.get(job.id).file_key)) == []
@@ -84,7 +84,7 @@ def test_a_source_that_comes_back_before_the_first_row(
     database[0].off(1.5)
     result = deployment.run(partition=scope)
     assert result.success
-    assert retries(result) == 1
+    assert retry_count(result) == 1
     assert "source database cannot be reached" in warnings(deployment, result)[0]
 
 
@@ -98,7 +98,7 @@ def test_a_source_that_goes_away_in_the_middle_is_read_again_from_the_start(
     saved = once(monkeypatch, io_managers, "save_all", lambda: database[0].off(1.5))
     result = deployment.run(partition=scope)
     assert result.success
-    assert (retries(result), len(saved)) == (1, 4)  # fetch twice, build, sanitize
+    assert (retry_count(result), len(saved)) == (1, 4)  # fetch twice, build, sanitize
     assert verify_file(deployment.store, files(result)["csv"]["key"]) == []
 
 
@@ -132,7 +132,7 @@ def test_s3_that_comes_back_gets_the_file_of_the_rows_there_are(
     saved = once(monkeypatch, io_managers, "save_all", lambda: None)
     result = deployment.run()
     assert result.success, failures(result)
-    assert (retries(result), len(saved)) == (1, 3)
+    assert (retry_count(result), len(saved)) == (1, 3)
     assert "cannot be reached" in warnings(deployment, result)[0]
     assert verified(server, files(result)["csv"]["key"])
 
@@ -152,7 +152,7 @@ def test_s3_that_goes_away_between_the_parts_of_a_file(
     once(monkeypatch, json_reader, "read_back", lambda: switch.off(1.5))
     result = deployment.run(["json"], partition=scope)
     assert result.success, failures(result)
-    assert retries(result) == 1
+    assert retry_count(result) == 1
     assert len(sent) >= 4
     assert verified(server, files(result)["json"]["key"])
     assert server.client().list_multipart_uploads(Bucket="exports").get("Uploads", []) == []

@@ -15,10 +15,10 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
-from export_pipeline.orchestration.runs import retries as outages
+from export_pipeline.orchestration.runs import retries
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.store import StoreUnavailableError
-from export_pipeline_tests.orchestration.away import once, reload, retries, warnings
+from export_pipeline_tests.orchestration.away import once, reload, retry_count, warnings
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -41,7 +41,7 @@ def test_a_run_that_waits_for_the_ledger_can_be_ended(
     monkeypatch.setenv("EXPORT_JOBS_URL", silent if away == "silent" else "postgresql://app@127.0.0.1:9/jobs")
     ended_at: list[float] = []
     begun = threading.Event()
-    once(monkeypatch, outages, "beside", begun.set)
+    once(monkeypatch, retries, "run_in_thread", begun.set)
 
     def end() -> None:
         begun.wait(30)
@@ -88,9 +88,9 @@ def test_a_ledger_that_stays_away_is_given_up(
     monkeypatch.setenv("EXPORT_JOBS_URL", "postgresql://app@127.0.0.1:9/jobs")
     monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "2")
     result = reload(deployment).run(tags=job_tags([job]))
-    assert "does not answer" in failures(result)["fetch_project"]
+    assert "does not answer" in failures(result)["fetch_source"]
     assert len(warnings(deployment, result)) >= 2
-    assert retries(result) == 0
+    assert retry_count(result) == 0
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_a_job_canceled_while_its_run_waits_for_the_store(
         ledger.canceled(job.id, "somebody")
 
     warned = threading.Event()
-    once(monkeypatch, outages, "_ask_the_store", warned.set)
+    once(monkeypatch, retries, "_check_store", warned.set)
     person = threading.Thread(target=cancel)
     person.start()
     result = deployment.run(tags=job_tags([job]))
@@ -138,10 +138,10 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
         raise LedgerUnavailableError("away")
 
     monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "600")
-    monkeypatch.setattr(outages.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(outages.time, "sleep", sleep)
+    monkeypatch.setattr(retries.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(retries.time, "sleep", sleep)
     with pytest.raises(LedgerUnavailableError):
-        outages.outlive(away, dg.get_dagster_logger())
+        retries.retry_until_available(away, dg.get_dagster_logger())
     most = [min(0.5 * 2**tries, 30) for tries in range(len(waits))]
     *but_last, _ = zip(waits, most, strict=True)
     assert all(longest / 2 <= wait <= longest for wait, longest in but_last)
@@ -152,9 +152,9 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
 def test_what_is_waited_for_is_said_in_sentences(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outages.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
     for why in ("failed: Connection refused", "It is away."):
-        outages.pause(1.0, why, logging.getLogger("waits"))
+        retries.pause(1.0, why, logging.getLogger("waits"))
     assert [record.message for record in caplog.records] == [
         "failed: Connection refused. Waiting for it; the next try is in 1.0 s.",
         "It is away. Waiting for it; the next try is in 1.0 s.",
@@ -163,4 +163,4 @@ def test_what_is_waited_for_is_said_in_sentences(
 
 def test_what_is_no_outage_is_not_waited_for() -> None:
     with pytest.raises(ZeroDivisionError):
-        outages.outlive(lambda: 1 / 0, dg.get_dagster_logger())
+        retries.retry_until_available(lambda: 1 / 0, dg.get_dagster_logger())

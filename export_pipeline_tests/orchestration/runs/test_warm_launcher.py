@@ -23,7 +23,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.runs import run_lock, warm_launcher, warm_process, warm_server
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
 from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
 from export_pipeline_tests.orchestration.runs.launching import Launching, launching
@@ -84,7 +84,7 @@ def is_warm(run: dg.DagsterRun) -> bool:
 
 def worker(system: Launching, run_id: str) -> int:
     """The process of a run that has begun."""
-    pid = run_lock.holder(system.lock(run_id))
+    pid = run_lock.lock_holder(system.lock(run_id))
     assert pid is not None
     return pid
 
@@ -166,7 +166,7 @@ def test_runs_outlive_the_warm_process_and_the_launcher(
 
     with Ledger(system.url) as ledger:
         wait(lambda: lease_is_taken(ledger, run))
-        settle(ledger, system.instance)
+        reconcile(ledger, system.instance)
     assert system.run(run).status is dg.DagsterRunStatus.STARTED
     held()
     assert system.ended(run) is _SUCCESS
@@ -222,11 +222,11 @@ def test_a_process_of_another_machine_is_not_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where two share a folder: a process of the same id may be anybody's."""
-    with run_lock.take(tmp_path / "run.lock") as held:
-        run_lock.sign(held)
-        assert run_lock.holder(tmp_path / "run.lock") == os.getpid()
+    with run_lock.take_lock(tmp_path / "run.lock") as held:
+        run_lock.sign_lock(held)
+        assert run_lock.lock_holder(tmp_path / "run.lock") == os.getpid()
         monkeypatch.setattr(run_lock, "_machine", lambda: "another")
-        assert run_lock.holder(tmp_path / "run.lock") is None
+        assert run_lock.lock_holder(tmp_path / "run.lock") is None
 
 
 def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmProcess, away: None) -> None:
@@ -313,7 +313,7 @@ def test_a_run_that_has_a_process_gets_no_second_one(
     system: Launching, warm: WarmProcess, tmp_path: Path
 ) -> None:
     lock = tmp_path / "staging" / "run.lock"
-    with run_lock.take(lock), pytest.raises(WarmProcessError, match="error"):
+    with run_lock.take_lock(lock), pytest.raises(WarmProcessError, match="error"):
         warm.run(lock, "")
 
 

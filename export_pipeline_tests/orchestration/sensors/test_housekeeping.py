@@ -64,7 +64,7 @@ def test_staged_data_go_when_the_run_succeeded_and_stay_when_it_failed(
 
 
 def test_what_a_run_staged_that_nobody_knows_goes_after_a_day(deployment: Deployment) -> None:
-    stray = deployment.staging / str(uuid.uuid4()) / "takeoff_on_demand.fetch_project-result"
+    stray = deployment.staging / str(uuid.uuid4()) / "takeoff_on_demand.fetch_source-result"
     stray.mkdir(parents=True)
     (stray / "file").write_text("x" * 10)
     lock = deployment.staging / f"{uuid.uuid4()}.lock"
@@ -99,7 +99,7 @@ def test_torn_data_go_at_once_and_whole_ones_stay_for_a_day(
         failed = deployment.run()
     whole, torn = (
         deployment.staging / failed.run_id / f"takeoff_on_demand.{step}-result"
-        for step in ("fetch_project", "sanitize")
+        for step in ("fetch_source", "sanitize")
     )
     (torn / "exports").unlink()  # as if killed while it wrote
     (torn / "0" / "linked").hardlink_to(whole / "0" / "pages-0.arrow")  # its removal frees nothing

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from export_pipeline.datasets import requests as request_checks
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
-from export_pipeline.orchestration.runs.reconciler import settle
+from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors import queue as requests
 from export_pipeline.orchestration.sensors.queue import MOST_OFFERS
 from export_pipeline.sources.snapshot import SourceUnavailableError
@@ -242,7 +242,7 @@ def test_a_job_that_joined_a_run_at_its_last_moment_ends_and_expires_with_it(
     late = insert(deployment, scope=deployment.scope)
     ledger.claim(1)
     ledger.started(Attempt(late, 1, result.run_id))  # after the run had told those whose file it is
-    assert settle(ledger, deployment.instance) == 1
+    assert reconcile(ledger, deployment.instance) == 1
     done, joined = ledger.get(first), ledger.get(late)
     assert (joined.status, joined.file_key) == (Status.COMPLETED, done.file_key)
     assert joined.expires_at is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from export_pipeline.core.amounts import Amount
 from export_pipeline.formats.base import Format
@@ -15,17 +16,34 @@ from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.publish import read_manifest, verify_file
 
 
-def verify(store: Store, file: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found in an export file.
+
+    Attributes:
+        file: Its key or path.
+        format: Name of its format.
+        rows: Number of rows of the export in it.
+        totals: Sums of columns, with their units.
+        manifest: "compared", or "none" for a local file without one.
+        problems: Sentences, empty for a sound file.
+    """
+
+    file: str
+    format: str
+    rows: int
+    totals: dict[str, str]
+    manifest: Literal["compared", "none"]
+    problems: list[str]
+
+
+def verify(store: Store, file: str) -> Report:
     """Verify one export file.
 
     Args:
         store: The store in which a key is looked up.
         file: A key of the store, or the path of a local file. A local file is compared with the manifest
             beside it; without a manifest it is only read.
-
-    Returns:
-        A report with the keys file, format, rows, totals, manifest and problems. The last is a list of
-        sentences, empty for a valid file.
 
     Raises:
         StoreError: there is no such file, or the store cannot be used.
@@ -66,7 +84,7 @@ def _beside(file: Path) -> tuple[Manifest | None, list[str]]:
 
 def _report(
     file: str, format: Format[Any], path: Path, manifest: Manifest | None, problems: list[str]
-) -> dict[str, Any]:
+) -> Report:
     """Read a file, with the options in its manifest or else the default ones, and compare the two."""
     facts = format.read_back(path, format.options_of(manifest.options if manifest else {}))
     found = [*problems, *facts.problems]
@@ -82,11 +100,4 @@ def _report(
             totals[column] = amount.text(facts.totals.get(said.read_as or column, 0.0))
             if totals[column] != said.text:
                 found.append(f"{column} adds up to {totals[column]}; the manifest says {said.text}.")
-    return {
-        "file": file,
-        "format": format.name,
-        "rows": facts.rows,
-        "totals": totals,
-        "manifest": "compared" if manifest else "none",
-        "problems": found,
-    }
+    return Report(file, format.name, facts.rows, totals, "compared" if manifest else "none", found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from dotenv import load_dotenv
@@ -33,11 +35,31 @@ app = typer.Typer(
     help="Exports of an application's database as files. Settings come from EXPORT_… variables or a .env "
     "file; without any, everything runs on a sample database and local folders.\n\n"
     "Begin with `export-pipeline demo`, then `export-pipeline datasets`.\n\n"
-    "Exit codes: 0 done, 1 an export or a file is not right, 2 a wrong call or setting, 130 Ctrl-C.",
+    "Exit codes: 0 done, 1 not done or something is not right, 2 a wrong call or setting, 130 Ctrl-C, "
+    "143 SIGTERM.",
 )
 
 _TYPERS_CTRL_C = 130
 """The exit code that typer gives a KeyboardInterrupt."""
+_WITHOUT_SETTINGS = {"-h", "--help", "--version"}
+_COMPLETION = "_EXPORT_PIPELINE_COMPLETE"
+"""Set by the shell's completion, in the middle of a line that is being typed."""
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"export-pipeline {version('export-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass  # the help is that of the app
 
 
 def run(arguments: list[str]) -> int:
@@ -49,7 +71,7 @@ def run(arguments: list[str]) -> int:
     from export_pipeline.store import StoreError
 
     try:
-        if not {"-h", "--help"}.intersection(arguments):
+        if not (_WITHOUT_SETTINGS.intersection(arguments) or _COMPLETION in os.environ):
             load_settings()  # a wrong one is said at once, also where a command would not need it
             load_dotenv(ENV_FILE)  # for DAGSTER_… and AWS_… too; what is set already stays
         code = app(arguments, standalone_mode=False) or 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from export_pipeline.cli.completion import complete_dataset
 from export_pipeline.cli.console import UserError, print_json, print_table
 from export_pipeline.cli.datasets import dataset_of, declared, scopes_of
 from export_pipeline.cli.options import Json
+from export_pipeline.cli.output import DatasetOutput, FormatOutput, ScopeOutput, fields_of
 from export_pipeline.project import defs_folder
 from export_pipeline.settings import load_settings
 from export_pipeline.store.file_modes import usual_umask
@@ -21,54 +23,67 @@ def register(app: typer.Typer) -> None:
 
 
 def formats(as_json: Json = False) -> None:
-    """List the formats there are.
+    """List the file formats.
 
     Example: `export-pipeline formats`
     """
     from export_pipeline.formats.registry import FORMATS
 
-    rows = [
-        {"format": f.name, "extension": f.extension, "type": f.media_type, "help": f.help}
-        for f in FORMATS.values()
-    ]
-    print_json(rows) if as_json else print_table(rows)
+    rows = [FormatOutput(f.name, f.extension, f.media_type, f.help) for f in FORMATS.values()]
+    print_json(rows) if as_json else print_table(list(map(fields_of, rows)))
 
 
 def datasets(
-    scopes: Annotated[str | None, typer.Option(help="List the scopes of this dataset instead.")] = None,
+    scopes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATASET",
+            help="List this dataset with its scopes: the ids and names of those whose rows can be exported.",
+            autocompletion=complete_dataset,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what can be exported, or whose rows.
+    """List the datasets, or the scopes of one.
 
     Examples: `export-pipeline datasets`, `export-pipeline datasets --scopes takeoff`
     """
     from export_pipeline.orchestration.partitions import ON_DEMAND
 
-    if scopes:
-        there = scopes_of(load_settings(), dataset_of(scopes))
-        rows: list[dict[str, Any]] = [{"scope": id, "name": name} for id, name in there.items()]
+    chosen = [dataset_of(scopes)] if scopes else list(declared().values())
+    there = scopes_of(load_settings(), chosen[0]) if scopes and chosen[0].scoped else {}
+    found = [ScopeOutput(id, name) for id, name in there.items()] if scopes else None
+    rows = [
+        DatasetOutput(
+            dataset=dataset.dataset,
+            description=dataset.attributes.description,
+            formats=list(dataset.formats),
+            cadences=[ON_DEMAND, *dataset.attributes.cadences.named()],
+            scopes=found,
+        )
+        for dataset in chosen
+    ]
+    if as_json:
+        print_json(rows)
+    elif scopes and not chosen[0].scoped:
+        typer.echo(f"{scopes} has no scopes: export it without --scope.")
+    elif found is not None:
+        print_table(list(map(fields_of, found)))
     else:
-        rows = [
-            {
-                "dataset": dataset.dataset,
-                "description": dataset.attributes.description,
-                "formats": list(dataset.formats),
-                "cadences": [ON_DEMAND, *dataset.attributes.cadences.named()],
-            }
-            for dataset in declared().values()
-        ]
-    print_json(rows) if as_json else print_table(rows)
+        print_table([{k: v for k, v in fields_of(row).items() if k != "scopes"} for row in rows])
 
 
 def introspect(
     table: Annotated[
-        str, typer.Argument(help="Table or view of the source; schema.table where it needs that.")
+        str,
+        typer.Argument(metavar="TABLE", help="Table or view of the source; schema.table where needed."),
     ],
     name: Annotated[
-        str | None, typer.Option(help="What to call the dataset; by default like the table.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the dataset. Default: made from the table's."),
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write it into the folder of datasets; never over one.")
+        bool, typer.Option("--write", help="Write it into the folder of datasets; an existing one stays.")
     ] = False,
 ) -> None:
     """Write a working defs.yaml for a table, from the live schema: types, key, relations, filters, window.

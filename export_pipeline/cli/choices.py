@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from export_pipeline.cli import arguments
 from export_pipeline.cli.console import UserError
+from export_pipeline.cli.options import Columns, Filters, Options, ScopeId
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+Cadence = Literal["daily", "weekly", "monthly"]
+Misfire = Literal["skip", "last", "all"]
+Empty = Literal["send", "skip", "say"]
 
 Chosen = Mapping[str, Any]
 """Fields of a schedule given on the command line, by their names in the ledger."""
@@ -38,26 +43,45 @@ def choosing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _chosen(
-    scope: Annotated[str | None, typer.Option(help="Whose rows.")] = None,
-    at: Annotated[str | None, typer.Option(help="HH:MM on the zone's clock.")] = None,
-    weekday: Annotated[str | None, typer.Option(help="Of a weekly one: monday to sunday, or 1 to 7.")] = None,
-    day: Annotated[
-        int | None, typer.Option(help="Of a monthly one, 1 to 31; the last day where there is none.")
+    scope: ScopeId = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="HH:MM", help="Local time in the zone. Default: 00:00.")
     ] = None,
-    timezone: Annotated[str | None, typer.Option(help="IANA name of the zone, e.g. Europe/Berlin.")] = None,
-    filter: Annotated[list[str] | None, typer.Option(help="As of `request`.")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="As of `request`.")] = None,
-    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="As of `request`.")] = None,
-    to: Annotated[
-        list[str] | None, typer.Option(help="Who gets it by mail; may be given more than once.")
-    ] = None,
-    owner: Annotated[str | None, typer.Option(help="Who is told of failures.")] = None,
-    misfire: Annotated[
+    weekday: Annotated[
         str | None,
-        typer.Option(help="Of runs missed while nothing ran, make up none (skip), the last or all."),
+        typer.Option(
+            metavar="DAY", help="Of a weekly schedule: monday to sunday, or 1 to 7. Default: monday."
+        ),
+    ] = None,
+    day: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=31,
+            help="Of a monthly schedule; the last day in a shorter month. Default: 1.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(metavar="ZONE", help="IANA name, e.g. Europe/Berlin. Default: EXPORT_TIMEZONE."),
+    ] = None,
+    filter: Filters = None,
+    column: Columns = None,
+    option: Options = None,
+    to: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Who gets the file by mail; repeatable.")
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="PERSON", help="Who is told of failures, where it is an address.")
+    ] = None,
+    misfire: Annotated[
+        Misfire | None,
+        typer.Option(help="Which windows to export that were missed while nothing ran. Default: last."),
     ] = None,
     empty: Annotated[
-        str | None, typer.Option(help="Without rows, send the file, skip the mail, or only say so.")
+        Empty | None,
+        typer.Option(help="Without rows send the file, skip the mail, or mail a note. Default: send."),
     ] = None,
 ) -> dict[str, Any]:
     """Return the given fields of a schedule, by their names in the ledger."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -27,8 +29,14 @@ def print_error(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON to stdout, for scripts."""
-    typer.echo(json.dumps(value, default=str, ensure_ascii=False, indent=2))
+    """Print JSON to stdout, for scripts. Dataclasses become objects, and times ISO 8601 in UTC."""
+    typer.echo(json.dumps(value, default=_json_value, ensure_ascii=False, indent=2))
+
+
+def _json_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
+def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")]) -> None:
     """Write a project of your own: a folder for datasets and settings that uses the installed package.
 
     Example: `export-pipeline init my-exports`
@@ -42,7 +42,7 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")])
 
 def demo(
     measurements: Annotated[
-        int, typer.Option(min=0, help="Also make a project with this many measurements.")
+        int, typer.Option(metavar="NUMBER", min=0, help="Also make a project with this many measurements.")
     ] = 0,
 ) -> None:
     """Make the sample database and export every sample dataset in every format; shows where the files lie.
@@ -56,9 +56,9 @@ def demo(
 
 
 def dev(
-    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    port: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=65_535, help="Port of the UI.")] = 3000,
     host: Annotated[
-        str, typer.Option(help="Address it listens on; it has no login, so keep it local.")
+        str, typer.Option(metavar="ADDRESS", help="Where it listens; it has no login, so keep it local.")
     ] = "127.0.0.1",
 ) -> None:
     """Start Dagster's UI and daemon on this project.

@@ -14,6 +14,7 @@ from export_pipeline.cli.console import UserError, print_error, print_facts, pri
 from export_pipeline.cli.datasets import checked_key, store_at
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
+from export_pipeline.cli.output import LinkOutput, fields_of
 from export_pipeline.jobs import Job, Kind, LedgerError, Status, Viewer
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
@@ -28,10 +29,19 @@ def register(app: typer.Typer) -> None:
 
 def link(
     file: Annotated[
-        str, typer.Argument(help="Id of a job, or key of an export file, as `request` and Dagster show it.")
+        str,
+        typer.Argument(
+            metavar="ID|KEY", help="Id of a job, or key of an export file, as `request` prints them."
+        ),
     ],
     expires: Annotated[
-        int | None, typer.Option(min=1, max=604_800, help="Seconds the link works; default: the setting.")
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=604_800,
+            help="How long the link works. Default: EXPORT_LINK_TTL_SECONDS.",
+        ),
     ] = None,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
@@ -49,12 +59,15 @@ def link(
     else:
         seconds = min(seconds, _seconds_left(job))
         url = store_at(settings).link(job.file_key or "", expires_seconds=seconds, file_name=job.file_name)
-    print_json({"link": url}) if as_json else typer.echo(url)
+    print_json(LinkOutput(url)) if as_json else typer.echo(url)
 
 
 def verify(
     file: Annotated[
-        str, typer.Argument(help="Id of a job, key of an export file in the store, or a local file.")
+        str,
+        typer.Argument(
+            metavar="ID|KEY|FILE", help="Id of a job, key of a file in the store, or path of a local file."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -71,13 +84,13 @@ def verify(
     if as_json:
         print_json(report)
     else:
-        result = "not sound" if report["problems"] else "sound"
-        if report["manifest"] == "none" and not report["problems"]:
+        result = "not sound" if report.problems else "sound"
+        if report.manifest == "none" and not report.problems:
             result = "readable; without a manifest nothing says how many rows there should be"
-        print_facts({**report, "problems": None, "result": result})
-        for problem in report["problems"]:
+        print_facts({**fields_of(report), "problems": None, "result": result})
+        for problem in report.problems:
             print_error(problem)
-    if report["problems"]:
+    if report.problems:
         raise typer.Exit(1)
 
 

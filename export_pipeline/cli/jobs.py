@@ -16,14 +16,24 @@ from export_pipeline.cli.jobs_view import (
     event_line,
     moment,
     notes_of,
-    plain,
     print_lines,
     printable,
     row_of,
     watch,
     worker_line,
 )
-from export_pipeline.cli.options import By, JobId, Json, ViewerScopes, caller, ledger_of, viewer_of
+from export_pipeline.cli.options import (
+    By,
+    JobId,
+    Json,
+    OnlyDataset,
+    ScopeId,
+    ViewerScopes,
+    caller,
+    ledger_of,
+    viewer_of,
+)
+from export_pipeline.cli.output import CanceledJob, FileOutput, JobDetails, MigrateOutput, fields_of
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.unserved import NOT_SENT, unserved
@@ -45,12 +55,17 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     status: Annotated[
-        list[Status] | None, typer.Option(help="Only these; may be given more than once.")
+        list[Status] | None,
+        typer.Option(
+            metavar="STATUS", help=f"Only with this status; repeatable. One of {', '.join(Status)}."
+        ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None,
-    scope: Annotated[str | None, typer.Option(help="Only of this scope.")] = None,
-    requested_by: Annotated[str | None, typer.Option(help="Only what this person asked for.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    dataset: OnlyDataset = None,
+    scope: ScopeId = None,
+    requested_by: Annotated[
+        str | None, typer.Option(metavar="PERSON", help="Only what this person asked for.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10_000, help="At most this many.")] = 20,
     follow: Annotated[
         bool, typer.Option("--watch", help="Show progress until none of them is pending or processing.")
     ] = False,
@@ -71,7 +86,7 @@ def jobs(
         found = ledger.find(viewer, status=status, dataset=dataset, limit=limit)
         leases = ledger.leases([job.run_id for job in found if job.run_id])
     if as_json:
-        print_json([plain(job) for job in found])
+        print_json(found)
     else:
         print_lines([row_of(job, leases.get(job.run_id or "")) for job in found])
 
@@ -90,16 +105,18 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
     unsent = unserved(job, settings) if not mails else []
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
-    period = (file or {}).get("period") or period_of(job)
+    period = (file and file.period) or period_of(job)
     if as_json:
-        told: dict[str, Any] = {"period": period, "run_url": run, "worker": worker, "file": file}
-        told["events"] = [plain(event) for event in events]
-        told["deliveries"] = [plain(mail) for mail in mails]
-        print_json({**plain(job), **told, "unsent": dict.fromkeys(unsent, NOT_SENT)})
+        print_json(
+            JobDetails(
+                **fields_of(job), period=period, run_url=run, worker=worker, file=file, events=events,
+                deliveries=mails, unsent=dict.fromkeys(unsent, NOT_SENT),
+            )
+        )  # fmt: skip
         return
     times = {name: moment(value) for name, value in plain_times(job).items()}
-    facts = {**plain(job), **times, "period": period, "worker": worker}
-    facts |= {"run": run, "file": file and file["said"], "totals": file and file.get("totals")}
+    facts = {**fields_of(job), **times, "period": period, "worker": worker}
+    facts |= {"run": run, "file": file and file.said, "totals": file and file.totals}
     facts |= {"warnings": None, "changed_cells": None}  # printed below, one sentence each
     print_facts({name: _told(value) for name, value in facts.items()})
     if notes := notes_of(job):
@@ -130,7 +147,10 @@ def cancel(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_j
     with ledger_of(settings) as ledger:
         job = ledger.canceled(job_id, caller(by), viewer_of(viewer_scope))
         said = _of_the_run(ledger, job)
-    _told_of(job, as_json, f"Canceled; {said}.", {"run": said})
+    if as_json:
+        print_json(CanceledJob(**fields_of(job), run=said))
+    else:
+        typer.echo(f"{job.id}: Canceled; {said}.")
 
 
 def retry(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
@@ -140,12 +160,14 @@ def retry(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_js
     """
     with ledger_of(load_settings()) as ledger:
         job = ledger.retry(job_id, caller(by), viewer_of(viewer_scope))
-    _told_of(job, as_json, f"Attempt {job.attempt} waits for its turn.")
+    _print_job(job, as_json, f"Attempt {job.attempt} waits for its turn.")
 
 
 def resend(
     job_id: JobId,
-    to: Annotated[str | None, typer.Option(help="Only to this address.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Only to this address. Default: to all.")
+    ] = None,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +180,7 @@ def resend(
         job = ledger.get(job_id, viewer_of(viewer_scope))
     mails = rows.resend(open_engine(settings.jobs_url), job.id, to)
     if as_json:
-        print_json([plain(mail) for mail in mails])
+        print_json(mails)
     else:
         typer.echo(f"{job.id}: To be sent again to {', '.join(printable(mail.recipient) for mail in mails)}.")
 
@@ -176,7 +198,7 @@ def hold(
     """
     with ledger_of(load_settings()) as ledger:
         job = ledger.hold(job_id, not release, caller(by), viewer_of(viewer_scope))
-    _told_of(job, as_json, "Released." if release else "Under legal hold.")
+    _print_job(job, as_json, "Released." if release else "Under legal hold.")
 
 
 def delete(
@@ -206,7 +228,7 @@ def delete(
         job = ledger.delete(job.id, remove, caller(by), viewer)
         if job.file_key is not None:
             forget_now(settings, ledger)
-    _told_of(job, as_json, "Deleted.")
+    _print_job(job, as_json, "Deleted.")
 
 
 def migrate(as_json: Json = False) -> None:
@@ -218,7 +240,7 @@ def migrate(as_json: Json = False) -> None:
     done = bring_up_to_date(settings.jobs_url)
     where = hide_credentials(parse_database_url(settings.jobs_url).render_as_string(hide_password=True))
     if as_json:
-        print_json({"database": where, "tables": done})
+        print_json(MigrateOutput(where, done))
     else:
         typer.echo(f"The tables of requests in {where} {'are' if done == 'up to date' else 'were'} {done}.")
 
@@ -248,11 +270,11 @@ def _under_way_first(
     return found
 
 
-def _told_of(job: Job, as_json: bool, said: str, more: dict[str, Any] | None = None) -> None:
-    print_json({**plain(job), **(more or {})}) if as_json else typer.echo(f"{job.id}: {said}")
+def _print_job(job: Job, as_json: bool, said: str) -> None:
+    print_json(job) if as_json else typer.echo(f"{job.id}: {said}")
 
 
-def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
+def _file(settings: Settings, job: Job) -> FileOutput | None:
     """Return a job's file, whether the store still has it, and the period and totals in its manifest."""
     if job.file_key is None:
         return None
@@ -268,12 +290,12 @@ def _file(settings: Settings, job: Job) -> dict[str, Any] | None:
             said = "gone" if job.status is Status.EXPIRED else "MISSING: the store has no such file"
     except StoreError as error:
         said = str(error)
-    file: dict[str, Any] = {"store": store.url, "there": there, "said": said}
+    period, totals = None, {}
     with suppress(StoreError):  # without a manifest there is less to show
         manifest = read_manifest(store, job.file_key)
-        file["period"] = manifest.period
-        file["totals"] = {column: total.text for column, total in manifest.totals.items()}
-    return file
+        period = manifest.period
+        totals = {column: total.text for column, total in manifest.totals.items()}
+    return FileOutput(store.url, there, said, period, totals)
 
 
 def _of_the_run(ledger: Ledger, job: Job) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,18 +23,6 @@ _COLORS = {
     Status.PROCESSING: "cyan",
 }
 _LOOK_SECONDS = 1.0
-
-
-def plain(record: Any) -> dict[str, Any]:
-    """Return a row of the ledger as JSON values. Times are ISO 8601 in UTC."""
-    fields = (field.name for field in dataclasses.fields(record))
-    return {name: _plain(getattr(record, name)) for name in fields}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value.value if isinstance(value, Enum) else value
 
 
 def print_lines(rows: Sequence[Mapping[str, Any]]) -> None:

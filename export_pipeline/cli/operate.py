@@ -10,8 +10,9 @@ import typer
 
 from export_pipeline.cli.console import UserError, print_error, print_json
 from export_pipeline.cli.datasets import scopes_of
-from export_pipeline.cli.jobs_view import moment, plain, printable
+from export_pipeline.cli.jobs_view import moment, printable
 from export_pipeline.cli.options import By, Json, caller, ledger_of
+from export_pipeline.cli.output import DeletedScopesOutput, PurgeOutput
 from export_pipeline.health import examine
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
@@ -31,13 +32,17 @@ def register(app: typer.Typer) -> None:
 
 
 def purge(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would go.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Remove at most so many files.")] = 10_000,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; print what would be removed.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Remove at most this many files.")
+    ] = 10_000,
     confirm_deleted_scopes: Annotated[
         bool,
         typer.Option(
             "--confirm-deleted-scopes",
-            help="Scopes that the source lists no more were deleted, though they are many.",
+            help="End the scopes that the source no longer lists, however many they are.",
         ),
     ] = False,
     by: By = None,
@@ -56,8 +61,7 @@ def purge(
     from export_pipeline.orchestration.resources import store_resource
 
     settings = load_settings()
-    findings: list[dict[str, Any]] = []
-
+    findings: list[Finding] = []
     foreign: list[str] = []
 
     def tell(finding: Finding) -> None:
@@ -68,7 +72,7 @@ def purge(
             if not as_json:
                 return
         if as_json:
-            findings.append(plain(finding))
+            findings.append(finding)
         else:
             typer.echo(_line(finding, dry_run))
 
@@ -93,14 +97,14 @@ def purge(
         staged = _clean_staging(settings, dry_run)
     wrong = purged.counts[What.LOST] + purged.counts[What.FAILED]
     if as_json:
-        counts = {what.value: purged.counts[what] for what in What}
-        told = {"dry_run": dry_run, **counts, "bytes": purged.bytes, "uploads": purged.uploads}
-        told |= {"events": purged.events}
-        left = {"staged": list(staged), "staged_bytes": sum(staged.values())}
-        scopes = [
-            {**plain(one), "gone": sorted(one.gone), "doubtful": sorted(one.doubtful)} for one in deleted
-        ]
-        print_json({**told, **left, "scopes": scopes, "ended": purged.ended, "findings": findings})
+        print_json(
+            PurgeOutput(
+                dry_run=dry_run, **{what.value: purged.counts[what] for what in What}, bytes=purged.bytes,
+                uploads=purged.uploads, events=purged.events, staged=list(staged),
+                staged_bytes=sum(staged.values()), scopes=list(map(_deleted_output, deleted)),
+                ended=purged.ended, findings=findings,
+            )
+        )  # fmt: skip
     else:
         would = "would be " if dry_run else ""
         for line in filter(None, map(_scopes_line, deleted)):
@@ -127,14 +131,19 @@ def purge(
 
 def health(
     minutes: Annotated[
-        int, typer.Option(min=1, help="How long a request or mail may take before it is a finding.")
+        int,
+        typer.Option(
+            metavar="NUMBER", min=1, help="How long a request or mail may take before it is a finding."
+        ),
     ] = 15,
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Print the ledger's figures for Prometheus instead.")
     ] = False,
     metrics_file: Annotated[
         Path | None,
-        typer.Option(help="Write them to this file, NAME.prom, for the node exporter's textfile collector."),
+        typer.Option(
+            metavar="FILE.prom", help="Write the figures there, for the node exporter's textfile collector."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -155,7 +164,7 @@ def health(
     findings = examine(settings, late=timedelta(minutes=minutes))
     wrong = [finding for finding in findings if not finding.is_advice]
     if as_json:
-        print_json([plain(finding) for finding in findings])
+        print_json(findings)
     else:
         for finding in findings:
             since = f" (since {moment(finding.since)})" if finding.since else ""
@@ -225,6 +234,11 @@ def _end_deleted_scopes(
     finally:
         engine.dispose()
     return ended
+
+
+def _deleted_output(deleted: DeletedScopes) -> DeletedScopesOutput:
+    lists = sorted(deleted.gone), sorted(deleted.doubtful)
+    return DeletedScopesOutput(deleted.dataset, *lists, deleted.canceled, deleted.due)
 
 
 def _scopes_line(deleted: DeletedScopes) -> str | None:

@@ -8,19 +8,58 @@ from typing import Annotated
 
 import typer
 
+from export_pipeline.cli.completion import complete_dataset, complete_scope
 from export_pipeline.jobs import Ledger, Viewer
 from export_pipeline.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
-JobId = Annotated[str, typer.Argument(help="Id of the job, as `jobs` lists it.")]
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET", help="What to export; `datasets` lists them.", autocompletion=complete_dataset
+    ),
+]
+OnlyDataset = Annotated[
+    str | None,
+    typer.Option(metavar="DATASET", help="Only of this dataset.", autocompletion=complete_dataset),
+]
+ScopeId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Whose rows; `datasets --scopes DATASET` lists the ids.",
+        autocompletion=complete_scope,
+    ),
+]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:OPERATOR]=VALUE",
+        help="Only rows that match; repeatable. Operators: equals (default), in, from, to, contains, "
+        "is_null. `in` takes values with commas between them; a value with a comma in double quotes.",
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A column to export; repeatable, in this order. Default: the usual."),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", metavar="NAME=VALUE", help="An option, e.g. include_drawings=true; repeatable."
+    ),
+]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, as `jobs` lists it.")]
 By = Annotated[
-    str | None, typer.Option(help="Who does it, for the job's record; by default whose shell this is.")
+    str | None,
+    typer.Option(metavar="PERSON", help="Who does it, for the job's record. Default: your login name."),
 ]
 ViewerScopes = Annotated[
     list[str] | None,
     typer.Option(
         "--viewer-scope",
-        help="Look with the eyes of who may see this scope only (or these); others' jobs do not exist then.",
+        metavar="ID",
+        help="Act as a viewer limited to this scope; repeatable. Jobs of other scopes do not exist then.",
     ),
 ]
 

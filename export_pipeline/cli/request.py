@@ -13,31 +13,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from export_pipeline.cli import arguments
-from export_pipeline.cli.console import (
-    InterruptedCommandError,
-    UserError,
-    print_error,
-    print_facts,
-    print_json,
-    progress_bar,
-)
+from export_pipeline.cli.completion import complete_format
+from export_pipeline.cli.console import InterruptedCommandError, UserError, progress_bar
 from export_pipeline.cli.datasets import (
     check_scope,
     dataset_of,
     formats_of,
     load_definitions,
-    store_at,
     typed_options,
 )
 from export_pipeline.cli.interrupts import deferred_interrupts
-from export_pipeline.cli.jobs_view import printable
-from export_pipeline.cli.options import Json, caller
+from export_pipeline.cli.options import Columns, DatasetName, Filters, Json, Options, ScopeId, caller
+from export_pipeline.cli.request_result import (
+    background_exports,
+    export_of_job,
+    exports_of_run,
+    print_result,
+)
 from export_pipeline.delivery.addresses import check_addresses
-from export_pipeline.jobs.file_notes import file_notes
+from export_pipeline.jobs import Status
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from export_pipeline.components.dataset import Dataset
     from export_pipeline.jobs import Job, Ledger
+    from export_pipeline.orchestration.runs.local_run import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -45,40 +45,51 @@ def register(app: typer.Typer) -> None:
     app.command()(request)
 
 
+def _check_priority(number: int) -> int:
+    """Return a priority that the ledger's integer column can hold. Raise UserError for another."""
+    if not -(2**31) <= number < 2**31:
+        raise UserError(f"--priority {number}: choose a number from {-(2**31)} to {2**31 - 1}.")
+    return number
+
+
 def request(
-    dataset: Annotated[str, typer.Argument(help="What to export, e.g. takeoff.")],
-    scope: Annotated[
-        str | None, typer.Option(help="Whose rows: an id that `datasets --scopes DATASET` lists.")
-    ] = None,
-    format: Annotated[str, typer.Option(help="One or more of the formats, with commas.")] = "csv",
-    filter: Annotated[
-        list[str] | None,
+    dataset: DatasetName,
+    scope: ScopeId = None,
+    format: Annotated[
+        str,
         typer.Option(
-            help="NAME=VALUE, or NAME:OPERATOR=VALUE with equals, in, from, to, contains, is_null. `in` "
-            "takes values with commas between them; one that holds a comma stands in double quotes."
+            metavar="FORMAT[,FORMAT…]", help="Formats of the dataset.", autocompletion=complete_format
         ),
+    ] = "csv",
+    filter: Filters = None,
+    column: Columns = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A ready-made choice of columns, of the dataset.")
     ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="A column to export; several in this order. Default: the usual.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="A ready-made choice of columns.")] = None,
     sort: Annotated[
-        list[str] | None, typer.Option(help="A column to sort by; `-NAME` for descending.")
+        list[str] | None,
+        typer.Option(metavar="[-]COLUMN", help="A column to sort by; with `-` before it, descending."),
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, e.g. include_drawings=true.")
-    ] = None,
+    option: Options = None,
     mail: Annotated[
         list[str] | None,
-        typer.Option("--mail", "--to", help="An address to send the files to; several may be given."),
+        typer.Option("--mail", "--to", metavar="ADDRESS", help="Send the files there by mail; repeatable."),
     ] = None,
     requested_by: Annotated[
-        str | None, typer.Option(help="Who asks; decides what guarded columns show.")
+        str | None,
+        typer.Option(
+            metavar="PERSON", help="Who asks; decides what guarded columns show.", show_default=False
+        ),
     ] = None,
-    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    priority: Annotated[
+        int,
+        typer.Option(metavar="NUMBER", callback=_check_priority, help="Higher goes first, of those waiting."),
+    ] = 0,
     idempotency_key: Annotated[
         str | None,
-        typer.Option(help="The same request under the same key is one export, however often it is made."),
+        typer.Option(
+            metavar="KEY", help="The same request under the same key is one export, however often it is made."
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Stay until the files are there, and show progress.")] = True,
     as_json: Json = False,
@@ -86,8 +97,8 @@ def request(
 ) -> None:
     """Export a dataset.
 
-    With a ledger (see `migrate`) each format becomes a job: a running daemon takes it, else it is worked on
-    here. Without one it is worked on here.
+    With a ledger (see `migrate`) each format becomes a job: a running daemon takes it. Without a daemon or a
+    ledger this process does the work.
 
     Examples: `export-pipeline request takeoff --scope ID --format csv,pdf -o group_by=page`;
     `export-pipeline request records --scope ID --filter status=SUCCESSFUL --filter sale_date:from=2026-01-01
@@ -96,33 +107,26 @@ def request(
     settings = load_settings()
     _check_mail(settings, mail or ())
     chosen = dataset_of(dataset)
-    names = formats_of(chosen, format)
-    if idempotency_key is not None and len(names) > 1:
+    formats = formats_of(chosen, format)
+    if idempotency_key is not None and len(formats) > 1:
         raise UserError("--idempotency-key belongs to one export: request each format with a key of its own.")
-    who = {"requested_by": requested_by} if requested_by and "requested_by" in chosen.option_names() else {}
-    choice = who | {
-        "filters": arguments.filters(filter or []),
-        "columns": column,
-        "preset": preset,
-        "sort": sort,
-    }
-    given = arguments.options(option or [])
-    if "requested_by" in given:
-        raise UserError("--option requested_by: say who asks with --requested-by.")
-    options = typed_options(chosen, given | {k: v for k, v in choice.items() if v})
+    options = _options(chosen, filter, column, preset, sort, option, requested_by)
     check_scope(settings, chosen, scope)
-    export_id = export_id or str(uuid.uuid4())
     from export_pipeline.orchestration.runs import submit
 
     ledger = submit.ledger_at(settings.jobs_url)
+    if ledger is None and (mail or idempotency_key):
+        what = "Mail" if mail else "--idempotency-key"
+        raise UserError(f"{what} needs the ledger of requests: run `export-pipeline migrate` first.")
     jobs: list[Job] = []
+    log = None
     with _canceled_if_interrupted(ledger, jobs):
         if ledger:
             with deferred_interrupts():
                 jobs += submit.submit_request(
                     ledger,
                     dataset=dataset,
-                    formats=names,
+                    formats=formats,
                     scope=scope,
                     options=options,
                     requested_by=requested_by,
@@ -130,49 +134,75 @@ def request(
                     priority=priority,
                     idempotency_key=idempotency_key,
                 )
-            if not wait or _daemon_took(ledger, jobs, as_json):
-                _say_what_became(settings, [ledger.get(job.id) for job in jobs], wait, as_json)
-                return
-        elif mail or idempotency_key:
-            what = "Mail" if mail else "--idempotency-key"
-            raise UserError(f"{what} needs the ledger of requests: run `export-pipeline migrate` first.")
-        if not wait:
-            log = _request_in_background(settings, export_id)
-            accepted = {"export_id": export_id, "log": str(log)}
-            print_json(accepted) if as_json else print_facts(accepted)
-            return
-        from export_pipeline.orchestration.runs.local_run import run_export
-
-        definitions = load_definitions()
-        with progress_bar(len(names) + 3, quiet=as_json) as progress:
-            outcome = run_export(
-                definitions,
-                dataset=dataset,
-                scope=scope,
-                formats=names,
-                options=options,
-                staging=settings.staging_folder,
-                export_id=export_id,
-                progress=progress,
-                jobs=jobs,
-                ledger=ledger,
-            )
-        files = [{"format": name, **_file_row(metadata)} for name, metadata in outcome.files.items()]
-        if as_json:
-            ids = {"jobs": [job.id for job in jobs]} if jobs else {}
-            print_json({"export_id": outcome.export_id, **ids, "files": files, "errors": outcome.errors})
+        run_id = export_id or str(uuid.uuid4())
+        if ledger and (not wait or _daemon_took(ledger, jobs, as_json)):
+            exports = [export_of_job(ledger.get(job.id)) for job in jobs]
+        elif not wait:
+            log = _request_in_background(settings, run_id)
+            exports = background_exports(run_id, dataset, scope, formats)
         else:
-            if files:
-                for file in files:  # one line each: a wrapped key cannot be copied
-                    typer.echo(
-                        f"{file['format']:6}{file['rows']:>9,} rows {file['bytes']:>12,} bytes  {file['key']}"
-                    )
-                    _print_notes(file)
-                typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link KEY` links to a file.")
-            for error in outcome.errors:
-                print_error(error)
-        if outcome.errors:
-            raise typer.Exit(1)
+            outcome = _run_here(settings, chosen, scope, formats, options, run_id, ledger, jobs, as_json)
+            if ledger:
+                exports = [export_of_job(ledger.get(job.id)) for job in jobs]
+            else:
+                exports = exports_of_run(outcome, dataset, scope, formats)
+    print_result(settings, exports, as_json=as_json, log=log)
+    if wait and any(export.status is not Status.COMPLETED for export in exports):
+        raise typer.Exit(1)
+
+
+def _options(
+    dataset: Dataset,
+    filter: Sequence[str] | None,
+    column: Sequence[str] | None,
+    preset: str | None,
+    sort: Sequence[str] | None,
+    option: Sequence[str] | None,
+    requested_by: str | None,
+) -> dict[str, Any]:
+    """Return the options of an export, typed. Raise UserError if one is invalid."""
+    given = arguments.options(option or [])
+    if "requested_by" in given:
+        raise UserError("--option requested_by: say who asks with --requested-by.")
+    choice: dict[str, Any] = {
+        "filters": arguments.filters(filter or []),
+        "columns": column,
+        "preset": preset,
+        "sort": sort,
+    }
+    if "requested_by" in dataset.option_names():
+        choice["requested_by"] = requested_by
+    return typed_options(dataset, given | {name: value for name, value in choice.items() if value})
+
+
+def _run_here(
+    settings: Settings,
+    dataset: Dataset,
+    scope: str | None,
+    formats: Sequence[str],
+    options: Mapping[str, Any],
+    run_id: str,
+    ledger: Ledger | None,
+    jobs: Sequence[Job],
+    as_json: bool,
+) -> Outcome:
+    """Export in this process, with a progress bar."""
+    from export_pipeline.orchestration.runs.local_run import run_export
+
+    definitions = load_definitions()
+    with progress_bar(len(formats) + 3, quiet=as_json) as progress:
+        return run_export(
+            definitions,
+            dataset=dataset.dataset,
+            scope=scope,
+            formats=formats,
+            options=options,
+            staging=settings.staging_folder,
+            export_id=run_id,
+            progress=progress,
+            jobs=jobs,
+            ledger=ledger,
+        )
 
 
 @contextmanager
@@ -228,34 +258,6 @@ def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
         return wait_for_jobs(ledger, instance, jobs, progress)
 
 
-def _say_what_became(settings: Settings, jobs: list[Job], wait: bool, as_json: bool) -> None:
-    from export_pipeline.jobs import Status
-
-    rows = [
-        {"job": job.id, "format": job.format, "status": str(job.status), "rows": job.row_count,
-         "total_rows": job.total_rows, "warnings": list(job.warnings), "changed_cells": job.changed_cells,
-         "bytes": job.file_size, "key": job.file_key, "error": job.error_message}
-        for job in jobs
-    ]  # fmt: skip
-    if as_json:
-        print_json({"jobs": rows})
-    else:
-        for row in rows:
-            typer.echo(f"{row['format']:8}{row['status']:11}{row['job']}  {row['key'] or row['error'] or ''}")
-            _print_notes(row)
-        if not wait:
-            typer.echo("`export-pipeline show JOB` says what becomes of it.")
-        elif any(row["key"] for row in rows):
-            typer.echo(f"Stored in {store_at(settings).url}; `export-pipeline link JOB` links to a file.")
-        if any(job.error_code == "unknown_dataset" for job in jobs):  # known here
-            print_error(
-                "The daemon loaded its datasets before this one was written: restart it, or Reload in the UI "
-                "under Deployment; then `export-pipeline retry JOB`."
-            )
-    if wait and any(job.status is not Status.COMPLETED for job in jobs):
-        raise typer.Exit(1)
-
-
 def _request_in_background(settings: Settings, export_id: str) -> Path:
     """Run the same command, with waiting, in a process that outlives this one. Return its log file."""
     log = settings.staging_folder / f"{export_id}.log"
@@ -270,24 +272,3 @@ def _request_in_background(settings: Settings, export_id: str) -> Path:
             start_new_session=True,
         )
     return log
-
-
-def _print_notes(file: Mapping[str, Any]) -> None:
-    """Print each difference between the file and the source as a line on stderr."""
-    if file["key"] is not None:
-        notes = file_notes(file["rows"], file["total_rows"], file["warnings"], file["changed_cells"])
-        for note in notes:
-            typer.echo(f"{file['format']}: {printable(note, 1000)}", err=True)
-
-
-def _file_row(metadata: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "rows": metadata["dagster/row_count"],
-        "total_rows": metadata["rows in source"],
-        "warnings": metadata["warnings"],
-        "changed_cells": metadata["changed cells"],
-        "bytes": metadata["bytes"],
-        "key": metadata["key"],
-        "location": metadata["location"],
-        "sha256": metadata["sha256"],
-    }

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from export_pipeline.cli.choices import WEEKDAYS, Chosen, choosing
+from export_pipeline.cli.choices import WEEKDAYS, Cadence, Chosen, choosing
+from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import UserError, print_json
 from export_pipeline.cli.datasets import declared
-from export_pipeline.cli.jobs_view import moment, plain, print_lines
-from export_pipeline.cli.options import Json, ViewerScopes, ledger_of, viewer_of
+from export_pipeline.cli.jobs_view import moment, print_lines
+from export_pipeline.cli.options import DatasetName, Json, OnlyDataset, ViewerScopes, ledger_of, viewer_of
+from export_pipeline.cli.output import ScheduledJob, fields_of
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.schedules import editing
@@ -31,8 +33,8 @@ app = typer.Typer(
     "--cadence weekly --weekday monday --at 07:30 --timezone Europe/Berlin --scope ID --to ann@example.org`",
 )
 
-ScheduleId = Annotated[str, typer.Argument(help="Id of the schedule, as `schedules list` shows it.")]
-Dataset = Annotated[str, typer.Argument(help="What to export, e.g. takeoff.")]
+ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="Id of the schedule, as `schedules` lists it.")]
+Format = typer.Option(metavar="FORMAT", help="One of the dataset's formats.", autocompletion=complete_format)
 
 
 @app.callback()
@@ -44,7 +46,7 @@ def schedules(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command("list")
 def list_(
-    dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None,
+    dataset: OnlyDataset = None,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +57,7 @@ def list_(
     with _engine() as engine:
         found = editing.list_schedules(engine, viewer_of(viewer_scope), dataset=dataset)
     if as_json:
-        print_json([plain(schedule) for schedule in found])
+        print_json(found)
     else:
         print_lines([_row(schedule) for schedule in found])
 
@@ -63,11 +65,9 @@ def list_(
 @app.command()
 @choosing
 def create(
-    dataset: Dataset,
-    format: Annotated[str, typer.Option(help="One of the dataset's formats.")],
-    cadence: Annotated[
-        str, typer.Option(help="daily, weekly or monthly: exports the day, week or month before.")
-    ],
+    dataset: DatasetName,
+    format: Annotated[str, Format],
+    cadence: Annotated[Cadence, typer.Option(help="Export the day, week or month before.")],
     chosen: Chosen,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
@@ -88,8 +88,8 @@ def create(
 @choosing
 def change(
     schedule_id: ScheduleId,
-    format: Annotated[str | None, typer.Option(help="One of the dataset's formats.")] = None,
-    cadence: Annotated[str | None, typer.Option(help="daily, weekly or monthly.")] = None,
+    format: Annotated[str | None, Format] = None,
+    cadence: Annotated[Cadence | None, typer.Option(help="Export the day, week or month before.")] = None,
     *,
     chosen: Chosen,
     viewer_scope: ViewerScopes = None,
@@ -190,7 +190,7 @@ def run_now(
             )
             is_new = True
     if as_json:
-        print_json({**plain(job), "new": is_new})
+        print_json(ScheduledJob(**fields_of(job), new=is_new))
     else:
         typer.echo(f"{job.id}: {_asked(job, is_new)}")
 
@@ -228,7 +228,7 @@ def _when(schedule: ScheduledExport) -> str:
 
 
 def _told(schedule: ScheduledExport, as_json: bool, said: str) -> None:
-    print_json(plain(schedule)) if as_json else typer.echo(f"{schedule.id}: {said}")
+    print_json(schedule) if as_json else typer.echo(f"{schedule.id}: {said}")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def exported(command: Command, source: Source) -> dict[str, dict[str, Any]]:
     """A file of each of two formats, by format."""
     ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv,ost", "--json")
     assert ended.code == 0, ended.err
-    return {file["format"]: file for file in ended.json["files"]}
+    return {file["format"]: file for file in ended.json["exports"]}
 
 
 def test_help_teaches(command: Command) -> None:
@@ -46,8 +46,9 @@ def test_lists(command: Command, source: Source) -> None:
     takeoff = listed["takeoff"]
     assert takeoff["formats"] == ["csv", "excel", "pdf", "json", "ost", "zip"]
     assert takeoff["cadences"] == ["on_demand", "daily", "weekly", "monthly"]
-    scopes = command("datasets", "--scopes", "takeoff", "--json").json
-    assert {row["scope"] for row in scopes} == set(source.scopes)
+    (named,) = command("datasets", "--scopes", "takeoff", "--json").json
+    assert {row["scope"] for row in named["scopes"]} == set(source.scopes)
+    assert "no scopes: export it without --scope" in command("datasets", "--scopes", "sellers").out
     text = command("datasets", "--scopes", "takeoff")
     assert all(scope in text.out for scope in source.scopes)
 
@@ -55,25 +56,26 @@ def test_lists(command: Command, source: Source) -> None:
 def test_request_link_verify(
     command: Command, source: Source, exported: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert exported["csv"]["rows"] == source.exported(source.scopes[0])
-    assert Path(exported["csv"]["location"]).stat().st_size == exported["csv"]["bytes"]
+    csv = exported["csv"]
+    assert csv["row_count"] == source.exported(source.scopes[0])
+    assert (tmp_path / "store" / csv["file_key"]).stat().st_size == csv["file_size"]
     assert not any((tmp_path / "staging").iterdir())
     for file in exported.values():
-        assert command("link", file["key"]).out.startswith("file:///")
-        report = command("verify", file["key"], "--json")
+        assert command("link", file["file_key"]).out.startswith("file:///")
+        report = command("verify", file["file_key"], "--json")
         assert report.code == 0
-        assert report.json["rows"] == file["rows"]
+        assert report.json["rows"] == file["row_count"]
         assert report.json["manifest"] == "compared"
-        assert "sound" in command("verify", file["key"]).out
+        assert "sound" in command("verify", file["file_key"]).out
 
 
-def test_options_reach_the_export(command: Command, source: Source) -> None:
+def test_options_reach_the_export(command: Command, source: Source, tmp_path: Path) -> None:
     ended = command(
         "request", "takeoff", "--scope", source.scopes[0], "-o", "csv_bom=true", "-o", "include_rejected=true", "--json"
     )  # fmt: skip
-    (file,) = ended.json["files"]
-    assert Path(file["location"]).read_bytes().startswith(csv.BOM)
-    assert file["rows"] > source.exported(source.scopes[0])
+    (file,) = ended.json["exports"]
+    assert (tmp_path / "store" / file["file_key"]).read_bytes().startswith(csv.BOM)
+    assert file["row_count"] > source.exported(source.scopes[0])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,10 @@ def test_options_reach_the_export(command: Command, source: Source) -> None:
         (["request", "takeoff", "--scope", "x", "-o", "y=1"], 2, "no option y; there are include_unverified"),
         (["request", "takeoff", "--scope", "x", "-o", "group_by=y"], 2, "'condition', 'page' or 'category'"),
         (["request", "takeoff", "--scope", "x", "-o", "y"], 2, "NAME=VALUE"),
+        (["request", "takeoff", "--scope", "x", "--format", "csv,pdf,csv"], 2, "csv is named twice"),
+        (["request", "records", "--column", "qty", "--column", "qty"], 2, "'qty' is named twice"),
+        (["request", "takeoff", "--priority", "2147483648"], 2, "from -2147483648 to 2147483647"),
+        (["dev", "--port", "70000"], 2, "'--port'"),
         (["request", "takeoff"], 2, "Say whose rows, with --scope"),
         (
             ["request", "takeoff", "--to", "ann"],
@@ -199,13 +205,15 @@ def test_a_format_that_fails_is_told_and_the_other_is_there(
     monkeypatch.setattr(csv, "render", refuse)
     ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv,json", "--json")
     assert ended.code == 1
-    assert [file["format"] for file in ended.json["files"]] == ["json"]
-    assert ended.json["errors"] == ["render_csv: Too long; leave out the notes."]
-    assert (tmp_path / "staging" / ended.json["export_id"]).is_dir()  # for a re-execution
+    failed, done = ended.json["exports"]
+    assert (done["format"], done["status"]) == ("json", "completed")
+    assert (failed["format"], failed["status"]) == ("csv", "failed")
+    assert failed["error_message"] == "render_csv: Too long; leave out the notes."
+    assert (tmp_path / "staging" / failed["run_id"]).is_dir()  # for a re-execution
 
 
 def test_verify_finds_damage(command: Command, exported: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    stored = Path(exported["csv"]["location"])
+    stored = tmp_path / "store" / exported["csv"]["file_key"]
     manifest = stored.with_name(f"{stored.name}.manifest.json")
     copy = tmp_path / "a copy.csv"
     shutil.copyfile(stored, copy)
@@ -219,14 +227,14 @@ def test_verify_finds_damage(command: Command, exported: dict[str, dict[str, Any
     assert len(damaged.json["problems"]) >= 3  # size, hash, rows (and the total)
 
     stored.write_bytes(b"".join(lines[:-1]))
-    problems = " ".join(command("verify", exported["csv"]["key"], "--json").json["problems"])
+    problems = " ".join(command("verify", exported["csv"]["file_key"], "--json").json["problems"])
     assert "its manifest says" in problems
     manifest.write_text("{")
-    for ended in (command("verify", exported["csv"]["key"]), command("verify", str(stored))):
+    for ended in (command("verify", exported["csv"]["file_key"]), command("verify", str(stored))):
         assert ended.code == 1
         assert "The manifest is damaged" in ended.err
     manifest.unlink()
-    missing = command("verify", exported["csv"]["key"])
+    missing = command("verify", exported["csv"]["file_key"])
     assert missing.code == 1
     assert "the export is not complete" in missing.err
 
@@ -249,7 +257,7 @@ def test_no_wait_gives_the_id_at_once_and_the_files_come(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     accepted = json.loads(done.stdout)
-    file = tmp_path / "store" / "exports" / source.scopes[0] / f"{accepted['export_id']}.csv"
+    file = tmp_path / "store" / "exports" / source.scopes[0] / f"{accepted['exports'][0]['run_id']}.csv"
     manifest, deadline = file.with_name(f"{file.name}.manifest.json"), time.monotonic() + 60
     while not manifest.exists() and time.monotonic() < deadline:
         time.sleep(0.05)

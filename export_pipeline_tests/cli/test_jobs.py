@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-import typer
 
-from export_pipeline.cli import request
 from export_pipeline.cli.jobs_view import printable
+from export_pipeline.cli.request_result import export_of_job, print_result
 from export_pipeline.jobs import Attempt, Kind, Ledger, Status
 from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline.settings import load_settings
@@ -227,8 +226,7 @@ def test_a_dataset_that_the_daemon_does_not_know_yet(
 ) -> None:
     job = job_in(ledger, Status.PENDING)
     refused = ledger.failed(job.current, "unknown_dataset", "There is no dataset 'records'; there are none.")
-    with pytest.raises(typer.Exit):
-        request._say_what_became(load_settings(), [refused], wait=True, as_json=False)
+    print_result(load_settings(), [export_of_job(refused)], as_json=False)
     said = capsys.readouterr()
     assert "Reload in the UI under Deployment; then" in said.err
     assert "Stored in" not in said.out
@@ -264,7 +262,7 @@ def test_a_command_with_an_idempotency_key_may_be_repeated(
         "k",
     )
     first, again = command(*asked), command(*asked)
-    assert first.json["jobs"][0]["job"] == again.json["jobs"][0]["job"]
+    assert first.json["exports"][0]["id"] == again.json["exports"][0]["id"]
     other = command(*asked, "--format", "pdf")
     assert (other.code, other.out) == (1, "")
     assert "'k' was used for another request (format differs)" in other.err

@@ -33,8 +33,8 @@ def exported(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ended = command("request", dataset, "--scope", str(scope), "--format", formats, *more, "--json")
         assert ended.code == 0, ended.err
         return {
-            file["format"]: json.loads(Path(f"{file['location']}.manifest.json").read_text())
-            for file in ended.json["files"]
+            file["format"]: json.loads((tmp_path / "store" / f"{file['file_key']}.manifest.json").read_text())
+            for file in ended.json["exports"]
         }
 
     return export

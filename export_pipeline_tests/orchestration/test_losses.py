@@ -92,8 +92,8 @@ def test_the_command_line_tells_it(misfits: int, command: Command, source: Sourc
     asked = ("request", "takeoff", "--scope", source.scopes[0], "--format", "ost")
     missing = f"ost: {LOST} of {misfits} rows are not in the file."
     assert missing in command(*asked).err
-    (file,) = command(*asked, "--json").json["files"]
-    assert (file["rows"], file["total_rows"]) == (misfits - LOST, misfits)
+    (file,) = command(*asked, "--json").json["exports"]
+    assert (file["row_count"], file["total_rows"]) == (misfits - LOST, misfits)
     assert file["changed_cells"]["geometry unreadable, not in the file"] == {"Geometry": LOST}
     assert command("migrate").code == 0
     assert missing in command(*asked).err

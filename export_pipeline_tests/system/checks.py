@@ -41,7 +41,7 @@ def files_are_right(system: System, jobs: Iterable[Job]) -> int:
         key = str(job.file_key)
         assert key.startswith(f"exports/{quote(job.scope, safe='') if job.scope else 'all'}/"), key
         report = verify(store, key)
-        assert (report["problems"], report["rows"]) == ([], job.row_count), (job, report)
+        assert (report.problems, report.rows) == ([], job.row_count), (job, report)
         with store.open(key) as file:
             content = file.read()
         assert len(content) == job.file_size

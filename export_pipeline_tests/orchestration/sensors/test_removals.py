@@ -41,7 +41,7 @@ def _holds(home: Path) -> bool:
 def _request(command: Command, scope: str, formats: str = "csv,json") -> list[str]:
     asked = command("request", "takeoff", "--scope", scope, "--format", formats, "--json")
     assert asked.code == 0, asked.err
-    return [str(job) for job in asked.json["jobs"]]
+    return [export["id"] for export in asked.json["exports"]]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from export_pipeline.cli.console import UserError, print_error
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
-from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
+from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline.jobs import migrate
 from export_pipeline.settings import Settings
 
@@ -56,7 +56,7 @@ def run_demo(
     with console.status("Making the sample database"):
         engine = sa.create_engine(openable(parse_database_url(settings.source_url)))
         takeoff.fill(engine, samples)
-        for application in (antenna, archive, bookkeeping, connexus):
+        for application in (ecology, archive, bookkeeping, property_services):
             application.fill(engine)
         engine.dispose()
         if is_sample(settings.jobs_url):

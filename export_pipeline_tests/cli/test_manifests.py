@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.demo import antenna, archive, bookkeeping
+from export_pipeline.demo import archive, bookkeeping, ecology
 from export_pipeline_tests.commands import Command
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def exported(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_personal_columns_are_named_in_every_format(exported: Exported) -> None:
-    manifests = exported(antenna, "occurrences", antenna.MEADOW, "csv,json,jsonl,excel,pdf,parquet")
+    manifests = exported(ecology, "occurrences", ecology.MEADOW, "csv,json,jsonl,excel,pdf,parquet")
     flat = ["verified_by", "agreed_with_user"]
     headers = ["Verified By", "Agreed With User"]
     personal = {format: list(one["personal"].values()) for format, one in manifests.items()}

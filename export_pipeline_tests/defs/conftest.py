@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
+from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline_tests.defs.exporting import Sample
 from export_pipeline_tests.services.postgres import PostgresServer
 
@@ -25,7 +25,7 @@ def _filled(url: str, folder: Path) -> Sample:
     engine = sa.create_engine(url)
     try:
         takeoff.fill(engine, takeoff.SAMPLES[:0])
-        for application in (antenna, archive, bookkeeping, connexus):
+        for application in (ecology, archive, bookkeeping, property_services):
             application.fill(engine)
             application.fill(engine)  # as often as one likes
     finally:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetComponent
-from export_pipeline.demo import antenna, archive, bookkeeping, connexus, takeoff
+from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.runs import run_lock, warm_server
@@ -258,7 +258,7 @@ def _daemon(started: Processes, folder: Path, number: int, environment: Mapping[
 def _fill(url: str) -> None:
     engine = sa.create_engine(url)
     takeoff.fill(engine, SAMPLES)
-    for application in (antenna, archive, bookkeeping, connexus):
+    for application in (ecology, archive, bookkeeping, property_services):
         application.fill(engine)
     engine.dispose()
     migrate(url)

@@ -9,7 +9,7 @@ import pytest
 
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.options import OptionError
-from export_pipeline.demo import connexus as app
+from export_pipeline.demo import property_services as app
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.defs.exporting import Export, Sample, differences, plain
 

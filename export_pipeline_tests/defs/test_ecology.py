@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from export_pipeline.core.windows import Window
-from export_pipeline.demo import antenna as app
+from export_pipeline.demo import ecology as app
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.defs.exporting import Sample, differences, plain
 

@@ -1,6 +1,6 @@
 """A sample archive of provenance: enrolled works, proofs of them, and a ledger of fees.
 
-Two organisations use it and a third has just joined. An enrolment records that a member claims a work. A
+A museum uses it and a gallery has just joined. An enrolment records that a member claims a work. A
 proof anchors the work's hash where nobody can change it. The ledger is double-entry and append-only: a
 mistake is never corrected but reversed by new entries. Everything is generated from a seed, so the content is
 always the same.
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.demo.filling import HOSTILE_TEXTS, Moment, Row, Uuid, refill, uuid_of
+from export_pipeline.demo.filling import Moment, Row, Uuid, refill, uuid_of
 
 METADATA = sa.MetaData()
 
@@ -71,11 +72,28 @@ LEDGER = sa.Table(
     sa.Column("entry_hash", sa.String(64), nullable=False),
 )  # fmt: skip
 
-MUSEUM, STUDIO, JOINED = (uuid_of("organisation", name) for name in ("museum", "studio", "joined"))
+MUSEUM, JOINED, ODD = (uuid_of("organisation", name) for name in ("museum", "joined", "studio"))
+"""Ids of the organisations; the last one exists only in tests."""
 
 _WORKS = (
-    ("Harbour at dusk", "image/tiff"), ("Field recording 14", "audio/flac"), ("Interview, part 2", "video/mp4"),
-    ("Map of the old town", "image/jpeg"), ("Letters 1911–1914", "application/pdf"),
+    ("Harbour at dusk", "image/tiff"), ("Field recording 14, marsh", "audio/flac"), ("Interview with a boat builder, part 2", "video/mp4"),
+    ("Map of the old town", "image/jpeg"), ("Letters 1911–1914", "application/pdf"), ("Fishermen mending nets", "image/tiff"),
+    ("Town council minutes 1932", "application/pdf"), ("Bell tower, north face", "image/jpeg"), ("Harvest songs", "audio/flac"),
+    ("The flood of 1953", "video/mp4"), ("Portrait of a lace maker", "image/tiff"), ("Shipyard plans, sheet 3", "image/tiff"),
+    ("School register 1889", "application/pdf"), ("Market square in winter", "image/jpeg"), ("Lighthouse log", "application/pdf"),
+)  # fmt: skip
+_PEOPLE = ("Ingrid Solberg", "Tomás Herrera", "Aiko Tanaka")
+_CREATORS = (
+    "Elias Brandt",
+    "Maud Penrose",
+    "Jean-Luc Moreau",
+    "Unknown",
+    "Sofia Lindqvist",
+    "Municipal archive",
+)
+_DETAILS: tuple[Any, ...] = (
+    {"camera": "Hasselblad 500 C", "iso": 400, "tags": ["harbour", "evening"]}, None,
+    {"pages": 48, "language": "en"}, {"format": "glass plate", "restored": True},
 )  # fmt: skip
 # Each clock change in Berlin: the last moment before it, the repeated hour, the end of a year.
 _MOMENTS = (
@@ -83,33 +101,43 @@ _MOMENTS = (
     datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
     datetime(2026, 12, 31, 23, 30, tzinfo=UTC),
 )  # fmt: skip
-_AMOUNTS = ("12.5000", "0.0001", "99.9900", "1234.5678", "10000000000.0001")
+_FEES = ("12.5000", "35.0000", "99.9900", "18.7500", "240.0000")
+_ODD_FEES = ("12.5000", "0.0001", "99.9900", "1234.5678", "10000000000.0001")
 
 
-def fill(engine: sa.Engine) -> None:
-    """Recreate and fill the tables."""
+def fill(engine: sa.Engine, odd_texts: Sequence[str] = ()) -> None:
+    """Recreate and fill the tables.
+
+    Args:
+        odd_texts: Texts for the works of one more organisation, which also gets extreme sizes and fees.
+    """
     chance = random.Random(2)
-    members = [
-        {"id": uuid_of("member", o, name), "organisation_id": o, "display_name": name, "email": f"{i}@example.org"}
-        for o in (MUSEUM, STUDIO)
-        for i, name in enumerate(("Archivist", "محفوظات", "=cmd|' /C calc'!A0"))
-    ]  # fmt: skip
-    enrollments = [_enrollment(chance, MUSEUM, i, *_WORKS[i % 5]) for i in range(110)]
-    enrollments += [_enrollment(chance, STUDIO, i, t, "text/plain") for i, t in enumerate(HOSTILE_TEXTS * 2)]
-    accounts = [
-        {"id": uuid_of("ledger", code), "code": code, "name": name}
-        for code, name in (("1200", "Receivables"), ("4000", "Enrolment fees"), ("4100", "Anchoring"))
+    people = {MUSEUM: _PEOPLE, ODD: odd_texts[:3]}
+    works = [_enrollment(chance, MUSEUM, i, *_WORKS[i % len(_WORKS)], _PEOPLE, _CREATORS) for i in range(110)]
+    works += [
+        _enrollment(chance, ODD, i, text, "text/plain", odd_texts[:3], odd_texts)
+        for i, text in enumerate([*odd_texts, *odd_texts])
     ]
+    organisations = [
+        {"id": MUSEUM, "name": "Harbour Town Museum"},
+        {"id": JOINED, "name": "Riverside Gallery (joined today)"},
+    ]
+    if odd_texts:
+        organisations.append({"id": ODD, "name": odd_texts[0]})
     refill(engine, METADATA, {
-        ORGANISATIONS: [
-            {"id": MUSEUM, "name": "Town museum"}, {"id": STUDIO, "name": "-Studio «Ясень»"},
-            {"id": JOINED, "name": "Joined today"},
+        ORGANISATIONS: organisations,
+        MEMBERS: [
+            {"id": uuid_of("member", o, name), "organisation_id": o, "display_name": name, "email": f"archive{i}@example.org"}
+            for o, names in people.items()
+            for i, name in enumerate(names, 1)
         ],
-        MEMBERS: members,
-        ENROLLMENTS: enrollments,
-        PROOFS: [proof for i, e in enumerate(enrollments) for proof in _proofs(chance, i, e)],
-        LEDGER_ACCOUNTS: accounts,
-        LEDGER: _ledger(enrollments),
+        ENROLLMENTS: works,
+        PROOFS: [proof for i, work in enumerate(works) for proof in _proofs(chance, i, work)],
+        LEDGER_ACCOUNTS: [
+            {"id": uuid_of("ledger", code), "code": code, "name": name}
+            for code, name in (("1200", "Receivables"), ("4000", "Enrolment fees"), ("4100", "Anchoring"))
+        ],
+        LEDGER: _ledger(works),
     })  # fmt: skip
 
 
@@ -121,19 +149,24 @@ def _moment(chance: random.Random, number: int) -> datetime:
     )
 
 
-def _enrollment(chance: random.Random, organisation: str, number: int, title: str, media_type: str) -> Row:
+def _enrollment(
+    chance: random.Random, organisation: str, number: int, title: str, media_type: str,
+    people: Sequence[str], creators: Sequence[str],
+) -> Row:  # fmt: skip
     at = _moment(chance, number)
     revoked = number % 13 == 12
-    name = ("Archivist", "محفوظات", "=cmd|' /C calc'!A0")[number % 3]
+    odd = organisation == ODD
+    size = (0, 4096, 2**63 - 1)[number % 3] if odd else chance.randrange(200_000, 900_000_000)
+    details = ([1, 2.5, None], {"camera": 'x"y'}, {}, None)[number % 4] if odd else _DETAILS[number % 4]
     return {
         "id": uuid_of("enrollment", organisation, number), "organisation_id": organisation,
-        "member_id": None if number % 10 == 9 else uuid_of("member", organisation, name),
-        "title": title, "creator": None if number % 4 == 3 else HOSTILE_TEXTS[number % len(HOSTILE_TEXTS)],
-        "media_type": media_type, "byte_size": None if number % 9 == 8 else (0, 4096, 2**63 - 1)[number % 3],
+        "member_id": None if number % 10 == 9 else uuid_of("member", organisation, people[number % 3]),
+        "title": title, "creator": None if number % 8 == 7 else creators[number % len(creators)],
+        "media_type": media_type, "byte_size": None if number % 9 == 8 else size,
         "content_sha256": hashlib.sha256(f"{organisation}{number}".encode()).hexdigest(),
         "status": "REVOKED" if revoked else ("ENROLLED", "ENROLLED", "PENDING")[number % 3],
-        "details": ({"camera": "x\"y", "iso": 400, "tags": ["a", "ü"]}, None, {}, [1, 2.5, None])[number % 4],
-        "source_url": f"https://example.org/works/{number}?q=a b" if number % 5 else None,
+        "details": details,
+        "source_url": f"https://example.org/works/{number}{'?q=a b' if odd else ''}" if number % 5 else None,
         "created_on": date(1900 + number, 1 + number % 12, 28) if number % 6 else None, "enrolled_at": at,
         "revoked_at": at + timedelta(days=3) if revoked else None,
         "deleted_at": at + timedelta(days=9) if number % 16 == 15 else None,
@@ -181,10 +214,13 @@ def _ledger(enrollments: list[Row]) -> list[Row]:
         return first
 
     for i, work in enumerate(enrollments):
-        fee = Decimal(_AMOUNTS[i % len(_AMOUNTS)])
+        odd = work["organisation_id"] == ODD
+        fee = Decimal((_ODD_FEES if odd else _FEES)[i % len(_FEES)])
         part = (fee / 4).quantize(Decimal("0.0001"))
         sides = [("1200", fee, True), ("4000", fee - part, False), ("4100", part, False)]
-        first = post(work, sides, None if i % 7 == 6 else HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)])
+        first = post(
+            work, sides, None if i % 7 == 6 else work["title"] if odd else f"Enrolment of {work['title']}"
+        )
         if work["revoked_at"]:
             post(work, [(code, amount, not debit) for code, amount, debit in sides], "Reversal", first)
     return rows

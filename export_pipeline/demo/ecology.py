@@ -1,19 +1,19 @@
 """A sample application that watches insects with camera traps: captures, detections and classifications.
 
-Three projects share its tables: a meadow with everyday data, a second one with hostile texts, and an
-empty one. Times are local times at the trap, without a zone. Everything is generated from a seed, so the
+Its projects share the tables: a meadow with everyday data, and one that is only planned. Times are local times at the trap, without a zone. Everything is generated from a seed, so the
 content is always the same.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.demo.filling import HOSTILE_TEXTS, Row, refill
+from export_pipeline.demo.filling import Row, refill
 
 METADATA = sa.MetaData()
 _WallClock = sa.DateTime(timezone=False)
@@ -79,9 +79,9 @@ IDENTIFICATIONS = _table(
     sa.Column("comment", sa.Text), sa.Column("created_at", _WallClock, nullable=False),
 )  # fmt: skip
 
-MEADOW, FOREST, EMPTY = 1, 2, 3
-"""Ids of the projects."""
-MEADOW_JUNE, MEADOW_NOTHING, FOREST_ALL = 11, 12, 21
+MEADOW, ODD, EMPTY = 1, 2, 3
+"""Ids of the projects; the second one exists only in tests."""
+MEADOW_JUNE, MEADOW_NOTHING, ODD_ALL = 11, 12, 21
 """Ids of the capture sets: one with some captures, an empty one, and one of another project."""
 
 _SPECIES = (
@@ -92,34 +92,44 @@ _SPECIES = (
     "Idia aemula",
     "Actias luna",
 )
+_COMMENTS = (
+    "Clear view of the forewing.", "Wing pattern fits.", "Too blurred to be sure of the species.",
+    "Compared with the reference collection.", "Antennae are visible in the next capture.",
+)  # fmt: skip
 # The night in which the clocks go forward at this trap, and an ordinary night.
 _NIGHTS = (datetime(2026, 3, 8, 1, 58), datetime(2026, 6, 20, 22, 10), datetime(2026, 6, 21, 23, 59, 58))
 
 
-def fill(engine: sa.Engine) -> None:
-    """Recreate and fill the tables."""
-    filler = _Filler()
-    filler.project(MEADOW, "Meadow at the mill", 90, _SPECIES, "https://captures.example.org/meadow/")
-    filler.project(FOREST, HOSTILE_TEXTS[0], 40, HOSTILE_TEXTS[:12], None)
-    filler.rows[PROJECTS].append({"id": EMPTY, "name": "新しい計画 – مشروع"})
+def fill(engine: sa.Engine, odd_texts: Sequence[str] = ()) -> None:
+    """Recreate and fill the tables.
+
+    Args:
+        odd_texts: Texts for one more project, which also gets detections with broken boxes.
+    """
+    filler = _Filler(odd_texts)
+    filler.project(MEADOW, "Millbrook Meadow", 90, _SPECIES, "https://captures.example.org/meadow/")
+    filler.rows[PROJECTS].append({"id": EMPTY, "name": "Oak Ridge (planned)"})
     filler.rows[COLLECTIONS] += [
         {"id": MEADOW_JUNE, "name": "June", "project_id": MEADOW},
         {"id": MEADOW_NOTHING, "name": "Nothing yet", "project_id": MEADOW},
-        {"id": FOREST_ALL, "name": "Everything", "project_id": FOREST},
     ]
+    if odd_texts:
+        filler.project(ODD, odd_texts[0], 40, odd_texts[:12], None)
+        filler.rows[COLLECTIONS].append({"id": ODD_ALL, "name": "Everything", "project_id": ODD})
     filler.collect()
     refill(engine, METADATA, filler.rows)
 
 
 class _Filler:
-    def __init__(self) -> None:
+    def __init__(self, odd_texts: Sequence[str]) -> None:
         self.random = random.Random(1)
+        self.odd_texts = odd_texts
         self.rows: dict[sa.Table, list[Row]] = {table: [] for table in METADATA.sorted_tables}
         self.rows[USERS] = [
             {"id": 1, "name": "Ada Ndiaye", "email": "ada@example.org"},
             {"id": 2, "name": "李雷", "email": "li@example.org"},
-            {"id": 3, "name": None, "email": "nameless@example.org"},
-            {"id": 4, "name": "=1+1", "email": "-4@example.org"},
+            {"id": 3, "name": None, "email": "volunteer3@example.org"},
+            {"id": 4, "name": odd_texts[0] if odd_texts else "Ruth Okafor", "email": "ruth@example.org"},
         ]
         self.rows[ALGORITHMS] = [
             {"id": 1, "name": "Box finder", "version_name": "2"},
@@ -134,7 +144,7 @@ class _Filler:
         return number
 
     def project(
-        self, project: int, name: str, occurrences: int, species: tuple[str, ...], base_url: str | None
+        self, project: int, name: str, occurrences: int, species: Sequence[str], base_url: str | None
     ) -> None:
         self.rows[PROJECTS].append({"id": project, "name": name})
         taxa = [
@@ -143,7 +153,11 @@ class _Filler:
         ]
         places = [
             self.add(
-                DEPLOYMENTS, name=f"{name} trap {i}", project_id=project, latitude=52.5 + i, longitude=-1.25
+                DEPLOYMENTS,
+                name=f"{name}, trap {i + 1}",
+                project_id=project,
+                latitude=52.5 + i,
+                longitude=-1.25,
             )
             for i in range(2)
         ]
@@ -153,7 +167,7 @@ class _Filler:
             for i, night in enumerate(_NIGHTS)
         ]  # fmt: skip
         captures = [
-            self.add(CAPTURES, project_id=project, deployment_id=places[i % 2], path=f"night {i % 3}/{i:04d} é.jpg",
+            self.add(CAPTURES, project_id=project, deployment_id=places[i % 2], path=f"night {i % 3 + 1}/capture-{i:04d}.jpg",
                      public_base_url=base_url if i % 5 else None, timestamp=_NIGHTS[i % 3] + timedelta(seconds=61 * i))
             for i in range(30)
         ]  # fmt: skip
@@ -176,7 +190,7 @@ class _Filler:
         for n in range(0 if i % 29 == 28 else 1 + i % 4):
             capture = self.rows[CAPTURES][chance.choice(captures) - 1]
             box: Any = [round(chance.uniform(0, 4000), 2), chance.randrange(3000), 1000, 0.5]
-            if i % 17 == 16:
+            if i % 17 == 16 and project == ODD:
                 box = ([1, 2, 3], {"x": 1}, ["a", 2, 3, 4], [1, None, 3, 4])[n % 4]
             if i % 31 == 30 or (i % 5 == 4 and n == 1):
                 box = None if n % 2 else []  # marks that nothing was found
@@ -201,23 +215,22 @@ class _Filler:
 
     def identifications(self, i: int, occurrence: int, taxa: list[int], predictions: list[int]) -> None:
         earlier = None
+        comments = self.odd_texts or _COMMENTS
         for n in range((0, 1, 2, 3, 0)[i % 5]):
             earlier = self.add(
                 IDENTIFICATIONS, user_id=None if i % 21 == 20 else 1 + (i + n) % 4, taxon_id=taxa[n % len(taxa)],
                 occurrence_id=occurrence, withdrawn=(i + n) % 4 == 3,
                 agreed_with_identification_id=earlier if n == 1 else None,
                 agreed_with_prediction_id=predictions[-1] if predictions and n != 1 else None,
-                comment=HOSTILE_TEXTS[(i + n) % len(HOSTILE_TEXTS)] if n else None,
+                comment=comments[(i + n) % len(comments)] if n else None,
                 created_at=datetime(2026, 7, 3, 9, 0) + timedelta(minutes=n // 2),  # the first two at the same time
             )  # fmt: skip
 
     def collect(self) -> None:
-        """Put captures of June into one set, one of them twice, and all of the forest into another."""
+        """Put captures of June into one set, one of them twice, and all of the odd project into another."""
         for capture in self.rows[CAPTURES]:
-            if capture["project_id"] == FOREST:
-                self.add(
-                    COLLECTION_CAPTURES, sourceimagecollection_id=FOREST_ALL, sourceimage_id=capture["id"]
-                )
+            if capture["project_id"] == ODD:
+                self.add(COLLECTION_CAPTURES, sourceimagecollection_id=ODD_ALL, sourceimage_id=capture["id"])
             elif capture["id"] % 6 == 0:
                 for _ in range(1 + (capture["id"] == 6)):
                     self.add(

@@ -9,13 +9,14 @@ same.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.demo.filling import HOSTILE_TEXTS, Row, refill, uuid_of
+from export_pipeline.demo.filling import Row, refill, uuid_of
 
 METADATA = sa.MetaData()
 _Utc = sa.DateTime(timezone=False)
@@ -93,14 +94,42 @@ BIDS = _table(
 NORTH, SOUTH, NEW = (uuid_of("tenant", name) for name in ("north", "south", "new"))
 _STATUSES = ("ACTIVE", "DRAFT", "INACTIVE", "PROCESSING")
 _TYPES = ("BASE_SCOPE_LIBRARY", "CLIENT_SCOPE_LIBRARY", "CLIENT_SCOPE_OF_WORK")
+_SERVICES = ("Landscaping", "Snow Removal", "Window Cleaning", "Roofing")
+_CLIENTS = (
+    "Harbour Offices",
+    "Mill Stores",
+    "Northgate Clinics",
+    "Cedar Point Schools",
+    "Old Town Flats",
+    "Parkway Hotels",
+)
+_PLACES = ("Lakeview", "Market Street", "Riverside", "Elm Park", "Station Road", "Hillcrest", "Union")
+_BUILDINGS = ("Offices", "Retail Center", "Apartments", "Medical Building", "Warehouse")
+_STREETS = ("Main St", "Oak Ave", "Lake Shore Dr", "2nd St", "Maple Blvd")
+_WORK = (
+    "Lawn and bed care, weekly", "Snow clearing and salting", "Window cleaning, inside and outside",
+    "Roof inspection, twice a year", "Parking lot sweeping", "Entrance and lobby cleaning", "Gutter cleaning, autumn",
+    "Irrigation start-up and winterizing", "Tree pruning", "Facade washing", "Filter change of air handling units",
+)  # fmt: skip
+_VENDORS = ("Green & Sons", "Clearwater Services", "Ångström Facility Care", "Northern Roofing")
+_NOTES = (
+    "Price holds for 60 days.",
+    "Includes materials.",
+    "Night shifts at a surcharge.",
+    "Visited the site.",
+)
 _START = datetime(2026, 1, 5, 9, 0)
 # The last moment of a day and the first of the next, to show that a filter includes its whole last day.
 _MIDNIGHT = (datetime(2026, 3, 31, 23, 59, 59, 999000), datetime(2026, 4, 1))
 
 
-def fill(engine: sa.Engine) -> None:
-    """Recreate and fill the tables."""
-    filler = _Filler()
+def fill(engine: sa.Engine, odd_texts: Sequence[str] = ()) -> None:
+    """Recreate and fill the tables.
+
+    Args:
+        odd_texts: Texts that replace some names of people, places and work.
+    """
+    filler = _Filler(odd_texts)
     filler.people_and_places()
     filler.properties()
     filler.scopes_of_work()
@@ -115,8 +144,9 @@ def _moment(number: int) -> datetime:
 
 
 class _Filler:
-    def __init__(self) -> None:
+    def __init__(self, odd_texts: Sequence[str]) -> None:
         self.random = random.Random(3)
+        self.odd_texts = odd_texts
         self.rows: dict[sa.Table, list[Row]] = {table: [] for table in METADATA.sorted_tables}
 
     def add(self, table: sa.Table, **row: Any) -> str:
@@ -131,33 +161,41 @@ class _Filler:
     def maybe(self, table: sa.Table, often: float = 0.85) -> str | None:
         return self.random.choice(self.ids(table)) if self.random.random() < often else None
 
+    def text(self, number: int, step: int, usual: str) -> str:
+        """Return a name; in every `step`th row one of the odd texts, if there are any."""
+        if self.odd_texts and number % step == 0:
+            return self.odd_texts[number % len(self.odd_texts)]
+        return usual
+
     def people_and_places(self) -> None:
-        for tenant, name in ((NORTH, "North region"), (SOUTH, "South region"), (NEW, "New – جديد")):
-            self.rows[TENANTS].append({"id": tenant, "name": name})
-        for person in ("Pat Nguyen", "José Ñandú", "=1+1", "李雷", None):
-            self.add(USERS, fullName=person, email="user@example.org")
-        for name in ("Landscaping", "Snow Removal", "Window Cleaning, inside", "-Roofing"):
-            self.add(SERVICES, servicesName=name)
-        for i, name in enumerate(
-            ("Harbour Offices", "Mill Stores", "@Clinic", "شركة المباني", "Old Town Flats")
+        for tenant, name in (
+            (NORTH, "Lakeshore Property Group"),
+            (SOUTH, "Summit Facilities"),
+            (NEW, "Westbrook Realty (new)"),
         ):
-            self.add(CLIENTS, name=name, tenantId=(NORTH, SOUTH)[i % 2])
+            self.rows[TENANTS].append({"id": tenant, "name": name})
+        for i, person in enumerate(("Pat Nguyen", "José Herrera", "Dana Whitfield", "Li Lei", None)):
+            self.add(USERS, fullName=person and self.text(i + 1, 3, person), email=f"user{i + 1}@example.org")
+        for i, name in enumerate(_SERVICES):
+            self.add(SERVICES, servicesName=self.text(i + 1, 4, name))
+        for i, name in enumerate(_CLIENTS):
+            self.add(CLIENTS, name=self.text(i + 1, 3, name), tenantId=(NORTH, SOUTH)[i % 2])
         self.add(COUNTRIES, name="United States")
         for name, deleted in (("Ohio", False), ("Texas", False), ("Old Territory", True)):
             self.add(STATES, stateName=name, isDeleted=deleted)
-        for name in ("Springfield", "San José", "東京"):
+        for name in ("Columbus", "Austin", "Springfield"):
             self.add(CITIES, cityName=name)
-        for name in ("Clark", "Travis"):
+        for name in ("Franklin", "Travis"):
             self.add(COUNTIES, name=name)
-        for first, last in (("Sam", "Lee"), ("María", None), (None, "Prince"), (None, None)):
+        for first, last in (("Sam", "Lee"), ("María", "Ortiz"), ("Grace", None), (None, None)):
             self.add(MANAGERS, firstName=first, lastName=last, email=f"{first or 'office'}@example.org")
 
     def properties(self) -> None:
         for i in range(70):
-            text = HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)]
+            place = f"{_PLACES[i % len(_PLACES)]} {_BUILDINGS[i // 3 % len(_BUILDINGS)]}"
             house = self.add(
-                PROPERTIES, name=text if i % 3 == 0 else f"Building {i}",
-                address=None if i % 14 == 13 else f"{i} Main St, Suite {i % 4}", zip=None if i % 9 == 8 else f"{i * 13:05d}",
+                PROPERTIES, name=self.text(i, 3, place),
+                address=None if i % 14 == 13 else f"{100 + 7 * i} {_STREETS[i % len(_STREETS)]}, Suite {1 + i % 4}", zip=None if i % 9 == 8 else f"{43001 + i * 13:05d}",
                 status=_STATUSES[i % 3], type=("OFFICE", "RETAIL_STORE", None)[i % 3], isRetail=i % 3 == 1,
                 isRetailScope=i % 6 == 1, clientId=self.maybe(CLIENTS, 0.95), stateId=self.maybe(STATES),
                 cityId=self.maybe(CITIES), countyId=self.maybe(COUNTIES), countryId=self.maybe(COUNTRIES),
@@ -173,7 +211,7 @@ class _Filler:
             # A client's scope that has lost its client must not be mistaken for one of the base library.
             client = None if kind == _TYPES[0] else self.maybe(CLIENTS, 0.95)
             scope = self.add(
-                SCOPES_OF_WORK, scopeName=HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)] if i % 4 == 0 else f"Scope {i} weekly",
+                SCOPES_OF_WORK, scopeName=self.text(i, 4, _WORK[i // 3 % len(_WORK)]),
                 scopeType=kind, scopeOfWorkStatus=_STATUSES[i // 3 % 4], serviceId=self.maybe(SERVICES), clientId=client,
                 createdById=self.maybe(USERS), modifiedById=self.maybe(USERS, 0.5), createdAt=_moment(i),
                 updatedAt=_moment(i + 30) if i % 2 else None, deletedAt=_moment(i + 60) if i % 11 == 10 else None,
@@ -193,9 +231,9 @@ class _Filler:
         for i in range(60):
             status = ("DRAFT", "OPEN", "CLOSED", "AWARDED", "CANCELED")[i % 5]
             request = self.add(
-                RFPS, title=HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)] if i % 4 == 1 else f"Request {i}", status=status,
+                RFPS, title=self.text(i + 3, 4, f"{_WORK[i % len(_WORK)]}, season {2026 + i // 30}"), status=status,
                 clientId=self.random.choice(self.ids(CLIENTS)), scopeOfWorkId=None if i % 7 == 6 else self.random.choice(scopes),
-                createdById=self.maybe(USERS), budget=None if i % 4 == 3 else Decimal(i * 1000) + Decimal("0.05"),
+                createdById=self.maybe(USERS), budget=None if i % 4 == 3 else Decimal(8_000 + i * 450),
                 issuedAt=None if status == "DRAFT" else _moment(i),
                 dueOn=None if i % 8 == 7 else (_moment(i) + timedelta(days=30)).date(), createdAt=_moment(i),
                 deletedAt=_moment(i + 5) if i % 13 == 12 else None,
@@ -205,9 +243,9 @@ class _Filler:
             for n in range(0 if status == "DRAFT" else i % 6):
                 won = status == "AWARDED" and n == 1
                 self.add(
-                    BIDS, rfpId=request, vendorName=("Green & Sons", "=Clean", "Ångström", "安全")[n % 4],
-                    note=HOSTILE_TEXTS[n] if n % 2 else None, status="AWARDED" if won else ("SUBMITTED", "WITHDRAWN")[n == 3],
-                    # The two lowest are equal; one bid has no amount, one a negative amount.
-                    amount=None if n == 4 else Decimal("-250.00") if (i, n) == (17, 0) else Decimal(900 + (n // 2) * 10) + i,
+                    BIDS, rfpId=request, vendorName=self.text(n, 2, _VENDORS[n % len(_VENDORS)]),
+                    note=self.text(n + 1, 2, _NOTES[n % len(_NOTES)]) if n % 2 else None, status="AWARDED" if won else ("SUBMITTED", "WITHDRAWN")[n == 3],
+                    # The two lowest are equal; one bid has no amount; among odd data one is negative.
+                    amount=None if n == 4 else Decimal("-250.00") if self.odd_texts and (i, n) == (17, 0) else Decimal(7_600 + (n // 2) * 380 + i * 430),
                     submittedAt=_moment(i) + timedelta(days=n),
                 )  # fmt: skip

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline_tests.defs.exporting import Sample
+from export_pipeline_tests.hostile.strings import HOSTILE_TEXTS
 from export_pipeline_tests.services.postgres import PostgresServer
 
 
@@ -26,8 +27,8 @@ def _filled(url: str, folder: Path) -> Sample:
     try:
         takeoff.fill(engine, takeoff.SAMPLES[:0])
         for application in (ecology, archive, bookkeeping, property_services):
-            application.fill(engine)
-            application.fill(engine)  # as often as one likes
+            application.fill(engine, HOSTILE_TEXTS)
+            application.fill(engine, HOSTILE_TEXTS)  # as often as one likes
     finally:
         engine.dispose()
     return Sample(url, folder)

@@ -158,7 +158,7 @@ def oracle(sample: Sample) -> Oracle:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("project", [app.MEADOW, app.FOREST, app.EMPTY])
+@pytest.mark.parametrize("project", [app.MEADOW, app.ODD, app.EMPTY])
 def test_the_flat_columns(sample: Sample, oracle: Oracle, project: int) -> None:
     expected = [oracle.row(o) for o in oracle.occurrences(project)]
     export = sample.export("occurrences", project)
@@ -180,7 +180,7 @@ def test_the_sample_holds_what_the_rules_are_about(oracle: Oracle) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("project", [app.MEADOW, app.FOREST, app.EMPTY])
+@pytest.mark.parametrize("project", [app.MEADOW, app.ODD, app.EMPTY])
 def test_the_nested_shape(sample: Sample, oracle: Oracle, project: int) -> None:
     found = sample.export("occurrences", project).json
     occurrences = oracle.occurrences(project)
@@ -250,7 +250,7 @@ def test_only_occurrences_of_a_capture_set(sample: Sample, oracle: Oracle, name:
 
 def test_a_capture_set_that_is_not_there_is_refused_as_is_another_project_s(sample: Sample) -> None:
     messages = []
-    for chosen in (999, app.FOREST_ALL):
+    for chosen in (999, app.ODD_ALL):
         with pytest.raises(SourceError, match=str(chosen)) as refused:
             sample.export("occurrences", app.MEADOW, filters={"collection_id": {"equals": chosen}})
         messages.append(str(refused.value).replace(str(chosen), "?"))

@@ -67,3 +67,11 @@ BROKEN_BYTES = (
     b"=\xff1+1",
 )
 """Bytes that are no UTF-8, which SQLite keeps in a text column."""
+
+HOSTILE_TEXTS = (
+    '=HYPERLINK("http://example.invalid","Click")', "+1+1", "-2+3", "@SUM(A1)", "\tTAB", "＝1+1", "007", "1E5", "",
+    "N/A", "null", "NaN", "'quoted'", 'a,b;c|d"e', "line 1\r\nline 2", "مبنى سكني", "בניין מגורים", "南塔楼 構造図",
+    "👩‍👩‍👧 e\u0301", "\u202egnp.exe", "<script>alert('x')</script>", "'; DROP TABLE accounts; --", "100% _sure_ \\ yes",
+    " spaces ", "_x0041_",
+)  # fmt: skip
+"""Hostile strings, as people and attackers type them into text fields."""

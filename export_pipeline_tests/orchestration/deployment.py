@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
 from export_pipeline.store import Store, open_store
+from export_pipeline_tests.hostile.project import HOSTILE_PROJECT
 
-SAMPLES = [replace(takeoff.SAMPLES[0], measurements=150), replace(takeoff.SAMPLES[2], measurements=60)]
+SAMPLES = [replace(takeoff.SAMPLES[0], measurements=150), replace(HOSTILE_PROJECT, measurements=60)]
 
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -27,6 +27,7 @@ from export_pipeline.orchestration.runs import run_lock, warm_server
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.store import Store, open_store
+from export_pipeline_tests.hostile.strings import HOSTILE_TEXTS
 from export_pipeline_tests.orchestration.deployment import SAMPLES
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services import postgres, s3
@@ -259,7 +260,7 @@ def _fill(url: str) -> None:
     engine = sa.create_engine(url)
     takeoff.fill(engine, SAMPLES)
     for application in (ecology, archive, bookkeeping, property_services):
-        application.fill(engine)
+        application.fill(engine, HOSTILE_TEXTS)
     engine.dispose()
     migrate(url)
 

@@ -44,4 +44,4 @@ check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/dg check defs
 
 clean: ## Remove what demo and tests made (keeps .venv)
-	@rm -rf demo_data exports .staging .dagster_home .pytest_cache .mypy_cache .ruff_cache .cache
+	@rm -rf demo_data demo_files store exports .staging .dagster_home .pytest_cache .mypy_cache .ruff_cache .cache

@@ -77,7 +77,7 @@ def short_paths(page: Page) -> None:
             const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
             while (texts.nextNode()) {
                 const node = texts.currentNode;
-                node.nodeValue = node.nodeValue.replace(/^\\/.*\\/exports\\/exports/, '…/exports/exports');
+                node.nodeValue = node.nodeValue.replace(/^\\/.*\\/store\\/exports/, '…/store/exports');
             }
         }"""
     )

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     )
     store_url: str = Field(
         description="Where export files go: a folder, file:///folder or s3://bucket/prefix.",
-        default_factory=lambda: str(Path.cwd() / "exports"),
+        default_factory=lambda: _default_store(),
     )
     staging_url: str = Field(
         description="A folder for data between the steps of a run; every worker must see the same one.",
@@ -278,6 +278,12 @@ class Settings(BaseSettings):
     def staging_folder(self) -> Path:
         """Folder in which the steps of a run exchange data."""
         return Path(self.staging_url.removeprefix("file://")).absolute()
+
+
+def _default_store() -> str:
+    """Return `./store`, or `./exports` where an older version has put files."""
+    old = Path.cwd() / "exports"
+    return str(old if (old / "exports").is_dir() else Path.cwd() / "store")
 
 
 def _in_schema(url: str, schema: str | None) -> str:

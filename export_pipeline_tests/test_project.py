@@ -51,7 +51,7 @@ def test_commands_work_in_a_new_project_and_load_no_sample(project: Path) -> Non
     listed = run(project, *cli, "datasets", "--json")
     assert [dataset["dataset"] for dataset in yaml.safe_load(listed)] == ["orders"]
     run(project, *cli, "request", "orders", "--format", "csv")
-    (file,) = (project / "exports").rglob("*.csv")
+    (file,) = (project / "store").rglob("*.csv")
     assert file.read_text("utf-8-sig").splitlines()[1:] == ["1,first"]
     assert "All definitions loaded successfully" in run(project, "dg", "check", "defs")
 

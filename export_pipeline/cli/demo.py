@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import typer
 from rich.console import Console
 
 from export_pipeline.cli.console import UserError, print_error
+from export_pipeline.cli.datasets import scopes_of, store_at
+from export_pipeline.cli.jobs_view import print_lines
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline.jobs import migrate
@@ -22,6 +25,19 @@ if TYPE_CHECKING:
 
     from export_pipeline.datasets.dataset import Dataset
 
+_FIRST = (("takeoff", ".pdf"), ("takeoff", ".xlsx"), ("records", ".xlsx"), ("rfp", ".pdf"))
+"""Files to open first: dataset and extension. The largest file shows most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """An export that demonstrates a dataset."""
+
+    dataset: Dataset
+    scope: str | None
+    name: str
+    options: Mapping[str, Any]
+
 
 def run_demo(
     settings: Settings,
@@ -29,9 +45,10 @@ def run_demo(
     definitions: Callable[[], dg.Definitions],
     measurements: int = 0,
 ) -> bool:
-    """Fill the sample database, export it, and print the files. Return True if every export succeeded.
+    """Fill the sample database, export it, and print a table of the exports. Return True if all succeeded.
 
-    Every project of takeoff is exported, and the first scope with rows of each other dataset.
+    Every project of takeoff is exported, and the first scope of each other dataset. The files are copied to
+    `demo_files/` under the names that people save them as; what was there before is removed.
 
     Args:
         settings: `source_url` must be the SQLite file of the demo, so that no other database is overwritten.
@@ -45,53 +62,48 @@ def run_demo(
     from export_pipeline.orchestration.runs.local_run import run_export
 
     database = sqlite_file(parse_database_url(settings.source_url))
-    if not is_sample(settings.source_url):
+    if database is None or not is_sample(settings.source_url):
         raise UserError(
             "The demo writes its own sample database, but EXPORT_SOURCE_URL names another one; unset it."
         )
-    assert database is not None
-    database.parent.mkdir(parents=True, exist_ok=True)
-    samples = [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])]
-    console = Console()
+    console = Console(stderr=True)
     with console.status("Making the sample database"):
-        engine = sa.create_engine(openable(parse_database_url(settings.source_url)))
-        takeoff.fill(engine, samples)
-        for application in (ecology, archive, bookkeeping, property_services):
-            application.fill(engine)
-        engine.dispose()
-        if is_sample(settings.jobs_url):
-            migrate(settings.jobs_url)
+        _fill(settings, database, measurements)
+    folder = database.parent.parent / "demo_files"
+    shutil.rmtree(folder, ignore_errors=True)
+    store = store_at(settings)
     loaded = definitions()
+    rows: list[dict[str, Any]] = []
     errors: list[str] = []
-    for dataset in datasets.values():
-        shown = set()
-        for scope, name, options in _exports(settings, dataset):
-            if (sample := str(options)) in shown and dataset.dataset != "takeoff":
-                continue
-            what = f"{dataset.dataset}, {_printable(name)}"
-            with console.status(f"Exporting {what} in {len(dataset.formats)} formats"):
-                outcome = run_export(
-                    loaded,
-                    dataset=dataset.dataset,
-                    scope=scope,
-                    formats=dataset.formats,
-                    options=options,
-                    staging=settings.staging_folder,
-                )
-            typer.echo(f"{what}:")
-            for format in dataset.formats:
-                if format in outcome.files:
-                    file = outcome.files[format]
-                    rows, size = file["dagster/row_count"], file["bytes"]
-                    # One line each instead of a table: a wrapped path cannot be copied.
-                    typer.echo(f"  {format:8}{rows:>8,} rows {size:>11,} bytes  {_near(file['location'])}")
-            errors += [f"{what}: {error}" for error in outcome.errors]
-            if outcome.errors or any(file["dagster/row_count"] for file in outcome.files.values()):
-                shown.add(sample)
+    for sample in _samples(settings, datasets):
+        dataset = sample.dataset.dataset
+        with console.status(f"Exporting {dataset}, {sample.name}"):
+            outcome = run_export(
+                loaded,
+                dataset=dataset,
+                scope=sample.scope,
+                formats=sample.dataset.formats,
+                options=sample.options,
+                staging=settings.staging_folder,
+            )
+            (folder / dataset).mkdir(parents=True, exist_ok=True)
+            for file in outcome.files.values():
+                store.download(file["key"], folder / dataset / file["file name"])
+        made = [format for format in sample.dataset.formats if format in outcome.files]
+        counts = [outcome.files[format]["dagster/row_count"] for format in made]
+        size = sum(outcome.files[format]["bytes"] for format in made) // 1000
+        rows.append({
+            "dataset": dataset,
+            "exported for": sample.name,
+            "rows": f"{min(counts, default=0):,}",  # a ZIP holds the rows of all its members
+            "kB": f"{size:,}",
+            "formats": " ".join(made),
+        })  # fmt: skip
+        errors += [f"{dataset}, {sample.name}: {error}" for error in outcome.errors]
+    print_lines(rows)
     for error in errors:
         print_error(error)
-    typer.echo(f"Sample database: {database}")
-    typer.echo("Open the UI: make dev, then http://127.0.0.1:3000 (Catalog)")
+    _print_next(folder)
     return not errors
 
 
@@ -101,30 +113,41 @@ def is_sample(url: str) -> bool:
     return file is not None and file.parent.name == "demo_data"
 
 
-def _exports(settings: Settings, dataset: Dataset) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
-    """Yield scope, name and options of the exports that demonstrate a dataset."""
-    from export_pipeline.orchestration.resources import source_resource
+def _fill(settings: Settings, database: Path, measurements: int) -> None:
+    """Recreate the sample database, with the tables of requests."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(openable(parse_database_url(settings.source_url)))
+    takeoff.fill(engine, [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])])
+    for application in (archive, bookkeeping, ecology, property_services):
+        application.fill(engine)
+    engine.dispose()
+    if is_sample(settings.jobs_url):
+        migrate(settings.jobs_url)
 
-    scopes: list[tuple[str | None, str]] = [(None, "all")]
-    if dataset.scoped:
-        with source_resource(settings).snapshot() as snapshot:
-            there = import_module(dataset.source).scopes(snapshot, dataset.spec)
-        scopes = list(there.items())
-    for scope, name in scopes:
+
+def _samples(settings: Settings, datasets: Mapping[str, Dataset]) -> Iterator[_Sample]:
+    """Yield the exports that demonstrate the datasets."""
+    for dataset in datasets.values():
+        scopes: list[tuple[str | None, str]] = [(None, "everybody")]
+        if dataset.scoped:
+            scopes = list(scopes_of(settings, dataset).items())
         if dataset.dataset == "takeoff":
-            yield scope, name, {"include_drawings": True}
-        elif dataset.spec.get("preset_required"):
+            for scope, name in scopes:
+                yield _Sample(dataset, scope, name, {"include_drawings": True})
+            continue
+        scope, name = scopes[0]
+        if dataset.spec.get("preset_required"):
             for preset in dataset.spec["presets"]:
-                yield scope, f"{name} ({preset})", {"preset": preset}
+                yield _Sample(dataset, scope, f"{name} ({preset})", {"preset": preset})
         else:
-            yield scope, name, {}
+            yield _Sample(dataset, scope, name, {})
 
 
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)[:60]
-
-
-def _near(location: str) -> str:
-    """Return a path relative to the working folder if it is below it, else unchanged."""
-    path, here = Path(location), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+def _print_next(folder: Path) -> None:
+    """Say where the files are, which to open first, and what to do next."""
+    near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    typer.echo(f"\n{sum(path.is_file() for path in folder.rglob('*'))} files are in {near}. Open first:")
+    for dataset, extension in _FIRST:
+        found = sorted((folder / dataset).glob(f"*{extension}"), key=lambda path: path.stat().st_size)
+        typer.echo("".join(f"  {near / dataset / path.name}" for path in found[-1:]))
+    typer.echo("Next: `make dev` starts the UI; `export-pipeline datasets` lists what you can export.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ _COLORS = {
     Status.PROCESSING: "cyan",
 }
 _LOOK_SECONDS = 1.0
+_NUMBER = re.compile(r"[\d,]*%?")
 
 
 def print_lines(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -33,8 +35,11 @@ def print_lines(rows: Sequence[Mapping[str, Any]]) -> None:
     names = list(rows[0])
     cells = [names, *([printable(row[name]) for name in names] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    right = [all(_NUMBER.fullmatch(line[column]) for line in cells[1:]) for column in range(len(names))]
     for line in cells:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        aligned = zip(line, widths, right, strict=True)
+        texts = [text.rjust(width) if number else text.ljust(width) for text, width, number in aligned]
+        typer.echo("  ".join(texts).rstrip())
 
 
 def printable(value: Any, longest: int = 200) -> str:

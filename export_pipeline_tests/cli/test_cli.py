@@ -318,5 +318,5 @@ def test_demo_makes_every_format_of_every_project(
     for format in FORMATS.values():
         assert sum(name.endswith(format.extension) for name in names) >= 3
     with sa.create_engine(demo_source).connect() as connection:
-        assert connection.execute(sa.text("SELECT count(*) FROM projects")).scalar() == 3
+        assert connection.execute(sa.text("SELECT count(*) FROM projects")).scalar() == 2
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "home")

@@ -35,7 +35,13 @@ def test_nobody_else_can_read_what_an_export_leaves(tmp_path: Path) -> None:
     run(tmp_path, "request", "records", "--scope", scope, "--format", "csv,excel")
     made = [path for path in tmp_path.rglob("*") if not path.is_symlink()]
     assert {path.suffix for path in made} >= {".csv", ".xlsx", ".db"}
-    assert {path.name for path in tmp_path.iterdir()} >= {"demo_data", "exports", ".staging", ".dagster_home"}
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "demo_data",
+        "demo_files",
+        "store",
+        ".staging",
+        ".dagster_home",
+    }
     assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 

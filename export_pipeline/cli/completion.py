@@ -13,7 +13,7 @@ from export_pipeline.cli.jobs_view import printable
 from export_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
-    from export_pipeline.components.dataset import Dataset
+    from export_pipeline.datasets.dataset import Dataset
 
 _MAX_SCOPES = 200
 

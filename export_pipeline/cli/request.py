@@ -35,7 +35,7 @@ from export_pipeline.jobs import Status
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from export_pipeline.components.dataset import Dataset
+    from export_pipeline.datasets.dataset import Dataset
     from export_pipeline.jobs import Job, Ledger
     from export_pipeline.orchestration.runs.local_run import Outcome
 

@@ -4,46 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
 
+from export_pipeline.cli.completion import complete_dataset
 from export_pipeline.cli.console import UserError, print_facts, print_json, print_table
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import By, Json, caller
+from export_pipeline.cli.output import KeyWithToken, fields_of
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.keys import RIGHTS, Key, create_key, list_keys, revoke_key, rotate_key
 from export_pipeline.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Keys of callers of the HTTP service.")
 
-KeyId = Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the key, as `keys list` shows it.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What it is for, e.g. backend.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for, e.g. backend.")],
     right: Annotated[
         list[str] | None,
-        typer.Option(help=f"What it may do: {', '.join(RIGHTS)}. May be given more than once."),
+        typer.Option(metavar="RIGHT", help=f"What it may do: {', '.join(RIGHTS)}; repeatable."),
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="Only rows of this scope (or these); default: all scopes.")
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only rows of this scope; repeatable. Default: all scopes."),
     ] = None,
     unscoped: Annotated[
         bool, typer.Option("--unscoped", help="With --scope: also datasets that have no scopes.")
     ] = False,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Only this dataset (or these); default: all.")
+        list[str] | None,
+        typer.Option(
+            metavar="DATASET",
+            help="Only this dataset; repeatable. Default: all.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     acts_for: Annotated[
         str | None,
-        typer.Option(help="The person for whom it asks: decides what guarded columns show."),
+        typer.Option(
+            metavar="PERSON", help="The person for whom it asks: decides what guarded columns show."
+        ),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Days until it expires.")] = 365,
+    days: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=3650, help="Days until it expires.")
+    ] = 365,
     by: By = None,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +87,7 @@ def list_(as_json: Json = False) -> None:
     with _engine() as engine:
         keys = list_keys(engine)
     if as_json:
-        print_json([asdict(key) for key in keys])
+        print_json(keys)
         return
     now = datetime.now(UTC)
     print_table(
@@ -109,14 +120,14 @@ def revoke(key_id: KeyId, as_json: Json = False) -> None:
     """
     with _engine() as engine:
         key = revoke_key(engine, key_id)
-    print_json(asdict(key)) if as_json else typer.echo(f"{key.id} ({key.name}): Revoked.")
+    print_json(key) if as_json else typer.echo(f"{key.id} ({key.name}): Revoked.")
 
 
 @app.command()
 def rotate(
     key_id: KeyId,
     overlap_hours: Annotated[
-        int, typer.Option(min=0, max=8_760, help="Hours for which the old secret still works.")
+        int, typer.Option(metavar="HOURS", min=0, max=8_760, help="How long the old secret still works.")
     ] = 24,
     as_json: Json = False,
 ) -> None:
@@ -140,7 +151,7 @@ def _engine() -> Iterator[sa.Engine]:
 
 def _show_token(key: Key, token: str, as_json: bool) -> None:
     if as_json:
-        print_json({**asdict(key), "token": token})
+        print_json(KeyWithToken(**fields_of(key), token=token))
         return
     facts: dict[str, Any] = {"id": key.id, "name": key.name, "rights": ", ".join(key.rights), "key": token}
     print_facts(facts)

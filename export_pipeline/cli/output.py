@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from export_pipeline.delivery.queue import Mail
+from export_pipeline.delivery.webhooks.endpoints import Webhook
 from export_pipeline.jobs import Event, Job, Status
+from export_pipeline.jobs.keys import Key
 from export_pipeline.jobs.purge import Finding
 
 
@@ -132,6 +134,20 @@ class ScheduledJob(Job):
     """The job of a schedule's last window, and whether `schedules run-now` has made it."""
 
     new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWithToken(Key):
+    """A new or rotated key of the HTTP service, and the token that is not shown again."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookWithSecret(Webhook):
+    """A new or rotated webhook, and the secret that is not shown again."""
+
+    secret: str
 
 
 @dataclass(frozen=True, slots=True)

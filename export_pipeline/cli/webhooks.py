@@ -11,8 +11,9 @@ import sqlalchemy as sa
 import typer
 
 from export_pipeline.cli.console import UserError, print_json
-from export_pipeline.cli.jobs_view import moment, plain, print_lines, printable
-from export_pipeline.cli.options import By, Json, ViewerScopes, caller, viewer_of
+from export_pipeline.cli.jobs_view import moment, print_lines, printable
+from export_pipeline.cli.options import By, Json, OnlyDataset, ScopeId, ViewerScopes, caller, viewer_of
+from export_pipeline.cli.output import WebhookWithSecret, fields_of
 from export_pipeline.delivery.webhooks import endpoints
 from export_pipeline.delivery.webhooks.addresses import WebhookAddressError
 from export_pipeline.delivery.webhooks.endpoints import Webhook, WebhookKeyError
@@ -29,7 +30,7 @@ app = typer.Typer(
     "--scope ID`",
 )
 
-WebhookId = Annotated[str, typer.Argument(help="Id of the webhook, as `webhooks list` shows it.")]
+WebhookId = Annotated[str, typer.Argument(metavar="ID", help="Id of the webhook, as `webhooks` lists it.")]
 
 
 @app.callback()
@@ -47,19 +48,20 @@ def list_(viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
     """
     with _engine() as engine:
         found = endpoints.find_webhooks(engine, viewer_of(viewer_scope))
-    print_json([plain(one) for one in found]) if as_json else print_lines([_row(one) for one in found])
+    print_json(found) if as_json else print_lines([_row(one) for one in found])
 
 
 @app.command()
 def create(
-    url: Annotated[str, typer.Argument(help="Where deliveries are posted to; https.")],
-    scope: Annotated[str | None, typer.Option(help="Tell of this scope's exports only.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Tell of this dataset only.")] = None,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where deliveries are posted to; https.")],
+    scope: ScopeId = None,
+    dataset: OnlyDataset = None,
     event: Annotated[
-        list[str] | None, typer.Option(help=f"Tell of these only: {', '.join(EVENTS)}. Default: all.")
+        list[str] | None,
+        typer.Option(metavar="EVENT", help=f"Only {', '.join(EVENTS)}; repeatable. Default: all."),
     ] = None,
     named_only: Annotated[
-        bool, typer.Option("--named-only", help="Tell only of exports whose request names the webhook.")
+        bool, typer.Option("--named-only", help="Only exports whose request names the webhook.")
     ] = False,
     by: By = None,
     viewer_scope: ViewerScopes = None,
@@ -98,7 +100,7 @@ def send_test(webhook_id: WebhookId, viewer_scope: ViewerScopes = None, as_json:
         webhook = endpoints.get_webhook(engine, webhook_id, viewer_of(viewer_scope))
         delivery = send.send_test(engine, load_settings(), webhook)
     if as_json:
-        print_json(plain(delivery))
+        print_json(delivery)
     else:
         typer.echo(f"{delivery.status}: {printable(delivery.error_message or delivery.http_status, 500)}")
     if delivery.status != "delivered":
@@ -109,7 +111,8 @@ def send_test(webhook_id: WebhookId, viewer_scope: ViewerScopes = None, as_json:
 def rotate(
     webhook_id: WebhookId,
     overlap_hours: Annotated[
-        float, typer.Option(min=0, max=24 * 365, help="How long the old secret signs too.")
+        float,
+        typer.Option(metavar="HOURS", min=0, max=24 * 365, help="How long the old secret signs too."),
     ] = 24,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
@@ -133,16 +136,19 @@ def revoke(webhook_id: WebhookId, viewer_scope: ViewerScopes = None, as_json: Js
     """
     with _engine() as engine:
         webhook = endpoints.revoke_webhook(engine, webhook_id, viewer_of(viewer_scope))
-    print_json(plain(webhook)) if as_json else typer.echo(f"{webhook.id}: Revoked.")
+    print_json(webhook) if as_json else typer.echo(f"{webhook.id}: Revoked.")
 
 
 @app.command()
 def deliveries(
-    webhook_id: Annotated[str | None, typer.Argument(help="Only of this webhook.")] = None,
+    webhook_id: Annotated[str | None, typer.Argument(metavar="ID", help="Only of this webhook.")] = None,
     status: Annotated[
-        list[str] | None, typer.Option(help="Only pending, claimed, delivered, failed or skipped ones.")
+        list[str] | None,
+        typer.Option(
+            metavar="STATUS", help="Only pending, claimed, delivered, failed or skipped ones; repeatable."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10_000, help="At most this many.")] = 20,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
@@ -157,12 +163,12 @@ def deliveries(
             seen = [endpoints.get_webhook(engine, webhook_id, viewer)]
         chosen: list[Any] = status or []
         found = find_deliveries(engine, [webhook.id for webhook in seen], chosen, limit)
-    print_json([plain(one) for one in found]) if as_json else print_lines([_told(one) for one in found])
+    print_json(found) if as_json else print_lines([_told(one) for one in found])
 
 
 def _print_secret(webhook: Webhook, secret: str, as_json: bool) -> None:
     if as_json:
-        print_json({**plain(webhook), "secret": secret})
+        print_json(WebhookWithSecret(**fields_of(webhook), secret=secret))
     else:
         typer.echo(f"{webhook.id}: its secret, which is not shown again:\n{secret}")
 

@@ -13,10 +13,13 @@ from pydantic import TypeAdapter
 from export_pipeline.cli import output, request
 from export_pipeline.cli.app import app
 from export_pipeline.delivery.queue import Mail
+from export_pipeline.delivery.webhooks.endpoints import Webhook
+from export_pipeline.delivery.webhooks.queue import Delivery
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.health import Finding
 from export_pipeline.jobs import Job, Ledger, Status
+from export_pipeline.jobs.keys import Key
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.verify import Report
 from export_pipeline_tests.cli.stored import stored
@@ -49,6 +52,17 @@ OUTPUTS: dict[str, Any] = {
     "schedules resume": ScheduledExport,
     "schedules delete": ScheduledExport,
     "schedules run-now": output.ScheduledJob,
+    "keys create": output.KeyWithToken,
+    "keys list": list[Key],
+    "keys rotate": output.KeyWithToken,
+    "keys revoke": Key,
+    "webhooks": list[Webhook],
+    "webhooks list": list[Webhook],
+    "webhooks create": output.WebhookWithSecret,
+    "webhooks test": Delivery,
+    "webhooks rotate": output.WebhookWithSecret,
+    "webhooks revoke": Webhook,
+    "webhooks deliveries": list[Delivery],
 }
 PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 
@@ -69,7 +83,7 @@ def checked(command: Command) -> Any:
     def run(*arguments: str, code: int = 0) -> Any:
         ended: Ended = command(*arguments, "--json")
         assert ended.code == code, ended.err
-        name = " ".join(arguments[:2]) if arguments[0] == "schedules" else arguments[0]
+        name = next(name for name in (" ".join(arguments[:2]), arguments[0]) if name in OUTPUTS)
         jsonschema.validate(ended.json, schema_of(name))
         return ended.json
 
@@ -171,6 +185,26 @@ def test_commands_about_schedules(checked: Any, ledger: Ledger, source: Source) 
     assert (asked["new"], asked["schedule_id"]) == (True, made["id"])
     assert checked("schedules", "run-now", made["id"])["new"] is False
     checked("schedules", "delete", made["id"], "--yes")
+
+
+def test_commands_about_keys_and_webhooks(
+    checked: Any, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = checked("keys", "create", "backend")
+    assert key["token"]
+    assert [one["id"] for one in checked("keys", "list")] == [key["id"]]
+    assert checked("keys", "rotate", key["id"])["token"] != key["token"]
+    assert checked("keys", "revoke", key["id"])["revoked_at"]
+    monkeypatch.setenv("EXPORT_WEBHOOK_KEY", "k" * 32)
+    monkeypatch.setenv("EXPORT_WEBHOOK_HTTP", "true")
+    monkeypatch.setenv("EXPORT_WEBHOOK_NETWORKS", "127.0.0.0/8")
+    hook = checked("webhooks", "create", "http://127.0.0.1:9/hook")
+    assert hook["secret"]
+    assert [one["id"] for one in checked("webhooks")] == [hook["id"]]
+    assert checked("webhooks", "test", hook["id"], code=1)["status"] != "delivered"
+    assert len(checked("webhooks", "deliveries")) == 1
+    checked("webhooks", "rotate", hook["id"])
+    assert checked("webhooks", "revoke", hook["id"])["active"] is False
 
 
 def test_every_command_with_json_has_a_schema() -> None:

@@ -53,7 +53,7 @@ def defs() -> dg.Definitions:
                     StagingIOManager(folder=str(settings.staging_folder), ledger=ledger)
                 ),
                 "export_store": dg.IOManagerDefinition.hardcoded_io_manager(
-                    ExportStoreIOManager(ledger=ledger)
+                    ExportStoreIOManager(ledger=ledger, api_url=settings.api_url)
                 ),
             },
             executor=dg.in_process_executor,

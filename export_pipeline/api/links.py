@@ -19,13 +19,21 @@ from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
 from export_pipeline.jobs.file_notes import file_notes, rows_text
-from export_pipeline.jobs.links import Link, count_use, create_link, list_links, open_link, revoke_link
+from export_pipeline.jobs.links import (
+    Link,
+    count_use,
+    create_link,
+    link_address,
+    list_links,
+    open_link,
+    revoke_link,
+)
 from export_pipeline.jobs.states import Status
 from export_pipeline.schedules.due import period_of
 from export_pipeline.store import StoreError
 from export_pipeline.store.names import safe_file_name
 
-routes = APIRouter(prefix="/v1/exports", tags=["links"], responses=responses(401, 403, 404, 429, 503))
+router = APIRouter(prefix="/v1/exports", tags=["links"], responses=responses(401, 403, 404, 429, 503))
 pages = APIRouter(prefix="/d", tags=["links"], responses=responses(404, 410, 503))
 
 _MAX_SECONDS = 90 * 24 * 3600
@@ -71,7 +79,7 @@ class LinkList(BaseModel):
     data: list[LinkInfo]
 
 
-@routes.post("/{export_id}/links", status_code=201, responses=responses(410, 422))
+@router.post("/{export_id}/links", status_code=201, responses=responses(410, 422))
 async def create_export_link(
     export_id: ExportId,
     request: Request,
@@ -96,10 +104,10 @@ async def create_export_link(
         created_by=caller.requested_by,
     )
     base = request.app.state.base_url or str(request.base_url).rstrip("/")
-    return NewLink(**_info(link), url=f"{base}/d/{token}")
+    return NewLink(**_info(link), url=link_address(base, token))
 
 
-@routes.get("/{export_id}/links")
+@router.get("/{export_id}/links")
 async def list_export_links(export_id: ExportId, service: Services, caller: LinkMaker) -> LinkList:
     """List the links of an export, without their tokens."""
     job = await service.run(service.ledger.get, export_id, caller.viewer)
@@ -107,7 +115,7 @@ async def list_export_links(export_id: ExportId, service: Services, caller: Link
     return LinkList(data=[LinkInfo(**_info(link)) for link in links])
 
 
-@routes.delete("/{export_id}/links/{link_id}", status_code=204)
+@router.delete("/{export_id}/links/{link_id}", status_code=204)
 async def revoke_export_link(
     export_id: ExportId, link_id: Annotated[str, Path(max_length=100)], service: Services, caller: LinkMaker
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -80,11 +80,19 @@ def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
     return Contents("failure", one_line(f"Export failed: {title}", 150), said)
 
 
-def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -> Contents:
+def of_file(
+    job: Job,
+    store: Store,
+    settings: Settings,
+    max_bytes: int | None,
+    make_link: Callable[[], str] | None = None,
+) -> Contents:
     """Return the mail that contains a job's file or a link to it.
 
     Args:
         max_bytes: Maximum encoded size of an attachment; None for no attachment.
+        make_link: Makes a link of the HTTP service, which works as long as the file is there; None to sign
+            a link of the store.
 
     Raises:
         GoneError: the file was removed, or belongs to another dataset or scope.
@@ -108,7 +116,7 @@ def of_file(job: Job, store: Store, settings: Settings, max_bytes: int | None) -
         if max_bytes is not None and encoded_bytes(size) <= max_bytes:
             attachment = _attachment(job, store, manifest, size)
         else:
-            link, ends = _link(job, store, settings, name)
+            link, ends = _link(job, store, settings, name, make_link)
     title = _title(job, manifest)
     period = (manifest.period if manifest else None) or _period(job)
     facts = [] if told else [("File", name), ("Size", _size(size))]
@@ -170,7 +178,9 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) ->
     return Attachment(content, _file_name(job), media_type)
 
 
-def _link(job: Job, store: Store, settings: Settings, name: str) -> tuple[str, datetime | None]:
+def _link(
+    job: Job, store: Store, settings: Settings, name: str, make_link: Callable[[], str] | None
+) -> tuple[str, datetime | None]:
     """Return a new link to a job's file, and the time at which it expires."""
     now = datetime.now(UTC)
     left = settings.mail_link_ttl_seconds
@@ -178,6 +188,8 @@ def _link(job: Job, store: Store, settings: Settings, name: str) -> tuple[str, d
         left = min(left, int((job.expires_at - now).total_seconds()))
     if left < 1:
         raise GoneError("the file has expired")
+    if make_link is not None:
+        return make_link(), job.expires_at
     try:
         link = store.link(str(job.file_key), expires_seconds=left, file_name=name)
     except NotFoundError:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from export_pipeline.delivery.messages import addressed, letter
 from export_pipeline.delivery.recipients import named
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
+from export_pipeline.jobs.links import create_link, link_address
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.cadences import failed_formats
 from export_pipeline.store import Store, StoreError
@@ -172,9 +174,14 @@ class _Postman:
             if mail.kind == "failure":
                 contents = of_failure(job, failed_formats(self.engine, job))
             else:
-                contents = of_file(job, self.store, self.settings, attach_bytes)
+                make_link = partial(self._make_link, job) if self.settings.api_url else None
+                contents = of_file(job, self.store, self.settings, attach_bytes, make_link)
             self._written = which, letter(contents, self.sender)
         return self._written[1]
+
+    def _make_link(self, job: Job) -> str:
+        _, token = create_link(self.engine, job.id, created_by="mail")
+        return link_address(self.settings.api_url or "", token)
 
     def _check_domain(self, recipient: Address) -> None:
         allowed = self.settings.mail_domains

@@ -58,6 +58,11 @@ def create_link(
         return Link(**connection.execute(insert).mappings().one()), token
 
 
+def link_address(api_url: str, token: str) -> str:
+    """Return the address of a link, given the public address of the HTTP service."""
+    return f"{api_url}/d/{token}"
+
+
 def list_links(engine: sa.Engine, job_id: str) -> list[Link]:
     """Return the links to a job's file, newest first."""
     select = sa.select(*_COLUMNS).where(links.c.job_id == job_id).order_by(links.c.created_at.desc())

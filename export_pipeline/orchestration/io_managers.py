@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content
 from export_pipeline.core.schema import Schema
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.file_notes import file_notes
+from export_pipeline.jobs.links import create_link, link_address
 from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.export_file import ExportFile
 from export_pipeline.orchestration.resources import JobLedger
-from export_pipeline.orchestration.runs.attempts import ProgressReporter, complete_jobs
+from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available, run_in_thread
@@ -90,6 +93,7 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
     """Publishes rendered files that are still requested: the file atomically, its manifest last."""
 
     ledger: dg.ResourceDependency[JobLedger]
+    api_url: str | None = Field(default=None, description="Public address of the HTTP service, for links.")
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
         step_context = step_of(context)
@@ -106,9 +110,10 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
                 self._finish(run, obj[0], stored[0], expires_at, context.log)
         single = len(obj) == 1
         has_preview = (context.definition_metadata or {}).get("preview", True)
-        context.add_output_metadata(
-            _metadata(obj[0], stored[0], expires_at, has_preview) if single else _summary(obj, stored)
-        )
+        metadata = _metadata(obj[0], stored[0], expires_at, has_preview) if single else _summary(obj, stored)
+        if single and (link := self._link(run, obj[0].format)):
+            metadata["download"] = dg.MetadataValue.url(link)
+        context.add_output_metadata(metadata)
         shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
 
     def _finish(
@@ -141,6 +146,23 @@ class ExportStoreIOManager(dg.ConfigurableIOManager):
             ):
                 unpublish(file.store, stored.key, run_id=file.run_id)
             raise
+
+    def _link(self, run: dg.DagsterRun, format: str) -> str | None:
+        """Return a link to the file of the run's first job; None without a job or an HTTP service."""
+        jobs = attempts_of(run.tags, run.run_id, format)
+        if self.api_url is None or not jobs:
+            return None
+        with suppress(LedgerError):  # the file is whole without it
+            token = run_in_thread(lambda: self._make_token(jobs[0].job_id))
+            return link_address(self.api_url, token)
+        return None
+
+    def _make_token(self, job_id: str) -> str:
+        engine = open_engine(self.ledger.url)
+        try:
+            return create_link(engine, job_id, created_by="dagster")[1]
+        finally:
+            engine.dispose()
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
         run = step_of(context).dagster_run
@@ -231,7 +253,7 @@ def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deploy
 def _metadata(
     file: ExportFile, stored: StoredFile, expires_at: datetime, has_preview: bool
 ) -> dict[str, Any]:
-    """Return the metadata of a materialization. No link is stored: links are signed on request."""
+    """Return the metadata of a materialization. Links of the store are not in it: they expire too soon."""
     is_local = not stored.location.startswith("s3://")
     location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
     metadata: dict[str, Any] = {

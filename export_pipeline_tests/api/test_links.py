@@ -7,9 +7,12 @@ import pytest
 
 from export_pipeline.jobs import Kind
 from export_pipeline.jobs.database import open_engine
-from export_pipeline_tests.api.service import CONTENT, Running, start
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
 from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.services.fixtures import Bucket
+from export_pipeline_tests.services.s3 import S3Server
 
 PERSON = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -121,3 +124,28 @@ def test_links_are_made_by_those_who_see_the_export(service: Running, accounts: 
     with engine.connect() as connection:
         assert token not in str(connection.exec_driver_sql("SELECT * FROM export_links").all())
     engine.dispose()
+
+
+def test_on_s3_a_link_is_signed_at_each_click(
+    settings: Settings, accounts: list[str], bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    on_s3 = settings.model_copy(update={"store_url": bucket.url, "s3_endpoint_url": s3.endpoint_url})
+    with serving(on_s3) as service:
+        made, url = link_to(service, accounts[0])
+        service.complete(made)
+        assert "Signature" not in url
+        answer = httpx.get(url)
+        assert answer.status_code == 302
+        assert answer.headers["cache-control"] == "no-store"
+        signed = answer.headers["location"]
+        assert "X-Amz-Expires=300" in signed
+        file = httpx.get(signed)
+        assert file.content == CONTENT
+        assert "Kita%20S%C3%BCd.csv" in file.headers["content-disposition"]
+        client = service.client()
+        assert httpx.get(client.get(f"/v1/exports/{made}/file").headers["location"]).content == CONTENT
+        assert client.delete(f"/v1/exports/{made}").status_code == 204
+        assert httpx.get(signed).status_code == 404
+        assert httpx.get(url).status_code == 404

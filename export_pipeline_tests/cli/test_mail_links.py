@@ -16,6 +16,7 @@ from export_pipeline.settings import load_settings
         ({}, True),
         ({"EXPORT_PUBLIC_URL": "https://files.example.org"}, False),
         ({"EXPORT_STORE_URL": "s3://bucket/prefix"}, False),
+        ({"EXPORT_API_URL": "https://exports.example.org"}, False),
     ],
 )
 def test_health_and_request_tell_of_links_that_lead_nowhere(

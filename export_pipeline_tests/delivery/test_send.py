@@ -12,6 +12,7 @@ from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery import send
 from export_pipeline.delivery.send import MailSettingsError
 from export_pipeline.jobs import Job, Kind, LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.links import open_link
 from export_pipeline.store import open_store
 from export_pipeline_tests.delivery.exports import Exports, settings_of
 from export_pipeline_tests.delivery.mail_server import DROP, MailServer, mail_server
@@ -218,6 +219,20 @@ def test_where_a_web_server_offers_the_folder_links_lead_there(exports: Exports,
     job = exports.completed(["a@example.org"])
     assert exports.deliver(mail_attach_bytes=0, public_url="https://files.example.org/x/").sent == 1
     assert f"https://files.example.org/x/{job.file_key}" in _text(server, "a@example.org")
+
+
+def test_with_an_http_service_mails_carry_its_links_which_live_as_long_as_the_file(
+    exports: Exports, server: MailServer
+) -> None:
+    soon = datetime.now(UTC) + timedelta(days=30)
+    job = exports.completed(["a@example.org"], expires_at=soon)
+    assert exports.deliver(mail_attach_bytes=0, api_url="https://exports.example.org").sent == 1
+    text = _text(server, "a@example.org")
+    (link,) = [line for line in text.split() if line.startswith("https://exports.example.org/d/")]
+    opened = open_link(exports.engine, link.rpartition("/")[2])
+    assert opened is not None
+    assert (opened[1].id, opened[2]) == (job.id, True)
+    assert f"works until {soon:%Y-%m-%d %H:%M} UTC" in text
 
 
 def test_recipients_outside_the_allowed_domains_get_nothing(exports: Exports, server: MailServer) -> None:

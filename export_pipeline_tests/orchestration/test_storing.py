@@ -19,9 +19,13 @@ import pytest
 
 from export_pipeline.formats.csv import readback as csv_reader
 from export_pipeline.formats.csv import write as csv
-from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status
+from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status, migrate
+from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.links import open_link
 from export_pipeline.jobs.purge import Finding, What, purge
 from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration.io_managers import ExportStoreIOManager
+from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs import errors
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -300,3 +304,19 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
     assert ledger.get(job.id).file_key == key
     assert verify_file(deployment.store, key) == []
     assert purge(ledger, deployment.store, retention=timedelta(days=7)).counts == {}
+
+
+def test_where_there_is_an_http_service_the_materialization_links_to_the_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    migrate(url)
+    with Ledger(url) as jobs:
+        job = jobs.request("takeoff", "csv", scope="a")
+    ledger = JobLedger(url=url, retention_days=7, max_in_flight=10)
+    run: Any = SimpleNamespace(tags=job_tags([job]), run_id="r")
+    link = ExportStoreIOManager(ledger=ledger, api_url="https://exports.example.org")._link(run, "csv")
+    assert link is not None
+    opened = open_link(open_engine(url), link.removeprefix("https://exports.example.org/d/"))
+    assert opened is not None
+    assert opened[1].id == job.id
+    assert ExportStoreIOManager(ledger=ledger)._link(run, "csv") is None
+    assert ExportStoreIOManager(ledger=ledger, api_url="https://x.example")._link(run, "pdf") is None

@@ -16,6 +16,7 @@ from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.smtp_url import parse_smtp_url
 from export_pipeline.env_file import check_names
 from export_pipeline.redaction import RedactedError, remember_credentials, remember_secret
+from export_pipeline.rights import RIGHTS
 from export_pipeline.time_zones import zone_problem
 
 _PREFIX = "EXPORT_"
@@ -153,6 +154,30 @@ class Settings(BaseSettings):
         ),
     ] = ()
     webhook_http: Annotated[bool, Field(description="Allow webhooks to http:// addresses.")] = False
+    api_calls_per_second: Annotated[
+        float, Field(ge=0, description="Calls of one caller of the HTTP service; 0 for no limit.")
+    ] = 1000
+    api_max_pending: Annotated[
+        int, Field(ge=0, description="Exports of one scope that may wait; 0 for no limit.")
+    ] = 1000
+    oidc_issuer: Annotated[
+        str | None, Field(description="OpenID Connect issuer whose tokens the HTTP service accepts.")
+    ] = None
+    oidc_audience: Annotated[
+        str | None, Field(description="Audience that tokens must name.", validate_default=True)
+    ] = None
+    oidc_jwks_url: Annotated[
+        str | None, Field(description="Address of the issuer's keys; by default as the issuer says.")
+    ] = None
+    oidc_person_claim: Annotated[
+        str, Field(description="Claim that says who asks: sub, email or another one.")
+    ] = "sub"
+    oidc_scopes_claim: Annotated[
+        str, Field(description="Claim with the scopes that a person may export.")
+    ] = "export_scopes"
+    oidc_rights: Annotated[
+        tuple[str, ...], NoDecode, Field(description="Rights of people with a token, with commas.")
+    ] = ("exports:read", "exports:write", "links:create", "schedules:read", "schedules:write")
     timezone: Annotated[
         str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
@@ -213,8 +238,11 @@ class Settings(BaseSettings):
         "mail_from",
         "public_url",
         "api_url",
-        "files_group",
         "webhook_key",
+        "oidc_issuer",
+        "oidc_audience",
+        "oidc_jwks_url",
+        "files_group",
         mode="before",
     )
     @classmethod
@@ -255,6 +283,30 @@ class Settings(BaseSettings):
             return text
         return tuple(ipaddress.ip_network(name.strip()) for name in text.split(",") if name.strip())
 
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _issuer(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+            raise ValueError("must begin with https://")
+        return url
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _audience(cls, audience: str | None, info: ValidationInfo) -> str | None:
+        if audience is None and info.data.get("oidc_issuer") is not None:
+            raise ValueError("must be set, as EXPORT_OIDC_ISSUER is")
+        return audience
+
+    @field_validator("oidc_rights", mode="before")
+    @classmethod
+    def _rights(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        rights = tuple(right.strip() for right in text.split(",") if right.strip())
+        if unknown := [right for right in rights if right not in RIGHTS]:
+            raise ValueError(f"there is no right {unknown[0]!r}; there are {', '.join(RIGHTS)}")
+        return rights
+
     @field_validator("public_url")
     @classmethod
     def _web(cls, url: str | None) -> str | None:
@@ -272,7 +324,7 @@ class Settings(BaseSettings):
     @property
     def mail_links_are_local(self) -> bool:
         """True if links in mails name files of this machine, which recipients cannot open."""
-        return not self.store_url.startswith("s3://") and self.public_url is None
+        return not self.store_url.startswith("s3://") and not (self.public_url or self.api_url)
 
     @property
     def staging_folder(self) -> Path:

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
-from export_pipeline.api import datasets, downloads, exports, links, problems
+from export_pipeline.api import datasets, downloads, exports, links, problems, schedules
 from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
+from export_pipeline.api.limits import CallLimit
 from export_pipeline.api.middleware import Calls
 from export_pipeline.api.problems import CODES, Problem, ProblemDetails, responses
 from export_pipeline.api.service import Service
@@ -49,10 +50,17 @@ def build_app(settings: Settings) -> FastAPI:
     )
     app.state.service, app.state.changes = service, changes
     app.state.base_url = settings.api_url or ""
+    app.state.calls = CallLimit(settings.api_calls_per_second)
+    app.state.tokens = None
+    if settings.oidc_issuer is not None:
+        from export_pipeline.api.oidc import TokenVerifier
+
+        app.state.tokens = TokenVerifier(settings)
     app.add_middleware(Calls)
     problems.install(app)
-    for router in (exports.router, downloads.router, links.routes, datasets.router, links.pages):
-        app.include_router(router)
+    for module in (exports, downloads, links, datasets, schedules):
+        app.include_router(module.router)
+    app.include_router(links.pages)
     _add_operations(app)
     _describe_problems(app)
     return app

@@ -14,7 +14,8 @@ from export_pipeline.api.problems import Problem, not_found
 from export_pipeline.api.service import Service, service_of
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Viewer
-from export_pipeline.jobs.keys import Right, authenticate
+from export_pipeline.jobs.keys import authenticate
+from export_pipeline.rights import Right
 
 _KEPT_SECONDS = 1.0
 """How long a key that was found valid is not looked up again: a revoked one works that much longer."""
@@ -84,8 +85,9 @@ def requires(right: Right) -> Any:
     async def find_caller(
         request: Request, credentials: Annotated[Any, Depends(bearer)], service: Services
     ) -> Caller:
-        caller = await _authenticated(service, credentials.credentials if credentials else None)
+        caller = await _authenticated(request, service, credentials.credentials if credentials else None)
         request.scope["state"]["caller"] = caller.id
+        request.app.state.calls.check(caller.id)
         if right not in caller.rights and "admin" not in caller.rights:
             raise Problem(
                 403, "forbidden", f"This call needs the right {right}; {caller.id} has not got it.",
@@ -99,7 +101,7 @@ def requires(right: Right) -> Any:
 Services = Annotated[Service, Depends(service_of)]
 
 
-async def _authenticated(service: Service, token: str | None) -> Caller:
+async def _authenticated(request: Request, service: Service, token: str | None) -> Caller:
     if token is None:
         raise Problem(
             401, "unauthenticated", "Send a key as `Authorization: Bearer exp_…`.",
@@ -108,7 +110,7 @@ async def _authenticated(service: Service, token: str | None) -> Caller:
     now = time.monotonic()
     at, caller = service.callers.get(token, (float("-inf"), None))
     if caller is None or now - at > _KEPT_SECONDS:
-        caller = await service.run(_caller_of, service, token)
+        caller = await service.run(_caller_of, request.app, service, token)
         if caller is None:
             service.callers.pop(token, None)
             raise Problem(
@@ -122,7 +124,10 @@ async def _authenticated(service: Service, token: str | None) -> Caller:
     return caller
 
 
-def _caller_of(service: Service, token: str) -> Caller | None:
+def _caller_of(app: Any, service: Service, token: str) -> Caller | None:
+    if not token.startswith("exp_"):
+        found: Caller | None = app.state.tokens.caller_of(token) if app.state.tokens is not None else None
+        return found
     key = authenticate(service.engine, token)
     if key is None:
         return None
@@ -139,4 +144,6 @@ def _caller_of(service: Service, token: str) -> Caller | None:
 Reader = Annotated[Caller, requires("exports:read")]
 Writer = Annotated[Caller, requires("exports:write")]
 LinkMaker = Annotated[Caller, requires("links:create")]
+ScheduleReader = Annotated[Caller, requires("schedules:read")]
+ScheduleWriter = Annotated[Caller, requires("schedules:write")]
 MetricsReader = Annotated[Caller, requires("metrics:read")]

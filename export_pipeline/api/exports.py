@@ -252,6 +252,10 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
     ]
     for one in asked:
         _check(service, caller, one, body)
+    most = service.settings.api_max_pending
+    if most and service.ledger.count_pending(body.scope) + len(asked) > most:
+        message = f"More than {most:,} exports of this scope wait; ask again when some are done."
+        raise Problem(429, "too_many_requests", message, headers={"Retry-After": "30"})
     return [
         service.ledger.request(
             one.dataset,

@@ -16,7 +16,8 @@ from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import By, Json, caller
 from export_pipeline.cli.output import KeyWithToken, fields_of
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.keys import RIGHTS, Key, create_key, list_keys, revoke_key, rotate_key
+from export_pipeline.jobs.keys import Key, create_key, list_keys, revoke_key, rotate_key
+from export_pipeline.rights import RIGHTS
 from export_pipeline.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Keys of callers of the HTTP service.")

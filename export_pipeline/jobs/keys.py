@@ -9,7 +9,7 @@ import secrets as random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,20 +18,7 @@ from export_pipeline.jobs.errors import LedgerError
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.tables import keys, secrets
 from export_pipeline.jobs.texts import is_storable
-
-Right = Literal[
-    "exports:read",
-    "exports:write",
-    "links:create",
-    "schedules:read",
-    "schedules:write",
-    "webhooks:read",
-    "webhooks:write",
-    "metrics:read",
-    "admin",
-]
-"""What a caller may do. `admin` includes all others."""
-RIGHTS: Sequence[Right] = get_args(Right)
+from export_pipeline.rights import RIGHTS, Right
 
 _TOKEN = re.compile(r"exp_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _NOTED_EVERY = timedelta(minutes=1)

@@ -114,6 +114,17 @@ class Reader:
         with self._reading() as connection:
             return {id: JobState(Status(status), *rest) for id, status, *rest in connection.execute(select)}
 
+    def count_pending(self, scope: str | None) -> int:
+        """Return the number of requests of a scope that wait."""
+        pending = sa.select(sa.func.count()).select_from(jobs)
+        pending = pending.where(
+            jobs.c.status == Status.PENDING,
+            jobs.c.scope.is_not_distinct_from(scope),
+            jobs.c.deleted_at.is_(None),
+        )
+        with self._reading() as connection:
+            return connection.scalars(pending).one()
+
     def is_asked(self) -> bool:
         """Return whether there is a request that nobody has claimed yet."""
         new = sa.select(jobs.c.id).where(

@@ -6,7 +6,7 @@ A viewer sees only their own schedules: for them, a schedule that they may not s
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -118,12 +118,15 @@ def update_schedule(
     changes: Mapping[str, Any],
     viewer: Viewer = OPERATOR,
     check: Check | None = None,
+    *,
+    expected: Callable[[ScheduledExport], None] | None = None,
 ) -> ScheduledExport:
     """Change a schedule, with immediate effect: a run that is past by the new time counts as missed.
 
     Args:
         changes: Values of EDITABLE fields.
         check: See `create_schedule`.
+        expected: Called with the locked schedule before the change; if it raises, nothing changes.
 
     Raises:
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
@@ -132,6 +135,8 @@ def update_schedule(
     _known(changes)
     with transaction(engine, write=True) as connection:
         was = _found(connection, schedule_id, viewer, lock=True)
+        if expected is not None:
+            expected(was)
         changed = replace(was, **changes)
         _check(changed, viewer, check)
         if changed.active and any(getattr(was, name) != getattr(changed, name) for name in _WHEN):

@@ -1,0 +1,20 @@
+"""Rights of callers of the HTTP service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+Right = Literal[
+    "exports:read",
+    "exports:write",
+    "links:create",
+    "schedules:read",
+    "schedules:write",
+    "webhooks:read",
+    "webhooks:write",
+    "metrics:read",
+    "admin",
+]
+"""What a caller may do. `admin` includes all others."""
+RIGHTS: Sequence[Right] = get_args(Right)

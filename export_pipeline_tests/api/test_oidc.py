@@ -1,0 +1,152 @@
+"""Tokens of people, real and forged."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import RSAAlgorithm
+
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import Running, serving
+from export_pipeline_tests.api.test_exports import problem
+
+KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+OTHER = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+FETCHED: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    """An issuer: its configuration and its keys."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            FETCHED.append(self.path)
+            url = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+            body = {"issuer": url, "jwks_uri": f"{url}/keys"}
+            if self.path == "/keys":
+                body = {
+                    "keys": [
+                        {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "one", "alg": "RS256"}
+                    ]
+                }  # type: ignore[dict-item]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def guarded(settings: Settings, issuer: str) -> Iterator[Running]:
+    """A service that accepts the issuer's tokens."""
+    oidc = {"oidc_issuer": issuer, "oidc_audience": "exports", "oidc_person_claim": "email"}
+    with serving(settings.model_copy(update=oidc)) as running:
+        yield running
+
+
+def claims(issuer: str, **changes: Any) -> dict[str, Any]:
+    told = {
+        "iss": issuer, "aud": "exports", "sub": "u1", "email": "ann@example.org", "exp": time.time() + 60,
+        "export_scopes": [],
+    }  # fmt: skip
+    return {name: value for name, value in (told | changes).items() if value is not None}
+
+
+def token(told: Mapping[str, Any], key: Any = KEY, algorithm: str = "RS256", kid: str = "one") -> str:
+    return jwt.encode(dict(told), key, algorithm, headers={"kid": kid})
+
+
+def encoded(part: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+
+def get(service: Running, bearer: str, path: str = "/v1/exports") -> httpx.Response:
+    return httpx.get(service.url + path, headers={"Authorization": f"Bearer {bearer}"})
+
+
+def test_a_person_asks_for_their_own_scopes_under_their_own_name(
+    guarded: Running, issuer: str, accounts: list[str]
+) -> None:
+    bearer = token(claims(issuer, export_scopes=[accounts[0]]))
+    headers = {"Authorization": f"Bearer {bearer}"}
+    body = {"dataset": "records", "format": "csv", "scope": accounts[0]}
+    made = httpx.post(f"{guarded.url}/v1/exports", json=body, headers=headers)
+    assert (made.status_code, made.json()["requested_by"]) == (202, "ann@example.org")
+    foreign = httpx.post(f"{guarded.url}/v1/exports", json={**body, "scope": accounts[1]}, headers=headers)
+    assert problem(foreign) == (404, "not_found")
+    ben = token(claims(issuer, email="ben@example.org", export_scopes="*"))
+    assert get(guarded, ben).json()["data"] == []
+    assert problem(get(guarded, ben, f"/v1/exports/{made.json()['id']}")) == (404, "not_found")
+    assert problem(get(guarded, bearer, "/metrics")) == (403, "forbidden")
+
+
+def test_forged_tokens_are_refused(guarded: Running, issuer: str) -> None:
+    good = token(claims(issuer))
+    assert get(guarded, good).status_code == 200
+    header, payload, signature = good.split(".")
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    symmetric = f"{encoded({'alg': 'HS256', 'kid': 'one', 'typ': 'JWT'})}.{payload}"
+    mac = base64.urlsafe_b64encode(hmac.digest(public, symmetric.encode(), "sha256")).decode().rstrip("=")
+    forged = [
+        jwt.encode(claims(issuer), None, "none", headers={"kid": "one"}),
+        f"{header}.{payload}.",
+        f"{header}.{payload}.{signature[:-4]}AAAA",
+        f"{header}.{payload[:-4]}AAAA.{signature}",
+        f"{symmetric}.{mac}",
+        token(claims(issuer), OTHER),
+        token(claims(issuer), ec.generate_private_key(ec.SECP256R1()), "ES256"),
+        token(claims(issuer), kid="two"),
+        token(claims("https://evil.example.org")),
+        token(claims(issuer, aud="other")),
+        token(claims(issuer, aud=None)),
+        token(claims(issuer, exp=None)),
+        token(claims(issuer, exp=time.time() - 120)),
+        token(claims(issuer, nbf=time.time() + 120)),
+        token(claims(issuer, email=None)),
+        token(claims(issuer, email={"a": 1})),
+        token(claims(issuer, email_verified=False)),
+        "a.b.c",
+        "..",
+        "é.é.é".encode("latin-1").decode("latin-1"),
+    ]
+    for one in forged:
+        answer = httpx.get(
+            f"{guarded.url}/v1/exports", headers={"Authorization": f"Bearer {one}".encode("latin-1")}
+        )
+        assert problem(answer) == (401, "unauthenticated"), one
+
+
+def test_unknown_keys_do_not_make_the_service_ask_the_issuer_each_time(guarded: Running, issuer: str) -> None:
+    get(guarded, token(claims(issuer)))
+    FETCHED.clear()
+    for number in range(20):
+        get(guarded, token(claims(issuer), kid=f"unknown {number}"))
+    assert FETCHED == []
+
+
+def test_without_an_issuer_no_token_is_accepted(service: Running, issuer: str) -> None:
+    assert problem(get(service, token(claims(issuer)))) == (401, "unauthenticated")
+
+
+def test_an_issuer_that_is_away_is_no_fault_of_the_token(settings: Settings) -> None:
+    away = {"oidc_issuer": "http://127.0.0.1:9", "oidc_audience": "exports"}
+    with serving(settings.model_copy(update=away)) as service:
+        assert problem(get(service, token(claims("http://127.0.0.1:9")))) == (503, "unavailable")

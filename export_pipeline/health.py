@@ -17,10 +17,10 @@ from export_pipeline.delivery.enqueue import BACKLOG
 from export_pipeline.delivery.unserved import unserved_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.error_codes import NOT_THE_OPERATORS
+from export_pipeline.jobs.error_codes import REQUESTER_ERRORS
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.stats import Figures, Late
+from export_pipeline.jobs.stats import Late, Statistics
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings
 
@@ -127,7 +127,7 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
                 "Run `export-pipeline migrate`.",
             )
             return
-        with Figures(settings.jobs_url) as figures:
+        with Statistics(settings.jobs_url) as figures:
             yield from _late_findings(figures, settings, late)
             yield from _failing(figures)
             yield from _unserved(settings)
@@ -145,7 +145,7 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
         yield Finding("ledger_unusable", str(error), "Correct EXPORT_JOBS_URL, or its user's rights.")
 
 
-def _late_findings(figures: Figures, settings: Settings, late: timedelta) -> Iterator[Finding]:
+def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> Iterator[Finding]:
     minutes = f"{late.total_seconds() / 60:.0f} minutes"
     queue = figures.queue()
     full = queue.in_flight >= settings.max_in_flight
@@ -194,12 +194,12 @@ def _late(code: str, late: Late, wrong: str, do: str) -> Finding:
     return Finding(code, f"{late.count:,} {wrong}: {', '.join(late.examples)}{more}.", do, late.since)
 
 
-def _failing(figures: Figures) -> Iterator[Finding]:
+def _failing(figures: Statistics) -> Iterator[Finding]:
     """Find out if at least half of the last hour's requests failed, not counting invalid requests.
 
     Up to `_FEW` failures are no finding.
     """
-    failures = [(code, n) for code, n in figures.failures(_FAILING) if code not in NOT_THE_OPERATORS]
+    failures = [(code, n) for code, n in figures.failures(_FAILING) if code not in REQUESTER_ERRORS]
     failed = sum(count for _, count in failures)
     good = sum(one.count for one in figures.ended(_FAILING) if one.status is Status.COMPLETED)
     if failed > _FEW and failed >= good:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.stats import Ended, Figures
+from export_pipeline.jobs.stats import Ended, Statistics
 from export_pipeline.store.file_modes import usual_umask
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _OF_FILES = ("rows", "bytes")
 Sample = tuple[dict[str, str], float]
 
 
-def metrics_text(figures: Figures) -> str:
+def metrics_text(figures: Statistics) -> str:
     """Return metrics of the queue and of the last hour's requests in Prometheus's text format.
 
     Raises:
@@ -43,7 +43,7 @@ def metrics_text(figures: Figures) -> str:
     return generate_latest(_Collector(figures)).decode()
 
 
-def write_metrics(figures: Figures, file: Path) -> None:
+def write_metrics(figures: Statistics, file: Path) -> None:
     """Write the metrics to a file for the node exporter's textfile collector. Replaces the file atomically.
 
     Raises:
@@ -59,7 +59,7 @@ def write_metrics(figures: Figures, file: Path) -> None:
 class _Collector:
     """The collector that prometheus_client calls for samples."""
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Statistics) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
@@ -67,7 +67,7 @@ class _Collector:
         yield from _ended(self._figures.ended(WITHIN))
 
 
-def _queue(figures: Figures) -> Iterator[Metric]:
+def _queue(figures: Statistics) -> Iterator[Metric]:
     queue, datasets = figures.queue(), figures.queues()
     depth, oldest = "Requests that wait", "How long the oldest request waits"
     flying = "Requests that are worked on or about to be"

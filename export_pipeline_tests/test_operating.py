@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from export_pipeline.cli import app as cli
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.stats import Figures
+from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text
 from export_pipeline.schedules.editing import EDITABLE, list_schedules
 from export_pipeline.settings import Settings, load_settings
@@ -185,7 +185,7 @@ def test_every_column_of_a_schedule_that_people_choose_is_named() -> None:
 def test_every_figure_of_the_scrape_is_there(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db"
     migrate(url)
-    with Figures(url) as figures:
+    with Statistics(url) as figures:
         known = {family.name for family in text_string_to_metric_families(metrics_text(figures))}
     (block,) = blocks("prometheus")
     shown = {family.name for family in text_string_to_metric_families(block)}

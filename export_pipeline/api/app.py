@@ -100,11 +100,11 @@ def _add_operations(app: FastAPI) -> None:
     )
     async def get_metrics(service: Services, caller: MetricsReader) -> str:
         """Return metrics of the queue and of the last hour's exports for Prometheus."""
-        from export_pipeline.jobs.stats import Figures
+        from export_pipeline.jobs.stats import Statistics
         from export_pipeline.metrics import metrics_text
 
         def read() -> str:
-            with Figures(service.settings.jobs_url) as figures:
+            with Statistics(service.settings.jobs_url) as figures:
                 return metrics_text(figures)
 
         return await service.run(read)

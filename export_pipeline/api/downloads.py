@@ -15,7 +15,7 @@ from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Job, Kind
+from export_pipeline.jobs import EventKind, Job
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
 from export_pipeline.store.folder import FolderStore
@@ -66,7 +66,7 @@ async def hand_out(
     name = job.file_name or f"{job.dataset}{format.extension}"
     store = service.store
     if request.method == "GET" and _begins(request):
-        await service.run(service.ledger.record, job.id, Kind.DOWNLOADED, who, details)
+        await service.run(service.ledger.record, job.id, EventKind.DOWNLOADED, who, details)
     if not isinstance(store, FolderStore):
         url = await service.run(
             store.link,

@@ -24,9 +24,9 @@ from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
 from export_pipeline.jobs import Job, LedgerError, Place, RefusedError
-from export_pipeline.jobs.purge import unpublish_own
+from export_pipeline.jobs.purge import unpublish_unless_replaced
 from export_pipeline.jobs.states import ENDED, Status
-from export_pipeline.schedules.rows import TOLD
+from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=responses(400, 401, 403, 429, 503))
@@ -218,7 +218,7 @@ async def delete_export(export_id: ExportId, service: Services, caller: Writer) 
     """Delete an export that has ended, with its file."""
 
     def delete() -> None:
-        remove = partial(unpublish_own, service.store, service.ledger.deployment())
+        remove = partial(unpublish_unless_replaced, service.store, service.ledger.deployment())
         try:
             service.ledger.delete(export_id, remove, caller.requested_by, caller.viewer)
         except RefusedError as error:
@@ -231,7 +231,7 @@ async def delete_export(export_id: ExportId, service: Services, caller: Writer) 
 
 def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key: str | None) -> Sequence[Job]:
     """Check the request as the sensor that claims it will, and write it into the ledger."""
-    if reserved := sorted({*TOLD, "requested_by", "preset", "sort"} & body.options.keys()):
+    if reserved := sorted({*SCHEDULE_OPTIONS, "requested_by", "preset", "sort"} & body.options.keys()):
         message = f"{reserved[0]} is no option of a request; leave it out."
         raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
     named = {"preset": body.preset, "sort": body.sort}

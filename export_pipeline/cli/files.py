@@ -15,7 +15,7 @@ from export_pipeline.cli.datasets import checked_key, store_at
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.cli.output import LinkOutput, fields_of
-from export_pipeline.jobs import Job, Kind, LedgerError, Status, Viewer
+from export_pipeline.jobs import EventKind, Job, LedgerError, Status, Viewer
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.settings import Settings, load_settings
@@ -130,7 +130,7 @@ def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | Non
             raise UserError(
                 f"The file of export job {job.id} expired at {moment(job.expires_at)}; ask for it anew."
             )
-        ledger.record(job.id, Kind.DOWNLOADED, who, {"by": "link"})
+        ledger.record(job.id, EventKind.DOWNLOADED, who, {"by": "link"})
     return job
 
 

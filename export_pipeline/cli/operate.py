@@ -17,7 +17,7 @@ from export_pipeline.health import examine
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
-from export_pipeline.jobs.stats import Figures
+from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import Settings, load_settings
 
@@ -56,16 +56,16 @@ def purge(
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
-    from export_pipeline.jobs.purge import Finding, What
+    from export_pipeline.jobs.purge import FileFinding, FindingKind
     from export_pipeline.jobs.purge import purge as run_purge
     from export_pipeline.orchestration.resources import store_resource
 
     settings = load_settings()
-    findings: list[Finding] = []
+    findings: list[FileFinding] = []
     foreign: list[str] = []
 
-    def tell(finding: Finding) -> None:
-        if finding.what is What.FOREIGN:
+    def tell(finding: FileFinding) -> None:
+        if finding.what is FindingKind.FOREIGN:
             if len(foreign) == _NAMED:
                 return
             foreign.append(printable(finding.key))
@@ -95,12 +95,12 @@ def purge(
                 forget_now(settings, ledger)
     finally:  # free disk space even if ledger or store is unavailable
         staged = _clean_staging(settings, dry_run)
-    wrong = purged.counts[What.LOST] + purged.counts[What.FAILED]
+    wrong = purged.counts[FindingKind.LOST] + purged.counts[FindingKind.FAILED]
     if as_json:
         print_json(
             PurgeOutput(
-                dry_run=dry_run, **{what.value: purged.counts[what] for what in What}, bytes=purged.bytes,
-                uploads=purged.uploads, events=purged.events, staged=list(staged),
+                dry_run=dry_run, **{what.value: purged.counts[what] for what in FindingKind},
+                bytes=purged.bytes, uploads=purged.uploads, events=purged.events, staged=list(staged),
                 staged_bytes=sum(staged.values()), scopes=list(map(_deleted_output, deleted)),
                 ended=purged.ended, findings=findings,
             )
@@ -112,15 +112,15 @@ def purge(
         typer.echo(
             f"{purged.removed:,} files with {purged.bytes:,} bytes, {purged.uploads:,} aborted uploads and "
             f"{len(staged):,} staged leftovers with {sum(staged.values()):,} bytes {would}removed; "
-            f"{purged.counts[What.STRAY]:,} files without a "
-            f"job, {purged.counts[What.LOST]:,} jobs without their file."
+            f"{purged.counts[FindingKind.STRAY]:,} files without a "
+            f"job, {purged.counts[FindingKind.LOST]:,} jobs without their file."
         )
         if purged.events:
             typer.echo(f"{purged.events:,} old events {would}deleted.")
         if foreign:
-            more = ", …" if purged.counts[What.FOREIGN] > len(foreign) else ""
+            more = ", …" if purged.counts[FindingKind.FOREIGN] > len(foreign) else ""
             typer.echo(
-                f"{purged.counts[What.FOREIGN]:,} files stay, as nothing proves that they are this "
+                f"{purged.counts[FindingKind.FOREIGN]:,} files stay, as nothing proves that they are this "
                 f"deployment's: {', '.join(foreign)}{more}."
             )
         if not purged.ended:
@@ -158,7 +158,7 @@ def health(
     if metrics or metrics_file:
         if as_json:
             raise UserError("--metrics is a format of its own; leave --json out.")
-        with Figures(settings.jobs_url) as figures:
+        with Statistics(settings.jobs_url) as figures:
             _tell_metrics(figures, metrics_file)
         return
     findings = examine(settings, late=timedelta(minutes=minutes))
@@ -177,7 +177,7 @@ def health(
         raise typer.Exit(1)
 
 
-def _tell_metrics(figures: Figures, file: Path | None) -> None:
+def _tell_metrics(figures: Statistics, file: Path | None) -> None:
     if file is None:
         typer.echo(metrics_text(figures), nl=False)
         return
@@ -192,17 +192,21 @@ def _tell_metrics(figures: Figures, file: Path | None) -> None:
 
 
 def _line(finding: Any, dry_run: bool) -> str:
-    from export_pipeline.jobs.purge import What
+    from export_pipeline.jobs.purge import FindingKind
 
     said = {
-        What.EXPIRED: f"expired, job {finding.job_id}",
-        What.OUTDATED: "expired, no job",
-        What.INCOMPLETE: "incomplete and old",
-        What.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or ask for it anew",
-        What.STRAY: "no job has it; it goes when its manifest says so",
-        What.FAILED: "could not be removed",
+        FindingKind.EXPIRED: f"expired, job {finding.job_id}",
+        FindingKind.OUTDATED: "expired, no job",
+        FindingKind.INCOMPLETE: "incomplete and old",
+        FindingKind.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or ask for it anew",
+        FindingKind.STRAY: "no job has it; it goes when its manifest says so",
+        FindingKind.FAILED: "could not be removed",
     }[finding.what]
-    would = "would go: " if dry_run and finding.what in (What.EXPIRED, What.OUTDATED, What.INCOMPLETE) else ""
+    would = (
+        "would go: "
+        if dry_run and finding.what in (FindingKind.EXPIRED, FindingKind.OUTDATED, FindingKind.INCOMPLETE)
+        else ""
+    )
     problem = f" ({printable(finding.problem)})" if finding.problem else ""
     return f"{would}{finding.key}  {said}{problem}"
 

@@ -11,7 +11,7 @@ from export_pipeline.delivery.queue import Mail
 from export_pipeline.delivery.webhooks.endpoints import Webhook
 from export_pipeline.jobs import Event, Job, Status
 from export_pipeline.jobs.keys import Key
-from export_pipeline.jobs.purge import Finding
+from export_pipeline.jobs.purge import FileFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class PurgeOutput:
     staged_bytes: int
     scopes: Sequence[DeletedScopesOutput]
     ended: bool
-    findings: Sequence[Finding]
+    findings: Sequence[FileFinding]
 
 
 def fields_of(record: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.due import window_of
-from export_pipeline.schedules.rows import TOLD
+from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 
 CHECK_SECONDS = 5.0
 """Timeout of the check of one request, which normally takes milliseconds."""
@@ -172,7 +172,7 @@ def typed_options(
             "option requested_by: only the column requested_by of a request, or owner of a schedule, says "
             "who asks; leave it out of the options"
         )
-    given = {name: value for name, value in options.items() if name not in TOLD}
+    given = {name: value for name, value in options.items() if name not in SCHEDULE_OPTIONS}
     if filters:
         given["filters"] = filters
     if columns is not None:

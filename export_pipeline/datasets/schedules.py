@@ -14,7 +14,7 @@ from export_pipeline.datasets.requests import RequestError, typed_options, withi
 from export_pipeline.datasets.scopes import ScopeReader, Scopes, scope_key
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.schedules.calendar import one_of
+from export_pipeline.schedules.calendar import check_choice
 from export_pipeline.schedules.problems import Check
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.sources.snapshot import SourceError
@@ -36,9 +36,9 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
             raise ScheduleError(str(error)) from None
 
     def check_now(schedule: ScheduledExport) -> None:
-        one_of("dataset", schedule.dataset, datasets)
+        check_choice("dataset", schedule.dataset, datasets)
         dataset = datasets[schedule.dataset]
-        one_of("format", schedule.format, dataset.formats)
+        check_choice("format", schedule.format, dataset.formats)
         if not dataset.windowed:
             raise ScheduleError(
                 f"dataset: {schedule.dataset} cannot be scheduled, as nothing says which of its rows belong "

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from export_pipeline.delivery.recipients import Kind
+from export_pipeline.jobs import EventKind as EventKind
 from export_pipeline.jobs import Job, LedgerError
-from export_pipeline.jobs import Kind as EventKind
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.tables import deliveries, jobs
 from export_pipeline.jobs.texts import storable
-from export_pipeline.jobs.transitions import note
+from export_pipeline.jobs.transitions import record_event
 
 LEASE = timedelta(minutes=15)
 """Time after which a silent sender counts as dead; sending one mail always takes less."""
@@ -216,7 +216,7 @@ def _move(
         move = sa.update(deliveries).where(*mine, deliveries.c.status.in_(states)).values(status=to, **values)
         if connection.execute(move).rowcount:
             if event is not None:
-                note(connection, event[0], EventKind.SENT, None, event[1])
+                record_event(connection, event[0], EventKind.SENT, None, event[1])
             return
         made = connection.scalars(sa.select(deliveries.c.status).where(*mine)).one_or_none() == to
     if not made:

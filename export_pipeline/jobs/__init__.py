@@ -2,7 +2,7 @@
 
 from export_pipeline.jobs.errors import (
     IdempotencyError,
-    IllegalMoveError,
+    IllegalTransitionError,
     LeaseLostError,
     LedgerError,
     LedgerUnavailableError,
@@ -16,18 +16,18 @@ from export_pipeline.jobs.migrate import migrate
 from export_pipeline.jobs.progress import ThrottledProgress
 from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.records import OPERATOR, Attempt, Event, File, Job, JobState, Place, Viewer
-from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.states import EventKind, Status
 
 __all__ = [
     "OPERATOR",
     "Attempt",
     "Event",
+    "EventKind",
     "File",
     "IdempotencyError",
-    "IllegalMoveError",
+    "IllegalTransitionError",
     "Job",
     "JobState",
-    "Kind",
     "Lease",
     "LeaseLostError",
     "Ledger",

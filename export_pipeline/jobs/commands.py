@@ -79,13 +79,13 @@ class Commands(Ledger):
             try:
                 if row.command == "cancel":
                     self.canceled(row.job_id, who, viewer)
-                    said = "Canceled."
+                    answer = "Canceled."
                 elif row.command == "retry":
-                    said = f"Attempt {self.retry(row.job_id, who, viewer).attempt} waits for its turn."
+                    answer = f"Attempt {self.retry(row.job_id, who, viewer).attempt} waits for its turn."
                 else:
                     self.delete(row.job_id, remove, who, viewer)
-                    said = "Deleted."
-                _answer(connection, command_id, "done", said)
+                    answer = "Deleted."
+                _answer(connection, command_id, "done", answer)
             except (RefusedError, UnknownJobError) as error:
                 _answer(connection, command_id, "refused", str(error))
             finally:

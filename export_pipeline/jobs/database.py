@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.texts import json_of
+from export_pipeline.jobs.texts import parse_json
 from export_pipeline.redaction import remember_credentials
 
 WAIT_SECONDS = 30  # for another writer of SQLite
@@ -47,7 +47,7 @@ def open_engine(url: str) -> sa.Engine:
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_size=2,
-            json_deserializer=json_of,
+            json_deserializer=parse_json,
         )
     if backend == "sqlite":
         return _sqlite_engine(parsed)
@@ -59,7 +59,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         raise LedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
     waiting = {"timeout": WAIT_SECONDS}
     engine = sa.create_engine(
-        openable(url), poolclass=sa.NullPool, connect_args=waiting, json_deserializer=json_of
+        openable(url), poolclass=sa.NullPool, connect_args=waiting, json_deserializer=parse_json
     )
 
     @sa.event.listens_for(engine, "connect")
@@ -100,7 +100,7 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
             with connection.begin():
                 yield connection
     except sa.exc.DBAPIError as error:
-        raise _readable(error, engine.url) from error
+        raise _translate_error(error, engine.url) from error
     except sa.exc.StatementError as error:
         raise LedgerError(f"A value cannot be kept in the ledger: {error.orig}") from error
 
@@ -111,7 +111,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
     return insert(table).on_conflict_do_nothing(index_elements=unique)
 
 
-def _readable(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:
+def _translate_error(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:
     reason = str(error.orig).strip().partition("\n")[0]
     where = url.render_as_string(hide_password=True)
     fault = Fault.LOST if error.connection_invalidated else classify_fault(error.orig or error)

@@ -16,9 +16,9 @@ from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.sql_types import utc_now
-from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.jobs.transitions import note
+from export_pipeline.jobs.transitions import record_event
 
 _FEW = 2
 _SMALL_SHARE = 10
@@ -91,16 +91,16 @@ def end_deleted_scopes(
                 for those in (_OPEN, _WITH_FILE)
             )
             return DeletedScopes(dataset, gone | missing, canceled=canceled, due=due)
-        said = {"error_code": SCOPE_DELETED, "error_message": "The application has deleted its scope."}
+        reason = {"error_code": SCOPE_DELETED, "error_message": "The application has deleted its scope."}
         cancel = (
             sa.update(jobs)
             .where(in_missing, _OPEN)
-            .values(status=Status.CANCELED, completed_at=utc_now(), **said)
+            .values(status=Status.CANCELED, completed_at=utc_now(), **reason)
             .returning(*jobs.c)
         )
         canceled_rows = connection.execute(cancel).mappings().all()
         for row in canceled_rows:
-            note(connection, Job.of(row), Kind.CANCELED, who, {"reason": SCOPE_DELETED})
-        expire = sa.update(jobs).where(in_missing, _WITH_FILE).values(expires_at=utc_now(), **said)
+            record_event(connection, Job.of(row), EventKind.CANCELED, who, {"reason": SCOPE_DELETED})
+        expire = sa.update(jobs).where(in_missing, _WITH_FILE).values(expires_at=utc_now(), **reason)
         due = connection.execute(expire).rowcount
     return DeletedScopes(dataset, gone | missing, canceled=len(canceled_rows), due=due)

@@ -8,7 +8,7 @@ SCHEDULE_BROKEN = "schedule_broken"
 SCOPE_DELETED = "scope_deleted"
 """The application has deleted the scope: the request was canceled, or its file is due for removal."""
 
-NOT_THE_OPERATORS = frozenset(
+REQUESTER_ERRORS = frozenset(
     {
         SCHEDULE_BROKEN,  # reported as a problem of the schedule
         "unknown_dataset",

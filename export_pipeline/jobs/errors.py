@@ -48,11 +48,11 @@ class RefusedError(LedgerError):
         self.status = status
 
 
-class IllegalMoveError(RefusedError):
+class IllegalTransitionError(RefusedError):
     """Raised when a job cannot change from its state to the requested one."""
 
-    def __init__(self, job_id: str, status: Status, wanted: Status) -> None:
-        super().__init__(f"Export job {job_id} is {status}{_why_not(status, wanted)}.", status)
+    def __init__(self, job_id: str, status: Status, target: Status) -> None:
+        super().__init__(f"Export job {job_id} is {status}{_why_not(status, target)}.", status)
 
 
 class SupersededError(RefusedError):
@@ -81,12 +81,12 @@ class UnknownScheduleError(LedgerError):
         super().__init__(f"There is no scheduled export {schedule_id}.")
 
 
-def _why_not(status: Status, wanted: Status) -> str:
+def _why_not(status: Status, target: Status) -> str:
     """Return the end of a sentence that begins with a job's state: why the new state is not allowed."""
-    if wanted is Status.CANCELED:
+    if target is Status.CANCELED:
         return ": it has ended already, there is nothing to cancel"
-    if wanted is Status.PENDING:
+    if target is Status.PENDING:
         instead = "ask for it anew" if status in ENDED else "wait for it, or cancel it first"
         return f", and only a failed or canceled one can be tried again; {instead}"
     after = " or ".join(sorted(NEXT[status]))
-    return f" and cannot become {wanted}; {f'only {after}' if after else 'nothing'} can follow"
+    return f" and cannot become {target}; {f'only {after}' if after else 'nothing'} can follow"

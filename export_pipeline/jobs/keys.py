@@ -128,10 +128,10 @@ def rotate_key(engine: sa.Engine, key_id: str, overlap: timedelta) -> tuple[Key,
 
 def authenticate(engine: sa.Engine, token: str) -> Key | None:
     """Return the key of a token, or None if the token is wrong, expired or revoked."""
-    found = _TOKEN.fullmatch(token)
-    if found is None:
+    match = _TOKEN.fullmatch(token)
+    if match is None:
         return None
-    key_id, digest = found[1], _digest(found[2])
+    key_id, digest = match[1], _digest(match[2])
     select = sa.select(keys, utc_now().label("now")).where(keys.c.id == key_id)
     with transaction(engine, write=False) as connection:
         row = connection.execute(select).mappings().one_or_none()
@@ -169,5 +169,5 @@ def signing_secret(engine: sa.Engine, name: str) -> bytes:
     with transaction(engine, write=True) as connection:
         new = insert_new(connection, secrets, "name").values(name=name, secret=random.token_hex(32))
         connection.execute(new)
-        found = connection.scalars(sa.select(secrets.c.secret).where(secrets.c.name == name)).one()
-    return bytes.fromhex(found)
+        secret = connection.scalars(sa.select(secrets.c.secret).where(secrets.c.name == name)).one()
+    return bytes.fromhex(secret)

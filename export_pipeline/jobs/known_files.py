@@ -49,16 +49,16 @@ class KnownFiles(Reader):
 
     def written(self, keys: Collection[str]) -> set[str]:
         """Return the keys to which a job of this ledger, in any state, writes its file."""
-        found = self._recorded(keys)
-        for key in set(keys) - found:
+        written = self._recorded(keys)
+        for key in set(keys) - written:
             select = _writers(key)
             if select is None:
                 continue
             with self._reading() as connection:
                 rows = connection.execute(select).all()
             if any(_folder(row.scope) == key.split("/")[1] for row in rows):
-                found.add(key)
-        return found
+                written.add(key)
+        return written
 
     def _recorded(self, keys: Collection[str], *conditions: sa.ColumnElement[bool]) -> set[str]:
         """Return the keys that are or were the file of a job that meets the conditions."""

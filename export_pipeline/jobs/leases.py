@@ -18,20 +18,20 @@ from export_pipeline.jobs.errors import LeaseLostError
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.tables import leases
 from export_pipeline.jobs.texts import storable
-from export_pipeline.jobs.transitions import Mover
+from export_pipeline.jobs.transitions import Transitions
 
 RENEW_SECONDS = 5.0
 LEASE = timedelta(seconds=30)
 """Duration of a lease: six renewal intervals, so that a busy machine may miss some."""
 LAST_CALL = timedelta(seconds=15)
 """Time that a process has to renew its lease after the lease was found expired."""
-TO_START = timedelta(seconds=60)
+START_TIMEOUT = timedelta(seconds=60)
 """Time that a run may take from its start to its first renewal."""
-TO_GO_ON = timedelta(seconds=120)
+NEXT_STEP_TIMEOUT = timedelta(seconds=120)
 """Time that a run may take between two steps if each step has its own process."""
 
-_LONGEST = TO_GO_ON + LEASE
-_KEPT = timedelta(days=1)
+_LONGEST = NEXT_STEP_TIMEOUT + LEASE
+_KEPT_AFTER_EXPIRY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Lease:
     is_lost: bool
 
 
-class LeaseKeeper(Mover):
+class LeaseKeeper(Transitions):
     """A ledger that also manages the leases of runs."""
 
     def hold_lease(
@@ -104,17 +104,17 @@ class LeaseKeeper(Mover):
         """Mark leases that missed their last call as lost, then return the leases of these runs.
 
         Args:
-            expected: Ids of runs that must have a lease; a run without one gets `TO_START` to take it.
+            expected: Ids of runs that must have a lease; a run without one gets `START_TIMEOUT` to take it.
             others: Ids of runs that may have no lease.
             doubted: Ids of runs whose process may have died; they get their last call at once.
         """
         ids = {*expected, *others}
-        found = self.leases(ids) if ids else {}
-        missing = set(expected) - found.keys()
-        doubts = {*doubted} | {lease.run_id for lease in found.values() if not lease.is_alive}
-        doubts = {run_id for run_id in doubts if run_id in found and not found[run_id].is_lost}
+        known = self.leases(ids) if ids else {}
+        missing = set(expected) - known.keys()
+        doubts = {*doubted} | {lease.run_id for lease in known.values() if not lease.is_alive}
+        doubts = {run_id for run_id in doubts if run_id in known and not known[run_id].is_lost}
         if not missing and not doubts:
-            return found
+            return known
         with self._writing() as (connection, now):
             _expect(connection, missing, now)
             # Checked again on the row itself: it may have been renewed in the meantime.
@@ -128,7 +128,7 @@ class LeaseKeeper(Mover):
             # A call in the future was written before the clock was set back.
             uncalled = sa.or_(leases.c.called_at.is_(None), leases.c.called_at > now)
             connection.execute(sa.update(leases).where(in_doubt, uncalled).values(called_at=now))
-            connection.execute(sa.delete(leases).where(leases.c.expires_at < now - _KEPT))
+            connection.execute(sa.delete(leases).where(leases.c.expires_at < now - _KEPT_AFTER_EXPIRY))
             return _read(connection, ids, now)
 
 
@@ -140,7 +140,7 @@ def _is_alive(now: datetime) -> sa.ColumnElement[bool]:
 def _expect(connection: sa.Connection, run_ids: Collection[str], now: datetime) -> None:
     for run_id in sorted(run_ids):
         insert = insert_new(connection, leases, "run_id")
-        connection.execute(insert.values(run_id=run_id, expires_at=now + TO_START))
+        connection.execute(insert.values(run_id=run_id, expires_at=now + START_TIMEOUT))
 
 
 def _read(connection: sa.Connection, run_ids: Collection[str], now: datetime) -> dict[str, Lease]:

@@ -11,16 +11,16 @@ import sqlalchemy as sa
 from export_pipeline.jobs.claims import claim_rows
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
-from export_pipeline.jobs.errors import IllegalMoveError, LedgerError, RefusedError
+from export_pipeline.jobs.errors import IllegalTransitionError, LedgerError, RefusedError
 from export_pipeline.jobs.idempotency import asked_before
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
-from export_pipeline.jobs.states import ENDED, Kind, Status
+from export_pipeline.jobs.states import ENDED, EventKind, Status
 from export_pipeline.jobs.tables import events, jobs
 from export_pipeline.jobs.texts import is_storable, storable
-from export_pipeline.jobs.transitions import note, refusal
+from export_pipeline.jobs.transitions import record_event, transition_error
 from export_pipeline.redaction import hide_credentials
 
 Remove = Callable[[str], None]
@@ -105,7 +105,9 @@ class Ledger(LeaseKeeper):
 
         The process that works on it learns this from its next report. The caller must end the run.
         """
-        return self._move(job, Status.CANCELED, {"completed_at": utc_now()}, Kind.CANCELED, who, viewer)
+        return self._change_status(
+            job, Status.CANCELED, {"completed_at": utc_now()}, EventKind.CANCELED, who, viewer
+        )
 
     def retry(self, job_id: str, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
         """Start a new attempt of a failed or canceled job. The events keep the result of the last attempt.
@@ -122,16 +124,18 @@ class Ledger(LeaseKeeper):
             )
         ended = (Status.FAILED, Status.CANCELED)
         values = _new_attempt()
-        return self._move(job_id, Status.PENDING, values, Kind.REQUESTED, who, viewer, sources=ended)
+        return self._change_status(
+            job_id, Status.PENDING, values, EventKind.REQUESTED, who, viewer, sources=ended
+        )
 
     def hold(self, job_id: str, held: bool, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
         """Put a job under legal hold, or release it. A job under hold neither expires nor can be deleted."""
         with self._writing() as (connection, _):
-            was, _ = self._locked(connection, job_id, viewer)
+            was, _ = self._lock_job(connection, job_id, viewer)
             update = sa.update(jobs).where(jobs.c.id == was.id).values(legal_hold=held).returning(*jobs.c)
             job = Job.of(connection.execute(update).mappings().one())
             if job != was:
-                note(connection, job, Kind.HELD if held else Kind.RELEASED, who)
+                record_event(connection, job, EventKind.HELD if held else EventKind.RELEASED, who)
         return job
 
     def delete(self, job_id: str, remove: Remove, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
@@ -145,10 +149,10 @@ class Ledger(LeaseKeeper):
             RefusedError: the job has not ended (cancel it first), or is under legal hold.
         """
         with self._writing() as (connection, now):
-            job, shared = self._locked(connection, job_id, viewer)
+            job, shared = self._lock_job(connection, job_id, viewer)
             if job.status not in ENDED:
                 raise RefusedError(f"Export job {job.id} is {job.status}; cancel it first.", job.status)
-            return self._removed(connection, job, None if shared else remove, who, now)
+            return self._remove_file(connection, job, None if shared else remove, who, now)
 
     # --- the launcher ---
 
@@ -193,17 +197,17 @@ class Ledger(LeaseKeeper):
             ids = [job.id for job in waiting]
             connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), old).values(claimed_at=now))
 
-    def offer_again(self, attempt: Attempt) -> None:
+    def requeue(self, attempt: Attempt) -> None:
         """Requeue a claimed job whose run ended before it started to work on it."""
         with self._writing() as (connection, _):
-            waits = (*self._named(attempt), jobs.c.status == Status.PENDING)
+            waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING)
             connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
 
     def release(self, attempts: Sequence[Attempt]) -> None:
         """Release claimed jobs that were not dispatched after all; the claim does not count."""
         with self._writing() as (connection, _):
             for attempt in attempts:
-                waits = (*self._named(attempt), jobs.c.status == Status.PENDING, jobs.c.offers > 0)
+                waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING, jobs.c.offers > 0)
                 update = sa.update(jobs).where(*waits)
                 connection.execute(update.values(claimed_at=None, offers=jobs.c.offers - 1))
 
@@ -220,16 +224,16 @@ class Ledger(LeaseKeeper):
             raise ValueError("only a run starts a job")
         values = {"run_id": attempt.run_id, "started_at": utc_now()}
         if replaces is None:
-            return self._move(attempt, Status.PROCESSING, values, Kind.STARTED)
+            return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
         with self._writing() as (connection, _):
-            lost = self._named(Attempt(attempt.job_id, attempt.number, replaces))
+            lost = self._conditions(Attempt(attempt.job_id, attempt.number, replaces))
             update = sa.update(jobs).where(*lost, jobs.c.status == Status.PROCESSING).values(**values)
             row = connection.execute(update.returning(*jobs.c)).mappings().one_or_none()
             if row is not None:
                 job = Job.of(row)
-                note(connection, job, Kind.STARTED, None, {"replaces": replaces})
+                record_event(connection, job, EventKind.STARTED, None, {"replaces": replaces})
                 return job
-        return self._move(attempt, Status.PROCESSING, values, Kind.STARTED)
+        return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
 
     def progress(
         self,
@@ -258,15 +262,19 @@ class Ledger(LeaseKeeper):
             **{name: value for name, value in known.items() if value is not None},
         }
         with self._writing() as (connection, _):
-            mine = (*self._named(attempt), jobs.c.status == Status.PROCESSING)
+            mine = (*self._conditions(attempt), jobs.c.status == Status.PROCESSING)
             was = connection.scalars(sa.select(jobs.c.progress_step).where(*mine)).one_or_none()
             update = sa.update(jobs).where(*mine).values(**values).returning(*jobs.c)
             row = connection.execute(update).mappings().one_or_none()
             if row is None:
-                raise refusal(self._found(connection, attempt, OPERATOR), attempt, Status.PROCESSING)
+                raise transition_error(
+                    self._read_job(connection, attempt, OPERATOR), attempt, Status.PROCESSING
+                )
             job = Job.of(row)
             if was != job.progress_step:
-                note(connection, job, Kind.PROGRESS, None, {"step": job.progress_step, "rows": rows})
+                record_event(
+                    connection, job, EventKind.PROGRESS, None, {"step": job.progress_step, "rows": rows}
+                )
         return job
 
     def completed(self, attempt: Attempt, file: File, expires_at: datetime | None = None) -> Job:
@@ -291,7 +299,7 @@ class Ledger(LeaseKeeper):
         }
         details = {"file_key": file.key, "rows": file.rows, "total_rows": values["total_rows"]}
         details |= {"bytes": file.size, "warnings": values["warnings"], "changed": values["changed_cells"]}
-        return self._move(attempt, Status.COMPLETED, values, Kind.COMPLETED, details=details)
+        return self._change_status(attempt, Status.COMPLETED, values, EventKind.COMPLETED, details=details)
 
     def failed(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
         """Mark a job as failed: the attempt failed, or the request is invalid.
@@ -303,7 +311,7 @@ class Ledger(LeaseKeeper):
         """
         error = {"code": storable(code), "message": storable(hide_credentials(message))}
         values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
-        return self._move(attempt, Status.FAILED, values, Kind.FAILED, who, details=error)
+        return self._change_status(attempt, Status.FAILED, values, EventKind.FAILED, who, details=error)
 
     def restart(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
         """Give up an attempt and queue the next one in one step; the job never counts as failed in between.
@@ -314,8 +322,14 @@ class Ledger(LeaseKeeper):
         """
         details = {"gave_up": attempt.number, "code": code, "message": message}
         under_way = (Status.PROCESSING,)
-        return self._move(
-            attempt, Status.PENDING, _new_attempt(), Kind.REQUESTED, who, details=details, sources=under_way
+        return self._change_status(
+            attempt,
+            Status.PENDING,
+            _new_attempt(),
+            EventKind.REQUESTED,
+            who,
+            details=details,
+            sources=under_way,
         )
 
     # --- housekeeping ---
@@ -332,17 +346,17 @@ class Ledger(LeaseKeeper):
             RefusedError: the job is not due yet, or is under legal hold.
         """
         with self._writing() as (connection, now):
-            job, shared = self._locked(connection, job_id, OPERATOR)
+            job, shared = self._lock_job(connection, job_id, OPERATOR)
             if job.status == Status.EXPIRED:
                 return job
             if job.status != Status.COMPLETED:
-                raise IllegalMoveError(job.id, job.status, Status.EXPIRED)
+                raise IllegalTransitionError(job.id, job.status, Status.EXPIRED)
             if job.expires_at is None or job.expires_at > now:
                 when = (
                     f"expires at {job.expires_at:%Y-%m-%d %H:%M} UTC" if job.expires_at else "never expires"
                 )
                 raise RefusedError(f"Export job {job.id} {when}; delete it to remove it now.", job.status)
-            return self._removed(connection, job, None if shared else remove, who)
+            return self._remove_file(connection, job, None if shared else remove, who)
 
     def forget_events(self, older_than: timedelta, limit: int = 10_000, *, dry_run: bool = False) -> int:
         """Delete old events and return their number; 0 means that none are left.
@@ -363,7 +377,7 @@ class Ledger(LeaseKeeper):
             return connection.execute(sa.delete(events).where(events.c.id.in_(old))).rowcount
 
     def record(
-        self, job_id: str, kind: Kind, who: str | None = None, details: Mapping[str, Any] | None = None
+        self, job_id: str, kind: EventKind, who: str | None = None, details: Mapping[str, Any] | None = None
     ) -> None:
         """Record that a job's file was sent or downloaded.
 
@@ -371,11 +385,11 @@ class Ledger(LeaseKeeper):
             ValueError: the kind is another one; the methods that cause other events write them.
             UnknownJobError: there is no such job.
         """
-        if kind not in (Kind.SENT, Kind.DOWNLOADED):
+        if kind not in (EventKind.SENT, EventKind.DOWNLOADED):
             raise ValueError(f"{kind} is no event that is only noted")
         with self._writing() as (connection, _):
-            job, _ = self._locked(connection, job_id, OPERATOR)
-            note(connection, job, kind, who, details)
+            job, _ = self._lock_job(connection, job_id, OPERATOR)
+            record_event(connection, job, kind, who, details)
 
 
 def _new_attempt() -> dict[str, Any]:

@@ -37,14 +37,14 @@ def migrate(url: str) -> Migrated:
     engine = open_engine(url)
     try:
         if engine.dialect.name == "sqlite":
-            keep_a_log(engine)
+            enable_wal(engine)
         with transaction(engine, write=True) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-                _make_schema(connection)
+                _create_schema(connection)
             was = _version(connection)
             if was is None:
-                _refuse_foreign_tables(connection)
+                _check_table_names(connection)
             upgrade(connection)
             now = _version(connection)
     finally:
@@ -52,14 +52,14 @@ def migrate(url: str) -> Migrated:
     return "made" if was is None else "up to date" if was == now else "brought up to date"
 
 
-def _make_schema(connection: sa.Connection) -> None:
+def _create_schema(connection: sa.Connection) -> None:
     """Create the schema that EXPORT_JOBS_SCHEMA names, unless it exists."""
     if connection.scalar(sa.text("SELECT current_schema()")) is None:
         name = str(connection.scalar(sa.text("SHOW search_path"))).partition(",")[0].strip().strip('"')
         connection.execute(sa.schema.CreateSchema(name))
 
 
-def _refuse_foreign_tables(connection: sa.Connection) -> None:
+def _check_table_names(connection: sa.Connection) -> None:
     """Raise LedgerError if a table of the application has a name that the ledger needs."""
     there = sa.inspect(connection)
     taken = sorted({*there.get_table_names(), *there.get_view_names()} & set(metadata.tables))
@@ -74,7 +74,7 @@ def _refuse_foreign_tables(connection: sa.Connection) -> None:
     )
 
 
-def keep_a_log(engine: sa.Engine) -> None:
+def enable_wal(engine: sa.Engine) -> None:
     """Switch a SQLite file to WAL mode, so that readers and the writer do not block each other.
 
     An export reads the application's file for a long time. Meanwhile it writes its progress to the ledger,

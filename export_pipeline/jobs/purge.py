@@ -43,12 +43,12 @@ from export_pipeline.store.store import Store
 UNFINISHED_AFTER = timedelta(days=1)
 """An unfinished upload that is older counts as aborted."""
 
-_SETTLED_AFTER = timedelta(hours=1)
+_RECENT = timedelta(hours=1)
 _PAGE = 500
 _THREADS = 8
 
 
-class What(StrEnum):
+class FindingKind(StrEnum):
     """Kinds of findings about files."""
 
     EXPIRED = "expired"
@@ -68,10 +68,10 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileFinding:
     """A file that was removed or has a problem."""
 
-    what: What
+    what: FindingKind
     key: str
     job_id: str | None = None
     bytes: int | None = None
@@ -90,7 +90,7 @@ class Purged:
         ended: True if everything was checked; False if the limit or the time ran out first.
     """
 
-    counts: Counter[What] = field(default_factory=Counter)
+    counts: Counter[FindingKind] = field(default_factory=Counter)
     bytes: int = 0
     uploads: int = 0
     events: int = 0
@@ -99,7 +99,11 @@ class Purged:
     @property
     def removed(self) -> int:
         """Number of files that were removed."""
-        return self.counts[What.EXPIRED] + self.counts[What.OUTDATED] + self.counts[What.INCOMPLETE]
+        return (
+            self.counts[FindingKind.EXPIRED]
+            + self.counts[FindingKind.OUTDATED]
+            + self.counts[FindingKind.INCOMPLETE]
+        )
 
 
 def purge(
@@ -114,7 +118,7 @@ def purge(
     limit: int = 10_000,
     until: float = math.inf,
     who: str | None = None,
-    tell: Callable[[Finding], None] = lambda finding: None,
+    tell: Callable[[FileFinding], None] = lambda finding: None,
 ) -> Purged:
     """Remove files that are due, and find jobs and files that do not match.
 
@@ -138,27 +142,31 @@ def purge(
     """
     purged = Purged()
 
-    def found(finding: Finding) -> None:
+    def report(finding: FileFinding) -> None:
         purged.counts[finding.what] += 1
-        if finding.what in (What.EXPIRED, What.OUTDATED, What.INCOMPLETE):
+        if finding.what in (FindingKind.EXPIRED, FindingKind.OUTDATED, FindingKind.INCOMPLETE):
             purged.bytes += finding.bytes or 0
         tell(finding)
 
     known = KnownFiles.beside(ledger)
     deployment = ledger.deployment()
-    purged.ended = _expire(ledger, store, deployment, limit, until, dry_run, who, found)
+    purged.ended = _expire(ledger, store, deployment, limit, until, dry_run, who, report)
     judge = _Judge(known, store, deployment, retention, deleted_scopes)
 
     def own(uploads: Collection[str]) -> set[str]:
         mine = judge.own(uploads)
         for key in set(uploads) - mine:
-            found(Finding(What.FOREIGN, key, problem="An unfinished upload that no request has begun."))
+            report(
+                FileFinding(
+                    FindingKind.FOREIGN, key, problem="An unfinished upload that no request has begun."
+                )
+            )
         return mine
 
     purged.uploads = store.clean(UNFINISHED_AFTER, own=own, dry_run=dry_run)
     if scan:
-        purged.ended &= _scan(judge, limit - purged.removed, dry_run, found)
-        _find_lost(known, store, found)
+        purged.ended &= _scan(judge, limit - purged.removed, dry_run, report)
+        _find_lost(known, store, report)
     while events_kept is not None and (forgotten := ledger.forget_events(events_kept, dry_run=dry_run)):
         purged.events += forgotten
         if dry_run:
@@ -176,13 +184,13 @@ def _expire(
     until: float,
     dry_run: bool,
     who: str | None,
-    found: Callable[[Finding], None],
+    report: Callable[[FileFinding], None],
 ) -> bool:
     """Expire the jobs that are due; return True if none is left."""
     if dry_run:
         due = ledger.expirable(limit + 1)
         for job in due[:limit]:
-            found(_finding(What.EXPIRED, job))
+            report(_finding(FindingKind.EXPIRED, job))
         return len(due) <= limit
     seen: set[str] = set()
     while len(seen) < limit:
@@ -195,19 +203,19 @@ def _expire(
                 return False
             seen.add(job.id)
             try:
-                remove = partial(unpublish_own, store, deployment, sha256=job.sha256 or "")
+                remove = partial(unpublish_unless_replaced, store, deployment, sha256=job.sha256 or "")
                 if ledger.expire(job.id, remove, who).status is Status.EXPIRED:
-                    found(_finding(What.EXPIRED, job))
+                    report(_finding(FindingKind.EXPIRED, job))
             except (RefusedError, UnknownJobError):
                 continue  # held, released, deleted or extended since
             except StoreUnavailableError:
                 raise
             except (StoreError, ValueError) as error:  # the latter: the row holds an invalid key
-                found(_finding(What.FAILED, job, str(error)))
+                report(_finding(FindingKind.FAILED, job, str(error)))
     return not ledger.expirable(1)
 
 
-def unpublish_own(store: Store, deployment: str, key: str, sha256: str | None = None) -> None:
+def unpublish_unless_replaced(store: Store, deployment: str, key: str, sha256: str | None = None) -> None:
     """Remove a job's file and manifest, unless another deployment that shares the store has replaced them.
 
     Args:
@@ -224,13 +232,13 @@ def unpublish_own(store: Store, deployment: str, key: str, sha256: str | None = 
     unpublish(store, key)
 
 
-def _finding(what: What, job: Job, problem: str | None = None) -> Finding:
-    return Finding(what, job.file_key or "", job.id, job.file_size, problem)
+def _finding(what: FindingKind, job: Job, problem: str | None = None) -> FileFinding:
+    return FileFinding(what, job.file_key or "", job.id, job.file_size, problem)
 
 
-def _scan(judge: _Judge, limit: int, dry_run: bool, found: Callable[[Finding], None]) -> bool:
+def _scan(judge: _Judge, limit: int, dry_run: bool, report: Callable[[FileFinding], None]) -> bool:
     """Check the files that no job has; return True if all were checked."""
-    files = (file for file in judge.store.list("exports/") if judge.now - file.modified > _SETTLED_AFTER)
+    files = (file for file in judge.store.list("exports/") if judge.now - file.modified > _RECENT)
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         for page in _pages(files):
             owned = judge.known.owned([file.key for file in page])
@@ -245,15 +253,15 @@ def _scan(judge: _Judge, limit: int, dry_run: bool, found: Callable[[Finding], N
             for file, finding in zip(others, pool.map(judge, others), strict=True):
                 if finding is None:
                     continue
-                if finding.what in (What.STRAY, What.FOREIGN):
-                    found(finding)
+                if finding.what in (FindingKind.STRAY, FindingKind.FOREIGN):
+                    report(finding)
                     continue
                 if limit <= 0:
                     return False
                 limit -= 1
                 done = judge.removed(file, finding, dry_run)
                 if done is not None:
-                    found(done)
+                    report(done)
     return True
 
 
@@ -278,29 +286,31 @@ class _Judge:
         self._deployment, self._retention = deployment, retention
         self.now = datetime.now(UTC)
 
-    def __call__(self, file: FileStat) -> Finding | None:
+    def __call__(self, file: FileStat) -> FileFinding | None:
         """Return the finding about a file, or about a manifest whose file is gone; None if it is in order."""
-        found = partial(Finding, key=file.key, bytes=file.bytes)
+        finding = partial(FileFinding, key=file.key, bytes=file.bytes)
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
             manifest = read_manifest(self.store, key)
         except (NotFoundError, ManifestError, ValueError):  # the last: an invalid key
             manifest = None
         if manifest is not None and manifest.deployment not in (None, self._deployment):
-            return found(What.FOREIGN, problem="Another deployment has made it.")
+            return finding(FindingKind.FOREIGN, problem="Another deployment has made it.")
         if manifest is not None and not manifest.is_of(key, None if key != file.key else file.bytes):
             manifest = None
         if (manifest is None or manifest.deployment is None) and not self.known.written([key]):
-            return found(What.FOREIGN, problem="No manifest of this deployment and no request names it.")
+            return finding(
+                FindingKind.FOREIGN, problem="No manifest of this deployment and no request names it."
+            )
         if manifest is None:
             if self.now - file.modified > self._retention:
-                return found(What.INCOMPLETE)
-            return found(What.STRAY, problem="It has no sound manifest.")
+                return finding(FindingKind.INCOMPLETE)
+            return finding(FindingKind.STRAY, problem="It has no sound manifest.")
         is_due = manifest.expires_at is not None and manifest.expires_at <= self.now
         if is_due or (manifest.dataset, manifest.scope) in self._deleted_scopes:
-            return found(What.OUTDATED)
+            return finding(FindingKind.OUTDATED)
         requested = file.key.count("/") == 2  # files of windows are in deeper folders and need no job
-        return found(What.STRAY) if requested and key == file.key else None
+        return finding(FindingKind.STRAY) if requested and key == file.key else None
 
     def own(self, keys: Collection[str]) -> set[str]:
         """Return the keys that this deployment writes, according to its ledger or a manifest."""
@@ -317,16 +327,16 @@ class _Judge:
         file = key.removesuffix(MANIFEST_SUFFIX)
         return file != key and (file in page or _is_there(self.store, file))
 
-    def removed(self, file: FileStat, finding: Finding, dry_run: bool) -> Finding | None:
+    def removed(self, file: FileStat, finding: FileFinding, dry_run: bool) -> FileFinding | None:
         """Remove a file that is due; return the result, or None if a job has it or it was replaced."""
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
             if self.known.owned([key]) or self.store.stat(file.key) != file:
                 return None
-            if finding.what is What.OUTDATED and key == file.key and not self.known.written([key]):
+            if finding.what is FindingKind.OUTDATED and key == file.key and not self.known.written([key]):
                 problems = verify_file(self.store, key)
                 if problems:  # somebody else has written there since
-                    return replace(finding, what=What.FOREIGN, problem=problems[0])
+                    return replace(finding, what=FindingKind.FOREIGN, problem=problems[0])
             if not dry_run:
                 run_id = None
                 with suppress(NotFoundError, ManifestError):
@@ -338,11 +348,11 @@ class _Judge:
         except StoreUnavailableError:
             raise
         except StoreError as error:
-            return replace(finding, what=What.FAILED, problem=str(error))
+            return replace(finding, what=FindingKind.FAILED, problem=str(error))
         return finding
 
 
-def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]) -> None:
+def _find_lost(known: KnownFiles, store: Store, report: Callable[[FileFinding], None]) -> None:
     """Report completed jobs whose file is missing."""
     last = None
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
@@ -353,7 +363,7 @@ def _find_lost(known: KnownFiles, store: Store, found: Callable[[Finding], None]
             still = known.owned([key for _, key in lost])  # one may have expired or been deleted since
             for job_id, key in lost:
                 if key in still:
-                    found(Finding(What.LOST, key, job_id))
+                    report(FileFinding(FindingKind.LOST, key, job_id))
 
 
 def _is_there(store: Store, key: str) -> bool:

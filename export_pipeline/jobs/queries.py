@@ -16,7 +16,7 @@ from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline.jobs.errors import LedgerError, UnknownJobError
 from export_pipeline.jobs.records import OPERATOR, Event, Job, JobState, Place, Viewer
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
-from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import deployment, events, jobs
 from export_pipeline.jobs.texts import storable
 
@@ -40,9 +40,9 @@ class Reader:
     @classmethod
     def beside(cls, reader: Reader) -> Self:
         """Return an instance that shares the reader's ledger and connections; the reader closes them."""
-        made = cls.__new__(cls)
-        made._engine = reader._engine
-        return made
+        shared = cls.__new__(cls)
+        shared._engine = reader._engine
+        return shared
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +125,7 @@ class Reader:
         with self._reading() as connection:
             return connection.scalars(pending).one()
 
-    def is_asked(self) -> bool:
+    def has_new_requests(self) -> bool:
         """Return whether there is a request that nobody has claimed yet."""
         new = sa.select(jobs.c.id).where(
             jobs.c.status == Status.PENDING, jobs.c.claimed_at.is_(None), jobs.c.deleted_at.is_(None)
@@ -182,7 +182,7 @@ class Reader:
         with self._reading() as connection:
             select = sa.select(events).where(events.c.job_id == self._known(job_id)).order_by(events.c.id)
             rows = connection.execute(select).mappings().all()
-        return [Event(**{**row, "kind": Kind(row["kind"])}) for row in rows]
+        return [Event(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
 
     def now(self) -> datetime:
         """Return the time by the database's clock (UTC)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.states import EventKind, Status
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -93,7 +93,7 @@ class Job:
     @property
     def identity(self) -> str:
         """Hash of the request (hexadecimal), equal for requests of one person that one run can serve."""
-        asked = [
+        request = [
             self.dataset,
             self.format,
             self.scope,
@@ -102,8 +102,8 @@ class Job:
             self.columns,
             self.options,
         ]
-        asked += [self.schedule_id, self.window_key]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        request += [self.schedule_id, self.window_key]
+        return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,6 @@ class Event:
     id: int
     job_id: str
     at: datetime
-    kind: Kind
+    kind: EventKind
     who: str | None
     details: Mapping[str, Any]

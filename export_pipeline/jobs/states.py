@@ -34,12 +34,12 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.EXPI
 """States in which no work is pending or in progress."""
 
 
-def before(status: Status) -> frozenset[Status]:
+def states_before(status: Status) -> frozenset[Status]:
     """Return the states from which a job may change to this one."""
     return frozenset(earlier for earlier, later in NEXT.items() if status in later)
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """Kind of an event of a job."""
 
     REQUESTED = "requested"

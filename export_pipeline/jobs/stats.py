@@ -14,7 +14,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from export_pipeline.jobs.claims import in_flight, in_flight_count
 from export_pipeline.jobs.queries import PATIENCE, Reader
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
-from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import deliveries, events, jobs, schedules
 
 
@@ -88,14 +88,14 @@ def _seconds_sqlite(element: seconds_between, compiler: Any, **options: Any) -> 
 
 def _waits_since() -> sa.ColumnElement[datetime]:
     """Return the time at which the current attempt of a job was requested."""
-    asked = sa.select(sa.func.max(events.c.at)).where(
-        events.c.job_id == jobs.c.id, events.c.kind == Kind.REQUESTED
+    requested_at = sa.select(sa.func.max(events.c.at)).where(
+        events.c.job_id == jobs.c.id, events.c.kind == EventKind.REQUESTED
     )
-    again = sa.type_coerce(asked.scalar_subquery(), UtcTime())
+    again = sa.type_coerce(requested_at.scalar_subquery(), UtcTime())
     return sa.case((jobs.c.attempt > 1, sa.func.coalesce(again, jobs.c.created_at)), else_=jobs.c.created_at)
 
 
-class Figures(Reader):
+class Statistics(Reader):
     """Computes statistics for operators and monitoring."""
 
     def queue(self) -> Queue:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import sqlalchemy as sa
 
 from export_pipeline.jobs.sql_types import Id, Json, Serial, UtcTime, new_id, utc_now
-from export_pipeline.jobs.states import Kind, Status
+from export_pipeline.jobs.states import EventKind, Status
 
 metadata = sa.MetaData(
     naming_convention={
@@ -219,7 +219,7 @@ events = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("who", sa.Text),
     sa.Column("details", Json, nullable=False, server_default="{}"),
-    _one_of("kind", Kind),
+    _one_of("kind", EventKind),
     *_json(details="object"),
 )
 sa.Index("ix_export_events_job_id", events.c.job_id, events.c.id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _REPLACEMENT = "\ufffd"
-_DEEPEST = 50
+_MAX_DEPTH = 50
 
 
 def is_storable(value: Any) -> bool:
@@ -35,7 +35,7 @@ class Unreadable(dict[str, None]):
     """A placeholder for a JSON value that cannot be parsed; its only key says why."""
 
 
-def json_of(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """Parse a JSON string of the ledger; SQLite returns bytes if bytes were stored.
 
     Applications write these values, and databases accept numbers and nesting that Python's parser rejects.
@@ -47,7 +47,7 @@ def json_of(text: str | bytes) -> Any:
         if _is_deep(value):
             raise RecursionError
     except RecursionError:
-        return Unreadable({f"JSON that nests more than {_DEEPEST} deep": None})
+        return Unreadable({f"JSON that nests more than {_MAX_DEPTH} deep": None})
     except ValueError as error:
         return Unreadable({f"JSON that cannot be read ({error})": None})
     return value
@@ -55,7 +55,7 @@ def json_of(text: str | bytes) -> Any:
 
 def _is_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         level = [
             item
             for outer in level

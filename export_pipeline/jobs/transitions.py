@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.errors import (
-    IllegalMoveError,
+    IllegalTransitionError,
     LedgerError,
     RefusedError,
     SupersededError,
@@ -27,13 +27,13 @@ from export_pipeline.jobs.errors import (
 from export_pipeline.jobs.queries import Reader, seen_by
 from export_pipeline.jobs.records import OPERATOR, Attempt, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
-from export_pipeline.jobs.states import Kind, Status, before
+from export_pipeline.jobs.states import EventKind, Status, states_before
 from export_pipeline.jobs.tables import events, jobs, removals
 from export_pipeline.jobs.texts import storable
 from export_pipeline.redaction import hide_credentials
 
 
-class Mover(Reader):
+class Transitions(Reader):
     """A reader that can also change the state of jobs."""
 
     @contextmanager
@@ -42,12 +42,12 @@ class Mover(Reader):
         with transaction(self._engine, write=True) as connection:
             yield connection, connection.scalars(sa.select(utc_now())).one()
 
-    def _move(
+    def _change_status(
         self,
         job: str | Attempt,
         to: Status,
         values: Mapping[str, Any],
-        kind: Kind,
+        kind: EventKind,
         who: str | None = None,
         viewer: Viewer = OPERATOR,
         details: Mapping[str, Any] | None = None,
@@ -61,18 +61,20 @@ class Mover(Reader):
         with self._writing() as (connection, _):
             update = (
                 sa.update(jobs)
-                .where(*self._named(job), seen_by(viewer), jobs.c.status.in_(sources or before(to)))
+                .where(
+                    *self._conditions(job), seen_by(viewer), jobs.c.status.in_(sources or states_before(to))
+                )
                 .values(status=to, **values)
                 .returning(*jobs.c)
             )
             row = connection.execute(update).mappings().one_or_none()
             if row is None:
-                return self._made_already(connection, job, to, viewer)
+                return self._repeated(connection, job, to, viewer)
             moved = Job.of(row)
-            note(connection, moved, kind, who, details)
+            record_event(connection, moved, kind, who, details)
         return moved
 
-    def _named(self, job: str | Attempt) -> tuple[sa.ColumnElement[bool], ...]:
+    def _conditions(self, job: str | Attempt) -> tuple[sa.ColumnElement[bool], ...]:
         """Return conditions that select the job; they match no row if the attempt is not the current one."""
         if isinstance(job, str):
             return (jobs.c.id == self._known(job),)
@@ -82,19 +84,19 @@ class Mover(Reader):
         # A pending job has no run yet.
         return (*named, sa.or_(jobs.c.run_id == job.run_id, jobs.c.status == Status.PENDING))
 
-    def _made_already(self, connection: sa.Connection, job: str | Attempt, to: Status, viewer: Viewer) -> Job:
+    def _repeated(self, connection: sa.Connection, job: str | Attempt, to: Status, viewer: Viewer) -> Job:
         """Return the job if it is in the requested state already, perhaps because this call was repeated.
 
         Raises:
             LedgerError: the job is in another state, or the attempt is not the current one.
         """
-        found = self._found(connection, job, viewer)
-        reason = refusal(found, job, to)
-        if isinstance(reason, SupersededError) or found.status != to or to is Status.PENDING:
+        current = self._read_job(connection, job, viewer)
+        reason = transition_error(current, job, to)
+        if isinstance(reason, SupersededError) or current.status != to or to is Status.PENDING:
             raise reason
-        return found
+        return current
 
-    def _found(self, connection: sa.Connection, job: str | Attempt, viewer: Viewer) -> Job:
+    def _read_job(self, connection: sa.Connection, job: str | Attempt, viewer: Viewer) -> Job:
         job_id = job if isinstance(job, str) else job.job_id
         select = sa.select(jobs).where(jobs.c.id == self._known(job_id), seen_by(viewer))
         row = connection.execute(select).mappings().one_or_none()
@@ -102,9 +104,9 @@ class Mover(Reader):
             raise UnknownJobError(job_id)
         return Job.of(row)
 
-    def _locked(self, connection: sa.Connection, job_id: str, viewer: Viewer) -> tuple[Job, bool]:
+    def _lock_job(self, connection: sa.Connection, job_id: str, viewer: Viewer) -> tuple[Job, bool]:
         """Lock a job and the completed jobs with the same file; return it, and whether there are others."""
-        job = self._found(connection, job_id, viewer)
+        job = self._read_job(connection, job_id, viewer)
         same_file = sa.and_(jobs.c.file_key == job.file_key, jobs.c.status == Status.COMPLETED)
         select = sa.select(jobs).where(sa.or_(jobs.c.id == job.id, same_file)).order_by(jobs.c.id)
         rows = {row["id"]: row for row in connection.execute(select.with_for_update()).mappings()}
@@ -113,7 +115,7 @@ class Mover(Reader):
             raise UnknownJobError(job_id)
         return job, bool(rows)
 
-    def _removed(
+    def _remove_file(
         self,
         connection: sa.Connection,
         job: Job,
@@ -142,37 +144,37 @@ class Mover(Reader):
         details: dict[str, Any] = {"file_key": removed, "deleted": deleted_at is not None}
         if job.error_code == SCOPE_DELETED:
             details["reason"] = SCOPE_DELETED
-        note(connection, purged, Kind.PURGED, who, details)
+        record_event(connection, purged, EventKind.PURGED, who, details)
         return purged
 
 
-def refusal(job: Job, wanted: str | Attempt, to: Status) -> LedgerError:
+def transition_error(job: Job, claimed: str | Attempt, to: Status) -> LedgerError:
     """Return the error that explains why a job cannot change to this state."""
-    if isinstance(wanted, Attempt):
-        if job.attempt != wanted.number:
+    if isinstance(claimed, Attempt):
+        if job.attempt != claimed.number:
             now = f"export job {job.id} is at attempt {job.attempt}"
-            return SupersededError(f"Attempt {wanted.number} is over: {now}.", job.status)
-        if wanted.run_id is not None and job.run_id not in (None, wanted.run_id):
+            return SupersededError(f"Attempt {claimed.number} is over: {now}.", job.status)
+        if claimed.run_id is not None and job.run_id not in (None, claimed.run_id):
             now = f"run {job.run_id} has it"
-            return SupersededError(f"Export job {job.id} is not run {wanted.run_id}'s: {now}.", job.status)
-    return IllegalMoveError(job.id, job.status, to)
+            return SupersededError(f"Export job {job.id} is not run {claimed.run_id}'s: {now}.", job.status)
+    return IllegalTransitionError(job.id, job.status, to)
 
 
 def fail_at_once(connection: sa.Connection, job_id: str, code: str, message: str, who: str) -> None:
     """Fail a request within the transaction that inserts it, so that nobody can claim it in between."""
     error = {"code": storable(code), "message": storable(hide_credentials(message))}
     values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
-    update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(before(Status.FAILED)))
+    update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(states_before(Status.FAILED)))
     row = (
         connection.execute(update.values(status=Status.FAILED, **values).returning(*jobs.c)).mappings().one()
     )
-    note(connection, Job.of(row), Kind.FAILED, who, error)
+    record_event(connection, Job.of(row), EventKind.FAILED, who, error)
 
 
-def note(
+def record_event(
     connection: sa.Connection,
     job: Job,
-    kind: Kind,
+    kind: EventKind,
     who: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:

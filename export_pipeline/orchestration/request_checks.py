@@ -12,7 +12,7 @@ from export_pipeline.jobs import Job
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.schedules.cadences import CadenceWindow
 
-MOST_OFFERS = 10
+MAX_DISPATCHES = 10
 """Maximum number of times that a request is dispatched to Dagster before it fails."""
 
 
@@ -22,15 +22,15 @@ class Schedulable(Exportable, Protocol):
     def regular(self) -> Mapping[str, Cadence]: ...
 
 
-def checked(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job) -> Schedulable:
+def check_request(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job) -> Schedulable:
     """Return the dataset of a job, after a check of the job's format, scope and recipients.
 
     Raises:
         RequestError: one of them is invalid, or no run can be started for the job.
         SourceError: the scopes cannot be read.
     """
-    if job.offers > MOST_OFFERS:
-        message = f"No run could be started in {MOST_OFFERS} tries; is the Dagster daemon healthy?"
+    if job.offers > MAX_DISPATCHES:
+        message = f"No run could be started in {MAX_DISPATCHES} tries; is the Dagster daemon healthy?"
         raise RequestError("not_started", message)
     check_target(datasets, scopes.of, job)
     return datasets[job.dataset]

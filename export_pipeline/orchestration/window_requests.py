@@ -21,7 +21,7 @@ from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available
-from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 
 JOB = "window_requests_job"
 _OP = "request_windows"
@@ -130,6 +130,8 @@ def _request(instance: dg.DagsterInstance, url: str, cadence: Cadence, windows: 
     ]
     engine = open_engine(url)
     try:
-        return ask_for(engine, asked, cadence.formats, recipients=cadence.recipients, owners=cadence.owners)
+        return request_windows(
+            engine, asked, cadence.formats, recipients=cadence.recipients, owners=cadence.owners
+        )
     finally:
         engine.dispose()

@@ -61,7 +61,7 @@ class CadenceWindow:
         return str(uuid.uuid5(_NAMESPACE, json.dumps([self.dataset, self.key, self.scope, format])))
 
 
-def ask_for(
+def request_windows(
     engine: sa.Engine,
     windows: Sequence[CadenceWindow],
     formats: Sequence[str],

@@ -54,7 +54,7 @@ class Schedule:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        one_of("cadence", self.cadence, CADENCES)
+        check_choice("cadence", self.cadence, CADENCES)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
@@ -142,7 +142,7 @@ def calendar_window(cadence: str, first: date) -> Window:
     return Window(first.isoformat(), start, end, "UTC")
 
 
-def one_of(field: str, value: Any, valid: Collection[str]) -> None:
+def check_choice(field: str, value: Any, valid: Collection[str]) -> None:
     """Check that the value of a field is one of the valid values.
 
     Raises:

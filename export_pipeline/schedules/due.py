@@ -23,16 +23,16 @@ from export_pipeline.jobs.records import OPERATOR, Job, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.schedules.calendar import Due, calendar_window, due, next_run
 from export_pipeline.schedules.editing import get_schedule
-from export_pipeline.schedules.problems import WRONG, Check, reason_of, resume_corrected, set_inactive
+from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.schedules.rows import ScheduledExport
 
-_LONGEST_NAME = 100
-_LOOKED_AT = 100
+_MAX_NAME_LENGTH = 100
+_MAX_CORRECTED = 100
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ScheduledRequest:
     """A request that a schedule has made.
 
     Attributes:
@@ -56,7 +56,7 @@ def claim_due(
     limit: int,
     check: Check | None = None,
     until: float = math.inf,
-) -> list[Ask]:
+) -> list[ScheduledRequest]:
     """Request the due runs of schedules, the most overdue first. Call again if it returns `limit` requests.
 
     A schedule that cannot be run is set inactive, even before its first run; its `problem` says why, and its
@@ -77,17 +77,17 @@ def claim_due(
         LedgerUnavailableError: the database cannot be reached.
     """
     if check is not None:
-        resume_corrected(engine, now, check, _LOOKED_AT, until)
-    asked: list[Ask] = []
-    while (room := limit - len(asked)) > 0 and time.monotonic() < until:
+        resume_corrected(engine, now, check, _MAX_CORRECTED, until)
+    requests: list[ScheduledRequest] = []
+    while (room := limit - len(requests)) > 0 and time.monotonic() < until:
         with transaction(engine, write=True) as connection:
             chosen = _overdue(connection, now, room)
             for schedule_id in chosen:
-                if len(asked) < limit and time.monotonic() < until:
-                    asked += _ask(connection, schedule_id, now, limit - len(asked), check)
+                if len(requests) < limit and time.monotonic() < until:
+                    requests += _ask(connection, schedule_id, now, limit - len(requests), check)
         if len(chosen) < room:
             break
-    return asked
+    return requests
 
 
 def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
@@ -130,17 +130,17 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
     Raises:
         ValueError, TypeError, KeyError, OverflowError: the value is not a window, as somebody else set it.
     """
-    told = options.get("window")
-    if told is None:
+    window_option = options.get("window")
+    if window_option is None:
         return None
-    start, end = (datetime.fromisoformat(told[end]) for end in ("start", "end"))
-    name = told["name"]
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+    start, end = (datetime.fromisoformat(window_option[end]) for end in ("start", "end"))
+    name = window_option["name"]
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME_LENGTH or not name.isprintable():
         raise ValueError("its name is no short text")
     if not start < end:
         raise ValueError("it does not end after it begins")
     _ = start - _DAY, end + _DAY  # raises unless the times can be represented in every zone
-    zone = told.get("timezone")
+    zone = window_option.get("timezone")
     if zone is not None:
         ZoneInfo(zone)
     return Window(name, start, end, zone)
@@ -173,7 +173,7 @@ def _is_looked_at(now: datetime) -> sa.ColumnElement[bool]:
 
 def _ask(
     connection: sa.Connection, schedule_id: str, now: datetime, limit: int, check: Check | None
-) -> list[Ask]:
+) -> list[ScheduledRequest]:
     """Request the due runs of a locked schedule, and set its next run."""
     this = schedules.c.id == schedule_id
     try:
@@ -182,24 +182,24 @@ def _ask(
         schedule.check()
         if check is not None:
             check(schedule)
-        wanted = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
+        runs = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
         # All due runs are handled, unless the limit postpones some.
-        settled = wanted[-1].scheduled_for if len(wanted) == limit else max(schedule.since, now)
-        known: dict[str, Any] = {"since": settled, "next_run": next_run(schedule.calendar, settled)}
-    except WRONG as error:
+        handled = runs[-1].scheduled_for if len(runs) == limit else max(schedule.since, now)
+        known: dict[str, Any] = {"since": handled, "next_run": next_run(schedule.calendar, handled)}
+    except ROW_ERRORS as error:
         set_inactive(connection, schedule_id, reason_of(error), now)
         return []
-    asked = [ask for run in wanted if (ask := _request(connection, schedule, run))]
-    if asked:
-        known["last_run"] = asked[-1].scheduled_for
+    requests = [ask for run in runs if (ask := _request(connection, schedule, run))]
+    if requests:
+        known["last_run"] = requests[-1].scheduled_for
     connection.execute(sa.update(schedules).where(this).values(**known))
-    return asked
+    return requests
 
 
-def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> Ask | None:
+def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> ScheduledRequest | None:
     """Insert a pending request for a run; return None if its window was requested before."""
     window = run.window
-    told = {
+    window_option = {
         "cadence": schedule.cadence,
         "name": window.name,
         "start": window.start.isoformat(),
@@ -212,7 +212,7 @@ def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> 
         "scope": schedule.scope,
         "filters": dict(schedule.filters),
         "columns": schedule.columns,
-        "options": {**schedule.options, "window": told, "empty": schedule.empty},
+        "options": {**schedule.options, "window": window_option, "empty": schedule.empty},
         "requested_by": schedule.owner,
         "recipients": list(schedule.recipients),
         "schedule_id": schedule.id,
@@ -222,7 +222,7 @@ def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> 
     job_id = connection.scalars(insert.returning(jobs.c.id)).one_or_none()
     if job_id is None:
         return None
-    return Ask(
+    return ScheduledRequest(
         job_id,
         schedule.id,
         schedule.dataset,

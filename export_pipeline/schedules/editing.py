@@ -95,7 +95,7 @@ def create_schedule(
     for name in ("dataset", "format", "cadence"):
         if chosen.get(name) is None:
             raise ScheduleError(f"{name}: it is missing.")
-    made = ScheduledExport(
+    schedule = ScheduledExport(
         **{**_DEFAULTS, "owner": viewer.requested_by, **chosen},
         id=str(uuid.uuid4()),
         active=True,
@@ -105,11 +105,11 @@ def create_schedule(
         problem=None,
         created_at=now,
     )
-    _check(made, viewer, check)
-    made = replace(made, next_run=next_run(made.calendar, now))
+    _check(schedule, viewer, check)
+    schedule = replace(schedule, next_run=next_run(schedule.calendar, now))
     with transaction(engine, write=True) as connection:
-        connection.execute(sa.insert(schedules).values(**_values(made)))
-    return made
+        connection.execute(sa.insert(schedules).values(**_values(schedule)))
+    return schedule
 
 
 def update_schedule(

@@ -24,7 +24,7 @@ from export_pipeline.schedules.rows import ScheduledExport
 Check = Callable[[ScheduledExport], None]
 """Raises ScheduleError if a schedule cannot be run for a reason that its row alone does not show."""
 
-WRONG = (ScheduleError, ValueError, TypeError, OverflowError, RecursionError)
+ROW_ERRORS = (ScheduleError, ValueError, TypeError, OverflowError, RecursionError)
 """Errors that an invalid row raises while it is read and checked."""
 
 _NAMESPACE = uuid.UUID("0c1f7d8e-52a9-4c0b-8f3e-7d0e5a3b9c64")
@@ -47,9 +47,9 @@ def set_inactive(connection: sa.Connection, schedule_id: str, reason: str, now: 
     connection.execute(sa.update(schedules).where(this).values(**broken))
     names = ("dataset", "format", "scope", "cadence", "owner", "recipients")
     row = connection.execute(sa.select(*(schedules.c[name] for name in names)).where(this)).mappings().one()
-    told = [schedule_id, reason, now.astimezone(UTC).date().isoformat()]
+    identity = [schedule_id, reason, now.astimezone(UTC).date().isoformat()]
     values = {
-        "id": str(uuid.uuid5(_NAMESPACE, json.dumps(told))),
+        "id": str(uuid.uuid5(_NAMESPACE, json.dumps(identity))),
         **{name: row[name] for name in ("dataset", "format", "scope")},
         "requested_by": row["owner"],
         "recipients": row["recipients"] if isinstance(row["recipients"], list) else [],
@@ -91,7 +91,7 @@ def resume_corrected(
                 check(schedule)
                 values = {"active": True, "since": now, "next_run": next_run(schedule.calendar, now)}
                 resumed += 1
-            except WRONG as error:
+            except ROW_ERRORS as error:
                 values = {"problem": reason_of(error)}
             connection.execute(sa.update(schedules).where(this).values(**values))
     return resumed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.texts import Unreadable, is_storable
-from export_pipeline.schedules.calendar import MISFIRES, Schedule, one_of
+from export_pipeline.schedules.calendar import MISFIRES, Schedule, check_choice
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EMPTY = ("send", "skip", "say")
 """Rules for an export without rows: send the file as usual, send nothing, or mail a note."""
 
-TOLD = ("window", "empty", "owners")
+SCHEDULE_OPTIONS = ("window", "empty", "owners")
 """Options that a schedule or cadence adds to a request; the dataset does not define them."""
 
 
@@ -86,30 +86,30 @@ class ScheduledExport:
             if not isinstance(text, str) or not text.strip():
                 raise ScheduleError(f"{name}: it is missing; name one.")
         _ = self.calendar
-        one_of("misfire", self.misfire, MISFIRES)
-        one_of("empty", self.empty, EMPTY)
+        check_choice("misfire", self.misfire, MISFIRES)
+        check_choice("empty", self.empty, EMPTY)
         for name in ("filters", "columns", "options", "recipients"):
             if isinstance(value := getattr(self, name), Unreadable):
                 raise ScheduleError(f"The row cannot be read: {name} hold {', '.join(value)}.")
         for name in ("filters", "options"):
-            _kind(name, getattr(self, name), Mapping, "an object, such as {}")
-        for name in TOLD:
+            _check_type(name, getattr(self, name), Mapping, "an object, such as {}")
+        for name in SCHEDULE_OPTIONS:
             if name in self.options:
                 raise ScheduleError(f"options: {name} is not one to choose; the schedule sets it itself.")
         if self.columns is not None:
-            _texts("columns", self.columns)
-        _texts("recipients", self.recipients)
+            _check_strings("columns", self.columns)
+        _check_strings("recipients", self.recipients)
         for name in self.__slots__:
             if not is_storable(getattr(self, name)):
                 raise ScheduleError(f"{name}: it holds a NUL or a broken character; leave it out.")
 
 
-def _texts(field: str, values: Any) -> None:
-    _kind(field, values, list | tuple, "a list")
+def _check_strings(field: str, values: Any) -> None:
+    _check_type(field, values, list | tuple, "a list")
     for value in values:
-        _kind(field, value, str, "a text")
+        _check_type(field, value, str, "a text")
 
 
-def _kind(field: str, value: Any, kind: Any, said: str) -> None:
+def _check_type(field: str, value: Any, kind: Any, expected: str) -> None:
     if not isinstance(value, kind):
-        raise ScheduleError(f"{field}: {value!r} is not {said}.")
+        raise ScheduleError(f"{field}: {value!r} is not {expected}.")

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from export_pipeline.jobs import Kind
+from export_pipeline.jobs import EventKind
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving, start
@@ -41,7 +41,7 @@ def test_a_person_sees_a_page_and_downloads_with_one_click(service: Running, acc
     assert file.content == CONTENT
     assert "filename*=UTF-8''%D8%AA%D9%82" in file.headers["content-disposition"]
     event = service.ledger.events(made)[-1]
-    assert (event.kind, event.details["by"]) == (Kind.DOWNLOADED, "link")
+    assert (event.kind, event.details["by"]) == (EventKind.DOWNLOADED, "link")
 
 
 def test_a_program_gets_the_file_itself(service: Running, accounts: list[str]) -> None:

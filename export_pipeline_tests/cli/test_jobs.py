@@ -6,7 +6,7 @@ import pytest
 
 from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.request_result import export_of_job, print_result
-from export_pipeline.jobs import Attempt, Kind, Ledger, Status
+from export_pipeline.jobs import Attempt, EventKind, Ledger, Status
 from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline.settings import load_settings
 from export_pipeline.store.folder import FolderStore
@@ -142,14 +142,14 @@ def test_hold_and_delete(command: Command, ledger: Ledger, tmp_path: Path) -> No
     assert command("delete", job.id, "--yes", "--by", "ann").code == 0
     assert not path.exists()
     assert command("show", job.id).code == 1
-    assert ledger.events(job.id)[-1].kind is Kind.PURGED
+    assert ledger.events(job.id)[-1].kind is EventKind.PURGED
 
 
 def test_links_of_jobs(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     job = stored(ledger, tmp_path)
     link = command("link", job.id, "--json").json["link"]
     assert link == FolderStore(tmp_path / "store").path(str(job.file_key)).as_uri()
-    assert ledger.events(job.id)[-1].kind is Kind.DOWNLOADED
+    assert ledger.events(job.id)[-1].kind is EventKind.DOWNLOADED
     assert command("link", str(job.file_key)).out.strip() == link
     overdue = stored(ledger, tmp_path, days=-1)
     assert "expired at" in command("link", overdue.id).err

@@ -15,7 +15,7 @@ from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery.enqueue import enroll
 from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 
@@ -86,7 +86,7 @@ def test_formats_of_windows_that_fail_together_are_told_once_each_window(
 ) -> None:
     windows = [CadenceWindow("takeoff", "daily", f"2026-01-{day:02}", "a") for day in range(1, 11)]
     people = {"recipients": ["reader@example.org"], "owners": ["owner@example.org", "other@example.org"]}
-    assert ask_for(exports.engine, windows, ["csv", "json", "pdf"], **people) == 30
+    assert request_windows(exports.engine, windows, ["csv", "json", "pdf"], **people) == 30
     for job in exports.ledger.find():
         exports.ledger.failed(job.current, "export_failed", "The source is gone.")
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from export_pipeline.delivery import queue as rows
 from export_pipeline.delivery import send
 from export_pipeline.delivery.send import MailSettingsError
-from export_pipeline.jobs import Job, Kind, LedgerError, LedgerUnavailableError
+from export_pipeline.jobs import EventKind, Job, LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.links import open_link
 from export_pipeline.store import open_store
 from export_pipeline_tests.delivery.exports import Exports, settings_of
@@ -38,7 +38,7 @@ def test_each_recipient_gets_the_file_once(exports: Exports, server: MailServer)
     assert mail["Auto-Submitted"] == "auto-generated"
     assert abs(parsedate_to_datetime(mail["Date"]) - datetime.now(UTC)) < timedelta(minutes=5)
     assert exports.statuses(job) == {"a@example.org": "sent", "b@example.org": "sent"}
-    events = [event for event in exports.ledger.events(job.id) if event.kind is Kind.SENT]
+    events = [event for event in exports.ledger.events(job.id) if event.kind is EventKind.SENT]
     assert [event.details["message_id"] for event in events] == [
         mail["Message-ID"] for _, mail in server.mails
     ]
@@ -368,7 +368,7 @@ def test_a_ledger_that_is_away_when_the_answer_comes_is_waited_for(
     monkeypatch.setattr(send.time, "sleep", lambda seconds: None)
     assert exports.deliver().sent == 1
     assert exports.statuses(job) == {"a@example.org": "sent"}
-    assert [event.kind for event in exports.ledger.events(job.id)].count(Kind.SENT) == 1
+    assert [event.kind for event in exports.ledger.events(job.id)].count(EventKind.SENT) == 1
 
 
 def test_without_a_server_people_are_told_what_to_set(exports: Exports) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Job, Kind, Ledger, RefusedError, Status
+from export_pipeline.jobs import EventKind, Job, Ledger, RefusedError, Status
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
 from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
-from export_pipeline.jobs.purge import What, purge
+from export_pipeline.jobs.purge import FindingKind, purge
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 from export_pipeline_tests.jobs.test_purge import LATER, age, complete, put
@@ -55,7 +55,7 @@ def test_requests_links_and_files_of_a_deleted_scope_end(
     for job in snapshot(ledger, pending, working):
         assert (job.status, job.error_code) == (Status.CANCELED, SCOPE_DELETED)
         last = ledger.events(job.id)[-1]
-        assert (last.kind, last.who, last.details["reason"]) == (Kind.CANCELED, "test", SCOPE_DELETED)
+        assert (last.kind, last.who, last.details["reason"]) == (EventKind.CANCELED, "test", SCOPE_DELETED)
     with pytest.raises(RefusedError):
         ledger.completed(run_of(working), FILE)
     with KnownFiles(engine.url.render_as_string(hide_password=False)) as known:
@@ -64,9 +64,12 @@ def test_requests_links_and_files_of_a_deleted_scope_end(
 
     findings = []
     purge(ledger, store, retention=timedelta(7), deleted_scopes={("takeoff", "a")}, tell=findings.append)
-    assert {(f.what, f.key) for f in findings} == {(What.EXPIRED, done.file_key), (What.OUTDATED, loose)}
+    assert {(f.what, f.key) for f in findings} == {
+        (FindingKind.EXPIRED, done.file_key),
+        (FindingKind.OUTDATED, loose),
+    }
     last = ledger.events(done.id)[-1]
-    assert (last.kind, last.details["reason"]) == (Kind.PURGED, SCOPE_DELETED)
+    assert (last.kind, last.details["reason"]) == (EventKind.PURGED, SCOPE_DELETED)
     assert ledger.get(held.id).status is Status.COMPLETED
     assert store.exists(str(held.file_key))
     assert snapshot(ledger, failed, canceled, *others) == untouched

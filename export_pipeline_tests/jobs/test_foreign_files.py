@@ -10,8 +10,8 @@ import pytest
 
 from export_pipeline.jobs import File, Ledger, Status, migrate, purge
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purge import What
-from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.jobs.purge import FindingKind
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline.store import Store, manifest_key, open_store, window_key
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.database import Database
@@ -54,8 +54,8 @@ def test_files_that_others_put_there_stay(ledger: Ledger, store: FolderStore, tm
     age_all(store)
     for dry_run in (True, False):
         purged, findings = run(ledger, store, dry_run=dry_run)
-        assert {finding.key for finding in findings if finding.what is What.FOREIGN} == theirs
-        assert (purged.counts[What.EXPIRED], purged.removed) == (1, 1)
+        assert {finding.key for finding in findings if finding.what is FindingKind.FOREIGN} == theirs
+        assert (purged.counts[FindingKind.EXPIRED], purged.removed) == (1, 1)
     assert keys(store) == theirs
     assert not store.exists(str(expired.file_key))
 
@@ -79,8 +79,8 @@ def test_a_copy_of_an_export_is_not_the_export(ledger: Ledger, store: FolderStor
     for dry_run in (True, False):
         _, findings = run(ledger, store, dry_run=dry_run)
         assert {(f.what, f.key) for f in findings} == {
-            (What.OUTDATED, key),
-            *((What.FOREIGN, other) for other in (*copies, edited, resized)),
+            (FindingKind.OUTDATED, key),
+            *((FindingKind.FOREIGN, other) for other in (*copies, edited, resized)),
         }
     assert not store.exists(key)
     assert all(store.exists(other) for other in (*copies, edited, resized))
@@ -110,14 +110,16 @@ def test_two_deployments_share_a_store(
         run(ledger, store)
         assert ledger.get(mine.id).status is Status.EXPIRED
         assert keys(store) == before
-        ledger.delete(deleted.id, lambda key: purge.unpublish_own(store, ledger.deployment(), key))
+        ledger.delete(
+            deleted.id, lambda key: purge.unpublish_unless_replaced(store, ledger.deployment(), key)
+        )
         assert keys(store) == before
         _, findings = run(other, store)
-        assert {(f.what, f.key) for f in findings if f.what is not What.FOREIGN} == {
-            (What.OUTDATED, window),
-            (What.INCOMPLETE, half_key),
-            (What.STRAY, mine.file_key),
-            (What.OUTDATED, deleted.file_key),
+        assert {(f.what, f.key) for f in findings if f.what is not FindingKind.FOREIGN} == {
+            (FindingKind.OUTDATED, window),
+            (FindingKind.INCOMPLETE, half_key),
+            (FindingKind.STRAY, mine.file_key),
+            (FindingKind.OUTDATED, deleted.file_key),
         }
         assert store.exists(str(held.file_key))
 
@@ -127,7 +129,9 @@ def test_what_a_request_or_a_window_left_halfway_goes(
 ) -> None:
     failed = job_in(ledger, Status.FAILED, "Ä/b")
     engine = open_engine(database.url)
-    ask_for(engine, [CadenceWindow("occ", "daily", "2026-01-01", None)], ["csv"], recipients=[], owners=[])
+    request_windows(
+        engine, [CadenceWindow("occ", "daily", "2026-01-01", None)], ["csv"], recipients=[], owners=[]
+    )
     engine.dispose()
     halves = {
         write(store, f"exports/%C3%84%2Fb/{failed.id}.csv"),
@@ -145,9 +149,9 @@ def test_what_a_request_or_a_window_left_halfway_goes(
     age_all(store)
     _, findings = run(ledger, store)
     assert {(f.what, f.key) for f in findings} == {
-        *((What.INCOMPLETE, key) for key in halves),
-        *((What.FOREIGN, key) for key in theirs),
-        (What.OUTDATED, manifest_key(orphan)),
+        *((FindingKind.INCOMPLETE, key) for key in halves),
+        *((FindingKind.FOREIGN, key) for key in theirs),
+        (FindingKind.OUTDATED, manifest_key(orphan)),
     }
     assert keys(store) == theirs
 
@@ -159,7 +163,7 @@ def test_a_job_whose_key_is_none_does_not_stop_the_rest(
     ledger.completed(run_of(bad), File("../../etc/passwd", "x.csv", 1, 1, "ab" * 32), DUE)
     good = complete(ledger, store, tmp_path, DUE)
     purged, _ = run(ledger, store)
-    assert (purged.counts[What.FAILED], purged.counts[What.EXPIRED]) == (1, 1)
+    assert (purged.counts[FindingKind.FAILED], purged.counts[FindingKind.EXPIRED]) == (1, 1)
     assert ledger.get(good.id).status is Status.EXPIRED
 
 
@@ -204,6 +208,6 @@ def test_uploads_of_others_in_a_bucket_are_not_aborted(
         assert run(ledger, store, dry_run=True)[0].uploads == 2
         purged, findings = run(ledger, store)
     assert purged.uploads == len(ours)
-    assert {prefix + f.key for f in findings if f.what is What.FOREIGN} == theirs
+    assert {prefix + f.key for f in findings if f.what is FindingKind.FOREIGN} == theirs
     left = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
     assert {upload["Key"] for upload in left} == theirs

@@ -74,7 +74,7 @@ def test_an_event_that_cannot_be_written_undoes_its_move(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(transitions, "note", broken)
+        patched.setattr(transitions, "record_event", broken)
         with pytest.raises(MemoryError):
             ledger.completed(run_of(job), FILE)
     assert ledger.get(job.id) == job

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.jobs import LeaseLostError, Ledger
-from export_pipeline.jobs.leases import LAST_CALL, LEASE, TO_START
+from export_pipeline.jobs.leases import LAST_CALL, LEASE, START_TIMEOUT
 from export_pipeline_tests.jobs.database import Database
 
 _PAST_LEASE = int(LEASE.total_seconds()) + 1
@@ -70,7 +70,7 @@ def test_a_run_that_never_takes_its_lease_is_lost(ledger: Ledger, database: Data
     ledger.expect_lease("launched")
     assert ledger.judge_leases(["launched", "seen"]).keys() == {"launched", "seen"}
     assert ledger.judge_leases([], others=["unknown"]) == {}
-    pass_time(database, int(TO_START.total_seconds()) + 1)
+    pass_time(database, int(START_TIMEOUT.total_seconds()) + 1)
     ledger.hold_lease("seen", "a")
     ledger.judge_leases(["launched", "seen"])
     pass_time(database, _PAST_CALL)

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from export_pipeline.jobs import Attempt, Job, Kind, Ledger, RefusedError, Status
+from export_pipeline.jobs import Attempt, EventKind, Job, Ledger, RefusedError, Status
 from export_pipeline.jobs.states import NEXT
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, PAST
@@ -112,7 +112,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for job, moves in getattr(self, "moves", {}).items():
             written = [event.kind for event in self.ledger.events(job)]
-            assert len([kind for kind in written if kind is not Kind.PROGRESS]) == moves
+            assert len([kind for kind in written if kind is not EventKind.PROGRESS]) == moves
 
     def _reported(
         self, attempt: Attempt | None, to: Status, report: Callable[[], Job], job_id: str | None = None

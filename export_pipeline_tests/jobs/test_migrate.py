@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.migrate import VERSION_TABLE, is_current, keep_a_log
+from export_pipeline.jobs.migrate import VERSION_TABLE, enable_wal, is_current
 from export_pipeline.jobs.tables import metadata
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.jobs.database import Database
@@ -53,7 +53,7 @@ def test_a_file_is_prepared_by_several_at_the_same_moment(tmp_path: Path) -> Non
         def prepare(url: str, together: threading.Barrier) -> None:
             engine = open_engine(url)
             together.wait()
-            keep_a_log(engine)
+            enable_wal(engine)
 
         with ThreadPoolExecutor(6) as pool:
             url = f"sqlite:///{tmp_path}/{number}.db"

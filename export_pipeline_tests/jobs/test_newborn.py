@@ -10,7 +10,7 @@ from alembic.config import Config
 
 from export_pipeline.jobs import Ledger, Status, migrate, migrations
 from export_pipeline.jobs.database import open_engine, transaction
-from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline.schedules.editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE
@@ -168,8 +168,8 @@ def test_the_formats_of_a_window_are_claimed_together(database: Database, ledger
     engine = open_engine(database.url)
     asked = {"recipients": ["a@example.org"], "owners": []}
     formats = ["csv", "excel", "pdf"]
-    assert ask_for(engine, windows, formats, **asked) == 9
-    assert ask_for(engine, windows, [*formats, "json"], **asked) == 3
+    assert request_windows(engine, windows, formats, **asked) == 9
+    assert request_windows(engine, windows, [*formats, "json"], **asked) == 3
     engine.dispose()
     database.insert("a")  # who waits goes first
     (first, *_) = ledger.claim(1)

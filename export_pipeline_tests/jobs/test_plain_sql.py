@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Kind, Ledger, Status
+from export_pipeline.jobs import EventKind, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.states import NEXT
 from export_pipeline.schedules.editing import list_schedules
@@ -121,7 +121,7 @@ def test_the_request_is_an_event_whoever_made_it(database: Database, ledger: Led
     database.run("INSERT INTO export_jobs (dataset, format, requested_by) VALUES ('takeoff', 'csv', 'ann')")
     (job,) = ledger.find()
     (event,) = ledger.events(job.id)
-    assert (event.kind, event.who, event.details) == (Kind.REQUESTED, "ann", {"attempt": 1})
+    assert (event.kind, event.who, event.details) == (EventKind.REQUESTED, "ann", {"attempt": 1})
 
 
 @pytest.mark.parametrize(

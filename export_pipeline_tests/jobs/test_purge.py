@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.jobs import File, Job, Kind, Ledger, Status
+from export_pipeline.jobs import EventKind, File, Job, Ledger, Status
 from export_pipeline.jobs import purge as purging
-from export_pipeline.jobs.purge import Finding, Purged, What, purge
+from export_pipeline.jobs.purge import FileFinding, FindingKind, Purged, purge
 from export_pipeline.store import (
     Store,
     StoredFile,
@@ -90,8 +90,8 @@ def age(store: FolderStore, key: str, days: float) -> None:
     os.utime(store.path(key), (then, then))
 
 
-def run(ledger: Ledger, store: Store, **options: object) -> tuple[Purged, list[Finding]]:
-    findings: list[Finding] = []
+def run(ledger: Ledger, store: Store, **options: object) -> tuple[Purged, list[FileFinding]]:
+    findings: list[FileFinding] = []
     return purge(ledger, store, retention=WEEK, tell=findings.append, **options), findings  # type: ignore[arg-type]
 
 
@@ -121,8 +121,8 @@ def test_what_is_due_goes_and_nothing_else(
 
     purged, findings = run(ledger, store, who="ann")
     assert [(finding.what, finding.key) for finding in findings] == [
-        (What.EXPIRED, due.file_key),
-        (What.OUTDATED, old_window),
+        (FindingKind.EXPIRED, due.file_key),
+        (FindingKind.OUTDATED, old_window),
     ]
     assert (purged.counts, purged.bytes, purged.ended) == (dry.counts, dry.bytes, dry.ended)
     assert purged.bytes == 2 * len("a,b\r\n")
@@ -130,7 +130,7 @@ def test_what_is_due_goes_and_nothing_else(
     assert keys(store) == before - gone - {manifest_key(str(key)) for key in gone}
     assert ledger.get(due.id).status is Status.EXPIRED
     last = ledger.events(due.id)[-1]
-    assert (last.kind, last.who, last.details["file_key"]) == (Kind.PURGED, "ann", due.file_key)
+    assert (last.kind, last.who, last.details["file_key"]) == (EventKind.PURGED, "ann", due.file_key)
     for job in (later, never, held):
         assert ledger.get(job.id).status is Status.COMPLETED
         assert verify_file(store, str(job.file_key)) == []
@@ -158,16 +158,16 @@ def test_a_purge_finds_what_does_not_fit_together(ledger: Ledger, store: FolderS
 
     purged, findings = run(ledger, store)
     assert {(finding.what, finding.key) for finding in findings} == {
-        (What.LOST, lost.file_key),
-        (What.STRAY, deleted.file_key),
-        (What.STRAY, half.file_key),
-        (What.STRAY, damaged.file_key),
-        (What.INCOMPLETE, old_half.file_key),
+        (FindingKind.LOST, lost.file_key),
+        (FindingKind.STRAY, deleted.file_key),
+        (FindingKind.STRAY, half.file_key),
+        (FindingKind.STRAY, damaged.file_key),
+        (FindingKind.INCOMPLETE, old_half.file_key),
     }
-    assert purged.counts[What.LOST] == 1
+    assert purged.counts[FindingKind.LOST] == 1
     assert not store.exists(str(old_half.file_key))
     assert store.exists(str(deleted.file_key))
-    assert next(finding for finding in findings if finding.what is What.LOST).job_id == lost.id
+    assert next(finding for finding in findings if finding.what is FindingKind.LOST).job_id == lost.id
 
 
 def test_a_file_that_another_job_needs_stays(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderS
     job = complete(ledger, store, tmp_path, DUE)
     key = str(job.file_key)
     put(store, tmp_path, key, LATER, "a,b\r\n1,2\r\n")
-    assert run(ledger, store)[1] == [Finding(What.EXPIRED, key, job.id, job.file_size)]
+    assert run(ledger, store)[1] == [FileFinding(FindingKind.EXPIRED, key, job.id, job.file_size)]
     assert ledger.get(job.id).status is Status.EXPIRED
     assert verify_file(store, key) == []
 
@@ -213,8 +213,14 @@ def test_what_cannot_be_removed_does_not_keep_the_rest(
     good = [complete(ledger, store, tmp_path, DUE, "good") for _ in range(3)]
     store.refused = "exports/bad/"
     purged, findings = run(ledger, store)
-    assert (purged.counts[What.FAILED], purged.counts[What.EXPIRED], purged.ended) == (3, 3, True)
-    assert all("Cannot delete" in str(found.problem) for found in findings if found.what is What.FAILED)
+    assert (purged.counts[FindingKind.FAILED], purged.counts[FindingKind.EXPIRED], purged.ended) == (
+        3,
+        3,
+        True,
+    )
+    assert all(
+        "Cannot delete" in str(found.problem) for found in findings if found.what is FindingKind.FAILED
+    )
     assert {ledger.get(job.id).status for job in bad} == {Status.COMPLETED}
     assert {ledger.get(job.id).status for job in good} == {Status.EXPIRED}
     assert all(verify_file(store, str(job.file_key)) == [] for job in bad)
@@ -223,7 +229,7 @@ def test_what_cannot_be_removed_does_not_keep_the_rest(
     with pytest.raises(StoreUnavailableError):
         run(ledger, store)
     store.refused = ""
-    assert run(ledger, store)[0].counts[What.EXPIRED] == 3
+    assert run(ledger, store)[0].counts[FindingKind.EXPIRED] == 3
 
 
 def test_a_purge_that_dies_is_finished_by_the_next(ledger: Ledger, tmp_path: Path) -> None:
@@ -242,7 +248,7 @@ def test_a_purge_that_dies_is_finished_by_the_next(ledger: Ledger, tmp_path: Pat
         run(ledger, store)
     assert ledger.get(due.id).status is Status.COMPLETED
     assert keys(store) == {due.file_key}
-    assert run(ledger, FolderStore(tmp_path / "store"))[0].counts[What.EXPIRED] == 1
+    assert run(ledger, FolderStore(tmp_path / "store"))[0].counts[FindingKind.EXPIRED] == 1
     assert keys(store) == set()
 
 
@@ -262,7 +268,7 @@ def test_bounded_and_several_at_once(ledger: Ledger, store: FolderStore, tmp_pat
     assert len(done) == 3
     assert keys(store) == set()
     assert {ledger.get(job.id).status for job in jobs} == {Status.EXPIRED}
-    assert all([e.kind for e in ledger.events(job.id)].count(Kind.PURGED) == 1 for job in jobs)
+    assert all([e.kind for e in ledger.events(job.id)].count(EventKind.PURGED) == 1 for job in jobs)
 
 
 def test_aborted_uploads_go(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
@@ -287,8 +293,8 @@ def test_on_s3(bucket: Bucket, sqlite_database: Database, tmp_path: Path) -> Non
         store.delete(str(lost.file_key))
         purged, findings = run(ledger, store)
         assert {(f.what, f.key) for f in findings} == {
-            (What.EXPIRED, due.file_key),
-            (What.LOST, lost.file_key),
+            (FindingKind.EXPIRED, due.file_key),
+            (FindingKind.LOST, lost.file_key),
         }
         assert ledger.get(due.id).status is Status.EXPIRED
     assert keys(store) >= {kept.file_key, manifest_key(str(kept.file_key))}

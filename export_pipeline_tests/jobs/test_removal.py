@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from export_pipeline.jobs import Attempt, File, Kind, Ledger, RefusedError, Status, UnknownJobError
+from export_pipeline.jobs import Attempt, EventKind, File, Ledger, RefusedError, Status, UnknownJobError
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, PAST, job_in, run_of
 
@@ -27,7 +27,11 @@ def test_only_what_is_due_expires(ledger: Ledger) -> None:
     assert ledger.expire(due.id, removed.append).status is Status.EXPIRED
     assert removed == [FILE.key]
     assert ledger.expirable() == []
-    assert [event.kind for event in ledger.events(held.id)][-3:] == [Kind.HELD, Kind.RELEASED, Kind.PURGED]
+    assert [event.kind for event in ledger.events(held.id)][-3:] == [
+        EventKind.HELD,
+        EventKind.RELEASED,
+        EventKind.PURGED,
+    ]
 
 
 def test_a_file_that_cannot_be_removed_leaves_the_job_as_it_was(ledger: Ledger) -> None:
@@ -40,7 +44,7 @@ def test_a_file_that_cannot_be_removed_leaves_the_job_as_it_was(ledger: Ledger) 
         with pytest.raises(OSError, match="store down"):
             attempt()
     assert ledger.get(job.id) == job
-    assert ledger.events(job.id)[-1].kind is Kind.COMPLETED
+    assert ledger.events(job.id)[-1].kind is EventKind.COMPLETED
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.EXPIRED])
@@ -61,7 +65,7 @@ def test_deleting(ledger: Ledger, status: Status) -> None:
         with pytest.raises(UnknownJobError):
             call()
     last = ledger.events(job.id)[-1]
-    assert (last.kind, last.who, last.details["deleted"]) == (Kind.PURGED, "ann", True)
+    assert (last.kind, last.who, last.details["deleted"]) == (EventKind.PURGED, "ann", True)
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING])

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from export_pipeline.health import Finding, ledger_findings
 from export_pipeline.jobs import File, Ledger, Status
-from export_pipeline.jobs.stats import Figures
+from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.jobs.database import Database
@@ -24,8 +24,8 @@ def found(late: timedelta = timedelta(minutes=15)) -> dict[str, Finding]:
 
 
 @pytest.fixture
-def figures(database: Database) -> Iterator[Figures]:
-    with Figures(database.url) as figures:
+def figures(database: Database) -> Iterator[Statistics]:
+    with Statistics(database.url) as figures:
         yield figures
 
 
@@ -109,7 +109,7 @@ def test_requests_that_fail(
     assert "export_failed (3), worker_lost (1)." in found()["jobs_failing"].wrong
 
 
-def test_figures(database: Database, ledger: Ledger, figures: Figures) -> None:
+def test_figures(database: Database, ledger: Ledger, figures: Statistics) -> None:
     assert figures.queue() == type(figures.queue())(0, 0, 0.0, {})
     assert figures.ended(timedelta(hours=1)) == []
     waits = job_in(ledger, Status.PENDING)
@@ -136,7 +136,7 @@ def test_figures(database: Database, ledger: Ledger, figures: Figures) -> None:
     assert figures.waiting(timedelta(minutes=1)).examples == (waits.id,)  # type: ignore[union-attr]
 
 
-def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures: Figures) -> None:
+def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures: Statistics) -> None:
     evil = 'a"b\\c\nd'
     ledger.failed(ledger.request(evil, "csv").current, "x", "y")
     job = job_in(ledger, Status.PROCESSING)
@@ -159,7 +159,7 @@ def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures
     assert samples['export_pipeline_failed_last_hour{dataset="a\\"b\\\\c\\nd"}'] == 1
 
 
-def test_figures_by_dataset(database: Database, ledger: Ledger, figures: Figures) -> None:
+def test_figures_by_dataset(database: Database, ledger: Ledger, figures: Statistics) -> None:
     """As the format's own parser reads them."""
     job = job_in(ledger, Status.PROCESSING)
     ledger.completed(run_of(job), File("k", "n", 5, 400, ""))
@@ -184,7 +184,7 @@ def test_figures_by_dataset(database: Database, ledger: Ledger, figures: Figures
     assert ("failure_ratio_last_hour", "records") not in found
 
 
-def test_the_file_is_replaced_in_one_step(database: Database, figures: Figures, tmp_path: Path) -> None:
+def test_the_file_is_replaced_in_one_step(database: Database, figures: Statistics, tmp_path: Path) -> None:
     file = tmp_path / "exports.prom"
     file.write_text("old")
     write_metrics(figures, file)

@@ -6,9 +6,9 @@ import pytest
 
 from export_pipeline.jobs import (
     Attempt,
-    IllegalMoveError,
+    EventKind,
+    IllegalTransitionError,
     Job,
-    Kind,
     Ledger,
     LedgerError,
     RefusedError,
@@ -38,7 +38,7 @@ MOVES: dict[Status, Callable[[Ledger, Job], Job]] = {
 }
 
 
-def kinds(ledger: Ledger, job: Job) -> list[Kind]:
+def kinds(ledger: Ledger, job: Job) -> list[EventKind]:
     return [event.kind for event in ledger.events(job.id)]
 
 
@@ -74,7 +74,7 @@ def test_every_move_from_every_state(ledger: Ledger, to: Status) -> None:
                 Status.CANCELED: f"is {start}: it has ended already",
                 Status.PENDING: f"is {start}, and only a failed or canceled one can be tried again",
             }.get(to, f"is {start} and cannot become {to}")
-            with pytest.raises(IllegalMoveError, match=said):
+            with pytest.raises(IllegalTransitionError, match=said):
                 MOVES[to](ledger, job)
             assert ledger.get(job.id) == job
             assert kinds(ledger, job) == before
@@ -108,8 +108,8 @@ def test_a_whole_life(ledger: Ledger) -> None:
     assert job.progress_percent == 100
     assert job.completed_at is not None
     assert job.completed_at >= job.started_at is not None
-    ledger.record(job.id, Kind.SENT, "mail", {"to": "ann@example.com"})
-    ledger.record(job.id, Kind.DOWNLOADED, "ann")
+    ledger.record(job.id, EventKind.SENT, "mail", {"to": "ann@example.com"})
+    ledger.record(job.id, EventKind.DOWNLOADED, "ann")
     assert kinds(ledger, job) == ["requested", "started", "progress", "completed", "sent", "downloaded"]
 
 
@@ -206,7 +206,7 @@ def test_a_new_attempt_begins_from_nothing(ledger: Ledger, database: Database) -
     ledger.started(run_of(claimed))
     ledger.progress(run_of(claimed), "Reading", percent=50, rows=5, total=10)
     ledger.failed(run_of(claimed), "source_down", "The database is down.")
-    with pytest.raises(IllegalMoveError):
+    with pytest.raises(IllegalTransitionError):
         ledger.expire(job, lambda key: None)
     new = ledger.retry(job, who="ann")
     assert (new.status, new.attempt, new.offers, new.progress_percent) == (Status.PENDING, 2, 0, 0)
@@ -218,7 +218,7 @@ def test_a_new_attempt_begins_from_nothing(ledger: Ledger, database: Database) -
     assert ledger.claim(1)[0].attempt == 2
     *_, failed, asked = ledger.events(job)
     assert failed.details["message"] == "The database is down."
-    assert (asked.kind, asked.who, asked.details["attempt"]) == (Kind.REQUESTED, "ann", 2)
+    assert (asked.kind, asked.who, asked.details["attempt"]) == (EventKind.REQUESTED, "ann", 2)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_unknown_jobs(ledger: Ledger) -> None:
             lambda unknown=unknown: ledger.expire(unknown, lambda key: None),
             lambda unknown=unknown: ledger.started(Attempt(unknown, 1, "run")),
             lambda unknown=unknown: ledger.progress(Attempt(unknown, 1), "Reading", percent=1),
-            lambda unknown=unknown: ledger.record(unknown, Kind.SENT),
+            lambda unknown=unknown: ledger.record(unknown, EventKind.SENT),
         ):
             with pytest.raises(UnknownJobError, match="There is no export job"):
                 call()
@@ -301,7 +301,7 @@ def test_unknown_jobs(ledger: Ledger) -> None:
 
 def test_events_that_are_moves_are_not_noted(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="completed is no event"):
-        ledger.record(job_in(ledger, Status.PENDING).id, Kind.COMPLETED)
+        ledger.record(job_in(ledger, Status.PENDING).id, EventKind.COMPLETED)
 
 
 def test_times_are_the_databases(ledger: Ledger) -> None:

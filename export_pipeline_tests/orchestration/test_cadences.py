@@ -22,7 +22,7 @@ from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.partitions import MAX_MISSED_WINDOWS, ended_since
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.window_requests import window_requests_job
-from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.asking import fill_odd_scopes, launch, tick
@@ -83,7 +83,7 @@ def ask(deployment: Deployment, scope: str | None = None, window: str = "2026-02
     engine = open_engine(deployment.source.url)
     asked = [CadenceWindow("takeoff", "daily", window, scope or deployment.scope)]
     try:
-        return ask_for(engine, asked, FORMATS, recipients=READERS, owners=OWNERS[1:])
+        return request_windows(engine, asked, FORMATS, recipients=READERS, owners=OWNERS[1:])
     finally:
         engine.dispose()
 
@@ -311,7 +311,7 @@ def test_a_window_that_there_is_not_is_refused(
     scope = deployment.scope if window.scope == "s" else window.scope
     engine = open_engine(deployment.source.url)
     asked = CadenceWindow(window.dataset, window.cadence, window.window, scope)
-    assert ask_for(engine, [asked], ["csv"], recipients=[], owners=[]) == 1
+    assert request_windows(engine, [asked], ["csv"], recipients=[], owners=[]) == 1
     engine.dispose()
     assert tick(deployment) == []
     (job,) = ledger.find()

@@ -22,7 +22,7 @@ from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status, migrate
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.links import open_link
-from export_pipeline.jobs.purge import Finding, What, purge
+from export_pipeline.jobs.purge import FileFinding, FindingKind, purge
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager
 from export_pipeline.orchestration.resources import JobLedger
@@ -296,9 +296,9 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
 
     hours_ago = time.time() - 7200
     os.utime(deployment.folder / "store" / key, (hours_ago, hours_ago))
-    told: list[Finding] = []
+    told: list[FileFinding] = []
     purge(ledger, deployment.store, retention=timedelta(days=7), tell=told.append)
-    assert [(finding.what, finding.key) for finding in told] == [(What.STRAY, key)]
+    assert [(finding.what, finding.key) for finding in told] == [(FindingKind.STRAY, key)]
 
     assert work(deployment, ledger.retry(job.id)).success
     assert ledger.get(job.id).file_key == key

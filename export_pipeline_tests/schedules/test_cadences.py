@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, LedgerError
 from export_pipeline.schedules import cadences
-from export_pipeline.schedules.cadences import CadenceWindow, ask_for
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline_tests.jobs.database import Database
 
 SCOPES = 2500
@@ -18,7 +18,7 @@ def test_many_scopes_are_asked_for_once_in_few_statements(
 ) -> None:
     windows = [CadenceWindow("records", "daily", "2026-11-01", f"s{number}") for number in range(SCOPES)]
     people = {"recipients": ["a@example.org"], "owners": ["o@example.org"]}
-    assert ask_for(engine, windows[::3], ["csv"], **people) == len(windows[::3])
+    assert request_windows(engine, windows[::3], ["csv"], **people) == len(windows[::3])
     statements: list[str] = []
 
     def count(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -26,9 +26,9 @@ def test_many_scopes_are_asked_for_once_in_few_statements(
             statements.append(statement)
 
     sa.event.listen(engine, "before_cursor_execute", count)
-    assert ask_for(engine, windows, ["csv", "pdf"], **people) == 2 * SCOPES - len(windows[::3])
+    assert request_windows(engine, windows, ["csv", "pdf"], **people) == 2 * SCOPES - len(windows[::3])
     assert len(statements) <= 10
-    assert ask_for(engine, windows, ["csv", "pdf"], **people) == 0
+    assert request_windows(engine, windows, ["csv", "pdf"], **people) == 0
     rows = database.run("SELECT dataset, scope, format FROM export_jobs")
     assert set(rows) == {("records", f"s{n}", format) for n in range(SCOPES) for format in ("csv", "pdf")}
     assert len(rows) == 2 * SCOPES
@@ -44,6 +44,6 @@ def test_a_crash_leaves_whole_batches_and_a_repetition_does_the_rest(
     windows = [CadenceWindow("records", "daily", "2026-11-01", f"s{number}") for number in range(10)]
     refused = CadenceWindow("records", "daily", "2026-11-01", "x" * 1_000_000)
     with pytest.raises(LedgerError):
-        ask_for(engine, [*windows[:6], refused], ["csv"], recipients=[], owners=[])
+        request_windows(engine, [*windows[:6], refused], ["csv"], recipients=[], owners=[])
     assert database.run("SELECT count(*) FROM export_jobs") == [(4,)]
-    assert ask_for(engine, windows, ["csv"], recipients=[], owners=[]) == 6
+    assert request_windows(engine, windows, ["csv"], recipients=[], owners=[]) == 6

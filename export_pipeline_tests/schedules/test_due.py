@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Ledger, Status, Viewer
 from export_pipeline.jobs.errors import UnknownScheduleError
 from export_pipeline.schedules.calendar import GRACE, Due, Schedule
-from export_pipeline.schedules.due import Ask, claim_due, run_now, window_of
+from export_pipeline.schedules.due import ScheduledRequest, claim_due, run_now, window_of
 from export_pipeline.schedules.editing import get_schedule, list_schedules, resume_schedule
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline_tests.jobs.clocks import expected
@@ -59,7 +59,7 @@ def test_a_row_becomes_a_request(database: Database, engine: sa.Engine, ledger: 
     }
     assert window_of(job.options) == ask.window
     assert window_of({"bom": True}) is None
-    assert ask == Ask(job.id, schedule_id, "takeoff", "excel", "7", at, ask.window)
+    assert ask == ScheduledRequest(job.id, schedule_id, "takeoff", "excel", "7", at, ask.window)
     assert ledger.claim(10)[0].id == job.id
     schedule = get_schedule(engine, schedule_id)
     assert (schedule.last_run, schedule.next_run) == (at, datetime(2025, 4, 30, 4, tzinfo=UTC))

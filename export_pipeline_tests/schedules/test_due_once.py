@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.schedules.due import Ask, claim_due
+from export_pipeline.schedules.due import ScheduledRequest, claim_due
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, asked, insert
 
@@ -21,7 +21,7 @@ from export_pipeline_tests.schedules.scheduling import DAY, START, asked, insert
 def test_eight_at_once_ask_for_each_window_once(database: Database, engine: sa.Engine) -> None:
     ids = [insert(database, misfire="all" if number % 2 else "last") for number in range(40)]
     now = START + 5 * DAY
-    taken: list[Ask] = []
+    taken: list[ScheduledRequest] = []
     lock, ready = threading.Lock(), threading.Barrier(8)
 
     def work() -> None:

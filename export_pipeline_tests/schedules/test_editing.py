@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import OPERATOR, Ledger, Viewer
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import LedgerError, ScheduleError, UnknownScheduleError
-from export_pipeline.schedules.calendar import one_of
+from export_pipeline.schedules.calendar import check_choice
 from export_pipeline.schedules.due import claim_due
 from export_pipeline.schedules.editing import (
     create_schedule,
@@ -29,8 +29,8 @@ OFFERED = {"takeoff": ["csv", "json"], "records": ["csv"]}
 
 
 def offered(schedule: ScheduledExport) -> None:
-    one_of("dataset", schedule.dataset, OFFERED)
-    one_of("format", schedule.format, OFFERED[schedule.dataset])
+    check_choice("dataset", schedule.dataset, OFFERED)
+    check_choice("format", schedule.format, OFFERED[schedule.dataset])
 
 
 def test_the_life_of_a_schedule(engine: sa.Engine, ledger: Ledger) -> None:

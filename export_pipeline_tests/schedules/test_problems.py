@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, RefusedError, Status
-from export_pipeline.schedules.calendar import one_of
+from export_pipeline.schedules.calendar import check_choice
 from export_pipeline.schedules.due import claim_due, datasets_due
 from export_pipeline.schedules.editing import get_schedule, pause_schedule, resume_schedule
 from export_pipeline.schedules.rows import ScheduledExport
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 
 def known(schedule: ScheduledExport) -> None:
-    one_of("dataset", schedule.dataset, ["takeoff", "records"])
+    check_choice("dataset", schedule.dataset, ["takeoff", "records"])
 
 
 def test_it_is_told_at_the_first_look_and_once(database: Database, engine: sa.Engine, ledger: Ledger) -> None:

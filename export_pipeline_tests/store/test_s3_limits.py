@@ -46,8 +46,8 @@ def no_checksums(code: str, status: int) -> Refusal:
 
 
 def no_multipart(request: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
-    is_asked = request.startswith("POST") or "uploads" in request.partition("?")[2]
-    return (501, "NotImplemented") if is_asked else None
+    has_new_requests = request.startswith("POST") or "uploads" in request.partition("?")[2]
+    return (501, "NotImplemented") if has_new_requests else None
 
 
 def round_trip(store: Store, folder: Path, size: int) -> None:

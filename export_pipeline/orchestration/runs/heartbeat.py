@@ -16,7 +16,7 @@ from datetime import timedelta
 import dagster as dg
 
 from export_pipeline.jobs import LeaseLostError, Ledger, LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.leases import LEASE, RENEW_SECONDS, TO_GO_ON
+from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
@@ -86,7 +86,7 @@ def cancellable(
             done.set()
         if not alone and run.run_id in _renewed_at:
             with suppress(LedgerError):
-                _renew(ledger(), run.run_id, TO_GO_ON)
+                _renew(ledger(), run.run_id, NEXT_STEP_TIMEOUT)
 
 
 def ensure_lease(ledger: Callable[[], Ledger], run_id: str) -> None:

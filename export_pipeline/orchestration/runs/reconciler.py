@@ -103,11 +103,11 @@ def reconcile_jobs(
                 settled += _lost(ledger, job, "Its worker was lost.", max_attempts)
         elif run is not None and run.status is not dg.DagsterRunStatus.NOT_STARTED:
             if _is_lost(leases, run.run_id):
-                ledger.offer_again(job.current)  # it never began, so no attempt is used up
+                ledger.requeue(job.current)  # it never began, so no attempt is used up
             else:
                 waiting.append(job)
         elif job.claimed_at and age > _NO_RUN:
-            ledger.offer_again(job.current)
+            ledger.requeue(job.current)
     if waiting:
         ledger.keep_claims(waiting)
     return settled
@@ -169,7 +169,7 @@ def _end(
         elif message := _message(instance, run):
             ledger.failed(attempt, "export_failed", message, "dagster")
         elif job.status is Status.PENDING:
-            ledger.offer_again(attempt)  # it never began, so no attempt is used up
+            ledger.requeue(attempt)  # it never began, so no attempt is used up
         elif lease is not None:
             return 0  # Dagster may be wrong; the lease decides within seconds
         else:

@@ -16,7 +16,7 @@ from export_pipeline.delivery.webhooks.send import deliver_due as deliver_webhoo
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purge import purge, unpublish_own
+from export_pipeline.jobs.purge import purge, unpublish_unless_replaced
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.request_checks import Schedulable
 from export_pipeline.orchestration.sensors.removals import forget_removed
@@ -86,7 +86,7 @@ def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
     ledger, store = context.resources.ledger.open(), context.resources.store
 
     def remove(key: str) -> None:
-        unpublish_own(store.open(), ledger.deployment(), key)
+        unpublish_unless_replaced(store.open(), ledger.deployment(), key)
 
     def run() -> str:
         answered = Commands.beside(ledger).run_pending(remove, _MOST, until)

@@ -21,10 +21,10 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.request_checks import (
-    MOST_OFFERS,
+    MAX_DISPATCHES,
     Schedulable,
     cadence_of,
-    checked,
+    check_request,
 )
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
@@ -97,7 +97,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
             except Exception as error:  # an unforeseen error must not block other requests
                 hide_in_error(error)
                 context.log.exception("The request %s cannot be made a run", same[0].id)
-                if same[0].offers >= MOST_OFFERS:
+                if same[0].offers >= MAX_DISPATCHES:
                     _refuse(ledger, same, "not_started", f"No run can be made of it: {error}")
                 continue
             yield request
@@ -135,7 +135,7 @@ def _next_jobs(ledger: Ledger, max_in_flight: int) -> list[Job]:
             if time.monotonic() >= until:
                 return []
             time.sleep(_LOOK_SECONDS)
-            if ledger.is_asked():
+            if ledger.has_new_requests():
                 break
 
 
@@ -188,7 +188,7 @@ def _run_request(
         except RequestError as error:
             _refuse(ledger, [job], error.code, str(error))
         except SourceUnavailableError as error:
-            if job.offers > MOST_OFFERS:
+            if job.offers > MAX_DISPATCHES:
                 _refuse(ledger, same, "source_unavailable", str(error))
             return None  # otherwise dispatched again, when the database may be up
         except SourceError as error:
@@ -212,7 +212,7 @@ def _checked_run(
     datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job, window: CadenceWindow | None
 ) -> dict[str, Any]:
     """Return the arguments of `dagster.RunRequest` for a job, without those common to all runs."""
-    dataset = checked(datasets, scopes, job)
+    dataset = check_request(datasets, scopes, job)
     if window is None:
         return _run_on_demand(dataset, job)
     return cadence_of(dataset, window, job.format).run_of(window)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine, transaction
-from export_pipeline.jobs.leases import LAST_CALL, TO_START
+from export_pipeline.jobs.leases import LAST_CALL, START_TIMEOUT
 from export_pipeline.jobs.tables import leases
 from export_pipeline.orchestration.runs.reconciler import reconcile
 
@@ -30,7 +30,7 @@ def pass_time(url: str, by: timedelta) -> None:
 def settle_after_silence(ledger: Ledger, instance: dg.DagsterInstance, url: str) -> int:
     """Settle as often as it takes to find the dead; those that live have no time to renew their leases."""
     settled = reconcile(ledger, instance)
-    for silence in (TO_START, LAST_CALL):
+    for silence in (START_TIMEOUT, LAST_CALL):
         pass_time(url, silence + SECOND)
         settled += reconcile(ledger, instance)
     return settled

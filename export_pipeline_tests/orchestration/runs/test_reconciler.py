@@ -17,7 +17,7 @@ from dagster._daemon.monitoring import run_monitoring
 
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import MAX_ATTEMPTS, end_local_jobs, reconcile
-from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MOST_OFFERS
+from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MAX_DISPATCHES
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.jobs import exports
@@ -89,11 +89,11 @@ def test_runs_that_never_began_use_no_attempt_but_end_some_time(
     """As when the code server or the worker dies before the first step; also for those who share the run."""
     ids = [insert(deployment, scope=deployment.scope) for _ in range(2)]
     keys = []
-    for _ in range(MOST_OFFERS):
+    for _ in range(MAX_DISPATCHES):
         (request,) = tick(deployment)
         keys.append(request.run_key)
         _lost(deployment, request)
-    assert len(set(keys)) == MOST_OFFERS  # Dagster drops one that it knows
+    assert len(set(keys)) == MAX_DISPATCHES  # Dagster drops one that it knows
     assert {ledger.get(id).attempt for id in ids} == {1}
     assert tick(deployment) == []
     assert {ledger.get(id).error_code for id in ids} == {"not_started"}
@@ -115,7 +115,7 @@ def test_a_run_that_waits_long_is_not_asked_for_twice(deployment: Deployment, le
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
     _created(deployment, request, dg.DagsterRunStatus.STARTING)
-    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{id}'")
+    deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MAX_DISPATCHES} WHERE id = '{id}'")
     assert tick(deployment) == []
     assert ledger.get(id).status is Status.PENDING
 

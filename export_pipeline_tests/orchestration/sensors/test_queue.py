@@ -18,7 +18,7 @@ from export_pipeline.datasets import requests as request_checks
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors import queue as requests
-from export_pipeline.orchestration.sensors.queue import MOST_OFFERS
+from export_pipeline.orchestration.sensors.queue import MAX_DISPATCHES
 from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline_tests.orchestration.asking import fill_odd_scopes, insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -122,7 +122,7 @@ def test_a_request_that_nobody_thought_of_stops_no_other(
     assert request.run_key == f"{good}:1"
     if wrong == "fault":
         assert ledger.get(odd).status is Status.PENDING
-        for _ in range(MOST_OFFERS):
+        for _ in range(MAX_DISPATCHES):
             deployment.source.rows(f"UPDATE export_jobs SET {_LONG_AGO} WHERE id = '{odd}'")
             assert odd not in str(tick(deployment))
     job = ledger.get(odd)
@@ -203,7 +203,7 @@ def test_what_a_tick_has_no_time_for_is_the_next_ones(
     ids = [insert(deployment, scope=deployment.scope, requested_by=str(number)) for number in range(3)]
     with monkeypatch.context() as patched:
         patched.setattr(requests, "CHECKING_SECONDS", -1.0)
-        for _ in range(2 * MOST_OFFERS):
+        for _ in range(2 * MAX_DISPATCHES):
             assert tick(deployment) == []
     assert {request.run_key for request in tick(deployment)} == {f"{id}:1" for id in ids}
 
@@ -263,7 +263,7 @@ def test_a_source_that_is_down_loses_nothing(
         patched.setattr("export_pipeline.takeoff.source.scopes", down)
         assert tick(deployment) == []
         assert {ledger.get(id).status for id in (first, second)} == {Status.PENDING}
-        tried = f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MOST_OFFERS} WHERE id = '{second}'"
+        tried = f"UPDATE export_jobs SET {_LONG_AGO}, offers = {MAX_DISPATCHES} WHERE id = '{second}'"
         deployment.source.rows(tried)
         assert tick(deployment) == []
     assert ledger.get(second).error_code == "source_unavailable"

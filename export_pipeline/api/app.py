@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
-from export_pipeline.api import datasets, downloads, exports, links, problems, schedules
+from export_pipeline.api import datasets, downloads, exports, links, problems, schedules, webhooks
 from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.limits import CallLimit
@@ -58,7 +58,7 @@ def build_app(settings: Settings) -> FastAPI:
         app.state.tokens = TokenVerifier(settings)
     app.add_middleware(Calls)
     problems.install(app)
-    for module in (exports, downloads, links, datasets, schedules):
+    for module in (exports, downloads, links, datasets, schedules, webhooks):
         app.include_router(module.router)
     app.include_router(links.pages)
     _add_operations(app)

@@ -23,6 +23,7 @@ from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
+from export_pipeline.delivery.webhooks.endpoints import UnknownWebhookError, get_webhook
 from export_pipeline.jobs import Job, LedgerError, Place, RefusedError
 from export_pipeline.jobs.purge import unpublish_unless_replaced
 from export_pipeline.jobs.states import ENDED, Status
@@ -252,6 +253,12 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
     ]
     for one in asked:
         _check(service, caller, one, body)
+    if body.webhook_id is not None:
+        try:
+            get_webhook(service.engine, body.webhook_id, caller.viewer)
+        except UnknownWebhookError as error:
+            problem = FieldProblem(("webhook_id",), str(error))
+            raise Problem(422, "invalid_options", str(error), [problem]) from None
     most = service.settings.api_max_pending
     if most and service.ledger.count_pending(body.scope) + len(asked) > most:
         message = f"More than {most:,} exports of this scope wait; ask again when some are done."
@@ -267,6 +274,7 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
             requested_by=one.requested_by,
             recipients=one.recipients,
             priority=body.priority,
+            webhook_id=body.webhook_id,
             idempotency_key=idempotency_key
             and (f"{idempotency_key}:{one.format}" if body.formats else idempotency_key),
         )

@@ -49,6 +49,9 @@ class ExportRequest(BaseModel):
         list[Annotated[str, Field(max_length=320)]],
         Field(max_length=100, description="Mail addresses that get the file or a link to it."),
     ] = []
+    webhook_id: Annotated[
+        str | None, Field(max_length=100, description="A webhook that hears when it ends.")
+    ] = None
     priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first.")] = 0
 
     @model_validator(mode="after")
@@ -92,6 +95,7 @@ class Export(BaseModel):
     recipients: list[Any]
     priority: int
     schedule_id: str | None
+    webhook_id: str | None
     attempt: int
     row_count: Annotated[int | None, Field(description="Rows in the file, or written so far.")]
     total_rows: Annotated[int | None, Field(description="Rows in the source, if known.")]

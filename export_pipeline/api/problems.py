@@ -52,6 +52,7 @@ CODES: dict[str, str] = {
     "invalid_recipients": "A recipient is not a mail address.",
     "check_too_long": "The request takes too long to check.",
     "invalid_schedule": "A field of the schedule is invalid.",
+    "invalid_webhook": "A field of the webhook is invalid.",
     "source_error": "The application's database does not match the dataset.",
 }
 """Error codes of the service, and their titles."""

@@ -46,6 +46,7 @@ class Service:
         self.engine: sa.Engine = open_engine(settings.jobs_url)
         self.callers: dict[str, tuple[float, Any]] = {}
         self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._slow_limiter = anyio.CapacityLimiter(2)
         self._scopes = _CachedScopes(settings)
         self._loading = threading.Lock()
         self._datasets: Mapping[str, Dataset] | None = None
@@ -96,6 +97,15 @@ class Service:
     ) -> Result:
         """Run a call that blocks in one of a few threads."""
         return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
+
+    async def run_slow(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run a call that waits for others' servers, in one of two threads of its own."""
+        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._slow_limiter)
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,0 +1,106 @@
+"""Webhooks by HTTP: registered with a checked address, tested, and only for what their maker may see."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import Running, serving
+from export_pipeline_tests.api.test_exports import ask, problem
+from export_pipeline_tests.delivery.webhook_receiver import Receiver, webhook_receiver
+
+ALL = ["webhooks:read", "webhooks:write", "exports:read", "exports:write"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with webhook_receiver() as receiver:
+        receiver.url = receiver.url.replace("receiver.example", "127.0.0.1")
+        yield receiver
+
+
+@pytest.fixture
+def hooked(settings: Settings) -> Iterator[Running]:
+    """A service that may tell receivers on this machine."""
+    allowed = Settings.model_validate(
+        {
+            "webhook_key": "a key that is made up for these tests only",
+            "webhook_networks": "127.0.0.0/8",
+            "webhook_http": True,
+        }
+    )
+    names = ("webhook_key", "webhook_networks", "webhook_http")
+    with serving(settings.model_copy(update={name: getattr(allowed, name) for name in names})) as running:
+        yield running
+
+
+def test_a_webhook_is_registered_tested_rotated_and_revoked(hooked: Running, receiver: Receiver) -> None:
+    client = hooked.client(*ALL)
+    answer = client.post("/v1/webhooks", json={"url": receiver.url, "events": ["export.failed"]})
+    assert answer.status_code == 201, answer.text
+    made, url = answer.json(), answer.headers["location"]
+    assert made["secret"].startswith("whsec_")
+    assert "secret" not in client.get(url).json()
+    tested = client.post(f"{url}/test").json()
+    assert (tested["status"], tested["http_status"]) == ("delivered", 204)
+    post = receiver.posts[-1]
+    assert json.loads(post.body)["type"] == "export.test"
+    Verifier(made["secret"]).verify(post.body, post.headers)
+    rotated = client.patch(url, json={"rotate_secret": True}).json()
+    assert rotated["secret"] != made["secret"]
+    assert [one["id"] for one in client.get(f"{url}/deliveries").json()["data"]] == [tested["id"]]
+    assert client.delete(url).status_code == 204
+    assert not client.get(url).json()["active"]
+
+
+def test_addresses_that_are_not_allowed_are_refused(hooked: Running) -> None:
+    client = hooked.client(*ALL)
+    for url in (
+        "https://10.0.0.1/",
+        "http://169.254.169.254/latest",
+        "ftp://example.org/",
+        "https://a:b@example.org/",
+        "x",
+    ):
+        answer = client.post("/v1/webhooks", json={"url": url})
+        assert problem(answer) == (422, "invalid_webhook"), url
+        assert answer.json()["errors"][0]["pointer"] == "/url"
+
+
+def test_a_request_names_a_webhook_that_its_caller_may_see(
+    hooked: Running, receiver: Receiver, accounts: list[str]
+) -> None:
+    client = hooked.client(*ALL)
+    hook = client.post("/v1/webhooks", json={"url": receiver.url, "scope": accounts[0]}).json()["id"]
+    assert ask(client, accounts[0], webhook_id=hook)["webhook_id"] == hook
+    body = {"dataset": "records", "format": "csv", "scope": accounts[1], "webhook_id": hook}
+    foreign = hooked.client(*ALL, scopes=[accounts[1]]).post("/v1/exports", json=body)
+    assert problem(foreign) == (422, "invalid_options")
+    assert foreign.json()["errors"][0]["pointer"] == "/webhook_id"
+
+
+def test_nobody_hears_of_more_than_they_may_see(
+    hooked: Running, receiver: Receiver, accounts: list[str]
+) -> None:
+    url = hooked.client(*ALL).post("/v1/webhooks", json={"url": receiver.url}).headers["location"]
+    limited = hooked.client(*ALL, scopes=[accounts[0]])
+    assert limited.get("/v1/webhooks").json()["data"] == []
+    for method, path, body in (
+        ("GET", "", None), ("PATCH", "", {"rotate_secret": True}), ("DELETE", "", None), ("POST", "/test", None),
+        ("GET", "/deliveries", None),
+    ):  # fmt: skip
+        assert problem(limited.request(method, url + path, json=body)) == (404, "not_found"), (method, path)
+        without = hooked.client("exports:read")
+        assert problem(without.request(method, url + path, json=body)) == (403, "forbidden"), (method, path)
+    assert problem(limited.post("/v1/webhooks", json={"url": receiver.url})) == (422, "no_scope")
+    foreign = {"url": receiver.url, "scope": accounts[1]}
+    assert problem(limited.post("/v1/webhooks", json=foreign)) == (404, "not_found")
+    person = hooked.client(*ALL, acts_for="ann@example.org")
+    assert person.post("/v1/webhooks", json={"url": receiver.url}).json()["named_only"]
+
+
+def test_without_a_key_to_sign_with_the_caller_is_told(service: Running) -> None:
+    answer = service.client(*ALL).post("/v1/webhooks", json={"url": "https://example.org/"})
+    assert answer.status_code in (409, 422)

@@ -9,6 +9,7 @@ from export_pipeline.orchestration.sensors.housekeeping import housekeeping_sens
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
     delivery_sensor,
+    intake_sensor,
     purge_sensor,
     schedules_sensor,
     webhooks_sensor,
@@ -42,6 +43,7 @@ def defs() -> dg.Definitions:
                 webhooks_sensor,
                 purge_sensor,
                 retention_sensor,
+                *([intake_sensor(datasets)] if settings.queue_url else []),
             ],
             # Hardcoded, because the UI shows the config of a resource, including secrets in URLs, and the
             # launchpad can change it, so that a run could read another database.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -138,6 +139,17 @@ class Settings(BaseSettings):
         str | None,
         Field(description="Public address of the HTTP service, e.g. https://exports.example.org."),
     ] = None
+    queue_url: Annotated[
+        str | None, Field(description="An SQS queue whose messages ask for exports; empty: none.")
+    ] = None
+    queue_types: Annotated[
+        Mapping[str, str],
+        NoDecode,
+        Field(
+            description="Datasets of the types of TABLE_EXPORT messages: SOW=sow_library:base,RFP=rfp. After "
+            "the colon a preset; a type that is not named is the dataset of its name in small letters."
+        ),
+    ] = {}
     webhook_key: Annotated[
         str | None,
         Field(
@@ -197,14 +209,16 @@ class Settings(BaseSettings):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
         return url
 
-    @field_validator("s3_endpoint_url", "s3_public_endpoint_url", "ui_url", "public_url", "api_url")
+    @field_validator(
+        "s3_endpoint_url", "s3_public_endpoint_url", "ui_url", "public_url", "queue_url", "api_url"
+    )
     @classmethod
     def _without_credentials(cls, url: str | None) -> str | None:
         if url and "@" in url.partition("://")[2].partition("?")[0]:
             raise ValueError("takes no user and no password: it is shown to people")
         return url
 
-    @field_validator("ui_url", "api_url")
+    @field_validator("ui_url", "api_url", "queue_url")
     @classmethod
     def _web_address(cls, url: str | None) -> str | None:
         if url is None:
@@ -243,6 +257,7 @@ class Settings(BaseSettings):
         "oidc_audience",
         "oidc_jwks_url",
         "files_group",
+        "queue_url",
         mode="before",
     )
     @classmethod
@@ -275,6 +290,16 @@ class Settings(BaseSettings):
             return text
         names = [name.strip().removeprefix("@") for name in text.split(",")]
         return tuple(parse_domain(name) for name in names if name)
+
+    @field_validator("queue_types", mode="before")
+    @classmethod
+    def _types(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+        if not all(name.strip() and dataset.strip() for name, _, dataset in pairs):
+            raise ValueError("must be TYPE=dataset or TYPE=dataset:preset, with commas between them")
+        return {name.strip(): dataset.strip() for name, _, dataset in pairs}
 
     @field_validator("webhook_networks", mode="before")
     @classmethod

@@ -385,7 +385,7 @@ def test_webhooks_of_others_do_not_exist(engine: sa.Engine, make: Any) -> None:
     mine, _ = make(scope="a", created_by="ann")
     make(scope="b")
     make()
-    viewer = Viewer(["a"])
+    viewer = Viewer(["a", None])
     assert [webhook.id for webhook in find_webhooks(engine, viewer)] == [mine.id]
     for wrong in (Viewer(["b"]), Viewer(["a"], "bob"), Viewer([])):
         for call in (

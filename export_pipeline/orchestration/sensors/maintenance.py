@@ -13,6 +13,7 @@ from export_pipeline.delivery.queue import LEASE
 from export_pipeline.delivery.send import MailSettingsError, deliver_due
 from export_pipeline.delivery.webhooks.endpoints import WebhookKeyError
 from export_pipeline.delivery.webhooks.send import deliver_due as deliver_webhooks
+from export_pipeline.intake.queue import QueueError, take_in
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
@@ -52,7 +53,7 @@ def errand(
             return dg.SkipReason(NOT_PREVIEWED)
         try:
             return dg.SkipReason(run(context, tick_deadline()))
-        except (LedgerError, StoreError, MailSettingsError, WebhookKeyError) as error:
+        except (LedgerError, StoreError, MailSettingsError, QueueError, WebhookKeyError) as error:
             return dg.SkipReason(str(error))
 
     return sensor
@@ -93,6 +94,18 @@ def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
         return f"{answered} commands are answered." if answered else "There is no command."
 
     return _commands.run(run, until) or _GOES_ON
+
+
+def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
+    """Build the sensor that takes requests from the queue of EXPORT_QUEUE_URL."""
+
+    def take(context: dg.SensorEvaluationContext, until: float) -> str:
+        ledger = context.resources.ledger.open()
+        counts = take_in(ledger, datasets, load_settings(), until)
+        told = [f"{count} {result}" for result, count in sorted(counts.items())]
+        return f"Messages: {', '.join(told)}." if told else "The queue is empty."
+
+    return errand("intake_sensor", 1, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take)
 
 
 def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:

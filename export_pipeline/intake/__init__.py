@@ -1,0 +1,1 @@
+"""Requests that applications send to a queue (SQS)."""

@@ -13,9 +13,11 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
+from export_pipeline.components.catalogue import datasets
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.delivery.webhooks.queue import claim
 from export_pipeline.delivery.webhooks.send import body_of, deliver_due, send_test
+from export_pipeline.intake.messages import parse_message
 from export_pipeline.jobs import Attempt, File, Ledger, migrate
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
@@ -181,3 +183,36 @@ def test_the_body_that_is_shown_is_the_one_that_is_sent(tmp_path: Path) -> None:
     assert claimed is not None
     sent, shown = json.loads(body_of(*claimed[:3])), json.loads(blocks("Webhooks", "json")[0])
     assert (list(sent), list(sent["data"])) == (list(shown), list(shown["data"]))
+
+
+def test_the_messages_of_the_queue_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, str]] = []
+
+    class Client:
+        def send_message(self, **message: str) -> None:
+            sent.append(message)
+
+    names: dict[str, Any] = {}
+    exec(blocks("Queue", "python")[0], names)
+    monkeypatch.setattr(names["boto3"], "client", lambda _: Client())
+    names["ask"]("https://sqs.eu-west-1.amazonaws.com/1/q", "4712", "ACCOUNT", "ann")
+    asked = parse_message(sent[0]["MessageBody"], {})
+    assert [(one["format"], one["idempotency_key"]) for one in asked] == [
+        ("csv", "4712:csv"),
+        ("pdf", "4712:pdf"),
+    ]
+    assert {(one["dataset"], one["scope"], one["requested_by"]) for one in asked} == {
+        ("records", "ACCOUNT", "ann")
+    }
+    asked += parse_message(blocks("Queue", "json")[0], {})
+    assert (asked[2]["dataset"], asked[2]["format"], asked[2]["idempotency_key"]) == (
+        "client_sow",
+        "excel",
+        "4711",
+    )
+    declared = datasets()
+    for one in asked:
+        declared[one["dataset"]].typed_options({**one["options"], "filters": one["filters"]})
+    (setting,) = re.findall(r"`(SOW=[^`]*)`", PAGE)
+    types = Settings.model_validate({"queue_types": setting}).queue_types
+    assert {dataset.partition(":")[0] for dataset in types.values()} <= set(declared)

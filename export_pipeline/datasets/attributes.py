@@ -92,6 +92,14 @@ class DatasetModel(Strict):
     retention_days: Annotated[
         int | None, Field(ge=1, description="Days that files are kept; by default EXPORT_RETENTION_DAYS.")
     ] = None
+    reuse_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="The same request by the same person within this time gets the finished file, not a "
+            "new one; by default never.",
+        ),
+    ] = None
     preview: Annotated[
         bool,
         Field(description="Show the first rows of each file in Dagster's UI, without personal columns."),

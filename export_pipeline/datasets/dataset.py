@@ -21,6 +21,8 @@ class Exportable(Protocol):
     def dataset(self) -> str: ...
     @property
     def formats(self) -> Sequence[str]: ...
+    @property
+    def reuse_seconds(self) -> int | None: ...
 
     source: str
     spec: Mapping[str, Any]
@@ -60,6 +62,11 @@ class Dataset:
     def formats(self) -> Sequence[str]:
         """Names of the formats that it offers."""
         return self.attributes.formats
+
+    @property
+    def reuse_seconds(self) -> int | None:
+        """Age of the data up to which a finished file serves the same request; None: never."""
+        return self.attributes.reuse_seconds
 
     def option_models(self) -> tuple[type[BaseModel], ...]:
         """Return the pydantic models that define the options of the dataset."""

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from export_pipeline.api.models import ExportRequest
 from export_pipeline.core.messages import describe_error
 from export_pipeline.redaction import RedactedError
-from export_pipeline.schedules.rows import TOLD
+from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 
 ExportId = Annotated[str, Field(min_length=1, max_length=200)]
 
 _FORMATS = {"XLSX": "excel", "CSV": "csv", "PDF": "pdf"}
-_RESERVED = {*TOLD, "requested_by", "preset", "sort"}
+_RESERVED = {*SCHEDULE_OPTIONS, "requested_by", "preset", "sort"}
 
 
 class MessageError(RedactedError):

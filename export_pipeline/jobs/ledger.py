@@ -16,6 +16,7 @@ from export_pipeline.jobs.idempotency import asked_before
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
+from export_pipeline.jobs.reuse import REUSED, find_reusable
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, EventKind, Status
 from export_pipeline.jobs.tables import events, jobs
@@ -234,6 +235,44 @@ class Ledger(LeaseKeeper):
                 record_event(connection, job, EventKind.STARTED, None, {"replaces": replaces})
                 return job
         return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
+
+    def reuse(self, job: Job, within: timedelta) -> Job | None:
+        """Complete a pending job with the file of an identical request of the same person.
+
+        The file goes when it would have gone, and its data are as old as they are.
+
+        Args:
+            within: Maximum age of the data. It is counted from the start of the run that read them.
+
+        Returns:
+            The completed job; None if there is no such file.
+        """
+        with self._writing() as (connection, now):
+            found = find_reusable(connection, job, now, within)
+            if found is None:
+                return None
+            mine = (*self._conditions(job.current), jobs.c.status == Status.PENDING)
+            begin = (
+                sa.update(jobs)
+                .where(*mine)
+                .values(status=Status.PROCESSING, run_id=found.run_id, started_at=utc_now())
+            )
+            if not connection.execute(begin).rowcount:
+                return None
+            end = (
+                sa.update(jobs)
+                .where(jobs.c.id == job.id)
+                .values(
+                    status=Status.COMPLETED,
+                    completed_at=utc_now(),
+                    progress_percent=100,
+                    **{name: getattr(found, name) for name in REUSED},
+                )
+            )
+            completed = Job.of(connection.execute(end.returning(*jobs.c)).mappings().one())
+            details = {"reused": found.id, "file_key": found.file_key, "rows": found.row_count}
+            record_event(connection, completed, EventKind.COMPLETED, None, details)
+        return completed
 
     def progress(
         self,

@@ -113,7 +113,9 @@ class Transitions(Reader):
         job = Job.of(rows.pop(job.id))
         if job.deleted_at is not None:
             raise UnknownJobError(job_id)
-        return job, bool(rows)
+        # While this waited for the lock, another request may have got the file.
+        again = sa.select(jobs.c.id).where(same_file, jobs.c.id != job.id).limit(1)
+        return job, bool(rows) or connection.execute(again).first() is not None
 
     def _remove_file(
         self,

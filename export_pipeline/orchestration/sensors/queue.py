@@ -172,7 +172,7 @@ def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
 def _run_request(
     ledger: Ledger, datasets: Mapping[str, Schedulable], scopes: Scopes, same: list[Job], lost: int
 ) -> dg.RunRequest | None:
-    """Return the run request for these jobs; None if they were rejected or another run already serves them.
+    """Return the run request for these jobs; None if they were rejected or another run's file serves them.
 
     Args:
         lost: Number of runs of this attempt that ended before they began. Each has used up a run key.
@@ -194,6 +194,8 @@ def _run_request(
         except SourceError as error:
             _refuse(ledger, same, "source_error", str(error))
             return None
+    if met and window is None and (seconds := datasets[met[0].dataset].reuse_seconds) is not None:
+        met = [job for job in met if ledger.reuse(job, timedelta(seconds=seconds)) is None]
     if not met or _joined(ledger, met):
         return None
     first = met[0]

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.datasets import requests as request_checks
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors import queue as requests
@@ -230,6 +231,22 @@ def test_identical_requests_share_a_run(deployment: Deployment, ledger: Ledger) 
     assert {job.status for job in jobs} == {Status.COMPLETED}
     assert len({job.file_key for job in jobs}) == 1
     assert {job.run_id for job in jobs} == {result.run_id}
+
+
+@pytest.mark.slow
+def test_a_finished_file_serves_the_same_request_where_the_dataset_allows_it(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = insert(deployment, scope=deployment.scope, requested_by="ann")
+    assert launch(deployment, tick(deployment)[0]).success
+    insert(deployment, scope=deployment.scope, requested_by="ann")
+    assert len(tick(deployment)) == 1  # it does not by itself
+    monkeypatch.setattr(Dataset, "reuse_seconds", 3600)
+    again, other = (insert(deployment, scope=deployment.scope, requested_by=name) for name in ("ann", "bob"))
+    (request,) = tick(deployment)
+    assert request.run_key == f"{other}:1"
+    assert ledger.get(again).status is Status.COMPLETED
+    assert ledger.get(again).file_key == ledger.get(first).file_key
 
 
 @pytest.mark.slow

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
-from export_pipeline.api import datasets, downloads, exports, links, problems, schedules, webhooks
+from export_pipeline.api import datasets, downloads, exports, inline, links, problems, schedules, webhooks
 from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.limits import CallLimit
 from export_pipeline.api.middleware import Calls
+from export_pipeline.api.pool import ExportPool
 from export_pipeline.api.problems import CODES, Problem, ProblemDetails, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.catalogue import DefsError
@@ -39,6 +40,7 @@ def build_app(settings: Settings) -> FastAPI:
         yield
         loading.cancel()
         await changes.stop()
+        app.state.pool.close()
         service.close()
 
     app = FastAPI(
@@ -51,6 +53,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.state.service, app.state.changes = service, changes
     app.state.base_url = settings.api_url or ""
     app.state.calls = CallLimit(settings.api_calls_per_second)
+    app.state.pool = ExportPool()
     app.state.tokens = None
     if settings.oidc_issuer is not None:
         from export_pipeline.api.oidc import TokenVerifier
@@ -58,7 +61,7 @@ def build_app(settings: Settings) -> FastAPI:
         app.state.tokens = TokenVerifier(settings)
     app.add_middleware(Calls)
     problems.install(app)
-    for module in (exports, downloads, links, datasets, schedules, webhooks):
+    for module in (exports, downloads, links, datasets, schedules, webhooks, inline):
         app.include_router(module.router)
     app.include_router(links.pages)
     _add_operations(app)

@@ -42,7 +42,7 @@ ExportId = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class MadeRequest:
     """A request that is not in the ledger yet."""
 
     dataset: str
@@ -230,16 +230,19 @@ async def delete_export(export_id: ExportId, service: Services, caller: Writer) 
     await service.run(delete)
 
 
-def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key: str | None) -> Sequence[Job]:
-    """Check the request as the sensor that claims it will, and write it into the ledger."""
+def check_request(service: Service, caller: Caller, body: ExportRequest) -> list[MadeRequest]:
+    """Check a request as the sensor that claims it will, and return it for each format.
+
+    Raises:
+        Problem: it is invalid.
+    """
     if reserved := sorted({*SCHEDULE_OPTIONS, "requested_by", "preset", "sort"} & body.options.keys()):
         message = f"{reserved[0]} is no option of a request; leave it out."
         raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
     named = {"preset": body.preset, "sort": body.sort}
     options = body.options | {name: value for name, value in named.items() if value is not None}
-    formats = body.formats or [body.format or ""]
     asked = [
-        _Asked(
+        MadeRequest(
             body.dataset,
             format,
             body.scope,
@@ -249,10 +252,16 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
             caller.requested_by,
             body.recipients,
         )
-        for format in formats
+        for format in body.formats or [body.format or ""]
     ]
     for one in asked:
         _check(service, caller, one, body)
+    return asked
+
+
+def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key: str | None) -> Sequence[Job]:
+    """Check a request, and write it into the ledger."""
+    asked = check_request(service, caller, body)
     if body.webhook_id is not None:
         try:
             get_webhook(service.engine, body.webhook_id, caller.viewer)
@@ -282,7 +291,7 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
     ]
 
 
-def _check(service: Service, caller: Caller, asked: _Asked, body: ExportRequest) -> None:
+def _check(service: Service, caller: Caller, asked: MadeRequest, body: ExportRequest) -> None:
     datasets = caller.visible(service.datasets)
     try:
         with translate_source_errors():
@@ -305,7 +314,7 @@ def translate_source_errors() -> Iterator[None]:
         raise Problem(500, "source_error", str(error)) from None
 
 
-def _placed(problem: FieldProblem, asked: _Asked, body: ExportRequest) -> FieldProblem:
+def _placed(problem: FieldProblem, asked: MadeRequest, body: ExportRequest) -> FieldProblem:
     """Return a problem with its place in the body, where an option may be a field of its own."""
     first, *rest = problem.path or ("",)
     path: tuple[str | int, ...] = (first, *rest)

@@ -124,6 +124,7 @@ def _log(scope: Scope, status: int, seconds: float, state: dict[str, Any]) -> No
         "caller": state.get("caller"),
         "client": (scope.get("client") or (None,))[0],
     }
-    if status < 400 and (scope["method"] not in ("GET", "HEAD") or path.endswith(("/file", "/d/***"))):
-        line["audit"] = state.get("audit") or True
+    hands_out = "audit" in state or path.endswith(("/file", "/manifest", "/d/***"))
+    if status < 400 and (hands_out or scope["method"] not in ("GET", "HEAD")):
+        line["audit"] = state.get("audit", True)
     _logger.info("%s", hide_credentials(json.dumps(line, ensure_ascii=False)))

@@ -78,6 +78,9 @@ class ProblemDetails(BaseModel):
     code: Annotated[str, Field(description="Stable, for programs.")]
     errors: list[FieldError] = []
     request_id: str
+    request: Annotated[
+        dict[str, Any] | None, Field(description="The body for `POST /v1/exports`, where that is the way.")
+    ] = None
 
 
 class Problem(Exception):
@@ -89,6 +92,7 @@ class Problem(Exception):
         detail: One sentence for people: what is wrong and what to do.
         errors: Invalid fields.
         headers: More headers of the answer.
+        request: A body for `POST /v1/exports` that asks for the same.
     """
 
     def __init__(
@@ -98,8 +102,10 @@ class Problem(Exception):
         detail: str,
         errors: Iterable[FieldProblem] = (),
         headers: dict[str, str] | None = None,
+        request: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
+        self.request = request
         self.status, self.code, self.detail = status, code, detail
         self.errors, self.headers = list(errors), headers or {}
 
@@ -111,6 +117,7 @@ def not_found(what: str) -> Problem:
 
 def answer(request: Request, problem: Problem) -> JSONResponse:
     """Return a problem as a response."""
+    request_id = request.scope["state"].get("request_id", "")
     details = ProblemDetails(
         type=f"{request.app.state.base_url}/errors/{problem.code}",
         title=CODES[problem.code],
@@ -125,10 +132,12 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
             )
             for one in problem.errors
         ],
-        request_id=request.scope["state"].get("request_id", ""),
+        request_id=request_id,
+        request=problem.request,
     )
     content = details.model_dump(exclude_none=True)
-    return JSONResponse(content, problem.status, problem.headers, media_type=MEDIA_TYPE)
+    headers = {"X-Request-Id": request_id, **problem.headers}
+    return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -46,6 +46,7 @@ class Service:
         self.engine: sa.Engine = open_engine(settings.jobs_url)
         self.callers: dict[str, tuple[float, Any]] = {}
         self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._inline_limiter = anyio.CapacityLimiter(8)
         self._slow_limiter = anyio.CapacityLimiter(2)
         self._scopes = _CachedScopes(settings)
         self._loading = threading.Lock()
@@ -97,6 +98,15 @@ class Service:
     ) -> Result:
         """Run a call that blocks in one of a few threads."""
         return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
+
+    async def run_inline(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run a call that waits for a process that makes an export, in one of a few threads of its own."""
+        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._inline_limiter)
 
     async def run_slow(
         self,

@@ -1,0 +1,201 @@
+"""Small exports at once: the same file as a run makes, or no file at all."""
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openpyxl
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.api import inline_work, pool
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import Running
+from export_pipeline_tests.api.test_exports import problem
+
+
+@pytest.fixture
+def database(sqlite_database: Any) -> Any:
+    """One kind of ledger is enough: these exports do not use it."""
+    return sqlite_database
+
+
+def expected_ids(settings: Settings, account: str, where: str = "1=1") -> list[str]:
+    engine = sa.create_engine(settings.source_url)
+    sql = f"SELECT id FROM bookkeeping_records WHERE account_id = :account AND deleted_at IS NULL AND {where} ORDER BY updated_at DESC, id DESC"
+    with engine.connect() as connection:
+        found = [str(id) for id in connection.execute(sa.text(sql), {"account": account}).scalars()]
+    engine.dispose()
+    return found
+
+
+def get(
+    service: Running, extension: str, client: httpx.Client | None = None, **parameters: str
+) -> httpx.Response:
+    return (client or service.client()).get(f"/v1/datasets/records/export.{extension}", params=parameters)
+
+
+def test_every_format_holds_the_rows_of_the_scope(
+    service: Running, accounts: list[str], tmp_path: Path
+) -> None:
+    ids = expected_ids(service.settings, accounts[0])
+    assert len(ids) > 3
+    answers = {
+        extension: get(service, extension, scope=accounts[0])
+        for extension in ("csv", "json", "jsonl", "xlsx", "pdf", "parquet")
+    }
+    for extension, answer in answers.items():
+        assert answer.status_code == 200, (extension, answer.text)
+        digest = base64.b64encode(hashlib.sha256(answer.content).digest()).decode()
+        assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        assert answer.headers["export-rows"] == str(len(ids))
+        assert f".{extension}" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answers["csv"].content.decode("utf-8-sig"))))
+    assert [row["id"] for row in rows] == ids
+    assert [row["id"] for row in answers["json"].json()["records"]] == ids
+    assert pq.read_table(io.BytesIO(answers["parquet"].content)).column("id").to_pylist() == ids
+    sheet = openpyxl.load_workbook(io.BytesIO(answers["xlsx"].content)).active
+    assert sheet is not None
+    assert sheet.max_row >= len(ids) + 1
+    assert answers["pdf"].content.startswith(b"%PDF")
+
+
+def test_columns_filters_and_options_are_those_of_a_request(service: Running, accounts: list[str]) -> None:
+    answer = get(
+        service, "csv", scope=accounts[0], columns="id,status",
+        **{"filter.status.in": "SUCCESSFUL,RETURN_CLOSED", "filter.sale_date.from": "2026-01-01", "option.csv_delimiter": "semicolon"},
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    lines = answer.content.decode().splitlines()
+    assert lines[0] == "id;status"
+    where = "status IN ('SUCCESSFUL', 'RETURN_CLOSED') AND sale_date >= '2026-01-01'"
+    assert [line.split(";")[0] for line in lines[1:]] == expected_ids(service.settings, accounts[0], where)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "code"),
+    [
+        ({"columns": "nothing"}, 422, "invalid_options"),
+        ({"filter.nothing.equals": "1"}, 422, "invalid_options"),
+        ({"filter.status": "1"}, 422, "invalid_options"),
+        ({"filter.": "1"}, 422, "invalid_options"),
+        ({"option.csv_bon": "1"}, 422, "invalid_options"),
+        ({"scope": "nobody"}, 422, "unknown_scope"),
+        ({"limit": "5"}, 422, "invalid_request"),
+    ],
+)
+def test_what_a_request_would_be_refused_for_is_refused(
+    service: Running, accounts: list[str], parameters: Mapping[str, str], status: int, code: str
+) -> None:
+    assert problem(get(service, "csv", **{"scope": accounts[0], **parameters})) == (status, code)
+    assert problem(get(service, "docx", scope=accounts[0])) == (404, "not_found")
+
+
+def test_it_is_for_those_who_may_see_the_scope(service: Running, accounts: list[str]) -> None:
+    foreign = service.client(scopes=[accounts[1]])
+    assert problem(get(service, "csv", foreign, scope=accounts[0])) == (404, "not_found")
+    assert problem(get(service, "csv", service.client(datasets=["sellers"]), scope=accounts[0])) == (
+        422,
+        "unknown_dataset",
+    )
+    assert problem(get(service, "csv", service.client("links:create"), scope=accounts[0])) == (
+        403,
+        "forbidden",
+    )
+
+
+def test_a_guarded_column_is_for_its_readers(service: Running) -> None:
+    engine = sa.create_engine(service.settings.source_url)
+    with engine.connect() as connection:
+        reader, account = connection.execute(
+            sa.text("SELECT user_id, account_id FROM order_remark_readers")
+        ).first() or ("", "")
+    engine.dispose()
+    remarks = []
+    for client in (service.client(acts_for=str(reader)), service.client()):
+        answer = get(service, "csv", client, scope=str(account), columns="id,order_remark")
+        remarks.append({line.partition(",")[2] for line in answer.text.splitlines()[1:]})
+    assert any(remarks[0])
+    assert remarks[1] == {""}
+
+
+def test_a_larger_one_is_to_be_asked_for(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = service.client()
+    monkeypatch.setattr(pool.ExportPool, "run", _in_this_process)
+    monkeypatch.setattr(inline_work, "MAX_ROWS", 2)
+    answer = get(service, "csv", client, scope=accounts[0], preset="financial")
+    assert problem(answer) == (413, "too_large")
+    again = client.post("/v1/exports", json=answer.json()["request"])
+    assert again.status_code == 202
+    assert again.json()["options"] == {"preset": "financial"}
+
+
+def test_a_file_that_is_not_proven_is_never_sent(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.ExportPool, "run", _in_this_process)
+    monkeypatch.setattr(inline_work, "rows_agree", lambda *_: False)
+    assert problem(get(service, "csv", scope=accounts[0])) == (500, "internal")
+    assert os.listdir(service.app.state.pool.folder) == []
+
+
+def _in_this_process(self: pool.ExportPool, request: inline_work.InlineRequest) -> Any:
+    return inline_work.make_file(request, inline_work._datasets())
+
+
+def test_a_dead_or_stuck_process_is_replaced(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        monkeypatch.setattr(pool, "DEADLINE_SECONDS", 20.0)
+        for _ in range(pool.PROCESSES):
+            assert get(service, "csv", scope=accounts[0]).status_code == 200
+        monkeypatch.setattr(pool, "DEADLINE_SECONDS", 1.0)
+        for process in list(service.app.state.pool._processes):
+            os.kill(process.pid, number)
+        for _ in range(pool.PROCESSES):
+            answer = get(service, "csv", scope=accounts[0])
+            assert problem(answer) == (413, "too_large")
+            assert answer.json()["request"]["scope"] == accounts[0]
+    monkeypatch.setattr(pool, "DEADLINE_SECONDS", 20.0)
+    assert get(service, "csv", scope=accounts[0]).status_code == 200
+    assert os.listdir(service.app.state.pool.folder) == []
+
+
+def test_too_many_at_once_are_told_to_come_again(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_WAIT_SECONDS", 0.1)
+    assert get(service, "csv", scope=accounts[0]).status_code == 200
+    held = [service.app.state.pool._free.get() for _ in range(pool.PROCESSES)]
+    answer = get(service, "csv", scope=accounts[0])
+    assert problem(answer) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    for worker in held:
+        service.app.state.pool._free.put(worker)
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(get(service, "csv", scope=accounts[0]).status_code))
+        for _ in range(6)
+    ]
+    monkeypatch.setattr(pool, "_WAIT_SECONDS", 20)
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 6
+    assert time.monotonic() - begun < 20

@@ -39,11 +39,12 @@ ROOMS = {
     "expressions": ("expressions",),
     "settings": (
         "settings", "env_file", "project", "delivery.smtp_url", "delivery.addresses",
-        "database_url", "database_faults", "redaction", "time_zones",
+        "database_url", "database_faults", "redaction", "rights", "time_zones",
     ),
     "core": ("core",),
 }  # fmt: skip
-"""Rooms from top to bottom, with the modules and packages that are theirs; the longest name decides."""
+"""Rooms from top to bottom, with their modules and packages; the longest name decides. A module or package
+that is not listed has a room of its own."""
 
 
 def room_of(module: str) -> str | None:
@@ -55,21 +56,18 @@ def room_of(module: str) -> str | None:
         for prefix in prefixes
         if name == prefix or name.startswith(f"{prefix}.")
     ]
-    if name and not fitting:
-        raise SystemExit(f"{module} has no room: name one in ROOMS of {Path(__file__).name}.")
-    return max(fitting)[1] if fitting else None
+    return max(fitting)[1] if fitting else name.partition(".")[0] or None
 
 
 def imports() -> dict[str, set[str]]:
     """Return the rooms that each room imports."""
     graph = grimp.build_graph("export_pipeline")
-    found: dict[str, set[str]] = {room: set() for room in ROOMS}
-    for module in graph.modules:
-        room = room_of(module)
-        for other in graph.find_modules_directly_imported_by(module) if room else ():
-            if (target := room_of(other)) not in (room, None):
-                found[str(room)].add(str(target))
-    return found
+    modules = sorted(graph.modules - {"export_pipeline"})
+    rooms: dict[str, set[str]] = {room: set() for room in [*ROOMS, *map(str, map(room_of, modules))]}
+    for module in modules:
+        targets = {room_of(other) for other in graph.find_modules_directly_imported_by(module)}
+        rooms[str(room_of(module))] |= {target for target in targets - {room_of(module)} if target}
+    return rooms
 
 
 def circles(rooms: dict[str, set[str]]) -> set[frozenset[str]]:
@@ -84,15 +82,15 @@ def circles(rooms: dict[str, set[str]]) -> set[frozenset[str]]:
 
 def chart(rooms: dict[str, set[str]]) -> str:
     """Return the chart, with only those arrows that do not follow from others."""
-    names = {room: re.sub(r"\W+", "_", room) for room in ROOMS}
-    lines = ["```mermaid", "flowchart TB", *(f'    {names[room]}["{room}"]' for room in ROOMS)]
+    names = {room: re.sub(r"\W+", "_", room) for room in rooms}
+    lines = ["```mermaid", "flowchart TB", *(f'    {names[room]}["{room}"]' for room in rooms)]
     for room, targets in rooms.items():
         direct = {
             target
             for target in targets
             if not any(target in _reachable(rooms, other) for other in targets - {target})
         }
-        lines += [f"    {names[room]} --> {names[target]}" for target in ROOMS if target in direct]
+        lines += [f"    {names[room]} --> {names[target]}" for target in rooms if target in direct]
     return "\n".join([*lines, "```"])
 
 

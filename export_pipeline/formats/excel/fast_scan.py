@@ -1,7 +1,7 @@
 """Read rows of the plainest form in a few passes over their bytes. One regular expression is the form's whole
 grammar and checks that rows are well-formed; array operations find addresses and numbers.
 
-Rows of another form are not an error: the caller reads them the slow way and reports any problem.
+Rows of another form are not an error: the caller reads them element by element and reports any problem.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PlainRows:
     def __init__(self, data_rows: tuple[int, int], sums: Mapping[int, str], shared: int) -> None:
         self._first, self._last = data_rows
         self._sums = sums
-        kinds = [rf"><v>{_NUMBER}</v>", ' t="b"><v>[01]</v>']
+        kinds = [rf">(?:<f>{_TEXT}</f>)?<v>{_NUMBER}</v>", ' t="b"><v>[01]</v>']
         kinds.append(f' t="inlineStr"><is><t(?: xml:space="preserve")?>{_TEXT}</t></is>')
         if shared:
             kinds.append(f' t="s"><v>(?:{_below(shared)})</v>')
@@ -68,8 +68,8 @@ class PlainRows:
         self._grammar = f'^(?:<row r="[1-9][0-9]{{0,6}}">(?:{cell})*</row>)*$'
 
     def read(self, buffer: bytes, size: int) -> Plain | None:
-        """Return the content of a block, or None if it is of another form, out of order or has very long
-        strings. Thread-safe.
+        """Return the content of a block, or None if it is of another form, out of order, or has very long
+        strings or formulas among the data. Thread-safe.
 
         Args:
             buffer: The block and at least `AHEAD` more bytes of any content.
@@ -98,6 +98,9 @@ class PlainRows:
         if (ends - cells > MAX_TEXT).any():
             return None
         in_data = ((rows >= self._first) & (rows <= self._last))[home]
+        formulas = search.elements(ord("f"))
+        if len(formulas) and in_data[np.searchsorted(cells, formulas) - 1].any():
+            return None
         try:
             sums = dict(self._totals(search, data, cells, ends, columns, in_data))
         except pa.ArrowInvalid:  # a string that is not a number

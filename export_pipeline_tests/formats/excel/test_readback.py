@@ -10,7 +10,8 @@ import openpyxl
 import pytest
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Section
+from export_pipeline.core.layout import Layout, Section
+from export_pipeline.formats.excel import fast_scan
 from export_pipeline.formats.excel.readback import read_back
 from export_pipeline_tests.formats.excel.books import layout, measurements, project, table, write
 
@@ -157,6 +158,35 @@ def test_a_project_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(project(), path)
     assert read_back(path).problems == ()
+
+
+@pytest.mark.parametrize("made", [project(), layout(Section("s", "S", measurements(300), counts=True, sums=("quantity", "cost")))])  # fmt: skip
+def test_both_ways_to_read_rows_find_the_same(
+    made: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.xlsx"
+    write(made, path)
+    quick = read_back(path)
+    monkeypatch.setattr(fast_scan.PlainRows, "read", lambda *_: None)
+    slow = read_back(path)
+    assert (quick.rows, quick.problems) == (slow.rows, slow.problems) == (quick.rows, ())
+    assert quick.totals == pytest.approx(slow.totals, rel=1e-12)
+
+
+def test_totals_below_the_rows_are_read_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their formulas are part of the plain form; otherwise most sheets of a project would be read slowly."""
+    path = tmp_path / "b.xlsx"
+    write(project(), path)
+    read, blocks = fast_scan.PlainRows.read, []
+
+    def noting(self: fast_scan.PlainRows, buffer: bytes, size: int) -> fast_scan.Plain | None:
+        blocks.append(read(self, buffer, size))
+        return blocks[-1]
+
+    monkeypatch.setattr(fast_scan.PlainRows, "read", noting)
+    read_back(path)
+    assert blocks
+    assert None not in blocks
 
 
 def test_what_no_total_includes_counts_nothing(tmp_path: Path) -> None:

@@ -55,10 +55,12 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
             data = table.read(snapshot, request_for(name))
             save(replace(data, options={**data.options, **asked.model_dump()}), folder / "fetched")
         lap("fetch")
-        save(build(load(folder / "fetched")), folder / "built")
-        save(sanitize(load(folder / "built")), folder / "clean")
+        save(build(load(folder / "fetched", {data.dataset: data})), folder / "built")
+        save(sanitize(load(folder / "built", {data.dataset: data})), folder / "clean")
         lap("build, sanitize")
-        rows, size = publish(name, lay_out(load(folder / "clean")), folder, asked.of(name), lap)
+        rows, size = publish(
+            name, lay_out(load(folder / "clean", {data.dataset: data})), folder, asked.of(name), lap
+        )
     proof += lap.laps["read back"][0]
     return {"rows": rows, "bytes": size, "stages": lap.laps, "proof": proof}
 
@@ -128,12 +130,12 @@ def spec() -> dict[str, Any]:
 
 def request_for(name: str) -> Any:
     """A request for all orders; the PDF has ten of the columns."""
+    from export_pipeline import tabular
     from export_pipeline.core.export_data import Request
-    from export_pipeline.sources.tables.read import MODEL
     from export_pipeline.tabular import options
 
     chosen = options(spec())(columns=PDF_COLUMNS if name == "pdf" else tuple(COLUMNS))
-    return Request("orders", MODEL, spec(), None, chosen)
+    return Request("orders", tabular, spec(), None, chosen)
 
 
 def _check(rendered: Any, facts: Any, proof: Any) -> None:

@@ -131,6 +131,7 @@ def modules(name: str, url: str) -> tuple[str, ...]:
 
 def export(name: str, url: str, folder: Path) -> dict[str, Any]:
     """Export the only project, with its drawings, in one format; rows, and seconds of each stage."""
+    from export_pipeline import takeoff as shape
     from export_pipeline.core.export_data import Request
     from export_pipeline.core.sanitize import sanitize
     from export_pipeline.orchestration.runs.staging import load, save
@@ -143,13 +144,14 @@ def export(name: str, url: str, folder: Path) -> dict[str, Any]:
     with Laps() as lap:
         with open_snapshot(url) as snapshot:
             (scope,) = takeoff.scopes(snapshot, {})
-            request = Request("takeoff", takeoff.MODEL, {}, scope, options)
-            save(takeoff.read(snapshot, request), folder / "fetched")
+            request = Request("takeoff", shape, {}, scope, options)
+            data = takeoff.read(snapshot, request)
+            save(data, folder / "fetched")
         lap("fetch")
-        save(build(load(folder / "fetched")), folder / "built")
-        save(sanitize(load(folder / "built")), folder / "clean")
+        save(build(load(folder / "fetched", {data.dataset: data})), folder / "built")
+        save(sanitize(load(folder / "built", {data.dataset: data})), folder / "clean")
         lap("build")
-        rows, _ = publish(name, layout(load(folder / "clean")), folder, {}, lap)
+        rows, _ = publish(name, layout(load(folder / "clean", {data.dataset: data})), folder, {}, lap)
     return {"rows": rows} | {stage: wall for stage, (wall, _, _) in lap.laps.items()}
 
 

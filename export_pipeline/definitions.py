@@ -29,7 +29,7 @@ def defs() -> dg.Definitions:
     settings = load_settings()
     tree = component_tree()
     datasets = datasets_of(tree)
-    store, ledger = store_resource(settings), ledger_resource(settings)
+    ledger = ledger_resource(settings)
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
@@ -45,18 +45,13 @@ def defs() -> dg.Definitions:
                 retention_sensor,
                 *([intake_sensor(datasets)] if settings.queue_url else []),
             ],
-            # Hardcoded, because the UI shows the config of a resource, including secrets in URLs, and the
-            # launchpad can change it, so that a run could read another database.
             resources={
-                "source": dg.ResourceDefinition.hardcoded_resource(source_resource(settings)),
-                "store": dg.ResourceDefinition.hardcoded_resource(store),
-                "ledger": dg.ResourceDefinition.hardcoded_resource(ledger),
-                "staging": dg.IOManagerDefinition.hardcoded_io_manager(
-                    StagingIOManager(folder=str(settings.staging_folder), ledger=ledger)
-                ),
-                "export_store": dg.IOManagerDefinition.hardcoded_io_manager(
-                    ExportStoreIOManager(ledger=ledger, api_url=settings.api_url)
-                ),
+                "source": source_resource(settings),
+                "store": store_resource(settings),
+                "ledger": ledger,
+                "datasets": datasets,
+                "staging": StagingIOManager(settings.staging_folder, ledger, datasets),
+                "export_store": ExportStoreIOManager(ledger, settings.api_url),
             },
             executor=dg.in_process_executor,
         ),

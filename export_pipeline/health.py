@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 
 from export_pipeline.delivery.enqueue import BACKLOG
@@ -92,7 +91,7 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
             try:
                 # A snapshot for each dataset, as PostgreSQL rejects every statement after an error.
                 with open_snapshot(settings.source_url, statement_timeout=10) as snapshot:
-                    import_module(dataset.source).scopes(snapshot, dataset.spec)
+                    dataset.source.scopes(snapshot, dataset.spec)
             except SourceUnavailableError:
                 raise
             except SourceError as error:

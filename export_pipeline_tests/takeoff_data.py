@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline import takeoff as shape
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.sanitize import sanitize
@@ -98,7 +99,7 @@ class Application:
         """The project's export through every stage, held in memory."""
         with open_snapshot(self.url) as snapshot:
             window = Window("until", T0, as_of) if as_of else None
-            wanted = Request("takeoff", source.MODEL, {}, project, options({})(**given), window)
+            wanted = Request("takeoff", shape, {}, project, options({})(**given), window)
             fetched = in_memory(source.read(snapshot, wanted))
         return in_memory(sanitize(in_memory(build(fetched))))
 

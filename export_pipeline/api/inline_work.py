@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -83,15 +82,14 @@ def make_file(request: InlineRequest, datasets: Mapping[str, Dataset]) -> Inline
     dataset = datasets[request.dataset]
     models = dataset.option_models()
     options, format_options = parse_options({**dataset.attributes.options, **request.options}, *models)
-    source, shape = import_module(dataset.source), import_module(dataset.shape)
     with open_snapshot(request.source_url, statement_timeout=STATEMENT_SECONDS) as snapshot:
         asked = Request(request.dataset, dataset.shape, dataset.spec, request.scope, options)
-        data: ExportData = source.read(snapshot, asked)
+        data = dataset.source.read(snapshot, asked)
         if data.source_rows > MAX_ROWS:
             raise TooManyRowsError(f"It has {data.source_rows:,} rows; {MAX_ROWS:,} can be made at once.")
         data = _hold(replace(data, options={**data.options, **format_options.model_dump()}))
-    data = _hold(sanitize(_hold(shape.build(data))))
-    layout = shape.layout(data)
+    data = _hold(sanitize(_hold(dataset.shape.build(data))))
+    layout = dataset.shape.layout(data)
     format = FORMATS[request.format]
     chosen = format.options_of(data.options)
     proof = format.proof(layout, chosen)
@@ -154,7 +152,6 @@ def warm_up() -> None:
     """Import what the first export would, before processes are forked."""
     for dataset in _datasets().values():
         dataset.option_models()
-        import_module(dataset.source), import_module(dataset.shape)
 
 
 @cache

@@ -67,12 +67,11 @@ def dataset_of(name: str) -> DatasetComponent:
 
 def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
     """Return a dataset's scopes, as names by id."""
-    from importlib import import_module
 
     from export_pipeline.orchestration.resources import source_resource
 
     with source_resource(settings).snapshot() as snapshot:
-        scopes: dict[str, str] = import_module(dataset.source).scopes(snapshot, dataset.spec)
+        scopes: dict[str, str] = dataset.source.scopes(snapshot, dataset.spec)
     return scopes
 
 

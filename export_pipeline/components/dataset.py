@@ -51,8 +51,7 @@ class DatasetComponent(Dataset, dg.Component):
                 export_assets(
                     dataset=self.dataset,
                     cadence=name,
-                    source=self.source,
-                    model=self.shape,
+                    shape=self.shape,
                     spec=self.spec,
                     formats=attributes.formats,
                     start=attributes.start,

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
+
+
+class Shape(Protocol):
+    """The shape of a dataset's exports: what can be asked for, what is computed, how it is laid out.
+
+    A module with these functions is one.
+    """
+
+    def options(self, spec: Mapping[str, Any], /) -> type[BaseModel]:
+        """Return the model of a request's options."""
+
+    def build(self, data: ExportData, /) -> ExportData:
+        """Compute the export from the rows that the source has read."""
+
+    def layout(self, data: ExportData, /) -> Layout:
+        """Lay an export out for people and programs."""
+
+
+def hash_spec(spec: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a spec, by which a step knows that it works by the spec of the step before."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +44,15 @@ class Request:
 
     Attributes:
         dataset: The dataset's name.
-        model: The module whose `options`, `build` and `layout` handle the dataset's shape.
-        spec: The shape as declared in defs.yaml; JSON values only. Empty if the module defines the
-            shape itself.
+        shape: The dataset's shape.
+        spec: The shape as declared in defs.yaml; JSON values only. Empty if the shape needs no declaration.
         scope: The scope whose rows are exported; None if and only if the dataset has no scopes.
-        options: Validated options, an instance of the model's `options(spec)`.
+        options: Validated options, an instance of the shape's `options(spec)`.
         window: The window, if the export covers one.
     """
 
     dataset: str
-    model: str
+    shape: Shape
     spec: Mapping[str, Any]
     scope: str | None
     options: BaseModel
@@ -42,7 +65,7 @@ class ExportData:
 
     Attributes:
         dataset: The dataset's name, e.g. "takeoff".
-        model: The module whose `build` and `layout` handle this shape, e.g. "export_pipeline.takeoff".
+        shape: The dataset's shape.
         scope: The scope of the rows, e.g. a project's id; None for a dataset without scopes.
         title: For people, e.g. the project's name.
         subject: Facts about the subject by field name; JSON values only.
@@ -60,7 +83,7 @@ class ExportData:
     """
 
     dataset: str
-    model: str
+    shape: Shape
     scope: str | None
     title: str
     subject: Mapping[str, Any]

@@ -10,8 +10,8 @@ from pydantic import Field
 from export_pipeline.core.strict import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
-
-_SOURCE, _SHAPE = "export_pipeline.sources.bundle", "export_pipeline.tabular.bundle"
+from export_pipeline.sources.bundle import BundleSource
+from export_pipeline.tabular.bundle import Bundle
 
 
 class BundleModel(DatasetModel):
@@ -53,8 +53,6 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
         "title": attributes.title,
         "members": {
             name: {
-                "source": member.source,
-                "model": member.shape,
                 "spec": member.spec,
                 "options": dict(member.attributes.options),
             }
@@ -65,4 +63,6 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
         attributes = attributes.model_copy(update={"preview": False})
     scoped = any(member.scoped for member in members.values())
     windowed = all(member.windowed for member in members.values())
-    return Dataset(attributes, source=_SOURCE, shape=_SHAPE, spec=spec, scoped=scoped, windowed=windowed)
+    shape = Bundle({name: member.shape for name, member in members.items()})
+    source = BundleSource(shape, {name: member.source for name, member in members.items()})
+    return Dataset(attributes, source=source, shape=shape, spec=spec, scoped=scoped, windowed=windowed)

@@ -1,17 +1,18 @@
-"""A declared dataset: its attributes, its modules, and the options of its exports."""
+"""A declared dataset: its attributes, its source and shape, and the options of its exports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from export_pipeline.core.export_data import Shape
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.options import OptionError, is_list, parse_options
 from export_pipeline.formats.options import FormatOptions, of_other_formats
+from export_pipeline.sources.snapshot import Source
 
 
 class Exportable(Protocol):
@@ -24,7 +25,7 @@ class Exportable(Protocol):
     @property
     def reuse_seconds(self) -> int | None: ...
 
-    source: str
+    source: Source
     spec: Mapping[str, Any]
     scoped: bool
     windowed: bool
@@ -35,20 +36,20 @@ class Exportable(Protocol):
 
 @dataclass(eq=False)
 class Dataset:
-    """A dataset: its attributes from defs.yaml, and the modules that read and shape it.
+    """A dataset: its attributes from defs.yaml, its source and its shape.
 
     Attributes:
         attributes: Attributes from defs.yaml.
-        source: Module with `scopes(snapshot, spec)` and `read(snapshot, request)`.
-        shape: Module with `options(spec)`, `build(data)` and `layout(data)`.
-        spec: Description of the dataset for these modules; JSON values only.
+        source: Reads its scopes and rows.
+        shape: Its options, computations and layout.
+        spec: Description of the dataset for its source and shape; JSON values only.
         scoped: True if its rows belong to scopes.
         windowed: True if it can be exported for a day, week or month.
     """
 
     attributes: DatasetModel
-    source: str
-    shape: str
+    source: Source
+    shape: Shape
     spec: Mapping[str, Any]
     scoped: bool
     windowed: bool = True
@@ -70,7 +71,7 @@ class Dataset:
 
     def option_models(self) -> tuple[type[BaseModel], ...]:
         """Return the pydantic models that define the options of the dataset."""
-        return import_module(self.shape).options(self.spec), FormatOptions
+        return self.shape.options(self.spec), FormatOptions
 
     def option_names(self) -> set[str]:
         """Return the names of all options."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
+from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError, open_snapshot
 
 if TYPE_CHECKING:
     from export_pipeline.datasets.dataset import Exportable
@@ -40,14 +39,14 @@ def scope_key(scope: str) -> str:
 
 
 def read_scopes(
-    url: str, source: str, spec: Mapping[str, Any], *, statement_timeout: float = 0
+    url: str, source: Source, spec: Mapping[str, Any], *, statement_timeout: float = 0
 ) -> dict[str, str]:
     """Read the scopes of a dataset, as names by id, within `SCOPES_SECONDS`.
 
     Args:
         url: SQLAlchemy URL of the application's database.
-        source: Module that reads the dataset.
-        spec: The dataset's description for this module.
+        source: The dataset's source.
+        spec: The dataset's description for its source.
 
     Raises:
         SourceUnavailableError: the database is unavailable, or takes too long.
@@ -57,8 +56,7 @@ def read_scopes(
     begun = time.monotonic()
     try:
         with open_snapshot(url, statement_timeout=limit) as snapshot:
-            scopes: dict[str, str] = import_module(source).scopes(snapshot, spec)
-        return scopes
+            return source.scopes(snapshot, spec)
     except SourceError as error:
         if time.monotonic() - begun < limit:
             raise
@@ -71,7 +69,7 @@ def read_scopes(
 class ScopeReader(Protocol):
     """Reads the scopes of a dataset, as `read_scopes` does."""
 
-    def scopes(self, source: str, spec: Mapping[str, Any]) -> Mapping[str, str]: ...
+    def scopes(self, source: Source, spec: Mapping[str, Any]) -> Mapping[str, str]: ...
 
 
 class Scopes:

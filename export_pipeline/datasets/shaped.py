@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
+from export_pipeline.core.export_data import Shape
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.options import FormatOptions
+from export_pipeline.sources.snapshot import Source
 from export_pipeline.tabular.spec import RowSecurity
 
 
@@ -44,7 +46,11 @@ class ShapedModel(DatasetModel):
 def shaped_dataset(attributes: ShapedModel) -> Dataset:
     """Return the dataset of an application whose data are more than one table."""
     spec = {} if attributes.row_security == "refuse" else {"row_security": attributes.row_security}
-    return Dataset(attributes, source=attributes.source, shape=attributes.shape, spec=spec, scoped=True)
+    source, shape = (
+        cast(Source, import_module(attributes.source)),
+        cast(Shape, import_module(attributes.shape)),
+    )
+    return Dataset(attributes, source=source, shape=shape, spec=spec, scoped=True)
 
 
 def _module(name: str, *wanted: str) -> ModuleType:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError, model_validator
 
+from export_pipeline import tabular
 from export_pipeline.core.messages import describe_error
 from export_pipeline.core.strict import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import OptionError, parse_options
 from export_pipeline.formats.options import FormatOptions
+from export_pipeline.sources.tables import read
 from export_pipeline.tabular.spec import TableSpec
 from export_pipeline.tabular.validation import CheckedTableSpec
 
-SHAPE = "export_pipeline.tabular"
-_SOURCE = "export_pipeline.sources.tables.read"
 _NO_WINDOW = "say by which time of a row its window is found, e.g. `window: {column: created_at}`"
 
 
@@ -34,7 +33,7 @@ class TableModel(DatasetModel, CheckedTableSpec):
         preset = next(iter(self.presets), None) if self.preset_required else None
         given = {"preset": preset, **self.options} if preset else self.options
         try:
-            parse_options(given, import_module(SHAPE).options(self.spec()), FormatOptions)
+            parse_options(given, tabular.options(self.spec()), FormatOptions)
         except OptionError as error:
             raise error_at("TableExport", {("options",): str(error)}) from None
         return self
@@ -72,8 +71,8 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
         attributes = attributes.model_copy(update={"source": source})
     return Dataset(
         attributes,
-        source=_SOURCE,
-        shape=SHAPE,
+        source=read,
+        shape=tabular,
         spec=attributes.spec(),
         scoped=attributes.scope is not None,
         windowed=attributes.window is not None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
 
+from export_pipeline.core.export_data import Shape
 from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import CHECKS
@@ -26,8 +26,7 @@ def export_assets(
     *,
     dataset: str,
     cadence: str,
-    source: str,
-    model: str,
+    shape: Shape,
     spec: Mapping[str, Any],
     formats: Sequence[str],
     start: str,
@@ -43,9 +42,8 @@ def export_assets(
     """Build the assets `[dataset, cadence, format]` of one cadence, subsettable by format.
 
     Args:
-        source: Module with `scopes(snapshot, spec)` and `read(snapshot, request)`.
-        model: Module with `options(spec)`, `build(data)` and `layout(data)`.
-        spec: Description of the dataset for these modules.
+        shape: The dataset's shape.
+        spec: Description of the dataset for its shape.
         start: First day of the first window, as YYYY-MM-DD.
         timezone: IANA zone in which windows begin.
         scoped: True if the rows belong to scopes.
@@ -61,11 +59,11 @@ def export_assets(
         for format in formats
         for name, text in CHECKS.items()
     }
-    models = (import_module(model).options(spec), FormatOptions)
+    models = (shape.options(spec), FormatOptions)
 
     def to_op(config: Mapping[str, Any]) -> dict[str, Any]:
         fetch = {
-            "dataset": dataset, "source": source, "model": model, "spec": dict(spec), "cadence": cadence,
+            "dataset": dataset, "cadence": cadence,
             "start": start, "timezone": timezone, "scoped": scoped,
             "window": config.get("window") or None,
             "options": {name: value for name, value in config.items() if name != "window"},

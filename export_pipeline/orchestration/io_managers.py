@@ -3,19 +3,20 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content
 from export_pipeline.core.schema import Schema
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
 from export_pipeline.jobs.database import open_engine
@@ -35,15 +36,17 @@ from export_pipeline.store.manifest import Manifest, changed_cells
 from export_pipeline.store.publish import publish, unpublish
 
 
-class StagingIOManager(dg.ConfigurableIOManager):
+@dataclass
+class StagingIOManager(dg.IOManager):
     """Spools ExportData into the run's folder, and reads it back batch by batch.
 
     Processes exchange only the parts of the path (run, step, output). So any executor works if its workers
     share the folder.
     """
 
-    folder: str
-    ledger: dg.ResourceDependency[JobLedger]
+    folder: Path
+    ledger: JobLedger
+    datasets: Mapping[str, Dataset]
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
         started = time.monotonic()
@@ -77,11 +80,11 @@ class StagingIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> list[ExportData]:
         assert context.upstream_output is not None
         with translate_errors(_earlier_tries(context), context.log):
-            return load_all(self._path(context.upstream_output))
+            return load_all(self._path(context.upstream_output), self.datasets)
 
     def of_run(self, run_id: str) -> Path:
         """Return the folder of a run."""
-        return Path(self.folder) / run_id
+        return self.folder / run_id
 
     def _path(self, context: dg.OutputContext) -> Path:
         # A re-execution reads what its parent staged: Dagster gives the run that made the output.
@@ -89,11 +92,16 @@ class StagingIOManager(dg.ConfigurableIOManager):
         return self.of_run(run_id) / "-".join(step)
 
 
-class ExportStoreIOManager(dg.ConfigurableIOManager):
-    """Publishes rendered files that are still requested: the file atomically, its manifest last."""
+@dataclass
+class ExportStoreIOManager(dg.IOManager):
+    """Publishes rendered files that are still requested: the file atomically, its manifest last.
 
-    ledger: dg.ResourceDependency[JobLedger]
-    api_url: str | None = Field(default=None, description="Public address of the HTTP service, for links.")
+    Attributes:
+        api_url: Public address of the HTTP service, for links.
+    """
+
+    ledger: JobLedger
+    api_url: str | None = None
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
         step_context = step_of(context)

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,9 +24,9 @@ from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.layout import Layout, Proof
 from export_pipeline.core.sanitize import sanitize as sanitize_data
 from export_pipeline.core.tables import Table
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.base import FileFacts, Format, Rendered
-from export_pipeline.formats.options import FormatOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.checks import CHECKS, evaluate, together
@@ -52,9 +51,6 @@ PREVIEW_ROWS = 10
     out=dg.Out(io_manager_key="staging", description="Rows as the source holds them"),
     config_schema={
         "dataset": dg.Field(str, description="Name of the dataset."),
-        "source": dg.Field(str, description="Module that reads the application's tables."),
-        "model": dg.Field(str, description="Module that knows the shape of the export."),
-        "spec": dg.Field(dict, description="What the defs.yaml says of the shape."),
         "cadence": dg.Field(str, description="on_demand, daily, weekly or monthly."),
         "start": dg.Field(str, description="First day of the first window."),
         "timezone": dg.Field(str, description="Zone in which windows begin."),
@@ -62,20 +58,18 @@ PREVIEW_ROWS = 10
         "options": dg.Field(dict, description="What is to be exported."),
         "window": dg.Field(dg.Noneable(dict), description="Start and end, of a run on demand."),
     },
-    required_resource_keys={"source", "ledger"},
+    required_resource_keys={"source", "ledger", "datasets"},
     tags={"kind": "sqlalchemy"},
 )
 def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:
     """Read the rows in one consistent, read-only snapshot and spool them as Arrow batches."""
     config = context.op_config
-    source, model = import_module(config["source"]), import_module(config["model"])
+    dataset: Dataset = context.resources.datasets[config["dataset"]]
     ledger = context.resources.ledger.open
     with ExitStack() as snapshot_open:
         with _cancellable(context), translate_errors(context.retry_number, context.log):
             retry_until_available(lambda: start_jobs(ledger, context.run), context.log)
-            options, format_options = parse_options(
-                config["options"], model.options(config["spec"]), FormatOptions
-            )
+            options, format_options = parse_options(config["options"], *dataset.option_models())
             retry_until_available(lambda: _check_requester(ledger, context.run, options), context.log)
             run_targets = targets(
                 context,
@@ -85,9 +79,9 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
             exports = []
             for target in run_targets:
                 request = Request(
-                    config["dataset"], config["model"], config["spec"], target.scope, options, target.window
+                    dataset.dataset, dataset.shape, dataset.spec, target.scope, options, target.window
                 )
-                data = source.read(snapshot, request)
+                data = dataset.source.read(snapshot, request)
                 exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
                 context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
         # The snapshot stays open while the IO manager reads the rows into staging.
@@ -120,7 +114,7 @@ def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: 
 @dg.op(out=dg.Out(io_manager_key="staging", description="The export, with totals and computed columns"))
 def build_export_data(exports: list[ExportData]) -> list[ExportData]:
     """Compute the export from the fetched rows: joins, totals and costs of these rows only."""
-    return [import_module(data.model).build(data) for data in exports]
+    return [data.shape.build(data) for data in exports]
 
 
 @dg.op(out=dg.Out(io_manager_key="staging", description="The export, without characters that break files"))
@@ -156,7 +150,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                 report = ProgressReporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
-                    layout: Layout = import_module(data.model).layout(data)
+                    layout = data.shape.layout(data)
                     options = format.options_of(data.options)
                     proof = format.proof(layout, options)
                     report(f"Rendering {format.name}", number, len(exports))

@@ -1,29 +1,35 @@
-"""Dagster resources: the application's database and the store of export files."""
+"""Resources of ops and sensors: the application's database, the store of export files, the ledger.
+
+They are plain objects, not configurable ones: Dagster's UI shows the config of a resource, including secrets
+in URLs, and the launchpad can change it, so that a run could read another database.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
-
-import dagster as dg
-from pydantic import Field, PrivateAttr
 
 from export_pipeline.datasets.scopes import read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings
-from export_pipeline.sources.snapshot import Snapshot, open_snapshot
+from export_pipeline.sources.snapshot import Snapshot, Source, open_snapshot
 from export_pipeline.store import Store, open_store
 
 
-class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The application's database, opened read-only."""
+@dataclass(frozen=True)
+class SourceDatabase:
+    """The application's database, opened read-only.
 
-    url: str = Field(description="SQLAlchemy URL.")
-    statement_timeout_seconds: float = Field(
-        default=0, description="How long one query may take; 0: no limit."
-    )
+    Attributes:
+        url: SQLAlchemy URL.
+        statement_timeout_seconds: Timeout of a query; 0 for none.
+    """
+
+    url: str = field(repr=False)
+    statement_timeout_seconds: float = 0
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -31,11 +37,11 @@ class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         with open_snapshot(self.url, statement_timeout=self.statement_timeout_seconds) as snapshot:
             yield snapshot
 
-    def scopes(self, source: str, spec: Mapping[str, Any]) -> dict[str, str]:
+    def scopes(self, source: Source, spec: Mapping[str, Any]) -> dict[str, str]:
         """Read the scopes of a dataset, as names by id, within the short time of a sensor's tick.
 
         Args:
-            source: Module that reads the dataset.
+            source: The dataset's source.
 
         Raises:
             SourceUnavailableError: the database is unavailable, or takes too long.
@@ -44,10 +50,16 @@ class SourceDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         return read_scopes(self.url, source, spec, statement_timeout=self.statement_timeout_seconds)
 
 
-class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The store of export files: a folder or S3."""
+@dataclass(frozen=True)
+class ExportStore:
+    """The store of export files: a folder or S3.
 
-    url: str = Field(description="A folder, file:///folder or s3://bucket/prefix.")
+    Attributes:
+        url: A folder, file:///folder or s3://bucket/prefix.
+        ledger_url: SQLAlchemy URL of the ledger, which knows the folders that were used as stores.
+    """
+
+    url: str
     endpoint_url: str | None = None
     public_endpoint_url: str | None = None
     region: str | None = None
@@ -55,9 +67,7 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     sse_kms_key_id: str | None = None
     checksums: bool = True
     files_group: str | None = None
-    ledger_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; it knows which folders were used."
-    )
+    ledger_url: str | None = field(default=None, repr=False)
 
     def open(self) -> Store:
         """Open the store. boto3 is imported only for S3."""
@@ -74,13 +84,20 @@ class ExportStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
 
-class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The ledger of requests, opened when a run or a sensor first needs it."""
+@dataclass
+class JobLedger:
+    """The ledger of requests, opened when a run or a sensor first needs it.
 
-    url: str = Field(description="SQLAlchemy URL.")
-    retention_days: int = Field(description="Days that files are kept where their dataset says nothing.")
-    max_in_flight: int = Field(description="How many requests are worked on at the same time.")
-    _ledger: Ledger | None = PrivateAttr(default=None)
+    Attributes:
+        url: SQLAlchemy URL.
+        retention_days: Days that files are kept, unless their dataset has its own period.
+        max_in_flight: Maximum number of requests that are processed at a time.
+    """
+
+    url: str = field(repr=False)
+    retention_days: int
+    max_in_flight: int
+    _ledger: Ledger | None = field(default=None, init=False, repr=False)
 
     def open(self) -> Ledger:
         """Open the ledger. Its tables may be missing."""

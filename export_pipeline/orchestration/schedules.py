@@ -22,7 +22,7 @@ from export_pipeline.orchestration.window_requests import JOB, run_request
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.schedules.cadences import newest_window
 from export_pipeline.settings import load_settings
-from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError
 
 _TOLD = 10
 
@@ -77,7 +77,7 @@ def _newest(url: str, cadence: Cadence) -> str | None:
 
 
 def scopes_sensor(
-    *, dataset: str, source: str, spec: Mapping[str, Any], interval_seconds: int = 60
+    *, dataset: str, source: Source, spec: Mapping[str, Any], interval_seconds: int = 60
 ) -> dg.SensorDefinition:
     """Build the sensor that adds and removes scope partitions as the application's scopes change."""
 

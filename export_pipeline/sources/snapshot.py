@@ -8,16 +8,17 @@ transaction stays open. In both cases a select gives batches with exactly the re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.messages import one_line
 from export_pipeline.database_url import parse_database_url
 from export_pipeline.redaction import RedactedError, remember_credentials
@@ -109,6 +110,16 @@ class Snapshot(ABC):
         connections, and most databases cannot share a snapshot.
         """
         return []
+
+
+class Source(Protocol):
+    """Reads a dataset from a snapshot. A module with these functions is one."""
+
+    def scopes(self, snapshot: Snapshot, spec: Mapping[str, Any], /) -> dict[str, str]:
+        """Return the scopes of the dataset, names by id; empty if it has none."""
+
+    def read(self, snapshot: Snapshot, request: Request, /) -> ExportData:
+        """Read the rows of a request, and none of other scopes. They stream while the snapshot is open."""
 
 
 def visible(snapshot: Snapshot, row_security: object) -> Snapshot:

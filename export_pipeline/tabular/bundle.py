@@ -1,30 +1,26 @@
 """A bundle: several datasets of one snapshot, together in a ZIP.
 
-Its spec names the members: `{"title": …, "members": {name: {"source", "model", "spec", "options"}}}`. While
-it is staged, a member's table t is the bundle's table "member.t", and its facts are in `subject["members"]`.
+Its spec names the members: `{"title": …, "members": {name: {"spec": …, "options": …}}}`. While it is staged,
+a member's table t is the bundle's table "member.t", and its facts are in `subject["members"]`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
 from pydantic import BaseModel, create_model
 
-from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.export_data import ExportData, Shape
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.strict import Strict
 
-__all__ = ["build", "join", "layout", "options", "split"]
-
 _FACTS = (
     "dataset",
-    "model",
     "title",
     "subject",
     "options",
@@ -33,69 +29,72 @@ _FACTS = (
     "exact_totals",
     "counted",
     "warnings",
-    "spec",
 )
 
 
-def options(spec: Mapping[str, Any]) -> type[BaseModel]:
-    """Return the options model of a bundle: each member's own options, under its name."""
-    fields: dict[str, Any] = {
-        name: (import_module(member["model"]).options(member["spec"]) | None, None)
-        for name, member in spec["members"].items()
-    }
-    return create_model("BundleOptions", __base__=Strict, **fields)
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The shape of a bundle: those of its members, by name."""
 
+    members: Mapping[str, Shape]
 
-def build(data: ExportData) -> ExportData:
-    """Build every member of a bundle."""
-    built = {name: import_module(member.model).build(member) for name, member in split(data).items()}
-    return join(data, built)
+    def options(self, spec: Mapping[str, Any], /) -> type[BaseModel]:
+        """Return the options model of a bundle: each member's own options, under its name."""
+        fields: dict[str, Any] = {
+            name: (shape.options(spec["members"][name]["spec"]) | None, None)
+            for name, shape in self.members.items()
+        }
+        return create_model("BundleOptions", __base__=Strict, **fields)
 
+    def build(self, data: ExportData, /) -> ExportData:
+        """Build every member of a bundle."""
+        return join(data, {name: member.shape.build(member) for name, member in self.split(data).items()})
 
-def layout(data: ExportData) -> Layout:
-    """Lay out the members; the bundle itself has no tables."""
-    members = {name: import_module(member.model).layout(member) for name, member in split(data).items()}
-    first = next(iter(members.values()))
-    periods = {member.period for member in members.values()}
-    return Layout(
-        title=data.title,
-        created=first.created,
-        main=first.main,
-        document={},
-        sheets=(),
-        chapters=(),
-        file_name=f"{data.title}_{data.file_part}",
-        period=periods.pop() if len(periods) == 1 else data.period(),
-        members=members,
-        provenance=data.provenance,
-    )
-
-
-def split(data: ExportData) -> dict[str, ExportData]:
-    """Return the members of a bundle by name, each as an export of its own.
-
-    Format options are those of the bundle, unless the member's own defaults override them.
-    """
-    shared = {name: value for name, value in data.options.items() if name not in data.subject["members"]}
-    return {
-        name: replace(
-            data,
-            **({key: facts[key] for key in _FACTS} | {"options": {**shared, **facts["options"]}}),
-            changed=Counter(
-                {
-                    (reason, cell.removeprefix(f"{name}: ")): count
-                    for (reason, cell), count in data.changed.items()
-                    if cell.startswith(f"{name}: ")
-                }
-            ),
-            tables={
-                table.removeprefix(f"{name}."): rows
-                for table, rows in data.tables.items()
-                if table.startswith(f"{name}.")
-            },
+    def layout(self, data: ExportData, /) -> Layout:
+        """Lay out the members; the bundle itself has no tables."""
+        members = {name: member.shape.layout(member) for name, member in self.split(data).items()}
+        first = next(iter(members.values()))
+        periods = {member.period for member in members.values()}
+        return Layout(
+            title=data.title,
+            created=first.created,
+            main=first.main,
+            document={},
+            sheets=(),
+            chapters=(),
+            file_name=f"{data.title}_{data.file_part}",
+            period=periods.pop() if len(periods) == 1 else data.period(),
+            members=members,
+            provenance=data.provenance,
         )
-        for name, facts in data.subject["members"].items()
-    }
+
+    def split(self, data: ExportData) -> dict[str, ExportData]:
+        """Return the members of a bundle by name, each as an export of its own.
+
+        Format options are those of the bundle, unless the member's own defaults override them.
+        """
+        shared = {name: value for name, value in data.options.items() if name not in self.members}
+        return {
+            name: replace(
+                data,
+                **({key: facts[key] for key in _FACTS} | {"options": {**shared, **facts["options"]}}),
+                shape=self.members[name],
+                spec=data.spec["members"][name]["spec"],
+                changed=Counter(
+                    {
+                        (reason, cell.removeprefix(f"{name}: ")): count
+                        for (reason, cell), count in data.changed.items()
+                        if cell.startswith(f"{name}: ")
+                    }
+                ),
+                tables={
+                    table.removeprefix(f"{name}."): rows
+                    for table, rows in data.tables.items()
+                    if table.startswith(f"{name}.")
+                },
+            )
+            for name, facts in data.subject["members"].items()
+        }
 
 
 def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:

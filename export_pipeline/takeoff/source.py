@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from export_pipeline import takeoff
 from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table
@@ -21,9 +22,6 @@ from export_pipeline.takeoff.options import TakeoffOptions
 from export_pipeline.takeoff.source_tables import Assembly, Condition, Document, Measurement, Page, Project
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; a comparison excludes NaN too
-
-
-MODEL = "export_pipeline.takeoff"
 
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
@@ -72,7 +70,7 @@ class _Reader:
         columns = fields.MEASUREMENT_FIELDS
         return ExportData(
             dataset="takeoff",
-            model=MODEL,
+            shape=takeoff,
             scope=self.project_id,
             title=project["name"],
             subject={k: v.isoformat() if isinstance(v, datetime) else v for k, v in project.items()},

@@ -29,8 +29,6 @@ from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
 
-MODEL = "export_pipeline.tabular"
-
 
 @cache
 def attributes(dataset: str) -> dict[str, Any]:
@@ -127,12 +125,12 @@ class Sample:
         folder.mkdir()
         who = None if scope is None else str(scope)
         with open_snapshot(self.url) as snapshot:
-            data = source.read(snapshot, Request(dataset, MODEL, declared, who, given, window))
+            data = source.read(snapshot, Request(dataset, tabular, declared, who, given, window))
             save(replace(data, options={**data.options, **formats.model_dump()}), folder / "read")
-        built = tabular.build(load(folder / "read"))
+        built = tabular.build(load(folder / "read", {data.dataset: data}))
         cleaned = sanitize(built)
         save(cleaned, folder / "clean")
-        done = load(folder / "clean")
+        done = load(folder / "clean", {data.dataset: data})
         return Export(done, tabular.layout(done), formats, folder)
 
 

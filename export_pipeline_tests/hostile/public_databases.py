@@ -114,13 +114,13 @@ def export(
         {**model.options, **asked}, tabular.options(model.spec()), FormatOptions
     )
     assert isinstance(format_options, FormatOptions)
-    request = Request(model.dataset, "export_pipeline.tabular", model.spec(), None, options, None)
+    request = Request(model.dataset, tabular, model.spec(), None, options, None)
     folder.mkdir(parents=True)
     with open_snapshot(url) as snapshot:
         data = source.read(snapshot, request)
         save(replace(data, options={**data.options, **format_options.model_dump()}), folder / "read")
-    save(sanitize(tabular.build(load(folder / "read"))), folder / "clean")
-    clean = load(folder / "clean")
+    save(sanitize(tabular.build(load(folder / "read", {data.dataset: data}))), folder / "clean")
+    clean = load(folder / "clean", {data.dataset: data})
     changed, layout = dict(clean.changed), tabular.layout(clean)
     files, problems = {}, []
     for name in formats or model.formats:
@@ -156,7 +156,7 @@ def use_everything(url: str, table: str) -> int:
         def read(**given: Any) -> int:
             nonlocal reads
             options, _ = parse_options(given, tabular.options(spec), FormatOptions)
-            request = Request(model.dataset, "export_pipeline.tabular", spec, None, options, None)
+            request = Request(model.dataset, tabular, spec, None, options, None)
             data = source.read(snapshot, request)
             rows = sum(batch.num_rows for batch in data.tables["rows"].open())
             assert rows == data.source_rows, given

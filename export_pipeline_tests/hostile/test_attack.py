@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import Request
 from export_pipeline.datasets.options import OptionError, parse_options
 from export_pipeline.formats.options import FormatOptions
@@ -179,7 +180,7 @@ def answer(snapshot: Snapshot, scope: str | None, asked: dict[str, Any]) -> list
     """The rows, or the sentence with which a request is refused."""
     try:
         found, _ = parse_options(asked, options(spec()), FormatOptions)
-        data = table.read(snapshot, Request("items", table.MODEL, spec(), scope, found))
+        data = table.read(snapshot, Request("items", tabular, spec(), scope, found))
         rows: list[dict[str, Any]] = [
             row for batch in data.tables["rows"].open() for row in batch.to_pylist()
         ]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import takeoff
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.demo.takeoff import fill, sized
@@ -31,7 +32,7 @@ def staged(tmp_path: Path) -> Path:
     engine.dispose()
     with open_snapshot(f"sqlite:///{tmp_path}/a.db") as snapshot:
         staging.save(
-            source.read(snapshot, Request("takeoff", source.MODEL, {}, project, TakeoffOptions())),
+            source.read(snapshot, Request("takeoff", takeoff, {}, project, TakeoffOptions())),
             tmp_path / "fetched",
         )
     staging.save(build(staging.load(tmp_path / "fetched")), tmp_path / "built")

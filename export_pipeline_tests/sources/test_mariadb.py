@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.windows import Window
 from export_pipeline.sources.introspection.introspect import introspect
@@ -71,7 +72,7 @@ def rows(
     url: str, spec: dict[str, Any], scope: str | None = None, window: Window | None = None, **asked: Any
 ) -> list[dict[str, Any]]:
     with open_snapshot(url) as snapshot:
-        asking = Request("items", table.MODEL, spec, scope, options(spec)(**asked), window)
+        asking = Request("items", tabular, spec, scope, options(spec)(**asked), window)
         data = table.read(snapshot, asking)
         found: list[dict[str, Any]] = data.tables["rows"].arrow().to_pylist()
         assert len(found) == data.source_rows
@@ -204,6 +205,6 @@ def test_keys_have_the_databases_order_and_texts_that_of_code_points(
     engine.dispose()
     spec = {"source": {"table": "keyed", "key": ["k"]}, "columns": [{"name": "n", "type": "integer"}]}
     with open_snapshot(shop) as snapshot:
-        request = Request("keyed", table.MODEL, spec, None, options(spec)(), None)
+        request = Request("keyed", tabular, spec, None, options(spec)(), None)
         found = table.read(snapshot, request).tables["rows"].arrow()["n"].to_pylist()
     assert found == [*range(len(values))]

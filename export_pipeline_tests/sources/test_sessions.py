@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from export_pipeline import tabular
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import Request
 from export_pipeline.sources.introspection.introspect import introspect
@@ -43,7 +44,7 @@ def value(snapshot: Snapshot, sql: str) -> Any:
 def read(
     snapshot: Snapshot, spec: dict[str, Any], scope: str | None = None, **asked: Any
 ) -> list[dict[str, Any]]:
-    data = table.read(snapshot, Request("items", table.MODEL, spec, scope, options(spec)(**asked)))
+    data = table.read(snapshot, Request("items", tabular, spec, scope, options(spec)(**asked)))
     rows: list[dict[str, Any]] = data.tables["rows"].arrow().to_pylist()
     assert len(rows) == data.source_rows
     return rows

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -275,7 +274,7 @@ def _scopes(url: str, dataset: DatasetComponent) -> tuple[str | None, ...]:
     if not dataset.scoped:
         return (None,)
     with open_snapshot(url) as snapshot:
-        return tuple(import_module(dataset.source).scopes(snapshot, dataset.spec))
+        return tuple(dataset.source.scopes(snapshot, dataset.spec))
 
 
 def _listens(port: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
@@ -149,7 +150,7 @@ def staged(
             totals[f"|{column.name}|"] = float(sum(map(abs, numbers)))
     return ExportData(
         dataset="sample",
-        model="export_pipeline.tabular",
+        shape=tabular,
         scope=scope,
         title=title,
         subject={} if scope is None else {"id": scope, "name": title},

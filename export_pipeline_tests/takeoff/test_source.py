@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import takeoff
 from export_pipeline.core.export_data import Request
 from export_pipeline.sources.arrow_types import NO_BOOLEAN, NO_NUMBER, NO_TEXT, NO_TIME
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
@@ -240,8 +241,8 @@ def test_one_snapshot_while_a_writer_writes(application: Application) -> None:
         writer.start()
         try:
             assert written.wait(10)
-            data = in_memory(source.read(snapshot, Request("takeoff", source.MODEL, {}, project, Options())))
-            again = in_memory(source.read(snapshot, Request("takeoff", source.MODEL, {}, project, Options())))
+            data = in_memory(source.read(snapshot, Request("takeoff", takeoff, {}, project, Options())))
+            again = in_memory(source.read(snapshot, Request("takeoff", takeoff, {}, project, Options())))
         finally:
             stop.set()
             writer.join()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.export_data import ExportData, Shape, hash_spec
 from export_pipeline.core.streams import merge
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
@@ -27,6 +27,11 @@ OnRows = Callable[[ExportData, str, int], None]
 """Called with the export, the name of one of its tables, and the number of rows just staged."""
 _GONE = (
     "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
+    "one from its failure."
+)
+
+_CHANGED = (
+    "The defs.yaml of {} has changed since its rows were read; start a new run instead of re-executing this "
     "one from its failure."
 )
 
@@ -65,7 +70,6 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
         }
     facts = {
         "dataset": data.dataset,
-        "model": data.model,
         "scope": data.scope,
         "title": data.title,
         "subject": data.subject,
@@ -84,7 +88,7 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
         "counted": data.counted,
         "changed": [[*key, count] for key, count in data.changed.items()],
         "warnings": data.warnings,
-        "spec": data.spec,
+        "spec_hash": hash_spec(data.spec),
         "tables": tables,
     }
     unfinished = folder / f"{_FACTS}.part"
@@ -92,11 +96,23 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
     unfinished.replace(facts_file)
 
 
-def load(folder: Path) -> ExportData:
+class Definition(Protocol):
+    """The part of a dataset that its staged exports do not repeat."""
+
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def spec(self) -> Mapping[str, Any]: ...
+
+
+def load(folder: Path, datasets: Mapping[str, Definition]) -> ExportData:
     """Return the ExportData that `save` wrote. Its tables stream from the files and allow random access.
 
+    Args:
+        datasets: The datasets by name, as they are declared now.
+
     Raises:
-        StagingError: the folder holds no complete export.
+        StagingError: the folder holds no complete export, or its dataset was declared otherwise.
     """
     try:
         facts = json.loads((folder / _FACTS).read_text())
@@ -109,7 +125,10 @@ def load(folder: Path) -> ExportData:
     if window := facts["window"]:
         start, end = (datetime.fromisoformat(window[name]) for name in ("start", "end"))
         facts["window"] = Window(window["name"], start, end, window["timezone"])
-    return ExportData(**facts, tables=tables)
+    dataset = datasets.get(facts["dataset"])
+    if dataset is None or hash_spec(dataset.spec) != facts.pop("spec_hash"):
+        raise StagingError(_CHANGED.format(facts["dataset"]))
+    return ExportData(**facts, shape=dataset.shape, spec=dataset.spec, tables=tables)
 
 
 def save_all(
@@ -126,17 +145,17 @@ def save_all(
     count.write_text(str(len(exports)))
 
 
-def load_all(folder: Path) -> list[ExportData]:
-    """Return the exports that `save_all` wrote.
+def load_all(folder: Path, datasets: Mapping[str, Definition]) -> list[ExportData]:
+    """Return the exports that `save_all` wrote; see `load`.
 
     Raises:
-        StagingError: some are missing or incomplete.
+        StagingError: some are missing or incomplete, or their dataset was declared otherwise.
     """
     try:
         count = int((folder / _COUNT).read_text())
     except FileNotFoundError:
         raise StagingError(_GONE.format(folder)) from None
-    return [load(folder / str(number)) for number in range(count)]
+    return [load(folder / str(number), datasets) for number in range(count)]
 
 
 def is_whole(folder: Path) -> bool:

@@ -114,6 +114,6 @@ def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason(NOT_PREVIEWED)
     until = tick_deadline()
     staging: StagingIOManager = context.resources.staging
-    removed = clean_staging(context.instance, Path(staging.folder), until=until)
+    removed = clean_staging(context.instance, staging.folder, until=until)
     freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
     return dg.SkipReason(f"{freed}.")

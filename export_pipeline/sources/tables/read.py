@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
@@ -23,7 +24,6 @@ from export_pipeline.tabular.column_selection import find_needed_columns, select
 from export_pipeline.tabular.columns import column_of
 from export_pipeline.tabular.spec import Readers, Scope, TableSpec
 
-MODEL = "export_pipeline.tabular"
 DRIFT = "The source differs from what is declared: "
 
 
@@ -103,7 +103,7 @@ class _Reader:
         count, totals, special, exact = count_and_totals(self.snapshot, dataset, self.columns)
         return ExportData(
             dataset=self.request.dataset,
-            model=MODEL,
+            shape=tabular,
             scope=self.request.scope,
             title=self.spec.title or self.scope_name or self.request.dataset,
             subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},

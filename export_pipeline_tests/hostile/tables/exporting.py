@@ -65,13 +65,13 @@ def exported(url: str, sample: Sample, folder: Path) -> Exported:
         mode="json", by_alias=True, exclude_defaults=True
     )
     options = FormatOptions(**sample.options)
-    request = Request("hostile", source.MODEL, spec, None, tabular.options(spec)(), None)
+    request = Request("hostile", tabular, spec, None, tabular.options(spec)(), None)
     with open_snapshot(url) as snapshot:
         data = source.read(snapshot, request)
         save(replace(data, options={**data.options, **options.model_dump()}), folder / "read")
-    save(tabular.build(load(folder / "read")), folder / "built")
-    save(sanitize(load(folder / "built")), folder / "clean")
-    data = load(folder / "clean")
+    save(tabular.build(load(folder / "read", {data.dataset: data})), folder / "built")
+    save(sanitize(load(folder / "built", {data.dataset: data})), folder / "clean")
+    data = load(folder / "clean", {data.dataset: data})
     assert data.changed == rules.staged(sample)
     return Exported(sample, folder, data, tabular.layout(data), options)
 

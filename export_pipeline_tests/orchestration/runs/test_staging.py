@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from export_pipeline import tabular
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table
-from export_pipeline.orchestration.runs.staging import load, save
+from export_pipeline.orchestration.runs.staging import StagingError, load, save
 from export_pipeline.tabular.bundle import join
 
 
 def export(dataset: str, **tables: Table) -> ExportData:
     facts: dict[str, Any] = {"options": {}, "subject": {}, "source_totals": {}, "changed": Counter()}
     return ExportData(
-        dataset=dataset, model="", scope=None, title=dataset, tables=tables, window=None, spec={},
+        dataset=dataset, shape=tabular, scope=None, title=dataset, tables=tables, window=None, spec={},
         snapshot_at=datetime(2026, 1, 1, tzinfo=UTC), source_rows=0, **facts,
     )  # fmt: skip
 
@@ -43,7 +45,7 @@ def test_tables_of_one_name_stay_apart_in_a_bundle(tmp_path: Path) -> None:
     for members in ({"l": plain, "n": shared}, {"n": shared, "l": plain}):
         shared.changed.clear()
         save(join(export("both"), members), tmp_path)
-        both = load(tmp_path)
+        both = load(tmp_path, {"both": export("both")})
         assert both.tables["l.rows"].arrow().to_pydict() == {"letter": ["a", "b"]}
         assert both.tables["n.rows"].arrow().to_pydict() == {"number": [1, 2, 3, 4]}
         assert both.changed == {("cut", "n: rows.number"): 2}
@@ -71,7 +73,20 @@ def test_a_step_never_writes_into_another_steps_files(
         link(path, target)
 
     monkeypatch.setattr(Path, "hardlink_to", once)
-    save(load(tmp_path / "fetched"), tmp_path / "sanitized")
+    declared = {"numbers": fetched}
+    save(load(tmp_path / "fetched", declared), tmp_path / "sanitized")
     assert len(tries) == 2
     assert {file.name: file.read_bytes() for file in (tmp_path / "fetched").glob("*.arrow")} == before
-    assert load(tmp_path / "sanitized").tables["rows"].arrow().to_pydict() == {"number": [1, 2, 3, 4]}
+    assert load(tmp_path / "sanitized", declared).tables["rows"].arrow().to_pydict() == {
+        "number": [1, 2, 3, 4]
+    }
+
+
+def test_staged_rows_are_refused_when_the_dataset_is_declared_otherwise_now(tmp_path: Path) -> None:
+    """A re-execution would else compute columns of a new defs.yaml from the rows of the old one."""
+    fetched = export("numbers")
+    save(fetched, tmp_path)
+    assert load(tmp_path, {"numbers": fetched}).shape is tabular
+    for declared in ({"numbers": replace(fetched, spec={"columns": []})}, {}):
+        with pytest.raises(StagingError, match=r"The defs\.yaml of numbers has changed .* start a new run"):
+            load(tmp_path, declared)

@@ -1,11 +1,11 @@
 """Ticks end before Dagster's limit, whatever is slow, and what they have not done is done by later ones."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from types import ModuleType
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -139,8 +139,6 @@ def test_many_mails_and_files_are_done_in_several_ticks(
 def test_a_list_of_scopes_that_takes_too_long_is_an_outage(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tick: Callable[[dg.SensorDefinition], str]
 ) -> None:
-    slow = ModuleType("slow_source")
-
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
     deployment.source.rows(f"CREATE VIEW endless AS {endless}")
 
@@ -150,10 +148,9 @@ def test_a_list_of_scopes_that_takes_too_long_is_an_outage(
         )
         return {}
 
-    slow.scopes = scopes  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "slow_source", slow)
+    slow: Any = SimpleNamespace(scopes=scopes)
     monkeypatch.setattr(datasets_scopes, "SCOPES_SECONDS", 0.3)
     with pytest.raises(SourceUnavailableError, match=r"could not be read within 0\.3 s"):
-        resources.SourceDatabase(url=deployment.source.url).scopes("slow_source", {})
+        resources.SourceDatabase(url=deployment.source.url).scopes(slow, {})
     with pytest.raises(SourceUnavailableError):
-        tick(scopes_sensor(dataset="slow", source="slow_source", spec={}))
+        tick(scopes_sensor(dataset="slow", source=slow, spec={}))

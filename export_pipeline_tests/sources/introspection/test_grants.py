@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import Request
 from export_pipeline.datasets.table import TableModel
 from export_pipeline.sources.introspection.introspect import introspect
@@ -51,7 +52,7 @@ def role(postgres_url: str) -> Iterator[tuple[str, str]]:
 def read(url: str, said: dict[str, Any], **asked: Any) -> list[dict[str, Any]]:
     spec = TableModel.model_validate(said).spec()
     with open_snapshot(url) as snapshot:
-        request = Request("orders", source.MODEL, spec, None, options(spec)(**asked), None)
+        request = Request("orders", tabular, spec, None, options(spec)(**asked), None)
         rows: list[dict[str, Any]] = source.read(snapshot, request).tables["rows"].arrow().to_pylist()
         return rows
 

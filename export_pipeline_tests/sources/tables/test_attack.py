@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 from export_pipeline.sources.tables import read as table
@@ -78,7 +79,7 @@ def _filters(dice: random.Random) -> dict[str, dict[str, Any]]:
 
 
 def _request(scope: str | None, **asked: Any) -> Request:
-    return Request("items", table.MODEL, SPEC, scope, options(SPEC)(**asked))
+    return Request("items", tabular, SPEC, scope, options(SPEC)(**asked))
 
 
 def _export(snapshot: Snapshot, scope: str | None, **asked: Any) -> ExportData:

@@ -47,7 +47,7 @@ def matched(url: str, name: str, operator: str, value: Any) -> list[int]:
     given = {"filters": {name: {operator: value}}}
     options, _ = parse_options(given, tabular.options(spec), FormatOptions)
     with open_snapshot(url) as snapshot:
-        data = source.read(snapshot, Request("t", source.MODEL, spec, None, options, None))
+        data = source.read(snapshot, Request("t", tabular, spec, None, options, None))
         return [row["id"] for batch in data.tables["rows"].open() for row in batch.to_pylist()]
 
 
@@ -97,7 +97,7 @@ def test_values_that_differ_in_case_alone_exist_each(url: str) -> None:
         given = {"filters": {"label": {"in": [*values]}}}
         options, _ = parse_options(given, tabular.options(spec), FormatOptions)
         with open_snapshot(url) as snapshot:
-            data = source.read(snapshot, Request("u", source.MODEL, spec, None, options, None))
+            data = source.read(snapshot, Request("u", tabular, spec, None, options, None))
             return [row["id"] for batch in data.tables["rows"].open() for row in batch.to_pylist()]
 
     assert ids("a", "A") == [2]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
 from export_pipeline.sources.tables import key_ranges
@@ -43,7 +44,7 @@ def run(url: str, *statements: str) -> None:
 
 
 def read(snapshot: Snapshot, spec: dict[str, Any]) -> ExportData:
-    return table.read(snapshot, Request("items", table.MODEL, spec, None, options(spec)()))
+    return table.read(snapshot, Request("items", tabular, spec, None, options(spec)()))
 
 
 def spec(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.orchestration.runs.staging import StagingError, load, save
 from export_pipeline.sources.snapshot import Snapshot, SourceError, SourceUnavailableError, open_snapshot
@@ -49,12 +50,12 @@ def execute(url: str, *statements: str) -> None:
 def read(
     snapshot: Snapshot, spec: dict[str, Any] = SPEC, scope: str | None = "a", **asked: Any
 ) -> ExportData:
-    return table.read(snapshot, Request("orders", table.MODEL, spec, scope, options(spec)(**asked), None))
+    return table.read(snapshot, Request("orders", tabular, spec, scope, options(spec)(**asked), None))
 
 
 def staged(data: ExportData, folder: Path) -> list[dict[str, Any]]:
     save(data, folder)
-    rows: list[dict[str, Any]] = load(folder).tables["rows"].arrow().to_pylist()
+    rows: list[dict[str, Any]] = load(folder, {data.dataset: data}).tables["rows"].arrow().to_pylist()
     return rows
 
 
@@ -73,7 +74,7 @@ def test_shares_are_the_rows_of_one_select(url: str, tmp_path: Path, asked: dict
     assert [row["id"] for row in whole] == sorted(row["id"] for row in whole)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert len(whole) == data.source_rows == (668 if not asked else len(whole)) > 100
-    again = load(tmp_path / "staged")
+    again = load(tmp_path / "staged", {data.dataset: data})
     assert len(again.tables["rows"].files) == 3
     assert staged(again, tmp_path / "linked") == whole
     assert again.tables["rows"].mapped is not None
@@ -148,7 +149,7 @@ def test_a_share_that_fails_ends_the_others(url: str, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="amount"):
             save(data, tmp_path)
     with pytest.raises(StagingError):
-        load(tmp_path)
+        load(tmp_path, {data.dataset: data})
 
 
 def test_the_connections_end_with_the_snapshot(url: str) -> None:

@@ -67,7 +67,7 @@ def exported(url: str, spec: dict[str, Any], **asked: Any) -> list[Any]:
     """The numbers of the rows, in the order of their export."""
     options, _ = parse_options(asked, tabular.options(spec), FormatOptions)
     with open_snapshot(url) as snapshot:
-        data = source.read(snapshot, Request("t", source.MODEL, spec, None, options, None))
+        data = source.read(snapshot, Request("t", tabular, spec, None, options, None))
         return [row["n"] for batch in data.tables["rows"].open() for row in batch.to_pylist()]
 
 

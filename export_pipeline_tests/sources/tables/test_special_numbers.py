@@ -53,11 +53,11 @@ def made(postgres_url: str, tmp_path: Path) -> dict[str, Any]:
     spec = TableModel.model_validate(SPEC).spec()
     options = tabular.options(spec)()
     with open_snapshot(postgres_url) as snapshot:
-        data = source.read(snapshot, Request("t", source.MODEL, spec, None, options, None))
+        data = source.read(snapshot, Request("t", tabular, spec, None, options, None))
         save(data, tmp_path / "read")
-    save(tabular.build(load(tmp_path / "read")), tmp_path / "built")
-    save(sanitize(load(tmp_path / "built")), tmp_path / "clean")
-    clean = load(tmp_path / "clean")
+    save(tabular.build(load(tmp_path / "read", {data.dataset: data})), tmp_path / "built")
+    save(sanitize(load(tmp_path / "built", {data.dataset: data})), tmp_path / "clean")
+    clean = load(tmp_path / "clean", {data.dataset: data})
     layout = tabular.layout(clean)
     found: dict[str, Any] = {"read": dict(clean.changed)}
     for name in SPEC["formats"]:
@@ -129,7 +129,7 @@ def test_a_number_with_more_digits_still_stops_the_export(postgres_url: str) -> 
     columns = [{"name": "n", "type": "decimal(5,2)"}]
     spec = {"source": {"table": "t"}, "columns": columns}
     with open_snapshot(postgres_url) as snapshot:
-        request = Request("t", source.MODEL, spec, None, tabular.options(spec)(), None)
+        request = Request("t", tabular, spec, None, tabular.options(spec)(), None)
         data = source.read(snapshot, request)
         with pytest.raises(SourceError, match="column 'n' holds a value that is no decimal"):
             data.tables["rows"].arrow()

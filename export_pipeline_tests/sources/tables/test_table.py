@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.windows import Window
 from export_pipeline.sources.arrow_types import NO_NUMBER, NO_TIME
@@ -52,9 +53,7 @@ def export(
     url: str, spec: dict[str, Any], scope: str | None = None, window: Window | None = None, **asked: Any
 ) -> tuple[ExportData, list[dict[str, Any]]]:
     with open_snapshot(url) as snapshot:
-        data = table.read(
-            snapshot, Request("items", table.MODEL, spec, scope, options(spec)(**asked), window)
-        )
+        data = table.read(snapshot, Request("items", tabular, spec, scope, options(spec)(**asked), window))
         return data, data.tables["rows"].arrow().to_pylist()
 
 
@@ -371,7 +370,7 @@ def test_reading_may_stop_early(shop: tuple[str, Tables]) -> None:
     )
     with open_snapshot(url) as snapshot:
         for _ in range(3):
-            data = table.read(snapshot, Request("t", table.MODEL, spec, None, options(spec)()))
+            data = table.read(snapshot, Request("t", tabular, spec, None, options(spec)()))
             batches = data.tables["rows"].open()
             assert next(batches).column(0)[0].as_py() == 1
             batches.close()  # type: ignore[attr-defined]

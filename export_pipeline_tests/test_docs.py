@@ -1,4 +1,4 @@
-"""What docs/tables.md shows works: its YAML loads, its expressions compile, its lists are whole."""
+"""The examples of docs/tables.md work: its YAML loads, its expressions compile, its lists are complete."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_every_example_of_a_function_compiles() -> None:
     ],
 )
 def test_every_field_is_named(section: str, models: tuple[Any, ...]) -> None:
-    """A new field has to be told of; fields with a section of their own stand in that."""
+    """A new field must be documented; fields with a section of their own are documented there."""
     text = _section(section) + "".join(f"`{name}`" for name in ("source", "columns", "presets", "filters"))
     text += "`sort` `scope` `window` `cadences` `single_run` `readers`" if section == "The dataset" else ""
     for model in models:

@@ -25,5 +25,5 @@ from export_pipeline.core.amounts import Amount
         (Amount("quantity"), float("nan"), "nan"),
     ],
 )  # fmt: skip
-def test_text(amount: Amount, found: float, text: str) -> None:
+def test_a_sum_is_printed_at_its_scale_with_its_unit(amount: Amount, found: float, text: str) -> None:
     assert amount.text(found) == text

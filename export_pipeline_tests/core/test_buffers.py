@@ -36,7 +36,7 @@ def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, wanted: by
 
 @pytest.mark.slow
 @given(parts())
-def test_bytes_and_first_bytes(array: pa.Array) -> None:
+def test_bytes_of_all_cells_and_the_first_byte_of_each_are_found(array: pa.Array) -> None:
     cells = [(text or "").encode() for text in array.to_pylist()]
     assert bytes(data_of(array)) == b"".join(cells) == bytes_of(array).tobytes()
     assert list(first_bytes(array)) == [cell[0] if cell else ord("a") for cell in cells]
@@ -46,7 +46,7 @@ def test_bytes_and_first_bytes(array: pa.Array) -> None:
 
 @pytest.mark.slow
 @given(st.lists(st.booleans()))
-def test_mask(marks: list[bool]) -> None:
+def test_marks_become_a_boolean_array(marks: list[bool]) -> None:
     import numpy as np
 
     assert pack_mask(np.array(marks, bool)).to_pylist() == marks

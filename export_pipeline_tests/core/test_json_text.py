@@ -1,4 +1,4 @@
-"""Which texts are JSON: each judged by itself, as another parser would."""
+"""The check of JSON text agrees with another parser, for each text by itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_each_value_is_judged_by_itself(texts: list[str]) -> None:
     assert found == [_loads(text) for text in texts]
 
 
-def test_valid_json_hostile() -> None:
+def test_hostile_json_is_judged_as_another_parser_does() -> None:
     texts = [
         '{"a":NaN}', '{"a":-Infinity}', '{"a":"NaN"}', '{"a":1}{"b":2}', "{} null {}", '{"a":1}\n',
         '{"a":"\n"}', '{"a":1e400}', '{"a":"\\ud800"}', '{"a":.5}', "{'a':1}", '{"a":1,}', "", " ", None,

@@ -50,12 +50,12 @@ def test_clean_replaces_exactly_the_illegal_characters(texts: list[str | None]) 
         "\x85=1",
     ],
 )
-def test_guard_takes_formulas(text: str) -> None:
+def test_text_that_looks_like_a_formula_gets_an_apostrophe(text: str) -> None:
     assert guard_formulas(pa.array([text]))[0].to_pylist() == ["'" + text]
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-2", "'=1", '4" slab', "a=b", "0", "é", "‒1", "(-1)", " x"])
-def test_guard_leaves_other_texts(text: str) -> None:
+def test_other_text_gets_no_apostrophe(text: str) -> None:
     assert guard_formulas(pa.array([text]))[0].to_pylist() == [text]
 
 

@@ -1,5 +1,5 @@
+import queue
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,19 +44,21 @@ def test_the_first_error_ends_the_other_sources() -> None:
 
 
 def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
-    taken = []
+    read: queue.Queue[int] = queue.Queue()
 
     def source() -> Iterator[int]:
         for number in range(100):
-            taken.append(number)
+            read.put(number)
             yield number
 
     items = prefetch(source(), depth=3)
-    assert next(items) == 0
-    time.sleep(0.3)
-    assert len(taken) <= 1 + 3 + 1  # taken by us, waiting, and the one that finds no room
+    for item in range(5):
+        assert next(items) == item
+        # Read are those that were taken, the three that wait, and the one that finds no room.
+        ahead = 5 if item == 0 else 1
+        assert [read.get(timeout=10) for _ in range(ahead)][-1] == item + 4
+        assert read.empty()
     items.close()  # type: ignore[attr-defined]
-    assert len(taken) <= 6
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])

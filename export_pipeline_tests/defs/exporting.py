@@ -32,7 +32,7 @@ from export_pipeline.sources.tables import read as source
 
 @cache
 def attributes(dataset: str) -> dict[str, Any]:
-    """What a dataset's defs.yaml says, with the text of its .sql file."""
+    """The attributes in a dataset's defs.yaml, with the text of its .sql file."""
     folder = resources.files("export_pipeline") / "defs" / dataset
     declared: dict[str, Any] = yaml.safe_load((folder / "defs.yaml").read_text("utf-8"))["attributes"]
     if file := declared["source"].get("sql"):
@@ -42,7 +42,7 @@ def attributes(dataset: str) -> dict[str, Any]:
 
 @cache
 def spec(dataset: str) -> dict[str, Any]:
-    """The part of it that says what the table is, checked, as JSON values."""
+    """The checked spec of the table in it, as JSON values."""
     return TableModel.model_validate(attributes(dataset)).spec()
 
 
@@ -135,11 +135,11 @@ class Sample:
 
 
 CLEANED = {0x202E: "\ufffd"}
-"""What no file may hold: of the sample's texts only the mark that turns the direction of reading around."""
+"""The only illegal character in the samples: the mark that reverses the reading direction."""
 
 
 def agrees(cell: str, value: Any, null: str = "") -> bool:
-    """Whether a cell of CSV says a value: numbers by value, moments by the moment, the rest by its text."""
+    """True if a cell of CSV equals a value: numbers and times by value, the rest by text."""
     match value:
         case None:
             return cell == null
@@ -162,7 +162,7 @@ def _guarded(text: str) -> str:
 
 
 def differences(actual: list[list[str]], expected: list[list[Any]], null: str = "") -> list[str]:
-    """What differs between CSV rows without their header and the values they should say."""
+    """The differences between CSV rows without their header and the expected values."""
     if len(actual) != len(expected):
         return [f"{len(actual)} rows instead of {len(expected)}"]
     return [

@@ -71,7 +71,7 @@ def ledger(sample: Sample, organisation: str) -> list[dict[str, Any]]:
 
 
 def cells(rows: list[dict[str, Any]], names: list[str]) -> list[list[Any]]:
-    """What CSV words differently from the tables: labels, and JSON as text."""
+    """The values that CSV shows in another form: labels, and JSON as text."""
     words = []
     for row in rows:
         worded = {n: row[n] for n in names}
@@ -88,7 +88,7 @@ def cells(rows: list[dict[str, Any]], names: list[str]) -> list[list[Any]]:
 @pytest.mark.parametrize(("dataset", "oracle", "names", "only_json"), [
     ("enrollments", enrollments, ENROLLMENTS, ["proofs"]), ("proofs", proofs, PROOFS, []), ("ledger", ledger, LEDGER, []),
 ])  # fmt: skip
-def test_an_organisation_s_rows(
+def test_rows_of_an_organisation_are_those_of_the_oracle(
     sample: Sample, dataset: str, oracle: Any, names: list[str], only_json: list[str], organisation: str
 ) -> None:
     expected = oracle(sample, organisation)
@@ -152,7 +152,9 @@ def test_months_of_the_ledger_do_not_overlap(sample: Sample) -> None:
     ({"description": {"contains": "% _SURE_ \\"}}, lambda e: "% _sure_ \\" in (e["description"] or "")),
     ({"value_date": {"range": {"from": "2026-06-01"}}}, lambda e: e["value_date"] >= date(2026, 6, 1)),
 ])  # fmt: skip
-def test_filters_of_the_ledger(sample: Sample, filters: dict[str, Any], keep: Any) -> None:
+def test_filters_of_the_ledger_find_the_rows_of_the_oracle(
+    sample: Sample, filters: dict[str, Any], keep: Any
+) -> None:
     export = sample.export("ledger", app.ODD, columns=["sequence"], filters=filters)
     expected = [e["sequence"] for e in ledger(sample, app.ODD) if keep(e)]
     assert [int(row[0]) for row in export.csv[1:]] == expected != []
@@ -165,7 +167,9 @@ def test_filters_of_the_ledger(sample: Sample, filters: dict[str, Any], keep: An
     ({"created_on": {"is_null": True}}, lambda r: r["created_on"] is None),
     ({"media_type": {"equals": "audio/flac"}}, lambda r: r["media_type"] == "audio/flac"),
 ])  # fmt: skip
-def test_filters_of_enrollments(sample: Sample, filters: dict[str, Any], keep: Any) -> None:
+def test_filters_of_enrollments_find_the_rows_of_the_oracle(
+    sample: Sample, filters: dict[str, Any], keep: Any
+) -> None:
     organisation = app.ODD if "byte_size" in filters else app.MUSEUM
     export = sample.export("enrollments", organisation, columns=["id"], filters=filters)
     expected = [r["id"] for r in enrollments(sample, organisation) if keep(r)]

@@ -127,7 +127,7 @@ def test_a_reader_of_one_account_s_remarks_reads_no_other_s(sample: Sample) -> N
 
 
 @pytest.mark.slow
-def test_presets(sample: Sample) -> None:
+def test_a_preset_chooses_columns_and_filters(sample: Sample) -> None:
     essential = [
         "id",
         "ebay_order_id",
@@ -195,7 +195,7 @@ SELLERS = [
 ]
 
 
-def test_sellers_are_everybody_s(sample: Sample) -> None:
+def test_sellers_are_exported_without_a_scope(sample: Sample) -> None:
     rows = [r for r in sample.rows(app.SELLERS) if r["deleted_at"] is None]
     rows.sort(key=lambda r: (r["display_name"], r["id"]))
     export = sample.export("sellers")

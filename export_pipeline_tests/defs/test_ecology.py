@@ -159,7 +159,7 @@ def oracle(sample: Sample) -> Oracle:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("project", [app.MEADOW, app.ODD, app.EMPTY])
-def test_the_flat_columns(sample: Sample, oracle: Oracle, project: int) -> None:
+def test_flat_formats_hold_28_columns_of_the_oracle(sample: Sample, oracle: Oracle, project: int) -> None:
     expected = [oracle.row(o) for o in oracle.occurrences(project)]
     export = sample.export("occurrences", project)
     assert export.csv[0] == COLUMNS
@@ -181,7 +181,7 @@ def test_the_sample_holds_what_the_rules_are_about(oracle: Oracle) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("project", [app.MEADOW, app.ODD, app.EMPTY])
-def test_the_nested_shape(sample: Sample, oracle: Oracle, project: int) -> None:
+def test_json_nests_what_belongs_to_an_occurrence(sample: Sample, oracle: Oracle, project: int) -> None:
     found = sample.export("occurrences", project).json
     occurrences = oracle.occurrences(project)
     assert [row["id"] for row in found] == [o["id"] for o in occurrences]

@@ -151,7 +151,7 @@ def oracle(sample: Sample) -> Oracle:
     ("base", BASE, "BASE_SCOPE_LIBRARY", "Connexus Scope Library", "Connexus_Scope_Library_Export_"),
     ("client", CLIENT, "CLIENT_SCOPE_LIBRARY", "Client Scope Library", "Client_Scope_Library_Export_"),
 ])  # fmt: skip
-def test_the_libraries(
+def test_libraries_hold_the_scopes_of_work_of_a_tenant_and_shared_ones(
     sample: Sample,
     oracle: Oracle,
     tenant: str,
@@ -230,7 +230,7 @@ def between(name: str, first: date, last: date) -> Any:
 @pytest.mark.parametrize(("dataset", "kind"), [
     ("sow_library", "CLIENT_SCOPE_LIBRARY"), ("client_sow", "CLIENT_SCOPE_OF_WORK"),
 ])  # fmt: skip
-def test_filters_of_scopes(
+def test_filters_of_scopes_of_work_find_the_rows_of_the_oracle(
     sample: Sample, oracle: Oracle, dataset: str, kind: str, given: dict[str, Any], keep: Any
 ) -> None:
     if isinstance(keep, str):  # any two ids of the table that the filter refers to
@@ -276,7 +276,7 @@ def test_scopes_sorted_by_what_people_ask_for(sample: Sample, oracle: Oracle) ->
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_properties(sample: Sample, oracle: Oracle, tenant: str) -> None:
+def test_properties_are_those_of_the_oracle(sample: Sample, oracle: Oracle, tenant: str) -> None:
     expected = oracle.properties(tenant)
     export = sample.export("properties", tenant)
     same(export, PROPERTY, expected)
@@ -302,7 +302,9 @@ def test_properties(sample: Sample, oracle: Oracle, tenant: str) -> None:
     ({"manager_id": "PropertyManager"}, "propertyManagerId"), ({"properties_id": "ClientProperties"}, "id"),
     ({"manager_email": {"in": ["Sam@example.org"]}}, lambda o, r: r["PM Email"] == "Sam@example.org"),
 ])  # fmt: skip
-def test_filters_of_properties(sample: Sample, oracle: Oracle, given: dict[str, Any], keep: Any) -> None:
+def test_filters_of_properties_find_the_rows_of_the_oracle(
+    sample: Sample, oracle: Oracle, given: dict[str, Any], keep: Any
+) -> None:
     if isinstance(keep, str):
         (name, table), column = next(iter(given.items())), keep
         wanted = list(oracle.tables[app.METADATA.tables[table]])[:3]
@@ -330,7 +332,7 @@ def test_properties_by_service_and_without_some(sample: Sample, oracle: Oracle) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_requests_for_proposal(sample: Sample, oracle: Oracle, tenant: str) -> None:
+def test_requests_for_proposal_are_those_of_the_oracle(sample: Sample, oracle: Oracle, tenant: str) -> None:
     header = [
         "RFP Title", "Client Name", "Scope Of Work Name", "Property Names", "Issued Date", "Due Date", "Budget", "Bids",
         "Lowest Bid", "Awarded To", "Awarded Amount", "Created By", "Status",

@@ -29,7 +29,7 @@ WALL = Type(Kind.TIMESTAMP)
 
 
 def value(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) -> Any:
-    """What an expression gives for one row."""
+    """The result of an expression for one row."""
     return counted(text, wanted, **cells)[0]
 
 
@@ -170,7 +170,7 @@ def test_positions_count_characters_over_lines() -> None:
         ("'a' == 'a' and not 'a' == 'A'", True),
     ],
 )
-def test_written_values(text: str, wanted: Any) -> None:
+def test_literals_and_operators_have_their_value(text: str, wanted: Any) -> None:
     assert value(text) == wanted
 
 
@@ -189,7 +189,7 @@ def test_division_by_zero_is_null_and_counted_only_where_it_is_done() -> None:
     ["a + 1", "a * 2", "-(-a - 1)", "abs(-a - 1)", "f * f", "f + f", "integer(f)", "round(f, 2)", "integer(0.5)",
      "decimal(a, 5, 2)", "decimal('123456', 5, 0)", "integer(9223372036854775808)"],
 )  # fmt: skip
-def test_what_overflows_fails(text: str) -> None:
+def test_a_result_that_overflows_fails(text: str) -> None:
     with pytest.raises(ComputeError):
         value(text, a=(INTEGER, 2**63 - 1), f=(FLOAT, 1e308))
 
@@ -225,7 +225,7 @@ def test_decimals_become_the_nearest_float(number: Decimal) -> None:
     ("number", "wanted"),
     [(0.1, "0.1"), (1e22, "1e+22"), (float("nan"), "NaN"), (float("-inf"), "-Infinity"), (-2.0, "-2")],
 )
-def test_floats_as_text(number: float, wanted: str) -> None:
+def test_a_float_becomes_its_shortest_text(number: float, wanted: str) -> None:
     assert value("text(f)", f=(FLOAT, number)) == wanted
 
 
@@ -268,7 +268,7 @@ def test_times_are_read_by_the_clock_of_their_zone() -> None:
         (400_000, "111:06:40"),
     ],
 )
-def test_durations(seconds: float, wanted: str) -> None:
+def test_a_duration_is_hours_minutes_and_seconds(seconds: float, wanted: str) -> None:
     start = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)
     end = datetime.fromtimestamp(start.timestamp() + seconds, UTC)
     cells = {"a": (UTC_TIME, start), "b": (BERLIN, end)}

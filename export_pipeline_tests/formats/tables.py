@@ -29,7 +29,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], batch_rows: 
 
 
 def rendered(format: str, main: Table, document: Any = None, **options: Any) -> tuple[bytes, Rendered]:
-    """The bytes that a format writes for one table."""
+    """The bytes that a format writes for one table, and the result of its renderer."""
     out = BytesIO()
     layout = Layout("T", CREATED, main, main if document is None else document, (), ())
     done = FORMATS[format].render(layout, out, FORMATS[format].options(**options))
@@ -37,6 +37,6 @@ def rendered(format: str, main: Table, document: Any = None, **options: Any) -> 
 
 
 def read_back(format: str, file: Path, **options: Any) -> FileFacts:
-    """What a format's reader finds in a file."""
+    """The facts that a format's reader finds in a file."""
     facts: FileFacts = FORMATS[format].read_back(file, FORMATS[format].options(**options))
     return facts

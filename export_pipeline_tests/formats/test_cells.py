@@ -73,7 +73,9 @@ def test_floats_are_rounded_half_up_on_the_digits_people_see(values: list[float 
         ("0.125", 2, "0.13", 1),
     ],
 )
-def test_rounded_decimals(value: str, digits: int, text: str, changed: int) -> None:
+def test_decimals_are_rounded_half_away_from_zero_and_counted(
+    value: str, digits: int, text: str, changed: int
+) -> None:
     array = pa.array([Decimal(value), None], pa.decimal128(18, 5))
     texts, count = cells.format_rounded(array, digits)
     assert (texts.to_pylist(), count) == ([text, None], changed)

@@ -98,7 +98,7 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     assert rendered("parquet", typed(COLUMNS, rows))[0] == rendered("parquet", typed(COLUMNS, rows))[0]
 
 
-def test_wide_decimals_and_infinities(tmp_path: Path) -> None:
+def test_wide_decimals_are_kept_and_infinities_left_out_of_sums(tmp_path: Path) -> None:
     columns = (Column("w", "W", Kind.DECIMAL, precision=(76, 20)), Column("f", "F", Kind.FLOAT))
     wide = Decimal("9" * 56 + "." + "1" * 20)
     data, _ = rendered(

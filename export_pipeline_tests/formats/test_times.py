@@ -60,7 +60,7 @@ def test_a_wall_clock_names_no_zone(moments: list[datetime | None]) -> None:
 
 @pytest.mark.slow
 @given(st.lists(st.none() | st.datetimes(), max_size=8))
-def test_patterns(moments: list[datetime | None]) -> None:
+def test_a_pattern_formats_every_part_of_a_time(moments: list[datetime | None]) -> None:
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     array = pa.array(moments, pa.timestamp("us"))
     expected = [
@@ -106,7 +106,7 @@ def test_clocks_are_changed_by_their_rules_after_2037(zone: str) -> None:
 
 
 @given(st.lists(st.none() | st.dates(date(1890, 1, 1), date(2110, 1, 1)), max_size=8))
-def test_days(days: list[date | None]) -> None:
+def test_days_are_formatted_as_iso_8601(days: list[date | None]) -> None:
     assert times.format_iso_days(pa.array(days, pa.date32())).to_pylist() == [
         day and day.isoformat() for day in days
     ]

@@ -86,7 +86,7 @@ ODD_UNITS = ("=1+1", "lf", "", "m²", "<b>&amp;</b>", "\u202eFL", 'ft,"x"', "\n"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it there is: every text occurs in every field however small this is."""
+    """The size of the database; every text occurs in every field at any size."""
 
     measurements: int = 1320
 
@@ -260,7 +260,7 @@ def _cut(text: str | None, length: int) -> str | None:
 
 
 def _damage(engine: sa.Engine) -> None:
-    """What only SQLite keeps: bytes that are no text, texts that are no JSON."""
+    """Values that only SQLite keeps: bytes that are not text, text that is not JSON."""
     raw = engine.raw_connection()
     cursor = raw.cursor()
     ids = [row[0] for row in cursor.execute("SELECT id FROM measurements ORDER BY id")]

@@ -189,7 +189,7 @@ def use_everything(url: str, table: str) -> int:
 
 
 def truth(url: str, made: Exported) -> list[Row]:
-    """What the database holds, as its plain driver gives it; types without a kind of their own as it prints them."""
+    """The rows as the plain driver returns them; types without a kind of their own as the database prints them."""
     table = made.spec.source.table or ""
     place = ".".join(f'"{part}"' for part in (table.split(".", 1) if "." in table else [table]))
     texts = {"text", "enum", "uuid", "json"}
@@ -341,7 +341,7 @@ _RUNS = re.compile(r"[\s\u200b-\u200f\u2060-\u206f\ufeff]*[=+\-@＝＋－＠]|[\
 
 
 def expected(rows: Sequence[Row], columns: Sequence[ColumnSpec], format: str) -> list[Row]:
-    """What a format should say of these rows, under its documented rules."""
+    """The expected cells of these rows in a format, by its documented rules."""
 
     def cell(found: Any, column: ColumnSpec) -> Any:
         is_text = column.parsed.kind.is_text

@@ -51,12 +51,12 @@ def rounded(value: float, digits: int) -> Decimal:
 
 
 def loses_digits(value: float | None, digits: int) -> bool:
-    """Whether the rounded number is another one."""
+    """True if rounding changes the number."""
     return value is not None and math.isfinite(value) and float(rounded(value, digits)) != value
 
 
 def joined(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a measurement takes from its condition and page, cleaned."""
+    """The fields that a measurement takes from its condition and page, cleaned."""
     page: Mapping[str, Any] = row["page"] or {}
     return {
         "condition": clean(row["condition"]["name"]),
@@ -68,7 +68,7 @@ def joined(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def replaced(found: Truth) -> Counter[tuple[str, str]]:
-    """How many cells of each column have characters that no file may hold."""
+    """The number of cells of each column with illegal characters."""
     counts: Counter[tuple[str, str]] = Counter()
 
     def count(where: str, texts: Iterable[str | None]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def points_of(kind: str | None, text: str | None) -> tuple[str, np.ndarray | None]:
-    """What a measurement's shape is (line, polyline, polygon, point) and its corners; None if unreadable."""
+    """The shape of a measurement (line, polyline, polygon, point) and its corners; None if unreadable."""
     try:
         data = json.loads(text or "")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What is read, computed and cleaned before any format sees it."""
+"""The data as read, computed and cleaned, before any format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a column of its kind cannot keep of a cell is told, with the number of cells."""
+"""Cells that a column of their kind cannot hold exactly are counted, with the reason."""
 
 from collections import Counter
 from decimal import Decimal

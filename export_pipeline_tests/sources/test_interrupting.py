@@ -61,7 +61,7 @@ def side_by_side(snapshot: Snapshot) -> object:
 
 
 @pytest.mark.parametrize("read", [endless, many, locked, side_by_side])
-def test_postgresql(
+def test_a_stopped_read_ends_its_queries_in_postgresql(
     postgres_url: str, stop_soon: Callable[[], None], read: Callable[[Snapshot], object]
 ) -> None:
     engine = sa.create_engine(postgres_url)
@@ -81,7 +81,7 @@ def test_postgresql(
     assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
-def test_sqlite(tmp_path: Path, stop_soon: Callable[[], None]) -> None:
+def test_a_stopped_read_ends_its_query_in_sqlite(tmp_path: Path, stop_soon: Callable[[], None]) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/app.db")
     engine.connect().close()
     engine.dispose()

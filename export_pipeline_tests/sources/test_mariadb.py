@@ -62,7 +62,7 @@ def shop() -> Iterator[str]:
 
 
 def spec(url: str, name: str, **changed: Any) -> dict[str, Any]:
-    """What `introspect` writes of a table."""
+    """The YAML that `introspect` writes for a table."""
     attributes = yaml.safe_load(introspect(url, name).yaml)["attributes"]
     kept = ("source", "columns", "filters", "sort", "window")
     return {key: value for key, value in attributes.items() if key in kept} | changed
@@ -122,7 +122,9 @@ def test_every_value_is_as_stored(shop: str) -> None:
         ({"notes": {"contains": "%"}}, []),
     ],
 )
-def test_filters_choose(shop: str, filters: dict[str, Any], expected: list[int]) -> None:
+def test_filters_find_the_same_rows_as_elsewhere(
+    shop: str, filters: dict[str, Any], expected: list[int]
+) -> None:
     described = spec(shop, "customers")
     described["filters"]["notes"] += ["equals", "in"]
     assert [row["id"] for row in rows(shop, described, filters=filters)] == expected
@@ -169,7 +171,7 @@ def test_a_window_has_the_rows_of_its_time(shop: str) -> None:
     assert [row["id"] for row in rows(shop, described, window=day)] == list(range(24, 48))
 
 
-def test_nothing_can_be_written(shop: str) -> None:
+def test_a_snapshot_of_mariadb_cannot_write(shop: str) -> None:
     with open_snapshot(shop) as snapshot, pytest.raises(sa.exc.DBAPIError, match="READ ONLY"):
         snapshot._connection.exec_driver_sql("DELETE FROM orders")  # type: ignore[attr-defined]
 

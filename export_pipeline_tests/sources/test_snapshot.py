@@ -23,7 +23,7 @@ SLOW = {
 }
 
 
-def test_it_cannot_write(application: Application) -> None:
+def test_a_snapshot_cannot_write(application: Application) -> None:
     dialect = application.engine.dialect.name
     with pytest.raises(SourceError, match=r"(?i)read-?only"), open_snapshot(application.url) as snapshot:
         if dialect == "sqlite":
@@ -71,7 +71,7 @@ def test_reading_never_creates_a_sqlite_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wrong_password(postgres: PostgresServer, postgres_url: str) -> None:
+def test_a_wrong_password_is_named_but_not_shown(postgres: PostgresServer, postgres_url: str) -> None:
     wrong = sa.make_url(postgres_url).set(password="hunter2").render_as_string(hide_password=False)
     with pytest.raises(SourceError, match="user or password") as caught, open_snapshot(wrong):
         pass
@@ -87,7 +87,7 @@ def test_a_server_without_the_database(postgres: PostgresServer, postgres_url: s
 
 @pytest.mark.slow
 def test_a_text_in_the_statement_stays_that_text(postgres_session_url: str) -> None:
-    """What ADBC cannot bind is written into the statement; PostgreSQL must read back exactly that text."""
+    """Values that ADBC cannot bind are rendered into the statement; PostgreSQL must read back exactly that text."""
     with open_snapshot(postgres_session_url) as snapshot:
 
         @settings(max_examples=150, deadline=None)
@@ -112,7 +112,7 @@ def test_a_text_in_the_statement_stays_that_text(postgres_session_url: str) -> N
         "--",
     ],
 )
-def test_injections_are_texts(postgres_session_url: str, value: str) -> None:
+def test_injected_sql_stays_a_string(postgres_session_url: str, value: str) -> None:
     with open_snapshot(postgres_session_url) as snapshot:
         (row,) = snapshot.rows(sa.select(sa.literal(value)).where(sa.literal(value) == value), [TEXT])
     assert row["t"] == value

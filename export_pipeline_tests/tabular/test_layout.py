@@ -264,7 +264,9 @@ def test_json_is_an_array_or_an_object_with_one() -> None:
         ({"name": "x_cents", "type": "money", "header": ""}, "", ""),
     ],
 )
-def test_headers(column: dict[str, Any], units: str, minor: str) -> None:
+def test_a_column_without_a_header_is_titled_by_its_name(
+    column: dict[str, Any], units: str, minor: str
+) -> None:
     spec = ColumnSpec.model_validate(column)
     assert (make_header(spec), make_header(spec, units=False)) == (units, minor)
 

@@ -66,7 +66,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def one(name: str, operator: str, value: Any) -> Any:
-    """What a filter's value becomes."""
+    """The validated value of a filter."""
     made = Options.model_validate({"filters": {name: {operator: value}}})
     return getattr(getattr(made.filters, name), {"in": "in_", "range": "range_"}.get(operator, operator))
 
@@ -117,7 +117,7 @@ def test_values_are_typed_by_their_column(name: str, operator: str, given: Any, 
     assert type(made) is type(wanted)
 
 
-def test_ranges_may_be_open() -> None:
+def test_a_range_may_be_open_at_either_end() -> None:
     made = one("wall", "range", {"from": "2026-01-01", "to": "2026-01-02T03:04:05"})
     assert (made.from_, made.to) == (date(2026, 1, 1), datetime(2026, 1, 2, 3, 4, 5))
     assert one("cents", "range", {"to": 5}).from_ is None

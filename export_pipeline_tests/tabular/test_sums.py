@@ -22,7 +22,9 @@ from export_pipeline_tests.tabular.random_exports import staged
         ([1.7e308, 1.7e308, -1.7e308, math.inf, math.nan, None], 1.7e308),
     ],
 )
-def test_huge_floats(cells: list[float | None], total: float) -> None:
+def test_sums_of_floats_beyond_the_range_are_exact_or_left_out(
+    cells: list[float | None], total: float
+) -> None:
     columns = [{"name": "a", "type": "float"}, {"name": "b", "type": "float", "compute": "a", "total": True}]
     spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
     for batch_rows in (1, 2, 100):

@@ -95,7 +95,7 @@ def test_mixed_units_are_added_and_said(application: Application) -> None:
         (False, False, True, "pending"),
     ],
 )
-def test_review_status(
+def test_the_review_status_follows_from_the_flags(
     application: Application, rejected: bool, verified: bool, modified: bool, status: str
 ) -> None:
     project = application.project()

@@ -40,7 +40,9 @@ GOOD: list[tuple[str, Any, str, list[float], float, float]] = [
 
 
 @pytest.mark.parametrize(("type_", "data", "kind", "points", "length", "area"), GOOD)
-def test_shapes(type_: str, data: Any, kind: str, points: list[float], length: float, area: float) -> None:
+def test_a_shape_has_its_points_length_and_area(
+    type_: str, data: Any, kind: str, points: list[float], length: float, area: float
+) -> None:
     found = parsed((type_, data))
     assert found.kind.to_pylist() == [kind]
     assert found.points.to_pylist() == [points]
@@ -154,7 +156,7 @@ def test_what_looks_hostile_but_is_sound() -> None:
     assert found.points.to_pylist() == [[1, 2]] * 5
 
 
-def test_slices_and_no_rows() -> None:
+def test_geometry_of_a_slice_and_of_no_rows_is_read() -> None:
     types = pa.array(["point", "line", "point", "point"])
     texts = pa.array(['{"x":1,"y":2}', "null", '{"x":3,"y":4}', "[]"])
     assert parse(types.slice(1, 2), texts.slice(1, 2)).points.to_pylist() == [[], [3, 4]]

@@ -1,4 +1,4 @@
-"""What is read of a takeoff project, on SQLite and on PostgreSQL alike."""
+"""A takeoff project is read alike from SQLite and PostgreSQL."""
 
 import random
 import threading

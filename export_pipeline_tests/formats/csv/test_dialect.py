@@ -167,7 +167,7 @@ def test_wide_decimals_and_the_ends_of_integers(tmp_path: Path) -> None:
     assert dict(done.changed) == {("rounded to 2 decimals", "R"): 3}
 
 
-def test_first_and_last_days() -> None:
+def test_the_first_and_the_last_day_are_written() -> None:
     columns = (Column("on", "On", Kind.DATE), Column("p", "P", Kind.DATE, pattern="MMM dd, yyyy"))
     rows = [(date(1, 1, 1), date(1, 1, 1)), (date(9999, 12, 31), date(9999, 12, 31)), (None, None)]
     data, _ = rendered("csv", typed(columns, rows))

@@ -48,7 +48,7 @@ def test_a_missing_value_is_not_an_empty_text(tmp_path: Path) -> None:
     assert found == [(None, 1), ("", 2), ("x", None)]
 
 
-def test_options_and_headers() -> None:
+def test_a_header_that_looks_like_a_formula_gets_an_apostrophe() -> None:
     data, done = rendered("csv", table((Column("t", "=cmd|' /C calc'!A0", Kind.TEXT),), [("a",)]), bom=True)
     assert data == b"\xef\xbb\xbf'=cmd|' /C calc'!A0\r\na\r\n"
     assert sum(done.changed.values()) == 1

@@ -204,7 +204,7 @@ def _install_validator(npm: str, program: Path) -> str:
 
 
 def validation_errors(path: Path) -> list[str]:
-    """What the Open XML SDK finds wrong with a workbook."""
+    """The errors that the Open XML SDK finds in a workbook."""
     done = subprocess.run([validator(), path], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout, f"the Open XML validator says nothing: {done.stderr}"
     report = json.loads(done.stdout)

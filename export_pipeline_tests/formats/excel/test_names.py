@@ -82,6 +82,6 @@ def test_a_head_is_the_longest_that_fits_and_tears_nothing(text: str, units: int
     assert head == text or utf16_length(head) >= units - 1
 
 
-def test_letters_and_quotes() -> None:
+def test_columns_have_letters_and_sheet_names_quotes() -> None:
     assert [column_letters(i) for i in (0, 25, 26, 701, 702, 16_383)] == ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
     assert quote_sheet("it's") == "'it''s'"

@@ -1,4 +1,4 @@
-"""What the Open XML SDK, LibreOffice and Gnumeric make of the workbooks."""
+"""The Open XML SDK, LibreOffice and Gnumeric read the workbooks."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""What table exports ask of a workbook: zones, patterns, texts for missing values, wide decimals, long tables."""
+"""Workbooks of table exports: zones, patterns, null texts, wide decimals, long tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workbook looks like and how its parts hang together."""
+"""The look of a workbook and the relations of its parts."""
 
 import random
 import subprocess

@@ -132,7 +132,9 @@ def lines(count: int) -> list[bytes]:
         (b'[\n{"n":null},\n{"n":"text"},\n{"n":2}\n]', 3, None),
     ],
 )
-def test_files_of_other_programs(tmp_path: Path, data: bytes, rows: int, total: float | None) -> None:
+def test_json_of_other_programs_is_read_back(
+    tmp_path: Path, data: bytes, rows: int, total: float | None
+) -> None:
     facts = read(tmp_path / "a.json", data)
     assert (facts.rows, facts.problems) == (rows, ())
     assert total is None or facts.totals["n"] == total

@@ -130,7 +130,7 @@ def test_only_json_is_embedded(cells: list[str | None]) -> None:
     )
 
 
-def test_takeoff_document(tmp_path: Path) -> None:
+def test_a_takeoff_document_nests_measurements_in_conditions(tmp_path: Path) -> None:
     application = Application(f"sqlite:///{tmp_path}/app.db")
     project = application.project('P \u2028 "quoted"', client_name="Ü")
     page = application.page(application.document(project, "d.pdf"), 3)

@@ -78,7 +78,7 @@ def poppler(path: Path, *options: str) -> str:
 
 
 def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
-    """What a page shows, in order: ("text", its Unicode) and ("mark", name), ("end", "")."""
+    """The content of a page, in order: ("text", its Unicode) and ("mark", name), ("end", "")."""
     fonts = page.obj.Resources.Font.items()
     maps = {label: _unicode(font.ToUnicode.read_bytes()) for label, font in fonts}
     unicode: dict[int, str] = {}

@@ -84,7 +84,9 @@ def test_floats_with_digits_are_within_half_a_unit(values: list[float], digits: 
         (Column("p", "P", Kind.PERCENT, 1), pa.array(["12.34"]), ["12.3%"]),
     ],
 )  # fmt: skip
-def test_money_and_percent(column: Column, array: pa.Array, expected: list[str]) -> None:
+def test_money_and_percent_are_printed_with_their_sign(
+    column: Column, array: pa.Array, expected: list[str]
+) -> None:
     assert texts(column, array.cast(pa.decimal128(18, 4))) == expected
     assert [number_text(column, Decimal(v.as_py())) for v in array] == expected
 
@@ -110,7 +112,7 @@ def test_unusual_floats_have_names() -> None:
     assert texts(Column("f", "F", Kind.FLOAT, 2), values)[5].startswith("1,000,000,")
 
 
-def test_booleans_dates_and_times() -> None:
+def test_booleans_dates_and_times_are_printed_for_people() -> None:
     assert texts(Column("b", "B", Kind.BOOLEAN), pa.array([True, False, None]), "?") == ["Yes", "No", "?"]
     assert texts(Column("d", "D", Kind.DATE), pa.array([datetime(1, 2, 3).date()])) == ["0001-02-03"]
     times = [

@@ -119,7 +119,7 @@ def test_long_legends_continue_and_keep_every_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("units", "label"), [(18.75, "20 ft"), (0.01, "50,000 ft"), (9000.0, " in")])
-def test_scale_bar(tmp_path: Path, units: float, label: str) -> None:
+def test_a_drawing_has_a_scale_bar(tmp_path: Path, units: float, label: str) -> None:
     path, _ = drawn(tmp_path, Drawing("S", 3000, 2000, shapes(), units_per_foot=units))
     assert label in poppler(path)
 

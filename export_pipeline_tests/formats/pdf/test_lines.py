@@ -60,7 +60,7 @@ def test_lines_of_a_batch_are_those_of_its_cells(cells: list[str], limit: int) -
         ("（中文", 1000, ["（", "中", "文"]),
     ],
 )
-def test_where_lines_end(text: str, limit: int, expected: list[str]) -> None:
+def test_lines_end_between_words(text: str, limit: int, expected: list[str]) -> None:
     assert lines([text], limit)[0][0] == expected
 
 

@@ -318,7 +318,9 @@ def test_only_chapters_that_need_it_are_turned(tmp_path: Path) -> None:
     [({}, (612, 792)), ({"page_size": "a4"}, (595, 842)), ({"page_size": "a3", "orientation": "landscape"}, (1191, 842)),
      ({"page_size": "legal", "orientation": "portrait"}, (612, 1008))],
 )  # fmt: skip
-def test_paper(tmp_path: Path, options: dict[str, str], size: tuple[int, int]) -> None:
+def test_a_page_has_the_size_and_orientation_that_was_requested(
+    tmp_path: Path, options: dict[str, str], size: tuple[int, int]
+) -> None:
     path = tmp_path / "paper.pdf"
     write(path, layout(wide(3)), options)
     with pikepdf.open(path) as file:

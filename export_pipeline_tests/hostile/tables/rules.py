@@ -1,4 +1,4 @@
-"""What each format must say of a random table's cells, written from docs/formats.md and not from the code."""
+"""The expected cells of a random table in each format, written from docs/formats.md and not from the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WIDE = Context(prec=800)
 
 
 def header(column: Given, name: bool = False) -> str:
-    """What stands above a column."""
+    """The header of a column."""
     if name:
         return column.name
     given = column.get("header")
@@ -41,7 +41,7 @@ def values(column: Given) -> list[Any]:
 
 
 def staged(sample: Sample) -> Changed:
-    """What reading and cleaning must count."""
+    """The counts expected from reading and cleaning."""
     changed: Changed = Counter()
     for column in sample.columns:
         place = f"rows.{column.name}"
@@ -54,7 +54,7 @@ def staged(sample: Sample) -> Changed:
 
 
 def labelled(column: Given, value: Any) -> Any:
-    """What people read for it."""
+    """The label shown to people."""
     if column.kind == "enum" and value is not None:
         return column.get("labels", {}).get(value, value)
     return value
@@ -210,7 +210,7 @@ def _no_constant(word: str) -> Any:
 
 
 def embeddable(text: str) -> bool:
-    """Whether a text is JSON that is embedded: valid, no deeper than 1000, its numbers doubles."""
+    """True if a text is JSON that is embedded: valid, at most 1000 levels deep, all numbers doubles."""
     depth = deepest = 0
     for character in re.sub(r'"(?:[^"\\]|\\.)*"', "", text):
         depth += (character in "[{") - (character in "]}")
@@ -263,7 +263,7 @@ def json_cell(column: Given, value: Any, units: bool, changed: Changed) -> Any:
 
 
 def json_read(column: Given, found: Any) -> Any:
-    """What `pairs` read, in the same form."""
+    """The result of `pairs`, in the same form."""
     if isinstance(found, _Number) and column.kind in ("float", "percent"):
         return ("number", float(found), math.copysign(1, float(found)))
     if isinstance(found, _Number) and column.kind in NUMBERS:
@@ -272,7 +272,7 @@ def json_read(column: Given, found: Any) -> Any:
 
 
 def significant(value: Any) -> int:
-    """How many digits a number needs."""
+    """The number of digits that a number needs."""
     return len(Decimal(value).normalize(_WIDE).as_tuple().digits)
 
 
@@ -282,6 +282,6 @@ def of(sample: Sample, row: int) -> Sequence[tuple[Given, Any]]:
 
 
 def clean(text: str) -> str:
-    """What no file may hold as U+FFFD."""
+    """The text with illegal characters as U+FFFD."""
     bad = "\ufffe\uffff\u202d\u202e"
     return "".join("\ufffd" if (c < " " and c not in "\t\n\r") or c in bad else c for c in text)

@@ -69,7 +69,7 @@ def _decoded(text: str) -> str:
 def _excel_cell(
     column: Given, value: Any, options: Any, count: Callable[[str], None]
 ) -> tuple[str, Any] | None:
-    """What a cell must say: its type and value, numbers as exact as Excel's are."""
+    """The expected type and value of a cell, with numbers as exact as Excel's."""
     if value is None:
         return ("s", column.get("null_text", "")) if column.get("null_text") else None
     if column.kind in rules.TEXTS:

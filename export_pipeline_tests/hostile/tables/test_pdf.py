@@ -21,7 +21,7 @@ from export_pipeline_tests.hostile.tables.samples import Given
 
 
 def _pdf_cell(column: Given, value: Any, count: Callable[[str], None]) -> str:
-    """What a PDF prints of a cell, numbers without their thousands separators."""
+    """The printed text of a cell, numbers without thousands separators."""
     if value is None:
         return str(column.get("null_text", ""))
     if column.kind in rules.TEXTS:
@@ -68,7 +68,7 @@ def _pdf_time(column: Given, value: Any, count: Callable[[str], None]) -> str:
 
 
 def check_pdf(made: Exported) -> None:
-    """Of a table of one column a row's text is its cell's; characters are compared, as lines may be set anyhow."""
+    """In a table of one column the text of a row is its cell's. Characters are compared, because line breaks may vary."""
     (column,) = made.sample.columns
     path, done = made.file("pdf")
     found = rows_of_pdf(path)
@@ -97,7 +97,7 @@ def check_pdf(made: Exported) -> None:
 
 
 def _printed(text: str) -> str:
-    """What prints: without blanks, which lines may end with, and marks that print as nothing."""
+    """The visible characters: without blanks, which lines may end with, and invisible marks."""
     text = unicodedata.normalize("NFC", text)
     return "".join(
         c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp")

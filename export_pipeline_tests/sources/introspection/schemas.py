@@ -42,7 +42,7 @@ def execute(url: str, script: str) -> None:
 
 
 def attributes(url: str, table: str) -> dict[str, Any]:
-    """What the YAML of a table says; it loads as Dagster would load it."""
+    """The attributes in the YAML of a table, loaded as Dagster loads them."""
     said: dict[str, Any] = yaml.safe_load(introspect(url, table).yaml)["attributes"]
     TableModel.model_validate(said)
     return said

@@ -53,7 +53,7 @@ def test_a_dataset_cannot_have_any_name(defs: Path, name: str, capsys: pytest.Ca
 
 
 def asked(folder: Path, table: str) -> Any:
-    """What `dg scaffold defs` asks of the scaffolder, in a new folder."""
+    """A request of `dg scaffold defs` to the scaffolder, in a new folder."""
     folder.mkdir()
     ask: Callable[..., Any] = dg.ScaffoldRequest
     return ask(

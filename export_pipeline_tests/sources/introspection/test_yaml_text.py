@@ -1,4 +1,4 @@
-"""What is declared of a table, and that it exports at once."""
+"""The YAML of a table, which exports at once."""
 
 from __future__ import annotations
 

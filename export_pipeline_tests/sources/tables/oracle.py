@@ -1,4 +1,4 @@
-"""What an export of the shop must hold, said in plain Python."""
+"""The expected content of an export of the shop, computed in plain Python."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def made(postgres_url: str, tmp_path: Path) -> dict[str, Any]:
     return found
 
 
-def test_csv(made: dict[str, Any]) -> None:
+def test_csv_holds_nan_and_infinity_as_text(made: dict[str, Any]) -> None:
     _, *rows = csv.reader(io.StringIO(made["csv"].read_text("utf-8")))
     columns = [*zip(*rows, strict=True)]
     assert list(columns[1]) == N

@@ -141,7 +141,7 @@ def test_large_small_and_infinite_doubles_are_added(database: str) -> None:
 
 
 @pytest.mark.slow
-def test_windows(shop: tuple[str, Tables]) -> None:
+def test_a_window_follows_the_clock_of_its_zone(shop: tuple[str, Tables]) -> None:
     url, tables = shop
     berlin = ZoneInfo("Europe/Berlin")
     start = datetime(2026, 3, 29, tzinfo=berlin)
@@ -183,7 +183,7 @@ def test_ten_thousand_values_and_long_ones(shop: tuple[str, Tables]) -> None:
         export(url, spec, "s1", filters={"at": {"in": [days[0] + timedelta(days=n) for n in range(367)]}})
 
 
-def test_guarded_columns(database: str) -> None:
+def test_guarded_columns_are_empty_for_all_but_their_readers(database: str) -> None:
     execute(
         database,
         "CREATE TABLE t (id int PRIMARY KEY, secret text)",
@@ -239,7 +239,9 @@ def test_every_difference_is_named(shop: tuple[str, Tables]) -> None:
         ("bool", "integer", "cannot be read as integer"),
     ],
 )
-def test_types_that_drifted(postgres_url: str, stored: str, declared: str, says: str | None) -> None:
+def test_a_type_that_cannot_be_read_exactly_is_named(
+    postgres_url: str, stored: str, declared: str, says: str | None
+) -> None:
     execute(postgres_url, f"CREATE TABLE t (id int PRIMARY KEY, x {stored})")
     spec = plain(columns=[{"name": "x", "type": declared}])
     if says is None:
@@ -249,7 +251,7 @@ def test_types_that_drifted(postgres_url: str, stored: str, declared: str, says:
             export(postgres_url, spec)
 
 
-def test_postgres_types_exactly(postgres_url: str) -> None:
+def test_values_of_postgresqls_types_are_read_exactly(postgres_url: str) -> None:
     execute(
         postgres_url,
         "CREATE TYPE mood AS ENUM ('sad', 'ok')",
@@ -326,7 +328,7 @@ def test_sqlite_keeps_anything_anywhere(tmp_path: Path) -> None:
         assert [row["id"] for row in export(url, spec, filters=filters)[1]] == [1, 2]
 
 
-def test_sql_files_with_parameters(database: str) -> None:
+def test_a_sql_file_takes_filters_and_scope_as_parameters(database: str) -> None:
     execute(
         database,
         "CREATE TABLE teams (id int PRIMARY KEY, name text)",

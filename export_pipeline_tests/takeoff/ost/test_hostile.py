@@ -77,7 +77,7 @@ def test_characters_that_xml_cannot_hold_never_break_the_file(path: Path) -> Non
 
 
 @pytest.mark.parametrize("project", [{}, {"name": None, "created_at": "yesterday", "id": 5}, {"name": " "}])
-def test_an_empty_project(path: Path, project: dict[str, Any]) -> None:
+def test_an_empty_project_is_an_untitled_bid(path: Path, project: dict[str, Any]) -> None:
     job = imported(path, [], [], [], project=project)
     assert job.bid["JobName"] == "Untitled"
     assert validate.read_back(path).rows == 0

@@ -49,5 +49,5 @@ def test_every_number_comes_back_in_its_shortest_form(found: list[list[float]]) 
         ([1e12, 999999999999.9], "1000000000000;999999999999.9&#xa;"),
     ],
 )
-def test_numbers_by_hand(values: list[float], text: str) -> None:
+def test_numbers_are_written_with_the_digits_they_need(values: list[float], text: str) -> None:
     assert texts([values, values]) == [text, text]

@@ -159,7 +159,7 @@ def test_entities_are_never_expanded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"PK\x03\x04", b"<a/>", b"\xff\xfe<\x00", b"<XML_ROOT/>"])
-def test_files_of_another_sort(tmp_path: Path, data: bytes) -> None:
+def test_a_file_of_another_format_is_a_problem_not_a_crash(tmp_path: Path, data: bytes) -> None:
     assert found(tmp_path / "other", data)
     facts = validate.read_back(tmp_path / "other")
     assert (facts.rows, facts.totals["quantity"]) == (0, 0.0)
@@ -178,7 +178,7 @@ def test_the_items_of_a_list_may_be_named_either_way(tmp_path: Path, sound: str)
     assert found(tmp_path / "a.xml", sound.replace("<JobStatuse ", "<JobStatus ")) == []
 
 
-def test_reports_stop_somewhere(tmp_path: Path) -> None:
+def test_a_report_names_at_most_fifty_problems(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     many = [shape("point", 3, xy(1, 1)) for _ in range(3000)]
     rendered(path, CONDITIONS, [page()], many)
@@ -187,7 +187,7 @@ def test_reports_stop_somewhere(tmp_path: Path) -> None:
     assert len(validate.read_back(path).problems) == 50
 
 
-def test_quantities(tmp_path: Path, sound: str) -> None:
+def test_quantities_are_recomputed_from_positions(tmp_path: Path, sound: str) -> None:
     path = tmp_path / "a.xml"
     path.write_bytes(sound.encode())
     wall, slab, footing, door = validate.quantities(path).values()

@@ -45,7 +45,7 @@ def test_the_mapping_of_units_colors_and_depths(path: Path) -> None:
     assert [r["ColorLine"] for r in rows] == [r["ColorFill"] for r in rows]
 
 
-def test_the_bid(path: Path) -> None:
+def test_the_bid_holds_the_facts_of_the_project(path: Path) -> None:
     job = imported(path, [], [], [])
     assert job.bid["JobName"] == "Riverside School"
     assert job.bid["CreateDateTime"] == "2026 1 2 3 4 5"
@@ -116,7 +116,7 @@ def test_many_unscaled_pages_do_not_fill_the_manifest(path: Path) -> None:
         ({"page_width_inches": 99.0, "page_height_inches": math.nan}, ("36", "24")),
     ],
 )
-def test_paper_size(path: Path, fields: dict[str, Any], size: tuple[str, str]) -> None:
+def test_a_page_has_the_size_of_its_paper(path: Path, fields: dict[str, Any], size: tuple[str, str]) -> None:
     job = imported(path, [], [{**page(), **fields}], [])
     assert (job.pages[0]["Width"], job.pages[0]["Height"]) == size
 

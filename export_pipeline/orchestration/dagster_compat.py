@@ -141,12 +141,15 @@ class StepFailure:
         description: The message of a `dagster.Failure`; None for another exception.
         error: The message of the innermost exception, if there is one.
         is_interrupt: True if an interrupt, such as Ctrl-C, ended the step.
+        is_outage: True if Dagster's own database was lost. The errors of the source, the ledger and the
+            store are translated before.
     """
 
     step: str
     description: str | None
     error: str | None
     is_interrupt: bool
+    is_outage: bool
 
 
 def step_failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[StepFailure]:
@@ -170,10 +173,12 @@ def step_failure(event: dg.DagsterEvent) -> StepFailure:
         description=failure.user_failure_data and failure.user_failure_data.description,
         error=causes[-1].message.strip() if causes else None,
         is_interrupt=any(cause.cls_name in _INTERRUPTS for cause in causes),
+        is_outage=bool(causes) and causes[-1].cls_name in _OUTAGES,
     )
 
 
 _INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+_OUTAGES = ("OperationalError", "InterfaceError")
 
 
 # --- launching ---

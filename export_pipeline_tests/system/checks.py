@@ -91,7 +91,8 @@ def _nothing_is_left_over(system: System) -> None:
     """The store holds the files of completed jobs and their manifests, and nothing else."""
     keys = {str(job.file_key) for job in system.jobs() if job.status is Status.COMPLETED}
     stored = {file.key for file in system.store().list()}
-    assert stored == keys | {manifest_key(key) for key in keys}
+    expected = keys | {manifest_key(key) for key in keys}
+    assert stored == expected, f"left over {stored - expected}, missing {expected - stored}"
 
 
 def _each_attempt_began_once(system: System) -> None:

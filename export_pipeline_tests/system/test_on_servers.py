@@ -39,6 +39,7 @@ _STOPPED_SECONDS = (LEASE + LAST_CALL).total_seconds() + 15
 _RECOVERY_SECONDS = 120.0
 """The longest that a job may take after the end of the last fault that it has met."""
 _LONGEST_PUT_SECONDS = 25.0
+_MOST_QUEUED = 6
 _END_SECONDS = 150.0
 _UNENDED = "SELECT 1 FROM export_jobs WHERE status IN ('pending', 'processing')"
 _WAIT_SECONDS = 150.0
@@ -82,6 +83,7 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
             victims = chance.sample(VICTIMS, len(VICTIMS)) if KILLS > 1 else ["run worker"]
             victims.sort(key=lambda victim: victim == "stopped worker")  # the last one goes first
         victim = victims.pop()
+        _wait_for_few(system)
         _wait_for_a_moment(system, chance)
         _kill(system, victim, chance, lambda: ask(1))
         faults_ended.append(datetime.now(UTC))
@@ -90,20 +92,31 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
 
     jobs = {job.id: job for job in system.jobs() if job.id in set(asked)}
     ends = Counter(f"{job.status} {job.error_code or ''}, attempt {job.attempt}" for job in jobs.values())
-    seconds = checks.seconds_after_faults(jobs.values(), faults_ended)
-    recovery = f"at most {seconds[0]:.0f} s after a fault" if seconds else "all done before the faults' ends"
+    late = checks.seconds_after_faults(jobs.values(), faults_ended)
+    recovery = (
+        f"{[round(seconds) for seconds in late[:5]]} s after a fault"
+        if late
+        else "all done before the faults' ends"
+    )
     print(f"{checks.figures(jobs.values())}; {dict(ends)}; kills {KILLS}; {recovery}")
     for job in jobs.values():
         # Three times lost, or a server that was away for longer than its retries: said so, and in good order.
         assert job.status is Status.COMPLETED or (job.status is Status.FAILED and job.error_message), job
     assert len(jobs) == len(asked)
-    assert [late for late in seconds if late > _RECOVERY_SECONDS] == []
     checks.files_are_right(system, jobs.values())
     checks.nothing_is_wrong(system)
     mails = checks.mails_of(system, jobs)
     print(f"mails {dict(mails)}; runs of attempts {sorted(checks.runs_of_attempts(system, jobs).values())}")
     completed = sum(job.status is Status.COMPLETED for job in jobs.values())
     assert sum(mails.values()) >= completed
+    assert [seconds for seconds in late if seconds > _RECOVERY_SECONDS] == []
+
+
+def _wait_for_few(system: System) -> None:
+    """Wait while many requests are queued, as their wait would be measured as that for a recovery."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while len(system.run(_UNENDED)) > _MOST_QUEUED and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def _wait_for_a_moment(system: System, chance: random.Random) -> None:

@@ -92,7 +92,8 @@ def reconcile_jobs(
     for job in jobs:
         age = now - (job.started_at or job.claimed_at or job.created_at)
         run = runs.get(job.run_id or "")
-        if run is None and job.claimed_at and age >= _YOUNG:
+        # A job that has begun is decided by its own run alone, which may be of another instance.
+        if job.run_id is None and job.claimed_at and age >= _YOUNG:
             run = next(iter(runs_by_tag(instance, job)), None)
         while run and (retried := automatic_retry(instance, run)):
             run = retried
@@ -191,11 +192,14 @@ def _lost(ledger: Ledger, job: Job, reason: str, max_attempts: int) -> int:
 
 
 def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """Return the error message of a run; None if no step reported one, as its process died or was stopped."""
+    """Return the error message of a run.
+
+    None if no step reported one, as its process died or was stopped, or lost Dagster's own database.
+    """
     for failure in step_failures(instance, run.run_id):
         if failure.description:
             return failure.description
-        if failure.is_interrupt:
+        if failure.is_interrupt or failure.is_outage:
             return None
         if failure.error:
             return f"{failure.step}: {failure.error}"

@@ -11,10 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import psycopg2
 import pytest
+import sqlalchemy as sa
 import yaml
 from dagster._daemon.monitoring import run_monitoring
 
+from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import MAX_ATTEMPTS, end_local_jobs, reconcile
 from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MAX_DISPATCHES
@@ -40,11 +43,43 @@ def test_a_run_of_another_instance_is_not_judged(deployment: Deployment, ledger:
 
 
 @pytest.mark.slow
+def test_a_second_run_of_an_attempt_does_not_fail_the_one_that_works(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """Two deployments on one ledger dispatched the same attempt: the run that came too late has failed."""
+    job = ledger.request("takeoff", "csv", scope=deployment.scope)
+    (request,) = tick(deployment)
+    ledger.started(Attempt(job.id, 1, "of another deployment"))
+    assert not launch(deployment, request).success
+    deployment.source.rows("UPDATE export_jobs SET started_at = '2026-01-01 00:00:00.000'")
+    reconcile(ledger, deployment.instance)
+    job = ledger.get(job.id)
+    assert (job.status, job.run_id) == (Status.PROCESSING, "of another deployment")
+
+
+@pytest.mark.parametrize("error", [psycopg2.OperationalError, psycopg2.InterfaceError])
+def test_an_outage_of_dagster_s_own_database_is_no_fault_of_the_request(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def lost(*_: Any) -> None:
+        raise sa.exc.OperationalError("INSERT", {}, error("the server closed the connection"))
+
+    id = insert(deployment, scope=deployment.scope)
+    (request,) = tick(deployment)
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "render", lost)
+        assert not launch(deployment, request).success
+    settle_after_silence(ledger, deployment.instance, deployment.source.url)
+    assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PENDING, 2)
+    (request,) = tick(deployment)
+    assert launch(deployment, request).success
+    assert ledger.get(id).status is Status.COMPLETED
+
+
 def test_a_failing_run_fails_its_job(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from export_pipeline.formats.base import RenderError
-    from export_pipeline.formats.csv import write as csv
 
     def breaks(*_: Any) -> Any:
         raise RenderError("The cell cannot be written; shorten it.")
@@ -199,8 +234,6 @@ def test_a_request_whose_run_dagster_retries_does_not_fail_before(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, repaired: bool
 ) -> None:
     """With `run_retries` of dagster.yaml: a poller sees it fail only after the last one."""
-    from export_pipeline.formats.csv import write as csv
-
     retries = {"run_retries": {"enabled": True, "max_retries": 1}}
     with dg.instance_for_test(overrides=retries) as instance:
         here = replace(deployment, instance=instance)
@@ -238,7 +271,6 @@ def test_a_run_that_is_told_to_end_with_its_machine_is_tried_again(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody asked for its end: a container was stopped, or a machine shut down."""
-    from export_pipeline.formats.csv import write as csv
 
     def ended(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

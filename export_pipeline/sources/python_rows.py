@@ -125,10 +125,26 @@ def _exact(cell: Any, scale: int) -> Decimal | None:
             fits = full.is_finite() and -int(full.as_tuple().exponent) <= scale
             number = full if fits else shown
         else:
-            number = Decimal(str(cell).strip())
+            number = _decimal(cell)
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
+
+
+def _decimal(cell: Any) -> Decimal:
+    """Return the number that a cell holds.
+
+    Raises:
+        InvalidOperation: It holds none, or one so large or small that no column can hold it. As an integer or
+            as digits, 1e999999999 would fill the memory.
+    """
+    number = Decimal(str(cell).strip())
+    if number.is_finite() and abs(number.adjusted()) > _MOST_DIGITS:
+        raise InvalidOperation
+    return number
+
+
+_MOST_DIGITS = 1000
 
 
 _MIDNIGHT = re.compile(r"^(\d{4}-\d\d-\d\d)(?:[ T]00:00(?::00(?:\.0+)?)?)?$")
@@ -189,7 +205,7 @@ def _number(cell: Any, type: pa.DataType) -> Any:
     try:
         if pa.types.is_floating(type):
             return float(cell)
-        exact = Decimal(str(cell).strip())
+        exact = _decimal(cell)
         number = int(exact) if pa.types.is_integer(type) else exact
         pa.scalar(number, type)
         return number if number == exact else None

@@ -24,7 +24,9 @@ from export_pipeline.sources.python_rows import build_batch
 from export_pipeline.sources.sessions import prepare_mysql
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 
-BATCH_ROWS = 2048  # few, because a row's notes may be long
+_BATCH_ROWS = 2048  # few, because a row's notes may be long
+_BATCH_CELLS = 100_000
+"""Maximum number of Python objects of a batch, which take many times the room of their Arrow cells."""
 
 
 @contextmanager
@@ -174,10 +176,10 @@ class SqlAlchemySnapshot(Snapshot):
         if hasattr(self, "_deadline"):
             self._deadline = time.monotonic() + self._timeout
         try:
-            result = self._connection.execution_options(yield_per=BATCH_ROWS).execute(
-                label_columns(select, columns)
-            )
-            for rows in result.partitions(BATCH_ROWS):
+            count = max(1, min(_BATCH_ROWS, _BATCH_CELLS // len(columns)))
+            select = label_columns(select, columns)
+            result = self._connection.execution_options(yield_per=count).execute(select)
+            for rows in result.partitions(count):
                 yield build_batch(rows, columns, damaged)
         except sa.exc.DBAPIError as error:
             raise describe_error(error.orig or error) from error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import UnionType
@@ -286,3 +287,24 @@ def test_anything_is_refused_or_the_same_again_from_its_json(
         return
     text = json.dumps(made.model_dump(mode="json", by_alias=True, exclude_none=True))
     assert Options.model_validate(json.loads(text)) == made
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "-1e999999999", "9" * 5000])
+@pytest.mark.parametrize("name", ["id", "rate", "cents", "score"])
+def test_numbers_beyond_all_measure_are_refused_at_once(name: str, text: str) -> None:
+    """As an int, 1e999999999 would fill the memory."""
+    begun = time.process_time()
+    with pytest.raises(ValidationError) as refused:
+        one(name, "range", {"from": text})
+    assert time.process_time() - begun < 1
+    assert len(str(refused.value)) < 1000
+
+
+def test_many_values_are_refused_with_a_short_message() -> None:
+    begun = time.process_time()
+    with pytest.raises(ValidationError) as refused:
+        one("id", "in", list(range(100_000)))
+    assert time.process_time() - begun < 2
+    assert "10000 items" in str(refused.value)
+    assert len(str(refused.value)) < 1000
+    assert len(one("id", "in", list(range(10_000)))) == 10_000

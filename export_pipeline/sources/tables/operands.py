@@ -50,6 +50,7 @@ _OF_FAMILY = {
     Family.UUID: Domain.UUID,
 }
 _LARGEST = 2**63
+_INTEGER_DIGITS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -132,8 +133,9 @@ class Operand:
         if value != value:
             return None
         if self.dialect == "sqlite":
-            if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
-                value = int(value)
+            if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < _INTEGER_DIGITS:
+                # More digits are never an integer of SQLite, and 1e999999999 would fill the memory as int.
+                value = int(value) if value == value.to_integral_value() else value
             exact = isinstance(value, int) and -_LARGEST <= value < _LARGEST
             return sa.literal(value if exact else _double(value))
         if isinstance(value, bool | int):

@@ -128,6 +128,9 @@ def _parts(about: Operand, kind: Kind) -> list[tuple[bool, float, Expression]]:
             # Infinity minus itself is NaN; a numeric with limits cannot hold infinity.
             finite = x != nan if about.stored.precision else (x - x) == zero
             below, above = sa.and_(below, finite), sa.and_(above, finite)
+    if about.dialect == "sqlite":  # any column may hold an infinity, or a text that is one as a double
+        largest = _number(repr(_LARGEST))
+        below, above = sa.and_(below, x >= -largest), sa.and_(above, x <= largest)
     return [(True, 1.0, _sum(add, x, below)), (False, 1.0, _sum(add, x, above))]
 
 

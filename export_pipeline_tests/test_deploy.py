@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -104,3 +106,12 @@ def test_files_of_the_image_are_there() -> None:
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
         sources = [volume.split(":")[0] for volume in service["volumes"]]
         assert all((DEPLOY / source).is_file() for source in sources if source.startswith("."))
+
+
+def test_what_the_image_runs_makes_private_files(tmp_path: Path) -> None:
+    (entry,) = re.findall(r"^ENTRYPOINT (.+)$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert all("entrypoint" not in service for service in services.values())
+    made = tmp_path / "a b"
+    subprocess.run([*json.loads(entry), sys.executable, "-c", f"open({str(made)!r}, 'w')"], check=True)
+    assert stat.filemode(made.stat().st_mode) == "-rw-------"

@@ -69,6 +69,7 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
         lambda: ledger_findings(settings, late),
         lambda: source_findings(settings),
         lambda: store_findings(settings),
+        lambda: queue_findings(settings),
     ]
     with ThreadPoolExecutor(len(checks), "health") as pool:
         asked = [pool.submit(_all, check) for check in checks]
@@ -168,6 +169,18 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
             "See whether delivery_sensor is on and the mail server answers; `export-pipeline show ID` says.",
         ),
         (
+            "webhooks_late",
+            figures.webhooks_late(late),
+            "deliveries to webhooks have not been tried for more than",
+            "See whether webhooks_sensor is on and EXPORT_WEBHOOK_KEY is set.",
+        ),
+        (
+            "commands_late",
+            figures.commands_late(late),
+            "commands have waited for more than",
+            "See whether commands_sensor is on; the answer in export_commands tells more.",
+        ),
+        (
             "schedules_late",
             figures.unscheduled(late),
             "schedules are due for more than",
@@ -183,6 +196,9 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
     if (failed := figures.unsent_for_good(_OVERDUE)) is not None:
         do = "`export-pipeline show ID` tells why; when that is mended, `resend ID`."
         yield _late("mails_failed", failed, "mails of the last day could not be sent", do)
+    if (untold := figures.webhooks_failed(_OVERDUE)) is not None:
+        do = "`export-pipeline webhooks deliveries ID --status failed` tells why; or `webhooks revoke ID`."
+        yield _late("webhooks_failed", untold, "deliveries to webhooks of the last day failed for good", do)
     if (overdue := figures.overdue(_OVERDUE)) is not None:
         do = "See whether purge_sensor is on, or run `export-pipeline purge`."
         yield _late("files_overdue", overdue, "files should have been removed a day ago or longer", do)
@@ -247,6 +263,26 @@ def source_findings(settings: Settings) -> Iterator[Finding]:
             pass
     except SourceError as error:
         yield Finding("source_unreachable", str(error), "Start the database or correct EXPORT_SOURCE_URL.")
+
+
+def queue_findings(settings: Settings) -> Iterator[Finding]:
+    """Check that the queue of requests can be used, and that wrong messages have somewhere to go."""
+    from export_pipeline.intake.queue import QueueError, has_dead_letters
+
+    if settings.queue_url is None:
+        return
+    try:
+        if not has_dead_letters(settings):
+            yield Finding(
+                "queue_without_dead_letters",
+                "The queue of EXPORT_QUEUE_URL has no dead letters: a wrong message comes again and again.",
+                "Give it a redrive policy.",
+                is_advice=True,
+            )
+    except QueueError as error:
+        yield Finding(
+            "queue_unusable", str(error), "Correct EXPORT_QUEUE_URL, or the rights; requests wait there."
+        )
 
 
 def store_findings(settings: Settings) -> Iterator[Finding]:

@@ -284,6 +284,7 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
             recipients=one.recipients,
             priority=body.priority,
             webhook_id=body.webhook_id,
+            reuse_within=service.datasets[one.dataset].reuse_within,
             idempotency_key=idempotency_key
             and (f"{idempotency_key}:{one.format}" if body.formats else idempotency_key),
         )

@@ -32,6 +32,7 @@ from export_pipeline.cli.request_result import (
 )
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Status
+from export_pipeline.jobs.states import ENDED
 from export_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def request(
                     recipients=mail or (),
                     priority=priority,
                     idempotency_key=idempotency_key,
+                    reuse_within=chosen.reuse_within,
                 )
         run_id = export_id or str(uuid.uuid4())
         if ledger and (not wait or _daemon_took(ledger, jobs, as_json)):
@@ -141,7 +143,9 @@ def request(
             log = _request_in_background(settings, run_id)
             exports = background_exports(run_id, dataset, scope, formats)
         else:
-            outcome = _run_here(settings, chosen, scope, formats, options, run_id, ledger, jobs, as_json)
+            waiting = [job for job in jobs if job.status not in ENDED]  # the others have a finished file
+            here = [job.format for job in waiting] if ledger else formats
+            outcome = _run_here(settings, chosen, scope, here, options, run_id, ledger, waiting, as_json)
             if ledger:
                 exports = [export_of_job(ledger.get(job.id)) for job in jobs]
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ class Exportable(Protocol):
     @property
     def formats(self) -> Sequence[str]: ...
     @property
-    def reuse_seconds(self) -> int | None: ...
+    def reuse_within(self) -> timedelta | None: ...
 
     source: Source
     spec: Mapping[str, Any]
@@ -65,9 +66,10 @@ class Dataset:
         return self.attributes.formats
 
     @property
-    def reuse_seconds(self) -> int | None:
+    def reuse_within(self) -> timedelta | None:
         """Age of the data up to which a finished file serves the same request; None: never."""
-        return self.attributes.reuse_seconds
+        seconds = self.attributes.reuse_seconds
+        return None if seconds is None else timedelta(seconds=seconds)
 
     def option_models(self) -> tuple[type[BaseModel], ...]:
         """Return the pydantic models that define the options of the dataset."""

@@ -77,6 +77,23 @@ def take_in(
     return counts
 
 
+def has_dead_letters(settings: Settings) -> bool:
+    """Return whether the queue has a redrive policy.
+
+    Raises:
+        QueueError: the queue cannot be used.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = _client(settings).get_queue_attributes(
+            QueueUrl=settings.queue_url, AttributeNames=["RedrivePolicy"]
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise QueueError(f"EXPORT_QUEUE_URL: the queue cannot be used: {error}") from error
+    return "RedrivePolicy" in answer.get("Attributes", {})
+
+
 def _handle(
     ledger: Ledger,
     datasets: Mapping[str, Exportable],

@@ -22,16 +22,16 @@ class UnknownJobError(LedgerError):
 
 
 class IdempotencyError(LedgerError):
-    """Raised when the same person used an idempotency key in the same scope for another request.
+    """Raised when the same person used an idempotency key in the same scope for another or a deleted request.
 
     Attributes:
         job_id: Id of the job of the earlier request.
     """
 
-    def __init__(self, key: str, job_id: str, differs: str) -> None:
+    def __init__(self, key: str, job_id: str, what: str) -> None:
         super().__init__(
-            f"The idempotency key {key!r} was used for another request ({differs} differs), export job "
-            f"{job_id}; a new request needs a new key."
+            f"The idempotency key {key!r} was used for {what}, export job {job_id}; a new request needs a "
+            "new key."
         )
         self.job_id = job_id
 

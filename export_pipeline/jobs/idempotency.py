@@ -22,7 +22,7 @@ def asked_before(connection: sa.Connection, values: Mapping[str, Any]) -> Job | 
         values: The columns of the new row, with its idempotency key.
 
     Raises:
-        IdempotencyError: the key was used for another request.
+        IdempotencyError: the key was used for another request, or for one that was deleted.
     """
     key = values["idempotency_key"]
     if connection.dialect.name == "postgresql":  # the lock that the trigger of the table takes
@@ -37,5 +37,7 @@ def asked_before(connection: sa.Connection, values: Mapping[str, Any]) -> Job | 
     job = Job.of(row)
     for name in _ASKED:
         if getattr(job, name) != values[name]:
-            raise IdempotencyError(key, job.id, name)
+            raise IdempotencyError(key, job.id, f"another request ({name} differs)")
+    if job.deleted_at is not None:
+        raise IdempotencyError(key, job.id, "a request that was deleted")
     return job

@@ -56,6 +56,7 @@ class Ledger(LeaseKeeper):
         window_key: str | None = None,
         idempotency_key: str | None = None,
         webhook_id: str | None = None,
+        reuse_within: timedelta | None = None,
     ) -> Job:
         """Request an export. The request is not validated here, but by the process that claims the job.
 
@@ -64,11 +65,13 @@ class Ledger(LeaseKeeper):
             window_key: The window of the schedule. A window is requested once: a second request returns the
                 existing job.
             idempotency_key: The same request by the same person in the same scope under the same key returns
-                the existing job, whatever became of it.
+                the existing job, whatever became of it, unless it was deleted.
             webhook_id: A webhook that is told of the export's end, if it hears only of exports that name it.
+            reuse_within: Complete the job at once with the file of an identical request whose data are not
+                older. The caller has checked the request.
 
         Raises:
-            IdempotencyError: the key was used for another request.
+            IdempotencyError: the key was used for another request, or for one that was deleted.
             LedgerError: the database rejects a value, e.g. a NUL character or an unknown schedule.
         """
         values = {
@@ -99,7 +102,8 @@ class Ledger(LeaseKeeper):
                     jobs.c.schedule_id == schedule_id, jobs.c.window_key == window_key
                 )
                 row = connection.execute(there).mappings().one()
-        return Job.of(row)
+        job = Job.of(row)
+        return job if reuse_within is None else self.reuse(job, reuse_within) or job
 
     def canceled(self, job: str | Attempt, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
         """Mark a job as canceled, because a person canceled it or the attempt's run was canceled.

@@ -15,7 +15,7 @@ from export_pipeline.jobs.claims import in_flight, in_flight_count
 from export_pipeline.jobs.queries import PATIENCE, Reader
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import EventKind, Status
-from export_pipeline.jobs.tables import deliveries, events, jobs, schedules
+from export_pipeline.jobs.tables import commands, deliveries, events, jobs, schedules, webhook_deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,27 @@ class Statistics(Reader):
             now = connection.scalars(sa.select(utc_now())).one()
         here = sa.and_(deliveries.c.status == "failed", deliveries.c.created_at >= now - within)
         return self._late(deliveries.c.job_id, deliveries.c.created_at, here, timedelta(0))
+
+    def webhooks_late(self, longer_than: timedelta) -> Late | None:
+        """Return webhooks with deliveries that have been due for longer than this."""
+        table = webhook_deliveries.c
+        return self._late(table.webhook_id, table.next_at, table.status == "pending", longer_than)
+
+    def webhooks_failed(self, within: timedelta) -> Late | None:
+        """Return webhooks with deliveries whose last try, within this time, failed. Tests do not count."""
+        table = webhook_deliveries.c
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+        failed = sa.and_(
+            table.status == "failed", table.job_id.is_not(None), table.claimed_at >= now - within
+        )
+        return self._late(table.webhook_id, table.claimed_at, failed, timedelta(0))
+
+    def commands_late(self, longer_than: timedelta) -> Late | None:
+        """Return exports with commands that have waited for longer than this."""
+        return self._late(
+            commands.c.job_id, commands.c.created_at, commands.c.status == "pending", longer_than
+        )
 
     def overdue(self, longer_than: timedelta) -> Late | None:
         """Return completed requests whose file has been due for removal for longer than this."""

@@ -1,11 +1,13 @@
 """Commands that show and move jobs."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.request_result import export_of_job, print_result
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Attempt, EventKind, Ledger, Status
 from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline.settings import load_settings
@@ -269,3 +271,18 @@ def test_a_command_with_an_idempotency_key_may_be_repeated(
     several = command(*asked, "--format", "csv,pdf")
     assert (several.code, len(ledger.find())) == (2, 1)
     assert "request each format with a key of its own" in several.err
+
+
+@pytest.mark.slow
+def test_a_finished_file_is_given_again_where_the_dataset_allows_it(
+    command: Command, ledger: Ledger, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a daemon too: only the format that is new is made here."""
+    monkeypatch.setattr(Dataset, "reuse_within", timedelta(hours=1))
+    asked = ("request", "takeoff", "--scope", source.scopes[0], "--json")
+    assert command(*asked, "--format", "csv").code == 0
+    assert command(*asked, "--format", "csv,json").code == 0
+    jobs = ledger.find()
+    assert [(job.format, job.status) for job in jobs].count(("csv", "completed")) == 2
+    assert len({job.file_key for job in jobs}) == 2
+    assert len({job.run_id for job in jobs}) == 2

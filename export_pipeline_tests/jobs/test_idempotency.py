@@ -152,6 +152,14 @@ def test_an_export_that_has_ended_is_still_the_one(database: Database, ledger: L
     assert (again.id, again.status) == (job.id, "failed")
 
 
+def test_the_key_of_a_deleted_export_is_used_up(ledger: Ledger) -> None:
+    job = ledger.request("records", "csv", scope="a", idempotency_key="k")
+    ledger.canceled(job.id)
+    ledger.delete(job.id, lambda key: None)
+    with pytest.raises(IdempotencyError, match="'k' was used for a request that was deleted"):
+        ledger.request("records", "csv", scope="a", idempotency_key="k")
+
+
 def test_many_processes_with_one_key_make_one_export(database: Database) -> None:
     together = threading.Barrier(6)
 

@@ -89,6 +89,27 @@ def test_mails_schedules_and_overdue_files(
     assert findings["mails_late"].since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_webhooks_and_commands_that_wait_or_fail(database: Database, ledger: Ledger) -> None:
+    hook = "INSERT INTO export_webhooks (url, named_only) VALUES ('https://h.example/', ?) RETURNING id"
+    ((webhook_id,),) = database.run(hook, True)
+    job, then = job_in(ledger, Status.PENDING), "2026-01-01T00:00:00.000000+00:00"
+    insert = (
+        "INSERT INTO export_webhook_deliveries (webhook_id, job_id, attempt, event, status, next_at, claimed_at) "
+        "VALUES (?, ?, ?, 'export.failed', ?, ?, ?)"
+    )
+    for number, status in enumerate(("pending", "failed", "delivered", "skipped")):
+        database.run(insert, webhook_id, job.id, number, status, then, ledger.now().isoformat())
+    database.run(insert, webhook_id, None, None, "failed", then, ledger.now().isoformat())  # a test
+    command = "INSERT INTO export_commands (job_id, command, created_at) VALUES (?, 'cancel', ?)"
+    database.run(command, job.id, then)
+    findings = found()
+    assert set(findings) == {"webhooks_late", "webhooks_failed", "commands_late"}
+    assert findings["webhooks_failed"].wrong.startswith(
+        f"1 deliveries to webhooks of the last day failed for good: {webhook_id}"
+    )
+    assert job.id in findings["commands_late"].wrong
+
+
 @pytest.mark.slow
 def test_requests_that_fail(
     database: Database,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -38,6 +39,7 @@ def submit_request(
     recipients: Sequence[str],
     priority: int,
     idempotency_key: str | None = None,
+    reuse_within: timedelta | None = None,
 ) -> list[Job]:
     """Insert one job per format, and return the jobs."""
     rest = {name: value for name, value in options.items() if name not in _COLUMNS}
@@ -53,6 +55,7 @@ def submit_request(
             recipients=recipients,
             priority=priority,
             idempotency_key=idempotency_key,
+            reuse_within=reuse_within,
         )
         for format in formats
     ]
@@ -71,11 +74,10 @@ def wait_for_jobs(
     """
     while True:
         now = [ledger.get(job.id) for job in jobs]
-        if all(
-            job.claimed_at is None and job.status is Status.PENDING for job in now
-        ) and not _is_daemon_alive(instance):
-            return False
         steps = [job.progress_step or str(job.status) for job in now if job.status not in ENDED]
+        waiting = [job for job in now if job.claimed_at is None and job.status is Status.PENDING]
+        if steps and len(waiting) == len(steps) and not _is_daemon_alive(instance):
+            return False
         progress(steps[0] if steps else "Done", sum(job.progress_percent for job in now), 100 * len(now))
         if not steps:
             return True

@@ -194,8 +194,8 @@ def _run_request(
         except SourceError as error:
             _refuse(ledger, same, "source_error", str(error))
             return None
-    if met and window is None and (seconds := datasets[met[0].dataset].reuse_seconds) is not None:
-        met = [job for job in met if ledger.reuse(job, timedelta(seconds=seconds)) is None]
+    if met and window is None and (within := datasets[met[0].dataset].reuse_within) is not None:
+        met = [job for job in met if ledger.reuse(job, within) is None]
     if not met or _joined(ledger, met):
         return None
     first = met[0]

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import uuid
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -241,7 +242,7 @@ def test_a_finished_file_serves_the_same_request_where_the_dataset_allows_it(
     assert launch(deployment, tick(deployment)[0]).success
     insert(deployment, scope=deployment.scope, requested_by="ann")
     assert len(tick(deployment)) == 1  # it does not by itself
-    monkeypatch.setattr(Dataset, "reuse_seconds", 3600)
+    monkeypatch.setattr(Dataset, "reuse_within", timedelta(hours=1))
     again, other = (insert(deployment, scope=deployment.scope, requested_by=name) for name in ("ann", "bob"))
     (request,) = tick(deployment)
     assert request.run_key == f"{other}:1"

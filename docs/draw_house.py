@@ -24,6 +24,7 @@ ROOMS = {
     "definitions": ("definitions",),
     "components": ("components",),
     "orchestration": ("orchestration",),
+    "intake": ("intake",),
     "datasets": ("datasets",),
     "delivery": ("delivery",),
     "schedules": ("schedules",),

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 
 from export_pipeline.api.callers import Caller, Reader, Services
 from export_pipeline.api.exports import translate_source_errors
-from export_pipeline.api.models import ExportRequest
 from export_pipeline.api.problems import not_found, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.formats.options import of_other_formats
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=responses(401, 403, 429, 503))

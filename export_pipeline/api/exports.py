@@ -18,10 +18,11 @@ from pydantic import AwareDatetime
 from export_pipeline.api.callers import Caller, Reader, Services, Writer
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.cursors import read_cursor, write_cursor
-from export_pipeline.api.models import Export, ExportEvent, ExportList, ExportRequest
+from export_pipeline.api.models import Export, ExportEvent, ExportList
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
+from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
 from export_pipeline.delivery.webhooks.endpoints import UnknownWebhookError, get_webhook
 from export_pipeline.jobs import Job, LedgerError, Place, RefusedError

@@ -13,11 +13,11 @@ from fastapi.responses import Response, StreamingResponse
 
 from export_pipeline.api.callers import Caller, Reader, Services
 from export_pipeline.api.exports import MadeRequest, check_request
-from export_pipeline.api.models import ExportRequest
 from export_pipeline.api.pool import BusyError, DeadlineError, ExportPool
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
+from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import config_of
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError

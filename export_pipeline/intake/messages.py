@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from export_pipeline.api.models import ExportRequest
 from export_pipeline.core.messages import describe_error
+from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 
@@ -28,7 +28,6 @@ class QueueRequest(ExportRequest):
 
     exportId: ExportId
     requested_by: Annotated[str | None, Field(max_length=500)] = None
-    webhook_id: str | None = None
 
 
 class TableExportData(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,20 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.impl import get_external_schedule_execution, get_external_sensor_execution
 
+from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.jobs import Ledger
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
+from export_pipeline_tests.delivery.webhook_receiver import Receiver, webhook_receiver
 from export_pipeline_tests.jobs.lives import FILE, PAST, run_of
 from export_pipeline_tests.orchestration.asking import insert
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.paths import ROOT
 
-_TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries", "export_commands")
+_TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries", "export_commands",
+           "export_webhook_deliveries")  # fmt: skip
 _DRY_RUN = """
 mutation($selector: SensorSelector!) {
   sensorDryRun(selectorData: $selector, cursor: null) {
@@ -36,8 +42,21 @@ mutation($selector: SensorSelector!) {
 
 
 @pytest.fixture
-def home(deployment: Deployment, ledger: Ledger, mails: MailServer) -> InstanceRef:
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """Where webhooks of the deployment may go."""
+    monkeypatch.setenv("EXPORT_WEBHOOK_KEY", "a key that is made up for these tests only")
+    monkeypatch.setenv("EXPORT_WEBHOOK_HTTP", "true")
+    monkeypatch.setenv("EXPORT_WEBHOOK_NETWORKS", "127.0.0.1/32")
+    with webhook_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def home(deployment: Deployment, ledger: Ledger, mails: MailServer, receiver: Receiver) -> InstanceRef:
     """An instance, and a ledger in which every sensor finds something to do."""
+    engine = open_engine(load_settings().jobs_url)
+    create_webhook(engine, load_settings(), receiver.url.replace("receiver.example", "127.0.0.1"))
+    engine.dispose()
     insert(deployment, scope=deployment.scope)
     asked = ledger.request("takeoff", "csv", scope=deployment.scope, recipients=["ann@example.org"])
     ledger.started(run_of(asked))
@@ -69,7 +88,7 @@ def evaluate(deployment: Deployment, home: InstanceRef, sensor: str, log_key: li
 
 
 def test_no_preview_of_a_sensor_changes_anything(
-    deployment: Deployment, home: InstanceRef, mails: MailServer
+    deployment: Deployment, home: InstanceRef, mails: MailServer, receiver: Receiver
 ) -> None:
     before = state(deployment)
     for sensor in deployment.definitions.get_repository_def().sensor_defs:
@@ -78,10 +97,11 @@ def test_no_preview_of_a_sensor_changes_anything(
         assert sensor.name.endswith("_scopes_sensor") or "A preview does nothing" in str(told.skip_message)
     assert state(deployment) == before
     assert mails.mails == []
+    assert receiver.posts == []
 
 
 def test_the_daemon_s_ticks_do_what_is_to_be_done(
-    deployment: Deployment, home: InstanceRef, mails: MailServer
+    deployment: Deployment, home: InstanceRef, receiver: Receiver
 ) -> None:
     before = state(deployment)
     told = evaluate(deployment, home, "requests_sensor", ["repository", "requests_sensor", "17"])
@@ -92,6 +112,11 @@ def test_the_daemon_s_ticks_do_what_is_to_be_done(
     assert schedules != before[1]
     evaluate(deployment, home, "commands_sensor", ["repository", "commands_sensor", "19"])
     assert deployment.source.rows("SELECT status, answer FROM export_commands") == [("done", "Deleted.")]
+    evaluate(deployment, home, "webhooks_sensor", ["repository", "webhooks_sensor", "20"])
+    told = [
+        (json.loads(post.body)["type"], json.loads(post.body)["data"]["status"]) for post in receiver.posts
+    ]
+    assert sorted(told) == [("export.completed", "completed"), ("export.expired", "expired")]
 
 
 def test_neither_a_preview_nor_a_tick_of_a_schedule_changes_anything(

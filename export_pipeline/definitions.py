@@ -5,10 +5,10 @@ import dagster as dg
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.resources import ledger_resource, source_resource, store_resource
-from export_pipeline.orchestration.sensors.housekeeping import housekeeping_sensor
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
     delivery_sensor,
+    housekeeping_sensor,
     intake_sensor,
     purge_sensor,
     schedules_sensor,

@@ -16,7 +16,7 @@ from export_pipeline.delivery.enqueue import BACKLOG
 from export_pipeline.delivery.unserved import unserved_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.error_codes import REQUESTER_ERRORS
+from export_pipeline.jobs.errors import REQUESTER_ERRORS
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.stats import Late, Statistics
@@ -351,7 +351,7 @@ def _freed_by_purge(staging: Path) -> int:
     prepare_home()
     import dagster as dg
 
-    from export_pipeline.orchestration.sensors.housekeeping import clean_staging
+    from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 
     with dg.DagsterInstance.get() as instance:
         return sum(clean_staging(instance, staging, dry_run=True).values())

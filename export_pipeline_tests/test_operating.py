@@ -41,7 +41,10 @@ def test_every_finding_and_error_code_is_explained() -> None:
     )
     known |= codes(r'\(\s*"([a-z]+_[a-z_]+)",\s*figures', "health.py")
     known |= codes(
-        r'(?:RequestError|_wrong)\(\s*"([a-z_]+)"', "orchestration/request_checks.py", "datasets/requests.py"
+        r'(?:RequestError|_wrong)\(\s*"([a-z_]+)"',
+        "orchestration/sensors/queue.py",
+        "orchestration/cadences.py",
+        "datasets/requests.py",
     )
     known |= codes(
         r'failed\([a-z_.]+, "([a-z_]+)"', "orchestration/runs/reconciler.py", "orchestration/runs/submit.py"

@@ -16,7 +16,7 @@ from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import EventKind, Job
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.names import content_disposition

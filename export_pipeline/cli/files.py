@@ -16,7 +16,7 @@ from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.cli.output import LinkOutput, fields_of
 from export_pipeline.jobs import EventKind, Job, LedgerError, Status, Viewer
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.settings import Settings, load_settings
 

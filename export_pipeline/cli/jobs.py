@@ -40,7 +40,7 @@ from export_pipeline.delivery.unserved import NOT_SENT, unserved
 from export_pipeline.jobs import Job, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
+from export_pipeline.jobs.errors import SCHEDULE_BROKEN
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.schedules.due import period_of

@@ -300,7 +300,7 @@ def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:
     prepare_home()
     import dagster as dg
 
-    from export_pipeline.orchestration.sensors.housekeeping import clean_staging
+    from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 
     with dg.DagsterInstance.get() as instance:
         return clean_staging(instance, settings.staging_folder, dry_run=dry_run)

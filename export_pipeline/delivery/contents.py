@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from export_pipeline.delivery.addresses import one_line
 from export_pipeline.jobs import Job, Status
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.file_notes import file_notes, rows_text
 from export_pipeline.store import NotFoundError, Store, StoreError
 

@@ -19,7 +19,6 @@ def claim_rows(
     limit: int,
     patience: timedelta,
     max_in_flight: int | None,
-    max_per_scope: int | None,
     who: str | None,
 ) -> list[sa.RowMapping]:
     """Claim the next requests, in order, within the connection's transaction.
@@ -33,7 +32,7 @@ def claim_rows(
         limit = min(limit, max_in_flight - in_flight_count(connection, now - patience))
     if limit <= 0:
         return []
-    chosen: list[Any] = list(connection.scalars(_next(now - patience, limit, max_per_scope)))
+    chosen: list[Any] = list(connection.scalars(_next(now - patience, limit)))
     chosen += _other_formats(connection, now - patience, chosen)
     taken = (
         sa.update(jobs)
@@ -88,7 +87,7 @@ def _other_formats(
     return connection.scalars(select.order_by(jobs.c.id).with_for_update(skip_locked=True)).all()
 
 
-def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.Select[tuple[str]]:
+def _next(patience_from: datetime, limit: int) -> sa.Select[tuple[str]]:
     waits = sa.case((_waits(patience_from), 1), else_=0)
     scope = sa.func.coalesce(jobs.c.scope, "")  # jobs without a scope take turns as one
     # Jobs in flight take the first turns of their scope, so that they count against it.
@@ -120,8 +119,6 @@ def _next(patience_from: datetime, limit: int, max_per_scope: int | None) -> sa.
         # Checked again on the row itself: it may have changed while this transaction waited for its lock.
         .where(queue.c.waits == 1, _waits(patience_from))
     )
-    if max_per_scope is not None:
-        select = select.where(queue.c.turn <= max_per_scope)
     order = (
         jobs.c.priority.desc(),
         queue.c.turn,

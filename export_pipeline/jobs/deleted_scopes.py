@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import transaction
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import EventKind, Status

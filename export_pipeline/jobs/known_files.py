@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import transaction
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status

@@ -1,4 +1,4 @@
-"""The ledger: operations on requests for people, launchers, runs and housekeeping."""
+"""The ledger: operations on requests for people, launchers, runs and maintenance."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.claims import claim_rows
 from export_pipeline.jobs.database import insert_new
-from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
-from export_pipeline.jobs.errors import IllegalTransitionError, LedgerError, RefusedError
+from export_pipeline.jobs.errors import SCHEDULE_BROKEN, IllegalTransitionError, LedgerError, RefusedError
 from export_pipeline.jobs.idempotency import asked_before
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
@@ -167,7 +166,6 @@ class Ledger(LeaseKeeper):
         *,
         patience: timedelta = PATIENCE,
         max_in_flight: int | None = None,
-        max_per_scope: int | None = None,
         who: str | None = None,
     ) -> list[Job]:
         """Claim the next requests, in order; nobody else gets them within `patience`.
@@ -180,7 +178,6 @@ class Ledger(LeaseKeeper):
             limit: Maximum number of requests.
             patience: Time after which a claimed job that has not started can be claimed again.
             max_in_flight: Maximum number of jobs in flight. Two concurrent claims may exceed it once.
-            max_per_scope: Maximum number of jobs in flight in each scope.
             who: Name of the claimer.
         """
         with self._writing() as (connection, now):
@@ -190,7 +187,6 @@ class Ledger(LeaseKeeper):
                 limit=limit,
                 patience=patience,
                 max_in_flight=max_in_flight,
-                max_per_scope=max_per_scope,
                 who=storable(who),
             )
         return [Job.of(row) for row in rows]
@@ -375,7 +371,7 @@ class Ledger(LeaseKeeper):
             sources=under_way,
         )
 
-    # --- housekeeping ---
+    # --- maintenance ---
 
     def expire(self, job_id: str, remove: Remove, who: str | None = None) -> Job:
         """Remove the file of a completed job that is due, and mark the job as expired.

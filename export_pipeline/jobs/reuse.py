@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs

@@ -16,8 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import transaction
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
 from export_pipeline.jobs.errors import (
+    SCOPE_DELETED,
     IllegalTransitionError,
     LedgerError,
     RefusedError,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 
+from export_pipeline.datasets.dataset import Exportable
+from export_pipeline.datasets.requests import RequestError
 from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.orchestration.partitions import SCOPE, WINDOW
 from export_pipeline.schedules.cadences import CadenceWindow
@@ -52,3 +54,26 @@ class Cadence:
             if window.scope is None
             else dg.MultiPartitionKey({SCOPE: scope_key(window.scope), WINDOW: window.window}),
         }
+
+
+class Schedulable(Exportable, Protocol):
+    """The part of a dataset that requests and schedules use."""
+
+    def regular(self) -> Mapping[str, Cadence]: ...
+
+
+def cadence_of(dataset: Schedulable, window: CadenceWindow, format: str) -> Cadence:
+    """Return the cadence of a window that has ended, after a check that it exports the format.
+
+    Raises:
+        RequestError: the dataset no longer has the cadence, or the cadence lacks the window or format.
+    """
+    cadence = dataset.regular().get(window.cadence)
+    if cadence is None or format not in cadence.formats:
+        there = "; ".join(f"{name}: {', '.join(one.formats)}" for name, one in dataset.regular().items())
+        message = f"{window.dataset} makes no {window.cadence} {format}; it makes {there or 'none'}."
+        raise RequestError("unknown_window", message)
+    if not cadence.windows.has_partition_key(window.window):
+        message = f"{window.dataset} has no {window.cadence} window {window.window!r} that has ended."
+        raise RequestError("unknown_window", message)
+    return cadence

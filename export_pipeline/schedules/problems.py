@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from export_pipeline.core.messages import sentence
 from export_pipeline.jobs.database import insert_new, transaction
-from export_pipeline.jobs.error_codes import SCHEDULE_BROKEN
-from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.errors import SCHEDULE_BROKEN, ScheduleError
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import fail_at_once

@@ -87,7 +87,7 @@ def test_the_rows_are_those_with_exactly_these_values(tmp_path: Path) -> None:
     def matched(text: str) -> list[str]:
         given = {"filters": arguments.filters([f"v:in={text}"])}
         options, _ = parse_options(given, tabular.options(spec), FormatOptions)
-        request = Request("texts", "export_pipeline.tabular", spec, None, options, None)
+        request = Request("texts", tabular, spec, None, options, None)
         with open_snapshot(f"sqlite:///{tmp_path}/app.db") as snapshot:
             rows = source.read(snapshot, request).tables["rows"].open()
             return [row["v"] for batch in rows for row in batch.to_pylist()]

@@ -118,14 +118,6 @@ def test_back_pressure(database: Database, ledger: Ledger) -> None:
     assert len(ledger.in_flight()) == 4
 
 
-def test_back_pressure_for_each_scope(database: Database, ledger: Ledger) -> None:
-    database.insert_many(10, "a")
-    database.insert_many(1, "b")
-    assert Counter(scopes(ledger.claim(10, max_per_scope=3))) == {"a": 3, "b": 1}
-    database.insert_many(5, "b")
-    assert Counter(scopes(ledger.claim(10, max_per_scope=3))) == {"b": 2}
-
-
 def test_what_was_canceled_or_deleted_is_not_claimed(database: Database, ledger: Ledger) -> None:
     ledger.canceled(database.insert())
     ledger.delete(ledger.find()[0].id, remove=lambda key: None)

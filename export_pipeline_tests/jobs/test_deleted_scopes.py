@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import EventKind, Job, Ledger, RefusedError, Status
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
-from export_pipeline.jobs.error_codes import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.purge import FindingKind, purge
 from export_pipeline.store.folder import FolderStore

@@ -11,7 +11,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration import schedules
-from export_pipeline.orchestration.sensors import housekeeping, maintenance, queue, retention
+from export_pipeline.orchestration.sensors import maintenance, queue, retention
 from export_pipeline.redaction import remember_credentials
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.orchestration.asking import insert, tick
@@ -20,7 +20,7 @@ from export_pipeline_tests.orchestration.deployment import Deployment
 PASSWORD = "S3NTINEL"
 SAID = f"could not log in with {PASSWORD}, at postgresql://ann:{PASSWORD}@host/app"
 SENSORS = {
-    "housekeeping_sensor": (housekeeping, "clean_staging"),
+    "housekeeping_sensor": (maintenance, "clean_staging"),
     "purge_sensor": (maintenance, "purge"),
     "delivery_sensor": (maintenance, "deliver_due"),
     "schedules_sensor": (maintenance, "datasets_due"),

@@ -29,7 +29,7 @@ from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs import errors
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
-from export_pipeline.orchestration.sensors.housekeeping import KEPT_SECONDS, clean_staging
+from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS, clean_staging
 from export_pipeline.store import StoreUnavailableError, s3_upload
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.publish import verify_file

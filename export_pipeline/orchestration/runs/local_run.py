@@ -18,7 +18,7 @@ from export_pipeline.orchestration.dagster_compat import assets_job, log_entries
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import end_local_jobs, reconcile
-from export_pipeline.orchestration.sensors.housekeeping import clean_staging
+from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 
 OnStep = Callable[[str, int, int], None]
 """Receives the current step, the number of steps done and their total. It is called from another thread."""

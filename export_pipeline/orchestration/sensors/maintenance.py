@@ -18,8 +18,10 @@ from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import purge, unpublish_unless_replaced
+from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
-from export_pipeline.orchestration.request_checks import Schedulable
+from export_pipeline.orchestration.io_managers import StagingIOManager
+from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.window_requests import repeat_lost_requests
@@ -31,7 +33,7 @@ from export_pipeline.store import StoreError
 _MOST = 100
 
 
-def errand(
+def maintenance_sensor(
     name: str, seconds: int, description: str, run: Callable[[dg.SensorEvaluationContext, float], str]
 ) -> dg.SensorDefinition:
     """Build a sensor that does its work in the tick and reports it. It starts no run and retries what failed.
@@ -73,7 +75,9 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
         asked += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
         return f"{asked} exports were due and are asked for." if asked else "No schedule is due."
 
-    return errand("schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask)
+    return maintenance_sensor(
+        "schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask
+    )
 
 
 _commands = LongWork(LEASE.total_seconds())
@@ -105,7 +109,9 @@ def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         told = [f"{count} {result}" for result, count in sorted(counts.items())]
         return f"Messages: {', '.join(told)}." if told else "The queue is empty."
 
-    return errand("intake_sensor", 1, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take)
+    return maintenance_sensor(
+        "intake_sensor", 1, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take
+    )
 
 
 def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
@@ -153,30 +159,49 @@ def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     return _removals.run(remove, until) or _GOES_ON
 
 
-commands_sensor = errand(
+commands_sensor = maintenance_sensor(
     "commands_sensor",
     1,
     "Cancels, retries and deletes the exports that rows of export_commands name.",
     _run_commands,
 )
 
-delivery_sensor = errand(
+delivery_sensor = maintenance_sensor(
     "delivery_sensor",
     5,
     "Sends mails to the recipients of completed jobs, and says who asked where one failed.",
     _send_mail,
 )
 
-webhooks_sensor = errand(
+webhooks_sensor = maintenance_sensor(
     "webhooks_sensor",
     5,
     "Tells webhooks that exports have ended.",
     _send_webhooks,
 )
 
-purge_sensor = errand(
+purge_sensor = maintenance_sensor(
     "purge_sensor",
     600,
     "Removes files whose time has come, and marks their jobs as expired.",
     _purge,
 )
+
+
+@dg.sensor(
+    name="housekeeping_sensor",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    required_resource_keys={"staging"},
+    description="Removes staged data that no re-execution needs.",
+)
+@redacted_errors()
+def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Clean up, and report the result in the tick."""
+    if is_preview(context):
+        return dg.SkipReason(NOT_PREVIEWED)
+    until = tick_deadline()
+    staging: StagingIOManager = context.resources.staging
+    removed = clean_staging(context.instance, staging.folder, until=until)
+    freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
+    return dg.SkipReason(f"{freed}.")

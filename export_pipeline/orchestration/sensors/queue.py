@@ -14,18 +14,13 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.core.messages import one_line
-from export_pipeline.datasets.requests import RequestError, config_of, within_limit
+from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
 from export_pipeline.datasets.scopes import Scopes, scope_key
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.states import Status
+from export_pipeline.orchestration.cadences import Schedulable, cadence_of
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
-from export_pipeline.orchestration.request_checks import (
-    MAX_DISPATCHES,
-    Schedulable,
-    cadence_of,
-    check_request,
-)
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
@@ -35,6 +30,8 @@ from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 _logger = logging.getLogger(__name__)
 
+MAX_DISPATCHES = 10
+"""Maximum number of times that a request is dispatched to Dagster before it fails."""
 PATIENCE = timedelta(minutes=3)
 """Time after which a request without a started run is dispatched again."""
 HELD_SECONDS = 4.0
@@ -208,6 +205,20 @@ def _run_request(
         tags=tags | {"dagster/priority": str(first.priority)},
         **run,
     )
+
+
+def check_request(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job) -> Schedulable:
+    """Return the dataset of a job, after a check of the job's format, scope and recipients.
+
+    Raises:
+        RequestError: one of them is invalid, or no run can be started for the job.
+        SourceError: the scopes cannot be read.
+    """
+    if job.offers > MAX_DISPATCHES:
+        message = f"No run could be started in {MAX_DISPATCHES} tries; is the Dagster daemon healthy?"
+        raise RequestError("not_started", message)
+    check_target(datasets, scopes.of, job)
+    return datasets[job.dataset]
 
 
 def _checked_run(

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.datasets import requests as request_checks
+from export_pipeline.datasets import requests as datasets_requests
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -178,7 +178,7 @@ def test_what_dagster_refuses_at_submission_hurts_that_request_alone(
 def test_a_request_that_takes_for_ever_to_check_fails_alone(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, computes: bool
 ) -> None:
-    monkeypatch.setattr(request_checks, "CHECK_SECONDS", 0.3)
+    monkeypatch.setattr(datasets_requests, "CHECK_SECONDS", 0.3)
     slow = insert(deployment, scope=deployment.scope, requested_by="slow")
     good = insert(deployment, scope=deployment.scope, requested_by="good")
     real, ended = requests.config_of, threading.Event()

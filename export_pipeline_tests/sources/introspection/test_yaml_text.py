@@ -75,7 +75,7 @@ def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
     with open_snapshot(shop) as snapshot:
         assert source.scopes(snapshot, said.spec()) == {"1": "Ann", "2": "Böb"}
         for scope, window, rows in (("1", None, 1), ("2", None, 1), ("1", january, 0), ("2", january, 1)):
-            request = Request("orders", "export_pipeline.tabular", said.spec(), scope, options, window)
+            request = Request("orders", tabular, said.spec(), scope, options, window)
             assert source.read(snapshot, request).source_rows == rows
 
 

@@ -16,12 +16,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
-from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.orchestration.runs.staging import REJECTED, is_whole
-from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
-from export_pipeline.redaction import redacted_errors
 
 KEPT_SECONDS = 24 * 3600
 
@@ -98,22 +94,3 @@ def _touched(path: Path) -> float:
         return max(item.lstat().st_mtime for item in (path, *path.rglob("*")))
     except FileNotFoundError:
         return time.time()
-
-
-@dg.sensor(
-    name="housekeeping_sensor",
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    required_resource_keys={"staging"},
-    description="Removes staged data that are needed no more.",
-)
-@redacted_errors()
-def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Clean up, and report the result in the tick."""
-    if is_preview(context):
-        return dg.SkipReason(NOT_PREVIEWED)
-    until = tick_deadline()
-    staging: StagingIOManager = context.resources.staging
-    removed = clean_staging(context.instance, staging.folder, until=until)
-    freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
-    return dg.SkipReason(f"{freed}.")

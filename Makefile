@@ -6,6 +6,8 @@ READY  := $(VENV)/.ready
 
 # Without bytecode every process would compile all that it imports: 4 s instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
+# Exported by make, and not written into the recipes: the path may hold spaces and quotes.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help setup demo dev test test-all check clean
 
@@ -20,7 +22,7 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "Installing packages into $(VENV) …"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --group dev --editable .
+	@$(BIN)/uv pip install --quiet --group dev --editable .
 	@touch $@
 
 demo: $(READY) ## Make sample data, export them in every format, say what lies where
@@ -41,7 +43,7 @@ check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/dg check defs
+	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/dg check defs
 
 clean: ## Remove what demo and tests made (keeps .venv)
 	@rm -rf demo_data demo_files store exports .staging .dagster_home .pytest_cache .mypy_cache .ruff_cache .cache

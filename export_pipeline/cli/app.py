@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
-from typing import Annotated
+from shutil import get_terminal_size
+from typing import Annotated, Any
 
 import typer
 from dotenv import load_dotenv
@@ -22,7 +23,7 @@ from export_pipeline.cli import (
     serve,
     webhooks,
 )
-from export_pipeline.cli.console import InterruptedCommandError, UserError, print_error
+from export_pipeline.cli.console import NARROW, InterruptedCommandError, UserError, print_error
 from export_pipeline.cli.interrupts import interrupted_code
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.errors import ScheduleError
@@ -30,7 +31,7 @@ from export_pipeline.settings import ENV_FILE, SettingsError, load_settings
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="markdown" if get_terminal_size().columns >= NARROW else None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Exports of an application's database as files. Settings come from EXPORT_… variables or a .env "
     "file; without any, everything runs on a sample database and local folders.\n\n"
@@ -102,10 +103,20 @@ def run(arguments: list[str]) -> int:
         print_error("Aborted.")
         return 1
     except TyperException as error:
-        known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-        about = f"{arguments[0]} " if arguments[0] in known else ""
-        print_error(f"{error.format_message()} (`export-pipeline {about}--help` shows how)")
+        message = error.format_message().replace("Value error, ", "")
+        print_error(f"{message} (`export-pipeline {_command_of(arguments)}--help` shows how)")
         return 2
+
+
+def _command_of(arguments: list[str]) -> str:
+    """Return the command that a line names, with a space after each word; empty if there is none."""
+    group: Any = typer.main.get_command(app)
+    words = ""
+    for word in arguments:
+        if (group := getattr(group, "commands", {}).get(word)) is None:
+            break
+        words += f"{word} "
+    return words
 
 
 for group in (deployment, catalogue, request, files, jobs, operate):

@@ -9,6 +9,7 @@ import typer
 from export_pipeline.cli.completion import complete_dataset
 from export_pipeline.cli.console import UserError, print_json, print_table
 from export_pipeline.cli.datasets import dataset_of, declared, scopes_of
+from export_pipeline.cli.jobs_view import print_lines
 from export_pipeline.cli.options import Json
 from export_pipeline.cli.output import DatasetOutput, FormatOutput, ScopeOutput, fields_of
 from export_pipeline.project import defs_folder
@@ -68,7 +69,7 @@ def datasets(
     elif scopes and not chosen[0].scoped:
         typer.echo(f"{scopes} has no scopes: export it without --scope.")
     elif found is not None:
-        print_table(list(map(fields_of, found)))
+        print_lines(list(map(fields_of, found)))  # an id that is wrapped cannot be copied
     else:
         print_table([{k: v for k, v in fields_of(row).items() if k != "scopes"} for row in rows])
 

@@ -57,9 +57,7 @@ def _chosen(
         int | None,
         typer.Option(
             metavar="NUMBER",
-            min=1,
-            max=31,
-            help="Of a monthly schedule; the last day in a shorter month. Default: 1.",
+            help="Of a monthly schedule, 1 to 31; the last day in a shorter month. Default: 1.",
         ),
     ] = None,
     timezone: Annotated[

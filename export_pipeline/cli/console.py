@@ -23,6 +23,10 @@ class InterruptedCommandError(Exception):
     """Raised when Ctrl-C or SIGTERM ended a command. The message states the outcome of its work."""
 
 
+NARROW = 60
+"""Columns of a terminal below which a table is printed as lines: its cells would be a few letters wide."""
+
+
 def print_error(message: str) -> None:
     """Print one line to stderr."""
     typer.secho(f"Error: {hide_credentials(' '.join(message.split()))}", fg="red", err=True)
@@ -48,12 +52,18 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         typer.echo("Nothing.")
         return
+    console = Console()
+    if console.width < NARROW:
+        for row in rows:
+            print_facts(row)
+            typer.echo()
+        return
     table = Table()
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))  # Text: data must not be markup
-    Console().print(table)
+    console.print(table)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -316,7 +316,14 @@ def test_demo_makes_every_format_of_every_project(
     assert ended.code == 0, ended.err
     names = [file.name for file in (tmp_path / "store").rglob("*") if file.is_file()]
     for format in FORMATS.values():
-        assert sum(name.endswith(format.extension) for name in names) >= 3
+        assert sum(name.endswith(format.extension) for name in names) >= 2
+    copies = [path for path in (tmp_path / "demo_files").rglob("*") if path.is_file()]
+    assert len(copies) == sum(not name.endswith((".manifest.json", ".export-store.json")) for name in names)
+    told = ended.out.splitlines()
+    assert len(told) <= 24  # a screen
+    shown = [tmp_path / line.strip() for line in told if line.startswith("  demo_files/")]
+    assert len(shown) == 4
+    assert all(path in copies for path in shown)
     with sa.create_engine(demo_source).connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM projects")).scalar() == 2
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "home")

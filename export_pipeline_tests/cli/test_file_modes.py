@@ -31,7 +31,7 @@ def run(folder: Path, *arguments: str) -> str:
 def test_nobody_else_can_read_what_an_export_leaves(tmp_path: Path) -> None:
     run(tmp_path, "demo")
     run(tmp_path, "migrate")
-    scope = json.loads(run(tmp_path, "datasets", "--scopes", "records", "--json"))[0]["scope"]
+    scope = json.loads(run(tmp_path, "datasets", "--scopes", "records", "--json"))[0]["scopes"][0]["scope"]
     run(tmp_path, "request", "records", "--scope", scope, "--format", "csv,excel")
     made = [path for path in tmp_path.rglob("*") if not path.is_symlink()]
     assert {path.suffix for path in made} >= {".csv", ".xlsx", ".db"}

@@ -52,7 +52,7 @@ def test_schedules(command: Command, ledger: Ledger) -> None:
         ),
         (
             ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "hourly"],
-            "daily, weekly, monthly",
+            "'hourly' is not one of 'daily', 'weekly', 'monthly'",
         ),
         (
             ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "daily", "--at", "9"],

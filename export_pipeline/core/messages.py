@@ -37,7 +37,7 @@ _WORDS: Mapping[str, str] = {
     "is_instance_of": "it must be a list",  # in these models, pydantic raises it only for sequences
     "dict_type": "it must be an object",
     "mapping_type": "it must be an object",
-    "string_type": "it must be a text",
+    "string_type": "it must be a string",
     "bool_type": _BOOLEAN,
     "bool_parsing": _BOOLEAN,
     "int_type": _WHOLE,

@@ -38,8 +38,8 @@ _FIRST[list(_SIGNS)] = 2
 _ILLEGAL_WIDE = tuple(character.encode() for character in "\ufffe\uffff\u202d\u202e")
 _LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
 
-REPLACED = "characters no file format may hold replaced by U+FFFD"
-GUARDED = "apostrophe put before a text that looks like a formula"
+REPLACED = "characters that no file format can hold, replaced by U+FFFD"
+GUARDED = "apostrophe put before text that looks like a formula"
 
 
 def sanitize(data: ExportData) -> ExportData:

@@ -132,5 +132,5 @@ def known_formats(names: Sequence[str]) -> Sequence[str]:
     if unknown := [name for name in names if name not in FORMATS]:
         near = get_close_matches(unknown[0], FORMATS, 1)
         hint = f"did you mean {near[0]}? There" if near else "there"
-        raise ValueError(f"{', '.join(unknown)}: no such format; {hint} are {', '.join(FORMATS)}")
+        raise ValueError(f"{', '.join(unknown)}: unknown format; {hint} are {', '.join(FORMATS)}")
     return names

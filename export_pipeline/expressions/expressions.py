@@ -106,7 +106,7 @@ def explain_mismatch(type: Type, declared: Type) -> str | None:
         if type.scale <= declared.scale:
             return None
         digits = f", {declared.scale}" if declared.scale else ""
-        return f"it may have {type.scale} digits behind the point; write round(…{digits})"
+        return f"it may have {type.scale} decimal places; write round(…{digits})"
     if type.kind is declared.kind and (type.zone is None) == (declared.zone is None):
         return None
     return f"it is {type}" + ("; write text(…)" if declared == TEXT else "")

@@ -121,7 +121,7 @@ def _extreme(name: str) -> Make:
     def make(arguments: Sequence[Node]) -> Node:
         type, runs = unify(arguments)
         if type.kind in (None, Kind.BOOLEAN):
-            raise ValueError(f"{name}(a, b, …) wants numbers, texts, dates or timestamps, not {type}")
+            raise ValueError(f"{name}(a, b, …) needs numbers, texts, dates or timestamps, not {type}")
         function = pc.min_element_wise if name == "least" else pc.max_element_wise
         return Node(type, lambda env: function(*(run(env) for run in runs), skip_nulls=False))
 
@@ -132,7 +132,7 @@ def _decimal(arguments: Sequence[Node]) -> Node:
     node, usage = arguments[0], "decimal(x, p, s)"
     digits, scale = (require_integer(arguments[i], usage, types.MAX_PRECISION) for i in (1, 2))
     if not digits >= 1 or scale > min(digits, 37):
-        raise ValueError(f"{usage} wants 1 to 76 digits, of these at most 37 behind the point")
+        raise ValueError(f"{usage} needs a precision of 1 to 76 and a scale of at most 37")
     return Node(
         decimal(digits, scale),
         lambda env: types.round_decimals(_as_decimals(node, usage)(env), scale, digits),

@@ -69,7 +69,7 @@ def require_kind(node: Node, usage: str, *kinds: Kind) -> None:
     """
     if node.type.kind not in kinds:
         listed = " or ".join(str(kind) for kind in kinds)
-        raise ValueError(f"{usage} wants {listed}, not {node.type}")
+        raise ValueError(f"{usage} needs {listed}, not {node.type}")
 
 
 def require_integer(node: Node, usage: str, most: int) -> int:
@@ -79,5 +79,5 @@ def require_integer(node: Node, usage: str, most: int) -> int:
         ValueError: The node is not a literal from 0 to `most`.
     """
     if type(node.literal) is not int or not 0 <= node.literal <= most:
-        raise ValueError(f"{usage} wants a written number from 0 to {most} there")
+        raise ValueError(f"{usage} needs a literal number from 0 to {most} there")
     return int(node.literal)

@@ -107,7 +107,7 @@ ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {"+": add, "-": subtract, 
 def negate(node: Node) -> Node:
     """Return -x."""
     if not node.type.number:
-        raise ValueError(f"- wants a number, not {node.type}")
+        raise ValueError(f"- needs a number, not {node.type}")
     if node.literal is not None:
         return Node(node.type, lambda env: pc.negate_checked(node.run(env)), -node.literal)
     return Node(node.type, lambda env: pc.negate_checked(node.run(env)))
@@ -116,7 +116,7 @@ def negate(node: Node) -> Node:
 def _numbers(left: Node, right: Node, sign: str) -> Type:
     for node in (left, right):
         if not node.type.number:
-            raise ValueError(f"{sign} wants numbers, not {node.type}")
+            raise ValueError(f"{sign} needs numbers, not {node.type}")
     return common_type(left.type, right.type)
 
 
@@ -181,14 +181,14 @@ def _day(node: Node, other: Type) -> Node:
     try:
         day = pa.scalar(date.fromisoformat(node.literal), pa.date32())
     except ValueError:
-        raise ValueError(f"{node.literal!r} is no day, as '2026-11-21' is") from None
+        raise ValueError(f"{node.literal!r} is not a day such as '2026-11-21'") from None
     return Node(DATE, lambda env: pa.repeat(day, env.rows), node.literal)
 
 
 def test_membership(node: Node, values: Sequence[Node]) -> Node:
     """Return `x in (a, b, …)`; the values must be literals."""
     if any(value.literal is None for value in values):
-        raise ValueError("in wants written values, as in x in ('A', 'B'), and null is none of them")
+        raise ValueError("in needs literal values, as in x in ('A', 'B'), and not null")
     _, runs = unify([node, *(_day(value, node.type) for value in values)])
 
     def run(env: Env) -> Cells:
@@ -222,7 +222,7 @@ def not_(node: Node) -> Node:
 def _truths(nodes: Sequence[Node], operator: str) -> None:
     for node in nodes:
         if node.type != BOOLEAN:
-            raise ValueError(f"{operator} wants conditions, not {node.type}")
+            raise ValueError(f"{operator} needs conditions, not {node.type}")
 
 
 def _logic(nodes: Sequence[Node], operator: str) -> Node:

@@ -268,7 +268,7 @@ def _number(token: _Token) -> int | Decimal:
     if not _NUMBER.fullmatch(token.text):
         raise _error(
             token.position,
-            f"{token.text} is no value; there are numbers (1.25), 'texts', true, false, null",
+            f"{token.text} is not a value; there are numbers (1.25), 'texts', true, false, null",
         )
     return Decimal(token.text) if "." in token.text else int(token.text)
 
@@ -279,7 +279,7 @@ def _string(token: _Token) -> str:
         if code:
             return chr(int(code, 16))
         if match[3] not in _ESCAPED:
-            raise _error(token.position, f"{match[0]} is no escape; write \\\\ for a backslash")
+            raise _error(token.position, f"{match[0]} is not an escape; write \\\\ for a backslash")
         return _ESCAPED[match[3]]
 
     return _ESCAPE.sub(unescape, token.text[1:-1])

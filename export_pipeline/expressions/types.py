@@ -16,8 +16,8 @@ MAX_PRECISION = 76
 _NARROW = 38
 _INT64_DIGITS = 19
 
-NO_NUMBER = "text that is no number, left empty"
-NOT_FINITE = "no finite number, left empty"
+NO_NUMBER = "text that is not a number, left empty"
+NOT_FINITE = "not a finite number, left empty"
 
 Cells: TypeAlias = pa.Array
 """One cell for each row."""

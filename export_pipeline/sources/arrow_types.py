@@ -23,9 +23,9 @@ from export_pipeline.core.special_numbers import strip_trailing_zeros, to_finite
 Damaged: TypeAlias = Callable[[str, str, int], None]
 """Called for cells that could not be read as stored: the reason, the column's name, their number."""
 
-NO_TEXT = "bytes that are no UTF-8 replaced by U+FFFD"
-NO_TIME = "no time of the years 1 to 9999, left empty"
-NO_NUMBER = "no number that its column can hold, left empty"
+NO_TEXT = "bytes that are not UTF-8, replaced by U+FFFD"
+NO_TIME = "a time outside the years 1 to 9999, left empty"
+NO_NUMBER = "a number that its column cannot hold, left empty"
 NO_BOOLEAN = "neither true nor false, left empty"
 ROUNDED = "more digits than a float keeps, rounded"
 CUT = "more digits than microseconds, cut"

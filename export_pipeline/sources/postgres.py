@@ -228,7 +228,7 @@ class PostgresSnapshot(Snapshot):
         if not wrong:
             return error
         return SourceError(
-            f"Column {', '.join(wrong)} has texts that are no UTF-8, and the database's encoding "
+            f"Column {', '.join(wrong)} has texts that are not UTF-8, and the database's encoding "
             f"{self._encoding} does not say what they are: correct them there, or let a view or .sql file "
             f"give convert_from(column::bytea, 'LATIN1'), with the encoding they are in. {error}"
         )

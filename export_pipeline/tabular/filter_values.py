@@ -158,7 +158,7 @@ def _uuid(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise ValueError(f"{text[:50]!r} is no UUID such as {uuid.UUID(int=1)}") from None
+        raise ValueError(f"{text[:50]!r} is not a UUID such as {uuid.UUID(int=1)}") from None
 
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")

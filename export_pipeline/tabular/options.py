@@ -38,7 +38,7 @@ class Range(Strict):
     def _is_a_range(self) -> Range:
         first, last = self.from_, self.to
         if first is None and last is None:
-            raise ValueError("a range wants from, to, or both")
+            raise ValueError("a range needs from, to, or both")
         if first is not None and last is not None and _comparable(first, last) and first > last:
             raise ValueError(f"the range ends ({last}) before it begins ({first})")
         return self

@@ -57,5 +57,5 @@ def parse_type(text: str) -> ColumnType:
         raise ValueError(f"{kind} has no digits to choose; write it without ({precision},{scale})")
     p, s = int(precision), int(scale)
     if not 1 <= p <= 76 or s > p:
-        raise ValueError(f"{text}: 1 to 76 digits in all, and no more behind the point than that")
+        raise ValueError(f"{text}: the precision is 1 to 76, and the scale at most the precision")
     return ColumnType(kind, (p, s))

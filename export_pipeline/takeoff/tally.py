@@ -51,7 +51,7 @@ class Tally:
     def warnings(self, conditions: pa.Table) -> Iterator[str]:
         if self.not_finite:
             yield (
-                f"{self.not_finite} quantities are no numbers (NaN, infinite or empty); "
+                f"{self.not_finite} quantities are not numbers (NaN, infinite or empty); "
                 "totals leave them out."
             )
         if self.without_page:

@@ -24,8 +24,8 @@ def attributes(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"formats": ["csv", "doc"]}, "doc: no such format; there are csv, excel"),
-        ({"formats": ["csv", "exel"]}, "exel: no such format; did you mean excel? There are csv"),
+        ({"formats": ["csv", "doc"]}, "doc: unknown format; there are csv, excel"),
+        ({"formats": ["csv", "exel"]}, "exel: unknown format; did you mean excel? There are csv"),
         ({"formats": []}, "formats"),
         ({"dataset": "Take Off"}, "dataset"),
         ({"source": "export_pipeline.sources.nothing"}, "there is no module export_pipeline.sources.nothing"),

@@ -21,7 +21,7 @@ SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "sour
         ({"filters": {"id": ["equal"]}}, "filters.id.operators.0: it must be 'equals', 'in', "),
         ({"retention_days": 0}, "retention_days: it must be 1 or more, not 0"),
         ({"dataset": "My Orders"}, 'dataset: it must match ^[a-z][a-z0-9_]*$, not "My Orders"'),
-        ({"start": 5}, "start: it must be a text, not 5"),
+        ({"start": 5}, "start: it must be a string, not 5"),
         ({"columns": [{"type": "text"}]}, "columns.0.name: it is missing"),
     ],
 )

@@ -111,7 +111,7 @@ def test_guard_looks_at_every_character_that_may_stand_before_a_sign() -> None:
 def test_reading_a_table_twice_counts_once() -> None:
     column = Column("a", "A", Kind.TEXT)
     made = Table.of("t", [column], pa.table({"a": ["\x00", "b", "\u202e"]}), 1)
-    changed = Counter({("characters no file format may hold replaced by U+FFFD", "t.a"): 1})
+    changed = Counter({("characters that no file format can hold, replaced by U+FFFD", "t.a"): 1})
     cleaned = clean_table(made, changed)
     for _ in range(2):
         assert [cell for batch in cleaned.open() for cell in batch.column(0).to_pylist()] == [

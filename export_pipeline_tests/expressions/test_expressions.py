@@ -69,10 +69,10 @@ def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[
         ("pric + 1", "position 1: there is no 'pric'; did you mean price?"),
         ("1 + rond(price)", "position 5: there is no 'rond'; did you mean round?"),
         ("price +", "position"),
-        ("name + 1", "position 1: + wants numbers, not text"),
-        ("round(price, price)", "position 1: round(x, digits) wants a written number"),
+        ("name + 1", "position 1: + needs numbers, not text"),
+        ("round(price, price)", "position 1: round(x, digits) needs a literal number"),
         ("round()", "write round(x, digits); here are 0 arguments"),
-        ("case(name, 1, 2)", "case(condition, …) wants boolean, not text"),
+        ("case(name, 1, 2)", "case(condition, …) needs boolean, not text"),
         ("case(true, 1, 'x')", "integer and text do not go together"),
         ("case(true, 1, false, 2)", "ends with a default"),
         ("price == null", "is_null(x)"),
@@ -80,12 +80,12 @@ def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[
         ("price < name", "integer and text do not go together"),
         ("at < wall", "timestamp and timestamp without zone do not go together"),
         ("at < day", "timestamp and date do not go together"),
-        ("day < '2026-02-30'", "'2026-02-30' is no day"),
-        ("name in (name, 'b')", "in wants written values"),
-        ("name in ('a', null)", "null is none of them"),
-        ("1e5", "1e5 is no value"),
-        ("0x1F", "0x1F is no value"),
-        ("1_000", "1_000 is no value"),
+        ("day < '2026-02-30'", "'2026-02-30' is not a day"),
+        ("name in (name, 'b')", "in needs literal values"),
+        ("name in ('a', null)", "and not null"),
+        ("1e5", "1e5 is not a value"),
+        ("0x1F", "0x1F is not a value"),
+        ("1_000", "1_000 is not a value"),
         ("2 ** 3", "position 4: unexpected *"),
         ("price // 2", "position 8: unexpected /"),
         ("price.real", "position 6: unexpected '.'"),
@@ -110,13 +110,13 @@ def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[
         ("(price", "position 7: unexpected end; ) is missing"),
         ("name in ()", "position 11: unexpected end; write values"),
         ("name == 'a", "a string without its closing quote"),
-        (r"name == '\q'", r"\q is no escape"),
-        ("007", "007 is no value"),
+        (r"name == '\q'", r"\q is not an escape"),
+        ("007", "007 is not a value"),
         ("-" * 3000 + "1", "nested too deeply"),
         ("not " * 60 + "true", "nested too deeply"),
         ("1" + " + 1" * 1500, "at most 4,000 characters"),
-        ("decimal(price, 80, 2)", "a written number from 0 to 76"),
-        ("decimal(price, 5, 6)", "1 to 76 digits"),
+        ("decimal(price, 80, 2)", "a literal number from 0 to 76"),
+        ("decimal(price, 5, 6)", "precision of 1 to 76"),
         ("wide * wide", "this may have 77 digits, and a decimal holds 76"),
         ("wide / wide", "this may have 77 digits"),
     ],
@@ -212,7 +212,7 @@ def test_floats_are_rounded_by_the_digits_that_people_see(number: float, wanted:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_no_finite_number_becomes_a_decimal(number: float) -> None:
-    assert counted("round(f)", f=(FLOAT, number)) == (None, {"no finite number, left empty": 1})
+    assert counted("round(f)", f=(FLOAT, number)) == (None, {"not a finite number, left empty": 1})
 
 
 @settings(max_examples=200, deadline=None)
@@ -233,7 +233,7 @@ def test_texts_that_are_no_numbers_become_empty_and_are_counted() -> None:
     for text in ("", "x", "1e5", "1,5", "0x1", "--1", "١", "9" * 39):
         assert counted("decimal(t, 38, 2)", t=(TEXT, text)) == (
             None,
-            {"text that is no number, left empty": 1},
+            {"text that is not a number, left empty": 1},
         )
     assert counted("decimal(t, 38, 2)", t=(TEXT, None)) == (None, {})
 

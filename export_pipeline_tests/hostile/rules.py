@@ -11,8 +11,8 @@ from typing import Any
 
 from export_pipeline_tests.hostile.database import Truth
 
-REPLACED = "characters no file format may hold replaced by U+FFFD"
-DAMAGED = "bytes that are no UTF-8 replaced by U+FFFD"
+REPLACED = "characters that no file format can hold, replaced by U+FFFD"
+DAMAGED = "bytes that are not UTF-8, replaced by U+FFFD"
 TEXTS = {
     "conditions": ("id", "name", "description", "scope", "category", "measurement_type", "color", "unit", "building", "area", "elevation"),
     "pages": ("id", "document_id", "document", "image_key", "title", "sheet_number", "sheet_title", "scale_text", "scale_unit"),

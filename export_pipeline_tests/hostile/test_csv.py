@@ -17,7 +17,7 @@ from export_pipeline_tests.hostile.rules import clean, is_formula, joined, loses
 HEADERS = [
     "Condition", "Page", "Sheet Number", "Geometry Type", "Quantity", "Unit", "Coordinates", "Verified", "AI Generated", "Notes", "Document",
 ]  # fmt: skip
-GUARDED = "apostrophe put before a text that looks like a formula"
+GUARDED = "apostrophe put before text that looks like a formula"
 
 
 def test_every_cell_is_the_database_s_or_counted(hostile: Hostile) -> None:

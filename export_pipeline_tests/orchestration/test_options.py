@@ -52,7 +52,7 @@ LIBRARY = re.compile(r"[Ii]nput|instance|tuple|dictionary|valid |parse|_filter|_
         ({"filters": {"day": {"equals": "tomorrow"}}}, "it must be a day such as 2026-11-21"),
         ({"filters": {"day": {"equals": 5}}}, "it must be a day such as 2026-11-21, not 5"),
         ({"columns": 5}, "option columns: it must be a list, not 5"),
-        ({"columns": [5]}, "option columns.0: it must be a text, not 5"),
+        ({"columns": [5]}, "option columns.0: it must be a string, not 5"),
         ({"requested_by": "x" * 2000}, "option requested_by: it must have at most 1000 characters"),
         ({"csv_delimiter": "abc"}, "option csv_delimiter: it must be 'comma', 'semicolon', 'tab' or 'pipe', not \"abc\""),
         ({"csv_delimiter": None}, "not null"),

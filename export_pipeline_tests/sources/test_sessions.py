@@ -175,7 +175,7 @@ def test_bytes_that_are_no_characters_name_their_column(postgres: PostgresServer
     with (
         open_snapshot(url) as snapshot,
         pytest.raises(
-            SourceError, match=r"Column name has texts that are no UTF-8.*SQL_ASCII.*convert_from"
+            SourceError, match=r"Column name has texts that are not UTF-8.*SQL_ASCII.*convert_from"
         ) as caught,
     ):
         read(snapshot, SPEC, "é")

@@ -156,7 +156,7 @@ def test_a_range_may_be_open_at_either_end() -> None:
         ({"filters": {"name": {"equals": "a\0b"}}}, "NUL"),
         ({"filters": {"name": {"equals": "\ud800"}}}, "name.equals"),
         ({"filters": {"id": {"range": {"from": 5, "to": 4}}}}, "the range ends (4) before it begins (5)"),
-        ({"filters": {"id": {"range": {}}}}, "a range wants from, to, or both"),
+        ({"filters": {"id": {"range": {}}}}, "a range needs from, to, or both"),
         ({"filters": {"id": {"range": {"form": 1}}}}, "there is no 'form'; did you mean from?"),
         ({"filters": {"rate": {"equals": "NaN"}}}, "finite"),
         ({"filters": {"score": {"range": {"from": "inf"}}}}, "finite"),
@@ -164,7 +164,7 @@ def test_a_range_may_be_open_at_either_end() -> None:
         ({"filters": {"at": {"equals": 5}}}, "write a day as 2026-11-21"),
         ({"filters": {"wall": {"range": {"to": "2026-01-01T00:00:00Z"}}}}, "name no zone"),
         ({"filters": {"day": {"equals": "2026-02-30"}}}, "day"),
-        ({"filters": {"key": {"equals": "x"}}}, "'x' is no UUID"),
+        ({"filters": {"key": {"equals": "x"}}}, "'x' is not a UUID"),
         ({"requested_by": "x" * 1_001}, "at most 1000"),
     ],
 )

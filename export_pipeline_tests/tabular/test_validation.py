@@ -123,7 +123,7 @@ NEW = len(SOUND["columns"])
         (*column(compute="cent + 1", type="integer"), ("columns", NEW, "compute"), "position 1: there is no 'cent'; did you mean cents?"),
         (*column(compute="extra", type="text"), ("columns", NEW, "compute"), "extra are computed from each other"),
         (*column(compute="'x'", readers="bosses"), ("columns", NEW, "readers"), "guard the columns"),
-        (*column(type="decimal(77,2)"), ("columns", NEW, "type"), "1 to 76 digits"),
+        (*column(type="decimal(77,2)"), ("columns", NEW, "type"), "precision is 1 to 76"),
         (*column(type="texxt"), ("columns", NEW, "type"), "there is no type 'texxt'; did you mean text?"),
         (*column(type="timestamp", zone="Europe/Berln"), ("columns", NEW, "zone"), "did you mean Europe/Berlin?"),
         (*column(type="date", pattern="dd HH"), ("columns", NEW, "pattern"), "a date has no HH"),

@@ -214,7 +214,7 @@ def test_quantities_that_are_no_numbers_are_left_out_of_totals(application: Appl
     assert data.source_totals == {"quantity": 2.5}
     assert rows(data, "conditions")[0]["total_quantity"] == 2.5
     assert data.source_rows == len(rows(data)) == 1 + len(strange)
-    assert f"{len(strange)} quantities are no numbers" in data.warnings[0]
+    assert f"{len(strange)} quantities are not numbers" in data.warnings[0]
 
 
 def test_one_snapshot_while_a_writer_writes(application: Application) -> None:

@@ -14,7 +14,7 @@ from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
 DATE_OUT_OF_RANGE = "date outside Excel's range, written as text"
-DOUBLED_HOUR = "in an hour that the clock showed twice, which of them is not said"
+DOUBLED_HOUR = "ambiguous time in the hour after clocks were put back"
 LESS_EXACT = "time kept to 0.1 ms: no number of a cell holds its microseconds"
 
 MAX_DIGITS = 15

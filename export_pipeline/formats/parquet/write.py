@@ -22,7 +22,7 @@ from export_pipeline.core.streams import prefetch
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered, RenderError
 
-NO_NUMBER = "NaN or infinite, which no decimal is, written as null"
+NO_NUMBER = "NaN or infinite, written as null"
 Changed = Counter[tuple[str, str]]
 _GROUP_BYTES = 24 << 20
 _GROUP_ROWS = 1 << 17

@@ -92,7 +92,7 @@ class PlainFile:
         data = self.body(number)
         head = _STREAM.search(data)
         if not head or data[head.end() + int(head[1]) :].strip() != b"endstream":
-            raise NotPlain(f"object {number} is no stream of the length it says")
+            raise NotPlain(f"object {number} is not a stream of its declared length")
         content = data[head.end() : head.end() + int(head[1])]
         if b"/Filter" not in data[: head.end()]:
             return content

@@ -114,7 +114,7 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
         case sa.String():
             return Typed("text")
         case _ if isinstance(type_, _BYTES):
-            return Typed(None, "bytes, which are no text")
+            return Typed(None, "bytes, which are not text")
         case postgresql.ARRAY() if isinstance(type_.item_type, sa.LargeBinary):
             return _PRINTED_BYTES
         case sa.LargeBinary():

@@ -62,7 +62,7 @@ def render_yaml(
         raise SourceError(f"{table.name} has no column that a format can hold.")
     if all("hidden" in column.settings for column in plan.columns) and not plan.labels:
         raise SourceError(
-            f"All columns of {table.name} look like secrets, so nothing can be exported; if they are none, "
+            f"All columns of {table.name} look like secrets, so nothing can be exported; if they are not, "
             "write its defs.yaml by hand."
         )
     parts = [

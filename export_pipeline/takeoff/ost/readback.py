@@ -291,15 +291,15 @@ class Reader:
             codes[key] = 0
         sort = codes["Type"] or 0
         if sort not in contract.RESULTS:
-            self.problem("code", where, f"Type {sort} is none of 0 linear, 1 area, 2 count, 3 attachment.")
+            self.problem("code", where, f"Type {sort} is not one of 0 linear, 1 area, 2 count, 3 attachment.")
         for number in (1, 2, 3):
             result, unit = codes[f"Quantity{number}"] or 0, codes[f"UOM{number}"] or 0
             if result not in contract.RESULTS.get(sort, frozenset()):
                 self.problem(
-                    "code", where, f"Quantity{number} {result} is no result of a Type {sort} condition."
+                    "code", where, f"Quantity{number} {result} is not a result of a Type {sort} condition."
                 )
             if unit not in contract.units_of(result):
-                self.problem("code", where, f"UOM{number} {unit} is no unit of result {result}.")
+                self.problem("code", where, f"UOM{number} {unit} is not a unit of result {result}.")
         for key in ("Thickness", "Width", "Depth", "Height"):
             if not NUMBER.fullmatch(attributes.get(key, "0")):
                 self.problem("code", where, f"{key} is {attributes[key]!r}; it must be inches.")
@@ -379,7 +379,7 @@ class Reader:
             self.problem("uid", f"BidTakeoff UID={uid}", _TWICE)
         parents = np.unique(np.array(self._parents, np.int64))
         for uid in parents[~_among(parents, takeoffs)]:
-            self.problem("reference", "BidTakeoff", f"ParentUID {uid} is no takeoff of this file.")
+            self.problem("reference", "BidTakeoff", f"ParentUID {uid} is not a takeoff of this file.")
         for where, key, uid, target in self._pending:
             of_takeoffs = target == "BidTakeoffs"
             known = uid in takeoffs if of_takeoffs else uid in self._uids.get(target, ())

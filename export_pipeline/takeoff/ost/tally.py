@@ -83,7 +83,7 @@ class Tally:
         done.left_out += counts.total()
         if self._astray:
             done.warnings.append(
-                f"{self._astray} measurements are not in the file, as they name no page or condition of it."
+                f"{self._astray} measurements are left out: they name no page or condition of the file."
             )
         affected = np.flatnonzero(self._unreadable + self._unfit)
         for index in affected[:CAP]:

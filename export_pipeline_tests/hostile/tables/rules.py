@@ -16,7 +16,7 @@ from export_pipeline_tests.hostile.tables.samples import Given, Sample
 from export_pipeline_tests.hostile.tables.values import EPOCH, MICROSECOND, wall
 
 Changed = Counter[tuple[str, str]]
-GUARDED = "apostrophe put before a text that looks like a formula"
+GUARDED = "apostrophe put before text that looks like a formula"
 TEXTS = ("text", "url", "json", "uuid", "enum")
 NUMBERS = ("integer", "decimal", "money", "float", "percent")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

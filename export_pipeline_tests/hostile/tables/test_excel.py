@@ -31,7 +31,7 @@ KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
 OLD_DATE = "date outside Excel's range, written as text"
 MOVED = "longer than a cell, whole text on the Overflow sheet"
-TWICE = "in an hour that the clock showed twice, which of them is not said"
+TWICE = "ambiguous time in the hour after clocks were put back"
 LESS_EXACT = "time kept to 0.1 ms: no number of a cell holds its microseconds"
 _NINETEEN_HUNDRED = -2_203_891_200_000_000  # 1900-03-01
 

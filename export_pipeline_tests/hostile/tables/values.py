@@ -57,9 +57,9 @@ class Cell:
 
 
 MISSING = Cell(None, None)
-NO_TIME = "no time of the years 1 to 9999, left empty"
-NO_NUMBER = "no number that its column can hold, left empty"
-DAMAGED = "bytes that are no UTF-8 replaced by U+FFFD"
+NO_TIME = "a time outside the years 1 to 9999, left empty"
+NO_NUMBER = "a number that its column cannot hold, left empty"
+DAMAGED = "bytes that are not UTF-8, replaced by U+FFFD"
 
 
 def same(value: Any) -> Cell:

@@ -166,5 +166,5 @@ def test_bytes_among_other_values_of_sqlite_are_exported_as_text_and_counted(tmp
     assert [row["texts"] for row in rows] == ["a", "\ufffd\ufffd", "é", "7", None]
     assert [row["numbers"] for row in rows] == ["1", "1", "two", "2.5", None]
     assert [row["b"] for row in rows] == ["ab", "é", "3", None, "0.1"]
-    assert dict(made.changed)["bytes that are no UTF-8 replaced by U+FFFD", "rows.reals"] == 1
+    assert dict(made.changed)["bytes that are not UTF-8, replaced by U+FFFD", "rows.reals"] == 1
     assert public.use_everything(url, "mixed") > 20

@@ -145,7 +145,7 @@ def test_what_no_condition_can_hold_is_counted_and_named(path: Path) -> None:
     text = "\n".join(done.warnings)
     assert "'Slab': not in the file are 2 whose geometry no area condition can hold and 1 whose" in text
     assert "'Wall'" in text
-    assert "2 measurements are not in the file" in text
+    assert "2 measurements are left out" in text
     assert [c.quantity for c in importer.load(path).conditions] == [0, 0, 0, 1]
 
 

@@ -25,10 +25,11 @@ class CadenceRule(Strict):
         str | None, Field(description="IANA zone of its ticks and windows; by default EXPORT_TIMEZONE.")
     ] = None
     formats: Annotated[
-        Sequence[str] | None, Field(description="Formats that the schedule makes; by default all.")
+        Sequence[str] | None, Field(description="Formats of the scheduled exports; by default all.")
     ] = None
     misfire: Annotated[
-        Literal["last", "all"], Field(description="Which windows to make that ended while nothing ran.")
+        Literal["last", "all"],
+        Field(description="Which of the windows missed while nothing ran are exported."),
     ] = "last"
     recipients: Annotated[
         Sequence[str], Field(description="E-mail addresses; each gets every file of a scheduled window once.")

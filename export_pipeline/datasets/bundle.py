@@ -19,9 +19,9 @@ class BundleModel(DatasetModel):
 
     title: Annotated[str, Field(min_length=1, description="Title for people.")]
     datasets: Annotated[Sequence[str], Field(min_length=1, description="The datasets it holds, in order.")]
-    formats: Annotated[Sequence[str], Field(description="Always zip; `zip_formats` says what is in it.")] = (
-        "zip",
-    )
+    formats: Annotated[
+        Sequence[str], Field(description="Always zip; `zip_formats` lists the formats in it.")
+    ] = ("zip",)
 
 
 def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Dataset:

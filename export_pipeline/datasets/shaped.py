@@ -24,7 +24,7 @@ class ShapedModel(DatasetModel):
     shape: Annotated[str, Field(description="Module with `options`, `build` and `layout`.")]
     row_security: Annotated[
         RowSecurity,
-        Field(description="What to do where row level security hides rows: fail, or leave them out."),
+        Field(description="What to do if row level security hides rows: fail, or leave them out."),
     ] = "refuse"
 
     @field_validator("source")

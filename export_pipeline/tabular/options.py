@@ -105,7 +105,7 @@ def _options(key: bytes) -> type[TableOptions]:
         ),
         "requested_by": (
             str | None,
-            Field(None, max_length=1_000, description="Who asks; decides what guarded columns show."),
+            Field(None, max_length=1_000, description="The requester; decides what guarded columns show."),
         ),
     }
     return create_model("TableOptions", __base__=TableOptions, **fields)
@@ -176,14 +176,14 @@ def operators_model(name: str, filter: FilterSpec, about: FilterType) -> type[Op
         ),
         "contains": (
             text_field(),
-            Field(None, description="Holds this text, in upper or lower case."),
+            Field(None, description="Contains this string, in upper or lower case."),
         ),
-        "is_null": (bool | None, Field(None, description="True: has no value. False: has one.")),
+        "is_null": (bool | None, Field(None, description="True: missing values. False: all others.")),
     }
     if "range" in filter.operators:  # only then: creating a model takes time
         ends: dict[str, Any] = {
-            "from_": (value, Field(None, alias="from", description="The first." + days + unit)),
-            "to": (value, Field(None, description="The last." + days + unit)),
+            "from_": (value, Field(None, alias="from", description="First value." + days + unit)),
+            "to": (value, Field(None, description="Last value." + days + unit)),
         }
         known["range"] = (
             create_model(f"{name}_range", __base__=Range, **ends) | None,

@@ -1,6 +1,6 @@
 """The typed form of a table export's defs.yaml.
 
-There are three sorts of names. A *column* is one of `columns`, by its name. A *field* is a column of the
+There are three kinds of names. A *column* is one of `columns`, by its name. A *field* is a column of the
 source table or of the .sql file's select, or `relation.column` through a declared relation. A *relation* is
 one of `source.relations`; it may start from another relation's field (`from: client.state_id`).
 """
@@ -17,7 +17,7 @@ from export_pipeline.tabular.types import ColumnType, parse_type
 
 Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
 """equals: the value. in: one of a list. range: from and to, both inclusive (for a date or timestamp, days in
-the column's zone). contains: the text occurs in it, ignoring case. is_null: true for missing values, false
+the column's zone). contains: the string occurs in it, ignoring case. is_null: true for missing values, false
 for others.
 """
 
@@ -38,7 +38,7 @@ is a relation only if a relation of that name is declared, so every column name 
 class Relation(Strict):
     """Rows of another table that belong to a row of the source; they never multiply the source's rows."""
 
-    table: Annotated[str, Field(description="The other table or view; `schema.table` where it needs one.")]
+    table: Annotated[str, Field(description="The other table or view; `schema.table` if it needs a schema.")]
     from_: Annotated[
         Path, Field(alias="from", description="Field of the source that refers to it, e.g. client_id.")
     ]
@@ -47,21 +47,21 @@ class Relation(Strict):
         Mapping[Path, Condition], Field(description="Only rows whose columns have these values.")
     ] = {}
     many: Annotated[
-        bool, Field(description="Several rows belong to one; for lists and nested JSON only.")
+        bool, Field(description="Several rows may belong to one row; for lists and nested JSON only.")
     ] = False
     order: Annotated[
-        Sequence[str], Field(description="Of several rows: their order; `-column` for descending.")
+        Sequence[str], Field(description="Order of several rows; `-column` for descending.")
     ] = ()
 
 
 class Source(Strict):
     """The source of the rows: exactly one of table and sql."""
 
-    table: Annotated[str | None, Field(description="Table or view; `schema.table` where it needs one.")] = (
+    table: Annotated[str | None, Field(description="Table or view; `schema.table` if it needs a schema.")] = (
         None
     )
     sql: Annotated[
-        str | None, Field(description="File with one select, beside the defs.yaml; its parameters as :name.")
+        str | None, Field(description="File beside the defs.yaml with one SELECT; parameters are :name.")
     ] = None
     key: Annotated[
         Sequence[Path],
@@ -77,7 +77,7 @@ class Source(Strict):
     relations: Annotated[Mapping[Name, Relation], Field(description="Other tables to take fields from.")] = {}
     row_security: Annotated[
         RowSecurity,
-        Field(description="What to do where row level security hides rows: fail, or leave them out."),
+        Field(description="What to do if row level security hides rows: fail, or leave them out."),
     ] = "refuse"
 
 
@@ -100,48 +100,48 @@ class ColumnSpec(Strict):
     name: Annotated[Name, Field(description="Its name in JSON, Parquet, filters and on the command line.")]
     type: Annotated[str, Field(description="text, integer, decimal(p,s), money, float, date, …")] = "text"
     header: Annotated[
-        str | None, Field(description="What people read above it; by default the name in title case.")
+        str | None, Field(description="Header for people; by default the name in title case.")
     ] = None
     from_: Annotated[
         Path | None, Field(alias="from", description="The field it is read from; by default its name.")
     ] = None
     separator: Annotated[
         str | None,
-        Field(description="Of a relation with many rows: all values as one text, with this between them."),
+        Field(description="For a relation with many rows: joins all values into one string."),
     ] = None
     nested: Annotated[NestedSpec | None, Field(description="JSON made of a relation's rows.")] = None
     compute: Annotated[
         str | None, Field(description="Expression over other columns, e.g. `price - coalesce(fees, 0)`.")
     ] = None
-    null_text: Annotated[str, Field(description="What CSV, Excel and PDF print for a missing value.")] = ""
+    null_text: Annotated[str, Field(description="Printed by CSV, Excel and PDF for a missing value.")] = ""
     width: Annotated[float | None, Field(gt=0, le=255, description="Width in characters.")] = None
-    digits: Annotated[int | None, Field(ge=0, le=38, description="Decimals that are shown.")] = None
+    digits: Annotated[int | None, Field(ge=0, le=38, description="Decimal places.")] = None
     currency: Annotated[str, Field(description="Sign of money, e.g. $ or EUR.")] = "$"
     minor_digits: Annotated[
-        int, Field(ge=0, le=4, description="Of `money`: the integers count 10 to minus this; 2 for cents.")
+        int, Field(ge=0, le=4, description="Decimal places of `money` kept as integers; 2 for cents.")
     ] = 2
     zone: Annotated[
         str | None,
-        Field(description="Zone in which people read a timestamp; null if it is a wall clock's time."),
+        Field(description="Zone in which a timestamp is shown; null for local times without a zone."),
     ] = "UTC"
     pattern: Annotated[
-        str | None, Field(description="How people read a date or timestamp, e.g. `MMM dd, yyyy`.")
+        str | None, Field(description="Format of a date or timestamp, e.g. `MMM dd, yyyy`.")
     ] = None
     labels: Annotated[
         Mapping[str, str],
-        Field(description="What people read for a value of an enum, or for `true` and `false`."),
+        Field(description="Labels of the values of an enum, or of `true` and `false`."),
     ] = {}
-    extra: Annotated[bool, Field(description="Only exported where it is asked for.")] = False
+    extra: Annotated[bool, Field(description="Exported only if a request or preset names it.")] = False
     hidden: Annotated[bool, Field(description="Never exported; only for expressions.")] = False
-    personal: Annotated[bool, Field(description="Personal data; manifests name such columns.")] = False
-    readers: Annotated[
-        Name | None, Field(description="The rule of `readers` that says who may read it; null for others.")
-    ] = None
+    personal: Annotated[bool, Field(description="Personal data; manifests list such columns.")] = False
+    readers: Annotated[Name | None, Field(description="Rule of `readers` that decides who may read it.")] = (
+        None
+    )
     formats: Annotated[
         Sequence[str] | None,
-        Field(description="Only in these formats, unless a request names the column; by default in all."),
+        Field(description="Only in these formats, unless a request names the column; default: all."),
     ] = None
-    total: Annotated[bool, Field(description="Excel and PDF add it up in a last row.")] = False
+    total: Annotated[bool, Field(description="Excel and PDF print its sum in a last row.")] = False
 
     @field_validator("type")
     @classmethod
@@ -171,16 +171,16 @@ def _long_form(value: Any) -> Any:
 class FilterSpec(Strict):
     """A filter of rows, by the column of its name unless `column` or `parameter` says otherwise."""
 
-    operators: Annotated[Sequence[Operator], Field(min_length=1, description="How it may be used.")]
+    operators: Annotated[Sequence[Operator], Field(min_length=1, description="Allowed operators.")]
     column: Annotated[
         Path | None,
-        Field(description="Field to filter by; by default the column's. Through many rows: of any of them."),
+        Field(description="Field to filter by; by default the column's. With many rows, any may match."),
     ] = None
     parameter: Annotated[
-        bool, Field(description="The value is the parameter of this name of the .sql file.")
+        bool, Field(description="The value is the parameter of this name in the .sql file.")
     ] = False
     type: Annotated[str | None, Field(description="Type of its values, if not the column's.")] = None
-    among: Annotated[Among | None, Field(description="Values that are not there are refused.")] = None
+    among: Annotated[Among | None, Field(description="Values that this table lacks are refused.")] = None
     description: Annotated[str, Field(description="Help for people.")] = ""
 
     @field_validator("type")
@@ -202,10 +202,10 @@ class Preset(Strict):
         Sequence[Name] | Literal["all"], Field(description="The columns, in order, or `all`.")
     ] = "all"
     filters: Annotated[
-        Mapping[Name, Mapping[Operator, Any]], Field(description="Filters that it always has.")
+        Mapping[Name, Mapping[Operator, Any]], Field(description="Filters that always apply.")
     ] = {}
-    title: Annotated[str | None, Field(description="Title, if another one.")] = None
-    file_name: Annotated[str | None, Field(description="File name, if another one.")] = None
+    title: Annotated[str | None, Field(description="Title, if it differs.")] = None
+    file_name: Annotated[str | None, Field(description="File name, if it differs.")] = None
 
 
 def _preset(value: Any) -> Any:
@@ -225,7 +225,7 @@ class Scope(Strict):
     id: Annotated[Path, Field(description="Its column with the scope's id.")] = "id"
     name: Annotated[Path, Field(description="Its column with the scope's name.")] = "name"
     shared: Annotated[
-        bool, Field(description="Rows without a scope belong to everyone, as those of a common library.")
+        bool, Field(description="Rows without a scope belong to everyone, as in a common library.")
     ] = False
 
 
@@ -233,10 +233,10 @@ class WindowSpec(Strict):
     """The column whose time places a row in a window."""
 
     column: Annotated[Path, Field(description="Field that holds a date or timestamp.")]
-    type: Annotated[Literal["date", "timestamp"], Field(description="What it holds.")] = "timestamp"
+    type: Annotated[Literal["date", "timestamp"], Field(description="Its type.")] = "timestamp"
     zone: Annotated[
         str | None,
-        Field(description="Zone of a wall clock's timestamps; null where the database knows the zone."),
+        Field(description="Zone of local times without a zone; null if the database knows the zone."),
     ] = None
     mode: Annotated[
         Literal["within", "as_of"],
@@ -247,7 +247,7 @@ class WindowSpec(Strict):
 class Readers(Strict):
     """People who may read a column: those listed in a table for this scope. Others get empty cells."""
 
-    table: Annotated[str, Field(description="Table that lists who may.")]
+    table: Annotated[str, Field(description="Table that lists the readers.")]
     user: Annotated[Path, Field(description="Its column with the requester, as `requested_by` gives them.")]
     scope: Annotated[Path | None, Field(description="Its column with the scope they may read.")] = None
 
@@ -261,7 +261,7 @@ class TableSpec(Strict):
     file_name: Annotated[
         str,
         Field(
-            description="What files are saved as, without extension: text with {title}, {dataset}, {preset}, "
+            description="File name without extension: text with {title}, {dataset}, {preset}, "
             "{scope}, {scope:.8}, {window}, {created:%Y%m%d}."
         ),
     ] = "{title}_{dataset}_{window}"
@@ -275,15 +275,20 @@ class TableSpec(Strict):
     preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
     filters: Annotated[
         Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form, json_schema_input_type=FilterInput)]],
-        Field(description="What rows may be chosen by."),
+        Field(description="Filters that a request may use."),
     ] = {}
     sort: Annotated[Sequence[Name], Field(description="Columns that an export may be sorted by.")] = ()
     scope: Annotated[
-        Scope | None, Field(description="Whose rows; without it there is one export for all.")
+        Scope | None,
+        Field(description="Customer, project or account of a row; without it one export has all rows."),
     ] = None
-    window: Annotated[WindowSpec | None, Field(description="What cadences choose rows by.")] = None
-    readers: Annotated[Mapping[Name, Readers], Field(description="Who may read guarded columns.")] = {}
-    json_key: Annotated[str, Field(description="Key of the rows where JSON is an object, e.g. records.")] = (
+    window: Annotated[
+        WindowSpec | None, Field(description="The column whose time places a row in a window.")
+    ] = None
+    readers: Annotated[
+        Mapping[Name, Readers], Field(description="Rules that decide who may read guarded columns.")
+    ] = {}
+    json_key: Annotated[str, Field(description="Key of the rows if JSON is an object, e.g. records.")] = (
         "rows"
     )
 

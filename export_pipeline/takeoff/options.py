@@ -35,7 +35,7 @@ class TakeoffOptions(BaseModel):
     ] = False
     group_by: Annotated[
         Literal["condition", "page", "category"],
-        Field(description="What the detail sheets of Excel and chapters of PDF follow."),
+        Field(description="Grouping of the detail sheets of Excel and chapters of PDF."),
     ] = "condition"
     condition_ids: Annotated[
         tuple[str, ...] | None, Field(description="Export only these conditions (ids). Empty for all.")

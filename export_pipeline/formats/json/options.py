@@ -25,6 +25,6 @@ class JsonOptions(JsonLinesOptions):
         Literal["array", "object", "lines"],
         Field(
             description="Rows of a table in JSON: one array, an object with facts and the array, or an "
-            "object a line. Exports with a document of their own always have that."
+            "object a line. Exports with a document of their own ignore it."
         ),
     ] = "array"

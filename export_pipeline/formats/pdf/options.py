@@ -18,5 +18,5 @@ class PdfOptions(Options):
     )
     orientation: Annotated[
         Literal["auto", "portrait", "landscape"],
-        Field(description="`auto` turns the paper where the columns need it."),
+        Field(description="`auto` turns the paper if the columns need it."),
     ] = "auto"

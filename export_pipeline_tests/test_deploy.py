@@ -42,7 +42,7 @@ def test_units_are_right(tmp_path: Path) -> None:
 
 def test_programs_are_those_that_are_installed() -> None:
     commands = [line for unit in UNITS for line in re.findall(r"^ExecStart\w*=(.+)$", unit.read_text(), re.M)]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         path, *_ = command.split()
         assert path.startswith("/opt/export-pipeline/.venv/bin/")
@@ -101,7 +101,7 @@ def test_files_of_the_image_are_there() -> None:
     needed = re.findall(r'^"(\S+)" = "export_pipeline/project', (ROOT / "pyproject.toml").read_text(), re.M)
     assert set(needed) <= set(sources)
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    assert set(services) == {"migrate", "daemon", "webserver"}
+    assert set(services) == {"migrate", "daemon", "webserver", "service"}
     for service in services.values():
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
         sources = [volume.split(":")[0] for volume in service["volumes"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=responses(400, 401, 403, 429, 503))
+
+_logger = logging.getLogger(__name__)
 
 MAX_WAIT_SECONDS = 60
 _RETRY_SECONDS = 2
@@ -313,7 +316,9 @@ def translate_source_errors() -> Iterator[None]:
         message = "The application's database does not answer; try again in a moment."
         raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from None
     except SourceError as error:
-        raise Problem(500, "source_error", str(error)) from None
+        _logger.error("%s", error)
+        message = "The application's database does not fit the dataset; the service's log says why."
+        raise Problem(503, "source_error", message) from None
 
 
 def _placed(problem: FieldProblem, asked: MadeRequest, body: ExportRequest) -> FieldProblem:

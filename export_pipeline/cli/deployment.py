@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -60,8 +62,11 @@ def dev(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where it listens; it has no login, so keep it local.")
     ] = "127.0.0.1",
+    api_port: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=65_535, help="Port of the HTTP service.")
+    ] = 8000,
 ) -> None:
-    """Start Dagster's UI and daemon on this project.
+    """Start Dagster's UI and daemon on this project, and the HTTP service beside them.
 
     With another port than 3000 also set EXPORT_UI_URL, for all commands: `show` prints links to the UI there.
 
@@ -70,7 +75,7 @@ def dev(
     from export_pipeline.orchestration.instance import prepare_home
 
     settings = load_settings()
-    _check_free(host, port)
+    _check_free(host, port, "--port")
     _prepare_ledger(settings)
     home = prepare_home()
     typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
@@ -83,12 +88,53 @@ def dev(
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
-    run_quietly_ended(
-        [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port), *quiet]
-    )
+    listening = ["-h", host, "-p", str(port)]
+    with _http_service(settings, api_port):
+        run_quietly_ended(
+            [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, *listening, *quiet]
+        )
 
 
-def _check_free(host: str, port: int) -> None:
+@contextmanager
+def _http_service(settings: Settings, port: int) -> Iterator[None]:
+    """Run the HTTP service beside a block, if there is a ledger."""
+    import subprocess
+
+    from export_pipeline.orchestration.runs.submit import ledger_at
+
+    if ledger_at(settings.jobs_url) is None:
+        yield
+        return
+    _check_free("127.0.0.1", port, "--api-port")
+    _make_first_key(settings)
+    command = [sys.executable, "-m", "export_pipeline.cli", "serve", "--port", str(port)]
+    # In a session of its own: Ctrl-C reaches this process alone, which ends it.
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def _make_first_key(settings: Settings) -> None:
+    """Make a key for the HTTP service of the sample deployment, and show it, if there is none yet."""
+    from export_pipeline.cli.demo import is_sample
+    from export_pipeline.jobs.database import open_engine
+    from export_pipeline.jobs.keys import create_key, list_keys
+    from export_pipeline.rights import RIGHTS
+
+    if not is_sample(settings.jobs_url):
+        return
+    engine = open_engine(settings.jobs_url)
+    try:
+        if not list_keys(engine):
+            _, token = create_key(engine, "development", RIGHTS)
+            typer.echo(f"A key for the HTTP service, shown once: {token}")
+    finally:
+        engine.dispose()
+
+
+def _check_free(host: str, port: int, option: str) -> None:
     """Refuse a port that is taken: the daemon would run without a UI, often as a second one."""
     import socket
 
@@ -97,7 +143,7 @@ def _check_free(host: str, port: int) -> None:
         if probe.connect_ex((host, port)) == 0:
             raise UserError(
                 f"Something listens on {host}:{port} already; end it if it is another `export-pipeline dev`, "
-                f"else choose another port: --port {port + 1}."
+                f"else choose another port: {option} {port + 1}."
             )
 
 

@@ -44,18 +44,18 @@ def started(folder: Path, source_url: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 @pytest.mark.slow
-def test_it_starts_quickly_in_little_memory_and_ends_in_order(tmp_path: Path, source_url: str) -> None:
+def test_it_starts_in_little_memory_and_ends_in_order(tmp_path: Path, source_url: str) -> None:
     with started(tmp_path, source_url) as (process, url):
         transport = httpx.HTTPTransport(retries=50)
         with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
             assert client.get("/healthz").text == "ok\n"
-            seconds = sum(
-                map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15])
-            ) / os.sysconf("SC_CLK_TCK")
-            assert seconds < 2  # of processor time: other processes may take the machine's
             assert client.get("/readyz").text == "ready\n"
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        assert int(found[1]) < 180_000
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
 
 
 def test_it_imports_no_dagster() -> None:

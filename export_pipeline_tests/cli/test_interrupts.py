@@ -131,20 +131,20 @@ def test_every_long_command_ends_with_one_line(
 def test_dev_ends_with_one_line_and_with_all_that_it_started(
     environment: dict[str, str], source: Source, ledger: Ledger, tmp_path: Path
 ) -> None:
-    (port,) = free_ports(1)
+    port, api_port = free_ports(2)
     process = subprocess.Popen(
-        [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port)],
+        [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port), "--api-port", str(api_port)],
         env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
     try:
-        _wait_until(lambda: _answers(port), 240)
+        _wait_until(lambda: _answers(port) and _answers(api_port), 240)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, err.strip().splitlines()[-1]) == (130, "Error: Interrupted.")
     assert "Traceback" not in out + err
-    _wait_until(lambda: not _answers(port), 20)
+    _wait_until(lambda: not _answers(port) and not _answers(api_port), 20)
 
 
 def _wait_until(is_so: Callable[[], bool], seconds: float) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from export_pipeline.delivery.enqueue import BACKLOG
-from export_pipeline.delivery.unserved import unserved_jobs
+from export_pipeline.delivery.enqueue import waiting_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import REQUESTER_ERRORS
@@ -243,7 +243,7 @@ def _unserved(settings: Settings) -> Iterator[Finding]:
         return
     engine = open_engine(settings.jobs_url)
     try:
-        jobs = unserved_jobs(engine, settings.mail_domains)
+        jobs = waiting_jobs(engine, settings.mail_domains)
     finally:
         engine.dispose()
     if jobs:

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from export_pipeline.database_url import check_database_url, parse_database_url, sqlite_url
 from export_pipeline.delivery.addresses import parse_address, parse_domain
-from export_pipeline.delivery.smtp_url import parse_smtp_url
+from export_pipeline.delivery.mail import parse_smtp_url
 from export_pipeline.env_file import check_names
 from export_pipeline.redaction import RedactedError, remember_credentials, remember_secret
 from export_pipeline.rights import RIGHTS

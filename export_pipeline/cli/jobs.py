@@ -35,8 +35,8 @@ from export_pipeline.cli.options import (
 )
 from export_pipeline.cli.output import CanceledJob, FileOutput, JobDetails, MigrateOutput, fields_of
 from export_pipeline.database_url import parse_database_url
-from export_pipeline.delivery import queue as rows
-from export_pipeline.delivery.unserved import NOT_SENT, unserved
+from export_pipeline.delivery import queue
+from export_pipeline.delivery.enqueue import NOT_SENT, waiting_recipients
 from export_pipeline.jobs import Job, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
@@ -101,8 +101,8 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         job = ledger.get(job_id, viewer_of(viewer_scope))
         events = ledger.events(job.id)
         worker = worker_line(job, ledger.leases([job.run_id or ""]).get(job.run_id or "")) or None
-    mails = rows.find(open_engine(settings.jobs_url), job_id=job.id)
-    unsent = unserved(job, settings) if not mails else []
+    mails = queue.find_mails(open_engine(settings.jobs_url), job_id=job.id)
+    unsent = waiting_recipients(job, settings) if not mails else []
     run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
     file = _file(settings, job)
     period = (file and file.period) or period_of(job)
@@ -178,7 +178,7 @@ def resend(
     settings = load_settings()
     with ledger_of(settings) as ledger:
         job = ledger.get(job_id, viewer_of(viewer_scope))
-    mails = rows.resend(open_engine(settings.jobs_url), job.id, to)
+    mails = queue.resend(open_engine(settings.jobs_url), job.id, to)
     if as_json:
         print_json(mails)
     else:

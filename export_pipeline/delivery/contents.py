@@ -43,13 +43,13 @@ class Contents:
     Attributes:
         template: Name of the template: file or failure.
         subject: Subject, in one line.
-        said: Variables of the templates.
+        variables: Variables of the templates.
         attachment: The attached file; None if there is none.
     """
 
     template: str
     subject: str
-    said: dict[str, Any]
+    variables: dict[str, Any]
     attachment: Attachment | None = None
 
 
@@ -58,7 +58,7 @@ def encoded_bytes(size: int) -> int:
     return -(-size // _LINE_BYTES) * _LINE_CHARACTERS
 
 
-def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
+def failure_contents(job: Job, formats: Sequence[str] = ()) -> Contents:
     """Return the notice that a job has failed.
 
     Args:
@@ -71,16 +71,16 @@ def of_failure(job: Job, formats: Sequence[str] = ()) -> Contents:
     facts += [("Period", period)] if period else []
     facts += [("Asked for", _time(job.created_at))]
     facts += [("Code", job.error_code)] if job.error_code else []
-    said = {
+    variables = {
         "title": title,
         "error": one_line(job.error_message or "The reason is not known.", 2000),
         "facts": _lines(facts),
         "job_id": job.id,
     }
-    return Contents("failure", one_line(f"Export failed: {title}", 150), said)
+    return Contents("failure", one_line(f"Export failed: {title}", 150), variables)
 
 
-def of_file(
+def file_contents(
     job: Job,
     store: Store,
     settings: Settings,
@@ -123,7 +123,7 @@ def of_file(
     facts += [("Rows", rows_text(rows, total_rows) or "not known")]
     facts += [("Period", period)] if period else []
     facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []
-    said = {
+    variables = {
         "title": title,
         "file_name": name,
         "period": one_line(period, 100) if period else None,
@@ -136,7 +136,7 @@ def of_file(
         "job_id": job.id,
     }
     subject = f"{title}: no rows" if rows == 0 else f"Export ready: {title}"
-    return Contents("file", one_line(subject, 150), said, attachment)
+    return Contents("file", one_line(subject, 150), variables, attachment)
 
 
 def _stored_bytes(store: Store, key: str) -> int:
@@ -214,10 +214,10 @@ def _title(job: Job, manifest: Manifest | None) -> str:
 def _notes(job: Job, manifest: Manifest | None) -> list[str]:
     """Return sentences about differences between the file and its source."""
     if manifest is None:
-        said = file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
+        variables = file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
     else:
-        said = file_notes(manifest.rows, manifest.total_rows, manifest.warnings, manifest.changed)
-    notes = [one_line(text, 500) for text in said]
+        variables = file_notes(manifest.rows, manifest.total_rows, manifest.warnings, manifest.changed)
+    notes = [one_line(text, 500) for text in variables]
     more = len(notes) - _WARNINGS
     return notes if more <= 0 else [*notes[:_WARNINGS], f"and {more} more"]
 

@@ -1,14 +1,18 @@
-"""Enqueues the mails about ended jobs, as one row of `export_deliveries` each."""
+"""Enqueues the mails about ended jobs, as one row of `export_deliveries` each.
+
+While no mail server is set, no rows are written: the mails wait until one is set.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery.recipients import Kind, Recipient, kind_of, recipients_of
+from export_pipeline.delivery.recipients import MailKind, Recipient, mail_kind, recipients_of
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.sql_types import utc_now
@@ -16,13 +20,21 @@ from export_pipeline.jobs.tables import deliveries, jobs, schedules
 from export_pipeline.jobs.texts import storable
 from export_pipeline.schedules.cadences import CadenceWindow
 
+if TYPE_CHECKING:
+    from export_pipeline.settings import Settings
+
 BACKLOG = timedelta(days=7)
 """Maximum age of an ended job that still gets mails: after a longer pause, old mails are not sent."""
+
+_MAX_JOBS = 10_000
+NOT_SENT = f"not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last {BACKLOG.days} days are"
 
 _LOCK = 0x6D61_696C  # key of an advisory lock that no other code uses
 
 
-def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limit: int) -> dict[str, int]:
+def enqueue_mails(
+    engine: sa.Engine, domains: Collection[str], sender_domain: str, limit: int
+) -> dict[str, int]:
     """Write a row for each mail about an ended job; existing rows are left alone.
 
     Args:
@@ -39,12 +51,12 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
             # Serialized: if several formats of a window fail at once, one mail reports them all.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         now = connection.scalars(sa.select(utc_now())).one()
-        waiting = untold(now, limit).with_for_update(of=jobs, skip_locked=True)
+        waiting = jobs_without_mails(now, limit).with_for_update(of=jobs, skip_locked=True)
         for row in connection.execute(waiting).mappings().all():
             job = Job.of({column.name: row[column] for column in jobs.c})  # type: ignore[arg-type]
             empty = job.options.get("empty") or row["empty"] or "send"
-            kind = kind_of(job)
-            for recipient in _once(connection, job, kind, recipients_of(job, domains, empty)):
+            kind = mail_kind(job)
+            for recipient in _skip_notified(connection, job, kind, recipients_of(job, domains, empty)):
                 insert = insert_new(connection, deliveries, "job_id", "attempt", "kind", "recipient")
                 values = {
                     "job_id": job.id,
@@ -61,7 +73,7 @@ def enroll(engine: sa.Engine, domains: Collection[str], sender_domain: str, limi
     return counts
 
 
-def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
+def jobs_without_mails(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
     """Return a query for ended jobs without mails, and for their schedules' rules for empty exports."""
     return (
         sa.select(jobs, schedules.c.empty)
@@ -83,8 +95,8 @@ def untold(now: datetime, limit: int) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _once(
-    connection: sa.Connection, job: Job, kind: Kind, recipients: list[Recipient]
+def _skip_notified(
+    connection: sa.Connection, job: Job, kind: MailKind, recipients: list[Recipient]
 ) -> Iterator[Recipient]:
     """Yield the recipients; mark those that got a failure notice about another format of this window."""
     window = CadenceWindow.of(job) if kind == "failure" else None
@@ -112,7 +124,33 @@ def _once(
         yield recipient
 
 
-def _message_id(job: Job, kind: Kind, recipient: str, domain: str) -> str:
+def _message_id(job: Job, kind: MailKind, recipient: str, domain: str) -> str:
     """Return the Message-ID, a hash and not random: it stays the same if the row is lost and recreated."""
     whole = "\n".join((job.id, str(job.attempt), kind, recipient))
     return f"<{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:40]}@{domain}>"
+
+
+def waiting_recipients(job: Job, settings: Settings) -> list[str]:
+    """Return the recipients whose mails are not sent because no server is set; empty if one is set."""
+    told = job.recipients or job.schedule_id or job.window_key  # no mail about requests by programs
+    if settings.smtp_url is not None or not told or job.status in (Status.CANCELED, Status.EXPIRED):
+        return []
+    return _pending_recipients(job, settings.mail_domains, None)
+
+
+def waiting_jobs(engine: sa.Engine, domains: Collection[str]) -> list[Job]:
+    """Return at most 10,000 jobs whose mails would be sent if a server were set, oldest end first.
+
+    Args:
+        domains: Allowed domains of recipients; empty for all.
+    """
+    with transaction(engine, write=False) as connection:
+        now = connection.scalars(sa.select(utc_now())).one()
+        rows = connection.execute(jobs_without_mails(now, _MAX_JOBS)).mappings().all()
+    found = [(Job.of({column.name: row[column] for column in jobs.c}), row["empty"]) for row in rows]  # type: ignore[arg-type]
+    return [job for job, empty in found if _pending_recipients(job, domains, empty)]
+
+
+def _pending_recipients(job: Job, domains: Collection[str], empty: str | None) -> list[str]:
+    empty = job.options.get("empty") or empty or "send"
+    return [one.spec for one in recipients_of(job, domains, empty) if one.status == "pending"]

@@ -12,11 +12,12 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from export_pipeline.delivery.addresses import Address, one_line
-from export_pipeline.delivery.smtp_url import Server
 from export_pipeline.redaction import RedactedError
 
 _COMMAND_SECONDS = 60.0
@@ -29,6 +30,66 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _TOO_LARGE = 552
 
 
+Tls = Literal["at once", "required", "offered", "never"]
+
+_PORTS = {"smtp": 587, "smtps": 465}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A mail server and its login.
+
+    Attributes:
+        tls: Use of TLS: `at once` (implicit TLS), `required` (STARTTLS, else no mail is sent), `offered`
+            (STARTTLS if the server offers it) or `never`.
+    """
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None = field(repr=False)
+    tls: Tls
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def parse_smtp_url(url: str) -> Server:
+    """Parse a URL such as `smtp://user:password@host:587?starttls=required` or `smtps://…:465`.
+
+    Raises:
+        ValueError: the URL is malformed. The message repeats no part of it, as it may contain a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        user, password = parts.username, parts.password
+    except ValueError:
+        raise ValueError("is not a URL such as smtp://user:password@host:587") from None
+    if parts.scheme not in _PORTS or not host or parts.path.strip("/") or parts.fragment:
+        raise ValueError(
+            "must be smtp://user:password@host:587 or smtps://user:password@host:465, with %40 for an @ "
+            "and %2F for a / in the password"
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    starttls = options.pop("starttls", "offered")
+    if options:
+        raise ValueError("takes no option after the ? but starttls")
+    if starttls not in ("required", "offered", "never"):
+        raise ValueError("takes starttls=required, offered or never")
+    if parts.scheme == "smtps" and "starttls" in parts.query:
+        raise ValueError("takes no starttls with smtps://, which is encrypted from the start")
+    if bool(user) != bool(password):
+        raise ValueError("names only one of user and password; give both or neither")
+    user, password = (unquote(text) if text else None for text in (user, password))
+    if not all(text is None or (text.isascii() and text.isprintable()) for text in (user, password)):
+        raise ValueError("has a user or password that is not plain ASCII, which mail servers do not take")
+    tls: Tls = "at once"
+    if parts.scheme == "smtp":
+        tls = "required" if starttls == "required" else "never" if starttls == "never" else "offered"
+    return Server(host, port or _PORTS[parts.scheme], user, password, tls)
+
+
 class ServerError(RedactedError):
     """Raised when the server is unavailable or accepts no mail from us at all. The mail is not at fault."""
 
@@ -37,11 +98,11 @@ class TemporaryError(RedactedError):
     """Raised when this mail was not delivered, but a retry may succeed."""
 
 
-class RefusedError(RedactedError):
+class RejectedError(RedactedError):
     """Raised when the server rejects this mail or its recipient permanently."""
 
 
-class TooLargeError(RefusedError):
+class TooLargeError(RejectedError):
     """Raised when the server rejects the mail because of its size."""
 
 
@@ -108,7 +169,7 @@ class Connection:
         smtp = self._smtp or self._ready()
         try:
             self._envelope(smtp, recipient, len(mail))
-            self._told(smtp.docmd("DATA"), wanted=354)
+            self._check_reply(smtp.docmd("DATA"), wanted=354)
             self._wait_up_to(_BODY_SECONDS)
             smtp.send(_LEADING_DOT.sub(b"..", mail))
             if not mail.endswith(b"\r\n"):
@@ -116,9 +177,11 @@ class Connection:
             before_end()
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.close()
-            raise TemporaryError(f"the connection to {self._server} was lost: {self._said(error)}") from error
-        except (TemporaryError, RefusedError):  # raised before the mail's contents; the transaction is reset
-            self._forget(smtp)
+            raise TemporaryError(
+                f"the connection to {self._server} was lost: {self._reply_text(error)}"
+            ) from error
+        except (TemporaryError, RejectedError):  # raised before the mail's contents; the transaction is reset
+            self._reset(smtp)
             raise
         except BaseException:
             self.close()
@@ -134,39 +197,40 @@ class Connection:
         except BaseException as error:
             self.close()
             if isinstance(error, smtplib.SMTPException | OSError):
+                text = self._reply_text(error)
                 raise AnswerLostError(
-                    f"{self._server} had the whole mail when the connection was lost: {self._said(error)}"
+                    f"{self._server} had the whole mail when the connection was lost: {text}"
                 ) from error
             raise
         if answer[0] == _TOO_LARGE or b"5.3.4" in answer[1]:
-            raise TooLargeError(self._said(answer))
+            raise TooLargeError(self._reply_text(answer))
         try:
-            self._told(answer, wanted=250)
+            self._check_reply(answer, wanted=250)
         except TemporaryError:
             if not 400 <= answer[0] < 500:  # not a valid SMTP reply
                 self.close()
-                raise AnswerLostError(f"{self._server} answered {self._said(answer)}") from None
+                raise AnswerLostError(f"{self._server} answered {self._reply_text(answer)}") from None
             raise
-        return self._said(answer)
+        return self._reply_text(answer)
 
     def _envelope(self, smtp: smtplib.SMTP, recipient: Address, size: int) -> None:
         options = [f"size={size}"] if smtp.has_extn("size") else []
         if not (self._sender.local.isascii() and recipient.local.isascii()):
             if not smtp.has_extn("smtputf8"):
-                raise RefusedError(f"{self._server} takes no addresses beyond ASCII before the @")
+                raise RejectedError(f"{self._server} takes no addresses beyond ASCII before the @")
             options += ["SMTPUTF8", "BODY=8BITMIME"]
         answer = smtp.mail(self._sender.spec, options)
         if answer[0] == _TOO_LARGE:
-            raise TooLargeError(self._said(answer))
+            raise TooLargeError(self._reply_text(answer))
         if answer[0] >= 500:
             raise ServerError(
                 f"the mail server {self._server} takes no mail from EXPORT_MAIL_FROM "
-                f"{self._sender.spec}: {self._said(answer)}"
+                f"{self._sender.spec}: {self._reply_text(answer)}"
             )
-        self._told(answer, wanted=250)
-        self._told(smtp.rcpt(recipient.spec), wanted=250)
+        self._check_reply(answer, wanted=250)
+        self._check_reply(smtp.rcpt(recipient.spec), wanted=250)
 
-    def _told(self, answer: tuple[int, bytes], *, wanted: int) -> None:
+    def _check_reply(self, answer: tuple[int, bytes], *, wanted: int) -> None:
         """Raise TemporaryError or RefusedError, unless the reply has the expected code."""
         code, _ = answer
         if code == wanted or (wanted == 250 and code == 251):  # 251: will forward
@@ -174,10 +238,10 @@ class Connection:
         if code == 421:
             self.close()
         if 500 <= code < 600:
-            raise RefusedError(self._said(answer))
-        raise TemporaryError(self._said(answer))
+            raise RejectedError(self._reply_text(answer))
+        raise TemporaryError(self._reply_text(answer))
 
-    def _forget(self, smtp: smtplib.SMTP) -> None:
+    def _reset(self, smtp: smtplib.SMTP) -> None:
         """Reset the mail transaction (RSET), so that the next mail can be sent on this connection."""
         if self._smtp is None:
             return
@@ -197,10 +261,10 @@ class Connection:
                 if self._smtp.noop()[0] == 250:
                     return self._smtp
             self.close()  # servers close connections that were idle or sent many mails
-        self._smtp = self._opened()
+        self._smtp = self._connect()
         return self._smtp
 
-    def _opened(self) -> smtplib.SMTP:
+    def _connect(self) -> smtplib.SMTP:
         server = self._server
         smtp: smtplib.SMTP | None = None
         try:
@@ -222,7 +286,7 @@ class Connection:
                 smtp.close()
             if isinstance(error, ServerError):
                 raise
-            raise ServerError(self._why_not(error)) from error
+            raise ServerError(self._explain(error)) from error
         return smtp
 
     def _secure(self, smtp: smtplib.SMTP) -> None:
@@ -238,8 +302,8 @@ class Connection:
                 "use smtps://, or starttls=never where the network is safe"
             )
 
-    def _why_not(self, error: Exception) -> str:
-        said = self._said(error)
+    def _explain(self, error: Exception) -> str:
+        said = self._reply_text(error)
         if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500:
             return (
                 f"the mail server {self._server} refuses user {self._server.user} or the password "
@@ -254,7 +318,7 @@ class Connection:
             )
         return f"the mail server {self._server} does not answer ({said})"
 
-    def _said(self, what: Exception | tuple[int, bytes]) -> str:
+    def _reply_text(self, what: Exception | tuple[int, bytes]) -> str:
         """Return a reply or an error as one line, without the password."""
         if isinstance(what, smtplib.SMTPResponseException):
             what = (what.smtp_code, what.smtp_error if isinstance(what.smtp_error, bytes) else b"")

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 _POLICY = SMTP.clone(cte_type="7bit")  # every server accepts ASCII
 
 
-def letter(contents: Contents, sender: Address) -> bytes:
+def render_message(contents: Contents, sender: Address) -> bytes:
     """Return a mail without the headers that depend on the recipient, in ASCII with CRLF line ends."""
     message = EmailMessage(_POLICY)
     message["From"] = _header(sender)
     message["Subject"] = contents.subject
     message["Auto-Submitted"] = "auto-generated"  # no automatic replies (RFC 3834)
     message["X-Auto-Response-Suppress"] = "All"  # the same for Exchange
-    said = {**contents.said, "subject": contents.subject}
+    variables = {**contents.variables, "subject": contents.subject}
     templates = _templates()
-    text = templates.get_template(f"{contents.template}.txt").render(said)
+    text = templates.get_template(f"{contents.template}.txt").render(variables)
     message.set_content(text.lstrip("\n"), cte="quoted-printable")
-    html = templates.get_template(f"{contents.template}.html").render(said)
+    html = templates.get_template(f"{contents.template}.html").render(variables)
     message.add_alternative(html, subtype="html", cte="quoted-printable")
     if contents.attachment is not None:
         media_type, _, parameter = contents.attachment.media_type.partition(";")
@@ -47,7 +47,7 @@ def letter(contents: Contents, sender: Address) -> bytes:
     return message.as_bytes(policy=_POLICY)
 
 
-def addressed(letter: bytes, recipient: Address, message_id: str) -> bytes:
+def add_recipient(letter: bytes, recipient: Address, message_id: str) -> bytes:
     """Return the letter with the headers for one recipient, dated now.
 
     Args:

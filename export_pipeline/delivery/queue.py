@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery.recipients import Kind
+from export_pipeline.delivery.recipients import MailKind
 from export_pipeline.jobs import EventKind as EventKind
 from export_pipeline.jobs import Job, LedgerError
 from export_pipeline.jobs.database import transaction
@@ -45,7 +45,7 @@ class Mail:
     id: str
     job_id: str
     attempt: int
-    kind: Kind
+    kind: MailKind
     recipient: str
     status: MailStatus
     message_id: str
@@ -62,7 +62,7 @@ class LostClaimError(Exception):
     """Raised when another sender has the mail now, or an operator or the application took it away."""
 
 
-def take_over(engine: sa.Engine) -> int:
+def recover_mails(engine: sa.Engine) -> int:
     """Recover mails whose sender died; return how many were being sent, so that their delivery is unknown.
 
     Mails that were only claimed are tried again; they fail after `MAX_TRIES` failed tries or dead senders.
@@ -87,7 +87,7 @@ def take_over(engine: sa.Engine) -> int:
         return connection.execute(lost.values(status="unknown", error_message=unheard)).rowcount
 
 
-def claim(engine: sa.Engine) -> tuple[Mail, Job] | None:
+def claim_mail(engine: sa.Engine) -> tuple[Mail, Job] | None:
     """Claim the next due mail and return it with its job; nobody else gets it within `LEASE`."""
     with transaction(engine, write=True) as connection:
         now = connection.scalars(sa.select(utc_now())).one()
@@ -112,48 +112,48 @@ def claim(engine: sa.Engine) -> tuple[Mail, Job] | None:
     return mail, Job.of(job)
 
 
-def about_to_end(engine: sa.Engine, mail: Mail) -> None:
+def mark_sending(engine: sa.Engine, mail: Mail) -> None:
     """Mark a mail as being sent: from now on it may be delivered at any moment.
 
     Raises:
         LostClaimError: another sender has claimed the mail; it must not be sent.
     """
-    _move(engine, mail, ("claimed", "sending"), "sending", {"claimed_at": utc_now()})
+    _change_status(engine, mail, ("claimed", "sending"), "sending", {"claimed_at": utc_now()})
 
 
-def sent(engine: sa.Engine, mail: Mail, job: Job, answer: str) -> None:
+def mark_sent(engine: sa.Engine, mail: Mail, job: Job, answer: str) -> None:
     """Mark a mail as accepted by the server, and write its event in the same transaction."""
     details = {"recipient": mail.recipient, "kind": mail.kind, "message_id": mail.message_id}
     details["answer"] = answer
     values = {"sent_at": utc_now(), "error_message": None}
-    _move(engine, mail, ("sending", "unknown"), "sent", values, event=(job, details))
+    _change_status(engine, mail, ("sending", "unknown"), "sent", values, event=(job, details))
 
 
-def not_sent(engine: sa.Engine, mail: Mail, status: MailStatus, reason: str) -> None:
+def mark_unsent(engine: sa.Engine, mail: Mail, status: MailStatus, reason: str) -> None:
     """Set the final status of a mail that was not sent: failed, skipped or unknown."""
-    _move(engine, mail, ("claimed", "sending"), status, {"error_message": storable(reason)})
+    _change_status(engine, mail, ("claimed", "sending"), status, {"error_message": storable(reason)})
 
 
-def put_back(engine: sa.Engine, mail: Mail, reason: str) -> bool:
+def schedule_retry(engine: sa.Engine, mail: Mail, reason: str) -> bool:
     """Schedule a retry with exponential backoff; return False if this was the last try and it failed."""
     again = mail.tries + 1 < MAX_TRIES
     values = {"error_message": storable(reason), "tries": mail.tries + 1}
     to: MailStatus = "pending" if again else "failed"
-    _move(engine, mail, ("claimed", "sending"), to, values, delay=wait(mail.tries + 1))
+    _change_status(engine, mail, ("claimed", "sending"), to, values, delay=backoff(mail.tries + 1))
     return again
 
 
 def release(engine: sa.Engine, mail: Mail, reason: str) -> None:
     """Release the claim of a mail that could not be tried, for a reason that is not its own."""
-    _move(engine, mail, ("claimed", "sending"), "pending", {"error_message": storable(reason)})
+    _change_status(engine, mail, ("claimed", "sending"), "pending", {"error_message": storable(reason)})
 
 
-def wait(tries: int) -> timedelta:
+def backoff(tries: int) -> timedelta:
     """Return the backoff after this many tries: 1, 3, 9, … minutes, at most 8 hours; 30 hours in all."""
     return timedelta(minutes=min(3 ** (tries - 1), 480))
 
 
-def find(
+def find_mails(
     engine: sa.Engine,
     *,
     job_id: str | None = None,
@@ -198,7 +198,7 @@ def resend(engine: sa.Engine, job_id: str, recipient: str | None = None) -> list
     return mails
 
 
-def _move(
+def _change_status(
     engine: sa.Engine,
     mail: Mail,
     states: tuple[MailStatus, ...],

@@ -10,7 +10,7 @@ from export_pipeline.delivery.addresses import Address, one_line, parse_address
 from export_pipeline.jobs import Job, Status
 from export_pipeline.schedules.cadences import CadenceWindow
 
-Kind = Literal["file", "failure"]
+MailKind = Literal["file", "failure"]
 
 _LENGTH = 320  # maximum length at which an invalid recipient is stored
 
@@ -30,7 +30,7 @@ class Recipient:
     reason: str | None = None
 
 
-def kind_of(job: Job) -> Kind:
+def mail_kind(job: Job) -> MailKind:
     """Return the kind of an ended job's mail."""
     return "failure" if job.status is Status.FAILED else "file"
 
@@ -43,7 +43,7 @@ def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipi
         empty: The schedule's rule for an export without rows: send, skip or say.
     """
     found: dict[str, Recipient] = {}
-    for text in _asked(job):
+    for text in _addressees(job):
         try:
             address = parse_address(text)
         except ValueError as error:
@@ -61,9 +61,9 @@ def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipi
     return list(found.values()) or [Recipient("", "skipped", "nobody to tell")]
 
 
-def named(job: Job, spec: str) -> Address:
+def address_of(job: Job, spec: str) -> Address:
     """Return the address of a recipient, with the name that the job has for it."""
-    for text in _asked(job):
+    for text in _addressees(job):
         try:
             address = parse_address(text)
         except ValueError:
@@ -73,7 +73,7 @@ def named(job: Job, spec: str) -> Address:
     return parse_address(spec)
 
 
-def _asked(job: Job) -> Iterator[object]:
+def _addressees(job: Job) -> Iterator[object]:
     """Yield the job's recipients in order; for a failure only its owners, if any has a valid address."""
     if job.status is Status.FAILED:
         owners = [text for text in _owners(job) if _is_address(text)]

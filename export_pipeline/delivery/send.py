@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery import queue as rows
+from export_pipeline.delivery import queue
 from export_pipeline.delivery.addresses import Address, parse_address
-from export_pipeline.delivery.contents import GoneError, of_failure, of_file
-from export_pipeline.delivery.enqueue import enroll
+from export_pipeline.delivery.contents import GoneError, failure_contents, file_contents
+from export_pipeline.delivery.enqueue import enqueue_mails
 from export_pipeline.delivery.mail import (
     AnswerLostError,
     Connection,
-    RefusedError,
+    RejectedError,
     ServerError,
     TemporaryError,
     TooLargeError,
+    parse_smtp_url,
 )
-from export_pipeline.delivery.messages import addressed, letter
-from export_pipeline.delivery.recipients import named
-from export_pipeline.delivery.smtp_url import parse_smtp_url
+from export_pipeline.delivery.messages import add_recipient, render_message
+from export_pipeline.delivery.recipients import address_of
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
 from export_pipeline.jobs.links import create_link, link_address
 from export_pipeline.redaction import RedactedError
@@ -92,20 +92,20 @@ def deliver_due(
         raise MailSettingsError(f"{missing} is not set, so no mail can be sent; docs/operating.md shows how.")
     sender = parse_address(settings.mail_from)
     counts = Counts()
-    enrolled = enroll(engine, settings.mail_domains, sender.domain, limit)
+    enrolled = enqueue_mails(engine, settings.mail_domains, sender.domain, limit)
     counts.refused, counts.skipped = enrolled.get("refused", 0), enrolled.get("skipped", 0)
-    counts.unknown = rows.take_over(engine)
+    counts.unknown = queue.recover_mails(engine)
     with Connection(parse_smtp_url(settings.smtp_url), sender) as connection:
-        postman = _Postman(engine, store, settings, sender, connection, counts)
+        postman = _Sender(engine, store, settings, sender, connection, counts)
         for _ in range(limit):
-            claimed = rows.claim(engine) if time.monotonic() < until else None
+            claimed = queue.claim_mail(engine) if time.monotonic() < until else None
             if claimed is None or not postman.deliver(*claimed):
                 break
     return counts
 
 
 @dataclass(slots=True)
-class _Postman:
+class _Sender:
     """Sends the mails of one call."""
 
     engine: sa.Engine
@@ -116,67 +116,67 @@ class _Postman:
     counts: Counts
     _written: tuple[tuple[object, ...], bytes] | None = field(default=None)
 
-    def deliver(self, mail: rows.Mail, job: Job) -> bool:
+    def deliver(self, mail: queue.Mail, job: Job) -> bool:
         """Send one mail and record the result; return False if the server would take no other mail either."""
         try:
             self._deliver(mail, job)
         except ServerError as error:
-            rows.release(self.engine, mail, str(error))
+            queue.release(self.engine, mail, str(error))
             self.counts.problem = str(error)
             _logger.warning("No mail can be sent: %s", error)
             return False
-        except rows.LostClaimError as error:
+        except queue.LostClaimError as error:
             _logger.warning("%s", error)
         return True
 
-    def _deliver(self, mail: rows.Mail, job: Job) -> None:
-        reason = _outdated(mail, job)
+    def _deliver(self, mail: queue.Mail, job: Job) -> None:
+        reason = _skip_reason(mail, job)
         if reason is not None:
             self._end(mail, "skipped", reason)
             return
         try:
-            recipient = named(job, mail.recipient)
+            recipient = address_of(job, mail.recipient)
             self._check_domain(recipient)
             answer = self._send(mail, job, recipient)
-        except (ValueError, RefusedError, GoneError) as error:
+        except (ValueError, RejectedError, GoneError) as error:
             self._end(mail, "failed", str(error))
         except (TemporaryError, StoreError) as error:
             reason = str(error)
-            again = _patiently(lambda: rows.put_back(self.engine, mail, reason))
+            again = _retry(lambda: queue.schedule_retry(self.engine, mail, reason))
             self._count("postponed" if again else "failed", mail)
         except AnswerLostError as error:
             self._end(mail, "unknown", f"{error}: it may have been delivered")
         else:
-            _patiently(lambda: rows.sent(self.engine, mail, job, answer))
+            _retry(lambda: queue.mark_sent(self.engine, mail, job, answer))
             self._count("sent", mail)
 
-    def _send(self, mail: rows.Mail, job: Job, recipient: Address) -> str:
+    def _send(self, mail: queue.Mail, job: Job, recipient: Address) -> str:
         def about_to_end() -> None:
-            _patiently(lambda: rows.about_to_end(self.engine, mail))
+            _retry(lambda: queue.mark_sending(self.engine, mail))
 
         limit = self.settings.mail_attach_bytes
         server_limit = self.connection.max_bytes()
         if server_limit is not None:
             limit = min(limit, server_limit - _TEXT_BYTES)
-        whole = addressed(self._letter(mail, job, limit), recipient, mail.message_id)
+        whole = add_recipient(self._letter(mail, job, limit), recipient, mail.message_id)
         try:
             return self.connection.send(recipient, whole, before_end=about_to_end)
         except TooLargeError:
             if mail.kind == "failure":
                 raise
-        whole = addressed(self._letter(mail, job, None), recipient, mail.message_id)
+        whole = add_recipient(self._letter(mail, job, None), recipient, mail.message_id)
         return self.connection.send(recipient, whole, before_end=about_to_end)
 
-    def _letter(self, mail: rows.Mail, job: Job, attach_bytes: int | None) -> bytes:
+    def _letter(self, mail: queue.Mail, job: Job, attach_bytes: int | None) -> bytes:
         """Return the letter of a job, rendered once: the mails of a job follow each other."""
         which = (mail.job_id, mail.attempt, mail.kind, attach_bytes)
         if self._written is None or self._written[0] != which:
             if mail.kind == "failure":
-                contents = of_failure(job, failed_formats(self.engine, job))
+                contents = failure_contents(job, failed_formats(self.engine, job))
             else:
                 make_link = partial(self._make_link, job) if self.settings.api_url else None
-                contents = of_file(job, self.store, self.settings, attach_bytes, make_link)
-            self._written = which, letter(contents, self.sender)
+                contents = file_contents(job, self.store, self.settings, attach_bytes, make_link)
+            self._written = which, render_message(contents, self.sender)
         return self._written[1]
 
     def _make_link(self, job: Job) -> str:
@@ -186,20 +186,20 @@ class _Postman:
     def _check_domain(self, recipient: Address) -> None:
         allowed = self.settings.mail_domains
         if allowed and recipient.domain not in allowed:
-            raise RefusedError(f"mails go to {', '.join(allowed)} only (EXPORT_MAIL_DOMAINS)")
+            raise RejectedError(f"mails go to {', '.join(allowed)} only (EXPORT_MAIL_DOMAINS)")
 
-    def _end(self, mail: rows.Mail, status: rows.MailStatus, reason: str) -> None:
-        _patiently(lambda: rows.not_sent(self.engine, mail, status, reason))
+    def _end(self, mail: queue.Mail, status: queue.MailStatus, reason: str) -> None:
+        _retry(lambda: queue.mark_unsent(self.engine, mail, status, reason))
         self._count(status, mail)
 
-    def _count(self, status: str, mail: rows.Mail) -> None:
+    def _count(self, status: str, mail: queue.Mail) -> None:
         setattr(self.counts, status, getattr(self.counts, status) + 1)
         level = logging.INFO if status in ("sent", "skipped") else logging.WARNING
         # Addresses are personal data, so they are not logged; the row has the recipient.
         _logger.log(level, "Mail %s of export job %s: %s", mail.id, mail.job_id, status)
 
 
-def _outdated(mail: rows.Mail, job: Job) -> str | None:
+def _skip_reason(mail: queue.Mail, job: Job) -> str | None:
     """Return why a mail need not be sent any more; None if it must be sent."""
     if job.deleted_at is not None:
         return "the job was deleted"
@@ -208,7 +208,7 @@ def _outdated(mail: rows.Mail, job: Job) -> str | None:
     return None
 
 
-def _patiently(write: Callable[[], _T]) -> _T:
+def _retry(write: Callable[[], _T]) -> _T:
     """Record the result of a mail, retrying for half a minute if the database is unavailable."""
     for seconds in _LEDGER_WAITS:
         try:

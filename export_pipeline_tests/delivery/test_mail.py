@@ -16,12 +16,12 @@ from export_pipeline.delivery.addresses import parse_address
 from export_pipeline.delivery.mail import (
     AnswerLostError,
     Connection,
-    RefusedError,
+    RejectedError,
     ServerError,
     TemporaryError,
+    parse_smtp_url,
 )
-from export_pipeline.delivery.messages import addressed
-from export_pipeline.delivery.smtp_url import parse_smtp_url
+from export_pipeline.delivery.messages import add_recipient
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 
 _ANN = parse_address("ann@example.org")
@@ -99,7 +99,7 @@ def test_a_server_that_is_none() -> None:
 
 def test_names_beyond_ascii(server: MailServer) -> None:
     person = parse_address("Jörg <jörg@bücher.example>")
-    mail = addressed(_MAIL, person, "<1@example.org>")
+    mail = add_recipient(_MAIL, person, "<1@example.org>")
     assert send(server.url, "jörg@bücher.example", mail) == "250 taken"
     assert server.mails[0][0] == "jörg@xn--bcher-kva.example"
     assert "To: Jörg <jörg@xn--bcher-kva.example>\r\n".encode() in server.raw[0]
@@ -144,7 +144,7 @@ def test_an_answer_that_does_not_come_is_not_taken_for_a_no(server: MailServer) 
     [
         ("451 4.3.0 later", TemporaryError),
         ("421 4.3.2 going down", TemporaryError),
-        ("550 5.7.1 spam", RefusedError),
+        ("550 5.7.1 spam", RejectedError),
         ("552 5.3.4 too big", mail_module.TooLargeError),
         ("354 what?", AnswerLostError),
     ],

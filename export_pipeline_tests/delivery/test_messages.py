@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.delivery.addresses import parse_address
-from export_pipeline.delivery.contents import Attachment, Contents, encoded_bytes, of_failure, of_file
-from export_pipeline.delivery.messages import addressed, letter
+from export_pipeline.delivery.contents import (
+    Attachment,
+    Contents,
+    encoded_bytes,
+    failure_contents,
+    file_contents,
+)
+from export_pipeline.delivery.messages import add_recipient, render_message
 from export_pipeline.store.names import safe_file_name
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
@@ -46,7 +52,7 @@ def text(message: EmailMessage, kind: str = "plain") -> str:
 
 
 def test_what_people_read() -> None:
-    mail = read(letter(Contents("file", "Export ready: Orders", _SAID), _SENDER))
+    mail = read(render_message(Contents("file", "Export ready: Orders", _SAID), _SENDER))
     assert text(mail) == (
         "Your export “Orders” is ready.\n\n  Rows: 1,234\n\n"
         "Download it here:\nhttps://files.example.org/x?a=1&b=2\n"
@@ -61,7 +67,7 @@ def test_what_is_in_the_data_is_never_markup() -> None:
     bad = '<script>"x"</script><img src=x>'
     said = _SAID | {"title": bad, "window": bad, "file_name": bad, "warnings": [bad], "facts": [(bad, bad)]}
     for template, more in (("file", {}), ("failure", {"error": bad})):
-        html = text(read(letter(Contents(template, bad, said | more), _SENDER)), "html")
+        html = text(read(render_message(Contents(template, bad, said | more), _SENDER)), "html")
         assert "<script" not in html
         assert "<img" not in html
         assert "&lt;script&gt;" in html
@@ -82,9 +88,11 @@ def test_any_text_comes_through_and_none_makes_a_header(
 
     subject = one_line(f"Export ready: {title}", 150)
     attachment = Attachment(content, safe_file_name(name), "text/csv; charset=utf-8")
-    whole = letter(Contents("file", subject, _SAID | {"title": one_line(title, 120)}, attachment), _SENDER)
+    whole = render_message(
+        Contents("file", subject, _SAID | {"title": one_line(title, 120)}, attachment), _SENDER
+    )
     to = parse_address(f"{recipient} <ann@example.org>")
-    whole = addressed(whole, to, _ID)
+    whole = add_recipient(whole, to, _ID)
     assert whole.isascii()
     assert max(len(line) for line in whole.split(b"\r\n")) <= 998  # RFC 5322
     assert b"\n" not in whole.replace(b"\r\n", b"")
@@ -103,7 +111,7 @@ def test_any_text_comes_through_and_none_makes_a_header(
 def test_the_size_of_an_attachment_is_known_beforehand() -> None:
     def length(size: int) -> int:
         attachment = Attachment(b"x" * size, "x.bin", "application/zip")
-        return len(letter(Contents("file", "x", _SAID, attachment), _SENDER))
+        return len(render_message(Contents("file", "x", _SAID, attachment), _SENDER))
 
     for size in (1, 56, 57, 58, 5700, 123_457):
         assert 0 <= encoded_bytes(size) - (length(size) - length(0)) < 78
@@ -128,12 +136,12 @@ def test_a_damaged_manifest_does_not_hold_up_a_mail(exports: Exports, server: Ma
 
     job = exports.completed(["a@example.org"])
     exports.store.put_bytes(b"{", manifest_key(str(job.file_key)), media_type="application/json")
-    contents = of_file(job, exports.store, exports.settings, 7_000_000)
+    contents = file_contents(job, exports.store, exports.settings, 7_000_000)
     assert contents.attachment is not None
     assert contents.subject == "Export ready: Kita Süd 漢字.csv"
 
 
 def test_a_failure_without_a_message_says_so(exports: Exports) -> None:
     job = exports.failed(["a@example.org"])
-    contents = of_failure(exports.ledger.failed(exports.ledger.retry(job.id).current, "x", ""))
-    assert contents.said["error"] == "The reason is not known."
+    contents = failure_contents(exports.ledger.failed(exports.ledger.retry(job.id).current, "x", ""))
+    assert contents.variables["error"] == "The reason is not known."

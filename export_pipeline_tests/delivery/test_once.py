@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from export_pipeline.delivery import queue as rows
-from export_pipeline.delivery.enqueue import enroll
+from export_pipeline.delivery import queue
+from export_pipeline.delivery.enqueue import enqueue_mails
 from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.schedules.cadences import CadenceWindow, request_windows
@@ -22,7 +22,7 @@ from export_pipeline_tests.delivery.mail_server import MailServer
 _PROGRAM = """
 import os, random, signal, sys, time
 from datetime import timedelta
-from export_pipeline.delivery import queue as rows
+from export_pipeline.delivery import queue
 from export_pipeline.delivery.send import deliver_due
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.formats import registry  # now, so that no sender is killed while it only imports
@@ -40,7 +40,7 @@ def send():
 """
 
 _KILLED_AT_RANDOM = """
-rows.LEASE = timedelta(0)  # there is one sender at a time, so all others are dead
+queue.LEASE = timedelta(0)  # there is one sender at a time, so all others are dead
 chance = random.Random(4)
 for _ in range(int(sys.argv[4])):
     child = os.fork()
@@ -77,7 +77,7 @@ def test_many_senders_at_once(exports: Exports, server: MailServer) -> None:
     assert sum(server.received.values()) == len(expected)
     assert _delivered(server) == sorted(expected)
     assert len({mail["Message-ID"] for _, mail in server.mails}) == len(expected)
-    assert {mail.status for mail in rows.find(exports.engine, limit=1000)} == {"sent"}
+    assert {mail.status for mail in queue.find_mails(exports.engine, limit=1000)} == {"sent"}
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_killed_before_the_answer(exports: Exports, server: MailServer) -> None:
     assert exports.deliver() == Counts(unknown=1)
     assert exports.deliver() == Counts()
     assert server.received == {"a@example.org": 1}
-    rows.resend(exports.engine, job.id)
+    queue.resend(exports.engine, job.id)
     assert exports.deliver().sent == 1
     assert len({mail["Message-ID"] for _, mail in server.mails}) == 1
 
@@ -154,8 +154,8 @@ def test_a_sender_that_is_taken_for_dead_sends_nothing_more(exports: Exports, se
         if not inside:
             inside.append(Counts())
             exports.age("claimed_at", 16 * 60)
-            assert rows.take_over(exports.engine) == 0
-            assert rows.claim(exports.engine) is not None
+            assert queue.recover_mails(exports.engine) == 0
+            assert queue.claim_mail(exports.engine) is not None
 
     server.on_recipient = stall
     assert exports.deliver() == Counts()
@@ -186,12 +186,12 @@ def test_killed_at_random(exports: Exports, server: MailServer) -> None:
 
 def test_a_mail_that_kills_its_senders_comes_to_an_end(exports: Exports) -> None:
     job = exports.completed(["a@example.org"])
-    enroll(exports.engine, (), "example.org", 10)
-    for _ in range(rows.MAX_TRIES):
-        assert rows.claim(exports.engine) is not None
+    enqueue_mails(exports.engine, (), "example.org", 10)
+    for _ in range(queue.MAX_TRIES):
+        assert queue.claim_mail(exports.engine) is not None
         exports.age("claimed_at", 16 * 60)
-        rows.take_over(exports.engine)
-    assert rows.claim(exports.engine) is None
+        queue.recover_mails(exports.engine)
+    assert queue.claim_mail(exports.engine) is None
     assert exports.statuses(job) == {"a@example.org": "failed"}
     assert "has ended before" in exports.reason(job)
 

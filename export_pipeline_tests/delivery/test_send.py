@@ -8,8 +8,7 @@ from urllib.request import urlopen
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.delivery import queue as rows
-from export_pipeline.delivery import send
+from export_pipeline.delivery import queue, send
 from export_pipeline.delivery.send import MailSettingsError
 from export_pipeline.jobs import EventKind, Job, LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.links import open_link
@@ -53,14 +52,14 @@ def test_a_refused_recipient_fails_alone(exports: Exports, server: MailServer) -
     assert (counts.sent, counts.failed, counts.problem) == (2, 1, None)
     assert server.received == {"a@example.org": 1, "c@example.org": 1}
     assert exports.statuses(job)["gone@example.org"] == "failed"
-    (failed,) = rows.find(exports.engine, job_id=job.id, status=["failed"])
+    (failed,) = queue.find_mails(exports.engine, job_id=job.id, status=["failed"])
     assert failed.error_message == "550 5.1.1 no such user"
     server.on_recipient = lambda address: None
-    rows.resend(exports.engine, job.id, "Gone@example.org")
+    queue.resend(exports.engine, job.id, "Gone@example.org")
     assert exports.deliver().sent == 1
     assert server.to("gone@example.org")["Message-ID"] == failed.message_id
     with pytest.raises(LedgerError, match=r"a@example\.org is sent"):
-        rows.resend(exports.engine, job.id)
+        queue.resend(exports.engine, job.id)
 
 
 @pytest.mark.parametrize("moment", ["on_sender", "on_recipient", "on_mail"])
@@ -79,12 +78,12 @@ def test_not_now_is_tried_again_later(exports: Exports, server: MailServer, mome
 def test_the_tries_of_a_mail_come_to_an_end(exports: Exports, server: MailServer) -> None:
     job = exports.completed(["a@example.org"])
     server.on_recipient = lambda address: "451 4.7.1 not now"
-    for _ in range(rows.MAX_TRIES):
+    for _ in range(queue.MAX_TRIES):
         assert exports.statuses(job).get("a@example.org", "pending") == "pending"
         exports.deliver()
         exports.age("next_at", 8 * 3600 + 1)
     assert exports.statuses(job) == {"a@example.org": "failed"}
-    waits = [rows.wait(tries) for tries in range(1, rows.MAX_TRIES)]
+    waits = [queue.backoff(tries) for tries in range(1, queue.MAX_TRIES)]
     assert waits == sorted(waits)
     assert timedelta(days=1) < sum(waits, timedelta()) < timedelta(days=2)
 
@@ -115,10 +114,10 @@ def test_an_answer_that_was_lost_waits_for_an_operator(exports: Exports, server:
     server.on_mail = lambda address: None
     assert exports.deliver().sent == 0
     assert server.received == {"a@example.org": 1, "b@example.org": 1}
-    (unknown,) = rows.find(exports.engine, status=["unknown"])
+    (unknown,) = queue.find_mails(exports.engine, status=["unknown"])
     assert unknown.recipient == "a@example.org"
     assert "may have been delivered" in str(unknown.error_message)
-    assert [mail.id for mail in rows.resend(exports.engine, job.id)] == [unknown.id]
+    assert [mail.id for mail in queue.resend(exports.engine, job.id)] == [unknown.id]
     assert exports.deliver().sent == 1
     assert len({mail["Message-ID"] for address, mail in server.mails if address == "a@example.org"}) == 1
 
@@ -131,7 +130,7 @@ def test_a_server_that_takes_nothing_fails_no_mail(exports: Exports, server: Mai
     counts = exports.deliver()
     assert "takes no mail from EXPORT_MAIL_FROM exports@example.org: 550 5.7.1" in str(counts.problem)
     assert set(exports.statuses(job).values()) == {"pending"}
-    assert {mail.tries for mail in rows.find(exports.engine)} == {0}
+    assert {mail.tries for mail in queue.find_mails(exports.engine)} == {0}
     server.on_sender = lambda address: None
     assert exports.deliver().sent == 2
     assert set(server.received.values()) == {1}
@@ -241,9 +240,9 @@ def test_recipients_outside_the_allowed_domains_get_nothing(exports: Exports, se
     assert (counts.sent, counts.refused) == (1, 3)
     assert server.received == {"a@example.org": 1}
     assert set(exports.statuses(job).values()) == {"sent", "refused"}
-    (refused,) = [mail for mail in rows.find(exports.engine) if mail.recipient == "b@other.example"]
+    (refused,) = [mail for mail in queue.find_mails(exports.engine) if mail.recipient == "b@other.example"]
     assert refused.error_message == "mails go to example.org only (EXPORT_MAIL_DOMAINS), not to other.example"
-    rows.resend(exports.engine, job.id, "b@other.example")
+    queue.resend(exports.engine, job.id, "b@other.example")
     assert exports.deliver(mail_domains=("example.org",)).sent == 0  # asking again changes no rule
     assert server.received == {"a@example.org": 1}
 
@@ -262,7 +261,9 @@ def test_recipients_that_are_none_are_refused_and_stop_nobody(exports: Exports, 
     counts = exports.deliver()
     assert (counts.sent, counts.refused) == (1, len(bad))
     assert server.received == {"ok@example.org": 1}
-    assert all("\n" not in str(mail.error_message) for mail in rows.find(exports.engine, job_id=job.id))
+    assert all(
+        "\n" not in str(mail.error_message) for mail in queue.find_mails(exports.engine, job_id=job.id)
+    )
 
 
 def test_no_rows_are_told(exports: Exports, server: MailServer) -> None:
@@ -355,16 +356,16 @@ def test_a_ledger_that_is_away_when_the_answer_comes_is_waited_for(
     exports: Exports, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = exports.completed(["a@example.org"])
-    real, calls = rows.sent, iter(range(3))
+    real, calls = queue.mark_sent, iter(range(3))
 
-    def sent(engine: sa.Engine, mail: rows.Mail, job: Job, answer: str) -> None:
+    def sent(engine: sa.Engine, mail: queue.Mail, job: Job, answer: str) -> None:
         call = next(calls)
         if call > 0:
             real(engine, mail, job, answer)
         if call < 2:  # at first it was not committed, then it was but nobody heard
             raise LedgerUnavailableError("gone")
 
-    monkeypatch.setattr(rows, "sent", sent)
+    monkeypatch.setattr(queue, "mark_sent", sent)
     monkeypatch.setattr(send.time, "sleep", lambda seconds: None)
     assert exports.deliver().sent == 1
     assert exports.statuses(job) == {"a@example.org": "sent"}

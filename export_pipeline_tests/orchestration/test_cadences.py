@@ -13,7 +13,7 @@ from dagster._core.scheduler import DagsterDaemonScheduler
 
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetComponent
-from export_pipeline.delivery import queue as rows
+from export_pipeline.delivery import queue
 from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.database import open_engine
@@ -259,7 +259,7 @@ def test_a_delivery_that_died_is_not_repeated(
         raise SystemExit
 
     with monkeypatch.context() as dying:
-        dying.setattr(rows, "sent", dies)
+        dying.setattr(queue, "mark_sent", dies)
         with pytest.raises(SystemExit):
             deliver(deployment)
     assert len(mails.mails) == 1

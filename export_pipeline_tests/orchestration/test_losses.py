@@ -80,10 +80,12 @@ def test_a_zip_tells_what_its_members_lack(misfits: int, deployment: Deployment,
 
 
 def test_the_mail_tells_it(misfits: int, deployment: Deployment, ledger: Ledger, mails: MailServer) -> None:
-    from export_pipeline.delivery.contents import of_file
+    from export_pipeline.delivery.contents import file_contents
     from export_pipeline.settings import load_settings
 
-    said = of_file(_done(deployment, ledger, format="ost"), deployment.store, load_settings(), None).said
+    said = file_contents(
+        _done(deployment, ledger, format="ost"), deployment.store, load_settings(), None
+    ).said
     assert ("Rows", f"{misfits - LOST} of {misfits}") in said["facts"]
     assert said["warnings"][0] == f"{LOST} of {misfits} rows are not in the file."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from export_pipeline.delivery.unserved import unserved, unserved_jobs
+from export_pipeline.delivery.enqueue import waiting_jobs, waiting_recipients
 from export_pipeline.jobs import Job
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
@@ -13,8 +13,8 @@ from export_pipeline_tests.delivery.mail_server import MailServer
 def waiting(exports: Exports, **changed: Any) -> list[str]:
     """The ids of jobs whose mails nobody sends."""
     settings = exports.settings.model_copy(update={"smtp_url": None} | changed)
-    jobs = unserved_jobs(exports.engine, settings.mail_domains)
-    assert all(unserved(job, settings) for job in jobs)
+    jobs = waiting_jobs(exports.engine, settings.mail_domains)
+    assert all(waiting_recipients(job, settings) for job in jobs)
     return [job.id for job in jobs]
 
 
@@ -23,9 +23,9 @@ def test_they_wait_for_a_server_and_then_go_out(exports: Exports, server: MailSe
     failed = exports.failed(["ann@example.org"], requested_by="owner@example.org")
     assert waiting(exports) == [done.id, failed.id]
     without = exports.settings.model_copy(update={"smtp_url": None})
-    assert unserved(done, without) == ["ann@example.org", "ben@example.org"]
-    assert unserved(failed, without) == ["owner@example.org"]
-    assert unserved(done, exports.settings) == []
+    assert waiting_recipients(done, without) == ["ann@example.org", "ben@example.org"]
+    assert waiting_recipients(failed, without) == ["owner@example.org"]
+    assert waiting_recipients(done, exports.settings) == []
     assert exports.deliver().sent == 3
     assert waiting(exports) == []
     assert set(server.received) == {"ann@example.org", "ben@example.org", "owner@example.org"}
@@ -35,7 +35,7 @@ def test_nobody_waits_for_what_is_never_sent(exports: Exports) -> None:
     without = exports.settings.model_copy(update={"smtp_url": None})
 
     def never(job: Job, **changed: Any) -> None:
-        assert unserved(job, without.model_copy(update=changed)) == []
+        assert waiting_recipients(job, without.model_copy(update=changed)) == []
         assert waiting(exports, **changed) == []
 
     never(exports.completed([]))

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from export_pipeline.delivery.enqueue import BACKLOG
-from export_pipeline.delivery.enqueue import waiting_jobs
+from export_pipeline.delivery.enqueue import BACKLOG, waiting_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import REQUESTER_ERRORS
@@ -23,12 +23,48 @@ from export_pipeline.jobs.stats import Late, Statistics
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from export_pipeline.orchestration.daemon_health import DaemonCode
+
 LATE = timedelta(minutes=15)
 _OVERDUE = timedelta(days=1)
 _LEAST_FREE_BYTES = 1 << 30
 _LEAST_FREE_SHARE = 0.05
 _FAILING = timedelta(hours=1)
 _FEW = 3
+
+
+FindingCode = Literal[
+    "check_failed",
+    "commands_late",
+    "dataset_unfit",
+    "files_overdue",
+    "jobs_failing",
+    "jobs_stuck",
+    "jobs_waiting",
+    "ledger_not_migrated",
+    "ledger_unreachable",
+    "ledger_unusable",
+    "mail_links_local",
+    "mails_failed",
+    "mails_late",
+    "mails_off",
+    "mails_unsure",
+    "queue_unusable",
+    "queue_without_dead_letters",
+    "schedule_broken",
+    "schedules_late",
+    "source_unreachable",
+    "staging_full",
+    "staging_unusable",
+    "store_full",
+    "store_limited",
+    "store_unreachable",
+    "store_unusable",
+    "webhooks_failed",
+    "webhooks_late",
+]
+"""Codes of findings about this package's parts; docs/operating.md explains each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +79,7 @@ class Finding:
         is_advice: True if this is not a problem now, but a limit to know of.
     """
 
-    code: str
+    code: FindingCode | DaemonCode
     wrong: str
     do: str
     since: datetime | None = None
@@ -154,7 +190,7 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
         "raise it."
     )
     idle = "See whether the daemon runs and requests_sensor is on; `export-pipeline show ID` tells more."
-    told = [
+    overdue_rows: list[tuple[FindingCode, Late | None, str, str]] = [
         ("jobs_waiting", figures.waiting(late), "requests have waited for more than", busy if full else idle),
         (
             "jobs_stuck",
@@ -187,7 +223,7 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
             "See whether the daemon runs and schedules_sensor is on.",
         ),
     ]
-    for code, found, wrong, do in told:
+    for code, found, wrong, do in overdue_rows:
         if found is not None:
             yield _late(code, found, f"{wrong} {minutes}", do)
     if (unsure := figures.unsure()) is not None:
@@ -204,7 +240,7 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
         yield _late("files_overdue", overdue, "files should have been removed a day ago or longer", do)
 
 
-def _late(code: str, late: Late, wrong: str, do: str) -> Finding:
+def _late(code: FindingCode, late: Late, wrong: str, do: str) -> Finding:
     more = ", …" if late.count > len(late.examples) else ""
     return Finding(code, f"{late.count:,} {wrong}: {', '.join(late.examples)}{more}.", do, late.since)
 
@@ -357,7 +393,7 @@ def _freed_by_purge(staging: Path) -> int:
         return sum(clean_staging(instance, staging, dry_run=True).values())
 
 
-def _room(code: str, folder: Path, do: str) -> Iterator[Finding]:
+def _room(code: FindingCode, folder: Path, do: str) -> Iterator[Finding]:
     usage = shutil.disk_usage(folder)
     if usage.free < max(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * usage.total):
         free = f"{usage.free / (1 << 30):.1f} GiB ({usage.free / usage.total:.0%})"

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import psycopg2
 import pytest
@@ -9,10 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from export_pipeline.cli import app as cli
+from export_pipeline.health import FindingCode
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text
+from export_pipeline.orchestration.daemon_health import DaemonCode
 from export_pipeline.schedules.editing import EDITABLE, list_schedules
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.jobs.database import Database
@@ -25,31 +29,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-def codes(pattern: str, *files: str) -> set[str]:
-    found: set[str] = set()
-    for file in files:
-        found |= set(re.findall(pattern, (ROOT / "export_pipeline" / file).read_text()))
-    assert found
-    return found
-
-
 def test_every_finding_and_error_code_is_explained() -> None:
-    known = codes(
-        r'(?:Finding\(|_late\(|_room\(|yield |^ {8}\()\s*"([a-z]+_[a-z_]+)"',
-        "health.py",
-        "orchestration/daemon_health.py",
-    )
-    known |= codes(r'\(\s*"([a-z]+_[a-z_]+)",\s*figures', "health.py")
-    known |= codes(
-        r'(?:RequestError|_wrong)\(\s*"([a-z_]+)"',
-        "orchestration/sensors/queue.py",
-        "orchestration/cadences.py",
-        "datasets/requests.py",
-    )
-    known |= codes(
-        r'failed\([a-z_.]+, "([a-z_]+)"', "orchestration/runs/reconciler.py", "orchestration/runs/submit.py"
-    )
-    assert len(known) > 25
+    known = [code for kind in (FindingCode, DaemonCode, ErrorCode) for code in get_args(kind)]
     assert {code for code in known if f"`{code}`" not in PAGE} == set()
 
 

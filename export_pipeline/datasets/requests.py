@@ -12,6 +12,7 @@ from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import FieldProblem, OptionError
 from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.delivery.addresses import check_addresses
+from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.due import window_of
 from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
@@ -51,7 +52,7 @@ class RequestError(RedactedError):
         problems: The same by field, where fields are known.
     """
 
-    def __init__(self, code: str, message: str, *problems: FieldProblem) -> None:
+    def __init__(self, code: ErrorCode, message: str, *problems: FieldProblem) -> None:
         super().__init__(message)
         self.code, self.problems = code, problems
 
@@ -92,7 +93,7 @@ def check_target(
         raise _wrong("invalid_recipients", "recipients", f"recipients: {error}.") from None
 
 
-def _wrong(code: str, field: str, message: str) -> RequestError:
+def _wrong(code: ErrorCode, field: str, message: str) -> RequestError:
     return RequestError(code, message, FieldProblem((field,), message))
 
 

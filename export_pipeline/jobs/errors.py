@@ -5,16 +5,39 @@ docs/operating.md lists all codes.
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 from export_pipeline.jobs.states import ENDED, NEXT, Status
 from export_pipeline.redaction import RedactedError
 
-SCHEDULE_BROKEN = "schedule_broken"
+ErrorCode = Literal[
+    "check_too_long",
+    "export_failed",
+    "invalid_options",
+    "invalid_recipients",
+    "no_scope",
+    "not_started",
+    "refused",
+    "schedule_broken",
+    "scope_deleted",
+    "source_error",
+    "source_unavailable",
+    "unknown_dataset",
+    "unknown_format",
+    "unknown_scope",
+    "unknown_window",
+    "unusable_scope",
+    "worker_lost",
+]
+"""Codes of failed and refused requests; docs/operating.md explains each."""
+
+SCHEDULE_BROKEN: Final = "schedule_broken"
 """Marks a notice that a schedule cannot be run. It is stored as a request, but nobody asked for it."""
 
-SCOPE_DELETED = "scope_deleted"
+SCOPE_DELETED: Final = "scope_deleted"
 """The application has deleted the scope: the request was canceled, or its file is due for removal."""
 
-REQUESTER_ERRORS = frozenset(
+REQUESTER_ERRORS: frozenset[ErrorCode] = frozenset(
     {
         SCHEDULE_BROKEN,  # reported as a problem of the schedule
         "unknown_dataset",

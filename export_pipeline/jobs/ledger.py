@@ -10,7 +10,13 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.claims import claim_rows
 from export_pipeline.jobs.database import insert_new
-from export_pipeline.jobs.errors import SCHEDULE_BROKEN, IllegalTransitionError, LedgerError, RefusedError
+from export_pipeline.jobs.errors import (
+    SCHEDULE_BROKEN,
+    ErrorCode,
+    IllegalTransitionError,
+    LedgerError,
+    RefusedError,
+)
 from export_pipeline.jobs.idempotency import asked_before
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
@@ -340,7 +346,7 @@ class Ledger(LeaseKeeper):
         details |= {"bytes": file.size, "warnings": values["warnings"], "changed": values["changed_cells"]}
         return self._change_status(attempt, Status.COMPLETED, values, EventKind.COMPLETED, details=details)
 
-    def failed(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
+    def failed(self, attempt: Attempt, code: ErrorCode, message: str, who: str | None = None) -> Job:
         """Mark a job as failed: the attempt failed, or the request is invalid.
 
         Args:
@@ -352,7 +358,7 @@ class Ledger(LeaseKeeper):
         values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
         return self._change_status(attempt, Status.FAILED, values, EventKind.FAILED, who, details=error)
 
-    def restart(self, attempt: Attempt, code: str, message: str, who: str | None = None) -> Job:
+    def restart(self, attempt: Attempt, code: ErrorCode, message: str, who: str | None = None) -> Job:
         """Give up an attempt and queue the next one in one step; the job never counts as failed in between.
 
         Args:

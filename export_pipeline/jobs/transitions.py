@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import (
     SCOPE_DELETED,
+    ErrorCode,
     IllegalTransitionError,
     LedgerError,
     RefusedError,
@@ -162,7 +163,7 @@ def transition_error(job: Job, claimed: str | Attempt, to: Status) -> LedgerErro
     return IllegalTransitionError(job.id, job.status, to)
 
 
-def fail_at_once(connection: sa.Connection, job_id: str, code: str, message: str, who: str) -> None:
+def fail_at_once(connection: sa.Connection, job_id: str, code: ErrorCode, message: str, who: str) -> None:
     """Fail a request within the transaction that inserts it, so that nobody can claim it in between."""
     error = {"code": storable(code), "message": storable(hide_credentials(message))}
     values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}

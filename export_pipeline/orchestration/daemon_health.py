@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import dagster as dg
 import sqlalchemy as sa
@@ -24,7 +25,19 @@ from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import SettingsError, load_settings
 
-Told = tuple[str, str, str, datetime | None]
+DaemonCode = Literal[
+    "clock_set_back",
+    "code_broken",
+    "daemon_not_running",
+    "daemon_silent",
+    "dagster_unreachable",
+    "sensor_failing",
+    "sensor_off",
+    "sensors_silent",
+]
+"""Codes of findings about Dagster; docs/operating.md explains each."""
+
+Problem = tuple[DaemonCode, str, str, datetime | None]
 """Code, problem, cure, and time since which it exists."""
 
 _SILENT_SECONDS = 180.0
@@ -35,7 +48,7 @@ _STALE = timedelta(minutes=10)
 _START = "Start it: `export-pipeline dev`, or `dagster-daemon run` as a service of its own."
 
 
-def findings() -> Iterator[Told]:
+def findings() -> Iterator[Problem]:
     """Yield the problems that can be read from the instance."""
     try:
         prepare_home()
@@ -58,7 +71,7 @@ def findings() -> Iterator[Told]:
         yield from _sensors(instance, daemon_runs=not silent)
 
 
-def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Told]:
+def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Problem]:
     """Yield the daemons without a recent heartbeat. If all are silent, yield one finding."""
     now = datetime.now(UTC).timestamp()
     last = {name: beats.get(name) for name in required}
@@ -77,7 +90,7 @@ def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Tol
         yield "daemon_not_running", "The Dagster daemon does not run: no requests are begun.", _START, when
 
 
-def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Told]:
+def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Problem]:
     """Yield sensors that are off but should be on, and sensors whose last tick failed."""
     from export_pipeline.definitions import defs
 
@@ -137,7 +150,7 @@ def _clocks() -> list[datetime]:
     return clocks
 
 
-def _failure(sensor: str, tick: Tick) -> Iterator[Told]:
+def _failure(sensor: str, tick: Tick) -> Iterator[Problem]:
     if tick.error is not None:
         reason = hide_credentials(" ".join(tick.error.split()))[:300]
         do = "Its ticks in Dagster's UI, under Automation, show the whole error."

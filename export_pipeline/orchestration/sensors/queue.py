@@ -17,6 +17,7 @@ from export_pipeline.core.messages import one_line
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
 from export_pipeline.datasets.scopes import Scopes, scope_key
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
+from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.cadences import Schedulable, cadence_of
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
@@ -261,7 +262,7 @@ def _run_on_demand(dataset: Schedulable, job: Job) -> dict[str, Any]:
     }
 
 
-def _refuse(ledger: Ledger, jobs: Sequence[Job], code: str, message: str) -> None:
+def _refuse(ledger: Ledger, jobs: Sequence[Job], code: ErrorCode, message: str) -> None:
     for job in jobs:
         with suppress(RefusedError):  # canceled meanwhile
             ledger.failed(job.current, code, one_line(message), "requests_sensor")

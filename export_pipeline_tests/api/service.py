@@ -20,7 +20,8 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.keys import create_key
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-from export_pipeline.store.keys import request_key
+from export_pipeline.store.keys import manifest_key, request_key
+from export_pipeline.store.manifest import Manifest
 
 WORKER = ["exports:read", "exports:write", "links:create"]
 CONTENT = b"name\r\nann\r\n"
@@ -61,6 +62,11 @@ class Running:
         job = self.ledger.get(job_id)
         run = Attempt(job.id, job.attempt, job.run_id)
         stored = self.store.put_bytes(content, request_key(job.scope, job.id, "csv"), media_type="text/csv")
+        manifest = Manifest(
+            name="export", path=stored.key.rpartition("/")[2], bytes=stored.bytes, hash=f"sha256:{stored.sha256}",
+            format="csv", mediatype="text/csv", rows=1, dataset=job.dataset, scope=job.scope, snapshot_at=datetime.now(UTC),
+        )  # fmt: skip
+        self.store.put_bytes(manifest.to_json(), manifest_key(stored.key), media_type="application/json")
         file = File(stored.key, name, stored.bytes, 1, stored.sha256, warnings=["One row was odd."])
         return self.ledger.completed(run, file, datetime.now(UTC) + timedelta(days=days))
 

@@ -58,6 +58,7 @@ def test_an_export_is_asked_for_followed_downloaded_and_deleted(
     assert file.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
     assert "filename*=UTF-8''Kita%20S%C3%BCd.csv" in file.headers["content-disposition"]
     assert file.headers["content-type"] == "text/csv; charset=utf-8"
+    assert client.get(f"/v1/exports/{made['id']}/manifest").json()["rows"] == 1
     assert [event.kind for event in service.ledger.events(made["id"])][-1] is EventKind.DOWNLOADED
     assert client.delete(f"/v1/exports/{made['id']}").status_code == 204
     assert problem(client.get(f"/v1/exports/{made['id']}")) == (404, "not_found")

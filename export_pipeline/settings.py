@@ -35,105 +35,103 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     source_url: str = Field(
-        description="SQLAlchemy URL of the application's database, read only.",
+        description="SQLAlchemy URL of the application's database, which is only read.",
         default_factory=lambda: sqlite_url(Path.cwd() / "demo_data" / "applications.db"),
     )
     statement_timeout_seconds: Annotated[
-        float, Field(ge=0, description="How long one query may take; 0 for no limit.")
+        float, Field(ge=0, description="Timeout of one query; 0 for none.")
     ] = 900
     jobs_schema: Annotated[
         str | None,
         Field(
             pattern="^[A-Za-z_][A-Za-z0-9_]*$",
-            description="PostgreSQL's schema of the requests' tables; empty for the connection's own.",
+            description="PostgreSQL schema of the ledger's tables; empty for the connection's default.",
         ),
     ] = None
     jobs_url: str = Field(
-        description="SQLAlchemy URL of the database that keeps the requests, of PostgreSQL or SQLite; where "
-        "it is not set, the application's.",
+        description="SQLAlchemy URL of the ledger: a PostgreSQL or SQLite database that stores the requests; "
+        "default: the application's.",
         default_factory=lambda known: _in_schema(known.get("source_url", ""), known.get("jobs_schema")),
         validate_default=False,  # with a source of another kind exports still work, but not requests by rows
     )
     store_url: str = Field(
-        description="Where export files go: a folder, file:///folder or s3://bucket/prefix.",
+        description="Store of export files: a folder, file:///folder or s3://bucket/prefix.",
         default_factory=lambda: _default_store(),
     )
     staging_url: str = Field(
-        description="A folder for data between the steps of a run; every worker must see the same one.",
+        description="Folder for data between the steps of a run; all workers must share it.",
         default_factory=lambda: str(Path.cwd() / ".staging"),
     )
     files_group: Annotated[
         str | None,
-        Field(description="Group that may read the files of a folder store; empty: their user alone."),
+        Field(description="Group that may read the files of a folder store; empty: only their owner."),
     ] = None
     s3_endpoint_url: Annotated[
-        str | None, Field(description="Of an S3-compatible server; empty for AWS.")
+        str | None, Field(description="URL of an S3-compatible server; empty for AWS.")
     ] = None
     s3_public_endpoint_url: Annotated[
-        str | None, Field(description="The endpoint that download links are signed for, if another one.")
+        str | None, Field(description="Endpoint for which download links are signed, if it differs.")
     ] = None
     s3_region: Annotated[
-        str | None, Field(description="Region of the bucket, where AWS's chain has none.")
+        str | None, Field(description="Region of the bucket, if AWS's own configuration has none.")
     ] = None
     s3_sse: Annotated[
         Literal["AES256", "aws:kms"] | None, Field(description="Server-side encryption of new files.")
     ] = None
-    s3_sse_kms_key_id: Annotated[str | None, Field(description="The key of aws:kms, if not the default.")] = (
-        None
-    )
+    s3_sse_kms_key_id: Annotated[str | None, Field(description="Key for aws:kms, if not the default.")] = None
     s3_checksums: Annotated[
         Literal["required", "off"],
-        Field(description="Whether requests carry S3's checksums; off: each file is read again instead."),
+        Field(description="Send S3's checksum headers; off: each file is read again instead."),
     ] = "required"
     link_ttl_seconds: Annotated[
-        int, Field(ge=1, le=604_800, description="How long a download link works; at most 7 days.")
+        int, Field(ge=1, le=604_800, description="Lifetime of a download link; at most 7 days.")
     ] = 3600
     retention_days: Annotated[
-        int, Field(ge=1, description="How long a requested file is kept where its dataset does not say.")
+        int,
+        Field(ge=1, description="Days that a requested file is kept, unless its dataset sets them."),
     ] = 7
-    events_days: Annotated[
-        int, Field(ge=1, description="How long events of requests that have ended are kept.")
-    ] = 365
+    events_days: Annotated[int, Field(ge=1, description="Days that events of ended requests are kept.")] = 365
     run_retention_days: Annotated[
         int,
-        Field(ge=1, description="How long Dagster keeps a run and its log; the request stays."),
+        Field(ge=1, description="Days that Dagster keeps a run and its log; the request stays."),
     ] = 30
     max_in_flight: Annotated[
-        int, Field(ge=1, description="How many requests are worked on or about to be at once.")
+        int, Field(ge=1, description="Maximum number of requests that are processed or dispatched at a time.")
     ] = 10
     outage_seconds: Annotated[
         float,
-        Field(ge=0, description="How long a run waits for a ledger, source or store that is away."),
+        Field(ge=0, description="Time that a run waits for an unavailable ledger, source or store."),
     ] = 600
-    ui_url: Annotated[str, Field(description="Where people find Dagster's UI, for links to runs.")] = (
+    ui_url: Annotated[str, Field(description="Address of Dagster's UI, for links to runs.")] = (
         "http://127.0.0.1:3000"
     )
     smtp_url: Annotated[
         str | None,
         Field(
             repr=False,
-            description="The mail server: smtp://user:password@host:587 or smtps://…:465; for smtp:// "
-            "?starttls=required, offered (the default) or never. Empty: no mails.",
+            description="Mail server: smtp://user:password@host:587 or smtps://…:465; for smtp:// "
+            "?starttls=required, offered (the default) or never. Empty: no mail is sent.",
         ),
     ] = None
     mail_from: Annotated[
         str | None,
-        Field(description="Who mails are from, e.g. Exports <exports@example.org>.", validate_default=True),
+        Field(description="Sender of mails, e.g. Exports <exports@example.org>.", validate_default=True),
     ] = None
     mail_attach_bytes: Annotated[
-        int, Field(ge=0, description="Largest attachment, as encoded (37 % more than the file); else a link.")
+        int,
+        Field(ge=0, description="Maximum size of an attachment as encoded (37 % more than the file)."),
     ] = 7_000_000
     mail_link_ttl_seconds: Annotated[
-        int, Field(ge=1, le=604_800, description="How long a link in a mail works; at most 7 days.")
+        int, Field(ge=1, le=604_800, description="Lifetime of a link in a mail; at most 7 days.")
     ] = 604_800
     mail_domains: Annotated[
         tuple[str, ...],
         NoDecode,
-        Field(description="Domains that mails may go to, with commas; empty for all."),
+        Field(description="Allowed domains of recipients, separated by commas; empty for all."),
     ] = ()
     public_url: Annotated[
         str | None,
-        Field(description="Where a web server of yours offers the store's folder; for links in mails."),
+        Field(description="Address at which your web server serves the store's folder; for links in mails."),
     ] = None
     api_url: Annotated[
         str | None,

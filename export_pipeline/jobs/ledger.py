@@ -40,7 +40,7 @@ class Ledger(LeaseKeeper):
 
     Methods that take a job id and a viewer raise UnknownJobError if the viewer may not see the job. Methods
     that take an attempt raise SupersededError if it is no longer the current one. Both raise
-    IllegalMoveError if the job's state does not allow the change.
+    IllegalTransitionError if the job's state does not allow the change.
     """
 
     # --- people ---

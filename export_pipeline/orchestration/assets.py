@@ -119,15 +119,13 @@ def _window_config() -> dict[str, dg.Field]:
     return {
         "window": dg.Field(
             {
-                "name": dg.Field(str, is_required=False, description="As file names and manifests say it."),
+                "name": dg.Field(str, is_required=False, description="Name in file names and manifests."),
                 "start": dg.Field(str, is_required=False, description=f"First moment in it. {end}"),
                 "end": dg.Field(str, is_required=False, description=f"First moment after it. {end}"),
-                "timezone": dg.Field(
-                    str, is_required=False, description="IANA zone in whose days people read it."
-                ),
+                "timezone": dg.Field(str, is_required=False, description="IANA zone of the days."),
             },
             is_required=False,
-            description="Only rows of this range of time.",
+            description="Export only rows of this window.",
         )
     }
 

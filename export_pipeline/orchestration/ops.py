@@ -48,15 +48,15 @@ PREVIEW_ROWS = 10
 
 @dg.op(
     ins={"application": dg.In(dg.Nothing, description="The application's own tables")},
-    out=dg.Out(io_manager_key="staging", description="Rows as the source holds them"),
+    out=dg.Out(io_manager_key="staging", description="Rows of the source, unchanged"),
     config_schema={
         "dataset": dg.Field(str, description="Name of the dataset."),
         "cadence": dg.Field(str, description="on_demand, daily, weekly or monthly."),
         "start": dg.Field(str, description="First day of the first window."),
         "timezone": dg.Field(str, description="Zone in which windows begin."),
-        "scoped": dg.Field(bool, description="Whether its rows belong to scopes."),
-        "options": dg.Field(dict, description="What is to be exported."),
-        "window": dg.Field(dg.Noneable(dict), description="Start and end, of a run on demand."),
+        "scoped": dg.Field(bool, description="True if its rows belong to scopes."),
+        "options": dg.Field(dict, description="Options of the request."),
+        "window": dg.Field(dg.Noneable(dict), description="Window of an on-demand run: start and end."),
     },
     required_resource_keys={"source", "ledger", "datasets"},
     tags={"kind": "sqlalchemy"},

@@ -76,7 +76,7 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
         return f"{asked} exports were due and are asked for." if asked else "No schedule is due."
 
     return maintenance_sensor(
-        "schedules_sensor", 10, "Asks for the exports that rows of scheduled_exports want.", ask
+        "schedules_sensor", 10, "Requests the exports of scheduled_exports that are due.", ask
     )
 
 
@@ -169,7 +169,7 @@ commands_sensor = maintenance_sensor(
 delivery_sensor = maintenance_sensor(
     "delivery_sensor",
     5,
-    "Sends mails to the recipients of completed jobs, and says who asked where one failed.",
+    "Sends mails: files to the recipients of completed jobs, notices of failure to the requester.",
     _send_mail,
 )
 
@@ -183,7 +183,7 @@ webhooks_sensor = maintenance_sensor(
 purge_sensor = maintenance_sensor(
     "purge_sensor",
     600,
-    "Removes files whose time has come, and marks their jobs as expired.",
+    "Removes files that have expired, and marks their jobs as expired.",
     _purge,
 )
 

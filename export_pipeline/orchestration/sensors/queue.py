@@ -100,7 +100,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
                 continue
             yield request
         if not jobs:
-            yield dg.SkipReason("Nothing is asked for.")
+            yield dg.SkipReason("There is no new request.")
 
     @dg.sensor(
         name="requests_sensor",
@@ -108,7 +108,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"ledger", "source"},
-        description="Starts the exports that applications ask for in export_jobs, and says how they ended.",
+        description="Starts the exports that are requested in export_jobs, and records how they ended.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         with redacted_errors():

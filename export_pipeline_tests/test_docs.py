@@ -17,7 +17,7 @@ from export_pipeline.core.columns import Kind
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.bundle import BundleModel
 from export_pipeline.datasets.table import TableModel
-from export_pipeline.expressions.expressions import compile_expression
+from export_pipeline.expressions.compiler import compile_expression
 from export_pipeline.expressions.functions import FUNCTIONS
 from export_pipeline.expressions.parser import ExpressionError
 from export_pipeline.expressions.types import DATE, INTEGER, TEXT, Type, decimal

@@ -14,7 +14,7 @@ from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.core.tables import Table
-from export_pipeline.expressions.expressions import compile_expression
+from export_pipeline.expressions.compiler import compile_expression
 from export_pipeline.expressions.types import ComputeError
 from export_pipeline.tabular.column_selection import (
     find_needed_columns,

@@ -14,7 +14,7 @@ from export_pipeline.core.streams import WORKERS
 from export_pipeline.sources.casts import Query
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.tables.dataset import TableQuery
+from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.tabular.spec import ColumnSpec
 
 LEAST_ROWS = 200_000  # for fewer rows, another connection is not worth its cost

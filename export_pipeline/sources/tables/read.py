@@ -17,8 +17,8 @@ from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visib
 from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
-from export_pipeline.sources.tables.dataset import TableQuery
 from export_pipeline.sources.tables.key_ranges import split_by_key
+from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.totals import count_and_totals
 from export_pipeline.tabular.column_selection import find_needed_columns, select_columns, spec_of
 from export_pipeline.tabular.columns import column_of

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.tables.dataset import TableQuery
 from export_pipeline.sources.tables.operands import Operand
+from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.relations import Expression, Frame
 from export_pipeline.tabular.spec import ColumnSpec
 

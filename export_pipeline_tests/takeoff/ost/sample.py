@@ -15,8 +15,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
-from export_pipeline.takeoff.ost import validate
-from export_pipeline.takeoff.ost import write as ost
+from export_pipeline.takeoff.ost import validate, write
 from export_pipeline_tests.takeoff.ost import importer
 
 Row = Mapping[str, Any]
@@ -141,7 +140,7 @@ def layout(
 def rendered(path: Path, *args: Sequence[Row], **kwargs: Any) -> Rendered:
     """Render a layout of these conditions, pages and measurements into a file."""
     out = io.BytesIO()
-    done = ost.render(layout(*args, **kwargs), out)
+    done = write.render(layout(*args, **kwargs), out)
     path.write_bytes(out.getvalue())
     return done
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.formats.base import RenderError
-from export_pipeline.takeoff.ost import validate
-from export_pipeline.takeoff.ost import write as ost
+from export_pipeline.takeoff.ost import validate, write
 from export_pipeline_tests.takeoff.ost import importer
 from export_pipeline_tests.takeoff.ost.sample import (
     CONDITIONS,
@@ -109,4 +108,4 @@ def test_measurements_out_of_order_are_refused(path: Path) -> None:
 
 def test_a_layout_without_takeoff_tables_is_refused() -> None:
     with pytest.raises(RenderError, match="conditions"):
-        ost.render(replace(layout([], [], []), tables={}), io.BytesIO())
+        write.render(replace(layout([], [], []), tables={}), io.BytesIO())

@@ -71,7 +71,7 @@ _MEMORY = """
 import json, sys
 import numpy as np
 import pyarrow as pa
-from export_pipeline.takeoff.ost import write as ost
+from export_pipeline.takeoff.ost import write
 from export_pipeline.core.tables import Table
 from export_pipeline_tests.takeoff.ost.sample import CONDITIONS, MEASUREMENT, layout, page
 from dataclasses import replace
@@ -97,7 +97,7 @@ for batches in (1, int(sys.argv[1])):
     base = layout(CONDITIONS, [page()], [])
     tables = {**base.tables, "measurements_by_page": replace(base.tables["measurements_by_page"], open=rows)}
     sink = Sink()
-    ost.render(replace(base, tables=tables), sink)
+    write.render(replace(base, tables=tables), sink)
     peaks.append(peak())
 print(json.dumps([sink.size, *peaks]))
 """

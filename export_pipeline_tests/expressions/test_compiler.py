@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.expressions.expressions import compile_expression, explain_mismatch
+from export_pipeline.expressions.compiler import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError, names
 from export_pipeline.expressions.types import BOOLEAN, DATE, FLOAT, INTEGER, TEXT, ComputeError, Type, decimal
 from export_pipeline_tests.expressions.random_expressions import (

@@ -38,9 +38,10 @@ ROOMS = {
     "tabular": ("tabular",),
     "formats": ("formats",),
     "expressions": ("expressions",),
-    "settings": (
-        "settings", "env_file", "project", "delivery.smtp_url", "delivery.addresses",
-        "database_url", "database_faults", "redaction", "rights", "time_zones",
+    "settings": ("settings", "project"),
+    "mail transport": ("delivery.mail", "delivery.addresses"),
+    "redaction, URLs, zones": (
+        "database_faults", "database_url", "env_file", "redaction", "rights", "time_zones",
     ),
     "core": ("core",),
 }  # fmt: skip

@@ -32,6 +32,8 @@ from export_pipeline.redaction import hide_credentials
 Remove = Callable[[str], None]
 """Removes the file with this key, and its manifest. A file that does not exist is not an error."""
 
+_PRIORITIES = 2**31
+"""A priority is an integer of 32 bits on PostgreSQL, so on SQLite too."""
 _CLAIM_REFRESHED = timedelta(seconds=15)
 
 
@@ -94,6 +96,8 @@ class Ledger(LeaseKeeper):
             "idempotency_key": idempotency_key,
             "webhook_id": webhook_id,
         }
+        if not -_PRIORITIES <= priority < _PRIORITIES:
+            raise LedgerError(f"The request's priority must be from {-_PRIORITIES:,} to {_PRIORITIES - 1:,}.")
         for name, value in values.items():
             if not is_storable(value):
                 raise LedgerError(f"The request's {name} hold a NUL or a broken character; leave it out.")

@@ -5,6 +5,7 @@ Undocumented are modules with an underscore, and members that Dagster does not m
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -408,6 +409,9 @@ def keep_code_servers(version: Callable[[], object]) -> None:
                 lives = isinstance(entry, ServerRegistryEntry) and entry.process.server_process.poll() is None
                 if not (same and young and lives):
                     del entries[origin]
+        # The daemon loads its workspace anew each minute. The definitions before it are tens of thousands of
+        # objects in reference cycles, which Python by itself collects only after several minutes.
+        gc.collect()
 
     GrpcServerRegistry.clear_all_grpc_endpoints = clear  # type: ignore[method-assign]
 

@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 IMAGES = Path(__file__).parent / "images"
 ASSET = "/assets/takeoff/on_demand/pdf"
 TABLE = "/assets/records/on_demand/excel"
-ACCOUNT = "badec915-b58f-5cf6-aa33-ff6e1e294101"  # the sample account; its id is always the same
+ACCOUNT = "8d2efaa9-91d3-582b-b26b-886174d9a1a4"  # the sample account; its id is always the same
 REQUEST = [
     "filters:",
     "  status: {in: [SUCCESSFUL, RETURN_CLOSED]}",
@@ -118,8 +118,8 @@ def main(base: str) -> None:
 
 def overview() -> None:
     """The README's picture: the graph, and a project, a table and a drawing out of `make demo`'s PDFs."""
-    project = max(Path("exports").rglob("*.pdf"), key=lambda file: file.stat().st_size)
-    table = next(file for file in Path("exports", "exports", ACCOUNT).glob("*.pdf"))
+    project = max(Path("demo_files", "takeoff").glob("*.pdf"), key=lambda file: file.stat().st_size)
+    (table,) = Path("demo_files", "records").glob("*.pdf")
     with tempfile.TemporaryDirectory() as folder:
         pages = []
         for pdf, number in ((project, 1), (table, 1), (project, _pages(project) - 12)):

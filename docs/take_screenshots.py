@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/take_screenshots.py http://127.0.0.1:3000
 
-Needs Chromium, and pdftoppm and montage (poppler-utils, imagemagick) for the overview.
+Needs Chromium, and pdftoppm (poppler-utils) for the overview.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
@@ -127,22 +128,28 @@ def overview() -> None:
             command = ["pdftoppm", "-png", "-r", "60", "-singlefile", "-f", str(number), "-l", str(number)]
             subprocess.run([*command, str(pdf), str(target)], check=True)
             pages.append(f"{target}.png")
-        strip = Path(folder) / "strip.png"
-        frame = ["-tile", "1x3", "-geometry", "+6+6", "-gravity", "west", "-background", "white"]
-        subprocess.run(["montage", *pages, *frame, str(strip)], check=True)
-        side = ["(", str(strip), "-resize", "x900", ")"]
-        picture = [
-            "(",
-            str(IMAGES / "asset-graph.png"),
-            "-resize",
-            "x900",
-            ")",
-            *side,
-            "+append",
-            "-resize",
-            "1600x",
-        ]
-        subprocess.run(["convert", *picture, str(IMAGES / "overview.png")], check=True)
+        strip = _stacked([Image.open(page).convert("RGB") for page in pages])
+    graph = Image.open(IMAGES / "asset-graph.png").convert("RGB")
+    parts = [
+        image.resize((image.width * 900 // image.height, 900), Image.Resampling.LANCZOS)
+        for image in (graph, strip)
+    ]
+    picture = Image.new("RGB", (sum(part.width for part in parts), 900), "white")
+    picture.paste(parts[0], (0, 0))
+    picture.paste(parts[1], (parts[0].width, 0))
+    picture = picture.resize((1600, 900 * 1600 // picture.width), Image.Resampling.LANCZOS)
+    picture.save(IMAGES / "overview.png", optimize=True)
+
+
+def _stacked(images: list[Image.Image]) -> Image.Image:
+    """One image below the other, with a margin."""
+    width, height = max(image.width for image in images), sum(image.height + 12 for image in images)
+    stack = Image.new("RGB", (width + 12, height), "white")
+    top = 6
+    for image in images:
+        stack.paste(image, (6, top))
+        top += image.height + 12
+    return stack
 
 
 def _pages(pdf: Path) -> int:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from export_pipeline.core.amounts import Amount
+from export_pipeline.core.messages import describe_error
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import format_of
 from export_pipeline.store import NotFoundError, Store, manifest_key
@@ -52,7 +55,7 @@ def verify(store: Store, file: str) -> Report:
     format = format_of(file)
     local = Path(file)
     if local.is_file():
-        manifest, problems = _beside(local)
+        manifest, problems = _compare_with_manifest(local)
         return _report(file, format, local, manifest, problems)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"file{format.extension}"
@@ -64,7 +67,7 @@ def verify(store: Store, file: str) -> Report:
         return _report(file, format, path, stored, verify_file(store, file))
 
 
-def _beside(file: Path) -> tuple[Manifest | None, list[str]]:
+def _compare_with_manifest(file: Path) -> tuple[Manifest | None, list[str]]:
     """Return the manifest beside a local file, and the differences between the two."""
     try:
         manifest = Manifest.from_json(file.with_name(manifest_key(file.name)).read_bytes())
@@ -86,18 +89,26 @@ def _report(
     file: str, format: Format[Any], path: Path, manifest: Manifest | None, problems: list[str]
 ) -> Report:
     """Read a file, with the options in its manifest or else the default ones, and compare the two."""
-    facts = format.read_back(path, format.options_of(manifest.options if manifest else {}))
-    found = [*problems, *facts.problems]
+    findings = [*problems]
+    try:
+        options = format.options_of(manifest.options if manifest else {})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"{format.prefix}_{first['loc'][0]}" if first["loc"] else format.prefix
+        findings.append(f"The manifest's option {name} is not valid: {describe_error(first)}.")
+        options = format.options_of({})
+    facts = format.read_back(path, options)
+    findings += facts.problems
     if manifest and facts.rows != manifest.rows:
-        found.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")
+        findings.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")
     totals = {column: Amount(column).text(total) for column, total in facts.totals.items()}
     if manifest:
         totals = {}
-        for column, said in manifest.totals.items():
-            scale = -int(said.value.as_tuple().exponent) if said.value.is_finite() else None
-            exact = said.value if said.value.is_finite() else None
-            amount = Amount(column, scale, said.unit, said.minor_digits, exact)
-            totals[column] = amount.text(facts.totals.get(said.read_as or column, 0.0))
-            if totals[column] != said.text:
-                found.append(f"{column} adds up to {totals[column]}; the manifest says {said.text}.")
-    return Report(file, format.name, facts.rows, totals, "compared" if manifest else "none", found)
+        for column, stored in manifest.totals.items():
+            scale = -int(stored.value.as_tuple().exponent) if stored.value.is_finite() else None
+            exact = stored.value if stored.value.is_finite() else None
+            amount = Amount(column, scale, stored.unit, stored.minor_digits, exact)
+            totals[column] = amount.text(facts.totals.get(stored.read_as or column, 0.0))
+            if totals[column] != stored.text:
+                findings.append(f"{column} adds up to {totals[column]}; the manifest says {stored.text}.")
+    return Report(file, format.name, facts.rows, totals, "compared" if manifest else "none", findings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
+import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger
@@ -27,10 +30,26 @@ def pass_time(url: str, by: timedelta) -> None:
     engine.dispose()
 
 
-def settle_after_silence(ledger: Ledger, instance: dg.DagsterInstance, url: str) -> int:
-    """Settle as often as it takes to find the dead; those that live have no time to renew their leases."""
-    settled = reconcile(ledger, instance)
+def reconcile_after_silence(ledger: Ledger, instance: dg.DagsterInstance, url: str) -> int:
+    """Reconcile as often as it takes to find the dead; those that live have no time to renew their leases."""
+    changed = reconcile(ledger, instance)
     for silence in (START_TIMEOUT, LAST_CALL):
         pass_time(url, silence + SECOND)
-        settled += reconcile(ledger, instance)
-    return settled
+        changed += reconcile(ledger, instance)
+    return changed
+
+
+def wait_for_heartbeat(method: str = "get", times: int = 3) -> None:
+    """Wait until the heartbeat of a run has called a method of the ledger this often from now on."""
+    real, called = getattr(Ledger, method), threading.Semaphore(0)
+
+    def noted(ledger: Ledger, *args: Any, **options: Any) -> Any:
+        answer = real(ledger, *args, **options)
+        if threading.current_thread().name == "heartbeat":
+            called.release()
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, method, noted)
+        for _ in range(times):
+            assert called.acquire(timeout=30), f"the heartbeat does not call {method}"

@@ -15,6 +15,7 @@ from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.sources.snapshot import Snapshot
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.runs.leases import wait_for_heartbeat
 
 
 @pytest.mark.slow
@@ -30,7 +31,7 @@ def test_one_of_several_that_share_a_run_may_be_canceled(
 
     def slow(*args: Any) -> Any:
         ledger.canceled(canceled, "somebody")
-        time.sleep(2.5)  # longer than the run takes to look
+        wait_for_heartbeat()
         return render(*args)
 
     monkeypatch.setattr(csv, "render", slow)
@@ -55,7 +56,7 @@ def test_a_job_that_joined_a_run_keeps_it_when_the_first_is_canceled(
         joined.append(insert(deployment, scope=deployment.scope))
         assert tick(deployment) == []
         ledger.canceled(first, "somebody")
-        time.sleep(2.5)
+        wait_for_heartbeat()
         return render(*args)
 
     monkeypatch.setattr(csv, "render", slow)

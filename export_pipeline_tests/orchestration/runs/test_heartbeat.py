@@ -23,7 +23,12 @@ from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
-from export_pipeline_tests.orchestration.runs.leases import SECOND, pass_time, settle_after_silence
+from export_pipeline_tests.orchestration.runs.leases import (
+    SECOND,
+    pass_time,
+    reconcile_after_silence,
+    wait_for_heartbeat,
+)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_a_dead_run_is_found_by_whoever_looks(
     run = _begun(deployment, ledger, request_)
     ledger.hold_lease(run.run_id, "a process that died")
     instance = deployment.instance if who == "its own deployment" else elsewhere
-    assert settle_after_silence(ledger, instance, deployment.source.url) == 1
+    assert reconcile_after_silence(ledger, instance, deployment.source.url) == 1
     job = ledger.get(request_.id)
     assert (job.status, job.attempt, job.error_code) == (Status.PENDING, 2, None)
     reconcile(ledger, deployment.instance)
@@ -129,7 +134,7 @@ def test_runs_that_nobody_asked_for_in_the_ledger_are_ended_too(
         return instance.create_run_for_job(job, status=status, job_code_origin=origin)
 
     ours, foreign = started("export_pipeline.definitions"), started("somebody.else")
-    settle_after_silence(ledger, instance, deployment.source.url)
+    reconcile_after_silence(ledger, instance, deployment.source.url)
     left = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     assert [run.run_id for run in left] == [foreign.run_id]
     assert ledger.leases([ours.run_id])[ours.run_id].is_lost
@@ -144,7 +149,7 @@ def test_a_stopped_run_that_goes_on_ends_and_replaces_nothing(
     def stopped() -> None:
         wait(lambda: lease_is_taken(ledger, request_))
         monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 600)
-        settle_after_silence(ledger, deployment.instance, deployment.source.url)
+        reconcile_after_silence(ledger, deployment.instance, deployment.source.url)
         monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 5)
         time.sleep(30)  # the heartbeat notices long before
 
@@ -205,7 +210,7 @@ def test_an_outage_of_the_ledger_costs_no_lease(
         pass_time(deployment.source.url, 600 * SECOND)
         monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0)
         reconcile(ledger, deployment.instance)
-        time.sleep(2.5)
+        wait_for_heartbeat("hold_lease", 2)
         pass_time(deployment.source.url, LAST_CALL + SECOND)
         reconcile(ledger, deployment.instance)
 
@@ -257,7 +262,7 @@ def test_what_dagster_calls_failed_goes_on_as_long_as_it_lives(
         assert run is not None
         deployment.instance.report_run_failed(run, "Its worker is unknown.")
         assert reconcile(ledger, deployment.instance) == 0
-        time.sleep(2.5)
+        wait_for_heartbeat("hold_lease", 2)
         pass_time(deployment.source.url, LAST_CALL + SECOND)
         assert reconcile(ledger, deployment.instance) == 0
 
@@ -294,7 +299,7 @@ def test_a_process_that_is_killed_or_stopped(deployment: Deployment, ledger: Led
         wait(lambda: ledger.get(job.id).status is Status.PROCESSING)
         wait(lambda: lease_is_taken(ledger, job))
         os.kill(pid, signal.SIGKILL if by == "kill" else signal.SIGSTOP)
-        settle_after_silence(ledger, deployment.instance, deployment.source.url)
+        reconcile_after_silence(ledger, deployment.instance, deployment.source.url)
         assert (ledger.get(job.id).status, ledger.get(job.id).attempt) == (Status.PENDING, 2)
         if by == "stop":
             os.kill(pid, signal.SIGCONT)

@@ -21,7 +21,7 @@ from export_pipeline.store import open_store
 from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import Source, steps
 from export_pipeline_tests.orchestration.jobs import exports
-from export_pipeline_tests.orchestration.runs.leases import settle_after_silence
+from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 from export_pipeline_tests.services.fixtures import Bucket
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 def end_dead(source: Source, instance: dg.DagsterInstance, run_id: str) -> None:
     """See to it that a dead run is found."""
     with Ledger(source.url) as ledger:
-        settle_after_silence(ledger, instance, source.url)
+        reconcile_after_silence(ledger, instance, source.url)
     assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
 
 

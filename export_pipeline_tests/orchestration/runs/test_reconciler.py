@@ -24,7 +24,7 @@ from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MAX_DISPAT
 from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.jobs import exports
-from export_pipeline_tests.orchestration.runs.leases import settle_after_silence
+from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 from export_pipeline_tests.paths import ROOT
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
@@ -69,7 +69,7 @@ def test_an_outage_of_dagster_s_own_database_is_no_fault_of_the_request(
     with monkeypatch.context() as patch:
         patch.setattr(csv, "render", lost)
         assert not launch(deployment, request).success
-    settle_after_silence(ledger, deployment.instance, deployment.source.url)
+    reconcile_after_silence(ledger, deployment.instance, deployment.source.url)
     assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PENDING, 2)
     (request,) = tick(deployment)
     assert launch(deployment, request).success
@@ -109,7 +109,7 @@ def test_a_lost_worker_is_replaced_a_few_times(deployment: Deployment, ledger: L
         (request,) = tick(deployment)
         run = _begun(deployment, request, ledger.get(id))
         deployment.instance.report_run_failed(run, "The worker was lost.")
-        settle_after_silence(ledger, deployment.instance, deployment.source.url)
+        reconcile_after_silence(ledger, deployment.instance, deployment.source.url)
         assert ledger.get(id).attempt == min(number + 1, MAX_ATTEMPTS)
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, "worker_lost")
@@ -252,7 +252,7 @@ def test_a_request_whose_run_dagster_retries_does_not_fail_before(
             patch.setattr(csv, "render", lambda *_: 1 / 0)
             first = execute()
         for _ in range(2):
-            settle_after_silence(ledger, instance, deployment.source.url)
+            reconcile_after_silence(ledger, instance, deployment.source.url)
             assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PROCESSING, 1)
         again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
         if not repaired:
@@ -281,5 +281,5 @@ def test_a_run_that_is_told_to_end_with_its_machine_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(csv, "render", ended)
         assert not launch(deployment, request).success
-    settle_after_silence(ledger, deployment.instance, deployment.source.url)
+    reconcile_after_silence(ledger, deployment.instance, deployment.source.url)
     assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PENDING, 2)

@@ -27,7 +27,7 @@ from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
 from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
 from export_pipeline_tests.orchestration.runs.launching import Launching, launching
-from export_pipeline_tests.orchestration.runs.leases import settle_after_silence
+from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import PostgresServer
 
@@ -181,7 +181,7 @@ def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Calla
         wait(lambda: lease_is_taken(ledger, run))
         os.kill(pid, signal.SIGKILL)
         wait(lambda: gone(pid))
-        settle_after_silence(ledger, system.instance, system.url)
+        reconcile_after_silence(ledger, system.instance, system.url)
     assert system.run(run).status is dg.DagsterRunStatus.FAILURE
     assert any("has died or was killed" in message for message in system.told(run))
     assert warm.lives()
@@ -202,7 +202,7 @@ def test_a_run_that_was_killed_before_it_took_its_lease_is_found(
     monkeypatch.setattr(WarmProcess, "run", kill)
     run = system.launch()
     with Ledger(system.url) as ledger:
-        settle_after_silence(ledger, system.instance, system.url)
+        reconcile_after_silence(ledger, system.instance, system.url)
     assert system.run(run).status is dg.DagsterRunStatus.FAILURE
 
 

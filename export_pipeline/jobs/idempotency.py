@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def asked_before(connection: sa.Connection, values: Mapping[str, Any]) -> Job | 
         return None
     job = Job.of(row)
     for name in _ASKED:
-        if getattr(job, name) != values[name]:
+        if getattr(job, name) != json.loads(json.dumps(values[name])):  # as the ledger returns it
             raise IdempotencyError(key, job.id, f"another request ({name} differs)")
     if job.deleted_at is not None:
         raise IdempotencyError(key, job.id, "a request that was deleted")

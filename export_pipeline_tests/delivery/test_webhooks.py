@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -30,9 +32,11 @@ from export_pipeline.delivery.webhooks.endpoints import (
 )
 from export_pipeline.delivery.webhooks.send import deliver_due, send_test
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerError, Viewer
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings
 from export_pipeline_tests.delivery.webhook_receiver import Post, Receiver, webhook_receiver
 from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.paths import ROOT
 
 KEY = "a key that is made up for these tests only"
 
@@ -420,3 +424,60 @@ def test_old_deliveries_are_forgotten(
     database.age("created_at", 3600, table="export_webhook_deliveries")
     assert rows.forget(engine, timedelta(minutes=30)) == 1
     assert database.run("SELECT status FROM export_webhook_deliveries") == [("pending",)]
+
+
+_SENDER = """
+import sys
+from export_pipeline.delivery.webhooks.send import deliver_due
+from export_pipeline.jobs.database import open_engine
+from export_pipeline_tests.delivery.test_webhooks import local, settings_of
+engine = open_engine(sys.argv[1])
+print("ready", flush=True)
+deliver_due(engine, settings_of(), resolve=local)
+"""
+
+
+@pytest.mark.slow
+def test_killed_senders_lose_no_delivery_and_mark_what_comes_twice(
+    postgres_database: Database, receiver: Receiver
+) -> None:
+    """kill -9 while deliveries are on their way: each is told, and a repeated one has the same id and body."""
+    engine = open_engine(postgres_database.url)
+    with Ledger(postgres_database.url) as ledger:
+        for _ in range(3):
+            create_webhook(engine, settings_of(), receiver.url)
+        jobs = [completed(ledger) for _ in range(10)]
+    for kill in range(1, 4):
+        begun, killed = threading.Event(), threading.Event()
+
+        def answer(
+            post: Post,
+            begun: threading.Event = begun,
+            killed: threading.Event = killed,
+            least: int = 6 * kill,
+        ) -> tuple[int, dict[str, str]]:
+            if len(receiver.posts) >= least:
+                begun.set()
+                assert killed.wait(10)
+            return 204, {}
+
+        receiver.answer = answer
+        sender = subprocess.Popen(
+            [sys.executable, "-c", _SENDER, postgres_database.url], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert begun.wait(60)
+        sender.kill()
+        sender.wait()
+        killed.set()
+        postgres_database.age("claimed_at", 121, table="export_webhook_deliveries")
+    lost = postgres_database.run("SELECT count(*) FROM export_webhook_deliveries WHERE status = 'claimed'")
+    assert lost[0][0] > 0
+    receiver.answer = lambda post: (204, {})
+    send(engine)
+    engine.dispose()
+    statuses = "SELECT status, count(*) FROM export_webhook_deliveries GROUP BY status"
+    assert postgres_database.run(statuses) == [("delivered", 30)]
+    bodies = {post.headers["webhook-id"]: post.body for post in receiver.posts}
+    assert all(bodies[post.headers["webhook-id"]] == post.body for post in receiver.posts)
+    told_of = [json.loads(body)["data"]["id"] for body in bodies.values()]
+    assert sorted(told_of) == sorted(job.id for job in jobs for _ in range(3))

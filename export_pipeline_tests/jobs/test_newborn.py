@@ -63,12 +63,13 @@ def test_every_other_column_may_be_given(database: Database, ledger: Ledger) -> 
         "recipients": "'[]'",
         "priority": "3",
         "window_key": "'w'",
+        "idempotency_key": "'k'",
         "created_at": _TIME,
     }
     names, values = ", ".join(given), ", ".join(given.values())
     database.run(f"INSERT INTO export_jobs (dataset, format, {names}) VALUES ('t', 'csv', {values})")
     (job,) = ledger.find()
-    known = {*given, *_FORGED, "dataset", "format", "schedule_id"}
+    known = {*given, *_FORGED, "dataset", "format", "schedule_id", "webhook_id"}
     assert known == set(job.__slots__)
 
 

@@ -20,6 +20,7 @@ from export_pipeline.formats.csv import write as csv
 from export_pipeline.health import Finding
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.keys import Key
+from export_pipeline.orchestration.daemon_health import DaemonCode
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.verify import Report
 from export_pipeline_tests.cli.stored import stored
@@ -69,7 +70,11 @@ PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 
 def schema_of(name: str) -> dict[str, Any]:
     """The JSON Schema of a command's output, in which every field is required and no other allowed."""
-    schema = TypeAdapter(OUTPUTS[name]).json_schema(mode="serialization")
+    adapter: TypeAdapter[Any] = TypeAdapter(OUTPUTS[name])
+    adapter.rebuild(
+        _types_namespace={"DaemonCode": DaemonCode}
+    )  # health imports Dagster only when it asks it
+    schema = adapter.json_schema(mode="serialization")
     for part in (schema, *schema.get("$defs", {}).values()):
         if "properties" in part:
             part |= {"required": list(part["properties"]), "additionalProperties": False}

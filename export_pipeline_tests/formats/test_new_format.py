@@ -27,7 +27,7 @@ def project(tmp_path: Path) -> Path:
     with sqlite3.connect(tmp_path / "app.db") as connection:
         connection.execute("CREATE TABLE orders (id integer PRIMARY KEY, name text, price numeric(9, 2))")
         connection.execute("INSERT INTO orders VALUES (1, 'first', 12.5), (2, 'second: \"#\"', NULL)")
-    (folder / ".env").write_text(f"EXPORT_SOURCE_URL=sqlite:///{tmp_path}/app.db\n")
+    (folder / ".env").write_text(f"EXPORT_SOURCE_URL=sqlite:///{tmp_path}/app.db\nEXPORT_STORE_URL=./files\n")
     run(folder, "introspect", "orders", "--write")
     return folder
 
@@ -56,7 +56,7 @@ def test_a_registered_format_is_offered_exported_proven_published_and_verified(p
     assert "yaml" in yaml.safe_load(defs.read_text("utf-8"))["attributes"]["formats"]
 
     run(project, "request", "orders", "--format", "yaml", "-o", "yaml_key=orders")
-    (file,) = (project / "exports").rglob("*.yaml")
+    (file,) = (project / "files").rglob("*.yaml")
     assert yaml.safe_load(file.read_text("utf-8")) == {
         "orders": [
             {"id": 1, "name": "first", "price": "12.50"},
@@ -72,7 +72,7 @@ def test_a_registered_format_is_offered_exported_proven_published_and_verified(p
 
     defs.write_text(defs.read_text("utf-8").replace("formats: [", "formats: [zip, ", 1), "utf-8")
     run(project, "request", "orders", "--format", "zip", "-o", "zip_formats=yaml,csv", "-o", "yaml_key=k")
-    (archive,) = (project / "exports").rglob("*.zip")
+    (archive,) = (project / "files").rglob("*.zip")
     with zipfile.ZipFile(archive) as opened:
         assert list(yaml.safe_load(opened.read("orders.yaml"))) == ["k"]
     report = json.loads(run(project, "verify", str(archive), "--json"))
@@ -85,4 +85,4 @@ def test_a_file_of_a_registered_format_that_holds_other_numbers_is_not_published
 ) -> None:
     monkeypatch.setenv("YAML_WRITES_WRONG_NUMBERS", "1")
     assert "price adds up to 12.60" in run(project, "request", "orders", "--format", "yaml", code=1)
-    assert list((project / "exports").rglob("*.yaml")) == []
+    assert list((project / "files").rglob("*.yaml")) == []

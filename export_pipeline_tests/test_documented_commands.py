@@ -90,7 +90,7 @@ class World:
     def filled(self, line: str) -> list[str]:
         """The arguments of a command line with real ids, keys and files."""
         words = shlex.split(line)
-        if len(words) == 1 and words[0] in ("cancel", "request", "verify"):
+        if words in (["cancel"], ["request"], ["verify"], ["keys", "create"]):
             return [*words, "--help"]  # only its name is mentioned
         name = " ".join(words[:2]) if words[0] in ("schedules", "keys", "webhooks") else words[0]
         dataset = next((word for word in words if word in ("records", "takeoff")), "records")

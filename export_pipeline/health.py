@@ -146,9 +146,9 @@ def _all(check: Check) -> list[Finding]:
     try:
         found.extend(check())
     except Exception as error:  # a broken check must not hide the findings of the others
-        said = hide_credentials(" ".join(str(error).split()))[:300]
+        reason = hide_credentials(" ".join(str(error).split()))[:300]
         found.append(
-            Finding("check_failed", f"A check broke: {type(error).__name__}: {said}", "Report this.")
+            Finding("check_failed", f"A check broke: {type(error).__name__}: {reason}", "Report this.")
         )
     return found
 

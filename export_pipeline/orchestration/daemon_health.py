@@ -61,9 +61,9 @@ def findings() -> Iterator[Problem]:
         yield "dagster_unreachable", str(error), do, None
         return
     except Exception as error:  # depends on the storage
-        said = hide_credentials(" ".join(str(error).split()))[:300]
+        reason = hide_credentials(" ".join(str(error).split()))[:300]
         do = "Start its database, or correct DAGSTER_HOME and DAGSTER_POSTGRES_URL."
-        yield "dagster_unreachable", f"Dagster's own database cannot be used: {said}", do, None
+        yield "dagster_unreachable", f"Dagster's own database cannot be used: {reason}", do, None
         return
     with instance:
         silent = list(_silent(required_daemons(instance), beats))
@@ -97,10 +97,10 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Proble
     try:
         declared = repository_of(defs()).sensor_defs
     except Exception as error:  # whatever a wrong defs.yaml or setting raises
-        said = hide_credentials(" ".join(str(error).split()))[:300]
+        reason = hide_credentials(" ".join(str(error).split()))[:300]
         yield (
             "code_broken",
-            f"The code location does not load: {said}",
+            f"The code location does not load: {reason}",
             "Run `export-pipeline datasets`.",
             None,
         )

@@ -124,13 +124,13 @@ def _request(instance: dg.DagsterInstance, url: str, cadence: Cadence, windows: 
     scopes: Sequence[str | None] = [None]
     if cadence.scoped:
         scopes = known_scopes(instance, cadence.dataset)
-    asked = [
+    windows_of_scopes = [
         CadenceWindow(cadence.dataset, cadence.name, name, scope) for name in windows for scope in scopes
     ]
     engine = open_engine(url)
     try:
         return request_windows(
-            engine, asked, cadence.formats, recipients=cadence.recipients, owners=cadence.owners
+            engine, windows_of_scopes, cadence.formats, recipients=cadence.recipients, owners=cadence.owners
         )
     finally:
         engine.dispose()

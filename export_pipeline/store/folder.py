@@ -111,16 +111,18 @@ class FolderStore(Store):
     def _begin(self, key: str, local: Path | None) -> Upload:
         check_key(key)
 
-        def told() -> contextlib.AbstractContextManager[None]:
-            return _told(f"Cannot store {key} in {self.root}")
+        def translate_errors() -> contextlib.AbstractContextManager[None]:
+            return _translate_errors(f"Cannot store {key} in {self.root}")
 
-        with told():
+        with translate_errors():
             self._marker.check()
             self._make_folder(self._area.folder)
             self._marker.make()
             self._area.remove_dead(key, timedelta(0))
         target = self.path(key)
-        return FolderUpload(self._area, key, str(target), lambda file: self._place(file, target), told, local)
+        return FolderUpload(
+            self._area, key, str(target), lambda file: self._place(file, target), translate_errors, local
+        )
 
     def _place(self, temporary: Path, target: Path) -> None:
         for attempt in range(10):
@@ -190,7 +192,7 @@ class FolderStore(Store):
                 yield found
 
     def _walk(self, folder: Path, key: str) -> Iterator[FileStat]:
-        with _told(f"Cannot list {folder}"):
+        with _translate_errors(f"Cannot list {folder}"):
             try:
                 entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
             except (FileNotFoundError, NotADirectoryError):
@@ -209,7 +211,7 @@ class FolderStore(Store):
         path = self.path(key)
         if not still():
             return
-        with _told(f"Cannot delete {key} from {self.root}"):
+        with _translate_errors(f"Cannot delete {key} from {self.root}"):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
@@ -232,12 +234,12 @@ class FolderStore(Store):
     def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
         """See `Store.clean`. Keeps files that a running process of this machine writes, however old."""
         self._marker.check()
-        with _told(f"Cannot clean {self._area.folder}"):
+        with _translate_errors(f"Cannot clean {self._area.folder}"):
             return self._area.remove_dead(None, older_than, dry_run)
 
     def check(self) -> None:
         """See `Store.check`. A folder gives all guarantees."""
-        with _told(f"The folder {self.root} cannot be used"):
+        with _translate_errors(f"The folder {self.root} cannot be used"):
             self._marker.check()
             self._make_folder(self._area.folder)
             self._marker.make()
@@ -261,7 +263,7 @@ class FolderStore(Store):
     @contextlib.contextmanager
     def _finding(self, key: str) -> Iterator[None]:
         try:
-            with _told(f"Cannot read {key} in {self.root}"):
+            with _translate_errors(f"Cannot read {key} in {self.root}"):
                 self._marker.check()
                 yield
         except StoreError as error:
@@ -273,7 +275,7 @@ class FolderStore(Store):
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _translate_errors(what: str) -> Iterator[None]:
     """Translate OSError into StoreError: what failed, and why."""
     try:
         yield

@@ -101,11 +101,11 @@ class FolderUpload(Upload):
         key: str,
         location: str,
         place: Callable[[Path], None],
-        told: Callable[[], AbstractContextManager[None]],
+        translate_errors: Callable[[], AbstractContextManager[None]],
         local: Path | None,
     ) -> None:
         self._area, self._place = area, place
-        with told():
+        with translate_errors():
             self._file, handle = area.new(key)
         if local is not None:
             try:
@@ -116,7 +116,7 @@ class FolderUpload(Upload):
                 raise
         self._on_disk: Future[None] | None = None
         self._held_lock: int | None = None
-        super().__init__(key, local or self._file, handle, location, told)
+        super().__init__(key, local or self._file, handle, location, translate_errors)
 
     def _whole(self) -> None:
         # The disk writes the file while it is read back.

@@ -177,11 +177,11 @@ class S3Store(Store):
     def _delete(
         self,
         name: str,
-        told: Callable[[], contextlib.AbstractContextManager[None]],
+        translate_errors: Callable[[], contextlib.AbstractContextManager[None]],
         still: Callable[[], bool] = lambda: True,
     ) -> None:
         target = self._target(name, {"ContentType": "text/plain"})
-        with told(), S3Bytes(target, name, _mark(), told, {_REMOVED: "yes"}) as mark:
+        with translate_errors(), S3Bytes(target, name, _mark(), translate_errors, {_REMOVED: "yes"}) as mark:
             if still() and (etag := mark.complete()) is not None:
                 target.remove(etag)
 
@@ -226,9 +226,9 @@ class S3Store(Store):
         from botocore.exceptions import ClientError
 
         name, data = f"{self.prefix}.check-{uuid.uuid4().hex}", uuid.uuid4().bytes
-        told = partial(self._errors, f"The store {self.url} cannot be used")
+        translate_errors = partial(self._errors, f"The store {self.url} cannot be used")
         target = self._target(name, {})
-        with told(), S3Bytes(target, name, data, told) as staged:
+        with translate_errors(), S3Bytes(target, name, data, translate_errors) as staged:
             is_fenced = staged.is_fenced
             staged.publish()
             try:
@@ -241,7 +241,7 @@ class S3Store(Store):
                 except ClientError as error:
                     is_conditional = error_code(error) in {"PreconditionFailed", "412"}
             finally:
-                self._delete(name, told)
+                self._delete(name, translate_errors)
         if not is_fenced:
             return (
                 "The server cannot list multipart uploads, or has none: a request that a killed run left on "

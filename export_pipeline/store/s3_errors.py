@@ -86,8 +86,8 @@ def s3_errors(
         elif code in {"404", "NoSuchKey"} and key is not None:
             raise NotFoundError(f"No file {key} in bucket {bucket!r}.") from error
         else:
-            said = error.response.get("Error", {}).get("Message") or "no explanation"
-            reason = _REASONS.get(code, f"the server answered {code or 'an error'} ({said})")
+            text = error.response.get("Error", {}).get("Message") or "no explanation"
+            reason = _REASONS.get(code, f"the server answered {code or 'an error'} ({text})")
             if code not in _REASONS and checksums and _may_refuse_checksums(error):
                 reason += f"; {_CHECKSUMS}"
             if code in _PASSING or code == "NoSuchUpload":

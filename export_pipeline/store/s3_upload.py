@@ -44,11 +44,11 @@ class S3Upload(Upload):
         target: Target,
         key: str,
         location: str,
-        told: Callable[[], AbstractContextManager[None]],
+        translate_errors: Callable[[], AbstractContextManager[None]],
         local: Path,
         senders: Executor,
     ) -> None:
-        super().__init__(key, local, open_private(local), location, told)
+        super().__init__(key, local, open_private(local), location, translate_errors)
         self._target, self._senders = target, senders
         self._multipart: MultipartUpload | None = None
         self._offered = True
@@ -140,15 +140,15 @@ class S3Bytes(StagedFile):
         target: Target,
         key: str,
         data: bytes,
-        told: Callable[[], AbstractContextManager[None]],
+        translate_errors: Callable[[], AbstractContextManager[None]],
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._target, self._data, self._told = target, data, told
+        self._target, self._data, self._translate_errors = target, data, translate_errors
         self._stored = StoredFile(
             key, len(data), hashlib.sha256(data).hexdigest(), f"s3://{target.bucket}/{target.name}"
         )
         self._ended = False
-        with told():
+        with translate_errors():
             self._multipart = MultipartUpload.begin(target, metadata)
             try:
                 self._parts = (
@@ -171,7 +171,7 @@ class S3Bytes(StagedFile):
     def complete(self) -> str | None:
         """Make the object visible; return its ETag, or None if it was replaced or the ETag is unknown."""
         content = Content(len(self._data), checksum(crc32(self._data)), self._stored.sha256)
-        with self._told():
+        with self._translate_errors():
             if self._multipart is not None:
                 etag = self._multipart.complete(self._parts, content)
             else:

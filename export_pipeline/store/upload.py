@@ -37,11 +37,11 @@ class Upload(StagedFile):
         path: Path,
         handle: BinaryIO,
         location: str,
-        told: Callable[[], AbstractContextManager[None]],
+        translate_errors: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """Take the unbuffered local file `handle`; `told` translates the store's errors into StoreError."""
+        """Take the unbuffered local file `handle`. `translate_errors` raises StoreError for its errors."""
         self.key, self.path = key, path
-        self._handle, self._location, self._told = handle, location, told
+        self._handle, self._location, self._translate_errors = handle, location, translate_errors
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._hashing: deque[Future[None]] = deque()
         self._digest = hashlib.sha256()
@@ -64,7 +64,7 @@ class Upload(StagedFile):
         if len(self._held) + len(piece) < _CHUNK_BYTES:
             self._held += piece
         else:
-            with self._told():
+            with self._translate_errors():
                 self._append_held()
                 self._append(piece)
         return len(piece)
@@ -77,7 +77,7 @@ class Upload(StagedFile):
     def finish(self) -> StoredFile:
         """End the writing: the file is complete at `path`, but not visible yet. Raises as `write`."""
         if self._stored is None:
-            with self._told():
+            with self._translate_errors():
                 self._append_held()
                 while self._hashing:
                     self._hashing.popleft().result()
@@ -100,7 +100,7 @@ class Upload(StagedFile):
         """
         self.finish()
         if not self._staged:
-            with self._told():
+            with self._translate_errors():
                 self._stage(progress or (lambda done: None))
             self._staged = True
 
@@ -119,7 +119,7 @@ class Upload(StagedFile):
         """
         self.stage(progress)
         stored = self.finish()
-        with self._told():
+        with self._translate_errors():
             if before_visible is not None:
                 before_visible()
             self._show(stored)

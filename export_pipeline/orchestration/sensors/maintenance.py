@@ -69,11 +69,11 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
         try:
             # Before the ledger is locked, as the source may be slow.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
-            asked = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes), until))
+            requested = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes), until))
         finally:
             engine.dispose()
-        asked += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
-        return f"{asked} exports were due and are asked for." if asked else "No schedule is due."
+        requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
+        return f"{requested} exports were due and are requested." if requested else "No schedule is due."
 
     return maintenance_sensor(
         "schedules_sensor", 10, "Requests the exports of scheduled_exports that are due.", ask
@@ -106,8 +106,8 @@ def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     def take(context: dg.SensorEvaluationContext, until: float) -> str:
         ledger = context.resources.ledger.open()
         counts = take_in(ledger, datasets, load_settings(), until)
-        told = [f"{count} {result}" for result, count in sorted(counts.items())]
-        return f"Messages: {', '.join(told)}." if told else "The queue is empty."
+        parts = [f"{count} {result}" for result, count in sorted(counts.items())]
+        return f"Messages: {', '.join(parts)}." if parts else "The queue is empty."
 
     return maintenance_sensor(
         "intake_sensor", 1, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take
@@ -123,8 +123,8 @@ def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
             counts = deliver_due(engine, store, load_settings(), _MOST, until)
         finally:
             engine.dispose()
-        told = [f"{value} {name}" for name, value in asdict(counts).items() if value]
-        return f"Mail: {', '.join(told)}." if told else "No mail is due."
+        parts = [f"{value} {name}" for name, value in asdict(counts).items() if value]
+        return f"Mail: {', '.join(parts)}." if parts else "No mail is due."
 
     return _mails.run(send, until) or _GOES_ON
 
@@ -138,8 +138,8 @@ def _send_webhooks(context: dg.SensorEvaluationContext, until: float) -> str:
             counts = deliver_webhooks(engine, load_settings(), until)
         finally:
             engine.dispose()
-        told = [f"{count} {result}" for result, count in sorted(counts.items())]
-        return f"Webhooks: {', '.join(told)}." if told else "No webhook is due."
+        parts = [f"{count} {result}" for result, count in sorted(counts.items())]
+        return f"Webhooks: {', '.join(parts)}." if parts else "No webhook is due."
 
     return _webhooks.run(send, until) or _GOES_ON
 

@@ -7,6 +7,7 @@ import queue
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -42,7 +43,11 @@ class ExportPool:
         for _ in range(PROCESSES):
             self._free.put(None)
         self._processes: set[Any] = set()
-        self.folder = tempfile.mkdtemp(prefix="export-inline-")
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder of the files, until they are sent; it is made when it is first needed."""
+        return tempfile.mkdtemp(prefix="export-inline-")
 
     def run(self, request: object) -> Any:
         """Have a process make a file, and return its answer; an error of the process is raised here.
@@ -75,7 +80,8 @@ class ExportPool:
         """End the processes and remove their files."""
         for process in list(self._processes):
             process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if "folder" in vars(self):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ask(self, worker: _Worker, request: object) -> Any:
         worker.requests += 1

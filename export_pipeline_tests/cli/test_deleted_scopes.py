@@ -9,6 +9,7 @@ from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.resources import source_resource
 from export_pipeline.orchestration.schedules import scopes_sensor
 from export_pipeline.settings import load_settings
+from export_pipeline.takeoff import source as takeoff_source
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 
@@ -64,7 +65,7 @@ def test_the_sensor_of_scopes_ends_requests_within_its_tick(
 ) -> None:
     gone, stays = source.scopes
     jobs = [ledger.request("takeoff", "csv", scope=scope) for scope in (gone, stays)]
-    sensor = scopes_sensor(dataset="takeoff", source="export_pipeline.takeoff.source", spec={})
+    sensor = scopes_sensor(dataset="takeoff", source=takeoff_source, spec={})
     source.rows(f"DELETE FROM projects WHERE id = '{gone}'")
 
     def tick() -> str | None:

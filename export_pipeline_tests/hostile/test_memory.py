@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline import takeoff
-from export_pipeline.core.export_data import Request
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.demo.takeoff import fill, sized
 from export_pipeline.orchestration.runs import staging
@@ -31,24 +31,26 @@ def staged(tmp_path: Path) -> Path:
         connection.exec_driver_sql(f"UPDATE measurements SET notes = hex(zeroblob({NOTE // 2}))")
     engine.dispose()
     with open_snapshot(f"sqlite:///{tmp_path}/a.db") as snapshot:
-        staging.save(
-            source.read(snapshot, Request("takeoff", takeoff, {}, project, TakeoffOptions())),
-            tmp_path / "fetched",
-        )
-    staging.save(build(staging.load(tmp_path / "fetched")), tmp_path / "built")
-    staging.save(sanitize(staging.load(tmp_path / "built")), tmp_path / "clean")
+        request = Request("takeoff", takeoff, {}, project, TakeoffOptions())
+        staging.save(source.read(snapshot, request), tmp_path / "fetched")
+    staging.save(build(load(tmp_path / "fetched")), tmp_path / "built")
+    staging.save(sanitize(load(tmp_path / "built")), tmp_path / "clean")
     return tmp_path / "clean"
+
+
+def load(folder: Path) -> ExportData:
+    return staging.load(folder, {"takeoff": Request("takeoff", takeoff, {}, None, TakeoffOptions())})
 
 
 def test_a_layout_keeps_no_batch(staged: Path) -> None:
     before = pa.total_allocated_bytes()
-    made = layout(staging.load(staged))
+    made = layout(load(staged))
     assert made.main.rows * NOTE > 90_000_000
     assert pa.total_allocated_bytes() - before < 5_000_000
 
 
 def test_batches_of_long_rows_have_few_rows(staged: Path) -> None:
-    data = staging.load(staged)
+    data = load(staged)
     sizes = [(batch.num_rows, batch.nbytes) for batch in data.tables["measurements"].open()]
     assert sum(rows for rows, _ in sizes) == data.tables["measurements"].rows
     assert max(size for _, size in sizes) < 20_000_000

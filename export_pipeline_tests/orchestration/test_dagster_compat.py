@@ -321,7 +321,7 @@ def test_else_jobs_would_not_say_why_their_run_failed(instance: dg.DagsterInstan
         execute(instance, fails=how) for how in ("plainly", "with a reason", "interrupted")
     )
     assert list(step_failures(instance, plain.run_id)) == [
-        StepFailure("drawing", None, "KeyError: '7'", is_interrupt=False)
+        StepFailure("drawing", None, "KeyError: '7'", is_interrupt=False, is_outage=False)
     ]
     (failure,) = step_failures(instance, reasoned.run_id)
     assert failure.description == "The page is missing."

@@ -67,9 +67,9 @@ def test_an_export_of_such_cells_proves_itself(tmp_path: Path) -> None:
     spec = CheckedTableSpec.model_validate({"source": {"table": "t", "key": ["id"]}, "columns": columns})
     given = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     with open_snapshot(url) as snapshot:
-        data = source.read(snapshot, Request("t", source.MODEL, given, None, tabular.options(given)()))
-        staging.save(data, tmp_path / "read")
-    data = staging.load(tmp_path / "read")
+        request = Request("t", tabular, given, None, tabular.options(given)())
+        staging.save(source.read(snapshot, request), tmp_path / "read")
+    data = staging.load(tmp_path / "read", {"t": request})
     rows = [row for batch in data.tables["rows"].open() for row in batch.to_pylist()]
     assert [row["n"] for row in rows] == [None] * len(HUGE) + [7]
     assert [row["d"] for row in rows] == [None] * len(HUGE) + [7]

@@ -38,9 +38,9 @@ def read(url: str, folder: Path, *computed: dict[str, object]) -> staging.Export
     spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
     given = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     with open_snapshot(url) as snapshot:
-        request = Request("wide", source.MODEL, given, None, tabular.options(given)())
+        request = Request("wide", tabular, given, None, tabular.options(given)())
         staging.save(source.read(snapshot, request), folder)
-    return staging.load(folder)
+    return staging.load(folder, {"wide": request})
 
 
 def test_a_batch_of_wide_rows_has_few_rows(wide: str, tmp_path: Path) -> None:

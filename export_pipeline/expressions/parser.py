@@ -19,7 +19,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 _OPERATORS = frozenset({"and", "or", "not", "in"})
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|\#[^\n]*)
-    |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)\w*)
+    |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[^\W\d]\w*)?)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<string>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
     |(?P<sign>==|!=|<=|>=|[-+*/<>(),\[\]])""",

@@ -18,13 +18,13 @@ from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 _PROGRAM = textwrap.dedent(
     """
     import sys, time
-    from export_pipeline.jobs import Attempt, File, Ledger, ledger, transitions as moves
+    from export_pipeline.jobs import Attempt, File, Ledger, ledger, transitions
 
     def stop(*arguments, **named):
         print("between", flush=True)
         time.sleep(600)
 
-    moves.note = ledger.note = stop
+    transitions.record_event = ledger.record_event = stop
     url, job, run, call = sys.argv[1:]
     attempt = Attempt(job, 1, run)
     held = Ledger(url)

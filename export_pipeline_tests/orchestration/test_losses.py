@@ -83,11 +83,10 @@ def test_the_mail_tells_it(misfits: int, deployment: Deployment, ledger: Ledger,
     from export_pipeline.delivery.contents import file_contents
     from export_pipeline.settings import load_settings
 
-    said = file_contents(
-        _done(deployment, ledger, format="ost"), deployment.store, load_settings(), None
-    ).said
-    assert ("Rows", f"{misfits - LOST} of {misfits}") in said["facts"]
-    assert said["warnings"][0] == f"{LOST} of {misfits} rows are not in the file."
+    job = _done(deployment, ledger, format="ost")
+    variables = file_contents(job, deployment.store, load_settings(), None).variables
+    assert ("Rows", f"{misfits - LOST} of {misfits}") in variables["facts"]
+    assert variables["warnings"][0] == f"{LOST} of {misfits} rows are not in the file."
 
 
 def test_the_command_line_tells_it(misfits: int, command: Command, source: Source) -> None:

@@ -43,6 +43,7 @@ def assert_hidden(text: str) -> None:
         assert part not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_no_command_shows_the_password_of_a_database(
     password: str, command: Command, monkeypatch: pytest.MonkeyPatch

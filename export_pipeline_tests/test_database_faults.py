@@ -71,6 +71,7 @@ def raising(postgres: PostgresServer) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "fault"), CASES)
 def test_both_drivers_of_postgresql_tell_the_sqlstate(raising: str, state: str, fault: Fault) -> None:
     with pytest.raises(SourceError) as caught, open_snapshot(raising) as snapshot:

@@ -91,6 +91,7 @@ def test_a_file_that_is_not_there_is_not_made(folder: Path, name: str) -> None:
     assert not (folder / name).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*DECOYS, "?mode=rw.db"}))
 def test_the_ledger_lies_in_the_named_file(tmp_path: Path, name: str) -> None:
     url = f"sqlite:///{tmp_path / name}"

@@ -54,6 +54,7 @@ def test_all_is_well(well: dict[str, str]) -> None:
     assert found() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [

@@ -109,6 +109,7 @@ def test_what_belongs_to_another_scope_does_not_exist(service: Running, accounts
     assert len(service.ledger.find()) == 1
 
 
+@pytest.mark.slow
 def test_each_route_wants_its_right(service: Running, accounts: list[str]) -> None:
     made = ask(service.client(), accounts[0])["id"]
     for method, path, right in [*ROUTES, ("POST", None, "exports:write"), ("GET", None, "exports:read")]:

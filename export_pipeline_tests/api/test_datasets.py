@@ -45,12 +45,14 @@ def test_only_what_the_caller_may_see_is_listed(service: Running, accounts: list
     assert problem(service.client("links:create").get("/v1/datasets")) == (403, "forbidden")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(load_datasets()))
 def test_every_schema_is_valid(name: str) -> None:
     schema = request_schema(load_datasets()[name])
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "valid"),
     [

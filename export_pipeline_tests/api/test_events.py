@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 
 from export_pipeline.jobs import Attempt
 from export_pipeline_tests.api.service import Running, start
@@ -50,6 +51,7 @@ def test_each_step_is_an_event_and_the_end_is_the_last(service: Running, account
     assert problem(service.client("exports:write").get(f"/v1/exports/{made}/events")) == (403, "forbidden")
 
 
+@pytest.mark.slow
 def test_two_hundred_clients_wait_without_a_thread_for_each(service: Running, accounts: list[str]) -> None:
     client = service.client()
     made = ask(client, accounts[0])["id"]

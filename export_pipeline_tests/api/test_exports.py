@@ -82,6 +82,7 @@ def test_a_part_of_a_file_is_sent_and_a_known_one_is_not(service: Running, accou
     assert (head.status_code, head.content, int(head.headers["content-length"])) == (200, b"", len(CONTENT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "code", "pointer", "allowed"),
     [

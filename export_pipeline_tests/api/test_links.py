@@ -69,6 +69,7 @@ def test_pages_tell_of_progress_failure_and_cancelling(service: Running, account
     assert "This export was canceled" in httpx.get(url, headers=PERSON).text
 
 
+@pytest.mark.slow
 def test_a_link_dies_with_its_file_its_time_its_uses_or_its_maker(
     service: Running, accounts: list[str], database: Database
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_link_dies_with_its_file_its_time_its_uses_or_its_maker(
     assert httpx.get(lasting["url"], headers=PERSON).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", ["A" * 27, "A" * 26, "%2e%2e", "a' OR '1'='1", "\u202e" * 27, "A" * 99])
 def test_an_altered_token_opens_nothing(service: Running, accounts: list[str], token: str) -> None:
     made, _ = link_to(service, accounts[0])
@@ -126,6 +128,7 @@ def test_links_are_made_by_those_who_see_the_export(service: Running, accounts: 
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_on_s3_a_link_is_signed_at_each_click(
     settings: Settings, accounts: list[str], bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_person_asks_for_their_own_scopes_under_their_own_name(
     assert problem(get(guarded, bearer, "/metrics")) == (403, "forbidden")
 
 
+@pytest.mark.slow
 def test_forged_tokens_are_refused(guarded: Running, issuer: str) -> None:
     good = token(claims(issuer))
     assert get(guarded, good).status_code == 200
@@ -134,6 +135,7 @@ def test_forged_tokens_are_refused(guarded: Running, issuer: str) -> None:
         assert problem(answer) == (401, "unauthenticated"), one
 
 
+@pytest.mark.slow
 def test_unknown_keys_do_not_make_the_service_ask_the_issuer_each_time(guarded: Running, issuer: str) -> None:
     get(guarded, token(claims(issuer)))
     FETCHED.clear()

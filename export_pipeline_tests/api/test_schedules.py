@@ -46,6 +46,7 @@ def test_a_schedule_is_made_changed_paused_run_and_deleted(service: Running, acc
     assert problem(client.get(url)) == (404, "not_found")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [

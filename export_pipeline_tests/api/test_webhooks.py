@@ -69,6 +69,7 @@ def test_addresses_that_are_not_allowed_are_refused(hooked: Running) -> None:
         assert answer.json()["errors"][0]["pointer"] == "/url"
 
 
+@pytest.mark.slow
 def test_a_request_names_a_webhook_that_its_caller_may_see(
     hooked: Running, receiver: Receiver, accounts: list[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_request_names_a_webhook_that_its_caller_may_see(
     assert foreign.json()["errors"][0]["pointer"] == "/webhook_id"
 
 
+@pytest.mark.slow
 def test_nobody_hears_of_more_than_they_may_see(
     hooked: Running, receiver: Receiver, accounts: list[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_lists(command: Command, source: Source) -> None:
     assert all(scope in text.out for scope in source.scopes)
 
 
+@pytest.mark.slow
 def test_request_link_verify(
     command: Command, source: Source, exported: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_options_reach_the_export(command: Command, source: Source, tmp_path: Pa
     assert file["row_count"] > source.exported(source.scopes[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -212,6 +214,7 @@ def test_a_format_that_fails_is_told_and_the_other_is_there(
     assert (tmp_path / "staging" / failed["run_id"]).is_dir()  # for a re-execution
 
 
+@pytest.mark.slow
 def test_verify_finds_damage(command: Command, exported: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     stored = tmp_path / "store" / exported["csv"]["file_key"]
     manifest = stored.with_name(f"{stored.name}.manifest.json")

@@ -96,6 +96,7 @@ def _interrupt(*_: Any, **__: Any) -> Any:
     raise AssertionError("the signal did not come")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "module", "name"),
     [

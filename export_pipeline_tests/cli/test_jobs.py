@@ -73,6 +73,7 @@ def test_whether_its_worker_lives_is_told_in_plain_words(command: Command, ledge
     )
 
 
+@pytest.mark.slow
 def test_mails_that_nobody_sends_are_told(
     command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

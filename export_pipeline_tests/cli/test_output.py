@@ -95,6 +95,7 @@ def checked(command: Command) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_lists_and_files(checked: Any, source: Source, tmp_path: Path) -> None:
     checked("formats")
     assert all(dataset["scopes"] is None for dataset in checked("datasets"))
@@ -143,6 +144,7 @@ def test_a_request_has_one_shape_with_and_without_ledger_waiting_failing_or_done
         assert {export["status"] for export in later["exports"]} == {expected}
 
 
+@pytest.mark.slow
 def test_commands_about_jobs(
     checked: Any,
     command: Command,

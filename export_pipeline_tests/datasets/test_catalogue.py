@@ -17,6 +17,7 @@ def test_datasets_read_without_dagster_are_those_that_dagster_reads() -> None:
         assert vars(dataset) == {field: getattr(with_dagster[name], field) for field in vars(dataset)}
 
 
+@pytest.mark.slow
 def test_reading_them_imports_no_dagster() -> None:
     script = (
         "import sys; from export_pipeline.datasets.catalogue import load_datasets; load_datasets();"

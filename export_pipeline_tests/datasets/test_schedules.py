@@ -49,6 +49,7 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
         engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -55,6 +55,7 @@ def records(sample: Sample, account: str, orders: bool = True, services: bool = 
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("account", [app.SHOP, app.ODD, app.EMPTY])
 def test_records_are_the_account_s_with_cents_in_csv_and_json(sample: Sample, account: str) -> None:
     expected = records(sample, account)

@@ -356,6 +356,7 @@ def test_requests_that_were_issued_in_a_week(sample: Sample, oracle: Oracle) -> 
     assert len(export.csv) - 1 == len(expected) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["sow_library", "client_sow", "properties", "rfp"])
 def test_every_export_is_one_tenant_s(sample: Sample, dataset: str) -> None:
     preset: dict[str, Any] = {"preset": "client"} if dataset == "sow_library" else {}

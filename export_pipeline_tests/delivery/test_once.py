@@ -129,6 +129,7 @@ def test_killed_between_claim_and_send(exports: Exports, server: MailServer) -> 
     assert server.received == {"a@example.org": 1}
 
 
+@pytest.mark.slow
 def test_killed_before_the_answer(exports: Exports, server: MailServer) -> None:
     job = exports.completed(["a@example.org"])
     server.holding.clear()

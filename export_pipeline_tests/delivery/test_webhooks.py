@@ -329,6 +329,7 @@ def test_senders_at_once_deliver_each_once(
     assert len({post.headers["webhook-id"] for post in receiver.posts}) == len(receiver.posts) == 20
 
 
+@pytest.mark.slow
 def test_a_slow_receiver_delays_no_other(
     ledger: Ledger,
     engine: sa.Engine,

@@ -233,6 +233,7 @@ def test_no_foreign_row_and_no_error_of_a_database(shop: tuple[str, dict[str, li
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["0c00", "0C00-0", "-0000-", "00000000-0c00-0000-0000-000000000000", "c000", "000000000c", "'", "{"],

@@ -208,6 +208,7 @@ def _formulas(data: bytes) -> Iterator[str]:
         yield element.text or ""
 
 
+@pytest.mark.slow
 def test_calamine_reads_what_openpyxl_reads(hostile: Hostile) -> None:
     path, _ = hostile.file("excel")
     ours = openpyxl.load_workbook(path, data_only=True)

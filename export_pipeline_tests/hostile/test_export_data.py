@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import pytest
+
 from export_pipeline_tests.hostile.conftest import Hostile
 from export_pipeline_tests.hostile.database import BROKEN_BYTES
 from export_pipeline_tests.hostile.rules import DAMAGED, replaced, totals
 from export_pipeline_tests.takeoff_data import rows
 
 
+@pytest.mark.slow
 def test_changes_are_counted_exactly(hostile: Hostile) -> None:
     expected = replaced(hostile.truth)
     if hostile.truth.damaged:

@@ -49,6 +49,7 @@ def scale_of(page: dict[str, Any]) -> tuple[float, float]:
     return 1 / dpi, 1 / dpi
 
 
+@pytest.mark.slow
 def test_xmllint_takes_it(hostile: Hostile) -> None:
     path, _ = hostile.file("ost")
     done = subprocess.run(

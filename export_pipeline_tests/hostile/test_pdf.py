@@ -107,6 +107,7 @@ def test_nothing_in_it_can_run(hostile: Hostile) -> None:
         assert word not in data
 
 
+@pytest.mark.slow
 def test_totals_are_printed(hostile: Hostile) -> None:
     text = "".join(poppler(hostile.file("pdf")[0], "-raw").split())
     for row in hostile.truth.conditions[:50]:

@@ -106,6 +106,7 @@ def queue(server: str, monkeypatch: pytest.MonkeyPatch) -> Queue:
     return Queue(client, url, dead, settings)
 
 
+@pytest.mark.slow
 def test_both_kinds_of_messages_become_requests(queue: Queue, ledger: Ledger) -> None:
     queue.send(EXPORT, {**BODY, "preset": "essential", "sort": ["-sale_date"], "priority": 3})
     assert queue.take(ledger) == {"taken": 2}
@@ -241,6 +242,7 @@ def test_a_process_that_dies_before_it_deletes_loses_and_doubles_nothing(
     assert len(ledger.find()) == 1
 
 
+@pytest.mark.slow
 def test_two_daemons_make_one_request_of_each_message(queue: Queue, database: Database) -> None:
     """The queue may give a message to both, at least once in all."""
     queue.send(*({**BODY, "exportId": f"e-{number}"} for number in range(30)))

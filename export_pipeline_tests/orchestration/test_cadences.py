@@ -296,6 +296,7 @@ def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
     assert mails.received == {"owner@example.org": 1, "ann@example.org": 2, "ben@example.org": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "said"),
     [

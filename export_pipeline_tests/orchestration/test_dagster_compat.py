@@ -505,6 +505,7 @@ def test_else_removed_runs_and_files_would_leave_their_content(tmp_path: Path) -
 # --- code servers ---
 
 
+@pytest.mark.slow
 def test_else_the_daemon_would_start_a_code_server_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         GrpcServerRegistry, "clear_all_grpc_endpoints", GrpcServerRegistry.clear_all_grpc_endpoints

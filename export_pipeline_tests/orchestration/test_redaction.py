@@ -49,6 +49,7 @@ def source_fails(*_: Any, **__: Any) -> Any:
         raise SourceError("The source cannot be read.") from error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaks", [fail, source_fails])
 def test_events_of_a_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, breaks: Any) -> None:
     monkeypatch.setattr(csv, "render", breaks)
@@ -60,6 +61,7 @@ def test_events_of_a_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch
     assert PASSWORD not in kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SENSORS)
 def test_ticks(deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(*SENSORS[name], fail)

@@ -13,6 +13,7 @@ from export_pipeline_tests.jobs.database import Database
 SCOPES = 2500
 
 
+@pytest.mark.slow
 def test_many_scopes_are_asked_for_once_in_few_statements(
     database: Database, engine: sa.Engine, ledger: Ledger
 ) -> None:

@@ -107,6 +107,7 @@ REMOVING = [
 ] + [("DELETE", "31.csv"), ("DELETE", ".manifest.json")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("request_held", REMOVING, ids=" ".join)
 def test_what_a_dead_removal_sent_comes_after_the_file_was_made_again(
     bucket: Bucket, store: Store, hold: Hold, tmp_path: Path, request_held: tuple[str, ...]
@@ -120,6 +121,7 @@ def test_what_a_dead_removal_sent_comes_after_the_file_was_made_again(
     assert content(store) == b"the same"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("request_held", [*PUBLISHING[1:3], *PUBLISHING[4:]], ids=" ".join)
 def test_a_file_that_was_removed_does_not_come_back(
     bucket: Bucket, store: Store, hold: Hold, tmp_path: Path, request_held: tuple[str, ...]

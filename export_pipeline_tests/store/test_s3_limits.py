@@ -130,6 +130,7 @@ def test_a_server_that_ignores_conditions(reach: Reach, bucket: Bucket, tmp_path
     round_trip(store, tmp_path, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES[1:])
 @pytest.mark.parametrize("multipart", [True, False])
 def test_without_checksums_damaged_bytes_are_found_all_the_same(

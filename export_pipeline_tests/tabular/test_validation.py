@@ -97,6 +97,7 @@ def test_a_sound_spec_survives_its_json() -> None:
 NEW = len(SOUND["columns"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "value", "where", "message"),
     [

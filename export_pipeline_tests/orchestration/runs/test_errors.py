@@ -91,6 +91,7 @@ def test_a_source_that_comes_back_is_read(deployment: Deployment, monkeypatch: p
     assert set(files(result)) == {"csv"}
 
 
+@pytest.mark.slow
 def test_a_query_that_takes_too_long_is_not_tried_again(
     deployment: Deployment, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

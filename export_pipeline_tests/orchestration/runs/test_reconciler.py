@@ -57,6 +57,7 @@ def test_a_second_run_of_an_attempt_does_not_fail_the_one_that_works(
     assert (job.status, job.run_id) == (Status.PROCESSING, "of another deployment")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [psycopg2.OperationalError, psycopg2.InterfaceError])
 def test_an_outage_of_dagster_s_own_database_is_no_fault_of_the_request(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
@@ -76,6 +77,7 @@ def test_an_outage_of_dagster_s_own_database_is_no_fault_of_the_request(
     assert ledger.get(id).status is Status.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_failing_run_fails_its_job(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -309,6 +309,7 @@ def test_runs_inherit_no_connection(system: Launching, warm: WarmProcess, held: 
     assert system.ended(run) is _SUCCESS
 
 
+@pytest.mark.slow
 def test_a_run_that_has_a_process_gets_no_second_one(
     system: Launching, warm: WarmProcess, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
     assert tick(deployment) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "code", "said"),
     [

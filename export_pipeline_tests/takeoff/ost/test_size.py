@@ -103,6 +103,7 @@ print(json.dumps([sink.size, *peaks]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_rows() -> None:
     done = subprocess.run([sys.executable, "-c", _MEMORY, "12"], capture_output=True, text=True, check=True)

@@ -255,7 +255,8 @@ def test_two_daemons_make_one_request_of_each_message(queue: Queue, database: Da
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(take, range(2))) >= 30
-    assert queue.left() == (0, 0)
+    # A message that was given to both at once may stay until its visibility ends: the first receipt is void.
+    assert queue.left()[0] == 0
     assert database.run("SELECT count(*) FROM export_jobs") == [(30,)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, BinaryIO
 
 import anyio
@@ -16,6 +16,7 @@ from export_pipeline.api.exports import MadeRequest, check_request
 from export_pipeline.api.pool import BusyError, DeadlineError, ExportPool
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
+from export_pipeline.datasets.filter_texts import add_filter
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import config_of
@@ -61,6 +62,7 @@ async def export_at_once(
     format = _EXTENSIONS.get(extension)
     if format is None:
         raise not_found(f"format .{extension}; there are {', '.join(_EXTENSIONS)}")
+    _refuse_unknown(request.query_params.multi_items())
     caller.check_scope(scope)
     body = ExportRequest(
         dataset=name,
@@ -76,7 +78,6 @@ async def export_at_once(
             if key.startswith("option.")
         },
     )
-    _refuse_unknown(request)
     (asked,) = await service.run(check_request, service, caller, body)
     file = await _make(service, caller, asked, body, request.app.state.pool)
     opened = await service.run(_open_and_unlink, file.path)
@@ -146,25 +147,27 @@ def _filters(parameters: list[tuple[str, str]]) -> dict[str, Any]:
         if not key.startswith("filter."):
             continue
         name, _, operator = key.removeprefix("filter.").rpartition(".")
-        operators = found.setdefault(name or operator, {})
-        match operator:
-            case "in":
-                operators.setdefault("in", []).extend(value.split(","))
-            case "from" | "to":
-                operators.setdefault("range", {})[operator] = value
-            case "is_null":
-                operators[operator] = {"true": True, "false": False}.get(value, value)
-            case _:
-                operators[operator] = value
+        try:
+            add_filter(found, name or operator, operator, value)
+        except ValueError as error:
+            raise _invalid(key, f"{key[:100]}: {error}") from None
     return found
 
 
-def _refuse_unknown(request: Request) -> None:
-    for key in request.query_params:
+def _refuse_unknown(parameters: list[tuple[str, str]]) -> None:
+    """Refuse a parameter that does not exist, and one that is given twice, of which only the last would count."""
+    seen: set[str] = set()
+    for key, _ in parameters:
         if key not in _PLAIN and not key.startswith(("filter.", "option.")):
-            message = f"There is no parameter {key[:100]!r}."
-            known: Mapping[str, Any] = dict.fromkeys((*_PLAIN, "filter.NAME.OPERATOR", "option.NAME"))
-            raise Problem(422, "invalid_request", message, [FieldProblem((key[:100],), message, list(known))])
+            known = [*_PLAIN, "filter.NAME.OPERATOR", "option.NAME"]
+            raise _invalid(key, f"There is no parameter {key[:100]!r}.", known)
+        if key in seen:
+            raise _invalid(key, f"The parameter {key[:100]} is given twice; give it once.")
+        seen.add(key)
+
+
+def _invalid(key: str, message: str, allowed: list[str] | None = None) -> Problem:
+    return Problem(422, "invalid_request", message, [FieldProblem((key[:100],), message, allowed)])
 
 
 def _names(text: str | None) -> list[str] | None:

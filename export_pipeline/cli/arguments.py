@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from export_pipeline.cli.console import UserError
-
-_RANGE = ("from", "to")
+from export_pipeline.datasets.filter_texts import add_filter
 
 
 def options(texts: Sequence[str]) -> dict[str, Any]:
@@ -45,41 +43,8 @@ def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not equals:
             raise UserError(f"--filter {text}: write it as NAME=VALUE or NAME:OPERATOR=VALUE.")
         name, _, operator = (part.strip() for part in left.partition(":"))
-        operators = found.setdefault(name, {})
-        place = operators.setdefault("range", {}) if operator in _RANGE else operators
-        key = operator or "equals"
-        if key in place:
-            raise UserError(f"--filter {text}: {name} has this filter twice; `{name}:in=A,B` takes several.")
-        place[key] = split_values(value) if key == "in" else value
+        try:
+            add_filter(found, name, operator or "equals", value)
+        except ValueError as error:
+            raise UserError(f"--filter {text[:200]}: {error}") from None
     return found
-
-
-_VALUE = re.compile(r'(?:"((?:[^"]|"")*+)"|((?!\s*")[^,]*))(,|\Z)')
-
-
-def split_values(text: str) -> list[str]:
-    """Split comma-separated values with CSV quoting.
-
-    A value in double quotes may contain commas; a double quote in it is doubled. Spaces are kept.
-
-    Example:
-        >>> split_values('"a, b",plain,5" pipe,')
-        ["a, b", "plain", '5" pipe', ""]
-
-    Raises:
-        UserError: a value begins with a quote but does not end with one.
-    """
-    values: list[str] = []
-    place, more = 0, ","
-    while more:
-        found = _VALUE.match(text, place)
-        if found is None:
-            raise UserError(
-                f"--filter: quotes do not pair up at {text[place : place + 40]!r}; put a value with commas "
-                "in double quotes, right between its commas, and write a quote in it twice: "
-                'in="a, b","5"" pipe",plain.'
-            )
-        quoted, bare, more = found.groups()
-        values.append(bare if quoted is None else quoted.replace('""', '"'))
-        place = found.end()
-    return values

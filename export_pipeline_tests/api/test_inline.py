@@ -83,6 +83,34 @@ def test_columns_filters_and_options_are_those_of_a_request(service: Running, ac
     assert [line.split(";")[0] for line in lines[1:]] == expected_ids(service.settings, accounts[0], where)
 
 
+def test_values_are_quoted_as_on_the_command_line(service: Running, accounts: list[str]) -> None:
+    answer = get(service, "json", scope=accounts[0], **{"filter.status.in": '"SUCCESSFUL","x, y"'})
+    (error,) = answer.json()["errors"]
+    assert error["detail"].endswith('not "x, y"')
+    answer = get(service, "json", scope=accounts[0], **{"filter.status.in": '"SUCCESSFUL"'})
+    ids = [row["id"] for row in answer.json()["records"]]
+    assert ids == expected_ids(service.settings, accounts[0], "status = 'SUCCESSFUL'") != []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        [("filter.status.equals", "A"), ("filter.status.equals", "B")],
+        [("filter.status.in", '"A')],
+        [("option.csv_bom", "true"), ("option.csv_bom", "false")],
+        [("columns", "id"), ("columns", "status")],
+        [("scope", "x"), ("scope", "y")],
+    ],
+)
+def test_no_parameter_is_dropped_in_silence(
+    service: Running, accounts: list[str], parameters: list[tuple[str, str]]
+) -> None:
+    scope = [] if parameters[0][0] == "scope" else [("scope", accounts[0])]
+    answer = service.client().get("/v1/datasets/records/export.csv", params=[*scope, *parameters])
+    assert problem(answer) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["pointer"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "status", "code"),
     [

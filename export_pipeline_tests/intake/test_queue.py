@@ -5,6 +5,7 @@ import logging
 import math
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -243,8 +244,11 @@ def test_a_process_that_dies_before_it_deletes_loses_and_doubles_nothing(
 
 
 @pytest.mark.slow
-def test_two_daemons_make_one_request_of_each_message(queue: Queue, database: Database) -> None:
-    """The queue may give a message to both, at least once in all."""
+def test_two_daemons_make_one_request_of_each_message(
+    queue: Queue, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue may give a message to both, which voids one receipt: then it comes once more, soon."""
+    monkeypatch.setattr(intake, "VISIBILITY_SECONDS", 2)
     queue.send(*({**BODY, "exportId": f"e-{number}"} for number in range(30)))
     together = threading.Barrier(2)
 
@@ -255,8 +259,11 @@ def test_two_daemons_make_one_request_of_each_message(queue: Queue, database: Da
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(take, range(2))) >= 30
-    # A message that was given to both at once may stay until its visibility ends: the first receipt is void.
-    assert queue.left()[0] == 0
+    until = time.monotonic() + 30
+    with Ledger(database.url) as again:
+        while queue.left() != (0, 0):
+            assert time.monotonic() < until
+            take_in(again, datasets(), queue.settings, math.inf)
     assert database.run("SELECT count(*) FROM export_jobs") == [(30,)]
 
 

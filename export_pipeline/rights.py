@@ -16,5 +16,5 @@ Right = Literal[
     "metrics:read",
     "admin",
 ]
-"""What a caller may do. `admin` includes all others."""
+"""The rights of a caller. `admin` includes all others."""
 RIGHTS: Sequence[Right] = get_args(Right)

@@ -21,7 +21,7 @@ from export_pipeline.store.publish import read_manifest, verify_file
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in an export file.
+    """The findings about an export file.
 
     Attributes:
         file: Its key or path.

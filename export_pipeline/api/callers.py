@@ -1,4 +1,4 @@
-"""Who calls: a key or a token, and what it may do and see."""
+"""Callers: the key or token of a call, its rights, and the scopes that it may see."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export_pipeline.jobs.keys import authenticate
 from export_pipeline.rights import Right
 
 _KEPT_SECONDS = 1.0
-"""How long a key that was found valid is not looked up again: a revoked one works that much longer."""
+"""Seconds for which a valid key is not looked up again. A revoked key works that much longer."""
 _MAX_KEPT = 1_000
 
 bearer = HTTPBearer(

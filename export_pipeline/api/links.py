@@ -42,7 +42,7 @@ Token = Annotated[str, Path(max_length=100)]
 
 
 class LinkRequest(BaseModel):
-    """How long a link works, and how often."""
+    """The life of a link, and the number of its uses."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"expires_in": 86_400}]})
 

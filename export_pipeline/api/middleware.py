@@ -1,4 +1,4 @@
-"""What happens to each call: a request id, limits of its size, one line in the log, safe headers."""
+"""Middleware around all routes: a request id, size limits, one log line, safe headers."""
 
 from __future__ import annotations
 

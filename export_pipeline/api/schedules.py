@@ -34,7 +34,7 @@ IfMatch = Annotated[
 
 
 class ScheduleFields(BaseModel):
-    """What a schedule exports, and when."""
+    """The export of a schedule, and its times."""
 
     model_config = ConfigDict(extra="forbid")
 

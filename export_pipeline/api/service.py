@@ -1,4 +1,4 @@
-"""What the routes share: settings, ledger, store, datasets, and the threads for calls that block."""
+"""The state that routes share: settings, ledger, store, datasets, and threads for calls that block."""
 
 from __future__ import annotations
 

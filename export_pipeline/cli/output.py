@@ -1,4 +1,4 @@
-"""What commands print with --json: one shape for each command, whatever happens. See docs/commands.md."""
+"""The output of commands with --json: one shape for each command. See docs/commands.md."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ExportOutput:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutput:
-    """What `request` prints.
+    """The output of `request`.
 
     Attributes:
         store: URL of the store in which the files are.
@@ -89,7 +89,7 @@ class RequestOutput:
 
 @dataclass(frozen=True, slots=True)
 class LinkOutput:
-    """What `link` prints."""
+    """The output of `link`."""
 
     link: str
 
@@ -152,7 +152,7 @@ class WebhookWithSecret(Webhook):
 
 @dataclass(frozen=True, slots=True)
 class MigrateOutput:
-    """What `migrate` prints."""
+    """The output of `migrate`."""
 
     database: str
     tables: str
@@ -171,7 +171,7 @@ class DeletedScopesOutput:
 
 @dataclass(frozen=True, slots=True)
 class PurgeOutput:
-    """What `purge` prints: the numbers of findings of each kind, what was freed, and the findings."""
+    """The output of `purge`: the numbers of findings of each kind, what was freed, and the findings."""
 
     dry_run: bool
     expired: int

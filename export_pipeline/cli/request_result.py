@@ -1,4 +1,4 @@
-"""What became of a request: read from the ledger or from a run in this process, and printed."""
+"""The outcome of a request, read from the ledger or from a run in this process, and printed."""
 
 from __future__ import annotations
 

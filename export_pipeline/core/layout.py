@@ -147,7 +147,7 @@ class Content(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """How the files of a format show an export, for the options of one request.
+    """The presentation of an export by a format, for the options of one request.
 
     Attributes:
         format: Name of the format, for columns that only some formats hold.

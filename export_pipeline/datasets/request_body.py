@@ -16,7 +16,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class ExportRequest(BaseModel):
-    """What to export."""
+    """The body of a request for an export, over HTTP or from a queue."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 

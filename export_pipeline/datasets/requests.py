@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 
 class Request(Protocol):
-    """What is asked for: a job, or a request that is not in the ledger yet."""
+    """The fields of a request: of a job, or of one that is not in the ledger yet."""
 
     @property
     def dataset(self) -> str: ...

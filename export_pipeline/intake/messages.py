@@ -31,7 +31,7 @@ class QueueRequest(ExportRequest):
 
 
 class TableExportData(BaseModel):
-    """What `TABLE_EXPORT` asks for. `scope` is new: a dataset with scopes needs it."""
+    """The body of a `TABLE_EXPORT` message. A dataset with scopes needs `scope`."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -324,7 +324,7 @@ secrets = sa.Table(
 )
 
 EVENTS = tuple(f"export.{status}" for status in ("completed", "failed", "canceled", "expired"))
-"""What webhooks hear of."""
+"""The events that webhooks are told of."""
 
 webhooks = sa.Table(
     "export_webhooks",

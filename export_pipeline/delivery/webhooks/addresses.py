@@ -27,7 +27,7 @@ class WebhookAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AddressRules:
-    """What a deployment allows.
+    """The addresses that a deployment allows.
 
     Attributes:
         networks: Networks that are allowed though they are not public.

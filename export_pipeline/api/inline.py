@@ -155,7 +155,7 @@ def _filters(parameters: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _refuse_unknown(parameters: list[tuple[str, str]]) -> None:
-    """Refuse a parameter that does not exist, and one that is given twice, of which only the last would count."""
+    """Refuse a parameter that does not exist or is given twice; only the last of its values would count."""
     seen: set[str] = set()
     for key, _ in parameters:
         if key not in _PLAIN and not key.startswith(("filter.", "option.")):

@@ -18,7 +18,7 @@ from export_pipeline.api.downloads import check_file, hand_out
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
-from export_pipeline.jobs.file_notes import file_notes, rows_text
+from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.jobs.links import (
     Link,
     count_use,
@@ -197,20 +197,13 @@ def _error_page(error: Exception) -> HTMLResponse:
 def _facts(job: Job) -> dict[str, Any]:
     return {
         "name": safe_file_name(job.file_name or job.dataset),
-        "size": _size(job.file_size or 0),
+        "size": size_text(job.file_size or 0),
         "rows": rows_text(job.row_count, job.total_rows),
         "period": period_of(job),
         "notes": file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)[:20],
         "made": job.completed_at,
         "expires": None if job.legal_hold else job.expires_at,
     }
-
-
-def _size(size: int) -> str:
-    if size < 1000:
-        return f"{size} bytes"
-    power = min(4, (len(str(size)) - 1) // 3)
-    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 def _render(template: str, status: int = 200, /, **variables: Any) -> HTMLResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from export_pipeline.cli.interrupts import run_quietly_ended
 from export_pipeline.project import ProjectError, shared_file, write_project
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.store.file_modes import usual_umask
+
+API_PORT = 8000
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +56,9 @@ def demo(
     """
     from export_pipeline.cli.demo import run_demo
 
-    if not run_demo(load_settings(), declared(), load_definitions, measurements):
+    with _links_to(f"http://127.0.0.1:{API_PORT}"):  # where `dev` will serve the files
+        succeeded = run_demo(load_settings(), declared(), load_definitions, measurements)
+    if not succeeded:
         raise typer.Exit(1)
 
 
@@ -64,7 +69,7 @@ def dev(
     ] = "127.0.0.1",
     api_port: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=65_535, help="Port of the HTTP service.")
-    ] = 8000,
+    ] = API_PORT,
 ) -> None:
     """Start Dagster's UI and daemon on this project, and the HTTP service beside them.
 
@@ -89,7 +94,7 @@ def dev(
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
     listening = ["-h", host, "-p", str(port)]
-    with _http_service(settings, api_port):
+    with _http_service(settings, api_port), _links_to(f"http://127.0.0.1:{api_port}"):
         run_quietly_ended(
             [sys.executable, *calm, "-m", "dagster", "dev", "-w", workspace, *listening, *quiet]
         )
@@ -114,6 +119,19 @@ def _http_service(settings: Settings, port: int) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+@contextmanager
+def _links_to(api_url: str) -> Iterator[None]:
+    """Let runs of a block link their files to this address, unless EXPORT_API_URL is set."""
+    if load_settings().api_url is not None:
+        yield
+        return
+    os.environ["EXPORT_API_URL"] = api_url
+    try:
+        yield
+    finally:
+        del os.environ["EXPORT_API_URL"]
 
 
 def _make_first_key(settings: Settings) -> None:

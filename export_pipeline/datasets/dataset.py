@@ -75,6 +75,23 @@ class Dataset:
         """Return the pydantic models that define the options of the dataset."""
         return self.shape.options(self.spec), FormatOptions
 
+    def choices(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that make an export differ from the usual one of the dataset.
+
+        Options of formats do not, nor those that the model lists as `same_content`, such as the order.
+
+        Args:
+            options: All options of the export, as JSON values.
+        """
+        model = self.shape.options(self.spec)
+        defaults = {**_defaults_of(model), **self.attributes.options}
+        return {
+            name: options[name]
+            for name in model.model_fields
+            if name in options and name not in getattr(model, "same_content", ())
+            if _chosen(options[name]) != _chosen(defaults.get(name))
+        }
+
     def option_names(self) -> set[str]:
         """Return the names of all options."""
         return {name for model in self.option_models() for name in model.model_fields}
@@ -105,3 +122,21 @@ class Dataset:
             for name, value in model.model_dump(mode="json", by_alias=True, exclude_none=True).items()
         }
         return {name: typed.get(name, []) for name in given if name in typed or name in lists}
+
+
+def _defaults_of(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+
+
+def _chosen(value: Any) -> Any:
+    """Return a value as JSON without what is empty, so that values given and left out can be compared."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        kept = {name: _chosen(item) for name, item in value.items()}
+        return {name: item for name, item in kept.items() if item not in (None, {}, [])} or None
+    return [_chosen(item) for item in value] or None if isinstance(value, list | tuple) else value

@@ -32,6 +32,14 @@ def file_notes(
     return notes
 
 
+def size_text(size: int) -> str:
+    """Return a file's size for people, e.g. "1.2 MB"."""
+    if size < 1000:
+        return f"{size} bytes"
+    power = min(4, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
 def rows_text(rows: int | None, total_rows: int | None) -> str:
     """Return the number of rows, e.g. "45 of 50" where the file has fewer rows than the source, else "50"."""
     if rows is None:

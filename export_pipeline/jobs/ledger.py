@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ Remove = Callable[[str], None]
 _PRIORITIES = 2**31
 """A priority is an integer of 32 bits on PostgreSQL, so on SQLite too."""
 _CLAIM_REFRESHED = timedelta(seconds=15)
+_UNREQUESTED = uuid.UUID("0d8f6c1e-7f0b-4a53-9a0e-3d1a54d7c2b6")
 
 
 class Ledger(LeaseKeeper):
@@ -332,23 +334,58 @@ class Ledger(LeaseKeeper):
         Args:
             expires_at: Time after which the file may be removed (aware); None to keep it forever.
         """
-        values = {
-            "file_key": storable(file.key),
-            "file_name": storable(file.name),
-            "file_size": file.size,
-            "row_count": file.rows,
-            "total_rows": file.rows if file.total_rows is None else file.total_rows,
-            "sha256": file.sha256,
-            "warnings": storable(list(file.warnings)),
-            "changed_cells": storable(file.changed_cells),
-            "progress_percent": 100,
-            "progress_step": None,
-            "completed_at": utc_now(),
-            "expires_at": expires_at,
-        }
-        details = {"file_key": file.key, "rows": file.rows, "total_rows": values["total_rows"]}
-        details |= {"bytes": file.size, "warnings": values["warnings"], "changed": values["changed_cells"]}
+        values = _result(file, expires_at)
+        details = _file_details(values)
         return self._change_status(attempt, Status.COMPLETED, values, EventKind.COMPLETED, details=details)
+
+    def record_export(
+        self,
+        run_id: str,
+        file: File,
+        expires_at: datetime | None,
+        *,
+        dataset: str,
+        format: str,
+        scope: str | None,
+        filters: Mapping[str, Any],
+        columns: Sequence[str] | None,
+        options: Mapping[str, Any],
+        requested_by: str | None,
+        started_at: datetime,
+        who: str,
+    ) -> Job:
+        """Record a file that a run made without a request, as the launchpad and backfills do.
+
+        It becomes a completed job, so it is listed, downloaded, held and removed as all others. The same run
+        and file are recorded once.
+
+        Args:
+            who: What started the run, for the job's record.
+        """
+        job_id = str(uuid.uuid5(_UNREQUESTED, f"{run_id}/{file.key}"))
+        request = {
+            "id": job_id,
+            "dataset": dataset,
+            "format": format,
+            "scope": scope,
+            "filters": storable(dict(filters)),
+            "columns": None if columns is None else storable(list(columns)),
+            "options": storable(dict(options)),
+            "requested_by": requested_by,
+            "created_at": started_at,
+        }
+        with self._writing() as (connection, _):
+            insert = insert_new(connection, jobs, "id").values(**request)
+            if connection.execute(insert.returning(jobs.c.id)).one_or_none() is None:
+                return self._read_job(connection, job_id, OPERATOR)
+            values = _result(file, expires_at)
+            mine = sa.update(jobs).where(jobs.c.id == job_id)
+            begin = {"status": Status.PROCESSING, "run_id": run_id, "started_at": started_at}
+            connection.execute(mine.values(**begin))
+            end = mine.values(status=Status.COMPLETED, **values).returning(*jobs.c)
+            job = Job.of(connection.execute(end).mappings().one())
+            record_event(connection, job, EventKind.COMPLETED, who, _file_details(values))
+        return job
 
     def failed(self, attempt: Attempt, code: ErrorCode, message: str, who: str | None = None) -> Job:
         """Mark a job as failed: the attempt failed, or the request is invalid.
@@ -447,3 +484,28 @@ def _new_attempt() -> dict[str, Any]:
     cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
     values: dict[str, Any] = dict.fromkeys(cleared) | {"warnings": [], "changed_cells": {}}
     return values | {"progress_percent": 0, "offers": 0, "attempt": jobs.c.attempt + 1}
+
+
+def _result(file: File, expires_at: datetime | None) -> dict[str, Any]:
+    """Return the columns of a job that its file fills."""
+    return {
+        "file_key": storable(file.key),
+        "file_name": storable(file.name),
+        "file_size": file.size,
+        "row_count": file.rows,
+        "total_rows": file.rows if file.total_rows is None else file.total_rows,
+        "sha256": file.sha256,
+        "warnings": storable(list(file.warnings)),
+        "changed_cells": storable(file.changed_cells),
+        "progress_percent": 100,
+        "progress_step": None,
+        "completed_at": utc_now(),
+        "expires_at": expires_at,
+    }
+
+
+def _file_details(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the details of the event that a job was completed."""
+    names = {"rows": "row_count", "bytes": "file_size", "changed": "changed_cells"}
+    same = {name: values[name] for name in ("file_key", "total_rows", "warnings")}
+    return same | {name: values[column] for name, column in names.items()}

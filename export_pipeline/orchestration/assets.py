@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -52,13 +53,20 @@ def export_assets(
         retention_days: Days that files are kept, if the dataset sets its own period.
         preview: True to show the first rows of each file in Dagster's UI.
     """
-    checks = {
-        (format, name): dg.AssetCheckSpec(
-            name, asset=dg.AssetKey([dataset, cadence, format]), description=text, blocking=True
-        )
-        for format in formats
-        for name, text in CHECKS.items()
-    }
+    partitions_def = partitions(dataset, cadence, start, timezone, scoped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # of partitioned checks
+        checks = {
+            (format, name): dg.AssetCheckSpec(
+                name,
+                asset=dg.AssetKey([dataset, cadence, format]),
+                description=text,
+                blocking=True,
+                partitions_def=partitions_def,
+            )
+            for format in formats
+            for name, text in CHECKS.items()
+        }
     models = (shape.options(spec), FormatOptions)
 
     def to_op(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +99,7 @@ def export_assets(
         ins={"application": dg.AssetIn(key=application_key(dataset), dagster_type=dg.Nothing)},
         check_specs=list(checks.values()),
         can_subset=True,
-        partitions_def=partitions(dataset, cadence, start, timezone, scoped),
+        partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run() if single_run else dg.BackfillPolicy.multi_run(1),
         group_name=dataset,
         config=dg.ConfigMapping(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
+from decimal import Decimal
 
 import dagster as dg
 
@@ -28,21 +30,6 @@ def evaluate(
     """
     yield _rows(asset_key, proof, rendered, facts)
     yield _totals(asset_key, proof, facts)
-
-
-def together(results: Sequence[dg.AssetCheckResult]) -> dg.AssetCheckResult:
-    """Merge the results of one check for several partitions. A single result is returned unchanged."""
-    if len(results) == 1:
-        return results[0]
-    failed = [result for result in results if not result.passed]
-    return dg.AssetCheckResult(
-        passed=not failed,
-        check_name=results[0].check_name,
-        asset_key=results[0].asset_key,
-        description="; ".join(str(result.description) for result in failed[:5])
-        or f"all {len(results)} files hold what the source holds",
-        metadata={"files": len(results), "wrong files": len(failed)},
-    )
 
 
 def _rows(asset_key: dg.AssetKey, proof: Proof, rendered: Rendered, facts: FileFacts) -> dg.AssetCheckResult:
@@ -75,13 +62,20 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
             for column, (found, total, _) in (wrong or compared).items()
         ),
         metadata={
-            f"{amount.column} {what}": value
+            name: value
             for column, (found, total, tolerance) in compared.items()
             for amount in [proof.amount(column)]
-            for what, value in (
-                ("in file", amount.text(found)),
-                ("in source", amount.text(total)),
-                ("tolerance", tolerance * 10.0**-amount.minor_digits),
+            for name, value in (
+                (amount.column, number_to_plot(amount.value(found))),
+                (f"{amount.column} in file", amount.text(found)),
+                (f"{amount.column} in source", amount.text(total)),
+                (f"{amount.column} tolerance", tolerance * 10.0**-amount.minor_digits),
             )
         },
     )
+
+
+def number_to_plot(value: str | Decimal) -> float | None:
+    """Return an exact sum as a double, which Dagster draws over time; None for NaN and infinity."""
+    number = float(Decimal(value))
+    return number if math.isfinite(number) else None

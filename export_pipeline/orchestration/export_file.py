@@ -7,9 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from export_pipeline.core.columns import Column
+from export_pipeline.core.windows import Window
 from export_pipeline.formats.base import Rendered
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.manifest import ColumnTotal
+
+CONTENT_TAG = "export_pipeline/content"
+"""Tag of a materialization whose file is not the usual export of its dataset: the options that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class ExportFile:
         title: Title of the export for people, e.g. the project's name.
         file_name: File name of a download.
         personal: Headers of the columns with personal data, by table of the file.
+        choices: Options that make it differ from the usual export of its dataset.
         preview: The first rows, as strings by header.
         total_rows: Number of rows of the export in the source.
         changed: Cells that differ from the source, by (reason, column).
@@ -35,7 +40,7 @@ class ExportFile:
     dataset: str
     scope: str | None
     cadence: str
-    window: str | None
+    window: Window | None
     period: str | None
     partition: str | None
     columns: tuple[Column, ...]
@@ -45,6 +50,7 @@ class ExportFile:
     preview: tuple[dict[str, str], ...]
     totals: dict[str, ColumnTotal]
     options: dict[str, Any]
+    choices: dict[str, Any]
     snapshot_at: datetime
     run_id: str
     seconds: float

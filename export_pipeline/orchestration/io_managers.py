@@ -20,10 +20,11 @@ from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, LedgerError, RefusedError
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.file_notes import file_notes
+from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.jobs.links import create_link, link_address
+from export_pipeline.orchestration.checks import number_to_plot
 from export_pipeline.orchestration.dagster_compat import step_of
-from export_pipeline.orchestration.export_file import ExportFile
+from export_pipeline.orchestration.export_file import CONTENT_TAG, ExportFile
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
@@ -116,12 +117,12 @@ class ExportStoreIOManager(dg.IOManager):
                 stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
                 self._finish(run, obj[0], stored[0], expires_at, context.log)
-        single = len(obj) == 1
-        has_preview = (context.definition_metadata or {}).get("preview", True)
-        metadata = _metadata(obj[0], stored[0], expires_at, has_preview) if single else _summary(obj, stored)
-        if single and (link := self._link(run, obj[0].format)):
-            metadata["download"] = dg.MetadataValue.url(link)
-        context.add_output_metadata(metadata)
+        links = [self._link(run, file, one, expires_at) for file, one in zip(obj, stored, strict=True)]
+        if len(obj) == 1:
+            has_preview = (context.definition_metadata or {}).get("preview", True)
+            context.add_output_metadata(_metadata(obj[0], stored[0], expires_at, links[0], has_preview))
+        else:
+            context.add_output_metadata(_summary(obj, stored, links))
         shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
 
     def _finish(
@@ -133,16 +134,7 @@ class ExportStoreIOManager(dg.IOManager):
         log: logging.Logger,
     ) -> None:
         """Complete the jobs that wait for the file. If no job waits for it any more, unpublish it."""
-        published = File(
-            stored.key,
-            file.file_name,
-            stored.bytes,
-            file.rendered.rows,
-            stored.sha256,
-            file.total_rows,
-            file.warnings,
-            changed_cells(file.changed),
-        )
+        published = _published(file, stored)
         try:
             retry_until_available(
                 lambda: complete_jobs(self.ledger.open, run, file.format, published, expires_at), log
@@ -155,15 +147,50 @@ class ExportStoreIOManager(dg.IOManager):
                 unpublish(file.store, stored.key, run_id=file.run_id)
             raise
 
-    def _link(self, run: dg.DagsterRun, format: str) -> str | None:
-        """Return a link to the file of the run's first job; None without a job or an HTTP service."""
-        jobs = attempts_of(run.tags, run.run_id, format)
-        if self.api_url is None or not jobs:
-            return None
+    def _link(
+        self, run: dg.DagsterRun, file: ExportFile, stored: StoredFile, expires_at: datetime
+    ) -> str | None:
+        """Return a link to a file; None without a ledger or an HTTP service.
+
+        A file that nobody requested in the ledger, as it was started in the launchpad, is recorded there.
+        """
+        attempts = attempts_of(run.tags, run.run_id, file.format)
         with suppress(LedgerError):  # the file is whole without it
-            token = run_in_thread(lambda: self._make_token(jobs[0].job_id))
-            return link_address(self.api_url, token)
+            job_id = attempts[0].job_id if attempts else self._record(run, file, stored, expires_at)
+            if self.api_url is not None:
+                token = run_in_thread(lambda: self._make_token(job_id))
+                return link_address(self.api_url, token)
         return None
+
+    def _record(self, run: dg.DagsterRun, file: ExportFile, stored: StoredFile, expires_at: datetime) -> str:
+        """Record a file that no job requested as a completed job. Return the job's id."""
+        options = dict(file.options)
+        filters, columns = options.pop("filters", None), options.pop("columns", None)
+        requested_by = options.pop("requested_by", None)
+        if file.window is not None:
+            options["window"] = {
+                "name": file.window.name,
+                "start": file.window.start.isoformat(),
+                "end": file.window.end.isoformat(),
+                "timezone": file.window.timezone,
+            }
+        job = run_in_thread(
+            lambda: self.ledger.open().record_export(
+                run.run_id,
+                _published(file, stored),
+                expires_at,
+                dataset=file.dataset,
+                format=file.format,
+                scope=file.scope,
+                filters=filters or {},
+                columns=columns,
+                options=options,
+                requested_by=requested_by,
+                started_at=file.snapshot_at,
+                who="dagster",
+            )
+        )
+        return job.id
 
     def _make_token(self, job_id: str) -> str:
         engine = open_engine(self.ledger.url)
@@ -196,15 +223,21 @@ class ExportStoreIOManager(dg.IOManager):
         return stored
 
     def load_input(self, context: dg.InputContext) -> str:
-        """Return the key of the same partition's file, which downstream assets open with `store`."""
+        """Return the key of the same partition's newest usual file, which downstream assets open."""
         of_partition = dg.AssetRecordsFilter(
             context.asset_key, asset_partitions=[context.asset_partition_key]
         )
-        found = context.instance.fetch_materializations(of_partition, limit=1).records
-        if not found or (materialization := found[0].asset_materialization) is None:
+        found = context.instance.fetch_materializations(of_partition, limit=_LOOKED_AT).records
+        usual = (
+            one.asset_materialization
+            for one in found
+            if one.asset_materialization and CONTENT_TAG not in (one.asset_materialization.tags or {})
+        )
+        materialization = next(usual, None)
+        if materialization is None:
             raise dg.Failure(
-                f"{context.asset_key.to_user_string()} has no file yet for {context.asset_partition_key}: "
-                "export it first."
+                f"{context.asset_key.to_user_string()} has no whole file yet for "
+                f"{context.asset_partition_key}, without filters and chosen columns: export it first."
             )
         metadata = materialization.metadata
         if "key" in metadata:
@@ -242,7 +275,7 @@ def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deploy
         dataset=file.dataset,
         scope=file.scope,
         cadence=file.cadence,
-        window=file.window,
+        window=file.window.name if file.window else None,
         period=file.period,
         options={name: value for name, value in file.options.items() if name != "filters"},
         filters=file.options.get("filters") or {},
@@ -259,46 +292,68 @@ def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deploy
 
 
 def _metadata(
-    file: ExportFile, stored: StoredFile, expires_at: datetime, has_preview: bool
+    file: ExportFile, stored: StoredFile, expires_at: datetime, link: str | None, has_preview: bool
 ) -> dict[str, Any]:
-    """Return the metadata of a materialization. Links of the store are not in it: they expire too soon."""
-    is_local = not stored.location.startswith("s3://")
-    location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
-    metadata: dict[str, Any] = {
-        "title": dg.MetadataValue.text(file.title),
+    """Return the metadata of a materialization in the order in which Dagster shows them.
+
+    First what a person looks for. Links of the store are not in it: they expire too soon.
+    """
+    metadata: dict[str, Any] = {}
+    if link is not None:
+        metadata["download"] = dg.MetadataValue.url(link)
+    metadata |= {
+        "file name": file.file_name,
+        "dagster/row_count": file.rendered.rows,
+        "size": size_text(stored.bytes),
+        "expires": dg.MetadataValue.timestamp(expires_at),
+        "title": dg.MetadataValue.text(_title(file)),
+        **({"only": dg.MetadataValue.json(file.choices)} if file.choices else {}),
+        "warnings": dg.MetadataValue.json(_notes(file)),
+        **({"scope": file.scope} if file.scope is not None else {}),
         **({"period": file.period} if file.period else {}),
         "data as of": dg.MetadataValue.timestamp(file.snapshot_at),
-        "dagster/row_count": file.rendered.rows,
+    }
+    if file.preview and has_preview:
+        metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in file.preview])
+    metadata["dagster/column_schema"] = dg.TableSchema(
+        [dg.TableColumn(column.header, str(column.kind)) for column in file.columns]
+    )
+    for column, total in file.totals.items():
+        metadata[f"total {column}"] = number_to_plot(total.value)
+    is_local = not stored.location.startswith("s3://")
+    location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
+    return metadata | {
+        "totals": dg.MetadataValue.json({column: total.text for column, total in file.totals.items()}),
         "rows in source": file.total_rows,
-        "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(column.header, str(column.kind)) for column in file.columns]
-        ),
+        "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
+        **({"personal data": dg.MetadataValue.json(file.personal)} if file.personal else {}),
+        "options": dg.MetadataValue.json(file.options),
+        "seconds": round(file.seconds, 3),
         "bytes": stored.bytes,
         "sha256": stored.sha256,
         "key": stored.key,
         "location": location,
-        "download": dg.MetadataValue.md(f"`export-pipeline link {stored.key}`"),
-        "file name": file.file_name,
-        "expires": dg.MetadataValue.timestamp(expires_at),
-        "seconds": round(file.seconds, 3),
-        "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
-        "warnings": dg.MetadataValue.json(list(file.warnings)),
-        "options": dg.MetadataValue.json(file.options),
-        **({"personal data": dg.MetadataValue.json(file.personal)} if file.personal else {}),
-        "totals": dg.MetadataValue.json({column: total.text for column, total in file.totals.items()}),
+        "shell command": dg.MetadataValue.md(f"`export-pipeline link {stored.key}`"),
     }
-    if file.preview and has_preview:
-        metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in file.preview])
-    return metadata
 
 
-def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any]:
+def _title(file: ExportFile) -> str:
+    """Return the title of an export, and how it differs from the usual one."""
+    return f"{file.title} ({', '.join(file.choices)} chosen)" if file.choices else file.title
+
+
+def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str | None]) -> dict[str, Any]:
     """Return the metadata of a materialization of several partitions in one run."""
+    downloads = [
+        f"- [{file.period or file.file_name}]({link}): "
+        f"{rows_text(file.rendered.rows, file.total_rows)} rows, {size_text(one.bytes)}"
+        for file, one, link in zip(files, stored, links, strict=True)
+        if link is not None
+    ]
     return {
+        **({"download": dg.MetadataValue.md("\n".join(downloads))} if downloads else {}),
         "dagster/row_count": sum(file.rendered.rows for file in files),
-        "bytes": sum(one.bytes for one in stored),
-        "seconds": round(sum(file.seconds for file in files), 3),
-        "keys": dg.MetadataValue.json({str(file.partition): file.upload.key for file in files}),
+        "size": size_text(sum(one.bytes for one in stored)),
         "warnings": dg.MetadataValue.json(
             {str(file.partition): notes for file in files if (notes := _notes(file))}
         ),
@@ -312,7 +367,27 @@ def _summary(files: list[ExportFile], stored: list[StoredFile]) -> dict[str, Any
                 for file, one in zip(files, stored, strict=True)
             ]
         ),
+        "bytes": sum(one.bytes for one in stored),
+        "seconds": round(sum(file.seconds for file in files), 3),
+        "keys": dg.MetadataValue.json({str(file.partition): file.upload.key for file in files}),
     }  # fmt: skip
+
+
+def _published(file: ExportFile, stored: StoredFile) -> File:
+    return File(
+        stored.key,
+        file.file_name,
+        stored.bytes,
+        file.rendered.rows,
+        stored.sha256,
+        file.total_rows,
+        file.warnings,
+        changed_cells(file.changed),
+    )
+
+
+_LOOKED_AT = 100
+"""Number of materializations of a partition among which the newest usual file is looked for."""
 
 
 def _notes(file: ExportFile) -> list[str]:

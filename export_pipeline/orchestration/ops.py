@@ -29,8 +29,9 @@ from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.checks import CHECKS, evaluate, together
-from export_pipeline.orchestration.export_file import ExportFile
+from export_pipeline.orchestration.checks import evaluate
+from export_pipeline.orchestration.dagster_compat import check_evaluation
+from export_pipeline.orchestration.export_file import CONTENT_TAG, ExportFile
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, start_jobs
@@ -135,7 +136,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
         },
         description=f"Render {format.name} into the store, read it back and compare it with the source.",
         tags={"kind": format.name},
-        required_resource_keys={"staging", "ledger", "store"},
+        required_resource_keys={"staging", "ledger", "store", "datasets"},
     )
     def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
         asset_key = context.asset_key_for_output("file")
@@ -175,18 +176,37 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                         context, format, data, layout, options, store, upload, rendered, facts, proof, seconds
                     )
                     files.append(file)
-            yield from (together([of_file[i] for of_file in results]) for i in range(len(CHECKS)))
             failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
             if failed:
+                yield from _checks(context, files, results, is_published=False)
                 raise dg.Failure(
                     f"The {format.name} file does not hold what the database holds, so it was not published: "
                     + "; ".join(failed[:5]),
                     metadata={"kept for inspection": dg.MetadataValue.path(str(_kept(files, folder)))},
                     allow_retries=False,
                 )
-            yield dg.Output(files, "file")
+            # Before its checks, so that Dagster adds them to this materialization, not to the one before.
+            yield dg.Output(files, "file", tags=_tags(files))
+            yield from _checks(context, files, results, is_published=True)
 
     return render
+
+
+def _checks(
+    context: dg.OpExecutionContext,
+    files: list[ExportFile],
+    results: list[list[dg.AssetCheckResult]],
+    *,
+    is_published: bool,
+) -> Iterator[dg.AssetCheckEvaluation]:
+    for file, of_file in zip(files, results, strict=True):
+        for result in of_file:
+            yield check_evaluation(context, result, file.partition, is_published=is_published)
+
+
+def _tags(files: list[ExportFile]) -> dict[str, str]:
+    """Return the tags of a materialization: a mark if its file is not the usual export."""
+    return {CONTENT_TAG: "-".join(files[0].choices)} if files[0].choices else {}
 
 
 def _cancellable(context: dg.OpExecutionContext) -> AbstractContextManager[None]:
@@ -240,6 +260,9 @@ def _file(
     window = data.window
     table = format.arrange(layout, options).main
     changed = Counter(data.changed)
+    choices = context.resources.datasets[dataset].choices(data.options)
+    if window and cadence == ON_DEMAND:
+        choices["window"] = window.period()
     changed.update(rendered.changed)
     return ExportFile(
         store=store,
@@ -250,7 +273,7 @@ def _file(
         dataset=dataset,
         scope=data.scope,
         cadence=cadence,
-        window=window.name if window else None,
+        window=window,
         period=layout.period or data.period(),
         partition=partition_key(Target(data.scope, None if cadence == ON_DEMAND else window)),
         columns=table.columns,
@@ -260,6 +283,7 @@ def _file(
         preview=tuple(preview(table)),
         totals=dict(_total(proof.amount(name), name, facts) for name in proof.totals),
         options=dict(data.options),
+        choices=choices,
         snapshot_at=data.snapshot_at,
         run_id=context.run_id,
         seconds=seconds,

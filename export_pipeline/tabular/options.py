@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
@@ -51,6 +51,8 @@ def _comparable(first: Any, last: Any) -> bool:
 
 class TableOptions(Strict):
     """Options of a table export."""
+
+    same_content: ClassVar = ("sort", "requested_by")
 
     columns: tuple[str, ...] | None
     preset: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -13,6 +13,7 @@ class TakeoffOptions(BaseModel):
     """Options of a takeoff export. Totals, counts and costs always match the exported rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    same_content: ClassVar = ("include_drawings", "group_by")
 
     include_unverified: Annotated[
         bool, Field(description="Also export measurements that nobody has verified yet.")

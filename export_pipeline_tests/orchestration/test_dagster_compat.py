@@ -54,6 +54,7 @@ from export_pipeline.orchestration.dagster_compat import (
     add_run_tags,
     assets_job,
     automatic_retry,
+    check_evaluation,
     execute_run_command,
     forget_content,
     has_code_server_here,
@@ -263,6 +264,25 @@ def test_else_io_managers_would_not_know_their_run(instance: dg.DagsterInstance)
     assert {(entry[0].run_id, entry[-1]) for entry in known} == {(result.run_id, 0)}
     assert known[0][1] is instance
     assert known[0][2] == "work"
+
+
+def test_else_checks_would_belong_to_another_partitions_materialization(
+    instance: dg.DagsterInstance,
+) -> None:
+    for partition in ("a", "b"):
+        instance.report_runless_asset_event(dg.AssetMaterialization("asset", partition=partition))
+    context: Any = SimpleNamespace(instance=instance)
+    result = dg.AssetCheckResult(passed=True, asset_key="asset", check_name="rows", metadata={"rows": 1})
+    evaluation = check_evaluation(context, result, "a", is_published=True)
+    of_a = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey("asset"), asset_partitions=["a"]), limit=1
+    ).records[0]
+    target = evaluation.target_materialization_data
+    assert target is not None
+    assert (target.storage_id, target.run_id) == (of_a.storage_id, of_a.run_id)
+    assert (evaluation.partition, evaluation.blocking, evaluation.passed) == ("a", True, True)
+    rejected = check_evaluation(context, result, "a", is_published=False)
+    assert rejected.target_materialization_data is None
 
 
 def test_else_dead_and_canceled_runs_would_stay_as_they_were(instance: dg.DagsterInstance) -> None:

@@ -25,7 +25,7 @@ _PAGE = 100
 KEPT = frozenset(
     {"dagster/row_count", "dagster/column_schema", "rows in source", "data as of", "period", "bytes",
      "sha256", "key", "keys", "files", "wrong files", "expires", "seconds", "rows in file", "rows rendered",
-     "rows this format cannot express"}
+     "rows this format cannot express", "size", "scope"}
 )  # fmt: skip
 """Names of metadata that reveal nothing about the content of a file."""
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
-from export_pipeline.orchestration.resources import ledger_resource, source_resource, store_resource
+from export_pipeline.orchestration.resources import ledger_resource, source_resource, store_resources
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
     delivery_sensor,
@@ -47,7 +47,7 @@ def defs() -> dg.Definitions:
             ],
             resources={
                 "source": source_resource(settings),
-                "store": store_resource(settings),
+                **store_resources(settings),
                 "ledger": ledger,
                 "datasets": datasets,
                 "staging": StagingIOManager(settings.staging_folder, ledger, datasets),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import dagster as dg
 
 from export_pipeline.datasets.scopes import read_scopes
 from export_pipeline.jobs import Ledger
@@ -17,6 +19,7 @@ from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import Snapshot, Source, open_snapshot
 from export_pipeline.store import Store, open_store
+from export_pipeline.store.s3_client import ClientFactory
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class ExportStore:
     Attributes:
         url: A folder, file:///folder or s3://bucket/prefix.
         ledger_url: SQLAlchemy URL of the ledger, which knows the folders that were used as stores.
+        clients: Makes the boto3 clients of S3; None makes them from the other attributes.
     """
 
     url: str
@@ -68,6 +72,7 @@ class ExportStore:
     checksums: bool = True
     files_group: str | None = None
     ledger_url: str | None = field(default=None, repr=False)
+    clients: ClientFactory | None = field(default=None, repr=False)
 
     def open(self) -> Store:
         """Open the store. boto3 is imported only for S3."""
@@ -81,6 +86,7 @@ class ExportStore:
             checksums=self.checksums,
             group=self.files_group,
             registry=LedgerStores(self.ledger_url) if self.ledger_url else None,
+            clients=self.clients,
         )
 
 
@@ -135,3 +141,29 @@ def store_resource(settings: Settings) -> ExportStore:
         files_group=settings.files_group,
         ledger_url=settings.jobs_url,
     )
+
+
+def store_resources(settings: Settings) -> dict[str, Any]:
+    """Return Dagster's resource `store` and, where the store is in S3, `s3`, which makes its clients.
+
+    Both are closed to the launchpad: a run must not store its file on another server than the ledger says.
+    """
+    store = store_resource(settings)
+    if not settings.store_url.startswith("s3://"):
+        return {"store": store}
+
+    @dg.resource(config_schema={}, description="dagster-aws' S3Resource: makes the clients of the store.")
+    def s3(_: dg.InitResourceContext) -> Any:
+        from export_pipeline.orchestration.s3_resource import StoreS3Resource  # boto3 takes half a second
+
+        return StoreS3Resource(
+            endpoint_url=store.endpoint_url, region_name=store.region, checksums=store.checksums
+        )
+
+    @dg.resource(config_schema={}, required_resource_keys={"s3"}, description="The store of export files.")
+    def store_on_s3(context: dg.InitResourceContext) -> ExportStore:
+        from export_pipeline.orchestration.s3_resource import client_factory
+
+        return replace(store, clients=client_factory(context.resources.s3))
+
+    return {"store": store_on_s3, "s3": s3}

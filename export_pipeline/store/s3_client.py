@@ -16,24 +16,52 @@ def default_factory(region: str | None = None, *, checksums: bool = True) -> Cli
         region: The AWS region; None uses AWS's own configuration.
         checksums: False for a server that rejects checksum headers.
     """
+    return lambda endpoint_url: new_client(endpoint_url, region_name=region, checksums=checksums)
+
+
+def new_client(
+    endpoint_url: str | None,
+    *,
+    checksums: bool = True,
+    max_attempts: int = 5,
+    profile_name: str | None = None,
+    signed: bool = True,
+    **arguments: Any,
+) -> Any:
+    """Return a boto3 S3 client.
+
+    Args:
+        endpoint_url: URL of the server; None for Amazon's.
+        checksums: False for a server that rejects checksum headers.
+        max_attempts: Maximum number of tries of a request, the first one included.
+        profile_name: A profile of AWS's configuration; None uses the default one.
+        signed: False for a public bucket, which is asked without credentials.
+        arguments: More arguments of boto3's `Session.client`.
+    """
+    from boto3.session import Session
+    from botocore import UNSIGNED
+
+    # Use a separate session: boto3's default session caches credentials and is not thread-safe.
+    session = Session(profile_name=profile_name)
+    config = client_config(checksums=checksums, max_attempts=max_attempts)
+    if not signed:
+        config.signature_version = UNSIGNED
+    return session.client("s3", endpoint_url=endpoint_url, config=config, **arguments)
+
+
+def client_config(*, checksums: bool, max_attempts: int) -> Any:
+    """Return the `botocore.config.Config` of all S3 clients."""
+    from botocore.config import Config
+
     when = "when_supported" if checksums else "when_required"
-
-    def make(endpoint_url: str | None) -> Any:
-        from boto3.session import Session
-        from botocore.config import Config
-
-        config = Config(
-            connect_timeout=10,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 5},
-            tcp_keepalive=True,
-            request_checksum_calculation=when,
-            response_checksum_validation=when,
-        )
-        # Use a separate session: boto3's default session caches credentials and is not thread-safe.
-        return Session(region_name=region).client("s3", endpoint_url=endpoint_url, config=config)
-
-    return make
+    return Config(
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": max_attempts},
+        tcp_keepalive=True,
+        request_checksum_calculation=when,
+        response_checksum_validation=when,
+    )
 
 
 def sign_links_v4(client: Any) -> Any:

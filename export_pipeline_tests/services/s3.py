@@ -122,3 +122,10 @@ def answers(server: S3Server) -> bool:
         raise OSError(str(error)) from error
     finally:
         connection.close()
+
+
+def impatient_config(**_: object) -> Any:
+    """Return a config of clients that do not try again by themselves, so that an outage of seconds shows."""
+    from botocore.config import Config
+
+    return Config(connect_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})

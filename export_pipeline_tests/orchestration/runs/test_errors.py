@@ -12,20 +12,15 @@ from export_pipeline.demo import takeoff
 from export_pipeline.orchestration.runs import errors, retries
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.store import StoreError, StoreUnavailableError
+from export_pipeline_tests.orchestration.away import reload, retry_count
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
 from export_pipeline_tests.services.fixtures import Bucket
+from export_pipeline_tests.services.s3 import impatient_config
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "FIRST_WAIT_SECONDS", 0.0)
-
-
-def reload(deployment: Deployment) -> Deployment:
-    """The deployment as the settings are now."""
-    from export_pipeline.definitions import defs
-
-    return Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
 
 
 def use_s3(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,10 +32,6 @@ def use_s3(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
     return [entry.user_message for entry in deployment.instance.all_logs(result.run_id)]
-
-
-def retry_count(result: dg.ExecuteInProcessResult) -> int:
-    return sum(1 for event in result.all_events if event.is_step_up_for_retry)
 
 
 def test_waits_grow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,25 +208,11 @@ def test_s3_that_is_down_and_s3_that_refuses(
     assert not any(secret in str(event) for event in refused.all_events)
 
     monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("export_pipeline.store.s3_client.default_factory", _impatient)
-    monkeypatch.setattr("export_pipeline.store.opening.default_factory", _impatient, raising=False)
+    monkeypatch.setattr("export_pipeline.store.s3_client.client_config", impatient_config)
     down = reload(deployment).run()
     assert retry_count(down) == 0
     assert any("Waiting for it" in said for said in log(deployment, down))
     assert "http://127.0.0.1:9 cannot be reached" in failures(down)["render_csv"]
-
-
-def _impatient(region: str | None = None, *, checksums: bool = True) -> Any:
-    """S3 clients that do not try again by themselves, for the test's time."""
-
-    def make(endpoint_url: str | None) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        config = Config(connect_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})
-        return boto3.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
-
-    return make
 
 
 def test_a_wrong_password_of_the_source(

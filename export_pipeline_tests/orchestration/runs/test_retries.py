@@ -21,7 +21,7 @@ from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.away import once, reload, retry_count, warnings
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
 from export_pipeline_tests.services.postgres import PostgresServer
-from export_pipeline_tests.services.s3 import S3Server
+from export_pipeline_tests.services.s3 import S3Server, impatient_config
 from export_pipeline_tests.services.switches import Switch, postgres_switch, s3_switch
 
 ALL_STEPS = ["fetch_source", "build_export_data", "sanitize", "render_csv"]
@@ -113,7 +113,7 @@ def on_s3(
         monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", server.endpoint_url)
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("export_pipeline.store.s3_client.default_factory", impatient)
+        monkeypatch.setattr("export_pipeline.store.s3_client.client_config", impatient_config)
         yield switch, server, reload(deployment)
 
 
@@ -156,16 +156,3 @@ def test_s3_that_goes_away_between_the_parts_of_a_file(
     assert len(sent) >= 4
     assert verified(server, files(result)["json"]["key"])
     assert server.client().list_multipart_uploads(Bucket="exports").get("Uploads", []) == []
-
-
-def impatient(region: str | None = None, *, checksums: bool = True) -> Any:
-    """S3 clients that do not try again by themselves, so that an outage of seconds is seen."""
-
-    def make(endpoint_url: str | None) -> Any:
-        from boto3.session import Session
-        from botocore.config import Config
-
-        config = Config(connect_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})
-        return Session(region_name=region).client("s3", endpoint_url=endpoint_url, config=config)
-
-    return make

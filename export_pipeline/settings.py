@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -170,6 +171,14 @@ class Settings(BaseSettings):
     api_max_pending: Annotated[
         int, Field(ge=0, description="Exports of one scope that may wait; 0 for no limit.")
     ] = 1000
+    api_origins: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(
+            description="Origins whose scripts may call the HTTP service, e.g. https://app.example.org; with "
+            "commas. Empty: none."
+        ),
+    ] = ()
     oidc_issuer: Annotated[
         str | None, Field(description="OpenID Connect issuer whose tokens the HTTP service accepts.")
     ] = None
@@ -305,6 +314,16 @@ class Settings(BaseSettings):
         if not isinstance(text, str):
             return text
         return tuple(ipaddress.ip_network(name.strip()) for name in text.split(",") if name.strip())
+
+    @field_validator("api_origins", mode="before")
+    @classmethod
+    def _origins(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+        if not all(re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin) for origin in origins):
+            raise ValueError("must be origins such as https://app.example.org, without a path, with commas")
+        return origins
 
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
 from export_pipeline.api import datasets, downloads, exports, inline, links, problems, schedules, webhooks
@@ -23,6 +24,10 @@ from export_pipeline.jobs import LedgerError
 from export_pipeline.settings import Settings
 
 _logger = logging.getLogger(__name__)
+_EXPOSED_HEADERS = [
+    "Location", "ETag", "Retry-After", "Preference-Applied", "X-Request-Id", "Content-Disposition",
+    "Repr-Digest", "Export-Rows", "Export-Warnings", "Export-Snapshot-At",
+]  # fmt: skip
 _DESCRIPTION = """Ask for exports of an application's database, follow them, and download their files.
 
 Errors are `application/problem+json` with a stable `code`. What belongs to another scope is not found."""
@@ -59,6 +64,14 @@ def build_app(settings: Settings) -> FastAPI:
         from export_pipeline.api.oidc import TokenVerifier
 
         app.state.tokens = TokenVerifier(settings)
+    if settings.api_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api_origins,
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Idempotency-Key", "If-Match", "Last-Event-ID", "Prefer"],
+            expose_headers=_EXPOSED_HEADERS,
+        )
     app.add_middleware(Calls)
     problems.install(app)
     for module in (exports, downloads, links, datasets, schedules, webhooks, inline):

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from export_pipeline.api.problems import Problem
 from export_pipeline.api.service import Service
 from export_pipeline.jobs import Job, JobState, LedgerError
 from export_pipeline.jobs.states import ENDED
@@ -19,6 +21,8 @@ _POLL_SECONDS = 0.5
 _LISTENING_POLL_SECONDS = 10.0  # in case a notification was lost
 _RECONNECT_SECONDS = 2.0
 _MOST_IDS = 500
+MAX_WAITS = 500
+"""Calls of one caller that may wait at a time: a quarter of the connections that the service takes."""
 
 
 class Watch:
@@ -54,6 +58,7 @@ class Changes:
         self._watches: dict[str, set[Watch]] = {}
         self._states: dict[str, JobState] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._waiting: Counter[str] = Counter()
         self._listening = False
         self.closing = False
 
@@ -77,24 +82,36 @@ class Changes:
             for watch in watches:
                 watch.wake()
 
+    def check_room(self, caller: str) -> None:
+        """Raise the answer for a caller with so many calls that wait that others would find no room."""
+        if self._waiting[caller] >= MAX_WAITS:
+            message = f"More than {MAX_WAITS} calls of yours wait; wait with fewer, or use webhooks."
+            raise Problem(429, "too_many_requests", message, headers={"Retry-After": "5"})
+
     @contextlib.contextmanager
-    def watching(self, job_id: str, *, progress: bool) -> Iterator[Watch]:
+    def watching(self, job_id: str, caller: str, *, progress: bool) -> Iterator[Watch]:
         """Yield a watch of an export. What changes from now on wakes it."""
         watch = Watch(progress)
         self._watches.setdefault(job_id, set()).add(watch)
+        self._waiting[caller] += 1
         try:
             yield watch
         finally:
+            self._waiting[caller] -= 1
+            if not self._waiting[caller]:
+                del self._waiting[caller]
             self._watches[job_id].discard(watch)
             if not self._watches[job_id]:
                 del self._watches[job_id]
                 self._states.pop(job_id, None)
 
-    async def wait_for_end(self, job: Job, seconds: float, read: Callable[[], Awaitable[Job]]) -> Job:
+    async def wait_for_end(
+        self, job: Job, caller: str, seconds: float, read: Callable[[], Awaitable[Job]]
+    ) -> Job:
         """Return the job as soon as it has ended, or as it is after so many seconds."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        with self.watching(job.id, progress=False) as watch:
+        with self.watching(job.id, caller, progress=False) as watch:
             while job.status not in ENDED and not self.closing and loop.time() < until:
                 job = await read()  # again, as it may have ended before the watch began
                 if job.status not in ENDED and await watch.wait(until - loop.time()):

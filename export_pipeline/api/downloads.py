@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,8 @@ router = APIRouter(prefix="/v1/exports", tags=["files"], responses=responses(401
 
 LINK_SECONDS = 300
 """Lifetime of a link to S3 that is signed for one download."""
+_PARTS_SECONDS = 600.0
+_MAX_DOWNLOADS = 10_000
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}}},
     206: {"description": "A part of the file."},
@@ -65,9 +68,8 @@ async def hand_out(
     format = FORMATS[job.format]
     name = job.file_name or f"{job.dataset}{format.extension}"
     store = service.store
-    if request.method == "GET" and _begins(request):
-        await service.run(service.ledger.record, job.id, EventKind.DOWNLOADED, who, details)
     if not isinstance(store, FolderStore):
+        await _record(service, job, request, who, details)
         url = await service.run(
             store.link,
             job.file_key or "",
@@ -76,17 +78,40 @@ async def hand_out(
             media_type=format.media_type,
         )
         return RedirectResponse(url, 302, {"Cache-Control": "no-store"})
-    await service.run(store.stat, job.file_key or "")
+    size = (await service.run(store.stat, job.file_key or "")).bytes
     path = await service.run(store.path, job.file_key or "")
     headers = {
         "ETag": f'"{job.sha256}"',
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(job.sha256 or '')).decode()}:",
         "Content-Disposition": content_disposition(name),
-        "Cache-Control": "private, no-cache",
+        "Cache-Control": "private, no-store",
     }
-    if headers["ETag"] in _tags(request.headers.get("if-none-match", "")):
+    if {headers["ETag"], "*"} & set(_tags(request.headers.get("if-none-match", ""))):
         return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":  # a range means nothing here (RFC 9110, 14.2)
+        more = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
+        return Response(headers=headers | more, media_type=format.media_type)
+    await _record(service, job, request, who, details)
+    if not _is_range(request.headers.get("range", "")):  # is ignored (RFC 9110, 14.2)
+        request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
     return FileResponse(path, headers=headers, media_type=format.media_type)
+
+
+async def _record(
+    service: Service, job: Job, request: Request, who: str | None, details: dict[str, str]
+) -> None:
+    """Record a download. Later parts of the same file are part of it for a while."""
+    if request.method == "HEAD":
+        return
+    request.scope["state"]["audit"] = {"export": job.id, "scope": job.scope, **details}
+    download, now = (job.id, *sorted(details.items())), time.monotonic()
+    is_part = re.fullmatch(r"bytes=[1-9][0-9]*-[0-9]*", request.headers.get("range", "")) is not None
+    if is_part and now - service.downloads.get(download, float("-inf")) < _PARTS_SECONDS:
+        return
+    await service.run(service.ledger.record, job.id, EventKind.DOWNLOADED, who, details)
+    if len(service.downloads) >= _MAX_DOWNLOADS:
+        service.downloads.clear()
+    service.downloads[download] = now
 
 
 def check_file(job: Job) -> None:
@@ -107,10 +132,11 @@ def seconds_left(job: Job) -> int:
     return int((job.expires_at - datetime.now(UTC)).total_seconds())
 
 
-def _begins(request: Request) -> bool:
-    """Return whether a request asks for the beginning of the file; parts of one download count once."""
-    part = request.headers.get("range")
-    return part is None or re.match(r"\s*bytes\s*=\s*0?-", part) is not None
+def _is_range(text: str) -> bool:
+    """Return whether the text names ranges of bytes, each with its end after its start."""
+    if re.fullmatch(r"bytes=(\d+-\d*|-\d+)(\s*,\s*(\d+-\d*|-\d+))*", text, re.ASCII) is None:
+        return False
+    return all(int(start) <= int(end) for start, end in re.findall(r"(\d+)-(\d+)", text))
 
 
 def _tags(text: str) -> list[str]:

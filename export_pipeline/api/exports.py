@@ -86,12 +86,16 @@ async def create_export(
 ) -> Export | ExportList:
     """Ask for an export. The answer has its address in `Location`; `formats` asks for several."""
     caller.check_scope(body.scope)
-    jobs = await service.run(_ask, service, caller, body, idempotency_key)
+    changes: Changes = request.app.state.changes
     seconds = _waits(prefer)
     if seconds:
-        changes: Changes = request.app.state.changes
+        changes.check_room(caller.id)
+    jobs = await service.run(_ask, service, caller, body, idempotency_key)
+    if seconds:
         reads = [partial(service.run, service.ledger.get, job.id, caller.viewer) for job in jobs]
-        waits = [changes.wait_for_end(job, seconds, read) for job, read in zip(jobs, reads, strict=True)]
+        waits = [
+            changes.wait_for_end(job, caller.id, seconds, read) for job, read in zip(jobs, reads, strict=True)
+        ]
         jobs = await asyncio.gather(*waits)
         if all(job.status in ENDED for job in jobs):
             response.status_code = 201
@@ -148,7 +152,9 @@ async def get_export(
     read = partial(service.run, service.ledger.get, export_id, caller.viewer)
     job = await read()
     if wait and job.status not in ENDED:
-        job = await request.app.state.changes.wait_for_end(job, wait, read)
+        changes: Changes = request.app.state.changes
+        changes.check_room(caller.id)
+        job = await changes.wait_for_end(job, caller.id, wait, read)
     return Export.of(job)
 
 
@@ -174,15 +180,17 @@ async def follow_export(
     if job.status in ENDED and last_event_id == _event_id(job):
         return Response(status_code=204)
     changes: Changes = request.app.state.changes
-    return StreamingResponse(_events(job, read, changes, last_event_id), media_type="text/event-stream")
+    changes.check_room(caller.id)
+    events = _events(job, caller.id, read, changes, last_event_id)
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
 async def _events(
-    job: Job, read: Callable[[], Awaitable[Job]], changes: Changes, last: str | None
+    job: Job, caller: str, read: Callable[[], Awaitable[Job]], changes: Changes, last: str | None
 ) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
     until = loop.time() + _MOST_EVENT_SECONDS  # then the client reconnects, and its key is checked again
-    with changes.watching(job.id, progress=True) as watch:
+    with changes.watching(job.id, caller, progress=True) as watch:
         yield f"retry: {_RETRY_SECONDS * 1000}\n\n"
         while True:
             if (event := _event_id(job)) != last:

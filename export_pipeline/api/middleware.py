@@ -65,7 +65,7 @@ class Calls:
             await send(message)
 
         try:
-            if problem := _too_large(scope):
+            if problem := _problem_of(scope):
                 await answer(Request(scope), problem)(scope, receive, send_with_headers)
             else:
                 await self._app(scope, _Bounded(scope, receive), send_with_headers)
@@ -73,8 +73,12 @@ class Calls:
             _log(scope, status, time.monotonic() - begun, state)
 
 
-def _too_large(scope: Scope) -> Problem | None:
-    """Return the answer for a call whose address or headers are too large."""
+def _problem_of(scope: Scope) -> Problem | None:
+    """Return the answer for a call whose address or headers are too large, or whose length is ambiguous."""
+    names = {name for name, _ in scope["headers"]}
+    if {b"transfer-encoding", b"content-length"} <= names:  # a proxy may see another end (RFC 9112, 6.1)
+        message = "Send either Content-Length or Transfer-Encoding."
+        return Problem(400, "invalid_request", message, headers={"Connection": "close"})
     if len(scope["raw_path"]) + len(scope["query_string"]) > _MAX_TARGET_BYTES:
         return Problem(414, "too_large", "The address has more than 8 KiB; ask for less, or in a body.")
     if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol  # bounds the size of headers
 
 from export_pipeline.api.app import build_app
 from export_pipeline.api.changes import Changes
 from export_pipeline.settings import Settings
 
 _MAX_HEADER_BYTES = 16 << 10
+_HEADER_SECONDS = 15.0
 _END_SECONDS = 5
+
+
+class TimedProtocol(H11Protocol):
+    """Closes a connection whose next request does not arrive in time, however slowly its bytes come."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +76,7 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
     app = build_app(settings)
     config = uvicorn.Config(
         app,
-        http="h11",  # bounds the size of headers
+        http=TimedProtocol,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         ws="none",
         log_config=None,
@@ -47,7 +84,7 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         limit_concurrency=2_000,
-        timeout_keep_alive=15,
+        timeout_keep_alive=int(_HEADER_SECONDS),
         timeout_graceful_shutdown=_END_SECONDS,
         proxy_headers=True,
     )

@@ -38,6 +38,7 @@ class Service:
         ledger: The ledger of requests.
         engine: Engine of the ledger's database.
         callers: Callers that were authenticated a moment ago, by token, with the time.
+        downloads: Downloads that were recorded, with the time.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,6 +46,7 @@ class Service:
         self.ledger = Ledger(settings.jobs_url)
         self.engine: sa.Engine = open_engine(settings.jobs_url)
         self.callers: dict[str, tuple[float, Any]] = {}
+        self.downloads: dict[tuple[object, ...], float] = {}
         self._limiter = anyio.CapacityLimiter(_THREADS)
         self._inline_limiter = anyio.CapacityLimiter(8)
         self._slow_limiter = anyio.CapacityLimiter(2)

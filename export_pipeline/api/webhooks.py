@@ -40,12 +40,19 @@ class WebhookRequest(BaseModel):
 
 
 class WebhookChange(BaseModel):
-    """A new secret. For a day deliveries are signed with the old one too."""
+    """Changes of a receiver; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rotate_secret": True}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"active": False}, {"rotate_secret": True}]}
+    )
 
-    rotate_secret: Literal[True]
-    overlap_hours: Annotated[int, Field(ge=0, le=8_760)] = 24
+    url: Annotated[str | None, Field(max_length=2_000)] = None
+    events: Annotated[list[EventName] | None, Field(min_length=1)] = None
+    active: Annotated[bool | None, Field(description="False: it hears of nothing until it is true.")] = None
+    rotate_secret: Annotated[bool, Field(description="Make a new secret.")] = False
+    overlap_hours: Annotated[
+        int, Field(ge=0, le=8_760, description="Time for which the old secret signs too.")
+    ] = 24
 
 
 class Webhook(BaseModel):
@@ -67,6 +74,12 @@ class NewWebhook(Webhook):
     """A receiver with its secret, which is shown once."""
 
     secret: str
+
+
+class ChangedWebhook(Webhook):
+    """A changed receiver."""
+
+    secret: Annotated[str | None, Field(description="The new secret, if one was asked for.")] = None
 
 
 class WebhookList(BaseModel):
@@ -137,18 +150,27 @@ async def get_webhook(webhook_id: WebhookId, service: Services, caller: WebhookR
 @router.patch("/{webhook_id}", responses=responses(404, 409, 422))
 async def change_webhook(
     webhook_id: WebhookId, body: WebhookChange, service: Services, caller: WebhookWriter
-) -> NewWebhook:
-    """Give a webhook a new secret."""
+) -> ChangedWebhook:
+    """Change the URL or the events of a webhook, switch it off or on, or give it a new secret."""
 
-    def rotate() -> tuple[endpoints.Webhook, str]:
+    def change() -> ChangedWebhook:
+        engine, settings, secret = service.engine, service.settings, None
         with translate_webhook_errors():
-            overlap = timedelta(hours=body.overlap_hours)
-            return endpoints.rotate_secret(
-                service.engine, service.settings, webhook_id, overlap, caller.viewer
+            made = endpoints.update_webhook(
+                engine,
+                settings,
+                webhook_id,
+                url=body.url,
+                events=body.events,
+                active=body.active,
+                viewer=caller.viewer,
             )
+            if body.rotate_secret:
+                overlap = timedelta(hours=body.overlap_hours)
+                made, secret = endpoints.rotate_secret(engine, settings, webhook_id, overlap, caller.viewer)
+        return ChangedWebhook(**_shown(made).model_dump(), secret=secret)
 
-    made, secret = await service.run(rotate)
-    return NewWebhook(**_shown(made).model_dump(), secret=secret)
+    return await service.run_slow(change)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=responses(404))
@@ -201,6 +223,8 @@ def translate_webhook_errors() -> Iterator[None]:
         yield
     except endpoints.UnknownWebhookError as error:
         raise Problem(404, "not_found", str(error)) from None
+    except endpoints.RevokedWebhookError as error:
+        raise Problem(409, "state_conflict", str(error)) from None
     except WebhookAddressError as error:
         raise Problem(422, "invalid_webhook", str(error), [FieldProblem(("url",), str(error))]) from None
     except endpoints.WebhookKeyError:

@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 
 from export_pipeline.api.app import build_app
+from export_pipeline.api.server import TimedProtocol
 from export_pipeline.jobs import Attempt, File, Job, Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.keys import create_key
@@ -83,7 +84,12 @@ def serving(settings: Settings) -> Iterator[Running]:
     app = build_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http="h11", ws="none", log_config=None, access_log=False, h11_max_incomplete_event_size=16 << 10
+        app,
+        http=TimedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        h11_max_incomplete_event_size=16 << 10,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

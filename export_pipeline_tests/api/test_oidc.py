@@ -98,6 +98,15 @@ def test_a_person_asks_for_their_own_scopes_under_their_own_name(
     assert problem(get(guarded, bearer, "/metrics")) == (403, "forbidden")
 
 
+EMBEDDED: tuple[dict[str, Any], ...] = (
+    {"jwk": json.loads(RSAAlgorithm.to_jwk(OTHER.public_key()))},
+    {"jku": "http://127.0.0.1:9/jwks.json"},
+    {"x5u": "http://127.0.0.1:9/cert.pem"},
+    {"x5c": ["AAAA"]},
+)
+"""Headers by which a token would bring its own key."""
+
+
 @pytest.mark.slow
 def test_forged_tokens_are_refused(guarded: Running, issuer: str) -> None:
     good = token(claims(issuer))
@@ -124,6 +133,24 @@ def test_forged_tokens_are_refused(guarded: Running, issuer: str) -> None:
         token(claims(issuer, email=None)),
         token(claims(issuer, email={"a": 1})),
         token(claims(issuer, email_verified=False)),
+        token(claims(issuer, email_verified="false")),
+        token(claims(issuer, email="key:backend")),
+        token(claims(issuer, iat=time.time() + 3600)),
+        token(claims(f"{issuer}/")),
+        *(
+            token(claims(issuer), kid=kid)
+            for kid in ("", "../../dev/null", "' OR 1=1 --", "one\0", "http://127.0.0.1:9/")
+        ),
+        *(
+            f"{encoded({'alg': 'RS256', 'kid': 'one', **more})}.{payload}.{signature}"
+            for more in ({"kid": ["one"]}, {"kid": {"a": 1}}, {"crit": ["b64"], "b64": False}, {"b64": False})
+        ),
+        *(jwt.encode(claims(issuer), OTHER, "RS256", headers={"kid": "one", **more}) for more in EMBEDDED),
+        *(
+            f"{encoded({'alg': alg, 'kid': 'one'})}.{payload}."
+            for alg in ("None", "nOnE", "NONE", "", "HS256")
+        ),
+        f"{good}.{signature}.x",
         "a.b.c",
         "..",
         "é.é.é".encode("latin-1").decode("latin-1"),

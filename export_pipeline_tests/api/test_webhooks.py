@@ -106,3 +106,31 @@ def test_nobody_hears_of_more_than_they_may_see(
 def test_without_a_key_to_sign_with_the_caller_is_told(service: Running) -> None:
     answer = service.client(*ALL).post("/v1/webhooks", json={"url": "https://example.org/"})
     assert answer.status_code in (409, 422)
+
+
+def test_a_webhook_is_changed_switched_off_and_on_and_never_after_it_was_revoked(
+    hooked: Running, receiver: Receiver, accounts: list[str]
+) -> None:
+    client = hooked.client(*ALL)
+    url = client.post("/v1/webhooks", json={"url": f"{receiver.url}/old"}).headers["location"]
+    changed = client.patch(url, json={"url": receiver.url, "events": ["export.canceled"]}).json()
+    assert (changed["url"], changed["events"], changed["secret"]) == (receiver.url, ["export.canceled"], None)
+    assert client.patch(url, json={}).json() == changed
+
+    def cancel() -> int:
+        client.post(f"/v1/exports/{ask(client, accounts[0])['id']}/cancel")
+        return len(client.get(f"{url}/deliveries").json()["data"])
+
+    assert cancel() == 1
+    assert client.patch(url, json={"active": False}).json()["active"] is False
+    assert cancel() == 1
+    assert client.patch(url, json={"active": True}).json()["active"] is True
+    assert cancel() == 2
+    refused = client.patch(url, json={"url": "http://169.254.169.254/latest"})
+    assert problem(refused) == (422, "invalid_webhook")
+    for wrong in ({"events": []}, {"events": ["export.started"]}, {"active": "?"}, {"secret": "x"}):
+        assert client.patch(url, json=wrong).status_code == 422
+    assert client.get(url).json()["url"] == receiver.url
+    client.delete(url)
+    assert problem(client.patch(url, json={"active": True})) == (409, "state_conflict")
+    assert client.get(url).json()["problem"] == "It was revoked."

@@ -30,10 +30,15 @@ if TYPE_CHECKING:
 
 OVERLAP = timedelta(hours=24)
 """Time for which a replaced secret goes on signing."""
+REVOKED = "It was revoked."
 
 
 class WebhookKeyError(RedactedError):
     """Raised when EXPORT_WEBHOOK_KEY is not set, so nothing can be signed."""
+
+
+class RevokedWebhookError(LedgerError):
+    """Raised when a revoked webhook is switched on."""
 
 
 class UnknownWebhookError(LedgerError):
@@ -114,17 +119,11 @@ def create_webhook(
         WebhookKeyError: EXPORT_WEBHOOK_KEY is not set.
         LedgerError: an event is unknown, or the database rejects a value.
     """
-    rules = address_rules(settings)
-    checked_addresses(parse_url(url, rules), rules)
-    if unknown := sorted(set(events) - set(EVENTS)):
-        raise LedgerError(f"There is no event {unknown[0]}; there are {', '.join(EVENTS)}.")
-    if not events:
-        raise LedgerError(f"Choose at least one event; there are {', '.join(EVENTS)}.")
     values = {
-        "url": url,
+        "url": _checked_url(url, settings),
         "scope": scope,
         "dataset": dataset,
-        "events": [event for event in EVENTS if event in events],
+        "events": _checked_events(events),
         "named_only": named_only,
         "created_by": created_by,
     }
@@ -135,6 +134,56 @@ def create_webhook(
         insert = sa.insert(webhooks).values(**values).returning(*webhooks.c)
         webhook = Webhook(**connection.execute(insert).mappings().one())
     return webhook, secrets_of(webhook, settings, webhook.created_at)[0]
+
+
+def _checked_url(url: str, settings: Settings) -> str:
+    rules = address_rules(settings)
+    checked_addresses(parse_url(url, rules), rules)
+    return url
+
+
+def _checked_events(events: Collection[str]) -> list[str]:
+    if unknown := sorted(set(events) - set(EVENTS)):
+        raise LedgerError(f"There is no event {unknown[0]}; there are {', '.join(EVENTS)}.")
+    if not events:
+        raise LedgerError(f"Choose at least one event; there are {', '.join(EVENTS)}.")
+    return [event for event in EVENTS if event in events]
+
+
+def update_webhook(
+    engine: sa.Engine,
+    settings: Settings,
+    webhook_id: str,
+    *,
+    url: str | None = None,
+    events: Collection[str] | None = None,
+    active: bool | None = None,
+    viewer: Viewer = OPERATOR,
+) -> Webhook:
+    """Change a webhook; what is None stays. Switched on, it hears of what ends from now on.
+
+    Raises:
+        UnknownWebhookError: it does not exist, or the viewer may not see it.
+        RevokedWebhookError: it was revoked, so it cannot be switched on.
+        WebhookAddressError: the URL is not allowed.
+        LedgerError: an event is unknown.
+    """
+    values: dict[str, Any] = {}
+    if url is not None:
+        values["url"] = _checked_url(url, settings)
+    if events is not None:
+        values["events"] = _checked_events(events)
+    if active is not None:
+        values |= {"active": active, "problem": None}
+    with transaction(engine, write=True) as connection:
+        named = _named(webhook_id, viewer)
+        webhook = _one(connection.execute(sa.select(webhooks).where(*named).with_for_update()), webhook_id)
+        if webhook.problem == REVOKED and active is not None:
+            raise RevokedWebhookError(f"Webhook {webhook_id} was revoked; create another one.")
+        if not values:
+            return webhook
+        update = sa.update(webhooks).where(*named).values(**values).returning(*webhooks.c)
+        return _one(connection.execute(update), webhook_id)
 
 
 def find_webhooks(engine: sa.Engine, viewer: Viewer = OPERATOR) -> list[Webhook]:
@@ -183,7 +232,7 @@ def revoke_webhook(engine: sa.Engine, webhook_id: str, viewer: Viewer = OPERATOR
     Raises:
         UnknownWebhookError: it does not exist, or the viewer may not see it.
     """
-    values = {"active": False, "problem": "It was revoked."}
+    values = {"active": False, "problem": REVOKED}
     with transaction(engine, write=True) as connection:
         update = sa.update(webhooks).where(*_named(webhook_id, viewer)).values(**values)
         return _one(connection.execute(update.returning(*webhooks.c)), webhook_id)

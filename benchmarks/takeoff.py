@@ -122,9 +122,11 @@ def modules(name: str, url: str) -> tuple[str, ...]:
             "export_pipeline.takeoff.source_tables",
         )
     adbc = ("adbc_driver_postgresql",) if driver == "postgresql" else ()
+    writer = "takeoff.ost" if name == "ost" else f"formats.{name}"
     ours = (
-        f"formats.{name}", "formats.registry", "model.sanitize", "model.takeoff", "orchestration.staging",
-        "sources.takeoff", "store.folder", "store.manifest", "store.publish",
+        f"{writer}.write", f"{writer}.readback", "formats.registry", "core.sanitize", "takeoff.build",
+        "takeoff.layout", "takeoff.source", "orchestration.runs.staging", "store.folder", "store.manifest",
+        "store.publish",
     )  # fmt: skip
     return (f"sqlalchemy.dialects.{driver}", *adbc, "dagster", *(f"export_pipeline.{part}" for part in ours))
 

@@ -48,6 +48,10 @@ class Application:
     def close(self) -> None:
         self.engine.dispose()
 
+    def ids(self, table: str) -> set[str]:
+        with self.engine.begin() as connection:
+            return set(connection.scalars(sa.select(Base.metadata.tables[table].c.id)))
+
     def add(self, table: type[Base], **values: Any) -> str:
         row = {
             "id": uid(self.next),

@@ -22,10 +22,10 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
 
-TYPES = ("line", "polyline", "polygon", "rectangle", "circle", "point")
-LINE, POLYLINE, POLYGON, RECTANGLE, CIRCLE, POINT, UNKNOWN = range(7)
+TYPES = ("line", "polyline", "polygon", "rectangle", "circle", "point", "arc")
+LINE, POLYLINE, POLYGON, RECTANGLE, CIRCLE, POINT, ARC, UNKNOWN = range(8)
 
-_SIZES = np.array([4, 0, 0, 5, 3, 2, 0])
+_SIZES = np.array([4, 0, 0, 5, 3, 2, 0, 0])
 """Count of numbers that the parser's fields give for a type; 0 for types with lists of points."""
 
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"

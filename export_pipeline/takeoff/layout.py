@@ -24,7 +24,7 @@ _CSV = (
 def layout(data: ExportData) -> Layout:
     """Lay out takeoff ExportData; its measurements must allow random access (`Table.mapped`)."""
     contents = Contents(data)
-    drawn = contents.measurements.keep(DRAWN)
+    taken_off = contents.measurements.keep((*DRAWN, "id", "quantity", "notes", "is_verified"))
     return Layout(
         title=f"Export: {contents.data.title}",
         created=contents.created,
@@ -37,7 +37,7 @@ def layout(data: ExportData) -> Layout:
         drawings=_drawings(contents),
         tables={
             **contents.data.tables,
-            "measurements_by_page": drawn.reordered(contents.page_order, "measurements_by_page"),
+            "measurements_by_page": taken_off.reordered(contents.page_order, "measurements_by_page"),
         },
         subject=contents.data.subject,
         arrange=lambda layout, presentation: replace(layout, proof=_proof(contents, presentation)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,16 +35,14 @@ class Tally:
 
     @staticmethod
     def of(rows: pa.Table, conditions: int) -> Tally:
-        """Return the tally of `Places.rows`. Their order matters for the last bits of the sums."""
+        """Return the tally of `Places.rows`, which are ordered by condition."""
         condition = rows["condition"].to_numpy()
         quantity = pc.fill_null(rows["quantity"], float("nan")).to_numpy()
         finite = np.isfinite(quantity)
         own_unit = rows["own_unit"].to_numpy()
         return Tally(
             np.bincount(condition, minlength=conditions),
-            np.bincount(condition, np.where(finite, quantity, 0.0), conditions).astype(
-                np.float64, copy=False
-            ),
+            _exact_sums(condition, np.where(finite, quantity, 0.0), conditions),
             np.bincount(condition[~own_unit], minlength=conditions),
             int((~finite).sum()),
             rows["page"].null_count,
@@ -68,3 +68,19 @@ class Tally:
             )
         if len(odd) > NAMED:
             yield f"{len(odd) - NAMED} more conditions hold measurements in a unit that is not theirs."
+
+
+def _exact_sums(
+    condition: npt.NDArray[np.int64], values: npt.NDArray[np.float64], conditions: int
+) -> npt.NDArray[np.float64]:
+    """Return the sum of each condition's values, rounded once: ten times 0.1 is 1."""
+    ends = np.searchsorted(condition, np.arange(conditions + 1))
+    runs = itertools.pairwise(ends.tolist())
+    return np.array([_exact_sum(values[start:stop].tolist()) for start, stop in runs], np.float64)
+
+
+def _exact_sum(values: list[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return sum(values)

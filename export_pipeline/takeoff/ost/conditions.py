@@ -11,21 +11,19 @@ import numpy.typing as npt
 
 from export_pipeline.formats.base import Rendered
 from export_pipeline.takeoff.ost import markup
+from export_pipeline.takeoff.ost.units import Unit, default_unit, find_kind, find_unit
 
 LINEAR, AREA, COUNT = 0, 1, 2
 
 # Results that Quantity1 can ask for.
 _LENGTH, _NET_AREA, _VOLUME, _EACH = 1, 11, 21, 23
-# By measurement type: Type and Quantity1; unit and its UOM code.
+# By measurement type: Type and Quantity1.
 _SHAPES = {
     "linear": (LINEAR, _LENGTH),
     "area": (AREA, _NET_AREA),
     "volume": (AREA, _VOLUME),
     "count": (COUNT, _EACH),
 }
-_UNITS = {"linear": ("LF", 2), "area": ("SF", 5), "volume": ("CY", 9), "count": ("EA", 0)}
-_INCHES_PER_UNIT = {"LF": 12.0, "SF": 144.0, "CY": 46656.0, "EA": 1.0}
-_TYPE_OF_UNIT = {unit: name for name, (unit, _) in _UNITS.items()}
 
 _DEFAULT_COLOR = "#3B82F6"
 _CIRCLE_SHAPE = 1
@@ -43,6 +41,7 @@ class Conditions:
         types: int8 by condition: LINEAR, AREA or COUNT.
         uids: UIDs by condition, ascending.
         names: Names by condition, never empty.
+        factors: float64 by condition: the quantity of one inch, square inch or piece.
         cdn_types: (UID, name) of the condition types used.
     """
 
@@ -53,7 +52,9 @@ class Conditions:
         self._done = done
         self.names = [self._name(number, row) for number, row in enumerate(rows, 1)]
         odd: list[str] = []
-        self._kinds = [self._kind(row, name, odd) for row, name in zip(rows, self.names, strict=True)]
+        kinds = [self._kind(row, name, odd) for row, name in zip(rows, self.names, strict=True)]
+        self._kinds: list[str] = [kind for kind, _ in kinds]
+        self._units: list[Unit] = [unit for _, unit in kinds]
         done.warnings += odd[:CAP]
         if len(odd) > CAP:
             done.warnings.append(f"{len(odd) - CAP} more conditions have such a measurement type or unit.")
@@ -61,6 +62,13 @@ class Conditions:
         for row, kind in zip(rows, self._kinds, strict=True):
             if _unfit_length(row.get("thickness")) or (kind == "volume" and _unfit_length(row.get("depth"))):
                 done.changed["not a length, not in the file", "Thickness"] += 1
+        self.factors: npt.NDArray[np.float64] = np.array(
+            [
+                (self._thickness(row, kind) if kind == "volume" else 1.0) / unit.inches
+                for row, (kind, unit) in zip(rows, kinds, strict=True)
+            ],
+            np.float64,
+        )
         groups = dict.fromkeys(_group(row) for row in rows)
         self._cdn_uids = {name: next_uid() for name in groups} or {"General": next_uid()}
         self.uids = [next_uid() for _ in rows]
@@ -73,10 +81,8 @@ class Conditions:
             index: The condition.
             size: Inches of a linear condition, square inches of an area, or pieces.
         """
-        row, kind = self._rows[index], self._kinds[index]
-        depth = self._thickness(row, kind) if kind == "volume" else 1.0
-        unit = _UNITS[kind][0]
-        return size * depth / _INCHES_PER_UNIT[unit], _finite(row.get("total_quantity")), unit
+        total = _finite(self._rows[index].get("total_quantity"))
+        return size * float(self.factors[index]), total, self._units[index].name
 
     @property
     def cdn_types(self) -> list[tuple[int, str]]:
@@ -111,7 +117,7 @@ class Conditions:
             "Rise": 0,
             "Run": 0,
             "Depth": size,
-            "UOM1": _UNITS[kind][1],
+            "UOM1": self._units[index].code,
             "UOM2": 0,
             "UOM3": 0,
             "RoundUp": 0,
@@ -143,22 +149,24 @@ class Conditions:
         self._done.changed["name filled in", "Name"] += 1
         return f"Condition {number}"
 
-    def _kind(self, row: Mapping[str, Any], name: str, warnings: list[str]) -> str:
+    def _kind(self, row: Mapping[str, Any], name: str, warnings: list[str]) -> tuple[str, Unit]:
         kind, unit = row.get("measurement_type"), row.get("unit")
         if kind not in _SHAPES:
-            guess = _TYPE_OF_UNIT.get(unit or "", "area")
+            guess = find_kind(unit) or "area"
             self._done.changed["measurement type unknown", "Type"] += 1
             warnings.append(
                 f"Condition {name!r} has no known measurement type ({kind!r}); taken for {guess}."
             )
-            return guess
-        if unit != _UNITS[kind][0]:
+            return guess, find_unit(guess, unit) or default_unit(guess)
+        known = find_unit(kind, unit)
+        if known is None:
+            known = default_unit(kind)
             self._done.changed["unit not one of its type", "Unit"] += 1
             warnings.append(
-                f"Condition {name!r} measures {kind} in {unit!r}; the file says {_UNITS[kind][0]}, "
+                f"Condition {name!r} measures {kind} in {unit!r}; the file says {known.name}, "
                 "and its total is the database's number."
             )
-        return str(kind)
+        return str(kind), known
 
     def _color(self, row: Mapping[str, Any]) -> int:
         color = markup.colorref(row.get("color"))

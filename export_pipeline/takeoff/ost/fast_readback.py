@@ -70,12 +70,14 @@ class _QuickReader(Reader):
         polygon = (run.counts >= 6) & (run.counts % 2 == 0) & ~run.closed
         if not np.select([linear, area], [run.counts == 4, polygon], run.counts == 2).all():
             raise _DoubtError
-        sums = np.bincount(inverse, np.select([linear, area], [run.lengths, run.areas], 1.0))
+        signs = np.where(run.negative, -1.0, 1.0) * np.where(area & (run.parents > 0), -1.0, 1.0)
+        sums = np.bincount(inverse, signs * np.select([linear, area], [run.lengths, run.areas], 1.0))
         for condition, size in zip(conditions, sums.tolist(), strict=True):
             if condition:
                 condition.raw += size
         self._before["BidTakeoffs"] = int(run.uids[-1])
         self._takeoff_uids.frombytes(run.uids.tobytes())
+        self._parents.frombytes(run.parents[run.parents != 0].tobytes())
         self._numbers.frombytes(run.numbers[run.numbers != 0].tobytes())
 
 

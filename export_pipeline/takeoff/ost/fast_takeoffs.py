@@ -1,7 +1,7 @@
 """Ordinary takeoffs by the thousand, read from a file's bytes as columns.
 
 An ordinary takeoff is one line of plain attributes in their usual order, belongs to a condition and a page
-only, and is straight and no hole. A line that matches is well-formed; `readback` decides whether it may be
+only, and is straight. A line that matches is well-formed; `readback` decides whether it may be
 in its place, with these values.
 """
 
@@ -29,12 +29,14 @@ _WHOLE = "(?:0|[1-9][0-9]{0,9})"
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?"
 _LINE = (
     rf'\A<BidTakeoff UID="{_WHOLE}" BidUID="{_WHOLE}" BidConditionUID="{_WHOLE}" BidZoneUID="0" '
-    rf'BidPageUID="{_WHOLE}" BidAreaUID="0" BidTypAreaUID="0" ParentUID="0" No="{_WHOLE}" '
+    rf'BidPageUID="{_WHOLE}" BidAreaUID="0" BidTypAreaUID="0" ParentUID="{_WHOLE}" No="{_WHOLE}" '
     rf'Quantity="1" Count="1" Rotation="0" Position="(?:{_NUMBER};)*{_NUMBER}&#xa;" '
-    r'IsNegativeQuantity="0" Curve="-1"/>\r\n\z'
+    r'IsNegativeQuantity="[01]" Curve="-1" GUID="(?:\{[0-9A-F-]{36}\})?"/>\r\n\z'
 )
-_WHOLES, _POSITION = (0, 1, 2, 4, 8), 12
-"""Indexes of a line's attributes UID, BidUID, BidConditionUID, BidPageUID and No; and of Position."""
+_WHOLES, _POSITION, _SIGN = (0, 1, 2, 4, 7, 8), 12, 13
+"""Indexes of a line's attributes UID, BidUID, BidConditionUID, BidPageUID, ParentUID and No; of Position and
+IsNegativeQuantity.
+"""
 _ENTITY = len("&#xa;")
 
 
@@ -43,22 +45,26 @@ class Run:
     """Consecutive ordinary takeoffs; every array has one entry for each.
 
     Attributes:
-        uids, bids, conditions, pages, numbers: UID, BidUID, BidConditionUID, BidPageUID, No.
+        uids, bids, conditions, pages, parents, numbers: UID, BidUID, BidConditionUID, BidPageUID,
+            ParentUID, No.
         counts: How many numbers each position has.
         lengths: Distance from the first point to the second.
         areas: Unsigned area enclosed by the points.
         closed: True if the last point equals the first.
+        negative: True if the quantity is negative.
     """
 
     uids: Ints
     bids: Ints
     conditions: Ints
     pages: Ints
+    parents: Ints
     numbers: Ints
     counts: Ints
     lengths: Floats
     areas: Floats
     closed: Bools
+    negative: Bools
 
     def __len__(self) -> int:
         return self.uids.size
@@ -116,12 +122,13 @@ def _read(data: Bytes, begins: Ints, ends: Ints) -> Run:
     edges = quotes[first + np.array([2 * place + side for place in _WHOLES for side in (0, 1)])]
     edges[:, 0::2] += 1
     wholes = _every_other(np.int64, data, edges.ravel()).reshape(-1, len(_WHOLES))
-    uids, bids, conditions, pages, numbers = np.ascontiguousarray(wholes.T)
+    uids, bids, conditions, pages, parents, numbers = np.ascontiguousarray(wholes.T)
+    negative = data[quotes[first[:, 0] + 2 * _SIGN] + 1] == ord("1")
     starts, stops = quotes[first + np.array([2 * _POSITION, 2 * _POSITION + 1])].T
     values, firsts, counts = _positions(data, starts + 1, stops)
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = _sizes(values, firsts, counts)
-    return Run(uids, bids, conditions, pages, numbers, counts, *sizes)
+    return Run(uids, bids, conditions, pages, parents, numbers, counts, *sizes, negative)
 
 
 def _positions(data: Bytes, begins: Ints, stops: Ints) -> tuple[Floats, Ints, Ints]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from export_pipeline.formats.base import Rendered
 from export_pipeline.takeoff.ost import markup
 from export_pipeline.takeoff.ost.conditions import CAP
 from export_pipeline.takeoff.ost.markup import LARGEST_INTEGER
+from export_pipeline.takeoff.ost.scales import Agreed
+from export_pipeline.takeoff.scales import pixels_per_foot
 
 _DEFAULT_DPI = 150.0
 _INCHES_PER_FOOT = 12.0
@@ -41,9 +44,10 @@ class Pages:
     """The pages of one export.
 
     A page with a scale (pixels per foot) has ScaleFactor1 = paper inches for one real foot and
-    ScaleFactor2 = 12, and a pixel is 12 / scale real inches. A page without a scale is written at 1 : 1: a
-    pixel is 1 / dpi inches. Its takeoffs are then at the right places of the sheet, but their sizes are
-    paper sizes until someone sets the scale. There is a warning for such pages.
+    ScaleFactor2 = 12, and a pixel is 12 / scale real inches. A page without a scale has the one on which its
+    own measurements agree. If they do not, it is written at 1 : 1: a pixel is 1 / dpi inches. Its takeoffs
+    are then at the right places of the sheet, but their sizes are paper sizes until someone sets the scale.
+    There is a warning for each page without a scale.
 
     Attributes:
         inches: float64 by page: real inches per pixel.
@@ -52,11 +56,23 @@ class Pages:
     """
 
     def __init__(
-        self, rows: Sequence[Mapping[str, Any]], next_uid: Callable[[], int], done: Rendered
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        agreed: Mapping[int, Agreed],
+        next_uid: Callable[[], int],
+        done: Rendered,
     ) -> None:
+        """Prepare the pages.
+
+        Args:
+            agreed: By index of a page without a scale, the scale of its measurements.
+        """
         self._rows = rows
         self._dpi = [_dpi(row) for row in rows]
-        self._scales = [_scale(row, dpi) for row, dpi in zip(rows, self._dpi, strict=True)]
+        self._scales = [
+            scale if scale or index not in agreed else agreed[index].scale
+            for index, scale in enumerate(own_scales(rows))
+        ]
         self.inches: npt.NDArray[np.float64] = np.array(
             [
                 _INCHES_PER_FOOT / scale if scale else 1.0 / dpi
@@ -71,6 +87,7 @@ class Pages:
         )
         self.uids = [next_uid() for _ in rows]
         self._numbers = [self._number(index, done) for index in range(len(rows))]
+        self._warn_of_agreed(agreed, done)
         self._warn_of_unscaled(done)
 
     def first_scale(self) -> tuple[float, float, float, float]:
@@ -105,7 +122,7 @@ class Pages:
             "BidUID": 1,
             "BidPageFolderUID": self._folders.get(row.get("document_index"), (0, ""))[0],
             "Name": _name(row, index),
-            "ImagePath": row.get("document") or "",
+            "ImagePath": _base_name(row.get("document") or ""),
             "ScaleFactor1": factor1,
             "ScaleFactor2": factor2,
             "Width": width,
@@ -149,6 +166,19 @@ class Pages:
             sizes.append(stored if stored and fits else drawn or fallback)
         return sizes[0], sizes[1]
 
+    def _warn_of_agreed(self, agreed: Mapping[int, Agreed], done: Rendered) -> None:
+        if agreed:
+            done.changed["none, the scale of the page's measurements instead", "Scale"] += len(agreed)
+        for index in sorted(agreed)[:CAP]:
+            row, found = self._rows[index], agreed[index]
+            done.warnings.append(
+                f"Page {row.get('page_number')} of {row.get('document') or 'its document'} has no scale; the "
+                f"file has the {found.scale:g} pixels per foot that follow from its quantities "
+                f"({found.measurements} measurements)."
+            )
+        if len(agreed) > CAP:
+            done.warnings.append(f"{len(agreed) - CAP} more pages have the scale of their quantities.")
+
     def _warn_of_unscaled(self, done: Rendered) -> None:
         unscaled = [index for index, scale in enumerate(self._scales) if scale is None]
         for index in unscaled[:CAP]:
@@ -159,6 +189,16 @@ class Pages:
             )
         if len(unscaled) > CAP:
             done.warnings.append(f"{len(unscaled) - CAP} more pages have no scale.")
+
+
+def own_scales(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Return pixels per foot by page; None if missing or not a usable ratio."""
+    return [_scale(row, _dpi(row)) for row in rows]
+
+
+def _base_name(path: str) -> str:
+    """Return a document's name without folders: importers open the path."""
+    return re.split(r"[\\/]", path)[-1]
 
 
 def _name(row: Mapping[str, Any], index: int) -> str:
@@ -178,8 +218,7 @@ def _dpi(row: Mapping[str, Any]) -> float:
 
 
 def _scale(row: Mapping[str, Any], dpi: float) -> float | None:
-    """Return pixels per foot, or None if missing or not a usable ratio."""
-    scale = _positive(row.get("scale_value"))
+    scale = pixels_per_foot(row)
     return scale if scale is not None and 1e-6 <= scale / dpi <= 1e6 else None
 
 

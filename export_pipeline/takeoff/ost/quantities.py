@@ -44,29 +44,29 @@ class Condition:
     thickness: float
     raw: float = 0.0
 
-    def add(self, position: str, *, curved: bool, hole: bool) -> str | None:
-        """Add a takeoff's position; return its problem, or None."""
+    def add(self, position: str, *, curved: bool, hole: bool, negative: bool = False) -> str | None:
+        """Add a takeoff's position; return its problem, or None. A hole has the sign of its polygon."""
         if not _POSITION.fullmatch(position):
             return _WRONG_POSITION
         try:
             values = list(map(float, position.split(";")))
         except ValueError:
             return _WRONG_POSITION
-        count = len(values)
+        count, sign = len(values), -1.0 if negative else 1.0
         if self.type == contract.LINEAR:
             if count not in ((6, 7) if curved else (4,)):
                 return f"A straight segment has 4 numbers, a curved one 6 or 7, not {count}; split it."
-            self.raw += math.hypot(values[2] - values[0], values[3] - values[1])
+            self.raw += sign * math.hypot(values[2] - values[0], values[3] - values[1])
         elif self.type == contract.AREA:
             if count < 6 or count % 2:
                 return f"A polygon has 3 or more pairs of numbers; this has {count} numbers."
             if values[:2] == values[-2:]:
                 return "The first point is repeated at the end; leave it out."
-            self.raw += -_area(values) if hole else _area(values)
+            self.raw += sign * (-_area(values) if hole else _area(values))
         else:
             if count != 2:
                 return f"A counted item has 2 numbers, not {count}."
-            self.raw += 1
+            self.raw += sign
         return None
 
     def quantity(self) -> Quantity:

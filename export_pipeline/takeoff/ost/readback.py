@@ -353,7 +353,10 @@ class Reader:
             self.problem("curve", where, f"Curve is {curve!r}; it must be -1 for straight or 0 for curved.")
         condition = self._conditions.get(_integer(attributes.get("BidConditionUID")) or 0)
         if condition is not None:
-            wrong = condition.add(attributes.get("Position", ""), curved=curve == "0", hole=bool(parent))
+            negative = attributes.get("IsNegativeQuantity") == "1"
+            wrong = condition.add(
+                attributes.get("Position", ""), curved=curve == "0", hole=bool(parent), negative=negative
+            )
             if wrong:
                 self.problem("position", where, wrong)
 

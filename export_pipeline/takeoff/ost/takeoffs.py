@@ -1,6 +1,7 @@
 """Measurements as BidTakeoff elements, a batch at a time, without a Python step per row.
 
-A straight segment, a polygon or a counted place is one takeoff; the segments of one measurement share a `No`.
+A straight segment, a polygon, a hole or a counted place is one takeoff; those of a measurement share a `No`.
+A hole follows its polygon and has the polygon's sign.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from export_pipeline.core.streams import map_concurrently
 from export_pipeline.takeoff import geometry
 from export_pipeline.takeoff.geometry import Geometry
 from export_pipeline.takeoff.ost.conditions import AREA, COUNT, LINEAR, Conditions
+from export_pipeline.takeoff.ost.guids import derive_guids
 from export_pipeline.takeoff.ost.pages import Pages
 from export_pipeline.takeoff.ost.positions import END, positions
-from export_pipeline.takeoff.ost.tally import Tally
+from export_pipeline.takeoff.ost.tally import Left, Tally
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,9 +35,12 @@ _FARTHEST = 1e12
 _MOST = 100_000
 """Most takeoffs made at once, unless a single measurement has more."""
 _SHORTEST_POINT = len('{"x":1,"y":1},')
-_BEFORE_NO = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="0" No="'
+_MOST_PIECES = 10_000
+"""Largest count of one measurement that is written as takeoffs, one for each piece."""
+_BEFORE_PARENT = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="'
 _BEFORE_POSITION = '" Quantity="1" Count="1" Rotation="0" Position="'
-_AFTER_POSITION = f'{END}" IsNegativeQuantity="0" Curve="-1"/>\r\n'
+_SIGNS = pa.array(["0", "1"])
+_BEFORE_SIGN = f'{END}" IsNegativeQuantity="'
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +57,44 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class _Elements:
+    """Takeoffs without numbers; arrays have one entry for each.
+
+    Attributes:
+        row: Row of the batch.
+        number: Number in its measurement, from 0.
+        is_hole: True if it is a hole in the takeoff with number 0.
+        positions: Position strings, as returned by `positions`.
+    """
+
+    row: Ints
+    number: Ints
+    is_hole: Bools
+    positions: pa.Array
+
+
+@dataclass(frozen=True, slots=True)
 class _Shaped:
     """The takeoffs of some measurements, not numbered yet; arrays have one entry per takeoff unless noted.
 
     Attributes:
         condition, page: Indexes.
         measurement: Index, from 0, of the written measurement that the takeoff belongs to.
-        positions: Position strings, as returned by `positions`.
+        elements: The takeoffs.
+        negative: True if the quantity is negative.
+        guids: GUIDs (string).
         measured: By written measurement: condition index, size, and whether it is on a page with a scale.
-        unreadable, unfit: Condition indexes of the measurements left out for this reason.
-        astray: Number of measurements that name no page or condition of the export.
+        left: What is not in the file.
     """
 
     condition: Ints
     page: Ints
     measurement: Ints
-    positions: pa.Array
+    elements: _Elements
+    negative: Bools
+    guids: pa.Array
     measured: tuple[Ints, Floats, Bools]
-    unreadable: Ints
-    unfit: Ints
-    astray: int
+    left: Left
 
 
 class Takeoffs:
@@ -108,40 +131,61 @@ class Takeoffs:
         inches[there] = self._inches[page[there]]
         readable = (shapes.codes != geometry.NONE) & _within(shapes, _FARTHEST / inches)
         fit = _fits(types, shapes.codes)
+        quantities = to_numpy(batch["quantity"].fill_null(np.nan), np.float64)
+        pieces = np.where(types == COUNT, _pieces(quantities), 1)
         kept = np.flatnonzero(there & readable & fit)
-        linear = types[kept] == LINEAR
-        elements, texts = _elements(shapes, kept, linear, inches)
-        owner = np.repeat(kept, elements)
+        elements = _elements(shapes, kept, types, pieces, inches)
+        fresh = np.diff(elements.row, prepend=-1) != 0
+        written = elements.row[fresh]
+        negative = quantities < 0
+        sizes = _sizes(shapes, types, inches) * np.where(negative, -1, 1) * pieces
         return _Shaped(
-            condition=condition[owner],
-            page=page[owner],
-            measurement=np.repeat(np.arange(len(kept)), elements),
-            positions=texts,
-            measured=(condition[kept], _sizes(shapes, types, inches)[kept], self._scaled[page[kept]]),
-            unreadable=condition[there & ~readable],
-            unfit=condition[there & readable & ~fit],
-            astray=int((~there).sum()),
+            condition=condition[elements.row],
+            page=page[elements.row],
+            measurement=np.cumsum(fresh) - 1,
+            elements=elements,
+            negative=negative[elements.row],
+            guids=derive_guids(batch["id"].take(pa.array(elements.row)), elements.number),
+            measured=(condition[written], sizes[written], self._scaled[page[written]]),
+            left=Left(
+                unreadable=condition[there & ~readable],
+                unfit=condition[there & readable & ~fit],
+                empty=condition[np.setdiff1d(kept, written, assume_unique=True)],
+                astray=int((~there).sum()),
+                rounded=int(
+                    ((types == COUNT) & (np.abs(quantities) != pieces) & ~np.isnan(quantities))[kept].sum()
+                ),
+                notes=int(pc.sum(pc.greater(pc.binary_length(batch["notes"]), 0)).as_py() or 0),
+                unverified=int(pc.sum(pc.invert(batch["is_verified"])).as_py() or 0),
+            ),
         )
 
     def _add_number(self, shaped: _Shaped) -> Iterator[Run]:
-        self._tally.add_astray(shaped.astray)
-        self._tally.add(shaped.unreadable, shaped.unfit)
+        self._tally.add(shaped.left)
         self._tally.add_computed(*shaped.measured)
         many = len(shaped.page)
         if not many:
             return
+        elements = shaped.elements
+        uids = self._top - np.arange(many)
         xml = pc.binary_join_element_wise(
             '<BidTakeoff UID="',
-            _integers(self._top - np.arange(many)),
+            _integers(uids),
             '" BidUID="1" BidConditionUID="',
             self._condition_uids.take(_int64(shaped.condition)),
             '" BidZoneUID="0" BidPageUID="',
             self._page_uids.take(_int64(shaped.page)),
-            _BEFORE_NO,
+            _BEFORE_PARENT,
+            _integers(np.where(elements.is_hole, uids + elements.number, 0)),
+            '" No="',
             _integers(self.written + 1 + shaped.measurement),
             _BEFORE_POSITION,
-            shaped.positions,
-            _AFTER_POSITION,
+            elements.positions,
+            _BEFORE_SIGN,
+            _SIGNS.take(_int64(shaped.negative)),
+            '" Curve="-1" GUID="',
+            shaped.guids,
+            '"/>\r\n',
             "",
         )
         self.written += len(shaped.measured[0])
@@ -156,9 +200,15 @@ def max_takeoffs(batch: pa.RecordBatch) -> int:
 
 def _most(batch: pa.RecordBatch) -> Ints:
     most = pc.add(pc.divide(pc.binary_length(batch["geometry_data"]), _SHORTEST_POINT), 5)
-    circles = pc.fill_null(pc.equal(batch["geometry_type"], "circle"), False)
-    most = pc.fill_null(pc.if_else(circles, geometry.CIRCLE_SEGMENTS, most), 0)
-    return to_numpy(most.cast(pa.int64()), np.int64)
+    kinds = pc.fill_null(batch["geometry_type"], "")
+    most = pc.fill_null(pc.if_else(pc.equal(kinds, "circle"), geometry.CIRCLE_SEGMENTS, most), 0)
+    bent = pc.or_(
+        pc.equal(kinds, "arc"), pc.fill_null(pc.match_substring(batch["geometry_data"], "arcs"), False)
+    )
+    most = pc.if_else(bent, pc.multiply(most, geometry.MOST_ARC_SEGMENTS), most)
+    counts = _pieces(to_numpy(batch["quantity"].fill_null(np.nan), np.float64))
+    points = to_numpy(pc.equal(kinds, "point").cast(pa.int8()), np.int8).astype(bool)
+    return np.maximum(to_numpy(most.cast(pa.int64()), np.int64), np.where(points, counts, 0))
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -183,6 +233,10 @@ def _within(shapes: Geometry, limits: Floats) -> Bools:
     if len(some):
         farthest = np.maximum.reduceat(np.abs(shapes.values), shapes.offsets[:-1][some])
         within[some] = farthest <= limits[some]
+    holes = shapes.holes
+    if len(holes.rows):
+        farthest = np.maximum.reduceat(np.abs(holes.values), holes.offsets[:-1])
+        within[holes.rows[farthest > limits[holes.rows]]] = False
     return within
 
 
@@ -203,35 +257,57 @@ def _sizes(shapes: Geometry, types: npt.NDArray[np.int8], inches: Floats) -> Flo
     return sizes
 
 
-def _elements(shapes: Geometry, kept: Ints, linear: Bools, inches: Floats) -> tuple[Ints, pa.Array]:
-    """Return how many takeoffs each measurement becomes, and the positions of them all, in inches.
+def _pieces(quantities: Floats) -> Ints:
+    """Return how many pieces each quantity counts; 1 where it is unknown or too large to write one by one."""
+    counts = np.rint(np.abs(quantities))
+    pieces: Ints = np.where(counts <= _MOST_PIECES, counts, 1).astype(np.int64)
+    return pieces
+
+
+def _elements(
+    shapes: Geometry, kept: Ints, types: npt.NDArray[np.int8], pieces: Ints, inches: Floats
+) -> _Elements:
+    """Return the takeoffs of the measurements. Segments without length are left out.
 
     Args:
         kept: The rows that are written.
-        linear: By written row: True if its condition is linear.
+        types: By row, the type of its condition.
+        pieces: By row, how many takeoffs a place becomes.
         inches: By row, inches per pixel.
     """
-    lines = np.zeros(len(inches), bool)
-    lines[kept] = linear
-    values = _perimeters(shapes, lines)
+    holes = shapes.holes
+    linear = types[kept] == LINEAR
     corners = np.diff(shapes.offsets)[kept] // 2
     closed = shapes.codes[kept] == geometry.POLYGON
-    elements = np.where(linear, corners - ~closed, 1)
-    owner = np.repeat(kept, elements)
-    is_segment = np.repeat(linear, elements)
-    nth = np.arange(len(owner)) - np.repeat(np.cumsum(elements) - elements, elements)
-    first = shapes.offsets[:-1][owner]
-    sizes = np.where(is_segment, 4, np.diff(shapes.offsets)[owner])
-    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    holes_of = np.bincount(holes.rows, minlength=len(types))[kept] * (types[kept] == AREA)
+    counts = np.where(linear, corners - ~closed, pieces[kept] + holes_of)
+    owner = np.repeat(kept, counts)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    pool = np.concatenate((_perimeters(shapes, types == LINEAR), holes.values))
+    first, size = shapes.offsets[:-1][owner], np.diff(shapes.offsets)[owner]
+    is_segment, is_hole = types[owner] == LINEAR, (types[owner] == AREA) & (number > 0)
+    if is_hole.any():
+        hole = np.searchsorted(holes.rows, owner[is_hole]) + number[is_hole] - 1
+        first[is_hole] = len(shapes.values) + holes.offsets[:-1][hole]
+        size[is_hole] = np.diff(holes.offsets)[hole]
+    first[is_segment] += 2 * number[is_segment]
+    second = np.where(number + 1 < np.repeat(corners, counts), first + 2, shapes.offsets[:-1][owner])
+    some = np.flatnonzero(is_segment)
+    here, there = pool[first[some][:, None] + np.arange(2)], pool[second[some][:, None] + np.arange(2)]
+    live = np.ones(len(owner), bool)
+    live[some] = (here != there).any(axis=1)
+    if not live.all():
+        owner, number, is_segment, is_hole = owner[live], number[live], is_segment[live], is_hole[live]
+        first, size, second = first[live], size[live], second[live]
+    size[is_segment] = 4
+    offsets = np.concatenate(([0], np.cumsum(size)))
     flat = np.empty(int(offsets[-1]))
-    one = first[is_segment] + 2 * nth[is_segment]
-    wrapped = (nth + 1) % np.repeat(corners, elements)
-    two = first[is_segment] + 2 * wrapped[is_segment]
-    flat[offsets[:-1][is_segment][:, None] + np.arange(4)] = values[np.stack((one, one + 1, two, two + 1), 1)]
+    one, two = first[is_segment], second[is_segment]
+    flat[offsets[:-1][is_segment][:, None] + np.arange(4)] = pool[np.stack((one, one + 1, two, two + 1), 1)]
     whole = ~is_segment
-    flat[_ranges(offsets[:-1][whole], sizes[whole])] = values[_ranges(first[whole], sizes[whole])]
-    flat *= np.repeat(inches[owner], sizes)
-    return elements, positions(flat, offsets)
+    flat[_ranges(offsets[:-1][whole], size[whole])] = pool[_ranges(first[whole], size[whole])]
+    flat *= np.repeat(inches[owner], size)
+    return _Elements(owner, number, is_hole, positions(flat, offsets))
 
 
 def _perimeters(shapes: Geometry, linear: Bools) -> Floats:

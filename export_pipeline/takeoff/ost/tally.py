@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,27 @@ _NOTABLE = 1e-3
 """Relative difference from which there is a warning about a quantity."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a batch has that the file does not.
+
+    Attributes:
+        unreadable, unfit, empty: Condition indexes of measurements whose geometry cannot be read, is not of
+            its condition's type, or has no size.
+        astray: Number of measurements that name no page or condition of the export.
+        rounded: Number of counts that are not written as so many takeoffs.
+        notes, unverified: Number of notes, and of measurements that nobody has verified.
+    """
+
+    unreadable: Ints
+    unfit: Ints
+    empty: Ints
+    astray: int
+    rounded: int
+    notes: int
+    unverified: int
+
+
 class Tally:
     """Counts the measurements that the file cannot hold, by condition and reason.
 
@@ -31,25 +53,28 @@ class Tally:
         many = len(conditions.names)
         self._unreadable = np.zeros(many, np.int64)
         self._unfit = np.zeros(many, np.int64)
-        self._astray = 0
-        self._sizes = np.zeros(many)
+        self._empty = np.zeros(many, np.int64)
+        self._astray = self._rounded = self._notes = self._unverified = 0
+        self._sizes, self._measured = np.zeros(many), np.zeros(many, np.int64)
         self._unscaled = np.zeros(many, np.int64)
 
-    def add(self, unreadable: Ints, unfit: Ints) -> None:
-        """Count a batch; each argument has the condition indexes of the rows that it applies to."""
+    def add(self, left: Left) -> None:
+        """Count what a batch has that the file does not."""
         many = len(self._unfit)
-        self._unreadable += np.bincount(unreadable, minlength=many)
-        self._unfit += np.bincount(unfit, minlength=many)
+        self._unreadable += np.bincount(left.unreadable, minlength=many)
+        self._unfit += np.bincount(left.unfit, minlength=many)
+        self._empty += np.bincount(left.empty, minlength=many)
+        self._astray += left.astray
+        self._rounded += left.rounded
+        self._notes += left.notes
+        self._unverified += left.unverified
 
     def add_computed(self, condition: Ints, sizes: Floats, scaled: Bools) -> None:
         """Add takeoffs: condition index, size, and whether on a page with a scale, by row."""
         many = len(self._unfit)
         self._sizes += np.bincount(condition, sizes, minlength=many)
+        self._measured += np.bincount(condition, minlength=many)
         self._unscaled += np.bincount(condition[~scaled], minlength=many)
-
-    def add_astray(self, rows: int) -> None:
-        """Count rows that name no page or no condition of the export."""
-        self._astray += rows
 
     def report(self, done: Rendered) -> None:
         """Add the counts to the renderer's result."""
@@ -59,7 +84,7 @@ class Tally:
     def _report_computed(self, done: Rendered) -> None:
         whole = (self._unreadable + self._unfit + self._unscaled) == 0
         differing = []
-        for index in np.flatnonzero(whole & (self._sizes > 0)):
+        for index in np.flatnonzero(whole & (self._measured > 0)):
             computed, total, unit = self._conditions.computed(int(index), float(self._sizes[index]))
             if not math.isclose(computed, total, rel_tol=_NOTABLE, abs_tol=_NOTABLE):
                 name = self._conditions.names[index]
@@ -76,16 +101,28 @@ class Tally:
             {
                 ("geometry unreadable, not in the file", "Geometry"): int(self._unreadable.sum()),
                 ("geometry not of its condition's type, not in the file", "Geometry"): int(self._unfit.sum()),
+                ("without size or count, not in the file", "Geometry"): int(self._empty.sum()),
                 ("no page or condition, not in the file", "Page"): self._astray,
             }
         )
         done.changed += counts
         done.left_out += counts.total()
+        unsaid = {
+            ("note, not in the file", "Notes"): self._notes,
+            ("not verified, not in the file", "Verified"): self._unverified,
+            ("not a whole number of pieces, or too many", "Quantity"): self._rounded,
+        }
+        done.changed += Counter(unsaid)
+        if self._notes or self._unverified:
+            done.warnings.append(
+                f"On-Screen Takeoff has no place for {self._notes} notes and {self._unverified} marks of "
+                "measurements that nobody has verified."
+            )
         if self._astray:
             done.warnings.append(
                 f"{self._astray} measurements are left out: they name no page or condition of the file."
             )
-        affected = np.flatnonzero(self._unreadable + self._unfit)
+        affected = np.flatnonzero(self._unreadable + self._unfit + self._empty)
         for index in affected[:CAP]:
             reasons = []
             if self._unfit[index]:
@@ -93,6 +130,8 @@ class Tally:
                 reasons.append(f"{self._unfit[index]} whose geometry no {sort} condition can hold")
             if self._unreadable[index]:
                 reasons.append(f"{self._unreadable[index]} whose geometry cannot be read")
+            if self._empty[index]:
+                reasons.append(f"{self._empty[index]} without size or count")
             done.warnings.append(
                 f"Condition {self._conditions.names[index]!r}: not in the file are {' and '.join(reasons)}; "
                 "its total includes them."

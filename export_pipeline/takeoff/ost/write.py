@@ -5,10 +5,13 @@ occurs once in the file. Lengths are in inches of the real world, pages in inche
 
 How a project becomes a bid:
 
-- linear -> Type 0 in LF, a straight segment per takeoff; the outline of a polygon, rectangle or circle.
-- area -> Type 1 in SF, a polygon per takeoff; volume -> Type 1 in CY, area times Thickness (the depth).
-- count -> Type 2 in EA, a place per takeoff.
-- A circle is a polygon of 96 corners with the circle's area, or its perimeter in a linear condition.
+- linear -> Type 0, a straight segment per takeoff; the outline of a polygon, rectangle or circle.
+- area -> Type 1, a polygon per takeoff; volume -> Type 1, area times Thickness (the depth). A hole is a
+  takeoff of its own, a backout, whose ParentUID is the polygon's.
+- count -> Type 2, a place per takeoff; a measurement that counts n has n takeoffs in one place.
+- A circle is a polygon of 96 corners with the circle's area, or its perimeter in a linear condition; an arc
+  is straight segments of its length.
+- A negative quantity has the flag IsNegativeQuantity. Units are those of `units`.
 - Geometry that is unreadable, or does not fit its condition, is left out and counted, with a warning.
 - A condition's total is the export's total, in the condition's own unit.
 - A page without a scale: see `pages.Pages`.
@@ -25,7 +28,8 @@ from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.takeoff.ost import markup
 from export_pipeline.takeoff.ost.conditions import Conditions
-from export_pipeline.takeoff.ost.pages import Pages
+from export_pipeline.takeoff.ost.pages import Pages, own_scales
+from export_pipeline.takeoff.ost.scales import ScaleFinder
 from export_pipeline.takeoff.ost.takeoffs import Takeoffs, max_takeoffs
 from export_pipeline.takeoff.ost.tally import Tally
 
@@ -48,10 +52,16 @@ def render(layout: Layout, out: BinaryIO) -> Rendered:
     layers = [next(uids) for _ in _LAYERS]
     status = next(uids)
     conditions = Conditions(_table(layout, "conditions").arrow().to_pylist(), lambda: next(uids), done)
-    pages = Pages(_table(layout, "pages").arrow().to_pylist(), lambda: next(uids), done)
+    page_rows = _table(layout, "pages").arrow().to_pylist()
     measurements = _table(layout, "measurements_by_page")
+    scales = ScaleFinder(own_scales(page_rows), conditions)
+    takeoffs_at_most = 0
+    for batch in measurements.open():
+        takeoffs_at_most += max_takeoffs(batch)
+        scales.add(batch)
+    pages = Pages(page_rows, scales.agreed(), lambda: next(uids), done)
     settings = next(uids)
-    top = next(uids) + sum(max_takeoffs(batch) for batch in measurements.open())
+    top = next(uids) + takeoffs_at_most
     if top > markup.LARGEST_INTEGER:
         raise RenderError(
             "There are more takeoffs than On-Screen Takeoff can number; export fewer conditions or pages."
@@ -178,6 +188,12 @@ def _write_empty_pages(pages: Pages, indexes: range, out: BinaryIO) -> None:
         out.write((pages.opening(index, takeoffs=False) + pages.closing(takeoffs=False)).encode())
 
 
+def _label(status: str) -> str:
+    """Return a status in words: "in_progress" is "In progress"."""
+    words = status.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
 def _siblings(conditions: Conditions, status: int, name: str | None) -> str:
     """Return the lists beside the bid, which other bids of a database would share."""
     types = [
@@ -185,7 +201,7 @@ def _siblings(conditions: Conditions, status: int, name: str | None) -> str:
         for uid, text in conditions.cdn_types
     ]
     # An item's name is its list's name without the last letter, even where that is not English.
-    row = {"UID": status, "Locked": 0, "Name": name, "Sequence": 1}
+    row: dict[str, markup.Value] = {"UID": status, "Locked": 0, "Name": _label(name or ""), "Sequence": 1}
     statuses = [markup.tag("JobStatuse", row, empty=True)] if name else []
     return (
         markup.tag("Employees", empty=True)

@@ -91,6 +91,15 @@ SCHEMA = f"""<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
 </xs:sequence></xs:complexType></xs:element></xs:schema>"""
 
 
+UNITS = {
+    (0, 1): {2: 12.0, 1: 1.0, 3: 36.0, 11: 0.1 / 2.54, 13: 100 / 2.54},
+    (1, 11): {5: 144.0, 4: 1.0, 6: 1296.0, 12: (0.1 / 2.54) ** 2, 14: (100 / 2.54) ** 2},
+    (1, 21): {9: 46656.0, 8: 1728.0, 15: (0.1 / 2.54) ** 3, 16: (100 / 2.54) ** 3},
+    (2, 23): {0: 1.0},
+}
+"""Inches in one unit, by Type and Quantity1, and by UOM1."""
+
+
 @dataclass
 class Takeoff:
     """A takeoff: its measurement's number and its points in real inches and in inches on the sheet."""
@@ -98,6 +107,7 @@ class Takeoff:
     no: int
     real: np.ndarray
     paper: np.ndarray
+    guid: str = ""
 
 
 @dataclass
@@ -180,12 +190,14 @@ def _job(root: etree._Element) -> Job:
         totals = element.findall("BidAreaConditions/BidAreaCondition")
         assert [total.get("BidConditionUID") for total in totals] == [element.get("UID")]
         key = tuple(int(element.get(name)) for name in ("Type", "Quantity1", "UOM1"))
-        assert key in {(0, 1, 2), (1, 11, 5), (1, 21, 9), (2, 23, 0)}, key
+        assert key[:2] in {(0, 1), (1, 11), (1, 21), (2, 23)}, key
+        assert key[2] in UNITS[key[:2]], key
         total = float(totals[0].get("Quantity1"))
         conditions[element.get("UID")] = Imported(element.get("Name"), dict(element.attrib), total)
     for page in root.iter("BidPage"):
         ratio = float(page.get("ScaleFactor1")) / float(page.get("ScaleFactor2"))
         takeoffs = page.findall("BidTakeoffs/BidTakeoff")
+        by_uid = {takeoff.get("UID"): takeoff for takeoff in takeoffs}
         descending = [int(takeoff.get("UID")) for takeoff in takeoffs]
         assert descending == sorted(descending, reverse=True)
         for element in takeoffs:
@@ -193,23 +205,27 @@ def _job(root: etree._Element) -> Job:
             condition = conditions[element.get("BidConditionUID")]
             points = np.array(element.get("Position").split(";"), float).reshape(-1, 2)
             kind = condition.row["Type"]
+            sign, parent = 1 - 2 * int(element.get("IsNegativeQuantity")), element.get("ParentUID")
+            size = UNITS[int(kind), int(condition.row["Quantity1"])][int(condition.row["UOM1"])]
+            if parent != "0":  # a backout has the sign of the area that it is in
+                assert kind == "1"
+                assert by_uid[parent].get("BidConditionUID") == element.get("BidConditionUID")
+                sign = 2 * int(by_uid[parent].get("IsNegativeQuantity")) - 1
             if kind == "0":
                 assert len(points) == 2
-                condition.quantity += float(np.hypot(*(points[1] - points[0]))) / 12
+                condition.quantity += sign * float(np.hypot(*(points[1] - points[0]))) / size
             elif kind == "1":
                 assert len(points) >= 3
                 assert tuple(points[0]) != tuple(points[-1])
                 moved = points - points[0]
                 ring = np.roll(moved, -1, axis=0)
                 area = abs(float(np.sum(moved[:, 0] * ring[:, 1] - ring[:, 0] * moved[:, 1]))) / 2
-                depth = float(condition.row["Thickness"])
-                condition.quantity += (
-                    area * depth / 46656 if condition.row["Quantity1"] == "21" else area / 144
-                )
+                depth = float(condition.row["Thickness"]) if condition.row["Quantity1"] == "21" else 1.0
+                condition.quantity += sign * area * depth / size
             else:
                 assert len(points) == 1
-                condition.quantity += 1
-            takeoff = Takeoff(int(element.get("No")), points, points * ratio)
+                condition.quantity += sign
+            takeoff = Takeoff(int(element.get("No")), points, points * ratio, element.get("GUID"))
             condition.takeoffs.setdefault(page.get("Name"), []).append(takeoff)
     return Job(
         dict(root.find("Bid").attrib),

@@ -59,7 +59,7 @@ def test_attributes_come_in_the_formats_order(path: Path) -> None:
     root = etree.parse(path).getroot()
     takeoff = next(root.iter("BidTakeoff"))
     order = "UID BidUID BidConditionUID BidZoneUID BidPageUID BidAreaUID BidTypAreaUID ParentUID"
-    values = "No Quantity Count Rotation Position IsNegativeQuantity Curve"
+    values = "No Quantity Count Rotation Position IsNegativeQuantity Curve GUID"
     assert list(takeoff.attrib) == [*order.split(), *values.split()]
     assert list(next(root.iter("BidLayer")).attrib) == [
         "UID",
@@ -152,7 +152,7 @@ def test_what_no_condition_can_hold_is_counted_and_named(path: Path) -> None:
 def test_conditions_that_the_format_has_no_word_for(path: Path) -> None:
     conditions = [
         {"name": "Odd type", "measurement_type": "mystery", "unit": "EA", "color": "#12345"},
-        {"name": "Odd unit", "measurement_type": "linear", "unit": "m", "color": "red"},
+        {"name": "Odd unit", "measurement_type": "linear", "unit": "rod", "color": "red"},
         {"name": None, "measurement_type": None, "unit": None, "color": None},
         {"name": " \t", "measurement_type": "volume", "unit": "CY", "depth": math.nan, "color": "#FFFFFF"},
         {
@@ -172,7 +172,7 @@ def test_conditions_that_the_format_has_no_word_for(path: Path) -> None:
     assert job.conditions[4].total == 0
     assert done.changed["no colour, default used", "Color"] == 3
     assert done.changed["name filled in", "Name"] == 2
-    assert any("'Odd unit' measures linear in 'm" in warning for warning in done.warnings)
+    assert any("'Odd unit' measures linear in 'rod" in warning for warning in done.warnings)
 
 
 SLAB_KIND = {"measurement_type": "area", "unit": "SF"}

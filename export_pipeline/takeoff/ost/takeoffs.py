@@ -208,7 +208,8 @@ def _most(batch: pa.RecordBatch) -> Ints:
     most = pc.if_else(bent, pc.multiply(most, geometry.MOST_ARC_SEGMENTS), most)
     counts = _pieces(to_numpy(batch["quantity"].fill_null(np.nan), np.float64))
     points = to_numpy(pc.equal(kinds, "point").cast(pa.int8()), np.int8).astype(bool)
-    return np.maximum(to_numpy(most.cast(pa.int64()), np.int64), np.where(points, counts, 0))
+    takeoffs: Ints = np.maximum(to_numpy(most.cast(pa.int64()), np.int64), np.where(points, counts, 0))
+    return takeoffs
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -183,10 +183,10 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
 
 def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> Iterator[Finding]:
     minutes = f"{late.total_seconds() / 60:.0f} minutes"
-    queue = figures.queue()
-    full = queue.in_flight >= settings.max_in_flight
+    in_flight = sum(one.in_flight for one in figures.queue())
+    full = in_flight >= settings.max_in_flight
     busy = (
-        f"{queue.in_flight} are in flight, as many as EXPORT_MAX_IN_FLIGHT allows: look at what they do, or "
+        f"{in_flight} are in flight, as many as EXPORT_MAX_IN_FLIGHT allows: look at what they do, or "
         "raise it."
     )
     idle = "See whether the daemon runs and requests_sensor is on; `export-pipeline show ID` tells more."

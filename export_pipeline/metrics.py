@@ -1,17 +1,19 @@
 """Statistics of the ledger as Prometheus metrics.
 
-All metrics are gauges: they are read from the ledger, so every process reports the same values.
+All metrics are gauges: they are read from the ledger, so every process reports the same values. Prometheus
+adds datasets and divides rows by seconds itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.stats import Ended, Statistics
+from export_pipeline.jobs.stats import DatasetQueue, Ended, Statistics
 from export_pipeline.store.file_modes import usual_umask
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 WITHIN = timedelta(hours=1)
 
 _PREFIX = "export_pipeline_"
+_QUEUE: list[tuple[str, str, Callable[[DatasetQueue], float]]] = [
+    ("queue_depth", "Requests that wait.", attrgetter("pending")),
+    ("oldest_wait_seconds", "Time that the oldest request has waited.", attrgetter("oldest_wait")),
+    ("in_flight", "Requests that are worked on or about to be.", attrgetter("in_flight")),
+]
 _ENDED = {
     "rows": "Rows in the files that were completed in the last hour.",
     "bytes": "Bytes of the files that were completed in the last hour.",
@@ -32,7 +39,7 @@ _OF_FILES = ("rows", "bytes")
 Sample = tuple[dict[str, str], float]
 
 
-def metrics_text(figures: Statistics) -> str:
+def metrics_text(statistics: Statistics) -> str:
     """Return metrics of the queue and of the last hour's requests in Prometheus's text format.
 
     Raises:
@@ -40,10 +47,10 @@ def metrics_text(figures: Statistics) -> str:
     """
     from prometheus_client import generate_latest
 
-    return generate_latest(_Collector(figures)).decode()
+    return generate_latest(_Collector(statistics)).decode()
 
 
-def write_metrics(figures: Statistics, file: Path) -> None:
+def write_metrics(statistics: Statistics, file: Path) -> None:
     """Write the metrics to a file for the node exporter's textfile collector. Replaces the file atomically.
 
     Raises:
@@ -53,35 +60,25 @@ def write_metrics(figures: Statistics, file: Path) -> None:
     from prometheus_client import write_to_textfile
 
     with usual_umask():  # the node exporter runs as another user
-        write_to_textfile(str(file), _Collector(figures))
+        write_to_textfile(str(file), _Collector(statistics))
 
 
 class _Collector:
     """The collector that prometheus_client calls for samples."""
 
-    def __init__(self, figures: Statistics) -> None:
-        self._figures = figures
+    def __init__(self, statistics: Statistics) -> None:
+        self._statistics = statistics
 
     def collect(self) -> Iterator[Metric]:
-        yield from _queue(self._figures)
-        yield from _ended(self._figures.ended(WITHIN))
+        yield from _queue(self._statistics)
+        yield from _ended(self._statistics.ended(WITHIN))
 
 
-def _queue(figures: Statistics) -> Iterator[Metric]:
-    queue, datasets = figures.queue(), figures.queues()
-    depth, oldest = "Requests that wait", "How long the oldest request waits"
-    flying = "Requests that are worked on or about to be"
-    yield _gauge("queue_depth", f"{depth}.", [({}, queue.pending)])
-    yield _gauge("oldest_wait_seconds", f"{oldest}.", [({}, queue.oldest_wait)])
-    yield _gauge("in_flight", f"{flying}.", [({}, queue.in_flight)])
-    for name, help, values in (
-        ("queue_depth", depth, {one.dataset: one.pending for one in datasets}),
-        ("oldest_wait_seconds", oldest, {one.dataset: one.oldest_wait for one in datasets}),
-        ("in_flight", flying, {one.dataset: one.in_flight for one in datasets}),
-    ):
-        samples = [({"dataset": dataset}, value) for dataset, value in values.items()]
-        yield _gauge(f"dataset_{name}", f"{help}, by dataset.", samples)
-    mails = [({"status": status}, count) for status, count in sorted(queue.deliveries.items())]
+def _queue(statistics: Statistics) -> Iterator[Metric]:
+    queue = statistics.queue()
+    for name, help, value in _QUEUE:
+        yield _gauge(name, help, [({"dataset": one.dataset}, value(one)) for one in queue])
+    mails = [({"status": status}, count) for status, count in sorted(statistics.unsent_mails().items())]
     yield _gauge("deliveries", "Mails that are not sent, by status.", mails)
 
 
@@ -96,20 +93,14 @@ def _ended(ended: list[Ended]) -> Iterator[Metric]:
             if one.status is Status.COMPLETED or name not in _OF_FILES
         ]
         yield _gauge(f"{name}_last_hour", help, samples)
-    speeds = [
-        ({"dataset": one.dataset}, one.rows / one.seconds)
-        for one in ended
-        if one.status is Status.COMPLETED and one.seconds > 0
-    ]
-    yield _gauge("rows_per_second_last_hour", "Rows of these files a second of their runs.", speeds)
     counts = {(one.dataset, one.status): one.count for one in ended}
     ratios: list[Sample] = []
     for dataset in dict.fromkeys(one.dataset for one in ended):
         good, bad = (counts.get((dataset, status), 0) for status in (Status.COMPLETED, Status.FAILED))
         if good + bad:
             ratios.append(({"dataset": dataset}, bad / (good + bad)))
-    said = "Requests that failed in the last hour, of those that failed or were completed (0 to 1)."
-    yield _gauge("failure_ratio_last_hour", said, ratios)
+    help = "Requests that failed in the last hour, of those that failed or were completed (0 to 1)."
+    yield _gauge("failure_ratio_last_hour", help, ratios)
 
 
 def _gauge(name: str, help: str, samples: Iterable[Sample]) -> Metric:

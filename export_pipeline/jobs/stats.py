@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from export_pipeline.jobs.claims import in_flight, in_flight_count
+from export_pipeline.jobs.claims import in_flight
 from export_pipeline.jobs.queries import PATIENCE, Reader
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import EventKind, Status
@@ -45,16 +45,6 @@ class Ended:
     seconds: float
     longest_seconds: float
     waited_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Numbers of waiting and in-flight requests, and of unsent mails by status. Times in seconds."""
-
-    pending: int
-    in_flight: int
-    oldest_wait: float
-    deliveries: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +88,7 @@ def _waits_since() -> sa.ColumnElement[datetime]:
 class Statistics(Reader):
     """Computes statistics for operators and monitoring."""
 
-    def queue(self) -> Queue:
-        """Return the current state of the whole queue."""
-        waits = sa.func.max(seconds_between(utc_now(), _waits_since()))
-        pending = sa.select(sa.func.count(), waits).where(
-            jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None)
-        )
-        open_mails = sa.select(deliveries.c.status, sa.func.count()).where(
-            deliveries.c.status.not_in(("sent", "skipped", "refused"))
-        )
-        with self._reading() as connection:
-            now = connection.scalars(sa.select(utc_now())).one()
-            count, oldest = connection.execute(pending).one()
-            flying = in_flight_count(connection, now - PATIENCE)
-            mails = connection.execute(open_mails.group_by(deliveries.c.status)).all()
-        return Queue(count, flying, max(0.0, oldest or 0.0), {name: int(number) for name, number in mails})
-
-    def queues(self) -> list[DatasetQueue]:
+    def queue(self) -> list[DatasetQueue]:
         """Return the current state of the queue for each dataset with waiting or in-flight requests."""
         waits = sa.and_(jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
         waited = seconds_between(utc_now(), _waits_since())
@@ -132,6 +106,15 @@ class Statistics(Reader):
             DatasetQueue(dataset, pending, flying, _positive(oldest))
             for dataset, pending, flying, oldest in sorted(rows)
         ]
+
+    def unsent_mails(self) -> dict[str, int]:
+        """Return the numbers of mails that are not sent, by status."""
+        select = sa.select(deliveries.c.status, sa.func.count()).where(
+            deliveries.c.status.not_in(("sent", "skipped", "refused"))
+        )
+        with self._reading() as connection:
+            rows = connection.execute(select.group_by(deliveries.c.status)).all()
+        return {status: int(count) for status, count in rows}
 
     def ended(self, within: timedelta) -> list[Ended]:
         """Return totals of the requests that ended within this time, by dataset and status."""

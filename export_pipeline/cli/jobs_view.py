@@ -81,7 +81,7 @@ def _what(job: Job, lease: Lease | None) -> str:
         return job.progress_step or "starting"
     if job.status is Status.PENDING:
         again = f" for attempt {job.attempt}" if job.attempt > 1 else ""
-        return f"offered {job.offers} times" if job.offers > 1 else f"waits{again}"
+        return f"dispatched {job.dispatches} times" if job.dispatches > 1 else f"waits{again}"
     words = ["legal hold"] if job.legal_hold else []
     if count := len(notes_of(job)):
         words.append(f"{count} warning{'s' * (count > 1)}: see `show`")

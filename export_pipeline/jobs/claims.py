@@ -37,7 +37,7 @@ def claim_rows(
     taken = (
         sa.update(jobs)
         .where(jobs.c.id.in_(chosen))
-        .values(claimed_at=now, claimed_by=who, offers=jobs.c.offers + 1)
+        .values(claimed_at=now, claimed_by=who, dispatches=jobs.c.dispatches + 1)
         .returning(*jobs.c)
     )
     place = {job_id: index for index, job_id in enumerate(chosen)}

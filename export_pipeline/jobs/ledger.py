@@ -184,7 +184,7 @@ class Ledger(LeaseKeeper):
 
         They stay pending until their run reports that it has started. A job that has not started by then can
         be claimed again, as the same attempt. The launcher uses `Attempt.run_key`, so the attempt gets one
-        run however often it is dispatched. `Job.offers` counts the dispatches.
+        run however often it is dispatched. `Job.dispatches` counts the dispatches.
 
         Args:
             limit: Maximum number of requests.
@@ -220,9 +220,9 @@ class Ledger(LeaseKeeper):
         """Release claimed jobs that were not dispatched after all; the claim does not count."""
         with self._writing() as (connection, _):
             for attempt in attempts:
-                waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING, jobs.c.offers > 0)
+                waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING, jobs.c.dispatches > 0)
                 update = sa.update(jobs).where(*waits)
-                connection.execute(update.values(claimed_at=None, offers=jobs.c.offers - 1))
+                connection.execute(update.values(claimed_at=None, dispatches=jobs.c.dispatches - 1))
 
     # --- the run ---
 
@@ -483,7 +483,7 @@ def _new_attempt() -> dict[str, Any]:
     cleared = ["progress_step", "total_rows", "row_count", "error_code", "error_message", "run_id"]
     cleared += ["claimed_at", "claimed_by", "started_at", "completed_at"]
     values: dict[str, Any] = dict.fromkeys(cleared) | {"warnings": [], "changed_cells": {}}
-    return values | {"progress_percent": 0, "offers": 0, "attempt": jobs.c.attempt + 1}
+    return values | {"progress_percent": 0, "dispatches": 0, "attempt": jobs.c.attempt + 1}
 
 
 def _result(file: File, expires_at: datetime | None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Job:
     created_at: datetime
     claimed_at: datetime | None
     claimed_by: str | None
-    offers: int
+    dispatches: int
     started_at: datetime | None
     completed_at: datetime | None
     expires_at: datetime | None
@@ -83,7 +83,8 @@ class Job:
         """Return the job of a complete row. Missing JSON becomes an empty value, except in `columns`."""
         empty = {"filters": row["filters"] or {}, "options": row["options"] or {}}
         known = {"status": Status(row["status"]), "recipients": row["recipients"] or []}
-        return cls(**{**row, **empty, **known})
+        values = {**row, **empty, **known}
+        return cls(dispatches=values.pop("offers"), **values)
 
     @property
     def current(self) -> Attempt:

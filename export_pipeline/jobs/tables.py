@@ -92,7 +92,9 @@ jobs = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
     sa.Column("claimed_at", UtcTime, comment="When it was last offered to a launcher."),
     sa.Column("claimed_by", sa.Text),
-    sa.Column("offers", sa.Integer, nullable=False, server_default="0", comment="Of this attempt."),
+    sa.Column(
+        "offers", sa.Integer, key="dispatches", nullable=False, server_default="0", comment="Of this attempt."
+    ),
     sa.Column("started_at", UtcTime),
     sa.Column("completed_at", UtcTime, comment="When it ended, well or not."),
     sa.Column("expires_at", UtcTime),

@@ -49,11 +49,11 @@ def test_eight_at_once_take_each_row_once(database: Database, ledger: Ledger) ->
 def test_a_claimed_job_is_offered_again_only_after_a_while(database: Database, ledger: Ledger) -> None:
     database.insert()
     (first,) = ledger.claim(10, who="one")
-    assert (first.claimed_by, first.offers, first.status) == ("one", 1, Status.PENDING)
+    assert (first.claimed_by, first.dispatches, first.status) == ("one", 1, Status.PENDING)
     assert ledger.claim(10) == []
     database.age("claimed_at", 61)
     (again,) = ledger.claim(10, who="two")
-    assert (again.id, again.claimed_by, again.offers) == (first.id, "two", 2)
+    assert (again.id, again.claimed_by, again.dispatches) == (first.id, "two", 2)
     assert again.current.run_key == first.current.run_key  # so that Dagster makes no second run of it
     assert ledger.claim(10, patience=timedelta(0)) != []
 

@@ -100,7 +100,7 @@ def test_connections_that_the_server_closed_are_opened_again(postgres_database: 
 @pytest.mark.slow
 def test_a_claim_of_a_killed_launcher_is_offered_again(ledger: Ledger, database: Database) -> None:
     database.insert()
-    claim = "print('between', held.claim(1)[0].offers, flush=True), time.sleep(600)"
+    claim = "print('between', held.claim(1)[0].dispatches, flush=True), time.sleep(600)"
     command = [sys.executable, "-c", _PROGRAM, database.url, "", "", claim]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -108,4 +108,4 @@ def test_a_claim_of_a_killed_launcher_is_offered_again(ledger: Ledger, database:
         process.send_signal(signal.SIGKILL)
     assert ledger.claim(1) == []
     database.age("claimed_at", 61)
-    assert ledger.claim(1)[0].offers == 2
+    assert ledger.claim(1)[0].dispatches == 2

@@ -10,6 +10,7 @@ from alembic.config import Config
 
 from export_pipeline.jobs import Ledger, Status, migrate, migrations
 from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.tables import jobs
 from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline.schedules.editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
@@ -70,7 +71,7 @@ def test_every_other_column_may_be_given(database: Database, ledger: Ledger) -> 
     database.run(f"INSERT INTO export_jobs (dataset, format, {names}) VALUES ('t', 'csv', {values})")
     (job,) = ledger.find()
     known = {*given, *_FORGED, "dataset", "format", "schedule_id", "webhook_id"}
-    assert known == set(job.__slots__)
+    assert known == {column.name for column in jobs.columns}
 
 
 def test_no_window_of_another_scopes_schedule_is_taken(database: Database, ledger: Ledger) -> None:
@@ -178,6 +179,6 @@ def test_the_formats_of_a_window_are_claimed_together(database: Database, ledger
     claimed = ledger.claim(2)
     assert len(claimed) == 8
     assert len({CadenceWindow.of(job) for job in claimed}) == 2
-    assert {job.offers for job in claimed} == {1}
+    assert {job.dispatches for job in claimed} == {1}
     assert len(ledger.claim(1)) == 4
     assert ledger.claim(10) == []

@@ -209,7 +209,7 @@ def test_a_new_attempt_begins_from_nothing(ledger: Ledger, database: Database) -
     with pytest.raises(IllegalTransitionError):
         ledger.expire(job, lambda key: None)
     new = ledger.retry(job, who="ann")
-    assert (new.status, new.attempt, new.offers, new.progress_percent) == (Status.PENDING, 2, 0, 0)
+    assert (new.status, new.attempt, new.dispatches, new.progress_percent) == (Status.PENDING, 2, 0, 0)
     for cleared in ("run_id", "error_code", "error_message", "row_count", "total_rows", "progress_step"):
         assert getattr(new, cleared) is None
     for cleared in ("claimed_at", "claimed_by", "started_at", "completed_at"):

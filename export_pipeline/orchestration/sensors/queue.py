@@ -70,7 +70,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
             return
         say(None)
         scopes = Scopes(context.resources.source, datasets)
-        earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.offers > 1}
+        earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.dispatches > 1}
         jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]
         groups = _together(jobs)
         until = time.monotonic() + CHECKING_SECONDS
@@ -95,7 +95,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
             except Exception as error:  # an unforeseen error must not block other requests
                 hide_in_error(error)
                 context.log.exception("The request %s cannot be made a run", same[0].id)
-                if same[0].offers >= MAX_DISPATCHES:
+                if same[0].dispatches >= MAX_DISPATCHES:
                     _refuse(ledger, same, "not_started", f"No run can be made of it: {error}")
                 continue
             yield request
@@ -158,7 +158,7 @@ def _together(jobs: Sequence[Job]) -> list[list[Job]]:
     groups: dict[object, list[Job]] = {}
     for job in jobs:
         groups.setdefault(CadenceWindow.of(job) or job.identity, []).append(job)
-    return sorted(groups.values(), key=lambda same: random.random() if same[0].offers > 1 else 0)
+    return sorted(groups.values(), key=lambda same: random.random() if same[0].dispatches > 1 else 0)
 
 
 def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
@@ -186,7 +186,7 @@ def _run_request(
         except RequestError as error:
             _refuse(ledger, [job], error.code, str(error))
         except SourceUnavailableError as error:
-            if job.offers > MAX_DISPATCHES:
+            if job.dispatches > MAX_DISPATCHES:
                 _refuse(ledger, same, "source_unavailable", str(error))
             return None  # otherwise dispatched again, when the database may be up
         except SourceError as error:
@@ -215,7 +215,7 @@ def check_request(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job)
         RequestError: one of them is invalid, or no run can be started for the job.
         SourceError: the scopes cannot be read.
     """
-    if job.offers > MAX_DISPATCHES:
+    if job.dispatches > MAX_DISPATCHES:
         message = f"No run could be started in {MAX_DISPATCHES} tries; is the Dagster daemon healthy?"
         raise RequestError("not_started", message)
     check_target(datasets, scopes.of, job)

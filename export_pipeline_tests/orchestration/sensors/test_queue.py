@@ -212,9 +212,15 @@ def test_what_a_tick_has_no_time_for_is_the_next_ones(
 
 
 def test_requests_that_are_offered_again_stand_behind_others_and_change_places() -> None:
-    def job(id: str, offers: int) -> Any:
+    def job(id: str, dispatches: int) -> Any:
         return SimpleNamespace(
-            id=id, offers=offers, window_key=None, schedule_id=None, identity=id, scope=None, dataset="d"
+            id=id,
+            dispatches=dispatches,
+            window_key=None,
+            schedule_id=None,
+            identity=id,
+            scope=None,
+            dataset="d",
         )
 
     jobs = [job("poison", 2), job("mate", 2), job("new", 1), job("newer", 1)]

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
+from export_pipeline.datasets.scopes import ScopeNameError
 from export_pipeline.delivery.webhooks.endpoints import UnknownWebhookError, get_webhook
 from export_pipeline.jobs import Job, LedgerError, Place, RefusedError
 from export_pipeline.jobs.purge import unpublish_unless_replaced
@@ -85,7 +86,10 @@ async def create_export(
     ] = None,
 ) -> Export | ExportList:
     """Ask for an export. The answer has its address in `Location`; `formats` asks for several."""
-    caller.check_scope(body.scope)
+    with translate_source_errors():
+        scope = await resolve_scope(service, caller, body.dataset, body.scope)
+    body = body.model_copy(update={"scope": scope})
+    caller.check_scope(scope)
     changes: Changes = request.app.state.changes
     seconds = _waits(prefer)
     if seconds:
@@ -120,6 +124,9 @@ async def list_exports(
     cursor: Annotated[str | None, Query(max_length=300, description="`next` of the last page.")] = None,
 ) -> ExportList:
     """List the exports that the caller may see, newest first."""
+    if dataset is not None:
+        with suppress(SourceError):  # then it can be listed by its id
+            scope = await resolve_scope(service, caller, dataset, scope)
     viewer = caller.viewer_in(scope)
     about = (caller.id, sorted(status or ()), dataset, scope, created_after)
 
@@ -313,6 +320,27 @@ def _check(service: Service, caller: Caller, asked: MadeRequest, body: ExportReq
     except RequestError as error:
         problems = [_placed(one, asked, body) for one in error.problems]
         raise Problem(422, error.code, str(error), problems) from None
+
+
+async def resolve_scope(service: Service, caller: Caller, dataset: str, given: str | None) -> str | None:
+    """Return the id of the scope that the caller means by an id or a name.
+
+    Raises:
+        Problem: several scopes that the caller may see have this name.
+        SourceError: the scopes cannot be read.
+    """
+    if given is None:
+        return None
+
+    def find() -> str | None:
+        found = caller.visible(service.datasets).get(dataset)
+        return service.scope_id(found, given, caller.scopes)
+
+    try:
+        return await service.run(find)
+    except ScopeNameError as error:
+        problem = FieldProblem(("scope",), str(error))
+        raise Problem(422, "unknown_scope", str(error), [problem]) from None
 
 
 @contextmanager

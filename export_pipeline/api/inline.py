@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from export_pipeline.api.callers import Caller, Reader, Services
-from export_pipeline.api.exports import MadeRequest, check_request
+from export_pipeline.api.exports import MadeRequest, check_request, resolve_scope, translate_source_errors
 from export_pipeline.api.pool import BusyError, DeadlineError, ExportPool
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
@@ -63,6 +63,8 @@ async def export_at_once(
     if format is None:
         raise not_found(f"format .{extension}; there are {', '.join(_EXTENSIONS)}")
     _refuse_unknown(request.query_params.multi_items())
+    with translate_source_errors():
+        scope = await resolve_scope(service, caller, name, scope)
     caller.check_scope(scope)
     body = ExportRequest(
         dataset=name,

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.callers import Caller, ScheduleReader, ScheduleWriter, Services
-from export_pipeline.api.exports import translate_source_errors
+from export_pipeline.api.exports import resolve_scope, translate_source_errors
 from export_pipeline.api.models import Export
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
@@ -141,6 +141,9 @@ async def create_schedule(
     body: ScheduleRequest, request: Request, response: Response, service: Services, caller: ScheduleWriter
 ) -> Schedule:
     """Create a schedule that starts now. The caller becomes its owner."""
+    with translate_source_errors():
+        scope = await resolve_scope(service, caller, body.dataset, body.scope)
+    body = body.model_copy(update={"scope": scope})
     caller.check_scope(body.scope)
 
     def create() -> ScheduledExport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ from fastapi import Request
 
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.scopes import read_scopes
+from export_pipeline.datasets.scopes import find_scope, read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.keys import signing_secret
@@ -70,6 +70,23 @@ class Service:
     def scopes(self) -> _CachedScopes:
         """Reads the scopes of datasets, and keeps them for a moment."""
         return self._scopes
+
+    def scope_id(
+        self, dataset: Dataset | None, given: str | None, seen: Collection[Any] | None
+    ) -> str | None:
+        """Return the id of the scope that is meant by an id or a name; other texts as they are.
+
+        Args:
+            seen: Scopes that the caller may see; None for all. Names of others are not looked at.
+
+        Raises:
+            ScopeNameError: several scopes have this name.
+            SourceError: the scopes cannot be read.
+        """
+        if given is None or dataset is None or not dataset.scoped or (seen is not None and given in seen):
+            return given
+        there = self.scopes.of(dataset)
+        return find_scope({id: name for id, name in there.items() if seen is None or id in seen}, given)
 
     @cached_property
     def store(self) -> Store:

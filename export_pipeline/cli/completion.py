@@ -62,7 +62,7 @@ def complete_scope(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, s
 
     if (dataset := _dataset_before(ctx)) and dataset.scoped:
         scopes = scopes_of(load_settings(), dataset).items()
-        found = ((id, printable(name)) for id, name in scopes if id.startswith(incomplete))
+        found = ((id, printable(name)) for id, name in scopes if incomplete in id or incomplete in name)
         yield from islice(found, _MAX_SCOPES)
 
 

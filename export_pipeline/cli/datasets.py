@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -85,24 +87,64 @@ def formats_of(dataset: Dataset, text: str) -> list[str]:
     return names
 
 
-def check_scope(settings: Settings, dataset: Dataset, scope: str | None) -> None:
-    """Raise UserError if a scope is unknown, missing, or given for a dataset without scopes."""
+def find_scope(settings: Settings, dataset: Dataset, given: str | None) -> tuple[str | None, str | None]:
+    """Return id and name of the scope that is meant by an id or a name. The name is None if it is not shown.
+
+    Raises:
+        UserError: it is unknown, ambiguous, missing, or given for a dataset without scopes.
+    """
     if not dataset.scoped:
-        if scope is not None:
+        if given is not None:
             raise UserError(f"{dataset.dataset} has no scopes; leave --scope out.")
-        return
+        return None, None
     there = scopes_of(settings, dataset)
     known = f"`export-pipeline datasets --scopes {dataset.dataset}` lists the {len(there):,} there are."
-    if scope is None:
+    if given is None:
         raise UserError(f"Say whose rows, with --scope; {known}")
+    scope = _meant(there, given)
     if scope not in there:
-        raise UserError(f"{dataset.dataset} has no scope {scope!r}; {known}")
+        raise UserError(f"{dataset.dataset} has no scope {given!r}; {known}")
     from export_pipeline.datasets.scopes import scope_key
 
     try:
         scope_key(scope)
     except ValueError as error:
         raise UserError(f"The scope {scope!r} {error}.") from None
+    return scope, there[scope] if dataset.labels_scopes else None
+
+
+def scope_id(
+    settings: Settings, datasets: Iterable[Dataset], given: str | None, seen: Collection[str] | None = None
+) -> str | None:
+    """Return the id of the scope that is meant by an id or a name, in any of these datasets.
+
+    A text that names none is returned as it is: the scope may be gone, and its exports still be listed.
+
+    Args:
+        seen: Scopes that the viewer may see; None for all.
+
+    Raises:
+        UserError: several scopes have this name.
+    """
+    from export_pipeline.sources.snapshot import SourceError
+
+    if given is None:
+        return None
+    there: dict[str, str] = {}
+    for dataset in datasets:
+        if dataset.scoped:
+            with suppress(SourceError):  # then only ids are known
+                there |= scopes_of(settings, dataset)
+    return _meant({id: name for id, name in there.items() if seen is None or id in seen}, given)
+
+
+def _meant(scopes: Mapping[str, str], given: str) -> str:
+    from export_pipeline.datasets.scopes import ScopeNameError, find_scope
+
+    try:
+        return find_scope(scopes, given)
+    except ScopeNameError as error:
+        raise UserError(str(error)) from None
 
 
 def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:

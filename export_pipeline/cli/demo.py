@@ -35,6 +35,7 @@ class _Sample:
 
     dataset: Dataset
     scope: str | None
+    scope_name: str | None
     name: str
     options: Mapping[str, Any]
 
@@ -82,6 +83,7 @@ def run_demo(
                 loaded,
                 dataset=dataset,
                 scope=sample.scope,
+                scope_name=sample.scope_name,
                 formats=sample.dataset.formats,
                 options=sample.options,
                 staging=settings.staging_folder,
@@ -133,14 +135,15 @@ def _samples(settings: Settings, datasets: Mapping[str, Dataset]) -> Iterator[_S
             scopes = list(scopes_of(settings, dataset).items())
         if dataset.dataset == "takeoff":
             for scope, name in scopes:
-                yield _Sample(dataset, scope, name, {"include_drawings": True})
+                yield _Sample(dataset, scope, name, name, {"include_drawings": True})
             continue
         scope, name = scopes[0]
+        scope_name = name if scope is not None and dataset.labels_scopes else None
         if dataset.spec.get("preset_required"):
             for preset in dataset.spec["presets"]:
-                yield _Sample(dataset, scope, f"{name} ({preset})", {"preset": preset})
+                yield _Sample(dataset, scope, scope_name, f"{name} ({preset})", {"preset": preset})
         else:
-            yield _Sample(dataset, scope, name, {})
+            yield _Sample(dataset, scope, scope_name, name, {})
 
 
 def _print_next(folder: Path) -> None:

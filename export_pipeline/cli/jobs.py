@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from export_pipeline.cli.console import UserError, print_facts, print_json
+from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import (
     event_line,
     moment,
@@ -78,8 +79,13 @@ def jobs(
     """
     if follow and as_json:
         raise UserError("--watch is for people and --json for scripts; call `jobs --json` again and again.")
-    viewer = viewer_of(viewer_scope, only=scope, requested_by=requested_by)
-    with ledger_of(load_settings()) as ledger:
+    settings = load_settings()
+    with ledger_of(settings) as ledger:
+        viewer = viewer_of(viewer_scope, only=scope, requested_by=requested_by)
+        if scope is not None and not ledger.find(viewer, limit=1):  # no id of a scope with exports
+            named = [one for one in declared().values() if dataset in (None, one.dataset)]
+            scope = scope_id(settings, named, scope, viewer_scope)
+            viewer = viewer_of(viewer_scope, only=scope, requested_by=requested_by)
         if follow:
             watch(lambda: _under_way_first(ledger, viewer, status or list(Status), dataset, limit))
             return

@@ -12,6 +12,7 @@ import typer
 
 from export_pipeline.cli.completion import complete_dataset
 from export_pipeline.cli.console import UserError, print_facts, print_json, print_table
+from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import By, Json, caller
 from export_pipeline.cli.output import KeyWithToken, fields_of
@@ -34,7 +35,7 @@ def create(
     ] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Only rows of this scope; repeatable. Default: all scopes."),
+        typer.Option(metavar="ID|NAME", help="Only rows of this scope; repeatable. Default: all scopes."),
     ] = None,
     unscoped: Annotated[
         bool, typer.Option("--unscoped", help="With --scope: also datasets that have no scopes.")
@@ -65,6 +66,9 @@ def create(
     """
     if unscoped and not scope:
         raise UserError("--unscoped only adds to --scope; without --scope the key sees all.")
+    if scope:
+        named = [one for one in declared().values() if dataset is None or one.dataset in dataset]
+        scope = [scope_id(load_settings(), named, one) or one for one in scope]
     with _engine() as engine:
         key, token = create_key(
             engine,

@@ -26,8 +26,8 @@ OnlyDataset = Annotated[
 ScopeId = Annotated[
     str | None,
     typer.Option(
-        metavar="ID",
-        help="Whose rows; `datasets --scopes DATASET` lists the ids.",
+        metavar="ID|NAME",
+        help="Whose rows: an id, or a name that only one has; `datasets --scopes DATASET` lists them.",
         autocompletion=complete_scope,
     ),
 ]

@@ -16,8 +16,8 @@ from export_pipeline.cli import arguments
 from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import InterruptedCommandError, UserError, progress_bar
 from export_pipeline.cli.datasets import (
-    check_scope,
     dataset_of,
+    find_scope,
     formats_of,
     load_definitions,
     typed_options,
@@ -112,7 +112,7 @@ def request(
     if idempotency_key is not None and len(formats) > 1:
         raise UserError("--idempotency-key belongs to one export: request each format with a key of its own.")
     options = _options(chosen, filter, column, preset, sort, option, requested_by)
-    check_scope(settings, chosen, scope)
+    scope, scope_name = find_scope(settings, chosen, scope)
     from export_pipeline.orchestration.runs import submit
 
     ledger = submit.ledger_at(settings.jobs_url)
@@ -145,7 +145,9 @@ def request(
         else:
             waiting = [job for job in jobs if job.status not in ENDED]  # the others have a finished file
             here = [job.format for job in waiting] if ledger else formats
-            outcome = _run_here(settings, chosen, scope, here, options, run_id, ledger, waiting, as_json)
+            outcome = _run_here(
+                settings, chosen, scope, scope_name, here, options, run_id, ledger, waiting, as_json
+            )
             if ledger:
                 exports = [export_of_job(ledger.get(job.id)) for job in jobs]
             else:
@@ -183,6 +185,7 @@ def _run_here(
     settings: Settings,
     dataset: Dataset,
     scope: str | None,
+    scope_name: str | None,
     formats: Sequence[str],
     options: Mapping[str, Any],
     run_id: str,
@@ -199,6 +202,7 @@ def _run_here(
             definitions,
             dataset=dataset.dataset,
             scope=scope,
+            scope_name=scope_name,
             formats=formats,
             options=options,
             staging=settings.staging_folder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 from export_pipeline.cli.choices import WEEKDAYS, Cadence, Chosen, choosing
 from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import UserError, print_json
-from export_pipeline.cli.datasets import declared
+from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment, print_lines
 from export_pipeline.cli.options import DatasetName, Json, OnlyDataset, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.cli.output import ScheduledJob, fields_of
@@ -79,6 +79,7 @@ def create(
     """
     chosen = {"timezone": load_settings().timezone, **chosen}
     chosen |= {"dataset": dataset, "format": format, "cadence": cadence}
+    chosen |= _scope(dataset, chosen, viewer_scope)
     with _engine() as engine:
         made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _check)
     _told(made, as_json, f"runs next at {moment(made.next_run)}.")
@@ -104,6 +105,9 @@ def change(
     if not changes:
         raise UserError("Say what to change, e.g. --at 07:30; `schedules change --help` lists what there is.")
     with _engine() as engine:
+        if "scope" in changes:
+            dataset = editing.get_schedule(engine, schedule_id, viewer_of(viewer_scope)).dataset
+            changes |= _scope(dataset, changes, viewer_scope)
         made = editing.update_schedule(engine, schedule_id, changes, viewer_of(viewer_scope), _check)
     if made.active:
         said = f"runs next at {moment(made.next_run)}."
@@ -238,6 +242,14 @@ def _engine() -> Iterator[sa.Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _scope(dataset: str, chosen: Chosen, seen: Sequence[str] | None) -> dict[str, Any]:
+    """Return the id of the scope that was chosen by an id or a name."""
+    if chosen.get("scope") is None:
+        return {}
+    datasets = [one for one in declared().values() if one.dataset == dataset]
+    return {"scope": scope_id(load_settings(), datasets, chosen["scope"], seen)}
 
 
 def _check(schedule: ScheduledExport) -> None:

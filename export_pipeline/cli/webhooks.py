@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import typer
 
 from export_pipeline.cli.console import UserError, print_json
+from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment, print_lines, printable
 from export_pipeline.cli.options import By, Json, OnlyDataset, ScopeId, ViewerScopes, caller, viewer_of
 from export_pipeline.cli.output import WebhookWithSecret, fields_of
@@ -72,6 +73,7 @@ def create(
     Example: `export-pipeline webhooks create https://example.org/hooks --scope ID --event export.completed`
     """
     viewer = viewer_of(viewer_scope)
+    scope = scope_id(load_settings(), declared().values(), scope, viewer_scope) if scope else None
     if viewer.scopes is not None and scope not in viewer.scopes:
         raise UserError("--scope must be one of --viewer-scope.")
     with _engine() as engine, _mistakes():

@@ -84,6 +84,15 @@ class DatasetComponent(Dataset, dg.Component):
             kinds={"table"},
         )
         sensors = (
-            [scopes_sensor(dataset=self.dataset, source=self.source, spec=self.spec)] if self.scoped else []
+            [
+                scopes_sensor(
+                    dataset=self.dataset,
+                    source=self.source,
+                    spec=self.spec,
+                    labels_scopes=self.labels_scopes,
+                )
+            ]
+            if self.scoped
+            else []
         )
         return dg.Definitions(assets=[application, *assets], schedules=schedules, sensors=sensors)

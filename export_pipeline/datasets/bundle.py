@@ -65,4 +65,12 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
     windowed = all(member.windowed for member in members.values())
     shape = Bundle({name: member.shape for name, member in members.items()})
     source = BundleSource(shape, {name: member.source for name, member in members.items()})
-    return Dataset(attributes, source=source, shape=shape, spec=spec, scoped=scoped, windowed=windowed)
+    return Dataset(
+        attributes,
+        source=source,
+        shape=shape,
+        spec=spec,
+        scoped=scoped,
+        windowed=windowed,
+        labels_scopes=all(member.labels_scopes for member in members.values()),
+    )

@@ -30,6 +30,7 @@ class Exportable(Protocol):
     spec: Mapping[str, Any]
     scoped: bool
     windowed: bool
+    labels_scopes: bool
 
     def option_names(self) -> set[str]: ...
     def typed_options(self, given: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -46,6 +47,7 @@ class Dataset:
         spec: Description of the dataset for its source and shape; JSON values only.
         scoped: True if its rows belong to scopes.
         windowed: True if it can be exported for a day, week or month.
+        labels_scopes: True if Dagster shows the names of scopes; False for their ids alone.
     """
 
     attributes: DatasetModel
@@ -54,6 +56,7 @@ class Dataset:
     spec: Mapping[str, Any]
     scoped: bool
     windowed: bool = True
+    labels_scopes: bool = True
 
     @property
     def dataset(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError, open_snapshot
 
@@ -24,18 +25,94 @@ _REFUSED = re.compile(r"[%|\x00-\x1f\x7f-\x9f\u2028\u2029]|\.(?=\.\.)")
 """Characters that Dagster rejects in partition keys, its range separator (`...`), and the escape (`%`)."""
 
 
-def scope_key(scope: str) -> str:
-    """Return the partition key of a scope: the scope, with characters that Dagster rejects escaped as `%XX`.
+_LABELLED = re.compile(r"(?P<label>.+) \((?P<id>[^()]+)\)", re.DOTALL)
+_MAX_LABEL = 80
+_NOT_SHOWN = {"|", '"', "[", "]", "*", ",", ";"}
+"""Characters of names that Dagster rejects, or that mean something in its text fields for partitions."""
+
+
+def scope_key(scope: str, name: str | None = None) -> str:
+    """Return the partition key of a scope: `name (id)`, or the id alone without a name.
+
+    The id is whole, so that a key leads back to its scope whatever the scope is called today. Characters that
+    Dagster rejects are escaped as `%XX` in the id, and left out of the name.
 
     Raises:
-        ValueError: it is empty or too long. The message continues a sentence that begins with the scope.
+        ValueError: the id is empty or too long. The message continues a sentence that begins with the scope.
     """
     key = _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}" if found[0] == "." else quote(found[0]), scope)
     if not 0 < (size := len(key.encode())) <= MAX_KEY_BYTES:
         raise ValueError(
             f"takes {size:,} bytes as a partition of Dagster, and 1 to {MAX_KEY_BYTES:,} can be used"
         )
-    return key
+    label = "" if name is None or name == scope else _label(name)
+    escaped = _without_parentheses(key)
+    labelled = f"{label} ({escaped})"
+    if label and len(labelled.encode()) <= MAX_KEY_BYTES:
+        return labelled
+    return escaped if _LABELLED.fullmatch(key) else key
+
+
+def labelled_ending(scope: str) -> str:
+    """Return the ending of every partition key of a scope with a name."""
+    return f" ({_without_parentheses(scope_key(scope))})"
+
+
+def _without_parentheses(key: str) -> str:
+    return key.replace("(", "%28").replace(")", "%29")
+
+
+def scope_of_key(key: str) -> str:
+    """Return the scope of a partition key."""
+    labelled = _LABELLED.fullmatch(key)
+    return unquote(labelled["id"] if labelled else key)
+
+
+def label_of_key(key: str) -> str | None:
+    """Return the name in a partition key: that of the scope when the partition was added."""
+    labelled = _LABELLED.fullmatch(key)
+    return labelled["label"] if labelled else None
+
+
+def _label(name: str) -> str:
+    """Return a name as one line without control characters, at most 80 characters, that is no formula."""
+    shown = "".join(
+        " " if one in _NOT_SHOWN or unicodedata.category(one)[0] in "CZ" else one for one in name[:500]
+    )
+    text = " ".join(shown.replace("...", "…").split()).lstrip("=+-@＝＋－＠' ")
+    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1].rstrip() + "…"
+
+
+class ScopeNameError(ValueError):
+    """Raised when a name is that of several scopes. The message lists their ids."""
+
+
+def find_scope(scopes: Mapping[str, str], given: str) -> str:
+    """Return the id of the scope that is meant by an id, a name, or both as Dagster shows them.
+
+    A text that is none of them is returned unchanged, so that the caller's check refuses it.
+
+    Args:
+        scopes: Names by id; only those that the caller may see.
+
+    Raises:
+        ScopeNameError: several scopes have this name.
+    """
+    if given in scopes:
+        return given
+    if (id := scope_of_key(given)) in scopes:
+        return id
+    wanted = given.strip().casefold()
+    exact = [id for id, name in scopes.items() if name == given]
+    found = exact or [id for id, name in scopes.items() if name.strip().casefold() == wanted]
+    if len(found) > 1:
+        ids = ", ".join(found[:_MAX_LISTED])
+        more = f" and {len(found) - _MAX_LISTED:,} more" if len(found) > _MAX_LISTED else ""
+        raise ScopeNameError(f"{len(found):,} scopes are called {given!r}; give one of the ids {ids}{more}.")
+    return found[0] if found else given
+
+
+_MAX_LISTED = 10
 
 
 def read_scopes(
@@ -94,3 +171,8 @@ class Scopes:
             there = self._datasets[dataset]
             self._known[dataset] = self._source.scopes(there.source, there.spec)
         return self._known[dataset]
+
+    def key(self, dataset: str, scope: str) -> str:
+        """Return the partition key that a scope gets if it has none yet."""
+        name = self.of(dataset).get(scope) if self._datasets[dataset].labels_scopes else None
+        return scope_key(scope, name)

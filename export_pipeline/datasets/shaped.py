@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +22,10 @@ class ShapedModel(DatasetModel):
 
     source: Annotated[str, Field(description="Module with `scopes` and `read`.")]
     shape: Annotated[str, Field(description="Module with `options`, `build` and `layout`.")]
+    scope_label: Annotated[
+        Literal["name", "id"],
+        Field(description="What Dagster shows of a scope: its name with its id, or the id alone."),
+    ] = "name"
     row_security: Annotated[
         RowSecurity,
         Field(description="What to do if row level security hides rows: fail, or leave them out."),
@@ -50,7 +54,10 @@ def shaped_dataset(attributes: ShapedModel) -> Dataset:
         cast(Source, import_module(attributes.source)),
         cast(Shape, import_module(attributes.shape)),
     )
-    return Dataset(attributes, source=source, shape=shape, spec=spec, scoped=True)
+    labels_scopes = attributes.scope_label == "name"
+    return Dataset(
+        attributes, source=source, shape=shape, spec=spec, scoped=True, labels_scopes=labels_scopes
+    )
 
 
 def _module(name: str, *wanted: str) -> ModuleType:

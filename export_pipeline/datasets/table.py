@@ -76,6 +76,7 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
         spec=attributes.spec(),
         scoped=attributes.scope is not None,
         windowed=attributes.window is not None,
+        labels_scopes=attributes.scope is not None and attributes.scope.label == "name",
     )
 
 

@@ -10,7 +10,6 @@ import dagster as dg
 
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.requests import RequestError
-from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.orchestration.partitions import SCOPE, WINDOW
 from export_pipeline.schedules.cadences import CadenceWindow
 
@@ -46,13 +45,17 @@ class Cadence:
         """Name of its Dagster job."""
         return f"{self.dataset}_{self.name}_job"
 
-    def run_of(self, window: CadenceWindow) -> dict[str, Any]:
-        """Return the arguments of `dagster.RunRequest` for a window, without those common to all runs."""
+    def run_of(self, window: CadenceWindow, scope_partition: str | None) -> dict[str, Any]:
+        """Return the arguments of `dagster.RunRequest` for a window, without those common to all runs.
+
+        Args:
+            scope_partition: Partition key of the window's scope; None for a dataset without scopes.
+        """
         return {
             "job_name": self.job_name,
             "partition_key": window.window
-            if window.scope is None
-            else dg.MultiPartitionKey({SCOPE: scope_key(window.scope), WINDOW: window.window}),
+            if scope_partition is None
+            else dg.MultiPartitionKey({SCOPE: scope_partition, WINDOW: window.window}),
         }
 
 

@@ -461,13 +461,18 @@ def keep_code_servers(version: Callable[[], object]) -> None:
 
 
 def runs_of_partition(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str], ending: str | None = None
 ) -> list[str]:
-    """Return the ids of the runs that have materialized any of these partitions of an asset."""
+    """Return the ids of the runs that have materialized any of these partitions of an asset.
+
+    Args:
+        ending: Also partitions whose keys end so.
+    """
     table = SqlEventLogStorageTable.c
+    ends = sa.false() if ending is None else table.partition.endswith(ending, autoescape=True)
     select = sa.select(table.run_id).where(
         table.asset_key == asset.to_string(),
-        table.partition.in_(partitions),
+        sa.or_(table.partition.in_(partitions), ends),
         table.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value,
     )
     with _sql_storage(instance).index_connection() as connection:

@@ -39,6 +39,7 @@ class ExportFile:
     format: str
     dataset: str
     scope: str | None
+    scope_name: str | None
     cadence: str
     window: Window | None
     period: str | None

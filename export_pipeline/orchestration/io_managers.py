@@ -309,6 +309,7 @@ def _metadata(
         "title": dg.MetadataValue.text(_title(file)),
         **({"only": dg.MetadataValue.json(file.choices)} if file.choices else {}),
         "warnings": dg.MetadataValue.json(_notes(file)),
+        **({"scope name": file.scope_name} if file.scope_name is not None else {}),
         **({"scope": file.scope} if file.scope is not None else {}),
         **({"period": file.period} if file.period else {}),
         "data as of": dg.MetadataValue.timestamp(file.snapshot_at),

@@ -30,10 +30,17 @@ from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.checks import evaluate
-from export_pipeline.orchestration.dagster_compat import check_evaluation
+from export_pipeline.orchestration.dagster_compat import add_run_tags, check_evaluation
 from export_pipeline.orchestration.export_file import CONTENT_TAG, ExportFile
 from export_pipeline.orchestration.io_managers import StagingIOManager
-from export_pipeline.orchestration.partitions import ON_DEMAND, Target, partition_key, targets
+from export_pipeline.orchestration.partitions import (
+    ON_DEMAND,
+    SCOPE_NAME_TAG,
+    SCOPE_TAG,
+    WINDOW_TAG,
+    Target,
+    targets,
+)
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, start_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
@@ -76,6 +83,7 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
                 context,
                 **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
             )
+            _tag_run(context, run_targets)
             snapshot = snapshot_open.enter_context(context.resources.source.snapshot())
             exports = []
             for target in run_targets:
@@ -93,6 +101,21 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
                 "snapshot": exports[0].snapshot_at.isoformat(),
             },
         )
+
+
+def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:
+    """Add scope and window to the tags of a run that the UI has started, so that its run list shows them."""
+    (target, *others) = run_targets
+    if others:
+        return
+    known = {
+        SCOPE_TAG: target.scope,
+        SCOPE_NAME_TAG: target.scope_name,
+        WINDOW_TAG: target.window and target.window.name,
+    }
+    missing = {tag: value for tag, value in known.items() if value and tag not in context.run.tags}
+    if missing:
+        add_run_tags(context.instance, context.run, missing)
 
 
 def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:
@@ -141,6 +164,8 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
     def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
         asset_key = context.asset_key_for_output("file")
         folder = _new_folder(context, format)
+        has_partitions = context.has_partition_key or context.has_partition_key_range
+        partitions = context.partition_keys if has_partitions else []
         files: list[ExportFile] = []
         results: list[list[dg.AssetCheckResult]] = []
         ledger = context.resources.ledger.open
@@ -172,9 +197,11 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                     facts = format.read_back(upload.path, options)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
+                    partition = partitions[number] if partitions else None
                     file = _file(
-                        context, format, data, layout, options, store, upload, rendered, facts, proof, seconds
-                    )
+                        context, partition, format, data, layout, options, store, upload, rendered, facts,
+                        proof, seconds,
+                    )  # fmt: skip
                     files.append(file)
             failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
             if failed:
@@ -245,6 +272,7 @@ def _kept(files: list[ExportFile], folder: Path) -> Path:
 
 def _file(
     context: dg.OpExecutionContext,
+    partition: str | None,
     format: Format[Any],
     data: ExportData,
     layout: Layout,
@@ -258,6 +286,7 @@ def _file(
 ) -> ExportFile:
     dataset, cadence, _ = context.asset_key_for_output("file").path
     window = data.window
+    labels_scopes = context.resources.datasets[dataset].labels_scopes
     table = format.arrange(layout, options).main
     changed = Counter(data.changed)
     choices = context.resources.datasets[dataset].choices(data.options)
@@ -267,15 +296,16 @@ def _file(
     return ExportFile(
         store=store,
         upload=upload,
-        title=data.title,
+        title=_title(data, labels_scopes),
         file_name=_file_name(layout, format),
         format=format.name,
         dataset=dataset,
         scope=data.scope,
+        scope_name=str(data.subject["name"]) if labels_scopes and data.subject.get("name") else None,
         cadence=cadence,
         window=window,
         period=layout.period or data.period(),
-        partition=partition_key(Target(data.scope, None if cadence == ON_DEMAND else window)),
+        partition=partition,
         columns=table.columns,
         rendered=rendered,
         total_rows=proof.rows,
@@ -290,6 +320,12 @@ def _file(
         warnings=(*data.warnings, *rendered.warnings),
         changed=dict(changed),
     )
+
+
+def _title(data: ExportData, labels_scopes: bool) -> str:
+    """Return the title of an export for Dagster's UI: the scope's id instead of its name if it shows ids."""
+    is_named = data.scope is not None and data.title == data.subject.get("name")
+    return str(data.scope) if is_named and not labels_scopes else data.title
 
 
 def _total(amount: Amount, name: str, facts: FileFacts) -> tuple[str, ColumnTotal]:

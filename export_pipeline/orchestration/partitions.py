@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from export_pipeline.core.windows import Window
-from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.datasets.scopes import label_of_key, scope_key, scope_of_key
 from export_pipeline.orchestration.dagster_compat import window_range, window_times
 
 ON_DEMAND = "on_demand"
@@ -19,6 +18,8 @@ CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
 
 SCOPE, WINDOW = "scope", "window"
 SCOPE_TAG = "export_pipeline/scope"
+SCOPE_NAME_TAG = "export_pipeline/scope_name"
+WINDOW_TAG = "export_pipeline/window"
 
 
 class PartitionError(Exception):
@@ -27,38 +28,41 @@ class PartitionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Scope and window of one file of a run. Each is None if the export has none."""
+    """Scope and window of one file of a run. Each is None if the export has none.
+
+    Attributes:
+        scope_name: Name of the scope in its partition key.
+    """
 
     scope: str | None
     window: Window | None
-
-
-def scope_keys(scopes: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the scopes by partition key, and the problems of scopes that cannot have a key."""
-    keys: dict[str, str] = {}
-    problems: dict[str, str] = {}
-    for scope in scopes:
-        try:
-            keys[scope_key(scope)] = scope
-        except ValueError as error:
-            problems[scope] = str(error)
-    return keys, problems
+    scope_name: str | None = None
 
 
 def known_scopes(instance: dg.DagsterInstance, dataset: str) -> list[str]:
     """Return the scopes of a dataset for which Dagster has partitions."""
-    return [unquote(key) for key in instance.get_dynamic_partitions(str(scopes_partition(dataset).name))]
+    return list(dict.fromkeys(map(scope_of_key, _known_keys(instance, dataset))))
 
 
-def add_scope(instance: dg.DagsterInstance, dataset: str, scope: str) -> str:
-    """Add a partition for a scope unless it exists, and return its key.
+def add_scope(instance: dg.DagsterInstance, dataset: str, key: str) -> str:
+    """Return the partition of a scope, which is added with this key if there is none.
 
-    Raises:
-        ValueError: the scope cannot have a partition key.
+    A partition keeps the name that its scope had at first, as Dagster's history belongs to its key.
     """
-    key = scope_key(scope)
-    instance.add_dynamic_partitions(str(scopes_partition(dataset).name), [key])
+    name = str(scopes_partition(dataset).name)
+    scope = scope_of_key(key)
+    for candidate in dict.fromkeys((key, scope_key(scope))):
+        if instance.has_dynamic_partition(name, candidate):
+            return candidate
+    for known in _known_keys(instance, dataset):
+        if scope_of_key(known) == scope:
+            return known
+    instance.add_dynamic_partitions(name, [key])
     return key
+
+
+def _known_keys(instance: dg.DagsterInstance, dataset: str) -> Sequence[str]:
+    return instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
 
 
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:
@@ -95,6 +99,12 @@ def partitions(
         if scoped
         else windows
     )
+
+
+def scope_tags(key: str) -> dict[str, str]:
+    """Return the tags of a run for the scope of a partition key: its id, and its name if the key has it."""
+    name = label_of_key(key)
+    return {SCOPE_TAG: scope_of_key(key), **({SCOPE_NAME_TAG: name} if name else {})}
 
 
 MAX_MISSED_WINDOWS = 100
@@ -138,14 +148,15 @@ def targets(
     found = []
     for key in context.partition_keys:
         by = key.keys_by_dimension if isinstance(key, dg.MultiPartitionKey) else {}
-        scope = by.get(SCOPE, key if cadence == ON_DEMAND else None)
-        scope = scope and unquote(scope)
+        scope_partition = by.get(SCOPE, key if cadence == ON_DEMAND else None)
+        scope = scope_partition and scope_of_key(scope_partition)
+        name = scope_partition and label_of_key(scope_partition)
         if cadence == ON_DEMAND:
-            found.append(Target(scope, _asked_window(window, timezone)))
+            found.append(Target(scope, _asked_window(window, timezone), name))
             continue
-        name = by.get(WINDOW, key)
-        times = window_times(windows_partition(cadence, start, timezone), name)
-        found.append(Target(scope, Window(name, *times, timezone)))
+        window_name = by.get(WINDOW, key)
+        times = window_times(windows_partition(cadence, start, timezone), window_name)
+        found.append(Target(scope, Window(window_name, *times, timezone), name))
     return found
 
 
@@ -167,13 +178,3 @@ def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | N
     if start >= end:
         raise PartitionError(f"The window ends ({window['end']}) before it begins ({window['start']}).")
     return Window(window.get("name") or f"{window['start']}_{window['end']}", start, end, timezone)
-
-
-def partition_key(target: Target) -> str | None:
-    """Return the partition key of a target, or None if its assets have no partitions."""
-    scope = None if target.scope is None else scope_key(target.scope)
-    if target.window is None:
-        return scope
-    if scope is None:
-        return target.window.name
-    return dg.MultiPartitionKey({SCOPE: scope, WINDOW: target.window.name})

@@ -1,23 +1,19 @@
 """Schedules of a dataset's cadences, and the sensor of its scopes."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
 
 from export_pipeline.core.messages import one_line, sentence
+from export_pipeline.datasets.scopes import scope_key, scope_of_key
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, last_window
-from export_pipeline.orchestration.partitions import (
-    ended_since,
-    known_scopes,
-    scope_keys,
-    scopes_partition,
-)
+from export_pipeline.orchestration.partitions import ended_since, known_scopes, scopes_partition
 from export_pipeline.orchestration.window_requests import JOB, run_request
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.schedules.cadences import newest_window
@@ -77,7 +73,12 @@ def _newest(url: str, cadence: Cadence) -> str | None:
 
 
 def scopes_sensor(
-    *, dataset: str, source: Source, spec: Mapping[str, Any], interval_seconds: int = 60
+    *,
+    dataset: str,
+    source: Source,
+    spec: Mapping[str, Any],
+    labels_scopes: bool = True,
+    interval_seconds: int = 60,
 ) -> dg.SensorDefinition:
     """Build the sensor that adds and removes scope partitions as the application's scopes change."""
 
@@ -96,10 +97,9 @@ def scopes_sensor(
             raise
         except SourceError as error:
             return dg.SkipReason(f"{sentence(str(error))} {how_to_fit(dataset)}")
-        keys, problems = scope_keys(there)
+        changes, problems = scope_changes(context.instance, dataset, there, labels_scopes)
         for scope, problem in list(problems.items())[:_TOLD]:
             context.log.warning(f"No export of scope {one_line(scope[:100])!r} can be made: it {problem}.")
-        changes = scope_changes(context.instance, dataset, keys)
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")
         if any(isinstance(change, dg.DeleteDynamicPartitionsRequest) for change in changes):
@@ -132,17 +132,39 @@ def how_to_fit(dataset: str) -> str:
 
 
 def scope_changes(
-    instance: dg.DagsterInstance, dataset: str, keys: Iterable[str]
-) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
-    """Return the changes that make a dataset's partitions in the instance equal to the keys of its scopes."""
+    instance: dg.DagsterInstance, dataset: str, scopes: Mapping[str, str], labels_scopes: bool
+) -> tuple[list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest], dict[str, str]]:
+    """Return the changes after which a dataset has a partition for each scope.
+
+    The first partition of a scope stays as it is, whatever the scope is called now. Others are deleted.
+
+    Args:
+        scopes: Names by id.
+        labels_scopes: True if new partitions carry the names.
+
+    Returns:
+        The changes, and problems by scope for scopes that cannot have a partition.
+    """
     definition = scopes_partition(dataset)
-    known = dict.fromkeys(instance.get_dynamic_partitions(str(definition.name)))
-    wanted = dict.fromkeys(keys)
-    added = [key for key in wanted if key not in known]
-    gone = [key for key in known if key not in wanted]
+    have: set[str] = set()
+    gone: list[str] = []
+    for key in instance.get_dynamic_partitions(str(definition.name)):
+        scope = scope_of_key(key)
+        if scope in scopes and scope not in have:
+            have.add(scope)
+        else:
+            gone.append(key)
+    added: list[str] = []
+    problems: dict[str, str] = {}
+    for scope, name in scopes.items():
+        if scope not in have:
+            try:
+                added.append(scope_key(scope, name if labels_scopes else None))
+            except ValueError as error:
+                problems[scope] = str(error)
     changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
     if added:
         changes.append(definition.build_add_request(added))
     if gone:
         changes.append(definition.build_delete_request(gone))
-    return changes
+    return changes, problems

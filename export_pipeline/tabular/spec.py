@@ -224,6 +224,10 @@ class Scope(Strict):
     table: Annotated[str, Field(description="Table that lists the scopes.")]
     id: Annotated[Path, Field(description="Its column with the scope's id.")] = "id"
     name: Annotated[Path, Field(description="Its column with the scope's name.")] = "name"
+    label: Annotated[
+        Literal["name", "id"],
+        Field(description="What Dagster shows of a scope: its name with its id, or the id alone."),
+    ] = "name"
     shared: Annotated[
         bool, Field(description="Rows without a scope belong to everyone, as in a common library.")
     ] = False

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from export_pipeline.api import service as service_module
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline_tests.api.service import CONTENT, Running, start
 
@@ -233,3 +234,25 @@ def test_health_readiness_metrics_and_errors_are_told(service: Running) -> None:
     assert problem(httpx.get(f"{service.url}/metrics")) == (401, "unauthenticated")
     assert httpx.get(f"{service.url}/errors/not_ready").status_code == 200
     assert problem(httpx.get(f"{service.url}/nothing")) == (404, "not_found")
+
+
+def test_a_scope_may_be_named_but_not_that_of_others(service: Running, accounts: list[str]) -> None:
+    mine, theirs = service.client(scopes=[accounts[0]]), service.client(scopes=[accounts[1]])
+    (named,) = mine.get("/v1/datasets/records/scopes").json()["data"]
+    assert ask(mine, named["name"])["scope"] == accounts[0]
+    (listed,) = mine.get("/v1/exports", params={"scope": named["name"], "dataset": "records"}).json()["data"]
+    assert listed["scope"] == accounts[0]
+    body = {"dataset": "records", "format": "csv", "scope": named["name"]}
+    assert problem(theirs.post("/v1/exports", json=body)) == (404, "not_found")
+
+
+def test_a_name_of_several_scopes_is_refused_with_their_ids(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "read_scopes", lambda *_, **__: dict.fromkeys(accounts, "Twins"))
+    body = {"dataset": "records", "format": "csv", "scope": "twins"}
+    answer = service.client().post("/v1/exports", json=body)
+    assert problem(answer) == (422, "unknown_scope")
+    assert all(account in answer.json()["detail"] for account in accounts)
+    # Of those that a caller may see, one has the name.
+    assert ask(service.client(scopes=[accounts[1]]), "twins")["scope"] == accounts[1]

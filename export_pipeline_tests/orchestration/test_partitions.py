@@ -4,18 +4,11 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from export_pipeline.core.windows import Window
+from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.orchestration.dagster_compat import last_window
-from export_pipeline.orchestration.partitions import (
-    WINDOW,
-    Target,
-    add_scope,
-    known_scopes,
-    partition_key,
-    partitions,
-    scope_keys,
-)
+from export_pipeline.orchestration.partitions import WINDOW, add_scope, known_scopes, partitions
 from export_pipeline.orchestration.schedules import scope_changes
+from export_pipeline_tests.datasets.test_scopes import ODD_SCOPES
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
 
 START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
@@ -127,14 +120,46 @@ def test_windows_have_their_lengths_around_a_change_of_the_clock() -> None:
     assert hours == {"2026-03-28": 24, "2026-03-29": 23, "2026-10-25": 25}
 
 
+Changes = list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]
+
+
+def changed(changes: Changes) -> tuple[list[str], list[str]]:
+    """The partitions that are added, and those that are deleted."""
+    added = [
+        key
+        for one in changes
+        if isinstance(one, dg.AddDynamicPartitionsRequest)
+        for key in one.partition_keys
+    ]
+    gone = [
+        key
+        for one in changes
+        if isinstance(one, dg.DeleteDynamicPartitionsRequest)
+        for key in one.partition_keys
+    ]
+    return added, gone
+
+
 def test_scopes_are_kept_in_step() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("t_scopes", ["a", "b"])
-        added, gone = scope_changes(instance, "t", ["b", "c"])
-        assert isinstance(added, dg.AddDynamicPartitionsRequest)
-        assert isinstance(gone, dg.DeleteDynamicPartitionsRequest)
-        assert (added.partition_keys, gone.partition_keys) == (["c"], ["a"])
-        assert scope_changes(instance, "t", ["a", "b"]) == []
+        instance.add_dynamic_partitions("t_scopes", ["a", "Shop b (b)", "invented (b)", "Nobody (x)"])
+        changes, _ = scope_changes(instance, "t", {"b": "Another name", "c": "Shop c"}, True)
+        assert changed(changes) == (["Shop c (c)"], ["a", "invented (b)", "Nobody (x)"])
+        changes, _ = scope_changes(instance, "t", {"b": "Another name", "c": "Shop c"}, False)
+        assert changed(changes)[0] == ["c"]
+        instance.delete_dynamic_partition("t_scopes", "invented (b)")
+        instance.delete_dynamic_partition("t_scopes", "Nobody (x)")
+        assert scope_changes(instance, "t", {"a": "Shop a", "b": "b"}, True) == ([], {})
+
+
+def test_a_partition_keeps_the_first_name_of_its_scope() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert add_scope(instance, "t", scope_key("8d2e", "Corner shop")) == "Corner shop (8d2e)"
+        assert add_scope(instance, "t", scope_key("8d2e", "Shop at the corner")) == "Corner shop (8d2e)"
+        assert add_scope(instance, "t", scope_key("8d2e")) == "Corner shop (8d2e)"
+        instance.add_dynamic_partitions("t_scopes", ["old"])  # by a version without names
+        assert add_scope(instance, "t", scope_key("old", "Its name")) == "old"
+        assert known_scopes(instance, "t") == ["8d2e", "old"]
 
 
 def test_keeping_scopes_in_step_compares_each_scope_once() -> None:
@@ -147,39 +172,60 @@ def test_keeping_scopes_in_step_compares_each_scope_once() -> None:
             Counted.compared += 1
             return str.__eq__(self, other)
 
-    known = [Counted(number) for number in range(2_000)]
+    known = [str(number) for number in range(2_000)]
     with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
         patch.setattr(instance, "get_dynamic_partitions", lambda _: known)
-        added, gone = scope_changes(instance, "t", [Counted(number) for number in range(1_000, 3_000)])
-    assert (len(added.partition_keys), len(gone.partition_keys)) == (1_000, 1_000)
+        scopes = {Counted(number): "Shop" for number in range(1_000, 3_000)}
+        added, gone = changed(scope_changes(instance, "t", scopes, True)[0])
+    assert (len(added), len(gone)) == (1_000, 1_000)
     assert Counted.compared < 20_000
-
-
-ODD_SCOPES = [
-    "a|b", "|", "a|2026-01-01", "100%", "%7C", "a...b", "....", "a\nb", "\t", "\r\n", "\x00", "\x7f", "a\u2028b", "\x85",
-    " a ", "a,b", "[a]", "'\"", "漢字", "🏗", "..", "-", "a/b", "A" * 900, "ü" * 400,
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("scope", ODD_SCOPES)
 def test_every_scope_is_a_partition_of_its_own(scope: str) -> None:
-    (key,) = scope_keys([scope])[0]
-    assert not any(sign in key for sign in ("|", "...", *"\a\b\f\n\r\t\v\0"))
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert add_scope(instance, "t", scope) == key
-        assert known_scopes(instance, "t") == [scope]
-        assert scope_changes(instance, "t", [key]) == []
-        both = dg.MultiPartitionKey({"scope": key, "window": "2026-01-01"})
-        assert partition_key(Target(scope, Window("2026-01-01", START, START + DAY))) == both
-        assert partition_key(Target(scope, None)) == key
+    for name in (None, "Shop", f"{scope} ({scope})"):
+        key = scope_key(scope, name)
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert add_scope(instance, "t", key) == key
+            assert known_scopes(instance, "t") == [scope]
+            assert scope_changes(instance, "t", {scope: "Other"}, True) == ([], {})
 
 
 def test_scopes_without_a_key_are_told_apart() -> None:
-    keys, problems = scope_keys(["", "a", "|" * 400, "x" * 1_001])
-    assert keys == {"a": "a"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        scopes = dict.fromkeys(["", "a", "|" * 400, "x" * 1_001], "Name")
+        changes, problems = scope_changes(instance, "t", scopes, True)
+    assert changed(changes) == (["Name (a)"], [])
     assert problems == {
         "": "takes 0 bytes as a partition of Dagster, and 1 to 1,000 can be used",
         "|" * 400: "takes 1,200 bytes as a partition of Dagster, and 1 to 1,000 can be used",
         "x" * 1_001: "takes 1,001 bytes as a partition of Dagster, and 1 to 1,000 can be used",
     }
-    assert len(set(scope_keys(ODD_SCOPES)[0])) == len(ODD_SCOPES)
+
+
+def test_a_run_says_scope_and_window_before_it_can_fail(deployment: Deployment) -> None:
+    partition = "Corner shop (invented)|2026-02-01"
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", ["Corner shop (invented)"])
+    result = deployment.run(["csv"], "daily", partition)
+    (said,) = failures(result).values()
+    assert "invented" in said
+    assert deployment.stored() == set()
+    run = deployment.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    tags = {tag: value for tag, value in run.tags.items() if tag.startswith("export_pipeline/")}
+    assert tags == {
+        "export_pipeline/scope": "invented",
+        "export_pipeline/scope_name": "Corner shop",
+        "export_pipeline/window": "2026-02-01",
+    }
+
+
+def test_a_partition_with_a_name_exports_the_scope_of_its_id(deployment: Deployment) -> None:
+    key = f"Anything ({deployment.scope})"
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", [key])
+    result = deployment.run(["csv"], partition=key)
+    (file,) = files(result).values()
+    assert file["key"].startswith(f"exports/{deployment.scope}/")
+    assert file["scope"] == deployment.scope
+    assert file["scope name"] == file["title"]
+    assert [check.partition for check in result.get_asset_check_evaluations()] == [key, key]

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from export_pipeline.datasets.scopes import scope_of_key
 from export_pipeline.jobs import migrate
 from export_pipeline.orchestration.dagster_compat import last_window
 from export_pipeline.orchestration.partitions import WINDOW
@@ -164,16 +165,18 @@ def test_the_sensor_follows_the_application(deployment: Deployment) -> None:
                     deployment.instance.delete_dynamic_partition("takeoff_scopes", key)
         return {type(request).__name__[:3]: list(request.partition_keys) for request in asked}
 
-    assert set(tick()["Add"]) == set(deployment.source.scopes)
+    keys = {scope_of_key(key): key for key in tick()["Add"]}
+    assert set(keys) == set(deployment.source.scopes)
     assert tick() == {}
     gone, stays = deployment.source.scopes
     deployment.source.rows(f"DELETE FROM projects WHERE id = '{gone}'")
-    assert tick() == {"Del": [gone]}
-    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [stays]
+    deployment.source.rows(f"UPDATE projects SET name = 'Renamed' WHERE id = '{stays}'")
+    assert tick() == {"Del": [keys[gone]]}
+    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [keys[stays]]
     deployment.source.path.unlink()
     with pytest.raises(Exception, match="source database cannot be reached"):
         tick()
-    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [stays]
+    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == [keys[stays]]
 
 
 def test_a_source_without_the_tables_is_passed_over_in_one_sentence(deployment: Deployment) -> None:

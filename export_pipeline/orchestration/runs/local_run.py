@@ -13,9 +13,10 @@ from typing import Any
 
 import dagster as dg
 
+from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.orchestration.dagster_compat import assets_job, log_entries, step_failure
-from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
+from export_pipeline.orchestration.partitions import ON_DEMAND, add_scope, scope_tags
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import end_local_jobs, reconcile
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
@@ -40,6 +41,7 @@ def run_export(
     *,
     dataset: str,
     scope: str | None,
+    scope_name: str | None = None,
     formats: Sequence[str],
     options: Mapping[str, Any],
     staging: Path,
@@ -54,6 +56,7 @@ def run_export(
 
     Args:
         scope: An existing scope; a partition is added for it if needed. None for a dataset without scopes.
+        scope_name: Name of the scope in a new partition; None for its id alone.
         options: Options by name. Missing options have their defaults.
         staging: The staging folder.
         export_id: A UUID: the id of the Dagster run, and the name of files without a job.
@@ -72,8 +75,8 @@ def run_export(
             ledger.expect_lease(export_id)
         partition = None
         if scope is not None:
-            partition = add_scope(instance, dataset, scope)
-            tags = {**tags, SCOPE_TAG: scope}
+            partition = add_scope(instance, dataset, scope_key(scope, scope_name))
+            tags = {**tags, **scope_tags(partition)}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
         with _watching(instance, export_id, len(formats) + 3, progress):
             result = _execute(

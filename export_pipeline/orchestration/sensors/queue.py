@@ -15,13 +15,13 @@ import dagster as dg
 
 from export_pipeline.core.messages import one_line
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
-from export_pipeline.datasets.scopes import Scopes, scope_key
+from export_pipeline.datasets.scopes import Scopes
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.cadences import Schedulable, cadence_of
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
-from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
+from export_pipeline.orchestration.partitions import ON_DEMAND, WINDOW_TAG, add_scope, scope_tags
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
@@ -80,11 +80,9 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
                 break
             lost = sum(run.is_finished for run in earlier.get(same[0].id, ()))
             try:
-                request = _run_request(ledger, datasets, scopes, same, lost)
+                request = _run_request(ledger, context.instance, datasets, scopes, same, lost)
                 if request is None:
                     continue
-                if same[0].scope is not None:
-                    add_scope(context.instance, same[0].dataset, same[0].scope)
                 request = _resolved(context, request)
             except LedgerError as error:  # claimed requests are dispatched again
                 say(str(error))
@@ -168,7 +166,12 @@ def _release(ledger: Ledger, groups: Sequence[Sequence[Job]]) -> None:
 
 
 def _run_request(
-    ledger: Ledger, datasets: Mapping[str, Schedulable], scopes: Scopes, same: list[Job], lost: int
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    datasets: Mapping[str, Schedulable],
+    scopes: Scopes,
+    same: list[Job],
+    lost: int,
 ) -> dg.RunRequest | None:
     """Return the run request for these jobs; None if they were rejected or another run's file serves them.
 
@@ -181,7 +184,7 @@ def _run_request(
     for job in same:
         try:
             scopes.read(job)
-            run = within_limit(partial(_checked_run, datasets, scopes, job, window))
+            run = within_limit(partial(_checked_run, instance, datasets, scopes, job, window))
             met.append(job)
         except RequestError as error:
             _refuse(ledger, [job], error.code, str(error))
@@ -199,7 +202,7 @@ def _run_request(
     first = met[0]
     cadence = window.cadence if window else ON_DEMAND
     formats = dict.fromkeys(job.format for job in met)
-    tags = job_tags(met) | ({SCOPE_TAG: first.scope} if first.scope else {})
+    tags = job_tags(met) | run.pop("tags")
     return dg.RunRequest(
         run_key=first.current.run_key + (f"/{lost}" if lost else ""),
         asset_selection=[dg.AssetKey([first.dataset, cadence, format]) for format in formats],
@@ -223,13 +226,23 @@ def check_request(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job)
 
 
 def _checked_run(
-    datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job, window: CadenceWindow | None
+    instance: dg.DagsterInstance,
+    datasets: Mapping[str, Schedulable],
+    scopes: Scopes,
+    job: Job,
+    window: CadenceWindow | None,
 ) -> dict[str, Any]:
     """Return the arguments of `dagster.RunRequest` for a job, without those common to all runs."""
     dataset = check_request(datasets, scopes, job)
-    if window is None:
-        return _run_on_demand(dataset, job)
-    return cadence_of(dataset, window, job.format).run_of(window)
+    cadence = cadence_of(dataset, window, job.format) if window else None
+    config = None if window else config_of(dataset, job)
+    partition, tags = None, {}
+    if job.scope is not None:
+        partition = add_scope(instance, job.dataset, scopes.key(job.dataset, job.scope))
+        tags = scope_tags(partition)
+    if window is None or cadence is None:
+        return _run_on_demand(job, partition, config) | {"tags": tags}
+    return cadence.run_of(window, partition) | {"tags": tags | {WINDOW_TAG: window.window}}
 
 
 def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg.RunRequest:
@@ -252,13 +265,12 @@ def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg
         raise RequestError("refused", f"Dagster refuses its run: {error}") from error
 
 
-def _run_on_demand(dataset: Schedulable, job: Job) -> dict[str, Any]:
+def _run_on_demand(job: Job, partition: str | None, config: Any) -> dict[str, Any]:
     """Return the arguments of `dagster.RunRequest` for an on-demand job, without those common to all runs."""
-    config = {f"{job.dataset}_{ON_DEMAND}": {"config": config_of(dataset, job)}}
     return {
         "job_name": _job_name(job.dataset),
-        "partition_key": None if job.scope is None else scope_key(job.scope),
-        "run_config": {"ops": config},
+        "partition_key": partition,
+        "run_config": {"ops": {f"{job.dataset}_{ON_DEMAND}": {"config": config}}},
     }
 
 

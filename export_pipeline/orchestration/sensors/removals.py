@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import dagster as dg
 
+from export_pipeline.datasets.scopes import labelled_ending, scope_key
 from export_pipeline.formats.registry import UnknownFormatError, format_of
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.known_files import KnownFiles, Removal
@@ -79,4 +80,5 @@ def _runs_of_window(key: str, step: str, instance: dg.DagsterInstance) -> list[s
     _, scope, dataset, cadence, name = segments
     window = name.rpartition(".")[0]
     asset = dg.AssetKey([dataset, cadence, step.removeprefix("render_")])
-    return runs_of_partition(instance, asset, [window, f"{scope}|{window}"])
+    ending = f"{labelled_ending(scope)}|{window}"
+    return runs_of_partition(instance, asset, [window, f"{scope_key(scope)}|{window}"], ending)

@@ -1,0 +1,52 @@
+"""Commands take a scope by its id, or by a name that only one has."""
+
+from __future__ import annotations
+
+import pytest
+
+from export_pipeline.jobs import Ledger
+from export_pipeline_tests.commands import Command
+from export_pipeline_tests.orchestration.deployment import Source
+
+
+@pytest.fixture
+def named(source: Source) -> dict[str, str]:
+    """The ids of two projects, by their names."""
+    for id, name in zip(source.scopes, ("Corner shop", "Mill"), strict=True):
+        source.rows(f"UPDATE projects SET name = '{name}' WHERE id = '{id}'")
+    return {name: str(id) for id, name in source.rows("SELECT id, name FROM projects")}
+
+
+def test_an_export_is_requested_and_listed_by_name(
+    command: Command, ledger: Ledger, named: dict[str, str]
+) -> None:
+    job = ledger.request("takeoff", "csv", scope=named["Mill"])
+    listed = command("jobs", "--scope", "mill", "--dataset", "takeoff", "--json").json
+    assert [row["id"] for row in listed] == [job.id]
+    hidden = command("jobs", "--scope", "mill", "--viewer-scope", named["Corner shop"], "--json").json
+    assert hidden == []
+    made = command(
+        "schedules", "create", "takeoff", "--format", "csv", "--cadence", "daily", "--scope", "Mill", "--json"
+    ).json
+    assert made["scope"] == named["Mill"]
+    key = command("keys", "create", "k", "--scope", "Corner shop", "--dataset", "takeoff", "--json").json
+    assert key["scopes"] == [named["Corner shop"]]
+
+
+@pytest.mark.slow
+def test_an_export_is_made_by_name_and_its_partition_has_it(
+    command: Command, ledger: Ledger, named: dict[str, str]
+) -> None:
+    made = command("request", "takeoff", "--scope", "Corner shop", "--json")
+    (export,) = made.json["exports"]
+    assert export["scope"] == named["Corner shop"]
+
+
+def test_a_name_of_two_scopes_is_refused_with_their_ids(
+    command: Command, source: Source, named: dict[str, str]
+) -> None:
+    source.rows("UPDATE projects SET name = 'Twins'")
+    asked = command("request", "takeoff", "--scope", "Twins")
+    assert asked.code == 2
+    assert "2 scopes are called 'Twins'" in asked.err
+    assert all(id in asked.err for id in named.values())

@@ -65,6 +65,7 @@ class Column:
             these, so all cells of such a column are strings (`special_numbers`).
         personal: The cells are personal data, or computed from personal data.
         guarded: Only some people may read the cells, or the cells they are computed from.
+        grouping: True if PDF and Excel separate thousands, as in quantities; False for ids and years.
 
     Arrow types by kind (`arrow_type`): text, json (as a string), uuid, enum, url: string; integer: int64;
     float, percent: float64; decimal, money: decimal128 or decimal256; boolean: bool; date: date32;
@@ -86,6 +87,7 @@ class Column:
     has_special: bool = False
     personal: bool = False
     guarded: bool = False
+    grouping: bool = True
 
     @property
     def arrow_type(self) -> pa.DataType:

@@ -159,6 +159,7 @@ class Presentation:
         prints_nulls: True if a missing cell is printed as its column's null text.
         sums_by_header: True if the format's reader reports sums by header; False if by column name.
         printed_header: Returns a header as it is read back from the file.
+        prints: True if people read the file on paper, so that it has the columns that they read.
     """
 
     format: str
@@ -170,6 +171,7 @@ class Presentation:
     prints_nulls: bool = False
     sums_by_header: bool = False
     printed_header: Callable[[str], str] = str
+    prints: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class Layout:
         created: When the data were read, with zone. Formats print this, never the current time, so that
             the same snapshot always gives the same bytes.
         period: The window in words; None without one.
+        scope: Name of the scope whose rows these are, for the pages' footers; "" for none.
+        left_out: Headers of the columns that this format leaves out because people rarely read them.
         main: The flat table: CSV, and every format that holds a single table.
         document: The JSON document: plain values, tables (arrays) and nested tables by key; or one table.
         document_key: Key of the rows where a document that is one table is written as an object.
@@ -214,6 +218,8 @@ class Layout:
     tables: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     period: str | None = None
+    scope: str = ""
+    left_out: tuple[str, ...] = ()
     proof: Proof | None = None
     arrange: Callable[[Layout, Presentation], Layout] | None = None
     document_key: str = "rows"
@@ -223,3 +229,9 @@ class Layout:
     warnings: tuple[str, ...] = ()
     changed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     author: str = "export_pipeline"
+
+    @property
+    def footer(self) -> str:
+        """The text of each page's footer: whose data, what, and when."""
+        when = self.period or f"{self.created:%Y-%m-%d}"
+        return " · ".join(part for part in (self.scope, self.title, when) if part)

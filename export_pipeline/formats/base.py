@@ -152,6 +152,10 @@ class Format(ABC, Generic[OptionsT]):
                 return dict(layout.tables)
         return {"rows": layout.main}
 
+    def left_out(self, layout: Layout, options: OptionsT) -> tuple[str, ...]:
+        """Return the headers of the columns that the file leaves out because people rarely read them."""
+        return self.arrange(layout, options).left_out
+
     def personal(self, layout: Layout, options: OptionsT) -> dict[str, tuple[str, ...]]:
         """Return the columns with personal data in the file, as named in it, by table."""
         named = {

@@ -27,6 +27,7 @@ class ExportFile:
         file_name: File name of a download.
         personal: Headers of the columns with personal data, by table of the file.
         choices: Options that make it differ from the usual export of its dataset.
+        left_out: Headers of the columns that the file leaves out because people rarely read them.
         preview: The first rows, as strings by header.
         total_rows: Number of rows of the export in the source.
         changed: Cells that differ from the source, by (reason, column).
@@ -48,6 +49,7 @@ class ExportFile:
     rendered: Rendered
     total_rows: int
     personal: dict[str, tuple[str, ...]]
+    left_out: tuple[str, ...]
     preview: tuple[dict[str, str], ...]
     totals: dict[str, ColumnTotal]
     options: dict[str, Any]

@@ -280,6 +280,7 @@ def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deploy
         options={name: value for name, value in file.options.items() if name != "filters"},
         filters=file.options.get("filters") or {},
         personal=file.personal,
+        left_out=file.left_out,
         expires_at=expires_at,
         snapshot_at=file.snapshot_at,
         run_id=file.run_id,

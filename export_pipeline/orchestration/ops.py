@@ -310,6 +310,7 @@ def _file(
         rendered=rendered,
         total_rows=proof.rows,
         personal=format.personal(layout, options),
+        left_out=format.left_out(layout, options),
         preview=tuple(preview(table)),
         totals=dict(_total(proof.amount(name), name, facts) for name in proof.totals),
         options=dict(data.options),

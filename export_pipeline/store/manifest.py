@@ -103,6 +103,7 @@ class Manifest(BaseModel):
         period: The window as people read it, e.g. "2026-10-05 to 2026-10-11".
         options, filters: As requested.
         personal: Headers of the columns that hold personal data, by table of the file.
+        left_out: Headers of the columns that the file leaves out because people rarely read them.
         expires_at: The time from which the file may be deleted; None if it never expires.
         snapshot_at: The time at which the data were read.
         run_id, code_version: The run and the version of the code that made the file.
@@ -133,6 +134,7 @@ class Manifest(BaseModel):
     options: Plain = {}
     filters: Plain = {}
     personal: Personal = {}
+    left_out: tuple[Text, ...] = ()
     expires_at: AwareDatetime | None = None
     snapshot_at: AwareDatetime
     run_id: str | None = None

@@ -33,6 +33,11 @@ def select_columns(spec: TableSpec, options: BaseModel | Mapping[str, Any]) -> l
     return visible if preset.columns == "all" else [spec.column(name) for name in preset.columns]
 
 
+def is_own_choice(options: Mapping[str, Any]) -> bool:
+    """Return whether a request chooses its columns itself, by name or by a preset."""
+    return bool(options.get("columns") or options.get("preset"))
+
+
 def inherit_privacy(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
     """Return the column, marked as personal or guarded if a column it is computed from is."""
     if column.compute is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -19,6 +20,30 @@ _MINOR_DIGITS = 21
 """Precision of whole units: holds every int64, with up to two digits to spare before the decimal point."""
 
 
+_IDENTIFIER = re.compile(
+    r"(^|_)(id|ids|year|no|nr|number|index|sequence|position|key|code|zip|version)$", re.IGNORECASE
+)
+_FIXED_SCALE = 4
+"""Decimals declared with at most this scale are printed with all of it, so that their points align."""
+
+
+def has_grouping(spec: ColumnSpec) -> bool:
+    """Return whether thousands are separated: of quantities, not of numbers that identify something."""
+    if spec.grouping is not None:
+        return spec.grouping
+    return spec.parsed.kind is not Kind.INTEGER or not _IDENTIFIER.search(spec.name)
+
+
+def as_printed(spec: ColumnSpec) -> ColumnSpec:
+    """Return the column with the look that it has for people."""
+    look = {name: getattr(spec.print, name) for name in spec.print.model_fields_set}
+    parsed = spec.parsed
+    if parsed.kind is Kind.DECIMAL and spec.digits is None and parsed.precision:
+        scale = parsed.precision[1]
+        look = ({"digits": scale} if scale <= _FIXED_SCALE else {}) | look
+    return spec.model_copy(update=look) if look else spec
+
+
 def column_of(spec: ColumnSpec) -> Column:
     """Return the column as it is staged: money of minor units is an integer that counts them."""
     parsed = spec.parsed
@@ -27,6 +52,7 @@ def column_of(spec: ColumnSpec) -> Column:
         make_header(spec, units=not parsed.minor),
         Kind.INTEGER if parsed.minor else parsed.kind,
         digits=spec.digits if not parsed.minor else None,
+        grouping=has_grouping(spec),
         currency=spec.currency,
         labels=(spec.labels.get("true", "Yes"), spec.labels.get("false", "No"))
         if parsed.kind is Kind.BOOLEAN

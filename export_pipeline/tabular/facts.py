@@ -16,15 +16,21 @@ _MOST_VALUES = 5
 
 
 def describe_export(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
-    """Return (label, value) pairs: scope, preset, each filter in words, window, time of the data."""
+    """Return (label, value) pairs: scope, preset, each filter in words, window, rows, time of the data.
+
+    A preset with a title is named by it: neither its name is repeated, nor a filter by what no column shows.
+    """
     facts = []
-    if data.scope is not None:
-        facts.append(("For", str(data.subject.get("name") or data.scope)))
-    if data.options.get("preset"):
-        facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
+    if name := scope_name(data):
+        facts.append(("For", name))
     preset = find_preset(spec, data.options)
+    titled = preset is not None and preset.title is not None
+    if preset and not titled:
+        facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
     for filters in (preset.filters if preset else {}, data.options.get("filters") or {}):
         for name, operators in filters.items():
+            if titled and preset and filters is preset.filters and not _is_column(spec, name):
+                continue
             facts += [
                 (_label(spec, name), sentence)
                 for operator, value in (operators or {}).items()
@@ -32,13 +38,32 @@ def describe_export(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str],
             ]
     if period := period_of(spec, data):
         facts.append(("Period", period))
+    facts.append(("Rows", f"{data.source_rows:,}"))
     facts.append(("Data as of", f"{data.snapshot_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"))
     return tuple(facts)
+
+
+def scope_name(data: ExportData) -> str:
+    """Return the name of the scope whose rows these are; "" for a dataset without scopes."""
+    return "" if data.scope is None else str(data.subject.get("name") or data.scope)
+
+
+def title_for_people(spec: TableSpec, data: ExportData) -> str:
+    """Return the title of the preset or the spec, else the dataset's name in words.
+
+    The scope is not the title: the facts below it and the pages' footers name it.
+    """
+    preset = find_preset(spec, data.options)
+    return (preset.title if preset else None) or spec.title or data.dataset.replace("_", " ").title()
 
 
 def period_of(spec: TableSpec, data: ExportData) -> str | None:
     """Return the window in words; None without one."""
     return data.period(as_of=spec.window is not None and spec.window.mode == "as_of")
+
+
+def _is_column(spec: TableSpec, filter: str) -> bool:
+    return find_column(spec, filter, spec.filters.get(filter) or FilterSpec(operators=["equals"])) is not None
 
 
 def _label(spec: TableSpec, name: str) -> str:
@@ -50,7 +75,7 @@ def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
     """Describe one condition in words."""
     filter = spec.filters.get(name)
     column = find_column(spec, name, filter) if filter else None
-    labels: Mapping[str, str] = column.labels if column else {}
+    labels: Mapping[str, str] = {**column.labels, **column.print.labels} if column else {}
     minor = column.minor_digits if column and column.parsed.minor else 0
 
     def said(one: Any) -> str:

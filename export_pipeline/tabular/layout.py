@@ -9,10 +9,15 @@ from decimal import Decimal
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content, Layout, Number, Presentation, Section, Total
 from export_pipeline.core.tables import Table
-from export_pipeline.tabular.column_selection import inherit_privacy, select_columns, spec_of
-from export_pipeline.tabular.columns import shown_table
-from export_pipeline.tabular.facts import describe_export, period_of
-from export_pipeline.tabular.file_names import file_name, title_of
+from export_pipeline.tabular.column_selection import (
+    inherit_privacy,
+    is_own_choice,
+    select_columns,
+    spec_of,
+)
+from export_pipeline.tabular.columns import as_printed, make_header, shown_table
+from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
+from export_pipeline.tabular.file_names import file_name
 from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec
 from export_pipeline.tabular.sums import sum_columns
@@ -30,7 +35,7 @@ class _TableLayout:
             inherit_privacy(self.spec, column) for column in select_columns(self.spec, data.options)
         ]
         self.rows = data.tables["rows"]
-        self.title = title_of(self.spec, data)
+        self.title = title_for_people(self.spec, data)
         self.sums = sum_columns(
             self.rows, [column.name for column in self.columns if self._is_summed(column)]
         )
@@ -46,6 +51,7 @@ class _TableLayout:
             chapters=(),
             facts=describe_export(self.spec, self.data),
             period=period_of(self.spec, self.data),
+            scope=scope_name(self.data),
             tables=self.data.tables,
             subject=self.data.subject,
             file_name=file_name(self.spec, self.data),
@@ -58,14 +64,19 @@ class _TableLayout:
         return self._arrange(base, Presentation("", Content.ROWS))
 
     def _arrange(self, base: Layout, presentation: Presentation) -> Layout:
-        columns = self._select_for(presentation.format)
+        columns, left_out = self._select_for(presentation)
         table = shown_table(self.rows, columns, presentation)
         section = self._section(table, columns)
+        facts = base.facts
+        if left_out:
+            facts = (*facts, ("Left out", ", ".join(left_out)))
         return replace(
             base,
             main=table,
             document=table,
-            sheets=(section,),
+            facts=facts,
+            left_out=left_out,
+            sheets=(replace(section, lines=tuple(f"{label}: {value}" for label, value in facts)),),
             chapters=(section,),
             proof=make_proof(presentation, columns, self.data, self.sums),
         )
@@ -73,18 +84,28 @@ class _TableLayout:
     def _is_summed(self, column: ColumnSpec) -> bool:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)
 
-    def _select_for(self, format: str) -> list[ColumnSpec]:
-        """Return the columns of a format: those declared for it, and those that the request names.
+    def _select_for(self, presentation: Presentation) -> tuple[list[ColumnSpec], tuple[str, ...]]:
+        """Return the columns of a format, and the headers of columns that print leaves out.
 
-        If there are none, all requested columns are returned, because a table needs at least one.
+        A format has the columns declared for it, and those that the request names; on paper, only those that
+        people read, unless the request chooses columns itself. If there are none, all requested columns are
+        returned, because a table needs at least one.
         """
         named = self.data.options.get("columns") or ()
         shown = [
             column
             for column in self.columns
-            if column.formats is None or format in column.formats or column.name in named
-        ]
-        return shown or self.columns
+            if column.formats is None or presentation.format in column.formats or column.name in named
+        ] or self.columns
+        if presentation.prints:
+            shown = [as_printed(column) for column in shown]
+        if self.spec.print is None or not presentation.prints or is_own_choice(self.data.options):
+            return shown, ()
+        by_name = {column.name: column for column in shown}
+        printed = [by_name.pop(name) for name in self.spec.print if name in by_name]
+        if not printed:
+            return shown, ()
+        return printed, tuple(make_header(column) for column in by_name.values())
 
     def _section(self, table: Table, columns: list[ColumnSpec]) -> Section:
         totals = {column.name: self._total(column) for column in columns if column.total}

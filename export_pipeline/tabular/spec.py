@@ -94,6 +94,15 @@ class NestedSpec(Strict):
     ]
 
 
+class PrintSpec(Strict):
+    """The look of a column for people, where it differs from the file for programs."""
+
+    header: Annotated[str | None, Field(description="Header on paper.")] = None
+    digits: Annotated[int | None, Field(ge=0, le=38, description="Decimal places on paper.")] = None
+    pattern: Annotated[str | None, Field(description="Format of a date or timestamp on paper.")] = None
+    labels: Annotated[Mapping[str, str], Field(description="Labels of values on paper.")] = {}
+
+
 class ColumnSpec(Strict):
     """A column of the export. It is read from a field, computed from other columns, or nested JSON."""
 
@@ -142,6 +151,13 @@ class ColumnSpec(Strict):
         Field(description="Only in these formats, unless a request names the column; default: all."),
     ] = None
     total: Annotated[bool, Field(description="Excel and PDF print its sum in a last row.")] = False
+    grouping: Annotated[
+        bool | None,
+        Field(description="Separate thousands in PDF and Excel; default: all but ids, years and numbers."),
+    ] = None
+    print: Annotated[
+        PrintSpec, Field(description="How PDF and workbooks show it, if not like the other formats.")
+    ] = PrintSpec()
 
     @field_validator("type")
     @classmethod
@@ -276,6 +292,14 @@ class TableSpec(Strict):
         Mapping[Name, Annotated[Preset, BeforeValidator(_preset, json_schema_input_type=PresetInput)]],
         Field(description="Ready-made choices of columns (and filters)."),
     ] = {}
+    print: Annotated[
+        Sequence[Name] | None,
+        Field(
+            min_length=1,
+            description="Columns that people read, in order. PDF and workbooks have only these, unless a "
+            "request names columns or a preset. Default: all.",
+        ),
+    ] = None
     preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
     filters: Annotated[
         Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form, json_schema_input_type=FilterInput)]],

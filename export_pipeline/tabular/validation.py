@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from pydantic import ValidationError, model_validator
 
@@ -19,7 +19,7 @@ from export_pipeline.tabular.file_names import find_problem
 from export_pipeline.tabular.filter_values import OPERATORS, describe_filter, find_column
 from export_pipeline.tabular.options import filters_model
 from export_pipeline.tabular.source_validation import SourceFields
-from export_pipeline.tabular.spec import ColumnSpec, FilterSpec, TableSpec
+from export_pipeline.tabular.spec import ColumnSpec, FilterSpec, PrintSpec, TableSpec
 from export_pipeline.time_zones import zone_problem
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -58,6 +58,7 @@ class _Check:
         yield from self._filters()
         yield from self._sort()
         yield from self._presets()
+        yield from self._print()
         yield from self._others()
 
     # --- columns ---
@@ -223,6 +224,11 @@ class _Check:
 
     # --- the rest ---
 
+    def _print(self) -> Iterator[Problem]:
+        """Check the columns that people read: only columns that an export has without being asked."""
+        known = [column.name for column in self.spec.columns if not column.hidden and not column.extra]
+        yield from _quote_names(("print",), self.spec.print or (), known)
+
     def _others(self) -> Iterator[Problem]:
         spec = self.spec
         if problem := find_problem(spec.file_name):
@@ -262,6 +268,7 @@ _DIGITS = frozenset({Kind.DECIMAL, Kind.MONEY, Kind.PERCENT, Kind.FLOAT, Kind.IN
 _TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP})
 _ONLY_FOR: dict[str, frozenset[Kind]] = {
     "digits": _DIGITS,
+    "grouping": _DIGITS,
     "total": _DIGITS,
     "currency": frozenset({Kind.MONEY}),
     "minor_digits": frozenset({Kind.MONEY}),
@@ -279,6 +286,8 @@ def _words(column: ColumnSpec) -> Iterator[Problem]:
     texts = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
     places: list[tuple[Place, str]] = [((name,), text) for name, text in texts.items()]
     places += [(("labels", value), label) for value, label in column.labels.items()]
+    places += [(("print", "labels", value), label) for value, label in column.print.labels.items()]
+    places.append((("print", "header"), column.print.header or ""))
     for place, text in places:
         if match := _UNPRINTABLE.search(text):
             yield place, f"holds the character U+{ord(match[0]):04X}, which no file may hold; leave it out"
@@ -287,19 +296,27 @@ def _words(column: ColumnSpec) -> Iterator[Problem]:
 def _meaning(column: ColumnSpec) -> Iterator[Problem]:
     """Check the settings that depend on a column's type."""
     kind = column.parsed.kind
-    fields: dict[str, Any] = {name: getattr(column, name) for name in _ONLY_FOR}
     for name, kinds in _ONLY_FOR.items():
-        if kind not in kinds and fields[name] != ColumnSpec.model_fields[name].default:
-            yield (name,), f"only for {', '.join(sorted(kinds))}; this is {column.type}"
+        if kind in kinds:
+            continue
+        mistake = f"only for {', '.join(sorted(kinds))}; this is {column.type}"
+        if getattr(column, name) != ColumnSpec.model_fields[name].default:
+            yield (name,), mistake
+        if getattr(column.print, name, None):
+            yield ("print", name), mistake
+    if column.total and column.grouping is False:
+        yield ("total",), "numbers without grouping identify something, so their sum means nothing"
     if kind is Kind.TIMESTAMP and column.zone is not None and (problem := zone_problem(column.zone)):
         yield ("zone",), problem
-    if kind in _TIMES and (problem := pattern_problem(column.pattern, times=kind is Kind.TIMESTAMP)):
-        yield ("pattern",), problem
-    if kind is Kind.BOOLEAN and (others := set(column.labels) - {"true", "false"}):
-        yield (
-            ("labels",),
-            f"labels of a boolean are for 'true' and 'false', not {min(others)!r}; write them quoted",
-        )
+    looks: tuple[tuple[Place, ColumnSpec | PrintSpec], ...] = (((), column), (("print",), column.print))
+    for place, look in looks:
+        if kind in _TIMES and (problem := pattern_problem(look.pattern, times=kind is Kind.TIMESTAMP)):
+            yield (*place, "pattern"), problem
+        if kind is Kind.BOOLEAN and (others := set(look.labels) - {"true", "false"}):
+            yield (
+                (*place, "labels"),
+                f"labels of a boolean are for 'true' and 'false', not {min(others)!r}; write them quoted",
+            )
     if column.formats is not None and not column.formats:
         yield ("formats",), "name at least one format, or leave it out for all"
 

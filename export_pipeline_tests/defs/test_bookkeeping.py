@@ -81,9 +81,10 @@ def test_the_formulas_by_status_on_records_whose_answer_is_known(sample: Sample)
 
 def test_excel_has_whole_units_with_currency_real_dates_and_headers_without_cents(sample: Sample) -> None:
     expected = records(sample, app.SHOP)
-    sheet = openpyxl.load_workbook(sample.export("records", app.SHOP).file("excel"))["Records"]
+    export = sample.export("records", app.SHOP, excel_layout="plain")
+    sheet = openpyxl.load_workbook(export.file("excel"))["Records"]
     rows = list(sheet.iter_rows())
-    start = next(i for i, row in enumerate(rows) if row[0].value == "Id")
+    start = 0
     assert [cell.value for cell in rows[start]] == [
         "Id", "Ebay Order Id", "Sale Date", "Item Name", "Qty", "Sale Price", "Ebay Fees", "Earnings Net",
         "Amazon Price", "Amazon Tax", "Amazon Shipping", "Cogs Total", "Amazon Order Id", "Status",
@@ -98,6 +99,31 @@ def test_excel_has_whole_units_with_currency_real_dates_and_headers_without_cent
         else:
             assert "$" in profit.number_format
             assert profit.value == pytest.approx(row["profit_cents"] / 100, abs=1e-9)
+
+
+def test_a_report_has_what_people_read_and_says_whose_it_is(sample: Sample) -> None:
+    export = sample.export("records", app.SHOP)
+    sheet = openpyxl.load_workbook(export.file("excel"))["Records"]
+    rows = [list(row) for row in sheet.iter_rows(values_only=True)]
+    lines = [row[0] for row in rows[:5]]
+    assert lines[:3] == [
+        "Records",
+        f"For: {sample.scopes('records')[app.SHOP]}",
+        f"Rows: {len(records(sample, app.SHOP))}",
+    ]
+    assert lines[3].startswith("Data as of: ")
+    assert lines[4] == "Left out: Id, Amazon Price, Amazon Tax, Amazon Shipping, Amazon Order Id"
+    assert rows[6] == [
+        "Sale Date", "eBay Order", "Item Name", "Qty", "Sale Price", "eBay Fees", "Earnings Net", "Cost of Goods",
+        "Return Label", "Profit", "Status",
+    ]  # fmt: skip
+    assert {row[10] for row in rows[7:]} <= {
+        "Successful",
+        "Label provided",
+        "Return closed",
+        "Refund, no return",
+        None,
+    }
 
 
 @pytest.mark.parametrize("account", [app.SHOP, app.ODD, app.EMPTY])

@@ -202,15 +202,17 @@ def test_people_read_who_what_and_when() -> None:
     assert made.file_name == "fine"
     assert made.created == data.snapshot_at
     assert made.period == "2026-03-29"
+    assert made.footer == "Acme · Fine ones · 2026-03-29"
+    assert arranged(made, "excel").sheets[0].lines[:2] == ("For: Acme", "Status: Fine")
     assert made.facts == (
         ("For", "Acme"),
-        ("Preset", "fine"),
         ("Status", "Fine"),
         ("Status", "Fine, Not fine"),
         ("Sale Price", "from 1.00 to 1,234.56"),
         ("Note", "contains “x”"),
         ("Note", "not missing"),
         ("Period", "2026-03-29"),
+        ("Rows", "3"),
         ("Data as of", "2026-03-29 23:30 UTC"),
     )
 
@@ -231,6 +233,55 @@ def test_a_month_is_never_called_by_a_day_of_the_next() -> None:
         assert layout(staged(spec, CELLS, {"columns": ["id"]}, window=october)).file_name == name
 
 
+PRINT = {
+    "print": ["status", "id", "rate", "paid"],
+    "columns": [
+        {"name": "id", "type": "integer", "print": {"header": "No."}},
+        {"name": "sale_price_cents", "type": "money"},
+        {"name": "fees_cents", "type": "money", "header": "Fees"},
+        {
+            "name": "status",
+            "type": "enum",
+            "labels": {"OK": "fine"},
+            "print": {"labels": {"OK": "Fine", "ODD": "Odd"}},
+        },
+        {"name": "rate", "type": "decimal(12,4)"},
+        {"name": "paid", "type": "boolean"},
+    ],
+}
+
+
+def test_paper_has_the_columns_that_people_read_and_says_which_it_leaves_out() -> None:
+    spec = CheckedTableSpec.model_validate({"source": {"table": "records"}, **PRINT})
+    made = layout(staged(spec, CELLS, {}))
+    for format in ("pdf", "excel"):
+        shown = arranged(made, format)
+        assert [column.header for column in shown.main.columns] == ["Status", "No.", "Rate", "Paid"]
+        assert shown.main.arrow()["status"].to_pylist() == ["Fine", None, "Odd"]
+        assert shown.main.columns[2].digits == 4
+        assert not shown.main.columns[1].grouping
+        assert shown.left_out == ("Sale Price", "Fees")
+        assert shown.facts[-1] == ("Left out", "Sale Price, Fees")
+        assert set(shown.proof.totals) == {"id", "rate"}
+    assert "Left out: Sale Price, Fees" in arranged(made, "excel").sheets[0].lines
+    names = [column["name"] for column in PRINT["columns"]]
+    plain = FORMATS["excel"].arrange(made, FORMATS["excel"].options(layout="plain"))
+    for shown in (plain, *(arranged(made, format) for format in ("csv", "json", "jsonl", "parquet"))):
+        assert [column.name for column in shown.main.columns] == names
+        assert shown.left_out == ()
+    assert plain.main.arrow()["status"].to_pylist() == ["fine", None, "ODD"]
+
+
+@pytest.mark.parametrize("choice", [{"columns": ["fees_cents", "id"]}, {"preset": "some"}])
+def test_a_request_that_chooses_columns_gets_them_on_paper_too(choice: dict[str, Any]) -> None:
+    spec = CheckedTableSpec.model_validate(
+        {"source": {"table": "records"}, "presets": {"some": ["fees_cents", "id"]}, **PRINT}
+    )
+    shown = arranged(layout(staged(spec, CELLS, choice)), "pdf")
+    assert [column.header for column in shown.main.columns] == ["Fees", "No."]
+    assert shown.left_out == ()
+
+
 def test_names_of_files_follow_their_template() -> None:
     assert (
         layout(staged(RECORDS, CELLS, {"preset": "small"}, scope="0123456789")).file_name
@@ -241,7 +292,7 @@ def test_names_of_files_follow_their_template() -> None:
     )
     made = layout(staged(plain, CELLS, {"columns": ["id"]}, scope="1"))
     assert made.file_name == "Acme_sample_20260329_233000_20260330_013000{}"
-    assert layout(staged(plain, CELLS, {"columns": ["id"]}, title="")).title == "sample"
+    assert layout(staged(plain, CELLS, {"columns": ["id"]}, title="")).title == "Sample"
 
 
 def test_json_is_an_array_or_an_object_with_one() -> None:

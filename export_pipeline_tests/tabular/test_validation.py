@@ -169,6 +169,13 @@ NEW = len(SOUND["columns"])
         (("file_name",), "{created:%Q}", ("file_name",), "has an unknown form; write e.g. {created:%Y%m%d}"),
         (("file_name",), "{", ("file_name",), "write {{ and }} for braces"),
         (("json_key",), "", ("json_key",), "at least one character"),
+        (("print",), ["id", "sttus"], ("print", 1), "did you mean status?"),
+        (("print",), ["id", "id"], ("print", 1), "'id' is named twice"),
+        (("print",), ["fees"], ("print", 0), "there is no 'fees'"),
+        (("print",), [], ("print",), "at least 1 item"),
+        (("columns", 0, "print"), {"labels": {"1": "one"}}, ("columns", 0, "print", "labels"), "only for boolean, enum"),
+        (("columns", 10, "print"), {"pattern": "HH"}, ("columns", 10, "print", "pattern"), "a date has no HH"),
+        (("columns", 5, "grouping"), False, ("columns", 5, "total"), "their sum means nothing"),
         (("preset_required",), "maybe", ("preset_required",), "boolean"),
     ],
 )  # fmt: skip

@@ -48,6 +48,7 @@ class Shared:
     strings: SharedStrings
     overflow: Overflow
     guard_formulas: bool
+    whole_seconds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,10 @@ class ColumnCells:
         if isinstance(values, Texts):
             return self._texts(values)
         kind = self.column.kind
-        made = timestamps(values, self.column.zone) if kind is Kind.TIMESTAMP else _NUMBERS[kind](values)
+        if kind is Kind.TIMESTAMP:
+            made = timestamps(values, self.column.zone, whole_seconds=self._shared.whole_seconds)
+        else:
+            made = _NUMBERS[kind](values)
         mark = ' t="b"' if kind is Kind.BOOLEAN else ""
         before = f'" s="{self._style}"{mark}><v>'
         if made.odd is None:

@@ -23,7 +23,9 @@ class Excel(Format[ExcelOptions]):
     is_for_people = True
 
     def presentation(self, options: ExcelOptions) -> Presentation:
-        return Presentation(self.name, self.content, labels=True, prints_nulls=True)
+        return Presentation(
+            self.name, self.content, labels=True, prints_nulls=True, prints=options.layout == "report"
+        )
 
     def write(self, layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
         from export_pipeline.formats.excel import write

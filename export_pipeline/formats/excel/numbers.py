@@ -15,12 +15,14 @@ KEEP_DIGITS = "written as text to keep every digit"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
 DATE_OUT_OF_RANGE = "date outside Excel's range, written as text"
 DOUBLED_HOUR = "ambiguous time in the hour after clocks were put back"
+TO_THE_SECOND = "cut to the second"
 LESS_EXACT = "time kept to 0.1 ms: no number of a cell holds its microseconds"
 
 MAX_DIGITS = 15
 _FIRST_LONG = 10**MAX_DIGITS
 _LARGEST = 9.99999999999999e307
 _SMALLEST = 2.2250738585072014e-308
+_SECOND = 1_000_000
 _EPOCH = 25_569  # serial number of 1970-01-01
 _FIRST_DAY = 61  # 1900-03-01: spreadsheet programs disagree about earlier serial numbers
 _LAST_DAY = 2_958_465  # 9999-12-31
@@ -126,27 +128,47 @@ def dates(array: pa.Array) -> Numbers:
     return Numbers(pc.if_else(odd, array.cast(pa.string()), text), odd, DATE_OUT_OF_RANGE)
 
 
-def timestamps(array: pa.Array, zone: str | None = "UTC") -> Numbers:
+def timestamps(array: pa.Array, zone: str | None = "UTC", *, whole_seconds: bool = False) -> Numbers:
     """Convert times to serial numbers of local time; those outside 1900-03-01 to 9999 are odd, in ISO form.
 
     Args:
         array: Instants. Without a zone of their own they are UTC, unless `zone` is None.
         zone: IANA zone of the local time; None if the cells already are local times.
+        whole_seconds: True if fractions of a second are cut. Programs round a time to the second that they
+            show, so the last microsecond of a year would be shown as the next year.
     """
     wall, doubled = _on_the_wall(array, zone)
     micros = wall.cast(pa.int64())
+    rests = None
+    if whole_seconds:
+        # Integer division rounds towards zero: before 1970 that would be up.
+        rests = pc.subtract(micros, pc.multiply(pc.divide(micros, _SECOND), _SECOND))
+        rests = pc.if_else(pc.less(rests, 0), pc.add(rests, _SECOND), rests)
+        micros = pc.subtract(micros, rests)
     # Whole days and the remainder apart: their sum is rounded only once, to less than a microsecond.
     days = pc.divide(micros, _DAY)
     rest = pc.subtract(micros, pc.multiply(days, _DAY))
     serial = pc.add(pc.add(days, _EPOCH).cast(pa.float64()), pc.divide(rest.cast(pa.float64()), float(_DAY)))
     text = serial.cast(pa.string())
-    lost = {DOUBLED_HOUR: doubled, LESS_EXACT: _less_exact(serial, micros)}
     odd = _outside(serial)
+    lost = {
+        DOUBLED_HOUR: doubled,
+        LESS_EXACT: _less_exact(serial, micros),
+        TO_THE_SECOND: _count_cut(rests, odd),
+    }
     if odd is None:
         return Numbers(text, lost=lost)
     iso = pc.replace_substring(wall.cast(pa.string()), " ", "T")
     text = pc.if_else(odd, pc.replace_substring(iso, ".000000", ""), text)
     return Numbers(text, odd, DATE_OUT_OF_RANGE, lost)
+
+
+def _count_cut(rests: pa.Array | None, odd: pa.BooleanArray | None) -> int:
+    """Return how many cells, other than odd ones, lost a fraction of a second."""
+    if rests is None:
+        return 0
+    cut = pc.not_equal(rests, 0)
+    return pc.sum(cut if odd is None else pc.and_(cut, pc.invert(odd))).as_py() or 0
 
 
 def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, int]:

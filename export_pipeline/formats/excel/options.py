@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,13 @@ from export_pipeline.formats.base import Options
 class ExcelOptions(Options):
     """Options of Excel."""
 
+    layout: Annotated[
+        Literal["report", "plain"],
+        Field(
+            description="`report`: title, facts and the columns that people read. `plain`: all columns, the "
+            "header in row 1 and nothing else, for programs that import the sheet."
+        ),
+    ] = "report"
     sheet_title: Annotated[
         str, Field(description="Name of the sheet of a table; empty for the export's own.")
     ] = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ class Sheet:
 
     Attributes:
         name: Name on its tab.
-        title: Text of A1.
+        title: Text of A1; "" if the header is there.
         lines: Lines of text below it.
         rows: Number of the table's rows it holds.
         header_row: Number of the header row; data begin in the next one.
@@ -96,14 +96,20 @@ class _Part:
     heading: str
 
 
-def plan_workbook(layout: Layout) -> WorkbookPlan:
+def plan_workbook(layout: Layout, *, plain: bool = False) -> WorkbookPlan:
     """Plan the sheets of a layout.
+
+    Args:
+        layout: The layout.
+        plain: True if sheets have a header and rows, and nothing else.
 
     Raises:
         RenderError: A table has more columns than a sheet can hold, or group sizes that do not add up to
             its rows.
     """
-    parts = [part for index, section in enumerate(layout.sheets) for part in _parts(index, section)]
+    if plain:
+        layout = replace(layout, sheets=tuple(map(_without_surroundings, layout.sheets)))
+    parts = [part for index, section in enumerate(layout.sheets) for part in _parts(index, section, plain)]
     *names, index_name, overflow = _names(layout, parts)
     plan = WorkbookPlan([], overflow)
 
@@ -113,7 +119,7 @@ def plan_workbook(layout: Layout) -> WorkbookPlan:
     sheets: list[list[Sheet]] = [[] for _ in layout.sheets]
     first_names: list[list[str]] = [[] for _ in layout.sheets]
     for (index, _), members in together.items():
-        made = _sheets(members)
+        made = _sheets(members, plain)
         sheets[index].extend(made)
         first_names[index].append(made[0].name)
         if len(made) > 1:
@@ -167,7 +173,14 @@ def _names(layout: Layout, parts: list[_Part]) -> list[str]:
     return [*(names[i] for i in range(len(parts))), index, overflow]
 
 
-def _parts(index: int, section: Section) -> list[_Part]:
+def _without_surroundings(section: Section) -> Section:
+    groups = section.groups
+    if groups is not None:
+        groups = tuple(replace(group, lines=(), totals=()) for group in groups)
+    return replace(section, lines=(), totals=(), groups=groups)
+
+
+def _parts(index: int, section: Section, plain: bool) -> list[_Part]:
     table = section.table
     if len(table.columns) > MAX_COLUMNS:
         raise RenderError(
@@ -183,7 +196,7 @@ def _parts(index: int, section: Section) -> list[_Part]:
         raise RenderError(f"The groups of {section.title!r} do not add up to the rows of its table.")
     parts = []
     for number, group in enumerate(groups):
-        room = max(MAX_ROWS - _header_row(group.lines) - max(len(group.totals), 1), 1)
+        room = max(MAX_ROWS - _header_row(group.lines, plain) - max(len(group.totals), 1), 1)
         starts = range(0, group.rows, room) or range(1)
         for part, start in enumerate(starts):
             parts.append(
@@ -192,14 +205,14 @@ def _parts(index: int, section: Section) -> list[_Part]:
     return parts
 
 
-def _sheets(members: list[tuple[_Part, str]]) -> list[Sheet]:
+def _sheets(members: list[tuple[_Part, str]], plain: bool) -> list[Sheet]:
     group = members[0][0].source
-    header_row = _header_row(group.lines)
+    header_row = _header_row(group.lines, plain)
     ranges = tuple((name, header_row + 1, header_row + max(part.rows, 1)) for part, name in members)
     return [
         Sheet(
             name=name,
-            title=part.heading + _suffix(part.number),
+            title="" if plain else part.heading + _suffix(part.number),
             lines=group.lines,
             rows=part.rows,
             header_row=header_row,
@@ -211,8 +224,8 @@ def _sheets(members: list[tuple[_Part, str]]) -> list[Sheet]:
     ]
 
 
-def _header_row(lines: tuple[str, ...]) -> int:
-    return 1 + len(lines) + 2
+def _header_row(lines: tuple[str, ...], plain: bool = False) -> int:
+    return 1 if plain else 1 + len(lines) + 2
 
 
 def _suffix(number: int) -> str:

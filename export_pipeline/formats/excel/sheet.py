@@ -85,7 +85,9 @@ class SheetWriter:
             if self._frame.freeze and header <= _MOST_FROZEN_ROWS
             else ""
         )
-        rows = [f'<row r="1">{inline_cell("A1", self._title, self._label(sheet.title))}</row>']
+        rows = []
+        if sheet.title:
+            rows.append(f'<row r="1">{inline_cell("A1", self._title, self._label(sheet.title))}</row>')
         for number, line in enumerate(sheet.lines, start=2):
             cell = inline_cell(f"A{number}", self._line, self._label(line))
             rows.append(f'<row r="{number}">{cell}</row>')

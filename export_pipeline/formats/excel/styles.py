@@ -131,9 +131,10 @@ def number_format(column: Column) -> str:
     every value.
     """
     kind, digits = column.kind, column.digits
+    whole = "#,##0" if column.grouping else "0"
     match kind:
         case Kind.INTEGER:
-            return "0" if digits is None else "#,##0"
+            return whole
         case Kind.MONEY:
             sign = _literal(column.currency)
             number = "#,##0" + _places(2 if digits is None else digits)
@@ -141,7 +142,7 @@ def number_format(column: Column) -> str:
         case Kind.PERCENT:
             return ("0.0" if digits is None else "0" + _places(digits)) + '"%"'
         case Kind.DECIMAL | Kind.FLOAT:
-            return _GENERAL if digits is None else "#,##0" + _places(digits)
+            return _GENERAL if digits is None else whole + _places(digits)
         case Kind.DATE:
             return _time_format(column.pattern or "yyyy-MM-dd")
         case Kind.TIMESTAMP:

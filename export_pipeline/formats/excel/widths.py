@@ -63,6 +63,7 @@ def _print_cells(column: Column, value: Number) -> str:
         return f"{column.currency}{value:,.{2 if column.digits is None else column.digits}f}"
     if column.kind is Kind.PERCENT:
         return f"{value:.{1 if column.digits is None else column.digits}f}%"
+    group = "," if column.grouping else ""
     if column.digits is not None:
-        return f"{value:,.{column.digits}f}"
-    return str(value)
+        return f"{value:{group}.{column.digits}f}"
+    return f"{value:{group}}" if column.kind is Kind.INTEGER else str(value)

@@ -51,7 +51,7 @@ def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
         RenderError: More columns than a sheet can hold, more than 4 GB, or a table whose row count is not
             the declared one.
     """
-    plan = plan_workbook(_apply_options(layout, options))
+    plan = plan_workbook(_apply_options(layout, options), plain=options.layout == "plain")
     rendered = Rendered(warnings=list(plan.warnings))
     with Archive(out, layout.created) as archive:
         workbook = _Workbook(archive, rendered, plan.overflow_name, options)
@@ -80,7 +80,7 @@ class _Workbook:
         self.overflow = Overflow(
             overflow_name, (number(TITLE), number(HEADER), number(Style(vertical="top")))
         )
-        self._shared = Shared(SharedStrings(), self.overflow, self._guard)
+        self._shared = Shared(SharedStrings(), self.overflow, self._guard, options.layout == "report")
         self._entries: list[package.SheetEntry] = []
         self._sums: list[package.Sum] = []
 

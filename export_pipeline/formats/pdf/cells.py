@@ -72,7 +72,7 @@ def number_text(column: Column, value: Number) -> str:
         return _unusual(float(exact))
     if digits is not None:
         exact = _round(exact, digits)
-    text = f"{exact.copy_abs():,f}"
+    text = f"{exact.copy_abs():{',' if column.grouping else ''}f}"
     if digits is None and "." in text:
         text = text.rstrip("0").rstrip(".")
     before, after = affixes(column)
@@ -105,6 +105,8 @@ def _numbers(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Arra
         rounded = rounded & np.asarray(valid.to_numpy(zero_copy_only=False), bool)
     if rounded.any():
         changed[f"rounded to {digits} decimals"] += int(rounded.sum())
+    if not column.grouping:
+        text = pc.replace_substring(text, ",", "")
     before, after = affixes(column)
     if after:
         text = join(text, after)

@@ -23,7 +23,7 @@ class Pdf(Format[PdfOptions]):
     is_for_people = True
 
     def presentation(self, options: PdfOptions) -> Presentation:
-        return Presentation(self.name, self.content, labels=True, rounds=True, prints_nulls=True)
+        return Presentation(self.name, self.content, labels=True, rounds=True, prints_nulls=True, prints=True)
 
     def write(self, layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         from export_pipeline.formats.pdf import write

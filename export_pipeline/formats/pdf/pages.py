@@ -42,17 +42,17 @@ class _Sheet:
 
 class Pages:
     """A document's pages. Lengths are page units from the lower left corner; `y` is the next free height.
-    `title` is the text of the footers.
+    `footer` is the text at the foot of each page.
 
     A table too wide for one page is printed in strips: several pages are then filled side by side, and
     anything other than table rows goes to the first of them.
     """
 
-    def __init__(self, pdf: PdfFile, typesetter: Typesetter, size: tuple[float, float], title: str) -> None:
+    def __init__(self, pdf: PdfFile, typesetter: Typesetter, size: tuple[float, float], footer: str) -> None:
         self.pdf = pdf
         self.typesetter = typesetter
         self.size = size
-        self.title = title
+        self.footer = footer
         self._footers = array("q")
         self._sizes: list[tuple[int, tuple[float, float]]] = []
         self._sheets: list[_Sheet] = []
@@ -266,8 +266,8 @@ class Pages:
                 self.pdf.stream(body, number=self._footers[page - 1])
 
     def _footer_title(self) -> bytes:
-        """Return the rule and the export's title; a long title is cut to its first line."""
-        lines = self.typesetter.lines(self.title, style.SMALL, self.width * 3 // 4)
+        """Return the rule and the footer's text; a long text is cut to its first line."""
+        lines = self.typesetter.lines(self.footer, style.SMALL, self.width * 3 // 4)
         sheet = _Sheet(0)
         self._sheets = [sheet]
         self.rule(FOOTER)

@@ -19,6 +19,7 @@ _END_OF_TIME = 253_402_300_800_000_000
 """Start of year 1 and of year 10,000, in microseconds from 1970."""
 _LAST = 2**63 - 1
 _SECOND = 1_000_000
+TO_THE_SECOND = "cut to the second"
 _TO_THE_SECOND = "yyyy-MM-dd HH:mm:ss"
 
 Ints = NDArray[np.int64]
@@ -38,7 +39,9 @@ def dates(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
 
 
 def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Array:
-    """Return timestamp cells as strings, in full unless the pattern omits parts; nulls stay null.
+    """Return timestamp cells as strings, to the second or by the pattern; nulls stay null.
+
+    Seconds are cut, never rounded: the last microsecond of a year stays in it.
 
     An ambiguous local time is printed with its offset from UTC. A value outside the calendar is printed as
     Infinity or as its number. Cells that lose part of their time are counted in `changed`.
@@ -57,7 +60,10 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
         if cut:
             changed[f"printed as {column.pattern}"] += cut
     else:
-        text = _whole_units(wall)
+        text = by_parts(wall, _TO_THE_SECOND)
+        fine = int(np.count_nonzero(np.asarray(pc.fill_null(pc.cast(wall, pa.int64()), 0)) % _SECOND))
+        if fine:
+            changed[TO_THE_SECOND] += fine
     if zone not in (None, "UTC"):
         twice = pc.fill_null(is_ambiguous(wall, zone), False)
         if pc.any(twice).as_py():
@@ -69,17 +75,6 @@ def timestamps(column: Column, values: pa.Array, changed: Counter[str]) -> pa.Ar
         odd = pc.if_else(booleans(micros == -_LAST - 1), "-Infinity", odd)
         text = pc.if_else(booleans(dated), text, odd)
     return pc.if_else(values.is_valid(), text, pa.scalar(None, pa.string())) if values.null_count else text
-
-
-def _whole_units(wall: pa.Array) -> pa.Array:
-    """Return times with their seconds, and with fractions if they have any."""
-    text = by_parts(wall, _TO_THE_SECOND)
-    fractions = np.asarray(pc.fill_null(pc.cast(wall, pa.int64()), 0)) % _SECOND
-    if not fractions.any():
-        return text
-    digits = pc.utf8_lpad(pc.cast(integers(fractions), pa.string()), 6, "0")
-    exact = join(text, ".", pc.utf8_rtrim(digits, "0"))
-    return pc.if_else(booleans(fractions != 0), exact, text)
 
 
 def _offsets(offsets: Ints) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import BinaryIO
 
@@ -28,6 +29,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     """
     paper, orientation = style.PAPERS[options.page_size], options.orientation
     title = options.title or layout.title
+    own_title, layout = layout.title, replace(layout, title=title)
     typesetter = Typesetter()
     sections = layout.chapters
     measures = [measure(section, typesetter) for section in sections]
@@ -35,7 +37,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         _page_size([], paper, orientation)
     ]
     pdf = PdfFile(out)
-    pages = Pages(pdf, typesetter, sizes[0], title)
+    pages = Pages(pdf, typesetter, sizes[0], layout.footer)
     pages.start()
     _title_block(pages, layout)
     anchors = _anchors(pdf, layout)
@@ -56,7 +58,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
             strips,
             anchors[section.key][0] if section.key in anchors else None,
             anchors.get(target) if target is not None else None,
-            title if (section.heading or section.title) == layout.title else None,
+            title if (section.heading or section.title) == own_title else None,
         )
         printed = printer.print()
         if section.counts:
@@ -99,8 +101,8 @@ def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
 
 
 def _title_block(pages: Pages, layout: Layout) -> None:
-    pages.bookmark(pages.title)
-    pages.paragraph(pages.title, "Title", style.TITLE, style.ACCENT, bold=True)
+    pages.bookmark(layout.title)
+    pages.paragraph(layout.title, "Title", style.TITLE, style.ACCENT, bold=True)
     pages.y -= UNIT * 4
     pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
     pages.y -= UNIT * 12

@@ -75,6 +75,7 @@ def _resource(file: ZipFile, rendered: Rendered, entry: _Hashed) -> dict[str, An
         "period": layout.period,
         "snapshot_at": layout.created.isoformat(),
         "personal": file.format.personal(file.layout, file.options),
+        "left_out": layout.left_out,
         "changed": changed,
         "warnings": [*layout.warnings, *rendered.warnings],
         **layout.provenance,

@@ -103,6 +103,29 @@ def is_handle(name: str) -> bool:
     return _HANDLE.search(_plain(name)) is not None
 
 
+_MACHINE = frozenset(
+    (
+        "hash",
+        "sha",
+        "md5",
+        "digest",
+        "checksum",
+        "etag",
+        "uuid",
+        "guid",
+        "path",
+        "blob",
+        "payload",
+        "metadata",
+    )
+)
+
+
+def is_for_machines(name: str) -> bool:
+    """Return whether people rarely read a column of this name: hashes, paths, technical ids."""
+    return any(re.sub("[0-9]+$", "", word) in _MACHINE or word == "md5" for word in split_words(name))
+
+
 def is_cents(name: str) -> bool:
     """Return whether a column of this name counts minor units of money."""
     return split_words(name)[-1:] in (["cents"], ["pence"])

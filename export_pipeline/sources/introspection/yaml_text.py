@@ -218,7 +218,24 @@ def _columns(plan: _Plan) -> list[str]:
     if plan.labels:
         lines.append("    # Only where they are asked for, or without `extra` always:")
         lines += [f"    - {_flow(label)}" for label in plan.labels]
-    return [*lines, ""]
+    return [*lines, "", *_print(plan)]
+
+
+def _print(plan: _Plan) -> list[str]:
+    """Return the columns that people read, if some columns are for programs only."""
+    visible = [column for column in plan.columns if "hidden" not in column.settings]
+    read = [
+        column.name
+        for column in visible
+        if column.typed.kind not in ("uuid", "json") and not naming.is_for_machines(column.name)
+    ]
+    if not read or len(read) == len(visible):
+        return []
+    return [
+        "  # PDF and workbooks have only these columns, unless a request names others.",
+        f"  print: {_flow(read)}",
+        "",
+    ]
 
 
 def _filters(table: TableFacts, plan: _Plan, deleted: DeletedRows | None) -> list[str]:

@@ -17,6 +17,7 @@ from python_calamine import CalamineWorkbook
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section, Total
 from export_pipeline.core.tables import Table
+from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel import plan
 from export_pipeline.formats.excel.numbers import DATE_OUT_OF_RANGE, DOUBLED_HOUR, KEEP_DIGITS, LESS_EXACT
 from export_pipeline.formats.excel.readback import read_back
@@ -71,8 +72,35 @@ def test_ends_of_time_in_a_zone_are_text(tmp_path: Path) -> None:
 def test_microseconds_that_no_cell_can_hold_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     moments = [datetime(2025, 1, 1, 1, 2, 3, 456_789, UTC), datetime(9000, 1, 1, 1, 2, 3, 456_789, UTC)]
-    rendered = write(one_column(Kind.TIMESTAMP, moments), path)
+    rendered = write(one_column(Kind.TIMESTAMP, moments), path, {"layout": "plain"})
     assert rendered.changed == {(LESS_EXACT, "C"): 1}
+
+
+def test_a_report_cuts_seconds_so_that_no_program_shows_the_next_hour_or_year(tmp_path: Path) -> None:
+    moments = [
+        datetime(2026, 12, 31, 23, 59, 59, 999_999, UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 1, UTC),
+        datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    ]
+    rendered = write(one_column(Kind.TIMESTAMP, moments), tmp_path / "b.xlsx")
+    assert rendered.changed == {("cut to the second", "C"): 2}
+    cells = [row.value for row in openpyxl.load_workbook(tmp_path / "b.xlsx").worksheets[0]["A"][3:]]
+    assert cells == [moment.replace(microsecond=0, tzinfo=None) for moment in moments]
+
+
+def test_a_plain_workbook_has_its_header_in_row_1_and_nothing_but_rows(tmp_path: Path) -> None:
+    columns = [Column("n", "N", Kind.INTEGER), Column("at", "At", Kind.TIMESTAMP)]
+    at = datetime(2026, 12, 31, 23, 59, 59, 500_000, UTC)
+    rows = table(columns, {"n": [1, 2], "at": [at, at]})
+    section = Section(
+        "s", "S", rows, lines=("For: Acme",), totals=(Total("Total", {"n": 3}),), counts=True, sums=("n",)
+    )
+    write(layout(section), tmp_path / "b.xlsx", {"layout": "plain"})
+    sheet = openpyxl.load_workbook(tmp_path / "b.xlsx").worksheets[0]
+    found = [list(row) for row in sheet.iter_rows(values_only=True)]
+    assert found == [["N", "At (UTC)"], [1, at.replace(tzinfo=None)], [2, at.replace(tzinfo=None)]]
+    assert sheet.freeze_panes == "A2"
+    assert read_back(tmp_path / "b.xlsx") == FileFacts(2, {"n": 3.0})
 
 
 @pytest.mark.parametrize(

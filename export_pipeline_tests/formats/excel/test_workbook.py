@@ -63,7 +63,7 @@ def test_a_sheet_looks_as_people_expect(tmp_path: Path) -> None:
     assert sheet["J6"].alignment.wrap_text
     formats = [sheet[f"{letter}5"].number_format for letter in "ACEFHI"]
     assert formats == [
-        "0",
+        "#,##0",
         "#,##0.0000",
         '"$"#,##0.00;-"$"#,##0.00',
         '0.0"%"',

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.sources.introspection.introspect import introspect
-from export_pipeline.sources.introspection.naming import dataset_name, find_label, relation_name, safe_name
+from export_pipeline.sources.introspection.naming import (
+    dataset_name,
+    find_label,
+    is_for_machines,
+    relation_name,
+    safe_name,
+)
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.hostile import public_databases as public
 from export_pipeline_tests.sources.introspection.schemas import SHOP, attributes, execute
@@ -109,3 +115,13 @@ def test_names_are_made_safe_and_stay_unique() -> None:
     assert relation_name("CustomerId", "people", []) == "Customer"
     assert relation_name("id", "sales.people", ["people"]) == "people_2"
     assert find_label(["id", "Title", "FullName"]) == "FullName"
+
+
+@pytest.mark.parametrize("name", ["content_sha256", "fileHash", "md5", "storage_path", "row_uuid", "etag"])
+def test_hashes_and_paths_are_for_programs(name: str) -> None:
+    assert is_for_machines(name)
+
+
+@pytest.mark.parametrize("name", ["name", "hashtag_count", "pathology", "id", "shape", "dashboard"])
+def test_other_names_are_for_people(name: str) -> None:
+    assert not is_for_machines(name)

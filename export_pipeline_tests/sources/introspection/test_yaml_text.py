@@ -15,7 +15,7 @@ from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
 from export_pipeline_tests.hostile import public_databases as public
-from export_pipeline_tests.sources.introspection.schemas import attributes, types
+from export_pipeline_tests.sources.introspection.schemas import attributes, sqlite, types
 
 
 def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
@@ -90,3 +90,12 @@ def test_deleted_rows_stay_out_and_names_of_others_come_where_asked(shop: str, t
     made = public.export(shop, "orders", tmp_path / "made", ["json"])
 
     assert [row["id"] for row in public.documents(made.files["json"])] == [1, 2]
+
+
+def test_the_columns_that_people_read_are_guessed(tmp_path: Path) -> None:
+    table = "CREATE TABLE works (id INTEGER PRIMARY KEY, title TEXT, sha256 TEXT, file_path TEXT, token TEXT, day DATE)"
+    assert attributes(sqlite(tmp_path, table), "works")["print"] == ["id", "title", "day"]
+
+
+def test_a_table_without_columns_for_programs_is_printed_whole(shop: str) -> None:
+    assert "print" not in attributes(shop, "orders")

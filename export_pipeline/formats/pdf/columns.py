@@ -27,6 +27,9 @@ _SAMPLE, _WINDOWS, _WINDOW = 2_000, 40, 50
 """The first rows are measured, and short runs of rows (`_WINDOWS` of `_WINDOW` rows) spread over the rest."""
 _WORD = 70 * UNIT
 """A text column is not made narrower than its longest word, unless that word is wider than this."""
+_IDENTIFIER = 190 * UNIT
+"""A column whose cells are single words up to this width (ids, codes) never breaks them."""
+_UNBROKEN = frozenset({Kind.TEXT, Kind.UUID, Kind.ENUM})
 _NUMBER = 130 * UNIT
 """A number is broken over lines only if it is wider than this."""
 _LINES, _NARROW = 5, 90 * UNIT
@@ -94,9 +97,11 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
         elif column.kind is Kind.DATE:
             word = widest
         elif column.kind.is_text:
-            word = max(min(word, _WORD), min(usual // _LINES, _NARROW))
+            is_identifier = column.kind in _UNBROKEN and word == widest <= _IDENTIFIER
+            if not is_identifier:
+                word = max(min(word, _WORD), min(usual // _LINES, _NARROW))
         if column.width is not None:
-            widest = max(units(round(column.width * 572), CELL), word)
+            widest = max(min(units(round(column.width * 572), CELL), widest), word)
         least = max(max(words), word) + 2 * PAD_X
         preferred = max(widest, min(header, 2 * max(words))) + 2 * PAD_X
         measures.append(Measure(column, least, max(least, preferred), mean))

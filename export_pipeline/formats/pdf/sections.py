@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export_pipeline.core.columns import Column
 from export_pipeline.core.layout import Group, Section, Total
@@ -26,8 +27,33 @@ _SIDE_BY_SIDE = 2
 """Batches laid out in parallel; the same on every machine, so that equal data give equal bytes."""
 _MOST_LINES = 12
 """Most lines of a header or a total's label; a longer one is printed in full as a paragraph, once."""
+_ROWS_TOGETHER = 2
+"""Rows that stay with a table's header, and with its totals."""
+_SMALL_TABLE = 12
+"""Most rows of a table that is not divided if it takes at most a quarter of a page."""
 _FIRST_BASELINE = PAD_Y + CELL * 96 // 100
 """Distance from a row's top edge to its first baseline."""
+
+
+_TotalCells = list[tuple[int, int | None, list[Line]]]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _TotalRow:
+    """A total row, ready to print.
+
+    Attributes:
+        label: Its label in full.
+        height: Height of the row.
+        strips: For every strip its cells: x, the right edge of a number, and the lines.
+        is_cut: True if the row does not hold its whole label.
+    """
+
+    label: str
+    height: int
+    strips: Sequence[_TotalCells]
+    is_cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +106,8 @@ class SectionPrinter:
         self._header_content: dict[int, list[bytes]] = {}
         self._continued: list[Line] = []
         self._group: Group | None = None
+        self._totals: list[_TotalRow] = []
+        self._totals_height = 0
         self._chapter: Bookmark | None = None
 
     def print(self) -> int:
@@ -87,6 +115,7 @@ class SectionPrinter:
         pages, section = self._pages, self._section
         if pages.strips != len(self._strips):
             pages.spread(len(self._strips))
+            self._name_pages_beside()
         if not pages.fresh:
             pages.y -= 2 * _GAP
         self._open_chapter()
@@ -102,11 +131,11 @@ class SectionPrinter:
                     if group is None:
                         raise RenderError(f"Section {section.key!r} has more rows than its groups.")
                     left = group.rows
-                    self._open_group(group, int(block.heights[at]))
+                    self._open_group(group, block.heights[at : at + left])
                 step = min(left, block.rows - at)
-                self._rows(block, at, at + step)
-                at += step
                 left -= step
+                self._rows(block, at, at + step, is_last=not left)
+                at += step
                 if not left:
                     self._close_group()
             printed += block.rows
@@ -114,11 +143,18 @@ class SectionPrinter:
             if group.rows:
                 left += group.rows
             else:
-                self._open_group(group, 0)
+                self._open_group(group, np.zeros(0, np.int64))
         if left:
             raise RenderError(f"Section {section.key!r} has fewer rows than its groups.")
         pages.typesetter.changed.update(self._setter.changed)
         return printed
+
+    def _name_pages_beside(self) -> None:
+        """Print the heading at the top of pages that begin beside one in progress."""
+        pages = self._pages
+        lines = pages.typesetter.lines(self._headed, style.SMALL, pages.width * 3 // 4)[:1]
+        for strip in range(1, pages.strips):
+            pages.print(lines, 0, pages.top - ascent_of(style.SMALL), style.SMALL, style.MUTED, strip=strip)
 
     def _groups(self) -> Iterator[Group]:
         section = self._section
@@ -145,30 +181,44 @@ class SectionPrinter:
         if section.groups is not None and not section.groups:
             self._nothing()
 
-    def _open_group(self, group: Group, first_row: int) -> None:
-        """Print a group's heading on one page with its header and first row, or all of it if it has no
-        rows.
+    def _open_group(self, group: Group, heights: Ints) -> None:
+        """Print a group's heading on one page with its header and first rows; a small table stays whole.
+
+        Args:
+            group: The group.
+            heights: Heights of its rows, as far as they are known.
         """
         pages = self._pages
         self._group, self._in_group, self._continued = group, 0, []
+        self._totals = [self._set_total(total) for total in group.totals]
+        self._totals_height = sum(total.height for total in self._totals)
         grouped = self._section.groups is not None
+        table = self._table_height(group, heights)
         if grouped:
-            self._heading(group, first_row)
+            self._heading(group, table)
         if group.rows:
-            pages.need(self._header_height + min(first_row, 8 * LEADING))
+            pages.need(table)
             self._print_header()
         else:
             self._nothing()
             self._close_group()
 
-    def _heading(self, group: Group, first_row: int) -> None:
+    def _table_height(self, group: Group, heights: Ints) -> int:
+        """Return the height that a table needs where it begins."""
+        if not group.rows:
+            return 3 * LEADING
+        whole = self._header_height + int(heights.sum()) + self._totals_height
+        if group.rows == heights.size <= _SMALL_TABLE and whole <= self._pages.body // 4:
+            return whole
+        return self._header_height + min(int(heights[:_ROWS_TOGETHER].sum()), 8 * LEADING)
+
+    def _heading(self, group: Group, table: int) -> None:
         pages = self._pages
         size, indent = style.GROUP, 0
         inner = pages.width - 14 * UNIT
         titles = pages.typesetter.lines(group.title, size, inner, bold=True)
         notes = [pages.typesetter.lines(text, style.BODY, pages.width) for text in group.lines]
         height = leading_of(size) * len(titles) + sum(len(n) for n in notes) * leading_of(style.BODY)
-        table = self._header_height + min(first_row, 8 * LEADING) if group.rows else 3 * LEADING
         pages.need(min(pages.body, height + table + 2 * UNIT))
         if self._anchors is not None:
             pages.destination(self._anchors)
@@ -187,10 +237,10 @@ class SectionPrinter:
         self._pages.paragraph(self._section.empty, "Heading", style.BODY, style.MUTED)
 
     def _close_group(self) -> None:
-        pages, group = self._pages, self._group
+        pages = self._pages
         if self._in_group:
             self._rule()
-        for total in group.totals if group else ():
+        for total in self._totals:
             self._total(total)
         pages.y -= _GAP if self._section.groups is None else _GAP + UNIT * 6
 
@@ -259,12 +309,19 @@ class SectionPrinter:
             pages.y -= leading_of(style.SMALL) + UNIT * 3
         self._print_header()
 
-    def _rows(self, block: Block, begin: int, end: int) -> None:
+    def _rows(self, block: Block, begin: int, end: int, is_last: bool) -> None:
+        """Print rows; the last ones of a table stay together, and with its totals."""
         pages = self._pages
         at = begin
         while at < end:
             fit = int(np.searchsorted(block.edges, block.edges[at] + pages.room, side="right")) - 1
             fit = min(fit, end)
+            last = end - _ROWS_TOGETHER
+            if is_last and last < fit:
+                rest = int(block.edges[end] - block.edges[at]) + self._totals_height
+                ending = int(block.edges[end] - block.edges[max(last, begin)]) + self._totals_height
+                if rest > pages.room and self._header_height + ending <= pages.body // 2:
+                    fit = max(last, at)
             if fit > at:
                 self._run(block, at, fit)
                 at = fit
@@ -342,12 +399,13 @@ class SectionPrinter:
                     if target < count:
                         self._pages.link(slot.x, low, slot.width, high - low, first + target, strip)
 
-    def _total(self, total: Total) -> None:
-        """Print a total row: the label starts in the first column without a value and runs up to the next
+    def _set_total(self, total: Total) -> _TotalRow:
+        """Lay a total row out: its label starts in the first column without a value and runs up to the next
         column that has one.
         """
         pages = self._pages
-        printed: list[list[tuple[int, int | None, list[Line]]]] = []
+        printed: list[_TotalCells] = []
+        is_cut = False
         tallest = 1
         for strip in self._strips:
             texts = {
@@ -355,15 +413,13 @@ class SectionPrinter:
                 for slot in strip.slots
                 if total.values.get(slot.column.name) is not None
             }
-            cells: list[tuple[int, int | None, list[Line]]] = []
+            cells: _TotalCells = []
             free = [slot.x for slot in strip.slots if slot.index not in texts]
             if free:
                 valued = [slot.x for slot in strip.slots if slot.index in texts and slot.x > free[0]]
                 wide = min(valued, default=strip.width) - PAD_X - free[0]
                 label = pages.typesetter.lines(total.label, CELL, max(wide, 20 * UNIT), "Total", bold=True)
-                if len(label) > _MOST_LINES and not printed:
-                    self._rule()
-                    pages.paragraph(total.label, "Total", CELL, bold=True)
+                is_cut |= len(label) > _MOST_LINES
                 cells.append((free[0], None, label[:_MOST_LINES]))
             for slot in strip.slots:
                 if slot.index in texts:
@@ -371,12 +427,18 @@ class SectionPrinter:
                     cells.append((slot.x, slot.x + slot.width, lines))
             tallest = max([tallest, *(len(lines) for _, _, lines in cells)])
             printed.append(cells)
-        height = tallest * LEADING + 2 * PAD_Y
-        if height > pages.room:
+        return _TotalRow(total.label, tallest * LEADING + 2 * PAD_Y, printed, is_cut)
+
+    def _total(self, total: _TotalRow) -> None:
+        pages = self._pages
+        if total.is_cut:
+            self._rule()
+            pages.paragraph(total.label, "Total", CELL, bold=True)
+        if total.height > pages.room:
             self._next_page()
-        for number, (strip, cells) in enumerate(zip(self._strips, printed, strict=True)):
-            pages.rectangle(0, pages.y - height, strip.width, height, style.TOTAL, number)
+        for number, (strip, cells) in enumerate(zip(self._strips, total.strips, strict=True)):
+            pages.rectangle(0, pages.y - total.height, strip.width, total.height, style.TOTAL, number)
             for x, flush, lines in cells:
                 baseline = pages.y - _FIRST_BASELINE
                 pages.print(lines, x, baseline, CELL, style.INK, True, LEADING, flush, number)
-        pages.y -= height
+        pages.y -= total.height

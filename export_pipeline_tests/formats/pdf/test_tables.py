@@ -21,6 +21,9 @@ from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf import readback
 from export_pipeline.formats.pdf.cells import print_cells
+from export_pipeline.formats.pdf.columns import arrange, measure
+from export_pipeline.formats.pdf.style import UNIT
+from export_pipeline.formats.pdf.typeset import Typesetter
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, rows, write
 
 
@@ -251,3 +254,52 @@ def test_clocks_are_changed_in_years_that_no_table_lists() -> None:
     assert cells(column, nights) == [
         "2050-10-30 02:30:00 +02:00", "2050-10-30 02:30:00 +01:00", "2050-10-30 03:30:00",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", range(60, 100, 3))
+def test_no_page_holds_a_total_or_a_row_alone(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "totals.pdf"
+    column = Column("n", "Number", Kind.INTEGER)
+    rows_ = Table.of("t", (column,), pa.table({"n": pa.array(range(count), pa.int64())}))
+    totals = (Total("Total", {"n": count * (count - 1) // 2}),)
+    write(path, layout(Section("t", "Numbers", rows_, totals=totals, counts=True, sums=("n",))))
+    assert readback.read_back(path) == FileFacts(count, {"n": float(totals[0].values["n"])})
+    pages = [re.findall(r"^\d+$", page, re.MULTILINE) for page in poppler(path, "-raw").split("\f")[:-1]]
+    assert all(len(numbers) >= 2 for numbers in pages), pages
+
+
+def test_ids_are_never_broken_for_a_free_text_with_a_declared_width(tmp_path: Path) -> None:
+    path = tmp_path / "ids.pdf"
+    columns = (
+        Column("id", "Transaction Id", Kind.UUID),
+        Column("order", "Order", Kind.TEXT),
+        Column("text", "Description", Kind.TEXT, width=60),
+        Column("more", "More", Kind.TEXT, width=60),
+    )
+    data = {
+        "id": [f"76d2106c-0b5a-5c8f-82e8-3675{i:08}" for i in range(20)],
+        "order": [f"23-90454-8181{i:03}" for i in range(20)],
+        "text": ["Enrolment of a field recording, marsh and dunes, in four parts, of which one is lost"] * 20,
+        "more": ["A remark that is as long as a remark can be before somebody stops reading it"] * 20,
+    }
+    write(path, layout(Section("t", "T", Table.of("t", columns, pa.table(data)), counts=True)))
+    found = poppler(path, "-raw")
+    assert all(value in found for name in ("id", "order") for value in data[name])
+
+
+def test_a_declared_width_is_a_maximum(tmp_path: Path) -> None:
+    columns = (Column("a", "A", Kind.TEXT, width=200), Column("b", "B", Kind.TEXT))
+    data = {"a": ["short"] * 5, "b": ["some longer text " * 6] * 5}
+    section = Section("t", "T", Table.of("t", columns, pa.table(data)), counts=True)
+    first, second = measure(section, Typesetter())
+    assert first.wanted < second.wanted
+    strip = arrange([first, second], 530 * UNIT)[0]
+    assert strip.slots[1].width > 450 * UNIT
+
+
+def test_pages_beside_the_first_begin_with_the_title(tmp_path: Path) -> None:
+    path = tmp_path / "wide.pdf"
+    write(path, layout(Section("w", "Wide", wide(20, 5)), title="Wide"))
+    pages = poppler(path, "-raw").split("\f")[:-1]
+    assert len(pages) > 1
+    assert all(page.startswith("Wide\n") for page in pages)

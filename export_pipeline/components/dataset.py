@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 import dagster as dg
@@ -25,15 +26,20 @@ class DatasetComponent(Dataset, dg.Component):
     def get_model_cls(cls) -> type[BaseModel]:
         return cls.model
 
+    @cached_property
+    def _default_zone(self) -> str:
+        # Read once: the definitions need it often, and reading the settings takes milliseconds.
+        return load_settings().timezone
+
     def regular(self) -> dict[str, Cadence]:
         """Return its cadences by name."""
-        declared, default_zone = self.attributes, load_settings().timezone
+        declared = self.attributes
         return {
             name: Cadence(
                 self.dataset,
                 name,
                 rule.formats or declared.formats,
-                windows_partition(name, declared.start, rule.timezone or default_zone),
+                windows_partition(name, declared.start, rule.timezone or self._default_zone),
                 self.scoped,
                 rule.recipients,
                 [owner for owner in declared.owners if "@" in owner],  # the others are teams
@@ -44,7 +50,6 @@ class DatasetComponent(Dataset, dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the dataset's assets with their checks, its schedules and its sensor."""
         attributes = self.attributes
-        default_zone = load_settings().timezone
         assets = []
         for name, rule in {ON_DEMAND: None, **attributes.cadences.named()}.items():
             assets.append(
@@ -55,7 +60,7 @@ class DatasetComponent(Dataset, dg.Component):
                     spec=self.spec,
                     formats=attributes.formats,
                     start=attributes.start,
-                    timezone=(rule and rule.timezone) or default_zone,
+                    timezone=(rule and rule.timezone) or self._default_zone,
                     scoped=self.scoped,
                     single_run=attributes.single_run,
                     description=attributes.description,
@@ -72,7 +77,7 @@ class DatasetComponent(Dataset, dg.Component):
                 cadence_schedule(
                     cadence,
                     cron=rule.cron,
-                    timezone=rule.timezone or default_zone,
+                    timezone=rule.timezone or self._default_zone,
                     catches_up=rule.misfire == "all",
                 )
             )

@@ -19,30 +19,24 @@ SECONDS = 0.3
 """Far above what a linear pattern needs for LONG characters (a millisecond), far below what another one takes."""
 LONG = 20_000
 
-
 _SEARCHING = ("search", "finditer", "findall", "sub", "split")
-_LINEAR_ENOUGH = {
-    # Expressions have at most 4,000 characters.
-    "model.tabular.expression_parser._TOKEN",
-}
 
 
 def _patterns() -> dict[str, tuple[re.Pattern[Any], set[str]]]:
     """Return the patterns of all modules, with the ways in which they are used."""
     found: dict[str, tuple[re.Pattern[Any], set[str]]] = {}
-    sources = "".join(path.read_text() for path in Path(export_pipeline.__path__[0]).rglob("*.py"))
+    uses: dict[str, set[str]] = {}
+    for path in Path(export_pipeline.__path__[0]).rglob("*.py"):
+        for name, way in re.findall(r"\b(\w+)\.(\w+)\(", path.read_text()):
+            uses.setdefault(name, set()).add("search" if way in _SEARCHING else way)
     for module in pkgutil.walk_packages(export_pipeline.__path__, "export_pipeline."):
         if ".defs." in module.name or ".migrations." in module.name or module.name.endswith("__main__"):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, re.Pattern):
-                used = {
-                    "search" if way in _SEARCHING else way
-                    for way in re.findall(rf"\b{name}\.(\w+)\(", sources)
-                }
-                known = used & {"search", "match", "fullmatch"}
+                known = uses.get(name, set()) & {"search", "match", "fullmatch"}
                 found[f"{module.name.removeprefix('export_pipeline.')}.{name}"] = (value, known or {"search"})
-    return {name: one for name, one in found.items() if name not in _LINEAR_ENOUGH}
+    return found
 
 
 PATTERNS = _patterns()
@@ -115,7 +109,11 @@ def test_no_pattern_is_slower_than_linear(name: str) -> None:
     for text in _hostile(pattern):
         given: Any = text if isinstance(pattern.pattern, str) else text.encode("latin-1", "replace")
         # A short text first: what is exponential would never end with a long one.
-        if any(_seconds(pattern, ways, given[:size] + given[-1:]) > SECONDS for size in (26, 34, 2_000)):
-            pytest.fail(f"{pattern.pattern!r} takes for ever on a short text such as {given[:20]!r}")
+        for size in (26, 34, 2_000):
+            if (taken := _seconds(pattern, ways, given[:size] + given[-1:])) > SECONDS:
+                pytest.fail(f"{pattern.pattern!r} takes for ever on a short text such as {given[:20]!r}")
+        # What takes too long with LONG characters, be it by their cube, is seen with a tenth of them.
+        if taken < SECONDS / 1_000:
+            continue
         if (taken := _seconds(pattern, ways, given)) > SECONDS:
             pytest.fail(f"{pattern.pattern!r} takes {taken:.1f} s on {LONG:,} characters of {given[:20]!r}")

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from export_pipeline.cli import deployment
 from export_pipeline.formats.csv import write as csv
@@ -297,36 +295,3 @@ def test_importing_the_code_location_is_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
-
-
-@pytest.fixture
-def demo_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    url = f"sqlite:///{tmp_path}/demo_data/takeoff.db"
-    monkeypatch.setenv("EXPORT_SOURCE_URL", url)
-    return url
-
-
-def test_demo_makes_every_format_of_every_project(
-    command: Command, demo_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dataclasses import replace
-
-    from export_pipeline.demo import takeoff
-
-    small = tuple(replace(sample, measurements=20) for sample in takeoff.SAMPLES)
-    monkeypatch.setattr(takeoff, "SAMPLES", small)
-    ended = command("demo")
-    assert ended.code == 0, ended.err
-    names = [file.name for file in (tmp_path / "store").rglob("*") if file.is_file()]
-    for format in FORMATS.values():
-        assert sum(name.endswith(format.extension) for name in names) >= 2
-    copies = [path for path in (tmp_path / "demo_files").rglob("*") if path.is_file()]
-    assert len(copies) == sum(not name.endswith((".manifest.json", ".export-store.json")) for name in names)
-    told = ended.out.splitlines()
-    assert len(told) <= 24  # a screen
-    shown = [tmp_path / line.strip() for line in told if line.startswith("  demo_files/")]
-    assert len(shown) == 4
-    assert all(path in copies for path in shown)
-    with sa.create_engine(demo_source).connect() as connection:
-        assert connection.execute(sa.text("SELECT count(*) FROM projects")).scalar() == 2
-    assert os.environ["DAGSTER_HOME"] == str(tmp_path / "home")

@@ -112,6 +112,7 @@ def _interrupt(*_: Any, **__: Any) -> Any:
 )
 def test_every_long_command_ends_with_one_line(
     command: Command,
+    environment: dict[str, str],
     source: Source,
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,6 +127,7 @@ def test_every_long_command_ends_with_one_line(
     ended = command(*line)
     assert (ended.code, ended.err.strip()) == (130, "Error: Interrupted.")
     assert "Traceback" not in ended.out
+    assert os.environ["DAGSTER_HOME"] == environment["DAGSTER_HOME"]
 
 
 @pytest.mark.slow

@@ -2,17 +2,18 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from export_pipeline.components import catalogue
 from export_pipeline.components.catalogue import datasets
+from export_pipeline.datasets.catalogue import DefsError
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.datasets.shaped import ShapedModel
+from export_pipeline_tests.commands import Command
 
 TAKEOFF = Path(__file__).parents[2] / "export_pipeline" / "defs" / "takeoff" / "defs.yaml"
 
@@ -43,7 +44,15 @@ def test_what_is_wrong_is_said_with_its_place(changed: dict[str, Any], said: str
         ShapedModel.model_validate(yaml.safe_load(text))
 
 
-@pytest.mark.slow
+@pytest.fixture
+def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a copy of one sample, which is read instead of all."""
+    folder = tmp_path / "defs"
+    shutil.copytree(TAKEOFF.parent, folder / "takeoff")
+    monkeypatch.setattr(catalogue, "defs_folder", lambda: folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
@@ -51,78 +60,61 @@ def test_what_is_wrong_is_said_with_its_place(changed: dict[str, Any], said: str
         ("start:", "strat:", "strat: there is no 'strat'; did you mean start?"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, said: str
-) -> None:
+def test_a_wrong_file_is_told_in_one_line(defs: Path, right: str, wrong: str, said: str) -> None:
     """With file, line and field, by the command line and by Dagster's own check."""
-    package = tmp_path / "export_pipeline"
-    shutil.copytree(TAKEOFF.parents[2], package, ignore=shutil.ignore_patterns("__pycache__", "fonts"))
-    shutil.copyfile(TAKEOFF.parents[3] / "pyproject.toml", tmp_path / "pyproject.toml")
-    file = package / "defs" / "takeoff" / "defs.yaml"
+    file = defs / "takeoff" / "defs.yaml"
     text = file.read_text()
     assert right in text
     file.write_text(text.replace(right, wrong, 1))
-    script = (
-        "from export_pipeline.components.catalogue import *\n"
-        "try: datasets()\n"
-        "except DefsError as error: print(error)\n"
-        "try: definitions_of(component_tree())\n"
-        "except Exception as error: print('---', error, error.__cause__)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    line, _, dagsters = done.stdout.partition("---")
-    assert line.startswith("A defs.yaml is wrong: "), done.stdout + done.stderr
-    assert line.count("\n") == 1
-    assert said in line
     place = f"{file}:{file.read_text()[: file.read_text().index(wrong)].count(chr(10)) + 1}"
+    with pytest.raises(DefsError) as told:
+        datasets()
+    line = str(told.value)
+    assert line.startswith("A defs.yaml is wrong: ")
+    assert line.count("\n") == 0
+    assert said in line
     assert place in line
-    assert place in dagsters
+    with pytest.raises(Exception) as dagsters:  # noqa: PT011
+        catalogue.definitions_of(catalogue.component_tree())
+    assert place in f"{dagsters.value} {dagsters.value.__cause__}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "wrong", "said"),
     [
         (
             "takeoff",
             "type: export_pipeline.ShapdExport",
-            "takeoff/defs.yaml:1, type: there is no 'export_pipeline.ShapdExport'; did you mean "
-            "export_pipeline.ShapedExport? There are export_pipeline.BundleExport,",
+            [
+                "takeoff/defs.yaml:1, type: there is no 'export_pipeline.ShapdExport'; did you mean "
+                "export_pipeline.ShapedExport? There are export_pipeline.BundleExport,"
+            ],
         ),
         (
             "takeoff",
             "type: export_pipelin.ShapedExport",
-            "takeoff/defs.yaml:1, type: there is no 'export_pipelin",
+            ["takeoff/defs.yaml:1, type: there is no 'export_pipelin"],
         ),
-        ("copy", "type: export_pipeline.ShapedExport", "two datasets are called 'takeoff' ("),
-        ("copy", "type: export_pipeline.ShapedExport", "defs/takeoff/defs.yaml:4)"),
+        (
+            "copy",
+            "type: export_pipeline.ShapedExport",
+            ["two datasets are called 'takeoff' (", "defs/takeoff/defs.yaml:4)"],
+        ),
     ],
 )
-def test_a_type_there_is_not_and_a_name_twice(tmp_path: Path, folder: str, wrong: str, said: str) -> None:
-    package = tmp_path / "export_pipeline"
-    shutil.copytree(TAKEOFF.parents[2], package, ignore=shutil.ignore_patterns("__pycache__", "fonts"))
-    shutil.copyfile(TAKEOFF.parents[3] / "pyproject.toml", tmp_path / "pyproject.toml")
-    file = package / "defs" / folder / "defs.yaml"
+def test_a_type_there_is_not_and_a_name_twice(defs: Path, folder: str, wrong: str, said: list[str]) -> None:
+    file = defs / folder / "defs.yaml"
     file.parent.mkdir(exist_ok=True)
     right = "type: export_pipeline.ShapedExport"
     assert right in TAKEOFF.read_text()
     file.write_text(TAKEOFF.read_text().replace(right, wrong))
-    script = (
-        "from export_pipeline.components.catalogue import *\n"
-        "try: datasets()\n"
-        "except DefsError as error: print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.startswith("A defs.yaml is wrong: "), done.stdout + done.stderr
-    assert done.stdout.count("\n") == 1
-    assert said in done.stdout
+    with pytest.raises(DefsError) as told:
+        datasets()
+    assert str(told.value).startswith("A defs.yaml is wrong: ")
+    assert str(told.value).count("\n") == 0
+    assert [part for part in said if part not in str(told.value)] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -142,24 +134,14 @@ def test_a_type_there_is_not_and_a_name_twice(tmp_path: Path, folder: str, wrong
         ("{type}\nattributes:\n   dataset: x\n  title: x\n", ['takeoff/defs.yaml", line 4, column 3']),
     ],
 )
-def test_each_mistake_is_a_line_of_its_own(tmp_path: Path, text: str, said: list[str]) -> None:
-    package = tmp_path / "export_pipeline"
-    shutil.copytree(TAKEOFF.parents[2], package, ignore=shutil.ignore_patterns("__pycache__", "fonts"))
-    shutil.copyfile(TAKEOFF.parents[3] / "pyproject.toml", tmp_path / "pyproject.toml")
-    file = package / "defs" / "takeoff" / "defs.yaml"
-    file.write_text(text.format(type="type: export_pipeline.ShapedExport"))
-    done = subprocess.run(
-        [sys.executable, "-m", "export_pipeline.cli", "datasets"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    lines = done.stderr.splitlines()
-    assert done.returncode == 2
-    assert len(lines) == len(said), done.stderr
-    assert all(line.startswith("Error: A defs.yaml is wrong: ") for line in lines), done.stderr
-    assert all(part in line for part, line in zip(said, lines, strict=True)), done.stderr
+def test_each_mistake_is_a_line_of_its_own(command: Command, defs: Path, text: str, said: list[str]) -> None:
+    (defs / "takeoff" / "defs.yaml").write_text(text.format(type="type: export_pipeline.ShapedExport"))
+    done = command("datasets")
+    lines = done.err.splitlines()
+    assert done.code == 2
+    assert len(lines) == len(said), done.err
+    assert all(line.startswith("Error: A defs.yaml is wrong: ") for line in lines), done.err
+    assert all(part in line for part, line in zip(said, lines, strict=True)), done.err
 
 
 def test_options_of_a_request_are_typed() -> None:

@@ -60,15 +60,14 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
     Raises:
         ValidationError: the .sql file cannot be read.
     """
-    if attributes.source.sql is not None:
-        file = folder / attributes.source.sql
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"{file.name} cannot be read: {error}; it lies beside the YAML"
-            raise error_at("TableExport", {("source", "sql"): message}) from None
-        source = attributes.source.model_copy(update={"sql": text})
-        attributes = attributes.model_copy(update={"source": source})
+    source = attributes.source
+    if source.sql is not None:
+        source = source.model_copy(update={"sql": _read_sql(folder / source.sql, "source", "sql")})
+    views = {
+        name: view.model_copy(update={"sql": _read_sql(folder / view.sql, "source", "views", name, "sql")})
+        for name, view in source.views.items()
+    }
+    attributes = attributes.model_copy(update={"source": source.model_copy(update={"views": views})})
     return Dataset(
         attributes,
         source=read,
@@ -78,6 +77,14 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
         windowed=attributes.window is not None,
         labels_scopes=attributes.scope is not None and attributes.scope.label == "name",
     )
+
+
+def _read_sql(file: Path, *place: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{file.name} cannot be read: {error}; it lies beside the YAML"
+        raise error_at("TableExport", {place: message}) from None
 
 
 def check_yaml(text: str) -> None:

@@ -32,7 +32,7 @@ def _text(name: str, **options: Any) -> sa.Column[str]:
     return sa.Column(name, sa.String(255), **options)
 
 
-USERS = _table("users_user", _text("name"), _text("email", nullable=False))
+USERS = _table("users_user", _text("name"), _text("email", nullable=False), _text("image"))
 PROJECTS = _table("main_project", _text("name", nullable=False))
 DEPLOYMENTS = _table(
     "main_deployment", _text("name", nullable=False), _to("project_id", "main_project"),
@@ -40,15 +40,17 @@ DEPLOYMENTS = _table(
 )  # fmt: skip
 EVENTS = _table(
     "main_event", _to("project_id", "main_project"), _to("deployment_id", "main_deployment"),
-    _text("name", nullable=False), sa.Column("start", _WallClock), sa.Column("end", _WallClock),
+    _text("group_by", nullable=False), sa.Column("start", _WallClock), sa.Column("end", _WallClock),
 )  # fmt: skip
 TAXA = _table(
-    "main_taxon", _text("name", nullable=False), _text("rank"), sa.Column("gbif_taxon_key", sa.BigInteger)
-)
-ALGORITHMS = _table("ml_algorithm", _text("name", nullable=False), _text("version_name"))
+    "main_taxon", _text("name", nullable=False), _text("rank"), sa.Column("gbif_taxon_key", sa.BigInteger),
+    _to("parent_id", "main_taxon"),
+)  # fmt: skip
+ALGORITHMS = _table("ml_algorithm", _text("name", nullable=False), _text("key"), _text("version_name"))
 CAPTURES = _table(
     "main_sourceimage", _to("project_id", "main_project"), _to("deployment_id", "main_deployment"),
     _text("path", nullable=False), _text("public_base_url"), sa.Column("timestamp", _WallClock),
+    sa.Column("width", sa.Integer), sa.Column("height", sa.Integer), _to("event_id", "main_event"),
 )  # fmt: skip
 COLLECTIONS = _table(
     "main_sourceimagecollection", _text("name", nullable=False), _to("project_id", "main_project")
@@ -70,6 +72,7 @@ DETECTIONS = _table(
 CLASSIFICATIONS = _table(
     "main_classification", _to("detection_id", "main_detection"), _to("taxon_id", "main_taxon"),
     sa.Column("score", sa.Double), sa.Column("terminal", sa.Boolean, nullable=False), _to("algorithm_id", "ml_algorithm"),
+    sa.Column("created_at", _WallClock),
 )  # fmt: skip
 IDENTIFICATIONS = _table(
     "main_identification", _to("user_id", "users_user"), _to("taxon_id", "main_taxon"),
@@ -162,13 +165,14 @@ class _Filler:
             for i in range(2)
         ]
         events = [
-            self.add(EVENTS, project_id=project, deployment_id=places[i % 2], name=f"{night:%Y-%m-%d}", start=night,
+            self.add(EVENTS, project_id=project, deployment_id=places[i % 2], group_by=f"{night:%Y-%m-%d}", start=night,
                      end=night + timedelta(hours=7) if i else None)
             for i, night in enumerate(_NIGHTS)
         ]  # fmt: skip
         captures = [
             self.add(CAPTURES, project_id=project, deployment_id=places[i % 2], path=f"night {i % 3 + 1}/capture-{i:04d}.jpg",
-                     public_base_url=base_url if i % 5 else None, timestamp=_NIGHTS[i % 3] + timedelta(seconds=61 * i))
+                     public_base_url=base_url if i % 5 else None, timestamp=_NIGHTS[i % 3] + timedelta(seconds=61 * i),
+                     width=4096, height=2160, event_id=events[i % 3])
             for i in range(30)
         ]  # fmt: skip
         for i in range(occurrences):

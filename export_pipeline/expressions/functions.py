@@ -158,6 +158,22 @@ def _integer(arguments: Sequence[Node]) -> Node:
     return Node(INTEGER, run)
 
 
+def _floor(arguments: Sequence[Node]) -> Node:
+    node = arguments[0]
+    require_kind(node, "floor(x)", Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+    if node.type.kind is Kind.INTEGER:
+        return node
+    decimals = _as_decimals(node, "floor(x)")
+
+    def run(env: Env) -> Cells:
+        try:
+            return pc.floor(decimals(env)).cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise ComputeError("floor(x) met a number beyond 64 bits") from None
+
+    return Node(INTEGER, run)
+
+
 def _as_decimals(node: Node, usage: str) -> Run:
     """Convert any number, or a string that is one, to a decimal."""
     require_kind(node, usage, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT)
@@ -251,6 +267,7 @@ FUNCTIONS: dict[str, Function] = {
     "is_null": Function("is_null(x)", 1, 1, _is_null),
     "abs": Function("abs(x)", 1, 1, _abs),
     "round": Function("round(x, digits)", 1, 2, _round),
+    "floor": Function("floor(x)", 1, 1, _floor),
     "least": Function("least(a, b, …)", 1, None, _extreme("least")),
     "greatest": Function("greatest(a, b, …)", 1, None, _extreme("greatest")),
     "integer": Function("integer(x)", 1, 1, _integer),

@@ -78,7 +78,7 @@ def options(spec: Mapping[str, Any]) -> type[TableOptions]:
     """
     source = spec["source"]
     if source.get("sql"):  # the SQL does not affect the options, but is part of the cache key
-        spec = {**spec, "source": {**source, "sql": "select"}}
+        spec = {**spec, "source": {**source, "sql": "select", "views": {}}}
     return _options(key_of(spec))
 
 

@@ -61,7 +61,7 @@ class SourceFields:
             for name, relation in self.relations.items()
             if outer is None or self._relation_of(relation.from_) == outer
         ]
-        if nested.from_ not in starts:
+        if nested.from_ is not None and nested.from_ not in starts:
             if nested.from_ in self.relations:
                 yield ("from",), f"{nested.from_} does not start from {outer}; say so by `from: {outer}.…`"
             else:
@@ -69,7 +69,7 @@ class SourceFields:
             return
         for key, field in nested.fields.items():
             if isinstance(field, NestedSpec):
-                for place, message in self.nested(field, nested.from_):
+                for place, message in self.nested(field, nested.from_ or outer):
                     yield ("fields", key, *place), message
 
     def single(self, path: str) -> str | None:

@@ -7,10 +7,11 @@ one of `source.relations`; it may start from another relation's field (`from: cl
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from export_pipeline.core.strict import Strict
 from export_pipeline.tabular.types import ColumnType, parse_type
@@ -54,6 +55,13 @@ class Relation(Strict):
     ] = ()
 
 
+class View(Strict):
+    """A SELECT that relations may name as their table."""
+
+    sql: Annotated[str, Field(description="File beside the defs.yaml with one SELECT; parameters are :name.")]
+    key: Annotated[Sequence[Path], Field(description="Columns that identify a row of it.")] = ("id",)
+
+
 class Source(Strict):
     """The source of the rows: exactly one of table and sql."""
 
@@ -75,23 +83,54 @@ class Source(Strict):
         Sequence[str], Field(description="Order of the rows by fields; `-field` for descending.")
     ] = ()
     relations: Annotated[Mapping[Name, Relation], Field(description="Other tables to take fields from.")] = {}
+    views: Annotated[
+        Mapping[Name, View],
+        Field(description="SELECTs in files of their own, which relations may name as their table."),
+    ] = {}
+    parameters: Annotated[
+        Mapping[Name, Value], Field(description="Values of parameters of the .sql files, e.g. an address.")
+    ] = {}
     row_security: Annotated[
         RowSecurity,
         Field(description="What to do if row level security hides rows: fail, or leave them out."),
     ] = "refuse"
 
 
+class TextSpec(Strict):
+    """A string made of fields and parameters; null if one of them is."""
+
+    text: Annotated[
+        str,
+        Field(min_length=1, description="Text with `{field}` or `{parameter}`, e.g. {api_url}users/{id}/."),
+    ]
+
+    def parts(self) -> list[tuple[str, str | None]]:
+        """Return the literal texts, each with the name that follows it, None for none."""
+        return [(text, name) for text, name, _, _ in string.Formatter().parse(self.text)]
+
+
 class NestedSpec(Strict):
     """JSON made of a relation's rows: an object, or an array of objects if the relation has many rows."""
 
-    from_: Annotated[Name, Field(alias="from", description="The relation.")]
+    from_: Annotated[
+        Name | None, Field(alias="from", description="The relation; by default the row itself.")
+    ] = None
     fields: Annotated[
-        Mapping[str, Path | NestedSpec],
+        Mapping[str, Path | TextSpec | NestedSpec],
+        Field(description="JSON key: column of the relation's table, or a relation that starts there."),
+    ] = {}
+    value: Annotated[
+        Path | None,
         Field(
-            min_length=1,
-            description="JSON key: column of the relation's table, or a relation that starts there.",
+            description="Instead of fields: the column whose values, without missing ones, are the array's."
         ),
-    ]
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_one_content(self) -> NestedSpec:
+        if bool(self.fields) == (self.value is not None):
+            raise ValueError("say fields, or the value that the array holds")
+        return self
 
 
 class PrintSpec(Strict):

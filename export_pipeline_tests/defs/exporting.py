@@ -37,6 +37,8 @@ def attributes(dataset: str) -> dict[str, Any]:
     declared: dict[str, Any] = yaml.safe_load((folder / "defs.yaml").read_text("utf-8"))["attributes"]
     if file := declared["source"].get("sql"):
         declared["source"]["sql"] = (folder / file).read_text("utf-8")
+    for view in declared["source"].get("views", {}).values():
+        view["sql"] = (folder / view["sql"]).read_text("utf-8")
     return declared
 
 

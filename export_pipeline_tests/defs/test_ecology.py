@@ -42,11 +42,13 @@ COLUMNS = [
     "best_detection_height",
     "best_detection_capture_url",
 ]
+API = "https://antenna.example.org/api/v2/"
 NESTED = [
     "project",
     "event",
     "deployment",
     "determination",
+    "determination_details",
     "best_machine_prediction",
     "identifications",
     "detections",
@@ -73,6 +75,15 @@ class Oracle:
     def get(self, table: Any, number: int | None) -> dict[str, Any]:
         """A row, or one whose every column is missing."""
         return self.tables[table][number] if number is not None else defaultdict(lambda: None)
+
+    def event_label(self, event: int | None, day: str = "{:%A}, ") -> str | None:
+        """What the application calls an event: its first night, in words."""
+        row = self.get(app.EVENTS, event)
+        start, end = row["start"], row["end"]
+        if start is None:
+            return None
+        until = f"-{end.day}" if end and end.date() != start.date() else ""
+        return f"{day.format(start)}{start:%b} {start.day}{until} {start.year}"
 
     def occurrences(self, project: int) -> list[dict[str, Any]]:
         """The project's valid ones, in order."""
@@ -105,7 +116,7 @@ class Oracle:
         base = capture["public_base_url"]
         return {
             **o,
-            "event_name": self.get(app.EVENTS, o["event_id"])["name"],
+            "event_name": self.event_label(o["event_id"]),
             "deployment_name": self.get(app.DEPLOYMENTS, o["deployment_id"])["name"],
             "project_name": self.get(app.PROJECTS, o["project_id"])["name"],
             "determination_name": self.get(app.TAXA, o["determination_id"])["name"],
@@ -115,7 +126,7 @@ class Oracle:
             "best_machine_prediction_score": prediction["score"],
             "verified_by": self.get(app.USERS, voice["user_id"])["name"], "participant_count": len(people),
             "agreed_with_algorithm": self.get(app.ALGORITHMS, agreed_prediction["algorithm_id"])["name"],
-            "agreed_with_user": self.get(app.USERS, agreed["user_id"])["email"],
+            "agreed_with_user": self.get(app.USERS, agreed["user_id"])["name"],
             "determination_matches_machine_prediction":
                 None if prediction["taxon_id"] is None else prediction["taxon_id"] == o["determination_id"],
             "detections_count": len(self.detections[o["id"]]),
@@ -124,7 +135,24 @@ class Oracle:
             "best_detection_url": path and f"https://media.example.org/{path}",
             "best_detection_bbox": detection["bbox"], "best_detection_width": width, "best_detection_height": height,
             "best_detection_capture_url": None if base is None else base + capture["path"],
+            "details": f"{API}occurrences/{o['id']}/",
+            "first_appearance_time": min((t.time().isoformat() for t in times), default=None),
+            "duration_label": _label(max(times) - min(times)) if times else "",
+            "detection_images": [
+                f"https://media.example.org/{d['path']}" for d in self.detections[o["id"]] if d["path"]
+            ],
         }  # fmt: skip
+
+
+def _label(elapsed: timedelta) -> str:
+    minutes = elapsed // timedelta(minutes=1)
+    if not elapsed:
+        return ""
+    if elapsed < timedelta(hours=1):
+        return f"{minutes} minutes"
+    if elapsed < timedelta(days=1):
+        return f"{minutes // 60} hours {minutes % 60} min"
+    return f"{elapsed.days} days {elapsed.seconds // 3600} hours"
 
 
 def _size(box: Any) -> tuple[float | None, float | None]:
@@ -190,46 +218,87 @@ def test_json_nests_what_belongs_to_an_occurrence(sample: Sample, oracle: Oracle
         flat = {name: value for name, value in actual.items() if name not in NESTED}
         assert plain(flat) == plain({name: row[name] for name in flat})
         assert {"id", "determination_score", "duration", "created_at", "updated_at"} <= flat.keys()
+        for detection in actual["detections"]:  # differences of doubles, which may have 17 digits
+            detection |= {name: detection[name] and float(detection[name]) for name in ("width", "height")}
         assert plain({name: actual[name] for name in NESTED}) == plain(_nested(oracle, o))
 
 
 def _nested(oracle: Oracle, o: dict[str, Any]) -> dict[str, Any]:
-    def part(table: Any, number: int | None, *names: str) -> dict[str, Any] | None:
-        return None if number is None else {name: oracle.get(table, number)[name] for name in names}
+    def part(table: Any, number: int | None, *names: str, at: str = "") -> dict[str, Any] | None:
+        if number is None:
+            return None
+        details = {"details": f"{API}{at}/{number}/"} if at else {}
+        return {name: oracle.get(table, number)[name] for name in names} | details
+
+    def taxon(number: int | None) -> dict[str, Any] | None:
+        return part(app.TAXA, number, "id", "name", "rank", at="taxa")
 
     def prediction(c: dict[str, Any]) -> dict[str, Any]:
         return {
             "id": c["id"], "score": c["score"], "terminal": c["terminal"],
-            "taxon": part(app.TAXA, c["taxon_id"], "id", "name", "rank"),
-            "algorithm": part(app.ALGORITHMS, c["algorithm_id"], "id", "name"),
+            "taxon": taxon(c["taxon_id"]),
+            "algorithm": part(app.ALGORITHMS, c["algorithm_id"], "id", "name", "key", at="ml/algorithms"),
         }  # fmt: skip
 
+    def classification(c: dict[str, Any]) -> dict[str, Any]:
+        return prediction(c) | {
+            "created_at": c["created_at"], "details": f"{API}classifications/{c['id']}/"
+        }  # fmt: skip
+
+    def identification(i: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "taxon": taxon(i["taxon_id"]),
+            "user": part(app.USERS, i["user_id"], "id", "name", "image", at="users"),
+            "details": f"{API}identifications/{i['id']}/",
+        } | {
+            name: i[name]
+            for name in (
+                "id", "withdrawn", "comment", "created_at", "agreed_with_identification_id",
+                "agreed_with_prediction_id",
+            )
+        }  # fmt: skip
+
+    def detection(d: dict[str, Any]) -> dict[str, Any]:
+        capture = oracle.get(app.CAPTURES, d["source_image_id"])
+        base = capture["public_base_url"]
+        width, height = _size(d["bbox"])
+        return {n: d[n] for n in ("id", "timestamp", "bbox")} | {
+            "details": f"{API}detections/{d['id']}/",
+            "url": d["path"] and f"https://media.example.org/{d['path']}",
+            "width": width,
+            "height": height,
+            "capture": {n: capture[n] for n in ("id", "width", "height", "timestamp", "event_id")}
+            | {"details": f"{API}captures/{capture['id']}/", "url": base and base + capture["path"]},
+            "classifications": [classification(c) for c in oracle.classifications[d["id"]]],
+        }
+
     best, _ = oracle.best(o["id"])
-    voices = [i for i in oracle.identifications[o["id"]] if not i["withdrawn"]]
-    voices.sort(key=lambda i: (i["created_at"], i["id"]), reverse=True)
+    voices = sorted(oracle.identifications[o["id"]], key=lambda i: (i["created_at"], i["id"]), reverse=True)
+    heard = [i for i in voices if not i["withdrawn"]]
     detections = oracle.detections[o["id"]]
+    event = part(app.EVENTS, o["event_id"], "id", "start", "end", at="events")
     return {
         "project": part(app.PROJECTS, o["project_id"], "id", "name"),
-        "event": part(app.EVENTS, o["event_id"], "id", "name", "start", "end"),
-        "deployment": part(app.DEPLOYMENTS, o["deployment_id"], "id", "name", "latitude", "longitude"),
-        "determination": part(app.TAXA, o["determination_id"], "id", "name", "rank", "gbif_taxon_key"),
+        "event": event and event | {
+            "name": oracle.event_label(o["event_id"]), "date_label": oracle.event_label(o["event_id"], "")
+        },
+        "deployment": part(
+            app.DEPLOYMENTS, o["deployment_id"], "id", "name", "latitude", "longitude", at="deployments"
+        ),
+        "determination": part(
+            app.TAXA, o["determination_id"], "id", "name", "rank", "gbif_taxon_key", at="taxa"
+        ) | {"parent": None},
+        "determination_details": {
+            "taxon": taxon(o["determination_id"]),
+            "identification": identification(heard[0]) if heard else None,
+            "prediction": classification(best) if best["id"] and not heard else None,
+            "score": o["determination_score"],
+        },
         "best_machine_prediction": prediction(best) if best["id"] else None,
-        "identifications": [
-            {
-                "taxon": part(app.TAXA, i["taxon_id"], "id", "name", "rank"),
-                "user": part(app.USERS, i["user_id"], "id", "name"),
-            }
-            | {n: i[n] for n in ("id", "comment", "created_at")}
-            | {n: i[n] for n in ("agreed_with_identification_id", "agreed_with_prediction_id")}
-            for i in voices
-        ],
-        "detections": [
-            {n: d[n] for n in ("id", "timestamp", "bbox", "path")}
-            | {"capture": part(app.CAPTURES, d["source_image_id"], "id", "path", "public_base_url", "timestamp")}
-            for d in detections
-        ],
+        "identifications": [identification(i) for i in voices],
+        "detections": [detection(d) for d in detections],
         "predictions": [
-            prediction(c) | {"detection_id": c["detection_id"]}
+            classification(c) | {"detection_id": c["detection_id"]}
             for c in sorted((c for d in detections for c in oracle.classifications[d["id"]]), key=lambda c: c["id"])
         ],
     }  # fmt: skip
@@ -273,4 +342,18 @@ def test_addresses_of_people_are_marked_as_personal(sample: Sample) -> None:
     from export_pipeline_tests.defs.exporting import spec
 
     personal = {column["name"] for column in spec("occurrences")["columns"] if column.get("personal")}
-    assert personal == {"verified_by", "agreed_with_user", "identifications"}
+    assert personal == {
+        "verified_by",
+        "agreed_with_user",
+        "agreed_with_user_email",
+        "identifications",
+        "determination_details",
+    }
+
+
+def test_mail_addresses_are_in_no_file_that_nobody_asked_them_for(sample: Sample) -> None:
+    export = sample.export("occurrences", app.MEADOW)
+    texts = [export.file(format).read_bytes() for format in ("csv", "json", "jsonl")]
+    assert not [text for text in texts if b"@example.org" in text]
+    asked = sample.export("occurrences", app.MEADOW, columns=["id", "agreed_with_user_email"])
+    assert "@example.org" in asked.file("csv").read_text()

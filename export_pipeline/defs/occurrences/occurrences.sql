@@ -30,8 +30,8 @@ occurrence AS NOT MATERIALIZED (
 )
 SELECT
     o.id,
+    :api_url || 'occurrences/' || CAST(o.id AS TEXT) || '/' AS details,
     o.event_id,
-    event.name AS event_name,
     o.deployment_id,
     deployment.name AS deployment_name,
     o.project_id,
@@ -40,6 +40,9 @@ SELECT
     determination.name AS determination_name,
     o.determination_score,
     o.best_prediction_id,
+    -- Where somebody has identified it, the prediction does not explain the determination.
+    CASE WHEN o.best_identification_id IS NULL THEN o.best_prediction_id END AS unverified_prediction_id,
+    o.best_identification_id,
     predicted.name AS best_machine_prediction_name,
     algorithm.name AS best_machine_prediction_algorithm,
     prediction.score AS best_machine_prediction_score,
@@ -51,30 +54,25 @@ SELECT
         WHERE i.occurrence_id = o.id AND NOT i.withdrawn
     ) AS participant_count,
     agreed_algorithm.name AS agreed_with_algorithm,
-    agreed_person.email AS agreed_with_user,
+    agreed_person.name AS agreed_with_user,
+    agreed_person.email AS agreed_with_user_email,
     (SELECT count(*) FROM main_detection d WHERE d.occurrence_id = o.id) AS detections_count,
     (SELECT min(d.timestamp) FROM main_detection d WHERE d.occurrence_id = o.id) AS first_appearance_timestamp,
     (SELECT max(d.timestamp) FROM main_detection d WHERE d.occurrence_id = o.id) AS last_appearance_timestamp,
-    detection.id AS best_detection_id,
-    detection.path AS best_detection_path,
-    detection.bbox AS best_detection_bbox,
-    -- Width and height only of a list of exactly four numbers.
-    CASE WHEN detection.bbox ->> 3 IS NOT NULL AND detection.bbox ->> 4 IS NULL
-        AND CAST(detection.bbox AS TEXT) NOT LIKE '%"%' AND CAST(detection.bbox AS TEXT) NOT LIKE '%u%'
-        AND CAST(detection.bbox AS TEXT) NOT LIKE '%a%' AND CAST(detection.bbox AS TEXT) NOT LIKE '[%[%'
-        THEN abs(CAST(detection.bbox ->> 2 AS DOUBLE PRECISION) - CAST(detection.bbox ->> 0 AS DOUBLE PRECISION))
-    END AS best_detection_width,
-    CASE WHEN detection.bbox ->> 3 IS NOT NULL AND detection.bbox ->> 4 IS NULL
-        AND CAST(detection.bbox AS TEXT) NOT LIKE '%"%' AND CAST(detection.bbox AS TEXT) NOT LIKE '%u%'
-        AND CAST(detection.bbox AS TEXT) NOT LIKE '%a%' AND CAST(detection.bbox AS TEXT) NOT LIKE '[%[%'
-        THEN abs(CAST(detection.bbox ->> 3 AS DOUBLE PRECISION) - CAST(detection.bbox ->> 1 AS DOUBLE PRECISION))
-    END AS best_detection_height,
-    capture.public_base_url || capture.path AS best_detection_capture_url,
+    -- The earliest time of day, with microseconds if there are any.
+    (
+        SELECT min(CASE
+            WHEN rtrim(substr(CAST(d.timestamp AS TEXT), 20), '.0') = '' THEN substr(CAST(d.timestamp AS TEXT), 12, 8)
+            ELSE substr(substr(CAST(d.timestamp AS TEXT), 12) || '000000', 1, 15)
+        END)
+        FROM main_detection d WHERE d.occurrence_id = o.id
+    ) AS first_appearance_time,
+    -- The picture is that of the prediction printed beside it; where nothing was classified, the first one.
+    coalesce(prediction.detection_id, o.first_detection_id) AS best_detection_id,
     o.created_at,
     o.updated_at
 FROM occurrence o
 LEFT JOIN main_project project ON project.id = o.project_id
-LEFT JOIN main_event event ON event.id = o.event_id
 LEFT JOIN main_deployment deployment ON deployment.id = o.deployment_id
 LEFT JOIN main_taxon determination ON determination.id = o.determination_id
 LEFT JOIN main_classification prediction ON prediction.id = o.best_prediction_id
@@ -86,6 +84,3 @@ LEFT JOIN main_classification agreed_prediction ON agreed_prediction.id = identi
 LEFT JOIN ml_algorithm agreed_algorithm ON agreed_algorithm.id = agreed_prediction.algorithm_id
 LEFT JOIN main_identification agreed ON agreed.id = identification.agreed_with_identification_id
 LEFT JOIN users_user agreed_person ON agreed_person.id = agreed.user_id
--- The picture is that of the prediction printed beside it; where nothing was classified, the first one.
-LEFT JOIN main_detection detection ON detection.id = coalesce(prediction.detection_id, o.first_detection_id)
-LEFT JOIN main_sourceimage capture ON capture.id = detection.source_image_id

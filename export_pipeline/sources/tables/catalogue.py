@@ -101,9 +101,11 @@ class Catalogue:
             self._orders[name] = find_type_order(self.snapshot, name)
         return self._orders[name]
 
-    def statement(self, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]]) -> LiveTable:
-        """Return a statement's result as if it were a table."""
-        return LiveTable("the .sql file", clause, dict(fields), ())
+    def statement(
+        self, name: str, clause: sa.Subquery, fields: Sequence[tuple[str, Stored]], keys: Sequence[str] = ()
+    ) -> LiveTable:
+        """Return a statement's result as if it were a table with this primary key."""
+        return LiveTable(name, clause, dict(fields), (frozenset(keys),) if keys else ())
 
     def columns(self, fields: Mapping[str, Stored]) -> list[sa.ColumnClause[Any]]:
         """Return columns of these names, typed only for PostgreSQL: SQLite's types are mere hints."""

@@ -10,7 +10,7 @@ from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables.catalogue import MissingError
 from export_pipeline.sources.tables.relations import Relations
 from export_pipeline.tabular.filter_values import describe_filter
-from export_pipeline.tabular.spec import NestedSpec, TableSpec
+from export_pipeline.tabular.spec import NestedSpec, TableSpec, TextSpec
 from export_pipeline.tabular.types import ColumnType
 
 _READ_AS: dict[Kind, tuple[Family, ...]] = {
@@ -81,7 +81,7 @@ def check_drift(spec: TableSpec, relations: Relations, typed: bool) -> None:
     def look_in(what: str, table: str, *columns: str | None) -> None:
         for column in columns:
             try:
-                live = relations.catalogue.table(table)
+                live = relations.table(table)
                 if column is not None:
                     live.column(column)
             except MissingError as missing:
@@ -123,8 +123,12 @@ def check_drift(spec: TableSpec, relations: Relations, typed: bool) -> None:
 
 
 def _fields(nested: NestedSpec, relations: Relations) -> Iterator[str]:
-    for what in nested.fields.values():
+    for what in nested.fields.values() if nested.value is None else (nested.value,):
         if isinstance(what, NestedSpec):
             yield from _fields(what, relations)
-        else:
-            yield what if relations.split(what)[0] else f"{nested.from_}.{what}"
+            continue
+        names = [name for _, name in what.parts()] if isinstance(what, TextSpec) else [what]
+        for name in names:
+            if name is not None and name not in relations.parameters:
+                own = nested.from_ is not None and relations.split(name)[0] is None
+                yield f"{nested.from_}.{name}" if own else name

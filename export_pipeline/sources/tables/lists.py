@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from export_pipeline.sources.database_types import Family
+from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables import sqlite_operands
 from export_pipeline.sources.tables.relations import Field, Frame
-from export_pipeline.tabular.spec import NestedSpec
+from export_pipeline.tabular.spec import NestedSpec, TextSpec
 
 Expression = sa.ColumnElement[Any]
 
@@ -39,31 +39,59 @@ def _nest(frame: Frame, nested: NestedSpec, at: str | None) -> Expression:
     if frame.relations.catalogue.snapshot.dialect not in _DIALECTS:
         raise SourceError("nested JSON is built by PostgreSQL and SQLite only.")
     name = nested.from_
+    if name is None:
+        return _object(frame, nested, at)
     relation = frame.relations.declared[name]
     first = frame.relations.many(f"{name}.{relation.to}", at)
     inner, belongs = frame.through(first or name)
     there = inner.field(f"{name}.{relation.to}").expression.is_not(None)
-    shape = _object(inner, nested, name)
+    shape = _object(inner, nested, name) if nested.value is None else _field(inner, nested.value, name)
     if first is None:
         one = inner.select(shape).where(belongs).order_by(*inner.order_of([name])).limit(1)
         return one.scalar_subquery()
     conditions = [belongs] if first == name else [belongs, there]
+    if nested.value is not None:
+        conditions.append(_path(inner, nested.value, name).expression.is_not(None))
     array = _aggregate(inner, shape, ",", inner.order_of(_way(frame, name, first)), conditions)
     return _text("[").concat(sa.func.coalesce(array, "")).concat(_text("]"))
 
 
-def _object(frame: Frame, nested: NestedSpec, at: str) -> Expression:
+def _object(frame: Frame, nested: NestedSpec, at: str | None) -> Expression:
     value: Expression
     shape, sign = _text(""), "{"
     for key, what in nested.fields.items():
         if isinstance(what, NestedSpec):
             value = sa.func.coalesce(_nest(frame, what, at), "null")
+        elif isinstance(what, TextSpec):
+            value = _value(Field(_filled(frame, what, at), Stored("text", Family.TEXT)), frame)
         else:
-            own = frame.relations.split(what)[0] is None
-            value = _value(frame.field(f"{at}.{what}" if own else what), frame)
+            value = _field(frame, what, at)
         shape = shape.concat(_text(f"{sign}{json.dumps(key, ensure_ascii=False)}:")).concat(value)
         sign = ","
     return shape.concat(_text("}"))
+
+
+def _field(frame: Frame, path: str, at: str | None) -> Expression:
+    """Return a field as JSON text."""
+    return _value(_path(frame, path, at), frame)
+
+
+def _path(frame: Frame, path: str, at: str | None) -> Field:
+    """Return a field of the relation `at` (None: of the row itself), or of another that starts there."""
+    own = at is not None and frame.relations.split(path)[0] is None
+    return frame.field(f"{at}.{path}" if own else path)
+
+
+def _filled(frame: Frame, what: TextSpec, at: str | None) -> Expression:
+    """Return a text with its fields and parameters."""
+    filled: Expression = _text("")
+    for text, name in what.parts():
+        filled = filled.concat(_text(text)) if text else filled
+        if name is not None and name in frame.relations.parameters:
+            filled = filled.concat(_text(str(frame.relations.parameters[name])))
+        elif name is not None:
+            filled = filled.concat(sa.cast(_path(frame, name, at).expression, sa.Text))
+    return filled
 
 
 def _way(frame: Frame, name: str, first: str) -> list[str]:

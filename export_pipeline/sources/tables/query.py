@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,7 +45,13 @@ class TableQuery:
         self.options = request.options.model_dump(by_alias=True, exclude_none=True)
         self.uses = list(self._uses())
         self.catalogue = Catalogue.of(snapshot)
-        self.relations = Relations(self.catalogue, spec.source.relations, self._root())
+        views = {
+            name: partial(self._statement, view.sql, f"view {name}", view.key)
+            for name, view in spec.source.views.items()
+        }
+        self.relations = Relations(
+            self.catalogue, spec.source.relations, self._root(), views, spec.source.parameters
+        )
 
     def rows(self, columns: Sequence[ColumnSpec], share: Share | None = None) -> Query:
         """Return the select of these columns for all rows, or for a share of them, in order."""
@@ -228,20 +235,25 @@ class TableQuery:
         if source.table is not None:
             return self.catalogue.table(source.table)
         assert source.sql is not None
-        statement = bind_parameters(source.sql, self._values(source.sql))
+        return self._statement(source.sql, "the .sql file")
+
+    def _statement(self, sql: str, name: str, key: Sequence[str] = ()) -> LiveTable:
+        statement = bind_parameters(sql, self._values(sql))
         fields = self.snapshot.fields(
             sa.select(sa.literal_column("*")).select_from(statement.columns().subquery("export_source"))
         )
         names = [name for name, _ in fields]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise SourceError(
-                f"The .sql file gives {', '.join(twice)} more than once; name its columns apart."
+                f"{name[0].upper()}{name[1:]} gives {', '.join(twice)} more than once; "
+                "name its columns apart."
             )
         clause = statement.columns(*self.catalogue.columns(dict(fields))).subquery("export_source")
-        return self.catalogue.statement(clause, fields)
+        return self.catalogue.statement(name, clause, fields, key)
 
     def _values(self, sql: str) -> Mapping[str, Any]:
         values: dict[str, Any] = {name: None for name, f in self.spec.filters.items() if f.parameter}
+        values |= self.spec.source.parameters
         values["scope"] = self.request.scope
         for name, operator, value in self.uses:
             if self._is_parameter(name):
@@ -252,7 +264,8 @@ class TableQuery:
                 values[name] = value
         if unknown := sorted(parameters(sql) - values.keys()):
             raise SourceError(
-                f"The .sql file has a parameter :{unknown[0]} that no filter with `parameter: true` gives "
+                f"The .sql file has a parameter :{unknown[0]} that neither `parameters` nor a filter with "
+                f"`parameter: true` gives "
                 f"({suggest_name(unknown[0], values)})."
             )
         return values

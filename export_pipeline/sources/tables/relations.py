@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables.catalogue import Catalogue, LiveTable
 from export_pipeline.sources.tables.operands import match_value
 from export_pipeline.sources.tables.type_order import TypeOrder
-from export_pipeline.tabular.spec import Relation
+from export_pipeline.tabular.spec import Relation, Value
 
 Expression = sa.ColumnElement[Any]
 
@@ -34,11 +34,34 @@ class Relations:
         catalogue: Finds the tables.
         declared: The spec's relations.
         root: The source itself.
+        views: Functions that return the spec's views, by name.
+        parameters: The spec's parameters.
     """
 
-    def __init__(self, catalogue: Catalogue, declared: Mapping[str, Relation], root: LiveTable) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        declared: Mapping[str, Relation],
+        root: LiveTable,
+        views: Mapping[str, Callable[[], LiveTable]],
+        parameters: Mapping[str, Value],
+    ) -> None:
         self.catalogue, self.declared, self.root = catalogue, declared, root
+        self.parameters, self._views = parameters, views
+        self._known_views: dict[str, LiveTable] = {}
         self.aliases = 0
+
+    def table(self, name: str) -> LiveTable:
+        """Return a view of the spec, or a table of the database.
+
+        Raises:
+            MissingError: There is no such table.
+        """
+        if name not in self._views:
+            return self.catalogue.table(name)
+        if name not in self._known_views:
+            self._known_views[name] = self._views[name]()
+        return self._known_views[name]
 
     def split(self, path: str) -> tuple[str | None, str]:
         """Split a field's path into relation and column."""
@@ -63,7 +86,7 @@ class Relations:
 
     def live_table(self, name: str | None) -> LiveTable:
         """Return the table of a relation; that of the source for None."""
-        return self.root if name is None else self.catalogue.table(self.declared[name].table)
+        return self.root if name is None else self.table(self.declared[name].table)
 
     def stored(self, path: str) -> Stored:
         """Return the type of a field.
@@ -185,7 +208,7 @@ class Frame:
 
     def where(self, clause: sa.FromClause, relation: Relation) -> list[Expression]:
         """Return the fixed conditions of a relation's table."""
-        live = self.relations.catalogue.table(relation.table)
+        live = self.relations.table(relation.table)
         conditions = []
         for name, value in relation.where.items():
             dialect = self.relations.catalogue.snapshot.dialect
@@ -200,7 +223,7 @@ class Frame:
             raise SourceError(
                 f"relation {name!r} has many rows; use it with `separator`, `nested` or a filter only."
             )
-        live = self.relations.catalogue.table(relation.table)
+        live = self.relations.table(relation.table)
         if relation.many or self._is_one(live, relation):
             other = self.relations.alias(live.clause, name)
             on = sa.and_(self._belongs(other, name), *self.where(other, relation))
@@ -230,7 +253,7 @@ class Frame:
 
     def _belongs(self, other: sa.FromClause, name: str) -> Expression:
         relation = self.relations.declared[name]
-        live = self.relations.catalogue.table(relation.table)
+        live = self.relations.table(relation.table)
         theirs = Field(other.c[relation.to], live.column(relation.to))
         mine = self.field(relation.from_)
         left, right = theirs.expression, mine.expression

@@ -1,0 +1,94 @@
+"""Occurrences from the tables that the Antenna application really has, with its addresses, names and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline_tests.defs.exporting import Sample
+from export_pipeline_tests.services.postgres import PostgresServer
+
+SCHEMA = Path(__file__).with_name("antenna.sql")
+
+
+@pytest.fixture(scope="module")
+def antenna(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with postgres.database() as url:
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(SCHEMA.read_text("utf-8").replace("%", "%%"))
+        engine.dispose()
+        yield Sample(url, tmp_path_factory.mktemp("antenna"))
+
+
+def test_flat_rows_are_those_of_the_application(antenna: Sample) -> None:
+    header, *rows = antenna.export("occurrences", 1).csv
+    found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    # Not 2, whose only detection marks that nothing was found, and not 3, which is not determined.
+    assert list(found) == ["8", "1", "6", "5", "4"]
+    assert found["1"]["event_name"] == "Saturday, Jun 20-21 2026"
+    assert found["5"]["event_name"] == ""
+    assert {id: row["best_detection_url"] for id, row in found.items()} == {
+        "1": "https://media.example.org/detections/1.jpg",
+        "4": "https://cdn.example.com/full/crop5.jpg",
+        "5": "https://media.example.org/detections/6.jpg",
+        "6": "",
+        "8": "https://media.example.org/x9.jpg",
+    }
+    assert {id: row["best_detection_capture_url"] for id, row in found.items()} == {
+        "1": "https://obj.example.org/bucket/2026/0001.jpg",
+        "5": "https://obj.example.org/bucket/2026/0002.jpg",
+        **dict.fromkeys(("4", "6", "8"), ""),
+    }
+    assert found["1"]["agreed_with_user"] == "Ada"
+    assert found["1"]["best_detection_width"] == "100.5"
+    assert found["5"]["determination_name"] == "'=cmd|calc"
+
+
+def test_json_is_that_of_the_applications_interface(antenna: Sample) -> None:
+    export = antenna.export("occurrences", 1)
+    found = {row["id"]: row for row in export.json}
+    first = found[1]
+    api = "https://antenna.example.org/api/v2/"
+    assert first["details"] == f"{api}occurrences/1/"
+    assert first["event"]["date_label"] == "Jun 20-21 2026"
+    assert first["event"]["details"] == f"{api}events/1/"
+    assert first["first_appearance_timestamp"] == "2026-06-20T22:00:00.000000"
+    assert first["first_appearance_time"] == "22:00:00"
+    assert first["duration_label"] == "1 hours 30 min"
+    assert found[8]["duration_label"] == ""
+    assert found[5]["first_appearance_time"] == "23:30:15.500000"
+    assert first["detection_images"] == [f"https://media.example.org/detections/{n}.jpg" for n in (1, 2)]
+    assert found[6]["detection_images"] == []
+    assert first["determination"]["parent"] is None
+    assert first["determination_details"]["identification"]["id"] == 2
+    assert first["determination_details"]["identification"]["user"]["name"] == ""
+    assert first["determination_details"]["prediction"] is None
+    assert found[5]["determination_details"]["prediction"]["algorithm"]["name"] == "Quebec & Vermont v2"
+    assert [each["withdrawn"] for each in found[4]["identifications"]] == [True]
+    assert first["detections"][0]["capture"]["url"] == "https://obj.example.org/bucket/2026/0001.jpg"
+    assert [c["id"] for c in first["detections"][0]["classifications"]] == [1, 2]
+    assert "@" not in export.file("json").read_text()
+
+
+def test_the_name_of_any_night_is_that_of_the_calendar(antenna: Sample) -> None:
+    from datetime import datetime, timedelta
+
+    from export_pipeline_tests.defs.exporting import spec
+
+    nights = [datetime(1999, 12, 31, 22) + timedelta(days=97 * n) for n in range(120)]
+    values = ", ".join(
+        f"({n}, '', TIMESTAMP '{day}', TIMESTAMP '{day}')" for n, day in enumerate(nights, 1000)
+    )
+    engine = sa.create_engine(antenna.url)
+    with engine.connect() as connection:  # never committed
+        insert = f'INSERT INTO main_event (id, group_by, start, "end") VALUES {values}'
+        connection.exec_driver_sql(insert)
+        sql = spec("occurrences")["source"]["views"]["event_labels"]["sql"]
+        rows = connection.exec_driver_sql(sql.replace("%", "%%")).all()
+    engine.dispose()
+    labels = {row.id: row.name for row in rows if row.id >= 1000}
+    assert labels == {n: f"{day:%A, %b} {day.day} {day.year}" for n, day in enumerate(nights, 1000)}

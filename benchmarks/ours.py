@@ -98,7 +98,7 @@ def publish(name: str, layout: Layout, folder: Path, options: Any, lap: Laps) ->
 
 
 def peak_megabytes() -> float:
-    """Of this process alone, so far: getrusage would count what its parent had before it."""
+    """Return the peak memory of this process alone: getrusage would count its parent's too."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
@@ -123,7 +123,7 @@ class Laps:
 
 
 def spec() -> dict[str, Any]:
-    """What a defs.yaml would say of the orders."""
+    """Return the spec of the orders, as a defs.yaml would give it."""
     columns = [{"name": name, "type": kind} for name, kind in COLUMNS.items()]
     return {"source": {"table": "orders", "key": ["id"]}, "columns": columns}
 
@@ -139,7 +139,7 @@ def request_for(name: str) -> Any:
 
 
 def _check(rendered: Any, facts: Any, proof: Any) -> None:
-    """What the run of an export checks before it publishes."""
+    """Check a file as the run of an export does before it publishes."""
     assert (facts.rows, facts.problems) == (rendered.rows, ()), facts
     assert facts.rows == proof.rows
     for name, (total, tolerance) in proof.totals.items():

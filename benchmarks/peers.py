@@ -1,4 +1,4 @@
-"""What a user would pick instead: each writes the same orders from the same database into a file."""
+"""Peers that a user would pick instead: each writes the same orders from the same database into a file."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _rows(url: str, columns: tuple[str, ...] = ()) -> Iterator[Any]:
 
 
 def _cell(value: Any) -> Any:
-    """What a workbook's writer takes: no zones, no JSON objects, no UUIDs."""
+    """Return a value that a workbook's writer takes: no zones, no JSON objects, no UUIDs."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=None)
     return value if value is None or isinstance(value, str | int | float | Decimal | date) else str(value)

@@ -95,14 +95,14 @@ def measure(who: str, format: str, url: str, options: dict[str, Any]) -> dict[st
 
 
 def modules(who: str, format: str) -> tuple[str, ...]:
-    """What a warm worker has imported before a run comes: no part of what is measured."""
+    """Return the modules that a warm worker has imported before a run comes; their import is not measured."""
     if who != OURS:
         return PEERS[who].imports
     package = Path(__file__).parents[1] / "export_pipeline/formats" / format
     parts = (f"formats.{format}.{path.stem}" for path in sorted(package.glob("[a-z]*.py")))
     ours = (
-        "formats.options", "formats.registry", f"formats.{format}", *parts, "model.sanitize",
-        "model.tabular.options", "orchestration.staging", "sources.table", "store.folder", "store.manifest",
+        "formats.options", "formats.registry", f"formats.{format}", *parts, "core.sanitize",
+        "tabular.options", "orchestration.runs.staging", "sources.tables", "store.folder", "store.manifest",
         "store.publish",
     )  # fmt: skip
     libraries = ("adbc_driver_postgresql", "pyarrow.csv", "sqlalchemy.dialects.postgresql")

@@ -111,7 +111,7 @@ def measure(name: str, url: str) -> dict[str, float]:
 
 
 def modules(name: str, url: str) -> tuple[str, ...]:
-    """What a worker has imported before a run comes: no part of what is measured."""
+    """Return the modules that a worker has imported before a run comes; their import is not measured."""
     driver = "postgresql" if url.startswith("postgresql") else "sqlite"
     if name == PEER:
         drivers = ("psycopg2.extras",) if driver == "postgresql" else ()

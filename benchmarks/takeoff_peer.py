@@ -1,4 +1,4 @@
-"""What a user would write instead: the same On-Screen Takeoff XML by lxml's xmlfile, an element at a time."""
+"""Code that a user would write instead: the same On-Screen Takeoff XML by lxml's xmlfile, by elements."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _write(
 
 
 def _positions(measurement: Any, sort: str, inches: float) -> Iterator[str]:
-    """Of a segment, a polygon or a place, by what the condition measures."""
+    """Return the positions of a segment, a polygon or a place, by what the condition measures."""
     points, closed = _points(measurement["geometry_type"], measurement["geometry_data"])
     points = [(x * inches, y * inches) for x, y in points]
     if sort == "linear":

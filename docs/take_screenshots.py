@@ -72,7 +72,7 @@ def ordinary_project(page: Page) -> None:
 
 
 def short_paths(page: Page) -> None:
-    """Where the files lie on this machine is nobody's business."""
+    """Cut the folders of this machine from the paths in a picture."""
     page.evaluate(
         """() => {
             const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);

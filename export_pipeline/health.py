@@ -138,7 +138,7 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
 def _dagster_findings() -> Iterator[Finding]:
     from export_pipeline.orchestration.daemon_health import findings
 
-    yield from (Finding(*told) for told in findings())
+    yield from (Finding(*finding) for finding in findings())
 
 
 def _all(check: Check) -> list[Finding]:

@@ -12,7 +12,7 @@ from export_pipeline.cli import app as cli
 
 
 class Ended:
-    """How a command ended: exit code, and what it wrote."""
+    """The result of a command: exit code and output."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err

@@ -1,4 +1,4 @@
-"""What the code location shows to everybody who can open the UI."""
+"""The definitions that everybody sees who can open the UI."""
 
 import dagster as dg
 import pytest

@@ -1,4 +1,4 @@
-"""What deploy/ holds fits the project: programs, settings and files that it names are there."""
+"""The files of deploy/ fit the project: programs, settings and files that they name exist."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class World:
         return str(found["scopes"][0]["scope"])
 
     def thing(self, name: str, word: str) -> str:
-        """What a command is about: a job in a fitting state, its file's key, a copy of the file, a schedule …"""
+        """Return the object of a command: a job in a fitting state, its file's key, a copy of the file, a schedule …"""
         group = name.split()[0]
         if group == "schedules":
             made = (

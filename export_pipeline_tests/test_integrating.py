@@ -1,4 +1,4 @@
-"""What docs/integrating.md shows works as it stands."""
+"""The examples of docs/integrating.md work as they stand."""
 
 import json
 import re

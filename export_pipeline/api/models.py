@@ -12,7 +12,7 @@ from export_pipeline.jobs.states import Status
 
 
 class Failure(BaseModel):
-    """Why an export failed."""
+    """The reason why an export failed."""
 
     code: str
     message: str

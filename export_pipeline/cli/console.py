@@ -103,4 +103,4 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[str, int, int], 
     hidden = quiet or not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True) as bars:
         bar = bars.add_task("Starting", total=steps)
-        yield lambda said, done, steps: bars.update(bar, description=said, completed=done, total=steps)
+        yield lambda step, done, steps: bars.update(bar, description=step, completed=done, total=steps)

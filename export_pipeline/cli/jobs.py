@@ -122,9 +122,9 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         return
     times = {name: moment(value) for name, value in plain_times(job).items()}
     facts = {**fields_of(job), **times, "period": period, "worker": worker}
-    facts |= {"run": run, "file": file and file.said, "totals": file and file.totals}
+    facts |= {"run": run, "file": file and file.note, "totals": file and file.totals}
     facts |= {"warnings": None, "changed_cells": None}  # printed below, one sentence each
-    print_facts({name: _told(value) for name, value in facts.items()})
+    print_facts({name: _printable(value) for name, value in facts.items()})
     if notes := notes_of(job):
         typer.echo("\nWarnings:")
         for note in notes:
@@ -152,11 +152,11 @@ def cancel(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_j
     settings = load_settings()
     with ledger_of(settings) as ledger:
         job = ledger.canceled(job_id, caller(by), viewer_of(viewer_scope))
-        said = _of_the_run(ledger, job)
+        run = _of_the_run(ledger, job)
     if as_json:
-        print_json(CanceledJob(**fields_of(job), run=said))
+        print_json(CanceledJob(**fields_of(job), run=run))
     else:
-        typer.echo(f"{job.id}: Canceled; {said}.")
+        typer.echo(f"{job.id}: Canceled; {run}.")
 
 
 def retry(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
@@ -256,28 +256,28 @@ def plain_times(job: Job) -> dict[str, datetime]:
     return {name: value for name in job.__slots__ if isinstance(value := getattr(job, name), datetime)}
 
 
-def _told(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     """Return a value with all its strings made printable, at any depth."""
     if isinstance(value, Mapping):
-        return {printable(key): _told(item) for key, item in value.items()}
+        return {printable(key): _printable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_told(item) for item in value]
+        return [_printable(item) for item in value]
     return printable(value, 10_000) if isinstance(value, str) else value
 
 
 def _under_way_first(
-    ledger: Ledger, viewer: Viewer, wanted: list[Status], dataset: str | None, limit: int
+    ledger: Ledger, viewer: Viewer, statuses: list[Status], dataset: str | None, limit: int
 ) -> list[Job]:
     found: list[Job] = []
     for group in ([Status.PROCESSING], [Status.PENDING], ENDED):
-        asked = [status for status in group if status in wanted]
+        asked = [status for status in group if status in statuses]
         if asked and len(found) < limit:
             found += ledger.find(viewer, status=asked, dataset=dataset, limit=limit - len(found))
     return found
 
 
-def _print_job(job: Job, as_json: bool, said: str) -> None:
-    print_json(job) if as_json else typer.echo(f"{job.id}: {said}")
+def _print_job(job: Job, as_json: bool, message: str) -> None:
+    print_json(job) if as_json else typer.echo(f"{job.id}: {message}")
 
 
 def _file(settings: Settings, job: Job) -> FileOutput | None:
@@ -289,19 +289,19 @@ def _file(settings: Settings, job: Job) -> FileOutput | None:
     from export_pipeline.store.publish import read_manifest
 
     store = store_resource(settings).open()
-    there, said = None, "in the store"
+    there, note = None, "in the store"
     try:
         there = store.exists(job.file_key)
         if not there:
-            said = "gone" if job.status is Status.EXPIRED else "MISSING: the store has no such file"
+            note = "gone" if job.status is Status.EXPIRED else "MISSING: the store has no such file"
     except StoreError as error:
-        said = str(error)
+        note = str(error)
     period, totals = None, {}
     with suppress(StoreError):  # without a manifest there is less to show
         manifest = read_manifest(store, job.file_key)
         period = manifest.period
         totals = {column: total.text for column, total in manifest.totals.items()}
-    return FileOutput(store.url, there, said, period, totals)
+    return FileOutput(store.url, there, note, period, totals)
 
 
 def _of_the_run(ledger: Ledger, job: Job) -> str:

@@ -119,11 +119,13 @@ def event_line(event: Event) -> str:
     """Format an event as one line: time, event, person and details."""
     details = {key: value for key, value in event.details.items() if key not in ("attempt", "run_id")}
     details |= {key: len(details[key]) for key in ("warnings", "changed") if details.get(key)}
-    said = ", ".join(f"{key} {value}" for key, value in details.items() if value not in (None, "", [], {}))
+    facts = ", ".join(f"{key} {value}" for key, value in details.items() if value not in (None, "", [], {}))
     who = f" by {event.who}" if event.who else ""
     attempt = event.details.get("attempt", 1)
     again = f" (attempt {attempt})" if attempt != 1 else ""
-    return printable(f"{moment(event.at)}  {event.kind.value}{who}{again}{': ' if said else ''}{said}", 1000)
+    return printable(
+        f"{moment(event.at)}  {event.kind.value}{who}{again}{': ' if facts else ''}{facts}", 1000
+    )
 
 
 def watch(look: Callable[[], list[Job]]) -> list[Job]:
@@ -138,23 +140,25 @@ def watch(look: Callable[[], list[Job]]) -> list[Job]:
     with Live(console=Console(), auto_refresh=False) as live:
         jobs: list[Job] = []
         while True:
-            said = ""
+            problem = ""
             try:
                 jobs = look()
             except LedgerUnavailableError as error:
-                said = str(error)
-            live.update(_view(jobs, said), refresh=True)
-            if not said and all(job.status in ENDED for job in jobs):
+                problem = str(error)
+            live.update(_view(jobs, problem), refresh=True)
+            if not problem and all(job.status in ENDED for job in jobs):
                 return jobs
             time.sleep(_LOOK_SECONDS)
 
 
-def _view(jobs: Sequence[Job], said: str) -> RenderableType:
+def _view(jobs: Sequence[Job], problem: str) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text  # data must not be read as markup
 
-    table = Table(box=None, caption=Text(printable(said)) if said else None, pad_edge=False, expand=True)
+    table = Table(
+        box=None, caption=Text(printable(problem)) if problem else None, pad_edge=False, expand=True
+    )
     for name, width in (("id", 36), ("status", 10), ("", 8), ("done", 4)):
         table.add_column(name, width=width, no_wrap=True)
     table.add_column("export", ratio=1, no_wrap=True, overflow="ellipsis")

@@ -159,7 +159,7 @@ def health(
         if as_json:
             raise UserError("--metrics is a format of its own; leave --json out.")
         with Statistics(settings.jobs_url) as figures:
-            _tell_metrics(figures, metrics_file)
+            _print_metrics(figures, metrics_file)
         return
     findings = examine(settings, late=timedelta(minutes=minutes))
     wrong = [finding for finding in findings if not finding.is_advice]
@@ -177,7 +177,7 @@ def health(
         raise typer.Exit(1)
 
 
-def _tell_metrics(figures: Statistics, file: Path | None) -> None:
+def _print_metrics(figures: Statistics, file: Path | None) -> None:
     if file is None:
         typer.echo(metrics_text(figures), nl=False)
         return
@@ -194,12 +194,12 @@ def _tell_metrics(figures: Statistics, file: Path | None) -> None:
 def _line(finding: Any, dry_run: bool) -> str:
     from export_pipeline.jobs.purge import FindingKind
 
-    said = {
+    description = {
         FindingKind.EXPIRED: f"expired, job {finding.job_id}",
         FindingKind.OUTDATED: "expired, no job",
         FindingKind.INCOMPLETE: "incomplete and old",
         FindingKind.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or ask for it anew",
-        FindingKind.STRAY: "no job has it; it goes when its manifest says so",
+        FindingKind.STRAY: "no job has it; removed when its manifest expires",
         FindingKind.FAILED: "could not be removed",
     }[finding.what]
     would = (
@@ -208,7 +208,7 @@ def _line(finding: Any, dry_run: bool) -> str:
         else ""
     )
     problem = f" ({printable(finding.problem)})" if finding.problem else ""
-    return f"{would}{finding.key}  {said}{problem}"
+    return f"{would}{finding.key}  {description}{problem}"
 
 
 def _end_deleted_scopes(

@@ -104,7 +104,7 @@ class FileOutput:
 
     store: str
     there: bool | None
-    said: str
+    note: str
     period: str | None
     totals: Mapping[str, str]
 

@@ -231,8 +231,8 @@ def _canceled_if_interrupted(ledger: Ledger | None, jobs: Sequence[Job]) -> Iter
                 if not isinstance(error, RefusedError):  # a refused job has ended already
                     problem = f" {job.id} could not be canceled: {error}"
         what = "1 request is" if canceled == 1 else f"{canceled} requests are"
-        said = f"; {what} canceled." if canceled else "."
-        raise InterruptedCommandError(f"Interrupted{said}{problem}") from None
+        summary = f"; {what} canceled." if canceled else "."
+        raise InterruptedCommandError(f"Interrupted{summary}{problem}") from None
 
 
 def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def create(
     chosen |= _scope(dataset, chosen, viewer_scope)
     with _engine() as engine:
         made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _check)
-    _told(made, as_json, f"runs next at {moment(made.next_run)}.")
+    _print_schedule(made, as_json, f"runs next at {moment(made.next_run)}.")
 
 
 @app.command()
@@ -110,12 +110,12 @@ def change(
             changes |= _scope(dataset, changes, viewer_scope)
         made = editing.update_schedule(engine, schedule_id, changes, viewer_of(viewer_scope), _check)
     if made.active:
-        said = f"runs next at {moment(made.next_run)}."
+        message = f"runs next at {moment(made.next_run)}."
     elif made.problem is None:
-        said = "changed; it is paused."
+        message = "changed; it is paused."
     else:
-        said = "changed; it goes on as soon as the daemon has looked at it."
-    _told(made, as_json, said)
+        message = "changed; it goes on as soon as the daemon has looked at it."
+    _print_schedule(made, as_json, message)
 
 
 @app.command()
@@ -126,7 +126,7 @@ def pause(schedule_id: ScheduleId, viewer_scope: ViewerScopes = None, as_json: J
     """
     with _engine() as engine:
         paused = editing.pause_schedule(engine, schedule_id, viewer_of(viewer_scope))
-    _told(paused, as_json, "paused.")
+    _print_schedule(paused, as_json, "paused.")
 
 
 @app.command()
@@ -137,7 +137,7 @@ def resume(schedule_id: ScheduleId, viewer_scope: ViewerScopes = None, as_json: 
     """
     with _engine() as engine:
         going = editing.resume_schedule(engine, schedule_id, _now(), viewer_of(viewer_scope), _check)
-    _told(going, as_json, f"runs next at {moment(going.next_run)}.")
+    _print_schedule(going, as_json, f"runs next at {moment(going.next_run)}.")
 
 
 @app.command()
@@ -159,7 +159,7 @@ def delete(
                 raise UserError("Nobody is here to be asked; add --yes to delete it.")
             typer.confirm(f"Delete the {there.cadence} export of {there.dataset}?", abort=True, err=True)
         gone = editing.delete_schedule(engine, schedule_id, viewer)
-    _told(gone, as_json, "deleted.")
+    _print_schedule(gone, as_json, "deleted.")
 
 
 @app.command("run-now")
@@ -231,8 +231,8 @@ def _when(schedule: ScheduledExport) -> str:
     return f"{schedule.cadence}{day} {schedule.hour:02}:{schedule.minute:02} {schedule.timezone}"
 
 
-def _told(schedule: ScheduledExport, as_json: bool, said: str) -> None:
-    print_json(schedule) if as_json else typer.echo(f"{schedule.id}: {said}")
+def _print_schedule(schedule: ScheduledExport, as_json: bool, message: str) -> None:
+    print_json(schedule) if as_json else typer.echo(f"{schedule.id}: {message}")
 
 
 @contextmanager

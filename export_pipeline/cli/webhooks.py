@@ -165,7 +165,7 @@ def deliveries(
             seen = [endpoints.get_webhook(engine, webhook_id, viewer)]
         chosen: list[Any] = status or []
         found = find_deliveries(engine, [webhook.id for webhook in seen], chosen, limit)
-    print_json(found) if as_json else print_lines([_told(one) for one in found])
+    print_json(found) if as_json else print_lines([_row_of(one) for one in found])
 
 
 def _print_secret(webhook: Webhook, secret: str, as_json: bool) -> None:
@@ -186,7 +186,7 @@ def _row(webhook: Webhook) -> dict[str, Any]:
     }
 
 
-def _told(delivery: Delivery) -> dict[str, Any]:
+def _row_of(delivery: Delivery) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "job": delivery.job_id,

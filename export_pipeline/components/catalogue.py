@@ -76,16 +76,16 @@ def datasets_of(tree: dg.ComponentTree) -> dict[str, DatasetComponent]:
     Raises:
         DefsError: two datasets have the same name.
     """
-    found: dict[str, DatasetComponent] = {}
+    by_name: dict[str, DatasetComponent] = {}
     for component in sorted(tree.get_all_components(of_type=DatasetComponent), key=lambda one: one.dataset):
-        if (name := component.dataset) in found:
-            places = ", ".join(place for place, said in _said(r"\s+dataset") if said == name)
+        if (name := component.dataset) in by_name:
+            places = ", ".join(place for place, value in _values_of(r"\s+dataset") if value == name)
             raise DefsError(
                 f"A defs.yaml is wrong: two datasets are called {name!r} ({places}); give one another name "
                 "in `dataset:`"
             )
-        found[name] = component
-    return found
+        by_name[name] = component
+    return by_name
 
 
 def _lines(error: BaseException) -> list[str]:
@@ -98,17 +98,17 @@ def _lines(error: BaseException) -> list[str]:
     # Dagster copies pydantic's error and adds the position in the file, so it is not the innermost error.
     wrong = next((cause for cause in causes if isinstance(cause, ValidationError)), None)
     if wrong is None:
-        said = " ".join(str(causes[-1]).split())
-        return [_unknown_type(said) or _unfinished() or said]
+        message = " ".join(str(causes[-1]).split())
+        return [_unknown_type(message) or _unfinished() or message]
     return [_line(mistake) for mistake in wrong.errors(include_url=False)]
 
 
 def _line(mistake: ErrorDetails) -> str:
     where = ".".join(str(part) for part in mistake["loc"])
-    if found := _PLACE.fullmatch(where):
-        where = f"{found['file']}, {found['field']}"
+    if place := _PLACE.fullmatch(where):
+        where = f"{place['file']}, {place['field']}"
         if mistake["type"] == "extra_forbidden":  # outside `attributes`, where the keys are Dagster's
-            return f"{where}: {describe_unknown_name(found['field'], _TOP)}"
+            return f"{where}: {describe_unknown_name(place['field'], _TOP)}"
     return f"{where}: {describe_error(mistake)}"
 
 
@@ -130,13 +130,13 @@ def _unknown_type(error: str) -> str | None:
     """
     type = ".".join(re.findall(r"[`']([^`']+)[`']", error))
     there = [f"{export_pipeline.__name__}.{name}" for name in export_pipeline.__all__]
-    for place, said in _said("type"):
-        if type and f"{said}.".startswith(f"{type}."):
-            return f"{place}, type: {describe_unknown_name(said, there)}"
+    for place, value in _values_of("type"):
+        if type and f"{value}.".startswith(f"{type}."):
+            return f"{place}, type: {describe_unknown_name(value, there)}"
     return None
 
 
-def _said(field: str) -> Iterator[tuple[str, str]]:
+def _values_of(field: str) -> Iterator[tuple[str, str]]:
     """Yield position and value of each line in the YAML files that begins with this field (a regex)."""
     line = re.compile(rf"{field}:\s*[\"']?([^\s\"'#]+)")
     for file in sorted(defs_folder().rglob("*.yaml")):

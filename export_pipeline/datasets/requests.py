@@ -145,8 +145,8 @@ def config_of(dataset: Exportable, job: Request) -> dict[str, Any]:
     try:
         window = window_of(job.options)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        said = 'options.window must be {"name": …, "start": …, "end": …}, a short name and times of ISO 8601'
-        message = f"{said}, the start before the end; it is {job.options['window']!r}."
+        rule = 'options.window must be {"name": …, "start": …, "end": …}, a short name and times of ISO 8601'
+        message = f"{rule}, the start before the end; it is {job.options['window']!r}."
         raise _wrong("invalid_options", "window", message) from error
     if window is None:
         return typed

@@ -60,12 +60,12 @@ def shaped_dataset(attributes: ShapedModel) -> Dataset:
     )
 
 
-def _module(name: str, *wanted: str) -> ModuleType:
+def _module(name: str, *attributes: str) -> ModuleType:
     """Import and return a module. Raise ValueError if it lacks one of these attributes."""
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
         raise ValueError(f"there is no module {error.name}") from None
-    if missing := [attribute for attribute in wanted if not hasattr(module, attribute)]:
+    if missing := [attribute for attribute in attributes if not hasattr(module, attribute)]:
         raise ValueError(f"module {name} has no {', '.join(missing)}")
     return module

@@ -110,16 +110,16 @@ def file_contents(
         rows, total_rows = manifest.rows, manifest.total_rows
     size = _stored_bytes(store, job.file_key)
     name = _file_name(job)
-    told = rows == 0 and job.options.get("empty") == "say"
+    is_note = rows == 0 and job.options.get("empty") == "say"
     attachment = link = ends = None
-    if not told:
+    if not is_note:
         if max_bytes is not None and encoded_bytes(size) <= max_bytes:
             attachment = _attachment(job, store, manifest, size)
         else:
             link, ends = _link(job, store, settings, name, make_link)
     title = _title(job, manifest)
     period = (manifest.period if manifest else None) or _period(job)
-    facts = [] if told else [("File", name), ("Size", _size(size))]
+    facts = [] if is_note else [("File", name), ("Size", _size(size))]
     facts += [("Rows", rows_text(rows, total_rows) or "not known")]
     facts += [("Period", period)] if period else []
     facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []

@@ -103,7 +103,7 @@ def _skip_notified(
     if window is None:
         yield from recipients
         return
-    told = (
+    notices = (
         sa.select(deliveries.c.recipient, jobs.c.format)
         .join(jobs, jobs.c.id == deliveries.c.job_id)
         .where(
@@ -116,7 +116,7 @@ def _skip_notified(
             deliveries.c.status.not_in(["refused", "skipped"]),
         )
     )
-    by = {str(recipient): str(format) for recipient, format in connection.execute(told)}
+    by = {str(recipient): str(format) for recipient, format in connection.execute(notices)}
     for recipient in recipients:
         if recipient.status == "pending" and recipient.spec in by:
             reason = f"the notice about {by[recipient.spec]} of the same window tells of this format too"
@@ -132,8 +132,8 @@ def _message_id(job: Job, kind: MailKind, recipient: str, domain: str) -> str:
 
 def waiting_recipients(job: Job, settings: Settings) -> list[str]:
     """Return the recipients whose mails are not sent because no server is set; empty if one is set."""
-    told = job.recipients or job.schedule_id or job.window_key  # no mail about requests by programs
-    if settings.smtp_url is not None or not told or job.status in (Status.CANCELED, Status.EXPIRED):
+    is_mailed = job.recipients or job.schedule_id or job.window_key  # no mail about requests by programs
+    if settings.smtp_url is not None or not is_mailed or job.status in (Status.CANCELED, Status.EXPIRED):
         return []
     return _pending_recipients(job, settings.mail_domains, None)
 

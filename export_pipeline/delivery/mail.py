@@ -169,7 +169,7 @@ class Connection:
         smtp = self._smtp or self._ready()
         try:
             self._envelope(smtp, recipient, len(mail))
-            self._check_reply(smtp.docmd("DATA"), wanted=354)
+            self._check_reply(smtp.docmd("DATA"), expected=354)
             self._wait_up_to(_BODY_SECONDS)
             smtp.send(_LEADING_DOT.sub(b"..", mail))
             if not mail.endswith(b"\r\n"):
@@ -205,7 +205,7 @@ class Connection:
         if answer[0] == _TOO_LARGE or b"5.3.4" in answer[1]:
             raise TooLargeError(self._reply_text(answer))
         try:
-            self._check_reply(answer, wanted=250)
+            self._check_reply(answer, expected=250)
         except TemporaryError:
             if not 400 <= answer[0] < 500:  # not a valid SMTP reply
                 self.close()
@@ -227,13 +227,13 @@ class Connection:
                 f"the mail server {self._server} takes no mail from EXPORT_MAIL_FROM "
                 f"{self._sender.spec}: {self._reply_text(answer)}"
             )
-        self._check_reply(answer, wanted=250)
-        self._check_reply(smtp.rcpt(recipient.spec), wanted=250)
+        self._check_reply(answer, expected=250)
+        self._check_reply(smtp.rcpt(recipient.spec), expected=250)
 
-    def _check_reply(self, answer: tuple[int, bytes], *, wanted: int) -> None:
+    def _check_reply(self, answer: tuple[int, bytes], *, expected: int) -> None:
         """Raise TemporaryError or RefusedError, unless the reply has the expected code."""
         code, _ = answer
-        if code == wanted or (wanted == 250 and code == 251):  # 251: will forward
+        if code == expected or (expected == 250 and code == 251):  # 251: will forward
             return
         if code == 421:
             self.close()
@@ -303,20 +303,22 @@ class Connection:
             )
 
     def _explain(self, error: Exception) -> str:
-        said = self._reply_text(error)
+        reply = self._reply_text(error)
         if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500:
             return (
                 f"the mail server {self._server} refuses user {self._server.user} or the password "
-                f"({said}); correct EXPORT_SMTP_URL"
+                f"({reply}); correct EXPORT_SMTP_URL"
             )
         if isinstance(error, smtplib.SMTPNotSupportedError):
-            return f"the mail server {self._server} lets nobody log in here ({said}); correct EXPORT_SMTP_URL"
+            return (
+                f"the mail server {self._server} lets nobody log in here ({reply}); correct EXPORT_SMTP_URL"
+            )
         if isinstance(error, ssl.SSLError):
             return (
-                f"the encryption of the mail server {self._server} cannot be trusted ({said}); SSL_CERT_FILE "
-                "names the file of an authority of your own"
+                f"the encryption of the mail server {self._server} cannot be trusted ({reply}); "
+                "SSL_CERT_FILE names the file of an authority of your own"
             )
-        return f"the mail server {self._server} does not answer ({said})"
+        return f"the mail server {self._server} does not answer ({reply})"
 
     def _reply_text(self, what: Exception | tuple[int, bytes]) -> str:
         """Return a reply or an error as one line, without the password."""

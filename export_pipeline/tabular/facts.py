@@ -78,7 +78,7 @@ def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
     labels: Mapping[str, str] = {**column.labels, **column.print.labels} if column else {}
     minor = column.minor_digits if column and column.parsed.minor else 0
 
-    def said(one: Any) -> str:
+    def as_text(one: Any) -> str:
         if isinstance(one, bool):
             return labels.get(str(one).lower(), "yes" if one else "no")
         if minor and isinstance(one, int):
@@ -87,13 +87,13 @@ def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
 
     match operator:
         case "in" | "in_":
-            listed = ", ".join(said(one) for one in value[:_MOST_VALUES])
+            listed = ", ".join(as_text(one) for one in value[:_MOST_VALUES])
             more = len(value) - _MOST_VALUES
             return f"{listed} and {more:,} more" if more > 0 else listed
         case "range" | "range_":
             ends = value.get("from", value.get("from_")), value.get("to")
             ends_in_words = [
-                f"{preposition} {said(end)}"
+                f"{preposition} {as_text(end)}"
                 for preposition, end in zip(("from", "to"), ends, strict=True)
                 if end is not None
             ]
@@ -102,4 +102,4 @@ def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
             return f"contains “{value}”"
         case "is_null":
             return "missing" if value else "not missing"
-    return said(value)
+    return as_text(value)

@@ -103,8 +103,8 @@ def _between(center: Point, radius: float, first: float, sweep: float, *, closed
 
 def _equal_area(steps: int, step: float) -> float:
     """Solve (steps - 2) f² + 2 f = steps * step / sin(step): the triangles have the sector's area."""
-    inner, wanted = steps - 2, steps * step / math.sin(step)
-    return (math.sqrt(1 + inner * wanted) - 1) / inner
+    inner, area = steps - 2, steps * step / math.sin(step)
+    return (math.sqrt(1 + inner * area) - 1) / inner
 
 
 def _equal_length(steps: int, step: float) -> float:

@@ -1,4 +1,4 @@
-"""Who may do what: keys, rights, scopes, and attacks on all of them."""
+"""Rights of callers: keys, rights, scopes, and attacks on all of them."""
 
 from datetime import UTC, datetime, timedelta
 

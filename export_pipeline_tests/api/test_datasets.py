@@ -1,4 +1,4 @@
-"""What may be asked for, by HTTP."""
+"""Routes that list datasets."""
 
 from typing import Any
 

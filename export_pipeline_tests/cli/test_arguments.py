@@ -1,4 +1,4 @@
-"""What is typed on the command line reaches the export as it was typed."""
+"""Arguments of the command line reach the export as they were typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see of a schedule that cannot be run, and how they correct it."""
+"""Schedules that cannot be run: what people see of them, and how they correct them."""
 
 import os
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What holds of every command that needs the ledger, and what is said of one that is not there or broken."""
+"""Every command that needs the ledger, and its message where the ledger is missing or broken."""
 
 from pathlib import Path
 

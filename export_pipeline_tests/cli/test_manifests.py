@@ -1,4 +1,4 @@
-"""What manifests of real exports say of personal columns and of sums."""
+"""Manifests of real exports: personal columns and sums."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def insert(deployment: Deployment, **values: Any) -> str:
 
 
 def look(deployment: Deployment) -> str:
-    """What the sensor says."""
+    """Return the sensor's message."""
     sensor = deployment.definitions.resolve_sensor_def("schedules_sensor")
     names = ("ledger", "source", "store")
     with dg.build_sensor_context(

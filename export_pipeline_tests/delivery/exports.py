@@ -100,7 +100,7 @@ class Exports:
         return {str(to): str(status) for to, status in self.database.run(sql, job.id)}
 
     def reason(self, job: Job) -> str:
-        """Why the one mail of a job is not sent."""
+        """Return the reason why the one mail of a job is not sent."""
         sql = "SELECT error_message FROM export_deliveries WHERE job_id = ?"
         ((reason,),) = self.database.run(sql, job.id)
         return str(reason)

@@ -20,7 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from export_pipeline_tests.services.process import free_ports
 
 Answer = Callable[[str], str | None]
-"""What to say about a recipient's address; None for yes."""
+"""Return the server's reply to a recipient's address; None accepts it."""
 
 DROP = "drop"
 """An answer that ends the connection without one."""
@@ -50,7 +50,7 @@ class MailServer:
 
     @property
     def received(self) -> Counter[str]:
-        """How many mails each address got."""
+        """Return the number of mails of each address."""
         return Counter(address for address, _ in self.mails)
 
     def to(self, address: str) -> EmailMessage:

@@ -1,4 +1,4 @@
-"""Where no mail server is set, it is known whose mails are not sent, and they are sent once there is one."""
+"""Mails without a mail server: the ledger knows them, and they are sent once there is one."""
 
 from __future__ import annotations
 

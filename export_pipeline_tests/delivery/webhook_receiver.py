@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What came in."""
+    """A request that came in."""
 
     path: str
     headers: dict[str, str]

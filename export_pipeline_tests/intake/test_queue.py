@@ -60,7 +60,7 @@ class Queue:
         self.receipts.clear()
 
     def left(self, url: str | None = None) -> tuple[int, int]:
-        """How many messages wait, and how many are being handled."""
+        """Return the numbers of messages that wait and that are being handled."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.client.get_queue_attributes(QueueUrl=url or self.url, AttributeNames=names)["Attributes"]
         return int(found[names[0]]), int(found[names[1]])

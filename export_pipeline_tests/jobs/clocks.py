@@ -1,4 +1,4 @@
-"""What schedules should do, told by looking at every minute of two years on each zone's clock."""
+"""A second opinion on schedules, from every minute of two years on each zone's clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ YEARS = {  # years in which the zone's clock was changed
 
 @dataclass(frozen=True)
 class Clock:
-    """What a zone's clock shows in each minute of somewhat more than two years."""
+    """A zone's clock in each minute of somewhat more than two years."""
 
     first: datetime
     highest: Any  # so far, datetime64[m]

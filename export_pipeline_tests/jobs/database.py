@@ -33,7 +33,7 @@ class Database:
         return list(cursor.fetchall()) if cursor.description else []
 
     def insert(self, scope: str | None = "a", format: str = "csv", dataset: str = "takeoff") -> str:
-        """What an application does: only dataset, format and scope. The new row's id."""
+        """Insert a request as an application does, with dataset, format and scope only; return its id."""
         sql = "INSERT INTO export_jobs (dataset, format, scope) VALUES (?, ?, ?) RETURNING id"
         return str(self.run(sql, dataset, format, scope)[0][0])
 

@@ -76,7 +76,7 @@ def ledger(database: Database) -> Iterator[Ledger]:
 
 @pytest.fixture
 def engine(database: Database) -> Iterator[sa.Engine]:
-    """Of `database`, as the ledger opens it."""
+    """An engine of `database`, opened as the ledger opens it."""
     engine = open_engine(database.url)
     yield engine
     engine.dispose()

@@ -1,4 +1,4 @@
-"""What belongs to a scope that the application has deleted ends; what only seems to be deleted does not."""
+"""Requests and files of a deleted scope end; those of a scope that only seems to be deleted do not."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who may insert a row asks for something; what became of it is not theirs to say."""
+"""The database refuses a new row that sets a result column."""
 
 import json
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""What an application does to the ledger with nothing but SQL."""
+"""An application that uses the ledger by SQL only."""
 
 import json
 import re
@@ -41,7 +41,7 @@ _STATES = {
         "status = 'expired'",
     ],
 }
-"""How a job comes to each state, step by step."""
+"""Steps by which a job comes to each state."""
 
 _AGAIN = {Status.FAILED, Status.CANCELED, Status.PROCESSING}
 """States from which a new attempt may begin."""

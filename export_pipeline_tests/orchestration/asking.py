@@ -25,7 +25,7 @@ def insert(deployment: Deployment, **values: Any) -> str:
 
 
 def tick(deployment: Deployment) -> list[dg.RunRequest]:
-    """What the sensor asks Dagster for."""
+    """Return the run requests of a tick of requests_sensor."""
     sensor = deployment.definitions.resolve_sensor_def("requests_sensor")
     with (
         dg.build_sensor_context(

@@ -1,4 +1,4 @@
-"""What tests of outages look at and do."""
+"""Helpers of tests of outages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reload(deployment: Deployment) -> Deployment:
 
 
 def warnings(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
-    """What a run's log says of its waits."""
+    """Return the lines of a run's log about its waits."""
     logs = deployment.instance.all_logs(result.run_id)
     return [entry.user_message for entry in logs if "Waiting for it" in entry.user_message]
 

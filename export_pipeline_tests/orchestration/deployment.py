@@ -33,7 +33,7 @@ class Source:
         return f"sqlite:///{self.path}"
 
     def exported(self, scope: str) -> int:
-        """How many measurements an export of a scope holds without options."""
+        """Return the number of measurements in an export of a scope without options."""
         ((count,),) = self.rows(
             "SELECT count(*) FROM measurements m JOIN conditions c ON c.id = m.condition_id "
             f"WHERE c.project_id = '{scope}' AND NOT m.is_rejected"
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the settings in the environment make, and an instance."""
+    """A deployment by the settings of the environment, and an instance."""
 
     source: Source
     folder: Path
@@ -114,7 +114,7 @@ def files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """What people read of each failed step, by the op's name."""
+    """Return the message of each failed step, by the op's name."""
     found = {}
     for event in result.all_events:
         if event.is_step_failure and event.step_key:

@@ -36,13 +36,13 @@ AT = datetime(2026, 2, 3, 2, 15, tzinfo=UTC)
 
 @pytest.fixture
 def ledger(deployment: Deployment, ledger: Ledger) -> Ledger:
-    """Where the scopes are known, as their sensor has seen to."""
+    """The ledger of a deployment whose scopes are known, as after their sensor's tick."""
     deployment.instance.add_dynamic_partitions("takeoff_scopes", list(deployment.source.scopes))
     return ledger
 
 
 def schedule_ticks(deployment: Deployment, at: datetime = AT, **rule: str) -> dg.RunRequest:
-    """What a tick of a daily schedule with recipients and owners asks Dagster for."""
+    """Return the result of a tick of a daily schedule with recipients and owners."""
     (schedule,) = with_rule(**rule).build_defs(None).schedules or ()  # type: ignore[arg-type]
     assert isinstance(schedule, dg.ScheduleDefinition)
     with dg.instance_for_test() as instance:  # one that schedules can open by themselves
@@ -79,7 +79,7 @@ def scheduled(deployment: Deployment, at: datetime = AT, **rule: str) -> None:
 
 
 def ask(deployment: Deployment, scope: str | None = None, window: str = "2026-02-02") -> int:
-    """What such a tick does, for one scope and the formats that are made quickly."""
+    """Request as such a tick does, for one scope and the formats that are made quickly."""
     engine = open_engine(deployment.source.url)
     asked = [CadenceWindow("takeoff", "daily", window, scope or deployment.scope)]
     try:

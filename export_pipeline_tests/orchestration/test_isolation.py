@@ -1,4 +1,4 @@
-"""Who asks for one scope never gets another's rows, whatever their row of the ledger says."""
+"""A request for one scope never gets another's rows, whatever its row of the ledger says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_all(deployment: Deployment) -> None:
 
 
 def names(deployment: Deployment, scope: str) -> set[str]:
-    """What only this scope's rows hold: its conditions' ids."""
+    """Return values that only this scope's rows hold: the ids of its conditions."""
     return {
         str(id) for (id,) in deployment.source.rows(f"SELECT id FROM conditions WHERE project_id = '{scope}'")
     }

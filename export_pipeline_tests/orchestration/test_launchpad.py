@@ -1,4 +1,4 @@
-"""What Dagster's UI asks of the server before somebody can press Launch."""
+"""Requests of Dagster's UI to the server before somebody can press Launch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What Dagster keeps of errors (events of runs, ticks, logs) shows no password, in no part of a traceback."""
+"""Errors that Dagster keeps (events of runs, ticks, logs) show no password in any part of a traceback."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def definitions(monkeypatch: pytest.MonkeyPatch, zone: str) -> dg.Definitions:
 
 
 def ticks(schedule: dg.ScheduleDefinition, start: datetime, end: datetime) -> Iterator[datetime]:
-    """When Dagster's daemon would evaluate a schedule."""
+    """Yield the times at which Dagster's daemon would evaluate a schedule."""
     assert schedule.execution_timezone
     from dagster._utils.schedules import schedule_execution_time_iterator
 

@@ -14,7 +14,7 @@ START = datetime(2025, 3, 1, tzinfo=UTC)
 
 
 def insert(database: Database, since: datetime = START, **fields: Any) -> str:
-    """What an application does. The new row's id."""
+    """Insert a schedule as an application does; return its id."""
     known = {"dataset": "takeoff", "format": "csv", "cadence": "daily", **fields, "since": since.isoformat()}
     names, marks = ", ".join(known), ", ".join("?" * len(known))
     sql = f"INSERT INTO scheduled_exports ({names}) VALUES ({marks}) RETURNING id"
@@ -22,6 +22,6 @@ def insert(database: Database, since: datetime = START, **fields: Any) -> str:
 
 
 def asked(database: Database) -> Counter[tuple[str, str]]:
-    """How often each window of each schedule was asked for."""
+    """Return the number of requests for each window of each schedule."""
     rows = database.run("SELECT schedule_id, window_key FROM export_jobs")
     return Counter((str(schedule), window) for schedule, window in rows)

@@ -140,7 +140,7 @@ def command(program: list[str], folder: Path, server: PostgresServer) -> list[st
 
 
 def answers(server: PostgresServer) -> bool:
-    """Whether the server lets its superuser in.
+    """Return whether the server lets its superuser in.
 
     Raises:
         OSError: it does not answer.

@@ -47,7 +47,7 @@ def server_folder(name: str) -> Iterator[Path]:
 
 
 def _in_memory() -> str | None:
-    """Where the system keeps files in memory, if it has room: databases are made and dropped there with less work."""
+    """Return the folder of files in memory if it has room: databases are made and dropped there with less work."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage("/dev/shm").free > _ROOM_BYTES and os.access("/dev/shm", os.W_OK):
             return "/dev/shm"

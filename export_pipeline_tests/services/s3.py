@@ -40,7 +40,7 @@ class S3Server:
         return boto3.client("s3", **(arguments | overrides))
 
     def environment(self) -> dict[str, str]:
-        """What a subprocess needs to reach the server through AWS's own credentials chain."""
+        """Return the environment with which a subprocess reaches the server through AWS's own credentials chain."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -109,7 +109,7 @@ def _ports(count: int) -> list[int]:
 
 
 def answers(server: S3Server) -> bool:
-    """Whether the server refuses strangers, so that its identities are loaded.
+    """Return whether the server refuses strangers, so that its identities are loaded.
 
     Raises:
         OSError: it does not answer.

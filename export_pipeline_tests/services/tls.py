@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 Cut = Literal["reset", "end", "close notify"]
-"""How a connection ends: by a reset, by an end of the stream without TLS's farewell, or with it."""
+"""Ends of a connection: by a reset, by an end of the stream without TLS's farewell, or with it."""
 
 
 class TlsProxy:

@@ -1,4 +1,4 @@
-"""What every store promises, asked of a folder and of a real S3 server."""
+"""The promises of every store, held by a folder and by a real S3 server."""
 
 import contextlib
 import hashlib

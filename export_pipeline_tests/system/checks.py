@@ -1,4 +1,4 @@
-"""What must hold of a deployment once everything that was asked for has ended."""
+"""Checks of a deployment after all its requests have ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _READERS: Mapping[str, Callable[[bytes], Iterable[Mapping[str, Any]]]] = {
 
 
 def runs_of_attempts(system: System, jobs: Container[str]) -> Counter[tuple[str, int]]:
-    """How many runs each attempt of these jobs had."""
+    """Return the number of runs of each attempt of these jobs."""
     runs: list[dg.DagsterRun] = []
     for environment in system.launchers:
         with pytest.MonkeyPatch.context() as patch:
@@ -75,13 +75,13 @@ def runs_of_attempts(system: System, jobs: Container[str]) -> Counter[tuple[str,
 
 
 def mails_of(system: System, jobs: Container[str]) -> Counter[str]:
-    """How many mails of these jobs have which state."""
+    """Return the number of mails of these jobs by state."""
     rows = system.run("SELECT job_id, status FROM export_deliveries")
     return Counter(str(status) for id, status in rows if str(id) in jobs)
 
 
 def nothing_is_wrong(system: System) -> None:
-    """Of all jobs that there ever were: nothing left over, nothing done twice, nobody mailed twice."""
+    """Check all jobs that there ever were: nothing is left over, nothing was done twice, nobody was mailed twice."""
     _nothing_is_left_over(system)
     _each_attempt_began_once(system)
     _nobody_got_two(system)
@@ -127,7 +127,7 @@ def seconds_after_faults(jobs: Iterable[Job], faults_ended: Sequence[datetime]) 
 
 
 def figures(jobs: Iterable[Job]) -> str:
-    """How long completed jobs took, from their creation."""
+    """Return a line about the times that completed jobs took, from their creation."""
     done = [job for job in jobs if job.status is Status.COMPLETED]
     seconds = sorted(seconds_from_created(job) for job in done)
     ended = [job.completed_at for job in done if job.completed_at]

@@ -66,7 +66,7 @@ class System:
 
     @property
     def mails(self) -> Counter[tuple[str, str]]:
-        """How often each (recipient, Message-ID) has come."""
+        """Return the number of mails of each (recipient, Message-ID)."""
         return mail.received(self.folder / "mails")
 
     def run(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -96,7 +96,7 @@ class System:
         return _patiently(once)
 
     def store(self) -> Store:
-        """Where the files are."""
+        """The store of the deployment's files."""
         settings = load_settings()
         return open_store(settings.store_url, endpoint_url=settings.s3_endpoint_url)
 
@@ -293,5 +293,5 @@ def _patiently(ask: Callable[[], _T]) -> _T:
 
 
 def seconds_from_created(job: Job) -> float:
-    """How long a job took, waiting too."""
+    """Return the time that a job took, waiting included."""
     return ((job.completed_at or datetime.now(UTC)) - job.created_at).total_seconds()

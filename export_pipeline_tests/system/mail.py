@@ -33,7 +33,7 @@ class _Keeper:
 
 
 def received(folder: Path) -> Counter[tuple[str, str]]:
-    """How often each (recipient, Message-ID) has come."""
+    """Return the number of mails of each (recipient, Message-ID)."""
     headers = [BytesHeaderParser().parsebytes(path.read_bytes()) for path in folder.glob("*.eml")]
     return Counter((header["X-To"], header["Message-ID"]) for header in headers)
 

@@ -176,7 +176,7 @@ def _stop(pid: int) -> None:
 
 
 def _tell(system: System, victim: str) -> None:
-    """What is going on as something is killed, so that a report shows what was hit."""
+    """Print the state of all jobs at a kill, so that a report shows what was hit."""
     doing = system.run(
         "SELECT coalesce(progress_step, status), count(*) FROM export_jobs"
         " WHERE status IN ('pending', 'processing') GROUP BY 1"

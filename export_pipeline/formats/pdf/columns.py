@@ -50,7 +50,7 @@ class Measure:
 
     column: Column
     least: int
-    wanted: int
+    preferred: int
     mean: int = 0
 
 
@@ -116,7 +116,7 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
     everything = list(range(len(measures)))
     if sum(m.least for m in measures) <= width:
         return [_strip(measures, everything, width)]
-    lead = max(min(measures[0].least, width // 3), min(measures[0].wanted, width // 4))
+    lead = max(min(measures[0].least, width // 3), min(measures[0].preferred, width // 4))
     needs = [min(measure.least, width - lead) for measure in measures]
     fewest = len(_dealt(needs, width - lead))
     best: list[Strip] = []
@@ -163,7 +163,7 @@ def _dealt(needs: Sequence[int], width: int) -> list[list[int]]:
 def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead: int = 0) -> Strip:
     """Place columns side by side over the whole width; with `lead`, the first one is exactly that wide."""
     least = np.array([measures[i].least for i in members], np.int64)
-    preferred = np.array([measures[i].wanted for i in members], np.int64)
+    preferred = np.array([measures[i].preferred for i in members], np.int64)
     if lead:
         # A column as wide as the page is narrowed to the space beside the leading column.
         least = np.minimum(least, width - lead)

@@ -56,8 +56,8 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
     facts_file.unlink(missing_ok=True)
     tables = {}
     for name, table in data.tables.items():
-        told = partial(progress, data, name) if progress else None
-        files, rows = _write(name, table, folder, told)
+        report = partial(progress, data, name) if progress else None
+        files, rows = _write(name, table, folder, report)
         if rows != table.rows:
             raise StagingError(
                 f"{data.dataset}: {rows} rows of {name} were read, but the source counted {table.rows}. "

@@ -59,11 +59,11 @@ class WarmProcess:
         if not self._ready:
             self._socket.settimeout(_SILENT_SECONDS)
             until = time.monotonic() + _LOAD_SECONDS
-            while (said := self._read()) == "loading":
+            while (answer := self._read()) == "loading":
                 if time.monotonic() > until:
                     raise self._ended(f"it has not loaded in {_LOAD_SECONDS:.0f} s")
-            if said != "ready":
-                raise self._ended(said)
+            if answer != "ready":
+                raise self._ended(answer)
             self._socket.settimeout(_ANSWER_SECONDS)
             self._ready = True
 

@@ -22,7 +22,7 @@ _NOTABLE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a batch has that the file does not.
+    """The rows of a batch that the file lacks.
 
     Attributes:
         unreadable, unfit, empty: Condition indexes of measurements whose geometry cannot be read, is not of

@@ -179,7 +179,7 @@ def check_excel(made: Exported) -> None:
 
 
 def _odd_total(column: Given) -> str | None:
-    """Why a total is text."""
+    """Return the reason why a total is text."""
     numbers = [
         rules.whole(column, v, True) if column.minor else v for v in rules.values(column) if v is not None
     ]

@@ -85,7 +85,7 @@ class Launching:
         return run_lock.lock_of(self.folder / "staging", run_id)
 
     def files(self, run_id: str) -> int:
-        """How many files of a run are in the store."""
+        """Return the number of files of a run in the store."""
         return len(list((self.folder / "store").rglob(f"{run_id}.csv")))
 
     def run(self, run_id: str) -> dg.DagsterRun:
@@ -94,7 +94,7 @@ class Launching:
         return run
 
     def ended(self, run_id: str) -> dg.DagsterRunStatus:
-        """How a run ends, once it has."""
+        """Wait for the end of a run, and return its status."""
         self.wait(run_id, *_ENDS)
         return self.run(run_id).status
 

@@ -1,4 +1,4 @@
-"""How an export ends when something around it fails: one sentence, no secret, nothing half done."""
+"""Failures around an export end it with one sentence, no secret, and nothing half done."""
 
 import errno
 from pathlib import Path

@@ -177,7 +177,7 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
     monkeypatch: pytest.MonkeyPatch,
     asked: bool,
 ) -> None:
-    """Where it is asked at the last moment, before its heartbeat has looked again; also one without a job."""
+    """The last question comes before its heartbeat has looked again; also for a run without a job."""
     publish = io_managers.publish
 
     def late(*arguments: Any, **options: Any) -> Any:

@@ -96,7 +96,7 @@ def sockets(pid: int) -> set[str]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; what waits only to be asked for its end has."""
+    """Return whether a process has ended, or is a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
     except FileNotFoundError:
@@ -376,7 +376,7 @@ warm_server.main()
 def test_no_more_processes_import_at_once_than_there_are_cores(
     system: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no run can be forked, each imports everything itself."""
+    """Runs that cannot be forked import everything themselves."""
     importing: list[int] = []
     most: list[int] = []
     started = DefaultRunLauncher.launch_run

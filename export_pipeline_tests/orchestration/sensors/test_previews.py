@@ -1,4 +1,4 @@
-"""What the UI's "Preview tick" evaluates changes nothing: no request, no mail, no file."""
+"""The UI's "Preview tick" changes nothing: no request, no mail, no file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ mutation($selector: SensorSelector!) {
 
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """Where webhooks of the deployment may go."""
+    """A receiver of the deployment's webhooks."""
     monkeypatch.setenv("EXPORT_WEBHOOK_KEY", "a key that is made up for these tests only")
     monkeypatch.setenv("EXPORT_WEBHOOK_HTTP", "true")
     monkeypatch.setenv("EXPORT_WEBHOOK_NETWORKS", "127.0.0.1/32")
@@ -81,7 +81,7 @@ def state(deployment: Deployment) -> list[Any]:
 
 
 def evaluate(deployment: Deployment, home: InstanceRef, sensor: str, log_key: list[str]) -> Any:
-    """What the code server answers."""
+    """Return the answer of the code server."""
     origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="export_pipeline.definitions"))
     repository = deployment.definitions.get_repository_def()
     return get_external_sensor_execution(repository, origin, home, sensor, None, None, None, log_key, None)

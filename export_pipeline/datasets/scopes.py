@@ -102,9 +102,9 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
         return given
     if (id := scope_of_key(given)) in scopes:
         return id
-    wanted = given.strip().casefold()
+    folded = given.strip().casefold()
     exact = [id for id, name in scopes.items() if name == given]
-    found = exact or [id for id, name in scopes.items() if name.strip().casefold() == wanted]
+    found = exact or [id for id, name in scopes.items() if name.strip().casefold() == folded]
     if len(found) > 1:
         ids = ", ".join(found[:_MAX_LISTED])
         more = f" and {len(found) - _MAX_LISTED:,} more" if len(found) > _MAX_LISTED else ""

@@ -7,24 +7,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Content
-from export_pipeline.core.schema import Schema
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import File, LedgerError, RefusedError
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.datasets.export_file import ExportFile, manifest_of, published_file, summarize_file
+from export_pipeline.jobs import LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
-from export_pipeline.jobs.links import create_link, link_address
-from export_pipeline.orchestration.checks import number_to_plot
 from export_pipeline.orchestration.dagster_compat import step_of
-from export_pipeline.orchestration.export_file import CONTENT_TAG, ExportFile
+from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
@@ -33,7 +27,7 @@ from export_pipeline.orchestration.runs.retries import retry_until_available, ru
 from export_pipeline.orchestration.runs.staging import load_all, save_all
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested, is_file_of_job
 from export_pipeline.store.base import StoredFile
-from export_pipeline.store.manifest import Manifest, changed_cells
+from export_pipeline.store.manifest import changed_cells
 from export_pipeline.store.publish import publish, unpublish
 
 
@@ -120,7 +114,8 @@ class ExportStoreIOManager(dg.IOManager):
         links = [self._link(run, file, one, expires_at) for file, one in zip(obj, stored, strict=True)]
         if len(obj) == 1:
             has_preview = (context.definition_metadata or {}).get("preview", True)
-            context.add_output_metadata(_metadata(obj[0], stored[0], expires_at, links[0], has_preview))
+            summary = summarize_file(obj[0], stored[0], expires_at, has_preview=has_preview)
+            context.add_output_metadata(file_metadata(summary, links[0]))
         else:
             context.add_output_metadata(_summary(obj, stored, links))
         shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
@@ -134,7 +129,7 @@ class ExportStoreIOManager(dg.IOManager):
         log: logging.Logger,
     ) -> None:
         """Complete the jobs that wait for the file. If no job waits for it any more, unpublish it."""
-        published = _published(file, stored)
+        published = published_file(file, stored)
         try:
             retry_until_available(
                 lambda: complete_jobs(self.ledger.open, run, file.format, published, expires_at), log
@@ -157,9 +152,7 @@ class ExportStoreIOManager(dg.IOManager):
         attempts = attempts_of(run.tags, run.run_id, file.format)
         with suppress(LedgerError):  # the file is whole without it
             job_id = attempts[0].job_id if attempts else self._record(run, file, stored, expires_at)
-            if self.api_url is not None:
-                token = run_in_thread(lambda: self._make_token(job_id))
-                return link_address(self.api_url, token)
+            return run_in_thread(lambda: download_link(self.ledger.url, self.api_url, job_id))
         return None
 
     def _record(self, run: dg.DagsterRun, file: ExportFile, stored: StoredFile, expires_at: datetime) -> str:
@@ -177,7 +170,7 @@ class ExportStoreIOManager(dg.IOManager):
         job = run_in_thread(
             lambda: self.ledger.open().record_export(
                 run.run_id,
-                _published(file, stored),
+                published_file(file, stored),
                 expires_at,
                 dataset=file.dataset,
                 format=file.format,
@@ -191,13 +184,6 @@ class ExportStoreIOManager(dg.IOManager):
             )
         )
         return job.id
-
-    def _make_token(self, job_id: str) -> str:
-        engine = open_engine(self.ledger.url)
-        try:
-            return create_link(engine, job_id, created_by="dagster")[1]
-        finally:
-            engine.dispose()
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
         run = step_of(context).dagster_run
@@ -215,7 +201,7 @@ class ExportStoreIOManager(dg.IOManager):
         stored, _ = publish(
             file.store,
             file.upload,
-            lambda stored: _manifest(file, stored, _expires_at(context, file, self.ledger), deployment),
+            lambda stored: manifest_of(file, stored, _expires_at(context, file, self.ledger), deployment),
             before_visible=ensure_requested,
             progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
@@ -257,93 +243,6 @@ def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
     return step_of(context).previous_attempt_count
 
 
-def _manifest(file: ExportFile, stored: StoredFile, expires_at: datetime, deployment: str | None) -> Manifest:
-    format = FORMATS[file.format]
-    return Manifest(
-        name=f"{file.dataset}-{file.format}",
-        path=stored.key.rpartition("/")[2],
-        bytes=stored.bytes,
-        hash=f"sha256:{stored.sha256}",
-        format=file.format,
-        mediatype=format.media_type.partition(";")[0],
-        encoding="utf-8" if format.is_text else None,
-        rows=file.rendered.rows,
-        total_rows=file.total_rows,
-        # The other formats have layouts of their own.
-        schema=Schema.of(file.columns if format.content is Content.ROWS else ()),
-        title=file.file_name,
-        dataset=file.dataset,
-        scope=file.scope,
-        cadence=file.cadence,
-        window=file.window.name if file.window else None,
-        period=file.period,
-        options={name: value for name, value in file.options.items() if name != "filters"},
-        filters=file.options.get("filters") or {},
-        personal=file.personal,
-        left_out=file.left_out,
-        expires_at=expires_at,
-        snapshot_at=file.snapshot_at,
-        run_id=file.run_id,
-        code_version=version("export-pipeline"),
-        deployment=deployment,
-        warnings=file.warnings,
-        changed=changed_cells(file.changed),
-        totals=dict(file.totals),
-    )
-
-
-def _metadata(
-    file: ExportFile, stored: StoredFile, expires_at: datetime, link: str | None, has_preview: bool
-) -> dict[str, Any]:
-    """Return the metadata of a materialization in the order in which Dagster shows them.
-
-    First what a person looks for. Links of the store are not in it: they expire too soon.
-    """
-    metadata: dict[str, Any] = {}
-    if link is not None:
-        metadata["download"] = dg.MetadataValue.url(link)
-    metadata |= {
-        "file name": file.file_name,
-        "dagster/row_count": file.rendered.rows,
-        "size": size_text(stored.bytes),
-        "expires": dg.MetadataValue.timestamp(expires_at),
-        "title": dg.MetadataValue.text(_title(file)),
-        **({"only": dg.MetadataValue.json(file.choices)} if file.choices else {}),
-        "warnings": dg.MetadataValue.json(_notes(file)),
-        **({"scope name": file.scope_name} if file.scope_name is not None else {}),
-        **({"scope": file.scope} if file.scope is not None else {}),
-        **({"period": file.period} if file.period else {}),
-        "data as of": dg.MetadataValue.timestamp(file.snapshot_at),
-    }
-    if file.preview and has_preview:
-        metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in file.preview])
-    metadata["dagster/column_schema"] = dg.TableSchema(
-        [dg.TableColumn(column.header, str(column.kind)) for column in file.columns]
-    )
-    for column, total in file.totals.items():
-        metadata[f"total {column}"] = number_to_plot(total.value)
-    is_local = not stored.location.startswith("s3://")
-    location = dg.MetadataValue.path(stored.location) if is_local else dg.MetadataValue.text(stored.location)
-    return metadata | {
-        "totals": dg.MetadataValue.json({column: total.text for column, total in file.totals.items()}),
-        "rows in source": file.total_rows,
-        "changed cells": dg.MetadataValue.json(changed_cells(file.changed)),
-        **({"personal data": dg.MetadataValue.json(file.personal)} if file.personal else {}),
-        "options": dg.MetadataValue.json(file.options),
-        "seconds": round(file.seconds, 3),
-        "bytes": stored.bytes,
-        "sha256": stored.sha256,
-        "key": stored.key,
-        "location": location,
-        "shell command": dg.MetadataValue.md(f"`export-pipeline link {stored.key}`"),
-    }
-
-
-def _title(file: ExportFile) -> str:
-    """Return the title of an export, and how it differs from the usual one."""
-    return f"{file.title} ({', '.join(file.choices)} chosen)" if file.choices else file.title
-
-
 def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str | None]) -> dict[str, Any]:
     """Return the metadata of a materialization of several partitions in one run."""
     downloads = [
@@ -373,19 +272,6 @@ def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str 
         "seconds": round(sum(file.seconds for file in files), 3),
         "keys": dg.MetadataValue.json({str(file.partition): file.upload.key for file in files}),
     }  # fmt: skip
-
-
-def _published(file: ExportFile, stored: StoredFile) -> File:
-    return File(
-        stored.key,
-        file.file_name,
-        stored.bytes,
-        file.rendered.rows,
-        stored.sha256,
-        file.total_rows,
-        file.warnings,
-        changed_cells(file.changed),
-    )
 
 
 _LOOKED_AT = 100

@@ -7,31 +7,26 @@ after it was read back and compared with the row count and totals of the databas
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import dagster as dg
 from pydantic import BaseModel
 
-from export_pipeline.core.amounts import Amount
 from export_pipeline.core.export_data import ExportData, Request
-from export_pipeline.core.layout import Layout, Proof
 from export_pipeline.core.sanitize import sanitize as sanitize_data
-from export_pipeline.core.tables import Table
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
 from export_pipeline.datasets.options import parse_options
-from export_pipeline.formats.base import FileFacts, Format, Rendered
+from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.checks import evaluate
 from export_pipeline.orchestration.dagster_compat import add_run_tags, check_evaluation
-from export_pipeline.orchestration.export_file import CONTENT_TAG, ExportFile
+from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (
     ON_DEMAND,
@@ -46,12 +41,8 @@ from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.staging import REJECTED
-from export_pipeline.store import Store, Upload
+from export_pipeline.store import Store
 from export_pipeline.store.keys import request_key, window_key
-from export_pipeline.store.manifest import ColumnTotal
-from export_pipeline.store.names import safe_file_name
-
-PREVIEW_ROWS = 10
 
 
 @dg.op(
@@ -185,7 +176,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                         store.begin(
                             _key(context, format, data),
                             media_type=format.media_type,
-                            file_name=_file_name(layout, format),
+                            file_name=file_name(layout, format),
                             local=folder / f"{number}{format.extension}",
                         )
                     )
@@ -197,12 +188,17 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                     facts = format.read_back(upload.path, options)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
-                    partition = partitions[number] if partitions else None
-                    file = _file(
-                        context, partition, format, data, layout, options, store, upload, rendered, facts,
-                        proof, seconds,
-                    )  # fmt: skip
-                    files.append(file)
+                    files.append(
+                        describe_file(
+                            Rendering(store, upload, data, layout, options, proof, rendered, facts),
+                            format,
+                            context.resources.datasets[asset_key.path[0]],
+                            cadence=asset_key.path[1],
+                            partition=partitions[number] if partitions else None,
+                            run_id=context.run_id,
+                            seconds=seconds,
+                        )
+                    )
             failed = [str(one.description) for of_file in results for one in of_file if not one.passed]
             if failed:
                 yield from _checks(context, files, results, is_published=False)
@@ -213,7 +209,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     allow_retries=False,
                 )
             # Before its checks, so that Dagster adds them to this materialization, not to the one before.
-            yield dg.Output(files, "file", tags=_tags(files))
+            yield dg.Output(files, "file", tags=content_tags(files[0].choices))
             yield from _checks(context, files, results, is_published=True)
 
     return render
@@ -229,11 +225,6 @@ def _checks(
     for file, of_file in zip(files, results, strict=True):
         for result in of_file:
             yield check_evaluation(context, result, file.partition, is_published=is_published)
-
-
-def _tags(files: list[ExportFile]) -> dict[str, str]:
-    """Return the tags of a materialization: a mark if its file is not the usual export."""
-    return {CONTENT_TAG: "-".join(files[0].choices)} if files[0].choices else {}
 
 
 def _cancellable(context: dg.OpExecutionContext) -> AbstractContextManager[None]:
@@ -268,98 +259,6 @@ def _kept(files: list[ExportFile], folder: Path) -> Path:
         for file in files:
             shutil.copyfile(file.upload.path, kept / file.upload.path.name)
     return kept
-
-
-def _file(
-    context: dg.OpExecutionContext,
-    partition: str | None,
-    format: Format[Any],
-    data: ExportData,
-    layout: Layout,
-    options: Any,
-    store: Store,
-    upload: Upload,
-    rendered: Rendered,
-    facts: FileFacts,
-    proof: Proof,
-    seconds: float,
-) -> ExportFile:
-    dataset, cadence, _ = context.asset_key_for_output("file").path
-    window = data.window
-    labels_scopes = context.resources.datasets[dataset].labels_scopes
-    table = format.arrange(layout, options).main
-    changed = Counter(data.changed)
-    choices = context.resources.datasets[dataset].choices(data.options)
-    if window and cadence == ON_DEMAND:
-        choices["window"] = window.period()
-    changed.update(rendered.changed)
-    return ExportFile(
-        store=store,
-        upload=upload,
-        title=_title(data, labels_scopes),
-        file_name=_file_name(layout, format),
-        format=format.name,
-        dataset=dataset,
-        scope=data.scope,
-        scope_name=str(data.subject["name"]) if labels_scopes and data.subject.get("name") else None,
-        cadence=cadence,
-        window=window,
-        period=layout.period or data.period(),
-        partition=partition,
-        columns=table.columns,
-        rendered=rendered,
-        total_rows=proof.rows,
-        personal=format.personal(layout, options),
-        left_out=format.left_out(layout, options),
-        preview=tuple(preview(table)),
-        totals=dict(_total(proof.amount(name), name, facts) for name in proof.totals),
-        options=dict(data.options),
-        choices=choices,
-        snapshot_at=data.snapshot_at,
-        run_id=context.run_id,
-        seconds=seconds,
-        warnings=(*data.warnings, *rendered.warnings),
-        changed=dict(changed),
-    )
-
-
-def _title(data: ExportData, labels_scopes: bool) -> str:
-    """Return the title of an export for Dagster's UI: the scope's id instead of its name if it shows ids."""
-    is_named = data.scope is not None and data.title == data.subject.get("name")
-    return str(data.scope) if is_named and not labels_scopes else data.title
-
-
-def _total(amount: Amount, name: str, facts: FileFacts) -> tuple[str, ColumnTotal]:
-    found = facts.totals.get(name, 0.0)
-    return amount.column, ColumnTotal(
-        value=Decimal(amount.value(found)),
-        unit=amount.unit,
-        read_as=name if name != amount.column else None,
-        minor_digits=amount.minor_digits,
-    )
-
-
-def _file_name(layout: Layout, format: Format[Any]) -> str:
-    return safe_file_name(f"{layout.file_name}{format.extension}")
-
-
-def preview(table: Table, rows: int = PREVIEW_ROWS) -> list[dict[str, str]]:
-    """Return the first rows as short strings by header, to be shown with a materialization.
-
-    Every user of the UI can see them, so personal and guarded columns are left out.
-    """
-    columns = [column for column in table.columns if not column.personal and not column.guarded]
-    if not columns:
-        return []
-    for batch in table.open():
-        head = batch.slice(0, rows).to_pylist()
-        return [{column.header: _short(row[column.name]) for column in columns} for row in head]
-    return []
-
-
-def _short(value: Any) -> str:
-    text = "" if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 RENDER_OPS = {name: render_op(format) for name, format in FORMATS.items()}

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from export_pipeline.core.windows import Window
+from export_pipeline.datasets.export_file import ON_DEMAND as ON_DEMAND
 from export_pipeline.datasets.scopes import label_of_key, scope_key, scope_of_key
 from export_pipeline.orchestration.dagster_compat import window_range, window_times
 
-ON_DEMAND = "on_demand"
 CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
 
 SCOPE, WINDOW = "scope", "window"

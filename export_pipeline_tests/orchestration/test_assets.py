@@ -12,7 +12,7 @@ from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.links import open_link
 from export_pipeline.orchestration.assets import application_key
-from export_pipeline.orchestration.export_file import CONTENT_TAG
+from export_pipeline.orchestration.file_metadata import CONTENT_TAG
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.schedules.due import period_of
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps

@@ -58,7 +58,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.state.service, app.state.changes = service, changes
     app.state.base_url = settings.api_url or ""
     app.state.calls = CallLimit(settings.api_calls_per_second)
-    app.state.pool = ExportPool()
+    app.state.pool = ExportPool(settings)
     app.state.tokens = None
     if settings.oidc_issuer is not None:
         from export_pipeline.api.oidc import TokenVerifier

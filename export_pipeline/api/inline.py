@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
-import os
+import logging
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Any, BinaryIO
 
 import anyio
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from export_pipeline.api.callers import Caller, Reader, Services
+from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.exports import MadeRequest, check_request, resolve_scope, translate_source_errors
-from export_pipeline.api.pool import BusyError, DeadlineError, ExportPool
+from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.api.pool import BusyError, ExportPool
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.filter_texts import add_filter
@@ -21,13 +26,17 @@ from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import config_of
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 from export_pipeline.store.names import content_disposition
+from export_pipeline.store.publish import read_manifest
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], responses=responses(401, 403, 404, 413, 422, 429, 503)
 )
 
+_logger = logging.getLogger(__name__)
+
+_Answer = tuple[InlineFile, BinaryIO, ExitStack]
+"""A file, its content, and what closes it."""
 _CHUNK_BYTES = 64 << 10
 _EXTENSIONS = {
     format.extension.removeprefix("."): name
@@ -54,6 +63,7 @@ async def export_at_once(
 ) -> Response:
     """Export up to 10,000 rows at once.
 
+    The file is an export like any other: `Export-Id` names it, and the store keeps it.
     `filter.NAME.OPERATOR=VALUE` filters, e.g. `filter.status.in=SENT,PAID` or
     `filter.sale_date.from=2026-01-01`; `option.NAME=VALUE` sets an option of the format. The first byte is
     sent when the file has been read back and compared with the database. A larger export answers 413 with
@@ -81,9 +91,9 @@ async def export_at_once(
         },
     )
     (asked,) = await service.run(check_request, service, caller, body)
-    file = await _make(service, caller, asked, body, request.app.state.pool)
-    opened = await service.run(_open_and_unlink, file.path)
+    file, content, opened = await _find_or_make(service, asked, body, request.app.state.pool)
     request.scope["state"]["audit"] = {
+        "export": file.job_id,
         "dataset": name,
         "scope": scope,
         "rows": file.rows,
@@ -93,54 +103,85 @@ async def export_at_once(
         "Content-Length": str(file.size),
         "Content-Disposition": content_disposition(file.name),
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(file.sha256)).decode()}:",
+        "Export-Id": file.job_id,
         "Export-Rows": str(file.rows),
-        "Export-Warnings": str(len(file.warnings)),
-        "Export-Snapshot-At": file.snapshot_at,
+        "Export-Warnings": str(file.warnings),
     }
-    return StreamingResponse(_chunks(opened), headers=headers, media_type=file.media_type)
+    if file.snapshot_at is not None:
+        headers["Export-Snapshot-At"] = file.snapshot_at
+    return StreamingResponse(_chunks(content, opened), headers=headers, media_type=file.media_type)
 
 
-async def _make(
-    service: Service, caller: Caller, asked: MadeRequest, body: ExportRequest, pool: ExportPool
-) -> Any:
-    """Have the file made.
+async def _find_or_make(
+    service: Service, asked: MadeRequest, body: ExportRequest, pool: ExportPool
+) -> _Answer:
+    """Return the file of an identical finished request if the dataset allows it, else have it made.
 
     Raises:
-        Problem: it is too large, the source cannot be read, or no process is free.
+        Problem: it is too large, a part of the deployment does not answer, or no process is free.
     """
-    from export_pipeline.api.inline_work import InlineRequest, TooManyRowsError
-
-    config = config_of(service.datasets[asked.dataset], asked)
-    made = InlineRequest(
-        service.settings.source_url, asked.dataset, asked.format, asked.scope, config, pool.folder
-    )
-    again = body.model_dump(exclude_defaults=True)
+    row = asdict(asked)
+    del row["recipients"]
+    dataset = service.datasets[asked.dataset]
+    if dataset.reuse_within is not None:
+        found = await service.run(_reuse, service, row, dataset.reuse_within)
+        if found is not None:
+            return found
+    request = InlineRequest(str(uuid.uuid4()), row, config_of(dataset, asked))
     try:
-        return await service.run_inline(pool.run, made)
+        file, content = await service.run_inline(pool.run, request)
     except BusyError:
         message = "All processes for small exports are busy; try again in a moment."
         raise Problem(503, "unavailable", message, headers={"Retry-After": "2"}) from None
-    except (TooManyRowsError, DeadlineError) as error:
-        message = f"{error} Ask for it with `POST /v1/exports`, whose body is in `request`."
-        raise Problem(413, "too_large", message, request=again) from None
-    except SourceUnavailableError:
-        message = "The application's database does not answer; try again in a moment."
-        raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from None
-    except SourceError as error:
-        raise Problem(422, "source_error", str(error)) from None
+    except InlineError as error:
+        raise _problem(error, body) from None
+    opened = ExitStack()
+    return file, opened.enter_context(content), opened
 
 
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield a file's bytes. It has no name any more, so its room is free as soon as it is closed."""
-    with file:
-        while chunk := await anyio.to_thread.run_sync(file.read, _CHUNK_BYTES):
+def _reuse(service: Service, row: dict[str, Any], within: timedelta) -> _Answer | None:
+    """Return the file of an identical finished request, opened; None if there is none."""
+    job = service.ledger.reuse_inline(row, within)
+    if job is None or job.file_key is None:
+        return None
+    format = FORMATS[job.format]
+    file = InlineFile(
+        job_id=job.id,
+        name=job.file_name or f"{job.dataset}{format.extension}",
+        media_type=format.media_type,
+        size=job.file_size or 0,
+        sha256=job.sha256 or "",
+        rows=job.row_count or 0,
+        warnings=len(job.warnings),
+        snapshot_at=read_manifest(service.store, job.file_key).snapshot_at.isoformat(),
+    )
+    opened = ExitStack()
+    return file, opened.enter_context(service.store.open(job.file_key)), opened
+
+
+def _problem(error: InlineError, body: ExportRequest) -> Problem:
+    match error.reason:
+        case Failure.TOO_LARGE:
+            message = f"{error.message} Ask for it with `POST /v1/exports`, whose body is in `request`."
+            return Problem(413, "too_large", message, request=body.model_dump(exclude_defaults=True))
+        case Failure.SOURCE_UNAVAILABLE:
+            message = "The application's database does not answer; try again in a moment."
+            return Problem(503, "unavailable", message, headers={"Retry-After": "5"})
+        case Failure.SOURCE_ERROR:
+            return Problem(422, "source_error", error.message)
+        case Failure.CANCELED:
+            return Problem(409, "state_conflict", error.message)
+    _logger.error("%s", error.message)
+    if error.reason is Failure.UNAVAILABLE:
+        message = "The ledger or the store cannot be used; try again in a moment."
+        return Problem(503, "unavailable", message, headers={"Retry-After": "5"})
+    return Problem(500, "internal", "The service cannot do this; its log says why.")
+
+
+async def _chunks(content: BinaryIO, opened: ExitStack) -> AsyncIterator[bytes]:
+    with opened:
+        while chunk := await anyio.to_thread.run_sync(content.read, _CHUNK_BYTES):
             yield chunk
-
-
-def _open_and_unlink(path: str) -> BinaryIO:
-    file = open(path, "rb")  # noqa: SIM115
-    os.unlink(path)
-    return file
 
 
 def _filters(parameters: list[tuple[str, str]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from export_pipeline.api.inline_work import warm_up
+from export_pipeline.api.inline_work import warm_datasets
 
 with suppress(Exception):  # a wrong defs.yaml is reported by the service itself
-    warm_up()
+    warm_datasets()

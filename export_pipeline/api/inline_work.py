@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import signal
-import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.api.stores import configured_store
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.core.tables import Table
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.export_file import (
+    ExportFile,
+    Rendering,
+    describe_file,
+    file_name,
+    manifest_of,
+    summarize_file,
+)
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.comparison import compare_totals, rows_agree
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.sources.snapshot import SourceError, open_snapshot
-from export_pipeline.store.names import safe_file_name
+from export_pipeline.jobs import Attempt, File, LedgerError, RefusedError
+from export_pipeline.jobs.inline import InlineExports, new_inline_run
+from export_pipeline.settings import Settings
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
+from export_pipeline.store import Store, StoreError, Upload
+from export_pipeline.store.keys import request_key
+from export_pipeline.store.manifest import changed_cells
+from export_pipeline.store.publish import publish, unpublish
 
 MAX_ROWS = 10_000
 MAX_FILE_BYTES = 64 << 20
@@ -32,90 +49,161 @@ MAX_MEMORY_BYTES = 2 << 30
 STATEMENT_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class InlineRequest:
-    """A request that was checked.
-
-    Attributes:
-        options: Typed options of dataset and formats, as `config_of` returns them.
-        folder: Folder for the file.
-    """
-
-    source_url: str
-    dataset: str
-    format: str
-    scope: str | None
-    options: Mapping[str, Any]
-    folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class InlineFile:
-    """A file that holds what the database holds."""
-
-    path: str
-    name: str
-    media_type: str
-    size: int
-    sha256: str
-    rows: int
-    warnings: tuple[str, ...]
-    snapshot_at: str
-
-
-class TooManyRowsError(Exception):
-    """Raised when an export is too large to be made at once."""
-
-
 class NotProvenError(Exception):
     """Raised when a file does not hold what the database holds."""
 
 
-def make_file(request: InlineRequest, datasets: Mapping[str, Dataset]) -> InlineFile:
-    """Read, build, sanitize, render and read back an export.
+class InlineMaker:
+    """Makes small exports, publishes their files and writes their rows, one after another.
 
-    Raises:
-        TooManyRowsError: it has more than MAX_ROWS rows, as counted in its own snapshot.
-        NotProvenError: the file that was read back differs from the database.
-        SourceError: the source cannot be read.
+    Args:
+        folder: Folder for files while they are read back.
     """
-    dataset = datasets[request.dataset]
-    models = dataset.option_models()
-    options, format_options = parse_options({**dataset.attributes.options, **request.options}, *models)
-    with open_snapshot(request.source_url, statement_timeout=STATEMENT_SECONDS) as snapshot:
-        asked = Request(request.dataset, dataset.shape, dataset.spec, request.scope, options)
-        data = dataset.source.read(snapshot, asked)
-        if data.source_rows > MAX_ROWS:
-            raise TooManyRowsError(f"It has {data.source_rows:,} rows; {MAX_ROWS:,} can be made at once.")
-        data = _hold(replace(data, options={**data.options, **format_options.model_dump()}))
-    data = _hold(sanitize(_hold(dataset.shape.build(data))))
-    layout = dataset.shape.layout(data)
-    format = FORMATS[request.format]
-    chosen = format.options_of(data.options)
-    proof = format.proof(layout, chosen)
-    descriptor, path = tempfile.mkstemp(suffix=format.extension, dir=request.folder)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            rendered = format.render(layout, file, chosen)
-        facts = format.read_back(Path(path), chosen)
-        _, wrong = compare_totals(proof, facts)
-        if wrong or not rows_agree(proof, rendered, facts):
-            raise NotProvenError(f"{request.dataset} as {request.format}: {sorted(wrong) or facts.problems}")
-        with open(path, "rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        return InlineFile(
-            path=path,
-            name=safe_file_name(f"{layout.file_name}{format.extension}"),
+
+    def __init__(self, settings: Settings, datasets: Mapping[str, Dataset], folder: str) -> None:
+        self._settings, self._datasets, self._folder = settings, datasets, Path(folder)
+        self._ledger = InlineExports(settings.jobs_url)
+
+    @cached_property
+    def _store(self) -> Store:
+        return configured_store(self._settings)
+
+    @cached_property
+    def _deployment(self) -> str:
+        return self._ledger.deployment()
+
+    def make(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
+        """Read, build, sanitize, render, read back and publish an export. Return it, opened for reading.
+
+        Raises:
+            InlineError: the reason why it was not made.
+            NotProvenError: the file that was read back differs from the database.
+        """
+        try:
+            return self._make(request)
+        except SourceUnavailableError as error:
+            raise InlineError(Failure.SOURCE_UNAVAILABLE, str(error)) from error
+        except SourceError as error:
+            raise InlineError(Failure.SOURCE_ERROR, str(error)) from error
+        except RefusedError as error:
+            raise InlineError(Failure.CANCELED, str(error)) from error
+        except (LedgerError, StoreError) as error:
+            raise InlineError(Failure.UNAVAILABLE, str(error)) from error
+        except MemoryError as error:
+            raise InlineError(Failure.TOO_LARGE, "It takes too much memory.") from error
+
+    def _make(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
+        begun = time.monotonic()
+        data = self._read(request)
+        layout = data.shape.layout(data)
+        format = FORMATS[request.row["format"]]
+        options = format.options_of(data.options)
+        proof = format.proof(layout, options)
+        attempt = Attempt(request.job_id, 1, new_inline_run())
+        store, started = self._store, time.monotonic()
+        with store.begin(
+            request_key(data.scope, request.job_id, format.extension),
             media_type=format.media_type,
-            size=os.path.getsize(path),
-            sha256=digest,
+            file_name=file_name(layout, format),
+            local=self._folder / f"{os.getpid()}-{request.job_id}{format.extension}",
+        ) as upload:
+            rendered = format.render(layout, cast(BinaryIO, _Bounded(upload)), options)
+            upload.finish()
+            seconds = time.monotonic() - started
+            found = format.read_back(upload.path, options)
+            _, wrong = compare_totals(proof, found)
+            if wrong or not rows_agree(proof, rendered, found):
+                what = f"{data.dataset} as {format.name}"
+                raise NotProvenError(f"{what}: {sorted(wrong) or found.problems or 'the number of rows'}")
+            file = describe_file(
+                Rendering(store, upload, data, layout, options, proof, rendered, found),
+                format,
+                cadence="on_demand",
+                partition=None,
+                run_id=attempt.run_id or "",
+                seconds=seconds,
+            )
+            opened = upload.path.open("rb")
+            try:
+                self._publish(file, attempt, request.row, begun)
+            except BaseException:
+                opened.close()
+                raise
+        stored = upload.finish()
+        made = InlineFile(
+            job_id=request.job_id,
+            name=file.file_name,
+            media_type=format.media_type,
+            size=stored.bytes,
+            sha256=stored.sha256,
             rows=rendered.rows,
-            warnings=(*data.warnings, *rendered.warnings),
+            warnings=len(file.warnings),
             snapshot_at=data.snapshot_at.isoformat(),
         )
-    except BaseException:
-        os.unlink(path)
-        raise
+        return made, opened
+
+    def _read(self, request: InlineRequest) -> ExportData:
+        dataset = self._datasets[request.row["dataset"]]
+        given = {**dataset.attributes.options, **request.config}
+        options, format_options = parse_options(given, *dataset.option_models())
+        with open_snapshot(self._settings.source_url, statement_timeout=STATEMENT_SECONDS) as snapshot:
+            asked = Request(dataset.dataset, dataset.shape, dataset.spec, request.row["scope"], options)
+            data = dataset.source.read(snapshot, asked)
+            if data.source_rows > MAX_ROWS:
+                message = f"It has {data.source_rows:,} rows; {MAX_ROWS:,} can be made at once."
+                raise InlineError(Failure.TOO_LARGE, message)
+            data = _hold(replace(data, options={**data.options, **format_options.model_dump()}))
+        return _hold(sanitize(_hold(dataset.shape.build(data))))
+
+    def _publish(self, file: ExportFile, attempt: Attempt, row: Mapping[str, Any], begun: float) -> None:
+        """Publish a proven file between the two transactions of its row."""
+        attributes = self._datasets[file.dataset].attributes
+        days = attributes.retention_days or self._settings.retention_days
+        expires_at = datetime.now(UTC) + timedelta(days=days)
+        summary = summarize_file(
+            file, file.upload.finish(), expires_at, has_preview=attributes.preview
+        ).model_dump(mode="json")
+        stored, _ = publish(
+            file.store,
+            file.upload,
+            lambda stored: manifest_of(file, stored, expires_at, self._deployment),
+            before_visible=lambda: self._ledger.begin_inline(
+                attempt, row, summary, since=timedelta(seconds=time.monotonic() - begun)
+            ),
+        )
+        published = File(
+            stored.key,
+            file.file_name,
+            stored.bytes,
+            file.rendered.rows,
+            stored.sha256,
+            file.total_rows,
+            file.warnings,
+            changed_cells(file.changed),
+        )
+        try:
+            self._ledger.completed(attempt, published, expires_at)
+        except RefusedError:
+            unpublish(file.store, stored.key, run_id=attempt.run_id)
+            raise
+
+
+class _Bounded:
+    """Passes a file's bytes to an upload, up to the size that is made at once."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload, self._left = upload, MAX_FILE_BYTES
+
+    def write(self, data: Any) -> int:
+        self._left -= memoryview(data).nbytes
+        if self._left < 0:
+            message = f"Its file is larger than {MAX_FILE_BYTES >> 20} MiB."
+            raise InlineError(Failure.TOO_LARGE, message)
+        return self._upload.write(data)
+
+    @property
+    def closed(self) -> bool:
+        return self._upload.closed
 
 
 def _hold(data: ExportData) -> ExportData:
@@ -124,36 +212,37 @@ def _hold(data: ExportData) -> ExportData:
     return replace(data, tables=tables)
 
 
-def serve_requests(connection: Connection) -> None:
+def serve_requests(connection: Connection, settings: Settings, folder: str) -> None:
     """Make files for the service until it closes the connection. Runs in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing more raises an error
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
-    datasets = _datasets()
+    maker = InlineMaker(settings, warm_datasets(), folder)
     with suppress(EOFError, OSError):
         while True:
-            request: InlineRequest = connection.recv()
-            answer: object
-            try:
-                answer = make_file(request, datasets)
-            except (TooManyRowsError, NotProvenError, SourceError) as error:
-                answer = type(error)(str(error))
-            except (MemoryError, OSError) as error:
-                answer = TooManyRowsError(f"It takes too much memory or room ({type(error).__name__}).")
-            except Exception as error:
-                answer = RuntimeError(f"{type(error).__name__}: {error}")
-            connection.send(answer)
+            _answer(connection, maker, connection.recv())
+    with suppress(OSError):  # another process still uses it
+        os.rmdir(folder)
 
 
-def warm_up() -> None:
-    """Import what the first export would, before processes are forked."""
-    for dataset in _datasets().values():
-        dataset.option_models()
+def _answer(connection: Connection, maker: InlineMaker, request: InlineRequest) -> None:
+    try:
+        made, opened = maker.make(request)
+    except InlineError as error:
+        connection.send(InlineError(error.reason, error.message))
+    except Exception as error:
+        connection.send(InlineError(Failure.INTERNAL, f"{type(error).__name__}: {error}"))
+    else:
+        with opened:
+            connection.send(made)
+            send_handle(connection, opened.fileno(), os.getppid())
 
 
 @cache
-def _datasets() -> Mapping[str, Dataset]:
-    return load_datasets()
+def warm_datasets() -> Mapping[str, Dataset]:
+    """Return the datasets; the first call loads them, and what the first export would."""
+    datasets = load_datasets()
+    for dataset in datasets.values():
+        dataset.option_models()
+    return datasets

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import shutil
 import tempfile
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
-from typing import Any
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.settings import Settings
 
 PROCESSES = 2
 DEADLINE_SECONDS = 20.0
+MAX_WAITING = 6
+"""Requests that wait for a process; more are refused at once."""
 _WAIT_SECONDS = 3.0
 _MOST_REQUESTS = 500
 """Requests after which a process is replaced, so that what libraries keep does not add up."""
@@ -20,10 +30,6 @@ _MOST_REQUESTS = 500
 
 class BusyError(Exception):
     """Raised when no process becomes free in time."""
-
-
-class DeadlineError(Exception):
-    """Raised when a request takes too long, or its process has died."""
 
 
 @dataclass(slots=True)
@@ -36,43 +42,55 @@ class _Worker:
 class ExportPool:
     """Processes that make files. They are forked from a warm server process on first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["export_pipeline.api.inline_preload"])
         self._free: queue.Queue[_Worker | None] = queue.Queue()
         for _ in range(PROCESSES):
             self._free.put(None)
+        self._places = threading.BoundedSemaphore(PROCESSES + MAX_WAITING)
         self._processes: set[Any] = set()
 
     @cached_property
     def folder(self) -> str:
-        """The folder of the files, until they are sent; it is made when it is first needed."""
+        """The folder of files that are being made; it is made when it is first needed."""
         return tempfile.mkdtemp(prefix="export-inline-")
 
-    def run(self, request: object) -> Any:
-        """Have a process make a file, and return its answer; an error of the process is raised here.
+    def run(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
+        """Have a process make a file, and return it, opened for reading.
 
         Raises:
-            BusyError: no process becomes free in time.
-            DeadlineError: it takes too long, or the process dies.
+            BusyError: too many wait, or no process becomes free in time.
+            InlineError: it cannot be made, takes too long, or its process dies.
         """
+        if not self._places.acquire(blocking=False):
+            raise BusyError
+        try:
+            return self._run(request)
+        finally:
+            self._places.release()
+
+    def _run(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
         try:
             worker = self._free.get(timeout=_WAIT_SECONDS)
         except queue.Empty:
             raise BusyError from None
         try:
+            if worker is not None and not worker.process.is_alive():
+                self._end(worker)  # it died while it had nothing to do
+                worker = None
             worker = worker or self._start()
             answer = self._ask(worker, request)
         except BaseException:
-            if worker is not None:
-                self._end(worker)
+            self._end(worker)
             self._free.put(None)
             raise
         if worker.requests >= _MOST_REQUESTS:
             self._end(worker)
             worker = None
         self._free.put(worker)
-        if isinstance(answer, Exception):
+        if isinstance(answer, InlineError):
             raise answer
         return answer
 
@@ -83,28 +101,39 @@ class ExportPool:
         if "folder" in vars(self):
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _ask(self, worker: _Worker, request: object) -> Any:
+    def _ask(self, worker: _Worker, request: InlineRequest) -> InlineError | tuple[InlineFile, BinaryIO]:
         worker.requests += 1
         try:
             worker.connection.send(request)
             if not worker.connection.poll(DEADLINE_SECONDS):
-                raise DeadlineError(f"It takes longer than {DEADLINE_SECONDS:g} seconds.")
-            return worker.connection.recv()
+                raise InlineError(Failure.TOO_LARGE, f"It takes longer than {DEADLINE_SECONDS:g} seconds.")
+            answer = worker.connection.recv()
+            if isinstance(answer, InlineError):
+                return answer
+            return answer, os.fdopen(recv_handle(worker.connection), "rb")
         except (EOFError, OSError) as error:
-            raise DeadlineError("Its process was ended.") from error
+            message = "Its process was ended, perhaps as it took too much memory."
+            raise InlineError(Failure.TOO_LARGE, message) from error
 
     def _start(self) -> _Worker:
         from export_pipeline.api.inline_work import serve_requests
 
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=serve_requests, args=(theirs,), daemon=True)
+        arguments = (theirs, self._settings, self.folder)
+        process = self._context.Process(target=serve_requests, args=arguments, daemon=True)
         process.start()
         self._processes.add(process)
         theirs.close()
         return _Worker(process, ours)
 
-    def _end(self, worker: _Worker) -> None:
+    def _end(self, worker: _Worker | None) -> None:
+        """End a process, and remove what it has left."""
+        if worker is None:
+            return
         worker.connection.close()
         worker.process.kill()
         worker.process.join(5)
         self._processes.discard(worker.process)
+        for file in Path(self.folder).glob(f"{worker.process.pid}-*"):
+            with suppress(OSError):
+                file.unlink()

@@ -12,15 +12,15 @@ import anyio
 import sqlalchemy as sa
 from fastapi import Request
 
+from export_pipeline.api.stores import configured_store
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.scopes import find_scope, read_scopes
-from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.jobs.keys import signing_secret
-from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings
-from export_pipeline.store import Store, open_store
+from export_pipeline.store import Store
 
 _THREADS = 8
 _SCOPES_SECONDS = 30.0
@@ -43,12 +43,12 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.ledger = Ledger(settings.jobs_url)
+        self.ledger = InlineExports(settings.jobs_url)
         self.engine: sa.Engine = open_engine(settings.jobs_url)
         self.callers: dict[str, tuple[float, Any]] = {}
         self.downloads: dict[tuple[object, ...], float] = {}
         self._limiter = anyio.CapacityLimiter(_THREADS)
-        self._inline_limiter = anyio.CapacityLimiter(8)
+        self._inline_limiter = anyio.CapacityLimiter(16)
         self._slow_limiter = anyio.CapacityLimiter(2)
         self._scopes = _CachedScopes(settings)
         self._loading = threading.Lock()
@@ -91,18 +91,7 @@ class Service:
     @cached_property
     def store(self) -> Store:
         """The store of export files."""
-        settings = self.settings
-        return open_store(
-            settings.store_url,
-            endpoint_url=settings.s3_endpoint_url,
-            public_endpoint_url=settings.s3_public_endpoint_url,
-            region=settings.s3_region,
-            encryption=settings.s3_sse,
-            kms_key_id=settings.s3_sse_kms_key_id,
-            checksums=settings.s3_checksums == "required",
-            group=settings.files_group,
-            registry=LedgerStores(settings.jobs_url),
-        )
+        return configured_store(self.settings)
 
     @cached_property
     def cursor_secret(self) -> bytes:

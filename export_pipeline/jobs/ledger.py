@@ -100,9 +100,7 @@ class Ledger(LeaseKeeper):
         }
         if not -_PRIORITIES <= priority < _PRIORITIES:
             raise LedgerError(f"The request's priority must be from {-_PRIORITIES:,} to {_PRIORITIES - 1:,}.")
-        for name, value in values.items():
-            if not is_storable(value):
-                raise LedgerError(f"The request's {name} hold a NUL or a broken character; leave it out.")
+        check_storable(values)
         with self._writing() as (connection, _):
             if idempotency_key is not None and (earlier := asked_before(connection, values)) is not None:
                 return earlier
@@ -260,30 +258,33 @@ class Ledger(LeaseKeeper):
             The completed job; None if there is no such file.
         """
         with self._writing() as (connection, now):
-            found = find_reusable(connection, job, now, within)
-            if found is None:
-                return None
-            mine = (*self._conditions(job.current), jobs.c.status == Status.PENDING)
-            begin = (
-                sa.update(jobs)
-                .where(*mine)
-                .values(status=Status.PROCESSING, run_id=found.run_id, started_at=utc_now())
+            return self._reuse(connection, now, job, within)
+
+    def _reuse(self, connection: sa.Connection, now: datetime, job: Job, within: timedelta) -> Job | None:
+        found = find_reusable(connection, job, now, within)
+        if found is None:
+            return None
+        mine = (*self._conditions(job.current), jobs.c.status == Status.PENDING)
+        begin = (
+            sa.update(jobs)
+            .where(*mine)
+            .values(status=Status.PROCESSING, run_id=found.run_id, started_at=utc_now())
+        )
+        if not connection.execute(begin).rowcount:
+            return None
+        end = (
+            sa.update(jobs)
+            .where(jobs.c.id == job.id)
+            .values(
+                status=Status.COMPLETED,
+                completed_at=utc_now(),
+                progress_percent=100,
+                **{name: getattr(found, name) for name in REUSED},
             )
-            if not connection.execute(begin).rowcount:
-                return None
-            end = (
-                sa.update(jobs)
-                .where(jobs.c.id == job.id)
-                .values(
-                    status=Status.COMPLETED,
-                    completed_at=utc_now(),
-                    progress_percent=100,
-                    **{name: getattr(found, name) for name in REUSED},
-                )
-            )
-            completed = Job.of(connection.execute(end.returning(*jobs.c)).mappings().one())
-            details = {"reused": found.id, "file_key": found.file_key, "rows": found.row_count}
-            record_event(connection, completed, EventKind.COMPLETED, None, details)
+        )
+        completed = Job.of(connection.execute(end.returning(*jobs.c)).mappings().one())
+        details = {"reused": found.id, "file_key": found.file_key, "rows": found.row_count}
+        record_event(connection, completed, EventKind.COMPLETED, None, details)
         return completed
 
     def progress(
@@ -476,6 +477,17 @@ class Ledger(LeaseKeeper):
         with self._writing() as (connection, _):
             job, _ = self._lock_job(connection, job_id, OPERATOR)
             record_event(connection, job, kind, who, details)
+
+
+def check_storable(request: Mapping[str, Any]) -> None:
+    """Check that a database can store the fields of a request.
+
+    Raises:
+        LedgerError: one holds a NUL or a broken character.
+    """
+    for name, value in request.items():
+        if not is_storable(value):
+            raise LedgerError(f"The request's {name} hold a NUL or a broken character; leave it out.")
 
 
 def _new_attempt() -> dict[str, Any]:

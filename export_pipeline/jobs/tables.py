@@ -261,6 +261,17 @@ removals = sa.Table(
     comment="Removed files whose content Dagster's database may still hold.",
 )
 
+materializations = sa.Table(
+    "export_materializations",
+    metadata,
+    sa.Column("job_id", Id, sa.ForeignKey("export_jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False, comment="As in export_jobs; of another one it is void."),
+    sa.Column("summary", Json, nullable=False, comment="Of the file, for Dagster's UI."),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+    sa.Column("claimed_at", UtcTime, comment="When it was last about to be reported."),
+    comment="Files of the HTTP service that Dagster does not know yet.",
+)
+
 commands = sa.Table(
     "export_commands",
     metadata,

@@ -29,7 +29,7 @@ from export_pipeline.jobs.queries import Reader, seen_by
 from export_pipeline.jobs.records import OPERATOR, Attempt, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import EventKind, Status, states_before
-from export_pipeline.jobs.tables import events, jobs, removals
+from export_pipeline.jobs.tables import events, jobs, materializations, removals
 from export_pipeline.jobs.texts import storable
 from export_pipeline.redaction import hide_credentials
 
@@ -142,6 +142,8 @@ class Transitions(Reader):
                 note_removed = sa.insert(removals).values(file_key=removed, run_id=job.run_id)
                 connection.execute(note_removed)
                 remove(removed)
+        unreported = sa.delete(materializations).where(materializations.c.job_id == job.id)
+        connection.execute(unreported)
         update = sa.update(jobs).where(jobs.c.id == job.id).values(**values).returning(*jobs.c)
         purged = Job.of(connection.execute(update).mappings().one())
         details: dict[str, Any] = {"file_key": removed, "deleted": deleted_at is not None}

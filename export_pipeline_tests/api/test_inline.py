@@ -19,15 +19,10 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.api import inline_work, pool
+from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import Running
 from export_pipeline_tests.api.test_exports import problem
-
-
-@pytest.fixture
-def database(sqlite_database: Any) -> Any:
-    """One kind of ledger is enough: these exports do not use it."""
-    return sqlite_database
 
 
 def expected_ids(settings: Settings, account: str, where: str = "1=1") -> list[str]:
@@ -178,10 +173,16 @@ def test_a_file_that_is_not_proven_is_never_sent(
     monkeypatch.setattr(inline_work, "rows_agree", lambda *_: False)
     assert problem(get(service, "csv", scope=accounts[0])) == (500, "internal")
     assert os.listdir(service.app.state.pool.folder) == []
+    assert list(service.store.list()) == []
+    assert service.ledger.find() == []
 
 
-def _in_this_process(self: pool.ExportPool, request: inline_work.InlineRequest) -> Any:
-    return inline_work.make_file(request, inline_work._datasets())
+def _in_this_process(self: pool.ExportPool, request: InlineRequest) -> Any:
+    maker = inline_work.InlineMaker(self._settings, inline_work.warm_datasets(), self.folder)
+    try:
+        return maker.make(request)
+    except inline_work.NotProvenError as error:
+        raise InlineError(Failure.INTERNAL, str(error)) from error
 
 
 def test_a_dead_or_stuck_process_is_replaced(

@@ -55,7 +55,8 @@ def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
     with closing(Database(migrated_postgres_url)) as database:
         database.run(
             "TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries, export_leases, "
-            "export_commands, export_links, export_keys, export_secrets, export_webhooks, export_webhook_deliveries"
+            "export_commands, export_links, export_keys, export_secrets, export_webhooks, export_webhook_deliveries, "
+            "export_materializations"
         )
         yield database
 

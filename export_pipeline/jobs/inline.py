@@ -1,0 +1,91 @@
+"""Exports that the HTTP service makes at once: rows of the ledger that no run works on.
+
+A row is written when the file has been proven and is about to appear in the store, so that a refused or
+failed ask leaves none. If the process dies before it completes the row, the reconciler finds it without a
+lease and starts a new attempt, which is a run like any other and replaces the file.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.ledger import Ledger, check_storable
+from export_pipeline.jobs.records import Attempt, Job
+from export_pipeline.jobs.states import EventKind, Status
+from export_pipeline.jobs.tables import jobs, materializations
+from export_pipeline.jobs.transitions import record_event
+
+_RUN = "inline-"
+
+
+def new_inline_run() -> str:
+    """Return a new id that stands in the ledger for the run of an export made at once."""
+    return f"{_RUN}{uuid.uuid4()}"
+
+
+def is_inline_run(run_id: str | None) -> bool:
+    """Return whether an id stands for an export made at once, so that Dagster has no such run."""
+    return run_id is not None and run_id.startswith(_RUN)
+
+
+class InlineExports(Ledger):
+    """A ledger that also takes exports that are made at once."""
+
+    def begin_inline(
+        self,
+        attempt: Attempt,
+        request: Mapping[str, Any],
+        summary: Mapping[str, Any],
+        *,
+        since: timedelta,
+    ) -> None:
+        """Write the row of an export whose file is about to appear. It is completed as any other.
+
+        Args:
+            attempt: The new job's id, and an id from `new_inline_run`.
+            request: Dataset, format, scope, filters, columns, options and requested_by.
+            summary: Summary of the file, for Dagster.
+            since: Time since the work began.
+
+        Raises:
+            LedgerError: the database rejects a value, e.g. a NUL character.
+        """
+        check_storable(request)
+        with self._writing() as (connection, now):
+            begun = {"created_at": now - since}
+            connection.execute(sa.insert(jobs).values(id=attempt.job_id, **request, **begun))
+            values = {"status": Status.PROCESSING, "run_id": attempt.run_id, "started_at": now - since}
+            update = sa.update(jobs).where(jobs.c.id == attempt.job_id).values(**values)
+            job = Job.of(connection.execute(update.returning(*jobs.c)).mappings().one())
+            record_event(connection, job, EventKind.STARTED)
+            unreported = {"job_id": job.id, "run_id": job.run_id, "summary": dict(summary)}
+            connection.execute(sa.insert(materializations).values(**unreported))
+
+    def reuse_inline(self, request: Mapping[str, Any], within: timedelta) -> Job | None:
+        """Return a new, completed job with the file of an identical request; None if there is no such file.
+
+        Args:
+            request: As for `begin_inline`.
+            within: As for `reuse`.
+
+        Raises:
+            LedgerError: the database rejects a value, e.g. a NUL character.
+        """
+        check_storable(request)
+        with suppress(_NothingToReuse), self._writing() as (connection, now):
+            row = connection.execute(sa.insert(jobs).values(**request).returning(*jobs.c)).mappings().one()
+            completed = self._reuse(connection, now, Job.of(row), within)
+            if completed is None:
+                raise _NothingToReuse  # rolls the row back
+            return completed
+        return None
+
+
+class _NothingToReuse(Exception):
+    pass

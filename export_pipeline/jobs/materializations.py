@@ -1,0 +1,66 @@
+"""Files of the HTTP service that Dagster does not know yet, as no run has made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.queries import Reader
+from export_pipeline.jobs.records import Job
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.tables import jobs, materializations
+
+
+@dataclass(frozen=True, slots=True)
+class Unreported:
+    """A file that Dagster may not know.
+
+    Attributes:
+        summary: Summary of the file.
+        is_doubtful: True if an earlier report was begun; it may have reached Dagster.
+    """
+
+    job: Job
+    summary: Mapping[str, Any]
+    is_doubtful: bool
+
+
+class Materializations(Reader):
+    """Hands out files that Dagster does not know yet, and forgets those that it knows."""
+
+    def claim(self, limit: int) -> list[Unreported]:
+        """Return completed exports that were not reported, oldest first, and note that a report begins.
+
+        Those that a run has made meanwhile, or that have no file any more, are dropped.
+        """
+        mine = sa.and_(jobs.c.id == materializations.c.job_id, jobs.c.run_id == materializations.c.run_id)
+        lives = sa.exists().where(mine, jobs.c.status.in_((Status.PROCESSING, Status.COMPLETED)))
+        with transaction(self._engine, write=True) as connection:
+            connection.execute(sa.delete(materializations).where(~lives))
+            select = (
+                sa.select(materializations)
+                .join(jobs, mine)
+                .where(jobs.c.status == Status.COMPLETED)
+                .order_by(materializations.c.created_at, materializations.c.job_id)
+                .limit(limit)
+                .with_for_update(of=materializations, skip_locked=True)
+            )
+            rows = connection.execute(select).mappings().all()
+            ids = [row["job_id"] for row in rows]
+            claimed = sa.update(materializations).where(materializations.c.job_id.in_(ids))
+            connection.execute(claimed.values(claimed_at=utc_now()))
+            found = connection.execute(sa.select(jobs).where(jobs.c.id.in_(ids))).mappings()
+            by_id = {row["id"]: Job.of(row) for row in found}
+        return [
+            Unreported(by_id[row["job_id"]], row["summary"], row["claimed_at"] is not None) for row in rows
+        ]
+
+    def forget(self, job_id: str) -> None:
+        """Forget a file that Dagster knows."""
+        with transaction(self._engine, write=True) as connection:
+            connection.execute(sa.delete(materializations).where(materializations.c.job_id == job_id))

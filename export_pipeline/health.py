@@ -50,6 +50,7 @@ FindingCode = Literal[
     "mails_late",
     "mails_off",
     "mails_unsure",
+    "materializations_late",
     "queue_unusable",
     "queue_without_dead_letters",
     "schedule_broken",
@@ -215,6 +216,12 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
             figures.commands_late(late),
             "commands have waited for more than",
             "See whether commands_sensor is on; the answer in export_commands tells more.",
+        ),
+        (
+            "materializations_late",
+            figures.unreported(late),
+            "files of the HTTP service have been unknown to Dagster for more than",
+            "See whether the daemon runs and materializations_sensor is on.",
         ),
         (
             "schedules_late",

@@ -24,23 +24,24 @@ from export_pipeline.core.tables import Table
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import (
+    ON_DEMAND,
     ExportFile,
     Rendering,
     describe_file,
     file_name,
     manifest_of,
+    published_file,
     summarize_file,
 )
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.comparison import compare_totals, rows_agree
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Attempt, File, LedgerError, RefusedError
+from export_pipeline.jobs import Attempt, LedgerError, RefusedError
 from export_pipeline.jobs.inline import InlineExports, new_inline_run
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, StoreError, Upload
 from export_pipeline.store.keys import request_key
-from export_pipeline.store.manifest import changed_cells
 from export_pipeline.store.publish import publish, unpublish
 
 MAX_ROWS = 10_000
@@ -118,7 +119,8 @@ class InlineMaker:
             file = describe_file(
                 Rendering(store, upload, data, layout, options, proof, rendered, found),
                 format,
-                cadence="on_demand",
+                self._datasets[data.dataset],
+                cadence=ON_DEMAND,
                 partition=None,
                 run_id=attempt.run_id or "",
                 seconds=seconds,
@@ -171,18 +173,8 @@ class InlineMaker:
                 attempt, row, summary, since=timedelta(seconds=time.monotonic() - begun)
             ),
         )
-        published = File(
-            stored.key,
-            file.file_name,
-            stored.bytes,
-            file.rendered.rows,
-            stored.sha256,
-            file.total_rows,
-            file.warnings,
-            changed_cells(file.changed),
-        )
         try:
-            self._ledger.completed(attempt, published, expires_at)
+            self._ledger.completed(attempt, published_file(file, stored), expires_at)
         except RefusedError:
             unpublish(file.store, stored.key, run_id=attempt.run_id)
             raise

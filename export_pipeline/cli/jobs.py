@@ -42,6 +42,7 @@ from export_pipeline.jobs import Job, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import SCHEDULE_BROKEN
+from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.schedules.due import period_of
@@ -109,7 +110,8 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
         worker = worker_line(job, ledger.leases([job.run_id or ""]).get(job.run_id or "")) or None
     mails = queue.find_mails(open_engine(settings.jobs_url), job_id=job.id)
     unsent = waiting_recipients(job, settings) if not mails else []
-    run = f"{settings.ui_url}/runs/{job.run_id}" if job.run_id else None
+    has_run = job.run_id and not is_inline_run(job.run_id)
+    run = f"{settings.ui_url}/runs/{job.run_id}" if has_run else None
     file = _file(settings, job)
     period = (file and file.period) or period_of(job)
     if as_json:

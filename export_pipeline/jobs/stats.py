@@ -15,7 +15,15 @@ from export_pipeline.jobs.claims import in_flight
 from export_pipeline.jobs.queries import PATIENCE, Reader
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import EventKind, Status
-from export_pipeline.jobs.tables import commands, deliveries, events, jobs, schedules, webhook_deliveries
+from export_pipeline.jobs.tables import (
+    commands,
+    deliveries,
+    events,
+    jobs,
+    materializations,
+    schedules,
+    webhook_deliveries,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +205,10 @@ class Statistics(Reader):
         return self._late(
             commands.c.job_id, commands.c.created_at, commands.c.status == "pending", longer_than
         )
+
+    def unreported(self, longer_than: timedelta) -> Late | None:
+        """Return exports of the HTTP service that Dagster has not been told of for longer than this."""
+        return self._late(materializations.c.job_id, materializations.c.created_at, sa.true(), longer_than)
 
     def overdue(self, longer_than: timedelta) -> Late | None:
         """Return completed requests whose file has been due for removal for longer than this."""

@@ -24,6 +24,7 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.launcher.base import LaunchRunContext as LaunchRunContext
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
@@ -31,6 +32,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     AssetKeyTable,
     SqlEventLogStorageTable,
 )
@@ -460,6 +462,41 @@ def keep_code_servers(version: Callable[[], object]) -> None:
     GrpcServerRegistry.clear_all_grpc_endpoints = clear  # type: ignore[method-assign]
 
 
+def remove_runless_materializations(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Remove old materializations that no run has made. Dagster removes only those of runs.
+
+    The newest materialization of each asset and partition stays, as it does for runs.
+
+    Returns:
+        Number of removed materializations.
+    """
+    storage, events, tags = _sql_storage(instance), SqlEventLogStorageTable, AssetEventTagsTable
+    newer = events.alias("newer")
+    materialized = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+    is_newest = ~sa.exists().where(
+        newer.c.dagster_event_type == materialized,
+        newer.c.asset_key == events.c.asset_key,
+        newer.c.partition.is_not_distinct_from(events.c.partition),
+        newer.c.timestamp > events.c.timestamp,
+    )
+    old = sa.and_(
+        events.c.run_id == RUNLESS_RUN_ID,
+        events.c.dagster_event_type == materialized,
+        events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None),
+    )
+    with storage.index_connection() as connection:
+        ids = connection.scalars(sa.select(events.c.id).where(old, ~is_newest).limit(_MOST_REMOVED)).all()
+        connection.execute(sa.delete(tags).where(tags.c.event_id.in_(ids)))
+        connection.execute(sa.delete(events).where(events.c.id.in_(ids)))
+    if isinstance(storage, SqliteEventLogStorage):
+        with storage.run_connection(RUNLESS_RUN_ID) as connection:  # a second copy, which nobody reads
+            connection.execute(sa.delete(events).where(old))
+    return len(ids)
+
+
+_MOST_REMOVED = 500  # SQLite takes no more than 999 values in older versions
+
+
 def runs_of_partition(
     instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str], ending: str | None = None
 ) -> list[str]:
@@ -510,21 +547,51 @@ def forget_content(
     ]
     of_run = [storage.run_connection(run_id)] if has_run else []
     for opened, where in [*((one, copies[:1]) for one in of_run), (storage.index_connection(), copies)]:
-        with opened as connection:
-            is_sqlite = connection.dialect.name == "sqlite"
-            if is_sqlite:  # otherwise freed pages still contain the text
-                connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            for table, column, condition in where:
-                for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
-                    stripped = _stripped(text, step, kept) if text else text
-                    if stripped != text:
-                        update = sa.update(table).where(table.c.id == id)
-                        connection.execute(update.values({column.name: stripped}))
-            engine = connection.engine
-        if is_sqlite:  # the write-ahead log contains it too
-            with engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            engine.dispose()
+        _strip_rows(opened, where, step, kept)
+
+
+def _strip_rows(
+    opened: AbstractContextManager[sa.Connection],
+    where: Sequence[tuple[sa.Table, sa.Column[Any], sa.ColumnElement[bool]]],
+    step: str,
+    kept: Collection[str],
+) -> None:
+    with opened as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:  # otherwise freed pages still contain the text
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        for table, column, condition in where:
+            for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
+                stripped = _stripped(text, step, kept) if text else text
+                if stripped != text:
+                    update = sa.update(table).where(table.c.id == id)
+                    connection.execute(update.values({column.name: stripped}))
+        engine = connection.engine
+    if is_sqlite:  # the write-ahead log contains it too
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+
+
+def forget_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Collection[str]) -> None:
+    """Remove metadata of the materialization of a file that was reported without a run.
+
+    Args:
+        file_key: Key of the file.
+        kept: Names of the metadata to keep.
+    """
+    storage = _sql_storage(instance)
+    events, assets = SqlEventLogStorageTable, AssetKeyTable
+    names = f'"{file_key}"'
+    of_file = sa.and_(
+        events.c.run_id == RUNLESS_RUN_ID, events.c.asset_key.is_not(None), events.c.event.contains(names)
+    )
+    copies = [
+        (events, events.c.event, of_file),
+        (assets, assets.c.last_materialization, assets.c.last_materialization.contains(names)),
+    ]
+    _strip_rows(storage.run_connection(RUNLESS_RUN_ID), copies[:1], "", kept)
+    _strip_rows(storage.index_connection(), copies, "", kept)
 
 
 def _stripped(text: str, step: str, kept: Collection[str]) -> str:

@@ -24,8 +24,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.links import open_link
 from export_pipeline.jobs.purge import FileFinding, FindingKind, purge
 from export_pipeline.orchestration import io_managers
-from export_pipeline.orchestration.io_managers import ExportStoreIOManager
-from export_pipeline.orchestration.resources import JobLedger
+from export_pipeline.orchestration.file_metadata import download_link
 from export_pipeline.orchestration.runs import errors
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -311,12 +310,9 @@ def test_where_there_is_an_http_service_the_materialization_links_to_the_file(tm
     migrate(url)
     with Ledger(url) as jobs:
         job = jobs.request("takeoff", "csv", scope="a")
-    ledger = JobLedger(url=url, retention_days=7, max_in_flight=10)
-    run: Any = SimpleNamespace(tags=job_tags([job]), run_id="r")
-    link = ExportStoreIOManager(ledger=ledger, api_url="https://exports.example.org")._link(run, "csv")
+    link = download_link(url, "https://exports.example.org", job.id)
     assert link is not None
     opened = open_link(open_engine(url), link.removeprefix("https://exports.example.org/d/"))
     assert opened is not None
     assert opened[1].id == job.id
-    assert ExportStoreIOManager(ledger=ledger)._link(run, "csv") is None
-    assert ExportStoreIOManager(ledger=ledger, api_url="https://x.example")._link(run, "pdf") is None
+    assert download_link(url, None, job.id) is None

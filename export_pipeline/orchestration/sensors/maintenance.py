@@ -22,6 +22,7 @@ from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
+from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.window_requests import repeat_lost_requests
@@ -84,6 +85,7 @@ _commands = LongWork(LEASE.total_seconds())
 _mails = LongWork(LEASE.total_seconds())
 _webhooks = LongWork(LEASE.total_seconds())
 _removals = LongWork(LEASE.total_seconds())
+_reports = LongWork(LEASE.total_seconds())
 _GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
 
 
@@ -159,11 +161,29 @@ def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     return _removals.run(remove, until) or _GOES_ON
 
 
+def _report_materializations(context: dg.SensorEvaluationContext, until: float) -> str:
+    resource, instance = context.resources.ledger, context.instance
+
+    def report() -> str:
+        url = load_settings().api_url
+        reported = report_materializations(resource.open(), resource.url, url, instance, until)
+        return f"{reported} files of the HTTP service are reported." if reported else "There is no new file."
+
+    return _reports.run(report, until) or _GOES_ON
+
+
 commands_sensor = maintenance_sensor(
     "commands_sensor",
     1,
     "Cancels, retries and deletes the exports that rows of export_commands name.",
     _run_commands,
+)
+
+materializations_sensor = maintenance_sensor(
+    "materializations_sensor",
+    10,
+    "Reports the files that the HTTP service has made at once, without a run.",
+    _report_materializations,
 )
 
 delivery_sensor = maintenance_sensor(

@@ -16,8 +16,13 @@ import dagster as dg
 from export_pipeline.datasets.scopes import labelled_ending, scope_key
 from export_pipeline.formats.registry import UnknownFormatError, format_of
 from export_pipeline.jobs import Ledger
+from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.known_files import KnownFiles, Removal
-from export_pipeline.orchestration.dagster_compat import forget_content, runs_of_partition
+from export_pipeline.orchestration.dagster_compat import (
+    forget_content,
+    forget_runless_content,
+    runs_of_partition,
+)
 from export_pipeline.store import Store
 
 _logger = logging.getLogger(__name__)
@@ -61,6 +66,9 @@ def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> boo
         step = f"render_{format_of(removal.file_key).name}"
     except UnknownFormatError:
         return True  # not an export file
+    if is_inline_run(removal.run_id):
+        forget_runless_content(instance, removal.file_key, KEPT)
+        return True
     run_ids = [removal.run_id] if removal.run_id else []
     if not store.exists(removal.file_key):
         run_ids += _runs_of_window(removal.file_key, step, instance)

@@ -14,6 +14,7 @@ from export_pipeline.orchestration.dagster_compat import (
     is_preview,
     remove_check_results,
     remove_run_files,
+    remove_runless_materializations,
 )
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.settings import load_settings
@@ -37,6 +38,7 @@ def retention_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason(NOT_PREVIEWED)
     days = load_settings().run_retention_days
     removed = remove_old_runs(context.instance, timedelta(days=days), seconds=TICK_SECONDS)
+    remove_runless_materializations(context.instance, datetime.now(UTC) - timedelta(days=days))
     return dg.SkipReason(f"{removed} runs older than {days} days are removed.")
 
 

@@ -1,0 +1,92 @@
+"""Report to Dagster the files that the HTTP service has made at once, without a run.
+
+A file is claimed in the ledger, reported, and forgotten there. If the daemon dies in between, the next tick
+asks Dagster whether it knows the file already, so that each is reported once.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import dagster as dg
+
+from export_pipeline.datasets.export_file import ON_DEMAND, FileSummary
+from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.jobs import Job, Ledger
+from export_pipeline.jobs.materializations import Materializations
+from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
+from export_pipeline.orchestration.partitions import add_scope
+
+_BATCH = 50
+_EARLIER = timedelta(minutes=5)
+"""The clocks of the ledger and of Dagster may differ so much."""
+_LOOKED_AT = 500
+
+
+def report_materializations(
+    ledger: Ledger,
+    ledger_url: str,
+    api_url: str | None,
+    instance: dg.DagsterInstance,
+    until: float = float("inf"),
+) -> int:
+    """Report all files that Dagster does not know. Return their number.
+
+    Args:
+        api_url: Public address of the HTTP service, for links.
+        until: Deadline on the clock of `time.monotonic`.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    unreported, done = Materializations.beside(ledger), 0
+    while files := unreported.claim(_BATCH):
+        for file in files:
+            if time.monotonic() > until:
+                return done
+            job = file.job
+            if not file.is_doubtful or not _is_known(instance, job):
+                summary = FileSummary.model_validate(file.summary)
+                link = download_link(ledger_url, api_url, job.id)
+                instance.report_runless_asset_event(
+                    dg.AssetMaterialization(
+                        _asset_key(job),
+                        metadata=file_metadata(summary, link),
+                        partition=_partition(instance, job),
+                        tags=content_tags(summary.choices),
+                    )
+                )
+                done += 1
+            unreported.forget(job.id)
+    return done
+
+
+def _asset_key(job: Job) -> dg.AssetKey:
+    return dg.AssetKey([job.dataset, ON_DEMAND, job.format])
+
+
+def _partition(instance: dg.DagsterInstance, job: Job) -> str | None:
+    """Return the partition of a job's file, and let Dagster know it."""
+    if job.scope is None:
+        return None
+    with suppress(ValueError):  # Dagster cannot have the scope as a partition
+        return add_scope(instance, job.dataset, job.scope)
+    return None
+
+
+def _is_known(instance: dg.DagsterInstance, job: Job) -> bool:
+    """Return whether Dagster has a materialization of a job's file."""
+    partition = None
+    if job.scope is not None:
+        with suppress(ValueError):
+            partition = scope_key(job.scope)
+    of_partition = dg.AssetRecordsFilter(
+        _asset_key(job),
+        asset_partitions=None if partition is None else [partition],
+        after_timestamp=(job.created_at - _EARLIER).timestamp(),
+    )
+    found = instance.fetch_materializations(of_partition, limit=_LOOKED_AT).records
+    made = (record.asset_materialization for record in found)
+    return any(one and "key" in one.metadata and one.metadata["key"].value == job.file_key for one in made)

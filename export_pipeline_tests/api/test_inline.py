@@ -66,6 +66,73 @@ def test_every_format_holds_the_rows_of_the_scope(
     assert answers["pdf"].content.startswith(b"%PDF")
 
 
+def test_it_is_an_export_like_any_other(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    answer = get(service, "csv", client, scope=accounts[0], columns="id,status", **{"option.csv_bom": "true"})
+    assert answer.status_code == 200, answer.text
+    export = client.get(f"/v1/exports/{answer.headers['export-id']}").json()
+    assert (export["status"], export["scope"], export["columns"]) == (
+        "completed",
+        accounts[0],
+        ["id", "status"],
+    )
+    assert export["row_count"] == int(answer.headers["export-rows"])
+    assert [one["id"] for one in client.get("/v1/exports").json()["data"]] == [export["id"]]
+    assert client.get(f"/v1/exports/{export['id']}/file").content == answer.content
+    manifest = client.get(f"/v1/exports/{export['id']}/manifest").json()
+    assert manifest["hash"] == f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+    assert {"snapshot_at", "expires_at", "deployment", "run_id"} <= manifest.keys()
+    assert [event.kind for event in service.ledger.events(export["id"])][:3] == [
+        "requested",
+        "started",
+        "completed",
+    ]
+    assert os.listdir(service.app.state.pool.folder) == []
+    assert client.delete(f"/v1/exports/{export['id']}").status_code == 204
+    assert list(service.store.list()) == []
+    assert problem(client.get(f"/v1/exports/{export['id']}")) == (404, "not_found")
+
+
+def test_a_file_lives_as_long_as_its_dataset_says(service: Running, accounts: list[str]) -> None:
+    job = service.ledger.get(get(service, "csv", scope=accounts[0]).headers["export-id"])
+    assert job.expires_at is not None
+    days = (job.expires_at - service.ledger.now()).total_seconds() / 86400
+    assert days == pytest.approx(30, abs=0.01)  # not the 7 days of the deployment
+
+
+def test_an_identical_finished_export_is_reused_where_the_dataset_allows_it(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = service.client(acts_for="ann"), service.client(acts_for="bob")
+    never = [get(service, "csv", ann, scope=accounts[0]).headers["export-id"] for _ in range(2)]
+    records = service.app.state.service.datasets["records"]
+    reusing = records.attributes.model_copy(update={"reuse_seconds": 300})
+    monkeypatch.setattr(records, "attributes", reusing)
+    first = get(service, "csv", ann, scope=accounts[0])
+    again = get(service, "csv", ann, scope=accounts[0])
+    assert again.content == first.content
+    for name in (
+        "content-disposition",
+        "repr-digest",
+        "export-rows",
+        "export-warnings",
+        "export-snapshot-at",
+    ):
+        assert again.headers[name] == first.headers[name]
+    keys = [service.ledger.get(one.headers["export-id"]).file_key for one in (first, again)]
+    assert keys[0] == keys[1] == service.ledger.get(never[1]).file_key
+    assert len({*never, first.headers["export-id"], again.headers["export-id"]}) == 4
+    asked = ann.post("/v1/exports", json={"dataset": "records", "format": "csv", "scope": accounts[0]})
+    assert asked.json()["status"] == "completed"  # the queue reuses it too
+    for other, scope, more in [
+        (bob, accounts[0], {}), (ann, accounts[1], {}), (ann, accounts[0], {"columns": "id"}),
+        (ann, accounts[0], {"filter.status.equals": "SUCCESSFUL"}),
+    ]:  # fmt: skip
+        answer = get(service, "csv", other, scope=scope, **more)
+        assert answer.status_code == 200, answer.text
+        assert service.ledger.get(answer.headers["export-id"]).file_key not in keys
+
+
 def test_columns_filters_and_options_are_those_of_a_request(service: Running, accounts: list[str]) -> None:
     answer = get(
         service, "csv", scope=accounts[0], columns="id,status",
@@ -185,23 +252,51 @@ def _in_this_process(self: pool.ExportPool, request: InlineRequest) -> Any:
         raise InlineError(Failure.INTERNAL, str(error)) from error
 
 
-def test_a_dead_or_stuck_process_is_replaced(
+def test_a_stuck_process_is_replaced(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in (signal.SIGKILL, signal.SIGSTOP):
-        monkeypatch.setattr(pool, "DEADLINE_SECONDS", 20.0)
-        for _ in range(pool.PROCESSES):
-            assert get(service, "csv", scope=accounts[0]).status_code == 200
-        monkeypatch.setattr(pool, "DEADLINE_SECONDS", 1.0)
-        for process in list(service.app.state.pool._processes):
-            os.kill(process.pid, number)
-        for _ in range(pool.PROCESSES):
-            answer = get(service, "csv", scope=accounts[0])
-            assert problem(answer) == (413, "too_large")
-            assert answer.json()["request"]["scope"] == accounts[0]
+    for _ in range(pool.PROCESSES):
+        assert get(service, "csv", scope=accounts[0]).status_code == 200
+    monkeypatch.setattr(pool, "DEADLINE_SECONDS", 1.0)
+    for process in list(service.app.state.pool._processes):
+        os.kill(process.pid, signal.SIGSTOP)
+    for _ in range(pool.PROCESSES):
+        answer = get(service, "csv", scope=accounts[0])
+        assert problem(answer) == (413, "too_large")
+        assert answer.json()["request"]["scope"] == accounts[0]
     monkeypatch.setattr(pool, "DEADLINE_SECONDS", 20.0)
     assert get(service, "csv", scope=accounts[0]).status_code == 200
     assert os.listdir(service.app.state.pool.folder) == []
+
+
+def test_a_process_that_died_unasked_costs_nobody_an_answer(service: Running, accounts: list[str]) -> None:
+    for _ in range(pool.PROCESSES):
+        assert get(service, "csv", scope=accounts[0]).status_code == 200
+    for process in list(service.app.state.pool._processes):
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(5)
+    for _ in range(pool.PROCESSES):
+        assert get(service, "csv", scope=accounts[0]).status_code == 200
+
+
+def test_what_is_away_is_told_as_that(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(reason: Failure) -> None:
+        def run(self: pool.ExportPool, request: InlineRequest) -> Any:
+            raise InlineError(reason, "It is so.")
+
+        monkeypatch.setattr(pool.ExportPool, "run", run)
+
+    expected = {
+        Failure.TOO_LARGE: (413, "too_large"), Failure.SOURCE_UNAVAILABLE: (503, "unavailable"),
+        Failure.SOURCE_ERROR: (422, "source_error"), Failure.UNAVAILABLE: (503, "unavailable"),
+        Failure.CANCELED: (409, "state_conflict"), Failure.INTERNAL: (500, "internal"),
+    }  # fmt: skip
+    assert set(expected) == set(Failure)
+    for reason, answer in expected.items():
+        fail(reason)
+        assert problem(get(service, "csv", scope=accounts[0])) == answer
 
 
 def test_too_many_at_once_are_told_to_come_again(

@@ -54,7 +54,7 @@ def report_materializations(
                     dg.AssetMaterialization(
                         _asset_key(job),
                         metadata=file_metadata(summary, link),
-                        partition=_partition(instance, job),
+                        partition=_partition(instance, job, summary.scope_name),
                         tags=content_tags(summary.choices),
                     )
                 )
@@ -67,26 +67,19 @@ def _asset_key(job: Job) -> dg.AssetKey:
     return dg.AssetKey([job.dataset, ON_DEMAND, job.format])
 
 
-def _partition(instance: dg.DagsterInstance, job: Job) -> str | None:
+def _partition(instance: dg.DagsterInstance, job: Job, scope_name: str | None) -> str | None:
     """Return the partition of a job's file, and let Dagster know it."""
     if job.scope is None:
         return None
     with suppress(ValueError):  # Dagster cannot have the scope as a partition
-        return add_scope(instance, job.dataset, job.scope)
+        return add_scope(instance, job.dataset, scope_key(job.scope, scope_name))
     return None
 
 
 def _is_known(instance: dg.DagsterInstance, job: Job) -> bool:
     """Return whether Dagster has a materialization of a job's file."""
-    partition = None
-    if job.scope is not None:
-        with suppress(ValueError):
-            partition = scope_key(job.scope)
-    of_partition = dg.AssetRecordsFilter(
-        _asset_key(job),
-        asset_partitions=None if partition is None else [partition],
-        after_timestamp=(job.created_at - _EARLIER).timestamp(),
-    )
-    found = instance.fetch_materializations(of_partition, limit=_LOOKED_AT).records
+    since = (job.created_at - _EARLIER).timestamp()
+    of_asset = dg.AssetRecordsFilter(_asset_key(job), after_timestamp=since)
+    found = instance.fetch_materializations(of_asset, limit=_LOOKED_AT).records
     made = (record.asset_materialization for record in found)
     return any(one and "key" in one.metadata and one.metadata["key"].value == job.file_key for one in made)

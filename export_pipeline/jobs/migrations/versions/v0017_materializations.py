@@ -7,8 +7,8 @@ from alembic import op
 
 from export_pipeline.jobs.migrations.versions.v0001_ledger import ID, JSON, SQLITE_NOW, TIME
 
-revision = "0018"
-down_revision = "0017"
+revision = "0017"
+down_revision = "0016"
 
 
 def upgrade() -> None:

@@ -1,0 +1,141 @@
+"""Dagster learns of each file that the HTTP service has made at once, and forgets it with the file."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from export_pipeline.api.inline_messages import InlineRequest
+from export_pipeline.api.inline_work import InlineMaker
+from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.jobs import Job, Ledger
+from export_pipeline.jobs.materializations import Materializations
+from export_pipeline.orchestration.dagster_compat import remove_runless_materializations
+from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.orchestration.sensors.materializations import report_materializations
+from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.orchestration.deployment import Deployment, files
+
+KEY = dg.AssetKey(["takeoff", "on_demand", "csv"])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def instance(
+    request: pytest.FixtureRequest, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    if request.param == "postgresql":
+        url = str(request.getfixturevalue("postgres_url")).replace("postgresql+psycopg2", "postgres")
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
+    prepare_home()
+    with dg.DagsterInstance.get() as opened:
+        yield opened
+
+
+def make(deployment: Deployment, ledger: Ledger, **row: Any) -> Job:
+    """Make an export at once, as a process of the service does."""
+    id = str(uuid.uuid4())
+    row = {"dataset": "takeoff", "format": "csv", "scope": deployment.scope, "filters": {}, "columns": None,
+           "options": {}, "requested_by": None, **row}  # fmt: skip
+    maker = InlineMaker(load_settings(), load_datasets(), str(deployment.folder))
+    made, opened = maker.make(InlineRequest(id, row, row["options"]))
+    with opened:
+        assert len(opened.read()) == made.size
+    return ledger.get(id)
+
+
+def report(deployment: Deployment, ledger: Ledger, instance: dg.DagsterInstance) -> int:
+    return report_materializations(ledger, deployment.source.url, "https://exports.example.org", instance)
+
+
+def known(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
+    """The materializations, newest first."""
+    found = instance.fetch_materializations(KEY, limit=100).records
+    return [one.asset_materialization for one in found if one.asset_materialization]
+
+
+@pytest.mark.slow
+def test_it_is_reported_once_with_the_metadata_of_a_run(deployment: Deployment, ledger: Ledger) -> None:
+    instance = deployment.instance
+    job = make(deployment, ledger)
+    assert report(deployment, ledger, instance) == 1
+    assert report(deployment, ledger, instance) == 0
+    (told,) = known(instance)
+    assert told.partition == deployment.scope
+    assert instance.get_dynamic_partitions("takeoff_scopes") == [deployment.scope]
+    metadata = {name: one.value for name, one in told.metadata.items()}
+    assert (metadata["key"], metadata["sha256"]) == (job.file_key, job.sha256)
+    assert str(metadata["download"]).startswith("https://exports.example.org/d/")
+    of_run = files(deployment.run())["csv"]
+    own = {"key", "location", "shell command", "download", "file name", "seconds", "expires", "data as of"}
+    assert metadata.keys() - {"download"} == of_run.keys()
+    assert {name: one for name, one in metadata.items() if name not in own} == {
+        name: one for name, one in of_run.items() if name not in own
+    }
+    chosen = make(deployment, ledger, options={"include_costs": False})
+    assert report(deployment, ledger, instance) == 1
+    assert known(instance)[0].metadata["key"].value == chosen.file_key
+    assert known(instance)[0].tags == {"export_pipeline/content": "include_costs"}
+
+
+def test_a_report_that_was_cut_off_is_not_made_twice_nor_lost(
+    deployment: Deployment, ledger: Ledger, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [make(deployment, ledger) for _ in range(3)]
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name, owner in (("forget", Materializations), ("report_runless_asset_event", type(instance))):
+        with monkeypatch.context() as cut:
+            cut.setattr(owner, name, die)
+            with pytest.raises(KeyboardInterrupt):
+                report(deployment, ledger, instance)
+    assert len(known(instance)) == 1
+    assert report(deployment, ledger, instance) == 2
+    assert {str(one.metadata["key"].value) for one in known(instance)} == {job.file_key for job in jobs}
+    assert len(known(instance)) == 3
+
+
+def test_dagster_forgets_the_content_with_the_file(
+    deployment: Deployment, ledger: Ledger, instance: dg.DagsterInstance
+) -> None:
+    sentinel = "Zephyrine Quillfeather"
+    deployment.source.rows("UPDATE measurements SET is_rejected = 0")
+    deployment.source.rows(f"UPDATE conditions SET name = '{sentinel}'")
+    gone, kept = make(deployment, ledger), make(deployment, ledger)
+    assert report(deployment, ledger, instance) == 2
+    ledger.delete(gone.id, deployment.store.delete)
+    assert forget_removed(ledger, deployment.store, instance) == 1
+    newest, oldest = known(instance)
+    assert "preview" in newest.metadata
+    assert newest.metadata["key"].value == kept.file_key
+    assert {"key", "sha256", "bytes", "dagster/row_count"} <= oldest.metadata.keys()
+    assert not {"preview", "totals", "title", "warnings"} & oldest.metadata.keys()
+    ledger.delete(kept.id, deployment.store.delete)
+    assert forget_removed(ledger, deployment.store, instance) == 1
+    assert not any(sentinel in str(one.metadata) for one in known(instance))
+    databases = [path for path in Path(instance.root_directory).rglob("*") if ".db" in path.name]
+    assert not any(sentinel.encode() in path.read_bytes() for path in databases)
+    assert instance.get_latest_materialization_event(KEY) is not None
+
+
+def test_old_reports_go_and_the_newest_of_a_partition_stays(
+    deployment: Deployment, ledger: Ledger, instance: dg.DagsterInstance
+) -> None:
+    for scope in (*deployment.source.scopes, deployment.scope, deployment.scope):
+        make(deployment, ledger, scope=scope)
+    assert report(deployment, ledger, instance) == 4
+    assert remove_runless_materializations(instance, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert len(known(instance)) == 4
+    assert remove_runless_materializations(instance, datetime.now(UTC) + timedelta(minutes=1)) == 2
+    assert {one.partition for one in known(instance)} == set(deployment.source.scopes)
+    assert instance.get_latest_materialization_event(KEY) is not None
+    instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=deployment.scope))
+    assert len(known(instance)) == 3

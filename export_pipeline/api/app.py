@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
@@ -16,6 +16,7 @@ from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.limits import CallLimit
 from export_pipeline.api.middleware import Calls
+from export_pipeline.api.parameters import check_parameters
 from export_pipeline.api.pool import ExportPool
 from export_pipeline.api.problems import CODES, Problem, ProblemDetails, responses
 from export_pipeline.api.service import Service
@@ -74,8 +75,9 @@ def build_app(settings: Settings) -> FastAPI:
         )
     app.add_middleware(Calls)
     problems.install(app)
-    for module in (exports, downloads, links, datasets, schedules, webhooks, inline):
-        app.include_router(module.router)
+    for module in (exports, downloads, links, datasets, schedules, webhooks):
+        app.include_router(module.router, dependencies=[Depends(check_parameters)], responses=responses(422))
+    app.include_router(inline.router)
     app.include_router(links.pages)
     _add_operations(app)
     _describe_problems(app)

@@ -18,11 +18,11 @@ from fastapi.responses import Response, StreamingResponse
 from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.exports import MadeRequest, check_request, resolve_scope, translate_source_errors
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.api.parameters import invalid_parameter, refuse_parameters
 from export_pipeline.api.pool import BusyError, ExportPool
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.filter_texts import add_filter
-from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import config_of
 from export_pipeline.formats.registry import FORMATS
@@ -72,7 +72,7 @@ async def export_at_once(
     format = _EXTENSIONS.get(extension)
     if format is None:
         raise not_found(f"format .{extension}; there are {', '.join(_EXTENSIONS)}")
-    _refuse_unknown(request.query_params.multi_items())
+    refuse_parameters(request, _PLAIN, ("filter.", "option."))
     with translate_source_errors():
         scope = await resolve_scope(service, caller, name, scope)
     caller.check_scope(scope)
@@ -193,24 +193,8 @@ def _filters(parameters: list[tuple[str, str]]) -> dict[str, Any]:
         try:
             add_filter(found, name or operator, operator, value)
         except ValueError as error:
-            raise _invalid(key, f"{key[:100]}: {error}") from None
+            raise invalid_parameter(key, f"{key[:100]}: {error}") from None
     return found
-
-
-def _refuse_unknown(parameters: list[tuple[str, str]]) -> None:
-    """Refuse a parameter that does not exist or is given twice; only the last of its values would count."""
-    seen: set[str] = set()
-    for key, _ in parameters:
-        if key not in _PLAIN and not key.startswith(("filter.", "option.")):
-            known = [*_PLAIN, "filter.NAME.OPERATOR", "option.NAME"]
-            raise _invalid(key, f"There is no parameter {key[:100]!r}.", known)
-        if key in seen:
-            raise _invalid(key, f"The parameter {key[:100]} is given twice; give it once.")
-        seen.add(key)
-
-
-def _invalid(key: str, message: str, allowed: list[str] | None = None) -> Problem:
-    return Problem(422, "invalid_request", message, [FieldProblem((key[:100],), message, allowed)])
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -11,6 +11,7 @@ import pytest
 
 from export_pipeline.api import service as service_module
 from export_pipeline.jobs import EventKind, Status
+from export_pipeline.rights import RIGHTS
 from export_pipeline_tests.api.service import CONTENT, Running, start
 
 
@@ -123,6 +124,38 @@ def test_what_the_sensor_would_refuse_is_refused_before_there_is_a_row(
     assert error["pointer"].startswith(pointer)
     assert allowed is None or allowed in error["allowed"]
     assert service.ledger.find() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "wrong"),
+    [
+        ("/v1/exports?dataset=records&dataset=sellers", "dataset"),
+        ("/v1/exports?scope={scope}&scope={scope}", "scope"),
+        ("/v1/exports?datset=records", "datset"),
+        ("/v1/exports?Dataset=records", "Dataset"),
+        ("/v1/exports?status[]=failed", "status[]"),
+        ("/v1/exports/{id}?wait=1&wait=2", "wait"),
+        ("/v1/exports/{id}/links?limit=1", "limit"),
+        ("/v1/schedules?active=true&active=false", "active"),
+        ("/v1/schedules?scope={scope}", "scope"),
+        ("/v1/webhooks?dataset=records", "dataset"),
+    ],
+)
+def test_a_parameter_that_would_be_dropped_is_refused(
+    service: Running, accounts: list[str], address: str, wrong: str
+) -> None:
+    client = service.client(*RIGHTS)
+    made = ask(client, accounts[0])
+    answer = client.get(address.format(scope=accounts[0], id=made["id"]))
+    assert problem(answer) == (422, "invalid_request")
+    assert wrong in answer.json()["detail"]
+
+
+def test_a_status_may_be_repeated(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])
+    found = client.get("/v1/exports?status=pending&status=failed&dataset=records").json()["data"]
+    assert [one["id"] for one in found] == [made["id"]]
 
 
 def test_several_formats_are_several_exports(service: Running, accounts: list[str]) -> None:

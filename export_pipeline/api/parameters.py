@@ -1,0 +1,54 @@
+"""Parameters of a call's address: none that a route does not know, and none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import get_args, get_origin
+
+from fastapi import Request
+
+from export_pipeline.api.problems import Problem
+from export_pipeline.datasets.options import FieldProblem
+
+
+def check_parameters(request: Request) -> None:
+    """Refuse a parameter that the route does not know, or that is given twice and takes one value.
+
+    A misspelt `dataset` would list all datasets, and of two values only the last would count.
+
+    Raises:
+        Problem: 422, naming the parameter.
+    """
+    parameters = request.scope["route"].dependant.query_params
+    lists = [one.alias for one in parameters if _is_list(one.field_info.annotation)]
+    refuse_parameters(request, [one.alias for one in parameters], lists=lists)
+
+
+def refuse_parameters(
+    request: Request, known: Collection[str], prefixes: Collection[str] = (), lists: Collection[str] = ()
+) -> None:
+    """Refuse a parameter that is neither known nor begins with a prefix, or that is given twice.
+
+    Args:
+        lists: Parameters that may be repeated.
+
+    Raises:
+        Problem: 422, naming the parameter.
+    """
+    seen: set[str] = set()
+    for key, _ in request.query_params.multi_items():
+        if key not in known and not key.startswith(tuple(prefixes)):
+            allowed = [*known, *(f"{prefix}…" for prefix in prefixes)]
+            raise invalid_parameter(key, f"There is no parameter {key[:100]!r}.", allowed)
+        if key in seen and key not in lists:
+            raise invalid_parameter(key, f"The parameter {key[:100]} is given twice; give it once.")
+        seen.add(key)
+
+
+def invalid_parameter(key: str, message: str, allowed: list[str] | None = None) -> Problem:
+    """Return the answer for a parameter that is wrong."""
+    return Problem(422, "invalid_request", message, [FieldProblem((key[:100],), message, allowed)])
+
+
+def _is_list(annotation: object) -> bool:
+    return any(get_origin(part) is list for part in (annotation, *get_args(annotation)))

@@ -61,6 +61,27 @@ def test_another_row_under_the_key_is_refused(database: Database, changed: dict[
     assert count(database) == 1
 
 
+def test_another_webhook_under_the_key_is_another_request(database: Database) -> None:
+    webhooks = [
+        str(
+            database.run("INSERT INTO export_webhooks (url) VALUES (?) RETURNING id", f"https://{n}.test")[0][
+                0
+            ]
+        )
+        for n in range(2)
+    ]
+    insert = (
+        "INSERT INTO export_jobs (dataset, format, idempotency_key, webhook_id) VALUES ('t', 'csv', 'k', ?)"
+        " ON CONFLICT DO NOTHING"
+    )
+    for _ in range(2):
+        database.run(insert, webhooks[0])
+    for other in (webhooks[1], None):
+        with pytest.raises(database.error, match="was used before, for another request"):
+            database.run(insert, other)
+    assert count(database) == 1
+
+
 @pytest.mark.parametrize(
     "changed", [{"scope": "b"}, {"scope": None}, {"requested_by": "bob"}, {"requested_by": None}]
 )

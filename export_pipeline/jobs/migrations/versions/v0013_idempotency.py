@@ -47,6 +47,27 @@ def _sqlite() -> None:
     size = "length(CAST({0} AS BLOB))"
     indexed = "NEW.idempotency_key || coalesce(NEW.scope, '') || coalesce(NEW.requested_by, '')"
     too_long = f"{size.format('NEW.idempotency_key')} > {_MAX_KEY} OR {size.format(indexed)} > {_MAX_INDEXED}"
+    for name, condition, body in [
+        ("length", too_long, f"SELECT RAISE(ABORT, '{_LONG}')"),
+        (
+            "text",
+            "typeof(NEW.idempotency_key) = 'blob'",
+            "SELECT RAISE(ABORT, 'bytes in a text column of export_jobs; give a text')",
+        ),
+    ]:
+        op.execute(
+            f"CREATE TRIGGER export_jobs_idempotency_{name} BEFORE INSERT ON export_jobs "
+            f"WHEN {condition} BEGIN {body}; END"
+        )
+    create_sqlite_check()
+
+
+def create_sqlite_check(*more: str) -> None:
+    """Create the trigger that refuses another request under a used key.
+
+    Args:
+        more: Conditions on the old row `o` and on `NEW`, without which they are not the same request.
+    """
     same = " AND ".join(
         [
             *(f"o.{name} = NEW.{name}" for name in ("dataset", "format", "priority")),
@@ -55,32 +76,22 @@ def _sqlite() -> None:
                 f"json(coalesce(nullif(NEW.{name}, 'null'), '{empty}'))"
                 for name, empty in _EMPTY.items()
             ),
+            *more,
         ]
     )
-    for name, condition, body in [
-        ("length", too_long, f"SELECT RAISE(ABORT, '{_LONG}')"),
-        (
-            "text",
-            "typeof(NEW.idempotency_key) = 'blob'",
-            "SELECT RAISE(ABORT, 'bytes in a text column of export_jobs; give a text')",
-        ),
-        (
-            "used",
-            "NEW.idempotency_key IS NOT NULL",
-            f"SELECT RAISE(ABORT, '{_USED}') FROM export_jobs o WHERE {_SAME_KEY} AND NOT ({same})",
-        ),
-    ]:
-        op.execute(
-            f"CREATE TRIGGER export_jobs_idempotency_{name} BEFORE INSERT ON export_jobs "
-            f"WHEN {condition} BEGIN {body}; END"
-        )
-
-
-def _postgresql() -> None:
-    connection = op.get_bind()
-    schema = connection.dialect.identifier_preparer.quote_identifier(
-        connection.scalar(sa.text("SELECT current_schema()"))
+    op.execute(
+        "CREATE TRIGGER export_jobs_idempotency_used BEFORE INSERT ON export_jobs "
+        f"WHEN NEW.idempotency_key IS NOT NULL BEGIN SELECT RAISE(ABORT, '{_USED}') "
+        f"FROM export_jobs o WHERE {_SAME_KEY} AND NOT ({same}); END"
     )
+
+
+def create_postgresql_check(schema: str, *more: str) -> None:
+    """Create or replace the function that refuses another request under a used key.
+
+    Args:
+        more: Conditions on the old row `o` and on `NEW`, without which they are not the same request.
+    """
     same = " AND ".join(
         [
             *(f"o.{name} = NEW.{name}" for name in ("dataset", "format", "priority")),
@@ -89,6 +100,7 @@ def _postgresql() -> None:
                 f"coalesce(nullif(NEW.{name}, 'null'), '{empty}')"
                 for name, empty in _EMPTY.items()
             ),
+            *more,
         ]
     )
     # With the owner's rights, as an application may have none to read. The lock makes a concurrent request
@@ -96,7 +108,7 @@ def _postgresql() -> None:
     op.execute(
         sa.text(
             f"""
-            CREATE FUNCTION {schema}.export_jobs_idempotency() RETURNS trigger
+            CREATE OR REPLACE FUNCTION {schema}.export_jobs_idempotency() RETURNS trigger
             LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
             BEGIN
                 IF octet_length(NEW.idempotency_key) > {_MAX_KEY} OR octet_length(concat(
@@ -113,6 +125,21 @@ def _postgresql() -> None:
             """
         )
     )
+
+
+def current_schema() -> str:
+    """Return the quoted name of the schema that the migrations work in."""
+    connection = op.get_bind()
+    return str(
+        connection.dialect.identifier_preparer.quote_identifier(
+            connection.scalar(sa.text("SELECT current_schema()"))
+        )
+    )
+
+
+def _postgresql() -> None:
+    schema = current_schema()
+    create_postgresql_check(schema)
     op.execute(
         f"CREATE TRIGGER export_jobs_idempotency BEFORE INSERT ON {schema}.export_jobs "
         f"FOR EACH ROW WHEN (NEW.idempotency_key IS NOT NULL) "

@@ -35,25 +35,25 @@ _INNOCENT = ("secretar", "tokeniz", "passwordless")
 _TERMS = _terms(
     """
     pwd pswd psw passwd mdp senha haslo heslo sifre parola parole clavesecreta claveacceso lozinka
-    userpass dbpass databasepass keypass passhash passhint appkey authkey authenticationkey
-    servicekey applicationkey accountkey dbkey databasekey clientkey accesskey masterkey
-    encryptionkey encryptkey decryptionkey cryptkey signingkey signkey sshkey sharedkey presharedkey
-    psk licensekey licencekey activationkey consumerkey deploykey storagekey aeskey rsakey hmackey
-    keymaterial keydata keyauth hmac otp totp hotp backupcode backupcodes recoverycode recoverycodes
-    scratchcode scratchcodes verificationcode confirmationcode activationcode resetcode resetkey
-    authcode authorizationcode accesscode securitycode logincode smscode unlockcode oauthcode
-    codeverifier magiclink loginlink resetlink pin pincode puk secondfactor twofactor mfa
-    validationhash sessid phpsessid sessdata sessiondata sessionstate cookie cookies csrf xsrf jwt
-    bearer authorization httpauth basicauth authdata authconfig pem pfx pkcs keystore clientcert
-    ccnumber ccnum ccno cardnumber cardno cardnum cvv cvc csc cvn kreditkarte kreditkartennummer
-    cartebancaire tarjetacredito securityanswer securityquestion mnemonic seedphrase recoveryphrase
-    dsn connectionstring connectionuri databaseurl dburl webhookurl snmpcommunity
+    userpass dbpass databasepass keypass passhash pwdhash pwhash passhint walletkey appkey authkey
+    authenticationkey servicekey applicationkey accountkey dbkey databasekey clientkey accesskey
+    masterkey encryptionkey encryptkey decryptionkey cryptkey signingkey signkey sshkey sharedkey
+    presharedkey psk licensekey licencekey activationkey consumerkey deploykey storagekey aeskey rsakey
+    hmackey keymaterial keydata keyauth hmac otp totp hotp backupcode backupcodes recoverycode
+    recoverycodes scratchcode scratchcodes verificationcode confirmationcode activationcode resetcode
+    resetkey authcode authorizationcode accesscode securitycode logincode smscode unlockcode oauthcode
+    codeverifier magiclink loginlink resetlink pin pincode puk secondfactor twofactor mfa validationhash
+    sessid phpsessid sessdata sessiondata sessionstate cookie cookies csrf xsrf jwt bearer authorization
+    httpauth basicauth authdata authconfig pem pfx pkcs keystore clientcert ccnumber ccnum ccno
+    cardnumber cardno cardnum cvv cvc csc cvn kreditkarte kreditkartennummer cartebancaire
+    tarjetacredito securityanswer securityquestion mnemonic seedphrase recoveryphrase dsn
+    connectionstring connectionuri databaseurl dburl webhookurl snmpcommunity
     """
 )
 _LAST_TERMS = frozenset(
     ("pass", "salt", "pepper", "auth", "pw", "crypt", "cipher", "cred", "creds", "clave", "sid")
 )
-_WHOLE_TERMS = frozenset(("session",))
+_WHOLE_TERMS = frozenset(("session", "pan"))
 _NUMBER_TERMS = _terms(
     """
     pin pincode puk otp totp cvv cvc csc cvn passcode password passwort accesscode securitycode
@@ -85,25 +85,25 @@ _SECRET_CELLS = frozenset(("key", "value", "hash", "data", "code", "digest", "pa
 _PERSONAL_TERMS = _terms(
     """
     displayname email emails emailaddress mailaddress courriel correo firstname fname lastname lname
-    surname givenname familyname middlename maidenname fullname nickname realname legalname
-    birthname contactname vorname nachname familienname prenom nomfamille nomdefamille apellido
-    apellidos cognome sobrenome voornaam achternaam username userlogin loginname phone phones
-    phonenumber telephone tel telno telefon telefonnummer telefono telefone mobile mobilenumber cell
-    cellphone fax msisdn whatsapp handy birth birthday birthdate birthyear birthplace dob
-    dateofbirth placeofbirth geburtsdatum geburtstag geburtsort naissance datenaissance nacimiento
-    nascita geboortedatum deathdate dateofdeath gender nationality citizenship ethnicity religion
-    maritalstatus staatsangehoerigkeit address addr street streetaddress addressline adresse
-    anschrift direccion indirizzo endereco strasse rue housenumber hausnummer zip zipcode postcode
-    postalcode plz codepostal pobox ssn socialsecurity socialsecuritynumber nationalid
-    nationalinsurance nino taxid taxnumber taxno taxpayerid tin vatid vatnumber steuernummer
-    steuerid nif dni cpf curp bsn pesel personnummer codicefiscale passport passportnumber
-    driverlicense driverslicense drivinglicence drivinglicense licenseplate idcard identitycard
-    identitynumber idnumber iban bic bankaccount accountnumber accountno accnumber routingnumber
-    sortcode kontonummer cardholder cardholdername ip ips lastip firstip remoteip clientip userip
-    ipaddr ipaddress ipv remoteaddr remoteaddress xforwardedfor useragent mac macaddress macaddr
-    deviceid imei imsi idfa advertisingid geolocation geoip fingerprint diagnosis allergies
-    bloodtype disability medicalrecord healthinsurance salary wage income emergencycontact nextofkin
-    spouse signature avatar
+    surname givenname familyname middlename maidenname fullname nickname realname legalname birthname
+    contactname mname mothersname fathersname guardiansname vorname nachname familienname prenom
+    nomfamille nomdefamille apellido apellidos cognome sobrenome voornaam achternaam username userlogin
+    loginname phone phones phonenumber telephone tel telno telefon telefonnummer telefono telefone
+    mobile mobilenumber cell cellphone fax msisdn whatsapp handy handynr handynummer guardianphone birth
+    birthday birthdate birthyear birthplace dob guardianaddress dateofbirth placeofbirth geburtsdatum
+    geburtstag geburtsort naissance datenaissance nacimiento nascita geboortedatum deathdate dateofdeath
+    gender nationality citizenship ethnicity religion maritalstatus staatsangehoerigkeit address addr
+    street streetaddress addressline adresse anschrift direccion indirizzo endereco strasse rue
+    housenumber hausnummer zip zipcode postcode postalcode plz codepostal pobox ssn socialsecurity
+    socialsecuritynumber nationalid nationalinsurance nino taxid taxnumber taxno taxpayerid tin vatid
+    vatnumber steuernummer steuerid nif dni cpf curp bsn pesel personnummer codicefiscale passport
+    passportnumber driverlicense driverslicense drivinglicence drivinglicense licenseplate idcard
+    identitycard identitynumber idnumber iban bic bankaccount accountnumber accountno accnumber
+    routingnumber sortcode kontonummer cardholder cardholdername ip ips lastip firstip remoteip clientip
+    userip ipaddr ipaddress ipv remoteaddr remoteaddress xforwardedfor useragent mac macaddress macaddr
+    deviceid imei imsi idfa advertisingid geolocation geoip fingerprint diagnosis allergies bloodtype
+    bloodgroup disability medicalrecord healthinsurance salary wage income gehalt emergencycontact
+    nextofkin spouse signature avatar race ethnoracial ssno socsecno
     """
 )
 _BIRTHS = frozenset(
@@ -116,7 +116,7 @@ _PERSONAL_NUMBERS = _terms(
     """
     phone phonenumber telephone tel telno mobile mobilenumber cell cellphone fax msisdn birthyear
     yearofbirth ssn socialsecuritynumber nationalid taxid taxnumber taxno ip ipaddr ipaddress imei
-    imsi zip zipcode postcode postalcode plz idnumber accountnumber accountno salary wage income
+    imsi zip zipcode postcode postalcode plz idnumber accountnumber accountno salary wage income gehalt
     """
 )
 _PEOPLE = _terms(
@@ -124,7 +124,7 @@ _PEOPLE = _terms(
     user users contact contacts customer customers member members employee employees patient
     patients person persons people author authors lead leads subscriber subscribers student students
     teacher teachers guest guests passenger passengers applicant applicants donor donors staff
-    verifier verifiers
+    verifier verifiers owner owners holder emp recipient recipients sender buyer tenant tenants guardian
     """
 )
 _NO_SECRET = ("boolean", "date", "timestamp")
@@ -176,7 +176,9 @@ def is_personal(name: str, kind: str = "text", table: str = "") -> bool:
         return any("birth" in run or "death" in run or run in _BIRTHS for run in _join_words(words))
     if kind in _NUMBERS:
         return _ends_with(words, _PERSONAL_NUMBERS)
-    if any(term in _PERSONAL_TERMS for term in _join_words(words)) and words[-1] not in _FACTS - {"name"}:
+    is_fact = words[-1:] != ["name"] and bool(_FACTS.intersection(words[-1:]))  # email_status; not blood_type
+    terms = _PERSONAL_TERMS.intersection(_join_words(words))
+    if terms and (not is_fact or _ends_with(words, terms)):
         return True
     whole = "".join(words)
     if whole in _PERSONAL_WHOLE_TERMS:

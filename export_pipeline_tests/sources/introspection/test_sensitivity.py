@@ -25,6 +25,15 @@ APPLICATIONS = {
         webhooks text: !url !secret template
         accounts text: @username domain !private_key public_key note @display_name
     """,
+    "openemr database.sql": """
+        patient_data text: title @fname @lname @mname @street @postal_code city @drivers_license @phone_home
+            @phone_cell status @sex @email @ethnoracial @race @religion @mothersname @guardiansname
+            @guardianaddress @guardianphone @monthly_income referrer
+        users_secure text: @username !password !password_history1
+    """,
+    "assorted": """
+        people text: @blood_type @owner_name @emp_name !pwdhash @handynr !wallet_key !pan email_status
+    """,
     "ghost schema.js": """
         users text: @name slug !password @email @bio status visibility
         invites text: !token @email status

@@ -36,7 +36,7 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
     if column.kind is Kind.UUID:
         return _Native(expression)
     if pa.types.is_string(target):
-        return sa.cast(expression, sa.Text)
+        return as_text(expression)
     # A cast would round a numeric. So all its digits are read; values that are not integers are counted.
     if pa.types.is_floating(target):
         return _Decimal(expression) if type(expression.type) is sa.Numeric else _Float(expression)
@@ -48,6 +48,20 @@ def _cast(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
         return _Decimal(expression)
     # Read as stored: SQLAlchemy would convert the string 'false' in a SQLite column to true.
     return sa.type_coerce(expression, sa.types.NullType())
+
+
+def as_text(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a value as text. SQLite's own cast prints only 15 digits of a double, so 0.1 + 0.2 is 0.3."""
+    is_text = isinstance(expression.type, sa.String)
+    return sa.cast(expression, sa.Text) if is_text else _Text(expression)
+
+
+class _Text(sa.sql.functions.GenericFunction[Any]):
+    """A value as text, doubles with all their digits."""
+
+    inherit_cache = True
+    name = "export_text"
+    type = sa.Text()
 
 
 class _Float(sa.sql.functions.GenericFunction[Any]):
@@ -85,10 +99,22 @@ class _Native(sa.sql.functions.GenericFunction[Any]):
     type = sa.types.NullType()
 
 
+@sa.ext.compiler.compiles(_Text)
 @sa.ext.compiler.compiles(_Decimal)
 @sa.ext.compiler.compiles(_Native)
-def _as_text(element: Any, compiler: Any, **options: Any) -> str:
+def _cast_to_text(element: Any, compiler: Any, **options: Any) -> str:
     return _as(sa.Text(), element, compiler, options)
+
+
+@sa.ext.compiler.compiles(_Text, "sqlite")
+def _text_in_sqlite(element: _Text, compiler: Any, **options: Any) -> str:
+    value = compiler.process(element.clauses, **options)
+    text = f"CAST({value} AS TEXT)"
+    return (
+        f"CASE WHEN typeof({value}) <> 'real' OR CAST({text} AS REAL) = {value} THEN {text}"
+        f" WHEN {value} = 9e999 THEN 'Infinity' WHEN {value} = -9e999 THEN '-Infinity'"
+        f" ELSE printf('%!.17g', {value}) END"
+    )
 
 
 @sa.ext.compiler.compiles(_Decimal, "postgresql")

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from export_pipeline.sources.casts import as_text
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables import sqlite_operands
@@ -25,7 +26,7 @@ def joined_text(frame: Frame, path: str, separator: str) -> Expression:
     if name is None or first is None:
         raise SourceError(f"{path!r} has one value; `separator` is for relations with many rows.")
     inner, belongs = frame.through(first)
-    text = sa.cast(inner.field(path).expression, sa.Text)
+    text = as_text(inner.field(path).expression)
     order = inner.order_of(_way(frame, name, first))
     return _aggregate(inner, text, separator, order, [belongs])
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.sources.casts import BYTE_ORDER, MYSQL
+from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, as_text
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables import sqlite_operands
@@ -213,7 +213,7 @@ def _in_sqlite(expression: Expression, stored: Stored, domain: Domain, integer: 
             return sqlite_operands.uuid(expression)
         case Domain.TEXT:
             # A column declared as text holds strings, and the comparison may use its index.
-            text = expression if stored.family is Family.TEXT else sa.cast(expression, sa.Text)
+            text = expression if stored.family is Family.TEXT else as_text(expression)
             return sa.collate(text, "BINARY")
 
 

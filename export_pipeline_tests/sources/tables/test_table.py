@@ -377,3 +377,33 @@ def test_reading_may_stop_early(shop: tuple[str, Tables]) -> None:
             assert next(batches).column(0)[0].as_py() == 1
             batches.close()  # type: ignore[attr-defined]
         assert ITEMS.name in snapshot.tables()
+
+
+def test_numbers_among_the_texts_of_sqlite_keep_all_their_digits(tmp_path: Path) -> None:
+    """SQLite's own cast to text prints 15 digits of a double."""
+    url = f"sqlite:///{tmp_path}/mixed.db"
+    execute(
+        url,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, code NUMERIC, price REAL)",
+        "INSERT INTO t VALUES (1, 0.1 + 0.2, 0.1 + 0.2), (2, 1234567890.123456, 2.5), (3, 2.5, 9e999)",
+        "INSERT INTO t VALUES (4, 'abc', NULL), (5, 7, NULL), (6, 9e999, NULL), (7, NULL, NULL)",
+    )
+    spec = plain(
+        columns=[{"name": "id", "type": "integer"}, {"name": "code"}],
+        filters={"code": {"operators": ["equals", "in"]}},
+    )
+    _, rows = export(url, spec)
+    shown = ["0.30000000000000004", "1234567890.123456", "2.5", "abc", "7", "Infinity", None]
+    assert [row["code"] for row in rows] == shown
+    for number, value in enumerate(shown[:-1], 1):
+        for asked in ({"equals": value}, {"in": [value]}):
+            _, rows = export(url, spec, filters={"code": asked})
+            assert [row["id"] for row in rows] == [number]
+
+    execute(url, "ALTER TABLE t ADD COLUMN one INTEGER DEFAULT 1")
+    spec["source"]["relations"] = {
+        "all": {"table": "t", "from": "one", "to": "one", "many": True, "order": ["id"]}
+    }
+    spec["columns"].append({"name": "prices", "from": "all.price", "separator": "|"})
+    _, rows = export(url, spec)
+    assert rows[0]["prices"] == "0.30000000000000004|2.5|Infinity"

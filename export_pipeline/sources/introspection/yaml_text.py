@@ -268,7 +268,8 @@ def _operators(column: _Column, table: TableFacts, referring: Iterable[str]) -> 
     """Return the filter operators of a column."""
     name, kind = column.field.name, column.typed.kind
     length = getattr(column.field.type, "length", None)
-    if name in referring or kind in ("enum", "uuid") or (name in table.key and table.key_from != "all"):
+    in_key = name in table.key and table.key_from != "all"
+    if kind in ("enum", "uuid") or (kind != "json" and (name in referring or in_key)):
         operators = ["equals", "in"]
         operators += ["range"] if kind in ("integer", "date", "timestamp") and name not in referring else []
     elif kind == "boolean":

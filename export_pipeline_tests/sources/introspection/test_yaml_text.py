@@ -15,7 +15,7 @@ from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
 from export_pipeline_tests.hostile import public_databases as public
-from export_pipeline_tests.sources.introspection.schemas import attributes, sqlite, types
+from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite, types
 
 
 def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
@@ -99,3 +99,14 @@ def test_the_columns_that_people_read_are_guessed(tmp_path: Path) -> None:
 
 def test_a_table_without_columns_for_programs_is_printed_whole(shop: str) -> None:
     assert "print" not in attributes(shop, "orders")
+
+
+def test_a_table_whose_key_is_json_can_be_exported(postgres_url: str, tmp_path: Path) -> None:
+    execute(
+        postgres_url,
+        "CREATE TABLE t (k jsonb PRIMARY KEY); INSERT INTO t VALUES ('[10]'), ('[9]');"
+        "CREATE TABLE of_t (id int PRIMARY KEY, t jsonb REFERENCES t)",
+    )
+    made = public.export(postgres_url, "t", tmp_path / "t", ["csv"])
+    assert public.differences(postgres_url, "t", made) == []
+    public.export(postgres_url, "of_t", tmp_path / "of_t", ["csv"])

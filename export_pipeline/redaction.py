@@ -9,12 +9,14 @@ from urllib.parse import parse_qsl, unquote
 
 _HIDDEN = "***"
 _LEAST_LENGTH = 4  # a shorter secret occurs in too many words to be replaced everywhere
-_NAMES = r"(?:ssl)?password|passwd|pwd|passfile|\w{0,50}secret\w{0,50}|\w{0,50}token"
+_NAMES = r"\w{0,50}password|passwd|pwd|passfile|\w{0,50}secret\w{0,50}|\w{0,50}token|x-amz-signature"
 # Matches up to the last @, as a password may contain an @ itself.
 # The word `password` of our own examples is not a secret.
 _USER_INFO = re.compile(
     r"(\b[a-z][a-z0-9+.-]{0,40}://[^:/?#@\s\"']{0,200}:)(?!password@)[^\s\"']{0,500}@", re.IGNORECASE
 )
+_PASSWORD = re.compile(r"[^:]+://[^:/?#@]*:(.+)@", re.DOTALL)
+"""The password of a URL alone, which may contain blanks too."""
 _PARAMETER = re.compile(rf"\b({_NAMES})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,)'\"]+)", re.IGNORECASE)
 _secrets: set[str] = set()
 
@@ -65,13 +67,16 @@ def _whole_words(secret: str) -> str:
 
 def remember_credentials(url: str) -> None:
     """Hide the passwords of a URL from now on, in every form that a message may contain."""
-    found = _USER_INFO.search(url)
-    password = found[0][len(found[1]) : -1] if found else ""
+    found = _PASSWORD.match(url)
+    password = found[1] if found else ""
     # Drivers may take the part of a password after an @ for the beginning of the host.
     tails = [f"{password[match.end() :]}@" for match in re.finditer(r"[@/?#]", password)]
+    heads = [password[: match.start()] for match in re.finditer("@", password)]  # the last @ is a parameter's
     given = [value for name, value in parse_qsl(url.partition("?")[2]) if re.fullmatch(_NAMES, name, re.I)]
     _secrets.update(
-        secret for secret in (password, unquote(password), *tails, *given) if len(secret) >= _LEAST_LENGTH
+        secret
+        for secret in (password, *map(unquote, (password, *heads)), *tails, *given)
+        if len(secret) >= _LEAST_LENGTH
     )
 
 

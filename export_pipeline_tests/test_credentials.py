@@ -101,6 +101,8 @@ def test_a_password_with_an_at_is_refused_with_the_way_to_write_it(monkeypatch: 
         ("postgresql://host/app?password=pw&x=1", "postgresql://host/app?password=***&x=1"),
         ("host=h password='p w' user=u", "host=h password=*** user=u"),
         ("AWS_SECRET_ACCESS_KEY=pw", "AWS_SECRET_ACCESS_KEY=***"),
+        ("PGPASSWORD=pw psql", "PGPASSWORD=*** psql"),
+        ("/key?X-Amz-Signature=0aff&x=1", "/key?X-Amz-Signature=***&x=1"),
         ("(using password: YES)", "(using password: YES)"),
         ("https://host:8080/a mail ann@example.org", "https://host:8080/a mail ann@example.org"),
     ],
@@ -124,6 +126,8 @@ def test_a_password_that_was_seen_is_hidden_in_any_text(ledger_file: str) -> Non
     [
         ("postgresql://ann:user@host/app", "users of app_user; user", "users of app_user; ***"),
         ("postgresql://ann:!abc!@host/app", "x!abc!y", "x***y"),
+        ("postgresql://ann:two words@host/app", "as two words", "as ***"),
+        ("postgresql://ann:0ne2three@host/app?options=a@b", "as 0ne2three", "as ***"),
         ("postgresql://ann:größe@host/app", "größe, Übergröße, größer", "***, Übergröße, größer"),
     ],
 )

@@ -40,9 +40,9 @@ _RECOVERY_SECONDS = 120.0
 """The longest that a job may take after the end of the last fault that it has met."""
 _LONGEST_PUT_SECONDS = 25.0
 _MOST_QUEUED = 6
-_END_SECONDS = 150.0
+_END_SECONDS = 200.0
 _UNENDED = "SELECT 1 FROM export_jobs WHERE status IN ('pending', 'processing')"
-_WAIT_SECONDS = 150.0
+_WAIT_SECONDS = 300.0
 """The daemon looks for a code server that was killed only once a minute."""
 
 

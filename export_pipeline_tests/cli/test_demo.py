@@ -76,7 +76,7 @@ def test_demo_makes_every_format_of_every_project(demo: Ended) -> None:
 
 
 def test_nobody_else_can_read_what_an_export_leaves(demo: Ended) -> None:
-    """What a usual umask would open to everybody is its user's alone: data, staging, files, Dagster's records."""
+    """Data, staging, files and Dagster's records are readable by their user only, whatever the umask."""
     run(demo.folder, "request", "sellers", "--format", "csv,excel")
     made = [path for path in demo.folder.rglob("*") if not path.is_symlink()]
     assert {path.suffix for path in made} >= {".csv", ".xlsx", ".db"}

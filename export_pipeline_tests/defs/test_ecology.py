@@ -77,7 +77,7 @@ class Oracle:
         return self.tables[table][number] if number is not None else defaultdict(lambda: None)
 
     def event_label(self, event: int | None, day: str = "{:%A}, ") -> str | None:
-        """What the application calls an event: its first night, in words."""
+        """Return the name that the application gives an event: its first night, in words."""
         row = self.get(app.EVENTS, event)
         start, end = row["start"], row["end"]
         if start is None:

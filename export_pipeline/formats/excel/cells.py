@@ -110,11 +110,19 @@ class ColumnCells:
         styles: Indexes of two styles: for its cells, and for a number written as text.
         shared: State shared by the workbook's columns.
         sample: The first rows, to see whether strings repeat; None if there are no rows.
+        width: Width of the column in characters, if its text wraps and rows shall be high enough for it.
     """
 
     def __init__(
-        self, column: Column, letters: str, styles: tuple[int, int], shared: Shared, sample: pa.Array | None
+        self,
+        column: Column,
+        letters: str,
+        styles: tuple[int, int],
+        shared: Shared,
+        sample: pa.Array | None,
+        width: float | None = None,
     ) -> None:
+        self.wrap_width = width
         self.column = column
         self.letters = letters
         self._style, self._odd_style = styles

@@ -26,6 +26,7 @@ _MAX_COLUMNS = 16_384
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _CHARACTER = r"[^<>&\x00-\x08\x0b\x0c\x0e-\x1f\x{D800}-\x{DFFF}\x{FFFE}\x{FFFF}]"
 _TEXT = rf"(?:{_CHARACTER}|&(?:amp|lt|gt|quot|apos|#13|#10|#9);)*"
+_HEIGHT = r' ht="[0-9]+(?:\.[0-9]+)?" customHeight="1"'
 _POWERS = 10 ** np.arange(1, 8)
 _NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # strings that no total includes
 
@@ -65,7 +66,7 @@ class PlainRows:
             kinds.append(f' t="s"><v>(?:{_below(shared)})</v>')
         cell = f'<c r="[A-Z]{{1,3}}[1-9][0-9]{{0,6}}"(?: s="[0-9]+")?(?:/>|(?:{"|".join(kinds)})</c>)'
         self._memory = threading.local()
-        self._grammar = f'^(?:<row r="[1-9][0-9]{{0,6}}">(?:{cell})*</row>)*$'
+        self._grammar = f'^(?:<row r="[1-9][0-9]{{0,6}}"(?:{_HEIGHT})?>(?:{cell})*</row>)*$'
 
     def read(self, buffer: bytes, size: int) -> Plain | None:
         """Return the content of a block, or None if it is of another form, out of order, or has very long

@@ -19,6 +19,9 @@ class ExcelOptions(Options):
             "header in row 1 and nothing else, for programs that import the sheet."
         ),
     ] = "report"
+    page_size: Annotated[
+        Literal["letter", "legal", "a4", "a3"], Field(description="Paper of a printed sheet.")
+    ] = "letter"
     sheet_title: Annotated[
         str, Field(description="Name of the sheet of a table; empty for the export's own.")
     ] = ""

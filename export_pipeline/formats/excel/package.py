@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from export_pipeline.core.layout import Layout
+from export_pipeline.formats.excel.list_objects import table_part
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
@@ -64,6 +65,8 @@ class SheetEntry:
         name: Name on its tab.
         header_row: Number of the row repeated on each printed page; None for none.
         area: Header and data, e.g. "$A$4:$G$20"; None for none.
+        has_filter: True if the sheet, rather than a table in it, has a filter.
+        across: True if it is printed several pages wide, each with the first column.
         counts: True if its data rows are the rows of the export.
     """
 
@@ -71,6 +74,8 @@ class SheetEntry:
     header_row: int | None = None
     area: str | None = None
     counts: bool = False
+    has_filter: bool = True
+    across: bool = False
 
 
 def sheet_part(number: int) -> str:
@@ -78,11 +83,14 @@ def sheet_part(number: int) -> str:
     return f"xl/worksheets/sheet{number}.xml"
 
 
-def content_types(sheets: int) -> str:
+def content_types(sheets: int, tables: int) -> str:
     """Return the part `[Content_Types].xml`."""
     overrides = "".join(
         f'<Override PartName="/{sheet_part(number)}" ContentType="{_SHEET_ML}.worksheet+xml"/>'
         for number in range(1, sheets + 1)
+    ) + "".join(
+        f'<Override PartName="/{table_part(number)}" ContentType="{_SHEET_ML}.table+xml"/>'
+        for number in range(1, tables + 1)
     )
     return (
         f'{_DECLARATION}<Types xmlns="{_PACKAGE}/content-types">'
@@ -157,7 +165,8 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
     for index, sheet in enumerate(sheets):
         if sheet.area:
             area = f"{quote_sheet(sheet.name)}!{sheet.area}"
-            yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
+            if sheet.has_filter:
+                yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
             if sheet.counts:
                 yield _name(DATA_NAME, area, index, hidden=True)
     yield _name(COUNT_NAME, str(sum(sheet.counts for sheet in sheets)), None, hidden=True)
@@ -168,6 +177,8 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
     for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
         if sheet.header_row:
             rows = f"{quote_sheet(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
+            if sheet.across:
+                rows = f"{quote_sheet(sheet.name)}!$A:$A,{rows}"
             yield _name("_xlnm.Print_Titles", rows, index, hidden=False)
 
 

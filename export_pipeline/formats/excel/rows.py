@@ -16,6 +16,7 @@ from export_pipeline.core.tables import Table
 from export_pipeline.formats.excel.archive import compress
 from export_pipeline.formats.excel.cells import ColumnCells, Piece
 from export_pipeline.formats.excel.plan import Sheet
+from export_pipeline.formats.excel.widths import row_height, wrapped_lines
 
 _SLICE_BYTES = 1 << 20
 _SLICE_CELLS = 1 << 16
@@ -47,6 +48,7 @@ class Slice:
         sheets: Sheet index of each row.
         numbers: Number of each row in its sheet.
         values: Results of each column's `prepared`.
+        wrapped: (cells, width in characters) of the columns whose text wraps.
     """
 
     def __init__(
@@ -57,6 +59,11 @@ class Slice:
         def place(row: int) -> tuple[str, int]:
             return positions.sheets[self.sheets[row]].name, int(self.numbers[row])
 
+        self.wrapped = [
+            (batch.column(i), column.wrap_width)
+            for i, column in enumerate(columns)
+            if column.wrap_width is not None
+        ]
         self.values = [column.prepared(batch.column(i), place) for i, column in enumerate(columns)]
 
 
@@ -83,7 +90,7 @@ class RowXml:
         self.changed: Counter[tuple[str, str]] = Counter()
         count = len(rows.numbers)
         texts = pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(rows.numbers)]).cast(pa.string())
-        pieces: list[Piece] = ['<row r="', texts, '">']
+        pieces: list[Piece] = ['<row r="', texts, _heights(rows.wrapped)]
         for index, column in enumerate(columns):
             cells = column.cells(rows.values[index])
             pieces.extend(cells.pieces(column.letters, texts))
@@ -98,6 +105,17 @@ class RowXml:
         )
         _, offsets, data = joined.buffers()
         self.runs = list(_runs(rows.sheets, np.frombuffer(offsets, np.int32, count + 1), memoryview(data)))
+
+
+def _heights(wrapped: Sequence[tuple[pa.Array, float]]) -> Piece:
+    """Return the rest of the rows' start tags: a height where a text wraps."""
+    lines: pa.Array | None = None
+    for cells, width in wrapped:
+        counted = wrapped_lines(cells, width)
+        lines = counted if lines is None else pc.max_element_wise(lines, counted)
+    if lines is None or (pc.max(lines).as_py() or 1) == 1:
+        return '">'
+    return row_height(lines)
 
 
 def _runs(sheets: Ints, offsets: npt.NDArray[np.int32], data: memoryview) -> Iterator[Run]:

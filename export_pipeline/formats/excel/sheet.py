@@ -10,7 +10,8 @@ from decimal import Context, Decimal
 from export_pipeline.core.columns import Column
 from export_pipeline.core.layout import Number, Total
 from export_pipeline.formats.excel.names import quote_sheet
-from export_pipeline.formats.excel.numbers import KEEP_DIGITS, MAX_DIGITS, NOT_A_NUMBER, is_ordinary
+from export_pipeline.formats.excel.numbers import MAX_DIGITS, NOT_A_NUMBER, is_ordinary
+from export_pipeline.formats.excel.paper import Page
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.formats.excel.styles import (
     EMPTY,
@@ -22,8 +23,11 @@ from export_pipeline.formats.excel.styles import (
     total_style,
 )
 from export_pipeline.formats.excel.text import inline_cell, xml_attribute, xml_text
+from export_pipeline.formats.excel.widths import header_height
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+ROUNDED = f" (rounded to {MAX_DIGITS} digits)"
+ROUNDED_TOTAL = f"total rounded to {MAX_DIGITS} digits"
 _MOST_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen
 
 
@@ -38,6 +42,10 @@ class Frame:
         widths: Their widths in characters.
         empty: Text printed if there are no rows.
         freeze: True if the rows down to the header are frozen.
+        header_numbers: Index of each header among the shared strings, as Excel's tables need them; empty if
+            the headers are no table's.
+        page: Paper and orientation, and how many pages wide the sheet is printed.
+        footer: Text at the foot of each printed page.
         changed: Counts a changed cell: (reason, header).
     """
 
@@ -47,6 +55,9 @@ class Frame:
     widths: tuple[float, ...]
     empty: str
     freeze: bool
+    header_numbers: tuple[int, ...]
+    page: Page
+    footer: str
     changed: Callable[[str, str], None]
 
 
@@ -87,16 +98,14 @@ class SheetWriter:
         )
         rows = []
         if sheet.title:
-            rows.append(f'<row r="1">{inline_cell("A1", self._title, self._label(sheet.title))}</row>')
+            title = inline_cell("A1", self._title, self._label(sheet.title))
+            rows.append(f'<row r="1" ht="21" customHeight="1">{title}</row>')
         for number, line in enumerate(sheet.lines, start=2):
             cell = inline_cell(f"A{number}", self._line, self._label(line))
             rows.append(f'<row r="{number}">{cell}</row>')
         if letters:
-            cells = "".join(
-                inline_cell(f"{letter}{header}", self._header, text)
-                for letter, text in zip(letters, self._frame.headers, strict=True)
-            )
-            rows.append(f'<row r="{header}">{cells}</row>')
+            height = header_height(self._frame.headers, self._frame.widths)
+            rows.append(f'<row r="{header}" ht="{height:g}" customHeight="1">{self._headers(header)}</row>')
         return (
             '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
             '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
@@ -110,6 +119,18 @@ class SheetWriter:
             + "<sheetData>"
             + "".join(rows)
         ).encode()
+
+    def _headers(self, row: int) -> str:
+        letters, frame = self._frame.letters, self._frame
+        if frame.header_numbers:
+            return "".join(
+                f'<c r="{letter}{row}" s="{self._header}" t="s"><v>{number}</v></c>'
+                for letter, number in zip(letters, frame.header_numbers, strict=True)
+            )
+        return "".join(
+            inline_cell(f"{letter}{row}", self._header, text)
+            for letter, text in zip(letters, frame.headers, strict=True)
+        )
 
     def tail(self, sheet: Sheet, text_columns: Collection[int], links: list[tuple[str, str]]) -> bytes:
         """Return everything below the last data row.
@@ -132,19 +153,23 @@ class SheetWriter:
             f'<hyperlink ref="{cell}" location="{xml_attribute(location)}"/>' for cell, location in links
         )
         area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{sheet.last_row}" if letters else ""
+        is_table = bool(self._frame.header_numbers)
+        page = self._frame.page
         return (
             "".join(rows)
             + "</sheetData>"
-            + (f'<autoFilter ref="{area}"/>' if area else "")
+            + (f'<autoFilter ref="{area}"/>' if area and sheet.title and not is_table else "")
             + (f"<hyperlinks>{hyperlinks}</hyperlinks>" if links else "")
             + '<pageMargins left="0.5" right="0.5" top="0.6" bottom="0.6" header="0.3" footer="0.3"/>'
-            '<pageSetup orientation="landscape" fitToWidth="1" fitToHeight="0"/>'
-            "<headerFooter><oddFooter>&amp;L&amp;A&amp;RPage &amp;P of &amp;N</oddFooter></headerFooter>"
+            f'<pageSetup paperSize="{page.paper}" orientation="{page.orientation}" '
+            f'fitToWidth="{page.across}" fitToHeight="0"/>'
+            f"<headerFooter><oddFooter>{xml_text(self._frame.footer)}</oddFooter></headerFooter>"
             + (
                 f'<ignoredErrors><ignoredError sqref="{area}" numberStoredAsText="1"/></ignoredErrors>'
                 if area
                 else ""
             )
+            + ('<tableParts count="1"><tablePart r:id="rId1"/></tableParts>' if is_table else "")
             + "</worksheet>"
         ).encode()
 
@@ -158,7 +183,8 @@ class SheetWriter:
             reference, style = f"{self._frame.letters[i]}{row}", self._totals[i]
             value = total.values.get(column.name)
             if i == label_at:
-                cells.append(inline_cell(reference, style, self._label(total.label)))
+                label = total.label + (ROUNDED if any(map(_is_too_long, total.values.values())) else "")
+                cells.append(inline_cell(reference, style, self._label(label)))
             elif value is None:
                 cells.append(f'<c r="{reference}" s="{style}"/>')
             else:
@@ -179,19 +205,26 @@ class SheetWriter:
         self, reference: str, style: int, formula: str | None, value: Number, column: Column
     ) -> str:
         number = Decimal(str(value))
+        made = f"<f>{xml_text(formula)}</f>" if formula else ""
         if not is_ordinary(float(value)):
             self._frame.changed(NOT_A_NUMBER, column.header)
             names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
             return inline_cell(reference, self._odd, names.get(repr(float(value)), repr(float(value))))
-        if not isinstance(value, float) and len(number.normalize(_EXACT).as_tuple().digits) > MAX_DIGITS:
-            self._frame.changed(KEEP_DIGITS, column.header)
-            return inline_cell(reference, self._odd, _plain(number))
+        if _is_too_long(value):
+            self._frame.changed(ROUNDED_TOTAL, column.header)
+            return f'<c r="{reference}" s="{style}">{made}<v>{float(number)!r}</v></c>'
         text = repr(float(value)) if isinstance(value, float) else _plain(number)
-        made = f"<f>{xml_text(formula)}</f>" if formula else ""
         return f'<c r="{reference}" s="{style}">{made}<v>{text}</v></c>'
 
 
 _EXACT = Context(prec=200)
+
+
+def _is_too_long(value: Number) -> bool:
+    """Return whether a cell holds an exact number only rounded."""
+    if isinstance(value, float) or not is_ordinary(float(value)):
+        return False
+    return len(Decimal(value).normalize(_EXACT).as_tuple().digits) > MAX_DIGITS
 
 
 def _plain(number: Decimal) -> str:

@@ -108,9 +108,13 @@ def data_style(column: Column, *, linked: bool) -> Style:
         return replace(style, horizontal="center")
     if column.kind.is_text:
         # The indent separates text from a number to its left.
-        wrap = column.kind in (Kind.TEXT, Kind.JSON)
-        return replace(style, horizontal="left", indent=1, wrap=wrap)
+        return replace(style, horizontal="left", indent=1, wrap=wraps(column))
     return style
+
+
+def wraps(column: Column) -> bool:
+    """Return whether the column's text wraps."""
+    return column.kind in (Kind.TEXT, Kind.JSON)
 
 
 def odd_style() -> Style:

@@ -13,7 +13,10 @@ from export_pipeline.core.special_numbers import to_finite_decimals
 
 NARROWEST, WIDEST = 8.0, 60.0
 _MARGIN = 3  # characters: padding and indent of a cell
-_BUTTON = 3  # characters: the filter button beside the header
+_BUTTON = 6  # characters: the filter button beside the header, and as much on the other side of centered text
+_LETTERS = 1.1  # letters of a text per digit's width
+_LINE = 15.0  # points: height of a line
+_MOST_LINES = 27  # a row is at most 409 points high
 _LARGEST_WIDTH = 255.0
 
 
@@ -21,20 +24,55 @@ def column_width(column: Column, header: str, sample: pa.Array | None, totals: I
     """Return the width of a column in characters.
 
     Args:
-        column: The column, for its kind, decimal places and preferred width.
+        column: The column, for its kind, decimal places and greatest width.
         header: Header text; it may wrap between words.
         sample: Values of the first rows; None if there are no rows.
         totals: Values that total rows print in it.
     """
-    if column.width is not None:
-        return min(max(column.width, 1.0), _LARGEST_WIDTH)
     words = header.split() or [""]
-    needed = max(max(len(word) for word in words), (len(header) + 1) // 2) + _BUTTON
+    least = max(max(len(word) for word in words), (len(header) + 1) // 2) + _BUTTON
+    needed = least
     if sample is not None and len(sample) > sample.null_count:
         needed = max(needed, _widest(column, sample) + _MARGIN)
     for total in totals:
         needed = max(needed, len(_print_cells(column, total)) + _MARGIN + 1)
-    return min(max(float(needed), NARROWEST), WIDEST)
+    widest = WIDEST if column.width is None else min(max(column.width, least), _LARGEST_WIDTH)
+    return min(max(float(needed), NARROWEST), widest)
+
+
+def header_height(headers: Iterable[str], widths: Iterable[float]) -> float:
+    """Return the height in points of a row of headers that wrap between words."""
+    lines = 1
+    for header, width in zip(headers, widths, strict=True):
+        lines = max(lines, _count_lines(header, max(width - _BUTTON + 1, 1.0)))
+    return _LINE * min(lines, _MOST_LINES) + 3
+
+
+def _count_lines(text: str, width: float) -> int:
+    lines, used = 1, 0.0
+    for word in text.split():
+        if used and used + 1 + len(word) > width:
+            lines, used = lines + 1, 0.0
+        used += len(word) + (1 if used else 0)
+    return lines
+
+
+def wrapped_lines(texts: pa.Array, width: float) -> pa.Array:
+    """Return how many lines each string takes in a column that wraps (int64): an estimate by characters."""
+    texts = texts if pa.types.is_string(texts.type) else texts.cast(pa.string())
+    characters = pc.utf8_length(texts)
+    wide = pc.divide(pc.subtract(pc.binary_length(texts), characters), 2)
+    room = max(int(width * _LETTERS), 1)
+    filled = pc.divide(pc.add(pc.add(characters, wide), room - 1), room)
+    lines = pc.add(filled, pc.count_substring(texts, "\n"))
+    return pc.min_element_wise(pc.max_element_wise(pc.fill_null(lines, 1), 1), _MOST_LINES).cast(pa.int64())
+
+
+def row_height(lines: pa.Array) -> pa.Array:
+    """Return the attributes of rows with cells of this many lines; nothing for one line."""
+    heights = pc.multiply(lines, int(_LINE)).cast(pa.string())
+    given = pc.binary_join_element_wise('" ht="', heights, '" customHeight="1">', "")
+    return pc.if_else(pc.equal(lines, 1), '">', given)
 
 
 def _widest(column: Column, sample: pa.Array) -> int:

@@ -17,17 +17,35 @@ from export_pipeline.formats.base import Rendered, RenderError
 from export_pipeline.formats.excel import package
 from export_pipeline.formats.excel.archive import Archive, Entry
 from export_pipeline.formats.excel.cells import ColumnCells, Shared, SharedStrings
+from export_pipeline.formats.excel.list_objects import (
+    MAX_TABLES,
+    can_head_table,
+    table_name,
+    table_part,
+    table_relationship,
+    table_xml,
+)
 from export_pipeline.formats.excel.names import column_letters, quote_sheet, utf16_head, utf16_length
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.excel.overflow import Overflow
+from export_pipeline.formats.excel.paper import fit_pages
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet, plan_workbook
 from export_pipeline.formats.excel.rows import Positions, RowXml, Slice, slices
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
-from export_pipeline.formats.excel.styles import HEADER, TITLE, Style, StyleBook, data_style, odd_style
+from export_pipeline.formats.excel.styles import (
+    HEADER,
+    TITLE,
+    Style,
+    StyleBook,
+    data_style,
+    odd_style,
+    wraps,
+)
 from export_pipeline.formats.excel.text import MAX_TEXT
 from export_pipeline.formats.excel.widths import column_width
 
 CUT = "cut to the length of a cell"
+_LONGEST_FOOTER = 200  # characters; Excel refuses more than 255 in all
 MAX_LINKS = 65_530  # hyperlinks of a sheet
 
 
@@ -57,6 +75,7 @@ def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
         workbook = _Workbook(archive, rendered, plan.overflow_name, options)
         try:
             workbook.write_properties(layout)
+            workbook.footer = _footer(layout)
             for section in plan.sections:
                 workbook.write_section(section)
             workbook.finish(layout)
@@ -74,6 +93,10 @@ class _Workbook:
         self._archive = archive
         self._rendered = rendered
         self._guard = options.guard_formulas
+        self._plain = options.layout == "plain"
+        self._paper = options.page_size
+        self._tables = 0
+        self.footer = ""
         self._freeze = options.freeze
         self._styles = StyleBook()
         number = self._styles.number
@@ -105,14 +128,6 @@ class _Workbook:
         batches = slices(table)
         first = next(batches, None)
         linked = section.links[0] if section.links and plan.targets else None
-        columns = []
-        for i, column in enumerate(table.columns):
-            styles = (
-                self._styles.number(data_style(column, linked=column.name == linked)),
-                self._styles.number(odd_style()),
-            )
-            sample = None if first is None else first.column(i)
-            columns.append(ColumnCells(column, letters[i], styles, self._shared, sample))
         headers = tuple(self._header(column) for column in table.columns)
         widths = tuple(
             column_width(
@@ -120,19 +135,69 @@ class _Workbook:
             )
             for i, column in enumerate(table.columns)
         )
-        frame = Frame(table.columns, letters, headers, widths, section.empty, self._freeze, self._count)
-        run = _SheetRun(self, plan, SheetWriter(frame, self._styles, self._label), letters)
+        columns = []
+        for i, column in enumerate(table.columns):
+            styles = (
+                self._styles.number(data_style(column, linked=column.name == linked)),
+                self._styles.number(odd_style()),
+            )
+            sample = None if first is None else first.column(i)
+            width = widths[i] if wraps(column) and not self._plain else None
+            columns.append(ColumnCells(column, letters[i], styles, self._shared, sample, width))
+        page = fit_pages(widths, self._paper)
+        frame = Frame(
+            columns=table.columns,
+            letters=letters,
+            headers=headers,
+            widths=widths,
+            empty=section.empty,
+            freeze=self._freeze,
+            header_numbers=self._header_numbers(plan, headers),
+            page=page,
+            footer=self.footer,
+            changed=self._count,
+        )
+        run = _SheetRun(self, plan, SheetWriter(frame, self._styles, self._label), frame)
         prepared = run.prepared(chain(() if first is None else (first,), batches), columns)
         for made in map_concurrently(lambda rows: RowXml(rows, columns), prepared):
             self._rendered.changed.update(made.changed)
             run.write(made)
         run.finish()
 
-    def open_sheet(self, sheet: Sheet, letters: tuple[str, ...], counts: bool) -> Entry:
+    def _header_numbers(self, plan: SectionPlan, headers: tuple[str, ...]) -> tuple[int, ...]:
+        """Return the headers' shared strings if the section's sheets are to have tables."""
+        is_table = not self._plain and plan.section.groups is None and can_head_table(headers)
+        if not is_table or self._tables + len(plan.sheets) > MAX_TABLES:
+            return ()
+        numbers = [self._shared.strings.number(header) for header in headers]
+        return tuple(number for number in numbers if number is not None) if None not in numbers else ()
+
+    def open_sheet(self, sheet: Sheet, frame: Frame, counts: bool) -> Entry:
         """Begin the next sheet's part and add the sheet to the list."""
+        letters = frame.letters
         area = f"${letters[0]}${sheet.header_row}:${letters[-1]}${sheet.last_row}" if letters else None
-        self._entries.append(package.SheetEntry(sheet.name, sheet.header_row, area, counts))
+        self._entries.append(
+            package.SheetEntry(
+                sheet.name,
+                sheet.header_row,
+                area,
+                counts,
+                has_filter=not self._plain and not frame.header_numbers,
+                across=frame.page.across > 1,
+            )
+        )
         return self._archive.entry(package.sheet_part(len(self._entries)))
+
+    def write_table(self, sheet: Sheet, frame: Frame) -> None:
+        """Write the table of the sheet that was written last."""
+        self._tables += 1
+        letters, last = frame.letters, max(sheet.last_row, sheet.first_row)
+        area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{last}"
+        name = table_name(sheet.name, self._tables)
+        xml = table_xml(self._tables, name, area, frame.headers)
+        self._archive.add(table_part(self._tables), xml.encode())
+        relations = f"xl/worksheets/_rels/sheet{len(self._entries)}.xml.rels"
+        self._archive.add(relations, table_relationship(self._tables).encode())
 
     @property
     def sheets(self) -> int:
@@ -159,7 +224,7 @@ class _Workbook:
             ("xl/styles.xml", self._styles.xml()),
             ("xl/workbook.xml", package.workbook(self._entries, self._sums)),
             ("xl/_rels/workbook.xml.rels", package.workbook_relationships(count)),
-            ("[Content_Types].xml", package.content_types(count)),
+            ("[Content_Types].xml", package.content_types(count, self._tables)),
         ):
             self._archive.add(name, text.encode())
 
@@ -191,13 +256,11 @@ class _Workbook:
 class _SheetRun:
     """The sheets of one section, opened and closed as its rows arrive."""
 
-    def __init__(
-        self, workbook: _Workbook, plan: SectionPlan, writer: SheetWriter, letters: tuple[str, ...]
-    ) -> None:
+    def __init__(self, workbook: _Workbook, plan: SectionPlan, writer: SheetWriter, frame: Frame) -> None:
         self._workbook = workbook
         self._plan = plan
         self._writer = writer
-        self._letters = letters
+        self._frame = frame
         self._positions = Positions(plan.sheets)
         self._seen = 0
         self._current = -1
@@ -242,11 +305,13 @@ class _SheetRun:
                 self._entry.write(self._writer.tail(sheet, texts, self._links(sheet)))
                 self._entry.close()
                 self._entry = None
+                if self._frame.header_numbers:
+                    self._workbook.write_table(sheet, self._frame)
             self._current += 1
             if self._current < len(self._plan.sheets):
                 sheet = self._plan.sheets[self._current]
                 first = self._workbook.sheets == 0
-                self._entry = self._workbook.open_sheet(sheet, self._letters, self._plan.section.counts)
+                self._entry = self._workbook.open_sheet(sheet, self._frame, self._plan.section.counts)
                 self._entry.write(self._writer.head(sheet, selected=first))
 
     def _links(self, sheet: Sheet) -> list[tuple[str, str]]:
@@ -255,7 +320,7 @@ class _SheetRun:
         if section.links is None or not targets:
             return []
         names = [column.name for column in section.table.columns]
-        letters = self._letters[names.index(section.links[0])]
+        letters = self._frame.letters[names.index(section.links[0])]
         start = int(self._positions.starts[self._current])
         names_here = targets[start : start + sheet.rows]
         if len(names_here) > MAX_LINKS:
@@ -278,6 +343,14 @@ def _apply_options(layout: Layout, options: ExcelOptions) -> Layout:
             section = replace(section, table=replace(section.table, columns=columns))
         sections.append(section)
     return replace(layout, sheets=tuple(sections))
+
+
+def _footer(layout: Layout) -> str:
+    """Return the code of a page's footer: the sheet if there are several, whose data, what, when, pages."""
+    text = layout.footer.replace("&", "&&")
+    if len(layout.sheets) > 1 or any(section.groups is not None for section in layout.sheets):
+        text = "&A · " + text
+    return f"&L{utf16_head(text, _LONGEST_FOOTER)}&RPage &P of &N"
 
 
 def _totals(section: Section, column: Column) -> list[Any]:

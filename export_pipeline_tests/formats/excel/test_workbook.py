@@ -144,11 +144,91 @@ def test_hidden_names_say_where_filters_and_rows_are(tmp_path: Path) -> None:
     with ZipFile(path) as parts:
         book = parts.read("xl/workbook.xml").decode()
     filters = 'name="_xlnm._FilterDatabase" localSheetId="{}" hidden="1">{}<'
-    assert filters.format(0, "'Summary'!$A$5:$B$7") in book
+    assert 'localSheetId="0" hidden="1">\'Summary\'!$A$5:$B$7<' not in book  # its table has the filter
     name = "'Condition 1_ 4\" slab _ area'!$A$4:$J$29"
     assert filters.format(1, name) in book.replace("&quot;", '"')
     assert 'name="_xlnm.Print_Titles" localSheetId="0">\'Summary\'!$5:$5<' in book
     assert 'activeTab="0"' in book
+
+
+def report(
+    tmp_path: Path, columns: tuple[Column, ...], data: dict[str, list[object]], **options: object
+) -> Path:
+    """The workbook of one table, as a report."""
+    path = tmp_path / "b.xlsx"
+    section = Section("s", "Ledger", table(columns, data), lines=("For: Acme", "Rows: 2"), counts=True)
+    write(replace(layout(section), scope="Smith & Sons"), path, options)
+    assert validation_errors(path) == []
+    assert read_back(path).problems == ()
+    return path
+
+
+def test_the_rows_of_a_report_are_an_excel_table(tmp_path: Path) -> None:
+    columns = (Column("k", "Key", Kind.TEXT), Column("n", 'Net "&" <gross>', Kind.INTEGER))
+    path = report(tmp_path, columns, {"k": ["a", "b"], "n": [1, 2]})
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    assert list(sheet.tables) == ["Ledger_Table1"]
+    made = sheet.tables["Ledger_Table1"]
+    assert (made.ref, made.autoFilter.ref) == ("A5:B7", "A5:B7")
+    assert [column.name for column in made.tableColumns] == ["Key", 'Net "&" <gross>']
+    assert [cell.value for cell in sheet[5]] == [column.name for column in made.tableColumns]
+    assert made.tableStyleInfo.showRowStripes
+    assert sheet.auto_filter.ref is None
+
+
+def test_an_empty_report_has_a_table_with_the_row_that_says_so(tmp_path: Path) -> None:
+    path = report(tmp_path, (Column("k", "Key", Kind.TEXT),), {"k": []})
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    assert [made.ref for made in sheet.tables.values()] == ["A5:A6"]
+    assert sheet["A6"].value == "No rows."
+
+
+@pytest.mark.parametrize(
+    "headers", [("Total", "TOTAL"), ("A", "two\nlines"), ("A", "_x0041_"), ("A", "B" * 256)]
+)
+def test_headers_that_no_table_can_have_are_filtered_as_a_range(
+    tmp_path: Path, headers: tuple[str, str]
+) -> None:
+    columns = tuple(Column(f"c{i}", header, Kind.TEXT) for i, header in enumerate(headers))
+    sheet = openpyxl.load_workbook(report(tmp_path, columns, {"c0": ["a"], "c1": ["b"]})).worksheets[0]
+    assert not sheet.tables
+    assert sheet.auto_filter.ref == "A5:B6"
+
+
+def test_headers_and_wrapped_rows_have_the_height_of_their_lines(tmp_path: Path) -> None:
+    columns = (
+        Column("a", "Number of the invoice that was sent", Kind.INTEGER, width=9),
+        Column("b", "Text", Kind.TEXT, width=20),
+    )
+    texts = ["short", None, "word " * 30, "two\nlines", "x" * 5000]
+    path = report(tmp_path, columns, {"a": [1, 2, 3, 4, 5], "b": texts})
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    heights = {row: sheet.row_dimensions[row].height for row in range(5, 11)}
+    assert heights[5] >= 30
+    assert (heights[6], heights[7]) == (None, None)
+    assert 90 <= heights[8] <= 150
+    assert heights[9] == 30
+    assert heights[10] == 405  # a row is at most 409 points high
+
+
+def test_a_wide_report_goes_across_pages_that_begin_with_the_key(tmp_path: Path) -> None:
+    wide = tuple(Column(f"c{i}", f"Header {i}", Kind.TEXT, width=30) for i in range(16))
+    data = {column.name: ["a long enough text for thirty"] for column in wide}
+    sheet = openpyxl.load_workbook(report(tmp_path, wide, data, page_size="a4")).worksheets[0]
+    inches = sum((sheet.column_dimensions[letter].width * 7 + 5) / 96 for letter in "ABCDEFGHIJKLMNOP")
+    across = sheet.page_setup.fitToWidth
+    assert across > 1
+    assert 11 * across * (11.69 - 1) / inches >= 6  # points of the font
+    assert (sheet.print_title_cols, sheet.print_title_rows) == ("$A:$A", "$5:$5")
+    assert (sheet.page_setup.paperSize, sheet.page_setup.orientation) == (9, "landscape")
+
+
+def test_a_narrow_report_is_printed_upright_and_its_footer_says_whose_it_is(tmp_path: Path) -> None:
+    path = report(tmp_path, (Column("k", "Key", Kind.TEXT),), {"k": ["a"]})
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    assert (sheet.page_setup.paperSize, sheet.page_setup.orientation) == (1, "portrait")
+    assert sheet.oddFooter.left.text == "Smith && Sons · Export: Riverside · 2026-03-14"
+    assert sheet.oddFooter.right.text == "Page &P of &N"
 
 
 def test_rows_past_the_last_row_of_a_sheet_go_on_in_the_next(
@@ -194,7 +274,8 @@ def test_totals_do_not_sum_columns_that_hold_texts(tmp_path: Path) -> None:
     )
     write(layout(Section("s", "S", data, groups=groups, counts=True)), path)
     book = openpyxl.load_workbook(path)
-    assert book["one"]["B5"].value == str(big)
+    assert (book["one"]["A5"].value, book["one"]["B5"].value) == ("T (rounded to 15 digits)", float(big))
+    assert book["two"]["A5"].value == "T"
     assert book["two"]["B5"].value == "=SUM(B4:B4)"
 
 

@@ -1,0 +1,42 @@
+"""Printed sheets: the paper, and how many pages wide a sheet is, so that its text stays readable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_PAPERS = {"letter": (1, 8.5, 11.0), "legal": (5, 8.5, 14.0), "a4": (9, 8.27, 11.69), "a3": (8, 11.69, 16.54)}
+"""Excel's number of each paper, its width and its height in inches."""
+_MARGINS = 1.0  # inches, left and right together
+_LEAST_SCALE = 6 / 11  # of a font of 11 points
+_MOST_ACROSS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page of a printed sheet: Excel's number of its paper, its orientation, and pages side by side."""
+
+    paper: int
+    orientation: str
+    across: int
+
+
+def fit_pages(widths: Sequence[float], paper: str) -> Page:
+    """Return the page of a sheet: upright if the columns fit, else across; as many pages wide as a font of at
+    least 6 points needs. Each page begins with the first column.
+
+    Args:
+        widths: Widths of the columns in characters.
+        paper: Name of the paper.
+    """
+    number, width, height = _PAPERS[paper]
+    inches = [(characters * 7 + 5) / 96 for characters in widths]
+    if sum(inches) <= width - _MARGINS:
+        return Page(number, "portrait", 1)
+    room = (height - _MARGINS) / _LEAST_SCALE
+    across, used = 1, 0.0
+    for index, inch in enumerate(inches):
+        if used + inch > room and used:
+            across, used = across + 1, inches[0] if index else 0.0
+        used += inch
+    return Page(number, "landscape", min(across, _MOST_ACROSS))

@@ -4,6 +4,7 @@ import dagster as dg
 
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
+from export_pipeline.orchestration.lineage import table_assets
 from export_pipeline.orchestration.resources import ledger_resource, source_resource, store_resources
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
@@ -34,6 +35,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
+            assets=table_assets(datasets.values()),
             jobs=[window_requests_job(datasets)],
             sensors=[
                 housekeeping_sensor,

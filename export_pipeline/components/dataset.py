@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.orchestration.assets import application_key, export_assets
+from export_pipeline.orchestration.assets import export_assets
 from export_pipeline.orchestration.cadences import Cadence
+from export_pipeline.orchestration.lineage import application_asset
 from export_pipeline.orchestration.partitions import ON_DEMAND, windows_partition
 from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
 from export_pipeline.settings import load_settings
@@ -52,24 +53,7 @@ class DatasetComponent(Dataset, dg.Component):
         attributes = self.attributes
         assets = []
         for name, rule in {ON_DEMAND: None, **attributes.cadences.named()}.items():
-            assets.append(
-                export_assets(
-                    dataset=self.dataset,
-                    cadence=name,
-                    shape=self.shape,
-                    spec=self.spec,
-                    formats=attributes.formats,
-                    start=attributes.start,
-                    timezone=(rule and rule.timezone) or self._default_zone,
-                    scoped=self.scoped,
-                    single_run=attributes.single_run,
-                    description=attributes.description,
-                    owners=attributes.owners,
-                    options=attributes.options,
-                    retention_days=attributes.retention_days,
-                    preview=attributes.preview,
-                )
-            )
+            assets.append(export_assets(self, name, rule, self._default_zone))
         schedules = []
         for name, cadence in self.regular().items():
             rule = attributes.cadences.named()[name]
@@ -81,13 +65,6 @@ class DatasetComponent(Dataset, dg.Component):
                     catches_up=rule.misfire == "all",
                 )
             )
-        application = dg.AssetSpec(
-            application_key(self.dataset),
-            description=f"The application's own tables that {self.dataset} is exported from; only read.",
-            group_name=self.dataset,
-            owners=list(attributes.owners),
-            kinds={"table"},
-        )
         sensors = (
             [
                 scopes_sensor(
@@ -100,4 +77,4 @@ class DatasetComponent(Dataset, dg.Component):
             if self.scoped
             else []
         )
-        return dg.Definitions(assets=[application, *assets], schedules=schedules, sensors=sensors)
+        return dg.Definitions(assets=[application_asset(self), *assets], schedules=schedules, sensors=sensors)

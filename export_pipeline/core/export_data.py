@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from export_pipeline.core.description import ShapeDescription
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
@@ -31,6 +32,12 @@ class Shape(Protocol):
 
     def layout(self, data: ExportData, /) -> Layout:
         """Lay an export out for people and programs."""
+
+
+def describe(shape: Shape, spec: Mapping[str, Any]) -> ShapeDescription:
+    """Return the description of a shape's exports for people; an empty one if the shape has none."""
+    own: Callable[[Mapping[str, Any]], ShapeDescription] | None = getattr(shape, "describe", None)
+    return ShapeDescription() if own is None else own(spec)
 
 
 def hash_spec(spec: Mapping[str, Any]) -> str:

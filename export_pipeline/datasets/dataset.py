@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from export_pipeline.core.export_data import Shape
+from export_pipeline.core.description import ShapeDescription
+from export_pipeline.core.export_data import Shape, describe
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.options import OptionError, is_list, parse_options
 from export_pipeline.formats.options import FormatOptions, of_other_formats
@@ -73,6 +74,10 @@ class Dataset:
         """Age of the data up to which a finished file serves the same request; None: never."""
         seconds = self.attributes.reuse_seconds
         return None if seconds is None else timedelta(seconds=seconds)
+
+    def describe(self) -> ShapeDescription:
+        """Return the description of its columns and tables for people."""
+        return describe(self.shape, self.spec)
 
     def option_models(self) -> tuple[type[BaseModel], ...]:
         """Return the pydantic models that define the options of the dataset."""

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.columns import Column
+from export_pipeline.core.description import ColumnDescription, Origin
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content, Layout, Proof
 from export_pipeline.core.schema import Schema
@@ -42,6 +43,7 @@ class ExportFile:
         title: Title of the export for people, e.g. the project's name.
         file_name: File name of a download.
         partition: Partition of Dagster's asset; None if the asset has none.
+        described: The columns of the dataset, as its pages describe them.
         personal: Headers of the columns with personal data, by table of the file.
         choices: Options that make it differ from the usual export of its dataset.
         left_out: Headers of the columns that the file leaves out because people rarely read them.
@@ -63,6 +65,7 @@ class ExportFile:
     period: str | None
     partition: str | None
     columns: tuple[Column, ...]
+    described: tuple[ColumnDescription, ...]
     rendered: Rendered
     total_rows: int
     personal: dict[str, tuple[str, ...]]
@@ -103,6 +106,8 @@ class FileSummary(BaseModel):
 
     Attributes:
         columns: Header and type of each column.
+        descriptions: Description of columns, by header.
+        origins: Columns of the application that columns are made of, by header.
         location: Location as shown to people: an absolute path, or `s3://bucket/…`.
         seconds: Time of rendering.
         changed: Number of cells that differ from the source, by reason and column.
@@ -120,6 +125,8 @@ class FileSummary(BaseModel):
     rows: int
     total_rows: int
     columns: list[tuple[str, str]]
+    descriptions: dict[str, str] = {}
+    origins: dict[str, list[Origin]] = {}
     bytes: int
     sha256: str
     key: str
@@ -176,6 +183,7 @@ def describe_file(
         period=layout.period or data.period(),
         partition=partition,
         columns=table.columns,
+        described=dataset.describe().columns,
         rendered=rendered,
         total_rows=proof.rows,
         personal=format.personal(layout, rendering.options),
@@ -249,6 +257,8 @@ def summarize_file(
         stored: The file in the store.
         has_preview: False if the first rows must not be shown.
     """
+    by_name = {column.name: column for column in file.described}
+    described = {column.header: by_name[column.name] for column in file.columns if column.name in by_name}
     return FileSummary(
         title=file.title,
         period=file.period,
@@ -256,6 +266,10 @@ def summarize_file(
         rows=file.rendered.rows,
         total_rows=file.total_rows,
         columns=[(column.header, str(column.kind)) for column in file.columns],
+        descriptions={
+            header: one.description for header, one in described.items() if one.description is not None
+        },
+        origins={header: list(one.origins) for header, one in described.items() if one.origins},
         bytes=stored.bytes,
         sha256=stored.sha256,
         key=stored.key,

@@ -14,6 +14,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.file_notes import file_notes, size_text
 from export_pipeline.jobs.links import create_link, link_address
 from export_pipeline.orchestration.checks import number_to_plot
+from export_pipeline.orchestration.lineage import column_lineage
 
 CONTENT_TAG = "export_pipeline/content"
 """Tag of a materialization whose file is not the usual export of its dataset: the options that differ."""
@@ -55,8 +56,12 @@ def file_metadata(file: FileSummary, link: str | None) -> dict[str, Any]:
     }
     if file.preview:
         metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(row) for row in file.preview])
-    columns = [dg.TableColumn(header, kind) for header, kind in file.columns]
+    columns = [
+        dg.TableColumn(header, kind, description=file.descriptions.get(header))
+        for header, kind in file.columns
+    ]
     metadata["dagster/column_schema"] = dg.TableSchema(columns)
+    metadata["dagster/column_lineage"] = column_lineage(file.origins)
     for column, (value, _) in file.totals.items():
         metadata[f"total {column}"] = number_to_plot(value)
     is_local = not file.location.startswith("s3://")

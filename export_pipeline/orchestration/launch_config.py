@@ -36,6 +36,15 @@ def config_schema(
     }
 
 
+def in_order(*schemas: Mapping[str, dg.Field]) -> dict[str, dg.Field]:
+    """Return one config schema whose fields the launchpad lists in this order: first what is chosen most."""
+    fields = {name: field for schema in schemas for name, field in schema.items()}
+    return {name: fields[name] for name in dict.fromkeys((*_FIRST, *fields)) if name in fields}
+
+
+_FIRST = ("preset", "columns", "filters", "sort", "window")
+
+
 def _default(field: FieldInfo) -> Any:
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
     return (
@@ -64,7 +73,9 @@ def _kind(path: str, annotation: Any) -> Any:
     if annotation in (Decimal, date, datetime):
         return str
     if get_origin(annotation) is Literal:
-        return dg.Enum(path, [dg.EnumValue(str(choice), choice) for choice in get_args(annotation)])
+        choices = [str(choice) for choice in get_args(annotation)]
+        # The name is all that Dagster's message about a wrong value says of the enum.
+        return dg.Enum(f"{path}, one of {', '.join(choices)}", [dg.EnumValue(one, one) for one in choices])
     if get_origin(annotation) is tuple:
         return [_kind(path, without_none(get_args(annotation)[0]))]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

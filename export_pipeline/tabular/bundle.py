@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, create_model
 
-from export_pipeline.core.export_data import ExportData, Shape
+from export_pipeline.core.description import ShapeDescription
+from export_pipeline.core.export_data import ExportData, Shape, describe
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.strict import Strict
 
@@ -45,6 +46,11 @@ class Bundle:
             for name, shape in self.members.items()
         }
         return create_model("BundleOptions", __base__=Strict, **fields)
+
+    def describe(self, spec: Mapping[str, Any], /) -> ShapeDescription:
+        """Return the tables of all members; their columns are described with each."""
+        described = [describe(shape, spec["members"][name]["spec"]) for name, shape in self.members.items()]
+        return ShapeDescription((), tuple(dict.fromkeys(table for one in described for table in one.tables)))
 
     def build(self, data: ExportData, /) -> ExportData:
         """Build every member of a bundle."""

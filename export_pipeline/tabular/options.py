@@ -50,9 +50,15 @@ def _comparable(first: Any, last: Any) -> bool:
 
 
 class TableOptions(Strict):
-    """Options of a table export."""
+    """Options of a table export.
+
+    Attributes:
+        same_content: Options that do not change which rows and columns an export holds.
+        unavailable: Options of which every value is refused, as the dataset has no presets, say.
+    """
 
     same_content: ClassVar = ("sort", "requested_by")
+    unavailable: ClassVar[tuple[str, ...]] = ()
 
     columns: tuple[str, ...] | None
     preset: str | None
@@ -110,7 +116,10 @@ def _options(key: bytes) -> type[TableOptions]:
             Field(None, max_length=1_000, description="The requester; decides what guarded columns show."),
         ),
     }
-    return create_model("TableOptions", __base__=TableOptions, **fields)
+    model = create_model("TableOptions", __base__=TableOptions, **fields)
+    offered = {"preset": spec.presets, "filters": spec.filters, "sort": spec.sort}
+    model.unavailable = tuple(name for name, choices in offered.items() if not choices)
+    return model
 
 
 def _preset(spec: TableSpec) -> tuple[Any, Any]:

@@ -150,6 +150,9 @@ class ColumnSpec(Strict):
     header: Annotated[
         str | None, Field(description="Header for people; by default the name in title case.")
     ] = None
+    description: Annotated[str | None, Field(max_length=1_000, description="What it holds, for people.")] = (
+        None
+    )
     from_: Annotated[
         Path | None, Field(alias="from", description="The field it is read from; by default its name.")
     ] = None

@@ -13,7 +13,7 @@ from export_pipeline.takeoff.drawings import DRAWN, draw_pages
 from export_pipeline.takeoff.sections import chapters, sheets
 
 # (field, header) in the order that readers of older exports expect; new columns are appended.
-_CSV = (
+CSV_COLUMNS = (
     ("condition", "Condition"), ("page_number", "Page"), ("sheet_number", "Sheet Number"),
     ("geometry_type", "Geometry Type"), ("quantity", "Quantity"), ("unit", "Unit"),
     ("geometry_data", "Coordinates"), ("is_verified", "Verified"), ("is_ai_generated", "AI Generated"),
@@ -28,7 +28,7 @@ def layout(data: ExportData) -> Layout:
     return Layout(
         title=f"Export: {contents.data.title}",
         created=contents.created,
-        main=view(contents.measurements, _CSV),
+        main=view(contents.measurements, CSV_COLUMNS),
         document=document(contents),
         sheets=sheets(contents),
         chapters=chapters(contents),

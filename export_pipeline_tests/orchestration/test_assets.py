@@ -11,9 +11,9 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.links import open_link
-from export_pipeline.orchestration.assets import application_key
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG
 from export_pipeline.orchestration.launch_config import config_schema
+from export_pipeline.orchestration.lineage import application_key
 from export_pipeline.schedules.due import period_of
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps
 
@@ -113,7 +113,10 @@ def test_checks_are_evaluated_for_each_file(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"group_by": "nope"}, "group_by not in enum type takeoff_group_by"),
+        (
+            {"group_by": "nope"},
+            "group_by not in enum type takeoff_group_by, one of condition, page, category",
+        ),
         ({"grup_by": "page"}, 'unexpected config entry "grup_by".*group_by'),
         ({"include_costs": "yes"}, "include_costs"),
     ],
@@ -150,7 +153,7 @@ def test_launchpad_shows_types_defaults_and_help() -> None:
     assert all(field.description for field in fields.values())
     assert fields["include_drawings"].default_value is True  # defs.yaml goes before the model
     assert fields["include_costs"].default_value is True
-    assert fields["group_by"].config_type.given_name == "takeoff_group_by"
+    assert fields["group_by"].config_type.given_name == "takeoff_group_by, one of condition, page, category"
     other = config_schema("other", {}, Options)
     assert other["group_by"].config_type.given_name != fields["group_by"].config_type.given_name
 

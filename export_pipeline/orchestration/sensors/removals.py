@@ -29,9 +29,9 @@ _logger = logging.getLogger(__name__)
 _PAGE = 100
 
 KEPT = frozenset(
-    {"dagster/row_count", "dagster/column_schema", "rows in source", "data as of", "period", "bytes",
-     "sha256", "key", "keys", "files", "wrong files", "expires", "seconds", "rows in file", "rows rendered",
-     "rows this format cannot express", "size", "scope"}
+    {"dagster/row_count", "dagster/column_schema", "dagster/column_lineage", "rows in source", "data as of",
+     "period", "bytes", "sha256", "key", "keys", "files", "wrong files", "expires", "seconds", "rows in file",
+     "rows rendered", "rows this format cannot express", "size", "scope"}
 )  # fmt: skip
 """Names of metadata that reveal nothing about the content of a file."""
 

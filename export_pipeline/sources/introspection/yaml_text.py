@@ -19,6 +19,7 @@ from export_pipeline.sources.introspection.types import Typed
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.table_names import bare_table
 
+_MAX_DESCRIPTION = 1_000
 _SHORT = 16  # maximum characters of a string that is a code rather than prose
 
 
@@ -98,9 +99,9 @@ def _plan(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
             notes.append(f"{reason}; never exported while it is hidden")
         elif is_personal(one.name, typed.kind, table.name):
             settings["personal"] = True
-        plan.columns.append(
-            _Column(name, one, typed, settings, "; ".join(filter(None, [*notes, one.comment])))
-        )
+        if description := " ".join(one.comment.split())[:_MAX_DESCRIPTION]:
+            settings["description"] = description
+        plan.columns.append(_Column(name, one, typed, settings, "; ".join(filter(None, notes))))
     # Only a relation may precede a dot, so no relation gets the part before a dot in a column's name.
     taken = [*(one.name.partition(".")[0] for one in table.fields if "." in one.name)]
     for reference in table.references:

@@ -83,7 +83,9 @@ def test_views_and_other_schemas_are_introspected_too(postgres_url: str, tmp_pat
     assert attributes(postgres_url, "sales.totals")["source"]["key"] == ["customer_id", "total"]
     assert attributes(postgres_url, "kept")["dataset"] == "kept"
     assert attributes(postgres_url, "orders")["description"] == 'What was "sold"'
-    assert 'type: "decimal(10,2)" }  # with tax and fees' in introspect(postgres_url, "orders").yaml
+    columns = {column["name"]: column for column in attributes(postgres_url, "orders")["columns"]}
+    assert columns["total"]["description"] == "with tax and fees"
+    assert "description" not in columns["id"]
     made = public.export(postgres_url, "sales.totals", tmp_path / "made", ["csv"])
     assert public.differences(postgres_url, "sales.totals", made) == []
     with pytest.raises(SourceError, match=r"did you mean sales\.visit"):

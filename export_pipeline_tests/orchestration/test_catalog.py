@@ -1,0 +1,88 @@
+"""What the catalog and the launchpad show before the first run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from export_pipeline.definitions import defs
+from export_pipeline.orchestration.lineage import application_key, table_key
+
+
+@pytest.fixture(scope="module")
+def graph(read_once: None) -> Any:
+    return defs().resolve_asset_graph()
+
+
+def spec_of(graph: Any, *path: str) -> Any:
+    return graph.get(dg.AssetKey(path))
+
+
+def test_columns_filters_and_cadences_are_shown_before_the_first_run(graph: Any) -> None:
+    node = spec_of(graph, "records", "on_demand", "excel")
+    columns = {column.name: column for column in node.metadata["dagster/column_schema"].columns}
+    assert columns["Sale Date"].type == "date"
+    assert (
+        columns["Profit"].description
+        == "Net earnings less cost of goods; of a closed return, the cost of its label."
+    )
+    for shown in ("`status`", "SUCCESSFUL", "`essential`", "America/New_York"):
+        assert shown in node.description
+
+
+def test_only_assets_that_a_cadence_makes_exist(graph: Any) -> None:
+    made = {tuple(key.path) for key in graph.materializable_asset_keys if key.path[0] == "records"}
+    assert {path[1:] for path in made if path[1] != "on_demand"} == {
+        ("daily", "csv"), ("monthly", "excel"), ("monthly", "pdf"),
+    }  # fmt: skip
+    assert len(graph.materializable_asset_keys) < 115
+
+
+def test_datasets_share_the_tables_that_they_read(graph: Any) -> None:
+    members = table_key("archive_members")
+    readers = {key for key in graph.get_all_asset_keys() if members in graph.get(key).parent_keys}
+    assert {application_key("enrollments"), application_key("archive")} <= readers
+    lineage = spec_of(graph, "enrollments", "on_demand", "csv").metadata["dagster/column_lineage"]
+    assert lineage.deps_by_column["Enrolled By"] == [dg.TableColumnDep(members, "display_name")]
+    schema = graph.get(members).metadata["dagster/column_schema"]
+    assert "display_name" in [column.name for column in schema.columns]
+
+
+def test_a_late_window_makes_its_assets_stale_but_not_one_that_is_made_on_demand(graph: Any) -> None:
+    policies = {
+        path: graph.get(dg.AssetKey(["records", path, format])).freshness_policy_or_from_metadata
+        for path, format in (("on_demand", "pdf"), ("daily", "csv"), ("monthly", "pdf"))
+    }
+    assert policies["on_demand"] is None
+    assert policies["daily"].fail_window.to_timedelta() == timedelta(hours=26)
+    assert policies["monthly"].fail_window.to_timedelta() == timedelta(days=31, hours=3)
+
+
+def test_the_example_of_each_dataset_can_be_pasted_into_its_launchpad(graph: Any) -> None:
+    examples = 0
+    job = defs().resolve_implicit_global_asset_job_def()
+    for key in graph.materializable_asset_keys:
+        _, cadence, _ = key.path
+        if cadence == "on_demand" and "```yaml" in (text := graph.get(key).description):
+            config = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+            subset = job.get_subset(asset_selection={key})
+            dg.validate_run_config(subset, config)
+            examples += 1
+    assert examples > 40
+
+
+def test_the_launchpad_lists_choices_first_and_nothing_that_is_refused() -> None:
+    loaded = defs()
+    for dataset, first, missing in (
+        ("records", ["preset", "columns", "filters", "sort", "window"], set()),
+        ("sellers", ["columns", "filters", "sort", "window"], {"preset"}),
+        ("takeoff", ["window"], {"preset", "sort"}),
+    ):
+        assets = loaded.resolve_assets_def(dg.AssetKey([dataset, "on_demand", "csv"]))
+        config = assets.node_def.config_schema.config_type.fields
+        assert list(config)[: len(first)] == first
+        assert not missing & config.keys()

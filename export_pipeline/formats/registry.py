@@ -7,6 +7,7 @@ from typing import Any
 
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.csv.format import Csv
+from export_pipeline.formats.dwca.format import Dwca
 from export_pipeline.formats.excel.format import Excel
 from export_pipeline.formats.json.format import Json, JsonLines
 from export_pipeline.formats.parquet.format import Parquet
@@ -22,7 +23,7 @@ class UnknownFormatError(ValueError):
 FORMATS: dict[str, Format[Any]] = {}
 FORMATS |= {
     format.name: format
-    for format in (Csv(), Excel(), Pdf(), Json(), JsonLines(), Parquet(), Ost(), Zip(FORMATS))
+    for format in (Csv(), Excel(), Pdf(), Json(), JsonLines(), Parquet(), Ost(), Dwca(), Zip(FORMATS))
 }
 
 

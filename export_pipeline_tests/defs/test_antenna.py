@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from dwca.read import DwCAReader
 
 from export_pipeline_tests.defs.exporting import Sample
 from export_pipeline_tests.services.postgres import PostgresServer
@@ -72,6 +74,29 @@ def test_json_is_that_of_the_applications_interface(antenna: Sample) -> None:
     assert first["detections"][0]["capture"]["url"] == "https://obj.example.org/bucket/2026/0001.jpg"
     assert [c["id"] for c in first["detections"][0]["classifications"]] == [1, 2]
     assert "@" not in export.file("json").read_text()
+
+
+def test_a_darwin_core_archive_has_the_occurrences_and_their_pictures(antenna: Sample) -> None:
+    path = antenna.export("occurrences", 1).file("dwca")
+    with DwCAReader(str(path)) as archive:
+        rows = {row.id: row for row in archive.rows}
+        assert list(rows) == [f"urn:catalog:antenna.example.org:occurrences:{n}" for n in (8, 1, 6, 5, 4)]
+        first = rows["urn:catalog:antenna.example.org:occurrences:1"]
+        data = {name.rpartition("/")[2]: value for name, value in first.data.items()}
+        assert data["eventDate"] == "2026-06-20T22:00:00/2026-06-20T23:30:15.5"
+        assert (data["scientificName"], data["taxonRank"], data["taxonID"]) == (
+            "Noctua pronuba",
+            "species",
+            "gbif:1806270",
+        )
+        assert (data["decimalLatitude"], data["geodeticDatum"]) == ("45.5", "EPSG:4326")
+        assert data["identificationRemarks"].endswith("Noctua pronuba by Quebec & Vermont v2, score 0.91")
+        assert data["dynamicProperties"] == '{"detectionsCount":2,"determinationScore":0.91}'
+        pictures = [row.data["http://purl.org/dc/terms/identifier"] for row in first.extensions]
+        assert pictures == [f"https://media.example.org/detections/{n}.jpg" for n in (1, 2)]
+        assert rows["urn:catalog:antenna.example.org:occurrences:6"].extensions == []
+    with zipfile.ZipFile(path) as parts:
+        assert not [name for name in parts.namelist() if b"@" in parts.read(name)]
 
 
 def test_the_name_of_any_night_is_that_of_the_calendar(antenna: Sample) -> None:

@@ -31,6 +31,7 @@ occurrence AS NOT MATERIALIZED (
 SELECT
     o.id,
     :api_url || 'occurrences/' || CAST(o.id AS TEXT) || '/' AS details,
+    :occurrence_ids || CAST(o.id AS TEXT) AS occurrence_id,
     o.event_id,
     o.deployment_id,
     deployment.name AS deployment_name,

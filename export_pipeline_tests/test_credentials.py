@@ -107,7 +107,7 @@ def test_a_password_with_an_at_is_refused_with_the_way_to_write_it(monkeypatch: 
         ("https://host:8080/a mail ann@example.org", "https://host:8080/a mail ann@example.org"),
     ],
 )
-def test_what_is_hidden(text: str, shown: str) -> None:
+def test_credentials_are_hidden(text: str, shown: str) -> None:
     assert hide_credentials(text) == shown
 
 

@@ -94,7 +94,7 @@ def test_both_drivers_of_postgresql_tell_the_sqlstate(raising: str, state: str, 
 @pytest.mark.parametrize(
     ("code", "fault"), [(code, fault) for fault, codes in SQLITE.items() for code in codes]
 )
-def test_sqlite(code: int, fault: Fault) -> None:
+def test_faults_of_sqlite_are_classified_by_code(code: int, fault: Fault) -> None:
     error = sqlite3.OperationalError(MISLEADING)
     error.sqlite_errorcode = code
     assert classify_fault(error) is fault
@@ -117,7 +117,7 @@ def test_a_sqlite_file_that_somebody_writes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "fault"), [(number, fault) for fault, numbers in MYSQL.items() for number in numbers]
 )
-def test_mysql(number: int, fault: Fault) -> None:
+def test_faults_of_mysql_are_classified_by_code(number: int, fault: Fault) -> None:
     assert classify_fault(pymysql.err.OperationalError(number, MISLEADING)) is fault
     if number < 2000:
         assert classify_fault(pymysql.err.ProgrammingError(number, MISLEADING)) is fault
@@ -142,7 +142,7 @@ def test_mysql(number: int, fault: Fault) -> None:
         (OSError(28, "No space left on device"), Fault.OTHER),
     ],
 )
-def test_what_client_libraries_find_themselves(error: Exception, fault: Fault) -> None:
+def test_faults_that_client_libraries_find_are_classified(error: Exception, fault: Fault) -> None:
     assert classify_fault(error) is fault
 
 

@@ -22,7 +22,7 @@ UNITS = sorted((DEPLOY / "systemd").iterdir())
 BIN = Path(sys.executable).parent
 
 
-def test_units_are_right(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     """As systemd reads them, on a machine where the project lies elsewhere."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
@@ -108,7 +108,7 @@ def test_files_of_the_image_are_there() -> None:
         assert all((DEPLOY / source).is_file() for source in sources if source.startswith("."))
 
 
-def test_what_the_image_runs_makes_private_files(tmp_path: Path) -> None:
+def test_the_image_makes_private_files(tmp_path: Path) -> None:
     (entry,) = re.findall(r"^ENTRYPOINT (.+)$", (DEPLOY / "Dockerfile").read_text(), re.M)
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     assert all("entrypoint" not in service for service in services.values())

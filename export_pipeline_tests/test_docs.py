@@ -116,7 +116,7 @@ def test_every_field_is_named(section: str, models: tuple[Any, ...]) -> None:
             assert re.search(rf"\b{word}\b", text), f"{section}: {model.__name__}.{word}"
 
 
-def test_lists_are_whole() -> None:
+def test_docs_list_every_type_operator_and_part() -> None:
     for word in TYPES:
         assert f"`{word}`" in _section("columns")
     for operator in get_args(Operator):

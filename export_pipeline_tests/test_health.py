@@ -50,7 +50,7 @@ def found(**options: Any) -> dict[str, Finding]:
     return {finding.code: finding for finding in findings}
 
 
-def test_all_is_well(well: dict[str, str]) -> None:
+def test_a_healthy_deployment_has_no_findings(well: dict[str, str]) -> None:
     assert found() == {}
 
 
@@ -66,7 +66,7 @@ def test_all_is_well(well: dict[str, str]) -> None:
         ("EXPORT_STAGING_URL", "/proc/nowhere", "staging_unusable"),
     ],
 )
-def test_each_part_that_is_down_is_told_alone(
+def test_each_part_that_is_down_is_reported_alone(
     well: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -75,7 +75,9 @@ def test_each_part_that_is_down_is_told_alone(
     assert "hunter2" not in str(findings)
 
 
-def test_tables_of_another_version_and_a_file_that_is_none(well: dict[str, str], tmp_path: Path) -> None:
+def test_tables_of_another_version_and_an_invalid_file_are_reported(
+    well: dict[str, str], tmp_path: Path
+) -> None:
     database = Database(well["EXPORT_JOBS_URL"])
     database.run("UPDATE export_pipeline_version SET version_num = 'older'")
     assert set(found()) == {"ledger_not_migrated"}
@@ -97,7 +99,7 @@ def test_a_check_that_breaks_hides_no_other(well: dict[str, str], monkeypatch: p
     assert findings["check_failed"].wrong == "A check broke: ZeroDivisionError: a b"
 
 
-def test_a_full_disk(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type(health.shutil.disk_usage("/"))
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: usage(100 << 30, 98 << 30, 2 << 30))
     findings = found()
@@ -105,7 +107,7 @@ def test_a_full_disk(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> N
     assert "2.0 GiB (2%)" in findings["store_full"].wrong
 
 
-def test_what_helps_a_full_staging_disk_is_told(
+def test_the_finding_about_a_full_staging_disk_names_the_cure(
     well: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     usage = type(health.shutil.disk_usage("/"))
@@ -142,7 +144,7 @@ def test_datasets_of_another_source_are_named(environment: dict[str, str]) -> No
     assert named["records"].do.endswith("delete export_pipeline/defs/records.")
 
 
-def test_a_source_that_is_away_is_told_once(
+def test_a_source_that_is_away_is_reported_once(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXPORT_SOURCE_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
@@ -240,7 +242,7 @@ def _origin() -> RemoteInstigatorOrigin:
     return RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "repository"), "requests_sensor")
 
 
-def test_a_home_that_cannot_be_written_is_told_in_one_line(
+def test_a_home_that_cannot_be_written_is_reported_in_one_line(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")

@@ -60,7 +60,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         ("EXPORT_STATEMENT_TIMEOUT_SECONDS", "-1", "must be a number of at least 0, not '-1'"),
     ],
 )
-def test_a_wrong_number_is_told_with_those_that_are_right(
+def test_a_wrong_number_is_reported_with_its_limits(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -117,7 +117,7 @@ def test_a_broken_line_of_the_env_file_is_named(tmp_path: Path, caplog: pytest.L
     assert caplog.text == ""  # python-dotenv's own words name no file
 
 
-def test_a_wrong_line_of_the_env_file_is_told_as_such(tmp_path: Path) -> None:
+def test_a_wrong_line_of_the_env_file_is_reported_as_such(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("EXPORT_TIMEZONE=Nowhere\nEXPORT_LINK_TTL_SECONDS=0\n")
     with pytest.raises(SettingsError, match=r"from \.env\).*1 more setting"):
         load_settings()
@@ -132,7 +132,7 @@ def test_requests_are_kept_in_the_applications_database_unless_another_is_named(
     assert load_settings().jobs_url == "postgresql://host/jobs"
 
 
-def test_what_follows_from_a_wrong_setting_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consequences_of_a_wrong_setting_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_SOURCE_URL", "nonsense")
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -142,7 +142,7 @@ def test_what_follows_from_a_wrong_setting_is_not_counted(monkeypatch: pytest.Mo
         load_settings()
 
 
-def test_what_nobody_has_set_is_said_to_stand_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_about_a_missing_setting_names_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_SMTP_URL", "smtp://mail.example.org")
     with pytest.raises(SettingsError, match=r"^EXPORT_MAIL_FROM: must say who mails are from"):
         load_settings()

@@ -40,7 +40,7 @@ def test_everything_else_is_refused_in_one_short_sentence(name: Any) -> None:
     assert len(problem) < 250
 
 
-def test_the_nearest_name_is_said() -> None:
+def test_the_nearest_name_is_suggested() -> None:
     assert "did you mean Europe/Berlin?" in str(zone_problem("europe/berlin"))
     assert "did you mean Europe/Berlin?" in str(zone_problem("posix/Europe/Berlin"))
 

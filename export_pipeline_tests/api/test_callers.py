@@ -76,7 +76,7 @@ ROUTES = [
 ]  # fmt: skip
 
 
-def test_what_belongs_to_another_scope_does_not_exist(service: Running, accounts: list[str]) -> None:
+def test_exports_of_another_scope_do_not_exist(service: Running, accounts: list[str]) -> None:
     made = ask(service.client(), accounts[0])["id"]
     service.complete(made)
     foreign = [
@@ -121,7 +121,7 @@ def test_each_route_wants_its_right(service: Running, accounts: list[str]) -> No
     assert service.client("admin").get(f"/v1/exports/{made}").status_code == 200
 
 
-def test_who_asks_is_said_by_the_key_alone(service: Running, accounts: list[str]) -> None:
+def test_the_requester_follows_from_the_key_alone(service: Running, accounts: list[str]) -> None:
     ann = service.client(acts_for="ann@example.org")
     made = ask(ann, accounts[0])
     assert made["requested_by"] == "ann@example.org"

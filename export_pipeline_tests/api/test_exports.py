@@ -109,7 +109,7 @@ def test_a_part_of_a_file_is_sent_and_a_known_one_is_not(service: Running, accou
         ({"priority": 10_000}, "invalid_request", "/priority", None),
     ],
 )  # fmt: skip
-def test_what_the_sensor_would_refuse_is_refused_before_there_is_a_row(
+def test_an_invalid_request_is_refused_before_a_row_is_inserted(
     service: Running,
     accounts: list[str],
     changes: dict[str, Any],
@@ -259,7 +259,7 @@ def test_an_expired_or_lost_file_is_gone(service: Running, accounts: list[str]) 
     assert problem(client.get(f"/v1/exports/{other}/file")) == (410, "expired")
 
 
-def test_health_readiness_metrics_and_errors_are_told(service: Running) -> None:
+def test_health_readiness_metrics_and_errors_have_routes(service: Running) -> None:
     client = service.client("metrics:read")
     assert httpx.get(f"{service.url}/healthz").text == "ok\n"
     assert httpx.get(f"{service.url}/readyz").text == "ready\n"

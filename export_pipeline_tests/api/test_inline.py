@@ -66,7 +66,7 @@ def test_every_format_holds_the_rows_of_the_scope(
     assert answers["pdf"].content.startswith(b"%PDF")
 
 
-def test_it_is_an_export_like_any_other(service: Running, accounts: list[str]) -> None:
+def test_an_inline_export_is_an_export_like_any_other(service: Running, accounts: list[str]) -> None:
     client = service.client()
     answer = get(service, "csv", client, scope=accounts[0], columns="id,status", **{"option.csv_bom": "true"})
     assert answer.status_code == 200, answer.text
@@ -185,14 +185,14 @@ def test_no_parameter_is_dropped_in_silence(
         ({"limit": "5"}, 422, "invalid_request"),
     ],
 )
-def test_what_a_request_would_be_refused_for_is_refused(
+def test_an_inline_export_is_refused_where_a_request_would_be(
     service: Running, accounts: list[str], parameters: Mapping[str, str], status: int, code: str
 ) -> None:
     assert problem(get(service, "csv", **{"scope": accounts[0], **parameters})) == (status, code)
     assert problem(get(service, "docx", scope=accounts[0])) == (404, "not_found")
 
 
-def test_it_is_for_those_who_may_see_the_scope(service: Running, accounts: list[str]) -> None:
+def test_an_inline_export_needs_the_right_to_see_the_scope(service: Running, accounts: list[str]) -> None:
     foreign = service.client(scopes=[accounts[1]])
     assert problem(get(service, "csv", foreign, scope=accounts[0])) == (404, "not_found")
     assert problem(get(service, "csv", service.client(datasets=["sellers"]), scope=accounts[0])) == (
@@ -279,7 +279,7 @@ def test_a_process_that_died_unasked_costs_nobody_an_answer(service: Running, ac
         assert get(service, "csv", scope=accounts[0]).status_code == 200
 
 
-def test_what_is_away_is_told_as_that(
+def test_each_failure_has_its_status(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(reason: Failure) -> None:

@@ -50,7 +50,7 @@ def test_one_click_leads_from_the_link_to_the_file(
     assert [error for error in errors if "favicon" not in error and "404" not in error] == []
 
 
-def test_it_is_dark_for_those_who_prefer_that(
+def test_a_page_is_dark_for_browsers_that_prefer_it(
     service: Running, accounts: list[str], browser: Browser
 ) -> None:
     made, url = link_to(service, accounts[0])

@@ -67,9 +67,7 @@ def test_a_schedule_whose_runs_would_fail_is_refused(
     engine.dispose()
 
 
-def test_what_belongs_to_another_scope_or_person_does_not_exist(
-    service: Running, accounts: list[str]
-) -> None:
+def test_schedules_of_another_scope_or_person_do_not_exist(service: Running, accounts: list[str]) -> None:
     url = create(service.client(*ALL, acts_for="ann@example.org"), accounts[0]).headers["location"]
     strangers = [
         service.client(*ALL, scopes=[accounts[1]]),

@@ -44,7 +44,7 @@ def started(folder: Path, source_url: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 @pytest.mark.slow
-def test_it_starts_in_little_memory_and_ends_in_order(tmp_path: Path, source_url: str) -> None:
+def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, source_url: str) -> None:
     with started(tmp_path, source_url) as (process, url):
         transport = httpx.HTTPTransport(retries=50)
         with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
@@ -58,7 +58,7 @@ def test_it_starts_in_little_memory_and_ends_in_order(tmp_path: Path, source_url
         assert process.wait(20) == 0
 
 
-def test_it_imports_no_dagster() -> None:
+def test_the_service_imports_no_dagster() -> None:
     script = (
         "import sys; from export_pipeline.api.app import build_app; from export_pipeline.settings import Settings;"
         "app = build_app(Settings(jobs_url='sqlite:////tmp/none.db')); len(app.state.service.datasets);"

@@ -83,7 +83,7 @@ def test_a_request_names_a_webhook_that_its_caller_may_see(
 
 
 @pytest.mark.slow
-def test_nobody_hears_of_more_than_they_may_see(
+def test_a_webhook_hears_only_of_exports_that_its_owner_may_see(
     hooked: Running, receiver: Receiver, accounts: list[str]
 ) -> None:
     url = hooked.client(*ALL).post("/v1/webhooks", json={"url": receiver.url}).headers["location"]
@@ -103,7 +103,7 @@ def test_nobody_hears_of_more_than_they_may_see(
     assert person.post("/v1/webhooks", json={"url": receiver.url}).json()["named_only"]
 
 
-def test_without_a_key_to_sign_with_the_caller_is_told(service: Running) -> None:
+def test_a_webhook_without_a_signing_key_is_refused(service: Running) -> None:
     answer = service.client(*ALL).post("/v1/webhooks", json={"url": "https://example.org/"})
     assert answer.status_code in (409, 422)
 

@@ -58,7 +58,7 @@ def test_a_quote_without_its_pair_is_an_error(text: str) -> None:
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=5))
-def test_what_a_writer_of_csv_quotes_comes_back(values: list[str]) -> None:
+def test_values_quoted_by_a_csv_writer_are_read_back(values: list[str]) -> None:
     line = io.StringIO()
     csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(values)
     typed = shlex.split(f"--filter {shlex.quote(f'v:in={line.getvalue()}')}")

@@ -27,7 +27,7 @@ def exported(command: Command, source: Source) -> dict[str, dict[str, Any]]:
     return {file["format"]: file for file in ended.json["exports"]}
 
 
-def test_help_teaches(command: Command) -> None:
+def test_the_help_of_each_command_has_an_example(command: Command) -> None:
     ended = command("--help")
     assert ended.code == 0
     assert all(name in ended.out for name in COMMANDS)
@@ -38,7 +38,7 @@ def test_help_teaches(command: Command) -> None:
         assert f"export-pipeline {name}" in " ".join(ended.out.split())
 
 
-def test_lists(command: Command, source: Source) -> None:
+def test_formats_and_datasets_are_listed(command: Command, source: Source) -> None:
     assert [row["format"] for row in command("formats", "--json").json] == list(FORMATS)
     listed = {row["dataset"]: row for row in command("datasets", "--json").json}
     takeoff = listed["takeoff"]
@@ -162,14 +162,14 @@ def test_dev_says_where_links_lead_and_what_to_make_of_dagsters_warning(
     assert [arguments[-4:-2] for arguments in begun] == [["-p", port]] * 3
 
 
-def test_a_wrong_setting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_TIMEZONE", "Nowhere")
     ended = command("datasets", "--scopes", "takeoff")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert ended.err.startswith("Error: EXPORT_TIMEZONE: ")
 
 
-def test_a_broken_env_file_is_told_once(
+def test_a_broken_env_file_is_reported_once(
     command: Command, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -194,7 +194,7 @@ def test_a_wrong_setting_stops_every_command_but_help(
     assert command(*arguments[:-1], "--help").code == 0
 
 
-def test_a_format_that_fails_is_told_and_the_other_is_there(
+def test_a_format_that_fails_is_reported_and_the_other_is_made(
     command: Command, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from export_pipeline.formats.base import RenderError

@@ -15,7 +15,7 @@ from export_pipeline_tests.orchestration.deployment import Source
 
 
 @pytest.mark.slow
-def test_what_a_deleted_project_leaves_goes_at_the_next_purge(
+def test_the_next_purge_removes_the_files_of_a_deleted_project(
     command: Command, ledger: Ledger, source: Source, tmp_path: Path
 ) -> None:
     gone, stays = source.scopes

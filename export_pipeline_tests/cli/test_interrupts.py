@@ -26,7 +26,7 @@ from export_pipeline_tests.services.process import free_ports
 
 
 @pytest.mark.parametrize("moment", ["asking", "waiting", "loading", "rendering"])
-def test_what_was_asked_for_is_canceled(
+def test_an_interrupt_cancels_the_requests_made_so_far(
     command: Command, source: Source, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> Any:
@@ -52,7 +52,7 @@ def test_what_was_asked_for_is_canceled(
 
 
 @pytest.mark.slow
-def test_what_was_canceled_elsewhere_is_no_interruption(
+def test_a_job_canceled_elsewhere_is_no_interruption(
     command: Command, source: Source, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def canceled(*_: Any) -> Any:

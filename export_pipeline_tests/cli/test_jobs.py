@@ -19,7 +19,7 @@ from export_pipeline_tests.orchestration.deployment import Source
 from export_pipeline_tests.orchestration.runs.leases import SECOND, pass_time
 
 
-def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+def test_jobs_are_listed_and_shown(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     pending, failed = job_in(ledger, Status.PENDING), job_in(ledger, Status.FAILED, "b")
     done = stored(ledger, tmp_path)
     listed = command("jobs", "--json").json
@@ -51,7 +51,7 @@ def test_jobs_and_show(command: Command, ledger: Ledger, tmp_path: Path) -> None
     assert "MISSING" in command("show", done.id).out
 
 
-def test_whether_its_worker_lives_is_told_in_plain_words(command: Command, ledger: Ledger) -> None:
+def test_show_says_whether_the_worker_lives(command: Command, ledger: Ledger) -> None:
     job = job_in(ledger, Status.PROCESSING)
     run_id, url = str(job.run_id), load_settings().jobs_url
     assert "its worker is starting" in command("show", job.id).out
@@ -74,7 +74,7 @@ def test_whether_its_worker_lives_is_told_in_plain_words(command: Command, ledge
 
 
 @pytest.mark.slow
-def test_mails_that_nobody_sends_are_told(
+def test_show_names_mails_that_wait_for_a_server(
     command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = ledger.request("takeoff", "csv", scope="a", recipients=["ann@example.org"])
@@ -92,7 +92,7 @@ def test_mails_that_nobody_sends_are_told(
     assert "mails_off" not in command("health").out
 
 
-def test_what_others_wrote_cannot_move_the_cursor(command: Command, ledger: Ledger) -> None:
+def test_control_characters_in_the_ledger_never_reach_the_terminal(command: Command, ledger: Ledger) -> None:
     evil = "\x1b[2J\x1b]0;owned\x07"
     job = ledger.request("takeoff", "csv", scope=f"a{evil}", requested_by=evil, options={"note": evil})
     ledger.failed(job.current, f"x{evil}", f"first\nsecond{evil}")
@@ -105,7 +105,7 @@ def test_what_others_wrote_cannot_move_the_cursor(command: Command, ledger: Ledg
     assert printable("a\tb\x00" + "x" * 300, 10) == "a b?xxxxx…"
 
 
-def test_cancel_and_retry(command: Command, ledger: Ledger) -> None:
+def test_a_canceled_job_can_be_retried(command: Command, ledger: Ledger) -> None:
     job = job_in(ledger, Status.PENDING)
     assert "Canceled" in command("cancel", job.id, "--by", "ann").out
     assert ledger.events(job.id)[-1].who == "ann"
@@ -131,7 +131,7 @@ def test_cancel_says_what_becomes_of_the_run(command: Command, ledger: Ledger) -
     assert (ended["status"], ended["run"]) == ("canceled", "its run ends within seconds")
 
 
-def test_hold_and_delete(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+def test_a_held_job_is_not_deleted(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     job = stored(ledger, tmp_path)
     path = FolderStore(tmp_path / "store").path(str(job.file_key))
     assert command("hold", job.id).code == 0
@@ -148,7 +148,7 @@ def test_hold_and_delete(command: Command, ledger: Ledger, tmp_path: Path) -> No
     assert ledger.events(job.id)[-1].kind is EventKind.PURGED
 
 
-def test_links_of_jobs(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+def test_a_job_is_linked_by_its_id(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     job = stored(ledger, tmp_path)
     link = command("link", job.id, "--json").json["link"]
     assert link == FolderStore(tmp_path / "store").path(str(job.file_key)).as_uri()
@@ -236,7 +236,9 @@ def test_a_dataset_that_the_daemon_does_not_know_yet(
 
 
 @pytest.mark.slow
-def test_purge(command: Command, ledger: Ledger, source: Source, tmp_path: Path) -> None:
+def test_a_purge_removes_expired_files(
+    command: Command, ledger: Ledger, source: Source, tmp_path: Path
+) -> None:
     due, kept = (stored(ledger, tmp_path, source.scopes[0], days) for days in (-1, 1))
     would = command("purge", "--dry-run", "--json").json
     assert (would["dry_run"], would["expired"]) == (True, 1)

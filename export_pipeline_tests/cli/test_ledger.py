@@ -35,7 +35,7 @@ WEBHOOKS = ["list", "create", "test", "rotate", "revoke", "deliveries"]
         *(["webhooks", name] for name in WEBHOOKS),
     ],
 )
-def test_help_teaches(command: Command, name: list[str]) -> None:
+def test_the_help_of_each_command_has_an_example(command: Command, name: list[str]) -> None:
     ended = command(*name, "--help")
     assert ended.code == 0
     assert "Example" in ended.out
@@ -80,7 +80,7 @@ def test_a_ledger_of_another_database_or_none(command: Command, monkeypatch: pyt
     assert "hunter2" not in ended.err
 
 
-def test_a_broken_ledger_is_told(command: Command, ledger: Ledger, tmp_path: Path) -> None:
+def test_a_broken_ledger_is_reported_in_one_line(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "jobs.db").write_bytes(b"not a database" * 100)
     ended = command("jobs")
     assert (ended.code, ended.err.count("\n")) == (1, 1)

@@ -55,7 +55,7 @@ def test_personal_columns_are_named_in_every_format(exported: Exported) -> None:
     }
 
 
-def test_only_those_in_the_file(exported: Exported) -> None:
+def test_a_manifest_names_only_personal_columns_of_its_file(exported: Exported) -> None:
     columns = ("--column", "id", "--column", "enrolled_by_email")
     (one,) = exported(archive, "enrollments", archive.MUSEUM, "csv", *columns).values()
     assert one["personal"] == {"rows": ["enrolled_by_email"]}

@@ -96,7 +96,7 @@ def checked(command: Command) -> Any:
 
 
 @pytest.mark.slow
-def test_lists_and_files(checked: Any, source: Source, tmp_path: Path) -> None:
+def test_output_of_lists_and_files_fits_its_schema(checked: Any, source: Source, tmp_path: Path) -> None:
     checked("formats")
     assert all(dataset["scopes"] is None for dataset in checked("datasets"))
     (one,) = checked("datasets", "--scopes", "takeoff")

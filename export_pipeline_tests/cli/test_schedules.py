@@ -9,7 +9,7 @@ from export_pipeline_tests.commands import Command
 pytestmark = pytest.mark.slow
 
 
-def test_schedules(command: Command, ledger: Ledger) -> None:
+def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledger: Ledger) -> None:
     made = command(
         "schedules", "create", "records", "--scope", "a", "--format", "excel", "--cadence", "monthly", "--day", "31",
         "--at", "06:30", "--timezone", "America/New_York", "--to", "ann@example.org", "--empty", "say", "--json",

@@ -48,7 +48,7 @@ def test_a_webhook_from_its_registration_to_its_end(command: Command, allowed: L
     assert "off: It was revoked." in command("webhooks").out
 
 
-def test_what_is_wrong_is_one_sentence(
+def test_each_mistake_is_reported_in_one_sentence(
     command: Command, allowed: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for arguments, code, said in [

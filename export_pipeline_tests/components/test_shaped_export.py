@@ -38,7 +38,7 @@ def attributes(**changed: Any) -> dict[str, Any]:
         ({"descripton": "x"}, "descripton"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(changed: dict[str, Any], said: str) -> None:
+def test_a_mistake_is_reported_with_its_place(changed: dict[str, Any], said: str) -> None:
     text = yaml.safe_dump(attributes(**changed))
     with pytest.raises(Exception, match=re.escape(said)):
         ShapedModel.model_validate(yaml.safe_load(text))
@@ -60,7 +60,7 @@ def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("start:", "strat:", "strat: there is no 'strat'; did you mean start?"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(defs: Path, right: str, wrong: str, said: str) -> None:
+def test_a_wrong_file_is_reported_in_one_line(defs: Path, right: str, wrong: str, said: str) -> None:
     """With file, line and field, by the command line and by Dagster's own check."""
     file = defs / "takeoff" / "defs.yaml"
     text = file.read_text()

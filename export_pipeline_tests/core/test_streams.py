@@ -73,7 +73,7 @@ def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:
     assert list(map_concurrently(lambda _: threading.current_thread(), [1])) == [threading.current_thread()]
 
 
-def test_work_that_fails_is_told_in_its_place() -> None:
+def test_a_failure_comes_in_the_place_of_its_result() -> None:
     results = map_concurrently(lambda item: 1 // item, [1, 0, 1])
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):

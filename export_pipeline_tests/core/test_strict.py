@@ -38,7 +38,7 @@ def test_names_that_are_not_known_stay_so_beside_brackets() -> None:
 
 
 @pytest.mark.parametrize("value", [5, "id", ["id"], None])
-def test_what_is_no_object_is_told_how_to_write_it(value: Any) -> None:
+def test_the_error_for_a_value_that_is_not_an_object_shows_its_keys(value: Any) -> None:
     class Point(Strict):
         x: int = 0
         y: int = 0

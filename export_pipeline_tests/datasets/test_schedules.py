@@ -67,7 +67,7 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
         ({"recipients": '["ann@-a-"]'}, "recipients: 'ann@-a-' has the impossible domain '-a-'"),
     ],
 )
-def test_what_can_never_work_is_told_at_once(
+def test_a_schedule_that_can_never_work_is_set_inactive_at_once(
     deployment: Deployment, ledger: Ledger, row: dict[str, Any], said: str
 ) -> None:
     broken, right = insert(deployment, **row), insert(deployment)

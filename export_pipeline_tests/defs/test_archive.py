@@ -184,7 +184,7 @@ def test_proofs_that_were_anchored_in_a_window(sample: Sample) -> None:
     assert [row[0] for row in export.csv[1:]] == expected != []
 
 
-def test_nobody_s_rows_are_not_exported(sample: Sample) -> None:
+def test_an_unknown_organisation_is_refused(sample: Sample) -> None:
     for dataset in ("enrollments", "proofs", "ledger"):
         assert set(sample.scopes(dataset)) == set(ORGANISATIONS)
         with pytest.raises(SourceError):

@@ -197,7 +197,7 @@ def test_the_file_is_named_after_account_and_day(sample: Sample) -> None:
     assert re.fullmatch(rf"records_{app.SHOP[:8]}_\d{{8}}", export.layout.file_name)
 
 
-def test_what_cannot_be_is_refused(sample: Sample) -> None:
+def test_impossible_requests_are_refused(sample: Sample) -> None:
     with pytest.raises(SourceError):
         sample.export("records", None)
     with pytest.raises(SourceError, match="00000000"):

@@ -47,7 +47,7 @@ def test_addresses_as_people_write_them(written: str, address: Address) -> None:
         "N\u202eame <a@x.org>", "a@ex\u200bample.org", "\ud800@x.org", 7, None, ["a@x.org"],
     ],
 )  # fmt: skip
-def test_what_is_no_address(written: object) -> None:
+def test_invalid_addresses_are_refused(written: object) -> None:
     with pytest.raises(ValueError, match=r"^(is|has|holds) "):
         parse_address(written)
 
@@ -69,7 +69,7 @@ def test_one_mailbox_in_two_spellings() -> None:
     assert parse_domain("Bücher.Example") == parse_domain("xn--bcher-kva.example")
 
 
-def test_too_many_or_wrong_ones_are_told_in_short() -> None:
+def test_errors_about_many_addresses_are_short() -> None:
     check_addresses(["a@x.org"] * MAX_RECIPIENTS)
     with pytest.raises(ValueError, match=r"there are 100,000 addresses; at most 1,000"):
         check_addresses([" " * 9] * 100_000)

@@ -7,7 +7,7 @@ from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 
 
-def test_its_owner_is_told_once(exports: Exports, server: MailServer) -> None:
+def test_the_owner_of_a_broken_schedule_gets_one_notice(exports: Exports, server: MailServer) -> None:
     insert = (
         "INSERT INTO scheduled_exports (dataset, format, scope, cadence, timezone, owner, recipients) "
         "VALUES ('records', 'csv', 'a', 'weekly', 'Berlin', 'owner@example.org', '[\"ben@example.org\"]') "

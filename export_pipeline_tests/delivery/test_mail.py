@@ -78,7 +78,7 @@ def test_encrypted_where_the_server_offers_it(
     assert send(f"{tls_server.url}?starttls=required") == "250 taken"
 
 
-def test_what_must_be_encrypted_is_never_sent_open(
+def test_a_mail_that_must_be_encrypted_is_never_sent_in_clear(
     server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ServerError, match="offers no STARTTLS, which EXPORT_SMTP_URL requires"):
@@ -90,7 +90,7 @@ def test_what_must_be_encrypted_is_never_sent_open(
         assert send(f"{other.url}?starttls=never") == "250 taken"
 
 
-def test_a_server_that_is_none() -> None:
+def test_a_server_that_does_not_answer_is_reported() -> None:
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:1 does not answer"):
         send("smtp://127.0.0.1:1")
     with pytest.raises(ServerError, match="does not answer"):
@@ -105,7 +105,7 @@ def test_names_beyond_ascii(server: MailServer) -> None:
     assert "To: Jörg <jörg@xn--bcher-kva.example>\r\n".encode() in server.raw[0]
 
 
-def test_what_stops_a_mail_at_its_end_stops_it(server: MailServer) -> None:
+def test_a_mail_stopped_before_its_end_is_not_sent(server: MailServer) -> None:
     class StopError(Exception):
         pass
 

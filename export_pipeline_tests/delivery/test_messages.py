@@ -51,7 +51,7 @@ def text(message: EmailMessage, kind: str = "plain") -> str:
     return str(body.get_content()).replace("\r\n", "\n")
 
 
-def test_what_people_read() -> None:
+def test_a_mail_has_the_text_of_its_contents() -> None:
     mail = read(render_message(Contents("file", "Export ready: Orders", _SAID), _SENDER))
     assert text(mail) == (
         "Your export “Orders” is ready.\n\n  Rows: 1,234\n\n"
@@ -63,7 +63,7 @@ def test_what_people_read() -> None:
     assert '<a href="https://files.example.org/x?a=1&amp;b=2">Download orders.csv</a>' in text(mail, "html")
 
 
-def test_what_is_in_the_data_is_never_markup() -> None:
+def test_data_in_a_mail_are_never_markup() -> None:
     bad = '<script>"x"</script><img src=x>'
     said = _SAID | {"title": bad, "window": bad, "file_name": bad, "warnings": [bad], "facts": [(bad, bad)]}
     for template, more in (("file", {}), ("failure", {"error": bad})):
@@ -117,7 +117,7 @@ def test_the_size_of_an_attachment_is_known_beforehand() -> None:
         assert 0 <= encoded_bytes(size) - (length(size) - length(0)) < 78
 
 
-def test_facts_and_warnings_of_the_manifest_are_told(exports: Exports, server: MailServer) -> None:
+def test_a_mail_has_the_facts_and_warnings_of_the_manifest(exports: Exports, server: MailServer) -> None:
     warnings = tuple(f"Column {n}:\r\nBcc: x@example.org was cut" for n in range(30))
     exports.completed(
         ["a@example.org"], rows=1_234_567, warnings=warnings, title="Aufträge\r\nBcc: y@example.org"

@@ -81,9 +81,7 @@ def test_many_senders_at_once(exports: Exports, server: MailServer) -> None:
 
 
 @pytest.mark.slow
-def test_formats_of_windows_that_fail_together_are_told_once_each_window(
-    exports: Exports, server: MailServer
-) -> None:
+def test_formats_of_a_window_that_fail_together_are_one_notice(exports: Exports, server: MailServer) -> None:
     windows = [CadenceWindow("takeoff", "daily", f"2026-01-{day:02}", "a") for day in range(1, 11)]
     people = {"recipients": ["reader@example.org"], "owners": ["owner@example.org", "other@example.org"]}
     assert request_windows(exports.engine, windows, ["csv", "json", "pdf"], **people) == 30

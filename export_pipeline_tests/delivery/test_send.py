@@ -136,7 +136,9 @@ def test_a_server_that_takes_nothing_fails_no_mail(exports: Exports, server: Mai
     assert set(server.received.values()) == {1}
 
 
-def test_a_wrong_password_is_told_without_it(exports: Exports, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_error_about_a_wrong_password_does_not_hold_it(
+    exports: Exports, caplog: pytest.LogCaptureFixture
+) -> None:
     exports.completed(["a@example.org"])
     with mail_server(password="right-horse") as server:
         wrong = server.url.replace("right-horse", "wrong-horse")
@@ -214,7 +216,7 @@ def test_a_link_is_signed_when_it_is_sent_and_kept_nowhere(
     assert exports.statuses(attached) == {"a@example.org": "sent"}
 
 
-def test_where_a_web_server_offers_the_folder_links_lead_there(exports: Exports, server: MailServer) -> None:
+def test_links_lead_to_the_web_server_that_serves_the_folder(exports: Exports, server: MailServer) -> None:
     job = exports.completed(["a@example.org"])
     assert exports.deliver(mail_attach_bytes=0, public_url="https://files.example.org/x/").sent == 1
     assert f"https://files.example.org/x/{job.file_key}" in _text(server, "a@example.org")
@@ -266,7 +268,7 @@ def test_recipients_that_are_none_are_refused_and_stop_nobody(exports: Exports, 
     )
 
 
-def test_no_rows_are_told(exports: Exports, server: MailServer) -> None:
+def test_a_mail_says_that_there_are_no_rows(exports: Exports, server: MailServer) -> None:
     exports.completed(["send@example.org"], rows=0, title="Orders")
     exports.completed(["say@example.org"], rows=0, options={"empty": "say"})
     skipped = exports.completed(["skip@example.org"], rows=0, options={"empty": "skip"})
@@ -282,7 +284,7 @@ def test_no_rows_are_told(exports: Exports, server: MailServer) -> None:
     assert exports.statuses(full) == {"full@example.org": "sent"}
 
 
-def test_a_failure_is_told_to_the_owner_once_for_each_attempt(exports: Exports, server: MailServer) -> None:
+def test_the_owner_gets_one_notice_for_each_failed_attempt(exports: Exports, server: MailServer) -> None:
     owned = exports.failed(["team@example.org"], requested_by="Owner <owner@example.org>")
     exports.failed(["both@example.org"], requested_by="ann")
     assert exports.deliver().sent == 2
@@ -299,7 +301,7 @@ def test_a_failure_is_told_to_the_owner_once_for_each_attempt(exports: Exports, 
     assert first["Message-ID"] != second["Message-ID"]
 
 
-def test_a_failed_schedule_is_told_to_its_owner_even_without_recipients(
+def test_the_owner_of_a_failed_schedule_gets_a_notice_even_without_recipients(
     exports: Exports, server: MailServer
 ) -> None:
     sql = "INSERT INTO scheduled_exports (dataset, format, scope, cadence) VALUES (?, ?, ?, ?) RETURNING id"
@@ -372,7 +374,7 @@ def test_a_ledger_that_is_away_when_the_answer_comes_is_waited_for(
     assert [event.kind for event in exports.ledger.events(job.id)].count(EventKind.SENT) == 1
 
 
-def test_without_a_server_people_are_told_what_to_set(exports: Exports) -> None:
+def test_the_error_for_a_missing_mail_server_names_the_setting(exports: Exports) -> None:
     with pytest.raises(MailSettingsError, match="EXPORT_SMTP_URL is not set"):
         exports.deliver(smtp_url=None)
 

@@ -30,7 +30,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("smtp://[::1]:2525/?starttls=never", Server("::1", 2525, None, None, "never")),
     ],
 )
-def test_servers(url: str, server: Server) -> None:
+def test_urls_of_mail_servers_are_parsed(url: str, server: Server) -> None:
     assert parse_smtp_url(url) == server
 
 

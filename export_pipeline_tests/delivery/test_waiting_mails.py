@@ -31,7 +31,7 @@ def test_they_wait_for_a_server_and_then_go_out(exports: Exports, server: MailSe
     assert set(server.received) == {"ann@example.org", "ben@example.org", "owner@example.org"}
 
 
-def test_nobody_waits_for_what_is_never_sent(exports: Exports) -> None:
+def test_mails_that_are_never_sent_are_not_waited_for(exports: Exports) -> None:
     without = exports.settings.model_copy(update={"smtp_url": None})
 
     def never(job: Job, **changed: Any) -> None:

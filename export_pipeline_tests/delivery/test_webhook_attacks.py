@@ -216,7 +216,7 @@ def test_the_body_of_an_answer_is_not_read() -> None:
 @pytest.mark.parametrize(
     "answer", [b"", b"\x00" * 1000, b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 999999 X\r\n\r\n", b"HTTP/1.1 200 OK\r\nbad\x00: y\r\n\r\n"]
 )  # fmt: skip
-def test_what_is_no_answer_is_a_failed_try(answer: bytes) -> None:
+def test_an_answer_that_is_not_http_is_a_failed_try(answer: bytes) -> None:
     def talk(connection: socket.socket) -> None:
         connection.recv(1_000_000)
         connection.sendall(answer)

@@ -89,7 +89,7 @@ def signed_by(post: Post, secret: str) -> bool:
     return True
 
 
-def test_each_end_is_told_once_with_a_thin_signed_body(
+def test_each_end_is_one_delivery_with_a_thin_signed_body(
     ledger: Ledger,
     engine: sa.Engine,
     receiver: Receiver,
@@ -163,7 +163,7 @@ def test_a_webhook_may_hear_only_of_exports_that_name_it(
         ledger.request("takeoff", "csv", scope="a", webhook_id=webhook.id)
 
 
-def test_an_end_that_is_taken_back_is_told_to_nobody(
+def test_an_end_that_is_rolled_back_is_not_delivered(
     database: Database,
     ledger: Ledger,
     engine: sa.Engine,
@@ -281,7 +281,7 @@ def test_two_secrets_sign_while_one_is_replaced(
     assert signed_by(receiver.posts[1], new)
 
 
-def test_who_reads_the_database_cannot_sign(database: Database, engine: sa.Engine, make: Any) -> None:
+def test_a_reader_of_the_database_cannot_sign(database: Database, engine: sa.Engine, make: Any) -> None:
     webhook, secret = make()
     _, again = rotate_secret(engine, settings_of(), webhook.id)
     key = base64.b64decode(secret.removeprefix("whsec_"))
@@ -353,7 +353,7 @@ def test_a_slow_receiver_delays_no_other(
     assert send(engine) == {"delivered": 24}
 
 
-def test_what_a_dead_sender_had_is_sent_by_another(
+def test_another_sender_sends_the_deliveries_of_a_dead_one(
     database: Database,
     ledger: Ledger,
     engine: sa.Engine,

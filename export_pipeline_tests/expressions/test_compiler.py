@@ -121,7 +121,7 @@ def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[
         ("wide / wide", "this may have 77 digits"),
     ],
 )
-def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
+def test_invalid_expressions_are_refused(text: str, message: str) -> None:
     types = {
         "price": INTEGER, "name": TEXT, "day": DATE, "at": UTC_TIME, "wall": WALL, "wide": decimal(38, 10),
     }  # fmt: skip

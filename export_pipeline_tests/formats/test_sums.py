@@ -32,6 +32,6 @@ def test_a_total_is_the_sum_of_the_decimals_rounded_once(format: ModuleType, tmp
     assert exact["amount"] > 10**9
 
 
-def test_what_is_beyond_all_doubles_is_infinite_or_no_number() -> None:
+def test_sums_beyond_all_doubles_are_infinite_or_not_a_number() -> None:
     assert add_parts([1e308, 1e308]) == float("inf")
     assert math.isnan(add_parts([float("inf"), float("-inf")]))

@@ -38,7 +38,7 @@ def test_totals_are_of_exactly_the_rows_exported(hostile: Hostile) -> None:
     assert hostile.data.source_rows == len(hostile.truth.measurements)
 
 
-def test_nobody_else_s_rows_are_there(hostile: Hostile) -> None:
+def test_rows_of_other_projects_are_absent(hostile: Hostile) -> None:
     for name in hostile.data.tables:
         assert "SOMEBODY ELSE" not in str(rows(hostile.data, name))
 

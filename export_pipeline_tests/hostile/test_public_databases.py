@@ -42,7 +42,9 @@ def test_every_value_of_every_format_equals_the_source(
     assert public.differences(urls[database], table, made) == []
 
 
-def test_what_is_compared_is_there(urls: dict[str, str], tmp_path: Path) -> None:
+def test_the_comparison_finds_a_wrong_cell_a_lost_row_and_a_doubled_one(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
     """A wrong cell, a lost row and a doubled one would be seen."""
     made = public.export(urls["chinook"], "Genre", tmp_path / "made", ["csv"])
     path = made.files["csv"]

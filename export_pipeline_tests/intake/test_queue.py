@@ -196,7 +196,7 @@ def test_while_the_ledger_is_down_no_message_is_received(queue: Queue, ledger: L
     assert queue.take(ledger) == {"taken": 1}
 
 
-def test_what_an_outage_interrupts_is_given_back(
+def test_messages_interrupted_by_an_outage_are_given_back(
     queue: Queue, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.send(*({**BODY, "exportId": f"e-{number}"} for number in range(5)))

@@ -105,7 +105,7 @@ def test_even_one_by_one_scopes_take_turns(database: Database, ledger: Ledger) -
     assert Counter(order) == {"a": 3, "b": 3, None: 3}
 
 
-def test_back_pressure(database: Database, ledger: Ledger) -> None:
+def test_no_more_jobs_are_claimed_than_may_be_in_flight(database: Database, ledger: Ledger) -> None:
     database.insert_many(10, "a")
     claimed = ledger.claim(10, max_in_flight=4)
     assert len(claimed) == 4
@@ -118,7 +118,7 @@ def test_back_pressure(database: Database, ledger: Ledger) -> None:
     assert len(ledger.in_flight()) == 4
 
 
-def test_what_was_canceled_or_deleted_is_not_claimed(database: Database, ledger: Ledger) -> None:
+def test_canceled_and_deleted_jobs_are_not_claimed(database: Database, ledger: Ledger) -> None:
     ledger.canceled(database.insert())
     ledger.delete(ledger.find()[0].id, remove=lambda key: None)
     database.insert("b")

@@ -124,7 +124,7 @@ def test_two_deployments_share_a_store(
         assert store.exists(str(held.file_key))
 
 
-def test_what_a_request_or_a_window_left_halfway_goes(
+def test_unfinished_files_of_requests_and_windows_are_removed(
     ledger: Ledger, store: FolderStore, tmp_path: Path, database: Database
 ) -> None:
     failed = job_in(ledger, Status.FAILED, "Ä/b")

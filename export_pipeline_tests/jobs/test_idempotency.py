@@ -97,7 +97,7 @@ def test_rows_without_a_key_are_exports_of_their_own(database: Database) -> None
         assert len(ask(database, idempotency_key=None)) == 1
 
 
-def test_a_key_is_short(database: Database) -> None:
+def test_a_long_idempotency_key_is_refused(database: Database) -> None:
     ask(database, idempotency_key="ü" * 127)
     with pytest.raises(database.error, match="idempotency_key of a row of export_jobs is too long"):
         ask(database, idempotency_key="ü" * 128)

@@ -52,7 +52,7 @@ def test_everything_that_an_application_writes_has_a_size(
                 database.run(f"UPDATE {table} SET {column} = ?", row[column])
 
 
-def test_people_are_told_so_too(ledger: Ledger) -> None:
+def test_the_error_about_a_long_value_names_its_limit(ledger: Ledger) -> None:
     assert ledger.request("t", "csv", scope=LONGEST).scope == LONGEST
     with pytest.raises(LedgerError, match="scope of a row of export_jobs is too long: it has at most 2,000"):
         ledger.request("t", "csv", scope="x" * 3_000)

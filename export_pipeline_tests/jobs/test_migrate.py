@@ -90,7 +90,7 @@ def test_alembic_sees_no_difference_to_the_tables(database: Database) -> None:
 
 
 @pytest.mark.slow
-def test_sqlite_is_told_the_same_word_for_word(tmp_path: object) -> None:
+def test_tables_of_sqlite_equal_the_declared_ones_word_for_word(tmp_path: object) -> None:
     migrate(f"sqlite:///{tmp_path}/migrated.db")
     made = sa.create_engine(f"sqlite:///{tmp_path}/made.db")
     metadata.create_all(made)
@@ -99,7 +99,7 @@ def test_sqlite_is_told_the_same_word_for_word(tmp_path: object) -> None:
 
 
 @pytest.mark.slow
-def test_postgresql_is_told_the_same(postgres: PostgresServer) -> None:
+def test_tables_of_postgresql_equal_the_declared_ones(postgres: PostgresServer) -> None:
     with postgres.database() as one, postgres.database() as other:
         migrate(one)
         migrated, made = sa.create_engine(one), sa.create_engine(other)
@@ -131,7 +131,7 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
 
 
 @pytest.mark.slow
-def test_it_says_what_became_of_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrate_reports_the_state_of_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = command.upgrade
     with monkeypatch.context() as older:
         older.setattr(command, "upgrade", lambda config, _: whole(config, "0010"))
@@ -144,7 +144,7 @@ def test_a_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
         migrate(f"sqlite:///{tmp_path}/nowhere/jobs.db")
 
 
-def test_without_the_tables_people_are_told_what_to_do(url: str) -> None:
+def test_the_error_for_missing_tables_names_the_command(url: str) -> None:
     with Ledger(url) as ledger, pytest.raises(LedgerError, match="run `export-pipeline migrate`"):
         ledger.claim(1)
 
@@ -158,7 +158,7 @@ def test_other_databases_and_wrong_urls_are_refused() -> None:
         Ledger("jobs.db")
 
 
-def test_a_database_that_is_down_is_told_without_its_password(sqlite_jobs_url: str) -> None:
+def test_the_error_for_a_database_that_is_down_hides_its_password(sqlite_jobs_url: str) -> None:
     with (
         Ledger("postgresql://app:secret@127.0.0.1:1/jobs") as ledger,
         pytest.raises(LedgerUnavailableError) as caught,

@@ -45,7 +45,7 @@ _FORGED = {
 
 
 @pytest.mark.parametrize("column", _FORGED)
-def test_what_became_of_a_row_is_refused(database: Database, ledger: Ledger, column: str) -> None:
+def test_an_insert_that_sets_a_result_is_refused(database: Database, ledger: Ledger, column: str) -> None:
     with pytest.raises(database.error, match="leave out everything that says what became of it"):
         database.run(
             f"INSERT INTO export_jobs (dataset, format, {column}) VALUES ('t', 'csv', {_FORGED[column]})"
@@ -109,7 +109,7 @@ def test_an_older_ledger_is_brought_up_to_date(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_who_asks_leaves_the_options_of_an_older_ledger(url: str) -> None:
+def test_the_requester_leaves_the_options_of_an_older_ledger(url: str) -> None:
     """A file that was made for somebody keeps the name; what has not run yet is asked for by nobody else."""
     _made_as_of(url, "0001")
     named, insert = (
@@ -139,7 +139,7 @@ def test_who_asks_leaves_the_options_of_an_older_ledger(url: str) -> None:
     assert (schedule.owner, schedule.options) == (None, {"a": 1})
 
 
-def test_what_waits_and_is_too_long_is_failed_in_an_older_ledger(url: str) -> None:
+def test_migration_fails_waiting_requests_that_are_too_long(url: str) -> None:
     _made_as_of(url, "0005")
     with closing(Database(url)) as database:
         insert = "INSERT INTO export_jobs (dataset, format, recipients) VALUES (?, 'csv', ?)"

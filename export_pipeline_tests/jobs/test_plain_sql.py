@@ -85,7 +85,7 @@ def test_no_job_is_moved_as_none_may_move(database: Database, earlier: Status, l
 @pytest.mark.parametrize(
     "column", ["dataset", "format", "scope", "requested_by", "file_key", "file_size", "sha256"]
 )
-def test_what_was_asked_for_and_made_stays_so(database: Database, state: Status, column: str) -> None:
+def test_a_request_and_its_result_cannot_be_changed(database: Database, state: Status, column: str) -> None:
     id = database.insert()
     for step in _STATES[state]:
         database.run(f"UPDATE export_jobs SET {step} WHERE id = ?", id)
@@ -141,7 +141,7 @@ def test_the_request_is_an_event_whoever_made_it(database: Database, ledger: Led
         ("schedule_id", "'00000000-0000-4000-8000-000000000000'"),
     ],
 )
-def test_what_nobody_could_read_is_refused_at_once(database: Database, column: str, value: str) -> None:
+def test_unreadable_values_are_refused_at_once(database: Database, column: str, value: str) -> None:
     if not database.is_postgres:
         database.run("PRAGMA foreign_keys = ON")
     with pytest.raises(database.error):

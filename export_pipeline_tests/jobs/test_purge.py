@@ -100,7 +100,7 @@ def keys(store: Store) -> set[str]:
 
 
 @pytest.mark.slow
-def test_what_is_due_goes_and_nothing_else(
+def test_a_purge_removes_expired_files_and_nothing_else(
     ledger: Ledger, store: FolderStore, tmp_path: Path, deployment: str
 ) -> None:
     due, later, never = (complete(ledger, store, tmp_path, at) for at in (DUE, LATER, None))
@@ -204,7 +204,7 @@ def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderS
 
 
 @pytest.mark.slow
-def test_what_cannot_be_removed_does_not_keep_the_rest(
+def test_a_file_that_cannot_be_removed_does_not_keep_the_rest(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purging, "_PAGE", 2)
@@ -284,7 +284,9 @@ def test_aborted_uploads_go(ledger: Ledger, store: FolderStore, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_on_s3(bucket: Bucket, sqlite_database: Database, tmp_path: Path) -> None:
+def test_a_purge_removes_expired_files_from_s3(
+    bucket: Bucket, sqlite_database: Database, tmp_path: Path
+) -> None:
     server, client = bucket.server, bucket.server.client()
     store = open_store(bucket.url, endpoint_url=server.endpoint_url, clients=lambda _: client)
     with Ledger(sqlite_database.url) as ledger:

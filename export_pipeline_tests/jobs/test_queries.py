@@ -49,7 +49,7 @@ def test_scope_a_never_sees_b(ledger: Ledger) -> None:
         (Viewer(requested_by="ann\x00"), 0),
     ],
 )
-def test_who_sees_what(ledger: Ledger, viewer: Viewer, count: int) -> None:
+def test_viewers_see_their_own_scopes_and_requests(ledger: Ledger, viewer: Viewer, count: int) -> None:
     ledger.request("t", "csv", scope="a", requested_by="ann")
     for scope in ("b", "", None):
         ledger.request("t", "csv", scope=scope)
@@ -72,7 +72,7 @@ def test_pages_show_each_job_once_though_new_ones_come(ledger: Ledger, database:
     assert [job.created_at for job in seen] == sorted((job.created_at for job in seen), reverse=True)
 
 
-def test_choosing(ledger: Ledger) -> None:
+def test_jobs_are_filtered_by_status_and_dataset(ledger: Ledger) -> None:
     for status in Status:
         job_in(ledger, status)
     assert [job.status for job in ledger.find(status=[Status.FAILED, Status.PENDING])] == [

@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_removed_leaves_the_job_as_it_was(ledger: Ledger) 
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.EXPIRED])
-def test_deleting(ledger: Ledger, status: Status) -> None:
+def test_a_deleted_job_loses_its_file_and_is_found_no_more(ledger: Ledger, status: Status) -> None:
     job = job_in(ledger, status)
     removed: list[str] = []
     gone = ledger.delete(job.id, removed.append, who="ann")
@@ -69,7 +69,7 @@ def test_deleting(ledger: Ledger, status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING])
-def test_what_goes_on_is_not_deleted(ledger: Ledger, status: Status) -> None:
+def test_a_job_in_progress_is_not_deleted(ledger: Ledger, status: Status) -> None:
     job = job_in(ledger, status)
     with pytest.raises(RefusedError, match="cancel it first"):
         ledger.delete(job.id, pytest.fail)

@@ -30,7 +30,7 @@ def figures(database: Database) -> Iterator[Statistics]:
 
 
 @pytest.mark.slow
-def test_what_takes_too_long(
+def test_overdue_jobs_and_mails_are_counted(
     database: Database,
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
@@ -130,7 +130,9 @@ def test_requests_that_fail(
     assert "export_failed (3), worker_lost (1)." in found()["jobs_failing"].wrong
 
 
-def test_figures(database: Database, ledger: Ledger, figures: Statistics) -> None:
+def test_statistics_of_the_queue_and_of_the_last_hour(
+    database: Database, ledger: Ledger, figures: Statistics
+) -> None:
     assert (figures.queue(), figures.unsent_mails()) == ([], {})
     assert figures.ended(timedelta(hours=1)) == []
     waits = job_in(ledger, Status.PENDING)
@@ -179,7 +181,9 @@ def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures
     assert samples['export_pipeline_failed_last_hour{dataset="a\\"b\\\\c\\nd"}'] == 1
 
 
-def test_figures_by_dataset(database: Database, ledger: Ledger, figures: Statistics) -> None:
+def test_metrics_have_the_label_of_their_dataset(
+    database: Database, ledger: Ledger, figures: Statistics
+) -> None:
     """As the format's own parser reads them."""
     job = job_in(ledger, Status.PROCESSING)
     ledger.completed(run_of(job), File("k", "n", 5, 400, ""))

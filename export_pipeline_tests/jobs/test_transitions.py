@@ -80,7 +80,7 @@ def test_every_move_from_every_state(ledger: Ledger, to: Status) -> None:
             assert kinds(ledger, job) == before
 
 
-def test_a_whole_life(ledger: Ledger) -> None:
+def test_a_job_passes_from_request_to_expiry(ledger: Ledger) -> None:
     job = ledger.request(
         "takeoff",
         "csv",
@@ -164,7 +164,7 @@ def test_a_late_worker_cannot_touch_a_newer_attempt(ledger: Ledger, again: Statu
     assert ledger.get(old.id) == new
 
 
-def test_of_two_runs_one_has_the_job(ledger: Ledger) -> None:
+def test_one_of_two_runs_has_the_job(ledger: Ledger) -> None:
     job = job_in(ledger, Status.PROCESSING)
     other = run_of(job, "other")
     for report in (
@@ -282,7 +282,7 @@ def test_times_without_a_zone_are_refused(ledger: Ledger) -> None:
     assert ledger.get(job.id) == job
 
 
-def test_unknown_jobs(ledger: Ledger) -> None:
+def test_an_unknown_job_is_refused_by_every_transition(ledger: Ledger) -> None:
     for unknown in ("00000000-0000-4000-8000-000000000000", "no uuid", "", "a\x00"):
         for call in (
             lambda unknown=unknown: ledger.get(unknown),
@@ -312,7 +312,7 @@ def test_times_are_the_databases(ledger: Ledger) -> None:
 
 
 @pytest.mark.slow
-def test_of_two_who_move_a_job_at_once_one_wins(ledger: Ledger) -> None:
+def test_one_of_two_simultaneous_transitions_wins(ledger: Ledger) -> None:
     for _ in range(10):
         job = job_in(ledger, Status.PROCESSING)
         ready, refused = threading.Barrier(3), list[Status]()

@@ -179,7 +179,7 @@ def test_without_the_tables_of_requests_a_tick_fails_and_says_so(deployment: Dep
         (dg.DagsterRunStatus.SUCCESS, 0),
     ],
 )
-def test_what_a_run_that_died_was_to_request_is_requested_once(
+def test_the_windows_of_a_run_that_died_are_requested_once(
     deployment: Deployment,
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
@@ -270,7 +270,7 @@ def test_a_delivery_that_died_is_not_repeated(
 
 
 @pytest.mark.slow
-def test_a_window_that_fails_is_told_to_its_owner_once_and_may_be_tried_again(
+def test_the_owner_of_a_failed_window_gets_one_notice_and_may_retry_it(
     deployment: Deployment, ledger: Ledger, mails: MailServer
 ) -> None:
     deployment.source.rows("ALTER TABLE measurements RENAME TO elsewhere")

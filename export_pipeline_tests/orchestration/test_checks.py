@@ -94,7 +94,7 @@ def test_a_sabotaged_export_publishes_nothing(
 
 
 @pytest.mark.slow
-def test_a_limit_of_a_format_is_told_in_one_sentence(
+def test_the_limit_of_a_format_is_reported_in_one_sentence(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(layout: Any, out: Any, options: Any) -> Any:

@@ -32,7 +32,7 @@ def test_the_home_gets_the_file_that_fits(
 
 
 @pytest.mark.parametrize("url", ["foo", "postgresql://u:hunter2@127.0.0.1:1/d", "nosuchdb://h/d"])
-def test_a_wrong_instance_database_is_told_in_one_line(
+def test_a_wrong_instance_database_is_reported_in_one_line(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))

@@ -63,7 +63,7 @@ LIBRARY = re.compile(r"[Ii]nput|instance|tuple|dictionary|valid |parse|_filter|_
         ({"csv_bom": "x"}, "option csv_bom: it must be true or false"),
     ],
 )  # fmt: skip
-def test_wrong_options_are_told_plainly(given: dict[str, Any], said: str) -> None:
+def test_wrong_options_are_reported_plainly(given: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError) as caught:
         parse_options(given, Table, FormatOptions)
     message = str(caught.value)

@@ -191,7 +191,7 @@ def test_every_scope_is_a_partition_of_its_own(scope: str) -> None:
             assert scope_changes(instance, "t", {scope: "Other"}, True) == ([], {})
 
 
-def test_scopes_without_a_key_are_told_apart() -> None:
+def test_scopes_that_cannot_have_a_key_are_reported() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         scopes = dict.fromkeys(["", "a", "|" * 400, "x" * 1_001], "Name")
         changes, problems = scope_changes(instance, "t", scopes, True)

@@ -51,7 +51,9 @@ def source_fails(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("breaks", [fail, source_fails])
-def test_events_of_a_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, breaks: Any) -> None:
+def test_events_of_a_run_show_no_password(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, breaks: Any
+) -> None:
     monkeypatch.setattr(csv, "render", breaks)
     assert not deployment.run().success
     (run,) = deployment.instance.get_runs()
@@ -63,7 +65,9 @@ def test_events_of_a_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SENSORS)
-def test_ticks(deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_ticks_show_no_password(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(*SENSORS[name], fail)
     sensor = deployment.definitions.resolve_sensor_def(name)
     resources = {key: deployment.definitions.resources[key] for key in sensor.required_resource_keys}

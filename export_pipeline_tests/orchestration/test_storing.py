@@ -305,7 +305,7 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
     assert purge(ledger, deployment.store, retention=timedelta(days=7)).counts == {}
 
 
-def test_where_there_is_an_http_service_the_materialization_links_to_the_file(tmp_path: Path) -> None:
+def test_a_materialization_links_to_the_file_if_there_is_an_http_service(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db"
     migrate(url)
     with Ledger(url) as jobs:

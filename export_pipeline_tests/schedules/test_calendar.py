@@ -58,7 +58,7 @@ def test_two_years_of_every_cadence_and_hour(zone: str) -> None:
 
 
 @pytest.mark.parametrize("misfire", MISFIRES)
-def test_what_was_missed(misfire: str) -> None:
+def test_missed_runs_are_due_as_the_misfire_rule_says(misfire: str) -> None:
     chance = random.Random(misfire)
     schedule = Schedule("daily", 2, 30, timezone="Europe/Berlin")
     runs = expected(schedule)
@@ -132,7 +132,7 @@ def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: 
         ),
     ],
 )
-def test_what_is_wrong_is_named(fields: dict[str, Any], said: str) -> None:
+def test_a_wrong_field_of_a_schedule_is_named(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ScheduleError) as error:
         Schedule(**{"cadence": "daily", **fields})
     assert str(error.value) == said
@@ -141,6 +141,6 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "America", "../etc/passwd", "\x00", "x" * 300, None, 5, b"UTC", "UTC\n"]
 )
-def test_what_is_no_zone(name: Any) -> None:
+def test_an_unknown_time_zone_is_refused(name: Any) -> None:
     with pytest.raises(ScheduleError, match=r"^timezone: .* is not an IANA time zone"):
         Schedule("daily", timezone=name)

@@ -163,7 +163,7 @@ def test_the_last_run_again_by_hand(database: Database, engine: sa.Engine) -> No
     assert claim_due(engine, wednesday, 10) == []
 
 
-def test_what_is_paused_saves_nothing_up(database: Database, engine: sa.Engine) -> None:
+def test_a_paused_schedule_collects_no_windows(database: Database, engine: sa.Engine) -> None:
     schedule_id = insert(database, misfire="all")
     claim_due(engine, START, 10)
     database.run("UPDATE scheduled_exports SET active = false")
@@ -175,9 +175,7 @@ def test_what_is_paused_saves_nothing_up(database: Database, engine: sa.Engine) 
     assert ask.window.name == "2025-03-06"
 
 
-def test_what_is_resumed_with_sql_begins_then_though_nobody_looked(
-    database: Database, engine: sa.Engine
-) -> None:
+def test_a_schedule_resumed_with_sql_begins_at_that_time(database: Database, engine: sa.Engine) -> None:
     insert(database, misfire="all", active=False)
     database.run("UPDATE scheduled_exports SET problem = 'old', next_run = '2025-03-02 00:00:00+00:00'")
     database.run("UPDATE scheduled_exports SET active = true")
@@ -226,7 +224,9 @@ def test_a_run_that_was_postponed_by_hand(database: Database, engine: sa.Engine)
     assert ask.window.name == "2025-03-03"
 
 
-def test_what_a_call_has_no_time_for_is_asked_for_by_the_next(database: Database, engine: sa.Engine) -> None:
+def test_schedules_that_a_call_has_no_time_for_are_left_to_the_next(
+    database: Database, engine: sa.Engine
+) -> None:
     for _ in range(4):
         insert(database)
     broken = insert(database)

@@ -74,6 +74,6 @@ def test_a_time_that_python_does_not_know_stops_nobody(postgres_database: Databa
         ("recipients", json.dumps("ann@example.org")),
     ],
 )
-def test_what_the_database_refuses_at_once(database: Database, column: str, value: Any) -> None:
+def test_the_database_refuses_impossible_schedules(database: Database, column: str, value: Any) -> None:
     with pytest.raises(database.error):
         insert(database, **{column: value})

@@ -76,7 +76,7 @@ def test_an_edit_that_moves_no_run_leaves_it_known(engine: sa.Engine) -> None:
     assert (made.since, made.next_run) == (NOW, NOW + DAY / 2)
 
 
-def test_what_was_set_inactive_is_mended_and_resumed(engine: sa.Engine, database: Database) -> None:
+def test_a_corrected_schedule_is_resumed(engine: sa.Engine, database: Database) -> None:
     made = create_schedule(engine, DAILY, NOW)
     database.run("UPDATE scheduled_exports SET timezone = 'Europe/Nowhere'")
     assert claim_due(engine, NOW, 10) == []
@@ -99,7 +99,7 @@ def test_the_order_of_a_list(engine: sa.Engine) -> None:
     assert [schedule.hour for schedule in list_schedules(engine, active=False)] == [18]
 
 
-def test_what_is_not_theirs_does_not_exist(engine: sa.Engine) -> None:
+def test_schedules_of_others_do_not_exist(engine: sa.Engine) -> None:
     mine = create_schedule(engine, {**DAILY, "scope": "a", "owner": "ann"}, NOW)
     other = create_schedule(engine, {**DAILY, "scope": "b", "owner": "bob"}, NOW)
     common = create_schedule(engine, DAILY, NOW)
@@ -151,7 +151,7 @@ def test_what_is_not_theirs_does_not_exist(engine: sa.Engine) -> None:
         ({"next_run": NOW}, "next_run: there is no such field; there are dataset, "),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(sqlite_database: Database, chosen: dict[str, Any], said: str) -> None:
+def test_a_wrong_change_is_named(sqlite_database: Database, chosen: dict[str, Any], said: str) -> None:
     engine = open_engine(sqlite_database.url)
     with pytest.raises(ScheduleError) as error:
         create_schedule(engine, {**DAILY, **chosen}, NOW, check=offered)
@@ -163,6 +163,6 @@ def test_what_is_wrong_is_named(sqlite_database: Database, chosen: dict[str, Any
 
 
 @pytest.mark.parametrize("schedule_id", ["", "x", "00000000-0000-4000-8000-000000000000", "\x00"])
-def test_an_id_that_is_none(engine: sa.Engine, schedule_id: str) -> None:
+def test_an_invalid_id_is_an_unknown_schedule(engine: sa.Engine, schedule_id: str) -> None:
     with pytest.raises(UnknownScheduleError):
         get_schedule(engine, schedule_id)

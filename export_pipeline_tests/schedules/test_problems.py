@@ -20,7 +20,9 @@ def known(schedule: ScheduledExport) -> None:
     check_choice("dataset", schedule.dataset, ["takeoff", "records"])
 
 
-def test_it_is_told_at_the_first_look_and_once(database: Database, engine: sa.Engine, ledger: Ledger) -> None:
+def test_a_broken_schedule_is_reported_at_the_first_look_and_once(
+    database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
     broken = insert(
         database, dataset="takeof", scope="7", owner="ann@example.org", recipients='["ben@example.org"]'
     )
@@ -96,7 +98,7 @@ def test_a_row_that_was_edited_is_looked_at_before_it_is_due(
     assert len(claim_due(engine, START + DAY, 10)) == 1
 
 
-def test_what_is_broken_can_be_paused_and_stays_so(database: Database, engine: sa.Engine) -> None:
+def test_a_broken_schedule_can_be_paused_and_stays_paused(database: Database, engine: sa.Engine) -> None:
     broken = insert(database, dataset="takeof")
     claim_due(engine, START + MINUTE, 10, known)
     assert pause_schedule(engine, broken).problem is None
@@ -106,7 +108,7 @@ def test_what_is_broken_can_be_paused_and_stays_so(database: Database, engine: s
     assert resume_schedule(engine, broken, START + 3 * MINUTE, check=known).active
 
 
-def test_its_notice_cannot_become_an_export_of_everything(
+def test_the_notice_of_a_broken_schedule_cannot_become_an_export(
     database: Database, engine: sa.Engine, ledger: Ledger
 ) -> None:
     insert(database, timezone="Europe/Berlim", recipients='["ann"]')

@@ -74,7 +74,7 @@ def test_servers_listen_on_this_machine_only(s3: S3Server, postgres: PostgresSer
             assert socket.inet_ntoa(bytes.fromhex(address)[::-1]) == "127.0.0.1"
 
 
-def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None:
+def test_the_error_about_a_server_that_ends_at_once_has_its_log(tmp_path: Path) -> None:
     with (
         pytest.raises(StartError, match="ended with code 3:\nno such option"),
         running(["sh", "-c", "echo no such option; exit 3"], tmp_path, ready=lambda: False),

@@ -35,7 +35,9 @@ class StoreContract:
         return make
 
     @pytest.mark.parametrize("size", [0, 1, SMALL, 8 << 20, (8 << 20) + 1, LARGE])
-    def test_what_goes_in_comes_out(self, store: Store, local: Callable[[int], Path], size: int) -> None:
+    def test_a_stored_file_is_read_back_unchanged(
+        self, store: Store, local: Callable[[int], Path], size: int
+    ) -> None:
         path, seen = local(size), [0]
         begun = datetime.now(UTC)
         stored = put(store, path, KEY, media_type=CSV, file_name="a.csv", progress=seen.append)
@@ -53,7 +55,7 @@ class StoreContract:
         assert copy.read_bytes() == path.read_bytes()
 
     @pytest.mark.slow
-    def test_a_put_replaces(self, store: Store, local: Callable[[int], Path]) -> None:
+    def test_a_file_replaces_an_older_one(self, store: Store, local: Callable[[int], Path]) -> None:
         for size in (LARGE, SMALL, LARGE + 1, 0):
             put(store, local(size), KEY, media_type=CSV, file_name="a.csv")
             assert [found.bytes for found in store.list()] == [size]
@@ -88,7 +90,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("size", [SMALL, LARGE])
     @pytest.mark.parametrize("finished", [True, False])
-    def test_what_is_not_published_leaves_nothing(
+    def test_an_aborted_upload_leaves_nothing(
         self, store: Store, tmp_path: Path, size: int, finished: bool
     ) -> None:
         with begin(store, KEY, tmp_path) as upload:
@@ -190,13 +192,13 @@ class StoreContract:
                 pass
             store.delete("exports/a/b/c.csv/d")
 
-    def test_delete(self, store: Store) -> None:
+    def test_a_deletion_removes_one_file(self, store: Store) -> None:
         for key in (KEY, "exports/all/1.csv"):
             store.put_bytes(b"x", key, media_type=CSV)
         store.delete(KEY)
         assert [found.key for found in store.list()] == ["exports/all/1.csv"]
 
-    def test_list_by_prefix(self, store: Store) -> None:
+    def test_files_are_listed_by_prefix(self, store: Store) -> None:
         keys = ["exports/a-b/1.csv", "exports/a/1.csv", "exports/a/b/1.csv", "exports/a.b/1.csv"]
         keys += ["exports/a/b.csv", "exports/a/b-c.csv", "exports/A/1.csv", "exports/%61ll/1.csv"]
         for key in keys:
@@ -209,7 +211,7 @@ class StoreContract:
                 k for k in keys if k.startswith(prefix)
             )
 
-    def test_keys_that_are_none(self, store: Store, local: Callable[[int], Path]) -> None:
+    def test_invalid_keys_are_refused(self, store: Store, local: Callable[[int], Path]) -> None:
         for key in ("../x", "/etc/passwd", "a//b", "", ".uploads/x", "a/\x00"):
             with pytest.raises(ValueError, match="not a key"):
                 put(store, local(1), key, media_type=CSV, file_name="x")
@@ -300,13 +302,13 @@ def test_importing_the_package_is_light() -> None:
         ("s3://key:secret@bucket/x", "holds credentials"),
     ],
 )
-def test_a_wrong_url_is_told(url: str, says: str) -> None:
+def test_a_wrong_url_is_reported_without_its_secret(url: str, says: str) -> None:
     with pytest.raises(StoreError, match=says) as caught:
         open_store(url)
     assert "secret" not in str(caught.value)
 
 
-def test_urls_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_opened_by_its_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert open_store("./exports").url == (tmp_path / "exports").as_uri()
     assert open_store("file:///a%20b/c").url == "file:///a%20b/c"

@@ -69,7 +69,7 @@ def test_a_put_survives_folders_that_vanish(store: FolderStore, monkeypatch: pyt
     ],
 )
 @pytest.mark.parametrize("call", ["fsync", "write"])
-def test_what_the_system_refuses_leaves_nothing(
+def test_an_upload_that_the_system_refuses_leaves_nothing(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, says: str
 ) -> None:
     store.put_bytes(b"old", KEY, media_type=CSV)
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-def test_no_permission(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_reported(tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
     root.chmod(0o555)
@@ -146,7 +146,7 @@ def test_no_permission(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_file_in_the_way(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="is a file, not a folder"):
         FolderStore(tmp_path / "file").check()

@@ -135,7 +135,7 @@ def test_without_a_ledger_nothing_is_demanded(tmp_path: Path) -> None:
 # --- links
 
 
-def test_links_lead_nowhere(tmp_path: Path) -> None:
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "1.csv").write_bytes(b"theirs")

@@ -31,7 +31,7 @@ def manifest(**changes: Any) -> Manifest:
     return Manifest(**(fields | changes))
 
 
-def test_it_is_a_frictionless_resource() -> None:
+def test_a_manifest_is_a_frictionless_resource() -> None:
     columns = [Column("k", kind.value.title(), kind) for kind in Kind]
     data = json.loads(manifest(schema=Schema.of(columns), scope="ü/1").to_json())
     assert (data["name"], data["path"], data["bytes"]) == ("takeoff-csv", "2026-01-31.csv", 10)
@@ -52,7 +52,7 @@ def test_it_is_a_frictionless_resource() -> None:
     assert data["snapshot_at"] == "2026-02-01T03:04:05Z"
 
 
-def test_what_an_export_may_bring() -> None:
+def test_a_manifest_holds_any_option_and_text() -> None:
     hostile = manifest(
         scope="a\ud800b",
         options={
@@ -92,7 +92,7 @@ json_values = st.recursive(
 
 @pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters()), json_values), st.lists(st.text(st.characters())))
-def test_it_comes_back_as_it_was(options: dict[str, Any], warnings: list[str]) -> None:
+def test_a_manifest_is_read_back_unchanged(options: dict[str, Any], warnings: list[str]) -> None:
     written = manifest(options=options, warnings=warnings)
     assert Manifest.from_json(written.to_json()) == written
     assert Manifest.from_json(written.to_json()).to_json() == written.to_json()
@@ -121,6 +121,6 @@ def test_a_damaged_manifest_says_where(change: dict[str, Any], says: str) -> Non
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"null", manifest().to_json()[:-10]])
-def test_what_is_no_manifest(data: bytes) -> None:
+def test_a_damaged_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(ManifestError, match="The manifest is damaged: the whole: "):
         Manifest.from_json(data)

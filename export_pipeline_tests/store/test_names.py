@@ -33,7 +33,7 @@ def as_read_by_others(header: str) -> tuple[object, object]:
         ("a. .", "a"),
     ],
 )
-def test_safe_file_name(name: str, safe: str) -> None:
+def test_file_names_are_made_safe(name: str, safe: str) -> None:
     assert safe_file_name(name) == safe
 
 

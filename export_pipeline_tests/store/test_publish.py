@@ -176,7 +176,7 @@ def test_an_attempt_that_was_stopped_for_a_while_changes_nothing_of_a_newer_one(
         assert store.clean(timedelta(0)) == 0
 
 
-def test_who_was_refused_late_removes_only_what_is_its_own(
+def test_a_run_that_is_refused_late_removes_only_its_own_file(
     store: Store, local: Callable[[bytes], Path]
 ) -> None:
     with begin(store, KEY, local(b"").parent) as upload:

@@ -269,14 +269,14 @@ def test_links_of_a_handed_in_client_are_signed_by_version_4(bucket: Bucket, s3:
 # --- what people get wrong
 
 
-def test_a_wrong_secret(bucket: Bucket, s3: S3Server) -> None:
+def test_wrong_credentials_are_reported(bucket: Bucket, s3: S3Server) -> None:
     for wrong in ({"aws_secret_access_key": "wrong"}, {"aws_access_key_id": "wrong"}):
         store = open_store(bucket.url, clients=lambda _, wrong=wrong: s3.client(**wrong))
         with pytest.raises(StoreError, match="does not accept the credentials: correct the access key"):
             store.check()
 
 
-def test_a_missing_bucket(s3: S3Server) -> None:
+def test_a_missing_bucket_is_reported(s3: S3Server) -> None:
     store = open_store("s3://no-such-bucket/x", endpoint_url=s3.endpoint_url, clients=lambda _: s3.client())
     with pytest.raises(StoreError, match=r"'no-such-bucket' does not exist at http.*: create it"):
         store.check()

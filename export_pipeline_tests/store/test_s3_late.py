@@ -79,7 +79,7 @@ PUBLISHING = [
     [(request, SMALL, replaces) for request in PUBLISHING for replaces in (True, False)]
     + [(request, LARGE, True) for request in PUBLISHING[:3]],
 )
-def test_what_a_dead_attempt_sent_comes_after_a_newer_one(
+def test_a_late_upload_of_a_dead_attempt_changes_nothing(
     bucket: Bucket,
     store: Store,
     hold: Hold,
@@ -109,7 +109,7 @@ REMOVING = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("request_held", REMOVING, ids=" ".join)
-def test_what_a_dead_removal_sent_comes_after_the_file_was_made_again(
+def test_a_late_removal_of_a_dead_attempt_changes_nothing(
     bucket: Bucket, store: Store, hold: Hold, tmp_path: Path, request_held: tuple[str, ...]
 ) -> None:
     write(store, b"the same", tmp_path)
@@ -168,7 +168,7 @@ def test_the_first_try_of_a_request_comes_after_all_is_done(
 
 
 @pytest.mark.slow
-def test_of_two_at_once_at_most_one_gets_its_file_in_and_it_fits_its_manifest(
+def test_one_of_two_simultaneous_uploads_at_most_is_published_and_fits_its_manifest(
     bucket: Bucket, store: Store, tmp_path: Path
 ) -> None:
     """Without anybody who says which of them is wanted."""

@@ -69,7 +69,7 @@ def test_an_overflow_names_its_column_and_expression() -> None:
         list(data.tables["rows"].open())
 
 
-def test_what_does_not_fit_the_declared_type_fails() -> None:
+def test_a_value_that_does_not_fit_its_declared_type_fails() -> None:
     narrow = spec(
         {"name": "a", "type": "integer"}, {"name": "n", "type": "decimal(3,2)", "compute": "a * 1.5"}
     )

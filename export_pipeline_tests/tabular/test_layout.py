@@ -187,7 +187,7 @@ def test_a_cent_in_a_billion_is_outside_the_tolerance_where_the_database_adds_ex
         assert arranged(made, "csv").proof.totals["Sale Price"] == pytest.approx((5e9, allowed))
 
 
-def test_people_read_who_what_and_when() -> None:
+def test_a_layout_describes_scope_filters_and_window() -> None:
     filters = {"status": {"in": ["OK", "BAD"]}, "sale_price_cents": {"range": {"from": 100, "to": 123456}},
                "note": {"contains": "x", "is_null": False}}  # fmt: skip
     window = Window(

@@ -168,7 +168,7 @@ def test_a_range_may_be_open_at_either_end() -> None:
         ({"requested_by": "x" * 1_001}, "at most 1000"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused_with_what_can(given: dict[str, Any], message: str) -> None:
+def test_an_unknown_choice_is_refused_with_the_valid_ones(given: dict[str, Any], message: str) -> None:
     said = refusal(given)
     assert message in said
     assert len(said) < 500
@@ -226,7 +226,7 @@ def test_columns_are_the_named_ones_or_the_presets_or_all_usual_ones() -> None:
     assert got(preset="everything") == got(preset="new") == [c.name for c in SPEC.columns if not c.hidden]
 
 
-def test_what_computed_columns_need_is_needed_too() -> None:
+def test_columns_that_computed_ones_need_are_read() -> None:
     assert [column.name for column in find_needed_columns(SPEC, [SPEC.column("twice")])] == [
         "secret",
         "twice",

@@ -179,7 +179,7 @@ NEW = len(SOUND["columns"])
         (("preset_required",), "maybe", ("preset_required",), "boolean"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_at_its_place(
+def test_a_mistake_is_reported_at_its_place(
     place: tuple[str | int, ...], value: Any, where: tuple[str | int, ...], message: str
 ) -> None:
     found = refused(changed(place, value))
@@ -188,14 +188,14 @@ def test_a_mistake_is_told_at_its_place(
     assert "\n" not in found[where]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     spec = changed(("sort", 0), "idd")
     spec["columns"][6]["compute"] = "cents +"
     spec["file_zone"] = "Nowhere"
     assert set(refused(spec)) == {("sort", 0), ("columns", 6, "compute"), ("file_zone",)}
 
 
-def test_circles_are_named() -> None:
+def test_columns_computed_from_each_other_are_named() -> None:
     spec = changed(*column(compute="concat(other, 'x')"))
     spec["columns"].append({"name": "other", "compute": "lower(extra)"})
     assert refused(spec) == {

@@ -73,7 +73,7 @@ def test_totals_may_be_larger_than_any_one_cost(app: Application) -> None:
     "text",
     [None, "", "red", "-12345", "+12345", "1_2345", "１２３４５６", "#12345678", "0x1234", "#\ufffd12345"],
 )
-def test_what_is_no_colour_becomes_the_default(text: str | None) -> None:
+def test_an_invalid_colour_becomes_the_default(text: str | None) -> None:
     assert parse_color(text) == "#3B82F6"
 
 

@@ -145,7 +145,7 @@ def test_hostile_rows_leave_the_others_alone() -> None:
     assert found.points.to_pylist() == [[], *[good[3] for good in GOOD]] * (12 * len(HOSTILE))
 
 
-def test_what_looks_hostile_but_is_sound() -> None:
+def test_odd_but_valid_geometry_is_read() -> None:
     found = parsed(
         ("point", '{\n  "x": 1,\r\n  "y": 2\n}'),
         ("point", ' {"x":1,"y":2} '),

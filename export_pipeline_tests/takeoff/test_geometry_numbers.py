@@ -82,7 +82,7 @@ PLAIN = (
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-def test_what_applications_write_needs_no_parser(
+def test_usual_geometry_is_read_without_the_slow_parser(
     separators: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(geometry_json, "read", None)

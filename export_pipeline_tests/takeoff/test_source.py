@@ -262,7 +262,7 @@ def test_a_stored_infinite_time_is_no_time(postgres_application: Application) ->
     assert rows(application.export(project))[0]["updated_at"] is None
 
 
-def test_what_sqlite_keeps_against_its_declared_types(sqlite_application: Application) -> None:
+def test_values_against_the_declared_types_of_sqlite_are_read(sqlite_application: Application) -> None:
     application = sqlite_application
     project = application.project()
     page, condition = application.page(application.document(project)), application.condition(project)

@@ -103,7 +103,7 @@ def test_texts_of_any_length_in_utf16_units_are_measured_right(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("data", [b"", b"no workbook", b"PK\x03\x04" + b"\0" * 50])
-def test_what_is_no_workbook_is_a_problem_not_a_crash(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_workbook_is_a_problem_not_a_crash(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     path.write_bytes(data)
     facts = read_back(path)
@@ -189,7 +189,7 @@ def test_totals_below_the_rows_are_read_quickly(tmp_path: Path, monkeypatch: pyt
     assert None not in blocks
 
 
-def test_what_no_total_includes_counts_nothing(tmp_path: Path) -> None:
+def test_cells_that_no_total_includes_are_not_added(tmp_path: Path) -> None:
     data = table((Column("q", "Q", Kind.FLOAT),), {"q": [1.5, math.inf, -math.inf, math.nan, None, 2.0]})
     path = tmp_path / "b.xlsx"
     write(layout(Section("s", "S", data, counts=True, sums=("q",))), path)

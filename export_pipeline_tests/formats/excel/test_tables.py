@@ -154,7 +154,7 @@ def test_a_text_stands_for_what_is_missing(kind: Kind, null: str, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("null", ["N/A", "0", 'a "b" & c'])
-def test_what_is_missing_counts_in_no_sum(null: str, tmp_path: Path) -> None:
+def test_missing_values_count_in_no_sum(null: str, tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     columns = (Column("n", "N", Kind.INTEGER, null=null), Column("d", "D", Kind.DECIMAL, null=null))
     numbers = [1, None, 2**60, None, 5] * 300

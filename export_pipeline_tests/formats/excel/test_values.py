@@ -134,7 +134,7 @@ def test_floats_keep_every_bit(tmp_path: Path, numbers: list[float]) -> None:
     assert rendered.changed[NOT_A_NUMBER, "C"] == texts
 
 
-def test_what_is_no_number_says_so(tmp_path: Path) -> None:
+def test_special_numbers_are_texts(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(one_column(Kind.PERCENT, [math.nan, math.inf, -math.inf, None, 12.5]), path)
     assert values(path) == ["NaN", "Infinity", "-Infinity", None, 12.5]

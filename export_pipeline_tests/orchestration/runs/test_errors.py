@@ -52,7 +52,7 @@ def test_waits_grow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError, ZeroDivisionError]
 )
-def test_what_is_not_ours_goes_its_way(interrupt: type[BaseException]) -> None:
+def test_interrupts_pass_untranslated(interrupt: type[BaseException]) -> None:
     with pytest.raises(interrupt), errors.translate_errors(0, dg.get_dagster_logger()):
         raise interrupt
 

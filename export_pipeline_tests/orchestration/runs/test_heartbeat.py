@@ -250,7 +250,7 @@ def test_a_claim_whose_run_waits_is_not_given_to_another_deployment(
 
 
 @pytest.mark.slow
-def test_what_dagster_calls_failed_goes_on_as_long_as_it_lives(
+def test_a_run_that_dagster_calls_failed_goes_on_while_it_lives(
     deployment: Deployment, ledger: Ledger, request_: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As launchers do that cannot see their workers."""

@@ -58,7 +58,7 @@ def test_only_what_failed_is_repeated_even_twice(
     }
 
 
-def test_staged_data_that_are_gone_are_told(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_staged_data_are_reported(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(csv, "render", broken)
         first = deployment.run(["csv"])

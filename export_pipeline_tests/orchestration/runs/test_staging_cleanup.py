@@ -60,7 +60,7 @@ def test_staged_data_go_when_the_run_succeeded_and_stay_when_it_failed(
     assert list(deployment.staging.iterdir()) == []
 
 
-def test_what_a_run_staged_that_nobody_knows_goes_after_a_day(deployment: Deployment) -> None:
+def test_staged_data_of_an_unknown_run_are_removed_after_a_day(deployment: Deployment) -> None:
     stray = deployment.staging / str(uuid.uuid4()) / "takeoff_on_demand.fetch_source-result"
     stray.mkdir(parents=True)
     (stray / "file").write_text("x" * 10)
@@ -77,7 +77,7 @@ def test_what_a_run_staged_that_nobody_knows_goes_after_a_day(deployment: Deploy
     assert clean_staging(deployment.instance, deployment.staging) == {}
 
 
-def test_what_others_keep_in_the_staging_folder_stays(deployment: Deployment) -> None:
+def test_foreign_files_in_the_staging_folder_stay(deployment: Deployment) -> None:
     theirs = [deployment.staging / name for name in ("notes.txt", "folder/file", f"{uuid.uuid4()}/photo.jpg")]
     for path in theirs:
         path.parent.mkdir(parents=True, exist_ok=True)

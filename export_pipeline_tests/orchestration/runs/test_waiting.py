@@ -149,7 +149,7 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
     assert len(set(waits)) == len(waits)
 
 
-def test_what_is_waited_for_is_said_in_sentences(
+def test_the_log_says_in_sentences_what_a_run_waits_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
@@ -161,6 +161,6 @@ def test_what_is_waited_for_is_said_in_sentences(
     ]
 
 
-def test_what_is_no_outage_is_not_waited_for() -> None:
+def test_errors_other_than_outages_are_raised_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
         retries.retry_until_available(lambda: 1 / 0, dg.get_dagster_logger())

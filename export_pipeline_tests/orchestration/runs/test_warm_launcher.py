@@ -144,7 +144,7 @@ def test_a_warm_process_that_was_killed_is_started_again(system: Launching, warm
 
 
 @pytest.mark.slow
-def test_where_it_cannot_be_started_the_default_launcher_goes_on(
+def test_the_default_launcher_replaces_a_warm_process_that_cannot_start(
     system: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system.launcher.dispose()
@@ -260,7 +260,7 @@ def test_runs_of_the_default_launcher_are_terminated_by_it(
 
 
 @pytest.mark.slow
-def test_what_has_changed_is_loaded_anew(system: Launching, warm: WarmProcess) -> None:
+def test_changed_code_is_loaded_anew(system: Launching, warm: WarmProcess) -> None:
     (system.folder / "code" / "defs.yaml").write_text("changed: true\n")
     run = system.launch()
     assert gone(warm.pid)
@@ -408,7 +408,7 @@ def test_no_more_processes_import_at_once_than_there_are_cores(
 
 
 @pytest.mark.slow
-def test_it_ends_when_its_launcher_is_killed(system: Launching) -> None:
+def test_the_warm_process_ends_when_its_launcher_is_killed(system: Launching) -> None:
     program = (
         "import time; from export_pipeline.orchestration.runs.warm_process import WarmProcess\n"
         "process = WarmProcess()\n"

@@ -88,7 +88,7 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
         ({"dataset": "records", "columns": '["profits_cents"]'}, "unknown_scope", "no scope"),
     ],
 )
-def test_what_cannot_be_met_fails_at_once(
+def test_an_impossible_request_fails_at_once(
     deployment: Deployment, ledger: Ledger, row: dict[str, Any], code: str, said: str
 ) -> None:
 
@@ -153,7 +153,7 @@ def test_scopes_of_any_characters_are_exported_and_harm_no_other(
 @pytest.mark.parametrize(
     "error", [dg.DagsterUnknownPartitionError("no such partition"), ZeroDivisionError("x")]
 )
-def test_what_dagster_refuses_at_submission_hurts_that_request_alone(
+def test_a_run_that_dagster_refuses_fails_its_own_request_alone(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     good, odd = deployment.source.scopes
@@ -201,7 +201,7 @@ def test_a_request_that_takes_for_ever_to_check_fails_alone(
 
 
 @pytest.mark.slow
-def test_what_a_tick_has_no_time_for_is_the_next_ones(
+def test_requests_that_a_tick_has_no_time_for_are_left_to_the_next(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [insert(deployment, scope=deployment.scope, requested_by=str(number)) for number in range(3)]

@@ -152,7 +152,7 @@ def test_without_dagster_a_later_tick_does_it(
     assert not _holds(home)
 
 
-def test_on_postgresql(
+def test_content_is_removed_from_instances_on_postgresql(
     marked: str, command: Command, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("migrate").code == 0

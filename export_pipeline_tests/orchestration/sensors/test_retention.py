@@ -58,7 +58,7 @@ def test_all_go_but_the_one_that_made_the_newest_file(instance: dg.DagsterInstan
     assert [record.run_id for record in history] == runs[-1:]
 
 
-def test_what_is_under_way_stays(instance: dg.DagsterInstance) -> None:
+def test_runs_in_progress_stay(instance: dg.DagsterInstance) -> None:
     for status in (
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.NOT_STARTED,

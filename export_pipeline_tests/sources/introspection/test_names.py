@@ -98,7 +98,7 @@ def test_an_unknown_table_is_refused_with_the_nearest(shop: str) -> None:
     assert introspect(shop, "ORDERS").table == "orders"
 
 
-def test_a_database_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="There is no SQLite file"):
         introspect(f"sqlite:///{tmp_path}/none.db", "orders")
     assert not (tmp_path / "none.db").exists()

@@ -50,7 +50,7 @@ def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
     assert {"id", "total", "created_at"} <= set(said["sort"])
 
 
-def test_what_people_know_rows_by_can_be_asked_for_whole_and_in_part(shop: str) -> None:
+def test_names_and_numbers_of_rows_have_filters_for_whole_and_partial_values(shop: str) -> None:
     said = yaml.safe_load(introspect(shop, "customers").yaml)["attributes"]
     assert said["filters"]["name"] == ["equals", "in", "contains"]
     assert said["filters"]["email"] == ["equals", "in", "contains", "is_null"]
@@ -79,7 +79,7 @@ def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
             assert source.read(snapshot, request).source_rows == rows
 
 
-def test_it_exports_at_once_in_every_format(shop: str, tmp_path: Path) -> None:
+def test_an_introspected_table_exports_at_once_in_every_format(shop: str, tmp_path: Path) -> None:
     made = public.export(shop, "customers", tmp_path / "made")
 
     assert public.differences(shop, "customers", made) == []

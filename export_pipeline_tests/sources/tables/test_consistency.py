@@ -64,7 +64,7 @@ def test_a_view_that_changes_at_each_read_is_named(url: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["values_change", "rows_change", "sound"])
-def test_it_is_named_where_shares_are_read_side_by_side(
+def test_an_inconsistency_is_named_where_shares_are_read_side_by_side(
     url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_ranges, "LEAST_ROWS", 10)

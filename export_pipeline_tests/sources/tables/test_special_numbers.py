@@ -106,7 +106,7 @@ def test_excel_has_texts_and_numbers(made: dict[str, Any]) -> None:
     assert sum(made["excel changed"].values()) == 3 + 1 + 4 + 3 + 3
 
 
-def test_pdf_prints_them(made: dict[str, Any]) -> None:
+def test_a_pdf_prints_special_numbers(made: dict[str, Any]) -> None:
     import subprocess
 
     text = subprocess.run(

@@ -84,7 +84,7 @@ _SOUND_TOO = [('"0"', "'0'"), ('&#xa;"', '&#10;"')]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("old", "new"), [*_IN_A_RUN, *_SOUND_TOO])
-def test_a_break_within_a_run_is_said_as_one_of_a_single_takeoff(
+def test_a_break_within_a_run_is_reported_as_one_of_a_single_takeoff(
     tmp_path: Path, long: bytes, old: str, new: str
 ) -> None:
     path = tmp_path / "broken.xml"

@@ -83,7 +83,7 @@ def test_positions_keep_every_digit_and_have_no_exponent(path: Path) -> None:
     assert [tuple(map(float, text.split(";"))) for text in texts] == [(value, -value) for value in values]
 
 
-def test_where_an_importer_computes_something_else_is_said(path: Path) -> None:
+def test_conditions_that_an_importer_computes_differently_are_named(path: Path) -> None:
     conditions = [
         {**WALL, "total_quantity": 10.0},
         {**SLAB, "total_quantity": 55.0},

@@ -121,7 +121,7 @@ def test_a_page_has_the_size_of_its_paper(path: Path, fields: dict[str, Any], si
     assert (job.pages[0]["Width"], job.pages[0]["Height"]) == size
 
 
-def test_what_no_condition_can_hold_is_counted_and_named(path: Path) -> None:
+def test_measurements_that_no_condition_can_hold_are_counted_and_named(path: Path) -> None:
     measurements = [
         line(1, *ELL),
         shape("point", 1, xy(1, 1)),

@@ -10,8 +10,8 @@ from export_pipeline.jobs.migrations.versions.v0013_idempotency import (
     current_schema,
 )
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 
 def upgrade() -> None:

@@ -135,8 +135,8 @@ def _caller_of(app: Any, service: Service, token: str) -> Caller | None:
         id=f"key:{key.id}",
         requested_by=key.acts_for or f"key:{key.name}",
         rights=frozenset(key.rights),
-        scopes=key.scopes,
-        datasets=key.datasets,
+        scopes=None if key.scopes is None else tuple(key.scopes),
+        datasets=None if key.datasets is None else tuple(key.datasets),
         sees_only_own=key.acts_for is not None,
     )
 

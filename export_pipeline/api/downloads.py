@@ -42,14 +42,14 @@ _FILE: dict[int | str, dict[str, Any]] = {
 @router.get("/{export_id}/file", response_class=Response, responses=_FILE)
 async def get_file(export_id: ExportId, request: Request, service: Services, caller: Reader) -> Response:
     """Download the file: from the store's folder with ranges, or by a link to S3 that is signed now."""
-    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    job = await service.jobs.get(export_id, caller.viewer)
     return await hand_out(service, job, request, caller.requested_by, {"by": "api", "caller": caller.id})
 
 
 @router.get("/{export_id}/manifest", response_class=Response)
 async def get_manifest(export_id: ExportId, service: Services, caller: Reader) -> Response:
     """Return the manifest: columns, rows, hash, time of the snapshot, and where the file comes from."""
-    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    job = await service.jobs.get(export_id, caller.viewer)
     check_file(job)
     manifest = await service.run(read_manifest, service.store, job.file_key or "")
     return Response(manifest.to_json(), media_type="application/json")

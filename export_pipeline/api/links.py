@@ -89,7 +89,7 @@ async def create_export_link(
 ) -> NewLink:
     """Make a link with which anybody can download the file, as soon as it is there."""
     body = body or LinkRequest()
-    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    job = await service.jobs.get(export_id, caller.viewer)
     if job.status is Status.EXPIRED:
         check_file(job)
     expires_at = None
@@ -110,7 +110,7 @@ async def create_export_link(
 @router.get("/{export_id}/links")
 async def list_export_links(export_id: ExportId, service: Services, caller: LinkMaker) -> LinkList:
     """List the links of an export, without their tokens."""
-    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    job = await service.jobs.get(export_id, caller.viewer)
     links = await service.run(list_links, service.engine, job.id)
     return LinkList(data=[LinkInfo(**_info(link)) for link in links])
 
@@ -120,7 +120,7 @@ async def revoke_export_link(
     export_id: ExportId, link_id: Annotated[str, Path(max_length=100)], service: Services, caller: LinkMaker
 ) -> None:
     """Revoke a link at once."""
-    job = await service.run(service.ledger.get, export_id, caller.viewer)
+    job = await service.jobs.get(export_id, caller.viewer)
     if not await service.run(revoke_link, service.engine, job.id, link_id):
         raise not_found(f"link {link_id!r}")
 

@@ -116,4 +116,4 @@ def _get(url: str) -> dict[str, Any]:
 def _scopes(claim: object) -> Sequence[str | None] | None:
     """Return the scopes of a claim: a list, or one text; `*` for all. Without the claim there are none."""
     values = [claim] if isinstance(claim, str) else claim if isinstance(claim, list) else []
-    return None if "*" in values else [value for value in values if isinstance(value, str)]
+    return None if "*" in values else tuple(value for value in values if isinstance(value, str))

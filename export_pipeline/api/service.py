@@ -12,11 +12,11 @@ import anyio
 import sqlalchemy as sa
 from fastapi import Request
 
+from export_pipeline.api.batches import JobReader
 from export_pipeline.api.stores import configured_store
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.scopes import find_scope, read_scopes
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.jobs.keys import signing_secret
 from export_pipeline.settings import Settings
@@ -38,15 +38,17 @@ class Service:
         ledger: The ledger of requests.
         engine: Engine of the ledger's database.
         callers: Callers that were authenticated a moment ago, by token, with the time.
+        jobs: Reads jobs, those of several calls with one query.
         downloads: Downloads that were recorded, with the time.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.ledger = InlineExports(settings.jobs_url)
-        self.engine: sa.Engine = open_engine(settings.jobs_url)
+        self.ledger = InlineExports(settings.jobs_url, connections=_THREADS)
+        self.engine: sa.Engine = self.ledger.engine
         self.callers: dict[str, tuple[float, Any]] = {}
         self.downloads: dict[tuple[object, ...], float] = {}
+        self.jobs = JobReader(lambda ids, viewer: self.run(self.ledger.get_all, ids, viewer))
         self._limiter = anyio.CapacityLimiter(_THREADS)
         self._inline_limiter = anyio.CapacityLimiter(16)
         self._slow_limiter = anyio.CapacityLimiter(2)
@@ -128,7 +130,6 @@ class Service:
     def close(self) -> None:
         """Close the connections."""
         self.ledger.close()
-        self.engine.dispose()
 
 
 class _CachedScopes:

@@ -24,8 +24,11 @@ _CONNECT = {
 }
 
 
-def open_engine(url: str) -> sa.Engine:
+def open_engine(url: str, connections: int = 2) -> sa.Engine:
     """Return an engine for a SQLAlchemy URL of PostgreSQL or SQLite. It connects on first use.
+
+    Args:
+        connections: Connections to PostgreSQL that are kept; more are opened at need, and closed at once.
 
     Raises:
         LedgerError: the URL is malformed, or names another kind of database.
@@ -46,7 +49,7 @@ def open_engine(url: str) -> sa.Engine:
             connect_args={name: value for name, value in _CONNECT.items() if name not in parsed.query},
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
-            pool_size=2,
+            pool_size=connections,
             json_deserializer=parse_json,
         )
     if backend == "sqlite":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,9 @@ PATIENCE = timedelta(minutes=1)
 class Reader:
     """Reads the ledger at a SQLAlchemy URL of PostgreSQL or SQLite. Threads may share an instance.
 
+    Args:
+        connections: Connections to PostgreSQL that are kept.
+
     Every method raises LedgerUnavailableError if the database cannot be reached, and LedgerError if its
     tables are missing.
 
@@ -34,8 +37,13 @@ class Reader:
         LedgerError: the URL is malformed, or names another kind of database.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+    def __init__(self, url: str, connections: int = 2) -> None:
+        self._engine = open_engine(url, connections)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The connections, for rows beside the jobs."""
+        return self._engine
 
     @classmethod
     def beside(cls, reader: Reader) -> Self:
@@ -71,6 +79,18 @@ class Reader:
             raise UnknownJobError(job_id)
         return Job.of(found)
 
+    def get_all(self, job_ids: Collection[str], viewer: Viewer = OPERATOR) -> dict[str, Job]:
+        """Return those of these jobs that exist and that the viewer may see, by the ids that were given."""
+        known: dict[str, str] = {}
+        for job_id in job_ids:
+            with suppress(UnknownJobError):
+                known[job_id] = self._known(job_id)
+        found = {
+            job.id: job
+            for job in self._jobs(sa.select(jobs).where(jobs.c.id.in_(set(known.values())), seen_by(viewer)))
+        }
+        return {job_id: found[id] for job_id, id in known.items() if id in found}
+
     def find(
         self,
         viewer: Viewer = OPERATOR,
@@ -79,6 +99,7 @@ class Reader:
         dataset: str | None = None,
         schedule_id: str | None = None,
         created_after: datetime | None = None,
+        idempotency_key: str | None = None,
         limit: int = 50,
         after: Job | Place | None = None,
     ) -> list[Job]:
@@ -98,6 +119,8 @@ class Reader:
             select = select.where(jobs.c.dataset == storable(dataset))
         if schedule_id is not None:
             select = select.where(jobs.c.schedule_id == schedule_id)
+        if idempotency_key is not None:
+            select = select.where(jobs.c.idempotency_key == storable(idempotency_key))
         if after is not None:
             last = jobs.alias("last")  # to compare with the stored time, which is a string in SQLite
             written = sa.select(last.c.created_at).where(last.c.id == after.id).scalar_subquery()

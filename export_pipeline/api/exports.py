@@ -96,7 +96,7 @@ async def create_export(
         changes.check_room(caller.id)
     jobs = await service.run(_ask, service, caller, body, idempotency_key)
     if seconds:
-        reads = [partial(service.run, service.ledger.get, job.id, caller.viewer) for job in jobs]
+        reads = [partial(service.jobs.get, job.id, caller.viewer) for job in jobs]
         waits = [
             changes.wait_for_end(job, caller.id, seconds, read) for job, read in zip(jobs, reads, strict=True)
         ]
@@ -120,6 +120,7 @@ async def list_exports(
     dataset: Annotated[str | None, Query(max_length=200)] = None,
     scope: Annotated[str | None, Query(max_length=1_000)] = None,
     created_after: AwareDatetime | None = None,
+    idempotency_key: Annotated[str | None, Query(max_length=250)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=300, description="`next` of the last page.")] = None,
 ) -> ExportList:
@@ -128,13 +129,19 @@ async def list_exports(
         with suppress(SourceError):  # then it can be listed by its id
             scope = await resolve_scope(service, caller, dataset, scope)
     viewer = caller.viewer_in(scope)
-    about = (caller.id, sorted(status or ()), dataset, scope, created_after)
+    about = (caller.id, sorted(status or ()), dataset, scope, created_after, idempotency_key)
 
     def find() -> tuple[list[Job], str | None]:
         secret = service.cursor_secret
         after = read_cursor(secret, cursor, *about) if cursor is not None else None
         found = service.ledger.find(
-            viewer, status=status, dataset=dataset, created_after=created_after, limit=limit + 1, after=after
+            viewer,
+            status=status,
+            dataset=dataset,
+            created_after=created_after,
+            idempotency_key=idempotency_key,
+            limit=limit + 1,
+            after=after,
         )
         if len(found) <= limit:
             return found, None
@@ -156,7 +163,7 @@ async def get_export(
     ] = 0,
 ) -> Export:
     """Return an export. With `wait` the answer comes when it has ended, or after so many seconds."""
-    read = partial(service.run, service.ledger.get, export_id, caller.viewer)
+    read = partial(service.jobs.get, export_id, caller.viewer)
     job = await read()
     if wait and job.status not in ENDED:
         changes: Changes = request.app.state.changes
@@ -182,14 +189,15 @@ async def follow_export(
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Follow an export: an event for each change of status, percentage or step, until it ends."""
-    read = partial(service.run, service.ledger.get, export_id, caller.viewer)
+    read = partial(service.jobs.get, export_id, caller.viewer)
     job = await read()
     if job.status in ENDED and last_event_id == _event_id(job):
         return Response(status_code=204)
     changes: Changes = request.app.state.changes
     changes.check_room(caller.id)
     events = _events(job, caller.id, read, changes, last_event_id)
-    return StreamingResponse(events, media_type="text/event-stream")
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
 
 async def _events(

@@ -42,6 +42,7 @@ class Export(BaseModel):
     requested_by: str | None
     recipients: list[Any]
     priority: int
+    idempotency_key: str | None
     schedule_id: str | None
     webhook_id: str | None
     attempt: int

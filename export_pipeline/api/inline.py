@@ -39,9 +39,7 @@ _Answer = tuple[InlineFile, BinaryIO, ExitStack]
 """A file, its content, and what closes it."""
 _CHUNK_BYTES = 64 << 10
 _EXTENSIONS = {
-    format.extension.removeprefix("."): name
-    for name, format in FORMATS.items()
-    if name in ("csv", "json", "jsonl", "excel", "pdf", "parquet")
+    format.extension.removeprefix("."): name for name, format in FORMATS.items() if format.is_general
 }
 _PLAIN = ("scope", "columns", "preset", "sort")
 _FILE: dict[int | str, dict[str, Any]] = {

@@ -86,3 +86,20 @@ def test_a_file_of_a_registered_format_that_holds_other_numbers_is_not_published
     monkeypatch.setenv("YAML_WRITES_WRONG_NUMBERS", "1")
     assert "price adds up to 12.60" in run(project, "request", "orders", "--format", "yaml", code=1)
     assert list((project / "files").rglob("*.yaml")) == []
+
+
+@pytest.mark.slow
+def test_a_registered_format_is_among_those_of_small_exports_over_http() -> None:
+    program = (
+        "from export_pipeline.formats.registry import FORMATS\n"
+        "from export_pipeline_tests.formats.yaml_format.format import Yaml\n"
+        "FORMATS['yaml'] = Yaml()\n"
+        "from export_pipeline.api.app import build_app\n"
+        "from export_pipeline.settings import Settings\n"
+        "paths = build_app(Settings(jobs_url='sqlite:////tmp/none.db')).openapi()['paths']\n"
+        "parameters = paths['/v1/datasets/{name}/export.{extension}']['get']['parameters']\n"
+        "print(next(one['description'] for one in parameters if one['name'] == 'extension'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "csv, xlsx, pdf, json, jsonl, parquet, yaml"

@@ -136,7 +136,7 @@ def test_every_setting_is_documented() -> None:
     assert {name for name in Settings.model_fields if f"`EXPORT_{name.upper()}`" not in PAGES} == set()
 
 
-def test_every_option_of_a_request_is_documented() -> None:
+def test_every_option_of_a_request_is_documented(read_once: None) -> None:
     models = [model for dataset in datasets().values() for model in dataset.option_models()]
     assert {name for model in models for name in model.model_fields if f"`{name}`" not in PAGES} == set()
 
@@ -170,6 +170,6 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_every_dataset_of_the_readme_is_there() -> None:
+def test_every_dataset_of_the_readme_is_there(read_once: None) -> None:
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert {name for name in datasets() if f"`{name}`" not in readme} == set()

@@ -6,7 +6,7 @@ import re
 import shlex
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import typer
 
 from export_pipeline.cli.app import app
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
-from export_pipeline.jobs import Ledger, Status, migrate
+from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.tables import deliveries
 from export_pipeline.project import write_project
@@ -167,7 +167,11 @@ class World:
 
 @pytest.fixture
 def world(
-    command: Command, source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command,
+    source_url: str,
+    make_ledger: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     url = f"sqlite:///{tmp_path}/jobs.db"
     for name, value in {
@@ -175,7 +179,7 @@ def world(
         "EXPORT_WEBHOOK_HTTP": "true", "EXPORT_WEBHOOK_NETWORKS": "127.0.0.0/8",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    migrate(url)
+    make_ledger(tmp_path / "jobs.db")
     with Ledger(url) as ledger:
         yield World(command, ledger, tmp_path)
 

@@ -1,6 +1,6 @@
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from export_pipeline import health
 from export_pipeline.health import Finding, examine
-from export_pipeline.jobs import migrate
 from export_pipeline.orchestration import daemon_health
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.settings import load_settings
@@ -34,11 +33,16 @@ MINUTES = timedelta(minutes=15)
 
 
 @pytest.fixture
-def well(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+def well(
+    environment: dict[str, str],
+    make_ledger: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> dict[str, str]:
     """A deployment that lacks nothing but Dagster."""
     url = f"sqlite:///{tmp_path}/health.db"
     monkeypatch.setenv("EXPORT_JOBS_URL", url)
-    migrate(url)
+    make_ledger(tmp_path / "health.db")
     return environment | {"EXPORT_JOBS_URL": url}
 
 

@@ -44,7 +44,7 @@ def accounts(source_url: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def _datasets() -> Mapping[str, Dataset]:
+def declared() -> Mapping[str, Dataset]:
     return load_datasets()
 
 
@@ -56,9 +56,9 @@ def settings(database: Database, source_url: str, tmp_path: Path) -> Settings:  
 
 @pytest.fixture
 def service(
-    settings: Settings, _datasets: Mapping[str, Dataset], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, declared: Mapping[str, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
     """A running service."""
-    monkeypatch.setattr(service_module, "load_datasets", lambda: _datasets)
+    monkeypatch.setattr(service_module, "load_datasets", lambda: declared)
     with serving(settings) as running:
         yield running

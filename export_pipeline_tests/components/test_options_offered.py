@@ -6,7 +6,7 @@ from export_pipeline.components.catalogue import datasets
 from export_pipeline.datasets.options import OptionError
 
 
-def test_an_option_of_a_format_that_is_not_offered() -> None:
+def test_an_option_of_a_format_that_is_not_offered(read_once: None) -> None:
     there = datasets()
     with pytest.raises(OptionError) as caught:
         there["sellers"].typed_options({"zip_formats": "csv"})

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import boto3
@@ -23,6 +24,9 @@ from export_pipeline.intake.queue import QueueError, take_in
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline_tests.jobs.database import Database
+
+declared = cache(datasets)
+"""The sample datasets, read once."""
 
 TYPES = {"SOW": "sow_library:base"}
 EXPORT = {
@@ -49,7 +53,7 @@ class Queue:
             self.client.send_message(QueueUrl=self.url, MessageBody=text)
 
     def take(self, ledger: Ledger) -> dict[str, int]:
-        return dict(take_in(ledger, datasets(), self.settings, math.inf, Recording(self)))
+        return dict(take_in(ledger, declared(), self.settings, math.inf, Recording(self)))
 
     def show_again(self) -> None:
         """End the time for which nobody else gets the messages that were received and not deleted."""
@@ -236,7 +240,7 @@ def test_a_process_that_dies_before_it_deletes_loses_and_doubles_nothing(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        take_in(ledger, datasets(), queue.settings, math.inf, Dying(queue))
+        take_in(ledger, declared(), queue.settings, math.inf, Dying(queue))
     assert queue.left() == (0, 1)
     queue.show_again()
     assert queue.take(ledger) == {"taken": 1}
@@ -255,7 +259,7 @@ def test_two_daemons_make_one_request_of_each_message(
     def take(_: int) -> int:
         with Ledger(database.url) as own:
             together.wait()
-            return take_in(own, datasets(), queue.settings, math.inf)["taken"]
+            return take_in(own, declared(), queue.settings, math.inf)["taken"]
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(take, range(2))) >= 30
@@ -263,7 +267,7 @@ def test_two_daemons_make_one_request_of_each_message(
     with Ledger(database.url) as again:
         while queue.left() != (0, 0):
             assert time.monotonic() < until
-            take_in(again, datasets(), queue.settings, math.inf)
+            take_in(again, declared(), queue.settings, math.inf)
     assert database.run("SELECT count(*) FROM export_jobs") == [(30,)]
 
 
@@ -271,7 +275,7 @@ def test_a_queue_that_cannot_be_used_is_named(queue: Queue, ledger: Ledger) -> N
     for url in (queue.url + "x", "http://127.0.0.1:1/000/queue"):
         settings = queue.settings.model_copy(update={"queue_url": url})
         with pytest.raises(QueueError, match="EXPORT_QUEUE_URL: the queue cannot be used"):
-            take_in(ledger, datasets(), settings, math.inf)
+            take_in(ledger, declared(), settings, math.inf)
 
 
 def test_health_tells_of_a_queue_without_dead_letters_and_of_one_that_is_gone(queue: Queue) -> None:

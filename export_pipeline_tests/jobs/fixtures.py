@@ -11,6 +11,16 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.services.postgres import PostgresServer
 
+_TABLES = (
+    "export_webhook_deliveries", "export_deliveries", "export_links", "export_events", "export_jobs", "scheduled_exports",
+    "export_leases", "export_commands", "export_keys", "export_secrets", "export_webhooks",
+    "export_materializations",
+)  # fmt: skip
+# TRUNCATE makes new files for all tables and indexes: for a few rows that is ten times the work of DELETE.
+_EMPTY = f"""DO $$ BEGIN
+IF pg_relation_size('export_jobs') + pg_relation_size('export_events') > 1000000
+THEN TRUNCATE {", ".join(_TABLES)}; ELSE {" ".join(f"DELETE FROM {table};" for table in _TABLES)} END IF; END $$"""
+
 
 @pytest.fixture
 def sqlite_jobs_url(tmp_path: Path) -> str:
@@ -53,11 +63,7 @@ def migrated_postgres_url(postgres: PostgresServer) -> Iterator[str]:
 def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
     """A PostgreSQL database with the ledger's tables, empty."""
     with closing(Database(migrated_postgres_url)) as database:
-        database.run(
-            "TRUNCATE export_jobs, scheduled_exports, export_events, export_deliveries, export_leases, "
-            "export_commands, export_links, export_keys, export_secrets, export_webhooks, export_webhook_deliveries, "
-            "export_materializations"
-        )
+        database.run(_EMPTY)
         yield database
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -29,6 +31,23 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Source:
     ids = takeoff.fill(engine, SAMPLES)
     engine.dispose()
     return Source(path, tuple(ids))
+
+
+@pytest.fixture(scope="session")
+def make_ledger(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Return a function that makes the ledger's tables in a SQLite file: what `migrate` makes, in a tenth of the time."""
+    made = tmp_path_factory.mktemp("ledger") / "jobs.db"
+    migrate(f"sqlite:///{made}")
+    with closing(sqlite3.connect(made)) as connection:
+        schema = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
+        rows = (line for line in connection.iterdump() if line.startswith("INSERT INTO"))
+        script = "".join(f"{line};\n" for line in ("BEGIN", *(sql for (sql,) in schema), *rows, "COMMIT"))
+
+    def make(file: Path) -> None:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {script}")
+
+    return make
 
 
 @pytest.fixture
@@ -100,10 +119,12 @@ def deployment(source: Source, environment: dict[str, str], tmp_path: Path) -> I
 
 
 @pytest.fixture
-def ledger(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def ledger(
+    deployment: Deployment, make_ledger: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ledger]:
     """The ledger of the deployment's source. No tick waits for requests that come later."""
     monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
-    migrate(deployment.source.url)
+    make_ledger(deployment.source.path)
     with Ledger(deployment.source.url) as opened:
         yield opened
 

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from export_pipeline.datasets.scopes import scope_of_key
-from export_pipeline.jobs import migrate
 from export_pipeline.orchestration.dagster_compat import last_window
 from export_pipeline.orchestration.partitions import WINDOW
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -16,10 +15,12 @@ ZONES = ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Americ
 
 
 @pytest.fixture(autouse=True)
-def _quick(read_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(
+    read_once: None, make_ledger: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Definitions are loaded in each test. The ledger has its tables, and nothing in them."""
     monkeypatch.setenv("EXPORT_JOBS_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
-    migrate(f"sqlite:///{tmp_path / 'ledger.db'}")
+    make_ledger(tmp_path / "ledger.db")
 
 
 @pytest.fixture(scope="module")

@@ -365,8 +365,10 @@ def load():
     works = float(os.environ["WORKS"])
     until = time.monotonic() + (works or 60)
     while time.monotonic() < until:
-        sum(range(10_000)) if works else time.sleep(1)
+        sum(range(100_000 if works else 0))
+        time.sleep(0.02 if works else 1)
 
+warm_server._TELL_SECONDS = 0.05
 warm_server._load = load
 warm_server.main()
 """

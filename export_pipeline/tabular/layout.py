@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Content, Layout, Number, Presentation, Section, Total
+from export_pipeline.core.layout import Content, Group, Layout, Number, Presentation, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.tabular.column_selection import (
     inherit_privacy,
@@ -18,9 +19,10 @@ from export_pipeline.tabular.column_selection import (
 from export_pipeline.tabular.columns import as_printed, make_header, shown_table
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
+from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows
 from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec
-from export_pipeline.tabular.sums import sum_columns
+from export_pipeline.tabular.sums import add_exactly, sum_columns
 
 
 def layout(data: ExportData) -> Layout:
@@ -36,6 +38,7 @@ class _TableLayout:
         ]
         self.rows = data.tables["rows"]
         self.title = title_for_people(self.spec, data)
+        self._grouped: dict[tuple[str, ...], GroupedRows | None] = {}
         self.sums = sum_columns(
             self.rows, [column.name for column in self.columns if self._is_summed(column)]
         )
@@ -65,8 +68,16 @@ class _TableLayout:
 
     def _arrange(self, base: Layout, presentation: Presentation) -> Layout:
         columns, left_out = self._select_for(presentation)
-        table = shown_table(self.rows, columns, presentation)
-        section = self._section(table, columns)
+        grouped, by = self._group(columns) if presentation.prints else (None, [])
+        rows = grouped.table if grouped else self.rows
+        table = shown_table(rows, columns, presentation)
+        sheet = chapter = self._section(table, columns)
+        if grouped:
+            sheet = replace(sheet, totals=(*self._subtotals(grouped, by[0]), *sheet.totals))
+            # The groups' headings name what these columns would repeat in each row.
+            others = [column for column in columns if column not in by] or columns
+            chapter = self._section(shown_table(rows, others, presentation), others)
+            chapter = replace(chapter, groups=self._pdf_groups(grouped, by[0], chapter.totals), totals=())
         facts = base.facts
         if left_out:
             facts = (*facts, ("Left out", ", ".join(left_out)))
@@ -76,8 +87,8 @@ class _TableLayout:
             document=table,
             facts=facts,
             left_out=left_out,
-            sheets=(replace(section, lines=tuple(f"{label}: {value}" for label, value in facts)),),
-            chapters=(section,),
+            sheets=(replace(sheet, lines=tuple(f"{label}: {value}" for label, value in facts)),),
+            chapters=(chapter,),
             proof=make_proof(presentation, columns, self.data, self.sums),
         )
 
@@ -119,5 +130,60 @@ class _TableLayout:
         )
 
     def _total(self, column: ColumnSpec) -> Number:
-        total = self.sums[column.name].total
-        return Decimal(total).scaleb(-column.minor_digits) if column.parsed.minor else total
+        return _whole_units(column, self.sums[column.name].total)
+
+    def _group(self, columns: list[ColumnSpec]) -> tuple[GroupedRows | None, list[ColumnSpec]]:
+        """Return the rows by groups, and the columns that name a group; None if rows are not grouped.
+
+        Raises:
+            ValueError: Subtotals do not add up to the total, which the proof compares with the database's.
+        """
+        by_name = {column.name: column for column in columns}
+        by = [by_name[name] for name in self.spec.group_by if name in by_name]
+        if not by or by[0].name != self.spec.group_by[0]:
+            return None, []
+        names = [column.name for column in columns if column.total]
+        key = (*(column.name for column in by), "", *names)
+        if key not in self._grouped:
+            self._grouped[key] = group_rows(self.rows, by, names)
+        grouped = self._grouped[key]
+        for name in names if grouped else ():
+            total, added = self.sums[name].total, self._add_up(grouped, name)
+            if not isinstance(total, float) and added != total:
+                raise ValueError(f"The subtotals of {name} add up to {added}, not to its total of {total}.")
+        return grouped, by
+
+    def _add_up(self, grouped: GroupedRows | None, name: str) -> Number:
+        """Return the exact sum of a column's subtotals; of floats 0."""
+        added: Number = 0
+        for group in grouped.groups if grouped else ():
+            one = group.sums[name].total
+            added = added if isinstance(one, float) else add_exactly(added, one)
+        return added
+
+    def _subtotals(self, grouped: GroupedRows, by: ColumnSpec) -> Iterator[Total]:
+        """Yield the total of each group, as a workbook has them below its rows."""
+        for group in grouped.groups:
+            if values := self._group_values(group):
+                value = by.null_text if group.value is None else group.value
+                yield Total(f"Total {group.title}", values, (by.name, value))
+
+    def _pdf_groups(
+        self, grouped: GroupedRows, by: ColumnSpec, totals: tuple[Total, ...]
+    ) -> tuple[Group, ...]:
+        """Return the groups of a document; the last one ends with the total of all."""
+        groups = []
+        for group in grouped.groups:
+            values = self._group_values(group)
+            subtotal = (Total(f"Total {group.title}", values),) if values else ()
+            lines = (f"{group.rows:,} {'row' if group.rows == 1 else 'rows'}",)
+            groups.append(Group(f"{make_header(by)}: {group.title}", group.rows, lines, subtotal))
+        groups[-1] = replace(groups[-1], totals=(*groups[-1].totals, *totals))
+        return tuple(groups)
+
+    def _group_values(self, group: RowGroup) -> dict[str, Number]:
+        return {name: _whole_units(self.spec.column(name), one.total) for name, one in group.sums.items()}
+
+
+def _whole_units(column: ColumnSpec, total: Number) -> Number:
+    return Decimal(total).scaleb(-column.minor_digits) if column.parsed.minor else total

@@ -342,6 +342,13 @@ class TableSpec(Strict):
             "request names columns or a preset. Default: all.",
         ),
     ] = None
+    group_by: Annotated[
+        Sequence[Name],
+        Field(
+            description="PDF and workbooks sort the rows by the first of these columns, with subtotals; "
+            "the others name a group with it."
+        ),
+    ] = ()
     preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
     filters: Annotated[
         Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form, json_schema_input_type=FilterInput)]],

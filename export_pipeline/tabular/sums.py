@@ -50,7 +50,7 @@ def sum_columns(table: Table, columns: Sequence[str]) -> dict[str, Sum]:
                 one.size += pc.sum(pc.abs(cells)).as_py() or 0.0
             else:
                 cells = to_finite_decimals(cells)
-                one.total = _add(one.total, _exact(cells))
+                one.total = add_exactly(one.total, _exact(cells))
                 one.size += pc.sum(pc.abs(cells.cast(pa.float64(), safe=False))).as_py() or 0.0
     for name, total in floats.items():
         sums[name].total = _double(total)
@@ -72,7 +72,8 @@ def _double(total: Fraction) -> float:
         return math.inf if total > 0 else -math.inf
 
 
-def _add(total: Number, more: int | Decimal) -> Number:
+def add_exactly(total: Number, more: int | Decimal) -> Number:
+    """Return the sum of exact numbers, with every digit."""
     return _WIDE.add(Decimal(total), more) if isinstance(more, Decimal) else total + more
 
 

@@ -228,6 +228,11 @@ class _Check:
         """Check the columns that people read: only columns that an export has without being asked."""
         known = [column.name for column in self.spec.columns if not column.hidden and not column.extra]
         yield from _quote_names(("print",), self.spec.print or (), known)
+        yield from _quote_names(("group_by",), self.spec.group_by, known)
+        first = self.by_name.get(next(iter(self.spec.group_by), ""))
+        if first is not None and first.parsed.kind not in _GROUPING:
+            kinds = ", ".join(sorted(_GROUPING))
+            yield ("group_by", 0), f"rows are grouped by {kinds}; {first.name} is {first.type}"
 
     def _others(self) -> Iterator[Problem]:
         spec = self.spec
@@ -265,6 +270,7 @@ def _quote_names(place: Place, names: Iterable[str], known: list[str]) -> Iterat
 
 
 _DIGITS = frozenset({Kind.DECIMAL, Kind.MONEY, Kind.PERCENT, Kind.FLOAT, Kind.INTEGER})
+_GROUPING = frozenset({Kind.TEXT, Kind.ENUM, Kind.UUID})
 _TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP})
 _ONLY_FOR: dict[str, frozenset[Kind]] = {
     "digits": _DIGITS,

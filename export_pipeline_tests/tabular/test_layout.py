@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import openpyxl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -280,6 +281,76 @@ def test_a_request_that_chooses_columns_gets_them_on_paper_too(choice: dict[str,
     shown = arranged(layout(staged(spec, CELLS, choice)), "pdf")
     assert [column.header for column in shown.main.columns] == ["Fees", "No."]
     assert shown.left_out == ()
+
+
+GROUPED = {
+    "source": {"table": "records"},
+    "group_by": ["status", "note"],
+    "columns": [
+        {"name": "id", "type": "integer"},
+        {"name": "status", "type": "enum", "labels": {"B": "Beta"}, "null_text": "none"},
+        {"name": "note"},
+        {"name": "fees_cents", "type": "money", "total": True},
+        {"name": "rate", "type": "decimal(12,4)", "total": True},
+    ],
+}
+GROUPED_CELLS: dict[str, list[Any]] = {
+    "id": [1, 2, 3, 4, 5],
+    "status": ["B", "A", None, "B", "A"],
+    "note": ["first", "x", None, "second", "y"],
+    "fees_cents": [100, 250, None, -1, 7],
+    "rate": [Decimal("0.1"), None, Decimal("99999999.9999"), Decimal("0.2"), Decimal("-0.0001")],
+}
+
+
+def test_rows_on_paper_are_grouped_with_subtotals_that_add_up(tmp_path: Path) -> None:
+    spec = CheckedTableSpec.model_validate(GROUPED)
+    made = layout(staged(spec, GROUPED_CELLS, {}, batch_rows=2))
+    pdf, excel = arranged(made, "pdf").chapters[0], arranged(made, "excel").sheets[0]
+    assert [column.name for column in pdf.table.columns] == ["id", "fees_cents", "rate"]
+    assert pdf.table.arrow()["id"].to_pylist() == excel.table.arrow()["id"].to_pylist() == [2, 5, 1, 4, 3]
+    assert [(group.title, group.rows, group.lines) for group in pdf.groups or ()] == [
+        ("Status: A x", 2, ("2 rows",)),
+        ("Status: Beta first", 2, ("2 rows",)),
+        ("Status: none", 1, ("1 row",)),
+    ]
+    values = [
+        {"fees_cents": Decimal("2.57"), "rate": Decimal("-0.0001")},
+        {"fees_cents": Decimal("0.99"), "rate": Decimal("0.3")},
+        {"fees_cents": Decimal("0"), "rate": Decimal("99999999.9999")},
+    ]
+    grand = {"fees_cents": Decimal("3.56"), "rate": Decimal("100000000.2998")}
+    assert [dict(total.values) for group in pdf.groups or () for total in group.totals] == [*values, grand]
+    assert [(total.label, total.where) for total in excel.totals] == [
+        ("Total A x", ("status", "A")), ("Total Beta first", ("status", "Beta")), ("Total none", ("status", "none")),
+        ("Total", None),
+    ]  # fmt: skip
+    assert [dict(total.values) for total in excel.totals] == [*values, grand]
+    for format in ("pdf", "excel"):
+        path = tmp_path / f"grouped{FORMATS[format].extension}"
+        chosen = FORMATS[format].options()
+        with path.open("wb") as out:
+            FORMATS[format].render(made, out, chosen)
+        facts, proof = FORMATS[format].read_back(path, chosen), FORMATS[format].proof(made, chosen)
+        assert (facts.rows, facts.problems) == (5, ())
+        assert all(abs(facts.totals[name] - total) <= bound for name, (total, bound) in proof.totals.items())
+        assert set(proof.totals) == {"id", "fees_cents", "rate"}
+    sheet = openpyxl.load_workbook(tmp_path / "grouped.xlsx").worksheets[0]
+    formulas = [sheet.cell(row, 4).value for row in range(sheet.max_row - 3, sheet.max_row + 1)]
+    assert formulas[0] == '=SUMIF(B6:B10,"A",D6:D10)'
+    assert formulas[-1] == "=SUM(D6:D10)"
+    for format in ("csv", "json", "parquet"):
+        assert arranged(made, format).main.arrow()["id"].to_pylist() == [1, 2, 3, 4, 5]
+
+
+def test_rows_are_not_grouped_by_a_column_that_the_request_leaves_out_or_by_too_many_values() -> None:
+    spec = CheckedTableSpec.model_validate(GROUPED)
+    made = layout(staged(spec, GROUPED_CELLS, {"columns": ["rate", "id"]}))
+    assert arranged(made, "pdf").chapters[0].groups is None
+    many = {name: [*cells] * 201 for name, cells in GROUPED_CELLS.items()}
+    many["status"] = [f"s{i}" for i in range(1005)]
+    shown = arranged(layout(staged(spec, many, {})), "pdf").chapters[0]
+    assert (shown.groups, len(shown.totals)) == (None, 1)
 
 
 def test_names_of_files_follow_their_template() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 
 from export_pipeline.core.columns import Column
@@ -191,7 +191,7 @@ class SheetWriter:
                 formula = None
                 if i not in text_columns:
                     formula = total_formula(
-                        total,
+                        self._guarded(total),
                         sheet.totals,
                         self._frame.letters[i],
                         None if where is None else self._frame.letters[where],
@@ -200,6 +200,10 @@ class SheetWriter:
                     )
                 cells.append(self._total_cell(reference, style, formula, value, column))
         return f'<row r="{row}">{"".join(cells)}</row>'
+
+    def _guarded(self, total: Total) -> Total:
+        """Return the total with its criterion as the cells have it."""
+        return replace(total, where=(total.where[0], self._label(total.where[1]))) if total.where else total
 
     def _total_cell(
         self, reference: str, style: int, formula: str | None, value: Number, column: Column

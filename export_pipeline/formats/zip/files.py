@@ -9,6 +9,7 @@ from typing import Any
 from export_pipeline.core.layout import Layout
 from export_pipeline.formats.base import Format
 
+README = "README.txt"
 PACKAGE = "datapackage.json"
 MANIFEST = ".manifest.json"
 """Suffix of the name of a file's manifest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,13 +13,14 @@ from export_pipeline.core.layout import Layout
 from export_pipeline.core.schema import Schema
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.excel.archive import Archive, Entry
-from export_pipeline.formats.zip.files import MANIFEST, PACKAGE, ZipFile
+from export_pipeline.formats.zip.files import MANIFEST, PACKAGE, README, ZipFile
 
 
 def render(files: Iterable[ZipFile], layout: Layout, out: BinaryIO) -> Rendered:
     """Write the files of a layout, one after the other."""
     done = Rendered()
     resources = []
+    members: list[Layout] = []
     with Archive(out, layout.created) as archive:
         for file in files:
             entry = _Hashed(archive.entry(file.path))
@@ -27,6 +28,7 @@ def render(files: Iterable[ZipFile], layout: Layout, out: BinaryIO) -> Rendered:
             entry.close()
             resource = _resource(file, rendered, entry)
             resources.append(resource)
+            members.append(file.layout)
             archive.add(file.path + MANIFEST, _json(resource))
             done.rows += rendered.rows
             done.left_out += rendered.left_out
@@ -36,7 +38,32 @@ def render(files: Iterable[ZipFile], layout: Layout, out: BinaryIO) -> Rendered:
             done.warnings += [f"{file.path}: {warning}" for warning in rendered.warnings]
         package = {"title": layout.title, "created": layout.created.isoformat(), "resources": resources}
         archive.add(PACKAGE, _json(package))
+        archive.add(README, _readme(layout, members, resources).encode())
     return done
+
+
+def _readme(layout: Layout, members: Sequence[Layout], resources: Sequence[Mapping[str, Any]]) -> str:
+    """Return a text for people: whose data these are and of when, and what is in each file."""
+    shared = [
+        fact
+        for fact in (members[0].facts if members else ())
+        if fact[0] != "Rows" and all(fact in member.facts for member in members)
+    ]
+    width = max((len(resource["path"]) for resource in resources), default=0)
+    lines = [layout.title, *(f"{label}: {value}" for label, value in shared), "", "Files", ""]
+    for resource in resources:
+        line = f"{resource['path']:{width}}  {resource['rows']:,} rows, {resource['bytes']:,} bytes"
+        lines.append(line + (f", period {resource['period']}" if resource["period"] else ""))
+        personal = [column for columns in resource["personal"].values() for column in columns]
+        lines += [f"{'':{width}}  personal data: {', '.join(personal)}"] if personal else []
+        left_out = resource["left_out"]
+        lines += [f"{'':{width}}  left out: {', '.join(left_out)}"] if left_out else []
+    lines += [
+        "",
+        f"Beside each file, *{MANIFEST} has its columns, size, SHA-256 and origin.",
+        f"{PACKAGE} lists them all (Frictionless Data Package).",
+    ]
+    return "\r\n".join(lines) + "\r\n"
 
 
 class _Hashed:

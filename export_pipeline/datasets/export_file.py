@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -240,12 +241,17 @@ def manifest_of(
         expires_at=expires_at,
         snapshot_at=file.snapshot_at,
         run_id=file.run_id,
-        code_version=version("export-pipeline"),
+        code_version=_code_version(),
         deployment=deployment,
         warnings=file.warnings,
         changed=changed_cells(file.changed),
         totals=dict(file.totals),
     )
+
+
+@cache
+def _code_version() -> str:
+    return version("export-pipeline")
 
 
 def summarize_file(

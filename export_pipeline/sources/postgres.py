@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,21 +25,26 @@ from export_pipeline.sources.snapshot import Snapshot, SourceError
 T = TypeVar("T")
 
 BATCH_BYTES = 2 * 1024 * 1024
+_TYPES_SECONDS = 60.0
+_FIRST_QUERY = (
+    "SELECT pg_catalog.current_setting('server_encoding') AS value,"
+    " (SELECT pg_catalog.concat_ws('/', d.oid, count(*), max(t.oid)) FROM pg_catalog.pg_type AS t,"
+    " pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database() GROUP BY d.oid) AS types"
+)
+_MAX_DATABASES = 8
 
 
 @contextmanager
 def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     """See `open_snapshot`."""
     import adbc_driver_manager as adbc  # the low-level API: the dbapi module would import pandas
-    import adbc_driver_postgresql
 
     with ExitStack() as connections:
 
-        def connector(**options: str) -> Callable[..., PostgresSnapshot]:
-            """Return a function that opens connections with these parameters; the block's end closes them."""
+        def connector(uri: str) -> Callable[..., PostgresSnapshot]:
+            """Return a function that opens connections to this URI; the block's end closes them."""
             try:
-                driver, uri = adbc_driver_postgresql._driver_path(), _libpq_uri(url, options)
-                database = connections.enter_context(adbc.AdbcDatabase(driver=driver, uri=uri))
+                database = _databases.get(uri)
             except adbc.Error as error:
                 raise describe_error(error, url) from error
 
@@ -54,11 +60,56 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
 
             return connect
 
-        snapshot = connector()()
+        def open_current(**options: str) -> PostgresSnapshot:
+            uri = _libpq_uri(url, options)
+            snapshot = connector(uri)()
+            return connector(uri)() if _databases.is_outdated(uri, snapshot.types) else snapshot
+
+        snapshot = open_current()
         if not snapshot.knows_types:
             url_options = url.query.get("options", "")
-            snapshot = connector(options=f"{url_options} -c quote_all_identifiers=off".strip())()
+            snapshot = open_current(options=f"{url_options} -c quote_all_identifiers=off".strip())
         yield snapshot
+
+
+class _Databases:
+    """Keeps what the driver has read of a database's types, which takes longer than a small export.
+
+    It is no connection, so a forked process may use it too.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Any]] = {}
+        self._types: dict[str, str] = {}
+
+    def get(self, uri: str) -> Any:
+        """Return the driver's database at a URI, with its types of at most `_TYPES_SECONDS` ago."""
+        import adbc_driver_manager as adbc
+        import adbc_driver_postgresql
+
+        at, database = self._known.get(uri, (float("-inf"), None))
+        if database is None or time.monotonic() - at > _TYPES_SECONDS:
+            at = time.monotonic()
+            database = adbc.AdbcDatabase(driver=adbc_driver_postgresql._driver_path(), uri=uri)
+            if len(self._known) >= _MAX_DATABASES:
+                self._known.clear()
+            self._known[uri] = (at, database)
+        return database
+
+    def is_outdated(self, uri: str, types: str | None) -> bool:
+        """Return whether types were added or removed since they were read; they are then read again.
+
+        Args:
+            types: A text that changes with the types, as the first snapshot and this one see it.
+        """
+        if types is None or self._types.setdefault(uri, types) == types:
+            return False
+        self._known.pop(uri, None)
+        self._types[uri] = types
+        return True
+
+
+_databases = _Databases()
 
 
 def _libpq_uri(url: sa.URL, options: Mapping[str, str]) -> str:
@@ -88,10 +139,11 @@ class PostgresSnapshot(Snapshot):
             self.command(f"SET TRANSACTION SNAPSHOT '{shared}'")
         self.command(f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}")
         # The first query takes the snapshot, not BEGIN.
-        (row,) = self._query("SELECT pg_catalog.current_setting('server_encoding') AS value")
+        (row,) = self._query(_FIRST_QUERY)
         self.opened_at = datetime.now(UTC)
         # The driver looks up types when it connects; it finds none if function names are printed in quotes.
         self.knows_types = isinstance(row["value"], str)
+        self.types: str | None = row["types"] if self.knows_types else None
         if self.knows_types:
             self._encoding, self._codec = row["value"], _codec(row["value"])
             prepare_postgres(self._query, row_security=row_security)
@@ -279,6 +331,10 @@ class _Compiler(postgresql.base.PGCompiler):
         return text if escaped == text else f"E{escaped}"
 
 
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_DIALECT.statement_compiler = _Compiler  # type: ignore[assignment]
+
+
 def literal_sql(select: Query) -> str:
     """Render a select as PostgreSQL text with its values, by SQLAlchemy's typed literals.
 
@@ -289,10 +345,8 @@ def literal_sql(select: Query) -> str:
     Raises:
         SourceError: A value has no literal form.
     """
-    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-    dialect.statement_compiler = _Compiler  # type: ignore[assignment]
     try:
-        compiled = select.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        compiled = select.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})
     except sa.exc.CompileError as error:
         raise SourceError(f"A filter's value cannot be written into the query: {error}") from error
     text = str(compiled)

@@ -39,6 +39,8 @@ class _TableLayout:
         self.rows = data.tables["rows"]
         self.title = title_for_people(self.spec, data)
         self._grouped: dict[tuple[str, ...], GroupedRows | None] = {}
+        # A file's layout is asked for by its proof, its writer, its manifest and its preview.
+        self._arranged: dict[Presentation, tuple[Layout, Layout]] = {}
         self.sums = sum_columns(
             self.rows, [column.name for column in self.columns if self._is_summed(column)]
         )
@@ -67,6 +69,12 @@ class _TableLayout:
         return self._arrange(base, Presentation("", Content.ROWS))
 
     def _arrange(self, base: Layout, presentation: Presentation) -> Layout:
+        known = self._arranged.get(presentation)
+        if known is None or known[0] is not base:
+            known = self._arranged[presentation] = (base, self._arrange_anew(base, presentation))
+        return known[1]
+
+    def _arrange_anew(self, base: Layout, presentation: Presentation) -> Layout:
         columns, left_out = self._select_for(presentation)
         grouped, by = self._group(columns) if presentation.prints else (None, [])
         rows = grouped.table if grouped else self.rows

@@ -86,6 +86,21 @@ def test_a_server_without_the_database(postgres: PostgresServer, postgres_url: s
 
 
 @pytest.mark.slow
+def test_a_type_that_was_added_since_the_last_snapshot_is_known(postgres_url: str) -> None:
+    with open_snapshot(postgres_url) as snapshot:
+        assert not snapshot.has_table("moods")
+    engine = sa.create_engine(postgres_url)
+    for _ in range(2):  # the second one has the same name and another number
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TYPE IF EXISTS mood CASCADE")
+            connection.exec_driver_sql("DROP TABLE IF EXISTS moods")
+            connection.exec_driver_sql("CREATE TYPE mood AS ENUM ('fine')")
+            connection.exec_driver_sql("CREATE TABLE moods (mood mood)")
+        with open_snapshot(postgres_url) as snapshot:
+            assert snapshot.table_fields("moods")["mood"].type_name == "mood"
+    engine.dispose()
+
+
 def test_a_text_in_the_statement_stays_that_text(postgres_session_url: str) -> None:
     """Values that ADBC cannot bind are rendered into the statement; PostgreSQL must read back exactly that text."""
     with open_snapshot(postgres_session_url) as snapshot:

@@ -57,6 +57,7 @@ from export_pipeline.orchestration.dagster_compat import (
     check_evaluation,
     execute_run_command,
     forget_content,
+    forget_runless_content,
     has_code_server_here,
     has_shared_connections,
     heartbeats,
@@ -71,6 +72,7 @@ from export_pipeline.orchestration.dagster_compat import (
     materializations,
     remove_check_results,
     remove_run_files,
+    remove_runless_materializations,
     report_canceled,
     report_canceling,
     report_event,
@@ -520,6 +522,24 @@ def test_else_removed_runs_and_files_would_leave_their_content(tmp_path: Path) -
         remove_run_files(stored, run_id)
         remove_check_results(stored, [run_id])
         assert [path for path in tmp_path.rglob("*") if run_id in path.name] == []
+
+
+def test_else_files_reported_without_a_run_would_leave_their_content_for_ever(tmp_path: Path) -> None:
+    """sensors/test_materializations.py does this on PostgreSQL too."""
+    drawing_key = dg.AssetKey("drawing")
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as stored:
+        for name in ("first.pdf", "second.pdf"):
+            metadata = {"key": name, "bytes": 7, "title": f"Title of {name}"}
+            stored.report_runless_asset_event(dg.AssetMaterialization(drawing_key, metadata=metadata))
+        forget_runless_content(stored, "first.pdf", {"bytes"})
+        records = stored.fetch_materializations(drawing_key, limit=9, ascending=True).records
+        made = [record.asset_materialization for record in records]
+        assert [sorted(one.metadata) for one in made if one] == [["bytes"], ["bytes", "key", "title"]]
+        databases = [path.read_bytes() for path in tmp_path.rglob("*.db*")]
+        assert not any(b"Title of first.pdf" in content for content in databases)
+        assert remove_runless_materializations(stored, datetime.now(UTC) + timedelta(minutes=1)) == 1
+        (newest,) = stored.fetch_materializations(drawing_key, limit=9).records
+        assert newest.storage_id == records[1].storage_id
 
 
 # --- code servers ---

@@ -11,7 +11,17 @@ from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
-from export_pipeline.api import datasets, downloads, exports, inline, links, problems, schedules, webhooks
+from export_pipeline.api import (
+    datasets,
+    downloads,
+    exports,
+    inline,
+    links,
+    problems,
+    schedules,
+    unsubscribes,
+    webhooks,
+)
 from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.limits import CallLimit
@@ -79,6 +89,7 @@ def build_app(settings: Settings) -> FastAPI:
         app.include_router(module.router, dependencies=[Depends(check_parameters)], responses=responses(422))
     app.include_router(inline.router)
     app.include_router(links.pages)
+    app.include_router(unsubscribes.pages)
     _add_operations(app)
     _describe_problems(app)
     return app

@@ -139,13 +139,13 @@ async def open_download_page(token: Token, request: Request, service: Services) 
     try:
         job, _ = await _opened(service, token)
         if job.status in (Status.PENDING, Status.PROCESSING):
-            page = _render("progress", job=job, percent=job.progress_percent)
+            page = render_page("progress", job=job, percent=job.progress_percent)
             page.headers["Refresh"] = str(_REFRESH_SECONDS)
             return page
         if job.status in (Status.FAILED, Status.CANCELED):
-            return _render("failed", job=job)
+            return render_page("failed", job=job)
         check_file(job)
-        return _render("file", token=token, job=job, **_facts(job))
+        return render_page("file", token=token, job=job, **_facts(job))
     except (Problem, LedgerError, StoreError) as error:
         return _error_page(error)
 
@@ -191,7 +191,7 @@ def _dead() -> Problem:
 
 def _error_page(error: Exception) -> HTMLResponse:
     problem = translate(error)
-    return _render("gone", problem.status)
+    return render_page("gone", problem.status)
 
 
 def _facts(job: Job) -> dict[str, Any]:
@@ -206,11 +206,11 @@ def _facts(job: Job) -> dict[str, Any]:
     }
 
 
-def _render(template: str, status: int = 200, /, **variables: Any) -> HTMLResponse:
-    """Return a page. It runs no script, loads nothing, and can be framed by nobody."""
+def render_page(template: str, status: int = 200, /, **variables: Any) -> HTMLResponse:
+    """Return a page. It runs no script, loads nothing, sends forms only here, and nobody can frame it."""
     environment, style_hash = _templates()
     html = environment.get_template(f"{template}.html").render(status=status, **variables)
-    policy = f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'self'"
     headers = {
         "Content-Security-Policy": f"{policy}; frame-ancestors 'none'",
         "Cache-Control": "no-store",

@@ -1,4 +1,4 @@
-"""Routes of schedules: exports of each day, week or month."""
+"""Routes of schedules: exports at regular times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,23 @@ class ScheduleFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Annotated[str, Field(max_length=50)]
-    cadence: Literal["daily", "weekly", "monthly"]
+    additional_formats: Annotated[
+        list[Annotated[str, Field(max_length=50)]],
+        Field(max_length=10, description="Further formats, sent in the same mail."),
+    ] = []
+    cadence: Literal["hourly", "daily", "weekly", "monthly", "cron"]
+    cron: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="Of the cadence `cron`: minute, hour, day of month, month, day of week.",
+            examples=["0 7 * * 1-5"],
+        ),
+    ] = None
+    export_window: Annotated[
+        Literal["previous", "none"],
+        Field(description="The rows of the time before a run, or `none`: every row as of the run."),
+    ] = "previous"
     hour: Annotated[int, Field(ge=0, le=23)] = 0
     minute: Annotated[int, Field(ge=0, le=59)] = 0
     weekday: Annotated[int, Field(ge=1, le=7, description="1 Monday to 7 Sunday.")] = 1
@@ -85,7 +101,7 @@ class ScheduleChange(ScheduleFields):
     """Changes of a schedule; what is left out stays."""
 
     format: Annotated[str, Field(max_length=50)] = ""
-    cadence: Literal["daily", "weekly", "monthly"] = "daily"
+    cadence: Literal["hourly", "daily", "weekly", "monthly", "cron"] = "daily"
     active: bool = True
 
 
@@ -95,8 +111,11 @@ class Schedule(BaseModel):
     id: str
     dataset: str
     format: str
+    additional_formats: list[Any]
     scope: str | None
     cadence: str
+    cron: str | None
+    export_window: str
     hour: int
     minute: int
     weekday: int
@@ -224,7 +243,7 @@ async def delete_schedule(
 async def run_schedule(
     schedule_id: ScheduleId, request: Request, response: Response, service: Services, caller: ScheduleWriter
 ) -> Export:
-    """Ask for what its last run exports, whether it took place or not. Its next run stays as it is."""
+    """Ask for what it exports: the window of its last run, or every row as of now. Its next run stays."""
 
     def run() -> str:
         with _translated():

@@ -15,7 +15,8 @@ from export_pipeline.cli.options import Columns, Filters, Options, ScopeId
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-Cadence = Literal["daily", "weekly", "monthly"]
+Cadence = Literal["hourly", "daily", "weekly", "monthly", "cron"]
+Window = Literal["previous", "none"]
 Misfire = Literal["skip", "last", "all"]
 Empty = Literal["send", "skip", "say"]
 
@@ -64,8 +65,30 @@ def _chosen(
         str | None,
         typer.Option(metavar="ZONE", help="IANA name, e.g. Europe/Berlin. Default: EXPORT_TIMEZONE."),
     ] = None,
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LINE",
+            help="Minute, hour, day, month and weekday, e.g. '0 7 * * 1-5'. Exports what is new since the "
+            "run before. Sets --cadence cron.",
+        ),
+    ] = None,
+    window: Annotated[
+        Window | None,
+        typer.Option(
+            help="Export the rows of the time before each run, or none: every row as of the run. "
+            "Default: previous."
+        ),
+    ] = None,
     filter: Filters = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A preset of the dataset: filters and columns by name.")
+    ] = None,
     column: Columns = None,
+    sort: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Sort by it; -COLUMN descending; repeatable.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the file and the mail.")] = None,
     option: Options = None,
     to: Annotated[
         list[str] | None, typer.Option(metavar="ADDRESS", help="Who gets the file by mail; repeatable.")
@@ -83,13 +106,19 @@ def _chosen(
     ] = None,
 ) -> dict[str, Any]:
     """Return the given fields of a schedule, by their names in the ledger."""
+    named = {"preset": preset, "sort": sort, "title": title}
+    options = {name: value for name, value in named.items() if value is not None}
+    options |= arguments.options(option) if option else {}
     given = {
         "scope": scope,
+        "cron": cron,
+        "cadence": "cron" if cron else None,
+        "export_window": window,
         "day_of_month": day,
         "timezone": timezone,
         "filters": arguments.filters(filter) if filter else None,
         "columns": column,
-        "options": arguments.options(option) if option else None,
+        "options": options or None,
         "recipients": to,
         "owner": owner,
         "misfire": misfire,

@@ -18,6 +18,7 @@ from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment, print_lines
 from export_pipeline.cli.options import DatasetName, Json, OnlyDataset, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.cli.output import ScheduledJob, fields_of
+from export_pipeline.delivery.gathering import list_unsubscribed, resubscribe
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.schedules import editing
@@ -34,7 +35,11 @@ app = typer.Typer(
 )
 
 ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="Id of the schedule, as `schedules` lists it.")]
-Format = typer.Option(metavar="FORMAT", help="One of the dataset's formats.", autocompletion=complete_format)
+Format = typer.Option(
+    metavar="FORMAT",
+    help="One of the dataset's formats, or several with commas: one mail has all files.",
+    autocompletion=complete_format,
+)
 
 
 @app.callback()
@@ -67,7 +72,10 @@ def list_(
 def create(
     dataset: DatasetName,
     format: Annotated[str, Format],
-    cadence: Annotated[Cadence, typer.Option(help="Export the day, week or month before.")],
+    cadence: Annotated[
+        Cadence | None, typer.Option(help="Export the hour, day, week or month before; or see --cron.")
+    ] = None,
+    *,
     chosen: Chosen,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
@@ -78,7 +86,11 @@ def create(
     --at 06:00 --timezone America/New_York --to ann@example.org --empty say`
     """
     chosen = {"timezone": load_settings().timezone, **chosen}
-    chosen |= {"dataset": dataset, "format": format, "cadence": cadence}
+    chosen |= {"dataset": dataset, **_formats(format)}
+    if cadence is not None:
+        chosen["cadence"] = cadence
+    if "cadence" not in chosen:
+        raise UserError("Say when it runs: --cadence hourly, daily, weekly or monthly, or --cron LINE.")
     chosen |= _scope(dataset, chosen, viewer_scope)
     with _engine() as engine:
         made = editing.create_schedule(engine, chosen, _now(), viewer_of(viewer_scope), _check)
@@ -90,7 +102,9 @@ def create(
 def change(
     schedule_id: ScheduleId,
     format: Annotated[str | None, Format] = None,
-    cadence: Annotated[Cadence | None, typer.Option(help="Export the day, week or month before.")] = None,
+    cadence: Annotated[
+        Cadence | None, typer.Option(help="Export the hour, day, week or month before; or see --cron.")
+    ] = None,
     *,
     chosen: Chosen,
     viewer_scope: ViewerScopes = None,
@@ -100,8 +114,11 @@ def change(
 
     Example: `export-pipeline schedules change ID --at 05:00 --to ann@example.org --to ben@example.org`
     """
-    more = {name: value for name, value in (("format", format), ("cadence", cadence)) if value}
-    changes = {**chosen, **more}
+    changes = {**chosen, **(_formats(format) if format else {})}
+    if cadence is not None:
+        changes["cadence"] = cadence
+    if changes.get("cadence", "cron") != "cron":
+        changes["cron"] = None
     if not changes:
         raise UserError("Say what to change, e.g. --at 07:30; `schedules change --help` lists what there is.")
     with _engine() as engine:
@@ -171,32 +188,47 @@ def run_now(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for what a schedule's last run exports, whether it took place or not. Its next run stays as it is.
+    """Ask for what a schedule exports: the window of its last run, or every row as of now.
+
+    Its next run stays as it is.
 
     Example: `export-pipeline schedules run-now ID`
     """
     viewer = viewer_of(viewer_scope)
     with _engine() as engine:
-        job_id, is_new = ask_now(engine, schedule_id, _now(), viewer)
+        job_id, is_new = ask_now(engine, schedule_id, _now(), viewer, again=again)
     with ledger_of(load_settings()) as ledger:
         job = ledger.get(job_id)
-        if again and not is_new:
-            job = ledger.request(
-                job.dataset,
-                job.format,
-                scope=job.scope,
-                filters=job.filters,
-                columns=job.columns,
-                options=job.options,
-                requested_by=job.requested_by,
-                recipients=job.recipients,
-                schedule_id=job.schedule_id,
-            )
-            is_new = True
     if as_json:
         print_json(ScheduledJob(**fields_of(job), new=is_new))
     else:
         typer.echo(f"{job.id}: {_asked(job, is_new)}")
+
+
+@app.command()
+def unsubscribed(
+    schedule_id: ScheduleId,
+    again: Annotated[
+        list[str] | None,
+        typer.Option("--again", metavar="ADDRESS", help="Send this recipient mails again; repeatable."),
+    ] = None,
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipients who want no more mails of a schedule, or send them mails again.
+
+    Example: `export-pipeline schedules unsubscribed ID --again ann@example.org`
+    """
+    with _engine() as engine:
+        schedule = editing.get_schedule(engine, schedule_id, viewer_of(viewer_scope))
+        for address in again or ():
+            if not resubscribe(engine, schedule.id, address):
+                raise UserError(f"{address} has not unsubscribed from {schedule.id}.")
+        addresses = list_unsubscribed(engine, schedule.id)
+    if as_json:
+        print_json(addresses)
+    else:
+        typer.echo("\n".join(addresses) or "Nobody has unsubscribed.")
 
 
 def _asked(job: Job, is_new: bool) -> str:
@@ -209,7 +241,7 @@ def _row(schedule: ScheduledExport) -> dict[str, Any]:
     return {
         "id": schedule.id,
         "dataset": schedule.dataset,
-        "format": schedule.format,
+        "format": ", ".join(schedule.formats),
         "scope": schedule.scope,
         "when": _when(schedule),
         "next run": moment(schedule.next_run) if schedule.active else _rests(schedule),
@@ -217,6 +249,12 @@ def _row(schedule: ScheduledExport) -> dict[str, Any]:
         "to": ", ".join(map(str, schedule.recipients)),
         "problem": schedule.problem,
     }
+
+
+def _formats(text: str) -> dict[str, Any]:
+    """Return the fields for formats separated by commas: the first, and further ones for the same mail."""
+    first, *others = dict.fromkeys(part.strip() for part in text.split(","))
+    return {"format": first, "additional_formats": others}
 
 
 def _rests(schedule: ScheduledExport) -> str:
@@ -228,7 +266,13 @@ def _when(schedule: ScheduledExport) -> str:
         "weekly": f" {WEEKDAYS[schedule.weekday - 1]}",
         "monthly": f" day {schedule.day_of_month}",
     }.get(schedule.cadence, "")
-    return f"{schedule.cadence}{day} {schedule.hour:02}:{schedule.minute:02} {schedule.timezone}"
+    if schedule.cadence == "cron":
+        when = f"cron {schedule.cron}"
+    elif schedule.cadence == "hourly":
+        when = f"hourly at minute {schedule.minute}"
+    else:
+        when = f"{schedule.cadence}{day} {schedule.hour:02}:{schedule.minute:02}"
+    return f"{when} {schedule.timezone}{', every row' if schedule.export_window == 'none' else ''}"
 
 
 def _print_schedule(schedule: ScheduledExport, as_json: bool, message: str) -> None:

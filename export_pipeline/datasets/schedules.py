@@ -39,11 +39,13 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
         check_choice("dataset", schedule.dataset, datasets)
         dataset = datasets[schedule.dataset]
         check_choice("format", schedule.format, dataset.formats)
-        if not dataset.windowed:
+        for format in schedule.additional_formats:
+            check_choice("additional_formats", format, dataset.formats)
+        if not dataset.windowed and schedule.export_window == "previous":
             raise ScheduleError(
-                f"dataset: {schedule.dataset} cannot be scheduled, as nothing says which of its rows belong "
-                "to a day, week or month. Add a window to its defs.yaml, such as "
-                "`window: {column: created_at}`."
+                f"export_window: nothing says which rows of {schedule.dataset} belong to a period. Set it to "
+                "`none` (--window none) to export every row as of each run, or add a window to its "
+                "defs.yaml, such as `window: {column: created_at}`."
             )
         _check_scope(schedule, dataset, scopes)
         try:

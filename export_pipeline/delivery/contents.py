@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,13 +45,13 @@ class Contents:
         template: Name of the template: file or failure.
         subject: Subject, in one line.
         variables: Variables of the templates.
-        attachment: The attached file; None if there is none.
+        attachments: The attached files.
     """
 
     template: str
     subject: str
     variables: dict[str, Any]
-    attachment: Attachment | None = None
+    attachments: Sequence[Attachment] = ()
 
 
 def encoded_bytes(size: int) -> int:
@@ -80,23 +81,92 @@ def failure_contents(job: Job, formats: Sequence[str] = ()) -> Contents:
     return Contents("failure", one_line(f"Export failed: {title}", 150), variables)
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of a mail, attached or linked."""
+
+    job: Job
+    manifest: Manifest | None
+    name: str
+    size: int
+    attachment: Attachment | None
+    link: str | None
+    ends: datetime | None
+
+
 def file_contents(
     job: Job,
     store: Store,
     settings: Settings,
     max_bytes: int | None,
-    make_link: Callable[[], str] | None = None,
+    make_link: Callable[[Job], str] | None = None,
+    others: Sequence[Job] = (),
+    failed: Sequence[str] = (),
 ) -> Contents:
     """Return the mail that contains a job's file or a link to it.
 
     Args:
-        max_bytes: Maximum encoded size of an attachment; None for no attachment.
+        max_bytes: Maximum encoded size of all attachments; None for no attachment.
         make_link: Makes a link of the HTTP service, which works as long as the file is there; None to sign
             a link of the store.
+        others: Jobs whose files go into the same mail: the same rows in other formats.
+        failed: Formats of the same run that could not be made.
 
     Raises:
         GoneError: the file was removed, or belongs to another dataset or scope.
         StoreError: the store cannot be read now, or the file is being replaced.
+    """
+    is_note = job.row_count == 0 and job.options.get("empty") == "say"
+    files: list[_File] = []
+    for one in (job, *others):
+        files.append(_read_file(one, store, settings, None if is_note else max_bytes, make_link, is_note))
+        if (attachment := files[-1].attachment) and max_bytes is not None:
+            max_bytes -= encoded_bytes(len(attachment.content))
+    manifest = files[0].manifest
+    rows, total_rows = job.row_count, job.total_rows
+    if manifest is not None:
+        rows, total_rows = manifest.rows, manifest.total_rows
+    title = _title(job, manifest)
+    period = (manifest.period if manifest else None) or _period(job)
+    facts: list[tuple[str, str]] = []
+    for file in files if not is_note else ():
+        facts += [("File", file.name), ("Size", _size(file.size))]
+    facts += [("Scope", scope)] if (scope := _scope(job, manifest)) else []
+    facts += [("Rows", rows_text(rows, total_rows) or "not known")]
+    facts += [("Period", period)] if period else []
+    facts += [("Filters", filters)] if (filters := _filters(job)) else []
+    facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []
+    facts += [("Not made", ", ".join(failed))] if failed else []
+    links = [file for file in files if file.link]
+    ends = [file.ends for file in links if file.ends]
+    variables = {
+        "title": title,
+        "period": one_line(period, 100) if period else None,
+        "empty": rows == 0,
+        "attached": [file.name for file in files if file.attachment],
+        "links": [(file.name, file.link) for file in links],
+        "link_ends": _time(min(ends)) if ends else None,
+        "warnings": list(dict.fromkeys(note for file in files for note in _notes(file.job, file.manifest))),
+        "facts": _lines(facts),
+        "job_id": job.id,
+    }
+    subject = f"{title}: no rows" if rows == 0 else f"Export ready: {title}"
+    attachments = tuple(file.attachment for file in files if file.attachment)
+    return Contents("file", one_line(subject, 150), variables, attachments)
+
+
+def _read_file(
+    job: Job,
+    store: Store,
+    settings: Settings,
+    max_bytes: int | None,
+    make_link: Callable[[Job], str] | None,
+    is_note: bool,
+) -> _File:
+    """Read a job's file if it fits, or make a link to it.
+
+    Args:
+        is_note: Neither attach nor link the file, as the mail says that it has no rows.
     """
     if job.status is not Status.COMPLETED or job.file_key is None:
         raise GoneError(f"the export is {job.status}")
@@ -105,38 +175,14 @@ def file_contents(
     manifest = _manifest(store, job.file_key)
     if manifest is not None and (manifest.dataset, manifest.scope) != (job.dataset, job.scope):
         raise GoneError("the file in the store is not of this dataset and scope")
-    rows, total_rows = job.row_count, job.total_rows
-    if manifest is not None:
-        rows, total_rows = manifest.rows, manifest.total_rows
     size = _stored_bytes(store, job.file_key)
     name = _file_name(job)
-    is_note = rows == 0 and job.options.get("empty") == "say"
     attachment = link = ends = None
-    if not is_note:
-        if max_bytes is not None and encoded_bytes(size) <= max_bytes:
-            attachment = _attachment(job, store, manifest, size)
-        else:
-            link, ends = _link(job, store, settings, name, make_link)
-    title = _title(job, manifest)
-    period = (manifest.period if manifest else None) or _period(job)
-    facts = [] if is_note else [("File", name), ("Size", _size(size))]
-    facts += [("Rows", rows_text(rows, total_rows) or "not known")]
-    facts += [("Period", period)] if period else []
-    facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []
-    variables = {
-        "title": title,
-        "file_name": name,
-        "period": one_line(period, 100) if period else None,
-        "empty": rows == 0,
-        "attached": attachment is not None,
-        "link": link,
-        "link_ends": _time(ends) if ends else None,
-        "warnings": _notes(job, manifest),
-        "facts": _lines(facts),
-        "job_id": job.id,
-    }
-    subject = f"{title}: no rows" if rows == 0 else f"Export ready: {title}"
-    return Contents("file", one_line(subject, 150), variables, attachment)
+    if max_bytes is not None and encoded_bytes(size) <= max_bytes:
+        attachment = _attachment(job, store, manifest, size)
+    elif not is_note:
+        link, ends = _link(job, store, settings, name, make_link)
+    return _File(job, manifest, name, size, attachment, link, ends)
 
 
 def _stored_bytes(store: Store, key: str) -> int:
@@ -179,7 +225,7 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) ->
 
 
 def _link(
-    job: Job, store: Store, settings: Settings, name: str, make_link: Callable[[], str] | None
+    job: Job, store: Store, settings: Settings, name: str, make_link: Callable[[Job], str] | None
 ) -> tuple[str, datetime | None]:
     """Return a new link to a job's file, and the time at which it expires."""
     now = datetime.now(UTC)
@@ -189,7 +235,7 @@ def _link(
     if left < 1:
         raise GoneError("the file has expired")
     if make_link is not None:
-        return make_link(), job.expires_at
+        return make_link(job), job.expires_at
     try:
         link = store.link(str(job.file_key), expires_seconds=left, file_name=name)
     except NotFoundError:
@@ -226,6 +272,17 @@ def _period(job: Job) -> str | None:
     from export_pipeline.schedules.due import period_of  # imported late, as it loads Arrow
 
     return period_of(job)
+
+
+def _scope(job: Job, manifest: Manifest | None) -> str | None:
+    """Return the name of a job's scope, or its id if the name is not known."""
+    name = getattr(manifest, "scope_name", None)
+    return name or job.scope
+
+
+def _filters(job: Job) -> str | None:
+    """Return the filters as JSON, as they were requested; None if there are none."""
+    return json.dumps(job.filters, ensure_ascii=False, default=str) if job.filters else None
 
 
 def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:

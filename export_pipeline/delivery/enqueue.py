@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from export_pipeline.delivery.gathering import gathered_jobs, subscription_of
 from export_pipeline.delivery.recipients import MailKind, Recipient, mail_kind, recipients_of
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.sql_types import utc_now
-from export_pipeline.jobs.tables import deliveries, jobs, schedules
+from export_pipeline.jobs.tables import deliveries, jobs, schedules, unsubscribes
 from export_pipeline.jobs.texts import storable
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadences import same_run_as
 
 if TYPE_CHECKING:
     from export_pipeline.settings import Settings
@@ -28,6 +29,8 @@ BACKLOG = timedelta(days=7)
 
 _MAX_JOBS = 10_000
 NOT_SENT = f"not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last {BACKLOG.days} days are"
+
+_other = jobs.alias("other")
 
 _LOCK = 0x6D61_696C  # key of an advisory lock that no other code uses
 
@@ -52,24 +55,24 @@ def enqueue_mails(
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         now = connection.scalars(sa.select(utc_now())).one()
         waiting = jobs_without_mails(now, limit).with_for_update(of=jobs, skip_locked=True)
+        enqueued: set[str] = set()
         for row in connection.execute(waiting).mappings().all():
             job = Job.of({column.name: row[column] for column in jobs.c})  # type: ignore[arg-type]
+            if job.id in enqueued:
+                continue
             empty = job.options.get("empty") or row["empty"] or "send"
             kind = mail_kind(job)
-            for recipient in _skip_notified(connection, job, kind, recipients_of(job, domains, empty)):
-                insert = insert_new(connection, deliveries, "job_id", "attempt", "kind", "recipient")
-                values = {
-                    "job_id": job.id,
-                    "attempt": job.attempt,
-                    "kind": kind,
-                    "recipient": storable(recipient.spec),
-                    "status": recipient.status,
-                    "message_id": _message_id(job, kind, recipient.spec, sender_domain),
-                    "error_message": storable(recipient.reason),
-                    "next_at": now,  # the same time, so that a job's mails are claimed one after another
-                }
-                if connection.execute(insert.values(**values)).rowcount:
-                    counts[recipient.status] = counts.get(recipient.status, 0) + 1
+            gathered = gathered_jobs(connection, job) if kind == "file" else [job]
+            for one in gathered:
+                recipients = recipients_of(one, domains, empty)
+                if kind == "file":
+                    recipients = _skip_unsubscribed(connection, one, recipients)
+                if one.id != gathered[0].id:
+                    recipients = _skip(recipients, f"the file is in the mail of {gathered[0].format}")
+                recipients = _skip_notified(connection, one, kind, recipients)
+                for status in _insert_mails(connection, one, kind, recipients, sender_domain, now):
+                    counts[status] = counts.get(status, 0) + 1
+                enqueued.add(one.id)
     return counts
 
 
@@ -89,39 +92,84 @@ def jobs_without_mails(now: datetime, limit: int) -> sa.Select[tuple[object, ...
                 jobs.c.window_key.is_not(None),
             ),
             ~sa.exists().where(deliveries.c.job_id == jobs.c.id, deliveries.c.attempt == jobs.c.attempt),
+            # The formats of a schedule's run wait for each other, to go into one mail.
+            ~sa.exists().where(
+                _other.c.schedule_id == jobs.c.schedule_id,
+                _other.c.scheduled_for == jobs.c.scheduled_for,
+                _other.c.scope.is_not_distinct_from(jobs.c.scope),
+                _other.c.status.in_([Status.PENDING, Status.PROCESSING]),
+            ),
         )
         .order_by(jobs.c.completed_at, jobs.c.id)
         .limit(limit)
     )
 
 
+def _insert_mails(
+    connection: sa.Connection,
+    job: Job,
+    kind: MailKind,
+    recipients: list[Recipient],
+    sender_domain: str,
+    now: datetime,
+) -> Iterator[str]:
+    """Insert the rows of a job's mails; yield the status of each new one."""
+    for recipient in recipients:
+        insert = insert_new(connection, deliveries, "job_id", "attempt", "kind", "recipient")
+        values = {
+            "job_id": job.id,
+            "attempt": job.attempt,
+            "kind": kind,
+            "recipient": storable(recipient.spec),
+            "status": recipient.status,
+            "message_id": _message_id(job, kind, recipient.spec, sender_domain),
+            "error_message": storable(recipient.reason),
+            "next_at": now,  # the same time, so that a job's mails are claimed one after another
+        }
+        if connection.execute(insert.values(**values)).rowcount:
+            yield recipient.status
+
+
+def _skip(recipients: list[Recipient], reason: str, only: Collection[str] | None = None) -> list[Recipient]:
+    """Mark the pending recipients as skipped, or only those of some mailboxes (in lower case)."""
+    return [
+        Recipient(recipient.spec, "skipped", reason)
+        if recipient.status == "pending" and (only is None or recipient.spec.lower() in only)
+        else recipient
+        for recipient in recipients
+    ]
+
+
+def _skip_unsubscribed(connection: sa.Connection, job: Job, recipients: list[Recipient]) -> list[Recipient]:
+    """Mark the recipients who want no more mails of this schedule or cadence."""
+    subscription = subscription_of(job)
+    if subscription is None:
+        return recipients
+    gone = sa.select(unsubscribes.c.recipient).where(unsubscribes.c.subscription == subscription)
+    return _skip(recipients, "the recipient has unsubscribed", set(connection.scalars(gone)))
+
+
 def _skip_notified(
     connection: sa.Connection, job: Job, kind: MailKind, recipients: list[Recipient]
-) -> Iterator[Recipient]:
-    """Yield the recipients; mark those that got a failure notice about another format of this window."""
-    window = CadenceWindow.of(job) if kind == "failure" else None
-    if window is None:
-        yield from recipients
-        return
-    notices = (
+) -> list[Recipient]:
+    """Mark the recipients who got a failure notice about another format of the same run."""
+    same_run = same_run_as(job) if kind == "failure" else None
+    if same_run is None:
+        return recipients
+    notified = (
         sa.select(deliveries.c.recipient, jobs.c.format)
         .join(jobs, jobs.c.id == deliveries.c.job_id)
         .where(
-            jobs.c.dataset == window.dataset,
-            jobs.c.scope.is_not_distinct_from(window.scope),
-            jobs.c.window_key == window.key,
-            jobs.c.schedule_id.is_(None),
+            same_run,
             deliveries.c.kind == kind,
             deliveries.c.attempt == job.attempt,
             deliveries.c.status.not_in(["refused", "skipped"]),
         )
     )
-    by = {str(recipient): str(format) for recipient, format in connection.execute(notices)}
-    for recipient in recipients:
-        if recipient.status == "pending" and recipient.spec in by:
-            reason = f"the notice about {by[recipient.spec]} of the same window tells of this format too"
-            recipient = Recipient(recipient.spec, "skipped", reason)
-        yield recipient
+    for recipient, format in connection.execute(notified).all():
+        reason = f"the notice about {format} of the same window tells of this format too"
+        recipients = _skip(recipients, reason, {recipient.lower()})
+    return recipients
 
 
 def _message_id(job: Job, kind: MailKind, recipient: str, domain: str) -> str:

@@ -20,28 +20,35 @@ if TYPE_CHECKING:
 _POLICY = SMTP.clone(cte_type="7bit")  # every server accepts ASCII
 
 
-def render_message(contents: Contents, sender: Address) -> bytes:
-    """Return a mail without the headers that depend on the recipient, in ASCII with CRLF line ends."""
+def render_message(contents: Contents, sender: Address, unsubscribe: str | None = None) -> bytes:
+    """Return a mail without the headers To, Date and Message-ID, in ASCII with CRLF line ends.
+
+    Args:
+        unsubscribe: Address with which the recipient unsubscribes (RFC 8058).
+    """
     message = EmailMessage(_POLICY)
     message["From"] = _header(sender)
     message["Subject"] = contents.subject
     message["Auto-Submitted"] = "auto-generated"  # no automatic replies (RFC 3834)
     message["X-Auto-Response-Suppress"] = "All"  # the same for Exchange
-    variables = {**contents.variables, "subject": contents.subject}
+    if unsubscribe is not None:
+        message["List-Unsubscribe"] = f"<{unsubscribe}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    variables = {**contents.variables, "subject": contents.subject, "unsubscribe": unsubscribe}
     templates = _templates()
     text = templates.get_template(f"{contents.template}.txt").render(variables)
     message.set_content(text.lstrip("\n"), cte="quoted-printable")
     html = templates.get_template(f"{contents.template}.html").render(variables)
     message.add_alternative(html, subtype="html", cte="quoted-printable")
-    if contents.attachment is not None:
-        media_type, _, parameter = contents.attachment.media_type.partition(";")
+    for attachment in contents.attachments:
+        media_type, _, parameter = attachment.media_type.partition(";")
         main, _, sub = media_type.strip().partition("/")
         name, _, value = parameter.strip().partition("=")
         message.add_attachment(
-            contents.attachment.content,
+            attachment.content,
             maintype=main,
             subtype=sub,
-            filename=contents.attachment.name,
+            filename=attachment.name,
             params={name: value} if name else None,
         )
     return message.as_bytes(policy=_POLICY)

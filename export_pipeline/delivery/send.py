@@ -7,15 +7,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
 from export_pipeline.delivery import queue
 from export_pipeline.delivery.addresses import Address, parse_address
-from export_pipeline.delivery.contents import GoneError, failure_contents, file_contents
+from export_pipeline.delivery.contents import Contents, GoneError, failure_contents, file_contents
 from export_pipeline.delivery.enqueue import enqueue_mails
+from export_pipeline.delivery.gathering import gathered_jobs, subscription_of
 from export_pipeline.delivery.mail import (
     AnswerLostError,
     Connection,
@@ -28,6 +28,7 @@ from export_pipeline.delivery.mail import (
 from export_pipeline.delivery.messages import add_recipient, render_message
 from export_pipeline.delivery.recipients import address_of
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
+from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.links import create_link, link_address
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.cadences import failed_formats
@@ -114,7 +115,7 @@ class _Sender:
     sender: Address
     connection: Connection
     counts: Counts
-    _written: tuple[tuple[object, ...], bytes] | None = field(default=None)
+    _contents: tuple[tuple[object, ...], Contents] | None = field(default=None)
 
     def deliver(self, mail: queue.Mail, job: Job) -> bool:
         """Send one mail and record the result; return False if the server would take no other mail either."""
@@ -168,16 +169,24 @@ class _Sender:
         return self.connection.send(recipient, whole, before_end=about_to_end)
 
     def _letter(self, mail: queue.Mail, job: Job, attach_bytes: int | None) -> bytes:
-        """Return the letter of a job, rendered once: the mails of a job follow each other."""
+        """Return the letter of a mail. The files of a job are read once, as its mails follow each other."""
         which = (mail.job_id, mail.attempt, mail.kind, attach_bytes)
-        if self._written is None or self._written[0] != which:
+        if self._contents is None or self._contents[0] != which:
+            failed = failed_formats(self.engine, job)
             if mail.kind == "failure":
-                contents = failure_contents(job, failed_formats(self.engine, job))
+                contents = failure_contents(job, failed)
             else:
-                make_link = partial(self._make_link, job) if self.settings.api_url else None
-                contents = file_contents(job, self.store, self.settings, attach_bytes, make_link)
-            self._written = which, render_message(contents, self.sender)
-        return self._written[1]
+                with transaction(self.engine, write=False) as connection:
+                    others = [one for one in gathered_jobs(connection, job) if one.id != job.id]
+                make_link = self._make_link if self.settings.api_url else None
+                contents = file_contents(
+                    job, self.store, self.settings, attach_bytes, make_link, others, failed
+                )
+            self._contents = which, contents
+        unsubscribe = None
+        if mail.kind == "file" and self.settings.api_url and subscription_of(job):
+            unsubscribe = f"{self.settings.api_url}/unsubscribe/{mail.id}"
+        return render_message(self._contents[1], self.sender, unsubscribe)
 
     def _make_link(self, job: Job) -> str:
         _, token = create_link(self.engine, job.id, created_by="mail")

@@ -77,6 +77,7 @@ class Job:
     changed_cells: Mapping[str, Mapping[str, int]]
     idempotency_key: str | None
     webhook_id: str | None
+    scheduled_for: datetime | None
 
     @classmethod
     def of(cls, row: RowMapping) -> Job:

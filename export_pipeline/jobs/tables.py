@@ -106,6 +106,7 @@ jobs = sa.Table(
     ),
     sa.Column("idempotency_key", sa.Text, comment="The same request under the same key is one export."),
     sa.Column("webhook_id", Id, comment="The webhook that hears of its end."),
+    sa.Column("scheduled_for", UtcTime, comment="The run of its schedule; its formats go into one mail."),
     _one_of("status", Status),
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_percent"),
     *_json(**_REQUEST),
@@ -166,7 +167,16 @@ schedules = sa.Table(
     ),
     sa.Column("problem", sa.Text, comment="Why it was set inactive, for people."),
     sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
-    _one_of("cadence", ("daily", "weekly", "monthly")),
+    sa.Column("cron", sa.Text, comment="Of the cadence cron: minute, hour, day, month, day of week."),
+    sa.Column(
+        "export_window",
+        sa.Text,
+        nullable=False,
+        server_default="previous",
+        comment="previous: rows of the time before a run; none: every row.",
+    ),
+    sa.Column("additional_formats", Json, comment="Further formats, sent in the same mail."),
+    _one_of("cadence", ("hourly", "daily", "weekly", "monthly", "cron")),
     _one_of("misfire", ("skip", "last", "all")),
     _one_of("empty", ("send", "skip", "say")),
     sa.CheckConstraint("hour BETWEEN 0 AND 23", name="hour"),
@@ -177,6 +187,17 @@ schedules = sa.Table(
     *(_integer(name) for name in ("hour", "minute", "weekday", "day_of_month")),
     sa.CheckConstraint("active IN (0, 1)", name="active_boolean").ddl_if("sqlite"),
     *(_sqlite_time(name) for name in ("next_run", "since")),
+    # On SQLite, which cannot add a check to a table, triggers do this.
+    _one_of("export_window", ("previous", "none")).ddl_if("postgresql"),
+    sa.CheckConstraint(
+        "jsonb_typeof(additional_formats) IN ('array', 'null')", name="additional_formats_json"
+    ).ddl_if("postgresql"),
+    *(
+        sa.CheckConstraint(f"octet_length(CAST({name} AS text)) <= {most}", name=f"{name}_length").ddl_if(
+            "postgresql"
+        )
+        for name, most in (("cron", 200), ("additional_formats", 2_000))
+    ),
 )
 sa.Index("ix_scheduled_exports_due", schedules.c.active, schedules.c.next_run)
 sa.Index("ix_scheduled_exports_scope", schedules.c.scope)
@@ -250,6 +271,15 @@ deliveries = sa.Table(
     sa.UniqueConstraint("job_id", "attempt", "kind", "recipient"),
 )
 sa.Index("ix_export_deliveries_status", deliveries.c.status, deliveries.c.next_at)
+
+unsubscribes = sa.Table(
+    "export_unsubscribes",
+    metadata,
+    sa.Column("subscription", sa.Text, primary_key=True, comment="Id of a schedule, or dataset/cadence."),
+    sa.Column("recipient", sa.Text, primary_key=True, comment="The bare address, in lower case."),
+    sa.Column("created_at", UtcTime, nullable=False, server_default=utc_now()),
+)
+"""Recipients who want no more mails of a schedule or of a dataset's cadence."""
 
 removals = sa.Table(
     "export_removals",

@@ -128,17 +128,32 @@ def newest_window(engine: sa.Engine, dataset: str, cadence: str) -> str | None:
     return newest and newest.partition("/")[2]
 
 
+def same_run_as(job: Job) -> sa.ColumnElement[bool] | None:
+    """Return a condition for the jobs that were requested together with a job, in all formats.
+
+    None if it was requested alone.
+    """
+    if (window := CadenceWindow.of(job)) is not None:
+        return sa.and_(
+            jobs.c.dataset == window.dataset,
+            jobs.c.scope.is_not_distinct_from(window.scope),
+            jobs.c.window_key == window.key,
+            jobs.c.schedule_id.is_(None),
+        )
+    if job.schedule_id is not None and job.scheduled_for is not None:
+        return sa.and_(
+            jobs.c.schedule_id == job.schedule_id,
+            jobs.c.scheduled_for == job.scheduled_for,
+            jobs.c.scope.is_not_distinct_from(job.scope),
+        )
+    return None
+
+
 def failed_formats(engine: sa.Engine, job: Job) -> list[str]:
-    """Return the formats of a job's window that have failed, by name; for an ordinary job, its own format."""
-    window = CadenceWindow.of(job)
-    if window is None:
+    """Return the formats of a job's run that have failed, by name; for an ordinary job, its own format."""
+    same_run = same_run_as(job)
+    if same_run is None:
         return [job.format]
-    select = sa.select(jobs.c.format).where(
-        jobs.c.dataset == window.dataset,
-        jobs.c.scope.is_not_distinct_from(window.scope),
-        jobs.c.window_key == window.key,
-        jobs.c.schedule_id.is_(None),
-        jobs.c.status == Status.FAILED,
-    )
+    select = sa.select(jobs.c.format).where(same_run, jobs.c.status == Status.FAILED)
     with transaction(engine, write=False) as connection:
         return list(connection.scalars(select.order_by(jobs.c.format)))

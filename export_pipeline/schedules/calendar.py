@@ -1,8 +1,12 @@
 """Due times and windows of schedules. Pure functions: no clock, no database.
 
-A schedule has one run for each local day, week or month of its zone, at its local time. The run exports the
-day, week or month before. For a local time that a transition skips, the run is at the first moment after the
-gap. Of an ambiguous time the first occurrence counts. Weeks begin on Monday.
+A daily, weekly or monthly schedule has one run for each local day, week or month of its zone, at its local
+time. The run exports the day, week or month before. For a local time that a transition skips, the run is at
+the first moment after the gap. Of an ambiguous time the first occurrence counts. Weeks begin on Monday.
+
+An hourly schedule runs at its minute of each hour and exports the hour before. A schedule with a cron line
+runs when the line says (rules of Debian's cron) and exports the time since its previous run. Each run has
+one window, and the windows of a schedule follow each other without gaps.
 """
 
 from __future__ import annotations
@@ -13,21 +17,31 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
 
 from export_pipeline.core.windows import Window
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.time_zones import zone_problem
 
-CADENCES = ("daily", "weekly", "monthly")
+CADENCES = ("hourly", "daily", "weekly", "monthly", "cron")
+CALENDAR_CADENCES = ("daily", "weekly", "monthly")
+WINDOWS = ("previous", "none")
+"""What a run exports: the rows of the time before it, or every row as of the run."""
+
 MISFIRES = ("skip", "last", "all")
 GRACE = timedelta(minutes=10)
 """A run that starts at most this late is on time, not missed."""
 
 _RANGES = {"hour": (0, 23), "minute": (0, 59), "weekday": (1, 7), "day_of_month": (1, 31)}
 _SECOND = timedelta(seconds=1)
+_CRON_FIELDS = 5
+_MAX_CRON_LENGTH = 200
+_MIN_GAP_MINUTES = 5
+_MOMENT = "%Y-%m-%dT%H%MZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +49,14 @@ class Schedule:
     """The times at which a scheduled export runs.
 
     Attributes:
-        cadence: daily, weekly or monthly.
-        hour: Local hour, 0 to 23.
-        minute: Local minute, 0 to 59.
+        cadence: hourly, daily, weekly, monthly or cron.
+        hour: Local hour, 0 to 23. Not used by hourly and cron.
+        minute: Local minute, 0 to 59. Not used by cron.
         weekday: Day of a weekly schedule, 1 (Monday) to 7 (Sunday).
         day_of_month: Day of a monthly schedule, 1 to 31; the last day in a shorter month.
         timezone: IANA name of the time zone.
+        cron: Line of five fields (minute, hour, day of month, month, day of week); only of the cadence cron.
+        export_window: `previous` for the rows of the time before a run, `none` for every row.
 
     Raises:
         ScheduleError: a field is invalid; the message names it and the valid values.
@@ -52,6 +68,8 @@ class Schedule:
     weekday: int = 1
     day_of_month: int = 1
     timezone: str = "UTC"
+    cron: str | None = None
+    export_window: str = "previous"
 
     def __post_init__(self) -> None:
         check_choice("cadence", self.cadence, CADENCES)
@@ -60,6 +78,11 @@ class Schedule:
             if type(value) is not int or not least <= value <= most:
                 raise ScheduleError(f"{name}: {value!r} is no whole number from {least} to {most}.")
         _zone(self.timezone)
+        check_choice("export_window", self.export_window, WINDOWS)
+        if self.cadence == "cron":
+            _check_cron(self.cron, self.zone)
+        elif self.cron is not None:
+            raise ScheduleError(f"cron: a {self.cadence} schedule has no cron line; leave it out.")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -73,16 +96,19 @@ class Due:
 
     Attributes:
         scheduled_for: Time at which it is due (UTC).
-        window: The day, week or month before, named by its first day. Its ends have the zone's UTC offsets.
+        window: The time before, as calendar days where it is one; named by its first day or moment. Its ends
+            have the zone's UTC offsets. None if the run exports every row.
+        name: Name of the window, or of the run if it has no window; unique within the schedule.
     """
 
     scheduled_for: datetime
-    window: Window
+    window: Window | None
+    name: str
 
 
 def next_run(schedule: Schedule, after: datetime) -> datetime:
     """Return the first run after a time (aware), in UTC."""
-    return next(_runs(schedule, after))[0]
+    return next(_runs(schedule, after)).scheduled_for
 
 
 def due(
@@ -104,12 +130,29 @@ def due(
         limit: Maximum number of runs; the oldest are returned.
     """
     if misfire == "all":
-        come = takewhile(lambda run: run[0] <= now, _runs(schedule, since))
-        return [Due(at, _window_before(schedule, period)) for at, period in islice(come, limit)]
-    at, period = _newest(schedule, now)
-    if at <= since or limit == 0 or (misfire == "skip" and now - at > grace):
+        come = takewhile(lambda run: run.scheduled_for <= now, _runs(schedule, since))
+        return list(islice(come, limit))
+    newest = _newest(schedule, now)
+    if newest is None or newest.scheduled_for <= since or limit == 0:
         return []
-    return [Due(at, _window_before(schedule, period))]
+    if misfire == "skip" and now - newest.scheduled_for > grace:
+        return []
+    return [newest]
+
+
+def due_now(now: datetime) -> Due:
+    """Return a run at this moment (aware) that exports every row."""
+    now = now.astimezone(UTC)
+    return Due(now, None, f"{now:{_MOMENT}}")
+
+
+def is_moment(name: str) -> bool:
+    """Return whether a run is named by the moment at which it began, or at which its window begins."""
+    try:
+        datetime.strptime(name.partition("+")[0], _MOMENT)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(4096)  # each midnight is needed several times: it bounds two windows, and shows if they exist
@@ -135,7 +178,7 @@ def calendar_window(cadence: str, first: date) -> Window:
     Raises:
         ValueError: the cadence is unknown.
     """
-    if cadence not in CADENCES:
+    if cadence not in CALENDAR_CADENCES:
         raise ValueError(f"no cadence {cadence!r}")
     following = _first_day(cadence, _period(cadence, first) + 1)
     start, end = (datetime.combine(day, time.min, UTC) for day in (first, following))
@@ -211,24 +254,40 @@ def _run(schedule: Schedule, period: int) -> datetime:
     return first_moment(datetime.combine(day, time(schedule.hour, schedule.minute)), schedule.zone)
 
 
-def _runs(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, int]]:
-    """Yield the runs after a time, in order, with their periods."""
+def _runs(schedule: Schedule, after: datetime) -> Iterator[Due]:
+    """Yield the runs after a time, in order."""
+    if line := _cron_line(schedule):
+        before = None
+        for at in _cron_times(line, schedule.zone, after):
+            yield _cron_due(schedule, line, at, before)
+            before = at
+        return
     # Starts one period earlier, as a gap may move a run into the next day.
     period = _period(schedule.cadence, after.astimezone(schedule.zone).date()) - 1
     while True:
         at = _run(schedule, period)
         if at > after and _is_real(schedule, period):
-            yield at, period
+            yield _due(schedule, at, period)
         period += 1
 
 
-def _newest(schedule: Schedule, until: datetime) -> tuple[datetime, int]:
-    """Return the last run up to a time, and its period."""
+def _newest(schedule: Schedule, until: datetime) -> Due | None:
+    """Return the last run up to a time; None if there was none within 50 years."""
+    if line := _cron_line(schedule):
+        last = _last_cron_time(line, schedule.zone, until)
+        return None if last is None else _cron_due(schedule, line, last)
     # Starts one period later: a clock that is set back at midnight repeats the previous evening.
     period = _period(schedule.cadence, until.astimezone(schedule.zone).date()) + 1
     while (at := _run(schedule, period)) > until or not _is_real(schedule, period):
         period -= 1
-    return at, period
+    return _due(schedule, at, period)
+
+
+def _due(schedule: Schedule, at: datetime, period: int) -> Due:
+    if schedule.export_window == "none":
+        return due_now(at)
+    window = _window_before(schedule, period)
+    return Due(at, window, window.name)
 
 
 def _window_before(schedule: Schedule, period: int) -> Window:
@@ -236,7 +295,77 @@ def _window_before(schedule: Schedule, period: int) -> Window:
     period -= 1
     while not _is_real(schedule, period):
         period -= 1
-    ends = (moment.astimezone(schedule.zone) for moment in _ends(schedule, period))
+    return _window(schedule, _first_day(schedule.cadence, period).isoformat(), *_ends(schedule, period))
+
+
+def _window(schedule: Schedule, name: str, *ends: datetime) -> Window:
+    local = (moment.astimezone(schedule.zone) for moment in ends)
     # Fixed offsets instead of the zone: Python ignores transitions when it subtracts times of one zone.
-    start, end = (moment.replace(tzinfo=timezone(moment.utcoffset() or timedelta())) for moment in ends)
-    return Window(_first_day(schedule.cadence, period).isoformat(), start, end, schedule.timezone)
+    start, end = (moment.replace(tzinfo=timezone(moment.utcoffset() or timedelta())) for moment in local)
+    return Window(name, start, end, schedule.timezone)
+
+
+def _check_cron(line: Any, zone: ZoneInfo) -> None:
+    if not isinstance(line, str) or not line.strip():
+        raise ScheduleError("cron: it is missing; write a line of five fields, e.g. `0 7 * * 1-5`.")
+    if len(line) > _MAX_CRON_LENGTH:
+        raise ScheduleError(f"cron: it is longer than {_MAX_CRON_LENGTH} characters.")
+    if len(line.split()) != _CRON_FIELDS:
+        raise ScheduleError(
+            f"cron: {line!r} has not the five fields minute, hour, day of month, month, day of week."
+        )
+    try:
+        minutes = sorted(CronSim(line, datetime.now(zone)).minutes)
+    except (CronSimError, ValueError) as error:
+        raise ScheduleError(f"cron: {line!r} is no cron line: {error}.") from None
+    if next(_cron_times(line, zone, datetime.now(UTC)), None) is None:
+        raise ScheduleError(f"cron: {line!r} names no day that comes within 50 years.")
+    gaps = [after - before for before, after in pairwise([*minutes, minutes[0] + 60])]
+    if min(gaps) < _MIN_GAP_MINUTES:
+        raise ScheduleError(
+            f"cron: {line!r} runs again after {min(gaps)} minutes; at least {_MIN_GAP_MINUTES} are needed."
+        )
+
+
+def _cron_line(schedule: Schedule) -> str | None:
+    """Return the cron line of a schedule that has no calendar."""
+    if schedule.cadence == "hourly":
+        return f"{schedule.minute} * * * *"
+    return schedule.cron if schedule.cadence == "cron" else None
+
+
+def _cron_times(line: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    """Yield the times after a time at which a cron line runs (UTC)."""
+    for at in CronSim(line, after.astimezone(zone)):
+        yield at.astimezone(UTC)
+
+
+def _last_cron_time(line: str, zone: ZoneInfo, until: datetime) -> datetime | None:
+    """Return the last time up to a time at which a cron line runs; None if there was none within 50 years."""
+    # Backwards some zones get other times than forwards, so the search back only finds a place to start from.
+    back = list(islice(CronSim(line, (until + _SECOND).astimezone(zone), reverse=True), 3))
+    if not back:
+        return None
+    ahead = _cron_times(line, zone, back[-1].astimezone(UTC) - _SECOND)
+    return max(takewhile(lambda at: at <= until, ahead), default=None)
+
+
+def _cron_due(schedule: Schedule, line: str, at: datetime, before: datetime | None = None) -> Due:
+    """Return the run of a schedule without a calendar; an hourly one exports a whole hour of the clock.
+
+    Args:
+        before: The run before it; looked for by default.
+    """
+    if schedule.export_window == "none":
+        return due_now(at)
+    end: datetime | None = at
+    if schedule.cadence == "hourly":
+        line, before = "0 * * * *", None
+        end = _last_cron_time(line, schedule.zone, at)
+    start = before or (end and _last_cron_time(line, schedule.zone, end - _SECOND))
+    if start is None or end is None:
+        raise ScheduleError(
+            f"cron: {line!r} had no run within the last 50 years, so nothing begins its window."
+        )
+    name = f"{start:{_MOMENT}}"
+    return Due(at, _window(schedule, name, start, end), name)

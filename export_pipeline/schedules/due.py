@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,9 +20,10 @@ import sqlalchemy as sa
 
 from export_pipeline.core.windows import Window
 from export_pipeline.jobs.database import insert_new, transaction
+from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Job, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.schedules.calendar import Due, calendar_window, due, next_run
+from export_pipeline.schedules.calendar import Due, calendar_window, due, due_now, is_moment, next_run
 from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.schedules.rows import ScheduledExport
@@ -38,7 +40,7 @@ class ScheduledRequest:
     Attributes:
         job_id: Id of the pending row of `export_jobs`.
         scheduled_for: Time at which the run was due (UTC).
-        window: The window that it exports.
+        window: The window that it exports; None for every row.
     """
 
     job_id: str
@@ -47,7 +49,7 @@ class ScheduledRequest:
     format: str
     scope: str | None
     scheduled_for: datetime
-    window: Window
+    window: Window | None
 
 
 def claim_due(
@@ -99,14 +101,17 @@ def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
 
 
 def run_now(
-    engine: sa.Engine, schedule_id: str, now: datetime, viewer: Viewer = OPERATOR
+    engine: sa.Engine, schedule_id: str, now: datetime, viewer: Viewer = OPERATOR, *, again: bool = False
 ) -> tuple[str, bool]:
-    """Request the window of a schedule's last run before now, whether that run took place or not.
+    """Request what a schedule exports: the window of its last run before now, or every row as of now.
 
     The schedule itself does not change and may be inactive.
 
+    Args:
+        again: Request the window even if it was requested before; its recipients get it again.
+
     Returns:
-        The request's id, and whether it is new: a window that was requested before is not requested again.
+        The id of the request in the schedule's first format, and whether it is new.
 
     Raises:
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
@@ -114,14 +119,19 @@ def run_now(
     """
     schedule = get_schedule(engine, schedule_id, viewer)
     schedule.check()
-    (run,) = due(schedule.calendar, datetime.min.replace(tzinfo=UTC), now, "last")
+    if schedule.export_window == "none":
+        run = due_now(now)
+    elif runs := due(schedule.calendar, datetime.min.replace(tzinfo=UTC), now, "last"):
+        (run,) = runs
+    else:
+        raise ScheduleError("cron: it has never run before now, so there is no window yet.")
+    if again:
+        run = replace(run, name=f"{run.name}+{uuid.uuid4().hex[:8]}", scheduled_for=now)
+    key = _window_key(schedule, run, schedule.format)
     with transaction(engine, write=True) as connection:
-        if ask := _request(connection, schedule, run):
-            return ask.job_id, True
-        there = sa.select(jobs.c.id).where(
-            jobs.c.schedule_id == schedule.id, jobs.c.window_key == _window_key(schedule, run)
-        )
-        return connection.scalars(there).one(), False
+        requests = _request(connection, schedule, run)
+        there = sa.select(jobs.c.id).where(jobs.c.schedule_id == schedule.id, jobs.c.window_key == key)
+        return connection.scalars(there).one(), bool(requests)
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:
@@ -147,17 +157,24 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
 
 
 def period_of(job: Job) -> str | None:
-    """Return the window of a job as a readable period; None if it has no window.
+    """Return the window of a job as a readable period; None if it exports every row.
 
     A window key that cannot be parsed is returned as it is.
     """
     with suppress(KeyError, TypeError, ValueError, OverflowError):
         if window := window_of(job.options):
             return window.period()
-    cadence, _, first = (job.window_key or "").partition("/")
+    cadence, _, name = (run_key(job) or "").partition("/")
+    if is_moment(name):
+        return None
     with suppress(ValueError):
-        return calendar_window(cadence, date.fromisoformat(first)).period()
+        return calendar_window(cadence, date.fromisoformat(name)).period()
     return job.window_key
+
+
+def run_key(job: Job) -> str | None:
+    """Return the part of a job's window key that all formats of a schedule's run have in common."""
+    return job.window_key and "/".join(job.window_key.split("/")[:2])
 
 
 def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
@@ -182,56 +199,54 @@ def _ask(
         schedule.check()
         if check is not None:
             check(schedule)
-        runs = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=limit)
+        most = max(1, limit // len(schedule.formats))
+        runs = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=most)
         # All due runs are handled, unless the limit postpones some.
-        handled = runs[-1].scheduled_for if len(runs) == limit else max(schedule.since, now)
+        handled = runs[-1].scheduled_for if len(runs) == most else max(schedule.since, now)
         known: dict[str, Any] = {"since": handled, "next_run": next_run(schedule.calendar, handled)}
     except ROW_ERRORS as error:
         set_inactive(connection, schedule_id, reason_of(error), now)
         return []
-    requests = [ask for run in runs if (ask := _request(connection, schedule, run))]
+    requests = [ask for run in runs for ask in _request(connection, schedule, run)]
     if requests:
         known["last_run"] = requests[-1].scheduled_for
     connection.execute(sa.update(schedules).where(this).values(**known))
     return requests
 
 
-def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> ScheduledRequest | None:
-    """Insert a pending request for a run; return None if its window was requested before."""
-    window = run.window
-    window_option = {
-        "cadence": schedule.cadence,
-        "name": window.name,
-        "start": window.start.isoformat(),
-        "end": window.end.isoformat(),
-        "timezone": schedule.timezone,
-    }
+def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> list[ScheduledRequest]:
+    """Insert pending requests for a run, one for each format; those requested before are left out."""
+    options = {**schedule.options, "empty": schedule.empty}
+    if run.window is not None:
+        options["window"] = {
+            "cadence": schedule.cadence,
+            "name": run.window.name,
+            "start": run.window.start.isoformat(),
+            "end": run.window.end.isoformat(),
+            "timezone": schedule.timezone,
+        }
     values = {
         "dataset": schedule.dataset,
-        "format": schedule.format,
         "scope": schedule.scope,
         "filters": dict(schedule.filters),
         "columns": schedule.columns,
-        "options": {**schedule.options, "window": window_option, "empty": schedule.empty},
         "requested_by": schedule.owner,
         "recipients": list(schedule.recipients),
         "schedule_id": schedule.id,
-        "window_key": _window_key(schedule, run),
+        "scheduled_for": run.scheduled_for,
     }
-    insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
-    job_id = connection.scalars(insert.returning(jobs.c.id)).one_or_none()
-    if job_id is None:
-        return None
-    return ScheduledRequest(
-        job_id,
-        schedule.id,
-        schedule.dataset,
-        schedule.format,
-        schedule.scope,
-        run.scheduled_for,
-        window,
-    )
+    requests = []
+    for format in schedule.formats:
+        key = _window_key(schedule, run, format)
+        insert = insert_new(connection, jobs, "schedule_id", "window_key")
+        insert = insert.values(**values, format=format, options=options, window_key=key)
+        if job_id := connection.scalars(insert.returning(jobs.c.id)).one_or_none():
+            made = (job_id, schedule.id, schedule.dataset, format, schedule.scope)
+            requests.append(ScheduledRequest(*made, run.scheduled_for, run.window))
+    return requests
 
 
-def _window_key(schedule: ScheduledExport, run: Due) -> str:
-    return f"{schedule.cadence}/{run.window.name}"
+def _window_key(schedule: ScheduledExport, run: Due, format: str) -> str:
+    """Return the key of a request within its schedule: cadence/window, or cadence/window/format."""
+    key = f"{schedule.cadence}/{run.name}"
+    return key if format == schedule.format else f"{key}/{format}"

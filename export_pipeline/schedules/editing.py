@@ -30,12 +30,15 @@ EDITABLE = tuple(field.name for field in fields(ScheduledExport) if field.name n
 
 _WHEN = tuple(field.name for field in fields(Schedule))
 _DEFAULTS: Mapping[str, Any] = {
+    "additional_formats": [],
     "scope": None,
     "hour": 0,
     "minute": 0,
     "weekday": 1,
     "day_of_month": 1,
     "timezone": "UTC",
+    "cron": None,
+    "export_window": "previous",
     "filters": {},
     "columns": None,
     "options": {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,10 @@ class ScheduledExport:
     """A recurring export that somebody has scheduled. Times are UTC.
 
     Attributes:
+        additional_formats: Further formats, sent in the same mail.
         weekday: Day of a weekly schedule, 1 (Monday) to 7 (Sunday).
+        cron: Cron line; only of the cadence cron.
+        export_window: `previous` for the rows of the time before a run, `none` for every row.
         columns: Selected columns; None for the dataset's default.
         misfire: Rule for missed runs: skip, last or all.
         empty: Rule for an export without rows: send, skip or say.
@@ -39,6 +42,7 @@ class ScheduledExport:
     id: str
     dataset: str
     format: str
+    additional_formats: Sequence[Any]
     scope: str | None
     cadence: str
     hour: int
@@ -46,6 +50,8 @@ class ScheduledExport:
     weekday: int
     day_of_month: int
     timezone: str
+    cron: str | None
+    export_window: str
     filters: Mapping[str, Any]
     columns: Sequence[Any] | None
     options: Mapping[str, Any]
@@ -64,7 +70,13 @@ class ScheduledExport:
     def of(cls, row: RowMapping) -> ScheduledExport:
         """Return the schedule of a complete row. Missing JSON becomes an empty value, except in `columns`."""
         empty = {"filters": row["filters"] or {}, "options": row["options"] or {}}
-        return cls(**{**row, **empty, "recipients": row["recipients"] or []})
+        lists = {name: row[name] or [] for name in ("recipients", "additional_formats")}
+        return cls(**{**row, **empty, **lists})
+
+    @property
+    def formats(self) -> list[str]:
+        """All formats that a run makes, each once."""
+        return list(dict.fromkeys([self.format, *self.additional_formats]))
 
     @property
     def calendar(self) -> Schedule:
@@ -73,7 +85,7 @@ class ScheduledExport:
         Raises:
             ScheduleError: one of its fields is invalid.
         """
-        return Schedule(self.cadence, self.hour, self.minute, self.weekday, self.day_of_month, self.timezone)
+        return Schedule(**{field.name: getattr(self, field.name) for field in fields(Schedule)})
 
     def check(self) -> None:
         """Check the row by itself, without the dataset's declaration.
@@ -88,7 +100,7 @@ class ScheduledExport:
         _ = self.calendar
         check_choice("misfire", self.misfire, MISFIRES)
         check_choice("empty", self.empty, EMPTY)
-        for name in ("filters", "columns", "options", "recipients"):
+        for name in ("additional_formats", "filters", "columns", "options", "recipients"):
             if isinstance(value := getattr(self, name), Unreadable):
                 raise ScheduleError(f"The row cannot be read: {name} hold {', '.join(value)}.")
         for name in ("filters", "options"):
@@ -99,6 +111,7 @@ class ScheduledExport:
         if self.columns is not None:
             _check_strings("columns", self.columns)
         _check_strings("recipients", self.recipients)
+        _check_strings("additional_formats", self.additional_formats)
         for name in self.__slots__:
             if not is_storable(getattr(self, name)):
                 raise ScheduleError(f"{name}: it holds a NUL or a broken character; leave it out.")

@@ -152,3 +152,45 @@ def test_on_s3_a_link_is_signed_at_each_click(
         assert client.delete(f"/v1/exports/{made}").status_code == 204
         assert httpx.get(signed).status_code == 404
         assert httpx.get(url).status_code == 404
+
+
+def test_a_recipient_unsubscribes_by_a_button_and_not_by_opening_the_link(
+    service: Running, accounts: list[str], database: Database
+) -> None:
+    made = ask(service.client(), accounts[0])["id"]
+    ((mail_id,),) = database.run(
+        "INSERT INTO export_deliveries (job_id, attempt, kind, recipient) "
+        "VALUES (?, 1, 'file', 'Ann@example.org') RETURNING id",
+        made,
+    )
+    url = f"{service.url}/unsubscribe/{mail_id}"
+    assert httpx.get(url, headers=PERSON).status_code == 404  # asked for once: no subscription
+    schedule = service.client("schedules:write").post(
+        "/v1/schedules",
+        json={
+            "dataset": "records",
+            "format": "csv",
+            "scope": accounts[0],
+            "cadence": "cron",
+            "cron": "0 7 * * 1-5",
+        },
+    )
+    assert schedule.status_code == 201, schedule.text
+    ((job_id,),) = database.run(
+        "INSERT INTO export_jobs (dataset, format, scope, schedule_id) VALUES ('records', 'csv', ?, ?) RETURNING id",
+        accounts[0], schedule.json()["id"],
+    )  # fmt: skip
+    ((mail_id,),) = database.run(
+        "INSERT INTO export_deliveries (job_id, attempt, kind, recipient) "
+        "VALUES (?, 1, 'file', 'Ann@example.org') RETURNING id",
+        str(job_id),
+    )
+    url = f"{service.url}/unsubscribe/{mail_id}"
+    page = httpx.get(url, headers=PERSON)
+    assert (page.status_code, "ann@example.org" in page.text) == (200, True)
+    assert database.run("SELECT count(*) FROM export_unsubscribes") == [(0,)]
+    done = httpx.post(url, data={"List-Unsubscribe": "One-Click"})
+    assert done.status_code == 200
+    assert "You are unsubscribed" in done.text
+    assert database.run("SELECT recipient FROM export_unsubscribes") == [("ann@example.org",)]
+    assert httpx.post(f"{service.url}/unsubscribe/{job_id}").status_code == 404

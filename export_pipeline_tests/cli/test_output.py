@@ -53,6 +53,7 @@ OUTPUTS: dict[str, Any] = {
     "schedules resume": ScheduledExport,
     "schedules delete": ScheduledExport,
     "schedules run-now": output.ScheduledJob,
+    "schedules unsubscribed": list[str],
     "keys create": output.KeyWithToken,
     "keys list": list[Key],
     "keys rotate": output.KeyWithToken,

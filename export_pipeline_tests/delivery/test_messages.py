@@ -24,11 +24,10 @@ from export_pipeline_tests.delivery.mail_server import MailServer
 _SENDER = parse_address("Exporte für alle <exports@example.org>")
 _SAID: dict[str, Any] = {
     "title": "Orders",
-    "file_name": "orders.csv",
     "window": "2026-01-31",
     "empty": False,
-    "attached": False,
-    "link": "https://files.example.org/x?a=1&b=2",
+    "attached": [],
+    "links": [("orders.csv", "https://files.example.org/x?a=1&b=2")],
     "link_ends": "2026-02-07 10:00 UTC",
     "warnings": ["3 cells were cut"],
     "facts": [("Rows", "1,234")],
@@ -65,7 +64,13 @@ def test_a_mail_has_the_text_of_its_contents() -> None:
 
 def test_data_in_a_mail_are_never_markup() -> None:
     bad = '<script>"x"</script><img src=x>'
-    said = _SAID | {"title": bad, "window": bad, "file_name": bad, "warnings": [bad], "facts": [(bad, bad)]}
+    said = _SAID | {
+        "title": bad,
+        "window": bad,
+        "links": [(bad, "https://x")],
+        "warnings": [bad],
+        "facts": [(bad, bad)],
+    }
     for template, more in (("file", {}), ("failure", {"error": bad})):
         html = text(read(render_message(Contents(template, bad, said | more), _SENDER)), "html")
         assert "<script" not in html
@@ -89,7 +94,7 @@ def test_any_text_comes_through_and_none_makes_a_header(
     subject = one_line(f"Export ready: {title}", 150)
     attachment = Attachment(content, safe_file_name(name), "text/csv; charset=utf-8")
     whole = render_message(
-        Contents("file", subject, _SAID | {"title": one_line(title, 120)}, attachment), _SENDER
+        Contents("file", subject, _SAID | {"title": one_line(title, 120)}, [attachment]), _SENDER
     )
     to = parse_address(f"{recipient} <ann@example.org>")
     whole = add_recipient(whole, to, _ID)
@@ -111,7 +116,7 @@ def test_any_text_comes_through_and_none_makes_a_header(
 def test_the_size_of_an_attachment_is_known_beforehand() -> None:
     def length(size: int) -> int:
         attachment = Attachment(b"x" * size, "x.bin", "application/zip")
-        return len(render_message(Contents("file", "x", _SAID, attachment), _SENDER))
+        return len(render_message(Contents("file", "x", _SAID, [attachment]), _SENDER))
 
     for size in (1, 56, 57, 58, 5700, 123_457):
         assert 0 <= encoded_bytes(size) - (length(size) - length(0)) < 78
@@ -137,7 +142,7 @@ def test_a_damaged_manifest_does_not_hold_up_a_mail(exports: Exports, server: Ma
     job = exports.completed(["a@example.org"])
     exports.store.put_bytes(b"{", manifest_key(str(job.file_key)), media_type="application/json")
     contents = file_contents(job, exports.store, exports.settings, 7_000_000)
-    assert contents.attachment is not None
+    assert contents.attachments
     assert contents.subject == "Export ready: Kita Süd 漢字.csv"
 
 

@@ -82,5 +82,5 @@ def expected(schedule: Schedule) -> list[Due]:
             while day.day != schedule.day_of_month and (day + DAY).month == day.month:
                 day += DAY
         at = clock.first_at(datetime.combine(day, time(schedule.hour, schedule.minute)))
-        runs.append(Due(at, window))
+        runs.append(Due(at, window, window.name))
     return runs

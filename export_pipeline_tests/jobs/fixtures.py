@@ -14,7 +14,7 @@ from export_pipeline_tests.services.postgres import PostgresServer
 _TABLES = (
     "export_webhook_deliveries", "export_deliveries", "export_links", "export_events", "export_jobs", "scheduled_exports",
     "export_leases", "export_commands", "export_keys", "export_secrets", "export_webhooks",
-    "export_materializations",
+    "export_materializations", "export_unsubscribes",
 )  # fmt: skip
 # TRUNCATE makes new files for all tables and indexes: for a few rows that is ten times the work of DELETE.
 _EMPTY = f"""DO $$ BEGIN

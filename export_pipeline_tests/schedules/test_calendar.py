@@ -119,7 +119,10 @@ def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"cadence": "dayly"}, "cadence: 'dayly' is none of daily, weekly, monthly. Did you mean daily?"),
+        (
+            {"cadence": "dayly"},
+            "cadence: 'dayly' is none of hourly, daily, weekly, monthly, cron. Did you mean daily?",
+        ),
         ({"hour": 24}, "hour: 24 is no whole number from 0 to 23."),
         ({"hour": 3.5}, "hour: 3.5 is no whole number from 0 to 23."),
         ({"hour": True}, "hour: True is no whole number from 0 to 23."),

@@ -128,7 +128,7 @@ def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None
         looks.append(upcoming + late)
         while asks := claim_due(engine, looks[-1], 50):
             for ask in asks:
-                found[ask.schedule_id].append(Due(ask.scheduled_for, ask.window))
+                found[ask.schedule_id].append(Due(ask.scheduled_for, ask.window, ask.window.name))
     assert len(looks) > 500
     for key, (zone, misfire) in made.items():
         wanted, runs = [], expected(Schedule(**TWO_YEARS[zone], timezone=zone))

@@ -89,7 +89,7 @@ _PROGRAM = textwrap.dedent(
     inserted = scheduled._request
 
     def stop(*arguments):
-        print(inserted(*arguments).job_id, flush=True)
+        print(inserted(*arguments)[0].job_id, flush=True)
         time.sleep(600)
 
     scheduled._request = stop

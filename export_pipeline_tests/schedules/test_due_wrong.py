@@ -59,7 +59,7 @@ def test_a_time_that_python_does_not_know_stops_nobody(postgres_database: Databa
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("cadence", "hourly"),
+        ("cadence", "yearly"),
         ("hour", 24),
         ("hour", "noon"),
         ("minute", -1),

@@ -1,0 +1,117 @@
+"""One mail for the formats of a schedule's run, and recipients who unsubscribe."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.delivery.gathering import (
+    find_subscription,
+    list_unsubscribed,
+    resubscribe,
+    unsubscribe,
+)
+from export_pipeline.jobs import Job
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.schedules.editing import create_schedule
+from export_pipeline_tests.delivery.exports import Exports
+from export_pipeline_tests.delivery.mail_server import MailServer
+from export_pipeline_tests.delivery.test_messages import text
+
+ANN, BEN = "ann@example.org", "ben@example.org"
+MONDAY = datetime(2026, 2, 2, 6, tzinfo=UTC)
+
+
+def scheduled(exports: Exports) -> str:
+    chosen = {"dataset": "takeoff", "format": "csv", "scope": "a", "cadence": "weekly"}
+    return create_schedule(exports.engine, chosen, datetime(2026, 1, 1, tzinfo=UTC)).id
+
+
+def of_the_run(exports: Exports, schedule_id: str, job: Job, run: datetime = MONDAY) -> Job:
+    with exports.engine.begin() as connection:
+        connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(scheduled_for=run))
+    return job
+
+
+def made(exports: Exports, schedule_id: str, name: str, key: str, **more: Any) -> Job:
+    job = exports.completed([ANN], file_name=name, schedule_id=schedule_id, window_key=key, **more)
+    return of_the_run(exports, schedule_id, job)
+
+
+def test_all_formats_come_in_one_mail_once_all_are_made(exports: Exports, server: MailServer) -> None:
+    schedule_id = scheduled(exports)
+    second = made(exports, schedule_id, "orders.json", "weekly/2026-01-26/json", content=b"[]")
+    waiting = exports.ledger.request(
+        "takeoff", "csv", scope="a", recipients=[ANN], schedule_id=schedule_id, window_key="weekly/2026-01-26"
+    )
+    of_the_run(exports, schedule_id, waiting)
+    assert exports.deliver().sent == 0  # the first format is not made yet
+    exports.ledger.canceled(waiting.id)
+    third = made(exports, schedule_id, "orders.xlsx", "weekly/2026-01-26/excel", content=b"x" * 3)
+    other_run = exports.completed([ANN], schedule_id=schedule_id, window_key="weekly/2026-01-19")
+    of_the_run(exports, schedule_id, other_run, MONDAY - timedelta(days=7))
+
+    assert exports.deliver().sent == 2
+    mail = next(mail for _, mail in server.mails if len(list(mail.iter_attachments())) == 2)
+    assert [part.get_filename() for part in mail.iter_attachments()] == ["orders.xlsx", "orders.json"]
+    assert exports.statuses(third) == {ANN: "sent"}
+    assert exports.statuses(second) == {ANN: "skipped"}
+    assert exports.deliver().sent == 0
+
+
+def test_a_format_that_failed_is_named_in_the_mail(exports: Exports, server: MailServer) -> None:
+    schedule_id = scheduled(exports)
+    made(exports, schedule_id, "orders.csv", "weekly/2026-01-26")
+    failed = exports.failed([ANN], schedule_id=schedule_id, window_key="weekly/2026-01-26/x")
+    of_the_run(exports, schedule_id, failed)
+    assert exports.deliver().sent == 2
+    notice, ready = sorted((mail for _, mail in server.mails), key=lambda mail: str(mail["Subject"]))
+    assert str(notice["Subject"]).startswith("Export failed")
+    assert "Not made: csv" in text(ready)
+    assert [part.get_filename() for part in ready.iter_attachments()] == ["orders.csv"]
+
+
+def test_files_that_do_not_all_fit_are_linked(exports: Exports, server: MailServer) -> None:
+    schedule_id = scheduled(exports)
+    made(exports, schedule_id, "large.csv", "weekly/2026-01-26", content=b"x" * 9_000)
+    made(exports, schedule_id, "small.json", "weekly/2026-01-26/json", content=b"y" * 10)
+    assert exports.deliver(mail_attach_bytes=1_000, api_url="https://exports.example.org").sent == 1
+    mail = server.to(ANN)
+    assert [part.get_filename() for part in mail.iter_attachments()] == ["small.json"]
+    assert "small.json is attached" in text(mail)
+    assert "Download large.csv here:\nhttps://exports.example.org/d/" in text(mail)
+
+
+def test_who_unsubscribes_gets_no_more_mails_and_the_others_do(exports: Exports, server: MailServer) -> None:
+    schedule_id = scheduled(exports)
+    first = exports.completed([ANN, BEN], schedule_id=schedule_id, window_key="weekly/2026-01-26")
+    assert exports.deliver(api_url="https://exports.example.org").sent == 2
+    mail = server.to(ANN)
+    address = mail["List-Unsubscribe"].strip("<>")
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert address in text(mail)
+    assert address != server.to(BEN)["List-Unsubscribe"].strip("<>")
+
+    found = find_subscription(exports.engine, address.rpartition("/")[2])
+    assert found == (schedule_id, ANN, "takeoff")
+    for _ in range(2):
+        unsubscribe(exports.engine, schedule_id, ANN)
+    again = exports.completed([ANN.upper(), BEN], schedule_id=schedule_id, window_key="weekly/2026-02-02")
+    assert exports.deliver().sent == 1
+    assert exports.statuses(again)[BEN] == "sent"
+    assert sorted(exports.statuses(again).values()) == ["sent", "skipped"]
+    assert exports.statuses(first) == {ANN: "sent", BEN: "sent"}
+
+    once = exports.completed([ANN])  # asked for by hand: no subscription
+    assert exports.deliver(api_url="https://exports.example.org").sent == 1
+    assert exports.statuses(once) == {ANN: "sent"}
+    assert "List-Unsubscribe" not in server.mails[-1][1]
+    assert list_unsubscribed(exports.engine, schedule_id) == [ANN]
+    assert resubscribe(exports.engine, schedule_id, ANN.upper())
+    assert not resubscribe(exports.engine, schedule_id, ANN)
+
+
+@pytest.mark.parametrize("mail_id", ["", "x", "0" * 32, "00000000-0000-0000-0000-000000000000", "' OR 1=1"])
+def test_nobody_is_unsubscribed_by_guessing(exports: Exports, mail_id: str) -> None:
+    assert find_subscription(exports.engine, mail_id) is None

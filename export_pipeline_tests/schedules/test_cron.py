@@ -1,0 +1,169 @@
+"""Schedules with a cron line, hourly ones, and those that export every row."""
+
+import sqlite3
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import psycopg2
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.jobs import Ledger
+from export_pipeline.schedules.calendar import Schedule, due, next_run
+from export_pipeline.schedules.due import claim_due, period_of, run_now, window_of
+from export_pipeline_tests.jobs.clocks import Clock
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.schedules.scheduling import DAY, START, insert
+
+QUARTER = timedelta(minutes=15)
+ZONES = {
+    "America/New_York": 2025,
+    "Europe/Berlin": 2025,
+    "Asia/Kathmandu": 2025,
+    "Australia/Lord_Howe": 2025,
+    "Africa/Cairo": 2024,
+    "Asia/Beirut": 2025,
+    "Pacific/Apia": 2011,
+    "Africa/Casablanca": 2025,
+}
+HALF_HOURS = "Australia/Lord_Howe"
+"""Its clock is set back by half an hour: of the minutes shown twice, a line that runs each hour takes one."""
+
+
+def near_a_change(zone: str, at: datetime) -> bool:
+    hours = timedelta(hours=3)
+    return len({moment.astimezone(ZoneInfo(zone)).utcoffset() for moment in (at - hours, at, at + hours)}) > 1
+
+
+def clear(times: list[datetime], zone: str) -> list[datetime]:
+    """The times that no change of half an hour makes ambiguous."""
+    return times if zone != HALF_HOURS else [at for at in times if not near_a_change(zone, at)]
+
+
+def on_the_clock(
+    zone: str, hours: Collection[int], minutes: Collection[int], first: datetime, last: datetime
+) -> list[datetime]:
+    """Every quarter of an hour at which the zone's clock shows one of the hours and minutes."""
+    quarters = pd.date_range(first, last, freq="15min")
+    wall = quarters.tz_convert(zone)
+    shown = quarters[wall.hour.isin(list(hours)) & wall.minute.isin(list(minutes))]
+    return [at.to_pydatetime() for at in shown if at > first]
+
+
+def at_local_time(
+    zone: str, hour: int, minute: int, days: set[int], first: datetime, last: datetime
+) -> list[datetime]:
+    """Once for each local day of the week, at the first moment at which the clock shows the time or skips it."""
+    runs, day = [], first.date() - DAY
+    shown = Clock.of(zone).shown
+    while day <= last.date() + DAY:
+        if day.isoweekday() in days and day in shown:
+            runs.append(Clock.of(zone).first_at(datetime(day.year, day.month, day.day, hour, minute)))
+        day += DAY
+    return [at for at in runs if first < at <= last]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", ZONES)
+def test_two_years_of_cron_lines_run_each_once_without_a_gap(zone: str) -> None:
+    first = datetime(ZONES[zone], 1, 2, tzinfo=UTC)
+    last = first + timedelta(days=730)
+    every = range(24)
+    lines = {
+        "0 7 * * 1-5": at_local_time(zone, 7, 0, {1, 2, 3, 4, 5}, first, last),
+        "30 23 * * 7": at_local_time(zone, 23, 30, {7}, first, last),
+        "*/30 * * * *": on_the_clock(zone, every, {0, 30}, first, last),
+        "45 * * * *": on_the_clock(zone, every, {45}, first, last),
+        "*/15 8-17 * * *": on_the_clock(zone, range(8, 18), {0, 15, 30, 45}, first, last),
+    }
+    for line, times in lines.items():
+        schedule = Schedule("cron", cron=line, timezone=zone)
+        runs = due(schedule, first, last, "all")
+        assert clear([run.scheduled_for for run in runs], zone) == clear(times, zone), line
+        windows = [run.window for run in runs if run.window]
+        assert all(run.window and run.window.end == run.scheduled_for for run in runs)
+        assert all(one.end == other.start for one, other in pairwise(windows)), line
+        assert len({run.name for run in runs}) == len(runs)
+        for at, following in list(pairwise(times))[::997]:
+            if zone == HALF_HOURS and near_a_change(zone, following):
+                continue
+            assert due(schedule, first, following - QUARTER / 2, "last")[0].scheduled_for == at
+            assert next_run(schedule, at) == following
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("minute", [0, 15])
+def test_two_years_of_hours(zone: str, minute: int) -> None:
+    """In some zones an hour of the clock has 30 or 90 minutes now and then; none is left out."""
+    first = datetime(ZONES[zone], 1, 2, tzinfo=UTC)
+    last = first + timedelta(days=730)
+    runs = due(Schedule("hourly", minute=minute, timezone=zone), first, last, "all")
+    times = on_the_clock(zone, range(24), {minute}, first, last)
+    assert clear([run.scheduled_for for run in runs], zone) == clear(times, zone)
+    windows = list(dict.fromkeys(run.window for run in runs if run.window))
+    assert all(one.end == other.start for one, other in pairwise(windows))
+    assert {window.start.astimezone(ZoneInfo(zone)).minute for window in windows} == {0}
+    assert all(run.window and run.window.end <= run.scheduled_for for run in runs)
+
+
+def test_a_cron_line_exports_the_time_since_its_run_before(
+    database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
+    insert(database, cadence="cron", cron="0 7 * * 1-5", timezone="Europe/Berlin")
+    saturday, monday = datetime(2025, 3, 1, 6, tzinfo=UTC), datetime(2025, 3, 3, 6, tzinfo=UTC)
+    assert claim_due(engine, saturday, 10) == []
+    (ask,) = claim_due(engine, monday, 10)
+    job = ledger.get(ask.job_id)
+    assert job.window_key == "cron/2025-02-28T0600Z"
+    window = window_of(job.options)
+    assert window
+    assert window.period() == "2025-02-28 07:00+01:00 to 2025-03-03 07:00+01:00"
+    assert claim_due(engine, monday + DAY, 10)[0].scheduled_for == monday + DAY
+
+
+def test_every_row_as_of_each_run(database: Database, engine: sa.Engine, ledger: Ledger) -> None:
+    schedule_id = insert(database, cadence="weekly", hour=7, export_window="none")
+    monday = datetime(2025, 3, 3, 7, tzinfo=UTC)
+    (ask,) = claim_due(engine, monday, 10)
+    job = ledger.get(ask.job_id)
+    assert (job.window_key, job.options) == ("weekly/2025-03-03T0700Z", {"empty": "send"})
+    assert (ask.window, window_of(job.options), period_of(job)) == (None, None, None)
+    assert claim_due(engine, monday + 6 * DAY, 10) == []
+
+    by_hand, is_new = run_now(engine, schedule_id, monday + DAY)
+    assert is_new
+    assert ledger.get(by_hand).window_key == "weekly/2025-03-04T0700Z"
+    assert claim_due(engine, monday + 7 * DAY, 10)
+
+
+def test_several_formats_are_requested_together(
+    database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
+    schedule_id = insert(database, format="excel", additional_formats='["csv", "excel"]')
+    asks = claim_due(engine, START + DAY, 10)
+    jobs = [ledger.get(ask.job_id) for ask in asks]
+    assert [(job.format, job.window_key) for job in jobs] == [
+        ("excel", "daily/2025-03-01"),
+        ("csv", "daily/2025-03-01/csv"),
+    ]
+    assert {period_of(job) for job in jobs} == {"2025-03-01"}
+    assert run_now(engine, schedule_id, START + DAY) == (jobs[0].id, False)
+    again, is_new = run_now(engine, schedule_id, START + DAY, again=True)
+    assert is_new
+    assert period_of(ledger.get(again)) == "2025-03-01"
+    assert len(ledger.find()) == 4
+
+
+def test_the_database_refuses_other_windows_and_formats(database: Database) -> None:
+    for fields in (
+        {"export_window": "all"},
+        {"additional_formats": '"csv"'},
+        {"additional_formats": '["' + "x" * 2_000 + '"]'},
+        {"cron": "0" * 201},
+    ):
+        with pytest.raises((sqlite3.IntegrityError, psycopg2.IntegrityError)):
+            insert(database, START, **fields)

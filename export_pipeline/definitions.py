@@ -5,7 +5,12 @@ import dagster as dg
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.lineage import table_assets
-from export_pipeline.orchestration.resources import ledger_resource, source_resource, store_resources
+from export_pipeline.orchestration.resources import (
+    ledger_resource,
+    source_resource,
+    store_resource,
+    store_resources,
+)
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
     delivery_sensor,
@@ -55,7 +60,9 @@ def defs() -> dg.Definitions:
                 "ledger": ledger,
                 "datasets": datasets,
                 "staging": StagingIOManager(settings.staging_folder, ledger, datasets),
-                "export_store": ExportStoreIOManager(ledger, settings.api_url),
+                "export_store": ExportStoreIOManager(
+                    ledger, settings.api_url, store_resource(settings), settings.staging_folder
+                ),
             },
             executor=dg.in_process_executor,
         ),

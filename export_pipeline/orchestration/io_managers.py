@@ -19,7 +19,8 @@ from export_pipeline.jobs import LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
-from export_pipeline.orchestration.resources import JobLedger
+from export_pipeline.orchestration.inputs import load_export
+from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
@@ -93,10 +94,14 @@ class ExportStoreIOManager(dg.IOManager):
 
     Attributes:
         api_url: Public address of the HTTP service, for links.
+        store: The store from which downstream assets load files.
+        folder: The staging folder.
     """
 
     ledger: JobLedger
-    api_url: str | None = None
+    api_url: str | None
+    store: ExportStore
+    folder: Path
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportFile]) -> None:
         step_context = step_of(context)
@@ -208,8 +213,19 @@ class ExportStoreIOManager(dg.IOManager):
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
         return stored
 
-    def load_input(self, context: dg.InputContext) -> str:
-        """Return the key of the same partition's newest usual file, which downstream assets open."""
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Return the newest usual file of the partition as the input's annotation asks for it."""
+        try:
+            annotation = context.dagster_type.typing_type
+        except dg.DagsterInvariantViolationError:  # a context that was made by hand
+            annotation = None
+
+        def folder() -> Path:
+            return self.folder / step_of(context).run_id / "inputs"
+
+        return load_export(self.store.open, self._key(context), annotation, folder)
+
+    def _key(self, context: dg.InputContext) -> str:
         of_partition = dg.AssetRecordsFilter(
             context.asset_key, asset_partitions=[context.asset_partition_key]
         )

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import io
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -163,22 +164,27 @@ def test_a_downstream_asset_gets_its_own_partitions_file(deployment: Deployment)
     first, second = deployment.source.scopes
     made = {scope: files(deployment.run(partition=scope))["csv"]["key"] for scope in (first, second)}
     upstream = deployment.definitions.resolve_assets_def(dg.AssetKey(["takeoff", "on_demand", "csv"]))
-    seen = {}
+    seen, copied = {}, {}
+    of_csv = dg.AssetIn(["takeoff", "on_demand", "csv"], input_manager_key="export_store")
 
-    @dg.asset(
-        ins={"csv": dg.AssetIn(["takeoff", "on_demand", "csv"], input_manager_key="export_store")},
-        partitions_def=upstream.partitions_def,
-    )
+    @dg.asset(ins={"csv": of_csv}, partitions_def=upstream.partitions_def)
     def delivered(context: dg.AssetExecutionContext, csv: str) -> None:
         seen[context.partition_key] = csv
 
-    both = dg.Definitions.merge(deployment.definitions, dg.Definitions(assets=[delivered]))
+    @dg.asset(ins={"csv": of_csv}, partitions_def=upstream.partitions_def)
+    def read(context: dg.AssetExecutionContext, csv: Path) -> None:
+        copied[context.partition_key] = csv.read_bytes()
+
+    both = dg.Definitions.merge(deployment.definitions, dg.Definitions(assets=[delivered, read]))
     job = both.resolve_implicit_global_asset_job_def()
     for scope in (first, second):
         job.execute_in_process(
-            instance=deployment.instance, partition_key=scope, asset_selection=[dg.AssetKey("delivered")]
+            instance=deployment.instance,
+            partition_key=scope,
+            asset_selection=[dg.AssetKey("delivered"), dg.AssetKey("read")],
         )
     assert seen == made
+    assert copied == {scope: deployment.read(key) for scope, key in made.items()}
 
 
 def test_the_metadata_begin_with_what_a_person_looks_for(

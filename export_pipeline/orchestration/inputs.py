@@ -1,0 +1,57 @@
+"""Inputs of downstream assets: an export as the function's annotation asks for it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import dagster as dg
+
+from export_pipeline.store import Store
+
+_TABLES = ("pyarrow.lib.Table", "pandas.DataFrame", "pandas.core.frame.DataFrame")
+
+
+def load_export(
+    open_store: Callable[[], Store], key: str, annotation: Any, folder: Callable[[], Path]
+) -> Any:
+    """Return an export's file as a `pyarrow.Table`, a `pandas.DataFrame`, a `Path`, or, by default, its key.
+
+    Tables come from Parquet, so decimals, zones and missing integers keep their types; a DataFrame has
+    Arrow's types.
+
+    Args:
+        open_store: Opens the store that has the file.
+        key: Key of the file.
+        annotation: The annotated type of the input.
+        folder: Returns a folder for a file that outlives this call; it is removed after the run.
+
+    Raises:
+        dg.Failure: A table is asked for, but the format is not parquet.
+    """
+    name = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__qualname__', '')}"
+    if annotation is Path:
+        path = folder() / PurePosixPath(key).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        open_store().download(key, path)
+        return path
+    if name not in _TABLES:
+        return key
+    if not key.endswith(".parquet"):
+        raise dg.Failure(
+            f"Only parquet keeps the types of a table, and {key} is another format: depend on the dataset's "
+            "parquet, or annotate the input as a Path."
+        )
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "export.parquet"
+        open_store().download(key, path)
+        table = pq.read_table(path)
+    if name == "pyarrow.lib.Table":
+        return table
+    import pandas as pd
+
+    return table.to_pandas(types_mapper=pd.ArrowDtype)

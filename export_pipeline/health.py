@@ -122,8 +122,10 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
     from export_pipeline.components.catalogue import datasets
     from export_pipeline.datasets.catalogue import DefsError
     from export_pipeline.orchestration.schedules import how_to_fit
+    from export_pipeline.project import SAMPLES, own_project
     from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 
+    unfit: dict[str, str] = {}
     with suppress(DefsError, SourceUnavailableError):  # other checks report these
         for name, dataset in datasets().items():
             try:
@@ -133,7 +135,18 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
             except SourceUnavailableError:
                 raise
             except SourceError as error:
-                yield Finding("dataset_unfit", f"{name}: {error}", how_to_fit(name))
+                unfit[name] = str(error)
+    samples = [] if own_project() else [name for name in unfit if name in SAMPLES]
+    if len(samples) > 1:
+        yield Finding(
+            "dataset_unfit",
+            f"The sample datasets {', '.join(samples)} read tables that this database does not have.",
+            "Make a project of your own with `export-pipeline init FOLDER`, or delete their folders in "
+            "export_pipeline/defs.",
+        )
+    for name, problem in unfit.items():
+        if name not in samples or len(samples) == 1:
+            yield Finding("dataset_unfit", f"{name}: {problem}", how_to_fit(name))
 
 
 def _dagster_findings() -> Iterator[Finding]:

@@ -1,4 +1,5 @@
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from export_pipeline import health
+from export_pipeline import health, project
 from export_pipeline.health import Finding, examine
 from export_pipeline.orchestration import daemon_health
 from export_pipeline.orchestration.instance import prepare_home
@@ -137,15 +138,26 @@ def test_the_finding_about_a_full_staging_disk_names_the_cure(
     assert "name a larger disk" in advice()
 
 
-def test_datasets_of_another_source_are_named(environment: dict[str, str]) -> None:
+def test_samples_that_do_not_fit_the_source_are_named_in_one_line(environment: dict[str, str]) -> None:
     """The deployment's source has the tables of takeoff alone."""
-    findings = list(health.dataset_findings(load_settings()))
-    assert {finding.code for finding in findings} == {"dataset_unfit"}
-    named = {finding.wrong.partition(":")[0]: finding for finding in findings}
-    assert "takeoff" not in named
-    assert "there is no table 'accounts'" in named["records"].wrong
-    assert "there is no table" in named["sellers"].wrong  # it has no scopes
-    assert named["records"].do.endswith("delete export_pipeline/defs/records.")
+    (finding,) = health.dataset_findings(load_settings())
+    assert finding.code == "dataset_unfit"
+    assert {"records", "sellers", "archive"} <= set(re.findall(r"\w+", finding.wrong))
+    assert "takeoff" not in finding.wrong
+    assert "export-pipeline init" in finding.do
+
+
+def test_a_dataset_of_ones_own_that_does_not_fit_is_named_with_its_reason(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "SAMPLES", project.SAMPLES - {"records", "sellers"})
+    findings = {
+        finding.wrong.partition(":")[0]: finding for finding in health.dataset_findings(load_settings())
+    }
+    assert "there is no table 'accounts'" in findings["records"].wrong
+    assert "there is no table" in findings["sellers"].wrong  # it has no scopes
+    assert findings["records"].do.endswith("delete export_pipeline/defs/records.")
+    assert len(findings) == 3
 
 
 def test_a_source_that_is_away_is_reported_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,14 +44,26 @@ def datasets(
             autocompletion=complete_dataset,
         ),
     ] = None,
+    write_docs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Write a Markdown page about all datasets: columns, filters, presets, regular exports.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the datasets, or the scopes of one.
 
-    Examples: `export-pipeline datasets`, `export-pipeline datasets --scopes takeoff`
+    Examples: `export-pipeline datasets`, `export-pipeline datasets --scopes takeoff`,
+    `export-pipeline datasets --write-docs datasets.md`
     """
     from export_pipeline.orchestration.partitions import ON_DEMAND
 
+    if write_docs is not None:
+        _write_docs(write_docs)
+        return
     chosen = [dataset_of(scopes)] if scopes else list(declared().values())
     there = scopes_of(load_settings(), chosen[0]) if scopes and chosen[0].scoped else {}
     found = [ScopeOutput(id, name) for id, name in there.items()] if scopes else None
@@ -72,6 +85,20 @@ def datasets(
         print_lines(list(map(fields_of, found)))  # an id that is wrapped cannot be copied
     else:
         print_table([{k: v for k, v in fields_of(row).items() if k != "scopes"} for row in rows])
+
+
+def _write_docs(file: Path) -> None:
+    from export_pipeline.datasets.pages import page
+
+    text = page(declared().values(), load_settings().timezone)
+    try:
+        with usual_umask():  # for the team, not for the service's user alone
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"--write-docs {file}: {error.strerror}; name a file in a folder that exists."
+        ) from None
+    typer.echo(f"Wrote {file}")
 
 
 def introspect(

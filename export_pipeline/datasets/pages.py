@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,14 +17,23 @@ _ODD = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _MAX_PRESET_COLUMNS = 12
 
 
-def page(dataset: Dataset, default_zone: str) -> str:
-    """Return the page of a dataset, with its columns.
+def page(datasets: Iterable[Dataset], default_zone: str) -> str:
+    """Return one page about all datasets, with their columns.
 
     Args:
         default_zone: IANA zone of cadences that name none.
     """
+    there = list(datasets)
+    contents = "\n".join(
+        f"- [{one.dataset}](#{one.dataset}): {_text(one.attributes.description)}" for one in there
+    )
+    sections = [part for dataset in there for part in _section(dataset, default_zone)]
+    return "\n\n".join(["# Datasets", contents, *sections]) + "\n"
+
+
+def _section(dataset: Dataset, default_zone: str) -> list[str]:
     declared = dataset.attributes
-    parts = [f"# {dataset.dataset}", declared.description]
+    parts = [f"## {dataset.dataset}", _text(declared.description)]
     formats = ", ".join(dataset.formats)
     parts.append(f"Formats: {formats}." + (" One export for each scope." if dataset.scoped else ""))
     if declared.owners:
@@ -35,11 +44,11 @@ def page(dataset: Dataset, default_zone: str) -> str:
             [f"`{column.name}`", _text(column.header), column.kind, _column_notes(column)]
             for column in described.columns
         ]
-        parts += ["## Columns", _table(["name", "header", "type", "about"], rows)]
-    parts += choices(dataset, default_zone, heading="##")
+        parts += ["### Columns", _table(["name", "header", "type", "about"], rows)]
+    parts += choices(dataset, default_zone, heading="###")
     if described.tables:
-        parts += ["## Tables of the application", "\n".join(f"- {_text(name)}" for name in described.tables)]
-    return "\n\n".join(parts) + "\n"
+        parts.append(f"Read from {', '.join(map(_text, described.tables))}.")
+    return parts
 
 
 def choices(dataset: Dataset, default_zone: str, *, heading: str) -> list[str]:

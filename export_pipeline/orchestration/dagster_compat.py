@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +24,15 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.launcher.base import LaunchRunContext as LaunchRunContext
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
@@ -37,6 +43,7 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._grpc.utils import default_sensor_grpc_timeout
 from dagster._serdes import ConfigurableClassData as ConfigurableClassData
@@ -229,6 +236,32 @@ def check_evaluation(
 
 
 # --- launching ---
+
+
+@contextmanager
+def as_runs_of(instance: dg.DagsterInstance, module: str, location: str) -> Iterator[None]:
+    """Let runs that begin in this process within a block belong to a code location.
+
+    The UI's timeline shows only runs of a code location, and re-executes no others.
+
+    Args:
+        module: Module of the code location.
+        location: Its name in workspace.yaml.
+    """
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
+    repository = RemoteRepositoryOrigin(
+        ManagedGrpcPythonEnvCodeLocationOrigin(target, location), SINGLETON_REPOSITORY_NAME
+    )
+    create = instance.create_run_for_job
+
+    def create_run(job_def: dg.JobDefinition, **more: Any) -> dg.DagsterRun:
+        return create(job_def=job_def, **more, remote_job_origin=RemoteJobOrigin(repository, job_def.name))
+
+    vars(instance)["create_run_for_job"] = create_run
+    try:
+        yield
+    finally:
+        del vars(instance)["create_run_for_job"]
 
 
 def repository_of(definitions: dg.Definitions) -> dg.RepositoryDefinition:

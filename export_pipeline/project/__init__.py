@@ -17,6 +17,13 @@ PROJECT_FILES = {
 """Files that are copied from this folder into a new project, and their paths there."""
 
 
+SAMPLES = frozenset(
+    ("archive", "client_sow", "enrollments", "ledger", "occurrences", "proofs", "properties", "records",
+     "rfp", "sellers", "sow_library", "takeoff")
+)  # fmt: skip
+"""Names of the sample datasets, which read the demo's tables."""
+
+
 def own_project() -> Path | None:
     """Return the working folder if it is a project, with `dg.toml` beside `defs/`; else None."""
     here = Path.cwd()

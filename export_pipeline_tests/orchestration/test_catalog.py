@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from export_pipeline.definitions import defs
 from export_pipeline.orchestration.lineage import application_key, table_key
+from export_pipeline_tests.commands import Command
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,17 @@ def test_the_launchpad_lists_choices_first_and_nothing_that_is_refused() -> None
         config = assets.node_def.config_schema.config_type.fields
         assert list(config)[: len(first)] == first
         assert not missing & config.keys()
+
+
+def test_a_page_of_all_datasets_can_be_written(command: Command, tmp_path: Path) -> None:
+    assert command("datasets", "--write-docs", "team.md").code == 0
+    page = (tmp_path / "team.md").read_text(encoding="utf-8")
+    for line in (
+        "- [records](#records): Bookkeeping records",
+        "## records",
+        "| `profit_cents` | Profit | money | Net earnings less cost of goods",
+        "| `status` | equals, in |",
+        "| daily | `15 2 * * *` America/New\\_York | csv | – |",
+    ):
+        assert line in page.replace("America/New_York", "America/New\\_York")
+    assert command("datasets", "--write-docs", "none/team.md").code == 2

@@ -52,6 +52,7 @@ from export_pipeline.orchestration.dagster_compat import (
     StepFailure,
     Tick,
     add_run_tags,
+    as_runs_of,
     assets_job,
     automatic_retry,
     check_evaluation,
@@ -414,6 +415,17 @@ def test_else_the_launcher_could_not_launch() -> None:
         assert start_timeout_seconds(stored) == 180
         run = _run()
         assert LaunchRunContext(run, workspace=None).dagster_run is run
+
+
+def test_else_the_timeline_would_not_show_runs_of_the_command_line(instance: dg.DagsterInstance) -> None:
+    with as_runs_of(instance, "ours", "location"):
+        run_id = execute(instance, "a").run_id
+    tags = instance.get_run_tags(tag_keys=[".dagster/repository"])
+    assert tags == [(".dagster/repository", {"__repository__@location"})]
+    origin = run_of(instance, run_id).remote_job_origin
+    assert origin is not None
+    assert origin.job_name == JOB.name
+    assert run_of(instance, execute(instance, "a").run_id).remote_job_origin is None
 
 
 # --- daemon ---

@@ -15,7 +15,7 @@ import dagster as dg
 
 from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.jobs import Job, Ledger, Status
-from export_pipeline.orchestration.dagster_compat import assets_job, log_entries, step_failure
+from export_pipeline.orchestration.dagster_compat import as_runs_of, assets_job, log_entries, step_failure
 from export_pipeline.orchestration.partitions import ON_DEMAND, add_scope, scope_tags
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import end_local_jobs, reconcile
@@ -78,7 +78,10 @@ def run_export(
             partition = add_scope(instance, dataset, scope_key(scope, scope_name))
             tags = {**tags, **scope_tags(partition)}
         # The run keeps the main thread, so that Ctrl-C reaches it and Dagster can record how it ended.
-        with _watching(instance, export_id, len(formats) + 3, progress):
+        with (
+            as_runs_of(instance, "export_pipeline.definitions", "export_pipeline"),
+            _watching(instance, export_id, len(formats) + 3, progress),
+        ):
             result = _execute(
                 job,
                 run_id=export_id,

@@ -146,3 +146,25 @@ def test_the_error_about_a_missing_setting_names_no_place(monkeypatch: pytest.Mo
     monkeypatch.setenv("EXPORT_SMTP_URL", "smtp://mail.example.org")
     with pytest.raises(SettingsError, match=r"^EXPORT_MAIL_FROM: must say who mails are from"):
         load_settings()
+
+
+def test_settings_follow_the_environment_the_env_file_and_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Though they are parsed only once for each."""
+    monkeypatch.chdir(tmp_path)
+    assert load_settings() is load_settings()
+    seen = [(load_settings().timezone, load_settings().store_url)]
+    for change in (
+        lambda: (tmp_path / ".env").write_text("EXPORT_TIMEZONE=Asia/Tokyo\n"),
+        lambda: (tmp_path / ".env").write_text("EXPORT_TIMEZONE=Asia/Dubai\n"),
+        lambda: monkeypatch.setenv("EXPORT_TIMEZONE", "Europe/Berlin"),
+        lambda: (tmp_path / "exports" / "exports").mkdir(parents=True),
+        lambda: monkeypatch.chdir(tmp_path / "exports"),
+    ):
+        change()
+        seen.append((load_settings().timezone, load_settings().store_url))
+    assert [zone for zone, _ in seen[:4]] == ["UTC", "Asia/Tokyo", "Asia/Dubai", "Europe/Berlin"]
+    assert [Path(store).relative_to(tmp_path) for _, store in seen[3:]] == [
+        Path("store"), Path("exports"), Path("exports/store"),
+    ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import dagster as dg
@@ -27,20 +26,15 @@ class DatasetComponent(Dataset, dg.Component):
     def get_model_cls(cls) -> type[BaseModel]:
         return cls.model
 
-    @cached_property
-    def _default_zone(self) -> str:
-        # Read once: the definitions need it often, and reading the settings takes milliseconds.
-        return load_settings().timezone
-
     def regular(self) -> dict[str, Cadence]:
         """Return its cadences by name."""
-        declared = self.attributes
+        declared, default_zone = self.attributes, load_settings().timezone
         return {
             name: Cadence(
                 self.dataset,
                 name,
                 rule.formats or declared.formats,
-                windows_partition(name, declared.start, rule.timezone or self._default_zone),
+                windows_partition(name, declared.start, rule.timezone or default_zone),
                 self.scoped,
                 rule.recipients,
                 [owner for owner in declared.owners if "@" in owner],  # the others are teams
@@ -50,10 +44,10 @@ class DatasetComponent(Dataset, dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the dataset's assets with their checks, its schedules and its sensor."""
-        attributes = self.attributes
+        attributes, default_zone = self.attributes, load_settings().timezone
         assets = []
         for name, rule in {ON_DEMAND: None, **attributes.cadences.named()}.items():
-            assets.append(export_assets(self, name, rule, self._default_zone))
+            assets.append(export_assets(self, name, rule, default_zone))
         schedules = []
         for name, cadence in self.regular().items():
             rule = attributes.cadences.named()[name]
@@ -61,7 +55,7 @@ class DatasetComponent(Dataset, dg.Component):
                 cadence_schedule(
                     cadence,
                     cron=rule.cron,
-                    timezone=rule.timezone or self._default_zone,
+                    timezone=rule.timezone or default_zone,
                     catches_up=rule.misfire == "all",
                 )
             )

@@ -54,6 +54,7 @@ def test_each_route_has_an_example(service: Running) -> None:
             )
 
 
+@pytest.mark.slow
 def test_each_command_works_as_it_stands(hooked: Running, accounts: list[str], tmp_path: Path) -> None:
     require_tool("curl")
     client = hooked.client(*RIGHTS)

@@ -58,6 +58,7 @@ def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, s
         assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_the_service_imports_no_dagster() -> None:
     script = (
         "import sys; from export_pipeline.api.app import build_app; from export_pipeline.settings import Settings;"

@@ -178,6 +178,7 @@ def test_commands_about_jobs(
     checked("show", mailed.id)
 
 
+@pytest.mark.slow
 def test_commands_about_schedules(checked: Any, ledger: Ledger, source: Source) -> None:
     made = checked(
         "schedules", "create", "takeoff", "--scope", source.scopes[0], "--format", "csv", "--cadence", "daily"
@@ -195,6 +196,7 @@ def test_commands_about_schedules(checked: Any, ledger: Ledger, source: Source) 
     checked("schedules", "delete", made["id"], "--yes")
 
 
+@pytest.mark.slow
 def test_commands_about_keys_and_webhooks(
     checked: Any, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def load(folder: Path) -> ExportData:
     return staging.load(folder, {"takeoff": Request("takeoff", takeoff, {}, None, TakeoffOptions())})
 
 
+@pytest.mark.slow
 def test_a_layout_keeps_no_batch(staged: Path) -> None:
     before = pa.total_allocated_bytes()
     made = layout(load(staged))
@@ -49,6 +50,7 @@ def test_a_layout_keeps_no_batch(staged: Path) -> None:
     assert pa.total_allocated_bytes() - before < 5_000_000
 
 
+@pytest.mark.slow
 def test_batches_of_long_rows_have_few_rows(staged: Path) -> None:
     data = load(staged)
     sizes = [(batch.num_rows, batch.nbytes) for batch in data.tables["measurements"].open()]

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,17 +134,27 @@ def run_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
 # --- the rule ---
 
 
-def _modules() -> Iterator[tuple[str, ast.AST]]:
-    for file in (ROOT / "export_pipeline").rglob("*.py"):
-        if file != Path(str(dagster_compat.__file__)):
-            yield str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))
+@cache
+def _nodes() -> list[tuple[str, Any]]:
+    """Return each node of all other modules that imports, calls or has an attribute, with its file."""
+    return [
+        (str(file.relative_to(ROOT)), node)
+        for file in (ROOT / "export_pipeline").rglob("*.py")
+        if file != Path(str(dagster_compat.__file__))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call | ast.Attribute)
+    ]
+
+
+def _last_name(node: ast.AST) -> str:
+    """Return the last name of an expression such as `context.instance`; empty for other expressions."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def test_no_other_module_imports_a_private_module_of_dagster() -> None:
     private = [
         f"{file}:{node.lineno} {name}"
-        for file, tree in _modules()
-        for node in ast.walk(tree)
+        for file, node in _nodes()
         for name in _imported(node)
         if name.startswith(("dagster.", "dagster_")) and _is_private(name)
     ]
@@ -156,7 +167,7 @@ def _imported(node: ast.AST) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         return [f"{node.module}.{alias.name}" for alias in node.names]
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+    if isinstance(node, ast.Call) and _last_name(node.func) in ("import_module", "__import__"):
         return [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
     return []
 
@@ -183,18 +194,16 @@ def test_no_other_module_uses_an_undocumented_member_of_an_instance_a_context_or
     }  # documented without the mark
     undocumented = [
         f"{file}:{node.lineno} {ast.unparse(node)}"
-        for file, tree in _modules()
-        for node in ast.walk(tree)
+        for file, node in _nodes()
         if isinstance(node, ast.Attribute) and node.attr not in fields
-        for members in [classes.get(ast.unparse(node.value).rpartition(".")[2], ())]
+        for members in [classes.get(_last_name(node.value), ())]
         if members and not any(_is_documented(cls, node.attr) for cls in members)
         if any(hasattr(cls, node.attr) for cls in members)
     ]
     assert undocumented == []
     origins = [
         f"{file}:{node.lineno}"
-        for file, tree in _modules()
-        for node in ast.walk(tree)
+        for file, node in _nodes()
         if isinstance(node, ast.Attribute)
         and node.attr in ("job_code_origin", "remote_job_origin", "_instance")
     ]

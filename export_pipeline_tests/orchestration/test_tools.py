@@ -33,9 +33,8 @@ def home(command: Command, source: Source) -> str:
     return source.scopes[0]
 
 
-def test_definitions_are_checked_and_listed(environment: dict[str, str]) -> None:
-    checked = run("dg", "check", "defs")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_definitions_are_listed(environment: dict[str, str]) -> None:
+    """`make check` runs `dg check defs`."""
     listed = run("dg", "list", "defs", "--json")
     assert listed.returncode == 0, listed.stderr
     for name in (
@@ -53,17 +52,9 @@ def test_a_wrong_setting_is_named_by_dagsters_own_commands(environment: dict[str
     assert "EXPORT_TIMEZONE: 'Nowhere' is not an IANA time zone" in checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
-        ("dagster", ["asset", "materialize", "-m", "export_pipeline.definitions", "--select"]),
-        ("dg", ["launch", "--assets"]),
-    ],
-)
-def test_assets_are_started_from_the_command_line(
-    home: str, source: Source, tmp_path: Path, tool: str, arguments: list[str]
-) -> None:
-    done = run(tool, *arguments, "key:takeoff/daily/csv", "--partition", f"{home}|2026-02-01")
+def test_assets_are_started_from_the_command_line(home: str, source: Source, tmp_path: Path) -> None:
+    """`dg launch` does this with the code of `dagster asset materialize`."""
+    done = run("dg", "launch", "--assets", "key:takeoff/daily/csv", "--partition", f"{home}|2026-02-01")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "store" / "exports" / home / "takeoff" / "daily"
     assert {file.name for file in folder.iterdir()} == {"2026-02-01.csv", "2026-02-01.csv.manifest.json"}

@@ -60,7 +60,8 @@ class Section:
         totals: Total rows below the table (of an ungrouped section).
         groups: If not None, the table is divided into these runs, in order; sum(g.rows) == table.rows.
         links: (column, key of a grouped section): the i-th row's cell in this column links to the
-            i-th group of that section.
+            i-th group of that section, or to that of `targets`.
+        targets: By row, the index of the group that its cell links to, None for no link.
         counts: True if this section's rows are the rows of the export, used to count the rows of a file.
             True for exactly one section of a layout.
         sums: Columns of a counting section whose sums over all rows are used to verify a file.
@@ -75,6 +76,7 @@ class Section:
     totals: tuple[Total, ...] = ()
     groups: tuple[Group, ...] | None = None
     links: tuple[str, str] | None = None
+    targets: tuple[int | None, ...] | None = None
     counts: bool = False
     sums: tuple[str, ...] = ()
     empty: str = "No rows."
@@ -100,7 +102,7 @@ class Drawing:
         width, height: Size of the plane, in the shapes' own units (pixels of a drawing page).
         shapes: Rows (kind string: line|polyline|polygon|point|none; color string "#RRGGBB"; fill_opacity
             float64, 0 for none; line_width float64, in points on paper;
-            points list<float64>: x1 y1 x2 y2 …).
+            points list<float64>: x1 y1 x2 y2 …; optionally holes list<list<float64>>, and label string).
         legend: (label, color) pairs, in order.
         units_per_foot: Units of the plane per foot, for a scale bar; None if unknown.
     """
@@ -179,7 +181,8 @@ class Layout:
     """The layout of one export.
 
     Attributes:
-        title: The export's title, e.g. "Export: Riverside School".
+        title: The export's title, e.g. "Riverside School".
+        headline: (label, value) of the one number that matters most; None if there is none.
         facts: (label, value) pairs that introduce it: client, status, options, snapshot time.
         description: A longer text below the title; "" for none.
         created: When the data were read, with zone. Formats print this, never the current time, so that
@@ -212,6 +215,7 @@ class Layout:
     document: Mapping[str, Any] | Table
     sheets: tuple[Section, ...]
     chapters: tuple[Section, ...]
+    headline: tuple[str, str] | None = None
     facts: tuple[tuple[str, str], ...] = ()
     description: str = ""
     drawings: tuple[Drawing, ...] = ()

@@ -7,10 +7,11 @@ from a stored total.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from export_pipeline.takeoff.fields import (
 from export_pipeline.takeoff.tally import NAMED, Tally
 
 _MOST_MONEY = Decimal(10**14)
+_PAGE_ADDED = (column("document_index", Kind.INTEGER), column("document_label", Kind.TEXT, "Document"))
 
 
 def build(source: ExportData) -> ExportData:
@@ -60,7 +62,10 @@ def build(source: ExportData) -> ExportData:
         warnings.append(f"The project did not exist yet at the end of the period {source.period()}.")
     document_ids = pages["document_id"].to_pylist()
     index_of = {id: index for index, id in enumerate(dict.fromkeys(document_ids))}
-    pages = pages.append_column("document_index", pa.array([index_of[id] for id in document_ids], pa.int64()))
+    document_index = [index_of[id] for id in document_ids]
+    pages = pages.append_column("document_index", pa.array(document_index, pa.int64()))
+    labels = _label_documents(pages["document"].to_pylist(), document_index)
+    pages = pages.append_column("document_label", pa.array(labels, pa.string()))
     tally = Tally.of(places.rows, conditions.num_rows)
     conditions = _with_totals(conditions, tally)
     with_costs = source.options["include_costs"]
@@ -68,10 +73,22 @@ def build(source: ExportData) -> ExportData:
     warnings += tally.warnings(conditions)
     tables = {
         "conditions": Table.of("conditions", CONDITION_FIELDS, conditions),
-        "pages": Table.of("pages", (*PAGE_FIELDS, column("document_index", Kind.INTEGER)), pages),
+        "pages": Table.of("pages", (*PAGE_FIELDS, *_PAGE_ADDED), pages),
         "measurements": _join(measurements, places.rows, conditions, pages),
     }
     return replace(source, tables=tables, warnings=warnings)
+
+
+def _label_documents(names: list[str | None], indexes: list[int]) -> list[str | None]:
+    """Return the name of each page's document, numbered if several documents have the same name."""
+    documents = dict(zip(indexes, names, strict=True))
+    alike = Counter(documents.values())
+    seen: Counter[str | None] = Counter()
+    labels: dict[int, str | None] = {}
+    for index, name in documents.items():
+        seen[name] += 1
+        labels[index] = f"{name} ({seen[name]})" if name and alike[name] > 1 else name
+    return [labels[index] for index in indexes]
 
 
 def _join(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa.Table) -> Table:
@@ -81,14 +98,22 @@ def _join(measurements: Table, places: pa.Table, conditions: pa.Table, pages: pa
         start = 0
         for batch in measurements.open():
             rows = places.slice(start, batch.num_rows).combine_chunks()
-            yield _join_batch(batch, rows["condition"].chunk(0), rows["page"].chunk(0), conditions, pages)
+            numbers = pa.array(np.arange(start + 1, start + batch.num_rows + 1))
+            yield _join_batch(
+                batch, numbers, rows["condition"].chunk(0), rows["page"].chunk(0), conditions, pages
+            )
             start += batch.num_rows
 
     return Table("measurements", MEASUREMENT_FIELDS + JOINED_FIELDS, measurements.rows, opened)
 
 
 def _join_batch(
-    batch: pa.RecordBatch, condition: pa.Array, page: pa.Array, conditions: pa.Table, pages: pa.Table
+    batch: pa.RecordBatch,
+    numbers: pa.Array,
+    condition: pa.Array,
+    page: pa.Array,
+    conditions: pa.Table,
+    pages: pa.Table,
 ) -> pa.RecordBatch:
     """Return a batch with the fields of its conditions and pages, and the derived review status."""
     flags = [pc.fill_null(batch[name], False) for name in ("is_rejected", "is_verified", "is_modified")]
@@ -100,10 +125,10 @@ def _join_batch(
         "approved",
         "pending",
     )
-    joined = [condition, pc.fill_null(page, -1), conditions["name"].combine_chunks().take(condition)]
+    joined = [numbers, condition, pc.fill_null(page, -1), conditions["name"].combine_chunks().take(condition)]
     joined += [
         pages[name].combine_chunks().take(page)
-        for name in ("document", "page_number", "sheet_number", "sheet_title")
+        for name in ("document_label", "page_number", "sheet_number", "sheet_title")
     ]
     names = [field.name for field in MEASUREMENT_FIELDS + JOINED_FIELDS]
     return pa.RecordBatch.from_arrays([*batch.columns, *joined, status], names)
@@ -130,8 +155,8 @@ def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.T
     """Return the conditions with the costs of the exported quantities.
 
     An assembly's costs were stored for the condition's stored quantity. If the exported quantity is the same,
-    the stored costs are used unchanged. Otherwise each part is scaled by exported / stored quantity and
-    rounded to cents, and the totals are added again:
+    the stored costs are used unchanged. Otherwise their sum is scaled by exported / stored quantity and
+    rounded to cents, and so are the parts, some of them up and others down, so that they add up to it.
     total_with_markup = total x (1 + overhead % / 100 + profit % / 100).
     """
     rows = conditions.select(
@@ -169,7 +194,8 @@ def _scale_costs(row: dict[str, Any], exported: float, stored: float) -> dict[st
     if not (math.isfinite(exported) and math.isfinite(stored) and stored > 0):
         raise ValueError("no ratio of quantities")
     factor = Decimal(repr(exported)) / Decimal(repr(stored))
-    costs: dict[str, Any] = {part: _cents((row[part] or Decimal(0)) * factor) for part in COST_PARTS}
+    scaled = [(row[part] or Decimal(0)) * factor for part in COST_PARTS]
+    costs: dict[str, Any] = dict(zip(COST_PARTS, _round_together(scaled), strict=True))
     costs["total_cost"] = sum(costs.values(), Decimal(0))
     markup = sum(Decimal(repr(row[name] or 0.0)) for name in ("overhead_percent", "profit_percent"))
     costs["total_with_markup"] = _cents(costs["total_cost"] * (1 + markup / 100))
@@ -178,6 +204,16 @@ def _scale_costs(row: dict[str, Any], exported: float, stored: float) -> dict[st
     if row["total_labor_hours"] is not None:
         costs["total_labor_hours"] = row["total_labor_hours"] * (exported / stored)
     return costs
+
+
+def _round_together(amounts: list[Decimal]) -> list[Decimal]:
+    """Round amounts to cents that add up to their rounded sum: up, those with the largest remainders."""
+    cents = [amount.quantize(Decimal("0.01"), ROUND_FLOOR) for amount in amounts]
+    missing = int((_cents(sum(amounts, Decimal(0))) - sum(cents, Decimal(0))) * 100)
+    by_remainder = sorted(range(len(amounts)), key=lambda index: cents[index] - amounts[index])
+    for index in by_remainder[:missing]:
+        cents[index] += Decimal("0.01")
+    return cents
 
 
 def _cents(amount: Decimal) -> Decimal:

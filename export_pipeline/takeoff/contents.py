@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from export_pipeline.core.columns import Kind
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table, copy_array
+from export_pipeline.takeoff.options import MOST_PRINTED
 
 Ints = npt.NDArray[np.int64]
 
@@ -25,6 +28,7 @@ class Contents:
         rows, pages: Conditions and pages as dictionaries, in order.
         costed: The conditions that have costs.
         created: When the data were read, UTC.
+        currency: The sign of money.
         period: The window in words; None without one.
         page_of, condition_of: By measurement, the index of its page (-1 for none) and of its condition.
         page_order: Positions of the measurements, ordered by page.
@@ -33,8 +37,9 @@ class Contents:
     def __init__(self, data: ExportData) -> None:
         """Prepare the data. The measurements must allow random access (`Table.mapped`)."""
         self.data, self.options = data, data.options
-        self.conditions = data.tables["conditions"]
+        self.conditions = in_currency(data.tables["conditions"], str(data.options["currency"]))
         self.measurements = data.tables["measurements"]
+        self.currency = str(self.options["currency"])
         self.rows: list[dict[str, Any]] = self.conditions.arrow().to_pylist()
         self.pages: list[dict[str, Any]] = data.tables["pages"].arrow().to_pylist()
         self.costed = [row for row in self.rows if row["costed"]]
@@ -46,8 +51,20 @@ class Contents:
 
     @property
     def details(self) -> bool:
-        """True if measurements are listed, not only conditions."""
-        return bool(self.options["include_details"])
+        """True if sheets and the document list measurements, not only conditions."""
+        return str(self.options["include_details"]) != "false"
+
+    @property
+    def printed_details(self) -> bool:
+        """True if the chapters list measurements, not only conditions."""
+        if self.options["include_details"] == "auto":
+            return self.measurements.rows <= MOST_PRINTED
+        return self.details
+
+    @property
+    def zone(self) -> str:
+        """The zone of times for people."""
+        return str(self.options["zone"])
 
     @property
     def by(self) -> str:
@@ -61,6 +78,14 @@ class Contents:
             pages.append(copy_array(batch["page_index"]).to_numpy())
             conditions.append(copy_array(batch["condition_index"]).to_numpy())
         return np.concatenate(pages), np.concatenate(conditions)
+
+
+def in_currency(table: Table, sign: str) -> Table:
+    """Return the table with this sign for its money."""
+    columns = tuple(
+        replace(column, currency=sign) if column.kind is Kind.MONEY else column for column in table.columns
+    )
+    return replace(table, columns=columns)
 
 
 def view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from export_pipeline.core.layout import Group, Section, Total
@@ -12,27 +16,45 @@ from export_pipeline.takeoff.drawings import parse_color
 _DETAIL = (
     ("page_number", "Page"), ("sheet_number", "Sheet #"), ("geometry_type", "Geometry"),
     ("quantity", "Quantity"), ("unit", "Unit"), ("is_verified", "Verified"), ("notes", "Notes"),
-    ("document", "Document"),
+    ("document", "Document"), ("review_status", "Review"), ("number", "No."),
 )  # fmt: skip
-_DETAIL_WITH_CONDITION = (("condition", "Condition"), *_DETAIL)
+# On paper the review says whether it is verified, and the number that drawings show comes first.
+_PRINTED = (("number", "No."), *_DETAIL[:5], ("review_status", "Review"), *_DETAIL[6:8])
+_CONDITION = ("condition", "Condition")
 
 
-def section(contents: Contents) -> Section:
-    """Return the section of all measurements, grouped as the options say."""
+def section(contents: Contents, printed: bool = False) -> Section:
+    """Return the section of all measurements, grouped as the options say.
+
+    Args:
+        printed: True for the columns that fit on paper.
+    """
     if contents.by == "page":
         table, groups = contents.by_page, _page_groups(contents)
     elif contents.by == "category":
         table, groups = _category_groups(contents)
     else:
-        table, groups = contents.measurements, _condition_groups(contents)
+        table, groups = contents.measurements, condition_groups(contents)
+    fields = _PRINTED if printed else _DETAIL
     return Section(
         "details", {"condition": "Conditions", "page": "Pages", "category": "Categories"}[contents.by],
-        view(table, _DETAIL if contents.by == "condition" else _DETAIL_WITH_CONDITION),
+        view(table, fields if contents.by == "condition" else (_CONDITION, *fields)),
         groups=tuple(groups), counts=True, sums=("quantity",), empty="No measurements.",
     )  # fmt: skip
 
 
-def _condition_groups(contents: Contents) -> list[Group]:
+def condition_targets(contents: Contents) -> list[int | None]:
+    """Return the group of each condition, None for one that has none."""
+    places = itertools.count()
+    return [next(places) if _is_listed(contents, row) else None for row in contents.rows]
+
+
+def _is_listed(contents: Contents, row: Mapping[str, Any]) -> bool:
+    return bool(row["measurement_count"] or contents.options["include_empty_conditions"])
+
+
+def condition_groups(contents: Contents) -> list[Group]:
+    """Return a group for each condition that has measurements."""
     return [
         Group(
             title=row["name"] or "(no name)",
@@ -42,6 +64,7 @@ def _condition_groups(contents: Contents) -> list[Group]:
             color=parse_color(row["color"]),
         )
         for row in contents.rows
+        if _is_listed(contents, row)
     ]
 
 
@@ -51,7 +74,7 @@ def _page_groups(contents: Contents) -> list[Group]:
         Group(
             title=" - ".join(
                 str(part)
-                for part in (page["sheet_number"], f"p. {page['page_number']}", page["document"])
+                for part in (page["sheet_number"], f"p. {page['page_number']}", page["document_label"])
                 if part
             ),
             rows=int(count),

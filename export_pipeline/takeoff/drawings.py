@@ -14,6 +14,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Drawing
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.geometry import parse
+from export_pipeline.takeoff.scales import pixels_per_foot
 
 SHAPE_COLUMNS = (
     Column("kind", "Kind", Kind.ENUM),
@@ -21,8 +22,10 @@ SHAPE_COLUMNS = (
     Column("fill_opacity", "Fill opacity", Kind.FLOAT),
     Column("line_width", "Line width", Kind.FLOAT),
     Column("points", "Points", Kind.JSON),
+    Column("holes", "Holes", Kind.JSON),
+    Column("label", "Label", Kind.TEXT),
 )
-DRAWN = ("condition_index", "page_index", "geometry_type", "geometry_data")
+DRAWN = ("number", "condition_index", "page_index", "geometry_type", "geometry_data")
 """The columns of measurements that describe their shapes."""
 DEFAULT_COLOR = "#3B82F6"
 _COLOR = re.compile("#?([0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})")
@@ -50,7 +53,11 @@ def draw_pages(
     """
     colors = pa.array([parse_color(row["color"]) for row in conditions], pa.string())
     widths = pa.array([_line_width(row["line_width"]) for row in conditions], pa.float64())
-    opacities = pa.array([_opacity(row["fill_opacity"]) for row in conditions], pa.float64())
+    # What is measured along its sides is not filled.
+    opacities = pa.array(
+        [0.0 if row["measurement_type"] == "linear" else _opacity(row["fill_opacity"]) for row in conditions],
+        pa.float64(),
+    )
     sorted_pages = page_of[page_order]
     drawings = []
     for index, page in enumerate(pages):
@@ -67,7 +74,7 @@ def draw_pages(
                 height=float(max(page["height"] or 1, 1)),
                 shapes=_shapes(rows, colors, widths, opacities),
                 legend=tuple((conditions[i]["name"] or "(no name)", colors[i].as_py()) for i in used),
-                units_per_foot=page["scale_value"] if _has_scale(page) else None,
+                units_per_foot=pixels_per_foot(page) if _has_scale(page) else None,
             )
         )
     return tuple(drawings)
@@ -95,6 +102,8 @@ def _shapes(rows: Table, colors: pa.Array, widths: pa.Array, opacities: pa.Array
                     opacities.take(condition),
                     widths.take(condition),
                     geometry.points,
+                    geometry.holes.by_row(len(batch)),
+                    batch["number"].cast(pa.string()),
                 ],
                 [column.name for column in SHAPE_COLUMNS],
             )
@@ -113,12 +122,12 @@ def _line_width(pixels: int | None) -> float:
 
 def _title(page: dict[str, Any]) -> str:
     number = f"page {page['page_number']}"
-    return ", ".join(str(part) for part in (page["sheet_number"], number, page["document"]) if part)
+    return ", ".join(str(part) for part in (page["sheet_number"], number, page["document_label"]) if part)
 
 
 def _has_scale(page: dict[str, Any]) -> bool:
     """Return whether a page's scale is plausible: from a mile per pixel to a millionth of an inch."""
-    return _SCALES[0] <= (page["scale_value"] or 0.0) <= _SCALES[1]
+    return _SCALES[0] <= (pixels_per_foot(page) or 0.0) <= _SCALES[1]
 
 
 def _scale(page: dict[str, Any]) -> str:

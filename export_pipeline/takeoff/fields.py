@@ -46,8 +46,8 @@ CONDITION_FIELDS = (
     column("line_width", Kind.INTEGER),
     column("fill_opacity", Kind.FLOAT),
     column("unit", Kind.ENUM, "Unit"),
-    column("depth", Kind.FLOAT),
-    column("thickness", Kind.FLOAT),
+    column("depth", Kind.FLOAT, "Depth (in)", 2),
+    column("thickness", Kind.FLOAT, "Thickness (in)", 2),
     column("total_quantity", Kind.FLOAT, "Quantity", 2),
     column("measurement_count", Kind.INTEGER, "Measurements"),
     column("sort_order", Kind.INTEGER),
@@ -105,8 +105,9 @@ MEASUREMENT_FIELDS = (
     column("updated_at", Kind.TIMESTAMP, "Updated"),
 )
 
-# Fields that `build` adds to each measurement from its condition and page.
+# Fields that `build` adds to each measurement: its place in the export, and fields of its condition and page.
 JOINED_FIELDS = (
+    Column("number", "No.", Kind.INTEGER, grouping=False),
     column("condition_index", Kind.INTEGER),
     column("page_index", Kind.INTEGER),
     column("condition", Kind.TEXT, "Condition"),

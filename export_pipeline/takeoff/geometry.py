@@ -55,6 +55,12 @@ class Holes:
     offsets: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
     values: Floats = field(default_factory=lambda: np.empty(0))
 
+    def by_row(self, rows: int) -> pa.Array:
+        """Return the holes of each row (list<list<float64>>): x1 y1 x2 y2 … each."""
+        rings = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), pa.array(self.values))
+        starts = np.searchsorted(self.rows, np.arange(rows + 1))
+        return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), rings)
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:

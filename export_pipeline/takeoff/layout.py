@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.export_data import ExportData
@@ -11,13 +13,14 @@ from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.document import document
 from export_pipeline.takeoff.drawings import DRAWN, draw_pages
 from export_pipeline.takeoff.sections import chapters, sheets
+from export_pipeline.takeoff.totals import page_totals
 
 # (field, header) in the order that readers of older exports expect; new columns are appended.
 CSV_COLUMNS = (
     ("condition", "Condition"), ("page_number", "Page"), ("sheet_number", "Sheet Number"),
     ("geometry_type", "Geometry Type"), ("quantity", "Quantity"), ("unit", "Unit"),
     ("geometry_data", "Coordinates"), ("is_verified", "Verified"), ("is_ai_generated", "AI Generated"),
-    ("notes", "Notes"), ("document", "Document"),
+    ("notes", "Notes"), ("document", "Document"), ("review_status", "Review"), ("number", "No."),
 )  # fmt: skip
 
 
@@ -25,13 +28,15 @@ def layout(data: ExportData) -> Layout:
     """Lay out takeoff ExportData; its measurements must allow random access (`Table.mapped`)."""
     contents = Contents(data)
     taken_off = contents.measurements.keep((*DRAWN, "id", "quantity", "notes", "is_verified"))
+    by_page = page_totals(contents)
     return Layout(
-        title=f"Export: {contents.data.title}",
+        title=contents.data.title,
+        headline=_headline(contents),
         created=contents.created,
         main=view(contents.measurements, CSV_COLUMNS),
         document=document(contents),
-        sheets=sheets(contents),
-        chapters=chapters(contents),
+        sheets=sheets(contents, by_page),
+        chapters=chapters(contents, by_page),
         facts=_facts(contents),
         description=contents.data.subject["description"] or "",
         drawings=_drawings(contents),
@@ -65,7 +70,8 @@ def _proof(contents: Contents, presentation: Presentation) -> Proof:
     # Adding the same numbers in another order may change the last bits.
     magnitude = sum(abs(row["total_quantity"]) for row in contents.rows)
     tolerance = 1e-9 * max(1.0, abs(quantity), magnitude)
-    if contents.details or presentation.content not in _SUMMARIES:
+    listed = contents.printed_details if presentation.content is Content.CHAPTERS else contents.details
+    if listed or presentation.content not in _SUMMARIES:
         rows, column, digits = contents.data.source_rows, "quantity", 4
     else:
         rows, column, digits = len(contents.rows), _SUMMARIES[presentation.content], 2
@@ -74,6 +80,17 @@ def _proof(contents: Contents, presentation: Presentation) -> Proof:
     if presentation.rounds:
         tolerance += 0.5 * 10**-digits * rows
     return Proof(rows, {column: (quantity, tolerance)}, {column: Amount("quantity", 4)})
+
+
+def _headline(contents: Contents) -> tuple[str, str] | None:
+    """Return what a client pays."""
+    if not contents.costed:
+        return None
+    total = sum((row["total_with_markup"] or Decimal(0) for row in contents.costed), Decimal(0))
+    return (
+        "Total with markup",
+        f"{contents.currency}{' ' if contents.currency.isalpha() else ''}{total:,.2f}",
+    )
 
 
 def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
@@ -96,7 +113,10 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
         ("Client", subject["client_name"] or ""),
         ("Status", str(subject["status"] or "").replace("_", " ")),
         ("Period", contents.period or ""),
-        ("Data as of", f"{contents.created:%Y-%m-%d %H:%M} UTC"),
+        (
+            "Data as of",
+            f"{contents.created.astimezone(ZoneInfo(contents.zone)):%Y-%m-%d %H:%M} {contents.zone}",
+        ),
         ("Contents", ", ".join(contents_in_words) or "all measurements that were not rejected"),
     ]
     return tuple((label, value) for label, value in facts if value)

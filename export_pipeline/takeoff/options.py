@@ -5,8 +5,25 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+MOST_PRINTED = 100
+"""Most measurements that a PDF lists if nobody asks for details."""
+
+
+def check_zone(name: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: There is no such zone.
+    """
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        raise ValueError(f"{name!r} is not a time zone, such as Europe/Berlin") from None
+    return name
 
 
 class TakeoffOptions(BaseModel):
@@ -25,15 +42,23 @@ class TakeoffOptions(BaseModel):
         bool, Field(description="Add assembly costs, scaled to the quantities exported.")
     ] = True
     include_details: Annotated[
-        bool,
+        Literal["auto", "true", "false"],
+        BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value),
         Field(
-            description="List single measurements in Excel, PDF and JSON. Without it they hold the summaries "
-            "only; CSV and OST always list measurements."
+            description="List single measurements in Excel, PDF and JSON, or the summaries only. `auto`: a "
+            f"PDF lists up to {MOST_PRINTED}, the others all. CSV and OST always list measurements."
         ),
-    ] = True
+    ] = "auto"
+    include_empty_conditions: Annotated[
+        bool, Field(description="Also make sheets and chapters of conditions without measurements.")
+    ] = False
     include_drawings: Annotated[
         bool, Field(description="Draw each page's measured geometry to scale at the end of the PDF.")
     ] = False
+    currency: Annotated[str, Field(max_length=10, description="Sign of money, e.g. $ or EUR.")] = "$"
+    zone: Annotated[
+        str, AfterValidator(check_zone), Field(description="Zone of the times in Excel and PDF.")
+    ] = "UTC"
     group_by: Annotated[
         Literal["condition", "page", "category"],
         Field(description="Grouping of the detail sheets of Excel and chapters of PDF."),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.layout import Section
@@ -11,7 +10,12 @@ from export_pipeline.core.tables import Table
 from export_pipeline.takeoff import details
 from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.fields import COST_FIELDS
-from export_pipeline.takeoff.totals import project_total, totals_table, unit_totals
+from export_pipeline.takeoff.totals import (
+    has_levels,
+    project_total,
+    totals_table,
+    unit_totals,
+)
 
 _SUMMARY = (
     ("name", "Condition"), ("measurement_type", "Type"), ("unit", "Unit"), ("total_quantity", "Quantity"),
@@ -21,9 +25,9 @@ _SUMMARY_COSTS = (
     ("unit_cost", "Unit Cost"), ("material_cost", "Material"), ("labor_cost", "Labor"),
     ("total_cost", "Total Cost"), ("total_with_markup", "Markup Total"),
 )  # fmt: skip
-_BY_PAGE = (
-    ("page_number", "Page"), ("sheet_number", "Sheet #"), ("condition", "Condition"),
-    ("geometry_type", "Geometry"), ("quantity", "Quantity"), ("unit", "Unit"), ("document", "Document"),
+_FACTS = (
+    ("description", "Description"), ("building", "Building"), ("area", "Area"), ("elevation", "Elevation"),
+    ("depth", "Depth (in)"), ("thickness", "Thickness (in)"), ("color", "Color"),
 )  # fmt: skip
 _PDF_SUMMARY = (
     ("name", "Condition"), ("measurement_type", "Type"), ("unit", "Unit"), ("total_quantity", "Quantity"),
@@ -36,14 +40,14 @@ _COST_SUMMARY = (
 )  # fmt: skip
 
 
-def sheets(contents: Contents) -> tuple[Section, ...]:
+def sheets(contents: Contents, by_page: Table) -> tuple[Section, ...]:
     """Return the sheets of the workbook."""
-    summary = view(contents.conditions, (*_SUMMARY, *(_SUMMARY_COSTS if contents.costed else ())))
+    summary = view(contents.conditions, (*_SUMMARY, *(_SUMMARY_COSTS if contents.costed else ()), *_FACTS))
     client = contents.data.subject["client_name"]
     sections = [
         Section(
             "summary", "Summary", summary,
-            heading=f"Export: {contents.data.title}",
+            heading=contents.data.title,
             lines=tuple(
                 f"{label}: {value}"
                 for label, value in (("Client", client), ("Period", contents.period))
@@ -51,39 +55,49 @@ def sheets(contents: Contents) -> tuple[Section, ...]:
             ),
             totals=(*unit_totals(contents), *project_total(contents, ("total_cost", "total_with_markup"))),
             links=("name", "details") if contents.details and contents.by == "condition" else None,
+            targets=tuple(details.condition_targets(contents)),
             counts=not contents.details, sums=() if contents.details else ("total_quantity",),
             empty="This project has no conditions.",
         )
     ]  # fmt: skip
     if contents.details:
         sections.append(details.section(contents))
-        sections.append(
-            Section("by_page", "By Page", view(contents.by_page, _BY_PAGE), empty="No measurements.")
-        )
+    sections.append(Section("by_page", "By Page", by_page, empty="No measurements."))
+    if has_levels(contents):
+        by_category = totals_table(contents, ("category", "unit"), "No category", levels=True)
+        sections.append(Section("by_category", "By Category", by_category))
     if contents.costed:
         sections.append(_costs(contents))
     return tuple(sections)
 
 
-def chapters(contents: Contents) -> tuple[Section, ...]:
+def chapters(contents: Contents, by_page: Table) -> tuple[Section, ...]:
     """Return the chapters of the PDF."""
     summary = view(contents.conditions, (*_PDF_SUMMARY, *(_PDF_SUMMARY_COSTS if contents.costed else ())))
+    listed = contents.printed_details
     sections = [
         Section(
             "summary", "Project Summary", summary,
-            lines=_markup_line(contents),
             totals=project_total(contents, ("total_cost",), "PROJECT TOTAL (without markup)"),
-            links=("name", "details") if contents.details and contents.by == "condition" else None,
-            counts=not contents.details, sums=() if contents.details else ("total_quantity",),
+            links=("name", "details") if listed and contents.by == "condition" else None,
+            targets=tuple(details.condition_targets(contents)),
+            counts=not listed, sums=() if listed else ("total_quantity",),
             empty="No conditions found.",
         ),
         Section("units", "Totals by Unit", totals_table(contents, ("unit",))),
         Section(
-            "categories", "Totals by Category", totals_table(contents, ("category", "unit"), "No category")
+            "categories", "Totals by Category",
+            totals_table(contents, ("category", "unit"), "No category", levels=has_levels(contents)),
         ),
     ]  # fmt: skip
-    if contents.details:
-        sections.append(details.section(contents))
+    if facts := [field for field in _FACTS[:-1] if any(row[field[0]] for row in contents.rows)]:
+        described = contents.conditions.arrow()
+        told = described.filter(pa.array([any(row[name] for name, _ in facts) for row in contents.rows]))
+        table = Table.of("facts", contents.conditions.columns, told)
+        sections.append(Section("facts", "Conditions in Detail", view(table, (_PDF_SUMMARY[0], *facts))))
+    sections.append(Section("by_page", "Quantities by Page", by_page, empty="No measurements."))
+    if listed:
+        sections.append(details.section(contents, printed=True))
     if contents.costed:
         sections.append(_costs(contents))
     return tuple(sections)
@@ -98,10 +112,3 @@ def _costs(contents: Contents) -> Section:
         lines=(contents.data.title,),
         totals=project_total(contents, names, "TOTAL"),
     )  # fmt: skip
-
-
-def _markup_line(contents: Contents) -> tuple[str, ...]:
-    if not contents.costed:
-        return ()
-    total = sum((row["total_with_markup"] or Decimal(0) for row in contents.costed), Decimal(0))
-    return (f"Project Total (with markup): ${total:,.2f}",)

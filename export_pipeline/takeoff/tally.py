@@ -76,10 +76,11 @@ def _exact_sums(
     """Return the sum of each condition's values, rounded once: ten times 0.1 is 1."""
     ends = np.searchsorted(condition, np.arange(conditions + 1))
     runs = itertools.pairwise(ends.tolist())
-    return np.array([_exact_sum(values[start:stop].tolist()) for start, stop in runs], np.float64)
+    return np.array([exact_sum(values[start:stop].tolist()) for start, stop in runs], np.float64)
 
 
-def _exact_sum(values: list[float]) -> float:
+def exact_sum(values: list[float]) -> float:
+    """Return a sum that is rounded once."""
     try:
         return math.fsum(values)
     except OverflowError:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.core.layout import Total
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.contents import Contents
+from export_pipeline.takeoff.tally import exact_sum
 
 
 def unit_totals(contents: Contents) -> Iterator[Total]:
@@ -38,8 +42,17 @@ def project_total(
     return (Total(label, sums),)
 
 
-def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None = None) -> Table:
-    """Return conditions, measurements, quantity (and cost, if any) by unit, or by category and unit."""
+def totals_table(
+    contents: Contents, keys: tuple[str, ...], nameless: str | None = None, levels: bool = False
+) -> Table:
+    """Return conditions, measurements, quantity (and cost, if any) by unit, or by category and unit.
+
+    Args:
+        keys: The columns to group by.
+        nameless: Shown for a missing value.
+        levels: True to add up categories over their levels: "03 Concrete" has also what "03 Concrete/Slabs"
+            has.
+    """
     columns = [Column(key, key.capitalize(), Kind.ENUM) for key in keys]
     columns += [
         Column("conditions", "Conditions", Kind.INTEGER),
@@ -47,16 +60,19 @@ def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None
         Column("total_quantity", "Quantity", Kind.FLOAT, 2),
     ]
     if contents.costed:
-        columns.append(Column("total_cost", "Total Cost", Kind.MONEY, 2))
+        columns.append(Column("total_cost", "Total Cost", Kind.MONEY, 2, currency=contents.currency))
     rows = [
         {
-            **{name: value or nameless for name, value in zip(keys, key, strict=True)},
+            **{
+                name: (_indented(value) if levels else value) or nameless
+                for name, value in zip(keys, key, strict=True)
+            },
             "conditions": len(rows),
             "measurement_count": sum(row["measurement_count"] for row in rows),
             "total_quantity": sum(row["total_quantity"] for row in rows),
             "total_cost": sum((row["total_cost"] or Decimal(0) for row in rows), Decimal(0)),
         }
-        for key, rows in _group(contents, keys).items()
+        for key, rows in _group(contents, keys, levels).items()
     ]
     # A sum of costs may exceed the precision of a single cost.
     types = ARROW_TYPES | {Kind.MONEY: pa.decimal128(38, 4)}
@@ -64,8 +80,74 @@ def totals_table(contents: Contents, keys: tuple[str, ...], nameless: str | None
     return Table.of("totals", columns, pa.Table.from_pylist(rows, schema))
 
 
-def _group(contents: Contents, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+def page_totals(contents: Contents) -> Table:
+    """Return measurements and quantity of each condition on each page, in the order of pages."""
+    quantities = np.concatenate(
+        [np.empty(0)]
+        + [
+            pc.fill_null(batch["quantity"], 0.0).to_numpy(zero_copy_only=False)
+            for batch in contents.measurements.keep(("quantity",)).open()
+        ]
+    )[contents.page_order]
+    quantities = np.where(np.isfinite(quantities), quantities, 0.0)
+    page, condition = contents.page_of[contents.page_order], contents.condition_of[contents.page_order]
+    order = np.lexsort((condition, np.where(page < 0, len(contents.pages), page)))
+    page, condition, quantities = page[order], condition[order], quantities[order]
+    changes = (np.diff(page, prepend=-2) != 0) | (np.diff(condition, prepend=-2) != 0)
+    starts = np.flatnonzero(changes)
+    rows = []
+    for start, stop in itertools.pairwise([*starts.tolist(), len(page)]):
+        sheet = contents.pages[page[start]] if page[start] >= 0 else {}
+        row = contents.rows[condition[start]]
+        rows.append(
+            {
+                name: sheet.get(name)
+                for name in ("document_label", "page_number", "sheet_number", "sheet_title")
+            }
+            | {"condition": row["name"], "unit": row["unit"], "measurement_count": stop - start}
+            | {"total_quantity": exact_sum(quantities[start:stop].tolist())}
+        )
+    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in _PAGE_TOTALS])
+    return Table.of("page_totals", _PAGE_TOTALS, pa.Table.from_pylist(rows, schema))
+
+
+_PAGE_TOTALS = (
+    Column("page_number", "Page", Kind.INTEGER, grouping=False),
+    Column("sheet_number", "Sheet #", Kind.TEXT),
+    Column("sheet_title", "Sheet Title", Kind.TEXT),
+    Column("condition", "Condition", Kind.TEXT),
+    Column("measurement_count", "Measurements", Kind.INTEGER),
+    Column("total_quantity", "Quantity", Kind.FLOAT, 2),
+    Column("unit", "Unit", Kind.ENUM),
+    Column("document_label", "Document", Kind.TEXT),
+)
+
+
+def has_levels(contents: Contents) -> bool:
+    """Return whether categories have levels, as in "03 Concrete/Slabs"."""
+    return any(len(_path(row["category"] or "")) > 1 for row in contents.rows)
+
+
+def _group(
+    contents: Contents, keys: tuple[str, ...], levels: bool = False
+) -> dict[tuple[str, ...], list[dict[str, Any]]]:
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in contents.rows:
-        groups[tuple(row[key] or "" for key in keys)].append(row)
+        first, *others = (row[key] or "" for key in keys)
+        path = _path(first) if levels else []
+        for level in [_SEPARATOR.join(path[:depth]) for depth in range(1, len(path) + 1)] or [first]:
+            groups[level, *others].append(row)
     return dict(sorted(groups.items()))
+
+
+_SEPARATOR = "/"
+
+
+def _path(category: str) -> list[str]:
+    return [level.strip() for level in category.split(_SEPARATOR) if level.strip()]
+
+
+def _indented(category: str) -> str:
+    """Return the last level of a category, indented by those above it."""
+    above, _, last = category.rpartition(_SEPARATOR)
+    return "\N{EM SPACE}" * (above.count(_SEPARATOR) + 1 if above else 0) + last

@@ -18,6 +18,8 @@ from export_pipeline_tests.hostile.database import PROJECT, Truth, fill, truth
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.takeoff_data import Application
 
+OPTIONS = {"include_drawings": True, "include_details": True, "include_empty_conditions": True}
+
 
 @dataclass
 class Hostile:
@@ -67,5 +69,5 @@ def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def _made(url: str, folder: Path) -> Iterator[Hostile]:
     app = Application(url)
     fill(app.engine)
-    yield Hostile(app, app.export(PROJECT, include_drawings=True), truth(url), folder)
+    yield Hostile(app, app.export(PROJECT, **OPTIONS), truth(url), folder)
     app.close()

@@ -310,6 +310,11 @@ def truth(url: str, project: str = PROJECT) -> Truth:
     pages = sorted(
         found["pages"], key=lambda r: (order(r["document"]), r["document_id"], r["page_number"], r["id"])
     )
+    documents = {row["document_id"]: row["document"] for row in pages}
+    for row in pages:  # documents of one name have numbers
+        alike = [id for id, name in documents.items() if name == row["document"]]
+        number = f" ({alike.index(row['document_id']) + 1})" if len(alike) > 1 and row["document"] else ""
+        row["label"] = row["document"] and row["document"] + number
     costs = {row["condition_id"]: row for row in found["assemblies"]}
     for row in conditions:
         row["assembly"] = costs.get(row["id"])

@@ -60,11 +60,18 @@ def joined(row: Mapping[str, Any]) -> dict[str, Any]:
     page: Mapping[str, Any] = row["page"] or {}
     return {
         "condition": clean(row["condition"]["name"]),
-        "document": clean(page.get("document")),
+        "document": clean(page.get("label")),
         "page_number": page.get("page_number"),
         "sheet_number": clean(page.get("sheet_number")),
         "sheet_title": clean(page.get("sheet_title")),
     }
+
+
+def review(row: Mapping[str, Any]) -> str:
+    """What the review of a measurement that was not rejected has said."""
+    if not row["is_verified"]:
+        return "pending"
+    return "modified" if row["is_modified"] else "approved"
 
 
 def replaced(found: Truth) -> Counter[tuple[str, str]]:
@@ -79,6 +86,7 @@ def replaced(found: Truth) -> Counter[tuple[str, str]]:
     for table, names in TEXTS.items():
         for name in names:
             count(f"{table}.{name}", (row[name] for row in getattr(found, table)))
+    count("pages.document_label", (row["label"] for row in found.pages))
     count("measurements.condition", (row["condition"]["name"] for row in found.measurements))
     for name in ("document", "sheet_number", "sheet_title"):
         count(f"measurements.{name}", (row["page"][name] for row in found.measurements if row["page"]))

@@ -12,10 +12,11 @@ import duckdb
 import pandas as pd
 
 from export_pipeline_tests.hostile.conftest import Hostile
-from export_pipeline_tests.hostile.rules import clean, is_formula, joined, loses_digits, rounded
+from export_pipeline_tests.hostile.rules import clean, is_formula, joined, loses_digits, review, rounded
 
 HEADERS = [
     "Condition", "Page", "Sheet Number", "Geometry Type", "Quantity", "Unit", "Coordinates", "Verified", "AI Generated", "Notes", "Document",
+    "Review", "No.",
 ]  # fmt: skip
 GUARDED = "apostrophe put before text that looks like a formula"
 
@@ -36,14 +37,14 @@ def test_every_cell_is_the_database_s_or_counted(hostile: Hostile) -> None:
         changed[GUARDED, header] += 1
         return f"'{cell}"
 
-    for row, cells in zip(hostile.truth.measurements, found, strict=True):
+    for place, (row, cells) in enumerate(zip(hostile.truth.measurements, found, strict=True), 1):
         told = joined(row)
         number = "" if told["page_number"] is None else str(told["page_number"])
         assert cells == [
             text(told["condition"], "Condition"), number, text(told["sheet_number"], "Sheet Number"),
             text(row["geometry_type"], "Geometry Type"), cells[4], text(row["unit"], "Unit"),
             text(row["geometry_data"], "Coordinates"), "Yes" if row["is_verified"] else "No", "Yes" if row["is_ai_generated"] else "No",
-            text(row["notes"], "Notes"), text(told["document"], "Document"),
+            text(row["notes"], "Notes"), text(told["document"], "Document"), review(row), str(place),
         ]  # fmt: skip
         value = row["quantity"]
         if math.isfinite(value):

@@ -21,17 +21,20 @@ from python_calamine import CalamineWorkbook
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.formats.excel.books import recalculated, validation_errors
-from export_pipeline_tests.hostile.conftest import Hostile
+from export_pipeline_tests.hostile.conftest import OPTIONS, Hostile
 from export_pipeline_tests.hostile.database import PROJECT
-from export_pipeline_tests.hostile.rules import clean, joined, totals
+from export_pipeline_tests.hostile.rules import clean, joined, review, totals
 from export_pipeline_tests.takeoff_data import rows
 
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 KEEP_DIGITS = "written as text to keep every digit"
+ROUNDED_TOTAL = "total rounded to 15 digits"
 NOT_A_NUMBER = "not a number a cell can hold, written as text"
 MOVED = "longer than a cell, whole text on the Overflow sheet"
 FORMULA = re.compile(r"SUM\(|SUMIF\(|SUMPRODUCT\(--EXACT\(|\+")
-DETAIL = ("Page", "Sheet #", "Geometry", "Quantity", "Unit", "Verified", "Notes", "Document")
+DETAIL = (
+    "Page", "Sheet #", "Geometry", "Quantity", "Unit", "Verified", "Notes", "Document", "Review", "No.",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +101,33 @@ def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile, book: 
     found, (_, done) = hostile.truth, hostile.file("excel")
     comparison = Comparison(book)
     by_condition: dict[str, list[dict[str, Any]]] = {row["id"]: [] for row in found.conditions}
-    for row in found.measurements:
-        by_condition[row["condition_id"]].append(row)
+    for number, row in enumerate(found.measurements, 1):
+        by_condition[row["condition_id"]].append(row | {"place": number})
     conditions = rows(hostile.data, "conditions")
     summary = book.worksheets[0]
     top = header_row(summary, "Condition")
     heads = [cell.value for cell in summary[top]]
     fields = (
         "name", "measurement_type", "unit", "total_quantity", "measurement_count", "category", "scope", "unit_cost", "material_cost",
-        "labor_cost", "total_cost", "total_with_markup",
+        "labor_cost", "total_cost", "total_with_markup", "description", "building", "area", "elevation", "depth", "thickness", "color",
     )  # fmt: skip
+    texts = (
+        "name",
+        "measurement_type",
+        "unit",
+        "category",
+        "scope",
+        "description",
+        "building",
+        "area",
+        "elevation",
+        "color",
+    )
     sums = totals(found)
     names = []
     for number, (row, source) in enumerate(zip(conditions, found.conditions, strict=True), top + 1):
         for cell, field, head in zip(summary[number], fields, heads, strict=True):
-            if field in ("name", "measurement_type", "unit", "category", "scope"):
+            if field in texts:
                 comparison.check(cell, clean(source[field]), head)
             elif field == "total_quantity":
                 assert cell.value == pytest.approx(sums[source["id"]][1], rel=1e-12)
@@ -124,21 +139,32 @@ def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile, book: 
     for name, row in zip(names, found.conditions, strict=True):
         _details(comparison, book[name], row, by_condition[row["id"]])
     place = {row["id"]: number for number, row in enumerate(found.pages)}
-    ordered = sorted(found.measurements, key=lambda row: place.get(row["page_id"], len(place)))
+    order = {row["id"]: number for number, row in enumerate(found.conditions)}
+    together: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in found.measurements:
+        where = place.get(row["page_id"], len(place)), order[row["condition_id"]]
+        together.setdefault(where, []).append(row)
     sheet = book["By Page"]
     top = header_row(sheet, "Page")
-    for number, row in enumerate(ordered, top + 1):
-        told = joined(row)
+    for number, (_, some) in enumerate(sorted(together.items()), top + 1):
+        told = joined(some[0])
         values = (
-            told["page_number"], told["sheet_number"], told["condition"], clean(row["geometry_type"]), row["quantity"], clean(row["unit"]),
-            told["document"],
+            told["page_number"], told["sheet_number"], told["sheet_title"], told["condition"], len(some),
+            math.fsum(row["quantity"] for row in some if math.isfinite(row["quantity"])),
+            clean(some[0]["condition"]["unit"]), told["document"],
         )  # fmt: skip
         for cell, value, head in zip(sheet[number], values, sheet[top], strict=True):
-            comparison.check(cell, value, head.value)
-    assert sheet.max_row == top + len(ordered)
+            if head.value == "Quantity" and isinstance(cell.value, float):
+                assert cell.value == pytest.approx(value, rel=1e-12)
+            else:
+                comparison.check(cell, value, head.value)
+    assert sheet.max_row == top + len(together)
     costed = [row for row in conditions if row["costed"]]
-    _costs(comparison, book["Cost Summary"], costed)
-    _long_sums(comparison, summary, heads, fields, costed)
+    path, _ = hostile.file("excel")
+    _costs(comparison, path, book["Cost Summary"], costed)
+    _long_sums(comparison, path, summary, heads, fields, costed)
+    for row in book["By Category"].iter_rows(min_row=header_row(book["By Category"], "Category") + 1):
+        comparison.changed[KEEP_DIGITS, "Total Cost"] += isinstance(row[-1].value, str)
     assert done.changed == comparison.changed
     assert done.rows == len(found.measurements)
 
@@ -153,13 +179,13 @@ def _details(
         told = joined(row)
         values = (
             told["page_number"], told["sheet_number"], clean(row["geometry_type"]), row["quantity"], clean(row["unit"]), row["is_verified"],
-            clean(row["notes"]), told["document"],
+            clean(row["notes"]), told["document"], review(row), row["place"],
         )  # fmt: skip
         for cell, value, header in zip(sheet[number], values, DETAIL, strict=True):
             comparison.check(cell, value, header)
 
 
-def _costs(comparison: Comparison, sheet: Worksheet, costed: list[dict[str, Any]]) -> None:
+def _costs(comparison: Comparison, path: Path, sheet: Worksheet, costed: list[dict[str, Any]]) -> None:
     fields = (
         "name", "total_quantity", "unit", "unit_cost", "material_cost", "labor_cost", "equipment_cost", "subcontract_cost", "other_cost", "total_cost",
         "overhead_percent", "profit_percent", "total_with_markup",
@@ -168,21 +194,24 @@ def _costs(comparison: Comparison, sheet: Worksheet, costed: list[dict[str, Any]
     for number, row in enumerate(costed, top + 1):
         for cell, field, head in zip(sheet[number], fields, sheet[top], strict=True):
             comparison.check(cell, row[field], head.value)
-    _long_sums(comparison, sheet, [cell.value for cell in sheet[top]], fields, costed)
+    _long_sums(comparison, path, sheet, [cell.value for cell in sheet[top]], fields, costed)
 
 
 def _long_sums(
     comparison: Comparison,
+    path: Path,
     sheet: Worksheet,
     heads: Sequence[str],
     fields: Sequence[str],
     costed: list[dict[str, Any]],
 ) -> None:
     """The last row's sums that have too many digits for a number."""
-    for cell, head, field in zip(sheet[sheet.max_row], heads, fields, strict=True):
-        if isinstance(cell.value, str) and cell.data_type == "s" and field.endswith(("_cost", "_markup")):
-            assert Decimal(cell.value) == sum(row[field] or 0 for row in costed)
-            comparison.changed[KEEP_DIGITS, head] += 1
+    values = openpyxl.load_workbook(path, data_only=True)[sheet.title]
+    for cell, head, field in zip(values[sheet.max_row], heads, fields, strict=True):
+        if cell.value is not None and field.endswith(("_cost", "_markup")) and field != "unit_cost":
+            exact = sum((row[field] or Decimal(0) for row in costed), Decimal(0))
+            assert float(cell.value) == pytest.approx(float(exact), rel=1e-14)
+            comparison.changed[ROUNDED_TOTAL, head] += len(exact.normalize().as_tuple().digits) > 15
 
 
 def test_nothing_from_the_data_is_a_formula_or_leads_outside(hostile: Hostile) -> None:
@@ -251,7 +280,9 @@ def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_p
     chosen = tuple(row["id"] for row in hostile.truth.conditions[:: len(hostile.truth.conditions) // 40])
     path = tmp_path / "part.xlsx"
     with path.open("wb") as out:
-        FORMATS["excel"].render(hostile.app.layout(PROJECT, condition_ids=chosen), out, ExcelOptions())
+        FORMATS["excel"].render(
+            hostile.app.layout(PROJECT, condition_ids=chosen, **OPTIONS), out, ExcelOptions()
+        )
     ours = openpyxl.load_workbook(path, data_only=True)
     theirs = openpyxl.load_workbook(recalculated(path, tmp_path), data_only=True)
     assert len(theirs.worksheets) == len(ours.worksheets)

@@ -13,7 +13,7 @@ from export_pipeline.formats.pdf.shaping import bidi_levels
 from export_pipeline_tests.formats.pdf.reading import check, poppler
 from export_pipeline_tests.formats.pdf.reading import rows as rows_of
 from export_pipeline_tests.hostile.conftest import Hostile
-from export_pipeline_tests.hostile.rules import clean, joined, loses_digits, rounded, totals
+from export_pipeline_tests.hostile.rules import clean, joined, loses_digits, review, rounded, totals
 
 CONTROL = "control character printed as \N{REPLACEMENT CHARACTER}"
 LINE_ENDS = dict.fromkeys(map(ord, "\n\r\x0b\x0c\x85\u2028\u2029"))
@@ -60,13 +60,14 @@ def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile) -> Non
     assert len(said) == done.rows == len(found)
     changed: Counter[tuple[str, str]] = Counter()
     wrong = []
-    for row, line in zip(found, said, strict=True):
+    for place, (row, line) in enumerate(zip(found, said, strict=True), 1):
         told = joined(row)
         parts = [told["sheet_number"], row["geometry_type"], row["unit"], row["notes"], told["document"]]
         sheet, geometry, unit, notes, document = map(printed, parts)
         page = "" if told["page_number"] is None else f"{told['page_number']:,}"
-        flag = "Yes" if row["is_verified"] else "No"
-        expected = f"{page}{sheet}{geometry}{number(row['quantity'], 4)}{unit}{flag}{notes}{document}"
+        expected = (
+            f"{place}{page}{sheet}{geometry}{number(row['quantity'], 4)}{unit}{review(row)}{notes}{document}"
+        )
         if not same(line, expected, parts):
             wrong.append((line[:200], expected[:200]))
         changed["rounded to 4 decimals", "Quantity"] += loses_digits(row["quantity"], 4)

@@ -72,7 +72,7 @@ class SectionPlan:
 
     section: Section
     sheets: tuple[Sheet, ...]
-    targets: tuple[str, ...] = ()
+    targets: tuple[str | None, ...] = ()
 
 
 @dataclass(slots=True)
@@ -130,7 +130,9 @@ def plan_workbook(layout: Layout, *, plain: bool = False) -> WorkbookPlan:
 
     by_key = {section.key: first_names[index] for index, section in enumerate(layout.sheets)}
     for index, section in enumerate(layout.sheets):
-        targets = tuple(by_key.get(section.links[1], ())) if section.links else ()
+        targets: tuple[str | None, ...] = tuple(by_key.get(section.links[1], ())) if section.links else ()
+        if section.targets is not None and targets:
+            targets = tuple(None if place is None else targets[place] for place in section.targets)
         plan.sections.append(SectionPlan(section, tuple(sheets[index]), targets))
     if plan.warnings:
         plan.sections.insert(0, _index(index_name, [sheet for made in sheets for sheet in made]))

@@ -328,6 +328,7 @@ class _SheetRun:
         return [
             (f"{letters}{row}", f"{quote_sheet(name)}!A1")
             for row, name in enumerate(names_here[:MAX_LINKS], start=sheet.first_row)
+            if name is not None
         ]
 
 

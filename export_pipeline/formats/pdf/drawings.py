@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ _BAR = 18 * UNIT
 _POINT = 5
 """Diameter of a point's dot, in points, if the shape names no line width."""
 _LONGEST_BAR = 150 * UNIT
+_MOST_LABELS = 150
+"""Most shapes of a drawing that are labelled; more labels would hide it."""
 
 
 class DrawingPrinter:
@@ -38,18 +40,21 @@ class DrawingPrinter:
         """Print all drawings and their outline entries."""
         chapter: Bookmark | None = None
         for drawing in drawings:
-            bounds = _bounds(drawing)
+            bounds, undrawn = _survey(drawing)
             wide = bounds[2] - bounds[0] > bounds[3] - bounds[1]
             self._pages.start(1, (self._paper[1], self._paper[0]) if wide else self._paper)
             if chapter is None:
                 chapter = self._pages.bookmark("Drawings")
             self._pages.bookmark(drawing.title, chapter)
-            self._drawing(drawing, bounds)
+            self._drawing(drawing, bounds, undrawn)
 
-    def _drawing(self, drawing: Drawing, bounds: tuple[float, float, float, float]) -> None:
+    def _drawing(self, drawing: Drawing, bounds: tuple[float, float, float, float], undrawn: int) -> None:
         pages = self._pages
         pages.paragraph(drawing.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True)
-        for text in drawing.lines:
+        lines = list(drawing.lines)
+        if undrawn:
+            lines.append(f"{undrawn:,} of {drawing.shapes.rows:,} shapes cannot be drawn.")
+        for text in lines:
             pages.paragraph(text, "Drawing", style.BODY, style.MUTED)
         pages.y -= UNIT * 6
         bar = _BAR if drawing.units_per_foot else 0
@@ -99,6 +104,27 @@ class DrawingPrinter:
         for batch in drawing.shapes.open():
             pages.draw(_drawn(batch, origin, scale, (x, y)))
         pages.draw(b"Q\n")
+        if "label" in drawing.shapes.schema and drawing.shapes.rows <= _MOST_LABELS:
+            self._labels(drawing, origin, scale, (x, y))
+
+    def _labels(
+        self, drawing: Drawing, origin: tuple[float, float], scale: float, corner: tuple[int, int]
+    ) -> None:
+        """Print the label of each shape in its middle, or beside the first segment of a line."""
+        pages = self._pages
+        for batch in drawing.shapes.open():
+            begins, points = _points(batch)
+            for index, (kind, label) in enumerate(
+                zip(_values(batch, "kind"), _values(batch, "label"), strict=True)
+            ):
+                if kind == "none" or begins[index] == begins[index + 1]:
+                    continue
+                own = points[begins[index] : begins[index + 1]]
+                middle = own[:2].mean(axis=0) if kind in ("line", "polyline") else own.mean(axis=0)
+                across, down = (middle - origin) * scale
+                lines = pages.typesetter.lines(label or "", style.SMALL, _LEGEND_COLUMN, "Drawing")[:1]
+                x, y = corner[0] + round(across) - MARGIN, corner[1] - round(down)
+                pages.print(lines, x + 2 * UNIT, y - 2 * UNIT, style.SMALL, style.INK)
 
     def _scale_bar(self, foot: float, x: int) -> None:
         """Draw a bar of a round number of feet; `foot` is the length of a foot in page units."""
@@ -154,16 +180,20 @@ def _round_length(most: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most * 1.0001))
 
 
-def _bounds(drawing: Drawing) -> tuple[float, float, float, float]:
-    """Return the plane, widened to hold every shape: left, top, right, bottom; never empty."""
+def _survey(drawing: Drawing) -> tuple[tuple[float, float, float, float], int]:
+    """Return the plane, widened to hold every shape: left, top, right, bottom, never empty; and the number of
+    shapes that cannot be drawn.
+    """
+    undrawn = 0
     box = [0.0, 0.0, _finite(drawing.width), _finite(drawing.height)]
     for batch in drawing.shapes.open():
+        undrawn += pc.sum(pc.equal(batch["kind"], "none")).as_py() or 0
         _, points = _points(batch)
         if points.size:
             low, high = points.min(axis=0), points.max(axis=0)
             box = [min(box[0], low[0]), min(box[1], low[1]), max(box[2], high[0]), max(box[3], high[1])]
     left, top, right, bottom = map(float, box)
-    return left, top, max(right, left + 1.0), max(bottom, top + 1.0)
+    return (left, top, max(right, left + 1.0), max(bottom, top + 1.0)), undrawn
 
 
 def _finite(length: float) -> float:
@@ -210,7 +240,8 @@ def _drawn(
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int32)[np.append(heads[kept], x.size)]
     paths = pa.Array.from_buffers(pa.string(), kept.size, [None, pa.py_buffer(ends), data])
-    before, after = _strokes(batch, kept, (begins[1:] - begins[:-1])[kept], x, y, begins)
+    holes = _hole_paths(batch, kept, origin, scale, corner)
+    before, after = _strokes(batch, kept, (begins[1:] - begins[:-1])[kept], x, y, begins, holes)
     joined = join(before, paths, after)
     _, spans, content = joined.buffers()
     drawn: bytes = content.to_pybytes()[: int(np.frombuffer(spans, np.int32)[kept.size])]
@@ -224,6 +255,7 @@ def _strokes(
     x: NDArray[np.int64],
     y: NDArray[np.int64],
     begins: NDArray[np.int64],
+    holes: Mapping[int, str],
 ) -> tuple[pa.Array, pa.Array]:
     """Return the content before a shape's path (color, opacity, width) and after it (its paint operator)."""
     strokes = batch.take(integers(kept))
@@ -249,8 +281,33 @@ def _strokes(
             first = int(begins[kept[index]])
             after.append(f"{x[first]} {y[first]} l S\n")
         else:
-            after.append("b\n" if closed[index] and level else "s\n" if closed[index] else "S\n")
+            paint = "b\n" if closed[index] and level else "s\n" if closed[index] else "S\n"
+            # With the even-odd rule a path inside another is a hole.
+            after.append(f"h {holes[index]}{'B*' if level else 'S'}\n" if index in holes else paint)
     return pa.array(before, pa.string()), pa.array(after, pa.string())
+
+
+def _hole_paths(
+    batch: pa.RecordBatch,
+    kept: NDArray[np.int64],
+    origin: tuple[float, float],
+    scale: float,
+    corner: tuple[int, int],
+) -> dict[int, str]:
+    """Return the paths of the holes of those kept shapes that have some."""
+    place = batch.schema.get_field_index("holes")
+    if place < 0 or not pc.any(pc.greater(pc.list_value_length(batch.column(place)), 0)).as_py():
+        return {}
+    paths = {}
+    for index, rings in enumerate(batch.column(place).take(integers(kept)).to_pylist()):
+        path = ""
+        for ring in rings or ():
+            points = (np.array(ring).reshape(-1, 2) - origin) * (scale, -scale) + corner
+            corners = [f"{round(x)} {round(y)}" for x, y in points.tolist()]
+            path += f"{corners[0]} m {' '.join(f'{each} l' for each in corners[1:])} h "
+        if path:
+            paths[index] = path
+    return paths
 
 
 def _values(batch: pa.RecordBatch, name: str) -> list[str | None]:

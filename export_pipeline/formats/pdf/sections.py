@@ -395,8 +395,10 @@ class SectionPrinter:
                 if slot.index != self._link:
                     continue
                 for offset, (high, low) in enumerate(pairwise(tops)):
-                    target = self._rows_before + offset
-                    if target < count:
+                    place = self._rows_before + offset
+                    targets = self._section.targets
+                    target = place if targets is None else targets[place]
+                    if target is not None and target < count:
                         self._pages.link(slot.x, low, slot.width, high - low, first + target, strip)
 
     def _set_total(self, total: Total) -> _TotalRow:

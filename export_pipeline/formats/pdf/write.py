@@ -106,9 +106,14 @@ def _title_block(pages: Pages, layout: Layout) -> None:
     pages.y -= UNIT * 4
     pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
     pages.y -= UNIT * 12
+    if layout.headline is not None:
+        label, value = layout.headline
+        pages.paragraph(label, "Headline", style.BODY, style.MUTED)
+        pages.paragraph(value, "Headline", style.TITLE, style.INK, bold=True)
+        pages.y -= UNIT * 8
     facts = [*layout.facts]
     when = f"{layout.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    if not any(value == when for _, value in facts):
+    if not any(label == "Data as of" for label, _ in facts):
         facts.append(("Data as of", when))
     widest = max(pages.typesetter.width(label, style.BODY, bold=True) for label, _ in facts)
     column = min(widest + 12 * UNIT, pages.width // 3)

@@ -81,7 +81,9 @@ class Pages:
             np.float64,
         )
         self.scaled: npt.NDArray[np.bool_] = np.array([scale is not None for scale in self._scales], bool)
-        documents = {row.get("document_index"): row.get("document") or "" for row in rows}
+        documents = {
+            row.get("document_index"): row.get("document_label") or row.get("document") or "" for row in rows
+        }
         self._folders = (
             {index: (next_uid(), name) for index, name in documents.items()} if len(documents) > 1 else {}
         )

@@ -19,7 +19,7 @@ from export_pipeline.api.models import Export
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
-from export_pipeline.datasets.schedules import schedule_check
+from export_pipeline.datasets.schedules import known_recipients, schedule_check
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.schedules import editing
 from export_pipeline.schedules.due import run_now
@@ -95,6 +95,13 @@ class ScheduleRequest(ScheduleFields):
 
     dataset: Annotated[str, Field(max_length=200)]
     scope: Annotated[str | None, Field(max_length=1_000)] = None
+    each_scope: Annotated[
+        bool,
+        Field(
+            description="One export for each scope, to the recipients that the dataset names; only for keys "
+            "of every scope."
+        ),
+    ] = False
 
 
 class ScheduleChange(ScheduleFields):
@@ -113,6 +120,7 @@ class Schedule(BaseModel):
     format: str
     additional_formats: list[Any]
     scope: str | None
+    each_scope: bool
     cadence: str
     cron: str | None
     export_window: str
@@ -247,7 +255,13 @@ async def run_schedule(
 
     def run() -> str:
         with _translated():
-            return run_now(service.engine, schedule_id, _now(), caller.viewer)[0]
+            schedule = editing.get_schedule(service.engine, schedule_id, caller.viewer)
+            recipients = {}
+            if schedule.each_scope:
+                with translate_source_errors():
+                    recipients = known_recipients(service.scopes, service.datasets, [schedule.dataset])
+            now = _now()
+            return run_now(service.engine, schedule_id, now, caller.viewer, recipients=recipients)[0]
 
     job = await service.run(service.ledger.get, await service.run(run))
     response.headers["Location"] = f"{request.app.state.base_url}/v1/exports/{job.id}"

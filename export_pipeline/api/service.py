@@ -16,10 +16,11 @@ from export_pipeline.api.batches import JobReader
 from export_pipeline.api.stores import configured_store
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.scopes import find_scope, read_scopes
+from export_pipeline.datasets.scopes import find_scope, read_recipients, read_scopes
 from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.jobs.keys import signing_secret
 from export_pipeline.settings import Settings
+from export_pipeline.sources.snapshot import Source
 from export_pipeline.store import Store
 
 _THREADS = 8
@@ -163,6 +164,15 @@ class _CachedScopes:
                 )
                 self._known[dataset.dataset] = (time.monotonic(), known)
             return known
+
+    def recipients(self, source: Source, spec: Mapping[str, Any]) -> Mapping[str, list[str]]:
+        """Read the mail addresses of each scope of a dataset.
+
+        Raises:
+            SourceError: they cannot be read.
+        """
+        timeout = self._settings.statement_timeout_seconds
+        return read_recipients(self._settings.source_url, source, spec, statement_timeout=timeout)
 
 
 async def service_of(request: Request) -> Service:

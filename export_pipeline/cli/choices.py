@@ -45,6 +45,13 @@ def choosing(command: Callable[..., None]) -> Callable[..., None]:
 
 def _chosen(
     scope: ScopeId = None,
+    each_scope: Annotated[
+        bool,
+        typer.Option(
+            "--each-scope",
+            help="Export each scope by itself, to the recipients that the dataset's scope.recipients name.",
+        ),
+    ] = False,
     at: Annotated[
         str | None, typer.Option(metavar="HH:MM", help="Local time in the zone. Default: 00:00.")
     ] = None,
@@ -111,6 +118,7 @@ def _chosen(
     options |= arguments.options(option) if option else {}
     given = {
         "scope": scope,
+        "each_scope": each_scope or None,
         "cron": cron,
         "cadence": "cron" if cron else None,
         "export_window": window,

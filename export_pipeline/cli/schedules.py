@@ -194,9 +194,14 @@ def run_now(
 
     Example: `export-pipeline schedules run-now ID`
     """
+    from export_pipeline.datasets.schedules import known_recipients
+    from export_pipeline.orchestration.resources import source_resource
+
     viewer = viewer_of(viewer_scope)
     with _engine() as engine:
-        job_id, is_new = ask_now(engine, schedule_id, _now(), viewer, again=again)
+        dataset = editing.get_schedule(engine, schedule_id, viewer).dataset
+        recipients = known_recipients(source_resource(load_settings()), declared(), [dataset])
+        job_id, is_new = ask_now(engine, schedule_id, _now(), viewer, again=again, recipients=recipients)
     with ledger_of(load_settings()) as ledger:
         job = ledger.get(job_id)
     if as_json:
@@ -242,7 +247,7 @@ def _row(schedule: ScheduledExport) -> dict[str, Any]:
         "id": schedule.id,
         "dataset": schedule.dataset,
         "format": ", ".join(schedule.formats),
-        "scope": schedule.scope,
+        "scope": "each" if schedule.each_scope else schedule.scope,
         "when": _when(schedule),
         "next run": moment(schedule.next_run) if schedule.active else _rests(schedule),
         "last run": moment(schedule.last_run),

@@ -11,13 +11,19 @@ from functools import partial
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.datasets.requests import RequestError, typed_options, within_limit
-from export_pipeline.datasets.scopes import ScopeReader, Scopes, scope_key
+from export_pipeline.datasets.scopes import (
+    RecipientReader,
+    ScopeReader,
+    Scopes,
+    names_recipients,
+    scope_key,
+)
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.schedules.calendar import check_choice
 from export_pipeline.schedules.problems import Check
 from export_pipeline.schedules.rows import ScheduledExport
-from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 
 def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Collection[str]]) -> Check:
@@ -85,6 +91,24 @@ def known_scopes(
     return known
 
 
+def known_recipients(
+    source: RecipientReader, datasets: Mapping[str, Exportable], names: Iterable[str], until: float = math.inf
+) -> dict[str, Mapping[str, list[str]]]:
+    """Return the recipients of scopes of the named datasets whose source can be read now.
+
+    Args:
+        until: Deadline on the clock of `time.monotonic`. No read begins after it.
+    """
+    known: dict[str, Mapping[str, list[str]]] = {}
+    for name in names:
+        if name not in datasets or not names_recipients(datasets[name]):
+            known[name] = {}  # the check of the schedule says so
+        elif time.monotonic() < until:
+            with suppress(SourceUnavailableError):  # the schedule waits
+                known[name] = source.recipients(datasets[name].source, datasets[name].spec)
+    return known
+
+
 def _check_scope(
     schedule: ScheduledExport, dataset: Exportable, scopes: Mapping[str, Collection[str]]
 ) -> None:
@@ -93,6 +117,12 @@ def _check_scope(
     if not dataset.scoped:
         if schedule.scope is not None:
             raise ScheduleError(f"scope: {name} has no scopes; leave it out.")
+    elif schedule.each_scope:
+        if not names_recipients(dataset):
+            raise ScheduleError(
+                f"each_scope: {name} does not say who gets which scope. Add it to its defs.yaml, such as "
+                "`scope: {…, recipients: {table: contacts, scope: account_id, address: email}}`."
+            )
     elif schedule.scope is None:
         raise ScheduleError(f"scope: it is missing. Say whose rows; {lists}.")
     elif name in scopes and schedule.scope not in scopes[name]:

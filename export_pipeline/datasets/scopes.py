@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
-from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError, open_snapshot
+from export_pipeline.sources.snapshot import (
+    Snapshot,
+    Source,
+    SourceError,
+    SourceUnavailableError,
+    open_snapshot,
+)
 
 if TYPE_CHECKING:
     from export_pipeline.datasets.dataset import Exportable
     from export_pipeline.jobs import Job
+
+_T = TypeVar("_T")
 
 SCOPES_SECONDS = 15.0
 """Timeout of reading a dataset's scopes."""
@@ -129,11 +137,28 @@ def read_scopes(
         SourceUnavailableError: the database is unavailable, or takes too long.
         SourceError: the tables differ from their declaration.
     """
+    return _read(url, statement_timeout, lambda snapshot: source.scopes(snapshot, spec))
+
+
+def read_recipients(
+    url: str, source: Source, spec: Mapping[str, Any], *, statement_timeout: float = 0
+) -> dict[str, list[str]]:
+    """Read the mail addresses of each scope of a dataset; see `read_scopes`."""
+    read: Callable[[Snapshot, Mapping[str, Any]], dict[str, list[str]]] = source.recipients  # type: ignore[attr-defined]
+    return _read(url, statement_timeout, lambda snapshot: read(snapshot, spec))
+
+
+def names_recipients(dataset: Exportable) -> bool:
+    """Return whether a dataset says who gets the rows of which scope."""
+    return bool((dataset.spec.get("scope") or {}).get("recipients")) and hasattr(dataset.source, "recipients")
+
+
+def _read(url: str, statement_timeout: float, read: Callable[[Snapshot], _T]) -> _T:
     limit = min(statement_timeout or SCOPES_SECONDS, SCOPES_SECONDS)
     begun = time.monotonic()
     try:
         with open_snapshot(url, statement_timeout=limit) as snapshot:
-            return source.scopes(snapshot, spec)
+            return read(snapshot)
     except SourceError as error:
         if time.monotonic() - begun < limit:
             raise
@@ -147,6 +172,12 @@ class ScopeReader(Protocol):
     """Reads the scopes of a dataset, as `read_scopes` does."""
 
     def scopes(self, source: Source, spec: Mapping[str, Any]) -> Mapping[str, str]: ...
+
+
+class RecipientReader(Protocol):
+    """Reads the recipients of scopes, as `read_recipients` does."""
+
+    def recipients(self, source: Source, spec: Mapping[str, Any]) -> Mapping[str, list[str]]: ...
 
 
 class Scopes:

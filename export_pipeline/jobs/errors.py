@@ -15,6 +15,7 @@ ErrorCode = Literal[
     "export_failed",
     "invalid_options",
     "invalid_recipients",
+    "no_recipients",
     "no_scope",
     "not_started",
     "refused",
@@ -33,6 +34,9 @@ ErrorCode = Literal[
 
 SCHEDULE_BROKEN: Final = "schedule_broken"
 """Marks a notice that a schedule cannot be run. It is stored as a request, but nobody asked for it."""
+
+NO_RECIPIENTS: Final = "no_recipients"
+"""Marks a notice that a schedule for each scope has made no export of some, as they have no recipients."""
 
 SCOPE_DELETED: Final = "scope_deleted"
 """The application has deleted the scope: the request was canceled, or its file is due for removal."""

@@ -176,6 +176,13 @@ schedules = sa.Table(
         comment="previous: rows of the time before a run; none: every row.",
     ),
     sa.Column("additional_formats", Json, comment="Further formats, sent in the same mail."),
+    sa.Column(
+        "each_scope",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="One export for each scope, to the recipients that the dataset names for it.",
+    ),
     _one_of("cadence", ("hourly", "daily", "weekly", "monthly", "cron")),
     _one_of("misfire", ("skip", "last", "all")),
     _one_of("empty", ("send", "skip", "say")),

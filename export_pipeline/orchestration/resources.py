@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.datasets.scopes import read_scopes
+from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings
@@ -51,6 +51,10 @@ class SourceDatabase:
             SourceError: the tables differ from their declaration.
         """
         return read_scopes(self.url, source, spec, statement_timeout=self.statement_timeout_seconds)
+
+    def recipients(self, source: Source, spec: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Read the mail addresses of each scope of a dataset; see `scopes`."""
+        return read_recipients(self.url, source, spec, statement_timeout=self.statement_timeout_seconds)
 
 
 @dataclass(frozen=True)

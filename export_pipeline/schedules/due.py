@@ -6,10 +6,11 @@ has locked are skipped. The ledger accepts each window of a schedule only once.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,14 +21,21 @@ import sqlalchemy as sa
 
 from export_pipeline.core.windows import Window
 from export_pipeline.jobs.database import insert_new, transaction
-from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.errors import NO_RECIPIENTS, ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Job, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
+from export_pipeline.jobs.transitions import fail_at_once
 from export_pipeline.schedules.calendar import Due, calendar_window, due, due_now, is_moment, next_run
 from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.schedules.rows import ScheduledExport
 
+RecipientsOfScopes = Mapping[str, Mapping[str, Sequence[str]]]
+"""Mail addresses by dataset and scope; a scope without recipients has an empty list."""
+
+_NAMESPACE = uuid.UUID("a3f3a0de-5b4c-4f0f-9a8e-3d1f4be0c2a7")
+_BATCH = 1_000
+_MAX_NAMED = 20
 _MAX_NAME_LENGTH = 100
 _MAX_CORRECTED = 100
 _DAY = timedelta(days=1)
@@ -58,6 +66,7 @@ def claim_due(
     limit: int,
     check: Check | None = None,
     until: float = math.inf,
+    recipients: RecipientsOfScopes | None = None,
 ) -> list[ScheduledRequest]:
     """Request the due runs of schedules, the most overdue first. Call again if it returns `limit` requests.
 
@@ -73,6 +82,8 @@ def claim_due(
             schedule is set active again.
         until: Deadline on the clock of `time.monotonic`. No schedule is looked at after it; the next call
             continues.
+        recipients: Recipients of each scope, by dataset, for schedules of each scope. A schedule whose
+            dataset is not in it waits for the next call. One run may make more than `limit` requests.
 
     Raises:
         LedgerError: the database rejects a statement.
@@ -81,27 +92,40 @@ def claim_due(
     if check is not None:
         resume_corrected(engine, now, check, _MAX_CORRECTED, until)
     requests: list[ScheduledRequest] = []
+    known = recipients or {}
     while (room := limit - len(requests)) > 0 and time.monotonic() < until:
         with transaction(engine, write=True) as connection:
-            chosen = _overdue(connection, now, room)
+            chosen = _overdue(connection, now, room, known)
             for schedule_id in chosen:
                 if len(requests) < limit and time.monotonic() < until:
-                    requests += _ask(connection, schedule_id, now, limit - len(requests), check)
+                    requests += _ask(connection, schedule_id, now, limit - len(requests), check, known)
         if len(chosen) < room:
             break
     return requests
 
 
-def datasets_due(engine: sa.Engine, now: datetime) -> list[str]:
-    """Return the datasets of the schedules that `claim_due` would process."""
+def datasets_due(engine: sa.Engine, now: datetime, *, each_scope: bool = False) -> list[str]:
+    """Return the datasets of the schedules that `claim_due` would process.
+
+    Args:
+        each_scope: Only those of schedules for each scope, whose recipients must be read.
+    """
     broken = sa.and_(~schedules.c.active, schedules.c.problem.is_not(None))
     select = sa.select(schedules.c.dataset).where(sa.or_(_is_looked_at(now), broken)).distinct()
+    if each_scope:
+        select = select.where(schedules.c.each_scope, _is_looked_at(now))
     with transaction(engine, write=False) as connection:
         return list(connection.scalars(select.order_by(schedules.c.dataset)))
 
 
 def run_now(
-    engine: sa.Engine, schedule_id: str, now: datetime, viewer: Viewer = OPERATOR, *, again: bool = False
+    engine: sa.Engine,
+    schedule_id: str,
+    now: datetime,
+    viewer: Viewer = OPERATOR,
+    *,
+    again: bool = False,
+    recipients: RecipientsOfScopes | None = None,
 ) -> tuple[str, bool]:
     """Request what a schedule exports: the window of its last run before now, or every row as of now.
 
@@ -109,9 +133,10 @@ def run_now(
 
     Args:
         again: Request the window even if it was requested before; its recipients get it again.
+        recipients: See `claim_due`.
 
     Returns:
-        The id of the request in the schedule's first format, and whether it is new.
+        The id of the first request, and whether it is new.
 
     Raises:
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
@@ -127,11 +152,22 @@ def run_now(
         raise ScheduleError("cron: it has never run before now, so there is no window yet.")
     if again:
         run = replace(run, name=f"{run.name}+{uuid.uuid4().hex[:8]}", scheduled_for=now)
-    key = _window_key(schedule, run, schedule.format)
+    of_dataset = (recipients or {}).get(schedule.dataset)
+    if schedule.each_scope and of_dataset is None:
+        raise ScheduleError("each_scope: the recipients of the scopes cannot be read now.")
     with transaction(engine, write=True) as connection:
-        requests = _request(connection, schedule, run)
-        there = sa.select(jobs.c.id).where(jobs.c.schedule_id == schedule.id, jobs.c.window_key == key)
-        return connection.scalars(there).one(), bool(requests)
+        requests = _request(connection, schedule, run, of_dataset)
+        if requests:
+            return requests[0].job_id, True
+        there = sa.select(jobs.c.id).where(jobs.c.schedule_id == schedule.id)
+        if schedule.each_scope:
+            there = there.where(jobs.c.scheduled_for == run.scheduled_for)
+        else:
+            there = there.where(jobs.c.window_key == _window_key(schedule, run, schedule.format))
+        job_id = connection.scalars(there.order_by(jobs.c.created_at, jobs.c.id).limit(1)).one_or_none()
+    if job_id is None:
+        raise ScheduleError(f"each_scope: {schedule.dataset} names nobody who gets a file.")
+    return job_id, False
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:
@@ -177,9 +213,12 @@ def run_key(job: Job) -> str | None:
     return job.window_key and "/".join(job.window_key.split("/")[:2])
 
 
-def _overdue(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
+def _overdue(
+    connection: sa.Connection, now: datetime, limit: int, recipients: RecipientsOfScopes
+) -> list[str]:
     """Lock the most overdue schedules and return their ids; first come those without a known next run."""
-    select = sa.select(schedules.c.id).where(_is_looked_at(now))
+    ready = sa.or_(~schedules.c.each_scope, schedules.c.dataset.in_(list(recipients)))
+    select = sa.select(schedules.c.id).where(_is_looked_at(now), ready)
     select = select.order_by(schedules.c.next_run.asc().nulls_first(), schedules.c.id).limit(limit)
     return list(connection.scalars(select.with_for_update(skip_locked=True)))
 
@@ -189,7 +228,12 @@ def _is_looked_at(now: datetime) -> sa.ColumnElement[bool]:
 
 
 def _ask(
-    connection: sa.Connection, schedule_id: str, now: datetime, limit: int, check: Check | None
+    connection: sa.Connection,
+    schedule_id: str,
+    now: datetime,
+    limit: int,
+    check: Check | None,
+    recipients: RecipientsOfScopes,
 ) -> list[ScheduledRequest]:
     """Request the due runs of a locked schedule, and set its next run."""
     this = schedules.c.id == schedule_id
@@ -207,15 +251,25 @@ def _ask(
     except ROW_ERRORS as error:
         set_inactive(connection, schedule_id, reason_of(error), now)
         return []
-    requests = [ask for run in runs for ask in _request(connection, schedule, run)]
+    of_dataset = recipients.get(schedule.dataset)
+    requests = [ask for run in runs for ask in _request(connection, schedule, run, of_dataset)]
     if requests:
         known["last_run"] = requests[-1].scheduled_for
     connection.execute(sa.update(schedules).where(this).values(**known))
     return requests
 
 
-def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> list[ScheduledRequest]:
-    """Insert pending requests for a run, one for each format; those requested before are left out."""
+def _request(
+    connection: sa.Connection,
+    schedule: ScheduledExport,
+    run: Due,
+    recipients: Mapping[str, Sequence[str]] | None,
+) -> list[ScheduledRequest]:
+    """Insert pending requests for a run, one for each format; those requested before are left out.
+
+    Args:
+        recipients: Recipients of each scope, for a schedule of each scope.
+    """
     options = {**schedule.options, "empty": schedule.empty}
     if run.window is not None:
         options["window"] = {
@@ -235,6 +289,8 @@ def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> 
         "schedule_id": schedule.id,
         "scheduled_for": run.scheduled_for,
     }
+    if schedule.each_scope:
+        return _request_each(connection, schedule, run, {**values, "options": options}, recipients or {})
     requests = []
     for format in schedule.formats:
         key = _window_key(schedule, run, format)
@@ -244,6 +300,78 @@ def _request(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> 
             made = (job_id, schedule.id, schedule.dataset, format, schedule.scope)
             requests.append(ScheduledRequest(*made, run.scheduled_for, run.window))
     return requests
+
+
+def _request_each(
+    connection: sa.Connection,
+    schedule: ScheduledExport,
+    run: Due,
+    values: Mapping[str, Any],
+    recipients: Mapping[str, Sequence[str]],
+) -> list[ScheduledRequest]:
+    """Insert a pending request for each scope and format, and a notice of scopes without recipients.
+
+    The ids of the requests follow from the run, so that none is inserted twice.
+    """
+    rows = [
+        {
+            **values,
+            "id": _id_of(schedule, run, format, scope),
+            "format": format,
+            "scope": scope,
+            "recipients": list(mailboxes),
+        }
+        for scope, mailboxes in recipients.items()
+        if mailboxes
+        for format in schedule.formats
+    ]
+    requests = []
+    for first in range(0, len(rows), _BATCH):
+        batch = rows[first : first + _BATCH]
+        insert = insert_new(connection, jobs, "id").returning(jobs.c.id)
+        new = set(connection.scalars(insert, batch))
+        requests += [
+            ScheduledRequest(
+                row["id"],
+                schedule.id,
+                schedule.dataset,
+                row["format"],
+                row["scope"],
+                run.scheduled_for,
+                run.window,
+            )
+            for row in batch
+            if row["id"] in new
+        ]
+    if without := sorted(scope for scope, mailboxes in recipients.items() if not mailboxes):
+        _notify_of_scopes(connection, schedule, run, without, len(recipients))
+    return requests
+
+
+def _notify_of_scopes(
+    connection: sa.Connection, schedule: ScheduledExport, run: Due, without: Sequence[str], total: int
+) -> None:
+    """Tell the owner of a schedule which scopes got no export; once for each run."""
+    values = {
+        "id": _id_of(schedule, run, NO_RECIPIENTS, None),
+        "dataset": schedule.dataset,
+        "format": schedule.format,
+        "requested_by": schedule.owner,
+        "schedule_id": schedule.id,
+    }
+    insert = insert_new(connection, jobs, "id").values(**values).returning(jobs.c.id)
+    if (job_id := connection.scalars(insert).one_or_none()) is not None:
+        more = len(without) - _MAX_NAMED
+        named = ", ".join(without[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        message = (
+            f"Schedule {schedule.id} made no export of {len(without):,} of {total:,} scopes of "
+            f"{schedule.dataset}, as its scope.recipients names nobody for them: {named}."
+        )
+        fail_at_once(connection, job_id, NO_RECIPIENTS, message, "schedules_sensor")
+
+
+def _id_of(schedule: ScheduledExport, run: Due, part: str, scope: str | None) -> str:
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([schedule.id, schedule.cadence, run.name, part, scope])))
 
 
 def _window_key(schedule: ScheduledExport, run: Due, format: str) -> str:

@@ -32,6 +32,7 @@ _WHEN = tuple(field.name for field in fields(Schedule))
 _DEFAULTS: Mapping[str, Any] = {
     "additional_formats": [],
     "scope": None,
+    "each_scope": False,
     "hour": 0,
     "minute": 0,
     "weekday": 1,
@@ -240,6 +241,8 @@ def _check(schedule: ScheduledExport, viewer: Viewer, check: Check | None) -> No
     schedule.check()
     if check is not None:
         check(schedule)
+    if viewer.scopes is not None and schedule.each_scope:
+        raise ScheduleError("each_scope: it is only for those who may see every scope.")
     if viewer.scopes is not None and schedule.scope not in viewer.scopes:
         yours = ", ".join(sorted(str(scope) for scope in viewer.scopes)) or "none"
         raise ScheduleError(f"scope: {schedule.scope!r} is not one of yours; they are {yours}.")

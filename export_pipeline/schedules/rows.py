@@ -27,6 +27,7 @@ class ScheduledExport:
 
     Attributes:
         additional_formats: Further formats, sent in the same mail.
+        each_scope: One export for each scope, to the recipients that the dataset names for it.
         weekday: Day of a weekly schedule, 1 (Monday) to 7 (Sunday).
         cron: Cron line; only of the cadence cron.
         export_window: `previous` for the rows of the time before a run, `none` for every row.
@@ -44,6 +45,7 @@ class ScheduledExport:
     format: str
     additional_formats: Sequence[Any]
     scope: str | None
+    each_scope: bool
     cadence: str
     hour: int
     minute: int
@@ -112,6 +114,12 @@ class ScheduledExport:
             _check_strings("columns", self.columns)
         _check_strings("recipients", self.recipients)
         _check_strings("additional_formats", self.additional_formats)
+        if self.each_scope and (self.scope is not None or self.recipients):
+            field = "recipients" if self.scope is None else "scope"
+            raise ScheduleError(
+                f"{field}: a schedule for each scope takes scopes and recipients from the dataset; "
+                "leave it out."
+            )
         for name in self.__slots__:
             if not is_storable(getattr(self, name)):
                 raise ScheduleError(f"{name}: it holds a NUL or a broken character; leave it out.")

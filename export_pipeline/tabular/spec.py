@@ -275,6 +275,14 @@ PresetInput: TypeAlias = Preset | list[Name] | Literal["all"]
 """A preset as written in YAML."""
 
 
+class ScopeRecipients(Strict):
+    """The table that says who gets the rows of which scope by mail; a scope may have several rows."""
+
+    table: Annotated[str, Field(description="Table with mail addresses.")]
+    scope: Annotated[Path, Field(description="Its column with the scope's id.")]
+    address: Annotated[Path, Field(description="Its column with the mail address.")]
+
+
 class Scope(Strict):
     """The scope of the rows, e.g. a customer. An export holds the rows of one scope."""
 
@@ -289,6 +297,10 @@ class Scope(Strict):
     shared: Annotated[
         bool, Field(description="Rows without a scope belong to everyone, as in a common library.")
     ] = False
+    recipients: Annotated[
+        ScopeRecipients | None,
+        Field(description="Who gets the rows of which scope, from schedules that export each scope."),
+    ] = None
 
 
 class WindowSpec(Strict):

@@ -156,7 +156,7 @@ def test_schedules_of_others_do_not_exist(engine: sa.Engine) -> None:
         ({"columns": [1]}, "columns: 1 is not a text."),
         ({"scope": "a\x00"}, "scope: it holds a NUL or a broken character; leave it out."),
         ({"filters": {"a": ["\ud800"]}}, "filters: it holds a NUL or a broken character; leave it out."),
-        ({"hours": 1}, "hours: there is no such field; there are dataset, format, additional_formats, scope, cadence, hour, minute, weekday, day_of_month, timezone, cron, export_window, filters, columns, options, recipients, misfire, empty, owner. Did you mean hour?"),
+        ({"hours": 1}, "hours: there is no such field; there are dataset, format, additional_formats, scope, each_scope, cadence, hour, minute, weekday, day_of_month, timezone, cron, export_window, filters, columns, options, recipients, misfire, empty, owner. Did you mean hour?"),
         ({"next_run": NOW}, "next_run: there is no such field; there are dataset, "),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from export_pipeline.datasets.schedules import known_scopes, schedule_check
+from export_pipeline.datasets.schedules import known_recipients, known_scopes, schedule_check
 from export_pipeline.delivery.queue import LEASE
 from export_pipeline.delivery.send import MailSettingsError, deliver_due
 from export_pipeline.delivery.webhooks.endpoints import WebhookKeyError
@@ -70,7 +70,11 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
         try:
             # Before the ledger is locked, as the source may be slow.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
-            requested = len(claim_due(engine, now, _MOST, schedule_check(datasets, scopes), until))
+            recipients = known_recipients(
+                context.resources.source, datasets, datasets_due(engine, now, each_scope=True), until
+            )
+            check = schedule_check(datasets, scopes)
+            requested = len(claim_due(engine, now, _MOST, check, until, recipients))
         finally:
             engine.dispose()
         requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)

@@ -48,6 +48,22 @@ def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
     return {r["id"]: r["id"] if r["name"] is None else r["name"] for r in rows if r["id"] is not None}
 
 
+def recipients(snapshot: Snapshot, declared: Scope) -> dict[str, list[str]]:
+    """Return the mail addresses of each scope, in code point order; an empty list where there are none."""
+    found: dict[str, list[str]] = {scope: [] for scope in scopes(snapshot, declared)}
+    if declared.recipients is None:
+        return found
+    live = Catalogue.of(snapshot).table(declared.recipients.table)
+    names = (declared.recipients.scope, declared.recipients.address)
+    for name in names:
+        live.column(name)
+    select = sa.select(*(live.clause.c[name] for name in names)).select_from(live.clause)
+    for row in snapshot.rows(select.distinct(), _COLUMNS):
+        if row["id"] in found and row["name"] and row["name"].strip():
+            found[row["id"]].append(row["name"].strip())
+    return {scope: sorted(set(addresses)) for scope, addresses in found.items()}
+
+
 def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
     """Return the name of a scope; None if it does not exist."""
     live = Catalogue.of(snapshot).table(declared.table)

@@ -46,6 +46,21 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
         raise SourceError(f"{DRIFT}{'scope: ' * (declared is not None)}{error}") from error
 
 
+def recipients(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the mail addresses of each scope; empty for a spec without `scope.recipients`.
+
+    Raises:
+        SourceError: A table differs from its declaration.
+    """
+    declared = spec_of(spec).scope
+    if declared is None or declared.recipients is None:
+        return {}
+    try:
+        return lookup.recipients(visible(snapshot, spec_of(spec).source.row_security), declared)
+    except MissingError as error:
+        raise SourceError(f"{DRIFT}scope: {error}") from error
+
+
 def read(snapshot: Snapshot, request: Request) -> ExportData:
     """Read the requested rows: only those of the request's scope and window.
 

@@ -1,0 +1,135 @@
+"""Schedules that export each scope by itself, to the recipients of that scope alone."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.datasets.schedules import known_recipients, schedule_check
+from export_pipeline.datasets.table import TableModel, table_dataset
+from export_pipeline.jobs import Ledger, Status, Viewer
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.orchestration.resources import SourceDatabase
+from export_pipeline.schedules.due import claim_due, datasets_due, run_now
+from export_pipeline.schedules.editing import create_schedule, get_schedule
+from export_pipeline_tests.jobs.database import Database
+from export_pipeline_tests.schedules.scheduling import DAY, START, insert
+
+RECIPIENTS = {
+    "takeoff": {"a": ["ann@example.org", "al@example.org"], "b": ["ben@example.org"], "c": [], "d": []}
+}
+
+
+def test_each_scope_goes_to_its_own_recipients(database: Database, engine: sa.Engine, ledger: Ledger) -> None:
+    schedule_id = insert(database, each_scope=True, owner="ops@example.org", additional_formats='["json"]')
+    assert datasets_due(engine, START + DAY, each_scope=True) == ["takeoff"]
+    assert claim_due(engine, START + DAY, 10) == []  # nobody has read the recipients: it waits
+    asks = claim_due(engine, START + DAY, 10, recipients=RECIPIENTS)
+    jobs = [ledger.get(ask.job_id) for ask in asks]
+    assert {(job.scope, job.format, tuple(job.recipients)) for job in jobs} == {
+        (scope, format, tuple(addresses))
+        for scope, addresses in RECIPIENTS["takeoff"].items()
+        if addresses
+        for format in ("csv", "json")
+    }
+    assert claim_due(engine, START + DAY, 10, recipients=RECIPIENTS) == []
+    (notice,) = ledger.find(status=[Status.FAILED])
+    assert (notice.error_code, notice.scope, notice.requested_by) == (
+        "no_recipients",
+        None,
+        "ops@example.org",
+    )
+    assert "2 of 4 scopes of takeoff" in str(notice.error_message)
+    assert str(notice.error_message).endswith("nobody for them: c, d.")
+    assert notice.recipients == []
+
+    more = {"takeoff": {**RECIPIENTS["takeoff"], "c": ["cy@example.org"]}}
+    job_id, is_new = run_now(engine, schedule_id, START + DAY, recipients=more)
+    assert is_new
+    assert (ledger.get(job_id).scope, len(ledger.find(status=[Status.PENDING]))) == ("c", 6)
+    assert run_now(engine, schedule_id, START + DAY, recipients=more)[1] is False
+    assert len(claim_due(engine, START + 2 * DAY, 10, recipients=more)) == 6
+
+
+def test_a_run_of_thousands_of_scopes_is_requested_once(
+    database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
+    insert(database, each_scope=True)
+    many = {"takeoff": {f"scope {number}": [f"r{number}@example.org"] for number in range(2_500)}}
+    assert len(claim_due(engine, START + DAY, 10, recipients=many)) == 2_500
+    assert database.run("SELECT count(*), count(DISTINCT scope) FROM export_jobs") == [(2_500, 2_500)]
+    assert claim_due(engine, START + DAY, 10, recipients=many) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "viewer", "message"),
+    [
+        ({"scope": "a"}, Viewer(), "scope: a schedule for each scope takes"),
+        ({"recipients": ["ann@example.org"]}, Viewer(), "recipients: a schedule for each scope takes"),
+        ({}, Viewer(scopes=["a"]), "each_scope: it is only for those who may see every scope."),
+        ({}, Viewer(scopes=[None]), "each_scope: it is only for those who may see every scope."),
+    ],
+)
+def test_who_may_not_see_every_scope_makes_none(
+    engine: sa.Engine, chosen: dict[str, Any], viewer: Viewer, message: str
+) -> None:
+    fields = {"dataset": "takeoff", "format": "csv", "cadence": "daily", "each_scope": True, **chosen}
+    with pytest.raises(ScheduleError, match=f"^{message}"):
+        create_schedule(engine, fields, datetime(2026, 1, 1, tzinfo=UTC), viewer)
+
+
+ACCOUNTS = """
+CREATE TABLE accounts (id text PRIMARY KEY, name text);
+CREATE TABLE contacts (account text, email text);
+CREATE TABLE orders (id integer PRIMARY KEY, account text, made text);
+INSERT INTO accounts VALUES ('a', 'Corner shop'), ('b', NULL), ('c', 'Bakery');
+INSERT INTO contacts VALUES
+    ('a', 'zoe@example.org'), ('a', ' ann@example.org '), ('a', 'ann@example.org'),
+    ('b', NULL), ('b', '  '), ('gone', 'nobody@example.org');
+"""
+
+
+def orders(**recipients: str) -> Any:
+    attributes = {
+        "dataset": "orders",
+        "source": {"table": "orders"},
+        "description": "Orders.",
+        "columns": [{"name": "id", "type": "integer"}],
+        "formats": ["csv"],
+        "scope": {
+            "column": "account",
+            "table": "accounts",
+            **({"recipients": recipients} if recipients else {}),
+        },
+    }
+    return table_dataset(TableModel.model_validate(attributes), Path())
+
+
+def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, engine: sa.Engine) -> None:
+    import sqlite3
+
+    file = tmp_path / "application.db"
+    with sqlite3.connect(file) as connection:
+        connection.executescript(ACCOUNTS)
+    source = SourceDatabase(f"sqlite:///{file}")
+    datasets = {"orders": orders(table="contacts", scope="account", address="email")}
+    assert known_recipients(source, datasets, ["orders"]) == {
+        "orders": {"a": ["ann@example.org", "zoe@example.org"], "b": [], "c": []}
+    }
+    schedule = create_schedule(
+        engine,
+        {
+            "dataset": "orders",
+            "format": "csv",
+            "cadence": "daily",
+            "each_scope": True,
+            "export_window": "none",
+        },
+        datetime(2026, 1, 1, tzinfo=UTC),
+        check=schedule_check(datasets, {}),
+    )
+    assert get_schedule(engine, schedule.id).each_scope
+    with pytest.raises(ScheduleError, match="each_scope: orders does not say who gets which scope"):
+        schedule_check({"orders": orders()}, {})(schedule)

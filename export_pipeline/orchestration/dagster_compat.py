@@ -25,6 +25,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.launcher.base import LaunchRunContext as LaunchRunContext
 from dagster._core.remote_origin import (
@@ -324,6 +325,17 @@ def start_timeout_seconds(instance: dg.DagsterInstance) -> float:
 
 
 # --- daemon ---
+
+
+CodeUnreachableError = DagsterUserCodeUnreachableError
+"""Raised by a launcher to give a run back to the queue, which launches it again after a pause."""
+
+
+def queue_takes_runs_back(instance: dg.DagsterInstance) -> bool:
+    """Return whether the queue launches a run again whose launch has raised `CodeUnreachableError`."""
+    queue = instance.get_concurrency_config().run_queue_config
+    is_queued = isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
+    return is_queued and queue is not None and queue.max_user_code_failure_retries > 0
 
 
 def heartbeats(instance: dg.DagsterInstance) -> dict[str, float]:

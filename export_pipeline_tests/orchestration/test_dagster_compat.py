@@ -17,6 +17,7 @@ import pytest
 from dagster._annotations import is_public
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import raise_execution_interrupts
+from dagster._core.events import DagsterEvent
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import (
@@ -37,8 +38,10 @@ from dagster._core.scheduler.instigation import (
     TickData,
     TickStatus,
 )
+from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.controller import DagsterDaemonController
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._grpc.server import GrpcServerCommand
 from dagster._grpc.types import ExecuteRunArgs
@@ -47,6 +50,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from export_pipeline.orchestration import dagster_compat
 from export_pipeline.orchestration.dagster_compat import (
+    CodeUnreachableError,
     ConfigurableClassData,
     LaunchRunContext,
     SensorState,
@@ -72,6 +76,7 @@ from export_pipeline.orchestration.dagster_compat import (
     last_window,
     log_entries,
     materializations,
+    queue_takes_runs_back,
     remove_check_results,
     remove_run_files,
     remove_runless_materializations,
@@ -435,6 +440,39 @@ def test_else_the_timeline_would_not_show_runs_of_the_command_line(instance: dg.
     assert origin is not None
     assert origin.job_name == JOB.name
     assert run_of(instance, execute(instance, "a").run_id).remote_job_origin is None
+
+
+def test_else_a_run_would_fail_while_the_warm_process_loads() -> None:
+    def launch(*_: Any) -> None:
+        raise CodeUnreachableError("still loading")
+
+    queue = {
+        "module": "dagster",
+        "class": "QueuedRunCoordinator",
+        "config": {"max_user_code_failure_retries": 1},
+    }
+    with dg.instance_for_test({"run_coordinator": queue}) as stored, pytest.MonkeyPatch.context() as patch:
+        assert queue_takes_runs_back(stored)
+        managed = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="ours"))
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(managed, "repository"), "job")
+        run = create_run_for_test(
+            stored,
+            status=dg.DagsterRunStatus.QUEUED,
+            remote_job_origin=origin,
+            job_code_origin=_run().job_code_origin,
+        )
+        stored.report_dagster_event(DagsterEvent.job_enqueue(run), run.run_id)
+        patch.setattr(dg.DefaultRunLauncher, "launch_run", launch)
+        daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        daemon._dequeue_run(stored, None, run, stored.get_concurrency_config(), None)  # type: ignore[arg-type]
+        found = stored.get_run_by_id(run.run_id)
+        assert found is not None
+        assert found.status is dg.DagsterRunStatus.QUEUED
+    queue["config"] = {}
+    with dg.instance_for_test({"run_coordinator": queue}) as stored:
+        assert not queue_takes_runs_back(stored)
+    with dg.instance_for_test() as stored:
+        assert not queue_takes_runs_back(stored)
 
 
 # --- daemon ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -13,10 +14,12 @@ import dagster as dg
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.orchestration.dagster_compat import (
+    CodeUnreachableError,
     ConfigurableClassData,
     LaunchRunContext,
     has_code_server_here,
     instance_of,
+    queue_takes_runs_back,
     report_canceling,
     report_event,
     run_arguments,
@@ -24,10 +27,17 @@ from export_pipeline.orchestration.dagster_compat import (
 )
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.orchestration.runs.reconciler import is_of_this_code
-from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
+from export_pipeline.orchestration.runs.warm_process import (
+    StillLoadingError,
+    WarmProcess,
+    WarmProcessError,
+    sources,
+)
 from export_pipeline.settings import load_settings
 
 _LOOK_SECONDS = 0.5
+_LOADING_SHARE = 0.6
+"""Part of the time for a start that a run waits for the loading process; the rest is for its own start."""
 _STARTING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
@@ -78,26 +88,40 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         super().dispose()
 
     def _begun(self, run: dg.DagsterRun) -> bool:
-        """Begin a run in the warm process. Return False if it failed and the run has not begun."""
+        """Begin a run in the warm process. Return False if it failed and the run has not begun.
+
+        Raises:
+            CodeUnreachableError: the process still loads. The queue takes the run back and launches it again;
+                Dagster would end a run that waits here for longer than a start may take.
+        """
         lock = _lock(run.run_id)
+        until, instance = math.inf, instance_of(self)
+        if queue_takes_runs_back(instance):
+            until = time.monotonic() + _LOADING_SHARE * start_timeout_seconds(instance)
         with self._one_at_a_time:
             try:
-                warm = self._ready()
+                warm = self._ready(until)
                 # If the ledger is unavailable now, the reconciler records the expected lease later.
                 with suppress(LedgerUnavailableError), Ledger(load_settings().jobs_url) as ledger:
                     ledger.expect_lease(run.run_id)
-                warm.run(lock, run_arguments(instance_of(self), run))
+                warm.run(lock, run_arguments(instance, run))
+            except StillLoadingError:
+                raise CodeUnreachableError("The process that keeps runs warm is still loading.") from None
             except (WarmProcessError, LedgerError, OSError) as error:
                 if run_lock.is_held(lock):
                     return True  # it failed after the fork
-                report_event(instance_of(self), run, f"{error}. Dagster's own launcher starts this run.")
+                report_event(instance, run, f"{error}. Dagster's own launcher starts this run.")
                 return False
         return True
 
-    def _ready(self) -> WarmProcess:
+    def _ready(self, until: float = math.inf) -> WarmProcess:
         """Return the warm process, restarted if it has died or its files have changed.
 
+        Args:
+            until: The time of `time.monotonic` after which not to wait for it.
+
         Raises:
+            StillLoadingError: it still loads at that time.
             WarmProcessError: it cannot load the definitions.
             OSError: it cannot be started.
         """
@@ -105,10 +129,9 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
             self._warm.end()
             self._warm = None
         if self._warm is None:
-            with self._imports:
-                warm = WarmProcess()
-                warm.wait_until_ready()
-            self._warm = warm
+            self._warm = WarmProcess()
+        with self._imports:
+            self._warm.wait_until_ready(until)
         return self._warm
 
     def _wait_until_started(self, run_id: str) -> None:

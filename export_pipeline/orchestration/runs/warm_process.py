@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -29,6 +30,10 @@ class WarmProcessError(Exception):
     """Raised when the process does not answer as expected. The process has been ended."""
 
 
+class StillLoadingError(Exception):
+    """Raised when the process loads for longer than the caller can wait. It goes on."""
+
+
 class WarmProcess:
     """A warm server, and the state of the files before it read them. Not thread-safe."""
 
@@ -40,6 +45,7 @@ class WarmProcess:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(command, stdin=theirs.fileno())
         self._lines = self._socket.makefile("rw", encoding="utf-8")
         self._ready = False
+        self._begun = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -50,18 +56,23 @@ class WarmProcess:
         """Return whether the process is alive."""
         return self._process.poll() is None
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, until: float = math.inf) -> None:
         """Wait until the process has loaded everything, as long as it makes progress.
 
+        Args:
+            until: The time of `time.monotonic` after which not to wait. Call again to wait longer.
+
         Raises:
+            StillLoadingError: it still loads at that time.
             WarmProcessError: it failed, made no progress for a minute, or took more than ten minutes.
         """
         if not self._ready:
             self._socket.settimeout(_SILENT_SECONDS)
-            until = time.monotonic() + _LOAD_SECONDS
             while (answer := self._read()) == "loading":
-                if time.monotonic() > until:
+                if time.monotonic() > self._begun + _LOAD_SECONDS:
                     raise self._ended(f"it has not loaded in {_LOAD_SECONDS:.0f} s")
+                if time.monotonic() > until:
+                    raise StillLoadingError
             if answer != "ready":
                 raise self._ended(answer)
             self._socket.settimeout(_ANSWER_SECONDS)

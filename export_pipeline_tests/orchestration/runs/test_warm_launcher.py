@@ -22,6 +22,7 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration.dagster_compat import CodeUnreachableError
 from export_pipeline.orchestration.runs import run_lock, warm_launcher, warm_process, warm_server
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
@@ -355,6 +356,31 @@ def test_a_process_that_loads_slowly_is_waited_for_as_long_as_it_gets_on(
     process = WarmProcess()
     with pytest.raises(WarmProcessError, match="it has not loaded in 3 s"):
         process.wait_until_ready()
+
+
+@pytest.mark.slow
+def test_a_run_goes_back_to_the_queue_before_its_start_times_out(
+    system: Launching, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The process goes on loading, so the run is begun when it is launched again."""
+    run = system.run(system.launch())
+    system.ended(run.run_id)
+    system.launcher.dispose()
+    (tmp_path / "slow_server.py").write_text(_SLOW_SERVER)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setenv("WORKS", "8")
+    monkeypatch.setattr(warm_server, "__name__", "slow_server")
+    monkeypatch.setattr(warm_launcher, "queue_takes_runs_back", lambda _: True)
+    monkeypatch.setattr(warm_launcher, "start_timeout_seconds", lambda _: 1.0)
+    begun = time.monotonic()
+    with pytest.raises(CodeUnreachableError, match="still loading"):
+        system.launcher._begun(run)
+    assert time.monotonic() - begun < 6
+    loading = system.launcher._warm
+    assert loading is not None
+    assert loading.lives()
+    assert warmed(system) is loading
+    system.launcher.dispose()
 
 
 _SLOW_SERVER = """

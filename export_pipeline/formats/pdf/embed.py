@@ -52,7 +52,7 @@ def _to_unicode(glyphs: list[Glyph]) -> bytes:
         b"1 begincodespacerange<0000><FFFF>endcodespacerange\n"
     )
     rows = [
-        b"<%04X><%b>\n" % (cid, glyph.text.encode("utf-16-be", "replace").hex().upper().encode())
+        b"<%04X> <%b>\n" % (cid, glyph.text.encode("utf-16-be", "replace").hex().upper().encode())
         for cid, glyph in enumerate(glyphs)
     ]
     blocks = [

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import BinaryIO
 
+import numpy as np
 from isal import isal_zlib
 
+_PACKED = 200
+"""Objects in one compressed stream."""
 _LEAF = 64
 """Most children of one node of the page tree."""
 
@@ -51,6 +54,7 @@ class PdfFile:
         self.pages = 0
         self._nodes: list[tuple[int, int]] = []
         self._leaf: list[int] = []
+        self._packed: dict[int, tuple[int, int]] = {}
         self._write(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
         self.resources = self.reserve()
         self._root = self.reserve()
@@ -69,6 +73,20 @@ class PdfFile:
         self._write(b"%d 0 obj\n%b\nendobj\n" % (number, body))
         return number
 
+    def put_packed(self, objects: Sequence[tuple[int, bytes]]) -> None:
+        """Write many small objects (number, body) in compressed streams."""
+        for start in range(0, len(objects), _PACKED):
+            some = objects[start : start + _PACKED]
+            heads, bodies, at = [], [], 0
+            for number, body in some:
+                heads.append(b"%d %d" % (number, at))
+                bodies.append(body)
+                at += len(body) + 1
+            head = b" ".join(heads) + b"\n"
+            entries = b"/Type/ObjStm/N %d/First %d" % (len(some), len(head))
+            stream = self.stream(head + b"\n".join(bodies), entries)
+            self._packed.update({number: (stream, index) for index, (number, _) in enumerate(some)})
+
     def stream(self, data: bytes, entries: bytes = b"", number: int | None = None) -> int:
         """Write a stream, deflated if that makes it smaller, with more dictionary entries."""
         packed = isal_zlib.compress(data, 1)
@@ -77,18 +95,24 @@ class PdfFile:
         return self.put(b"<</Length %d%b>>stream\n%b\nendstream" % (len(data), entries, data), number)
 
     def page(
-        self, number: int, contents: Sequence[int], size: tuple[float, float], annotations: Iterable[bytes]
+        self,
+        number: int,
+        contents: Sequence[int],
+        size: tuple[float, float],
+        annotations: Iterable[bytes],
+        entries: bytes = b"",
     ) -> None:
-        """Add a page: its reserved object number, content streams, (width, height) in points."""
+        """Add a page: its reserved object number, contents, (width, height) in points, more entries."""
         links = b" ".join(annotations)
         self.put(
-            b"<</Type/Page/Parent %d 0 R/Resources %d 0 R/MediaBox[0 0 %g %g]/Contents[%b]%b>>"
+            b"<</Type/Page/Parent %d 0 R/Resources %d 0 R/MediaBox[0 0 %g %g]/Contents[%b]%b%b>>"
             % (
                 self._leaf_number,
                 self.resources,
                 *size,
                 b" ".join(b"%d 0 R" % content for content in contents),
                 b"/Annots[%b]" % links if links else b"",
+                entries,
             ),
             number,
         )
@@ -115,6 +139,9 @@ class PdfFile:
         self.put(b"<</Type/Pages/Count %d/Kids[%b]>>" % (self.pages, kids), self._root)
         catalog_number = self.put(b"<</Type/Catalog/Pages %d 0 R%b>>" % (self._root, catalog))
         info_number = self.put(b"<<%b>>" % info)
+        if self._packed:
+            self._finish_packed(catalog_number, info_number, info)
+            return
         start = self._position
         count = len(self._offsets)
         rows = [b"0000000000 65535 f\r\n"]
@@ -131,6 +158,24 @@ class PdfFile:
             b"trailer\n<</Size %d/Root %d 0 R/Info %d 0 R/ID[<%b><%b>]>>\nstartxref\n%d\n%%%%EOF\n"
             % (count, catalog_number, info_number, identity, identity, start)
         )
+
+    def _finish_packed(self, catalog: int, info_number: int, info: bytes) -> None:
+        """Write the cross-references as a stream, as files with packed objects have them."""
+        number = self.reserve()
+        start = self._offsets[number] = self._position
+        table = np.zeros(len(self._offsets), np.dtype([("kind", "u1"), ("place", ">u8"), ("index", ">u2")]))
+        offsets = np.array(self._offsets, np.int64)
+        used = offsets > 0
+        table["kind"][used], table["place"][used] = 1, offsets[used]
+        table["index"][0] = 65_535
+        for packed, (stream, index) in self._packed.items():
+            table[packed] = (2, stream, index)
+        identity = hashlib.sha256(info + b"%d %d" % (start, len(table))).hexdigest()[:32].encode()
+        entries = b"/Type/XRef/Size %d/W[1 8 2]/Root %d 0 R/Info %d 0 R/ID[<%b><%b>]" % (
+            len(table), catalog, info_number, identity, identity,
+        )  # fmt: skip
+        self.stream(table.tobytes(), entries, number)
+        self._write(b"startxref\n%d\n%%%%EOF\n" % start)
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.objects import PdfFile, text_string
+from export_pipeline.formats.pdf.structure import Element, Structure
 from export_pipeline.formats.pdf.style import FOOTER, MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Line, Typesetter
 
@@ -48,11 +49,19 @@ class Pages:
     anything other than table rows goes to the first of them.
     """
 
-    def __init__(self, pdf: PdfFile, typesetter: Typesetter, size: tuple[float, float], footer: str) -> None:
+    def __init__(
+        self,
+        pdf: PdfFile,
+        typesetter: Typesetter,
+        size: tuple[float, float],
+        footer: str,
+        structure: Structure | None = None,
+    ) -> None:
         self.pdf = pdf
         self.typesetter = typesetter
         self.size = size
         self.footer = footer
+        self.structure = structure
         self._footers = array("q")
         self._sizes: list[tuple[int, tuple[float, float]]] = []
         self._sheets: list[_Sheet] = []
@@ -122,6 +131,20 @@ class Pages:
         """Number of pages filled side by side."""
         return len(self._sheets)
 
+    def page_number(self, strip: int = 0) -> int:
+        """Return the object number of a page in progress."""
+        return self._sheets[strip].number
+
+    def element(self, type: bytes, parent: Element | None = None, attributes: bytes = b"") -> Element | None:
+        """Return a new element of a tagged document; None if it is not tagged."""
+        return self.structure.add(type, parent, attributes) if self.structure else None
+
+    def marked(self, content: bytes, strip: int = 0, element: Element | None = None) -> bytes:
+        """Return content marked as an element's or as decoration, in a tagged document."""
+        if self.structure is None:
+            return content
+        return self.structure.wrap(content, element, self.page_number(strip))
+
     def draw(self, content: bytes, strip: int = 0) -> None:
         """Add content to a page."""
         sheet = self._sheets[strip]
@@ -137,12 +160,13 @@ class Pages:
 
     def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes, strip: int = 0) -> None:
         """Draw a filled rectangle, x from the left margin."""
-        self.draw(self.filled(x, y, width, height, fill), strip)
+        self.draw(self.marked(self.filled(x, y, width, height, fill), strip), strip)
 
     def rule(self, y: int, strip: int = 0, width: int | None = None, weight: int = UNIT // 2) -> None:
         """Draw a thin line across the page."""
         end = MARGIN + (self.width if width is None else width)
-        self.draw(b"%b %d w %d %d m %d %d l S\n" % (style.RULE, weight, MARGIN, y, end, y), strip)
+        line = b"%b %d w %d %d m %d %d l S\n" % (style.RULE, weight, MARGIN, y, end, y)
+        self.draw(self.marked(line, strip), strip)
 
     def print(
         self,
@@ -155,9 +179,11 @@ class Pages:
         leading: int = 0,
         flush: int | None = None,
         strip: int = 0,
+        element: Element | None = None,
     ) -> None:
-        """Print lines of text on a page, as laid out by `text`."""
-        self.draw(self.text(lines, x, y, size, fill, bold, leading, flush), strip)
+        """Print lines of text on a page, as laid out by `text`; without an element they are decoration."""
+        content = self.text(lines, x, y, size, fill, bold, leading, flush)
+        self.draw(self.marked(content, strip, element), strip)
 
     def text(
         self,
@@ -190,8 +216,10 @@ class Pages:
         bold: bool = False,
         x: int = 0,
         width: int | None = None,
+        element: Element | None = None,
     ) -> None:
         """Print a text over as many lines and pages as it needs; move `y` below it."""
+        element = element or self.element(b"P")
         lines = self.typesetter.lines(text, size, (width or self.width) - x, where, bold)
         leading = leading_of(size)
         done = 0
@@ -201,7 +229,7 @@ class Pages:
                 self.turn()
                 continue
             part = lines[done : done + max(1, fit)]
-            self.print(part, x, self.y - ascent_of(size), size, fill, bold, leading)
+            self.print(part, x, self.y - ascent_of(size), size, fill, bold, leading, element=element)
             self.y -= len(part) * leading
             done += len(part)
 
@@ -231,7 +259,8 @@ class Pages:
         for sheet in self._sheets:
             self._write(sheet)
             footer = self.pdf.reserve()
-            self.pdf.page(sheet.number, (*sheet.written, footer), self.size, sheet.annotations)
+            entries = self.structure.page_entries(sheet.number) if self.structure else b""
+            self.pdf.page(sheet.number, (*sheet.written, footer), self.size, sheet.annotations, entries)
             self._footers.append(footer)
             if not self._sizes or self._sizes[-1][1] != self.size:
                 self._sizes.append((len(self._footers), self.size))
@@ -254,7 +283,10 @@ class Pages:
             for page in range(begin, end):
                 text = f"Page {page:,} of {len(self._footers):,}"
                 line = self.typesetter.lines(text, style.SMALL, self.width)[0]
-                body = b"%bBT %b /%b %d Tf %d %d Td<%b>Tj ET\n" % (
+                shape = b"/Artifact BMC\n%bBT %b /%b %d Tf %d %d Td<%b>Tj ET\nEMC\n"
+                if self.structure is None:
+                    shape = b"%bBT %b /%b %d Tf %d %d Td<%b>Tj ET\n"
+                body = shape % (
                     head,
                     style.MUTED,
                     resource,
@@ -268,11 +300,11 @@ class Pages:
     def _footer_title(self) -> bytes:
         """Return the rule and the footer's text; a long text is cut to its first line."""
         lines = self.typesetter.lines(self.footer, style.SMALL, self.width * 3 // 4)
-        sheet = _Sheet(0)
-        self._sheets = [sheet]
+        sheet, structure = _Sheet(0), self.structure
+        self._sheets, self.structure = [sheet], None
         self.rule(FOOTER)
         self.print(lines[:1], 0, FOOTER - style.SMALL - UNIT * 4, style.SMALL, style.MUTED)
-        self._sheets = []
+        self._sheets, self.structure = [], structure
         return b"".join(sheet.content)
 
     def outline(self) -> bytes:

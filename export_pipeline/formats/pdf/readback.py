@@ -31,7 +31,7 @@ _PAGES = 32
 """Pages that are read ahead of the search."""
 _PARSED_PAGES = 1_000
 """Up to this many pages, qpdf parses every operator of every page, which takes longer than all else. A
-longer file is read object by object: every stream is decoded and every font checked.
+longer file is read object by object, if it is plain: every stream is decoded and every font checked.
 """
 
 _Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
@@ -87,8 +87,7 @@ class _Reader:
                     self._page(_content(page.obj), maps)
                 except pikepdf.PdfError as error:
                     self._note(f"page {self._pages}: {error}")
-            if self._pages <= _PARSED_PAGES:
-                self._note(*pdf.check_pdf_syntax())
+            self._note(*pdf.check_pdf_syntax())
             self._note(*pdf.get_warnings())
 
     def _read_plain(self, file: PlainFile) -> None:

@@ -21,6 +21,7 @@ from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import hex_codes
 from export_pipeline.formats.pdf.objects import name
+from export_pipeline.formats.pdf.structure import ARTIFACT, MARK
 from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
 from export_pipeline.formats.pdf.text import Glyphs, string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
@@ -39,13 +40,17 @@ class Marks:
 
 @dataclass(slots=True)
 class SetColumn:
-    """A column's lines, the start of each (x, from the table's left edge), and its marks and color."""
+    """A column's lines, the start of each (x, from the table's left edge), and its marks and color.
+
+    `is_repeated` is True if another strip has the column too.
+    """
 
     slot: Slot
     lines: Lines
     x: Ints
     opening: tuple[str, str]
     closing: str
+    is_repeated: bool = False
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class Block:
         strips: For every strip the content bytes and the start of each row's; shape (rows + 1,).
         columns: For every strip its columns, for rows that must be split over pages.
         marked: True if rows are marked.
+        tagged: True if cells are marked for a structure tree.
     """
 
     heights: Ints
@@ -65,6 +71,7 @@ class Block:
     strips: list[tuple[NDArray[np.uint8], Ints]]
     columns: list[list[SetColumn]]
     marked: bool
+    tagged: bool = False
 
     @property
     def rows(self) -> int:
@@ -77,6 +84,8 @@ class Block:
         at_x, at_y = 0, 0
         for column in self.columns[strip]:
             first, stop = int(column.lines.first[row]), int(column.lines.first[row + 1])
+            if self.tagged:
+                pieces.append(ARTIFACT if column.is_repeated else MARK)
             for line in range(first + begin, min(first + end, stop)):
                 low, high = column.lines.bounds[line : line + 2]
                 x, y = int(column.x[line]), -(line - first - begin) * LEADING
@@ -86,6 +95,8 @@ class Block:
                     b"%b%d %d Td<%b>Tj%b\n" % (opening, x - at_x, y - at_y, digits, column.closing.encode())
                 )
                 at_x, at_y = x, y
+            if self.tagged:
+                pieces.append(b"EMC\n")
         if self.marked and not strip:
             pieces.append(b"EMC\n")
         return b"".join(pieces)
@@ -101,7 +112,9 @@ class RowSetter:
         strips: Sequence[Strip],
         marks: Marks,
         link: int | None,
+        tagged: bool = False,
     ) -> None:
+        self._tagged = tagged
         self._typesetter = typesetter
         self._columns = columns
         self._strips = strips
@@ -137,10 +150,10 @@ class RowSetter:
         edges = np.zeros(heights.size + 1, np.int64)
         np.cumsum(heights, out=edges[1:])
         strips = [
-            _content(strip_columns, heights, self._marks.rows and number == 0)
+            _content(strip_columns, heights, self._marks.rows and number == 0, self._tagged)
             for number, strip_columns in enumerate(columns)
         ]
-        return Block(heights, edges, strips, columns, self._marks.rows)
+        return Block(heights, edges, strips, columns, self._marks.rows, self._tagged)
 
     def _column(
         self, batch: Sequence[Glyphs], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
@@ -164,7 +177,7 @@ class RowSetter:
             label = name(self._marks.sums[slot.index]).decode()[1:]
             opening = (f"/Sum.{label} BMC ", f"/More.{label} BMC ")
             closing = " EMC"
-        return SetColumn(slot, lines, x, opening, closing)
+        return SetColumn(slot, lines, x, opening, closing, is_repeated=not first)
 
 
 def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
@@ -175,12 +188,17 @@ def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
     return widths
 
 
-def _content(columns: Sequence[SetColumn], heights: Ints, marked: bool) -> tuple[NDArray[np.uint8], Ints]:
+def _content(
+    columns: Sequence[SetColumn], heights: Ints, marked: bool, tagged: bool
+) -> tuple[NDArray[np.uint8], Ints]:
     cells = []
     last_x = np.zeros(heights.size, np.int64)
     last_count = np.ones(heights.size, np.int64)
     for column in columns:
-        cells.append(_cells(column, last_x, last_count))
+        made = _cells(column, last_x, last_count)
+        if tagged:
+            made = join((ARTIFACT if column.is_repeated else MARK).decode(), made, "EMC\n")
+        cells.append(made)
         last_x = column.x[column.lines.first[1:] - 1]
         last_count = column.lines.counts
     back = join(_numbers(-last_x), " ", _numbers((last_count - 1) * LEADING - heights), " Td\n")

@@ -19,6 +19,7 @@ from export_pipeline.formats.pdf.cells import heading, number_text
 from export_pipeline.formats.pdf.columns import Strip
 from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.rows import Block, Marks, RowSetter
+from export_pipeline.formats.pdf.structure import Element
 from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_Y, UNIT
 from export_pipeline.formats.pdf.typeset import Line
 
@@ -27,6 +28,7 @@ _SIDE_BY_SIDE = 2
 """Batches laid out in parallel; the same on every machine, so that equal data give equal bytes."""
 _MOST_LINES = 12
 """Most lines of a header or a total's label; a longer one is printed in full as a paragraph, once."""
+_COLUMN_SCOPE = b"/A<</O/Table/Scope/Column>>"
 _ROWS_TOGETHER = 2
 """Rows that stay with a table's header, and with its totals."""
 _SMALL_TABLE = 12
@@ -99,13 +101,17 @@ class SectionPrinter:
         sums = {names.index(label): label for label in section.sums if label in names}
         marks = Marks(section.counts, sums if section.counts else {})
         self._link = link
-        self._setter = RowSetter(pages.typesetter, section.table.columns, strips, marks, link)
+        self._setter = RowSetter(
+            pages.typesetter, section.table.columns, strips, marks, link, tagged=pages.structure is not None
+        )
         self._long_headers: list[Column] = []
         self._headers = [self._header(strip) for strip in strips]
         self._header_height = max(header.height for header in self._headers) + self._band_height
         self._header_content: dict[int, list[bytes]] = {}
         self._continued: list[Line] = []
         self._group: Group | None = None
+        self._table: Element | None = None
+        self._cells = [len(strip.slots) - (number > 0) for number, strip in enumerate(strips)]
         self._totals: list[_TotalRow] = []
         self._totals_height = 0
         self._chapter: Bookmark | None = None
@@ -170,7 +176,8 @@ class SectionPrinter:
         pages.need(min(pages.body, height + self._header_height + 5 * LEADING))
         if not self._known_as:
             self._chapter = pages.bookmark(self._headed)
-            pages.paragraph(self._headed, "Heading", size, style.ACCENT, bold=True)
+            heading_ = pages.element(b"H2")
+            pages.paragraph(self._headed, "Heading", size, style.ACCENT, bold=True, element=heading_)
             pages.y -= UNIT * 3
         for text in section.lines:
             pages.paragraph(text, "Heading", style.BODY, style.MUTED)
@@ -198,7 +205,8 @@ class SectionPrinter:
             self._heading(group, table)
         if group.rows:
             pages.need(table)
-            self._print_header()
+            self._table = pages.element(b"Table")
+            self._print_header(is_first=True)
         else:
             self._nothing()
             self._close_group()
@@ -228,7 +236,8 @@ class SectionPrinter:
             fill = b"%.3f %.3f %.3f rg" % style.color(group.color)
             pages.rectangle(0, pages.y - ascent_of(size), 9 * UNIT, 9 * UNIT, fill)
             indent = 14 * UNIT
-        pages.paragraph(group.title, "Heading", size, style.INK, bold=True, x=indent, width=inner + indent)
+        title = pages.element(b"H2" if self._known_as else b"H3")
+        pages.paragraph(group.title, "Heading", size, style.INK, True, indent, inner + indent, element=title)
         for text in group.lines:
             pages.paragraph(text, "Heading", style.BODY, style.MUTED)
         pages.y -= UNIT * 4
@@ -262,35 +271,50 @@ class SectionPrinter:
         """Return the height of the line that lists the columns on a page; 0 if the page shows them all."""
         return leading_of(style.SMALL) + UNIT * 3 if len(self._strips) > 1 else 0
 
-    def _print_header(self) -> None:
+    def _print_header(self, is_first: bool = False) -> None:
+        """Print the header row; only the first one of a table is part of it, the others are decoration."""
         pages = self._pages
+        if is_first and self._table is not None:
+            row = pages.element(b"TR", self._table)
+            for number in range(len(self._strips)):
+                pages.draw(self._header_of(number, pages.y, row), number)
+            pages.y -= self._header_height
+            return
         if pages.y not in self._header_content:
             # Most pages have their header at the same height, so it is cached for the next.
             self._header_content = {
                 pages.y: [self._header_of(number, pages.y) for number in range(len(self._strips))]
             }
         for number, content in enumerate(self._header_content[pages.y]):
-            pages.draw(content, number)
+            pages.draw(pages.marked(content, number), number)
         pages.y -= self._header_height
 
-    def _header_of(self, number: int, top: int) -> bytes:
-        """Return a strip's header as content."""
+    def _header_of(self, number: int, top: int, row: Element | None = None) -> bytes:
+        """Return a strip's header as content; with a row's element, each header is a cell of it."""
         pages, strip = self._pages, self._strips[number]
-        pieces = []
+        pieces: list[bytes] = []
+
+        def decorate(content: bytes) -> None:
+            pieces.append(content if row is None else pages.marked(content, number))
+
         if self._band_height:
             # The first column is on every page; the others tell the pages apart.
             shown = strip.slots[1 if number else 0 :]
             band = f"Columns {shown[0].index + 1}-{shown[-1].index + 1} of {len(self._section.table.columns)}"
             line = pages.typesetter.lines(band, style.SMALL, pages.width)
             y = top - ascent_of(style.SMALL)
-            pieces.append(pages.text(line, 0, y, style.SMALL, style.MUTED, flush=strip.width))
+            decorate(pages.text(line, 0, y, style.SMALL, style.MUTED, flush=strip.width))
             top -= self._band_height
         height = self._header_height - self._band_height
-        pieces.append(pages.filled(0, top - height, strip.width, height, style.ACCENT))
-        for slot, lines in zip(strip.slots, self._headers[number].cells, strict=True):
+        decorate(pages.filled(0, top - height, strip.width, height, style.ACCENT))
+        for place, (slot, lines) in enumerate(zip(strip.slots, self._headers[number].cells, strict=True)):
             edge = slot.x + slot.width if slot.right or (lines and lines[0].rtl) else None
             baseline = top - _FIRST_BASELINE
-            pieces.append(pages.text(lines, slot.x, baseline, CELL, style.WHITE, True, LEADING, edge))
+            text = pages.text(lines, slot.x, baseline, CELL, style.WHITE, True, LEADING, edge)
+            if row is None or (number and not place):
+                decorate(text)
+            else:
+                pieces.append(pages.marked(text, number, pages.element(b"TH", row, _COLUMN_SCOPE)))
         return b"".join(pieces)
 
     def _next_page(self) -> None:
@@ -337,19 +361,29 @@ class SectionPrinter:
         top = pages.y
         tops = (top - (block.edges[begin : end + 1] - block.edges[begin])).tolist()
         odd = range(1 - self._in_group % 2, end - begin, 2)
+        rows = [pages.element(b"TR", self._table) for _ in range(end - begin)]
         for number, (strip, (data, offsets)) in enumerate(zip(self._strips, block.strips, strict=True)):
             bands = b"".join(
                 b"%d %d %d %d re\n" % (MARGIN, tops[i + 1], strip.width, tops[i] - tops[i + 1]) for i in odd
             )
             if bands:
-                pages.draw(b"%b\n%bf\n" % (style.ZEBRA, bands), number)
+                pages.draw(pages.marked(b"%b\n%bf\n" % (style.ZEBRA, bands), number), number)
             content = data[offsets[begin] : offsets[end]].tobytes()
+            if pages.structure is not None:
+                content = self._number_cells(content, rows, number)
             self._text(content, top, number)
         if self._link is not None:
             self._links(tops)
         pages.y = tops[-1]
         self._in_group += end - begin
         self._rows_before += end - begin
+
+    def _number_cells(self, content: bytes, rows: Sequence[Element | None], strip: int) -> bytes:
+        """Return rows' content with the numbers of their cells, which become part of these rows."""
+        pages = self._pages
+        assert pages.structure is not None
+        cells = [pages.structure.add(b"TD", row) for row in rows for _ in range(self._cells[strip])]
+        return pages.structure.number_cells(content, cells, pages.page_number(strip))
 
     def _rule(self) -> None:
         """Draw the line that ends the rows of a page."""
@@ -361,6 +395,7 @@ class SectionPrinter:
         pages = self._pages
         lines = int(block.heights[row] - 2 * PAD_Y) // LEADING
         done = 0
+        cells = self._cells_of_a_row()
         while done < lines:
             fit = (pages.room - 2 * PAD_Y) // LEADING
             if fit < min(3, lines - done):
@@ -371,13 +406,25 @@ class SectionPrinter:
             for number, strip in enumerate(self._strips):
                 if self._in_group % 2:
                     pages.rectangle(0, pages.y - height, strip.width, height, style.ZEBRA, number)
-                self._text(block.fragment(number, row, done, stop), pages.y, number)
+                content = block.fragment(number, row, done, stop)
+                if pages.structure is not None:
+                    page = pages.page_number(number)
+                    content = pages.structure.number_cells(content, cells[number], page)
+                self._text(content, pages.y, number)
             if self._link is not None and not done:
                 self._links([pages.y, pages.y - height])
             pages.y -= height
             done = stop
         self._in_group += 1
         self._rows_before += 1
+
+    def _cells_of_a_row(self) -> list[list[Element]]:
+        """Return the elements of a new row's cells, by strip; nothing if the document is not tagged."""
+        structure = self._pages.structure
+        if structure is None:
+            return []
+        row = structure.add(b"TR", self._table)
+        return [[structure.add(b"TD", row) for _ in range(count)] for count in self._cells]
 
     def _text(self, content: bytes, top: int, strip: int) -> None:
         resource = self._pages.typesetter.regular.resource.encode()
@@ -438,9 +485,13 @@ class SectionPrinter:
             pages.paragraph(total.label, "Total", CELL, bold=True)
         if total.height > pages.room:
             self._next_page()
+        elements = self._cells_of_a_row()
         for number, (strip, cells) in enumerate(zip(self._strips, total.strips, strict=True)):
+            places = {slot.x: place - (number > 0) for place, slot in enumerate(strip.slots)}
             pages.rectangle(0, pages.y - total.height, strip.width, total.height, style.TOTAL, number)
             for x, flush, lines in cells:
                 baseline = pages.y - _FIRST_BASELINE
-                pages.print(lines, x, baseline, CELL, style.INK, True, LEADING, flush, number)
+                place = places[x]
+                cell = elements[number][place] if elements and place >= 0 else None
+                pages.print(lines, x, baseline, CELL, style.INK, True, LEADING, flush, number, cell)
         pages.y -= total.height

@@ -17,6 +17,7 @@ from export_pipeline.formats.pdf.objects import PdfFile, date_string, text_strin
 from export_pipeline.formats.pdf.options import PdfOptions
 from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.sections import SectionPrinter
+from export_pipeline.formats.pdf.structure import MAX_CELLS, Structure, write_metadata
 from export_pipeline.formats.pdf.style import MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Typesetter
 
@@ -37,7 +38,8 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         _page_size([], paper, orientation)
     ]
     pdf = PdfFile(out)
-    pages = Pages(pdf, typesetter, sizes[0], layout.footer)
+    structure = Structure() if _is_tagged(layout, options) else None
+    pages = Pages(pdf, typesetter, sizes[0], layout.footer, structure)
     pages.start()
     _title_block(pages, layout)
     anchors = _anchors(pdf, layout)
@@ -68,8 +70,11 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     pages.finish()
     outline = pages.outline()
     _resources(pdf, typesetter)
+    tags = b""
+    if structure is not None:
+        tags = structure.write(pdf) + write_metadata(pdf, title, layout.author, layout.created)
     pdf.finish(
-        b"/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>%b" % outline,
+        b"/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>%b%b" % (outline, tags),
         b"/Title%b/Author%b/Creator(export_pipeline)/Producer(export_pipeline)/CreationDate%b/ModDate%b"
         % (
             text_string(title),
@@ -79,6 +84,16 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         ),
     )
     return Rendered(rows=rows, changed=typesetter.changed, warnings=warnings)
+
+
+def _is_tagged(layout: Layout, options: PdfOptions) -> bool:
+    """Return whether the document is tagged: if asked for, or if it has few cells. Drawings and links have no
+    tags yet, so documents with them are not tagged.
+    """
+    if layout.drawings or any(section.links for section in layout.chapters) or options.tagged is False:
+        return False
+    cells = sum(section.table.rows * len(section.table.columns) for section in layout.chapters)
+    return bool(options.tagged) or cells <= MAX_CELLS
 
 
 def _page_size(
@@ -102,7 +117,7 @@ def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
 
 def _title_block(pages: Pages, layout: Layout) -> None:
     pages.bookmark(layout.title)
-    pages.paragraph(layout.title, "Title", style.TITLE, style.ACCENT, bold=True)
+    pages.paragraph(layout.title, "Title", style.TITLE, style.ACCENT, bold=True, element=pages.element(b"H1"))
     pages.y -= UNIT * 4
     pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
     pages.y -= UNIT * 12
@@ -122,8 +137,10 @@ def _title_block(pages: Pages, layout: Layout) -> None:
         labels = pages.typesetter.lines(label, style.BODY, column - 6 * UNIT, "Facts", bold=True)
         pages.need(leading * len(labels))
         page, top = pages.pdf.pages, pages.y
-        pages.print(labels, 0, top - ascent_of(style.BODY), style.BODY, style.MUTED, True, leading)
-        pages.paragraph(value, "Facts", x=column)
+        fact = pages.element(b"P")
+        baseline = top - ascent_of(style.BODY)
+        pages.print(labels, 0, baseline, style.BODY, style.MUTED, True, leading, element=fact)
+        pages.paragraph(value, "Facts", x=column, element=fact)
         if page == pages.pdf.pages:
             pages.y = min(pages.y, top - leading * len(labels))
         pages.y -= UNIT

@@ -89,7 +89,7 @@ def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
             case "Tj":
                 codes = bytes(operands[0])
                 yield "text", "".join(map(unicode.__getitem__, unpack(f">{len(codes) // 2}H", codes)))
-            case "BMC":
+            case "BMC" | "BDC":
                 yield "mark", str(operands[0])
             case "EMC":
                 yield "end", ""
@@ -100,20 +100,20 @@ def rows(source: Path | bytes) -> list[str]:
     found: list[str] = []
     with pikepdf.open(source if isinstance(source, Path) else io.BytesIO(source)) as file:
         for page in file.pages:
-            depth = 0
+            marks: list[str] = []
             for kind, value in shown(page):
                 if kind == "mark":
-                    depth += 1
+                    marks.append(value)
                     if value == "/Row":
                         found.append("")
                 elif kind == "end":
-                    depth -= 1
-                elif depth:
+                    marks.pop()
+                elif {"/Row", "/RowGoesOn"} & set(marks):
                     found[-1] += value
     return found
 
 
 @lru_cache  # every page has the same fonts
 def _unicode(cmap: bytes) -> dict[int, str]:
-    pairs = re.findall(r"<([0-9A-F]{4})><([0-9A-F]+)>\n", cmap.decode())
+    pairs = re.findall(r"<([0-9A-F]{4})> <([0-9A-F]+)>\n", cmap.decode())
     return {int(code, 16): bytes.fromhex(text).decode("utf-16-be", "surrogatepass") for code, text in pairs}

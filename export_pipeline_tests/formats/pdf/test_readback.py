@@ -39,8 +39,43 @@ def sound(tmp_path: Path) -> Path:
     path = tmp_path / "sound.pdf"
     sums = tuple(column.name for column in COLUMNS)
     before = Section("b", "Summary", table, sums=sums)
-    write(path, layout(before, Section("t", "Rows", table, counts=True, sums=sums)))
+    write(path, layout(before, Section("t", "Rows", table, counts=True, sums=sums)), {"tagged": False})
     return path
+
+
+@pytest.fixture
+def tagged(sound: Path, tmp_path: Path) -> Path:
+    """The same rows in a tagged file, whose objects are packed."""
+    count = 300
+    table = Table.of(
+        "t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": pa.array(range(count), pa.int64())})
+    )
+    path = tmp_path / "tagged.pdf"
+    write(path, layout(Section("t", "Rows", table, counts=True, sums=("n",))), {"tagged": True})
+    return path
+
+
+def test_a_tagged_file_is_read_as_any_other(tagged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = FileFacts(300, {"n": 300 * 299 / 2})
+    assert readback.read_back(tagged) == expected
+    monkeypatch.setattr(readback, "_PARSED_PAGES", 0)
+    assert readback.read_back(tagged) == expected
+
+
+@pytest.mark.parametrize("parsed", [0, 1_000])
+def test_damage_to_a_tagged_file_is_a_problem(
+    tagged: Path, tmp_path: Path, parsed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback, "_PARSED_PAGES", parsed)
+    path, data = tmp_path / "changed.pdf", tagged.read_bytes()
+    for seed in range(20):
+        chance = random.Random(seed)
+        changed = bytearray(data)
+        for _ in range(chance.choice((1, 20, 300))):
+            changed[chance.randrange(len(data))] = chance.randrange(256)
+        path.write_bytes(changed)
+        facts = readback.read_back(path)
+        assert facts.problems or facts == FileFacts(300, {"n": 300 * 299 / 2})
 
 
 def test_rows_and_sums_of_the_counting_section(sound: Path) -> None:

@@ -292,7 +292,7 @@ def test_a_declared_width_is_a_maximum(tmp_path: Path) -> None:
     data = {"a": ["short"] * 5, "b": ["some longer text " * 6] * 5}
     section = Section("t", "T", Table.of("t", columns, pa.table(data)), counts=True)
     first, second = measure(section, Typesetter())
-    assert first.wanted < second.wanted
+    assert first.preferred < second.preferred
     strip = arrange([first, second], 530 * UNIT)[0]
     assert strip.slots[1].width > 450 * UNIT
 

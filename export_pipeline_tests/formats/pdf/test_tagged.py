@@ -1,0 +1,153 @@
+"""Tagged documents (PDF/UA-1): valid, and with the tables that people see."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+import pyarrow as pa
+import pytest
+
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Group, Layout, Section, Total
+from export_pipeline.core.tables import Table
+from export_pipeline.formats.pdf import structure
+from export_pipeline.formats.pdf.readback import read_back
+from export_pipeline_tests.formats.pdf.reading import check, layout, shown, write
+
+page_validation: Any = pytest.importorskip("page")  # of the package page-validation
+
+
+def table(rows: int, columns: int = 3) -> Table:
+    names = [f"c{i}" for i in range(columns)]
+    declared = (Column("n", "N", Kind.INTEGER), *(Column(name, name.upper(), Kind.TEXT) for name in names))
+    data: dict[str, Any] = {"n": pa.array(range(rows), pa.int64())}
+    data |= {name: [f"{name} of {row}" for row in range(rows)] for name in names}
+    return Table.of("t", declared, pa.table(data), batch_rows=17)
+
+
+def violations(path: Path) -> list[str]:
+    """The rules of PDF/UA-1 that an independent checker finds broken."""
+    report = page_validation.validate_pdf(str(path), profile=page_validation.ValidationProfile.PDF_UA_1)
+    assert report.rules.total > 100
+    return [f"{failure.rule_id}: {failure.message}" for failure in report.failures]
+
+
+def texts(path: Path) -> dict[tuple[tuple[int, int], int], str]:
+    """The text of every mark, by page object and number."""
+    found: dict[tuple[tuple[int, int], int], str] = {}
+    with pikepdf.open(path) as file:
+        for one in file.pages:
+            numbers = [
+                operands[1].get("/MCID") if len(operands) > 1 else None
+                for operands, operator in pikepdf.parse_content_stream(one)
+                if str(operator) in ("BDC", "BMC")
+            ]
+            marks: list[Any] = []
+            waiting = iter(numbers)
+            for kind, value in shown(one):
+                if kind == "mark":
+                    marks.append(next(waiting))
+                elif kind == "end":
+                    marks.pop()
+                else:
+                    number = next((int(mark) for mark in reversed(marks) if mark is not None), None)
+                    if number is not None:
+                        key = (one.obj.objgen, number)
+                        found[key] = found.get(key, "") + value
+    return found
+
+
+def tree(path: Path) -> list[Any]:
+    """The structure as nested lists: [type, children or text …]."""
+    marked = texts(path)
+
+    def read(element: Any) -> list[Any]:
+        kids = element.get("/K", pikepdf.Array())
+        kids = kids if isinstance(kids, pikepdf.Array) else [kids]
+        made: list[Any] = [str(element.S)[1:]]
+        for kid in kids:
+            if isinstance(kid, int):
+                made.append(marked[element.Pg.objgen, int(kid)])
+            elif kid.get("/Type") == pikepdf.Name.MCR:
+                made.append(marked[kid.Pg.objgen, int(kid.MCID)])
+            else:
+                made.append(read(kid))
+        return made
+
+    with pikepdf.open(path) as file:
+        return read(file.Root.StructTreeRoot.K)
+
+
+def test_the_structure_has_headings_facts_and_the_cells_of_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.pdf"
+    groups = (Group("First", 1, ("1 row",)), Group("Second", 2, (), (Total("Sum", {"n": 3}),)))
+    section = Section("t", "Numbers", table(3, 2), groups=groups, counts=True, sums=("n",))
+    write(path, layout(section, title="Numbers", facts=(("For", "Acme"),)))
+    assert violations(path) == []
+    head = ["TR", ["TH", "N"], ["TH", "C0"], ["TH", "C1"]]
+    rows = [["TR", ["TD", f"{row}"], ["TD", f"c0 of {row}"], ["TD", f"c1 of {row}"]] for row in range(3)]
+    assert tree(path) == [
+        "Document",
+        ["H1", "Numbers"],
+        ["P", "For", "Acme"],
+        ["P", "Data as of", "2025-03-04 05:06 UTC"],
+        ["H2", "First"],
+        ["P", "1 row"],
+        ["Table", head, rows[0]],
+        ["H2", "Second"],
+        ["Table", head, *rows[1:], ["TR", ["TD", "3"], ["TD", "Sum"], ["TD"]]],
+    ]
+
+
+def layouts() -> dict[str, Layout]:
+    tall = Table.of("t", (Column("a", "A", Kind.TEXT),), pa.table({"a": ["long text " * 3000, "short"]}))
+    odd = Table.of(
+        "t",
+        (Column("a", "=A & <b>", Kind.TEXT, null="–"), Column("t", "T", Kind.TIMESTAMP)),
+        pa.table({
+            "a": ["שלום עולם", None, "\U0001f600 \ue000", "two\nlines", ""],
+            "t": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 5, pa.timestamp("us", tz="UTC")),
+        }),
+    )  # fmt: skip
+    total = Total("Total", {"n": 4950})
+    return {
+        "many pages": layout(Section("t", "T", table(100), totals=(total,), counts=True, sums=("n",))),
+        "bands": layout(Section("t", "T", table(100, 25), totals=(total,), counts=True, sums=("n",))),
+        "tall rows": layout(Section("t", "T", tall, counts=True)),
+        "odd texts": layout(Section("t", "T", odd, counts=True), title="Odd <title> & \x07"),
+        "no rows": layout(Section("t", "T", table(0), counts=True)),
+        "two chapters": layout(Section("a", "A", table(2)), Section("b", "B", table(3), counts=True)),
+    }
+
+
+@pytest.mark.parametrize("name", list(layouts()))
+def test_an_independent_checker_finds_no_broken_rule(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "t.pdf"
+    write(path, layouts()[name])
+    assert violations(path) == []
+    check(path)
+    assert read_back(path).problems == ()
+
+
+def test_every_cell_of_bands_and_pages_is_in_its_row_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.pdf"
+    write(path, layouts()["bands"])
+    tables = [element for element in tree(path) if element[0] == "Table"]
+    _, head, *rows = tables[0]
+    assert [cell[1] for cell in head[1:]] == ["N", *(f"C{i}" for i in range(25))]
+    cells = [["".join(cell[1:]) for cell in row[1:]] for row in rows[:-1]]
+    assert cells == [[str(row), *(f"c{i} of {row}" for i in range(25))] for row in range(100)]
+    assert {len(row) for row in rows} == {27}
+
+
+def test_long_documents_are_tagged_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export_pipeline.formats.pdf.write.MAX_CELLS", 11)
+    assert structure.MAX_CELLS == 50_000
+    for options, is_tagged in (({}, False), ({"tagged": True}, True)):
+        path = tmp_path / "t.pdf"
+        write(path, layout(Section("t", "T", table(3), counts=True)), options)
+        with pikepdf.open(path) as file:
+            assert ("/StructTreeRoot" in file.Root) is is_tagged

@@ -1,18 +1,24 @@
 """Links for people: a page, the file, and the day on which they are dead."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
+from export_pipeline.delivery.send import deliver_due
 from export_pipeline.jobs import EventKind
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
+from export_pipeline_tests.delivery.mail_server import mail_server
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.services.fixtures import Bucket
-from export_pipeline_tests.services.s3 import S3Server
+from export_pipeline_tests.services.process import running, server_folder
+from export_pipeline_tests.services.s3 import S3Server, answers, prepare
+from export_pipeline_tests.tools import require_tool
 
 PERSON = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -194,3 +200,53 @@ def test_a_recipient_unsubscribes_by_a_button_and_not_by_opening_the_link(
     assert "You are unsubscribed" in done.text
     assert database.run("SELECT recipient FROM export_unsubscribes") == [("ann@example.org",)]
     assert httpx.post(f"{service.url}/unsubscribe/{job_id}").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_mails_link_outlives_the_keys_of_the_store_and_dies_with_its_file(
+    settings: Settings, accounts: list[str], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server_folder("s3") as folder, mail_server() as mails:
+        command, old = prepare(str(require_tool("weed")), folder)
+        changed = {
+            "store_url": "s3://exports/team", "s3_endpoint_url": old.endpoint_url,
+            "smtp_url": mails.url, "mail_from": "Exports <exports@example.org>", "mail_attach_bytes": 0,
+            "api_url": "https://exports.example.org",
+        }  # fmt: skip
+        on_s3 = settings.model_copy(update=changed)
+
+        @contextmanager
+        def store_with(keys: S3Server, name: str) -> Iterator[None]:
+            for variable, value in keys.environment().items():
+                monkeypatch.setenv(variable, value)
+            (folder / name).mkdir()
+            with running(command, folder / name, ready=lambda: answers(keys), stop_signal="KILL"):
+                yield
+
+        with store_with(old, "old"), serving(on_s3) as service:
+            old.client().create_bucket(Bucket="exports")
+            made = ask(service.client(), accounts[0], recipients=["ann@example.org"])["id"]
+            service.complete(made, days=7)
+            engine = open_engine(on_s3.jobs_url)
+            assert deliver_due(engine, service.store, on_s3).sent == 1
+            engine.dispose()
+            text = mails.to("ann@example.org").get_body(("plain",)).get_content()  # type: ignore[union-attr]
+            (link,) = re.findall(r"https://exports\.example\.org(/d/\S+)", text)
+            signed = httpx.get(service.url + link).headers["location"]
+            assert httpx.get(signed).content == CONTENT
+        new = S3Server(old.endpoint_url, "CHANGED", "other secret of the store")
+        config = folder / "s3.json"
+        config.write_text(
+            config.read_text().replace(old.access_key, new.access_key).replace(old.secret_key, new.secret_key)
+        )
+        with store_with(new, "new"), serving(on_s3) as service:
+            database.age("expires_at", 3 * 86_400, f"id = '{made}'")  # three days later
+            assert httpx.get(signed).status_code == 403
+            page = httpx.get(service.url + link, headers=PERSON)
+            assert (page.status_code, "Kita Süd.csv" in page.text) == (200, True)
+            file = httpx.get(f"{service.url}{link}/file", follow_redirects=True)
+            assert file.content == CONTENT
+            database.age("expires_at", 5 * 86_400, f"id = '{made}'")  # the day after it has expired
+            gone = httpx.get(service.url + link, headers=PERSON)
+            assert (gone.status_code, "no longer available" in gone.text) == (410, True)
+            assert problem(httpx.get(f"{service.url}{link}/file")) == (410, "expired")

@@ -1,14 +1,21 @@
 """The pages of links in a real browser: one click to the file, in light and dark, by keyboard."""
 
+import json
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from websockets.sync.client import ClientConnection, connect
 
 from export_pipeline_tests.api.service import CONTENT, Running, start
 from export_pipeline_tests.api.test_links import link_to
+from export_pipeline_tests.services.process import free_ports
 from export_pipeline_tests.tools import require_tool
 
 pytestmark = pytest.mark.slow
@@ -78,3 +85,92 @@ def test_the_page_of_an_export_in_the_making_becomes_that_of_the_file(
     start(service.ledger, made)
     service.complete(made)
     page.get_by_role("link", name="Download").wait_for(timeout=15_000)
+
+
+class Firefox:
+    """A Firefox without a window, driven as the WebDriver BiDi specification says."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection, self._ids = connection, count(1)
+        self.call("session.new", capabilities={})
+        self._page = self.call("browsingContext.getTree")["contexts"][0]["context"]
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        id = next(self._ids)
+        self._connection.send(json.dumps({"id": id, "method": method, "params": parameters}))
+        while True:
+            told = json.loads(self._connection.recv(60))
+            if told.get("id") == id:
+                assert told["type"] == "success", told
+                return dict(told["result"])
+
+    def open(self, url: str) -> None:
+        self.call("browsingContext.navigate", context=self._page, url=url, wait="complete")
+
+    def click(self, css: str) -> None:
+        locator = {"type": "css", "value": css}
+        (node,) = self.call("browsingContext.locateNodes", context=self._page, locator=locator)["nodes"]
+        origin = {"type": "element", "element": {"sharedId": node["sharedId"]}}
+        actions = [
+            {"type": "pointerMove", "x": 0, "y": 0, "origin": origin},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        mouse = {"type": "pointer", "id": "mouse", "actions": actions}
+        self.call("input.performActions", context=self._page, actions=[mouse])
+
+
+@contextmanager
+def firefox(folder: Path, downloads: Path) -> Iterator[Firefox]:
+    """Firefox with a new profile, which saves downloads without a question."""
+    program = str(require_tool("firefox-esr"))
+    preferences = {
+        "browser.download.folderList": 2,
+        "browser.download.dir": str(downloads),
+        "browser.helperApps.neverAsk.saveToDisk": "text/csv",
+    }
+    (folder / "user.js").write_text(
+        "".join(
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items()
+        )
+    )
+    (port,) = free_ports(1)
+    command = [
+        program,
+        "--headless",
+        "--no-remote",
+        "--profile",
+        str(folder),
+        "--remote-debugging-port",
+        str(port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until, connection = time.monotonic() + 90, None
+            while connection is None:
+                assert time.monotonic() < until
+                with suppress(OSError):
+                    connection = connect(f"ws://127.0.0.1:{port}/session", open_timeout=30, max_size=None)
+                time.sleep(0.1)
+            with connection:
+                yield Firefox(connection)
+        finally:
+            process.kill()
+
+
+def test_one_click_leads_to_the_file_in_firefox_too(
+    service: Running, accounts: list[str], tmp_path: Path
+) -> None:
+    made, url = link_to(service, accounts[0])
+    service.complete(made, name=ARABIC)
+    profile, downloads = tmp_path / "profile", tmp_path / "downloads"
+    profile.mkdir()
+    downloads.mkdir()
+    with firefox(profile, downloads) as browser:
+        browser.open(url)
+        browser.click("a[href$='/file']")
+        until = time.monotonic() + 60
+        while not (downloads / ARABIC).exists() or (downloads / ARABIC).read_bytes() != CONTENT:
+            assert time.monotonic() < until, list(downloads.iterdir())
+            time.sleep(0.1)
+    assert [path.name for path in downloads.iterdir()] == [ARABIC]

@@ -150,13 +150,16 @@ class System:
 
 
 @contextmanager
-def running_system(folder: Path, *, servers: bool, launchers: int = 1) -> Iterator[System]:
+def running_system(
+    folder: Path, *, servers: bool, launchers: int = 1, more: Mapping[str, str] | None = None
+) -> Iterator[System]:
     """Start a deployment in a folder.
 
     Args:
         servers: On PostgreSQL and S3; else on SQLite and a folder.
         launchers: How many deployments share the ledger. As machines of one name would, each has its own
             DAGSTER_HOME, staging folder and Dagster database.
+        more: More settings.
     """
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -167,6 +170,7 @@ def running_system(folder: Path, *, servers: bool, launchers: int = 1) -> Iterat
             "EXPORT_STAGING_URL": str(folder / "staging"),
             "EXPORT_SMTP_URL": f"smtp://127.0.0.1:{smtp}",
             "EXPORT_MAIL_FROM": "Exports <exports@example.org>",
+            **(more or {}),
         }
         started = stack.enter_context(processes(settings))
         services: dict[str, Service] = {}

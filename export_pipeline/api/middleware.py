@@ -22,7 +22,7 @@ BODY_SECONDS = 30.0
 _MAX_TARGET_BYTES = 8 << 10
 _MAX_HEADER_BYTES = 16 << 10
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-_TOKEN_PATH = re.compile(r"^/d/[^/]+")
+_TOKEN_PATH = re.compile(r"^/(d|unsubscribe)/[^/]+")
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -115,7 +115,7 @@ class _Bounded:
 
 def _log(scope: Scope, status: int, seconds: float, state: dict[str, Any]) -> None:
     """Write one line for a call. Links' tokens and keys are not in it."""
-    path = _TOKEN_PATH.sub("/d/***", scope["path"])
+    path = _TOKEN_PATH.sub(r"/\1/***", scope["path"])
     if path in ("/healthz", "/readyz") and status == 200:
         return
     line = {

@@ -24,7 +24,7 @@ from export_pipeline_tests.api.test_links import link_to
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.paths import ROOT
 
-OPEN = {"/healthz", "/readyz", "/errors/{code}", "/d/{token}", "/d/{token}/file"}
+OPEN = {"/healthz", "/readyz", "/errors/{code}", "/d/{token}", "/d/{token}/file", "/unsubscribe/{mail_id}"}
 
 
 @pytest.fixture

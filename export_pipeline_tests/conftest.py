@@ -69,7 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # What mostly waits for processes is followed by what only computes, so that both cores are always busy.
 _LONG = (
-    "system/test_on_servers.py", "sources/tables/test_attack.py", "hostile/test_excel.py",
-    "orchestration/runs/test_warm_launcher.py", "hostile/test_pdf.py", "orchestration/runs/test_retries.py", "cli/test_cli.py",
-    "system/test_on_files.py", "delivery/", "orchestration/", "sources/", "hostile/",
+    "system/", "sources/tables/test_attack.py", "hostile/test_excel.py", "orchestration/runs/test_warm_launcher.py",
+    "test_documented_commands.py", "cli/test_interrupts.py", "cli/test_demo.py", "hostile/test_pdf.py",
+    "orchestration/runs/test_killed.py", "orchestration/runs/test_retries.py", "orchestration/test_tools.py", "cli/test_cli.py",
+    "delivery/", "orchestration/", "sources/", "hostile/",
 )  # fmt: skip

@@ -32,7 +32,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         (tmp_path / unit.name).write_text(text)
     units = [str(tmp_path / unit.name) for unit in UNITS]
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=240
     )
     said = [
         line for line in done.stderr.splitlines() if "export-pipeline" in line

@@ -48,7 +48,7 @@ class Running:
     def client(self, *rights: str, **options: Any) -> httpx.Client:
         """A client with a new key."""
         headers = {"Authorization": f"Bearer {self.key(*rights, **options)}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
 
     @property
     def store(self) -> Store:
@@ -94,7 +94,7 @@ def serving(settings: Settings) -> Iterator[Running]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 240
     while not server.started and time.monotonic() < until:
         time.sleep(0.01)
     try:

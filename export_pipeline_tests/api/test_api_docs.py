@@ -74,7 +74,7 @@ def test_each_command_works_as_it_stands(hooked: Running, accounts: list[str], t
             variables = known | _export_for(command, hooked, client, accounts[0])
             done = subprocess.run(
                 ["bash", "-ec", command], cwd=folder, env={"PATH": "/usr/bin:/bin", **variables},
-                capture_output=True, text=True, timeout=60,
+                capture_output=True, text=True, timeout=240,
             )  # fmt: skip
             assert done.returncode == 0, (command, done.stdout, done.stderr)
             if "-OJ" in command:

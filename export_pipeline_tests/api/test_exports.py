@@ -183,7 +183,7 @@ def test_a_long_poll_answers_when_the_export_ends(service: Running, accounts: li
     threading.Timer(0.5, service.complete, [made["id"]]).start()
     begun = time.monotonic()
     assert client.get(f"/v1/exports/{made['id']}", params={"wait": 30}).json()["status"] == "completed"
-    assert 0.4 < time.monotonic() - begun < 5
+    assert 0.4 < time.monotonic() - begun < 25
     other = ask(client, accounts[0])
     assert client.get(f"/v1/exports/{other['id']}", params={"wait": 1}).json()["status"] == "pending"
 

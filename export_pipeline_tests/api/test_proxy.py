@@ -100,7 +100,7 @@ def test_everything_works_behind_the_proxy(proxy: Proxy, accounts: list[str]) ->
 
     follower = threading.Thread(target=follow)
     follower.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 240
     while not heard:  # the first event comes before the export ends
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -47,7 +47,7 @@ def started(folder: Path, source_url: str) -> Iterator[tuple[subprocess.Popen[st
 def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, source_url: str) -> None:
     with started(tmp_path, source_url) as (process, url):
         transport = httpx.HTTPTransport(retries=50)
-        with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
+        with httpx.Client(base_url=url, transport=transport, timeout=120) as client:
             assert client.get("/healthz").text == "ok\n"
             assert client.get("/readyz").text == "ready\n"
             status = Path(f"/proc/{process.pid}/status").read_text()
@@ -55,7 +55,7 @@ def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, s
         assert found
         assert int(found[1]) < 180_000
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.mark.slow
@@ -65,4 +65,4 @@ def test_the_service_imports_no_dagster() -> None:
         "app = build_app(Settings(jobs_url='sqlite:////tmp/none.db')); len(app.state.service.datasets);"
         "sys.exit(int(any(name.partition('.')[0] == 'dagster' for name in sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], timeout=240).returncode == 0

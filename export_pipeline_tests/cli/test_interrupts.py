@@ -79,7 +79,7 @@ def test_signals_leave_no_traceback_whenever_they_come(
     )  # fmt: skip
     time.sleep(after)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     if process.returncode == 0:  # it was faster
         return
     if process.returncode == -number:  # Python itself was still starting
@@ -142,7 +142,7 @@ def test_dev_ends_with_one_line_and_with_all_that_it_started(
     try:
         _wait_until(lambda: _answers(port) and _answers(api_port), 240)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     finally:
         process.kill()
     assert (process.returncode, err.strip().splitlines()[-1]) == (130, "Error: Interrupted.")

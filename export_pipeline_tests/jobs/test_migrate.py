@@ -39,7 +39,7 @@ def test_processes_that_migrate_at_once_wait_for_each_other(url: str) -> None:
         subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    assert [(process.communicate(timeout=60)[1], process.returncode) for process in started] == [("", 0)] * 3
+    assert [(process.communicate(timeout=240)[1], process.returncode) for process in started] == [("", 0)] * 3
     with Ledger(url) as ledger:
         assert ledger.find() == []
 

@@ -20,7 +20,7 @@ def mariadb_server() -> Iterator[str]:
     with server_folder("my") as folder:
         data = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={getpass.getuser()}"]
         make = [install, *data, "--auth-root-authentication-method=normal", "--skip-test-db"]
-        done = subprocess.run(make, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(make, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         (port,) = free_ports(1)
 

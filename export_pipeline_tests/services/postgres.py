@@ -121,7 +121,7 @@ def _initdb(command: list[str], folder: Path, password: str) -> None:
     options += ["--auth=scram-sha-256", f"--pwfile={secret}"]
     if "/usr/lib/" not in command[-1]:  # known from version 16 on
         options += ["-c", "scram_iterations=1"]  # what makes guessing slow makes each connection slow too
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=240)
     if done.returncode:
         raise StartError(f"initdb failed with code {done.returncode}:\n{done.stdout}{done.stderr}")
 

@@ -126,7 +126,7 @@ class HoldingProxy(S3Proxy):
     def let_through(self) -> int:
         """Send the held request to the server, and give the status of its answer."""
         self._go.set()
-        assert self._passed.wait(30)
+        assert self._passed.wait(240)
         return self._status
 
     @contextlib.contextmanager

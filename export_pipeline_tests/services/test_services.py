@@ -103,7 +103,7 @@ def test_a_server_ends_with_the_test_process(tmp_path: Path) -> None:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
     # What does not hear the signal is killed after 10 s.
-    server, deadline = int(pid_file.read_text()), time.monotonic() + 30
+    server, deadline = int(pid_file.read_text()), time.monotonic() + 240
     while _alive(server) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _alive(server)

@@ -16,7 +16,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.streams import merge
 from export_pipeline.sources.snapshot import Snapshot, open_snapshot
 
-SECONDS = 5.0
+SECONDS = 60.0
 ENDLESS = "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c)"
 WORKING = (
     "SELECT count(*) FROM pg_stat_activity"

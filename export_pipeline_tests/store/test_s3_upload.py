@@ -43,7 +43,7 @@ def test_parts_go_out_while_the_file_is_written(store: S3Store, client: Any, tmp
         upload.write(bytes(8 * MIB))
         assert not arrived.wait(0.2)  # so much may go in one request, if nothing follows
         upload.write(bytes(MIB))
-        assert arrived.wait(10)
+        assert arrived.wait(240)
         assert list(store.list()) == []
         upload.publish()
     assert store.stat(KEY).bytes == 9 * MIB
@@ -107,13 +107,13 @@ def test_one_that_gives_up_does_not_wait_for_a_dead_server(
     """Parts and the abort itself hang for long: what is left is a clean-up's."""
     go = threading.Event()
     for event in ("UploadPart", "AbortMultipartUpload"):
-        client.meta.events.register(f"before-send.s3.{event}", lambda **_: void(go.wait(60)))
+        client.meta.events.register(f"before-send.s3.{event}", lambda **_: void(go.wait(120)))
     try:
         with begin(store, KEY, tmp_path) as upload:
             for _ in range(40):
                 upload.write(bytes(MIB))
             started = time.monotonic()
-        assert time.monotonic() - started < 10  # of its own it waits for 3 s
+        assert time.monotonic() - started < 60  # of its own it waits for 3 s
         assert list(tmp_path.iterdir()) == []
         assert len(unfinished(bucket)) == 1
     finally:
@@ -140,7 +140,7 @@ def test_a_part_on_a_slow_line_stops_in_the_middle(
     client.meta.events.register("before-send.s3.UploadPart", slowly)
     with begin(store, KEY, tmp_path) as upload:
         upload.write(bytes(9 * MIB))
-        assert sending.wait(10)
+        assert sending.wait(240)
     assert ended.wait(1)
     assert unfinished(bucket) == []
 

@@ -18,7 +18,7 @@ import pytest
 from export_pipeline_tests.services.process import StartError
 
 _MARK = "EXPORT_TEST_PROCESSES"
-_START_SECONDS = 60.0
+_START_SECONDS = 240.0
 
 # Its input closes when the tests close it or when their process dies, even by SIGKILL.
 _GUARD = """

@@ -240,7 +240,7 @@ def test_one_snapshot_while_a_writer_writes(application: Application) -> None:
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            assert written.wait(10)
+            assert written.wait(240)
             data = in_memory(source.read(snapshot, Request("takeoff", takeoff, {}, project, Options())))
             again = in_memory(source.read(snapshot, Request("takeoff", takeoff, {}, project, Options())))
         finally:

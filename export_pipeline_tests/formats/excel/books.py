@@ -194,7 +194,7 @@ def _install_validator(npm: str, program: Path) -> str:
         command = [npm, "install", "--ignore-scripts", "--no-save", "--prefix", folder]
         command += ["--fetch-retries=1", "--fetch-timeout=30000", f"{_VALIDATOR}@{_VALIDATOR_VERSION}"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         except subprocess.TimeoutExpired:
             return "npm gave no answer"
         if done.returncode:

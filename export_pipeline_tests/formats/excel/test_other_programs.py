@@ -161,7 +161,7 @@ def test_gnumeric_reads_the_same_texts(tmp_path: Path) -> None:
     texts = ["=1+1", "漢字 & <b>", " both ends ", "00123"]
     data = table((Column("c", "C", Kind.TEXT),), {"c": texts})
     write(layout(Section("s", "S", data, counts=True)), path)
-    subprocess.run([require_tool("ssconvert"), path, out], check=True, capture_output=True, timeout=60)
+    subprocess.run([require_tool("ssconvert"), path, out], check=True, capture_output=True, timeout=240)
     with out.open(newline="") as lines:
         assert [row[0] if row else "" for row in csv.reader(lines)][3:] == texts
 

@@ -22,7 +22,7 @@ from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
 from export_pipeline_tests.orchestration.deployment import SAMPLES
 from export_pipeline_tests.paths import ROOT
 
-_END_SECONDS = 60.0
+_END_SECONDS = 240.0
 _JOB = "takeoff_on_demand_job"
 
 

@@ -52,4 +52,4 @@ def wait_for_heartbeat(method: str = "get", times: int = 3) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ledger, method, noted)
         for _ in range(times):
-            assert called.acquire(timeout=30), f"the heartbeat does not call {method}"
+            assert called.acquire(timeout=240), f"the heartbeat does not call {method}"

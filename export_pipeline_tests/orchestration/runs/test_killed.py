@@ -38,7 +38,7 @@ def killed(source: Source, scope: str, place: str, tmp_path: Path) -> str:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not marker.exists() and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         assert marker.exists()

@@ -32,7 +32,7 @@ from export_pipeline_tests.orchestration.runs.leases import reconcile_after_sile
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import PostgresServer
 
-_SECONDS = 60.0
+_SECONDS = 240.0
 _SUCCESS = dg.DagsterRunStatus.SUCCESS
 
 
@@ -239,7 +239,7 @@ def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmPro
         assert webserver.run_launcher.terminate(run)
     assert system.ended(run) is dg.DagsterRunStatus.CANCELED
     wait(lambda: gone(pid))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert not system.launcher.terminate(run)
     assert system.files(run) == 0
 

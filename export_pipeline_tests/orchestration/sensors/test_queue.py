@@ -197,7 +197,7 @@ def test_a_request_that_takes_for_ever_to_check_fails_alone(
     (request,) = tick(deployment)
     assert request.run_key == f"{good}:1"
     assert ledger.get(slow).error_code == "check_too_long"
-    assert ended.wait(10)  # it does not compute on
+    assert ended.wait(240)  # it does not compute on
 
 
 @pytest.mark.slow
@@ -325,7 +325,7 @@ def test_a_tick_waits_a_moment_for_a_request(
     comes.start()
     begun = time.monotonic()
     assert len(tick(deployment)) == 1
-    assert 0.5 <= time.monotonic() - begun < 15
+    assert 0.5 <= time.monotonic() - begun < 29
     comes.join()
 
     monkeypatch.setattr(requests, "HELD_SECONDS", 0.5)

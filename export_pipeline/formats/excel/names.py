@@ -57,7 +57,7 @@ def column_letters(index: int) -> str:
 
 def utf16_length(text: str) -> int:
     """Return the length in UTF-16 units, which is how spreadsheets count characters."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)
 
 
 def utf16_head(text: str, units: int) -> str:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from xml.parsers import expat
 
 from export_pipeline.core.streams import map_concurrently
@@ -86,6 +87,7 @@ class SheetScan:
         self._cell: _Cell | None = None
         self._content: list[str] | None = None
         self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._add
@@ -161,11 +163,11 @@ class SheetScan:
         return True
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "row":
+        if name == "c":
+            self._start_cell(attributes)
+        elif name == "row":
             number = attributes.get("r", "")
             self._start_row(int(number) if number.isdecimal() else 0)
-        elif name == "c":
-            self._start_cell(attributes)
         elif self._cell:
             self._cell.has_formula |= name == "f"
             self._content = [] if name in ("v", "t") else None
@@ -181,15 +183,15 @@ class SheetScan:
         if not address:
             self._note("a cell without a readable address after row", self._row, 0)
             return
-        row, column = int(address[2]), _column_number(address[1])
+        place = row, column = int(address[2]), _column_number(address[1])
         if row != self._row:
             self._note("a cell stands in another row than its address says:", row, column)
-        if (row, column) == self._previous:
-            self._note("the same cell twice:", row, column)
-        elif (row, column) < self._previous:
-            self._note("a cell out of order:", row, column)
-        self._previous = row, column
-        self._widest = max(self._widest, column)
+        if place <= self._previous:
+            is_same = place == self._previous
+            self._note("the same cell twice:" if is_same else "a cell out of order:", row, column)
+        self._previous = place
+        if column > self._widest:
+            self._widest = column
         self._cell = _Cell(row, column, attributes.get("t", "n"))
 
     def _add(self, text: str) -> None:
@@ -212,20 +214,22 @@ class SheetScan:
     def _end_cell(self, cell: _Cell) -> None:
         """Check a cell's content, and add it to its column's sum."""
         place = cell.row, cell.column
+        value = cell.value or ""
         is_data = self._first <= cell.row <= self._last
         if cell.has_formula and is_data:
             self._note("a formula among the data:", *place)
         if cell.text is not None and utf16_length(cell.text) > MAX_TEXT:
             self._note("a text is longer than a cell can be:", *place)
-        is_number = cell.type == "n" and cell.value is not None and _NUMBER.fullmatch(cell.value) is not None
-        if cell.type == "n" and cell.value is not None and not is_number:
-            self._note("a number cell holds text:", *place)
-        is_shared = cell.type == "s" and (cell.value or "").isdecimal()
-        if cell.type == "s" and not (is_shared and int(cell.value or "") < self._shared):
+        is_number = False
+        if cell.type == "n" and cell.value is not None:
+            is_number = _NUMBER.fullmatch(value) is not None
+            if not is_number:
+                self._note("a number cell holds text:", *place)
+        elif cell.type == "s" and not (value.isdecimal() and int(value) < self._shared):
             self._note("a shared string is missing:", *place)
         summed = self._summed.get(cell.column) if is_data else None
         if summed and is_number:
-            self._parts[summed.name].append(float(cell.value or ""))
+            self._parts[summed.name].append(float(value))
         elif summed and cell.type == "inlineStr":
             number = math.nan if cell.text is None else decode_text(cell.text, summed.null)
             self._parts[summed.name].append(number)
@@ -272,6 +276,7 @@ def decode_text(text: str, null: str) -> float:
     return number if math.isfinite(number) else 0.0
 
 
+@cache  # at most three letters
 def _column_number(letters: str) -> int:
     number = 0
     for letter in letters:

@@ -15,9 +15,10 @@ from export_pipeline.cli import (
     catalogue,
     deployment,
     files,
+    health,
     jobs,
     keys,
-    operate,
+    purge,
     request,
     schedules,
     serve,
@@ -119,7 +120,7 @@ def _command_of(arguments: list[str]) -> str:
     return words
 
 
-for group in (deployment, catalogue, request, files, jobs, operate):
+for group in (deployment, catalogue, request, files, jobs, purge, health):
     group.register(app)
 app.command()(serve.serve)
 app.add_typer(schedules.app, name="schedules")

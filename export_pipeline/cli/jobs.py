@@ -228,7 +228,7 @@ def delete(
                 raise UserError("Nobody is here to be asked; add --yes to delete it.")
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
-        from export_pipeline.cli.operate import forget_now
+        from export_pipeline.cli.purge import forget_now
         from export_pipeline.jobs.purge import unpublish_unless_replaced
         from export_pipeline.orchestration.resources import store_resource
 

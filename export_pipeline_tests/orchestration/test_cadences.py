@@ -25,8 +25,8 @@ from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
-from export_pipeline_tests.orchestration.asking import fill_odd_scopes, launch, tick
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment
+from export_pipeline_tests.orchestration.requesting import fill_odd_scopes, launch, tick
 
 READERS = ["ann@example.org", "Ben <ben@example.org>"]
 OWNERS = ["team:estimating", "owner@example.org"]

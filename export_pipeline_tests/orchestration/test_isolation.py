@@ -13,8 +13,8 @@ from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 
 pytestmark = pytest.mark.slow
 

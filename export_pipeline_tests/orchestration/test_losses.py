@@ -10,9 +10,9 @@ from export_pipeline.jobs import Attempt, Job, Ledger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter
 from export_pipeline.orchestration.runs.reconciler import reconcile_jobs
 from export_pipeline_tests.commands import Command
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
 from export_pipeline_tests.orchestration.fixtures import MailServer
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from export_pipeline.orchestration import schedules
 from export_pipeline.orchestration.sensors import maintenance, queue, retention
 from export_pipeline.redaction import remember_credentials
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline_tests.orchestration.asking import insert, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.requesting import insert, tick
 
 PASSWORD = "S3NTINEL"
 SAID = f"could not log in with {PASSWORD}, at postgresql://ann:{PASSWORD}@host/app"

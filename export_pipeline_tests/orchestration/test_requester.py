@@ -12,8 +12,8 @@ from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Attempt, Ledger, Status
 from export_pipeline_tests.datasets.test_schedules import insert as insert_schedule
 from export_pipeline_tests.datasets.test_schedules import look, schedule_of
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 
 ASKED = {
     "dataset": "records",

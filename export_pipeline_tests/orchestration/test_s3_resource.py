@@ -10,8 +10,8 @@ from export_pipeline.orchestration.resources import store_resource, store_resour
 from export_pipeline.orchestration.s3_resource import StoreS3Resource
 from export_pipeline.settings import load_settings
 from export_pipeline.verify import verify_file
-from export_pipeline_tests.orchestration.away import reload
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, failures, files
+from export_pipeline_tests.orchestration.outages import reload
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.services.s3 import S3Server
 

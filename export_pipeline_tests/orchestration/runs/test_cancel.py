@@ -13,8 +13,8 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.leases import wait_for_heartbeat
 
 

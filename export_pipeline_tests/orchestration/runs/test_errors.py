@@ -12,8 +12,8 @@ from export_pipeline.demo import takeoff
 from export_pipeline.orchestration.runs import errors, retries
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.store import StoreError, StoreUnavailableError
-from export_pipeline_tests.orchestration.away import reload, retry_count
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
+from export_pipeline_tests.orchestration.outages import reload, retry_count
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.services.s3 import impatient_config
 

@@ -21,8 +21,8 @@ from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs import heartbeat
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.leases import (
     SECOND,
     pass_time,

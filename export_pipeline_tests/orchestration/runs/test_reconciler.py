@@ -21,9 +21,9 @@ from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import MAX_ATTEMPTS, end_local_jobs, reconcile
 from export_pipeline.orchestration.sensors.queue import HELD_SECONDS, MAX_DISPATCHES
-from export_pipeline_tests.orchestration.asking import insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.jobs import exports
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 from export_pipeline_tests.paths import ROOT
 

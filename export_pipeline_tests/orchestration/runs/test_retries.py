@@ -18,8 +18,8 @@ from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.store import open_store, s3_multipart, s3_upload
 from export_pipeline.store.publish import verify_file
-from export_pipeline_tests.orchestration.away import once, reload, retry_count, warnings
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
+from export_pipeline_tests.orchestration.outages import once, reload, retry_count, warnings
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.services.s3 import S3Server, impatient_config
 from export_pipeline_tests.services.switches import Switch, postgres_switch, s3_switch

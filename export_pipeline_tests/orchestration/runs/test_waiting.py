@@ -18,8 +18,8 @@ from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.orchestration.runs import retries
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.store import StoreUnavailableError
-from export_pipeline_tests.orchestration.away import once, reload, retry_count, warnings
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
+from export_pipeline_tests.orchestration.outages import once, reload, retry_count, warnings
 
 pytestmark = pytest.mark.usefixtures("patience")
 

@@ -25,8 +25,8 @@ from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.delivery.webhook_receiver import Receiver, webhook_receiver
 from export_pipeline_tests.jobs.lives import FILE, PAST, run_of
-from export_pipeline_tests.orchestration.asking import insert
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.requesting import insert
 from export_pipeline_tests.paths import ROOT
 
 _TABLES = ("export_jobs", "scheduled_exports", "export_events", "export_deliveries", "export_commands",

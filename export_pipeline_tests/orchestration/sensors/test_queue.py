@@ -23,8 +23,8 @@ from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors import queue as requests
 from export_pipeline.orchestration.sensors.queue import MAX_DISPATCHES
 from export_pipeline.sources.snapshot import SourceUnavailableError
-from export_pipeline_tests.orchestration.asking import fill_odd_scopes, insert, launch, tick
 from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.requesting import fill_odd_scopes, insert, launch, tick
 
 _LONG_AGO = "claimed_at = '2026-01-01 00:00:00.000'"
 

@@ -11,6 +11,7 @@ from export_pipeline.orchestration.resources import (
     store_resource,
     store_resources,
 )
+from export_pipeline.orchestration.scheduled_exports import run_schedule_now_job, scheduled_exports_asset
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,
     delivery_sensor,
@@ -40,8 +41,8 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         definitions_of(tree),
         dg.Definitions(
-            assets=table_assets(datasets.values()),
-            jobs=[window_requests_job(datasets)],
+            assets=[*table_assets(datasets.values()), scheduled_exports_asset()],
+            jobs=[window_requests_job(datasets), run_schedule_now_job(datasets)],
             sensors=[
                 housekeeping_sensor,
                 requests_sensor(datasets),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from export_pipeline.cli.choices import WEEKDAYS, Cadence, Chosen, choosing
+from export_pipeline.cli.choices import Cadence, Chosen, choosing
 from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import UserError, print_json
 from export_pipeline.cli.datasets import declared, scope_id
@@ -248,7 +248,7 @@ def _row(schedule: ScheduledExport) -> dict[str, Any]:
         "dataset": schedule.dataset,
         "format": ", ".join(schedule.formats),
         "scope": "each" if schedule.each_scope else schedule.scope,
-        "when": _when(schedule),
+        "when": schedule.when,
         "next run": moment(schedule.next_run) if schedule.active else _rests(schedule),
         "last run": moment(schedule.last_run),
         "to": ", ".join(map(str, schedule.recipients)),
@@ -264,20 +264,6 @@ def _formats(text: str) -> dict[str, Any]:
 
 def _rests(schedule: ScheduledExport) -> str:
     return "paused" if schedule.problem is None else "cannot be run"
-
-
-def _when(schedule: ScheduledExport) -> str:
-    day = {
-        "weekly": f" {WEEKDAYS[schedule.weekday - 1]}",
-        "monthly": f" day {schedule.day_of_month}",
-    }.get(schedule.cadence, "")
-    if schedule.cadence == "cron":
-        when = f"cron {schedule.cron}"
-    elif schedule.cadence == "hourly":
-        when = f"hourly at minute {schedule.minute}"
-    else:
-        when = f"{schedule.cadence}{day} {schedule.hour:02}:{schedule.minute:02}"
-    return f"{when} {schedule.timezone}{', every row' if schedule.export_window == 'none' else ''}"
 
 
 def _print_schedule(schedule: ScheduledExport, as_json: bool, message: str) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 EMPTY = ("send", "skip", "say")
 """Rules for an export without rows: send the file as usual, send nothing, or mail a note."""
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
 SCHEDULE_OPTIONS = ("window", "empty", "owners")
 """Options that a schedule or cadence adds to a request; the dataset does not define them."""
 
@@ -79,6 +81,19 @@ class ScheduledExport:
     def formats(self) -> list[str]:
         """All formats that a run makes, each once."""
         return list(dict.fromkeys([self.format, *self.additional_formats]))
+
+    @property
+    def when(self) -> str:
+        """Its times for people, e.g. "weekly monday 07:30 Europe/Berlin"."""
+        match self.cadence:
+            case "cron":
+                when = f"cron {self.cron}"
+            case "hourly":
+                when = f"hourly at minute {self.minute}"
+            case _:
+                days = {"weekly": f" {WEEKDAYS[self.weekday - 1]}", "monthly": f" day {self.day_of_month}"}
+                when = f"{self.cadence}{days.get(self.cadence, '')} {self.hour:02}:{self.minute:02}"
+        return f"{when} {self.timezone}{', every row' if self.export_window == 'none' else ''}"
 
     @property
     def calendar(self) -> Schedule:

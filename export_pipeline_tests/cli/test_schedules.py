@@ -51,8 +51,8 @@ def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledg
             "format: 'doc' is none of",
         ),
         (
-            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "hourly"],
-            "'hourly' is not one of 'daily', 'weekly', 'monthly'",
+            ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "yearly"],
+            "'yearly' is not one of 'hourly', 'daily', 'weekly', 'monthly', 'cron'",
         ),
         (
             ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "daily", "--at", "9"],
@@ -100,7 +100,7 @@ def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledg
         ),
         (
             ["create", "properties", "--scope", "a", "--format", "csv", "--cadence", "daily"],
-            "Add a window to its defs.yaml",
+            "add a window to its defs.yaml",
         ),
         (["change", NOBODY], "Say what to change"),
         (["nothing"], "No such command"),

@@ -22,6 +22,7 @@ from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
+from export_pipeline.orchestration.scheduled_exports import show_schedules
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
@@ -75,6 +76,7 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
             )
             check = schedule_check(datasets, scopes)
             requested = len(claim_due(engine, now, _MOST, check, until, recipients))
+            context.update_cursor(show_schedules(context.instance, engine, context.cursor))
         finally:
             engine.dispose()
         requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)

@@ -1,0 +1,161 @@
+"""The asset that shows the rows of `scheduled_exports` in Dagster, and the job that runs one of them now."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from export_pipeline.datasets.schedules import known_recipients
+from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
+from export_pipeline.jobs.tables import jobs, schedules
+from export_pipeline.orchestration.cadences import Schedulable
+from export_pipeline.schedules.due import run_now
+from export_pipeline.schedules.editing import get_schedule, list_schedules
+from export_pipeline.schedules.rows import ScheduledExport
+
+JOB = "run_schedule_now_job"
+_KEY = dg.AssetKey("scheduled_exports")
+_SHOWN = 500
+_COLUMNS = (
+    "schedule",
+    "dataset",
+    "formats",
+    "scope",
+    "when",
+    "next run",
+    "last run",
+    "result",
+    "recipients",
+    "state",
+)
+
+
+def scheduled_exports_asset() -> dg.AssetSpec:
+    """Return the asset whose newest observation lists the schedules of applications and people."""
+    return dg.AssetSpec(
+        _KEY,
+        description=(
+            "Regular exports that people and applications have scheduled, the rows of `scheduled_exports`. "
+            "The newest observation lists them with the next run, the last run and its result.\n\n"
+            f"To export one now, copy its id and start `{JOB}` in the launchpad. "
+            "`export-pipeline schedules` and the HTTP service create, change, pause and delete them."
+        ),
+    )
+
+
+def show_schedules(instance: dg.DagsterInstance, engine: sa.Engine, shown: str | None) -> str:
+    """Report the list of schedules to Dagster if it has changed; return its fingerprint.
+
+    Addresses are not shown, only how many there are: they are personal data.
+
+    Args:
+        shown: Fingerprint of the list that was reported last.
+    """
+    there = list_schedules(engine)
+    results = _results(engine)
+    rows = [_row(schedule, results.get(schedule.id, "")) for schedule in there[:_SHOWN]]
+    fingerprint = hashlib.sha256(json.dumps([len(there), rows]).encode()).hexdigest()
+    if fingerprint != shown and (rows or shown):
+        metadata: dict[str, Any] = {
+            "schedules": dg.MetadataValue.table(
+                [dg.TableRecord(row) for row in rows],
+                dg.TableSchema([dg.TableColumn(name, "string") for name in _COLUMNS]),
+            ),
+            "count": dg.MetadataValue.int(len(there)),
+        }
+        instance.report_runless_asset_event(dg.AssetObservation(_KEY, metadata=metadata))
+    return fingerprint
+
+
+def _row(schedule: ScheduledExport, result: str) -> dict[str, str]:
+    state = "on" if schedule.active else schedule.problem or "paused"
+    cells = (
+        schedule.id,
+        schedule.dataset,
+        ", ".join(schedule.formats),
+        "each scope" if schedule.each_scope else schedule.scope or "",
+        schedule.when,
+        _moment(schedule.next_run),
+        _moment(schedule.last_run),
+        result,
+        "of each scope" if schedule.each_scope else str(len(schedule.recipients)),
+        state,
+    )
+    return dict(zip(_COLUMNS, cells, strict=True))
+
+
+def _results(engine: sa.Engine) -> Mapping[str, str]:
+    """Return what became of the last run of each schedule, e.g. "2 completed, 1 failed"."""
+    select = (
+        sa.select(jobs.c.schedule_id, jobs.c.status, sa.func.count())
+        .join(
+            schedules,
+            sa.and_(schedules.c.id == jobs.c.schedule_id, schedules.c.last_run == jobs.c.scheduled_for),
+        )
+        .group_by(jobs.c.schedule_id, jobs.c.status)
+        .order_by(jobs.c.schedule_id, jobs.c.status)
+    )
+    results: dict[str, list[str]] = {}
+    with transaction(engine, write=False) as connection:
+        for schedule_id, status, count in connection.execute(select):
+            results.setdefault(schedule_id, []).append(f"{count:,} {status}")
+    return {schedule_id: ", ".join(parts) for schedule_id, parts in results.items()}
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at else ""
+
+
+def run_schedule_now_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinition:
+    """Build the job that requests what a schedule exports. A run takes a second and makes no file."""
+
+    @dg.op(
+        config_schema={
+            "schedule_id": dg.Field(
+                str, description="Id of the schedule, as the asset scheduled_exports lists it."
+            ),
+            "again": dg.Field(
+                bool,
+                default_value=False,
+                description="Also if it was requested before; recipients get it again.",
+            ),
+        },
+        required_resource_keys={"ledger", "source"},
+        description="Request the window of a schedule's last run, or every row as of now.",
+    )
+    def run_schedule_now(context: dg.OpExecutionContext) -> None:
+        schedule_id, engine = (
+            context.op_config["schedule_id"].strip(),
+            open_engine(context.resources.ledger.url),
+        )
+        try:
+            schedule = get_schedule(engine, schedule_id)
+            names = [schedule.dataset] if schedule.each_scope else []
+            recipients = known_recipients(context.resources.source, datasets, names)
+            again = context.op_config["again"]
+            job_id, is_new = run_now(
+                engine, schedule_id, datetime.now(UTC), again=again, recipients=recipients
+            )
+        except (ScheduleError, UnknownScheduleError) as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        finally:
+            engine.dispose()
+        if is_new:
+            context.log.info(f"Export {job_id} is requested; requests_sensor starts its run within seconds.")
+        else:
+            context.log.info(f"This window was requested before, as export {job_id}; set again to repeat it.")
+
+    @dg.job(
+        name=JOB,
+        executor_def=dg.in_process_executor,
+        description="Exports one of the scheduled_exports now. Its next run stays as it is.",
+    )
+    def job() -> None:
+        run_schedule_now()
+
+    return job

@@ -23,7 +23,7 @@ from export_pipeline.formats.excel.styles import (
     total_style,
 )
 from export_pipeline.formats.excel.text import inline_cell, xml_attribute, xml_text
-from export_pipeline.formats.excel.widths import header_height
+from export_pipeline.formats.excel.widths import LINE_HEIGHT, count_lines, header_height
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 ROUNDED = f" (rounded to {MAX_DIGITS} digits)"
@@ -75,6 +75,7 @@ class SheetWriter:
         self._label = label
         self._title = styles.number(TITLE)
         self._line = styles.number(LINE)
+        self._long_line = styles.number(replace(LINE, wrap=True, vertical="top"))
         self._header = styles.number(HEADER)
         self._empty = styles.number(EMPTY)
         self._odd = styles.number(odd_style())
@@ -101,8 +102,12 @@ class SheetWriter:
             title = inline_cell("A1", self._title, self._label(sheet.title))
             rows.append(f'<row r="1" ht="21" customHeight="1">{title}</row>')
         for number, line in enumerate(sheet.lines, start=2):
-            cell = inline_cell(f"A{number}", self._line, self._label(line))
-            rows.append(f'<row r="{number}">{cell}</row>')
+            lines = self._lines_of(line)
+            style, tall = self._line, ""
+            if lines > 1:
+                style, tall = self._long_line, f' ht="{LINE_HEIGHT * lines:g}" customHeight="1"'
+            cell = inline_cell(f"A{number}", style, self._label(line))
+            rows.append(f'<row r="{number}"{tall}>{cell}</row>')
         if letters:
             height = header_height(self._frame.headers, self._frame.widths)
             rows.append(f'<row r="{header}" ht="{height:g}" customHeight="1">{self._headers(header)}</row>')
@@ -119,6 +124,13 @@ class SheetWriter:
             + "<sheetData>"
             + "".join(rows)
         ).encode()
+
+    def _lines_of(self, text: str) -> int:
+        """Return how many lines a text above the table takes if it is not to be wider than the table."""
+        width = sum(self._frame.widths)
+        if len(self._frame.widths) < 2 or len(text) <= width:
+            return 1
+        return count_lines(text, width)
 
     def _headers(self, row: int) -> str:
         letters, frame = self._frame.letters, self._frame
@@ -153,12 +165,18 @@ class SheetWriter:
             f'<hyperlink ref="{cell}" location="{xml_attribute(location)}"/>' for cell, location in links
         )
         area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{sheet.last_row}" if letters else ""
+        merged = [
+            f'<mergeCell ref="A{number}:{letters[-1]}{number}"/>'
+            for number, line in enumerate(sheet.lines, start=2)
+            if self._lines_of(line) > 1
+        ]
         is_table = bool(self._frame.header_numbers)
         page = self._frame.page
         return (
             "".join(rows)
             + "</sheetData>"
             + (f'<autoFilter ref="{area}"/>' if area and sheet.title and not is_table else "")
+            + (f'<mergeCells count="{len(merged)}">{"".join(merged)}</mergeCells>' if merged else "")
             + (f"<hyperlinks>{hyperlinks}</hyperlinks>" if links else "")
             + '<pageMargins left="0.5" right="0.5" top="0.6" bottom="0.6" header="0.3" footer="0.3"/>'
             f'<pageSetup paperSize="{page.paper}" orientation="{page.orientation}" '

@@ -15,7 +15,7 @@ NARROWEST, WIDEST = 8.0, 60.0
 _MARGIN = 3  # characters: padding and indent of a cell
 _BUTTON = 6  # characters: the filter button beside the header, and as much on the other side of centered text
 _LETTERS = 1.1  # letters of a text per digit's width
-_LINE = 15.0  # points: height of a line
+LINE_HEIGHT = 15.0  # points: height of a line
 _MOST_LINES = 27  # a row is at most 409 points high
 _LARGEST_WIDTH = 255.0
 
@@ -44,11 +44,12 @@ def header_height(headers: Iterable[str], widths: Iterable[float]) -> float:
     """Return the height in points of a row of headers that wrap between words."""
     lines = 1
     for header, width in zip(headers, widths, strict=True):
-        lines = max(lines, _count_lines(header, max(width - _BUTTON + 1, 1.0)))
-    return _LINE * min(lines, _MOST_LINES) + 3
+        lines = max(lines, count_lines(header, max(width - _BUTTON + 1, 1.0)))
+    return LINE_HEIGHT * min(lines, _MOST_LINES) + 3
 
 
-def _count_lines(text: str, width: float) -> int:
+def count_lines(text: str, width: float) -> int:
+    """Return the lines of a text that wraps between words, at a width in characters."""
     lines, used = 1, 0.0
     for word in text.split():
         if used and used + 1 + len(word) > width:
@@ -70,7 +71,7 @@ def wrapped_lines(texts: pa.Array, width: float) -> pa.Array:
 
 def row_height(lines: pa.Array) -> pa.Array:
     """Return the attributes of rows with cells of this many lines; nothing for one line."""
-    heights = pc.multiply(lines, int(_LINE)).cast(pa.string())
+    heights = pc.multiply(lines, int(LINE_HEIGHT)).cast(pa.string())
     given = pc.binary_join_element_wise('" ht="', heights, '" customHeight="1">', "")
     return pc.if_else(pc.equal(lines, 1), '">', given)
 

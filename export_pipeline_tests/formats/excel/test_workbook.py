@@ -211,6 +211,22 @@ def test_headers_and_wrapped_rows_have_the_height_of_their_lines(tmp_path: Path)
     assert heights[10] == 405  # a row is at most 409 points high
 
 
+def test_a_long_fact_is_no_wider_than_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    columns = (Column("a", "A", Kind.TEXT), Column("b", "B", Kind.TEXT))
+    fact = "Left out: " + ", ".join(f"Column {i}" for i in range(20))
+    section = Section(
+        "s", "S", table(columns, {"a": ["x" * 30], "b": ["y" * 30]}), lines=("For: Acme", fact), counts=True
+    )
+    write(layout(section), path)
+    assert validation_errors(path) == []
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    assert [str(area) for area in sheet.merged_cells.ranges] == ["A3:B3"]
+    assert (sheet["A3"].value, sheet["A3"].alignment.wrap_text) == (fact, True)
+    assert sheet.row_dimensions[3].height >= 15 * len(fact) / 70
+    assert read_back(path).problems == ()
+
+
 def test_a_wide_report_goes_across_pages_that_begin_with_the_key(tmp_path: Path) -> None:
     wide = tuple(Column(f"c{i}", f"Header {i}", Kind.TEXT, width=30) for i in range(16))
     data = {column.name: ["a long enough text for thirty"] for column in wide}

@@ -2,13 +2,17 @@
 
 import base64
 import csv
+import errno
 import hashlib
 import io
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,9 @@ import sqlalchemy as sa
 
 from export_pipeline.api import inline_work, pool
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
+from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings
+from export_pipeline.store import upload
 from export_pipeline_tests.api.service import Running
 from export_pipeline_tests.api.test_exports import problem
 
@@ -323,3 +329,101 @@ def test_too_many_at_once_are_told_to_come_again(
         thread.join()
     assert statuses == [200] * 6
     assert time.monotonic() - begun < 20
+
+
+@pytest.fixture
+def maker(settings: Settings, tmp_path: Path) -> inline_work.InlineMaker:
+    return inline_work.InlineMaker(settings, inline_work.warm_datasets(), str(tmp_path))
+
+
+def refused(maker: inline_work.InlineMaker, settings: Settings, scope: str) -> Failure:
+    """The reason why an export is not made, after a look that it has left nothing."""
+    row = {"dataset": "records", "format": "csv", "scope": scope, "filters": {}, "columns": None, "options": {},
+           "requested_by": None}  # fmt: skip
+    with pytest.raises(InlineError) as caught:
+        maker.make(InlineRequest("7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11", row, {}))
+    with Ledger(settings.jobs_url) as ledger:
+        assert ledger.find() == []
+    assert [path for path in Path(settings.store_url).rglob("*") if path.suffix == ".csv"] == []
+    assert list(Path(maker._folder).glob(f"{os.getpid()}-*")) == []
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("file too large", Failure.TOO_LARGE),
+        ("out of memory", Failure.TOO_LARGE),
+        ("disk full", Failure.UNAVAILABLE),
+        ("ledger away", Failure.UNAVAILABLE),
+        ("source away", Failure.SOURCE_UNAVAILABLE),
+    ],
+)
+def test_what_cannot_be_made_leaves_nothing_and_says_why(
+    maker: inline_work.InlineMaker, settings: Settings, accounts: list[str], broken: str, reason: Failure,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(error: BaseException) -> Any:
+        def run(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return run
+
+    match broken:
+        case "file too large":
+            monkeypatch.setattr(inline_work, "MAX_FILE_BYTES", 100)
+        case "out of memory":
+            monkeypatch.setattr(inline_work, "sanitize", fail(MemoryError()))
+        case "disk full":
+            monkeypatch.setattr(upload, "write_all", fail(OSError(errno.ENOSPC, "No space left on device")))
+        case "ledger away":
+            monkeypatch.setattr(maker._ledger, "begin_inline", fail(LedgerUnavailableError("It is away.")))
+        case "source away":
+            away = settings.model_copy(update={"source_url": "postgresql://u:p@127.0.0.1:1/db"})
+            maker = inline_work.InlineMaker(away, inline_work.warm_datasets(), str(maker._folder))
+    assert refused(maker, settings, accounts[0]) is reason
+
+
+@pytest.mark.slow
+def test_fifty_at_once_are_made_or_told_to_come_again(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    with ThreadPoolExecutor(50) as threads:
+        answers = list(threads.map(lambda _: get(service, "csv", client, scope=accounts[0]), range(50)))
+    made = [answer for answer in answers if answer.status_code == 200]
+    assert len(made) >= pool.PROCESSES
+    for answer in answers:
+        if answer.status_code != 200:
+            assert problem(answer) == (503, "unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+    assert len({answer.headers["export-id"] for answer in made}) == len(made)
+    assert len(service.ledger.find(limit=100)) == len(made)
+    assert get(service, "csv", client, scope=accounts[0]).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_client_that_goes_away_holds_nothing(service: Running, accounts: list[str]) -> None:
+    assert get(service, "csv", scope=accounts[0]).status_code == 200
+    host, port = service.url.removeprefix("http://").split(":")
+    ask = f"GET /v1/datasets/records/export.csv?scope={accounts[0]} HTTP/1.1\r\nHost: {host}\r\n"
+    ask += f"Authorization: Bearer {service.key()}\r\n\r\n"
+    for _ in range(5):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(ask.encode())
+
+    def is_over() -> bool:
+        return len(service.ledger.find()) == 6 and open_files(service.settings.store_url) == []
+
+    until = time.monotonic() + 60
+    while not is_over() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert is_over()
+    assert {job.status for job in service.ledger.find()} == {"completed"}
+
+
+def open_files(folder: str) -> list[str]:
+    """The files of a folder that this process has open."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [path for path in found if path.startswith(folder)]

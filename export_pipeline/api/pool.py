@@ -94,6 +94,12 @@ class ExportPool:
             raise answer
         return answer
 
+    def prepare(self) -> None:
+        """Start the processes, so that the first request need not wait for what they import."""
+        for _ in range(PROCESSES):
+            with suppress(queue.Empty):
+                self._free.put(self._free.get_nowait() or self._start())
+
     def close(self) -> None:
         """End the processes and remove their files."""
         for process in list(self._processes):

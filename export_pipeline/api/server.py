@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol  # bounds the size of headers
 
 from export_pipeline.api.app import build_app
 from export_pipeline.api.changes import Changes
+from export_pipeline.datasets.catalogue import DefsError
 from export_pipeline.settings import Settings
 
 _MAX_HEADER_BYTES = 16 << 10
@@ -66,6 +69,13 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def _prepare(app: FastAPI) -> None:
+    """Load the datasets, then start the processes that make small exports."""
+    with suppress(DefsError):  # the application logs it
+        len(app.state.service.datasets)
+    app.state.pool.prepare()
+
+
 def run_server(settings: Settings, listener: socket.socket) -> None:
     """Serve until a signal comes.
 
@@ -88,5 +98,6 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_END_SECONDS,
         proxy_headers=True,
     )
+    threading.Thread(target=_prepare, args=(app,), name="prepare", daemon=True).start()
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has ended in order
         _Server(config, app.state.changes).run([listener])

@@ -16,7 +16,6 @@ from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.delivery.webhooks import endpoints
 from export_pipeline.delivery.webhooks.addresses import WebhookAddressError
 from export_pipeline.delivery.webhooks.queue import DeliveryStatus, find_deliveries
-from export_pipeline.delivery.webhooks.send import send_test
 from export_pipeline.jobs.tables import EVENTS
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=responses(401, 403, 429, 503))
@@ -189,6 +188,7 @@ async def send_webhook_test(
     webhook_id: WebhookId, service: Services, caller: WebhookWriter
 ) -> WebhookDelivery:
     """Send a test event now, once, and return what became of it."""
+    from export_pipeline.delivery.webhooks.send import send_test  # its HTTP client has 5 MB
 
     def send() -> WebhookDelivery:
         webhook = _found(service, webhook_id, caller)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -78,12 +80,14 @@ def describe_filter(spec: TableSpec, name: str, filter: FilterSpec) -> FilterTyp
     return FilterType(column.parsed, zone, values)
 
 
+@cache
 def value_field(about: FilterType) -> Any:
     """Return the annotation of a field that holds one value, or None."""
     lax, strict = _value(about)
     return _field(lax, strict)
 
 
+@cache
 def values_field(about: FilterType) -> Any:
     """Return the annotation of a field that holds several values, or None."""
     lax, strict = _value(about)
@@ -91,6 +95,7 @@ def values_field(about: FilterType) -> Any:
     return _field(tuple[lax, ...], listed)  # type: ignore[valid-type]
 
 
+@cache
 def text_field() -> Any:
     """Return the annotation of a field that holds a string, or None."""
     return _field(str, _TEXT)
@@ -100,10 +105,11 @@ def _field(lax: Any, strict: Any) -> Any:
     """Return the annotation of a field that is declared with the plain type, for forms, and validated with
     the strict one.
     """
-    adapter: TypeAdapter[Any] = TypeAdapter(strict | None)
+    # Most filters are never used in a process, so their validators are made when they are needed.
+    adapter: TypeAdapter[Any] = TypeAdapter(strict | None, config=ConfigDict(defer_build=True))
     return Annotated[
         lax | None,
-        PlainValidator(adapter.validate_python),
+        PlainValidator(lambda value: adapter.validate_python(value)),
         PlainSerializer(lambda value: adapter.dump_python(value, mode="json"), when_used="json"),
     ]
 

@@ -32,7 +32,7 @@ from export_pipeline.store import Store, open_store
 from export_pipeline.store.folder_upload import FolderUpload
 from export_pipeline.store.keys import manifest_key, request_key
 from export_pipeline_tests.api.service import Running
-from export_pipeline_tests.api.test_start import started
+from export_pipeline_tests.api.test_start import children_of, lives, started
 from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 
 STEPS = ("rendered", "begun", "visible", "published", "completed")
@@ -201,19 +201,3 @@ def test_a_killed_service_leaves_no_half_export_and_no_process(
         good = [id for status, id, _ in answers if status == 200]
         assert len(good) >= 3
         assert not unfinished & set(good)
-
-
-def children_of(pid: int) -> set[int]:
-    """All processes below a process."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found |= {child} | children_of(child)
-    return found
-
-
-def lives(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False

@@ -10,8 +10,10 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], list[str]]
@@ -65,6 +67,8 @@ def parse_url(url: str, rules: AddressRules) -> httpx.URL:
     Raises:
         WebhookAddressError: it is not a URL that a webhook may have.
     """
+    import httpx  # 5 MB, and most processes read no webhook's URL
+
     if len(url) > _MAX_URL:
         raise WebhookAddressError(f"A webhook's URL has at most {_MAX_URL:,} characters.")
     try:

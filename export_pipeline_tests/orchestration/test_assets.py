@@ -24,7 +24,7 @@ STAGES = ["fetch_source", "build_export_data", "sanitize"]
 
 @pytest.mark.slow
 def test_every_format_comes_from_one_read(deployment: Deployment) -> None:
-    result = deployment.run(TAKEOFF_FORMATS)
+    result = deployment.run(TAKEOFF_FORMATS, config={"include_details": "true"})
     assert result.success, failures(result)
     assert steps(result)[:3] == STAGES
     assert sorted(steps(result)[3:]) == sorted(f"render_{name}" for name in TAKEOFF_FORMATS)

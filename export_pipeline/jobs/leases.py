@@ -128,7 +128,6 @@ class LeaseKeeper(Transitions):
             # A call in the future was written before the clock was set back.
             uncalled = sa.or_(leases.c.called_at.is_(None), leases.c.called_at > now)
             connection.execute(sa.update(leases).where(in_doubt, uncalled).values(called_at=now))
-            connection.execute(sa.delete(leases).where(leases.c.expires_at < now - _KEPT_AFTER_EXPIRY))
             return _read(connection, ids, now)
 
 
@@ -138,6 +137,8 @@ def _is_alive(now: datetime) -> sa.ColumnElement[bool]:
 
 
 def _expect(connection: sa.Connection, run_ids: Collection[str], now: datetime) -> None:
+    """Write leases that processes must take. Remove old ones: this is called for each run, verdicts are rare."""
+    connection.execute(sa.delete(leases).where(leases.c.expires_at < now - _KEPT_AFTER_EXPIRY))
     for run_id in sorted(run_ids):
         insert = insert_new(connection, leases, "run_id")
         connection.execute(insert.values(run_id=run_id, expires_at=now + START_TIMEOUT))

@@ -126,10 +126,16 @@ def test_clocks_of_machines_decide_nothing(
     assert ledger.judge_leases(["run", "other"], doubted=["run"])["run"].is_alive
 
 
-def test_old_leases_are_removed(ledger: Ledger, database: Database) -> None:
+@pytest.mark.parametrize("begin", ["expect_lease", "judge_leases"])
+def test_old_leases_are_removed_when_a_run_begins(ledger: Ledger, database: Database, begin: str) -> None:
+    """Where no run is ever lost, too: each leaves a lease."""
+    ledger.expect_lease("old")
     ledger.hold_lease("old", "a")
     pass_time(database, 2 * 24 * 3600)
-    ledger.judge_leases(["new"])
+    if begin == "expect_lease":
+        ledger.expect_lease("new")
+    else:
+        ledger.judge_leases(["new"])
     assert ledger.leases(["old", "new"]).keys() == {"new"}
 
 

@@ -55,7 +55,7 @@ class Grants:
     @property
     def is_closed(self) -> bool:
         """True if the role may not read any column."""
-        return bool(self.denied) and not (self.readable and self.is_usable)
+        return bool(self.denied or self.readable) and not (self.readable and self.is_usable)
 
     def lack(self, column: str | None = None) -> str:
         """Return a sentence with the missing privilege on a column or the whole table, and its GRANT."""
@@ -66,8 +66,9 @@ class Grants:
                 f"the role {self.role} may not read its column {column!r}; run "
                 f"GRANT SELECT ({quote(column)}) ON {table} TO {role}"
             )
-        schema = "" if self.is_usable else f"GRANT USAGE ON SCHEMA {quote(self.schema)} TO {role}; "
-        return f"the role {self.role} may not read it; run {schema}GRANT SELECT ON {table} TO {role}"
+        missing = [] if self.is_usable else [f"GRANT USAGE ON SCHEMA {quote(self.schema)} TO {role}"]
+        missing += [] if self.readable else [f"GRANT SELECT ON {table} TO {role}"]
+        return f"the role {self.role} may not read it; run {'; '.join(missing)}"
 
 
 def grants_query(table: str, schema: str | None) -> sa.Select[Any]:

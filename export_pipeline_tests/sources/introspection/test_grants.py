@@ -141,6 +141,17 @@ def test_a_table_without_a_grant_says_so_at_once(
         assert table in str(error.value)
 
 
+def test_a_table_in_a_schema_without_a_grant_says_so_at_once(
+    postgres_url: str, role: tuple[str, str]
+) -> None:
+    name, url = role
+    said = attributes(postgres_url, "inner_sales.visits")
+    execute(postgres_url, f"GRANT SELECT ON inner_sales.visits TO {name}")
+    for attempt in (lambda: introspect(url, "inner_sales.visits"), lambda: read(url, said)):
+        with pytest.raises(SourceError, match=f"run GRANT USAGE ON SCHEMA inner_sales TO {name}(?!;)"):
+            attempt()
+
+
 DOTTED = """
 CREATE SCHEMA "dot.ted"; CREATE SCHEMA dot;
 CREATE TABLE "dot.ted"."x.y" (id int PRIMARY KEY, name text);

@@ -137,7 +137,7 @@ def _is_alive(now: datetime) -> sa.ColumnElement[bool]:
 
 
 def _expect(connection: sa.Connection, run_ids: Collection[str], now: datetime) -> None:
-    """Write leases that processes must take. Remove old ones: this is called for each run, verdicts are rare."""
+    """Write leases that processes must take, and remove old ones: each run begins here, verdicts are rare."""
     connection.execute(sa.delete(leases).where(leases.c.expires_at < now - _KEPT_AFTER_EXPIRY))
     for run_id in sorted(run_ids):
         insert = insert_new(connection, leases, "run_id")

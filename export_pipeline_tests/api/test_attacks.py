@@ -142,7 +142,8 @@ def test_no_secret_is_in_the_log_and_each_change_has_an_audit_line(
         link = client.post(f"/v1/exports/{made}/links").json()["url"]
         service.complete(made)
         assert httpx.get(link).content == CONTENT
-        client.get(f"/v1/exports/{made}/file", params={"access_token": token})
+        client.get(f"/v1/exports/{made}/file")
+        client.get(f"/v1/exports/{made}", params={"access_token": token})
         client.get("/v1/exports", headers={"Authorization": f"Bearer {token}x"})
         client.get(f"/v1/exports/{made}/manifest")
         client.delete(f"/v1/exports/{made}")

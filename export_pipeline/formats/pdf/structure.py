@@ -14,7 +14,7 @@ MAX_CELLS = 50_000
 MARK = b"/TD<</MCID 00000>>BDC "
 """Begins a cell whose number on its page is not known yet; see `Structure.number_cells`."""
 ARTIFACT = b"/Artifact BMC "
-_NUMBER = re.compile(rb"MCID 00000")
+_NUMBER = b"MCID 00000"
 
 
 class Element:
@@ -59,8 +59,15 @@ class Structure:
 
     def number_cells(self, content: bytes, cells: list[Element], page: int) -> bytes:
         """Return rows' content with the numbers of its cells, which are these elements in this order."""
-        numbers = (b"MCID %d" % self.mark(cell, page) for cell in cells)
-        return _NUMBER.sub(lambda _: next(numbers), content)
+        marks = self._pages.setdefault(page, [])
+        first = len(marks)
+        marks += cells
+        before, *pieces = content.split(_NUMBER)
+        numbered = [before]
+        for number, (cell, piece) in enumerate(zip(cells, pieces, strict=True), start=first):
+            cell.marks.append((page, number))
+            numbered.append(b"MCID %d%b" % (number, piece))
+        return b"".join(numbered)
 
     def page_entries(self, page: int) -> bytes:
         """Return the entries of a page's dictionary: its key in the parent tree is its object number."""
@@ -94,6 +101,10 @@ class Structure:
 
 def _body(element: Element, root: int) -> bytes:
     parent = element.parent.number if element.parent else root
+    if len(element.marks) == 1 and not element.kids:  # nearly all elements
+        page, number = element.marks[0]
+        attributes = element.attributes
+        return b"<</S/%b/P %d 0 R/Pg %d 0 R/K %d%b>>" % (element.type, parent, page, number, attributes)
     pages = {page for page, _ in element.marks}
     if element.kids:
         kids = b"/K[%b]" % b" ".join(b"%d 0 R" % kid.number for kid in element.kids)

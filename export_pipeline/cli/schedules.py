@@ -44,7 +44,7 @@ Format = typer.Option(
 
 @app.callback()
 def schedules(context: typer.Context, as_json: Json = False) -> None:
-    """List them, where nothing else is said."""
+    """List the schedules, unless another command follows."""
     if context.invoked_subcommand is None:
         list_(as_json=as_json)
 

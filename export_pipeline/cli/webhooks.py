@@ -36,7 +36,7 @@ WebhookId = Annotated[str, typer.Argument(metavar="ID", help="Id of the webhook,
 
 @app.callback()
 def webhooks(context: typer.Context, as_json: Json = False) -> None:
-    """List them, where nothing else is said."""
+    """List the webhooks, unless another command follows."""
     if context.invoked_subcommand is None:
         list_(as_json=as_json)
 

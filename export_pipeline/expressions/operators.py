@@ -186,7 +186,11 @@ def _day(node: Node, other: Type) -> Node:
 
 
 def test_membership(node: Node, values: Sequence[Node]) -> Node:
-    """Return `x in (a, b, …)`; the values must be literals."""
+    """Return the node of `x in (a, b, …)`.
+
+    Raises:
+        ValueError: a value is not a literal, or not of a type that compares with the node.
+    """
     if any(value.literal is None for value in values):
         raise ValueError("in needs literal values, as in x in ('A', 'B'), and not null")
     _, runs = unify([node, *(_day(value, node.type) for value in values)])

@@ -6,6 +6,7 @@ from export_pipeline.core.columns import Column, Kind
 
 
 def column(name: str, kind: Kind, header: str | None = None, digits: int | None = None) -> Column:
+    """Return a column whose header is by default its name in words."""
     return Column(name, header or name.replace("_", " ").capitalize(), kind, digits)
 
 

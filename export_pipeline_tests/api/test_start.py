@@ -83,6 +83,7 @@ def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, s
         assert len(workers) == PROCESSES
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
+        until = time.monotonic() + 30
         while any(map(lives, workers)) and time.monotonic() < until:
             time.sleep(0.05)
         assert not any(map(lives, workers))

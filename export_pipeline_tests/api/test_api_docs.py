@@ -46,6 +46,8 @@ def test_each_route_has_an_example(service: Running) -> None:
     document = httpx.get(f"{service.url}/openapi.json").json()
     shown = {(_method(command), _path(command)) for command in COMMANDS}
     for path, operations in document["paths"].items():
+        if path.startswith("/unsubscribe/"):  # for people, from their mails
+            continue
         pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
         for method in operations:
             assert any(one == method.upper() and pattern.fullmatch(there) for one, there in shown), (

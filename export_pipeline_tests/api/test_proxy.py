@@ -146,7 +146,7 @@ def test_a_flood_from_one_address_is_told_to_wait(proxy: Proxy) -> None:
 
 
 def test_single_sign_on_as_it_is_shown(settings: Settings, issuer: str, accounts: list[str]) -> None:  # noqa: F811
-    (block,) = re.findall(r"## Single sign-on.*?```sh\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = re.findall(r"## Single sign-on.*?```ini\n(.*?)```", PAGE, re.DOTALL)
     shown = dict(line.split("=", 1) for line in block.splitlines())
     assert set(shown) <= set(re.findall(r"EXPORT_\w+", (ROOT / "docs" / "operating.md").read_text()))
     shown["EXPORT_OIDC_ISSUER"] = issuer

@@ -62,7 +62,10 @@ def export_assets(
             "dataset": name, "cadence": cadence,
             "start": start, "timezone": timezone, "scoped": scoped,
             "window": config.get("window") or None,
-            "options": {option: value for option, value in config.items() if option != "window"},
+            "options": {
+                **declared.options,
+                **{option: value for option, value in config.items() if option != "window"},
+            },
         }  # fmt: skip
         return {"fetch_source": {"config": fetch}}
 
@@ -115,7 +118,7 @@ def _description(dataset: Dataset, cadence: str, format: str, default_zone: str)
     """Return the text of an asset's page: what it is, what can be chosen, an example for the launchpad."""
     parts = [f"{dataset.attributes.description} {FORMATS[format].help}"]
     if cadence == ON_DEMAND and (text := example_yaml(dataset)):
-        where = "Open *Launchpad* in the menu beside *Materialize* to choose columns, filters and order"
+        where = "*Open launchpad*, in the menu beside *Materialize*, takes columns, filters and order"
         parts.append(f"{where}, for example:\n\n```yaml\n{text}```")
     parts += choices(dataset, default_zone, heading="####")
     return "\n\n".join(parts)

@@ -92,7 +92,8 @@ def download_link(ledger_url: str, api_url: str | None, job_id: str) -> str | No
     engine = open_engine(ledger_url)
     try:
         with suppress(LedgerError):  # the file is whole without it
-            return link_address(api_url, create_link(engine, job_id, created_by="dagster")[1])
+            # The file itself, as the metadata beside it say what its page says.
+            return f"{link_address(api_url, create_link(engine, job_id, created_by='dagster')[1])}/file"
     finally:
         engine.dispose()
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -26,14 +27,36 @@ def config_schema(
     Args:
         dataset: Part of the names of enums, as Dagster requires unique enum names in a code location.
         defaults: Values that override the models' own defaults.
+        models: The dataset's own options, then those of the formats.
         leave_out: Names of fields to leave out.
     """
     return {
-        name: _field(f"{dataset}_{name}", field, defaults.get(name, _default(field)))
+        name: _option(f"{dataset}_{name}", field, defaults.get(name, _default(field)), model is models[0])
         for model in models
         for name, field in model.model_fields.items()
         if name not in leave_out
     }
+
+
+def _option(path: str, field: FieldInfo, default: Any, is_own: bool) -> dg.Field:
+    """Return the config field of an option.
+
+    The launchpad opens with all fields that have a default value. So only the dataset's own options have one,
+    also an empty one, and those of formats name theirs in the help.
+    """
+    made = _field(path, field, default)
+    if not is_own:
+        text = field.description
+        if default not in (None, ""):
+            text = f"{text} Default: {json.dumps(default, ensure_ascii=False)}."
+        return dg.Field(made.config_type, is_required=False, description=text)
+    if not made.default_provided and not field.is_required():
+        annotation = without_none(field.annotation)
+        if get_origin(annotation) is tuple:
+            return dg.Field(made.config_type, default_value=[], description=field.description)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return dg.Field(made.config_type, default_value={}, description=field.description)
+    return made
 
 
 def in_order(*schemas: Mapping[str, dg.Field]) -> dict[str, dg.Field]:

@@ -201,7 +201,7 @@ def test_the_metadata_begin_with_what_a_person_looks_for(
     assert names.index("warnings") < names.index("preview") < names.index("dagster/column_schema")
     assert names[-2:] == ["location", "shell command"]
     assert file["size"].split()[1] in ("bytes", "kB")
-    token = file["download"].removeprefix("https://exports.example.org/d/")
+    token = file["download"].removeprefix("https://exports.example.org/d/").removesuffix("/file")
     (job,) = ledger.find()
     opened = open_link(open_engine(deployment.source.url), token)
     assert opened is not None

@@ -312,7 +312,9 @@ def test_a_materialization_links_to_the_file_if_there_is_an_http_service(tmp_pat
         job = jobs.request("takeoff", "csv", scope="a")
     link = download_link(url, "https://exports.example.org", job.id)
     assert link is not None
-    opened = open_link(open_engine(url), link.removeprefix("https://exports.example.org/d/"))
+    opened = open_link(
+        open_engine(url), link.removeprefix("https://exports.example.org/d/").removesuffix("/file")
+    )
     assert opened is not None
     assert opened[1].id == job.id
     assert download_link(url, None, job.id) is None

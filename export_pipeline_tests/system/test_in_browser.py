@@ -1,0 +1,141 @@
+"""An analyst's path in Chromium: from the home page to the Excel file of a named customer with a filter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import openpyxl
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Locator, Page, sync_playwright
+
+from export_pipeline.demo import bookkeeping
+from export_pipeline.jobs import migrate
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+STARTED_SECONDS = 300
+"""A busy machine takes minutes to start a code server and the first run."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of Dagster's UI on a sample database, with its daemon and the HTTP service."""
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "demo_data").mkdir()
+    url = f"sqlite:///{folder}/demo_data/applications.db"
+    engine = sa.create_engine(url)
+    bookkeeping.fill(engine)
+    engine.dispose()
+    migrate(url)
+    port, api_port = free_port(), free_port()
+    command = [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port)]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("EXPORT_", "DAGSTER_"))
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--api-port", str(api_port)], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + STARTED_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{base}/server_info", timeout=5)
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < until, (folder / "log").read_text()
+                time.sleep(1)
+        yield base
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+class Analyst:
+    """A person at the browser whose clicks are counted."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.clicks = page, 0
+
+    def click(self, what: Locator) -> None:
+        what.click()
+        self.clicks += 1
+
+    def write_config(self, text: str) -> None:
+        self.page.evaluate("text => document.querySelector('.CodeMirror').CodeMirror.setValue(text)", text)
+
+
+@pytest.fixture
+def analyst(ui: str) -> Iterator[Analyst]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(STARTED_SECONDS * 1000)
+        page.goto(ui, wait_until="domcontentloaded")
+        yield Analyst(page)
+        browser.close()
+
+
+def test_an_analyst_gets_a_named_customers_excel_file_in_eight_clicks(
+    analyst: Analyst, tmp_path: Path
+) -> None:
+    page = analyst.page
+    page.get_by_text("Jobs", exact=True).first.wait_for()  # the definitions are loaded
+    analyst.click(page.get_by_text("Search", exact=True))
+    page.keyboard.type("records excel")
+    analyst.click(page.get_by_text("records / on_demand / excel").first)
+
+    # Before any run the page says what can be chosen, with an example.
+    page.get_by_text("Net earnings less cost of goods").first.wait_for()
+    page.get_by_text("records_on_demand:").first.wait_for()
+    materialize = page.locator("button", has_text="Materialize").first
+    analyst.click(materialize.locator("xpath=following::button[1]"))
+    analyst.click(page.get_by_role("menuitem", name="Open launchpad"))
+
+    page.get_by_text("No errors").wait_for()
+    config = page.evaluate("() => document.querySelector('.CodeMirror').CodeMirror.getValue()")
+    assert "columns: []" in config
+    assert "csv_bom" not in config
+    analyst.click(page.get_by_placeholder("Partition").first)
+    page.keyboard.type("corner")
+    analyst.click(page.get_by_text("Corner Shop (8d2efaa9").last)
+    page.get_by_text("partition: Corner Shop (8d2efaa9").wait_for()
+    analyst.write_config("ops: {records_on_demand: {config: {filters: {status: {in: [SUCCESSFUL]}}}}}\n")
+    page.get_by_text("No errors").wait_for()
+    analyst.click(page.get_by_role("button", name="Materialize").last)
+
+    page.wait_for_url("**/runs/**")
+    link = page.locator("a[href$='/file']").first
+    link.wait_for()
+    with page.expect_download() as download:
+        analyst.click(link)
+    file = tmp_path / "export.xlsx"
+    download.value.save_as(file)
+    assert download.value.suggested_filename.endswith(".xlsx")
+    assert analyst.clicks <= 8
+    (sheet,) = openpyxl.load_workbook(file).worksheets[:1]
+    cells = {cell.value for row in sheet.iter_rows() for cell in row}
+    assert "SUCCESSFUL" in cells or "Successful" in cells
+    assert not {"RETURN_CLOSED", "Return closed"} & cells

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from export_pipeline.core.windows import Window
-from export_pipeline.schedules.calendar import CADENCES, Schedule, due
+from export_pipeline.schedules.calendar import Schedule, due
 
 
 def _window(start: str, end: str, zone: str) -> Window:
@@ -54,7 +54,7 @@ def test_without_a_zone_the_ends_offsets_count() -> None:
     assert window.period() == "2026-10-01 to 2026-10-07"
 
 
-@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("cadence", ["daily", "weekly", "monthly"])
 @pytest.mark.parametrize(
     "zone",
     ["UTC", "Europe/Berlin", "Pacific/Apia", "Pacific/Kiritimati", "America/Sao_Paulo", "Asia/Kathmandu"],

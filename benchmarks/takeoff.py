@@ -136,13 +136,14 @@ def export(name: str, url: str, folder: Path) -> dict[str, Any]:
     from export_pipeline import takeoff as shape
     from export_pipeline.core.export_data import Request
     from export_pipeline.core.sanitize import sanitize
+    from export_pipeline.formats.registry import FORMATS
     from export_pipeline.orchestration.runs.staging import load, save
     from export_pipeline.sources.snapshot import open_snapshot
     from export_pipeline.takeoff import build, layout
     from export_pipeline.takeoff import source as takeoff
     from export_pipeline.takeoff.options import TakeoffOptions
 
-    options = TakeoffOptions(include_drawings=True)
+    options = TakeoffOptions(include_drawings=True, include_details=True)  # a PDF of all rows
     with Laps() as lap:
         with open_snapshot(url) as snapshot:
             (scope,) = takeoff.scopes(snapshot, {})
@@ -153,7 +154,13 @@ def export(name: str, url: str, folder: Path) -> dict[str, Any]:
         save(build(load(folder / "fetched", {data.dataset: data})), folder / "built")
         save(sanitize(load(folder / "built", {data.dataset: data})), folder / "clean")
         lap("build")
-        rows, _ = publish(name, layout(load(folder / "clean", {data.dataset: data})), folder, {}, lap)
+        rows, _ = publish(
+            name,
+            layout(load(folder / "clean", {data.dataset: data})),
+            folder,
+            FORMATS[name].options_of({}),
+            lap,
+        )
     return {"rows": rows} | {stage: wall for stage, (wall, _, _) in lap.laps.items()}
 
 

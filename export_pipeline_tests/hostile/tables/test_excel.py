@@ -32,6 +32,8 @@ NOT_A_NUMBER = "not a number a cell can hold, written as text"
 OLD_DATE = "date outside Excel's range, written as text"
 MOVED = "longer than a cell, whole text on the Overflow sheet"
 TWICE = "ambiguous time in the hour after clocks were put back"
+CUT = "cut to the second"
+ROUNDED_TOTAL = "total rounded to 15 digits"
 LESS_EXACT = "time kept to 0.1 ms: no number of a cell holds its microseconds"
 _NINETEEN_HUNDRED = -2_203_891_200_000_000  # 1900-03-01
 
@@ -109,11 +111,13 @@ def _excel_time(micros: int, zone: str | None, count: Callable[[str], None]) -> 
         with suppress(OverflowError):
             if there.utcoffset() != there.replace(fold=1).utcoffset():
                 count(TWICE)
-    # The last microseconds of 9999 have no number of their own.
-    if local < _NINETEEN_HUNDRED or float(Fraction(local, 86_400_000_000) + 25_569) >= 2_958_466:
+    shown = local // 1_000_000 * 1_000_000
+    if local < _NINETEEN_HUNDRED or Fraction(shown, 86_400_000_000) + 25_569 >= 2_958_466:
         count(OLD_DATE)
         return ("old", local)
-    return ("time", local)
+    if shown != local:
+        count(CUT)
+    return ("time", shown)
 
 
 def _says(
@@ -153,7 +157,8 @@ def check_excel(made: Exported) -> None:
     for column in sample.columns:
         zone = column.get("zone", "UTC") if column.kind == "timestamp" else None
         heads.append(rules.header(column) + (f" ({zone})" if zone else ""))
-    top = next(number for number, cells in rows.items() if number > 2 and cells)
+    # The title, lines of facts, an empty row, the header.
+    top = next(number for number, cells in rows.items() if number > 2 and cells and not rows.get(number - 1))
     letters = [column_letters(index) for index in range(len(heads))]
     changed: Changed = Counter()
     for column in sample.columns:
@@ -179,7 +184,7 @@ def check_excel(made: Exported) -> None:
 
 
 def _odd_total(column: Given) -> str | None:
-    """Return the reason why a total is text."""
+    """Return the reason why a total is not the exact number."""
     numbers = [
         rules.whole(column, v, True) if column.minor else v for v in rules.values(column) if v is not None
     ]
@@ -192,7 +197,7 @@ def _odd_total(column: Given) -> str | None:
         )
     exact = sum((Fraction(number) for number in numbers), Fraction())
     digits = str(abs(exact.numerator * 10**100 // exact.denominator)).strip("0")
-    return KEEP_DIGITS if len(digits) > 15 else None
+    return ROUNDED_TOTAL if len(digits) > 15 else None
 
 
 def _calamine_and_openpyxl(

@@ -71,8 +71,10 @@ class _Server(uvicorn.Server):
 
 def _prepare(app: FastAPI) -> None:
     """Load the datasets, then start the processes that make small exports."""
-    with suppress(DefsError):  # the application logs it
+    try:
         len(app.state.service.datasets)
+    except DefsError:  # the application logs it; the processes could not load them either
+        return
     app.state.pool.prepare()
 
 

@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from export_pipeline.api import server
 from export_pipeline.api.pool import PROCESSES
+from export_pipeline.datasets.catalogue import DefsError
 from export_pipeline.jobs import migrate
 
 _PROGRAM = (
@@ -97,3 +100,22 @@ def test_the_service_imports_no_dagster() -> None:
         "sys.exit(int(any(name.partition('.')[0] == 'dagster' for name in sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=240).returncode == 0
+
+
+def test_no_makers_of_small_exports_start_without_datasets() -> None:
+    """They could load none either, and each would end with a traceback."""
+
+    class Service:
+        @property
+        def datasets(self) -> None:
+            raise DefsError("defs/x/defs.yaml: line 3")
+
+    class Pool:
+        started = False
+
+        def prepare(self) -> None:
+            self.started = True
+
+    pool = Pool()
+    server._prepare(SimpleNamespace(state=SimpleNamespace(service=Service(), pool=pool)))  # type: ignore[arg-type]
+    assert not pool.started

@@ -344,6 +344,7 @@ def test_addresses_of_people_are_marked_as_personal(sample: Sample) -> None:
     personal = {column["name"] for column in spec("occurrences")["columns"] if column.get("personal")}
     assert personal == {
         "verified_by",
+        "identifiedBy",  # of Darwin Core Archives
         "agreed_with_user",
         "agreed_with_user_email",
         "identifications",

@@ -29,7 +29,7 @@ from export_pipeline.jobs.links import (
     revoke_link,
 )
 from export_pipeline.jobs.states import Status
-from export_pipeline.schedules.due import period_of
+from export_pipeline.schedules.periods import period_of
 from export_pipeline.store import StoreError
 from export_pipeline.store.names import safe_file_name
 

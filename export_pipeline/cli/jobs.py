@@ -45,7 +45,7 @@ from export_pipeline.jobs.errors import SCHEDULE_BROKEN
 from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
-from export_pipeline.schedules.due import period_of
+from export_pipeline.schedules.periods import period_of
 from export_pipeline.settings import Settings, load_settings
 
 

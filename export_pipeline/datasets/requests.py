@@ -14,7 +14,7 @@ from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.redaction import RedactedError
-from export_pipeline.schedules.due import window_of
+from export_pipeline.schedules.periods import window_of
 from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 
 CHECK_SECONDS = 5.0

@@ -269,7 +269,7 @@ def _notes(job: Job, manifest: Manifest | None) -> list[str]:
 
 
 def _period(job: Job) -> str | None:
-    from export_pipeline.schedules.due import period_of  # imported late, as it loads Arrow
+    from export_pipeline.schedules.periods import period_of  # imported late, as it loads Arrow
 
     return period_of(job)
 

@@ -6,58 +6,31 @@ has locked are skipped. The ledger accepts each window of a schedule only once.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from export_pipeline.core.windows import Window
-from export_pipeline.jobs.database import insert_new, transaction
-from export_pipeline.jobs.errors import NO_RECIPIENTS, ScheduleError
-from export_pipeline.jobs.records import OPERATOR, Job, Viewer
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.jobs.transitions import fail_at_once
-from export_pipeline.schedules.calendar import Due, calendar_window, due, due_now, is_moment, next_run
+from export_pipeline.schedules.calendar import due, due_now, next_run
 from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.run_requests import (
+    RecipientsOfScopes,
+    ScheduledRequest,
+    request_run,
+    window_key,
+)
 
-RecipientsOfScopes = Mapping[str, Mapping[str, Sequence[str]]]
-"""Mail addresses by dataset and scope; a scope without recipients has an empty list."""
-
-_NAMESPACE = uuid.UUID("a3f3a0de-5b4c-4f0f-9a8e-3d1f4be0c2a7")
-_BATCH = 1_000
-_MAX_NAMED = 20
-_MAX_NAME_LENGTH = 100
 _MAX_CORRECTED = 100
-_DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledRequest:
-    """A request that a schedule has made.
-
-    Attributes:
-        job_id: Id of the pending row of `export_jobs`.
-        scheduled_for: Time at which the run was due (UTC).
-        window: The window that it exports; None for every row.
-    """
-
-    job_id: str
-    schedule_id: str
-    dataset: str
-    format: str
-    scope: str | None
-    scheduled_for: datetime
-    window: Window | None
 
 
 def claim_due(
@@ -156,61 +129,18 @@ def run_now(
     if schedule.each_scope and of_dataset is None:
         raise ScheduleError("each_scope: the recipients of the scopes cannot be read now.")
     with transaction(engine, write=True) as connection:
-        requests = _request(connection, schedule, run, of_dataset)
+        requests = request_run(connection, schedule, run, of_dataset)
         if requests:
             return requests[0].job_id, True
         there = sa.select(jobs.c.id).where(jobs.c.schedule_id == schedule.id)
         if schedule.each_scope:
             there = there.where(jobs.c.scheduled_for == run.scheduled_for)
         else:
-            there = there.where(jobs.c.window_key == _window_key(schedule, run, schedule.format))
+            there = there.where(jobs.c.window_key == window_key(schedule, run, schedule.format))
         job_id = connection.scalars(there.order_by(jobs.c.created_at, jobs.c.id).limit(1)).one_or_none()
     if job_id is None:
         raise ScheduleError(f"each_scope: {schedule.dataset} names nobody who gets a file.")
     return job_id, False
-
-
-def window_of(options: Mapping[str, Any]) -> Window | None:
-    """Return the window that a schedule put into a request's options; None if there is none.
-
-    Raises:
-        ValueError, TypeError, KeyError, OverflowError: the value is not a window, as somebody else set it.
-    """
-    window_option = options.get("window")
-    if window_option is None:
-        return None
-    start, end = (datetime.fromisoformat(window_option[end]) for end in ("start", "end"))
-    name = window_option["name"]
-    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME_LENGTH or not name.isprintable():
-        raise ValueError("its name is no short text")
-    if not start < end:
-        raise ValueError("it does not end after it begins")
-    _ = start - _DAY, end + _DAY  # raises unless the times can be represented in every zone
-    zone = window_option.get("timezone")
-    if zone is not None:
-        ZoneInfo(zone)
-    return Window(name, start, end, zone)
-
-
-def period_of(job: Job) -> str | None:
-    """Return the window of a job as a readable period; None if it exports every row.
-
-    A window key that cannot be parsed is returned as it is.
-    """
-    with suppress(KeyError, TypeError, ValueError, OverflowError):
-        if window := window_of(job.options):
-            return window.period()
-    cadence, _, name = (run_key(job) or "").partition("/")
-    if is_moment(name):
-        return None
-    with suppress(ValueError):
-        return calendar_window(cadence, date.fromisoformat(name)).period()
-    return job.window_key
-
-
-def run_key(job: Job) -> str | None:
-    """Return the part of a job's window key that all formats of a schedule's run have in common."""
-    return job.window_key and "/".join(job.window_key.split("/")[:2])
 
 
 def _overdue(
@@ -252,129 +182,8 @@ def _ask(
         set_inactive(connection, schedule_id, reason_of(error), now)
         return []
     of_dataset = recipients.get(schedule.dataset)
-    requests = [ask for run in runs for ask in _request(connection, schedule, run, of_dataset)]
+    requests = [ask for run in runs for ask in request_run(connection, schedule, run, of_dataset)]
     if requests:
         known["last_run"] = requests[-1].scheduled_for
     connection.execute(sa.update(schedules).where(this).values(**known))
     return requests
-
-
-def _request(
-    connection: sa.Connection,
-    schedule: ScheduledExport,
-    run: Due,
-    recipients: Mapping[str, Sequence[str]] | None,
-) -> list[ScheduledRequest]:
-    """Insert pending requests for a run, one for each format; those requested before are left out.
-
-    Args:
-        recipients: Recipients of each scope, for a schedule of each scope.
-    """
-    options = {**schedule.options, "empty": schedule.empty}
-    if run.window is not None:
-        options["window"] = {
-            "cadence": schedule.cadence,
-            "name": run.window.name,
-            "start": run.window.start.isoformat(),
-            "end": run.window.end.isoformat(),
-            "timezone": schedule.timezone,
-        }
-    values = {
-        "dataset": schedule.dataset,
-        "scope": schedule.scope,
-        "filters": dict(schedule.filters),
-        "columns": schedule.columns,
-        "requested_by": schedule.owner,
-        "recipients": list(schedule.recipients),
-        "schedule_id": schedule.id,
-        "scheduled_for": run.scheduled_for,
-    }
-    if schedule.each_scope:
-        return _request_each(connection, schedule, run, {**values, "options": options}, recipients or {})
-    requests = []
-    for format in schedule.formats:
-        key = _window_key(schedule, run, format)
-        insert = insert_new(connection, jobs, "schedule_id", "window_key")
-        insert = insert.values(**values, format=format, options=options, window_key=key)
-        if job_id := connection.scalars(insert.returning(jobs.c.id)).one_or_none():
-            made = (job_id, schedule.id, schedule.dataset, format, schedule.scope)
-            requests.append(ScheduledRequest(*made, run.scheduled_for, run.window))
-    return requests
-
-
-def _request_each(
-    connection: sa.Connection,
-    schedule: ScheduledExport,
-    run: Due,
-    values: Mapping[str, Any],
-    recipients: Mapping[str, Sequence[str]],
-) -> list[ScheduledRequest]:
-    """Insert a pending request for each scope and format, and a notice of scopes without recipients.
-
-    The ids of the requests follow from the run, so that none is inserted twice.
-    """
-    rows = [
-        {
-            **values,
-            "id": _id_of(schedule, run, format, scope),
-            "format": format,
-            "scope": scope,
-            "recipients": list(mailboxes),
-        }
-        for scope, mailboxes in recipients.items()
-        if mailboxes
-        for format in schedule.formats
-    ]
-    requests = []
-    for first in range(0, len(rows), _BATCH):
-        batch = rows[first : first + _BATCH]
-        insert = insert_new(connection, jobs, "id").returning(jobs.c.id)
-        new = set(connection.scalars(insert, batch))
-        requests += [
-            ScheduledRequest(
-                row["id"],
-                schedule.id,
-                schedule.dataset,
-                row["format"],
-                row["scope"],
-                run.scheduled_for,
-                run.window,
-            )
-            for row in batch
-            if row["id"] in new
-        ]
-    if without := sorted(scope for scope, mailboxes in recipients.items() if not mailboxes):
-        _notify_of_scopes(connection, schedule, run, without, len(recipients))
-    return requests
-
-
-def _notify_of_scopes(
-    connection: sa.Connection, schedule: ScheduledExport, run: Due, without: Sequence[str], total: int
-) -> None:
-    """Tell the owner of a schedule which scopes got no export; once for each run."""
-    values = {
-        "id": _id_of(schedule, run, NO_RECIPIENTS, None),
-        "dataset": schedule.dataset,
-        "format": schedule.format,
-        "requested_by": schedule.owner,
-        "schedule_id": schedule.id,
-    }
-    insert = insert_new(connection, jobs, "id").values(**values).returning(jobs.c.id)
-    if (job_id := connection.scalars(insert).one_or_none()) is not None:
-        more = len(without) - _MAX_NAMED
-        named = ", ".join(without[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-        message = (
-            f"Schedule {schedule.id} made no export of {len(without):,} of {total:,} scopes of "
-            f"{schedule.dataset}, as its scope.recipients names nobody for them: {named}."
-        )
-        fail_at_once(connection, job_id, NO_RECIPIENTS, message, "schedules_sensor")
-
-
-def _id_of(schedule: ScheduledExport, run: Due, part: str, scope: str | None) -> str:
-    return str(uuid.uuid5(_NAMESPACE, json.dumps([schedule.id, schedule.cadence, run.name, part, scope])))
-
-
-def _window_key(schedule: ScheduledExport, run: Due, format: str) -> str:
-    """Return the key of a request within its schedule: cadence/window, or cadence/window/format."""
-    key = f"{schedule.cadence}/{run.name}"
-    return key if format == schedule.format else f"{key}/{format}"

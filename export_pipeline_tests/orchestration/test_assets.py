@@ -15,7 +15,7 @@ from export_pipeline.jobs.links import open_link
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.lineage import application_key
-from export_pipeline.schedules.due import period_of
+from export_pipeline.schedules.periods import period_of
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps
 
 TAKEOFF_FORMATS = ["csv", "excel", "pdf", "json", "ost", "zip"]

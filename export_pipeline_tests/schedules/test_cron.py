@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger
 from export_pipeline.schedules.calendar import Schedule, due, next_run
-from export_pipeline.schedules.due import claim_due, period_of, run_now, window_of
+from export_pipeline.schedules.due import claim_due, run_now
+from export_pipeline.schedules.periods import period_of, window_of
 from export_pipeline_tests.jobs.clocks import Clock
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, insert

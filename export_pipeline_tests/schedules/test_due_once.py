@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.schedules.due import ScheduledRequest, claim_due
+from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.run_requests import ScheduledRequest
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, asked, insert
 
@@ -86,13 +87,13 @@ _PROGRAM = textwrap.dedent(
     from export_pipeline.schedules import due as scheduled
     from export_pipeline.jobs.database import open_engine
 
-    inserted = scheduled._request
+    inserted = scheduled.request_run
 
     def stop(*arguments):
         print(inserted(*arguments)[0].job_id, flush=True)
         time.sleep(600)
 
-    scheduled._request = stop
+    scheduled.request_run = stop
     scheduled.claim_due(open_engine(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), 10)
     """
 )

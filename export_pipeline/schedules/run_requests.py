@@ -1,0 +1,167 @@
+"""Inserts the requests of a schedule's run: one for each format, or for each scope and format."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from export_pipeline.core.windows import Window
+from export_pipeline.jobs.database import insert_new
+from export_pipeline.jobs.errors import NO_RECIPIENTS
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.transitions import fail_at_once
+from export_pipeline.schedules.calendar import Due
+from export_pipeline.schedules.rows import ScheduledExport
+
+RecipientsOfScopes = Mapping[str, Mapping[str, Sequence[str]]]
+"""Mail addresses by dataset and scope; a scope without recipients has an empty list."""
+
+_NAMESPACE = uuid.UUID("a3f3a0de-5b4c-4f0f-9a8e-3d1f4be0c2a7")
+_BATCH = 1_000
+_MAX_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRequest:
+    """A request that a schedule has made.
+
+    Attributes:
+        job_id: Id of the pending row of `export_jobs`.
+        scheduled_for: Time at which the run was due (UTC).
+        window: The window that it exports; None for every row.
+    """
+
+    job_id: str
+    schedule_id: str
+    dataset: str
+    format: str
+    scope: str | None
+    scheduled_for: datetime
+    window: Window | None
+
+
+def request_run(
+    connection: sa.Connection,
+    schedule: ScheduledExport,
+    run: Due,
+    recipients: Mapping[str, Sequence[str]] | None,
+) -> list[ScheduledRequest]:
+    """Insert pending requests for a run, one for each format; those requested before are left out.
+
+    Args:
+        recipients: Recipients of each scope, for a schedule of each scope.
+    """
+    options = {**schedule.options, "empty": schedule.empty}
+    if run.window is not None:
+        options["window"] = {
+            "cadence": schedule.cadence,
+            "name": run.window.name,
+            "start": run.window.start.isoformat(),
+            "end": run.window.end.isoformat(),
+            "timezone": schedule.timezone,
+        }
+    values = {
+        "dataset": schedule.dataset,
+        "scope": schedule.scope,
+        "filters": dict(schedule.filters),
+        "columns": schedule.columns,
+        "requested_by": schedule.owner,
+        "recipients": list(schedule.recipients),
+        "schedule_id": schedule.id,
+        "scheduled_for": run.scheduled_for,
+    }
+    if schedule.each_scope:
+        return _request_each(connection, schedule, run, {**values, "options": options}, recipients or {})
+    requests = []
+    for format in schedule.formats:
+        key = window_key(schedule, run, format)
+        insert = insert_new(connection, jobs, "schedule_id", "window_key")
+        insert = insert.values(**values, format=format, options=options, window_key=key)
+        if job_id := connection.scalars(insert.returning(jobs.c.id)).one_or_none():
+            made = (job_id, schedule.id, schedule.dataset, format, schedule.scope)
+            requests.append(ScheduledRequest(*made, run.scheduled_for, run.window))
+    return requests
+
+
+def _request_each(
+    connection: sa.Connection,
+    schedule: ScheduledExport,
+    run: Due,
+    values: Mapping[str, Any],
+    recipients: Mapping[str, Sequence[str]],
+) -> list[ScheduledRequest]:
+    """Insert a pending request for each scope and format, and a notice of scopes without recipients.
+
+    The ids of the requests follow from the run, so that none is inserted twice.
+    """
+    rows = [
+        {
+            **values,
+            "id": _id_of(schedule, run, format, scope),
+            "format": format,
+            "scope": scope,
+            "recipients": list(mailboxes),
+        }
+        for scope, mailboxes in recipients.items()
+        if mailboxes
+        for format in schedule.formats
+    ]
+    requests = []
+    for first in range(0, len(rows), _BATCH):
+        batch = rows[first : first + _BATCH]
+        insert = insert_new(connection, jobs, "id").returning(jobs.c.id)
+        new = set(connection.scalars(insert, batch))
+        requests += [
+            ScheduledRequest(
+                row["id"],
+                schedule.id,
+                schedule.dataset,
+                row["format"],
+                row["scope"],
+                run.scheduled_for,
+                run.window,
+            )
+            for row in batch
+            if row["id"] in new
+        ]
+    if without := sorted(scope for scope, mailboxes in recipients.items() if not mailboxes):
+        _notify_of_scopes(connection, schedule, run, without, len(recipients))
+    return requests
+
+
+def _notify_of_scopes(
+    connection: sa.Connection, schedule: ScheduledExport, run: Due, without: Sequence[str], total: int
+) -> None:
+    """Tell the owner of a schedule which scopes got no export; once for each run."""
+    values = {
+        "id": _id_of(schedule, run, NO_RECIPIENTS, None),
+        "dataset": schedule.dataset,
+        "format": schedule.format,
+        "requested_by": schedule.owner,
+        "schedule_id": schedule.id,
+    }
+    insert = insert_new(connection, jobs, "id").values(**values).returning(jobs.c.id)
+    if (job_id := connection.scalars(insert).one_or_none()) is not None:
+        more = len(without) - _MAX_NAMED
+        named = ", ".join(without[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        message = (
+            f"Schedule {schedule.id} made no export of {len(without):,} of {total:,} scopes of "
+            f"{schedule.dataset}, as its scope.recipients names nobody for them: {named}."
+        )
+        fail_at_once(connection, job_id, NO_RECIPIENTS, message, "schedules_sensor")
+
+
+def _id_of(schedule: ScheduledExport, run: Due, part: str, scope: str | None) -> str:
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([schedule.id, schedule.cadence, run.name, part, scope])))
+
+
+def window_key(schedule: ScheduledExport, run: Due, format: str) -> str:
+    """Return the key of a request within its schedule: cadence/window, or cadence/window/format."""
+    key = f"{schedule.cadence}/{run.name}"
+    return key if format == schedule.format else f"{key}/{format}"

@@ -11,7 +11,7 @@ from export_pipeline.api.problems import Problem
 from export_pipeline.datasets.options import FieldProblem
 
 
-def check_parameters(request: Request) -> None:
+async def check_parameters(request: Request) -> None:
     """Refuse a parameter that the route does not know, or that is given twice and takes one value.
 
     A misspelt `dataset` would list all datasets, and of two values only the last would count.

@@ -222,7 +222,7 @@ def unsubscribed(
 ) -> None:
     """List the recipients who want no more mails of a schedule, or send them mails again.
 
-    Example: `export-pipeline schedules unsubscribed ID --again ann@example.org`
+    Example: `export-pipeline schedules unsubscribed ID`
     """
     with _engine() as engine:
         schedule = editing.get_schedule(engine, schedule_id, viewer_of(viewer_scope))

@@ -30,7 +30,7 @@ from export_pipeline.time_zones import zone_problem
 CADENCES = ("hourly", "daily", "weekly", "monthly", "cron")
 CALENDAR_CADENCES = ("daily", "weekly", "monthly")
 WINDOWS = ("previous", "none")
-"""What a run exports: the rows of the time before it, or every row as of the run."""
+"""Rows that a run exports: those of the time before it, or every row as of the run."""
 
 MISFIRES = ("skip", "last", "all")
 GRACE = timedelta(minutes=10)

@@ -79,7 +79,7 @@ def _tables(spec: TableSpec) -> Iterator[str]:
     yield from dict.fromkeys([*main, *related, *scope, *rules])
 
 
-_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
+_NO_CODE = re.compile(r"--[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)|'(?:[^']|'')*'", re.DOTALL)
 _NAME = r'(?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?'
 _READ = re.compile(rf"\b(?:from|join)\s+(?:only\s+|lateral\s+)?({_NAME})(?!\s*\()", re.IGNORECASE)
 _DEFINED = re.compile(rf"(?:\bwith\s+(?:recursive\s+)?|,\s*)({_NAME})\s+as\s+(?:\w+\s+)*\(", re.IGNORECASE)

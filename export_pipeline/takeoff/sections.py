@@ -92,8 +92,8 @@ def chapters(contents: Contents, by_page: Table) -> tuple[Section, ...]:
     ]  # fmt: skip
     if facts := [field for field in _FACTS[:-1] if any(row[field[0]] for row in contents.rows)]:
         described = contents.conditions.arrow()
-        told = described.filter(pa.array([any(row[name] for name, _ in facts) for row in contents.rows]))
-        table = Table.of("facts", contents.conditions.columns, told)
+        kept = described.filter(pa.array([any(row[name] for name, _ in facts) for row in contents.rows]))
+        table = Table.of("facts", contents.conditions.columns, kept)
         sections.append(Section("facts", "Conditions in Detail", view(table, (_PDF_SUMMARY[0], *facts))))
     sections.append(Section("by_page", "Quantities by Page", by_page, empty="No measurements."))
     if listed:

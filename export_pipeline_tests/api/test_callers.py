@@ -37,8 +37,8 @@ def test_only_a_valid_key_is_accepted(service: Running) -> None:
         "unauthenticated",
     )
     assert problem(httpx.get(f"{service.url}/v1/exports", params={"access_token": token})) == (
-        401,
-        "unauthenticated",
+        422,
+        "invalid_request",
     )
 
 

@@ -52,7 +52,7 @@ def test_a_schedule_is_made_changed_paused_run_and_deleted(service: Running, acc
     [
         ({"dataset": "nothing"}, "/dataset"), ({"format": "doc"}, "/format"),
         ({"hour": 24}, "/hour"), ({"timezone": "Mars"}, "/timezone"), ({"scope": "nobody"}, "/scope"), ({"scope": None}, "/scope"),
-        ({"recipients": ["nobody"]}, "/recipients"), ({"filters": {"nothing": {}}}, "/filters"), ({"cadence": "hourly"}, "/cadence"),
+        ({"recipients": ["nobody"]}, "/recipients"), ({"filters": {"nothing": {}}}, "/filters"), ({"cadence": "yearly"}, "/cadence"),
         ({"options": {"window": {}}}, "/options"), ({"owner": "boss"}, "/owner"),
     ],
 )  # fmt: skip

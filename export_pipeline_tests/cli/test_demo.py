@@ -61,7 +61,7 @@ def run(folder: Path, *arguments: str) -> str:
 def test_demo_makes_every_format_of_every_project(demo: Ended) -> None:
     names = [file.name for file in (demo.folder / "store").rglob("*") if file.is_file()]
     for format in FORMATS.values():
-        assert sum(name.endswith(format.extension) for name in names) >= 2
+        assert any(name.endswith(format.extension) for name in names), format.name
     copies = [path for path in (demo.folder / "demo_files").rglob("*") if path.is_file()]
     assert len(copies) == sum(not name.endswith((".manifest.json", ".export-store.json")) for name in names)
     told = demo.out.splitlines()

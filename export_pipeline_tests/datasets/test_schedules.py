@@ -55,7 +55,7 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
     [
         ({"dataset": "takeof"}, "dataset: 'takeof' is none of .*Did you mean takeoff"),
         ({"format": "exel"}, "format: 'exel' is none of csv, excel, .*Did you mean excel"),
-        ({"dataset": "properties"}, "dataset: properties cannot be scheduled, .*Add a window"),
+        ({"dataset": "properties"}, "export_window: nothing says which rows of properties .*add a window"),
         ({"scope": None}, "scope: it is missing. Say whose rows"),
         ({"scope": "nobody"}, "scope: takeoff has no scope 'nobody'"),
         ({"dataset": "sellers", "scope": "x"}, "scope: sellers has no scopes; leave it out"),

@@ -1,4 +1,4 @@
-"""What people find in a ZIP beside its files."""
+"""Files that people find in a ZIP beside the exports."""
 
 from __future__ import annotations
 

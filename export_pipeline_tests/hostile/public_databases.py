@@ -111,7 +111,7 @@ def export(
     spec = CheckedTableSpec.model_validate(model.spec())
     columns = [column for column in spec.columns if not column.hidden and not column.extra]
     options, format_options = parse_options(
-        {**model.options, **asked}, tabular.options(model.spec()), FormatOptions
+        {**model.options, "excel_layout": "plain", **asked}, tabular.options(model.spec()), FormatOptions
     )
     assert isinstance(format_options, FormatOptions)
     request = Request(model.dataset, tabular, model.spec(), None, options, None)

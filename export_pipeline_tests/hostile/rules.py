@@ -68,7 +68,7 @@ def joined(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def review(row: Mapping[str, Any]) -> str:
-    """What the review of a measurement that was not rejected has said."""
+    """Text that the review of a measurement that was not rejected has said."""
     if not row["is_verified"]:
         return "pending"
     return "modified" if row["is_modified"] else "approved"

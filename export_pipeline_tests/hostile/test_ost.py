@@ -52,7 +52,7 @@ def scale_of(page: dict[str, Any]) -> tuple[float, float]:
 
 
 def pieces_of(quantity: float) -> int:
-    """How many places a count is; 1 if it is no number or too many."""
+    """Number of places of a count; 1 if it is no number or too many."""
     return round(abs(quantity)) if abs(quantity) <= 10_000 else 1
 
 

@@ -70,7 +70,7 @@ def test_every_other_column_may_be_given(database: Database, ledger: Ledger) -> 
     names, values = ", ".join(given), ", ".join(given.values())
     database.run(f"INSERT INTO export_jobs (dataset, format, {names}) VALUES ('t', 'csv', {values})")
     assert len(ledger.find()) == 1
-    known = {*given, *_FORGED, "dataset", "format", "schedule_id", "webhook_id"}
+    known = {*given, *_FORGED, "dataset", "format", "schedule_id", "scheduled_for", "webhook_id"}
     assert known == {column.name for column in jobs.columns}
 
 

@@ -128,7 +128,7 @@ def test_clocks_of_machines_decide_nothing(
 
 @pytest.mark.parametrize("begin", ["expect_lease", "judge_leases"])
 def test_old_leases_are_removed_when_a_run_begins(ledger: Ledger, database: Database, begin: str) -> None:
-    """Where no run is ever lost, too: each leaves a lease."""
+    """Each run leaves a lease, even if no run is ever lost."""
     ledger.expect_lease("old")
     ledger.hold_lease("old", "a")
     pass_time(database, 2 * 24 * 3600)

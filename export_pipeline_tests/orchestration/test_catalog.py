@@ -1,4 +1,4 @@
-"""What the catalog and the launchpad show before the first run."""
+"""The catalog and the launchpad before the first run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What downstream assets get of an export."""
+"""Exports as inputs of downstream assets."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.jobs import Attempt, Job, Ledger
+from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.orchestration.runs.attempts import ProgressReporter
 from export_pipeline.orchestration.runs.reconciler import reconcile_jobs
 from export_pipeline_tests.commands import Command
@@ -56,7 +57,8 @@ def test_the_job_its_event_and_the_materialization_tell_what_is_missing(
     assert (manifest["rows"], manifest["total_rows"]) == (misfits - LOST, misfits)
     metadata = files(deployment.run(["ost"]))["ost"]
     assert metadata["rows in source"] == misfits
-    assert metadata["warnings"] == list(job.warnings)
+    notes = file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
+    assert metadata["warnings"] == notes
 
 
 def test_a_job_that_lost_its_run_gets_them_from_dagster(

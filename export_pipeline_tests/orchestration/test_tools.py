@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from export_pipeline_tests.commands import Command
@@ -54,7 +55,10 @@ def test_a_wrong_setting_is_named_by_dagsters_own_commands(environment: dict[str
 
 def test_assets_are_started_from_the_command_line(home: str, source: Source, tmp_path: Path) -> None:
     """`dg launch` does this with the code of `dagster asset materialize`."""
-    done = run("dg", "launch", "--assets", "key:takeoff/daily/csv", "--partition", f"{home}|2026-02-01")
+    with dg.DagsterInstance.get() as instance:
+        (scope,) = instance.get_dynamic_partitions("takeoff_scopes")
+    assert scope.endswith(f"({home})")
+    done = run("dg", "launch", "--assets", "key:takeoff/daily/csv", "--partition", f"{scope}|2026-02-01")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "store" / "exports" / home / "takeoff" / "daily"
     assert {file.name for file in folder.iterdir()} == {"2026-02-01.csv", "2026-02-01.csv.manifest.json"}

@@ -35,7 +35,7 @@ HALF_HOURS = "Australia/Lord_Howe"
 
 
 def near_a_change(zone: str, at: datetime) -> bool:
-    hours = timedelta(hours=3)
+    hours = timedelta(hours=24)
     return len({moment.astimezone(ZoneInfo(zone)).utcoffset() for moment in (at - hours, at, at + hours)}) > 1
 
 
@@ -59,9 +59,8 @@ def at_local_time(
 ) -> list[datetime]:
     """Once for each local day of the week, at the first moment at which the clock shows the time or skips it."""
     runs, day = [], first.date() - DAY
-    shown = Clock.of(zone).shown
     while day <= last.date() + DAY:
-        if day.isoweekday() in days and day in shown:
+        if day.isoweekday() in days:  # a day that the zone skips runs after the gap
             runs.append(Clock.of(zone).first_at(datetime(day.year, day.month, day.day, hour, minute)))
         day += DAY
     return [at for at in runs if first < at <= last]

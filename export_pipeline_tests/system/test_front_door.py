@@ -59,7 +59,7 @@ class Application:
 
 @dataclass
 class Receivers:
-    """What the webhook receiver took, by the path of its application, and how often it failed."""
+    """Posts that the webhook receiver took, by the path of its application, and how often it failed."""
 
     chance: random.Random
     taken: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))

@@ -1,4 +1,4 @@
-"""What estimators read: sheets and chapters of a takeoff."""
+"""Sheets and chapters of a takeoff, as estimators read them."""
 
 from __future__ import annotations
 

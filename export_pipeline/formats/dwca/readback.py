@@ -54,10 +54,10 @@ class _Reader:
 
     def _check_metadata(self, name: str) -> None:
         eml = self._description(name)
-        for wanted in ("title", "creator", "contact", "intellectualRights"):
-            found = eml.find(f"dataset/{wanted}")
-            if found is None or not "".join(found.itertext()).strip():
-                self._problems.append(f"{name}: the data set has no {wanted}")
+        for element in ("title", "creator", "contact", "intellectualRights"):
+            stored = eml.find(f"dataset/{element}")
+            if stored is None or not "".join(stored.itertext()).strip():
+                self._problems.append(f"{name}: the data set has no {element}")
 
     def _core(self, core: ElementTree.Element) -> tuple[int, dict[str, float], Hashes]:
         names = self._names(core, "id")

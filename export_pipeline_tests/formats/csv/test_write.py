@@ -88,7 +88,7 @@ def test_takeoff_rows_have_the_known_columns_and_their_document(tmp_path: Path) 
     application.close()
     assert list(frame) == [
         "Condition", "Page", "Sheet Number", "Geometry Type", "Quantity", "Unit", "Coordinates", "Verified",
-        "AI Generated", "Notes", "Document",
+        "AI Generated", "Notes", "Document", "Review", "No.",
     ]  # fmt: skip
     first, second = frame.to_dict("records")
     assert (first["Document"], first["Page"], first["Sheet Number"]) == ("a.pdf", "1", "S-a.pdf")

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -161,10 +162,17 @@ def test_dates_are_dates_or_iso_text(tmp_path: Path, days: list[date | None]) ->
 @pytest.mark.slow
 @generous
 @given(st.lists(st.datetimes(datetime(1900, 3, 1), datetime(2070, 1, 1)), min_size=1, max_size=20))
-def test_timestamps_are_real_dates_to_the_millisecond(tmp_path: Path, moments: list[datetime]) -> None:
-    path = tmp_path / "b.xlsx"
-    write(one_column(Kind.TIMESTAMP, [moment.replace(tzinfo=UTC) for moment in moments]), path)
-    for moment, cell in zip(moments, values(path), strict=True):
+def test_timestamps_are_real_dates(tmp_path: Path, moments: list[datetime]) -> None:
+    """In a report they are cut to the second that programs show; plain ones are kept to the millisecond."""
+    column = one_column(Kind.TIMESTAMP, [moment.replace(tzinfo=UTC) for moment in moments])
+    report, plain = tmp_path / "report.xlsx", tmp_path / "plain.xlsx"
+    write(column, report)
+    assert values(report) == [moment.replace(microsecond=0) for moment in moments]
+    write(column, plain, {"excel_layout": "plain"})
+    sheet = openpyxl.load_workbook(plain).worksheets[0]
+    cells = [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
+    for moment, cell in zip(moments, cells, strict=True):
+        assert isinstance(cell, datetime)
         assert abs(cell - moment) <= timedelta(milliseconds=1)
 
 

@@ -168,7 +168,7 @@ def test_timestamps_are_real_dates(tmp_path: Path, moments: list[datetime]) -> N
     report, plain = tmp_path / "report.xlsx", tmp_path / "plain.xlsx"
     write(column, report)
     assert values(report) == [moment.replace(microsecond=0) for moment in moments]
-    write(column, plain, {"excel_layout": "plain"})
+    write(column, plain, {"layout": "plain"})
     sheet = openpyxl.load_workbook(plain).worksheets[0]
     cells = [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
     for moment, cell in zip(moments, cells, strict=True):

@@ -256,10 +256,10 @@ async def run_schedule(
     def run() -> str:
         with _translated():
             schedule = editing.get_schedule(service.engine, schedule_id, caller.viewer)
-            recipients = {}
-            if schedule.each_scope:
-                with translate_source_errors():
-                    recipients = known_recipients(service.scopes, service.datasets, [schedule.dataset])
+            names = [schedule.dataset] if schedule.each_scope else []
+            recipients, unreadable = known_recipients(service.scopes, service.datasets, names)
+            if unreadable:
+                raise ScheduleError(f"each_scope: {unreadable[schedule.dataset]}")
             now = _now()
             return run_now(service.engine, schedule_id, now, caller.viewer, recipients=recipients)[0]
 

@@ -41,7 +41,7 @@ from export_pipeline.delivery.enqueue import NOT_SENT, waiting_recipients
 from export_pipeline.jobs import Job, Ledger, Status, Viewer
 from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.errors import SCHEDULE_BROKEN
+from export_pipeline.jobs.errors import NOTICES
 from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
@@ -142,7 +142,7 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
             why = f": {mail.error_message}" if mail.error_message else ""
             sent = f" {moment(mail.sent_at)}" if mail.sent_at else ""
             typer.echo(f"  {printable(f'{mail.recipient}  {mail.status}{sent}{why}', 1000)}")
-    if job.status in (Status.FAILED, Status.CANCELED) and job.error_code != SCHEDULE_BROKEN:
+    if job.status in (Status.FAILED, Status.CANCELED) and job.error_code not in NOTICES:
         typer.echo(f"\nTry again: export-pipeline retry {job.id}")
 
 

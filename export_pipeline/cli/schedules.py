@@ -117,8 +117,6 @@ def change(
     changes = {**chosen, **(_formats(format) if format else {})}
     if cadence is not None:
         changes["cadence"] = cadence
-    if changes.get("cadence", "cron") != "cron":
-        changes["cron"] = None
     if not changes:
         raise UserError("Say what to change, e.g. --at 07:30; `schedules change --help` lists what there is.")
     with _engine() as engine:
@@ -200,7 +198,9 @@ def run_now(
     viewer = viewer_of(viewer_scope)
     with _engine() as engine:
         dataset = editing.get_schedule(engine, schedule_id, viewer).dataset
-        recipients = known_recipients(source_resource(load_settings()), declared(), [dataset])
+        recipients, unreadable = known_recipients(source_resource(load_settings()), declared(), [dataset])
+        if unreadable:
+            raise UserError(unreadable[dataset])
         job_id, is_new = ask_now(engine, schedule_id, _now(), viewer, again=again, recipients=recipients)
     with ledger_of(load_settings()) as ledger:
         job = ledger.get(job_id)

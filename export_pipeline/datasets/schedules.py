@@ -26,13 +26,18 @@ from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 
-def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Collection[str]]) -> Check:
+def schedule_check(
+    datasets: Mapping[str, Exportable],
+    scopes: Mapping[str, Collection[str]],
+    unreadable: Mapping[str, str] | None = None,
+) -> Check:
     """Return a check that raises ScheduleError for a schedule whose runs would all fail.
 
     A check that hangs counts against its schedule alone, as that of a request does.
 
     Args:
         scopes: Scopes by dataset. Scopes of other datasets are not checked.
+        unreadable: Reasons why the recipients of scopes cannot be read, by dataset.
     """
 
     def check(schedule: ScheduledExport) -> None:
@@ -54,6 +59,8 @@ def schedule_check(datasets: Mapping[str, Exportable], scopes: Mapping[str, Coll
                 "defs.yaml, such as `window: {column: created_at}`."
             )
         _check_scope(schedule, dataset, scopes)
+        if schedule.each_scope and (reason := (unreadable or {}).get(schedule.dataset)):
+            raise ScheduleError(f"each_scope: {reason}")
         try:
             check_addresses(schedule.recipients)
         except ValueError as error:
@@ -93,20 +100,29 @@ def known_scopes(
 
 def known_recipients(
     source: RecipientReader, datasets: Mapping[str, Exportable], names: Iterable[str], until: float = math.inf
-) -> dict[str, Mapping[str, list[str]]]:
-    """Return the recipients of scopes of the named datasets whose source can be read now.
+) -> tuple[dict[str, Mapping[str, list[str]]], dict[str, str]]:
+    """Read the recipients of scopes of the named datasets.
 
     Args:
         until: Deadline on the clock of `time.monotonic`. No read begins after it.
+
+    Returns:
+        Addresses by dataset and scope, without datasets whose source is unavailable now; and the reasons why
+        those of a dataset cannot be read until somebody corrects it.
     """
     known: dict[str, Mapping[str, list[str]]] = {}
+    unreadable: dict[str, str] = {}
     for name in names:
         if name not in datasets or not names_recipients(datasets[name]):
             known[name] = {}  # the check of the schedule says so
         elif time.monotonic() < until:
-            with suppress(SourceUnavailableError):  # the schedule waits
+            try:
                 known[name] = source.recipients(datasets[name].source, datasets[name].spec)
-    return known
+            except SourceUnavailableError:
+                continue  # the schedule waits
+            except SourceError as error:
+                known[name], unreadable[name] = {}, str(error)
+    return known, unreadable
 
 
 def _check_scope(

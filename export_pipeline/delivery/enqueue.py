@@ -96,6 +96,7 @@ def jobs_without_mails(now: datetime, limit: int) -> sa.Select[tuple[object, ...
             ~sa.exists().where(
                 _other.c.schedule_id == jobs.c.schedule_id,
                 _other.c.scheduled_for == jobs.c.scheduled_for,
+                _other.c.dataset == jobs.c.dataset,
                 _other.c.scope.is_not_distinct_from(jobs.c.scope),
                 _other.c.status.in_([Status.PENDING, Status.PROCESSING]),
             ),

@@ -38,12 +38,15 @@ SCHEDULE_BROKEN: Final = "schedule_broken"
 NO_RECIPIENTS: Final = "no_recipients"
 """Marks a notice that a schedule for each scope has made no export of some, as they have no recipients."""
 
+NOTICES: frozenset[ErrorCode] = frozenset({SCHEDULE_BROKEN, NO_RECIPIENTS})
+"""Error codes of notices about schedules: there is nothing to retry."""
+
 SCOPE_DELETED: Final = "scope_deleted"
 """The application has deleted the scope: the request was canceled, or its file is due for removal."""
 
 REQUESTER_ERRORS: frozenset[ErrorCode] = frozenset(
     {
-        SCHEDULE_BROKEN,  # reported as a problem of the schedule
+        *NOTICES,  # reported as a problem of the schedule
         "unknown_dataset",
         "unknown_format",
         "no_scope",

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from export_pipeline.jobs.claims import claim_rows
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.errors import (
-    SCHEDULE_BROKEN,
+    NO_RECIPIENTS,
+    NOTICES,
     ErrorCode,
     IllegalTransitionError,
     LedgerError,
@@ -130,10 +131,12 @@ class Ledger(LeaseKeeper):
             RefusedError: the job is only a notice that a schedule cannot be run.
         """
         job = self.get(job_id, viewer)
-        if job.error_code == SCHEDULE_BROKEN:
+        if job.error_code in NOTICES:
+            command = f"`export-pipeline schedules change {job.schedule_id} …` corrects it"
+            if job.error_code == NO_RECIPIENTS:
+                command = f"name recipients, then `export-pipeline schedules run-now {job.schedule_id}`"
             raise RefusedError(
-                f"Export job {job.id} only tells that a schedule cannot be run, there is nothing to retry: "
-                f"`export-pipeline schedules change {job.schedule_id} …` corrects it.",
+                f"Export job {job.id} is only a notice about a schedule, there is nothing to retry: {command}.",
                 job.status,
             )
         ended = (Status.FAILED, Status.CANCELED)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +16,13 @@ from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.schedules.due import run_now
-from export_pipeline.schedules.editing import get_schedule, list_schedules
+from export_pipeline.schedules.editing import count_schedules, get_schedule, list_schedules
 from export_pipeline.schedules.rows import ScheduledExport
 
 JOB = "run_schedule_now_job"
 _KEY = dg.AssetKey("scheduled_exports")
 _SHOWN = 500
+_SECONDS = 60
 _COLUMNS = (
     "schedule",
     "dataset",
@@ -48,32 +50,49 @@ def scheduled_exports_asset() -> dg.AssetSpec:
     )
 
 
-def show_schedules(instance: dg.DagsterInstance, engine: sa.Engine, shown: str | None) -> str:
-    """Report the list of schedules to Dagster if it has changed; return its fingerprint.
+def show_schedules(
+    instance: dg.DagsterInstance, engine: sa.Engine, cursor: str | None, now: float | None = None
+) -> str | None:
+    """Report the list of schedules to Dagster if it has changed, at most once a minute.
 
-    Addresses are not shown, only how many there are: they are personal data.
+    The first 500 are listed: active ones by next run. Addresses are not shown, only how many there are, as
+    they are personal data.
 
     Args:
-        shown: Fingerprint of the list that was reported last.
+        cursor: Result of the call before; None at first.
+        now: Seconds since 1970; by default the current time.
+
+    Returns:
+        What the next call needs; None if it was too early to look.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
     """
-    there = list_schedules(engine)
-    results = _results(engine)
-    rows = [_row(schedule, results.get(schedule.id, "")) for schedule in there[:_SHOWN]]
-    fingerprint = hashlib.sha256(json.dumps([len(there), rows]).encode()).hexdigest()
+    now = time.time() if now is None else now
+    shown, looked = json.loads(cursor) if cursor else (None, 0.0)
+    if 0 <= now - looked < _SECONDS:
+        return None
+    there = list_schedules(engine, limit=_SHOWN)
+    results = _results(engine, [schedule.id for schedule in there])
+    rows = [_row(schedule, results.get(schedule.id, "")) for schedule in there]
+    count = count_schedules(engine)
+    fingerprint = hashlib.sha256(json.dumps([count, rows]).encode()).hexdigest()
     if fingerprint != shown and (rows or shown):
         metadata: dict[str, Any] = {
             "schedules": dg.MetadataValue.table(
                 [dg.TableRecord(row) for row in rows],
                 dg.TableSchema([dg.TableColumn(name, "string") for name in _COLUMNS]),
             ),
-            "count": dg.MetadataValue.int(len(there)),
+            "count": dg.MetadataValue.int(count),
         }
         instance.report_runless_asset_event(dg.AssetObservation(_KEY, metadata=metadata))
-    return fingerprint
+    return json.dumps([fingerprint, now])
 
 
 def _row(schedule: ScheduledExport, result: str) -> dict[str, str]:
-    state = "on" if schedule.active else schedule.problem or "paused"
+    state = "on" if schedule.active else "paused"
+    if schedule.problem is not None:  # only its field: the text may hold an address
+        state = f"cannot be run: {schedule.problem.partition(':')[0][:50]}"
     cells = (
         schedule.id,
         schedule.dataset,
@@ -89,7 +108,7 @@ def _row(schedule: ScheduledExport, result: str) -> dict[str, str]:
     return dict(zip(_COLUMNS, cells, strict=True))
 
 
-def _results(engine: sa.Engine) -> Mapping[str, str]:
+def _results(engine: sa.Engine, ids: Sequence[str]) -> Mapping[str, str]:
     """Return what became of the last run of each schedule, e.g. "2 completed, 1 failed"."""
     select = (
         sa.select(jobs.c.schedule_id, jobs.c.status, sa.func.count())
@@ -97,6 +116,7 @@ def _results(engine: sa.Engine) -> Mapping[str, str]:
             schedules,
             sa.and_(schedules.c.id == jobs.c.schedule_id, schedules.c.last_run == jobs.c.scheduled_for),
         )
+        .where(jobs.c.schedule_id.in_(ids))
         .group_by(jobs.c.schedule_id, jobs.c.status)
         .order_by(jobs.c.schedule_id, jobs.c.status)
     )
@@ -136,7 +156,9 @@ def run_schedule_now_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinitio
         try:
             schedule = get_schedule(engine, schedule_id)
             names = [schedule.dataset] if schedule.each_scope else []
-            recipients = known_recipients(context.resources.source, datasets, names)
+            recipients, unreadable = known_recipients(context.resources.source, datasets, names)
+            if unreadable:
+                raise ScheduleError(unreadable[schedule.dataset])
             again = context.op_config["again"]
             job_id, is_new = run_now(
                 engine, schedule_id, datetime.now(UTC), again=again, recipients=recipients

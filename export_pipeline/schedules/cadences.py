@@ -142,6 +142,7 @@ def same_run_as(job: Job) -> sa.ColumnElement[bool] | None:
         )
     if job.schedule_id is not None and job.scheduled_for is not None:
         return sa.and_(
+            jobs.c.dataset == job.dataset,
             jobs.c.schedule_id == job.schedule_id,
             jobs.c.scheduled_for == job.scheduled_for,
             jobs.c.scope.is_not_distinct_from(job.scope),

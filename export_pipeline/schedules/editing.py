@@ -55,6 +55,7 @@ def list_schedules(
     *,
     dataset: str | None = None,
     active: bool | None = None,
+    limit: int | None = None,
 ) -> list[ScheduledExport]:
     """Return the schedules that the viewer may see: active ones by next run, then the others."""
     select = sa.select(schedules).where(_theirs(viewer))
@@ -64,8 +65,14 @@ def list_schedules(
         select = select.where(schedules.c.active if active else ~schedules.c.active)
     order = (schedules.c.active.desc(), schedules.c.next_run.asc().nulls_last(), schedules.c.id)
     with transaction(engine, write=False) as connection:
-        rows = connection.execute(select.order_by(*order)).mappings().all()
+        rows = connection.execute(select.order_by(*order).limit(limit)).mappings().all()
     return [ScheduledExport.of(row) for row in rows]
+
+
+def count_schedules(engine: sa.Engine) -> int:
+    """Return the number of all schedules."""
+    with transaction(engine, write=False) as connection:
+        return int(connection.scalars(sa.select(sa.func.count()).select_from(schedules)).one())
 
 
 def get_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
@@ -141,6 +148,8 @@ def update_schedule(
         was = _found(connection, schedule_id, viewer, lock=True)
         if expected is not None:
             expected(was)
+        if changes.get("cadence", "cron") != "cron":
+            changes = {"cron": None, **changes}
         changed = replace(was, **changes)
         _check(changed, viewer, check)
         if changed.active and any(getattr(was, name) != getattr(changed, name) for name in _WHEN):

@@ -42,22 +42,30 @@ def test_the_list_is_shown_again_only_when_it_has_changed(
     engine: sa.Engine,  # noqa: F811
 ) -> None:
     instance = dg.DagsterInstance.ephemeral()
-    shown = show_schedules(instance, engine, None)
+    cursor = show_schedules(instance, engine, None, 0)
     assert instance.fetch_observations(KEY, limit=5).records == []  # nothing to show yet
     insert(database, cadence="weekly", weekday=1, hour=7, recipients='["ann@example.org"]', scope="a")
-    shown = show_schedules(instance, engine, shown)
+    assert show_schedules(instance, engine, cursor, 59) is None
+    cursor = show_schedules(instance, engine, cursor, 60)
     (row,) = listed(instance)
     assert (row["dataset"], row["when"], row["state"]) == ("takeoff", "weekly monday 07:00 UTC", "on")
     assert row["recipients"] == "1"
     assert "ann@" not in str(row)
-    assert show_schedules(instance, engine, shown) == shown
+    cursor = show_schedules(instance, engine, cursor, 120)
     assert len(instance.fetch_observations(KEY, limit=5).records) == 1
 
     claim_due(engine, START + 3 * DAY, 10)
-    show_schedules(instance, engine, shown)
+    cursor = show_schedules(instance, engine, cursor, 180)
     (row,) = listed(instance)
     assert (row["last run"], row["next run"]) == ("2025-03-03 07:00 UTC", "2025-03-10 07:00 UTC")
     assert row["result"] == "1 pending"
+
+    database.run(
+        "UPDATE scheduled_exports SET active = false, problem = ?", "recipients: 'x@' is no address."
+    )
+    show_schedules(instance, engine, cursor, 120)  # a clock that was set back
+    (row,) = listed(instance)
+    assert row["state"] == "cannot be run: recipients"
 
 
 def test_a_schedule_is_run_now_from_the_launchpad(

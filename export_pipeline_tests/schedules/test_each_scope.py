@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from export_pipeline.datasets.schedules import known_recipients, schedule_check
 from export_pipeline.datasets.table import TableModel, table_dataset
-from export_pipeline.jobs import Ledger, Status, Viewer
+from export_pipeline.jobs import Ledger, RefusedError, Status, Viewer
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline.schedules.due import claim_due, datasets_due, run_now
@@ -115,9 +115,9 @@ def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, eng
         connection.executescript(ACCOUNTS)
     source = SourceDatabase(f"sqlite:///{file}")
     datasets = {"orders": orders(table="contacts", scope="account", address="email")}
-    assert known_recipients(source, datasets, ["orders"]) == {
-        "orders": {"a": ["ann@example.org", "zoe@example.org"], "b": [], "c": []}
-    }
+    found, unreadable = known_recipients(source, datasets, ["orders"])
+    assert found == {"orders": {"a": ["ann@example.org", "zoe@example.org"], "b": [], "c": []}}
+    assert unreadable == {}
     schedule = create_schedule(
         engine,
         {
@@ -133,3 +133,52 @@ def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, eng
     assert get_schedule(engine, schedule.id).each_scope
     with pytest.raises(ScheduleError, match="each_scope: orders does not say who gets which scope"):
         schedule_check({"orders": orders()}, {})(schedule)
+
+
+def test_recipients_that_cannot_be_read_stop_their_schedule_alone(
+    tmp_path: Path, database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
+    import sqlite3
+
+    file = tmp_path / "application.db"
+    with sqlite3.connect(file) as connection:
+        connection.executescript(ACCOUNTS)
+    datasets = {"orders": orders(table="people", scope="account", address="email")}
+    recipients, unreadable = known_recipients(
+        SourceDatabase(f"sqlite:///{file}"), datasets, datasets_due(engine, START + DAY, each_scope=True)
+    )
+    assert (recipients, unreadable) == ({}, {})
+    broken = insert(database, dataset="orders", each_scope=True, export_window="none")
+    sound = insert(database, dataset="orders", scope="a", export_window="none")
+    names = datasets_due(engine, START + DAY, each_scope=True)
+    recipients, unreadable = known_recipients(SourceDatabase(f"sqlite:///{file}"), datasets, names)
+    check = schedule_check(datasets, {}, unreadable)
+    (ask,) = claim_due(engine, START + DAY, 10, check, recipients=recipients)
+    assert ask.schedule_id == sound
+    assert "people" in str(get_schedule(engine, broken).problem)
+    (notice,) = ledger.find(status=[Status.FAILED])
+    with pytest.raises(RefusedError, match="nothing to retry"):
+        ledger.retry(notice.id)
+
+    gone = SourceDatabase(f"sqlite:///{tmp_path}/nowhere.db")
+    assert known_recipients(gone, datasets, ["orders"]) == ({}, {})  # an outage: the schedule waits
+
+
+def test_a_schedule_is_looked_at_again_when_it_becomes_one_of_each_scope(
+    database: Database, engine: sa.Engine
+) -> None:
+    schedule_id = insert(database)
+    claim_due(engine, START, 10)
+    assert get_schedule(engine, schedule_id).next_run is not None
+    database.run("UPDATE scheduled_exports SET each_scope = true")
+    assert get_schedule(engine, schedule_id).next_run is None
+
+
+def test_a_notice_of_scopes_without_recipients_is_not_retried(
+    database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
+    insert(database, each_scope=True)
+    claim_due(engine, START + DAY, 10, recipients=RECIPIENTS)
+    (notice,) = ledger.find(status=[Status.FAILED])
+    with pytest.raises(RefusedError, match=r"nothing to retry: name recipients, .*schedules run-now"):
+        ledger.retry(notice.id)

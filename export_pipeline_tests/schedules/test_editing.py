@@ -175,3 +175,13 @@ def test_a_wrong_change_is_named(sqlite_database: Database, chosen: dict[str, An
 def test_an_invalid_id_is_an_unknown_schedule(engine: sa.Engine, schedule_id: str) -> None:
     with pytest.raises(UnknownScheduleError):
         get_schedule(engine, schedule_id)
+
+
+def test_a_cron_line_goes_with_its_cadence(sqlite_database: Database) -> None:
+    engine = open_engine(sqlite_database.url)
+    made = create_schedule(engine, {**DAILY, "cadence": "cron", "cron": "0 7 * * 1-5"}, NOW)
+    changed = update_schedule(engine, made.id, {"cadence": "weekly"})
+    assert (changed.cadence, changed.cron) == ("weekly", None)
+    with pytest.raises(ScheduleError, match="cron: a weekly schedule has no cron line"):
+        update_schedule(engine, made.id, {"cadence": "weekly", "cron": "0 7 * * *"})
+    engine.dispose()

@@ -71,15 +71,16 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
         try:
             # Before the ledger is locked, as the source may be slow.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
-            recipients = known_recipients(
+            recipients, unreadable = known_recipients(
                 context.resources.source, datasets, datasets_due(engine, now, each_scope=True), until
             )
-            check = schedule_check(datasets, scopes)
+            check = schedule_check(datasets, scopes, unreadable)
             requested = len(claim_due(engine, now, _MOST, check, until, recipients))
-            context.update_cursor(show_schedules(context.instance, engine, context.cursor))
+            requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
+            if (cursor := show_schedules(context.instance, engine, context.cursor)) is not None:
+                context.update_cursor(cursor)
         finally:
             engine.dispose()
-        requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
         return f"{requested} exports were due and are requested." if requested else "No schedule is due."
 
     return maintenance_sensor(

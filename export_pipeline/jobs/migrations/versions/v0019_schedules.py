@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -15,7 +17,7 @@ _BEFORE = "cadence IN ('daily', 'weekly', 'monthly')"
 _AFTER = "cadence IN ('hourly', 'daily', 'weekly', 'monthly', 'cron')"
 _WINDOW = "export_window IN ('previous', 'none')"
 _SIZES = {"cron": 200, "additional_formats": 2_000}
-_CHOSEN = [
+CHOSEN = [
     "active", "cadence", "hour", "minute", "weekday", "day_of_month", "timezone", "cron", "export_window",
     "dataset", "format", "additional_formats", "scope", "filters", "columns", "options", "recipients",
 ]  # fmt: skip
@@ -89,16 +91,7 @@ def _sqlite() -> None:
                 f"BEFORE {event} ON scheduled_exports WHEN NOT ({rule}) "
                 f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
             )
-    new, old = (", ".join(f"{row}.{column}" for column in _CHOSEN) for row in ("NEW", "OLD"))
-    op.execute("DROP TRIGGER scheduled_exports_edited")
-    op.execute(
-        f"""
-        CREATE TRIGGER scheduled_exports_edited AFTER UPDATE OF {", ".join(_CHOSEN)} ON scheduled_exports
-        WHEN ({new}) IS NOT ({old}) AND NEW.next_run IS OLD.next_run BEGIN
-            UPDATE scheduled_exports SET next_run = NULL WHERE id = NEW.id;
-        END
-        """
-    )
+    look_again_at(CHOSEN)
 
 
 def _postgresql() -> None:
@@ -116,7 +109,23 @@ def _postgresql() -> None:
             "scheduled_exports",
             f"octet_length(CAST({name} AS text)) <= {most}",
         )
-    new, old = (", ".join(f"{row}.{column}" for column in _CHOSEN) for row in ("NEW", "OLD"))
+    look_again_at(CHOSEN)
+
+
+def look_again_at(columns: Sequence[str]) -> None:
+    """Look at a schedule again, and work out its next run anew, whenever one of the columns is edited."""
+    new, old = (", ".join(f"{row}.{column}" for column in columns) for row in ("NEW", "OLD"))
+    if op.get_context().dialect.name == "sqlite":
+        op.execute("DROP TRIGGER scheduled_exports_edited")
+        op.execute(
+            f"""
+            CREATE TRIGGER scheduled_exports_edited AFTER UPDATE OF {", ".join(columns)} ON scheduled_exports
+            WHEN ({new}) IS NOT ({old}) AND NEW.next_run IS OLD.next_run BEGIN
+                UPDATE scheduled_exports SET next_run = NULL WHERE id = NEW.id;
+            END
+            """
+        )
+        return
     op.execute(
         sa.text(
             f"""

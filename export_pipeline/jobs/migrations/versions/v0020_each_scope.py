@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from export_pipeline.jobs.migrations.versions.v0019_schedules import CHOSEN, look_again_at
+
 revision = "0020"
 down_revision = "0019"
 
@@ -20,3 +22,4 @@ def upgrade() -> None:
             comment="One export for each scope, to the recipients that the dataset names for it.",
         ),
     )
+    look_again_at([*CHOSEN, "each_scope"])

@@ -136,7 +136,7 @@ class Ledger(LeaseKeeper):
             if job.error_code == NO_RECIPIENTS:
                 command = f"name recipients, then `export-pipeline schedules run-now {job.schedule_id}`"
             raise RefusedError(
-                f"Export job {job.id} is only a notice about a schedule, there is nothing to retry: {command}.",
+                f"Export job {job.id} only tells about a schedule, there is nothing to retry: {command}.",
                 job.status,
             )
         ended = (Status.FAILED, Status.CANCELED)

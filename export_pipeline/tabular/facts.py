@@ -49,12 +49,13 @@ def scope_name(data: ExportData) -> str:
 
 
 def title_for_people(spec: TableSpec, data: ExportData) -> str:
-    """Return the title of the preset or the spec, else the dataset's name in words.
+    """Return the title of the request, the preset or the spec, else the dataset's name in words.
 
     The scope is not the title: the facts below it and the pages' footers name it.
     """
     preset = find_preset(spec, data.options)
-    return (preset.title if preset else None) or spec.title or data.dataset.replace("_", " ").title()
+    chosen = data.options.get("title") or (preset.title if preset else None)
+    return chosen or spec.title or data.dataset.replace("_", " ").title()
 
 
 def period_of(spec: TableSpec, data: ExportData) -> str | None:

@@ -20,7 +20,13 @@ _TIME = re.compile(r"(%[YmdHMSyjUVbBaA]|[-_ .]|[0-9A-Za-z])+")
 def title_of(spec: TableSpec, data: ExportData) -> str:
     """Return the title of the preset, the spec, or the data; the dataset's name if all are empty."""
     preset = find_preset(spec, data.options)
-    return (preset.title if preset else None) or spec.title or data.title or data.dataset
+    return (
+        data.options.get("title")
+        or (preset.title if preset else None)
+        or spec.title
+        or data.title
+        or data.dataset
+    )
 
 
 def file_name(spec: TableSpec, data: ExportData) -> str:

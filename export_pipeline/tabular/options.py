@@ -57,13 +57,14 @@ class TableOptions(Strict):
         unavailable: Options of which every value is refused, as the dataset has no presets, say.
     """
 
-    same_content: ClassVar = ("sort", "requested_by")
+    same_content: ClassVar = ("sort", "title", "requested_by")
     unavailable: ClassVar[tuple[str, ...]] = ()
 
     columns: tuple[str, ...] | None
     preset: str | None
     filters: Filters
     sort: tuple[str, ...] | None
+    title: str | None
     requested_by: str | None
 
     @model_validator(mode="before")
@@ -80,7 +81,7 @@ def options(spec: Mapping[str, Any]) -> type[TableOptions]:
     """Return the options model of a spec (in its JSON form).
 
     Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
-    for each filter), sort (names, with a leading `-` for descending order), requested_by.
+    for each filter), sort (names, with a leading `-` for descending order), title, requested_by.
     """
     source = spec["source"]
     if source.get("sql"):  # the SQL does not affect the options, but is part of the cache key
@@ -111,6 +112,12 @@ def _options(key: bytes) -> type[TableOptions]:
                 + (f"There are {', '.join(spec.sort)}." if spec.sort else "There are none."),
             ),
         ),
+        "title": (
+            Annotated[str | None, AfterValidator(_one_line)],
+            Field(
+                None, max_length=200, description="Title of the file and its mail, instead of the usual one."
+            ),
+        ),
         "requested_by": (
             str | None,
             Field(None, max_length=1_000, description="The requester; decides what guarded columns show."),
@@ -132,6 +139,12 @@ def _preset(spec: TableSpec) -> tuple[Any, Any]:
     if spec.preset_required:
         return names, Field(description=text)
     return names | None, Field(None, description=text)
+
+
+def _one_line(title: str | None) -> str | None:
+    if title is not None and not (title.strip() and title.isprintable()):
+        raise ValueError("a title is one line of visible text")
+    return title and title.strip()
 
 
 def _no_preset(name: str | None) -> None:

@@ -245,3 +245,16 @@ def test_sellers_sorted_filtered_and_as_they_were_known(sample: Sample) -> None:
     chosen.sort(key=lambda r: (r["feedback_percent"] is None, -(r["feedback_percent"] or 0), r["id"]))
     assert [row[0] for row in export.csv[1:]] == [r["display_name"] for r in chosen]
     assert chosen
+
+
+def test_a_title_of_the_request_is_on_the_report_and_in_its_name(sample: Sample) -> None:
+    export = sample.export("records", app.SHOP, title=" What we sold, <b>=1+1</b> ")
+    book = openpyxl.load_workbook(export.file("excel"))
+    assert book.worksheets[0]["A1"].value == "What we sold, <b>=1+1</b>"
+    assert book.worksheets[0]["A1"].data_type == "s"
+    assert export.layout.title == "What we sold, <b>=1+1</b>"
+    assert "\n" not in export.layout.file_name
+    assert export.csv == sample.export("records", app.SHOP).csv
+    for wrong in ("two\nlines", "   ", "x" * 201):
+        with pytest.raises(OptionError, match="title"):
+            sample.export("records", app.SHOP, title=wrong)

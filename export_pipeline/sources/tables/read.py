@@ -120,7 +120,10 @@ class _Reader:
             dataset=self.request.dataset,
             shape=tabular,
             scope=self.request.scope,
-            title=self.spec.title or self.scope_name or self.request.dataset,
+            title=getattr(self.request.options, "title", None)
+            or self.spec.title
+            or self.scope_name
+            or self.request.dataset,
             subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},
             options=self.request.options.model_dump(mode="json", by_alias=True),
             tables={"rows": self._rows(dataset, (count, totals), special)},

@@ -23,6 +23,7 @@ from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.schedules import editing
 from export_pipeline.schedules.due import run_now as ask_now
+from export_pipeline.schedules.periods import run_key
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.settings import load_settings
 
@@ -239,7 +240,7 @@ def unsubscribed(
 def _asked(job: Job, is_new: bool) -> str:
     if is_new:
         return "asked for; `export-pipeline jobs --watch` shows how it goes."
-    return f"{job.window_key} was asked for before, and is {job.status}; --again asks once more."
+    return f"{run_key(job) or 'This'} was asked for before, and is {job.status}; --again asks once more."
 
 
 def _row(schedule: ScheduledExport) -> dict[str, Any]:

@@ -131,8 +131,9 @@ def _check_scope(
     name = schedule.dataset
     lists = f"`export-pipeline datasets --scopes {name}` lists what there is"
     if not dataset.scoped:
-        if schedule.scope is not None:
-            raise ScheduleError(f"scope: {name} has no scopes; leave it out.")
+        if schedule.scope is not None or schedule.each_scope:
+            field = "scope" if schedule.scope is not None else "each_scope"
+            raise ScheduleError(f"{field}: {name} has no scopes; leave it out.")
     elif schedule.each_scope:
         if not names_recipients(dataset):
             raise ScheduleError(

@@ -31,6 +31,7 @@ _MAX_JOBS = 10_000
 NOT_SENT = f"not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last {BACKLOG.days} days are"
 
 _other = jobs.alias("other")
+_MAX_NOTICES = 20
 
 _LOCK = 0x6D61_696C  # key of an advisory lock that no other code uses
 
@@ -64,9 +65,7 @@ def enqueue_mails(
             kind = mail_kind(job)
             gathered = gathered_jobs(connection, job) if kind == "file" else [job]
             for one in gathered:
-                recipients = recipients_of(one, domains, empty)
-                if kind == "file":
-                    recipients = _skip_unsubscribed(connection, one, recipients)
+                recipients = _skip_unsubscribed(connection, one, recipients_of(one, domains, empty))
                 if one.id != gathered[0].id:
                     recipients = _skip(recipients, f"the file is in the mail of {gathered[0].format}")
                 recipients = _skip_notified(connection, one, kind, recipients)
@@ -125,7 +124,9 @@ def _insert_mails(
             "status": recipient.status,
             "message_id": _message_id(job, kind, recipient.spec, sender_domain),
             "error_message": storable(recipient.reason),
-            "next_at": now,  # the same time, so that a job's mails are claimed one after another
+            # The same time: a job's mails are claimed one after another, and know the files they gather.
+            "created_at": now,
+            "next_at": now,
         }
         if connection.execute(insert.values(**values)).rowcount:
             yield recipient.status
@@ -153,10 +154,21 @@ def _skip_unsubscribed(connection: sa.Connection, job: Job, recipients: list[Rec
 def _skip_notified(
     connection: sa.Connection, job: Job, kind: MailKind, recipients: list[Recipient]
 ) -> list[Recipient]:
-    """Mark the recipients who got a failure notice about another format of the same run."""
+    """Mark the recipients who got a failure notice about another format of the same run, or many of it."""
     same_run = same_run_as(job) if kind == "failure" else None
     if same_run is None:
         return recipients
+    if job.schedule_id is not None:
+        of_run = sa.and_(jobs.c.schedule_id == job.schedule_id, jobs.c.scheduled_for == job.scheduled_for)
+        many = (
+            sa.select(deliveries.c.recipient)
+            .join(jobs, jobs.c.id == deliveries.c.job_id)
+            .where(of_run, deliveries.c.kind == kind, deliveries.c.status.not_in(["refused", "skipped"]))
+            .group_by(deliveries.c.recipient)
+            .having(sa.func.count() >= _MAX_NOTICES)
+        )
+        reason = f"{_MAX_NOTICES} notices about this run are enough; `export-pipeline jobs` lists the others"
+        recipients = _skip(recipients, reason, {one.lower() for one in connection.scalars(many)})
     notified = (
         sa.select(deliveries.c.recipient, jobs.c.format)
         .join(jobs, jobs.c.id == deliveries.c.job_id)

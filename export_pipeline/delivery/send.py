@@ -15,7 +15,7 @@ from export_pipeline.delivery import queue
 from export_pipeline.delivery.addresses import Address, parse_address
 from export_pipeline.delivery.contents import Contents, GoneError, failure_contents, file_contents
 from export_pipeline.delivery.enqueue import enqueue_mails
-from export_pipeline.delivery.gathering import gathered_jobs, subscription_of
+from export_pipeline.delivery.gathering import is_unsubscribed, jobs_of_mail, subscription_of
 from export_pipeline.delivery.mail import (
     AnswerLostError,
     Connection,
@@ -131,7 +131,7 @@ class _Sender:
         return True
 
     def _deliver(self, mail: queue.Mail, job: Job) -> None:
-        reason = _skip_reason(mail, job)
+        reason = _skip_reason(mail, job) or self._unsubscribed(mail, job)
         if reason is not None:
             self._end(mail, "skipped", reason)
             return
@@ -150,6 +150,12 @@ class _Sender:
         else:
             _retry(lambda: queue.mark_sent(self.engine, mail, job, answer))
             self._count("sent", mail)
+
+    def _unsubscribed(self, mail: queue.Mail, job: Job) -> str | None:
+        """Return why a mail that was queued before its recipient unsubscribed is not sent."""
+        with transaction(self.engine, write=False) as connection:
+            gone = is_unsubscribed(connection, job, mail.recipient)
+        return "the recipient has unsubscribed" if gone else None
 
     def _send(self, mail: queue.Mail, job: Job, recipient: Address) -> str:
         def about_to_end() -> None:
@@ -172,12 +178,12 @@ class _Sender:
         """Return the letter of a mail. The files of a job are read once, as its mails follow each other."""
         which = (mail.job_id, mail.attempt, mail.kind, attach_bytes)
         if self._contents is None or self._contents[0] != which:
-            failed = failed_formats(self.engine, job)
             if mail.kind == "failure":
-                contents = failure_contents(job, failed)
+                contents = failure_contents(job, failed_formats(self.engine, job))
             else:
                 with transaction(self.engine, write=False) as connection:
-                    others = [one for one in gathered_jobs(connection, job) if one.id != job.id]
+                    others = jobs_of_mail(connection, job, mail.created_at)[1:]
+                failed = failed_formats(self.engine, job) if job.schedule_id is not None else []
                 make_link = self._make_link if self.settings.api_url else None
                 contents = file_contents(
                     job, self.store, self.settings, attach_bytes, make_link, others, failed

@@ -33,32 +33,32 @@ class Unreported:
 class Materializations(Reader):
     """Hands out files that Dagster does not know yet, and forgets those that it knows."""
 
-    def claim(self, limit: int) -> list[Unreported]:
-        """Return completed exports that were not reported, oldest first, and note that a report begins.
+    def claim(self) -> Unreported | None:
+        """Return a completed export that was not reported, and note that a report begins; None if all are.
 
-        Those that a run has made meanwhile, or that have no file any more, are dropped.
+        Those that were never tried come first. Those that a run has made meanwhile, or that have no file any
+        more, are dropped.
         """
         mine = sa.and_(jobs.c.id == materializations.c.job_id, jobs.c.run_id == materializations.c.run_id)
         lives = sa.exists().where(mine, jobs.c.status.in_((Status.PROCESSING, Status.COMPLETED)))
+        order = (materializations.c.claimed_at.asc().nulls_first(), materializations.c.created_at)
         with transaction(self._engine, write=True) as connection:
             connection.execute(sa.delete(materializations).where(~lives))
             select = (
                 sa.select(materializations)
                 .join(jobs, mine)
                 .where(jobs.c.status == Status.COMPLETED)
-                .order_by(materializations.c.created_at, materializations.c.job_id)
-                .limit(limit)
+                .order_by(*order, materializations.c.job_id)
+                .limit(1)
                 .with_for_update(of=materializations, skip_locked=True)
             )
-            rows = connection.execute(select).mappings().all()
-            ids = [row["job_id"] for row in rows]
-            claimed = sa.update(materializations).where(materializations.c.job_id.in_(ids))
+            row = connection.execute(select).mappings().one_or_none()
+            if row is None:
+                return None
+            claimed = sa.update(materializations).where(materializations.c.job_id == row["job_id"])
             connection.execute(claimed.values(claimed_at=utc_now()))
-            found = connection.execute(sa.select(jobs).where(jobs.c.id.in_(ids))).mappings()
-            by_id = {row["id"]: Job.of(row) for row in found}
-        return [
-            Unreported(by_id[row["job_id"]], row["summary"], row["claimed_at"] is not None) for row in rows
-        ]
+            job = connection.execute(sa.select(jobs).where(jobs.c.id == row["job_id"])).mappings().one()
+        return Unreported(Job.of(job), row["summary"], row["claimed_at"] is not None)
 
     def forget(self, job_id: str) -> None:
         """Forget a file that Dagster knows."""

@@ -113,8 +113,10 @@ jobs = sa.Table(
     _integer("priority"),
     _sqlite_time("created_at"),
     _postgresql_time("created_at"),
+    _postgresql_time("scheduled_for"),  # on SQLite a trigger
     sa.UniqueConstraint("schedule_id", "window_key"),
 )
+sa.Index("ix_export_jobs_scheduled_for", jobs.c.schedule_id, jobs.c.scheduled_for, jobs.c.scope)
 sa.Index("ix_export_jobs_claim", jobs.c.status, jobs.c.priority.desc(), jobs.c.created_at)
 sa.Index("ix_export_jobs_scope", jobs.c.scope, jobs.c.created_at)
 sa.Index("ix_export_jobs_served", jobs.c.scope, jobs.c.claimed_at)

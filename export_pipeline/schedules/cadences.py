@@ -151,10 +151,10 @@ def same_run_as(job: Job) -> sa.ColumnElement[bool] | None:
 
 
 def failed_formats(engine: sa.Engine, job: Job) -> list[str]:
-    """Return the formats of a job's run that have failed, by name; for an ordinary job, its own format."""
+    """Return the formats of a job's run that have failed, by name; for a job alone, its own if it has."""
     same_run = same_run_as(job)
     if same_run is None:
-        return [job.format]
+        return [job.format] if job.status is Status.FAILED else []
     select = sa.select(jobs.c.format).where(same_run, jobs.c.status == Status.FAILED)
     with transaction(engine, write=False) as connection:
         return list(connection.scalars(select.order_by(jobs.c.format)))

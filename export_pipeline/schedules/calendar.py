@@ -5,13 +5,14 @@ time. The run exports the day, week or month before. For a local time that a tra
 the first moment after the gap. Of an ambiguous time the first occurrence counts. Weeks begin on Monday.
 
 An hourly schedule runs at its minute of each hour and exports the hour before. A schedule with a cron line
-runs when the line says (rules of Debian's cron) and exports the time since its previous run. Each run has
+runs when the line says (rules of Debian's cron) and exports the time since its last run. Each run has
 one window, and the windows of a schedule follow each other without gaps.
 """
 
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -119,6 +120,7 @@ def due(
     *,
     grace: timedelta = GRACE,
     limit: int | None = None,
+    last_run: datetime | None = None,
 ) -> list[Due]:
     """Return the runs that are due now, in order.
 
@@ -128,11 +130,13 @@ def due(
         misfire: Rule for missed runs: `skip` runs none of them, `last` the newest, `all` every one.
         grace: Delay up to which the newest run is on time.
         limit: Maximum number of runs; the oldest are returned.
+        last_run: Time of the last run that took place (aware): the window of a cron line begins there,
+            whatever its line was then. By default it begins at the time before.
     """
     if misfire == "all":
-        come = takewhile(lambda run: run.scheduled_for <= now, _runs(schedule, since))
+        come = takewhile(lambda run: run.scheduled_for <= now, _runs(schedule, since, last_run))
         return list(islice(come, limit))
-    newest = _newest(schedule, now)
+    newest = _newest(schedule, now, last_run)
     if newest is None or newest.scheduled_for <= since or limit == 0:
         return []
     if misfire == "skip" and now - newest.scheduled_for > grace:
@@ -149,7 +153,7 @@ def due_now(now: datetime) -> Due:
 def is_moment(name: str) -> bool:
     """Return whether a run is named by the moment at which it began, or at which its window begins."""
     try:
-        datetime.strptime(name.partition("+")[0], _MOMENT)
+        datetime.strptime(re.split(r"[+_]", name, maxsplit=1)[0], _MOMENT)
     except ValueError:
         return False
     return True
@@ -254,10 +258,10 @@ def _run(schedule: Schedule, period: int) -> datetime:
     return first_moment(datetime.combine(day, time(schedule.hour, schedule.minute)), schedule.zone)
 
 
-def _runs(schedule: Schedule, after: datetime) -> Iterator[Due]:
+def _runs(schedule: Schedule, after: datetime, last_run: datetime | None = None) -> Iterator[Due]:
     """Yield the runs after a time, in order."""
     if line := _cron_line(schedule):
-        before = None
+        before = last_run
         for at in _cron_times(line, schedule.zone, after):
             yield _cron_due(schedule, line, at, before)
             before = at
@@ -271,11 +275,11 @@ def _runs(schedule: Schedule, after: datetime) -> Iterator[Due]:
         period += 1
 
 
-def _newest(schedule: Schedule, until: datetime) -> Due | None:
+def _newest(schedule: Schedule, until: datetime, last_run: datetime | None = None) -> Due | None:
     """Return the last run up to a time; None if there was none within 50 years."""
     if line := _cron_line(schedule):
         last = _last_cron_time(line, schedule.zone, until)
-        return None if last is None else _cron_due(schedule, line, last)
+        return None if last is None else _cron_due(schedule, line, last, last_run)
     # Starts one period later: a clock that is set back at midnight repeats the previous evening.
     period = _period(schedule.cadence, until.astimezone(schedule.zone).date()) + 1
     while (at := _run(schedule, period)) > until or not _is_real(schedule, period):
@@ -336,8 +340,10 @@ def _cron_line(schedule: Schedule) -> str | None:
 
 def _cron_times(line: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
     """Yield the times after a time at which a cron line runs (UTC)."""
-    for at in CronSim(line, after.astimezone(zone)):
-        yield at.astimezone(UTC)
+    for local in CronSim(line, after.astimezone(zone)):
+        # In an hour that the clock repeats, the iteration may begin in its first pass.
+        if (at := local.astimezone(UTC)) > after:
+            yield at
 
 
 def _last_cron_time(line: str, zone: ZoneInfo, until: datetime) -> datetime | None:
@@ -354,7 +360,7 @@ def _cron_due(schedule: Schedule, line: str, at: datetime, before: datetime | No
     """Return the run of a schedule without a calendar; an hourly one exports a whole hour of the clock.
 
     Args:
-        before: The run before it; looked for by default.
+        before: The run before it; looked for if it is None or later.
     """
     if schedule.export_window == "none":
         return due_now(at)
@@ -362,10 +368,14 @@ def _cron_due(schedule: Schedule, line: str, at: datetime, before: datetime | No
     if schedule.cadence == "hourly":
         line, before = "0 * * * *", None
         end = _last_cron_time(line, schedule.zone, at)
+    if before is not None and before >= at:
+        before = None
     start = before or (end and _last_cron_time(line, schedule.zone, end - _SECOND))
     if start is None or end is None:
         raise ScheduleError(
             f"cron: {line!r} had no run within the last 50 years, so nothing begins its window."
         )
     name = f"{start:{_MOMENT}}"
+    if schedule.cadence == "cron":  # another line may have another end
+        name = f"{name}_{end:{_MOMENT}}"
     return Due(at, _window(schedule, name, start, end), name)

@@ -19,18 +19,20 @@ from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.schedules.calendar import due, due_now, next_run
+from export_pipeline.schedules.calendar import Due, due, due_now, next_run
 from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.schedules.run_requests import (
     RecipientsOfScopes,
     ScheduledRequest,
+    first_request_id,
     request_run,
     window_key,
 )
 
 _MAX_CORRECTED = 100
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def claim_due(
@@ -119,7 +121,7 @@ def run_now(
     schedule.check()
     if schedule.export_window == "none":
         run = due_now(now)
-    elif runs := due(schedule.calendar, datetime.min.replace(tzinfo=UTC), now, "last"):
+    elif runs := due(schedule.calendar, _LONG_AGO, now, "last", last_run=schedule.last_run):
         (run,) = runs
     else:
         raise ScheduleError("cron: it has never run before now, so there is no window yet.")
@@ -129,18 +131,27 @@ def run_now(
     if schedule.each_scope and of_dataset is None:
         raise ScheduleError("each_scope: the recipients of the scopes cannot be read now.")
     with transaction(engine, write=True) as connection:
+        if schedule.cadence == "cron" and not again and (job_id := _job_of(connection, schedule, run)):
+            return job_id, False  # its window may have begun elsewhere, by the run before it
         requests = request_run(connection, schedule, run, of_dataset)
         if requests:
             return requests[0].job_id, True
-        there = sa.select(jobs.c.id).where(jobs.c.schedule_id == schedule.id)
         if schedule.each_scope:
-            there = there.where(jobs.c.scheduled_for == run.scheduled_for)
-        else:
-            there = there.where(jobs.c.window_key == window_key(schedule, run, schedule.format))
-        job_id = connection.scalars(there.order_by(jobs.c.created_at, jobs.c.id).limit(1)).one_or_none()
-    if job_id is None:
-        raise ScheduleError(f"each_scope: {schedule.dataset} names nobody who gets a file.")
-    return job_id, False
+            if (job_id := first_request_id(schedule, run, of_dataset or {})) is None:
+                raise ScheduleError(f"each_scope: {schedule.dataset} names nobody who gets a file.")
+            return job_id, False
+        key = window_key(schedule, run, schedule.format)
+        there = sa.select(jobs.c.id).where(jobs.c.schedule_id == schedule.id, jobs.c.window_key == key)
+        return connection.scalars(there).one(), False
+
+
+def _job_of(connection: sa.Connection, schedule: ScheduledExport, run: Due) -> str | None:
+    """Return the id of the first job that was requested for a run; None if there is none."""
+    select = sa.select(jobs.c.id).where(
+        jobs.c.schedule_id == schedule.id, jobs.c.scheduled_for == run.scheduled_for
+    )
+    order = (jobs.c.format != schedule.format, jobs.c.created_at, jobs.c.id)
+    return connection.scalars(select.order_by(*order).limit(1)).one_or_none()
 
 
 def _overdue(
@@ -173,16 +184,24 @@ def _ask(
         schedule.check()
         if check is not None:
             check(schedule)
-        most = max(1, limit // len(schedule.formats))
-        runs = due(schedule.calendar, schedule.since, now, schedule.misfire, limit=most)
+        most = 1 if schedule.each_scope else max(1, limit // len(schedule.formats))
+        runs = due(
+            schedule.calendar, schedule.since, now, schedule.misfire, limit=most, last_run=schedule.last_run
+        )
         # All due runs are handled, unless the limit postpones some.
         handled = runs[-1].scheduled_for if len(runs) == most else max(schedule.since, now)
         known: dict[str, Any] = {"since": handled, "next_run": next_run(schedule.calendar, handled)}
+        of_dataset = recipients.get(schedule.dataset)
+        with connection.begin_nested():  # what the database refuses of it stops no other schedule
+            requests = [ask for run in runs for ask in request_run(connection, schedule, run, of_dataset)]
     except ROW_ERRORS as error:
         set_inactive(connection, schedule_id, reason_of(error), now)
         return []
-    of_dataset = recipients.get(schedule.dataset)
-    requests = [ask for run in runs for ask in request_run(connection, schedule, run, of_dataset)]
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated or not isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
+            raise
+        set_inactive(connection, schedule_id, f"the ledger refuses its requests: {error.orig}", now)
+        return []
     if requests:
         known["last_run"] = requests[-1].scheduled_for
     connection.execute(sa.update(schedules).where(this).values(**known))

@@ -208,7 +208,9 @@ def delete_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERAT
 
 
 def _theirs(viewer: Viewer) -> sa.ColumnElement[bool]:
-    return belongs_to(viewer, schedules.c.scope, schedules.c.owner, schedules.c.dataset)
+    theirs = belongs_to(viewer, schedules.c.scope, schedules.c.owner, schedules.c.dataset)
+    # One of each scope belongs to nobody's scopes, though its own scope is NULL.
+    return theirs if viewer.scopes is None else sa.and_(theirs, ~schedules.c.each_scope)
 
 
 def _found(

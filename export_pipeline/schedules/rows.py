@@ -80,7 +80,8 @@ class ScheduledExport:
     @property
     def formats(self) -> list[str]:
         """All formats that a run makes, each once."""
-        return list(dict.fromkeys([self.format, *self.additional_formats]))
+        others = self.additional_formats if isinstance(self.additional_formats, list | tuple) else ()
+        return list(dict.fromkeys([self.format, *map(str, others)]))
 
     @property
     def when(self) -> str:

@@ -15,6 +15,7 @@ from export_pipeline.core.windows import Window
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.errors import NO_RECIPIENTS
 from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.texts import is_storable, storable
 from export_pipeline.jobs.transitions import fail_at_once
 from export_pipeline.schedules.calendar import Due
 from export_pipeline.schedules.rows import ScheduledExport
@@ -25,6 +26,10 @@ RecipientsOfScopes = Mapping[str, Mapping[str, Sequence[str]]]
 _NAMESPACE = uuid.UUID("a3f3a0de-5b4c-4f0f-9a8e-3d1f4be0c2a7")
 _BATCH = 1_000
 _MAX_NAMED = 20
+_MAX_RECIPIENTS = 1_000
+_MAX_SCOPE_BYTES = 2_000
+_MAX_LIST_BYTES = 500_000
+"""Limits of the ledger, in which one scope too long would stop the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,12 @@ def _request_each(
 
     The ids of the requests follow from the run, so that none is inserted twice.
     """
+    usable, unusable = {}, {}
+    for scope, mailboxes in recipients.items():
+        if problem := _problem_of(scope, mailboxes):
+            unusable[scope] = problem
+        else:
+            usable[scope] = mailboxes
     rows = [
         {
             **values,
@@ -108,8 +119,7 @@ def _request_each(
             "scope": scope,
             "recipients": list(mailboxes),
         }
-        for scope, mailboxes in recipients.items()
-        if mailboxes
+        for scope, mailboxes in usable.items()
         for format in schedule.formats
     ]
     requests = []
@@ -130,15 +140,38 @@ def _request_each(
             for row in batch
             if row["id"] in new
         ]
-    if without := sorted(scope for scope, mailboxes in recipients.items() if not mailboxes):
-        _notify_of_scopes(connection, schedule, run, without, len(recipients))
+    if unusable:
+        _notify_of_scopes(connection, schedule, run, unusable, len(recipients))
     return requests
 
 
+def first_request_id(
+    schedule: ScheduledExport, run: Due, recipients: Mapping[str, Sequence[str]]
+) -> str | None:
+    """Return the id of the first request that a run of each scope makes; None if it makes none."""
+    for scope, mailboxes in recipients.items():
+        if _problem_of(scope, mailboxes) is None:
+            return _id_of(schedule, run, schedule.format, scope)
+    return None
+
+
+def _problem_of(scope: str, mailboxes: Sequence[str]) -> str | None:
+    """Return why nothing can be requested for a scope; None if it can."""
+    if not mailboxes:
+        return "nobody is named"
+    if len(mailboxes) > _MAX_RECIPIENTS:
+        return f"it has more than {_MAX_RECIPIENTS:,} recipients"
+    if not (is_storable(scope) and is_storable(list(mailboxes))):
+        return "a character cannot be stored"
+    if len(scope.encode()) > _MAX_SCOPE_BYTES or len(json.dumps(list(mailboxes)).encode()) > _MAX_LIST_BYTES:
+        return "its id or its addresses are too long"
+    return None
+
+
 def _notify_of_scopes(
-    connection: sa.Connection, schedule: ScheduledExport, run: Due, without: Sequence[str], total: int
+    connection: sa.Connection, schedule: ScheduledExport, run: Due, problems: Mapping[str, str], total: int
 ) -> None:
-    """Tell the owner of a schedule which scopes got no export; once for each run."""
+    """Tell the owner of a schedule which scopes got no export, and why; once for each run."""
     values = {
         "id": _id_of(schedule, run, NO_RECIPIENTS, None),
         "dataset": schedule.dataset,
@@ -148,11 +181,12 @@ def _notify_of_scopes(
     }
     insert = insert_new(connection, jobs, "id").values(**values).returning(jobs.c.id)
     if (job_id := connection.scalars(insert).one_or_none()) is not None:
-        more = len(without) - _MAX_NAMED
-        named = ", ".join(without[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        named = [f"{str(storable(scope))[:100]} ({problem})" for scope, problem in sorted(problems.items())]
+        more = len(named) - _MAX_NAMED
         message = (
-            f"Schedule {schedule.id} made no export of {len(without):,} of {total:,} scopes of "
-            f"{schedule.dataset}, as its scope.recipients names nobody for them: {named}."
+            f"Schedule {schedule.id} made no export of {len(named):,} of {total:,} scopes of "
+            f"{schedule.dataset}; its scope.recipients says who gets which: {', '.join(named[:_MAX_NAMED])}"
+            + (f" and {more:,} more." if more > 0 else ".")
         )
         fail_at_once(connection, job_id, NO_RECIPIENTS, message, "schedules_sensor")
 

@@ -115,3 +115,74 @@ def test_who_unsubscribes_gets_no_more_mails_and_the_others_do(exports: Exports,
 @pytest.mark.parametrize("mail_id", ["", "x", "0" * 32, "00000000-0000-0000-0000-000000000000", "' OR 1=1"])
 def test_nobody_is_unsubscribed_by_guessing(exports: Exports, mail_id: str) -> None:
     assert find_subscription(exports.engine, mail_id) is None
+
+
+def test_a_plain_request_s_mail_names_no_format_that_was_not_made(
+    exports: Exports, server: MailServer
+) -> None:
+    exports.completed([ANN])
+    assert exports.deliver().sent == 1
+    assert "Not made" not in text(server.to(ANN))
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_a_format_that_was_made_later_is_mailed_once_and_alone(
+    exports: Exports, server: MailServer, late: int
+) -> None:
+    schedule_id = scheduled(exports)
+    names = ["a.csv", "b.json", "c.xlsx"]
+    keys = ["weekly/2026-01-26", "weekly/2026-01-26/b", "weekly/2026-01-26/c"]
+    for number in {0, 1, 2} - {late}:
+        made(exports, schedule_id, names[number], keys[number])
+    assert exports.deliver().sent == 1
+    made(exports, schedule_id, names[late], keys[late])
+    assert exports.deliver().sent == 1
+    assert exports.deliver().sent == 0
+    sent = [[part.get_filename() for part in mail.iter_attachments()] for _, mail in server.mails]
+    assert sent == [[name for name in names if name != names[late]], [names[late]]]
+
+
+def test_files_for_other_recipients_are_not_gathered(exports: Exports, server: MailServer) -> None:
+    schedule_id = scheduled(exports)
+    made(exports, schedule_id, "a.csv", "weekly/2026-01-26")
+    other = exports.completed(
+        [BEN], file_name="b.json", schedule_id=schedule_id, window_key="weekly/2026-01-26/b"
+    )
+    of_the_run(exports, schedule_id, other)
+    assert exports.deliver().sent == 2
+    for address, name in ((ANN, "a.csv"), (BEN, "b.json")):
+        assert [part.get_filename() for part in server.to(address).iter_attachments()] == [name]
+
+
+def test_a_mail_that_waits_is_not_sent_to_who_unsubscribes_meanwhile(
+    exports: Exports, server: MailServer
+) -> None:
+    schedule_id = scheduled(exports)
+    job = made(exports, schedule_id, "a.csv", "weekly/2026-01-26")
+    server.on_recipient = lambda address: "451 try later"
+    assert exports.deliver().postponed == 1
+    unsubscribe(exports.engine, schedule_id, ANN)
+    server.on_recipient = lambda address: None
+    exports.age("next_at", 3_600)
+    assert exports.deliver().sent == 0
+    assert exports.statuses(job) == {ANN: "skipped"}
+    failed = exports.failed([ANN], "key:app", schedule_id=schedule_id, window_key="weekly/2026-02-02")
+    assert exports.deliver().sent == 0
+    assert exports.statuses(failed) == {ANN: "skipped"}
+
+
+def test_an_owner_gets_a_few_notices_about_a_run_and_not_thousands(
+    exports: Exports, server: MailServer
+) -> None:
+    schedule_id = scheduled(exports)
+    for number in range(25):
+        job = exports.failed(
+            [], "ops@example.org", schedule_id=schedule_id, window_key=f"weekly/2026-01-26/csv/{number}"
+        )
+        with exports.engine.begin() as connection:
+            values = {"scheduled_for": MONDAY, "format": f"f{number}"}
+            connection.execute(
+                sa.update(jobs).where(jobs.c.id == job.id).values(scheduled_for=values["scheduled_for"])
+            )
+        exports.deliver()
+    assert 1 <= server.received["ops@example.org"] <= 20

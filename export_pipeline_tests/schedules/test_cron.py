@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Ledger
 from export_pipeline.schedules.calendar import Schedule, due, next_run
 from export_pipeline.schedules.due import claim_due, run_now
+from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.periods import period_of, window_of
 from export_pipeline_tests.jobs.clocks import Clock
 from export_pipeline_tests.jobs.database import Database
@@ -118,7 +119,7 @@ def test_a_cron_line_exports_the_time_since_its_run_before(
     assert claim_due(engine, saturday, 10) == []
     (ask,) = claim_due(engine, monday, 10)
     job = ledger.get(ask.job_id)
-    assert job.window_key == "cron/2025-02-28T0600Z"
+    assert job.window_key == "cron/2025-02-28T0600Z_2025-03-03T0600Z"
     window = window_of(job.options)
     assert window
     assert window.period() == "2025-02-28 07:00+01:00 to 2025-03-03 07:00+01:00"
@@ -167,3 +168,44 @@ def test_the_database_refuses_other_windows_and_formats(database: Database) -> N
     ):
         with pytest.raises((sqlite3.IntegrityError, psycopg2.IntegrityError)):
             insert(database, START, **fields)
+
+
+def test_an_edited_line_neither_loses_nor_doubles_rows(database: Database, engine: sa.Engine) -> None:
+    database_id = insert(database, cadence="cron", cron="0 7,12 * * *")
+    day = datetime(2025, 3, 1, tzinfo=UTC)
+    hours = []
+    for hour, line in ((7, "0 7,12 * * *"), (12, "0 7,18 * * *"), (18, "0 9 * * *"), (24 + 9, "0 9 * * *")):
+        (ask,) = claim_due(engine, day + timedelta(hours=hour), 10)
+        assert ask.window
+        hours.append((ask.window.start, ask.window.end))
+        database.run("UPDATE scheduled_exports SET cron = ? WHERE id = ?", line, database_id)
+    assert all(one[1] == other[0] for one, other in pairwise(hours))
+    assert run_now(engine, database_id, day + timedelta(hours=34)) == (ask.job_id, False)
+
+
+def test_the_first_run_is_after_the_schedule_was_made_even_in_a_repeated_hour() -> None:
+    for zone, now in (("America/New_York", datetime(2025, 11, 2, 6, 1, tzinfo=UTC)),
+                      ("Europe/Berlin", datetime(2025, 10, 26, 1, 10, tzinfo=UTC))):  # fmt: skip
+        for line in ("30 1 * * *", "30 2 * * *", "0 1-3 * * *"):
+            assert next_run(Schedule("cron", cron=line, timezone=zone), now) > now
+
+
+@pytest.mark.parametrize("value", ["[1]", "[{}]", '[["csv"]]', "[null]"])
+def test_formats_that_are_no_texts_are_named_and_can_be_listed(
+    database: Database, engine: sa.Engine, value: str
+) -> None:
+    broken, sound = insert(database, additional_formats=value), insert(database)
+    assert [ask.schedule_id for ask in claim_due(engine, START + DAY, 10)] == [sound]
+    schedule = get_schedule(engine, broken)
+    assert "additional_formats" in str(schedule.problem)
+    assert all(isinstance(format, str) for format in schedule.formats)
+
+
+def test_a_time_of_a_run_that_is_none_is_refused(database: Database, ledger: Ledger) -> None:
+    for value in ("soon", "20000-01-01T00:00:00+00:00", "0044-03-15 00:00:00+00 BC"):
+        with pytest.raises((sqlite3.IntegrityError, psycopg2.DatabaseError)):
+            database.run(
+                "INSERT INTO export_jobs (dataset, format, scheduled_for) VALUES ('t', 'csv', ?)", value
+            )
+    database.run("INSERT INTO export_jobs (dataset, format) VALUES ('t', 'csv')")
+    assert len(ledger.find()) == 1

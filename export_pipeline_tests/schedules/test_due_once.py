@@ -73,7 +73,7 @@ def test_a_crash_before_any_statement_leaves_all_or_nothing(database: Database, 
             assert asked(database) == Counter()
             assert database.run("SELECT count(last_run), count(next_run) FROM scheduled_exports") == [(0, 0)]
     done = [word for word in statements if word != "BEGIN"]
-    assert done == ["SELECT", *["SELECT", "INSERT", "UPDATE"] * 2, "COMMIT"]
+    assert done == ["SELECT", *["SELECT", "SAVEPOINT", "INSERT", "RELEASE", "UPDATE"] * 2, "COMMIT"]
     assert crash_at > len(done)
     crash_at = 0
     assert claim_due(engine, START + DAY, 10) == []  # as if the answer of the commit had been lost

@@ -1,5 +1,6 @@
 """Schedules that export each scope by itself, to the recipients of that scope alone."""
 
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,16 @@ import sqlalchemy as sa
 from export_pipeline.datasets.schedules import known_recipients, schedule_check
 from export_pipeline.datasets.table import TableModel, table_dataset
 from export_pipeline.jobs import Ledger, RefusedError, Status, Viewer
-from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline.schedules.due import claim_due, datasets_due, run_now
-from export_pipeline.schedules.editing import create_schedule, get_schedule
+from export_pipeline.schedules.editing import (
+    create_schedule,
+    delete_schedule,
+    get_schedule,
+    list_schedules,
+    pause_schedule,
+)
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, insert
 
@@ -42,7 +49,7 @@ def test_each_scope_goes_to_its_own_recipients(database: Database, engine: sa.En
         "ops@example.org",
     )
     assert "2 of 4 scopes of takeoff" in str(notice.error_message)
-    assert str(notice.error_message).endswith("nobody for them: c, d.")
+    assert str(notice.error_message).endswith("who gets which: c (nobody is named), d (nobody is named).")
     assert notice.recipients == []
 
     more = {"takeoff": {**RECIPIENTS["takeoff"], "c": ["cy@example.org"]}}
@@ -108,8 +115,6 @@ def orders(**recipients: str) -> Any:
 
 
 def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, engine: sa.Engine) -> None:
-    import sqlite3
-
     file = tmp_path / "application.db"
     with sqlite3.connect(file) as connection:
         connection.executescript(ACCOUNTS)
@@ -138,8 +143,6 @@ def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, eng
 def test_recipients_that_cannot_be_read_stop_their_schedule_alone(
     tmp_path: Path, database: Database, engine: sa.Engine, ledger: Ledger
 ) -> None:
-    import sqlite3
-
     file = tmp_path / "application.db"
     with sqlite3.connect(file) as connection:
         connection.executescript(ACCOUNTS)
@@ -182,3 +185,87 @@ def test_a_notice_of_scopes_without_recipients_is_not_retried(
     (notice,) = ledger.find(status=[Status.FAILED])
     with pytest.raises(RefusedError, match=r"nothing to retry: name recipients, .*schedules run-now"):
         ledger.retry(notice.id)
+
+
+def test_a_scope_that_the_ledger_cannot_hold_stops_no_other(
+    database: Database, engine: sa.Engine, ledger: Ledger
+) -> None:
+    odd = {
+        "s" * 2_001: ["a@example.org"],
+        "nul\x00": ["a@example.org"],
+        "address": ["a\x00@example.org"],
+        "half \ud800": ["a@example.org"],
+        "crowd": [f"r{number}@example.org" for number in range(1_001)],
+        "letters": ["x" * 500_001 + "@example.org"],
+        "sound": ["a@example.org"],
+    }
+    insert(database, each_scope=True)
+    other = insert(database)
+    asks = claim_due(engine, START + DAY, 10, recipients={"takeoff": odd})
+    assert sorted((ask.scope or "", ask.schedule_id == other) for ask in asks) == [
+        ("", True),
+        ("sound", False),
+    ]
+    (notice,) = ledger.find(status=[Status.FAILED])
+    assert "6 of 7 scopes" in str(notice.error_message)
+    assert "cannot be stored" in str(notice.error_message)
+
+
+def test_what_the_ledger_refuses_of_one_schedule_stops_no_other(
+    database: Database, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.schedules import run_requests
+
+    monkeypatch.setattr(run_requests, "_problem_of", lambda scope, mailboxes: None)
+    broken, sound = insert(database, each_scope=True), insert(database)
+    recipients = {"takeoff": {"a": ["a@example.org"], "s" * 2_001: ["a@example.org"]}}
+    asks = claim_due(engine, START + DAY, 10, recipients=recipients)
+    assert [ask.schedule_id for ask in asks] == [sound]
+    assert "too long" in str(get_schedule(engine, broken).problem)
+
+
+@pytest.mark.parametrize("value", [2, -1, "true"])
+def test_sqlite_takes_no_other_number_for_each_scope(sqlite_database: Database, value: object) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="true or false"):
+        insert(sqlite_database, each_scope=value)
+
+
+def test_who_sees_only_exports_without_a_scope_sees_no_schedule_of_each(
+    database: Database, engine: sa.Engine
+) -> None:
+    schedule_id = insert(database, each_scope=True)
+    limited = Viewer(scopes=[None])
+    assert list_schedules(engine, limited) == []
+    for act in (pause_schedule, delete_schedule):
+        with pytest.raises(UnknownScheduleError):
+            act(engine, schedule_id, limited)
+    with pytest.raises(UnknownScheduleError):
+        run_now(engine, schedule_id, START + DAY, limited, recipients=RECIPIENTS)
+    assert len(list_schedules(engine)) == 1
+
+
+def test_a_dataset_without_scopes_has_none_to_send_each(engine: sa.Engine) -> None:
+    dataset = table_dataset(
+        TableModel.model_validate(
+            {"dataset": "plain", "description": "Plain.", "source": {"table": "orders"}, "formats": ["csv"],
+             "columns": [{"name": "id", "type": "integer"}]}
+        ),
+        Path(),
+    )  # fmt: skip
+    fields = {
+        "dataset": "plain",
+        "format": "csv",
+        "cadence": "daily",
+        "each_scope": True,
+        "export_window": "none",
+    }
+    with pytest.raises(ScheduleError, match=r"^each_scope: plain has no scopes"):
+        create_schedule(engine, fields, START, check=schedule_check({"plain": dataset}, {}))
+
+
+def test_missed_runs_of_each_scope_are_requested_one_at_a_time(database: Database, engine: sa.Engine) -> None:
+    insert(database, each_scope=True, misfire="all")
+    many = {"takeoff": {f"scope {number}": ["a@example.org"] for number in range(30)}}
+    for _ in range(3):
+        assert len(claim_due(engine, START + 3 * DAY, 1_000, recipients=many)) == 30
+    assert claim_due(engine, START + 3 * DAY, 1_000, recipients=many) == []

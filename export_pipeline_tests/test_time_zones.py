@@ -13,6 +13,7 @@ from export_pipeline.datasets.attributes import CadenceRule
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.schedules.calendar import Schedule
 from export_pipeline.settings import load_settings
+from export_pipeline.takeoff.options import TakeoffOptions
 from export_pipeline.time_zones import zone_problem
 from export_pipeline_tests.tabular.test_validation import changed, column, refused
 
@@ -64,3 +65,5 @@ def test_settings_declarations_and_schedules_refuse_the_same(
         assert said in problem
     with pytest.raises(ValueError, match=said):
         CadenceRule(cron="15 2 * * *", timezone=name, formats=["csv"])
+    with pytest.raises(ValueError, match=said):
+        TakeoffOptions(zone=name)

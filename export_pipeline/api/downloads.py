@@ -132,9 +132,13 @@ def seconds_left(job: Job) -> int:
     return int((job.expires_at - datetime.now(UTC)).total_seconds())
 
 
+_RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
+_RANGES = re.compile(rf"bytes={_RANGE}(\s*,\s*{_RANGE})*", re.ASCII)
+
+
 def _is_range(text: str) -> bool:
     """Return whether the text names ranges of bytes, each with its end after its start."""
-    if re.fullmatch(r"bytes=(\d+-\d*|-\d+)(\s*,\s*(\d+-\d*|-\d+))*", text, re.ASCII) is None:
+    if _RANGES.fullmatch(text) is None:
         return False
     return all(int(start) <= int(end) for start, end in re.findall(r"(\d+)-(\d+)", text))
 

@@ -10,7 +10,6 @@ import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
@@ -51,11 +50,16 @@ class ExportPool:
             self._free.put(None)
         self._places = threading.BoundedSemaphore(PROCESSES + MAX_WAITING)
         self._processes: set[Any] = set()
+        self._making_folder = threading.Lock()
+        self._folder: str | None = None
 
-    @cached_property
+    @property
     def folder(self) -> str:
         """The folder of files that are being made; it is made when it is first needed."""
-        return tempfile.mkdtemp(prefix="export-inline-")
+        with self._making_folder:
+            if self._folder is None:
+                self._folder = tempfile.mkdtemp(prefix="export-inline-")
+            return self._folder
 
     def run(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
         """Have a process make a file, and return it, opened for reading.
@@ -97,15 +101,21 @@ class ExportPool:
     def prepare(self) -> None:
         """Start the processes, so that the first request need not wait for what they import."""
         for _ in range(PROCESSES):
-            with suppress(queue.Empty):
-                self._free.put(self._free.get_nowait() or self._start())
+            try:
+                worker = self._free.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                worker = worker or self._start()
+            finally:
+                self._free.put(worker)  # its place, if it could not be started
 
     def close(self) -> None:
         """End the processes and remove their files."""
         for process in list(self._processes):
             process.kill()
-        if "folder" in vars(self):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _ask(self, worker: _Worker, request: InlineRequest) -> InlineError | tuple[InlineFile, BinaryIO]:
         worker.requests += 1

@@ -89,7 +89,7 @@ class Service:
         if given is None or dataset is None or not dataset.scoped or (seen is not None and given in seen):
             return given
         there = self.scopes.of(dataset)
-        return find_scope({id: name for id, name in there.items() if seen is None or id in seen}, given)
+        return find_scope(there if seen is None else {id: there[id] for id in seen if id in there}, given)
 
     @cached_property
     def store(self) -> Store:

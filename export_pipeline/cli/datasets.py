@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +113,12 @@ def find_scope(settings: Settings, dataset: Dataset, given: str | None) -> tuple
 
 
 def scope_id(
-    settings: Settings, datasets: Iterable[Dataset], given: str | None, seen: Collection[str] | None = None
+    settings: Settings,
+    datasets: Iterable[Dataset],
+    given: str | None,
+    seen: Collection[str] | None = None,
+    *,
+    stored: bool = False,
 ) -> str | None:
     """Return the id of the scope that is meant by an id or a name, in any of these datasets.
 
@@ -122,20 +126,31 @@ def scope_id(
 
     Args:
         seen: Scopes that the viewer may see; None for all.
+        stored: The result is stored, so a text that cannot be looked up now is refused.
 
     Raises:
-        UserError: several scopes have this name.
+        UserError: several scopes have this name, or the scopes cannot be read.
     """
-    from export_pipeline.sources.snapshot import SourceError
+    from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
     if given is None:
         return None
     there: dict[str, str] = {}
+    unread: SourceUnavailableError | None = None
     for dataset in datasets:
         if dataset.scoped:
-            with suppress(SourceError):  # then only ids are known
+            try:
                 there |= scopes_of(settings, dataset)
-    return _meant({id: name for id, name in there.items() if seen is None or id in seen}, given)
+            except SourceUnavailableError as error:  # then only ids are known
+                unread = error
+            except SourceError:  # a dataset of another database
+                continue
+            if given in there:
+                break
+    meant = _meant(there if seen is None else {id: there[id] for id in seen if id in there}, given)
+    if stored and unread is not None and meant not in there:
+        raise UserError(f"{given!r} may be an id or a name, and the scopes cannot be read: {unread}")
+    return meant
 
 
 def _meant(scopes: Mapping[str, str], given: str) -> str:

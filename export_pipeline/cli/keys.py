@@ -68,7 +68,7 @@ def create(
         raise UserError("--unscoped only adds to --scope; without --scope the key sees all.")
     if scope:
         named = [one for one in declared().values() if dataset is None or one.dataset in dataset]
-        scope = [scope_id(load_settings(), named, one) or one for one in scope]
+        scope = [scope_id(load_settings(), named, one, stored=True) or one for one in scope]
     with _engine() as engine:
         key, token = create_key(
             engine,

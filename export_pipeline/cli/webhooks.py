@@ -73,7 +73,9 @@ def create(
     Example: `export-pipeline webhooks create https://example.org/hooks --scope ID --event export.completed`
     """
     viewer = viewer_of(viewer_scope)
-    scope = scope_id(load_settings(), declared().values(), scope, viewer_scope) if scope else None
+    scope = (
+        scope_id(load_settings(), declared().values(), scope, viewer_scope, stored=True) if scope else None
+    )
     if viewer.scopes is not None and scope not in viewer.scopes:
         raise UserError("--scope must be one of --viewer-scope.")
     with _engine() as engine, _mistakes():

@@ -108,10 +108,18 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
     """
     if given in scopes:
         return given
-    if (id := scope_of_key(given)) in scopes:
-        return id
-    folded = given.strip().casefold()
     exact = [id for id, name in scopes.items() if name == given]
+    id = scope_of_key(given)
+    # A partition keeps the first name of its scope; only a long id cannot be meant by accident.
+    if (
+        not exact
+        and id in scopes
+        and (len(id) >= _LONG_ID or label_of_key(given) in (None, _label(scopes[id])))
+    ):
+        return id
+    if _looks_like_id(given, scopes):
+        return given
+    folded = given.strip().casefold()
     found = exact or [id for id, name in scopes.items() if name.strip().casefold() == folded]
     if len(found) > 1:
         ids = ", ".join(found[:_MAX_LISTED])
@@ -121,6 +129,16 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
 
 
 _MAX_LISTED = 10
+_LONG_ID = 16
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def _looks_like_id(given: str, scopes: Mapping[str, str]) -> bool:
+    """Return whether a text has the form of these ids, as that of a deleted scope; it is no name then."""
+    an_id = next(iter(scopes), "")
+    if given.isdecimal():
+        return an_id.isdecimal()
+    return _UUID.fullmatch(given) is not None and _UUID.fullmatch(an_id) is not None
 
 
 def read_scopes(

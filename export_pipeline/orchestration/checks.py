@@ -66,7 +66,7 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
             for column, (found, total, tolerance) in compared.items()
             for amount in [proof.amount(column)]
             for name, value in (
-                (amount.column, number_to_plot(amount.value(found))),
+                (f"total {amount.column}", number_to_plot(amount.value(found))),
                 (f"{amount.column} in file", amount.text(found)),
                 (f"{amount.column} in source", amount.text(total)),
                 (f"{amount.column} tolerance", tolerance * 10.0**-amount.minor_digits),

@@ -18,15 +18,18 @@ from export_pipeline.orchestration.lineage import column_lineage
 
 CONTENT_TAG = "export_pipeline/content"
 """Tag of a materialization whose file is not the usual export of its dataset: the options that differ."""
+_MAX_TAG = 63
 
 
 def content_tags(choices: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags of a materialization: a mark if its file is not the usual export.
 
+    The metadata `only` names all options; a tag has at most 63 characters.
+
     Args:
         choices: Options that make the file differ from the usual export.
     """
-    return {CONTENT_TAG: "-".join(choices)} if choices else {}
+    return {CONTENT_TAG: "-".join(choices)[:_MAX_TAG].rstrip("-_.")} if choices else {}
 
 
 def file_metadata(file: FileSummary, link: str | None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def load_export(
     """
     name = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__qualname__', '')}"
     if annotation is Path:
-        path = folder() / PurePosixPath(key).name
+        path = folder() / PurePosixPath(key)  # whole: keys of several inputs may end alike
         path.parent.mkdir(parents=True, exist_ok=True)
         open_store().download(key, path)
         return path

@@ -229,13 +229,16 @@ class ExportStoreIOManager(dg.IOManager):
         of_partition = dg.AssetRecordsFilter(
             context.asset_key, asset_partitions=[context.asset_partition_key]
         )
-        found = context.instance.fetch_materializations(of_partition, limit=_LOOKED_AT).records
-        usual = (
-            one.asset_materialization
-            for one in found
-            if one.asset_materialization and CONTENT_TAG not in (one.asset_materialization.tags or {})
-        )
-        materialization = next(usual, None)
+        materialization, cursor, has_more = None, None, True
+        while materialization is None and has_more:
+            page = context.instance.fetch_materializations(of_partition, limit=_PAGE, cursor=cursor)
+            cursor, has_more = page.cursor, page.has_more
+            usual = (
+                one.asset_materialization
+                for one in page.records
+                if one.asset_materialization and CONTENT_TAG not in (one.asset_materialization.tags or {})
+            )
+            materialization = next(usual, None)
         if materialization is None:
             raise dg.Failure(
                 f"{context.asset_key.to_user_string()} has no whole file yet for "
@@ -290,8 +293,7 @@ def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str 
     }  # fmt: skip
 
 
-_LOOKED_AT = 100
-"""Number of materializations of a partition among which the newest usual file is looked for."""
+_PAGE = 100
 
 
 def _notes(file: ExportFile) -> list[str]:

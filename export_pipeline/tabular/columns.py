@@ -37,6 +37,8 @@ def has_grouping(spec: ColumnSpec) -> bool:
 def as_printed(spec: ColumnSpec) -> ColumnSpec:
     """Return the column with the look that it has for people."""
     look = {name: getattr(spec.print, name) for name in spec.print.model_fields_set}
+    if "labels" in look:
+        look["labels"] = {**spec.labels, **spec.print.labels}
     parsed = spec.parsed
     if parsed.kind is Kind.DECIMAL and spec.digits is None and parsed.precision:
         scale = parsed.precision[1]

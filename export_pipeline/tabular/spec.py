@@ -130,6 +130,8 @@ class NestedSpec(Strict):
     def _has_one_content(self) -> NestedSpec:
         if bool(self.fields) == (self.value is not None):
             raise ValueError("say fields, or the value that the array holds")
+        if self.value is not None and self.from_ is None:
+            raise ValueError("value needs from, the relation whose rows have the values")
         return self
 
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from export_pipeline.time_zones import zone_problem
 
 MOST_PRINTED = 100
 """Most measurements that a PDF lists if nobody asks for details."""
 
 
-def check_zone(name: str) -> str:
-    """Return the name of a time zone.
-
-    Raises:
-        ValueError: There is no such zone.
-    """
-    try:
-        ZoneInfo(name)
-    except (ValueError, KeyError, OSError):
-        raise ValueError(f"{name!r} is not a time zone, such as Europe/Berlin") from None
+def _is_zone(name: str) -> str:
+    if problem := zone_problem(name):
+        raise ValueError(problem)
     return name
 
 
@@ -57,7 +51,7 @@ class TakeoffOptions(BaseModel):
     ] = False
     currency: Annotated[str, Field(max_length=10, description="Sign of money, e.g. $ or EUR.")] = "$"
     zone: Annotated[
-        str, AfterValidator(check_zone), Field(description="Zone of the times in Excel and PDF.")
+        str, AfterValidator(_is_zone), Field(description="Zone of the times in Excel and PDF.")
     ] = "UTC"
     group_by: Annotated[
         Literal["condition", "page", "category"],

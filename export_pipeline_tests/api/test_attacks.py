@@ -109,7 +109,14 @@ def test_downloads_are_kept_by_no_cache_and_odd_ranges_give_the_whole_file(
     url = f"/v1/exports/{made}/file"
     assert client.get(url).headers["cache-control"] == "private, no-store"
     assert client.get(f"/v1/exports/{made}/manifest").headers["cache-control"] == "no-store"
-    for odd in ("items=0-1", "bytes=5-2", "bytes=a-b", "bytes", "bytes=" + "0-," * 2000 + "0-"):
+    for odd in (
+        "bytes=0-" + "9" * 5000,
+        "items=0-1",
+        "bytes=5-2",
+        "bytes=a-b",
+        "bytes",
+        "bytes=" + "0-," * 2000 + "0-",
+    ):
         answer = client.get(url, headers={"Range": odd})
         assert (answer.status_code, answer.content) == (200, CONTENT), odd
     stale = client.get(url, headers={"Range": "bytes=0-1", "If-Range": 'W/"x"'})

@@ -134,3 +134,14 @@ def test_a_webhook_is_changed_switched_off_and_on_and_never_after_it_was_revoked
     client.delete(url)
     assert problem(client.patch(url, json={"active": True})) == (409, "state_conflict")
     assert client.get(url).json()["problem"] == "It was revoked."
+
+
+def test_a_webhook_takes_the_name_of_a_scope(
+    hooked: Running, accounts: list[str], receiver: Receiver
+) -> None:
+    client = hooked.client(*ALL)
+    name = hooked.app.state.service.scopes.of(hooked.app.state.service.datasets["records"])[accounts[0]]
+    for body in ({"scope": name}, {"scope": name, "dataset": "records"}, {"scope": accounts[0]}):
+        made = client.post("/v1/webhooks", json={"url": receiver.url, **body})
+        assert made.status_code == 201, made.text
+        assert made.json()["scope"] == accounts[0]

@@ -53,7 +53,7 @@ def test_a_scope_is_found_by_id_by_name_and_by_what_dagster_shows() -> None:
     scopes = {"8d2e": "Corner shop", "77aa": "corner shop", "a (b)": "Twin", "b": "Twin", "Twin": "Other"}
     assert find_scope(scopes, "8d2e") == "8d2e"
     assert find_scope(scopes, "Corner shop") == "8d2e"
-    assert find_scope(scopes, "Old name (77aa)") == "77aa"
+    assert find_scope(scopes, "Old name (77aa)") == "Old name (77aa)"  # so short an id may be of a name
     assert find_scope(scopes, "a (b)") == "a (b)"
     assert find_scope(scopes, "Twin") == "Twin"  # an id goes before a name
     assert find_scope(scopes, " OTHER ") == "Twin"
@@ -67,3 +67,14 @@ def test_a_scope_is_found_by_id_by_name_and_by_what_dagster_shows() -> None:
 def test_the_ids_of_many_scopes_of_one_name_are_not_all_listed() -> None:
     with pytest.raises(ScopeNameError, match=r"12 scopes .* 9 and 2 more"):
         find_scope({str(number): "Shop" for number in range(12)}, "Shop")
+
+
+def test_a_name_never_means_the_rows_of_another_scope() -> None:
+    assert find_scope({"2": "Other", "9": "Phase (2)"}, "Phase (2)") == "9"
+    assert find_scope({"2": "Other"}, "Phase (2)") == "Phase (2)"
+    assert find_scope({"2": "Other"}, "Other (2)") == "2"
+    assert find_scope({"7": "1001"}, "1001") == "1001"  # the id of a deleted scope, not a name
+    uuid, gone = "8d2efaa9-91d3-582b-b26b-886174d9a1a4", "8d2efaa9-91d3-582b-b26b-886174d9a1a5"
+    assert find_scope({uuid: "Corner shop"}, f"Its first name ({uuid})") == uuid
+    assert find_scope({uuid: gone}, gone) == gone
+    assert find_scope({"acme": "1001"}, "1001") == "acme"

@@ -70,3 +70,13 @@ def test_a_path_is_a_copy_and_anything_else_the_key(store: FolderStore) -> None:
 def test_a_table_of_a_format_without_types_is_refused(store: FolderStore) -> None:
     with pytest.raises(dg.Failure, match="depend on the dataset's parquet"):
         load(store, pd.DataFrame, "exports/a/b.csv")
+
+
+def test_two_inputs_whose_keys_end_alike_are_two_files(store: FolderStore) -> None:
+    other = Path(store.path("exports/other/b.parquet"))
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"of another dataset")
+    first, second = load(store, Path), load(store, Path, "exports/other/b.parquet")
+    assert first != second
+    assert second.read_bytes() == b"of another dataset"
+    assert first.read_bytes() == Path(store.path(KEY)).read_bytes()

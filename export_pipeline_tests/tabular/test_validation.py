@@ -116,6 +116,7 @@ NEW = len(SOUND["columns"])
         (("columns", 1, "separator"), ",", ("columns", 1, "separator"), "only for fields of a relation with many"),
         (("columns", 3, "type"), "integer", ("columns", 3, "type"), "are text, not integer"),
         (("columns", 4, "type"), "text", ("columns", 4, "type"), "nested rows are json"),
+        (("columns", 4, "nested"), {"value": "id"}, ("columns", 4, "nested"), "value needs from"),
         (("columns", 4, "nested", "from"), "line", ("columns", 4, "nested", "from"), "did you mean lines?"),
         (("columns", 4, "nested", "fields", "p", "from"), "state", ("columns", 4, "nested", "fields", "p", "from"), "state does not start from lines"),
         (*column(compute="1", **{"from": "id"}), ("columns", NEW, "compute"), "one origin, not compute and from"),

@@ -13,11 +13,11 @@ import pyarrow as pa
 from pyarrow import csv
 
 from export_pipeline.formats.base import FileFacts
+from export_pipeline.formats.dwca.terms import REQUIRED
 from export_pipeline.formats.sums import add_parts, sum_finite
 
 _TEXT = "{http://rs.tdwg.org/dwc/text/}"
 _LARGEST_DESCRIPTION = 1 << 20
-_REQUIRED = ("occurrenceID", "basisOfRecord", "scientificName", "eventDate")
 Hashes = npt.NDArray[np.int64]
 
 
@@ -61,7 +61,7 @@ class _Reader:
 
     def _core(self, core: ElementTree.Element) -> tuple[int, dict[str, float], Hashes]:
         names = self._names(core, "id")
-        for term in _REQUIRED:
+        for term in REQUIRED:
             if term not in names:
                 self._problems.append(f"meta.xml: the core has no {term}")
         sums: dict[str, list[float]] = {name: [] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -119,8 +120,10 @@ def _pictures(text: str | None) -> list[dict[str, Any]]:
 
 
 def _flat(value: Any, changed: Changed) -> str:
+    if isinstance(value, list | dict):
+        value = orjson.dumps(value).decode()
     text = "" if value is None else str(value)
-    flat = " ".join(text.split()) if any(sign in text for sign in "\t\r\n") else text
+    flat = re.sub(_BREAKS, " ", text)
     if flat != text:
         changed[_FLATTENED, MEDIA_FILE] += 1
     return flat

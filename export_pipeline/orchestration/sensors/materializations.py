@@ -6,6 +6,7 @@ asks Dagster whether it knows the file already, so that each is reported once.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -14,12 +15,12 @@ import dagster as dg
 
 from export_pipeline.datasets.export_file import ON_DEMAND, FileSummary
 from export_pipeline.datasets.scopes import scope_key
-from export_pipeline.jobs import Job, Ledger
-from export_pipeline.jobs.materializations import Materializations
+from export_pipeline.jobs import Job, Ledger, LedgerError
+from export_pipeline.jobs.materializations import Materializations, Unreported
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
 from export_pipeline.orchestration.partitions import add_scope
 
-_BATCH = 50
+_logger = logging.getLogger(__name__)
 _EARLIER = timedelta(minutes=5)
 """The clocks of the ledger and of Dagster may differ so much."""
 _LOOKED_AT = 500
@@ -34,6 +35,8 @@ def report_materializations(
 ) -> int:
     """Report all files that Dagster does not know. Return their number.
 
+    A file that cannot be reported is logged and left for the next call.
+
     Args:
         api_url: Public address of the HTTP service, for links.
         until: Deadline on the clock of `time.monotonic`.
@@ -42,25 +45,36 @@ def report_materializations(
         LedgerError: the ledger cannot be used.
     """
     unreported, done = Materializations.beside(ledger), 0
-    while files := unreported.claim(_BATCH):
-        for file in files:
-            if time.monotonic() > until:
-                return done
-            job = file.job
+    tried: set[str] = set()
+    # One at a time: an export that is deleted meanwhile is not reported.
+    while time.monotonic() <= until and (file := unreported.claim()) is not None:
+        job = file.job
+        if job.id in tried:
+            break  # only those are left that cannot be reported
+        tried.add(job.id)
+        try:
             if not file.is_doubtful or not _is_known(instance, job):
-                summary = FileSummary.model_validate(file.summary)
-                link = download_link(ledger_url, api_url, job.id)
-                instance.report_runless_asset_event(
-                    dg.AssetMaterialization(
-                        _asset_key(job),
-                        metadata=file_metadata(summary, link),
-                        partition=_partition(instance, job, summary.scope_name),
-                        tags=content_tags(summary.choices),
-                    )
-                )
+                _report(instance, file, ledger_url, api_url)
                 done += 1
-            unreported.forget(job.id)
+        except LedgerError:
+            raise
+        except Exception as error:  # whatever is wrong with one file, the others are reported
+            _logger.error("Export %s cannot be reported to Dagster: %s", job.id, error)
+            continue
+        unreported.forget(job.id)
     return done
+
+
+def _report(instance: dg.DagsterInstance, file: Unreported, ledger_url: str, api_url: str | None) -> None:
+    summary = FileSummary.model_validate(file.summary)
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            _asset_key(file.job),
+            metadata=file_metadata(summary, download_link(ledger_url, api_url, file.job.id)),
+            partition=_partition(instance, file.job, summary.scope_name),
+            tags=content_tags(summary.choices),
+        )
+    )
 
 
 def _asset_key(job: Job) -> dg.AssetKey:

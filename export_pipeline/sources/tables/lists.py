@@ -91,7 +91,7 @@ def _filled(frame: Frame, what: TextSpec, at: str | None) -> Expression:
         if name is not None and name in frame.relations.parameters:
             filled = filled.concat(_text(str(frame.relations.parameters[name])))
         elif name is not None:
-            filled = filled.concat(sa.cast(_path(frame, name, at).expression, sa.Text))
+            filled = filled.concat(as_text(_path(frame, name, at).expression))
     return filled
 
 

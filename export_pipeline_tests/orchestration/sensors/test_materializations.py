@@ -18,7 +18,9 @@ from export_pipeline.datasets.scopes import scope_of_key
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.orchestration.dagster_compat import remove_runless_materializations
+from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.instance import prepare_home
+from export_pipeline.orchestration.sensors import materializations
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.settings import load_settings
@@ -59,6 +61,34 @@ def known(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
     """The materializations, newest first."""
     found = instance.fetch_materializations(KEY, limit=100).records
     return [one.asset_materialization for one in found if one.asset_materialization]
+
+
+def test_one_that_cannot_be_reported_holds_up_no_other(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = make(deployment, ledger), make(deployment, ledger)
+    known_keys = []
+
+    def metadata(summary: Any, link: str | None) -> dict[str, Any]:
+        if summary.key == broken.file_key:
+            raise ValueError("of another version")
+        known_keys.append(summary.key)
+        return {}
+
+    monkeypatch.setattr(materializations, "file_metadata", metadata)
+    assert report(deployment, ledger, deployment.instance) == 1
+    assert known_keys == [sound.file_key]
+    assert report(deployment, ledger, deployment.instance) == 0
+    monkeypatch.undo()
+    assert report(deployment, ledger, deployment.instance) == 1
+
+
+def test_the_tag_of_a_file_with_many_choices_is_one_that_dagster_takes() -> None:
+    choices = dict.fromkeys(["include_unverified", "include_rejected", "include_costs", "include_details"], 1)
+    (tag,) = content_tags(choices).values()
+    dg.AssetMaterialization("x", tags=content_tags(choices))
+    assert len(tag) <= 63
+    assert content_tags({}) == {}
 
 
 @pytest.mark.slow

@@ -242,7 +242,7 @@ def test_checks_belong_to_the_materialization_that_they_prove(deployment: Deploy
             record = deployment.instance.fetch_materializations(event.asset_key, limit=1).records[0]
             assert target.storage_id == record.storage_id
         totals = next(c for c in result.get_asset_check_evaluations() if c.check_name == "totals")
-        assert totals.metadata["quantity"].value == pytest.approx(
+        assert totals.metadata["total quantity"].value == pytest.approx(
             float(str(totals.metadata["quantity in source"].value).split()[0])
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -298,18 +299,41 @@ def test_a_process_that_is_killed_or_stopped(deployment: Deployment, ledger: Led
     try:
         wait(lambda: ledger.get(job.id).status is Status.PROCESSING)
         wait(lambda: lease_is_taken(ledger, job))
-        os.kill(pid, signal.SIGKILL if by == "kill" else signal.SIGSTOP)
+        if by == "kill":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            stop_outside_of_writing(pid, deployment)
         reconcile_after_silence(ledger, deployment.instance, deployment.source.url)
         assert (ledger.get(job.id).status, ledger.get(job.id).attempt) == (Status.PENDING, 2)
         if by == "stop":
             os.kill(pid, signal.SIGCONT)
-            wait(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+            wait(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None)
         (request,) = tick(deployment)
         assert launch(deployment, request).success
         assert (ledger.get(job.id).status, ledger.get(job.id).attempt) == (Status.COMPLETED, 2)
     finally:
-        if by == "kill":
-            os.waitpid(pid, 0)
+        # A child that stays would hold the pipes of this process's servers open.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def stop_outside_of_writing(pid: int, deployment: Deployment) -> None:
+    """Stop a process that holds no lock of the database: one that holds it would stop every writer of SQLite."""
+
+    def stopped() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        connection = sqlite3.connect(deployment.source.path, timeout=0)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+        finally:
+            connection.close()
+        return True
+
+    wait(stopped)
 
 
 def test_without_a_ledger_there_is_no_lease(deployment: Deployment) -> None:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from export_pipeline.core.amounts import Amount
+from export_pipeline.core.charts import Chart
 from export_pipeline.core.tables import Table
 
 Number = int | float | Decimal
@@ -196,6 +197,8 @@ class Layout:
         sheets: The sheets.
         chapters: The chapters.
         drawings: Drawings at the end of the PDF.
+        charts: Charts for people; only of a layout that is arranged for a format which people read.
+        notes: Sentences about what this format leaves out, for its manifest.
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
         proof: The expected content of a file; None before the layout is arranged for a format.
@@ -219,6 +222,8 @@ class Layout:
     facts: tuple[tuple[str, str], ...] = ()
     description: str = ""
     drawings: tuple[Drawing, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    notes: tuple[str, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)
     period: str | None = None

@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
 
+from export_pipeline.core.charts import Chart
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content, Group, Layout, Number, Presentation, Section, Total
 from export_pipeline.core.tables import Table
+from export_pipeline.tabular.charts import make_charts
 from export_pipeline.tabular.column_selection import (
     inherit_privacy,
     is_own_choice,
@@ -41,8 +43,10 @@ class _TableLayout:
         self._grouped: dict[tuple[str, ...], GroupedRows | None] = {}
         # A file's layout is asked for by its proof, its writer, its manifest and its preview.
         self._arranged: dict[Presentation, tuple[Layout, Layout]] = {}
+        measures = {name for chart in self.spec.charts for name in chart.measure}
         self.sums = sum_columns(
-            self.rows, [column.name for column in self.columns if self._is_summed(column)]
+            self.rows,
+            [column.name for column in self.columns if self._is_summed(column) or column.name in measures],
         )
 
     def layout(self) -> Layout:
@@ -86,6 +90,7 @@ class _TableLayout:
             others = [column for column in columns if column not in by] or columns
             chapter = self._section(shown_table(rows, others, presentation), others)
             chapter = replace(chapter, groups=self._pdf_groups(grouped, by[0], chapter.totals), totals=())
+        charts, notes = self._charts(columns, presentation) if presentation.prints else ([], [])
         facts = base.facts
         if left_out:
             facts = (*facts, ("Left out", ", ".join(left_out)))
@@ -97,6 +102,8 @@ class _TableLayout:
             left_out=left_out,
             sheets=(replace(sheet, lines=tuple(f"{label}: {value}" for label, value in facts)),),
             chapters=(chapter,),
+            charts=tuple(charts),
+            notes=tuple(notes),
             proof=make_proof(presentation, columns, self.data, self.sums),
         )
 
@@ -125,6 +132,19 @@ class _TableLayout:
         if not printed:
             return shown, ()
         return printed, tuple(make_header(column) for column in by_name.values())
+
+    def _charts(self, shown: list[ColumnSpec], presentation: Presentation) -> tuple[list[Chart], list[str]]:
+        """Return the charts of requested columns; those with personal data only of columns that are shown."""
+        here = {column.name for column in shown}
+        usable = {
+            column.name: as_printed(column)
+            for column in self.columns
+            if column.name in here or not column.personal
+        }
+        charts = [chart for chart in self.spec.charts if usable.keys() >= chart.columns]
+        if not charts:
+            return [], []
+        return make_charts(self.rows, charts, usable, self.sums, presentation)
 
     def _section(self, table: Table, columns: list[ColumnSpec]) -> Section:
         totals = {column.name: self._total(column) for column in columns if column.total}

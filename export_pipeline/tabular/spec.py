@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from export_pipeline.core.strict import Strict
+from export_pipeline.tabular.chart_spec import MAX_CHARTS, ChartSpec
 from export_pipeline.tabular.types import ColumnType, parse_type
 
 Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
@@ -362,6 +363,10 @@ class TableSpec(Strict):
             description="PDF and workbooks sort the rows by the first of these columns, with subtotals; "
             "the others name a group with it."
         ),
+    ] = ()
+    charts: Annotated[
+        Sequence[ChartSpec],
+        Field(max_length=MAX_CHARTS, description="Charts of sums by group, in PDF and workbooks."),
     ] = ()
     preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
     filters: Annotated[

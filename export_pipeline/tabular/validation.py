@@ -13,6 +13,7 @@ from export_pipeline.core.messages import describe_error
 from export_pipeline.core.strict import describe_unknown_name, error_at
 from export_pipeline.expressions.compiler import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError
+from export_pipeline.tabular.charts import WIDEST_MEASURE
 from export_pipeline.tabular.column_selection import CircleError, find_needed_columns, sort_by_dependency
 from export_pipeline.tabular.columns import expression_type
 from export_pipeline.tabular.file_names import find_problem
@@ -59,6 +60,7 @@ class _Check:
         yield from self._sort()
         yield from self._presets()
         yield from self._print()
+        yield from self._charts()
         yield from self._others()
 
     # --- columns ---
@@ -234,6 +236,32 @@ class _Check:
             kinds = ", ".join(sorted(_GROUPING))
             yield ("group_by", 0), f"rows are grouped by {kinds}; {first.name} is {first.type}"
 
+    def _charts(self) -> Iterator[Problem]:
+        """Check that charts group by what has names or periods, and add up what has a sum."""
+        known = [column.name for column in self.spec.columns if not column.hidden and not column.extra]
+        for index, chart in enumerate(self.spec.charts):
+            place: Place = ("charts", index)
+            yield from _quote_names((*place, "measure"), chart.measure, known)
+            keys = {"group": chart.group} | ({"split_by": chart.split_by} if chart.split_by else {})
+            for field, name in keys.items():
+                if name not in known:
+                    yield (*place, field), describe_unknown_name(name, known)
+                elif (column := self.by_name[name]).parsed.kind not in _CATEGORIES:
+                    kinds = ", ".join(sorted(_CATEGORIES))
+                    yield (*place, field), f"categories are {kinds}; {name} is {column.type}"
+            if "by" in chart.model_fields_set and not any(
+                name in known and self.by_name[name].parsed.kind in _TIMES for name in keys.values()
+            ):
+                yield (*place, "by"), "periods are of a date or timestamp, and none of its columns is one"
+            for at, name in enumerate(chart.measure):
+                if name in known and (problem := _no_sum(self.by_name[name])):
+                    yield (*place, "measure", at), problem
+            used = [self.by_name[name] for name in chart.columns if name in known]
+            if guarded := [
+                one.name for one in find_needed_columns(self.spec, used) if one.readers is not None
+            ]:
+                yield place, f"{guarded[0]} has readers; a chart would show everybody what it holds"
+
     def _others(self) -> Iterator[Problem]:
         spec = self.spec
         if problem := find_problem(spec.file_name):
@@ -272,6 +300,7 @@ def _quote_names(place: Place, names: Iterable[str], known: list[str]) -> Iterat
 _DIGITS = frozenset({Kind.DECIMAL, Kind.MONEY, Kind.PERCENT, Kind.FLOAT, Kind.INTEGER})
 _GROUPING = frozenset({Kind.TEXT, Kind.ENUM, Kind.UUID})
 _TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP})
+_CATEGORIES = _GROUPING | _TIMES | {Kind.BOOLEAN}
 _ONLY_FOR: dict[str, frozenset[Kind]] = {
     "digits": _DIGITS,
     "grouping": _DIGITS,
@@ -282,6 +311,17 @@ _ONLY_FOR: dict[str, frozenset[Kind]] = {
     "pattern": _TIMES,
     "labels": frozenset({Kind.ENUM, Kind.BOOLEAN}),
 }
+
+
+def _no_sum(column: ColumnSpec) -> str | None:
+    """Return why a chart cannot add up a column; None if it can."""
+    if column.parsed.kind not in _DIGITS - {Kind.PERCENT}:
+        return f"{column.name} is {column.type}; only numbers and money are added up"
+    if column.grouping is False:
+        return f"{column.name} has no grouping: it identifies something, so its sum means nothing"
+    if column.parsed.precision and column.parsed.precision[0] > WIDEST_MEASURE:
+        return f"{column.name} has more than {WIDEST_MEASURE} digits, too many to add up"
+    return None
 
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\ud800-\udfff]")

@@ -97,12 +97,14 @@ async def get_dataset(name: DatasetName, service: Services, caller: Reader) -> D
     dataset = await find_dataset(service, caller, name)
     spec = dataset.spec
     columns = [column for column in spec.get("columns", ()) if not column.get("hidden")]
+    described = {column.name: column for column in dataset.describe().columns}
     return DatasetDetails(
         **_summary(dataset),
         columns=[
             DatasetColumn(
                 **{"type": "text", **{key: column[key] for key in _SHOWN if key in column}},
-                guarded="readers" in column,
+                guarded=described[column["name"]].is_guarded,
+                personal=described[column["name"]].is_personal,
             )
             for column in columns
         ],
@@ -229,4 +231,4 @@ def _summary(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-_SHOWN = ("name", "type", "header", "extra", "personal")
+_SHOWN = ("name", "type", "header", "extra")

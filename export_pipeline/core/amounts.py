@@ -21,6 +21,7 @@ class Amount:
         unit: E.g. "$"; None without one.
         minor_digits: The format's numbers count 10 to minus this of the unit: 2 for cents, 0 for whole units.
         exact: The sum as the source added it, in units; None if it is only known as a double.
+        is_private: The cells are personal, or only some people may read them; a sum of few rows reveals them.
     """
 
     column: str
@@ -28,6 +29,7 @@ class Amount:
     unit: str | None = None
     minor_digits: int = 0
     exact: Decimal | None = None
+    is_private: bool = False
 
     def value(self, total: float) -> str:
         """Return a sum found in a file as a decimal string, e.g. "219.30".

@@ -15,6 +15,7 @@ from typing import Any
 
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.charts import Chart
+from export_pipeline.core.columns import Column
 from export_pipeline.core.tables import Table
 
 Number = int | float | Decimal
@@ -60,6 +61,7 @@ class Section:
         lines: Lines printed between heading and table.
         totals: Total rows below the table (of an ungrouped section).
         groups: If not None, the table is divided into these runs, in order; sum(g.rows) == table.rows.
+        titled_by: The columns whose cells are the groups' titles.
         links: (column, key of a grouped section): the i-th row's cell in this column links to the
             i-th group of that section, or to that of `targets`.
         targets: By row, the index of the group that its cell links to, None for no link.
@@ -76,6 +78,7 @@ class Section:
     lines: tuple[str, ...] = ()
     totals: tuple[Total, ...] = ()
     groups: tuple[Group, ...] | None = None
+    titled_by: tuple[Column, ...] = ()
     links: tuple[str, str] | None = None
     targets: tuple[int | None, ...] | None = None
     counts: bool = False

@@ -50,6 +50,7 @@ class ExportFile:
         left_out: Headers of the columns that the file leaves out because people rarely read them.
         preview: The first rows, as strings by header.
         total_rows: Number of rows of the export in the source.
+        private_totals: Names of the totals that Dagster, whose users see every export, does not show.
         changed: Cells that differ from the source, by (reason, column).
     """
 
@@ -73,6 +74,7 @@ class ExportFile:
     left_out: tuple[str, ...]
     preview: tuple[dict[str, str], ...]
     totals: dict[str, ColumnTotal]
+    private_totals: frozenset[str]
     options: dict[str, Any]
     choices: dict[str, Any]
     snapshot_at: datetime
@@ -113,7 +115,7 @@ class FileSummary(BaseModel):
         seconds: Time of rendering.
         changed: Number of cells that differ from the source, by reason and column.
         warnings: Sentences from the source and the format.
-        totals: Sums by column: the exact number, and for people with its unit.
+        totals: Sums by column: the exact number, and for people with its unit. Private ones are left out.
         choices: Options that make it differ from the usual export of its dataset.
         preview: The first rows, as strings by header.
     """
@@ -191,6 +193,7 @@ def describe_file(
         left_out=format.left_out(layout, rendering.options),
         preview=tuple(_preview(table)),
         totals=dict(_total(proof.amount(name), name, rendering.found) for name in proof.totals),
+        private_totals=frozenset(amount.column for amount in proof.amounts.values() if amount.is_private),
         options=dict(data.options),
         choices=choices,
         snapshot_at=data.snapshot_at,
@@ -287,7 +290,11 @@ def summarize_file(
         warnings=list(file.warnings),
         options=file.options,
         personal={table: list(headers) for table, headers in file.personal.items()},
-        totals={column: (str(total.value), total.text) for column, total in file.totals.items()},
+        totals={
+            column: (str(total.value), total.text)
+            for column, total in file.totals.items()
+            if column not in file.private_totals
+        },
         choices=file.choices,
         scope=file.scope,
         scope_name=file.scope_name,

@@ -158,15 +158,17 @@ class Format(ABC, Generic[OptionsT]):
 
     def personal(self, layout: Layout, options: OptionsT) -> dict[str, tuple[str, ...]]:
         """Return the columns with personal data in the file, as named in it, by table."""
+        columns = {table: list(rows.columns) for table, rows in self.tables(layout, options).items()}
+        if self.content is Content.CHAPTERS:
+            for section in self.arrange(layout, options).chapters:
+                columns[section.title] += section.titled_by
         named = {
-            table: tuple(
-                column.name if self.names_columns else column.header
-                for column in rows.columns
-                if column.personal
+            table: dict.fromkeys(
+                column.name if self.names_columns else column.header for column in of_table if column.personal
             )
-            for table, rows in self.tables(layout, options).items()
+            for table, of_table in columns.items()
         }
-        return {table: columns for table, columns in named.items() if columns}
+        return {table: tuple(names) for table, names in named.items() if names}
 
 
 def _tables_in(value: Any, name: str) -> Iterator[tuple[str, Table]]:

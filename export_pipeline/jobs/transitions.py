@@ -136,7 +136,8 @@ class Transitions(Reader):
         values: dict[str, Any] = {"deleted_at": deleted_at}
         removed = None
         if job.status == Status.COMPLETED:
-            values["status"] = Status.EXPIRED
+            values |= {"status": Status.EXPIRED, "warnings": []}  # warnings may quote rows
+            self._forget_warnings(connection, job)
             if remove is not None and job.file_key is not None:
                 removed = job.file_key
                 note_removed = sa.insert(removals).values(file_key=removed, run_id=job.run_id)
@@ -151,6 +152,15 @@ class Transitions(Reader):
             details["reason"] = SCOPE_DELETED
         record_event(connection, purged, EventKind.PURGED, who, details)
         return purged
+
+    @staticmethod
+    def _forget_warnings(connection: sa.Connection, job: Job) -> None:
+        """Remove the warnings about a job's file from the events that say it was made."""
+        made = sa.and_(events.c.job_id == job.id, events.c.kind == EventKind.COMPLETED)
+        for event in connection.execute(sa.select(events.c.id, events.c.details).where(made)).all():
+            kept = {name: value for name, value in event.details.items() if name != "warnings"}
+            if kept != event.details:
+                connection.execute(sa.update(events).where(events.c.id == event.id).values(details=kept))
 
 
 def transition_error(job: Job, claimed: str | Attempt, to: Status) -> LedgerError:

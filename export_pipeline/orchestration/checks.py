@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import dagster as dg
 
+from export_pipeline.core.amounts import Amount
 from export_pipeline.core.layout import Proof
 from export_pipeline.formats.base import FileFacts, Rendered
 from export_pipeline.formats.comparison import compare_totals, rows_agree
@@ -57,14 +58,13 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
         check_name="totals",
         asset_key=asset_key,
         description="; ".join(
-            f"{proof.amount(column).column} adds up to {proof.amount(column).text(found)} in the file and to "
-            f"{proof.amount(column).text(total)} in the source"
+            _describe_total(proof.amount(column), total, found, column not in wrong)
             for column, (found, total, _) in (wrong or compared).items()
         ),
         metadata={
             name: value
             for column, (found, total, tolerance) in compared.items()
-            for amount in [proof.amount(column)]
+            if not (amount := proof.amount(column)).is_private
             for name, value in (
                 (f"total {amount.column}", number_to_plot(amount.value(found))),
                 (f"{amount.column} in file", amount.text(found)),
@@ -73,6 +73,13 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
             )
         },
     )
+
+
+def _describe_total(amount: Amount, total: float, found: float, is_right: bool) -> str:
+    if amount.is_private:
+        return f"{amount.column} {'agrees' if is_right else 'does not agree'} with the source"
+    in_file, in_source = amount.text(found), amount.text(total)
+    return f"{amount.column} adds up to {in_file} in the file and to {in_source} in the source"
 
 
 def number_to_plot(value: str | Decimal) -> float | None:

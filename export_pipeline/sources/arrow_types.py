@@ -53,7 +53,7 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
             if column.has_special:  # other columns must not exceed the declared digits
                 to_finite_decimals(made, replace(column, has_special=False).arrow_type)
         except pa.ArrowException as error:
-            raise pa.ArrowInvalid(explain_misfit(column, error)) from error
+            raise pa.ArrowInvalid(explain_misfit(column, error)) from shown_cause(column, error)
         if made.null_count > cells.null_count:
             damaged(reason, column.name, made.null_count - cells.null_count)
         if column.has_special:
@@ -69,7 +69,13 @@ def explain_misfit(column: Column, error: Exception) -> str:
     name = str(column.kind)
     if pa.types.is_decimal(column.arrow_type):
         name += f"({column.arrow_type.precision},{column.arrow_type.scale})"
-    return f"column {column.name!r} holds a value that is no {name}: {error}"
+    cause = shown_cause(column, error)
+    return f"column {column.name!r} holds a value that is no {name}: {cause or 'it is not shown'}"
+
+
+def shown_cause(column: Column, error: Exception) -> Exception | None:
+    """Return an error that quotes a cell; None if only some people may see the cell."""
+    return None if column.personal or column.guarded else error
 
 
 def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:

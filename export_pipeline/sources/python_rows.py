@@ -28,6 +28,7 @@ from export_pipeline.sources.arrow_types import (
     explain_misfit,
     ignore,
     loses_digits,
+    shown_cause,
     to_canonical,
 )
 
@@ -47,7 +48,7 @@ def build_batch(
         try:
             made, reason, count = _read(cells, column)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(explain_misfit(column, error)) from error
+            raise ValueError(explain_misfit(column, error)) from shown_cause(column, error)
         if count:
             damaged(reason, column.name, count)
         if pa.types.is_floating(made.type) and (rounded := sum(map(loses_digits, _inexact(cells)))):

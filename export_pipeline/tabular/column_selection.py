@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
 
 from export_pipeline.expressions.parser import names
-from export_pipeline.tabular.spec import ColumnSpec, Preset, TableSpec
+from export_pipeline.tabular.spec import ColumnSpec, NestedSpec, Preset, TableSpec, TextSpec
 
 
 def find_preset(spec: TableSpec, options: Mapping[str, Any]) -> Preset | None:
@@ -38,17 +38,42 @@ def is_own_choice(options: Mapping[str, Any]) -> bool:
     return bool(options.get("columns") or options.get("preset"))
 
 
-def inherit_privacy(spec: TableSpec, column: ColumnSpec) -> ColumnSpec:
-    """Return the column, marked as personal or guarded if a column it is computed from is."""
-    if column.compute is None:
-        return column
-    used = find_needed_columns(spec, [column])
-    return column.model_copy(
-        update={
-            "personal": any(one.personal for one in used),
-            "readers": next((one.readers for one in used if one.readers is not None), None),
-        }
-    )
+def inherit_privacy(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
+    """Return the columns, each marked as personal or guarded if a column it is computed from is.
+
+    A column is personal too if a personal column is read from the same field.
+    """
+    fields = {field_of(column) for column in spec.columns if column.personal}
+    marked = []
+    for column in columns:
+        used = find_needed_columns(spec, [column]) if column.compute else [column]
+        is_personal = any(one.personal or not fields.isdisjoint(fields_of(one)) for one in used)
+        readers = next((one.readers for one in used if one.readers is not None), None)
+        marked.append(column.model_copy(update={"personal": is_personal, "readers": readers}))
+    return marked
+
+
+def field_of(column: ColumnSpec) -> str | None:
+    """Return the field that a column shows; None for a computed or nested one."""
+    return None if column.compute or column.nested else column.from_ or column.name
+
+
+def fields_of(column: ColumnSpec) -> Iterator[str]:
+    """Yield all fields that a column shows; none for a computed one."""
+    if column.nested is not None:
+        yield from _fields_in(column.nested, "")
+    elif field := field_of(column):
+        yield field
+
+
+def _fields_in(nested: NestedSpec, relation: str) -> Iterator[str]:
+    relation = nested.from_ or relation
+    for field in (*nested.fields.values(), nested.value):
+        if isinstance(field, NestedSpec):
+            yield from _fields_in(field, relation)
+            continue
+        names = [name for _, name in field.parts()] if isinstance(field, TextSpec) else [field]
+        yield from (f"{relation}.{name}" if relation else name for name in names if name)
 
 
 def find_needed_columns(spec: TableSpec, columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:

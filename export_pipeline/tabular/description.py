@@ -26,7 +26,7 @@ def describe(spec: Mapping[str, Any]) -> ShapeDescription:
 @lru_cache(256)
 def _describe(key: bytes) -> ShapeDescription:
     spec = spec_of(key)
-    visible = [inherit_privacy(spec, column) for column in spec.columns if not column.hidden]
+    visible = inherit_privacy(spec, [column for column in spec.columns if not column.hidden])
     return ShapeDescription(tuple(_column(spec, column) for column in visible), tuple(_tables(spec)))
 
 

@@ -18,7 +18,7 @@ from export_pipeline.tabular.column_selection import (
     select_columns,
     spec_of,
 )
-from export_pipeline.tabular.columns import as_printed, make_header, shown_table
+from export_pipeline.tabular.columns import as_printed, make_header, shown_column, shown_table
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
 from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows
@@ -35,9 +35,7 @@ def layout(data: ExportData) -> Layout:
 class _TableLayout:
     def __init__(self, data: ExportData) -> None:
         self.data, self.spec = data, spec_of(data.spec)
-        self.columns = [
-            inherit_privacy(self.spec, column) for column in select_columns(self.spec, data.options)
-        ]
+        self.columns = inherit_privacy(self.spec, select_columns(self.spec, data.options))
         self.rows = data.tables["rows"]
         self.title = title_for_people(self.spec, data)
         self._grouped: dict[tuple[str, ...], GroupedRows | None] = {}
@@ -89,7 +87,12 @@ class _TableLayout:
             # The groups' headings name what these columns would repeat in each row.
             others = [column for column in columns if column not in by] or columns
             chapter = self._section(shown_table(rows, others, presentation), others)
-            chapter = replace(chapter, groups=self._pdf_groups(grouped, by[0], chapter.totals), totals=())
+            chapter = replace(
+                chapter,
+                groups=self._pdf_groups(grouped, by[0], chapter.totals),
+                titled_by=tuple(shown_column(column, presentation) for column in by),
+                totals=(),
+            )
         charts, notes = self._charts(columns, presentation) if presentation.prints else ([], [])
         facts = base.facts
         if left_out:

@@ -75,6 +75,7 @@ def _amount(
         digits,
         units.get(parsed.kind),
         minor_digits=spec.minor_digits if parsed.minor and not presentation.units else 0,
+        is_private=spec.personal or spec.readers is not None,
         exact=None
         if exact is None
         else _WIDE.scaleb(Decimal(exact), -spec.minor_digits if parsed.minor else 0),

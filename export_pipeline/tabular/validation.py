@@ -14,7 +14,13 @@ from export_pipeline.core.strict import describe_unknown_name, error_at
 from export_pipeline.expressions.compiler import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError
 from export_pipeline.tabular.charts import WIDEST_MEASURE
-from export_pipeline.tabular.column_selection import CircleError, find_needed_columns, sort_by_dependency
+from export_pipeline.tabular.column_selection import (
+    CircleError,
+    field_of,
+    fields_of,
+    find_needed_columns,
+    sort_by_dependency,
+)
 from export_pipeline.tabular.columns import expression_type
 from export_pipeline.tabular.file_names import find_problem
 from export_pipeline.tabular.filter_values import OPERATORS, describe_filter, find_column
@@ -76,11 +82,15 @@ class _Check:
             yield ("columns",), "all columns are hidden; an export needs at least one that is not"
 
     def _columns(self) -> Iterator[Problem]:
+        guarded = {field_of(column): column.name for column in self.spec.columns if column.readers}
         for index, column in enumerate(self.spec.columns):
             for field, message in (*self._origin(column), *_meaning(column), *_words(column)):
                 yield ("columns", index, *field), message
             if column.readers is not None and column.readers not in self.spec.readers:
                 yield ("columns", index, "readers"), describe_unknown_name(column.readers, self.spec.readers)
+            twins = (guarded[field] for field in fields_of(column) if field in guarded)
+            if column.readers is None and (twin := next(twins, None)):
+                yield ("columns", index), f"{twin} has readers and reads the same field; give both the same"
 
     def _origin(self, column: ColumnSpec) -> Iterator[Problem]:
         """Check the origin of a column: a field, rows of a relation, or other columns."""

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -104,3 +105,18 @@ def test_a_shared_file_goes_with_the_last_of_many_at_once(ledger: Ledger, databa
         thread.join()
     assert removed == [shared.key]
     assert database.run("SELECT count(*) FROM export_jobs WHERE status = 'expired'") == [(8,)]
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_warnings_that_quote_rows_go_with_the_file(ledger: Ledger, deleted: bool) -> None:
+    job = job_in(ledger, Status.PROCESSING)
+    file = replace(FILE, warnings=("Condition 'Zephyrine' has no unit.",))
+    ledger.completed(run_of(job), file, PAST)
+    assert "Zephyrine" in str(ledger.get(job.id)) + str(ledger.events(job.id))
+    gone = ledger.delete(job.id, lambda key: None) if deleted else ledger.expire(job.id, lambda key: None)
+    with ledger._engine.connect() as connection:
+        kept = connection.exec_driver_sql("SELECT warnings FROM export_jobs").scalars().all()
+        details = connection.exec_driver_sql("SELECT details FROM export_events").scalars().all()
+    assert list(gone.warnings) == []
+    assert "Zephyrine" not in str((kept, details))
+    assert FILE.key in str(details)

@@ -36,6 +36,7 @@ class DatasetComponent(Dataset, dg.Component):
                 rule.formats or declared.formats,
                 windows_partition(name, declared.start, rule.timezone or default_zone),
                 self.scoped,
+                self.windows_have_scopes,
                 rule.recipients,
                 [owner for owner in declared.owners if "@" in owner],  # the others are teams
             )

@@ -87,6 +87,13 @@ class DatasetModel(Strict):
     formats: Annotated[Sequence[str], Field(min_length=1, description="Formats to offer.")]
     start: Annotated[str, Field(description="First day that backfills reach, as YYYY-MM-DD.")] = "2026-01-01"
     cadences: Annotated[Cadences, Field(description="Regular exports.")] = Cadences()
+    partition_windows_by_scope: Annotated[
+        bool,
+        Field(
+            description="Each scope and window is a partition; false, for thousands of scopes: each window "
+            "is one, and the scope of a run is in its config."
+        ),
+    ] = True
     single_run: Annotated[
         bool, Field(description="A backfill is one run with one snapshot, not a run for each partition.")
     ] = False

@@ -75,6 +75,11 @@ class Dataset:
         seconds = self.attributes.reuse_seconds
         return None if seconds is None else timedelta(seconds=seconds)
 
+    @property
+    def windows_have_scopes(self) -> bool:
+        """True if partitions of a cadence are scopes and windows; False if they are windows only."""
+        return self.scoped and self.attributes.partition_windows_by_scope
+
     def describe(self) -> ShapeDescription:
         """Return the description of its columns and tables for people."""
         return describe(self.shape, self.spec)

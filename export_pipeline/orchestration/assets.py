@@ -39,7 +39,10 @@ def export_assets(
     timezone = (rule and rule.timezone) or default_zone
     start = declared.start
     formats = (rule and rule.formats) or declared.formats
-    partitions_def = partitions(name, cadence, start, timezone, scoped)
+    partitions_def = partitions(
+        name, cadence, start, timezone, scoped=scoped, windows_have_scopes=dataset.windows_have_scopes
+    )
+    needs_scope = scoped and cadence != ON_DEMAND and not dataset.windows_have_scopes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # of partitioned checks
         checks = {
@@ -61,10 +64,10 @@ def export_assets(
         fetch = {
             "dataset": name, "cadence": cadence,
             "start": start, "timezone": timezone, "scoped": scoped,
-            "window": config.get("window") or None,
+            "window": config.get("window") or None, "scope": config.get("scope") or None,
             "options": {
                 **declared.options,
-                **{option: value for option, value in config.items() if option != "window"},
+                **{option: value for option, value in config.items() if option not in ("window", "scope")},
             },
         }  # fmt: skip
         return {"fetch_source": {"config": fetch}}
@@ -95,6 +98,7 @@ def export_assets(
             config_schema=in_order(
                 config_schema(name, declared.options, *models, leave_out=not_offered),
                 _window_config() if cadence == ON_DEMAND else {},
+                {"scope": _SCOPE} if needs_scope else {},
             ),
         ),
     )
@@ -149,6 +153,14 @@ def _freshness(rule: CadenceRule, timezone: str) -> dg.FreshnessPolicy:
 _TICKS_COMPARED = 60
 _LATE = timedelta(hours=2)
 """Time after a tick when its window counts as missing; a warning is shown after a quarter of it."""
+
+
+_SCOPE = dg.Field(
+    str,
+    default_value="",
+    description="Whose rows: an id, a name, or both as partitions show them. The tag export_pipeline/scope "
+    "says it too, for a backfill.",
+)
 
 
 def _window_config() -> dict[str, dg.Field]:

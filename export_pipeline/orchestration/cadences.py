@@ -23,6 +23,8 @@ class Cadence:
         formats: Formats that its schedule exports.
         windows: Windows of the cadence. Each window that has ended is a partition.
         scoped: True if the dataset's rows belong to scopes.
+        has_scope_partitions: True if each scope and window is a partition; False if each window is one, and a
+            run's scope is in its config.
         recipients: Mail addresses that get each file of a scheduled window.
         owners: Mail addresses that get a mail about failures.
     """
@@ -32,6 +34,7 @@ class Cadence:
     formats: Sequence[str]
     windows: dg.TimeWindowPartitionsDefinition
     scoped: bool
+    has_scope_partitions: bool
     recipients: Sequence[str] = ()
     owners: Sequence[str] = ()
 
@@ -51,12 +54,15 @@ class Cadence:
         Args:
             scope_partition: Partition key of the window's scope; None for a dataset without scopes.
         """
-        return {
-            "job_name": self.job_name,
-            "partition_key": window.window
-            if scope_partition is None
-            else dg.MultiPartitionKey({SCOPE: scope_partition, WINDOW: window.window}),
-        }
+        run: dict[str, Any] = {"job_name": self.job_name, "partition_key": window.window}
+        if scope_partition is None:
+            return run
+        if self.has_scope_partitions:
+            return run | {
+                "partition_key": dg.MultiPartitionKey({SCOPE: scope_partition, WINDOW: window.window})
+            }
+        config = {"ops": {f"{self.dataset}_{self.name}": {"config": {"scope": window.scope}}}}
+        return run | {"run_config": config}
 
 
 class Schedulable(Exportable, Protocol):

@@ -41,6 +41,7 @@ from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     AssetEventTagsTable,
     AssetKeyTable,
+    DynamicPartitionsTable,
     SqlEventLogStorageTable,
 )
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
@@ -219,7 +220,10 @@ def check_evaluation(
     target = None
     if is_published:
         of_partition = dg.AssetRecordsFilter(result.asset_key, asset_partitions=partition and [partition])
-        record = context.instance.fetch_materializations(of_partition, limit=1).records[0]
+        page = context.instance.fetch_materializations(of_partition, limit=1)
+        while page.records[0].run_id != context.run_id:  # a run of another scope has made one meanwhile
+            page = context.instance.fetch_materializations(of_partition, limit=1, cursor=page.cursor)
+        record = page.records[0]
         target = AssetCheckEvaluationTargetMaterializationData(
             storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         )
@@ -426,6 +430,20 @@ def resolve_partition(
     )
 
 
+def dynamic_partitions_ending(instance: dg.DagsterInstance, name: str, ending: str) -> list[str]:
+    """Return the dynamic partitions of a definition whose keys end so, without reading all its keys.
+
+    Args:
+        name: Name of the partitions definition.
+    """
+    table = DynamicPartitionsTable.c
+    select = sa.select(table.partition).where(
+        table.partitions_def_name == name, table.partition.endswith(ending, autoescape=True)
+    )
+    with _sql_storage(instance).index_connection() as connection:
+        return list(connection.scalars(select))
+
+
 # --- storage ---
 
 _engines: dict[tuple[int, str], sa.Engine] = {}
@@ -543,12 +561,17 @@ _MOST_REMOVED = 500  # SQLite takes no more than 999 values in older versions
 
 
 def runs_of_partition(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str], ending: str | None = None
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    partitions: Sequence[str],
+    ending: str | None = None,
+    run_ids: Sequence[str] | None = None,
 ) -> list[str]:
     """Return the ids of the runs that have materialized any of these partitions of an asset.
 
     Args:
         ending: Also partitions whose keys end so.
+        run_ids: Only runs of these.
     """
     table = SqlEventLogStorageTable.c
     ends = sa.false() if ending is None else table.partition.endswith(ending, autoescape=True)
@@ -557,6 +580,8 @@ def runs_of_partition(
         sa.or_(table.partition.in_(partitions), ends),
         table.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value,
     )
+    if run_ids is not None:
+        select = select.where(table.run_id.in_(run_ids))
     with _sql_storage(instance).index_connection() as connection:
         return [run_id for (run_id,) in connection.execute(select.distinct())]
 

@@ -14,12 +14,19 @@ import dagster as dg
 
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.export_file import ExportFile, manifest_of, published_file, summarize_file
+from export_pipeline.datasets.export_file import (
+    ON_DEMAND,
+    ExportFile,
+    manifest_of,
+    published_file,
+    summarize_file,
+)
 from export_pipeline.jobs import LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
 from export_pipeline.orchestration.inputs import load_export
+from export_pipeline.orchestration.partitions import SCOPE_TAG
 from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
@@ -229,6 +236,8 @@ class ExportStoreIOManager(dg.IOManager):
         of_partition = dg.AssetRecordsFilter(
             context.asset_key, asset_partitions=[context.asset_partition_key]
         )
+        tagged = step_of(context).dagster_run.tags.get(SCOPE_TAG)
+        is_window = context.asset_key.path[1] != ON_DEMAND and "|" not in context.asset_partition_key
         materialization, cursor, has_more = None, None, True
         while materialization is None and has_more:
             page = context.instance.fetch_materializations(of_partition, limit=_PAGE, cursor=cursor)
@@ -236,13 +245,16 @@ class ExportStoreIOManager(dg.IOManager):
             usual = (
                 one.asset_materialization
                 for one in page.records
-                if one.asset_materialization and CONTENT_TAG not in (one.asset_materialization.tags or {})
+                if one.asset_materialization
+                and CONTENT_TAG not in (one.asset_materialization.tags or {})
+                and (not is_window or _scope_of(one.asset_materialization) in (None, tagged))
             )
             materialization = next(usual, None)
         if materialization is None:
             raise dg.Failure(
                 f"{context.asset_key.to_user_string()} has no whole file yet for "
                 f"{context.asset_partition_key}, without filters and chosen columns: export it first."
+                + (f" A window has files of all scopes; the run's tag {SCOPE_TAG} says whose." * is_window)
             )
         metadata = materialization.metadata
         if "key" in metadata:
@@ -250,6 +262,11 @@ class ExportStoreIOManager(dg.IOManager):
         keys = metadata["keys"].value  # present if the run had several partitions
         assert isinstance(keys, dict)
         return str(keys[context.asset_partition_key])
+
+
+def _scope_of(materialization: dg.AssetMaterialization) -> str | None:
+    value = materialization.metadata.get("scope")
+    return None if value is None else str(value.value)
 
 
 def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) -> datetime:
@@ -270,8 +287,12 @@ def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str 
         for file, one, link in zip(files, stored, links, strict=True)
         if link is not None
     ]
+    scopes = {(file.scope, file.scope_name) for file in files}
+    scope, scope_name = scopes.pop() if len(scopes) == 1 else (None, None)
     return {
         **({"download": dg.MetadataValue.md("\n".join(downloads))} if downloads else {}),
+        **({"scope name": scope_name} if scope_name is not None else {}),
+        **({"scope": scope} if scope is not None else {}),
         "dagster/row_count": sum(file.rendered.rows for file in files),
         "size": size_text(sum(one.bytes for one in stored)),
         "warnings": dg.MetadataValue.json(

@@ -65,7 +65,7 @@ def in_order(*schemas: Mapping[str, dg.Field]) -> dict[str, dg.Field]:
     return {name: fields[name] for name in dict.fromkeys((*_FIRST, *fields)) if name in fields}
 
 
-_FIRST = ("preset", "columns", "filters", "sort", "window")
+_FIRST = ("scope", "preset", "columns", "filters", "sort", "window")
 
 
 def _default(field: FieldInfo) -> Any:

@@ -21,6 +21,7 @@ from export_pipeline.core.sanitize import sanitize as sanitize_data
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
 from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.scopes import ScopeNameError, find_scope
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
@@ -33,6 +34,7 @@ from export_pipeline.orchestration.partitions import (
     SCOPE_NAME_TAG,
     SCOPE_TAG,
     WINDOW_TAG,
+    PartitionError,
     Target,
     targets,
 )
@@ -56,6 +58,9 @@ from export_pipeline.store.keys import request_key, window_key
         "scoped": dg.Field(bool, description="True if its rows belong to scopes."),
         "options": dg.Field(dict, description="Options of the request."),
         "window": dg.Field(dg.Noneable(dict), description="Window of an on-demand run: start and end."),
+        "scope": dg.Field(
+            dg.Noneable(str), is_required=False, description="Scope of a run whose partition is a window."
+        ),
     },
     required_resource_keys={"source", "ledger", "datasets"},
     tags={"kind": "sqlalchemy"},
@@ -73,6 +78,7 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
             run_targets = targets(
                 context,
                 **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
+                chosen_scope=lambda: _chosen_scope(context, dataset, config.get("scope")),
             )
             _tag_run(context, run_targets)
             snapshot = snapshot_open.enter_context(context.resources.source.snapshot())
@@ -94,19 +100,47 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
         )
 
 
+def _chosen_scope(
+    context: dg.OpExecutionContext, dataset: Dataset, given: str | None
+) -> tuple[str, str | None] | None:
+    """Return id and name of the scope in a run's config, else in its tag; None if neither names one.
+
+    Raises:
+        PartitionError: there is no such scope, several have this name, or the run serves requests of another.
+    """
+    tagged = context.run.tags.get(SCOPE_TAG)
+    is_requested = bool(attempts_of(context.run.tags, context.run_id))
+    if is_requested and given in (tagged, None) and tagged:  # it was checked before the run
+        return tagged, context.run.tags.get(SCOPE_NAME_TAG)
+    if not (given := given or tagged):
+        return None
+    if is_requested:
+        raise PartitionError(
+            f"The config of this run names the scope {given!r}, and its request {tagged!r}: start it from a "
+            "request of that scope."
+        )
+    scopes = context.resources.source.scopes(dataset.source, dataset.spec)
+    try:
+        scope = find_scope(scopes, given)
+    except ScopeNameError as error:
+        raise PartitionError(str(error)) from None
+    if scope not in scopes:
+        raise PartitionError(
+            f"{dataset.dataset} has no scope {given!r}; "
+            f"`export-pipeline datasets --scopes {dataset.dataset}` lists them."
+        )
+    return scope, scopes[scope] if dataset.labels_scopes else None
+
+
 def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:
     """Add scope and window to the tags of a run that the UI has started, so that its run list shows them."""
-    (target, *others) = run_targets
-    if others:
-        return
-    known = {
-        SCOPE_TAG: target.scope,
-        SCOPE_NAME_TAG: target.scope_name,
-        WINDOW_TAG: target.window and target.window.name,
-    }
-    missing = {tag: value for tag, value in known.items() if value and tag not in context.run.tags}
-    if missing:
-        add_run_tags(context.instance, context.run, missing)
+    first, scopes = run_targets[0], {target.scope for target in run_targets}
+    known = {SCOPE_TAG: first.scope, SCOPE_NAME_TAG: first.scope_name} if len(scopes) == 1 else {}
+    if len(run_targets) == 1 and first.window:
+        known[WINDOW_TAG] = first.window.name
+    tags = context.run.tags
+    if changed := {tag: value for tag, value in known.items() if value and tags.get(tag) != value}:
+        add_run_tags(context.instance, context.run, changed)
 
 
 def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -11,8 +11,12 @@ import dagster as dg
 
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.export_file import ON_DEMAND as ON_DEMAND
-from export_pipeline.datasets.scopes import label_of_key, scope_key, scope_of_key
-from export_pipeline.orchestration.dagster_compat import window_range, window_times
+from export_pipeline.datasets.scopes import label_of_key, labelled_ending, scope_key, scope_of_key
+from export_pipeline.orchestration.dagster_compat import (
+    dynamic_partitions_ending,
+    window_range,
+    window_times,
+)
 
 CADENCES = (ON_DEMAND, "daily", "weekly", "monthly")
 
@@ -23,7 +27,7 @@ WINDOW_TAG = "export_pipeline/window"
 
 
 class PartitionError(Exception):
-    """Raised when a run was started without a scope or a window that it needs."""
+    """Raised when a run was started without a scope or a window that it needs, or with an unknown scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Target:
     """Scope and window of one file of a run. Each is None if the export has none.
 
     Attributes:
-        scope_name: Name of the scope in its partition key.
+        scope_name: Name of the scope in its partition key, or today's if the partition is only a window.
     """
 
     scope: str | None
@@ -41,7 +45,8 @@ class Target:
 
 def known_scopes(instance: dg.DagsterInstance, dataset: str) -> list[str]:
     """Return the scopes of a dataset for which Dagster has partitions."""
-    return list(dict.fromkeys(map(scope_of_key, _known_keys(instance, dataset))))
+    keys = instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
+    return list(dict.fromkeys(map(scope_of_key, keys)))
 
 
 def add_scope(instance: dg.DagsterInstance, dataset: str, key: str) -> str:
@@ -54,15 +59,11 @@ def add_scope(instance: dg.DagsterInstance, dataset: str, key: str) -> str:
     for candidate in dict.fromkeys((key, scope_key(scope))):
         if instance.has_dynamic_partition(name, candidate):
             return candidate
-    for known in _known_keys(instance, dataset):
+    for known in dynamic_partitions_ending(instance, name, labelled_ending(scope)):
         if scope_of_key(known) == scope:
             return known
     instance.add_dynamic_partitions(name, [key])
     return key
-
-
-def _known_keys(instance: dg.DagsterInstance, dataset: str) -> Sequence[str]:
-    return instance.get_dynamic_partitions(str(scopes_partition(dataset).name))
 
 
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:
@@ -88,17 +89,19 @@ def windows_partition(cadence: str, start: str, timezone: str) -> dg.TimeWindowP
 
 
 def partitions(
-    dataset: str, cadence: str, start: str, timezone: str, scoped: bool
+    dataset: str, cadence: str, start: str, timezone: str, *, scoped: bool, windows_have_scopes: bool
 ) -> dg.PartitionsDefinition | None:
-    """Return the partitions of a dataset's assets: its scopes if it has scopes, the windows of a cadence."""
+    """Return the partitions of a dataset's assets.
+
+    On demand they are the scopes; of a cadence, the windows, of each scope if `windows_have_scopes`. Dagster
+    is made for some 100,000 partitions of an asset, which thousands of scopes times windows exceed.
+    """
     if cadence == ON_DEMAND:
         return scopes_partition(dataset) if scoped else None
     windows = windows_partition(cadence, start, timezone)
-    return (
-        dg.MultiPartitionsDefinition({SCOPE: scopes_partition(dataset), WINDOW: windows})
-        if scoped
-        else windows
-    )
+    if not windows_have_scopes:
+        return windows
+    return dg.MultiPartitionsDefinition({SCOPE: scopes_partition(dataset), WINDOW: windows})
 
 
 def scope_tags(key: str) -> dict[str, str]:
@@ -126,12 +129,15 @@ def targets(
     timezone: str,
     scoped: bool,
     window: Mapping[str, str] | None,
+    chosen_scope: Callable[[], tuple[str, str | None] | None],
 ) -> list[Target]:
     """Return the targets of a run's files: one per partition, in the order of the partitions.
 
     Args:
         window: Start and end of an on-demand run, as ISO 8601 with an offset, or as days in the window's
             `timezone` (default: the time zone of the cadence).
+        chosen_scope: Returns id and name of the scope in the run's config or tags. It is called for
+            partitions that are windows only.
 
     Raises:
         PartitionError: the run has no partition, but its dataset or cadence needs one. Nothing may be
@@ -146,6 +152,7 @@ def targets(
             )
         return [Target(None, _asked_window(window, timezone))]
     found = []
+    chosen: tuple[str, str | None] | None = None
     for key in context.partition_keys:
         by = key.keys_by_dimension if isinstance(key, dg.MultiPartitionKey) else {}
         scope_partition = by.get(SCOPE, key if cadence == ON_DEMAND else None)
@@ -154,6 +161,15 @@ def targets(
         if cadence == ON_DEMAND:
             found.append(Target(scope, _asked_window(window, timezone), name))
             continue
+        if scoped and scope is None:
+            chosen = chosen or chosen_scope()
+            if chosen is None:
+                raise PartitionError(
+                    "This run has a window and no scope, so it is not known whose rows to export. Write "
+                    f"`scope: ID` into its config, or give it the tag {SCOPE_TAG}; "
+                    "`export-pipeline backfill` exports many windows of one scope."
+                )
+            scope, name = chosen
         window_name = by.get(WINDOW, key)
         times = window_times(windows_partition(cadence, start, timezone), window_name)
         found.append(Target(scope, Window(window_name, *times, timezone), name))

@@ -61,6 +61,7 @@ from export_pipeline.orchestration.dagster_compat import (
     assets_job,
     automatic_retry,
     check_evaluation,
+    dynamic_partitions_ending,
     execute_run_command,
     forget_content,
     forget_runless_content,
@@ -288,7 +289,7 @@ def test_else_checks_would_belong_to_another_partitions_materialization(
 ) -> None:
     for partition in ("a", "b"):
         instance.report_runless_asset_event(dg.AssetMaterialization("asset", partition=partition))
-    context: Any = SimpleNamespace(instance=instance)
+    context: Any = SimpleNamespace(instance=instance, run_id="")
     result = dg.AssetCheckResult(passed=True, asset_key="asset", check_name="rows", metadata={"rows": 1})
     evaluation = check_evaluation(context, result, "a", is_published=True)
     of_a = instance.fetch_materializations(
@@ -565,11 +566,19 @@ def test_else_each_query_would_open_a_connection(postgres_url: str) -> None:
     assert ConfigurableClassData("module", "Class", "{}").class_name == "Class"
 
 
+def test_else_a_scope_of_thousands_would_be_looked_for_in_all_of_them(instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("scopes", ["Shop (a)", "Shop (b)", "100% (a_)", "a"])
+    instance.add_dynamic_partitions("others", ["Other (a)"])
+    assert dynamic_partitions_ending(instance, "scopes", " (a)") == ["Shop (a)"]
+    assert dynamic_partitions_ending(instance, "scopes", " (a_)") == ["100% (a_)"]
+
+
 def test_else_removed_runs_and_files_would_leave_their_content(tmp_path: Path) -> None:
     with dg.instance_for_test(temp_dir=str(tmp_path)) as stored:
         run_id = execute(stored, "a").run_id
         assert runs_of_partition(stored, dg.AssetKey("drawing"), ["a", "b"]) == [run_id]
         assert runs_of_partition(stored, dg.AssetKey("drawing"), ["b"]) == []
+        assert runs_of_partition(stored, dg.AssetKey("drawing"), ["a"], run_ids=["another"]) == []
         forget_content(stored, run_id, True, "drawing", "drawing.pdf", {"bytes"})
         (made,) = materializations(stored, run_id)
         assert made.metadata.keys() == {"bytes"}

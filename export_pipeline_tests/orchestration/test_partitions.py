@@ -91,7 +91,7 @@ def test_a_window_holds_what_existed_by_its_end(
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cadence", ["daily", "weekly", "monthly"])
 def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, zone: str) -> None:
-    both = partitions("t", cadence, "2025-12-01", zone, True)
+    both = partitions("t", cadence, "2025-12-01", zone, scoped=True, windows_have_scopes=True)
     assert isinstance(both, dg.MultiPartitionsDefinition)
     windows = both.get_partitions_def_for_dimension(WINDOW)
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
@@ -109,7 +109,7 @@ def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, 
 
 
 def test_windows_have_their_lengths_around_a_change_of_the_clock() -> None:
-    both = partitions("t", "daily", "2026-01-01", "Europe/Berlin", True)
+    both = partitions("t", "daily", "2026-01-01", "Europe/Berlin", scoped=True, windows_have_scopes=True)
     assert isinstance(both, dg.MultiPartitionsDefinition)
     windows = both.get_partitions_def_for_dimension(WINDOW)
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)

@@ -23,7 +23,9 @@ from export_pipeline.orchestration.dagster_compat import (
     forget_runless_content,
     runs_of_partition,
 )
+from export_pipeline.orchestration.partitions import SCOPE_TAG
 from export_pipeline.store import Store
+from export_pipeline.store.keys import NO_SCOPE
 
 _logger = logging.getLogger(__name__)
 _PAGE = 100
@@ -88,5 +90,11 @@ def _runs_of_window(key: str, step: str, instance: dg.DagsterInstance) -> list[s
     _, scope, dataset, cadence, name = segments
     window = name.rpartition(".")[0]
     asset = dg.AssetKey([dataset, cadence, step.removeprefix("render_")])
+    if key.split("/")[1] == NO_SCOPE:
+        return runs_of_partition(instance, asset, [window])
     ending = f"{labelled_ending(scope)}|{window}"
-    return runs_of_partition(instance, asset, [window, f"{scope_key(scope)}|{window}"], ending)
+    runs = runs_of_partition(instance, asset, [f"{scope_key(scope)}|{window}"], ending)
+    # A partition that is only a window has files of all scopes.
+    of_scope = instance.get_run_records(dg.RunsFilter(tags={SCOPE_TAG: scope}))
+    run_ids = [record.dagster_run.run_id for record in of_scope]
+    return runs + runs_of_partition(instance, asset, [window], run_ids=run_ids)

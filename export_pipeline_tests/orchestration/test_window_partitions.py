@@ -1,0 +1,233 @@
+"""Datasets of many scopes: the windows of a cadence are partitions without scopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from export_pipeline.components import catalogue
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.defs import __path__ as defs_paths
+from export_pipeline.jobs import Ledger, Status
+from export_pipeline.jobs.known_files import KnownFiles
+from export_pipeline.orchestration.partitions import SCOPE_NAME_TAG, SCOPE_TAG, WINDOW_TAG
+from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.orchestration.window_requests import window_requests_job
+from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, failures, files
+from export_pipeline_tests.orchestration.requesting import launch, tick
+
+TAKEOFF = Path(next(iter(defs_paths))) / "takeoff" / "defs.yaml"
+DAY = "2026-02-02"
+CSV = dg.AssetKey(["takeoff", "daily", "csv"])
+
+Declare = Callable[[bool], Deployment]
+
+
+@pytest.fixture
+def declare(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Declare:
+    """Return a function that loads the definitions anew, with or without scopes in the partitions of windows."""
+    from export_pipeline.definitions import defs
+
+    def load(by_scope: bool) -> Deployment:
+        folder = tmp_path / f"defs_{by_scope}"
+        if not folder.exists():
+            (folder / "takeoff").mkdir(parents=True)
+            text = TAKEOFF.read_text().replace(
+                "  formats:", f"  partition_windows_by_scope: {by_scope}\n  formats:"
+            )
+            (folder / "takeoff" / "defs.yaml").write_text(text)
+        monkeypatch.setattr(catalogue, "defs_folder", lambda: folder)
+        return Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
+
+    return load
+
+
+@pytest.fixture
+def windows(declare: Declare) -> Deployment:
+    return declare(False)
+
+
+def scope_of(result: dg.ExecuteInProcessResult) -> object:
+    (file,) = files(result).values()
+    return file["scope"]
+
+
+def tags_of(deployment: Deployment, run_id: str) -> dict[str, str]:
+    run = deployment.instance.get_run_by_id(run_id)
+    assert run is not None
+    return {tag: run.tags[tag] for tag in (SCOPE_TAG, SCOPE_NAME_TAG, WINDOW_TAG) if tag in run.tags}
+
+
+def name_of(deployment: Deployment, scope: str) -> str:
+    ((name,),) = deployment.source.rows(f"SELECT name FROM projects WHERE id = '{scope}'")
+    return str(name)
+
+
+def test_partitions_are_windows_and_those_on_demand_stay_scopes(windows: Deployment) -> None:
+    daily = windows.definitions.resolve_assets_def(CSV).partitions_def
+    assert isinstance(daily, dg.TimeWindowPartitionsDefinition)
+    on_demand = windows.definitions.resolve_assets_def(dg.AssetKey(["takeoff", "on_demand", "csv"]))
+    assert isinstance(on_demand.partitions_def, dg.DynamicPartitionsDefinition)
+    config = windows.definitions.resolve_implicit_global_asset_job_def().run_config_schema.config_type
+    of_ops = config.fields["ops"].config_type.fields  # type: ignore[attr-defined]
+    assert next(iter(of_ops["takeoff_daily"].config_type.fields["config"].config_type.fields)) == "scope"
+    assert "scope" not in of_ops["takeoff_on_demand"].config_type.fields["config"].config_type.fields
+
+
+@pytest.mark.parametrize("given", ["id", "name", "partition", "tag", "tag with name"])
+def test_a_run_takes_its_scope_from_config_or_tag(windows: Deployment, given: str) -> None:
+    scope = windows.scope
+    name = name_of(windows, scope)
+    text = {"id": scope, "tag": scope, "partition": f"{name} ({scope})"}.get(given, name)
+    how = {"tags": {SCOPE_TAG: text}} if given.startswith("tag") else {"config": {"scope": text}}
+    result = windows.run(["csv"], "daily", DAY, **how)
+    assert scope_of(result) == scope
+    assert tags_of(windows, result.run_id) == {SCOPE_TAG: scope, SCOPE_NAME_TAG: name, WINDOW_TAG: DAY}
+    key = f"exports/{scope}/takeoff/daily/{DAY}.csv"
+    assert windows.stored() == {key, f"{key}.manifest.json"}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (None, "a window and no scope, so it is not known whose rows"),
+        ({"scope": "nobody"}, "takeoff has no scope 'nobody'"),
+    ],
+)
+def test_a_run_without_a_known_scope_makes_nothing(
+    windows: Deployment, config: dict[str, str] | None, said: str
+) -> None:
+    (message,) = failures(windows.run(["csv"], "daily", DAY, config)).values()
+    assert said in message
+    assert windows.stored() == set()
+
+
+def test_a_request_keeps_its_scope_whatever_the_config_says(windows: Deployment, ledger: Ledger) -> None:
+    scheduled(windows)
+    mine, other = windows.source.scopes
+    (request,) = [one for one in tick(windows) if one.tags[SCOPE_TAG] == mine][:1]
+    config = {"ops": {"takeoff_daily": {"config": {"scope": other}}}}
+    result = launch(windows, request._replace(run_config=config))
+    assert "its request" in next(iter(failures(result).values()))
+    assert windows.stored() == set()
+
+
+def scheduled(deployment: Deployment, day: str = DAY) -> None:
+    """Request a window for every scope, as the run of a schedule's tick does."""
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", list(deployment.source.scopes))
+    config = {"dataset": "takeoff", "cadence": "daily", "windows": [day]}
+    assert (
+        window_requests_job(datasets())
+        .execute_in_process(
+            instance=deployment.instance,
+            run_config=QUIET | {"ops": {"request_windows": {"config": config}}},
+            resources={"ledger": deployment.definitions.resources["ledger"]},
+        )
+        .success
+    )
+
+
+@pytest.mark.slow
+def test_a_schedule_exports_each_scope_once_and_runs_show_it(windows: Deployment, ledger: Ledger) -> None:
+    scheduled(windows)
+    for request in tick(windows):
+        assert request.partition_key == DAY
+        assert request.tags[WINDOW_TAG] == DAY
+        result = launch(windows, request)
+        assert result.success
+        assert {file["scope"] for file in files(result).values()} == {request.tags[SCOPE_TAG]}
+    made = ledger.find(limit=100)
+    assert {(job.scope, job.status) for job in made} == {
+        (scope, Status.COMPLETED) for scope in windows.source.scopes
+    }
+    assert len({job.file_key for job in made}) == len(made) == 12
+    checks = windows.instance.fetch_materializations(
+        dg.AssetRecordsFilter(CSV, asset_partitions=[DAY]), limit=9
+    )
+    assert len(checks.records) == 2
+
+
+def test_checks_belong_to_the_file_of_their_own_run(windows: Deployment) -> None:
+    first, second = (windows.run(["csv"], "daily", DAY, {"scope": one}) for one in windows.source.scopes)
+    for result in (first, second):
+        targets = {check.target_materialization_data.run_id for check in result.get_asset_check_evaluations()}  # type: ignore[union-attr]
+        assert targets == {result.run_id}
+
+
+def test_what_is_removed_of_one_scope_stays_of_the_others(windows: Deployment, ledger: Ledger) -> None:
+    runs = {scope: windows.run(["csv"], "daily", DAY, {"scope": scope}) for scope in windows.source.scopes}
+    gone, stays = windows.source.scopes
+    key = str(files(runs[gone])["csv"]["key"])
+    windows.store.delete(key)
+    KnownFiles.beside(ledger).note_removal(key, None)
+    assert forget_removed(ledger, windows.store, windows.instance) == 1
+    of_day = dg.AssetRecordsFilter(CSV, asset_partitions=[DAY])
+    shown = {
+        record.run_id: "preview" in record.asset_materialization.metadata  # type: ignore[union-attr]
+        for record in windows.instance.fetch_materializations(of_day, limit=9).records
+    }
+    assert shown == {runs[gone].run_id: False, runs[stays].run_id: True}
+
+
+def test_other_partitions_lose_no_history_and_double_no_file(declare: Declare, ledger: Ledger) -> None:
+    before = declare(True)
+    scope = before.scope
+    of_both = f"{scope}|{DAY}"
+    first = before.run(["csv"], "daily", dg.MultiPartitionKey({"scope": scope, "window": DAY}))
+    key = files(first)["csv"]["key"]
+    scheduled(before)
+    asked = len(ledger.find(status=[Status.PENDING], limit=100))
+
+    after = declare(False)
+    scheduled(after)
+    assert len(ledger.find(status=[Status.PENDING], limit=100)) == asked == 12
+    second = after.run(["csv"], "daily", DAY, {"scope": scope})
+    assert files(second)["csv"]["key"] == key
+    assert {one for one in after.stored() if "/daily/" in one} == {key, f"{key}.manifest.json"}
+    assert after.instance.get_materialized_partitions(CSV) == {of_both, DAY}
+
+    back = declare(True)
+    scheduled(back)
+    assert len(ledger.find(status=[Status.PENDING], limit=100)) == asked == 12
+    daily = back.definitions.resolve_assets_def(CSV).partitions_def
+    assert isinstance(daily, dg.MultiPartitionsDefinition)
+    there = daily.get_partition_keys(dynamic_partitions_store=back.instance)
+    assert of_both in there
+    assert DAY not in there
+
+
+def test_a_downstream_asset_gets_the_file_of_its_runs_scope(windows: Deployment) -> None:
+    made = {
+        scope: files(windows.run(["csv"], "daily", DAY, {"scope": scope}))["csv"]["key"]
+        for scope in windows.source.scopes
+    }
+    upstream = windows.definitions.resolve_assets_def(CSV)
+    seen = []
+
+    @dg.asset(
+        ins={"csv": dg.AssetIn(CSV, input_manager_key="export_store")}, partitions_def=upstream.partitions_def
+    )
+    def delivered(csv: str) -> None:
+        seen.append(csv)
+
+    job = dg.Definitions.merge(
+        windows.definitions, dg.Definitions(assets=[delivered])
+    ).resolve_implicit_global_asset_job_def()
+
+    def deliver(tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+        return job.execute_in_process(
+            instance=windows.instance,
+            partition_key=DAY,
+            asset_selection=[dg.AssetKey("delivered")],
+            tags=tags,
+            raise_on_error=False,
+            run_config=QUIET,
+        )
+
+    for scope in windows.source.scopes:
+        assert deliver({SCOPE_TAG: scope}).success
+    assert seen == list(made.values())
+    assert "A window has files of all scopes" in next(iter(failures(deliver({})).values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -51,10 +50,9 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _load(service)  # before the first call: what it imports would change libraries that calls use
         await changes.start()
-        loading = asyncio.create_task(service.run(_load, service))  # so that no caller waits for it
         yield
-        loading.cancel()
         await changes.stop()
         app.state.pool.close()
         service.close()

@@ -3,8 +3,6 @@
 A format imports its writer and reader when they are first used, which would take up to 0.3 s in each maker.
 """
 
-from contextlib import suppress
-
 import export_pipeline.formats.csv.readback
 import export_pipeline.formats.csv.write
 import export_pipeline.formats.excel.readback
@@ -15,7 +13,3 @@ import export_pipeline.formats.parquet.readback
 import export_pipeline.formats.parquet.write
 import export_pipeline.formats.pdf.readback
 import export_pipeline.formats.pdf.write  # noqa: F401
-from export_pipeline.api.inline_work import warm_datasets
-
-with suppress(Exception):  # a wrong defs.yaml is reported by the service itself
-    warm_datasets()

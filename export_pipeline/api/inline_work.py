@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -21,7 +20,6 @@ from export_pipeline.api.stores import configured_store
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.core.tables import Table
-from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import (
     ON_DEMAND,
@@ -204,13 +202,13 @@ def _hold(data: ExportData) -> ExportData:
     return replace(data, tables=tables)
 
 
-def serve_requests(connection: Connection, settings: Settings, folder: str) -> None:
+def serve_requests(
+    connection: Connection, settings: Settings, datasets: Mapping[str, Dataset], folder: str
+) -> None:
     """Make files for the service until it closes the connection. Runs in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
-    maker = InlineMaker(settings, warm_datasets(), folder)
+    maker = InlineMaker(settings, datasets, folder)
     with suppress(EOFError, OSError):
         while True:
             _answer(connection, maker, connection.recv())
@@ -229,12 +227,3 @@ def _answer(connection: Connection, maker: InlineMaker, request: InlineRequest) 
         with opened:
             connection.send(made)
             send_handle(connection, opened.fileno(), os.getppid())
-
-
-@cache
-def warm_datasets() -> Mapping[str, Dataset]:
-    """Return the datasets; the first call loads them, and what the first export would."""
-    datasets = load_datasets()
-    for dataset in datasets.values():
-        dataset.option_models()
-    return datasets

@@ -69,13 +69,14 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _prepare(app: FastAPI) -> None:
-    """Load the datasets, then start the processes that make small exports."""
+def _fork_makers(app: FastAPI) -> None:
+    """Load the datasets, then fork the parent of the processes that make small exports."""
     try:
-        len(app.state.service.datasets)
+        datasets = app.state.service.datasets
     except DefsError:  # the application logs it; the processes could not load them either
         return
-    app.state.pool.prepare()
+    app.state.pool.makers.fork(datasets)
+    threading.Thread(target=app.state.pool.prepare, name="prepare", daemon=True).start()
 
 
 def run_server(settings: Settings, listener: socket.socket) -> None:
@@ -100,6 +101,6 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_END_SECONDS,
         proxy_headers=True,
     )
-    threading.Thread(target=_prepare, args=(app,), name="prepare", daemon=True).start()
+    _fork_makers(app)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has ended in order
         _Server(config, app.state.changes).run([listener])

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from export_pipeline.api import inline_work, pool
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
+from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.settings import Settings
 from export_pipeline.store import upload
@@ -251,7 +252,7 @@ def test_a_file_that_is_not_proven_is_never_sent(
 
 
 def _in_this_process(self: pool.ExportPool, request: InlineRequest) -> Any:
-    maker = inline_work.InlineMaker(self._settings, inline_work.warm_datasets(), self.folder)
+    maker = inline_work.InlineMaker(self._settings, load_datasets(), self.folder)
     try:
         return maker.make(request)
     except inline_work.NotProvenError as error:
@@ -264,8 +265,8 @@ def test_a_stuck_process_is_replaced(
     for _ in range(pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
     monkeypatch.setattr(pool, "DEADLINE_SECONDS", 1.0)
-    for process in list(service.app.state.pool._processes):
-        os.kill(process.pid, signal.SIGSTOP)
+    for process in list(service.app.state.pool._started):
+        os.kill(process, signal.SIGSTOP)
     for _ in range(pool.PROCESSES):
         answer = get(service, "csv", scope=accounts[0])
         assert problem(answer) == (413, "too_large")
@@ -278,9 +279,22 @@ def test_a_stuck_process_is_replaced(
 def test_a_process_that_died_unasked_costs_nobody_an_answer(service: Running, accounts: list[str]) -> None:
     for _ in range(pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
-    for process in list(service.app.state.pool._processes):
-        os.kill(process.pid, signal.SIGKILL)
-        process.join(5)
+    for maker in list(service.app.state.pool._started.values()):
+        os.kill(maker.pid, signal.SIGKILL)
+        assert maker.connection.poll(5)  # it has ended
+    for _ in range(pool.PROCESSES):
+        assert get(service, "csv", scope=accounts[0]).status_code == 200
+
+
+def test_makers_start_again_after_their_parent_has_died(service: Running, accounts: list[str]) -> None:
+    exports = service.app.state.pool
+    assert get(service, "csv", scope=accounts[0]).status_code == 200
+    os.kill(exports.makers._process.pid, signal.SIGKILL)
+    exports.makers._process.join(5)
+    assert get(service, "csv", scope=accounts[0]).status_code == 200  # by the maker that lives
+    for maker in list(exports._started.values()):
+        os.kill(maker.pid, signal.SIGKILL)
+        assert maker.connection.poll(5)
     for _ in range(pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
 
@@ -333,7 +347,7 @@ def test_too_many_at_once_are_told_to_come_again(
 
 @pytest.fixture
 def maker(settings: Settings, tmp_path: Path) -> inline_work.InlineMaker:
-    return inline_work.InlineMaker(settings, inline_work.warm_datasets(), str(tmp_path))
+    return inline_work.InlineMaker(settings, load_datasets(), str(tmp_path))
 
 
 def refused(maker: inline_work.InlineMaker, settings: Settings, scope: str) -> Failure:
@@ -380,7 +394,7 @@ def test_what_cannot_be_made_leaves_nothing_and_says_why(
             monkeypatch.setattr(maker._ledger, "begin_inline", fail(LedgerUnavailableError("It is away.")))
         case "source away":
             away = settings.model_copy(update={"source_url": "postgresql://u:p@127.0.0.1:1/db"})
-            maker = inline_work.InlineMaker(away, inline_work.warm_datasets(), str(maker._folder))
+            maker = inline_work.InlineMaker(away, load_datasets(), str(maker._folder))
     assert refused(maker, settings, accounts[0]) is reason
 
 

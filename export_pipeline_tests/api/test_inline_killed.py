@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from export_pipeline.api.inline_messages import InlineRequest
-from export_pipeline.api.inline_work import InlineMaker, warm_datasets
+from export_pipeline.api.inline_work import InlineMaker
+from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Attempt, File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.inline import InlineExports, is_inline_run
@@ -65,7 +66,7 @@ def die_at(step: str, settings: Settings, folder: str, request: InlineRequest) -
             FolderUpload._show = die_after(FolderUpload._show, number)  # type: ignore[method-assign]
         case "completed":
             InlineExports.completed = die_after(InlineExports.completed)  # type: ignore[method-assign]
-    InlineMaker(settings, warm_datasets(), folder).make(request)
+    InlineMaker(settings, load_datasets(), folder).make(request)
 
 
 def visible(store: Store) -> set[str]:
@@ -158,9 +159,9 @@ def test_processes_killed_at_any_moment_leave_no_half_export(service: Running, a
     until = time.monotonic() + 120
     while (kills < 12 or len(answers) < 20) and time.monotonic() < until:
         stop.wait(chance.uniform(0.05, 0.6))
-        for process in list(service.app.state.pool._processes)[:1]:
-            if kills < 12 and process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
+        for process in list(service.app.state.pool._started)[:1]:
+            if kills < 12 and lives(process):
+                os.kill(process, signal.SIGKILL)
                 kills += 1
     stop.set()
     for thread in asking:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,10 @@ import pytest
 from export_pipeline.api import server
 from export_pipeline.api.pool import PROCESSES
 from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import migrate
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import serving
 
 _PROGRAM = (
     "import sys; from export_pipeline.cli.entry import main; sys.argv[1:] = ['serve', '--port', '0']; main()"
@@ -58,8 +62,15 @@ def children_of(pid: int) -> set[int]:
 
 
 def makers_of(pid: int) -> set[int]:
-    """The processes of a service that make small exports: those that were forked from a warm one."""
+    """The processes of a service that make small exports: children of the one that it has forked."""
     return {grandchild for child in children_of(pid) for grandchild in children_of(child)}
+
+
+def proportional_memory(pid: int) -> int:
+    """Memory of a process in kB; what several processes share is divided among them."""
+    found = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
+    assert found
+    return int(found[1])
 
 
 def lives(pid: int) -> bool:
@@ -76,14 +87,15 @@ def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, s
         with httpx.Client(base_url=url, transport=transport, timeout=120) as client:
             assert client.get("/healthz").text == "ok\n"
             assert client.get("/readyz").text == "ready\n"
-            status = Path(f"/proc/{process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found
-        assert int(found[1]) < 160_000
         until = time.monotonic() + 60  # the processes of small exports are started before anybody asks
         while len(workers := makers_of(process.pid)) < PROCESSES and time.monotonic() < until:
             time.sleep(0.05)
         assert len(workers) == PROCESSES
+        family = {process.pid, *children_of(process.pid)}
+        assert len(family) == 2 + PROCESSES
+        shares = {pid: proportional_memory(pid) for pid in family}
+        assert shares[process.pid] < 100_000
+        assert sum(shares.values()) < 200_000
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         until = time.monotonic() + 30
@@ -110,12 +122,20 @@ def test_no_makers_of_small_exports_start_without_datasets() -> None:
         def datasets(self) -> None:
             raise DefsError("defs/x/defs.yaml: line 3")
 
-    class Pool:
-        started = False
+    server._fork_makers(SimpleNamespace(state=SimpleNamespace(service=Service())))  # type: ignore[arg-type]
 
-        def prepare(self) -> None:
-            self.started = True
 
-    pool = Pool()
-    server._prepare(SimpleNamespace(state=SimpleNamespace(service=Service(), pool=pool)))  # type: ignore[arg-type]
-    assert not pool.started
+def test_the_datasets_are_loaded_before_the_first_call(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading imports modules that change libraries, which calls in other threads may be using."""
+    loaded_in: list[str] = []
+
+    def load() -> dict[str, Dataset]:
+        loaded_in.append(threading.current_thread().name)
+        return {}
+
+    monkeypatch.setattr("export_pipeline.api.service.load_datasets", load)
+    with serving(settings):
+        assert len(loaded_in) == 1
+        assert not loaded_in[0].startswith("AnyIO worker")

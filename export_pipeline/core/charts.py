@@ -51,3 +51,8 @@ class Chart:
     categories: tuple[str, ...]
     series: tuple[Series, ...]
     stacked: bool = False
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """All values as doubles, series by series."""
+        return tuple(float(value) for series in self.series for value in series.values)

@@ -129,11 +129,13 @@ class Proof:
         totals: (sum, tolerance) by column, under the name or header that the format's reader reports. The
             tolerance covers only the rounding of printed cells.
         amounts: How to print each total, under the same names.
+        charts: Values of each chart, series by series, if the format's reader reports them.
     """
 
     rows: int
     totals: Mapping[str, tuple[float, float]]
     amounts: Mapping[str, Amount] = field(default_factory=dict)
+    charts: tuple[tuple[float, ...], ...] = ()
 
     def amount(self, name: str) -> Amount:
         """Return how to print a total."""
@@ -166,6 +168,7 @@ class Presentation:
         sums_by_header: True if the format's reader reports sums by header; False if by column name.
         printed_header: Returns a header as it is read back from the file.
         prints: True if people read the file on paper, so that it has the columns that they read.
+        proves_charts: True if the format's reader reports the values of charts.
     """
 
     format: str
@@ -178,6 +181,7 @@ class Presentation:
     sums_by_header: bool = False
     printed_header: Callable[[str], str] = str
     prints: bool = False
+    proves_charts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,13 @@ class FileFacts:
         rows: Number of the export's rows found in it.
         totals: Sum over these rows by column name, for the columns that the format's layout names.
         problems: Defects that a reader would run into; empty for a sound file.
+        charts: Values of each chart, series by series.
     """
 
     rows: int
     totals: Mapping[str, float]
     problems: tuple[str, ...] = ()
+    charts: tuple[tuple[float, ...], ...] = ()
 
 
 class Options(BaseModel):

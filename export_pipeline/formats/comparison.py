@@ -7,8 +7,23 @@ from export_pipeline.formats.base import FileFacts, Rendered
 
 
 def rows_agree(proof: Proof, rendered: Rendered, facts: FileFacts) -> bool:
-    """Return whether the file is sound and holds all rows that its format can express."""
-    return not facts.problems and facts.rows == rendered.rows == proof.rows - rendered.left_out
+    """Return whether the file is sound and holds all rows that its format can express, and its charts."""
+    return (
+        not chart_problems(proof, facts)
+        and not facts.problems
+        and facts.rows == rendered.rows == proof.rows - rendered.left_out
+    )
+
+
+def chart_problems(proof: Proof, facts: FileFacts) -> list[str]:
+    """Return a sentence for each chart whose values are not those that the source has."""
+    if len(proof.charts) > len(facts.charts):
+        return [f"{len(facts.charts)} charts in the file, {len(proof.charts)} expected"]
+    return [
+        f"chart {number} shows other values than its groups have"
+        for number, (there, expected) in enumerate(zip(facts.charts, proof.charts, strict=False), start=1)
+        if there != expected
+    ]
 
 
 def compare_totals(proof: Proof, facts: FileFacts) -> tuple[dict[str, tuple[float, float, float]], set[str]]:

@@ -11,7 +11,7 @@ import dagster as dg
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.layout import Proof
 from export_pipeline.formats.base import FileFacts, Rendered
-from export_pipeline.formats.comparison import compare_totals, rows_agree
+from export_pipeline.formats.comparison import chart_problems, compare_totals, rows_agree
 
 CHECKS = {
     "rows": "Rows in the file = rows in ExportData = rows in the source snapshot; else it is not published.",
@@ -40,7 +40,7 @@ def _rows(asset_key: dg.AssetKey, proof: Proof, rendered: Rendered, facts: FileF
         passed=rows_agree(proof, rendered, facts),
         check_name="rows",
         asset_key=asset_key,
-        description="; ".join((f"{counted}, {left_out}", *facts.problems[:5])),
+        description="; ".join((f"{counted}, {left_out}", *facts.problems[:5], *chart_problems(proof, facts))),
         metadata={
             "rows in file": facts.rows,
             "rows rendered": rendered.rows,

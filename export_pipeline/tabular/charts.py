@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -65,6 +66,8 @@ def make_charts(
         title, sums = collector.title, collector.sums()
         if sums is None:
             notes.append(f"The chart {title!r} is left out: it would have more than {MAX_VALUES:,} groups.")
+        elif not all(math.isfinite(number) for numbers in sums.values() for number in numbers):
+            notes.append(f"The chart {title!r} is left out: its sums are larger than any number of a cell.")
         elif sums:
             _check(collector, sums, table.rows, totals)
             made.append(_Drawer(collector.chart, columns, presentation).draw(title, sums))
@@ -248,6 +251,8 @@ class _Drawer:
             for (group, part), numbers in sums.items():
                 if place[_part_name(part, self._chart.by)] == index:
                     chosen[group] = [_plus(chosen.get(group, [0])[0], numbers[0])]
+            if column.parsed.kind is Kind.BOOLEAN:
+                label = f"{make_header(column)}: {label}"  # "Yes" alone would say nothing in a legend
             one = self._series(label, measure, 0, chosen, width, home)
             series.append(Series(one.name, one.column, one.values, one.total))
         return series

@@ -107,7 +107,10 @@ class _TableLayout:
             chapters=(chapter,),
             charts=tuple(charts),
             notes=tuple(notes),
-            proof=make_proof(presentation, columns, self.data, self.sums),
+            proof=replace(
+                make_proof(presentation, columns, self.data, self.sums),
+                charts=tuple(chart.values for chart in charts) if presentation.proves_charts else (),
+            ),
         )
 
     def _is_summed(self, column: ColumnSpec) -> bool:

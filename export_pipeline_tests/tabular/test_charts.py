@@ -147,6 +147,20 @@ def test_parts_are_series_and_add_up_to_the_whole() -> None:
     assert all(sum(series.values) == series.total for series in chart.series)
 
 
+def test_the_parts_of_a_boolean_say_of_what() -> None:
+    chart = only_chart({"type": "bar", "group": "city", "split_by": "paid"}, [{"city": "a", "paid": True}])
+    assert [series.name for series in chart.series] == ["Paid: paid"]
+
+
+def test_sums_that_no_number_holds_leave_the_chart_out() -> None:
+    spec = spec_with({"type": "bar", "group": "city", "measure": "score"})
+    made = arranged(laid_out(spec, [{"city": "a", "score": 1.7e308}] * 2))
+    assert made.charts == ()
+    assert made.notes == (
+        "The chart 'Score by City' is left out: its sums are larger than any number of a cell.",
+    )
+
+
 def test_a_pie_with_a_negative_slice_is_drawn_as_bars() -> None:
     rows = [{"city": "a", "price_cents": -1}, {"city": "b", "price_cents": 5}]
     assert only_chart({"type": "pie", "group": "city", "measure": "price_cents"}, rows).type == "bar"

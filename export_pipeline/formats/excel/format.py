@@ -24,7 +24,12 @@ class Excel(Format[ExcelOptions]):
 
     def presentation(self, options: ExcelOptions) -> Presentation:
         return Presentation(
-            self.name, self.content, labels=True, prints_nulls=True, prints=options.layout == "report"
+            self.name,
+            self.content,
+            labels=True,
+            prints_nulls=True,
+            prints=options.layout == "report",
+            proves_charts=True,
         )
 
     def write(self, layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:

@@ -52,14 +52,3 @@ def table_xml(number: int, name: str, area: str, headers: Sequence[str]) -> str:
         '<tableStyleInfo name="TableStyleLight1" showFirstColumn="0" showLastColumn="0" showRowStripes="1" '
         'showColumnStripes="0"/></table>'
     )
-
-
-def table_relationship(number: int) -> str:
-    """Return the relationships of a sheet with one table."""
-    package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    return (
-        '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-        f'<Relationships xmlns="{package}"><Relationship Id="rId1" Type="{office}/table" '
-        f'Target="../tables/table{number}.xml"/></Relationships>'
-    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from export_pipeline.core.layout import Layout
+from export_pipeline.formats.excel.charts import chart_part
 from export_pipeline.formats.excel.list_objects import table_part
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
@@ -19,6 +20,8 @@ SUM_NAME = "Export_Sum_"
 """Prefix of hidden names, numbered from 1: a string "letters:column name" for each column whose sum
 verifies the file.
 """
+CHART_NAME = "Export_Chart_"
+"""Prefix of hidden names, numbered from 1: the values that a chart is drawn from."""
 NULL_NAME = "Export_Null_"
 """Prefix of hidden names, numbered like the sums: the column's null text, if any."""
 
@@ -68,14 +71,34 @@ class SheetEntry:
         has_filter: True if the sheet, rather than a table in it, has a filter.
         across: True if it is printed several pages wide, each with the first column.
         counts: True if its data rows are the rows of the export.
+        charts: Areas of the values of its charts, e.g. "$B$5:$C$9".
     """
 
     name: str
     header_row: int | None = None
     area: str | None = None
     counts: bool = False
+    charts: tuple[str, ...] = ()
     has_filter: bool = True
     across: bool = False
+
+
+DRAWING_PART = "xl/drawings/drawing1.xml"
+
+
+def relationships(*links: tuple[str, str]) -> str:
+    """Return a part's relationships: (type, target) pairs; the n-th has the id rId{n}."""
+    made = "".join(
+        f'<Relationship Id="rId{number}" Type="{_OFFICE}/{type}" Target="{xml_attribute(target)}"/>'
+        for number, (type, target) in enumerate(links, start=1)
+    )
+    return f'{_DECLARATION}<Relationships xmlns="{_PACKAGE}/relationships">{made}</Relationships>'
+
+
+def relationships_part(part: str) -> str:
+    """Return the part name of a part's relationships."""
+    folder, _, name = part.rpartition("/")
+    return f"{folder}/_rels/{name}.rels"
 
 
 def sheet_part(number: int) -> str:
@@ -83,14 +106,20 @@ def sheet_part(number: int) -> str:
     return f"xl/worksheets/sheet{number}.xml"
 
 
-def content_types(sheets: int, tables: int) -> str:
-    """Return the part `[Content_Types].xml`."""
+def content_types(sheets: int, tables: int, charts: int) -> str:
+    """Return the part `[Content_Types].xml` for so many sheets, tables and charts."""
     overrides = "".join(
         f'<Override PartName="/{sheet_part(number)}" ContentType="{_SHEET_ML}.worksheet+xml"/>'
         for number in range(1, sheets + 1)
     ) + "".join(
         f'<Override PartName="/{table_part(number)}" ContentType="{_SHEET_ML}.table+xml"/>'
         for number in range(1, tables + 1)
+    )
+    drawings = (DRAWING_PART, *(chart_part(number) for number in range(1, charts + 1))) if charts else ()
+    overrides += "".join(
+        f'<Override PartName="/{part}" ContentType="application/vnd.openxmlformats-officedocument.'
+        f'drawing{"" if part == DRAWING_PART else "ml.chart"}+xml"/>'
+        for part in drawings
     )
     return (
         f'{_DECLARATION}<Types xmlns="{_PACKAGE}/content-types">'
@@ -169,6 +198,8 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
                 yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
             if sheet.counts:
                 yield _name(DATA_NAME, area, index, hidden=True)
+        for number, chart in enumerate(sheet.charts, start=1):
+            yield _name(f"{CHART_NAME}{number}", f"{quote_sheet(sheet.name)}!{chart}", index, hidden=True)
     yield _name(COUNT_NAME, str(sum(sheet.counts for sheet in sheets)), None, hidden=True)
     for number, total in enumerate(sums, start=1):
         yield _name(f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), None, hidden=True)

@@ -18,6 +18,7 @@ MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 OVERFLOW = "Overflow"
 INDEX = "Index"
+CHARTS = "Charts"
 _INDEX_COLUMNS = (
     Column("sheet", "Sheet", Kind.TEXT, width=40),
     Column("first", "First row", Kind.INTEGER, digits=0, width=14),
@@ -77,9 +78,10 @@ class SectionPlan:
 
 @dataclass(slots=True)
 class WorkbookPlan:
-    """The sheets of every section, and an unused name for the overflow sheet."""
+    """The sheets of every section, and unused names for the sheets of charts and of long texts."""
 
     sections: list[SectionPlan]
+    charts_name: str
     overflow_name: str
     warnings: list[str] = field(default_factory=list)
 
@@ -110,8 +112,8 @@ def plan_workbook(layout: Layout, *, plain: bool = False) -> WorkbookPlan:
     if plain:
         layout = replace(layout, sheets=tuple(map(_without_surroundings, layout.sheets)))
     parts = [part for index, section in enumerate(layout.sheets) for part in _parts(index, section, plain)]
-    *names, index_name, overflow = _names(layout, parts)
-    plan = WorkbookPlan([], overflow)
+    *names, index_name, charts, overflow = _names(layout, parts)
+    plan = WorkbookPlan([], charts, overflow)
 
     together: dict[tuple[int, int], list[tuple[_Part, str]]] = {}
     for part, name in zip(parts, names, strict=True):
@@ -165,14 +167,14 @@ def _index(name: str, sheets: Sequence[Sheet]) -> SectionPlan:
 
 
 def _names(layout: Layout, parts: list[_Part]) -> list[str]:
-    """Return the names of the parts, of the index sheet and of the overflow sheet. A layout's own sheet
-    keeps its name, whatever names the data bring.
+    """Return the names of the parts, then of the sheets of the index, of charts and of long texts. A
+    layout's own sheet keeps its name, whatever names the data bring.
     """
     order = sorted(range(len(parts)), key=lambda i: layout.sheets[parts[i].section].groups is not None)
     titles = [(parts[i].source.title, _suffix(parts[i].number)) for i in order]
-    *made, index, overflow = sheet_names([*titles, (INDEX, ""), (OVERFLOW, "")])
+    *made, index, charts, overflow = sheet_names([*titles, (INDEX, ""), (CHARTS, ""), (OVERFLOW, "")])
     names = dict(zip(order, made, strict=True))
-    return [*(names[i] for i in range(len(parts))), index, overflow]
+    return [*(names[i] for i in range(len(parts))), index, charts, overflow]
 
 
 def _without_surroundings(section: Section) -> Section:

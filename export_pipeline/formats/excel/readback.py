@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 from xml.parsers.expat import ExpatError
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
@@ -16,8 +15,10 @@ from isal import igzip_lib, isal_zlib
 
 from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
-from export_pipeline.formats.excel.package import COUNT_NAME, DATA_NAME, NULL_NAME, SUM_NAME
+from export_pipeline.formats.excel.chart_readback import ChartArea, read_charts
+from export_pipeline.formats.excel.package import CHART_NAME, COUNT_NAME, DATA_NAME, NULL_NAME, SUM_NAME
 from export_pipeline.formats.excel.scan import SheetScan, Summed, decode_text, scan_shared_strings
+from export_pipeline.formats.excel.xml import column_number, read_xml
 from export_pipeline.formats.sums import add_parts
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -56,7 +57,8 @@ def read_back(path: Path) -> FileFacts:
 
 def _read(path: Path, archive: ZipFile) -> FileFacts:
     problems: list[str] = []
-    sheets, sums, promised_sheets = _workbook(archive)
+    book = _workbook(archive)
+    sheets, sums, promised_sheets = book.sheets, book.sums, book.promised_sheets
     sheet_count = sum(sheet.data is not None for sheet in sheets)
     if promised_sheets is None:
         problems.append("the workbook does not say where its rows are")
@@ -88,7 +90,11 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
         for name, total in scan.totals.items():
             totals[name].append(total)
         problems += witness.problems(sheet, sums, scan.totals)
-    return FileFacts(rows, {name: add_parts(parts) for name, parts in totals.items()}, tuple(problems))
+    charts, wrong = read_charts(archive, book.charts)
+    problems += wrong
+    return FileFacts(
+        rows, {name: add_parts(parts) for name, parts in totals.items()}, tuple(problems), charts
+    )
 
 
 class _Witness:
@@ -134,27 +140,47 @@ class _Witness:
         return {name: (add_parts(values), add_parts([*map(abs, values)])) for name, values in columns.items()}
 
 
-def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]:
-    """Return the sheets in order, the columns to add up, and the number of sheets with rows."""
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """The content of a workbook's list of sheets and names.
+
+    Attributes:
+        sheets: The sheets, in order.
+        sums: The columns to add up.
+        promised_sheets: Number of sheets with rows; None if it is not said.
+        charts: The cells of each chart's values.
+    """
+
+    sheets: list[_Sheet]
+    sums: list[Summed]
+    promised_sheets: int | None
+    charts: list[ChartArea]
+
+
+def _workbook(archive: ZipFile) -> _Book:
     parts = {
         link.get("Id"): str(PurePosixPath("/xl", link.get("Target"))).lstrip("/")
-        for link in _xml(archive, "xl/_rels/workbook.xml.rels")
+        for link in read_xml(archive, "xl/_rels/workbook.xml.rels")
     }
-    book = _xml(archive, "xl/workbook.xml")
+    book = read_xml(archive, "xl/workbook.xml")
     sheets = [
         _Sheet(sheet.get("name"), parts[sheet.get(f"{_REL}id")]) for sheet in book.iter(f"{_MAIN}sheet")
     ]
     sums: dict[str, str] = {}
     nulls: dict[str, str] = {}
     promised: int | None = None
+    charts = []
     for name in book.iter(f"{_MAIN}definedName"):
         label, text = name.get("name"), name.text or ""
         if label == DATA_NAME and (area := _AREA.search(text)):
             sheet = sheets[int(name.get("localSheetId"))]
             sheet.data = int(area[1]) + 1, int(area[3])
-            sheet.columns = _column(area[2]) + 1
+            sheet.columns = column_number(area[2]) + 1
         elif label == COUNT_NAME:
             promised = int(text)
+        elif label.startswith(CHART_NAME):
+            sheet = sheets[int(name.get("localSheetId"))]
+            charts.append(ChartArea(sheet.name, sheet.part, text))
         elif label.startswith(SUM_NAME):
             sums[label.removeprefix(SUM_NAME)] = _as_label(text)
         elif label.startswith(NULL_NAME):
@@ -162,27 +188,13 @@ def _workbook(archive: ZipFile) -> tuple[list[_Sheet], list[Summed], int | None]
     summed = []
     for number, total in sums.items():
         letters, _, column = total.partition(":")
-        summed.append(Summed(_column(letters), column, nulls.get(number, "")))
-    return sheets, summed, promised
+        summed.append(Summed(column_number(letters), column, nulls.get(number, "")))
+    return _Book(sheets, summed, promised, charts)
 
 
 def _as_label(formula: str) -> str:
     """Return the string that a formula's literal stands for."""
     return formula[1:-1].replace('""', '"')
-
-
-def _xml(archive: ZipFile, part: str) -> Any:
-    from lxml import etree
-
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
-    return etree.fromstring(archive.read(part), parser)
-
-
-def _column(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - 64
-    return number - 1
 
 
 def _number(value: object, null: str) -> float:

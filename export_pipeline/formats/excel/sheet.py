@@ -216,27 +216,45 @@ class SheetWriter:
                         sheet.ranges,
                         sheet.name,
                     )
-                cells.append(self._total_cell(reference, style, formula, value, column))
+                cells.append(
+                    number_cell(reference, (style, self._odd), formula, value, column, self._frame.changed)
+                )
         return f'<row r="{row}">{"".join(cells)}</row>'
 
     def _guarded(self, total: Total) -> Total:
         """Return the total with its criterion as the cells have it."""
         return replace(total, where=(total.where[0], self._label(total.where[1]))) if total.where else total
 
-    def _total_cell(
-        self, reference: str, style: int, formula: str | None, value: Number, column: Column
-    ) -> str:
-        number = Decimal(str(value))
-        made = f"<f>{xml_text(formula)}</f>" if formula else ""
-        if not is_ordinary(float(value)):
-            self._frame.changed(NOT_A_NUMBER, column.header)
-            names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-            return inline_cell(reference, self._odd, names.get(repr(float(value)), repr(float(value))))
-        if _is_too_long(value):
-            self._frame.changed(ROUNDED_TOTAL, column.header)
-            return f'<c r="{reference}" s="{style}">{made}<v>{float(number)!r}</v></c>'
-        text = repr(float(value)) if isinstance(value, float) else _plain(number)
-        return f'<c r="{reference}" s="{style}">{made}<v>{text}</v></c>'
+
+def number_cell(
+    reference: str,
+    styles: tuple[int, int],
+    formula: str | None,
+    value: Number,
+    column: Column,
+    changed: Callable[[str, str], None],
+) -> str:
+    """Return a cell with a sum, rounded to a double where it must be.
+
+    Args:
+        reference: Its address.
+        styles: Indexes of two styles: for a number, and for one that no cell can hold, which is text.
+        formula: Its formula without `=`; None without one.
+        value: The number.
+        column: Its column.
+        changed: Counts a changed cell: (reason, header).
+    """
+    number = Decimal(str(value))
+    made = f"<f>{xml_text(formula)}</f>" if formula else ""
+    if not is_ordinary(float(value)):
+        changed(NOT_A_NUMBER, column.header)
+        names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+        return inline_cell(reference, styles[1], names.get(repr(float(value)), repr(float(value))))
+    if _is_too_long(value):
+        changed(ROUNDED_TOTAL, column.header)
+        return f'<c r="{reference}" s="{styles[0]}">{made}<v>{float(number)!r}</v></c>'
+    text = repr(float(value)) if isinstance(value, float) else _plain(number)
+    return f'<c r="{reference}" s="{styles[0]}">{made}<v>{text}</v></c>'
 
 
 _EXACT = Context(prec=200)

@@ -1,0 +1,165 @@
+"""The sheet with the charts of an export, each beside the small table that it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from export_pipeline.core.charts import Chart
+from export_pipeline.formats.excel.charts import Placed
+from export_pipeline.formats.excel.names import column_letters
+from export_pipeline.formats.excel.paper import fit_pages
+from export_pipeline.formats.excel.sheet import number_cell
+from export_pipeline.formats.excel.styles import (
+    HEADER,
+    TITLE,
+    Style,
+    StyleBook,
+    data_style,
+    odd_style,
+    total_style,
+)
+from export_pipeline.formats.excel.text import inline_cell, xml_text
+from export_pipeline.formats.excel.widths import header_height
+
+_LABELS_WIDTH, _VALUES_WIDTH = 30.0, 16.0  # characters
+_LINE = 20  # pixels: height of a row
+_WIDTH, _HEIGHT = 620, 340  # pixels
+_BAR = 24  # pixels: height of a category of horizontal bars
+_BETWEEN = 2  # empty rows
+_FIRST_ROW = 3
+
+
+class ChartSheet:
+    """Places charts and writes their sheet.
+
+    Args:
+        name: The sheet's name.
+        title: Title of the export.
+        charts: The charts.
+        styles: The workbook's styles.
+        label: Converts a text so that a cell can hold it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        charts: Sequence[Chart],
+        styles: StyleBook,
+        label: Callable[[str], str],
+    ) -> None:
+        self._title, self._styles, self._label = title, styles, label
+        self._odd = styles.number(odd_style())
+        self._columns = 1 + max(len(chart.series) for chart in charts)
+        self.placed = tuple(self._places(name, charts))
+
+    def _places(self, name: str, charts: Sequence[Chart]) -> list[Placed]:
+        placed, row = [], _FIRST_ROW
+        for chart in charts:
+            height = _HEIGHT
+            if chart.type == "bar":
+                bars = len(chart.categories) * (1 if chart.stacked else len(chart.series))
+                height = max(height, 100 + _BAR * bars)
+            named = replace(
+                chart,
+                title=self._label(chart.title),
+                group=self._label(chart.group),
+                categories=tuple(map(self._label, chart.categories)),
+                series=tuple(replace(one, name=self._label(one.name)) for one in chart.series),
+            )
+            one = Placed(named, name, row + 1, row - 1, self._columns + 1, _WIDTH, height)
+            placed.append(one)
+            row = max(one.last_row + 1, row + -(-height // _LINE)) + _BETWEEN
+        return placed
+
+    def xml(self, footer: str, paper: str, changed: Callable[[str, str], None]) -> str:
+        """Return the part of the sheet.
+
+        Args:
+            footer: Text at the foot of each printed page.
+            paper: Name of the paper.
+            changed: Counts a changed cell: (reason, header).
+        """
+        rows = [
+            f'<row r="1" ht="21" customHeight="1">{inline_cell("A1", self._number(TITLE), self._title)}</row>'
+        ]
+        for placed in self.placed:
+            rows += self._table(placed, changed)
+        last = self.placed[-1].last_row + 1
+        page = fit_pages([*self._widths(), _WIDTH / 7], paper)
+        return (
+            '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+            '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+            'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
+            '<sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
+            f'<dimension ref="A1:{column_letters(self._columns - 1)}{last}"/>'
+            '<sheetViews><sheetView showGridLines="0" workbookViewId="0"/></sheetViews>'
+            '<sheetFormatPr defaultRowHeight="15"/><cols>'
+            + "".join(
+                f'<col min="{i}" max="{i}" width="{width:g}" customWidth="1"/>'
+                for i, width in enumerate(self._widths(), start=1)
+            )
+            + f"</cols><sheetData>{''.join(rows)}</sheetData>"
+            '<pageMargins left="0.5" right="0.5" top="0.6" bottom="0.6" header="0.3" footer="0.3"/>'
+            f'<pageSetup paperSize="{page.paper}" orientation="landscape" fitToWidth="1" fitToHeight="0"/>'
+            f"<headerFooter><oddFooter>{xml_text(footer)}</oddFooter></headerFooter>"
+            '<drawing r:id="rId1"/></worksheet>'
+        )
+
+    def _widths(self) -> list[float]:
+        return [_LABELS_WIDTH] + [_VALUES_WIDTH] * (self._columns - 1)
+
+    def _table(self, placed: Placed, changed: Callable[[str, str], None]) -> list[str]:
+        """Return the rows of a chart's table: heading, header, categories and total."""
+        chart, header = placed.chart, placed.header_row
+        heading = inline_cell(f"A{header - 1}", self._number(Style(font="bold")), chart.title)
+        texts = [chart.group, *(series.name for series in chart.series)]
+        height = header_height(texts, self._widths()[: len(texts)])
+        cells = "".join(
+            inline_cell(f"{column_letters(i)}{header}", self._number(HEADER), text)
+            for i, text in enumerate(texts)
+        )
+        rows = [
+            f'<row r="{header - 1}">{heading}</row>',
+            f'<row r="{header}" ht="{height:g}" customHeight="1">{cells}</row>',
+        ]
+        label = self._number(Style(vertical="top", horizontal="left", indent=1))
+        numbers = [
+            (self._number(data_style(series.column, linked=False)), self._odd) for series in chart.series
+        ]
+        for place, category in enumerate(chart.categories):
+            row = header + 1 + place
+            rows.append(
+                f'<row r="{row}">{inline_cell(f"A{row}", label, category)}'
+                + "".join(
+                    number_cell(
+                        f"{column_letters(i)}{row}",
+                        numbers[i - 1],
+                        None,
+                        series.values[place],
+                        series.column,
+                        changed,
+                    )
+                    for i, series in enumerate(chart.series, start=1)
+                )
+                + "</row>"
+            )
+        return [*rows, self._total_row(placed, changed)]
+
+    def _total_row(self, placed: Placed, changed: Callable[[str, str], None]) -> str:
+        row = placed.last_row + 1
+        label = self._number(Style(font="bold", border="top", horizontal="left", indent=1))
+        cells = [inline_cell(f"A{row}", label, "Total")]
+        for i, series in enumerate(placed.chart.series, start=1):
+            letters = column_letters(i)
+            formula = f"SUM({letters}{placed.header_row + 1}:{letters}{placed.last_row})"
+            style = self._number(total_style(series.column))
+            styles = (style, self._odd)
+            cells.append(
+                number_cell(f"{letters}{row}", styles, formula, series.total, series.column, changed)
+            )
+        return f'<row r="{row}">{"".join(cells)}</row>'
+
+    def _number(self, style: Style) -> int:
+        return self._styles.number(style)

@@ -1,0 +1,118 @@
+"""The sheets of one section, opened and closed as its rows arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import pyarrow as pa
+
+from export_pipeline.formats.base import RenderError
+from export_pipeline.formats.excel.archive import Entry
+from export_pipeline.formats.excel.cells import ColumnCells
+from export_pipeline.formats.excel.names import quote_sheet
+from export_pipeline.formats.excel.plan import SectionPlan, Sheet
+from export_pipeline.formats.excel.rows import Positions, RowXml, Slice
+from export_pipeline.formats.excel.sheet import Frame, SheetWriter
+
+MAX_LINKS = 65_530  # hyperlinks of a sheet
+
+
+class Book(Protocol):
+    """The workbook that sheets are opened in."""
+
+    @property
+    def sheets(self) -> int:
+        """Number of sheets begun."""
+
+    def open_sheet(self, sheet: Sheet, frame: Frame, counts: bool) -> Entry:
+        """Begin the next sheet's part and add the sheet to the list."""
+
+    def write_table(self, sheet: Sheet, frame: Frame) -> None:
+        """Write the table of the sheet that was written last."""
+
+    def warn(self, sentence: str) -> None:
+        """Add a warning for the manifest."""
+
+
+class SheetRun:
+    """The sheets of one section, opened and closed as its rows arrive."""
+
+    def __init__(self, workbook: Book, plan: SectionPlan, writer: SheetWriter, frame: Frame) -> None:
+        self._workbook = workbook
+        self._plan = plan
+        self._writer = writer
+        self._frame = frame
+        self._positions = Positions(plan.sheets)
+        self._seen = 0
+        self._current = -1
+        self._entry: Entry | None = None
+        # Numeric columns that hold a string, keyed by their table (the name of its last sheet).
+        self._text_columns: dict[str, set[int]] = {}
+
+    def prepared(self, batches: Iterable[pa.RecordBatch], columns: list[ColumnCells]) -> Iterator[Slice]:
+        """Yield the batches' rows with their positions."""
+        table = self._plan.section.table
+        for batch in batches:
+            if self._seen + batch.num_rows > table.rows:
+                raise RenderError(f"Table {table.name!r} gave more rows than the {table.rows:,} it promised.")
+            yield Slice(batch, columns, self._positions, self._seen)
+            self._seen += batch.num_rows
+
+    def write(self, rows: RowXml) -> None:
+        """Write rows into their sheets."""
+        for column, sheets in rows.odd:
+            for index in sheets:
+                self._text_columns.setdefault(_table_key(self._plan.sheets[index]), set()).add(column)
+        for run in rows.runs:
+            self._advance(run.sheet)
+            assert self._entry is not None
+            self._entry.write(run.data, run.packed)
+
+    def finish(self) -> None:
+        """Write the remaining sheets, which have no rows, and close the last one."""
+        table = self._plan.section.table
+        if self._seen != table.rows:
+            raise RenderError(
+                f"Table {table.name!r} gave {self._seen:,} rows, not the {table.rows:,} it promised."
+            )
+        self._advance(len(self._plan.sheets))
+
+    def _advance(self, index: int) -> None:
+        """Close sheets until the one with this index is open."""
+        while self._current < index:
+            if self._entry is not None:
+                sheet = self._plan.sheets[self._current]
+                texts = self._text_columns.get(_table_key(sheet), ())
+                self._entry.write(self._writer.tail(sheet, texts, self._links(sheet)))
+                self._entry.close()
+                self._entry = None
+                if self._frame.header_numbers:
+                    self._workbook.write_table(sheet, self._frame)
+            self._current += 1
+            if self._current < len(self._plan.sheets):
+                sheet = self._plan.sheets[self._current]
+                first = self._workbook.sheets == 0
+                self._entry = self._workbook.open_sheet(sheet, self._frame, self._plan.section.counts)
+                self._entry.write(self._writer.head(sheet, selected=first))
+
+    def _links(self, sheet: Sheet) -> list[tuple[str, str]]:
+        """Return (cell, location) of the sheet's links."""
+        section, targets = self._plan.section, self._plan.targets
+        if section.links is None or not targets:
+            return []
+        names = [column.name for column in section.table.columns]
+        letters = self._frame.letters[names.index(section.links[0])]
+        start = int(self._positions.starts[self._current])
+        names_here = targets[start : start + sheet.rows]
+        if len(names_here) > MAX_LINKS:
+            self._workbook.warn(f"Only the first {MAX_LINKS:,} rows of {sheet.name!r} are links.")
+        return [
+            (f"{letters}{row}", f"{quote_sheet(name)}!A1")
+            for row, name in enumerate(names_here[:MAX_LINKS], start=sheet.first_row)
+            if name is not None
+        ]
+
+
+def _table_key(sheet: Sheet) -> str:
+    return sheet.ranges[-1][0]

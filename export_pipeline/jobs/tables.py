@@ -24,6 +24,10 @@ metadata = sa.MetaData(
 )
 
 
+sqlite_metadata = sa.MetaData(naming_convention=metadata.naming_convention)
+"""Tables that only SQLite has."""
+
+
 def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
     words = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({words})", name=column)
@@ -226,6 +230,9 @@ stores = sa.Table(
     sa.Column("first_used_at", UtcTime, nullable=False, server_default=utc_now()),
 )
 """Folders that were used as stores: a known folder that has lost its marker file is refused."""
+
+conflicts = sa.Table("export_conflicts", sqlite_metadata, sa.Column("table_name", sa.Text, primary_key=True))
+"""Notes of the triggers that refuse to replace rows; on PostgreSQL no statement replaces one."""
 
 leases = sa.Table(
     "export_leases",

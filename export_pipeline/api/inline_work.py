@@ -174,7 +174,7 @@ class InlineMaker:
         try:
             self._ledger.completed(attempt, published_file(file, stored), expires_at)
         except RefusedError:
-            unpublish(file.store, stored.key, run_id=attempt.run_id)
+            unpublish(file.store, stored.key, unless=lambda there: there.run_id != attempt.run_id)
             raise
 
 

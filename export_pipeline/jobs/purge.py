@@ -36,7 +36,7 @@ from export_pipeline.store.base import (
     StoreUnavailableError,
 )
 from export_pipeline.store.keys import MANIFEST_SUFFIX
-from export_pipeline.store.manifest import ManifestError
+from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.publish import read_manifest, unpublish, verify_file
 from export_pipeline.store.store import Store
 
@@ -222,14 +222,14 @@ def unpublish_unless_replaced(store: Store, deployment: str, key: str, sha256: s
         sha256: SHA-256 of the job's file. If given, a file with a different one is kept until its own
             manifest expires: somebody may have exported the window again by hand.
     """
-    with suppress(NotFoundError, ManifestError):
-        manifest = read_manifest(store, key)
+
+    def is_replaced(manifest: Manifest) -> bool:
         if manifest.deployment not in (None, deployment):
-            return
+            return True
         is_due = manifest.expires_at is None or manifest.expires_at <= datetime.now(UTC)
-        if sha256 not in (None, manifest.sha256) and not is_due:
-            return
-    unpublish(store, key)
+        return sha256 not in (None, manifest.sha256) and not is_due
+
+    unpublish(store, key, unless=is_replaced)
 
 
 def _finding(what: FindingKind, job: Job, problem: str | None = None) -> FileFinding:
@@ -338,11 +338,11 @@ class _Judge:
                 if problems:  # somebody else has written there since
                     return replace(finding, what=FindingKind.FOREIGN, problem=problems[0])
             if not dry_run:
-                run_id = None
+                judged = None
                 with suppress(NotFoundError, ManifestError):
-                    run_id = read_manifest(self.store, key).run_id
-                self.known.note_removal(key, run_id)
-                unpublish(self.store, key)
+                    judged = read_manifest(self.store, key)
+                self.known.note_removal(key, judged.run_id if judged else None)
+                unpublish(self.store, key, unless=lambda manifest: manifest != judged)
         except NotFoundError:
             return None
         except StoreUnavailableError:

@@ -151,7 +151,7 @@ class ExportStoreIOManager(dg.IOManager):
             if not retry_until_available(
                 lambda: is_file_of_job(self.ledger.open, run, file.format, stored.key), log
             ):
-                unpublish(file.store, stored.key, run_id=file.run_id)
+                unpublish(file.store, stored.key, unless=lambda there: there.run_id != file.run_id)
             raise
 
     def _link(

@@ -205,23 +205,30 @@ class FolderStore(Store):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
                     yield _stat(name, entry.stat(follow_symlinks=False))
 
-    def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
+    def delete(self, *keys: str, still: Callable[[], bool] = lambda: True) -> None:
         """See `Store.delete`. Also removes folders that become empty."""
         self._marker.check()
-        path = self.path(key)
-        if not still():
-            return
-        with _translate_errors(f"Cannot delete {key} from {self.root}"):
-            try:
-                path.unlink()
-            except (FileNotFoundError, NotADirectoryError):
+        paths = [self.path(key) for key in keys]
+        with _translate_errors(f"Cannot delete {' and '.join(keys)} from {self.root}"):
+            for key in keys:
+                self._area.remove_others(key)
+            there = [_identity(path) for path in paths]
+            if not still():
                 return
+            for path, identity in zip(paths, there, strict=True):
+                # A process that was stopped meanwhile must not remove a newer file.
+                if identity is not None and identity == _identity(path):
+                    self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has removed the empty folder
             _sync_folder(path.parent)
-            with contextlib.suppress(OSError):  # not empty, or an upload is about to use it
-                for folder in path.parents:
-                    if folder == self.root:
-                        break
-                    folder.rmdir()
+        with contextlib.suppress(OSError):  # not empty, or an upload is about to use it
+            for folder in path.parents:
+                if folder == self.root:
+                    break
+                folder.rmdir()
 
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
@@ -290,6 +297,15 @@ def _open_unless_link(path: str, flags: int) -> int:
 
 def _stat(key: str, status: os.stat_result) -> FileStat:
     return FileStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a file from those that replace it; None if there is no file."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _sync_folder(folder: Path) -> None:

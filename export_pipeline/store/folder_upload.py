@@ -4,8 +4,9 @@ Each file is locked while it is written and published. The lock of a dead proces
 distinguishes leftovers from running uploads. While a file is read back it is not locked, and only its age
 protects it from a clean-up: a run may hold thousands of verified files, and no process can keep so many open.
 
-Before an upload is published, it removes all other uploads of its key, locked or not. A process that was
-suspended for a while then finds its file gone, and cannot replace a newer one.
+Before an upload is published, it removes all other uploads of its key, locked or not, and so does a
+deletion. A process that was suspended for a while then finds its file gone, and neither replaces a newer file
+nor brings back a removed one.
 """
 
 from __future__ import annotations
@@ -57,11 +58,12 @@ class UploadArea:
         os.close(descriptor)
         return None
 
-    def remove_others(self, key: str, own: Path) -> None:
-        """Remove every other unfinished file of a key, including those of running processes."""
-        for name in os.listdir(self.folder):
-            if name.startswith(_stem(key)) and name != own.name:
-                (self.folder / name).unlink(missing_ok=True)
+    def remove_others(self, key: str, own: Path | None = None) -> None:
+        """Remove every unfinished file of a key but one's own, including those of running processes."""
+        with contextlib.suppress(FileNotFoundError):  # nothing has been written yet
+            for name in os.listdir(self.folder):
+                if name.startswith(_stem(key)) and (own is None or name != own.name):
+                    (self.folder / name).unlink(missing_ok=True)
 
     def remove_dead(self, key: str | None, older_than: timedelta, dry_run: bool = False) -> int:
         """Remove files that no running process writes, of one key or of all; return their number."""

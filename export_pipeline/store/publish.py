@@ -63,25 +63,22 @@ def publish(
     return stored, content
 
 
-def unpublish(store: Store, key: str, *, run_id: str | None = None) -> None:
+def unpublish(store: Store, key: str, *, unless: Callable[[Manifest], bool] = lambda _: False) -> None:
     """Remove an export, the manifest first. A missing file is no error.
 
     Args:
         store: The store.
         key: Key of the file.
-        run_id: If given, an export that another run has published since is kept.
+        unless: Called with the manifest, if there is a sound one, once no earlier attempt can publish the
+            export any more. If it returns True, the export is kept.
     """
-    others = False
 
-    def is_of_run() -> bool:
-        nonlocal others
+    def is_due() -> bool:
         with contextlib.suppress(NotFoundError, ManifestError):
-            others = run_id is not None and read_manifest(store, key).run_id != run_id
-        return not others
+            return not unless(read_manifest(store, key))
+        return True
 
-    store.delete(manifest_key(key), still=is_of_run)
-    if not others:
-        store.delete(key)
+    store.delete(manifest_key(key), key, still=is_due)
 
 
 def read_manifest(store: Store, key: str) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -166,24 +166,35 @@ class S3Store(Store):
         head = self.client.head_object(Bucket=self.bucket, Key=found["Key"])
         return _REMOVED in head["Metadata"]
 
-    def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
+    def delete(self, *keys: str, still: Callable[[], bool] = lambda: True) -> None:
         """See `Store.delete`. A delete request that arrives late never removes a newer file.
 
         The file is first replaced by a mark whose ETag is unique, and the delete is conditional on that ETag.
         A server without conditional deletes cannot guarantee this.
         """
-        self._delete(self._name(key), partial(self._errors, f"Cannot delete {key}"), still)
+        translate_errors = partial(self._errors, f"Cannot delete {' and '.join(keys)}")
+        self._delete([self._name(key) for key in keys], translate_errors, still)
 
     def _delete(
         self,
-        name: str,
+        names: Sequence[str],
         translate_errors: Callable[[], contextlib.AbstractContextManager[None]],
         still: Callable[[], bool] = lambda: True,
     ) -> None:
-        target = self._target(name, {"ContentType": "text/plain"})
-        with translate_errors(), S3Bytes(target, name, _mark(), translate_errors, {_REMOVED: "yes"}) as mark:
-            if still() and (etag := mark.complete()) is not None:
-                target.remove(etag)
+        targets = [self._target(name, {"ContentType": "text/plain"}) for name in names]
+        with contextlib.ExitStack() as staged:
+            staged.enter_context(translate_errors())
+            marks = [
+                staged.enter_context(
+                    S3Bytes(target, target.name, _mark(), translate_errors, {_REMOVED: "yes"})
+                )
+                for target in targets
+            ]
+            if not still():
+                return
+            for target, mark in zip(targets, marks, strict=True):
+                if (etag := mark.complete()) is not None:
+                    target.remove(etag)
 
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
@@ -241,7 +252,7 @@ class S3Store(Store):
                 except ClientError as error:
                     is_conditional = error_code(error) in {"PreconditionFailed", "412"}
             finally:
-                self._delete(name, translate_errors)
+                self._delete([name], translate_errors)
         if not is_fenced:
             return (
                 "The server cannot list multipart uploads, or has none: a request that a killed run left on "

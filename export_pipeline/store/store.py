@@ -77,13 +77,13 @@ class Store(ABC):
         """Yield the files whose key starts with `prefix`, in no particular order."""
 
     @abstractmethod
-    def delete(self, key: str, *, still: Callable[[], bool] = lambda: True) -> None:
-        """Remove a file. A file that does not exist is no error.
+    def delete(self, *keys: str, still: Callable[[], bool] = lambda: True) -> None:
+        """Remove files, in this order. A file that does not exist or is replaced meanwhile is no error.
 
         Args:
-            key: The key of the file.
-            still: Called once no pending upload can appear under the key any more. If it returns False,
-                the file is kept.
+            keys: The keys of the files.
+            still: Called once no earlier upload can appear under any of the keys. If it returns False, the
+                files are kept.
         """
 
     @abstractmethod

@@ -19,7 +19,7 @@ from export_pipeline.store import (
 )
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.manifest import Manifest
-from export_pipeline.store.publish import publish, verify_file
+from export_pipeline.store.publish import publish, read_manifest, verify_file
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import job_in, run_of
 from export_pipeline_tests.services.fixtures import Bucket
@@ -188,10 +188,10 @@ class Failing(FolderStore):
     refused: str = ""
     error: type[StoreError] = StoreError
 
-    def delete(self, key: str, **options: Any) -> None:
-        if self.refused and key.startswith(self.refused):
-            raise self.error(f"Cannot delete {key}.")
-        super().delete(key, **options)
+    def delete(self, *keys: str, **options: Any) -> None:
+        if self.refused and keys[0].startswith(self.refused):
+            raise self.error(f"Cannot delete {keys[0]}.")
+        super().delete(*keys, **options)
 
 
 def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
@@ -201,6 +201,28 @@ def test_a_window_that_was_made_again_since_stays(ledger: Ledger, store: FolderS
     assert run(ledger, store)[1] == [FileFinding(FindingKind.EXPIRED, key, job.id, job.file_size)]
     assert ledger.get(job.id).status is Status.EXPIRED
     assert verify_file(store, key) == []
+
+
+def test_a_window_that_is_made_again_while_it_is_removed_stays(ledger: Ledger, tmp_path: Path) -> None:
+    class Late(FolderStore):
+        """A store that another run writes to right before each deletion."""
+
+        def delete(self, *keys: str, **options: Any) -> None:
+            put(
+                FolderStore(self.root), tmp_path, keys[-1], LATER, "newer\r\n", deployment=ledger.deployment()
+            )
+            super().delete(*keys, **options)
+
+    store = Late(tmp_path / "store")
+    due = complete(ledger, store, tmp_path, DUE)
+    without_job = "exports/a/takeoff/daily/2026-01-01.csv"
+    put(store, tmp_path, without_job, DUE, deployment=ledger.deployment())
+    age(store, without_job, 40)
+    run(ledger, store)
+    assert ledger.get(due.id).status is Status.EXPIRED
+    for key in (str(due.file_key), without_job):
+        assert verify_file(store, key) == []
+        assert read_manifest(store, key).expires_at == LATER
 
 
 @pytest.mark.slow
@@ -234,16 +256,12 @@ def test_a_file_that_cannot_be_removed_does_not_keep_the_rest(
 
 def test_a_purge_that_dies_is_finished_by_the_next(ledger: Ledger, tmp_path: Path) -> None:
     class Dies(FolderStore):
-        left = 1
+        def delete(self, *keys: str, **options: Any) -> None:
+            super().delete(keys[0], **options)
+            raise KeyboardInterrupt
 
-        def delete(self, key: str, **options: Any) -> None:
-            if self.left == 0:
-                raise KeyboardInterrupt
-            self.left -= 1
-            super().delete(key, **options)
-
-    due = complete(ledger, Dies(tmp_path / "store"), tmp_path, DUE)
     store = Dies(tmp_path / "store")
+    due = complete(ledger, store, tmp_path, DUE)
     with pytest.raises(KeyboardInterrupt):  # the manifest is gone, the file is not
         run(ledger, store)
     assert ledger.get(due.id).status is Status.COMPLETED

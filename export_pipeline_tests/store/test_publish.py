@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -176,15 +177,46 @@ def test_an_attempt_that_was_stopped_for_a_while_changes_nothing_of_a_newer_one(
         assert store.clean(timedelta(0)) == 0
 
 
+def test_an_attempt_that_was_stopped_for_a_while_does_not_bring_a_removed_export_back(
+    store: Store, local: Callable[[bytes], Path]
+) -> None:
+    """It had been told to go on before the export was removed."""
+    for replaces in (True, False):
+        if replaces:
+            put(store, local(b"first"))
+        with begin(store, KEY, local(b"").parent) as upload:
+            upload.write(b"old")
+            with pytest.raises(StoreUnavailableError, match="ended by another one of the same key"):
+                publish(store, upload, manifest_of, before_visible=lambda: unpublish(store, KEY))
+        assert list(store.list()) == []
+        assert store.clean(timedelta(0)) == 0
+
+
+def test_a_removal_that_was_stopped_for_a_while_keeps_a_newer_export(
+    store: Store, local: Callable[[bytes], Path]
+) -> None:
+    put(store, local(b"the same"))
+
+    def stop() -> bool:
+        put(store, local(b"the same"))
+        return True
+
+    with contextlib.suppress(StoreUnavailableError):  # S3 says so
+        store.delete(manifest_key(KEY), KEY, still=stop)
+    assert verify_file(store, KEY) == []
+    unpublish(store, KEY)
+    assert list(store.list()) == []
+
+
 def test_a_run_that_is_refused_late_removes_only_its_own_file(
     store: Store, local: Callable[[bytes], Path]
 ) -> None:
     with begin(store, KEY, local(b"").parent) as upload:
         upload.write(b"newer")
         publish(store, upload, lambda stored: manifest_of(stored).model_copy(update={"run_id": "newer"}))
-    unpublish(store, KEY, run_id="older")
+    unpublish(store, KEY, unless=lambda there: there.run_id != "older")
     assert verify_file(store, KEY) == []
-    unpublish(store, KEY, run_id="newer")
+    unpublish(store, KEY, unless=lambda there: there.run_id != "newer")
     assert list(store.list()) == []
 
 

@@ -128,9 +128,9 @@ def arrange(measures: Sequence[Measure], width: int) -> list[Strip]:
 
 
 def _pages(strips: Sequence[Strip], measures: Sequence[Measure]) -> float:
-    """Return a relative page count of strips: pages side by side times the lines of a row."""
-    lines = max(measures[slot.index].mean / max(slot.width, 1) for strip in strips for slot in strip.slots)
-    return len(strips) * (lines + _BESIDE)
+    """Return a relative page count of strips: the lines of a row in each of them."""
+    lines = [max(measures[slot.index].mean / max(slot.width, 1) for slot in strip.slots) for strip in strips]
+    return sum(lines) + len(strips) * _BESIDE
 
 
 def _even_out(needs: Sequence[int], width: int, count: int) -> list[list[int]]:

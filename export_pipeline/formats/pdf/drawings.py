@@ -42,7 +42,7 @@ class DrawingPrinter:
         for drawing in drawings:
             bounds, undrawn = _survey(drawing)
             wide = bounds[2] - bounds[0] > bounds[3] - bounds[1]
-            self._pages.start(1, (self._paper[1], self._paper[0]) if wide else self._paper)
+            self._pages.start((self._paper[1], self._paper[0]) if wide else self._paper)
             if chapter is None:
                 chapter = self._pages.bookmark("Drawings")
             self._pages.bookmark(drawing.title, chapter)
@@ -50,7 +50,8 @@ class DrawingPrinter:
 
     def _drawing(self, drawing: Drawing, bounds: tuple[float, float, float, float], undrawn: int) -> None:
         pages = self._pages
-        pages.paragraph(drawing.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True)
+        heading = pages.element(b"H2")
+        pages.paragraph(drawing.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True, element=heading)
         lines = list(drawing.lines)
         if undrawn:
             lines.append(f"{undrawn:,} of {drawing.shapes.rows:,} shapes cannot be drawn.")
@@ -66,7 +67,8 @@ class DrawingPrinter:
         scale = min(pages.width / (right - left), height / (bottom - top))
         wide, high = round((right - left) * scale), round((bottom - top) * scale)
         x = MARGIN + (pages.width - wide) // 2
-        self._shapes(drawing, (left, top), scale, (x, pages.y, wide, high))
+        with pages.figure(_describe(drawing), (x, pages.y - high, wide, high)):
+            self._shapes(drawing, (left, top), scale, (x, pages.y, wide, high))
         pages.y -= high
         if drawing.units_per_foot:
             self._scale_bar(drawing.units_per_foot * scale, x - MARGIN)
@@ -124,7 +126,7 @@ class DrawingPrinter:
                 across, down = (middle - origin) * scale
                 lines = pages.typesetter.lines(label or "", style.SMALL, _LEGEND_COLUMN, "Drawing")[:1]
                 x, y = corner[0] + round(across) - MARGIN, corner[1] - round(down)
-                pages.print(lines, x + 2 * UNIT, y - 2 * UNIT, style.SMALL, style.INK)
+                pages.draw(pages.text(lines, x + 2 * UNIT, y - 2 * UNIT, style.SMALL))
 
     def _scale_bar(self, foot: float, x: int) -> None:
         """Draw a bar of a round number of feet; `foot` is the length of a foot in page units."""
@@ -138,10 +140,11 @@ class DrawingPrinter:
             fill = style.INK if quarter % 2 == 0 else style.WHITE
             pages.rectangle(x + begin, top - height, end - begin, height, fill)
         outline = (UNIT // 2, MARGIN + x, top - height, length, height)
-        pages.draw(b"%b %d w %d %d %d %d re S\n" % (style.INK.upper(), *outline))
+        pages.draw(pages.marked(b"%b %d w %d %d %d %d re S\n" % (style.INK.upper(), *outline)))
         label = f"{feet * 12:g} in" if feet < 1 else f"{feet:,g} ft"
         text = pages.typesetter.lines(label, style.SMALL, pages.width)
-        pages.print(text, x + length + 5 * UNIT, top - height, style.SMALL, style.MUTED)
+        element = pages.element(b"P")
+        pages.print(text, x + length + 5 * UNIT, top - height, style.SMALL, style.MUTED, element=element)
         pages.y -= _BAR
 
     def _legend(self, entries: Sequence[tuple[list[Line], str]], columns: int) -> None:
@@ -160,8 +163,19 @@ class DrawingPrinter:
                 self._swatch(x, color)
                 baseline = pages.y - ascent_of(style.SMALL)
                 leading = leading_of(style.SMALL)
-                pages.print(lines, x + _SWATCH * 3 // 2, baseline, style.SMALL, leading=leading)
+                element = pages.element(b"P")
+                at = x + _SWATCH * 3 // 2
+                pages.print(lines, at, baseline, style.SMALL, leading=leading, element=element)
             pages.y -= height
+
+
+def _describe(drawing: Drawing) -> str:
+    """Return the text for those who cannot see a drawing."""
+    shown = ", ".join(label for label, _ in drawing.legend[:_LEGEND_LINES])
+    more = len(drawing.legend) - _LEGEND_LINES
+    return f"{drawing.title}: {drawing.shapes.rows:,} shapes of {shown}" + (
+        f" and {more:,} more" if more > 0 else ""
+    )
 
 
 def _row_height(row: Sequence[tuple[list[Line], str]]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -32,9 +33,22 @@ class Bookmark:
 
 @dataclass(slots=True)
 class _Sheet:
-    """A page not yet written: its object number, content streams already written, content and annotations."""
+    """A page that is not yet part of the document.
+
+    Attributes:
+        number: Its object number.
+        place: Its place among the pages of strips: the first row, and the strip.
+        y: The next free height.
+        size: Width and height in points.
+        written: Content streams already written.
+        content: Content that waits to be written, `waiting` bytes.
+        annotations: Its links, as PDF objects or references to them.
+    """
 
     number: int
+    place: tuple[int, int]
+    y: int
+    size: tuple[float, float]
     written: list[int] = field(default_factory=list)
     content: list[bytes] = field(default_factory=list)
     waiting: int = 0
@@ -45,8 +59,9 @@ class Pages:
     """A document's pages. Lengths are page units from the lower left corner; `y` is the next free height.
     `footer` is the text at the foot of each page.
 
-    A table too wide for one page is printed in strips: several pages are then filled side by side, and
-    anything other than table rows goes to the first of them.
+    A table too wide for one page is printed in strips. Each has a page in progress of its own; `select`
+    chooses the one that everything else refers to. Pages of strips are ordered by their first row: `row` is
+    the one that the next page of the strip begins with.
     """
 
     def __init__(
@@ -65,9 +80,20 @@ class Pages:
         self._footers = array("q")
         self._sizes: list[tuple[int, tuple[float, float]]] = []
         self._sheets: list[_Sheet] = []
+        self._full: list[_Sheet] = []
+        self._strip = 0
+        self.row = 0
         self.bookmarks: list[Bookmark] = []
         self._marked = 0
-        self.y = 0
+
+    @property
+    def y(self) -> int:
+        """The next free height of the page."""
+        return self._sheets[self._strip].y
+
+    @y.setter
+    def y(self, y: int) -> None:
+        self._sheets[self._strip].y = y
 
     @property
     def width(self) -> int:
@@ -94,30 +120,35 @@ class Pages:
         """True if nothing has been printed on this page yet."""
         return self.y == self.top
 
-    def start(self, strips: int = 1, size: tuple[float, float] | None = None) -> None:
-        """Begin a new page, or one per strip, in this size from here on."""
+    def start(self, size: tuple[float, float] | None = None) -> None:
+        """Begin a new page, in this size from here on."""
         self.finish_sheets()
         self.size = size or self.size
-        self._sheets = [_Sheet(self.pdf.reserve()) for _ in range(strips)]
-        for sheet in self._sheets:
-            sheet.content.append(_SCALE)
-        self.y = self.top
+        self._strip = self.row = 0
+        self._sheets = [self._new_sheet((0, 0))]
+
+    def _new_sheet(self, place: tuple[int, int]) -> _Sheet:
+        return _Sheet(self.pdf.reserve(), place, self.top, self.size, content=[_SCALE])
 
     def spread(self, strips: int) -> None:
-        """Continue with this many pages side by side. If a single page is in progress, others are started
-        beside it; after several, all are new.
-        """
-        if len(self._sheets) != 1:
-            self.start(strips)
-            return
-        for _ in range(strips - 1):
-            sheet = _Sheet(self.pdf.reserve())
-            sheet.content.append(_SCALE)
-            self._sheets.append(sheet)
+        """Continue with this many pages: begin others beside the one in progress, at the same height."""
+        for strip in range(1, strips):
+            self._sheets.append(self._new_sheet((0, strip)))
+            self._sheets[-1].y = self.y
+
+    def select(self, strip: int) -> None:
+        """Make a strip's page the one in progress."""
+        self._strip = strip
 
     def turn(self) -> None:
-        """Begin the next page of the same kind."""
-        self.start(len(self._sheets))
+        """Begin the next page of the strip."""
+        self._close(self._sheets[self._strip])
+        self._sheets[self._strip] = self._new_sheet((self.row, self._strip))
+        self._release()
+
+    def _close(self, sheet: _Sheet) -> None:
+        self._write(sheet)
+        self._full.append(sheet)
 
     def need(self, height: int) -> bool:
         """Begin a new page unless this much height is left; return True if one was begun."""
@@ -131,23 +162,37 @@ class Pages:
         """Number of pages filled side by side."""
         return len(self._sheets)
 
-    def page_number(self, strip: int = 0) -> int:
-        """Return the object number of a page in progress."""
-        return self._sheets[strip].number
+    @property
+    def number(self) -> int:
+        """Object number of the page in progress."""
+        return self._sheets[self._strip].number
 
     def element(self, type: bytes, parent: Element | None = None, attributes: bytes = b"") -> Element | None:
         """Return a new element of a tagged document; None if it is not tagged."""
         return self.structure.add(type, parent, attributes) if self.structure else None
 
-    def marked(self, content: bytes, strip: int = 0, element: Element | None = None) -> bytes:
+    def marked(self, content: bytes, element: Element | None = None) -> bytes:
         """Return content marked as an element's or as decoration, in a tagged document."""
         if self.structure is None:
             return content
-        return self.structure.wrap(content, element, self.page_number(strip))
+        return self.structure.wrap(content, element, self.number)
 
-    def draw(self, content: bytes, strip: int = 0) -> None:
-        """Add content to a page."""
-        sheet = self._sheets[strip]
+    @contextmanager
+    def figure(self, description: str, box: tuple[int, int, int, int]) -> Iterator[None]:
+        """Make what is drawn meanwhile a figure, described for those who cannot see it; `box` is its left and
+        lower edge on the paper, its width and height. It must be drawn on one page.
+        """
+        if self.structure is None:
+            yield
+            return
+        left, low, wide, high = (length / UNIT for length in box)
+        self.draw(self.structure.open_figure(description, (left, low, left + wide, low + high), self.number))
+        yield
+        self.draw(b"EMC\n")
+
+    def draw(self, content: bytes) -> None:
+        """Add content to the page."""
+        sheet = self._sheets[self._strip]
         sheet.content.append(content)
         sheet.waiting += len(content)
         if sheet.waiting > _HELD:
@@ -158,15 +203,15 @@ class Pages:
         """Return the content of a filled rectangle, x from the left margin."""
         return b"%b %d %d %d %d re f\n" % (fill, MARGIN + x, y, width, height)
 
-    def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes, strip: int = 0) -> None:
+    def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes) -> None:
         """Draw a filled rectangle, x from the left margin."""
-        self.draw(self.marked(self.filled(x, y, width, height, fill), strip), strip)
+        self.draw(self.marked(self.filled(x, y, width, height, fill)))
 
-    def rule(self, y: int, strip: int = 0, width: int | None = None, weight: int = UNIT // 2) -> None:
+    def rule(self, y: int, width: int | None = None, weight: int = UNIT // 2) -> None:
         """Draw a thin line across the page."""
         end = MARGIN + (self.width if width is None else width)
         line = b"%b %d w %d %d m %d %d l S\n" % (style.RULE, weight, MARGIN, y, end, y)
-        self.draw(self.marked(line, strip), strip)
+        self.draw(self.marked(line))
 
     def print(
         self,
@@ -178,12 +223,11 @@ class Pages:
         bold: bool = False,
         leading: int = 0,
         flush: int | None = None,
-        strip: int = 0,
         element: Element | None = None,
     ) -> None:
         """Print lines of text on a page, as laid out by `text`; without an element they are decoration."""
         content = self.text(lines, x, y, size, fill, bold, leading, flush)
-        self.draw(self.marked(content, strip, element), strip)
+        self.draw(self.marked(content, element))
 
     def text(
         self,
@@ -238,33 +282,55 @@ class Pages:
         if self._marked >= _BOOKMARKS:
             return None
         self._marked += 1
-        entry = Bookmark(title, self._sheets[0].number, (self.y + UNIT * 6) / UNIT)
+        entry = Bookmark(title, self.number, (self.y + UNIT * 6) / UNIT)
         (self.bookmarks if parent is None else parent.children).append(entry)
         return entry
 
     def destination(self, number: int) -> None:
         """Write the reserved destination object that links lead to: this place."""
-        self.pdf.put(b"[%d 0 R/XYZ 0 %g null]" % (self._sheets[0].number, (self.y + UNIT * 6) / UNIT), number)
+        self.pdf.put(b"[%d 0 R/XYZ 0 %g null]" % (self.number, (self.y + UNIT * 6) / UNIT), number)
 
-    def link(self, x: int, y: int, width: int, height: int, destination: int, strip: int) -> None:
-        """Add a rectangle that leads to a destination object when clicked."""
+    def link(
+        self, x: int, y: int, width: int, height: int, destination: int, text: str, element: Element | None
+    ) -> None:
+        """Add a rectangle that leads to a destination object when clicked; `text` says where that is. In a
+        tagged document it belongs to an element.
+        """
         left, low = (MARGIN + x) / UNIT, y / UNIT
-        self._sheets[strip].annotations.append(
-            b"<</Type/Annot/Subtype/Link/Border[0 0 0]/F 4/Rect[%.2f %.2f %.2f %.2f]/Dest %d 0 R>>"
-            % (left, low, left + width / UNIT, low + height / UNIT, destination)
-        )
+        body = b"/Type/Annot/Subtype/Link/Border[0 0 0]/F 4/Rect[%.2f %.2f %.2f %.2f]/Dest %d 0 R" % (
+            left, low, left + width / UNIT, low + height / UNIT, destination,
+        )  # fmt: skip
+        body = b"<<%b/Contents%b" % (body, text_string(text))
+        if self.structure is not None and element is not None:
+            number = self.pdf.reserve()
+            key = self.structure.add_object(element, number, self.number)
+            self.pdf.put(b"%b/StructParent %d>>" % (body, key), number)
+            body = b"%d 0 R" % number
+        else:
+            body += b">>"
+        self._sheets[self._strip].annotations.append(body)
 
     def finish_sheets(self) -> None:
         """Write the pages in progress."""
         for sheet in self._sheets:
-            self._write(sheet)
-            footer = self.pdf.reserve()
-            entries = self.structure.page_entries(sheet.number) if self.structure else b""
-            self.pdf.page(sheet.number, (*sheet.written, footer), self.size, sheet.annotations, entries)
-            self._footers.append(footer)
-            if not self._sizes or self._sizes[-1][1] != self.size:
-                self._sizes.append((len(self._footers), self.size))
+            self._close(sheet)
         self._sheets = []
+        self._release()
+
+    def _release(self) -> None:
+        """Write the full pages that come before all pages in progress."""
+        first = min((sheet.place for sheet in self._sheets), default=None)
+        self._full.sort(key=lambda sheet: sheet.place)
+        while self._full and (first is None or self._full[0].place < first or len(self._sheets) == 1):
+            self._finish_sheet(self._full.pop(0))
+
+    def _finish_sheet(self, sheet: _Sheet) -> None:
+        footer = self.pdf.reserve()
+        entries = self.structure.page_entries(sheet.number) if self.structure else b""
+        self.pdf.page(sheet.number, (*sheet.written, footer), sheet.size, sheet.annotations, entries)
+        self._footers.append(footer)
+        if not self._sizes or self._sizes[-1][1] != sheet.size:
+            self._sizes.append((len(self._footers), sheet.size))
 
     def _write(self, sheet: _Sheet) -> None:
         sheet.written.append(self.pdf.stream(b"".join(sheet.content)))
@@ -300,8 +366,8 @@ class Pages:
     def _footer_title(self) -> bytes:
         """Return the rule and the footer's text; a long text is cut to its first line."""
         lines = self.typesetter.lines(self.footer, style.SMALL, self.width * 3 // 4)
-        sheet, structure = _Sheet(0), self.structure
-        self._sheets, self.structure = [sheet], None
+        sheet, structure = _Sheet(0, (0, 0), 0, self.size), self.structure
+        self._sheets, self._strip, self.structure = [sheet], 0, None
         self.rule(FOOTER)
         self.print(lines[:1], 0, FOOTER - style.SMALL - UNIT * 4, style.SMALL, style.MUTED)
         self._sheets, self.structure = [], structure

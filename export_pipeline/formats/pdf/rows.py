@@ -21,7 +21,7 @@ from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import hex_codes
 from export_pipeline.formats.pdf.objects import name
-from export_pipeline.formats.pdf.structure import ARTIFACT, MARK
+from export_pipeline.formats.pdf.structure import ARTIFACT, LINK_MARK, MARK
 from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
 from export_pipeline.formats.pdf.text import Glyphs, string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
@@ -40,9 +40,8 @@ class Marks:
 
 @dataclass(slots=True)
 class SetColumn:
-    """A column's lines, the start of each (x, from the table's left edge), and its marks and color.
-
-    `is_repeated` is True if another strip has the column too.
+    """A column's lines, the start of each (x, from the table's left edge), its marks and color, and what
+    begins each cell in a tagged document.
     """
 
     slot: Slot
@@ -50,42 +49,43 @@ class SetColumn:
     x: Ints
     opening: tuple[str, str]
     closing: str
-    is_repeated: bool = False
+    mark: bytes
 
 
 @dataclass(slots=True)
-class Block:
-    """Rows ready to print.
+class StripRows:
+    """Rows of one strip, ready to print.
 
     Attributes:
         heights: Height of each row in page units; shape (rows,).
         edges: Sum of the heights before each row; shape (rows + 1,).
-        strips: For every strip the content bytes and the start of each row's; shape (rows + 1,).
-        columns: For every strip its columns, for rows that must be split over pages.
+        data: The content bytes of all rows.
+        offsets: Start of each row's content; shape (rows + 1,).
+        columns: The strip's columns, for rows that must be split over pages.
         marked: True if rows are marked.
         tagged: True if cells are marked for a structure tree.
     """
 
     heights: Ints
     edges: Ints
-    strips: list[tuple[NDArray[np.uint8], Ints]]
-    columns: list[list[SetColumn]]
+    data: NDArray[np.uint8]
+    offsets: Ints
+    columns: list[SetColumn]
     marked: bool
     tagged: bool = False
 
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.heights.size
+    def content(self, begin: int, end: int) -> bytes:
+        """Return content that prints whole rows."""
+        return self.data[self.offsets[begin] : self.offsets[end]].tobytes()
 
-    def fragment(self, strip: int, row: int, begin: int, end: int) -> bytes:
+    def fragment(self, row: int, begin: int, end: int) -> bytes:
         """Return content that prints lines `begin` to `end` of one row's cells."""
-        pieces = [b"/Row BMC\n" if not begin else b"/RowGoesOn BMC\n"] if self.marked and not strip else []
+        pieces = [b"/Row BMC\n" if not begin else b"/RowGoesOn BMC\n"] if self.marked else []
         at_x, at_y = 0, 0
-        for column in self.columns[strip]:
+        for column in self.columns:
             first, stop = int(column.lines.first[row]), int(column.lines.first[row + 1])
             if self.tagged:
-                pieces.append(ARTIFACT if column.is_repeated else MARK)
+                pieces.append(column.mark)
             for line in range(first + begin, min(first + end, stop)):
                 low, high = column.lines.bounds[line : line + 2]
                 x, y = int(column.x[line]), -(line - first - begin) * LEADING
@@ -97,7 +97,7 @@ class Block:
                 at_x, at_y = x, y
             if self.tagged:
                 pieces.append(b"EMC\n")
-        if self.marked and not strip:
+        if self.marked:
             pieces.append(b"EMC\n")
         return b"".join(pieces)
 
@@ -134,26 +134,25 @@ class RowSetter:
             glyphs.append(self._typesetter.encode(text.strings, column.header))
         return glyphs
 
-    def set(self, batch: Sequence[Glyphs]) -> Block:
-        """Lay out an encoded batch, ready to print. Batches may be laid out in parallel."""
+    def set(self, batch: Sequence[Glyphs]) -> list[StripRows]:
+        """Lay out an encoded batch, strip by strip, ready to print. Batches may be laid out in parallel."""
         done: dict[tuple[int, int], Lines] = {}
-        columns = [
-            [self._column(batch, slot, first=number == 0 or place > 0, done=done)
-             for place, slot in enumerate(strip.slots)]
+        return [
+            self._set_strip(
+                [self._column(batch, slot, number == 0 or place > 0, done)
+                 for place, slot in enumerate(strip.slots)],
+                is_marked=self._marks.rows and number == 0,
+            )
             for number, strip in enumerate(self._strips)
         ]  # fmt: skip
-        tallest = np.ones(batch[0].starts.size - 1, np.int64)
-        for strip_columns in columns:
-            for column in strip_columns:
-                np.maximum(tallest, column.lines.counts, out=tallest)
+
+    def _set_strip(self, columns: list[SetColumn], is_marked: bool) -> StripRows:
+        tallest = np.maximum.reduce([column.lines.counts for column in columns], initial=1)
         heights = tallest * LEADING + 2 * PAD_Y
         edges = np.zeros(heights.size + 1, np.int64)
         np.cumsum(heights, out=edges[1:])
-        strips = [
-            _content(strip_columns, heights, self._marks.rows and number == 0, self._tagged)
-            for number, strip_columns in enumerate(columns)
-        ]
-        return Block(heights, edges, strips, columns, self._marks.rows, self._tagged)
+        data, offsets = _content(columns, heights, is_marked, self._tagged)
+        return StripRows(heights, edges, data, offsets, columns, is_marked, self._tagged)
 
     def _column(
         self, batch: Sequence[Glyphs], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
@@ -177,7 +176,8 @@ class RowSetter:
             label = name(self._marks.sums[slot.index]).decode()[1:]
             opening = (f"/Sum.{label} BMC ", f"/More.{label} BMC ")
             closing = " EMC"
-        return SetColumn(slot, lines, x, opening, closing, is_repeated=not first)
+        mark = ARTIFACT if not first else LINK_MARK if slot.index == self._link else MARK
+        return SetColumn(slot, lines, x, opening, closing, mark)
 
 
 def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
@@ -197,7 +197,7 @@ def _content(
     for column in columns:
         made = _cells(column, last_x, last_count)
         if tagged:
-            made = join((ARTIFACT if column.is_repeated else MARK).decode(), made, "EMC\n")
+            made = join(column.mark.decode(), made, "EMC\n")
         cells.append(made)
         last_x = column.x[column.lines.first[1:] - 1]
         last_count = column.lines.counts

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from itertools import count
 from xml.sax.saxutils import escape
 
-from export_pipeline.formats.pdf.objects import PdfFile
+from export_pipeline.formats.pdf.objects import PdfFile, text_string
 
 MAX_CELLS = 50_000
 """Cells of a document that is tagged unless asked otherwise: the tree costs memory and 15 bytes for each."""
 MARK = b"/TD<</MCID 00000>>BDC "
 """Begins a cell whose number on its page is not known yet; see `Structure.number_cells`."""
+LINK_MARK = b"/Link<</MCID 00000>>BDC "
+"""The same for a cell that leads to another place."""
 ARTIFACT = b"/Artifact BMC "
 _NUMBER = b"MCID 00000"
 
@@ -20,7 +22,7 @@ _NUMBER = b"MCID 00000"
 class Element:
     """An element of the tree: its type, its parent, and its children or marks in order."""
 
-    __slots__ = ("attributes", "kids", "marks", "number", "parent", "type")
+    __slots__ = ("attributes", "kids", "marks", "number", "object", "parent", "type")
 
     def __init__(self, type: bytes, parent: Element | None, attributes: bytes = b"") -> None:
         self.type = type
@@ -28,6 +30,7 @@ class Element:
         self.attributes = attributes
         self.kids: list[Element] = []
         self.marks: list[tuple[int, int]] = []
+        self.object: tuple[int, int] | None = None
         self.number = 0
         if parent is not None:
             parent.kids.append(self)
@@ -39,6 +42,7 @@ class Structure:
     def __init__(self) -> None:
         self.document = Element(b"Document", None)
         self._pages: dict[int, list[Element]] = {}
+        self._objects: dict[int, Element] = {}
 
     def add(self, type: bytes, parent: Element | None = None, attributes: bytes = b"") -> Element:
         """Add an element below another one, by default below the document."""
@@ -56,6 +60,20 @@ class Structure:
         if element is None:
             return b"/Artifact BMC\n%bEMC\n" % content
         return b"/%b<</MCID %d>>BDC\n%bEMC\n" % (element.type, self.mark(element, page), content)
+
+    def add_object(self, element: Element, number: int, page: int) -> int:
+        """Make an annotation (its object number) on a page part of an element; return its key in the tree."""
+        element.object = (number, page)
+        self._objects[number] = element
+        return number
+
+    def open_figure(self, description: str, box: tuple[float, float, float, float], page: int) -> bytes:
+        """Return what begins the content of a figure, which `EMC` ends; `box` is left, bottom, right and top
+        in points.
+        """
+        attributes = b"/Alt%b/A<</O/Layout/BBox[%.2f %.2f %.2f %.2f]>>" % (text_string(description), *box)
+        figure = self.add(b"Figure", attributes=attributes)
+        return b"/Figure<</MCID %d>>BDC\n" % self.mark(figure, page)
 
     def number_cells(self, content: bytes, cells: list[Element], page: int) -> bytes:
         """Return rows' content with the numbers of its cells, which are these elements in this order."""
@@ -83,16 +101,15 @@ class Structure:
         for number, element in zip(count(first), elements, strict=False):
             element.number = number
         objects = [(element.number, _body(element, root)) for element in elements]
-        parents = []
+        parents = {key: element.number for key, element in self._objects.items()}
         for page, marks in sorted(self._pages.items()):
-            number = pdf.reserve()
+            parents[page] = number = pdf.reserve()
             objects.append((number, b"[%b]" % b" ".join(b"%d 0 R" % element.number for element in marks)))
-            parents.append(b"%d %d 0 R" % (page, number))
         objects.append(
             (
                 root,
                 b"<</Type/StructTreeRoot/K %d 0 R/ParentTree<</Nums[%b]>>>>"
-                % (self.document.number, b" ".join(parents)),
+                % (self.document.number, b" ".join(b"%d %d 0 R" % pair for pair in sorted(parents.items()))),
             )
         )
         pdf.put_packed(objects)
@@ -101,20 +118,15 @@ class Structure:
 
 def _body(element: Element, root: int) -> bytes:
     parent = element.parent.number if element.parent else root
-    if len(element.marks) == 1 and not element.kids:  # nearly all elements
+    if len(element.marks) == 1 and not element.kids and element.object is None:  # nearly all elements
         page, number = element.marks[0]
         attributes = element.attributes
         return b"<</S/%b/P %d 0 R/Pg %d 0 R/K %d%b>>" % (element.type, parent, page, number, attributes)
-    pages = {page for page, _ in element.marks}
-    if element.kids:
-        kids = b"/K[%b]" % b" ".join(b"%d 0 R" % kid.number for kid in element.kids)
-    elif not element.marks:
-        kids = b""
-    elif len(pages) == 1:
-        numbers = b" ".join(b"%d" % number for _, number in element.marks)
-        kids = b"/Pg %d 0 R/K[%b]" % (element.marks[0][0], numbers)
-    else:
-        kids = b"/K[%b]" % b"".join(b"<</Type/MCR/Pg %d 0 R/MCID %d>>" % mark for mark in element.marks)
+    parts = [b"<</Type/MCR/Pg %d 0 R/MCID %d>>" % mark for mark in element.marks]
+    if element.object is not None:
+        parts.append(b"<</Type/OBJR/Obj %d 0 R/Pg %d 0 R>>" % element.object)
+    parts += [b"%d 0 R" % kid.number for kid in element.kids]
+    kids = b"/K[%b]" % b" ".join(parts) if parts else b""
     return b"<</S/%b/P %d 0 R%b%b>>" % (element.type, parent, kids, element.attributes)
 
 

@@ -87,13 +87,10 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
 
 
 def _is_tagged(layout: Layout, options: PdfOptions) -> bool:
-    """Return whether the document is tagged: if asked for, or if it has few cells. Drawings and links have no
-    tags yet, so documents with them are not tagged.
-    """
-    if layout.drawings or any(section.links for section in layout.chapters) or options.tagged is False:
-        return False
-    cells = sum(section.table.rows * len(section.table.columns) for section in layout.chapters)
-    return bool(options.tagged) or cells <= MAX_CELLS
+    """Return whether the document is tagged: if asked for, or by default if it has few cells."""
+    if options.tagged is not None:
+        return options.tagged
+    return sum(section.table.rows * len(section.table.columns) for section in layout.chapters) <= MAX_CELLS
 
 
 def _page_size(
@@ -105,11 +102,11 @@ def _page_size(
     return (paper[1], paper[0]) if orientation == "landscape" or (orientation == "auto" and needed) else paper
 
 
-def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, int]]:
-    """Reserve destination objects of the sections that others link to; by key: the first, and the count."""
+def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, list[str]]]:
+    """Reserve the destination objects of sections that others link to; by key: the first, and the titles."""
     linked = {section.links[1] for section in layout.chapters if section.links}
     return {
-        section.key: (pdf.reserve(len(section.groups)), len(section.groups))
+        section.key: (pdf.reserve(len(section.groups)), [group.title for group in section.groups])
         for section in layout.chapters
         if section.key in linked and section.groups
     }

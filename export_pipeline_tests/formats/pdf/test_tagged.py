@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Group, Layout, Section, Total
+from export_pipeline.core.layout import Drawing, Group, Layout, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.pdf import structure
 from export_pipeline.formats.pdf.readback import read_back
+from export_pipeline.takeoff.drawings import SHAPE_COLUMNS
 from export_pipeline_tests.formats.pdf.reading import check, layout, shown, write
 
 page_validation: Any = pytest.importorskip("page")  # of the package page-validation
@@ -102,6 +103,51 @@ def test_the_structure_has_headings_facts_and_the_cells_of_each_row(tmp_path: Pa
     ]
 
 
+def linked() -> tuple[Section, ...]:
+    """A chapter whose rows lead to the groups of another, one of them to none."""
+    groups = tuple(Group(f"Group {number}", 40) for number in range(2))
+    links = Section("a", "A", table(3), links=("c0", "b"), targets=(1, None, 0))
+    return links, Section("b", "B", table(80), groups=groups, counts=True, sums=("n",))
+
+
+def drawing(conditions: int) -> Drawing:
+    """A page with a line, a square with a hole, a dot, and a shape that cannot be drawn."""
+    square = [10.0, 10, 90, 10, 90, 90, 10, 90]
+    points = [[0.0, 0, 50, 50], square, [5.0, 5], []]
+    data = {
+        "kind": ["line", "polygon", "point", "none"],
+        "color": ["#FF0000"] * 4,
+        "fill_opacity": [0.3] * 4,
+        "line_width": [2.0] * 4,
+        "points": pa.array(points, pa.list_(pa.float64())),
+        "holes": pa.array([None, [[20.0, 20, 30, 20, 30, 30]], None, None], pa.list_(pa.list_(pa.float64()))),
+        "label": ["1", "2", "3", "4"],
+    }
+    legend = tuple((f"Condition {number}", "#FF0000") for number in range(conditions))
+    shapes = Table.of("shapes", SHAPE_COLUMNS, pa.table(data))
+    return Drawing("A-101", 200, 100, shapes, ("Scale: 1:1",), legend, units_per_foot=10)
+
+
+def test_links_say_where_they_lead_and_drawings_what_they_show(tmp_path: Path) -> None:
+    path = tmp_path / "t.pdf"
+    write(path, layout(*linked(), drawings=(drawing(2),)))
+    with pikepdf.open(path) as file:
+        links = [link for page in file.pages for link in page.obj.get("/Annots", [])]
+        assert [str(link.Contents) for link in links] == ["Go to Group 1", "Go to Group 0"]
+        elements = dict(zip(*[iter(file.Root.StructTreeRoot.ParentTree.Nums)] * 2, strict=True))
+        for link in links:
+            element = elements[int(link.StructParent)]
+            assert pikepdf.Name.Link == element.S
+            assert element.P.S == pikepdf.Name.TD
+            objects = [kid.Obj for kid in element.K if kid.Type == pikepdf.Name.OBJR]
+            assert [object.objgen for object in objects] == [link.objgen]
+        (figure,) = (kid for kid in file.Root.StructTreeRoot.K.K if pikepdf.Name.Figure == kid.S)
+        assert str(figure.Alt) == "A-101: 4 shapes of Condition 0, Condition 1"
+        left, low, right, high = map(float, figure.A.BBox)
+        assert 0 < left < right < 792
+        assert (right - left) / (high - low) == pytest.approx(2, rel=0.01)
+
+
 def layouts() -> dict[str, Layout]:
     tall = Table.of("t", (Column("a", "A", Kind.TEXT),), pa.table({"a": ["long text " * 3000, "short"]}))
     odd = Table.of(
@@ -119,6 +165,7 @@ def layouts() -> dict[str, Layout]:
         "tall rows": layout(Section("t", "T", tall, counts=True)),
         "odd texts": layout(Section("t", "T", odd, counts=True), title="Odd <title> & \x07"),
         "no rows": layout(Section("t", "T", table(0), counts=True)),
+        "links and drawings": layout(*linked(), drawings=(drawing(1), drawing(40))),
         "two chapters": layout(Section("a", "A", table(2)), Section("b", "B", table(3), counts=True)),
     }
 

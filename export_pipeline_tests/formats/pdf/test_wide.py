@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,3 +156,26 @@ def test_a_wide_table_goes_across_more_pages_only_where_long_texts_then_fill_few
             return len(file.pages)
 
     assert pages(3) <= gain * pages(0)
+
+
+def test_bands_have_rows_as_high_as_their_own_cells_and_follow_each_other_by_their_first_row(
+    tmp_path: Path,
+) -> None:
+    numbers = [Column(f"n{n}", f"Number {n}", Kind.INTEGER) for n in range(14)]
+    columns = [Column("id", "C0", Kind.TEXT), *numbers, Column("note", "Note", Kind.TEXT)]
+    rows = [[f"key{row}", *range(10**8, 10**8 + 14), "a long note " * 150] for row in range(60)]
+    path = tmp_path / "bands.pdf"
+    write(path, layout(Section("w", "Wide", of_rows(columns, rows), counts=True)))
+    bands: dict[str, list[list[int]]] = defaultdict(list)
+    order = []
+    for words in pages(path):
+        texts = [word.text for word in words]
+        band = texts[texts.index("Columns") + 1]
+        keys = [int(text[3:]) for text in texts if re.fullmatch(r"key\d+", text)]
+        bands[band].append(keys)
+        order += keys[:1]
+    short, long = bands.values()
+    assert [*chain(*short)] == [*chain(*long)] == list(range(60))
+    assert len(short) <= 3
+    assert len(long) >= 12
+    assert order == sorted(order)

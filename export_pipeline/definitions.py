@@ -3,6 +3,7 @@
 import dagster as dg
 
 from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
+from export_pipeline.orchestration.backfill_job import backfill_scope_job
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.lineage import table_assets
 from export_pipeline.orchestration.resources import (
@@ -42,7 +43,11 @@ def defs() -> dg.Definitions:
         definitions_of(tree),
         dg.Definitions(
             assets=[*table_assets(datasets.values()), scheduled_exports_asset()],
-            jobs=[window_requests_job(datasets), run_schedule_now_job(datasets)],
+            jobs=[
+                window_requests_job(datasets),
+                run_schedule_now_job(datasets),
+                backfill_scope_job(datasets, settings.timezone),
+            ],
             sensors=[
                 housekeeping_sensor,
                 requests_sensor(datasets),

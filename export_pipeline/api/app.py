@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
 from export_pipeline.api import (
+    backfills,
     datasets,
     downloads,
     exports,
@@ -83,7 +84,7 @@ def build_app(settings: Settings) -> FastAPI:
         )
     app.add_middleware(Calls)
     problems.install(app)
-    for module in (exports, downloads, links, datasets, schedules, webhooks):
+    for module in (exports, backfills, downloads, links, datasets, schedules, webhooks):
         app.include_router(module.router, dependencies=[Depends(check_parameters)], responses=responses(422))
     app.include_router(inline.router)
     app.include_router(links.pages)

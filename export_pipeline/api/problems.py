@@ -45,6 +45,7 @@ CODES: dict[str, str] = {
     "internal": "An error of the service itself; its log has the request id.",
     "unknown_dataset": "There is no such dataset.",
     "unknown_format": "The dataset has no such format.",
+    "unknown_window": "The dataset has no such windows that have ended.",
     "no_scope": "The dataset needs a scope.",
     "unknown_scope": "There is no such scope.",
     "unusable_scope": "The scope cannot be exported.",

@@ -12,6 +12,7 @@ from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
 from export_pipeline.cli import (
+    backfill,
     catalogue,
     deployment,
     files,
@@ -120,7 +121,7 @@ def _command_of(arguments: list[str]) -> str:
     return words
 
 
-for group in (deployment, catalogue, request, files, jobs, purge, health):
+for group in (deployment, catalogue, request, backfill, files, jobs, purge, health):
     group.register(app)
 app.command()(serve.serve)
 app.add_typer(schedules.app, name="schedules")

@@ -18,7 +18,7 @@ from export_pipeline.sources.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from export_pipeline.datasets.dataset import Exportable
+    from export_pipeline.datasets.dataset import Dataset, Exportable
     from export_pipeline.jobs import Job
 
 _T = TypeVar("_T")
@@ -92,7 +92,7 @@ def _label(name: str) -> str:
 
 
 class ScopeNameError(ValueError):
-    """Raised when a name is that of several scopes. The message lists their ids."""
+    """Raised when a name is that of several scopes, whose ids the message lists, or of none."""
 
 
 def find_scope(scopes: Mapping[str, str], given: str) -> str:
@@ -126,6 +126,23 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
         more = f" and {len(found) - _MAX_LISTED:,} more" if len(found) > _MAX_LISTED else ""
         raise ScopeNameError(f"{len(found):,} scopes are called {given!r}; give one of the ids {ids}{more}.")
     return found[0] if found else given
+
+
+def look_up_scope(source: ScopeReader, dataset: Dataset, given: str) -> tuple[str, str | None]:
+    """Return id and name of the scope that is meant by an id or a name. The name is None if it is not shown.
+
+    Raises:
+        ScopeNameError: there is no such scope, or several have this name.
+        SourceError: the scopes cannot be read.
+    """
+    scopes = source.scopes(dataset.source, dataset.spec)
+    scope = find_scope(scopes, given)
+    if scope not in scopes:
+        raise ScopeNameError(
+            f"{dataset.dataset} has no scope {given!r}; "
+            f"`export-pipeline datasets --scopes {dataset.dataset}` lists them."
+        )
+    return scope, scopes[scope] if dataset.labels_scopes else None
 
 
 _MAX_LISTED = 10

@@ -21,7 +21,7 @@ from export_pipeline.core.sanitize import sanitize as sanitize_data
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
 from export_pipeline.datasets.options import parse_options
-from export_pipeline.datasets.scopes import ScopeNameError, find_scope
+from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Ledger
@@ -119,17 +119,10 @@ def _chosen_scope(
             f"The config of this run names the scope {given!r}, and its request {tagged!r}: start it from a "
             "request of that scope."
         )
-    scopes = context.resources.source.scopes(dataset.source, dataset.spec)
     try:
-        scope = find_scope(scopes, given)
+        return look_up_scope(context.resources.source, dataset, given)
     except ScopeNameError as error:
         raise PartitionError(str(error)) from None
-    if scope not in scopes:
-        raise PartitionError(
-            f"{dataset.dataset} has no scope {given!r}; "
-            f"`export-pipeline datasets --scopes {dataset.dataset}` lists them."
-        )
-    return scope, scopes[scope] if dataset.labels_scopes else None
 
 
 def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:

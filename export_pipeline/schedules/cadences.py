@@ -1,7 +1,8 @@
 """Requests for the windows of a dataset's cadences: exactly one for each window, scope and format.
 
 The id of such a job is a hash of its window, scope and format, so repeated requests by anybody create one
-job. A row whose fields do not match its id is an ordinary request.
+job. A backfill may repeat a window whose job has ended; the hash then has a mark, an option of the job. A
+row whose fields do not match its id is an ordinary request.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from export_pipeline.jobs.texts import storable
 _NAMESPACE = uuid.UUID("6f0d3c5e-2b1a-4c0e-9a63-0f5b6f7f7a11")
 _BATCH = 1000
 """Rows of a transaction: a ledger on SQLite makes other writers wait meanwhile."""
+REPEAT = "repeat"
+"""Option of a job that repeats a window."""
 _PRIORITY = -1  # requests of waiting people go first
 
 
@@ -35,12 +38,14 @@ class CadenceWindow:
         cadence: daily, weekly or monthly.
         window: Name of the window, e.g. 2026-01-31.
         scope: None for a dataset without scopes.
+        repeat: Mark of a repetition; None for the first request of a window.
     """
 
     dataset: str
     cadence: str
     window: str
     scope: str | None
+    repeat: str | None = None
 
     @classmethod
     def of(cls, job: Job) -> CadenceWindow | None:
@@ -48,7 +53,7 @@ class CadenceWindow:
         if job.window_key is None or job.schedule_id is not None:
             return None
         cadence, _, name = job.window_key.partition("/")
-        window = cls(job.dataset, cadence, name, job.scope)
+        window = cls(job.dataset, cadence, name, job.scope, job.options.get(REPEAT))
         return window if window.job_id(job.format) == job.id else None
 
     @property
@@ -58,7 +63,8 @@ class CadenceWindow:
 
     def job_id(self, format: str) -> str:
         """Return the id of the job that exports the window in a format (UUID, version 5)."""
-        return str(uuid.uuid5(_NAMESPACE, json.dumps([self.dataset, self.key, self.scope, format])))
+        repeat = [] if self.repeat is None else [self.repeat]
+        return str(uuid.uuid5(_NAMESPACE, json.dumps([self.dataset, self.key, self.scope, format, *repeat])))
 
 
 def request_windows(
@@ -83,32 +89,42 @@ def request_windows(
         LedgerError: the tables are missing, or the database rejects a statement.
         LedgerUnavailableError: the database cannot be reached.
     """
-    rest = {
-        "options": {"owners": storable(owners)} if owners else {},
-        "recipients": storable(recipients),
-        "priority": _PRIORITY,
-    }
-    new, rows = 0, _rows(windows, formats, rest)
-    while batch := list(islice(rows, _BATCH)):
+    options = {"owners": storable(owners)} if owners else {}
+    asked = ((window, format) for window in windows for format in formats)
+    return insert_requests(engine, asked, options=options, recipients=storable(recipients))
+
+
+def insert_requests(
+    engine: sa.Engine,
+    asked: Iterator[tuple[CadenceWindow, str]],
+    *,
+    options: Mapping[str, Any] | None = None,
+    **rest: Any,
+) -> int:
+    """Insert requests of windows and formats that are not there yet, in batches. Return their number.
+
+    Args:
+        options: Options of each job.
+        rest: Other values of each row.
+    """
+    new = 0
+    while batch := [
+        {
+            "id": window.job_id(format),
+            "dataset": window.dataset,
+            "format": format,
+            "scope": window.scope,
+            "window_key": window.key,
+            "options": {**(options or {}), **({REPEAT: window.repeat} if window.repeat else {})},
+            "priority": _PRIORITY,
+            **rest,
+        }
+        for window, format in islice(asked, _BATCH)
+    ]:
         with transaction(engine, write=True) as connection:
             insert = insert_new(connection, jobs, "id").returning(jobs.c.id)
             new += len(connection.scalars(insert, batch).all())
     return new
-
-
-def _rows(
-    windows: Sequence[CadenceWindow], formats: Sequence[str], rest: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    for window in windows:
-        for format in formats:
-            yield {
-                "id": window.job_id(format),
-                "dataset": window.dataset,
-                "format": format,
-                "scope": window.scope,
-                "window_key": window.key,
-                **rest,
-            }
 
 
 def newest_window(engine: sa.Engine, dataset: str, cadence: str) -> str | None:

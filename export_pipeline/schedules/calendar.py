@@ -189,6 +189,26 @@ def calendar_window(cadence: str, first: date) -> Window:
     return Window(first.isoformat(), start, end, "UTC")
 
 
+def ended_windows(schedule: Schedule, first: date, last: date | None, now: datetime) -> Iterator[Window]:
+    """Yield the days, weeks or months of a calendar schedule that have ended, in order.
+
+    Args:
+        first: Only windows that begin on this day or later.
+        last: Only windows that begin on this day or earlier; None for all that have ended.
+        now: An aware time.
+    """
+    period = _period(schedule.cadence, first)
+    if _first_day(schedule.cadence, period) < first:
+        period += 1
+    while True:
+        begins, (start, end) = _first_day(schedule.cadence, period), _ends(schedule, period)
+        if end > now or (last is not None and begins > last):
+            return
+        if start < end:
+            yield Window(begins.isoformat(), start, end, schedule.timezone)
+        period += 1
+
+
 def check_choice(field: str, value: Any, valid: Collection[str]) -> None:
     """Check that the value of a field is one of the valid values.
 

@@ -21,6 +21,7 @@ from export_pipeline.health import Finding
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.keys import Key
 from export_pipeline.orchestration.daemon_health import DaemonCode
+from export_pipeline.schedules.backfill import BackfillCounts
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.verify import Report
 from export_pipeline_tests.cli.stored import stored
@@ -33,6 +34,7 @@ OUTPUTS: dict[str, Any] = {
     "formats": list[output.FormatOutput],
     "datasets": list[output.DatasetOutput],
     "request": output.RequestOutput,
+    "backfill": BackfillCounts,
     "link": output.LinkOutput,
     "verify": Report,
     "jobs": list[Job],

@@ -16,6 +16,7 @@ from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.partitions import SCOPE_NAME_TAG, SCOPE_TAG, WINDOW_TAG
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.window_requests import window_requests_job
+from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, failures, files
 from export_pipeline_tests.orchestration.requesting import launch, tick
 
@@ -231,3 +232,62 @@ def test_a_downstream_asset_gets_the_file_of_its_runs_scope(windows: Deployment)
         assert deliver({SCOPE_TAG: scope}).success
     assert seen == list(made.values())
     assert "A window has files of all scopes" in next(iter(failures(deliver({})).values()))
+
+
+@pytest.mark.parametrize("by_scope", [True, False])
+def test_the_history_of_one_scope_is_exported_under_the_schedules_keys(
+    declare: Declare, ledger: Ledger, command: Command, by_scope: bool
+) -> None:
+    there = declare(by_scope)
+    scope, other = there.source.scopes
+    days = ["--from", "2026-02-02", "--to", "2026-02-03"]
+    asked = ["backfill", "takeoff", "--cadence", "daily", "--scope", name_of(there, scope), *days]
+    made = command(*asked, "--format", "csv", "--json")
+    assert made.json == {"new": 2, "repeated": 0, "retried": 0, "waiting": 0, "completed": 0}
+    for request in tick(there):
+        assert launch(there, request).success
+    assert {job.file_key for job in ledger.find(limit=20)} == {
+        f"exports/{scope}/takeoff/daily/{day}.csv" for day in ("2026-02-02", "2026-02-03")
+    }
+    assert "0 exports are requested (2 completed)" in command(*asked, "--format", "csv").out
+    job = there.definitions.resolve_job_def("backfill_scope_job")
+
+    def start(**config: object) -> dg.ExecuteInProcessResult:
+        return job.execute_in_process(
+            instance=there.instance,
+            run_config=QUIET | {"ops": {"backfill_scope": {"config": {"dataset": "takeoff", **config}}}},
+            raise_on_error=False,
+        )
+
+    assert start(scope=scope, **{"from": "2026-02-02", "to": "2026-02-03"}, formats=["csv", "json"]).success
+    assert len(ledger.find(status=[Status.PENDING], limit=20)) == 2
+    assert start(scope=other, **{"from": "2026-02-02", "to": "2026-02-02"}, formats=["csv"]).success
+    assert [job.scope for job in ledger.find(status=[Status.PENDING], limit=20)].count(other) == 1
+    for wrong, said in (
+        ({"scope": "nobody"}, "takeoff has no scope 'nobody'"),
+        ({}, "Say whose rows"),
+        (
+            {"scope": scope, "cadence": "hourly"},
+            "takeoff has no cadence 'hourly'; it has daily, weekly, monthly",
+        ),
+        ({"scope": scope, "from": "yesterday"}, "Invalid isoformat string: 'yesterday'"),
+    ):
+        assert said in next(iter(failures(start(**wrong)).values()))
+
+
+def test_a_file_that_has_expired_is_made_again(declare: Declare, ledger: Ledger, command: Command) -> None:
+    there = declare(False)
+    days = ["--from", DAY, "--to", DAY, "--format", "csv"]
+    asked = ["backfill", "takeoff", "--cadence", "daily", "--scope", there.scope, *days]
+    assert command(*asked).code == 0
+    (request,) = tick(there)
+    assert launch(there, request).success
+    (job,) = ledger.find()
+    there.source.rows("UPDATE export_jobs SET expires_at = '2026-01-01T00:00:00.000000+00:00'")
+    assert command("purge").code == 0
+    assert there.stored() == set()
+    assert "1 repeated" in command(*asked).out
+    (request,) = tick(there)
+    assert request.partition_key == DAY
+    assert launch(there, request).success
+    assert job.file_key in there.stored()

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ from dagster._core.storage.event_log.schema import (
     DynamicPartitionsTable,
     SqlEventLogStorageTable,
 )
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, REPOSITORY_LABEL_TAG, WILL_RETRY_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._grpc.utils import default_sensor_grpc_timeout
@@ -272,6 +272,12 @@ def as_runs_of(instance: dg.DagsterInstance, module: str, location: str) -> Iter
 def repository_of(definitions: dg.Definitions) -> dg.RepositoryDefinition:
     """Return the repository that Dagster makes of definitions, with all jobs, schedules and sensors."""
     return definitions.get_repository_def()
+
+
+def repository_tags(context: dg.SensorEvaluationContext) -> dict[str, str]:
+    """Return the tags by which Dagster marks the runs of a sensor's repository."""
+    origin = context.code_location_origin
+    return {REPOSITORY_LABEL_TAG: f"{context.repository_name}@{origin.location_name if origin else None}"}
 
 
 def assets_job(definitions: dg.Definitions) -> dg.JobDefinition:
@@ -525,10 +531,15 @@ def keep_code_servers(version: Callable[[], object]) -> None:
     GrpcServerRegistry.clear_all_grpc_endpoints = clear  # type: ignore[method-assign]
 
 
-def remove_runless_materializations(instance: dg.DagsterInstance, before: datetime) -> int:
+def remove_runless_materializations(
+    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], before: datetime
+) -> int:
     """Remove old materializations that no run has made. Dagster removes only those of runs.
 
     The newest materialization of each asset and partition stays, as it does for runs.
+
+    Args:
+        assets: The assets whose materializations are removed.
 
     Returns:
         Number of removed materializations.
@@ -545,6 +556,7 @@ def remove_runless_materializations(instance: dg.DagsterInstance, before: dateti
     old = sa.and_(
         events.c.run_id == RUNLESS_RUN_ID,
         events.c.dagster_event_type == materialized,
+        events.c.asset_key.in_([asset.to_string() for asset in assets]),
         events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None),
     )
     with storage.index_connection() as connection:

@@ -86,6 +86,7 @@ from export_pipeline.orchestration.dagster_compat import (
     report_event,
     report_failed,
     repository_of,
+    repository_tags,
     required_daemons,
     resolve_partition,
     run_arguments,
@@ -443,6 +444,25 @@ def test_else_the_timeline_would_not_show_runs_of_the_command_line(instance: dg.
     assert run_of(instance, execute(instance, "a").run_id).remote_job_origin is None
 
 
+def test_else_runs_of_other_code_locations_would_be_removed(instance: dg.DagsterInstance) -> None:
+    with as_runs_of(instance, "ours", "location"):
+        run = run_of(instance, execute(instance, "a").run_id)
+    assert run.remote_job_origin is not None
+    origin = run.remote_job_origin.repository_origin
+    with dg.SensorEvaluationContext(
+        instance_ref=None,
+        last_tick_completion_time=None,
+        last_run_key=None,
+        cursor=None,
+        log_key=None,
+        repository_name=origin.repository_name,
+        code_location_origin=origin.code_location_origin,
+        instance=instance,
+    ) as context:
+        tags = repository_tags(context)
+    assert [one.run_id for one in instance.get_runs(dg.RunsFilter(tags=tags))] == [run.run_id]
+
+
 def test_else_a_run_would_fail_while_the_warm_process_loads() -> None:
     def launch(*_: Any) -> None:
         raise CodeUnreachableError("still loading")
@@ -605,7 +625,10 @@ def test_else_files_reported_without_a_run_would_leave_their_content_for_ever(tm
         assert [sorted(one.metadata) for one in made if one] == [["bytes"], ["bytes", "key", "title"]]
         databases = [path.read_bytes() for path in tmp_path.rglob("*.db*")]
         assert not any(b"Title of first.pdf" in content for content in databases)
-        assert remove_runless_materializations(stored, datetime.now(UTC) + timedelta(minutes=1)) == 1
+        assert (
+            remove_runless_materializations(stored, [drawing_key], datetime.now(UTC) + timedelta(minutes=1))
+            == 1
+        )
         (newest,) = stored.fetch_materializations(drawing_key, limit=9).records
         assert newest.storage_id == records[1].storage_id
 

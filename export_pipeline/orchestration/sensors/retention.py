@@ -1,8 +1,12 @@
-"""Remove old runs from Dagster's database. The ledger is the history, and a run leaves 65 KB of events."""
+"""Remove old runs from Dagster's database. The ledger is the history, and a run leaves 65 KB of events.
+
+Runs and assets of other code locations, which may share the database, stay.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -15,6 +19,7 @@ from export_pipeline.orchestration.dagster_compat import (
     remove_check_results,
     remove_run_files,
     remove_runless_materializations,
+    repository_tags,
 )
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.settings import load_settings
@@ -37,17 +42,22 @@ def retention_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     if is_preview(context):
         return dg.SkipReason(NOT_PREVIEWED)
     days = load_settings().run_retention_days
-    removed = remove_old_runs(context.instance, timedelta(days=days), seconds=TICK_SECONDS)
-    remove_runless_materializations(context.instance, datetime.now(UTC) - timedelta(days=days))
+    ours = repository_tags(context)
+    removed = remove_old_runs(context.instance, ours, timedelta(days=days), seconds=TICK_SECONDS)
+    assets = context.repository_def.asset_graph.get_all_asset_keys() if context.repository_def else ()
+    remove_runless_materializations(context.instance, assets, datetime.now(UTC) - timedelta(days=days))
     return dg.SkipReason(f"{removed} runs older than {days} days are removed.")
 
 
-def remove_old_runs(instance: dg.DagsterInstance, retention: timedelta, *, seconds: float) -> int:
+def remove_old_runs(
+    instance: dg.DagsterInstance, tags: Mapping[str, str], retention: timedelta, *, seconds: float
+) -> int:
     """Remove runs that ended long ago, with their events and files, oldest first.
 
     Runs that made the newest file of an asset stay, as do runs of an active backfill.
 
     Args:
+        tags: Tags of the runs to remove, as `repository_tags` returns them.
         retention: Time that a run is kept after its last change.
         seconds: Time limit. Call again for the rest.
 
@@ -55,7 +65,11 @@ def remove_old_runs(instance: dg.DagsterInstance, retention: timedelta, *, secon
         Number of removed runs.
     """
     until = time.monotonic() + seconds
-    old = dg.RunsFilter(statuses=_ENDED, updated_before=datetime.now(UTC) - retention)
+    old = dg.RunsFilter(
+        statuses=_ENDED,
+        updated_before=datetime.now(UTC) - retention,
+        tags=tags,
+    )
     kept: set[str] = set()
     last_kept, removed = None, 0
     while time.monotonic() < until and (

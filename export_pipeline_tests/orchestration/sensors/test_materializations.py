@@ -162,8 +162,10 @@ def test_old_reports_go_and_the_newest_of_a_partition_stays(
     for scope in (*deployment.source.scopes, deployment.scope, deployment.scope):
         make(deployment, ledger, scope=scope)
     assert report(deployment, ledger, instance) == 4
-    assert remove_runless_materializations(instance, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert remove_runless_materializations(instance, [KEY], datetime.now(UTC) - timedelta(days=1)) == 0
     assert len(known(instance)) == 4
-    assert remove_runless_materializations(instance, datetime.now(UTC) + timedelta(minutes=1)) == 2
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    assert remove_runless_materializations(instance, [dg.AssetKey("another")], later) == 0
+    assert remove_runless_materializations(instance, [KEY], later) == 2
     assert {scope_of_key(str(one.partition)) for one in known(instance)} == set(deployment.source.scopes)
     assert instance.get_latest_materialization_event(KEY) is not None

@@ -9,10 +9,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from export_pipeline.orchestration.dagster_compat import as_runs_of
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.sensors.retention import remove_old_runs
 
 NOW = timedelta(0)
+OURS = {".dagster/repository": "__repository__@export_pipeline"}
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("rows", asset="export")])
@@ -37,7 +39,22 @@ def instance(
 
 
 def remove(instance: dg.DagsterInstance, retention: timedelta = NOW, seconds: float = 60) -> int:
-    return remove_old_runs(instance, retention, seconds=seconds)
+    return remove_old_runs(instance, OURS, retention, seconds=seconds)
+
+
+@pytest.fixture(autouse=True)
+def _ours(instance: dg.DagsterInstance) -> Iterator[None]:
+    with as_runs_of(instance, "export_pipeline.definitions", "export_pipeline"):
+        yield
+
+
+def test_runs_of_other_code_locations_stay(instance: dg.DagsterInstance) -> None:
+    with dg.DagsterInstance.get() as other, as_runs_of(other, "export_pipeline.definitions", "another"):
+        theirs = [JOB.execute_in_process(instance=other).run_id for _ in range(2)]
+    JOB.execute_in_process(instance=instance)
+    ours = JOB.execute_in_process(instance=instance).run_id
+    assert remove(instance) == 1
+    assert {run.run_id for run in instance.get_runs()} == {*theirs, ours}
 
 
 def test_all_go_but_the_one_that_made_the_newest_file(instance: dg.DagsterInstance) -> None:

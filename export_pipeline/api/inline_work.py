@@ -40,7 +40,7 @@ from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, StoreError, Upload
 from export_pipeline.store.keys import request_key
-from export_pipeline.store.publish import publish, unpublish
+from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
 MAX_ROWS = 10_000
 MAX_FILE_BYTES = 64 << 20
@@ -174,7 +174,7 @@ class InlineMaker:
         try:
             self._ledger.completed(attempt, published_file(file, stored), expires_at)
         except RefusedError:
-            unpublish(file.store, stored.key, unless=lambda there: there.run_id != attempt.run_id)
+            unpublish(file.store, stored.key, unless=is_of_another_run(attempt.run_id))
             raise
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import sqlalchemy as sa
@@ -12,11 +14,15 @@ import sqlalchemy as sa
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.queries import Reader
+from export_pipeline.jobs.records import unrequested_id
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, removals
 from export_pipeline.jobs.texts import storable
-from export_pipeline.store.keys import scope_segment
+from export_pipeline.store.keys import request_key, window_key
+
+_IDENTITY = (jobs.c.id, jobs.c.run_id, jobs.c.scope, jobs.c.dataset, jobs.c.window_key, jobs.c.schedule_id)
+"""Columns that a file's key follows from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,11 @@ class KnownFiles(Reader):
 
     def owned(self, keys: Collection[str]) -> set[str]:
         """Return the keys that are the file of a completed job."""
-        return self._recorded(keys, jobs.c.status == Status.COMPLETED, jobs.c.deleted_at.is_(None))
+        select = sa.select(jobs.c.file_key).where(
+            jobs.c.file_key.in_(list(keys)), jobs.c.status == Status.COMPLETED, jobs.c.deleted_at.is_(None)
+        )
+        with self._reading() as connection:
+            return {key for key in connection.scalars(select) if key is not None}
 
     def is_of_deleted_scope(self, key: str) -> bool:
         """Return whether a key is the file of jobs whose scopes were all deleted."""
@@ -48,23 +58,20 @@ class KnownFiles(Reader):
             return set(connection.scalars(select)) == {SCOPE_DELETED}
 
     def written(self, keys: Collection[str]) -> set[str]:
-        """Return the keys to which a job of this ledger, in any state, writes its file."""
-        written = self._recorded(keys)
-        for key in set(keys) - written:
-            select = _writers(key)
-            if select is None:
-                continue
-            with self._reading() as connection:
-                rows = connection.execute(select).all()
-            if any(_folder(row.scope) == key.split("/")[1] for row in rows):
-                written.add(key)
-        return written
+        """Return the keys to which a job of this ledger, in any state, writes its file.
 
-    def _recorded(self, keys: Collection[str], *conditions: sa.ColumnElement[bool]) -> set[str]:
-        """Return the keys that are or were the file of a job that meets the conditions."""
-        select = sa.select(jobs.c.file_key).where(jobs.c.file_key.in_(list(keys)), *conditions)
-        with self._reading() as connection:
-            return {key for key in connection.scalars(select) if key is not None}
+        They follow from id, scope and window, not from `file_key`: a job that died may have written its file
+        without recording it, and a row may record the key of any file.
+        """
+        written = set()
+        for key in set(keys):
+            for condition in _writers(key):
+                with self._reading() as connection:
+                    rows = connection.execute(sa.select(*_IDENTITY).where(condition)).all()
+                if any(_writes(row, key) for row in rows):
+                    written.add(key)
+                    break
+        return written
 
     def kept(self, limit: int, after: str | None = None) -> list[tuple[str, str]]:
         """Return id and file key of completed jobs whose file must exist, ordered by id.
@@ -102,27 +109,26 @@ class KnownFiles(Reader):
             connection.execute(sa.delete(removals).where(removals.c.id == removal.id))
 
 
-def _writers(key: str) -> sa.Select[tuple[str | None]] | None:
-    """Return a query for the scopes of jobs whose file may have this key; None if no job writes such a key.
-
-    It does not rely on `file_key`: a job that died may have written its file without recording the key.
-    """
+def _writers(key: str) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield conditions on the jobs that may write this key, fast ones first; `_writes` decides."""
+    yield jobs.c.file_key == key
     match key.split("/"):
         case ["exports", _, name]:
-            try:
-                job_id = str(uuid.UUID(stem := name.partition(".")[0]))
-            except ValueError:
-                return None
-            return sa.select(jobs.c.scope).where(jobs.c.id == job_id) if job_id == stem else None
+            with suppress(ValueError):
+                yield jobs.c.id == str(uuid.UUID(name.partition(".")[0]))
         case ["exports", _, dataset, cadence, name]:
             window = f"{unquote(cadence)}/{unquote(name.partition('.')[0])}"
-            return sa.select(jobs.c.scope).where(
-                jobs.c.dataset == storable(unquote(dataset)),
-                jobs.c.window_key == storable(window),
-                jobs.c.schedule_id.is_(None),
-            )
-    return None
+            of_window = (jobs.c.dataset == storable(unquote(dataset)), jobs.c.window_key == storable(window))
+            yield sa.and_(*of_window, jobs.c.schedule_id.is_(None))
 
 
-def _folder(scope: str | None) -> str | None:
-    return None if scope == "" else scope_segment(scope)
+def _writes(job: Any, key: str) -> bool:
+    """Return whether a key follows from a job's id, scope and window."""
+    extension = key.rpartition("/")[2].partition(".")[2]
+    with suppress(ValueError):  # the row holds an empty name, or the key has no extension
+        keys = {request_key(job.scope, job.id, extension)}
+        if job.window_key and job.schedule_id is None:
+            cadence, _, window = job.window_key.partition("/")
+            keys.add(window_key(job.scope, job.dataset, cadence, window, extension))
+        return key in keys or job.id == unrequested_id(job.run_id, key)
+    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +21,7 @@ from export_pipeline.jobs.errors import (
 from export_pipeline.jobs.idempotency import asked_before
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
-from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer
+from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, Viewer, unrequested_id
 from export_pipeline.jobs.reuse import REUSED, find_reusable
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, EventKind, Status
@@ -37,7 +36,6 @@ Remove = Callable[[str], None]
 _PRIORITIES = 2**31
 """A priority is an integer of 32 bits on PostgreSQL, so on SQLite too."""
 _CLAIM_REFRESHED = timedelta(seconds=15)
-_UNREQUESTED = uuid.UUID("0d8f6c1e-7f0b-4a53-9a0e-3d1a54d7c2b6")
 
 
 class Ledger(LeaseKeeper):
@@ -366,7 +364,7 @@ class Ledger(LeaseKeeper):
         Args:
             who: What started the run, for the job's record.
         """
-        job_id = str(uuid.uuid5(_UNREQUESTED, f"{run_id}/{file.key}"))
+        job_id = unrequested_id(run_id, file.key)
         request = {
             "id": job_id,
             "dataset": dataset,

@@ -149,9 +149,8 @@ def purge(
         tell(finding)
 
     known = KnownFiles.beside(ledger)
-    deployment = ledger.deployment()
-    purged.ended = _expire(ledger, store, deployment, limit, until, dry_run, who, report)
-    judge = _Judge(known, store, deployment, retention, deleted_scopes)
+    purged.ended = _expire(ledger, store, limit, until, dry_run, who, report)
+    judge = _Judge(known, store, ledger.deployment(), retention, deleted_scopes)
 
     def own(uploads: Collection[str]) -> set[str]:
         mine = judge.own(uploads)
@@ -179,7 +178,6 @@ def purge(
 def _expire(
     ledger: Ledger,
     store: Store,
-    deployment: str,
     limit: int,
     until: float,
     dry_run: bool,
@@ -203,7 +201,7 @@ def _expire(
                 return False
             seen.add(job.id)
             try:
-                remove = partial(unpublish_unless_replaced, store, deployment, sha256=job.sha256 or "")
+                remove = partial(unpublish_own, ledger, store, sha256=job.sha256 or "")
                 if ledger.expire(job.id, remove, who).status is Status.EXPIRED:
                     report(_finding(FindingKind.EXPIRED, job))
             except (RefusedError, UnknownJobError):
@@ -215,21 +213,29 @@ def _expire(
     return not ledger.expirable(1)
 
 
-def unpublish_unless_replaced(store: Store, deployment: str, key: str, sha256: str | None = None) -> None:
-    """Remove a job's file and manifest, unless another deployment that shares the store has replaced them.
+def unpublish_own(ledger: Ledger, store: Store, key: str, sha256: str | None = None) -> None:
+    """Remove a job's file and manifest, unless they are not, or no longer, this deployment's.
+
+    The row of the job alone proves nothing: somebody may have written a key of another file into it.
 
     Args:
         sha256: SHA-256 of the job's file. If given, a file with a different one is kept until its own
             manifest expires: somebody may have exported the window again by hand.
     """
+    deployment, known = ledger.deployment(), KnownFiles.beside(ledger)
 
-    def is_replaced(manifest: Manifest) -> bool:
-        if manifest.deployment not in (None, deployment):
+    def is_others(manifest: Manifest | None) -> bool:
+        if manifest is not None and manifest.deployment not in (None, deployment):
             return True
+        is_proof = manifest is not None and manifest.deployment is not None and manifest.is_of(key)
+        if not is_proof and not known.written([key]):
+            return True
+        if manifest is None:
+            return False
         is_due = manifest.expires_at is None or manifest.expires_at <= datetime.now(UTC)
         return sha256 not in (None, manifest.sha256) and not is_due
 
-    unpublish(store, key, unless=is_replaced)
+    unpublish(store, key, unless=is_others)
 
 
 def _finding(what: FindingKind, job: Job, problem: str | None = None) -> FileFinding:

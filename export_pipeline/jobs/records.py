@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,13 @@ from export_pipeline.jobs.states import EventKind, Status
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
+
+_UNREQUESTED = uuid.UUID("0d8f6c1e-7f0b-4a53-9a0e-3d1a54d7c2b6")
+
+
+def unrequested_id(run_id: str | None, file_key: str) -> str:
+    """Return the id of the job by which a run records a file that nobody requested in the ledger."""
+    return str(uuid.uuid5(_UNREQUESTED, f"{run_id}/{file_key}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from export_pipeline.orchestration.runs.staging import load_all, save_all
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested, is_file_of_job
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import changed_cells
-from export_pipeline.store.publish import publish, unpublish
+from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
 
 @dataclass
@@ -151,7 +151,7 @@ class ExportStoreIOManager(dg.IOManager):
             if not retry_until_available(
                 lambda: is_file_of_job(self.ledger.open, run, file.format, stored.key), log
             ):
-                unpublish(file.store, stored.key, unless=lambda there: there.run_id != file.run_id)
+                unpublish(file.store, stored.key, unless=is_of_another_run(file.run_id))
             raise
 
     def _link(

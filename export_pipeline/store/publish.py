@@ -63,22 +63,28 @@ def publish(
     return stored, content
 
 
-def unpublish(store: Store, key: str, *, unless: Callable[[Manifest], bool] = lambda _: False) -> None:
+def unpublish(store: Store, key: str, *, unless: Callable[[Manifest | None], bool] = lambda _: False) -> None:
     """Remove an export, the manifest first. A missing file is no error.
 
     Args:
         store: The store.
         key: Key of the file.
-        unless: Called with the manifest, if there is a sound one, once no earlier attempt can publish the
-            export any more. If it returns True, the export is kept.
+        unless: Called with the manifest, or None if there is no sound one, once no earlier attempt can
+            publish the export any more. If it returns True, the export is kept.
     """
 
     def is_due() -> bool:
+        manifest = None
         with contextlib.suppress(NotFoundError, ManifestError):
-            return not unless(read_manifest(store, key))
-        return True
+            manifest = read_manifest(store, key)
+        return not unless(manifest)
 
     store.delete(manifest_key(key), key, still=is_due)
+
+
+def is_of_another_run(run_id: str | None) -> Callable[[Manifest | None], bool]:
+    """Return a function for `unpublish` that keeps what another run has published."""
+    return lambda manifest: manifest is not None and manifest.run_id != run_id
 
 
 def read_manifest(store: Store, key: str) -> Manifest:

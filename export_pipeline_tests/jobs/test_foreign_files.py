@@ -110,9 +110,7 @@ def test_two_deployments_share_a_store(
         run(ledger, store)
         assert ledger.get(mine.id).status is Status.EXPIRED
         assert keys(store) == before
-        ledger.delete(
-            deleted.id, lambda key: purge.unpublish_unless_replaced(store, ledger.deployment(), key)
-        )
+        ledger.delete(deleted.id, lambda key: purge.unpublish_own(ledger, store, key))
         assert keys(store) == before
         _, findings = run(other, store)
         assert {(f.what, f.key) for f in findings if f.what is not FindingKind.FOREIGN} == {
@@ -211,3 +209,49 @@ def test_uploads_of_others_in_a_bucket_are_not_aborted(
     assert {prefix + f.key for f in findings if f.what is FindingKind.FOREIGN} == theirs
     left = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
     assert {upload["Key"] for upload in left} == theirs
+
+
+def test_a_row_that_names_another_file_does_not_remove_it(
+    database: Database, ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    made = complete(ledger, store, tmp_path, DUE)
+    copied = "exports/a/copied.csv"
+    theirs = {
+        write(store, "exports/notes.txt"),
+        write(store, f"exports/a/{uuid.uuid4()}.csv"),
+        write(store, f"exports/b/{made.id}.csv"),
+        write(store, "exports/a/takeoff/daily/2026-01-01.csv"),
+        write(store, copied),
+        write(store, manifest_key(copied), store.path(manifest_key(str(made.file_key))).read_text()),
+    }
+    for key in sorted(theirs):
+        job = job_in(ledger, Status.PROCESSING)
+        database.run(
+            "UPDATE export_jobs SET status = 'completed', file_key = ?, sha256 = 'x', expires_at = ? WHERE id = ?",
+            key, DUE.isoformat(timespec="microseconds"), job.id,
+        )  # fmt: skip
+    age_all(store)
+    _, findings = run(ledger, store)
+    assert keys(store) == theirs
+    assert {f.key for f in findings if f.what is FindingKind.FOREIGN} == theirs - {manifest_key(copied)}
+    for job in ledger.find(status=Status.EXPIRED):
+        ledger.delete(job.id, lambda key: purge.unpublish_own(ledger, store, key))
+    assert keys(store) == theirs
+
+
+def test_files_prove_by_their_name_that_a_job_made_them(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    """Their manifests are gone."""
+    unrequested = "exports/a/takeoff/daily/2026-01-01.csv"
+    file = File(write(store, unrequested), "a.csv", 1, 1, "x")
+    ledger.record_export(
+        "run", file, DUE, dataset="takeoff", format="csv", scope="a", filters={}, columns=None, options={},
+        requested_by=None, started_at=DUE, who="launchpad",
+    )  # fmt: skip
+    made = complete(ledger, store, tmp_path, DUE)
+    store.delete(manifest_key(str(made.file_key)))
+    age_all(store)
+    purged, _ = run(ledger, store)
+    assert purged.counts[FindingKind.EXPIRED] == 2
+    assert keys(store) == set()

@@ -19,7 +19,7 @@ from export_pipeline.store import (
     open_store,
 )
 from export_pipeline.store.manifest import Manifest
-from export_pipeline.store.publish import publish, read_manifest, unpublish, verify_file
+from export_pipeline.store.publish import is_of_another_run, publish, read_manifest, unpublish, verify_file
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.store.putting import begin
 
@@ -214,9 +214,9 @@ def test_a_run_that_is_refused_late_removes_only_its_own_file(
     with begin(store, KEY, local(b"").parent) as upload:
         upload.write(b"newer")
         publish(store, upload, lambda stored: manifest_of(stored).model_copy(update={"run_id": "newer"}))
-    unpublish(store, KEY, unless=lambda there: there.run_id != "older")
+    unpublish(store, KEY, unless=is_of_another_run("older"))
     assert verify_file(store, KEY) == []
-    unpublish(store, KEY, unless=lambda there: there.run_id != "newer")
+    unpublish(store, KEY, unless=is_of_another_run("newer"))
     assert list(store.list()) == []
 
 

@@ -17,7 +17,7 @@ from export_pipeline.intake.queue import QueueError, take_in
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purge import purge, unpublish_unless_replaced
+from export_pipeline.jobs.purge import purge, unpublish_own
 from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
@@ -100,7 +100,7 @@ def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
     ledger, store = context.resources.ledger.open(), context.resources.store
 
     def remove(key: str) -> None:
-        unpublish_unless_replaced(store.open(), ledger.deployment(), key)
+        unpublish_own(ledger, store.open(), key)
 
     def run() -> str:
         answered = Commands.beside(ledger).run_pending(remove, _MOST, until)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import stat
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from celery.bin.celery import celery
 
 from export_pipeline.settings import Settings
 
@@ -42,7 +45,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 def test_programs_are_those_that_are_installed() -> None:
     commands = [line for unit in UNITS for line in re.findall(r"^ExecStart\w*=(.+)$", unit.read_text(), re.M)]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         path, *_ = command.split()
         assert path.startswith("/opt/export-pipeline/.venv/bin/")
@@ -101,11 +104,42 @@ def test_files_of_the_image_are_there() -> None:
     needed = re.findall(r'^"(\S+)" = "export_pipeline/project', (ROOT / "pyproject.toml").read_text(), re.M)
     assert set(needed) <= set(sources)
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    assert set(services) == {"migrate", "daemon", "webserver", "service"}
-    for service in services.values():
+    assert set(services) == {"migrate", "daemon", "webserver", "service", "broker", "worker"}
+    for name, service in services.items():
+        assert service.get("profiles", []) == (["celery"] if name in ("broker", "worker") else [])
+        if name == "broker":
+            continue
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
-        sources = [volume.split(":")[0] for volume in service["volumes"]]
-        assert all((DEPLOY / source).is_file() for source in sources if source.startswith("."))
+        state, instance = service["volumes"]
+        assert state == "state:/var/lib/export-pipeline"
+        assert (
+            instance
+            == f"${{DAGSTER_YAML:-./dagster-postgres.yaml}}:{state.partition(':')[2]}/dagster/dagster.yaml:ro"
+        )
+
+
+def test_many_machines_differ_from_one_in_the_launcher_only() -> None:
+    one, many = (
+        yaml.safe_load((DEPLOY / f"dagster-{name}.yaml").read_text()) for name in ("postgres", "celery")
+    )
+    assert many.pop("run_launcher")["class"] == "CeleryRunLauncher"
+    assert one.pop("run_launcher")["class"] == "WarmRunLauncher"
+    # What waits in the broker's queue is neither lost nor to be limited as one machine is.
+    for instance in (one, many):
+        del instance["run_monitoring"]["start_timeout_seconds"]
+        del instance["concurrency"]["runs"]["max_concurrent_runs"]
+    assert many == one
+
+
+def test_worker_settings_are_those_of_the_unit() -> None:
+    unit = (DEPLOY / "systemd" / "export-pipeline-worker.service").read_text().replace("\\\n", "")
+    (command,) = re.findall(r"^ExecStart=(.+)$", unit, re.M)
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["worker"]
+    options = set(command.split()[1:]) - {"--hostname", "%b@%H"}
+    assert set(service["command"].split()[1:]) == options
+    with redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
+        celery.main(["worker", "--help"])
+    assert all(option in out.getvalue() for option in options if option.startswith("--"))
 
 
 def test_the_image_makes_private_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,12 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.launcher.base import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher.base import LaunchRunContext as LaunchRunContext
+from dagster._core.launcher.base import RunLauncher
+from dagster._core.launcher.base import WorkerStatus as WorkerStatus
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -49,7 +53,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._grpc.utils import default_sensor_grpc_timeout
 from dagster._serdes import ConfigurableClassData as ConfigurableClassData
-from dagster._serdes import serialize_value
+from dagster._serdes import serialize_value, unpack_value
 from dagster._utils.interrupts import capture_interrupts
 
 if TYPE_CHECKING:
@@ -91,6 +95,14 @@ def step_of(context: dg.OutputContext | dg.InputContext) -> StepExecutionContext
 def report_canceling(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str | None = None) -> None:
     """Record that a run is being canceled."""
     instance.report_run_canceling(run, message)
+
+
+def is_canceling(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Return whether a run is being canceled. False too if Dagster's database is unavailable."""
+    with suppress(sa.exc.DBAPIError):
+        run = instance.get_run_by_id(run_id)
+        return run is not None and run.status is dg.DagsterRunStatus.CANCELING
+    return False
 
 
 def report_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
@@ -285,9 +297,24 @@ def assets_job(definitions: dg.Definitions) -> dg.JobDefinition:
     return definitions.resolve_implicit_global_asset_job_def()
 
 
-def instance_of(launcher: dg.DefaultRunLauncher) -> dg.DagsterInstance:
+def instance_of(launcher: RunLauncher) -> dg.DagsterInstance:
     """Return the instance that a launcher serves."""
     return launcher._instance
+
+
+def launcher_in(home: Path) -> RunLauncher:
+    """Return the launcher that the dagster.yaml of a folder names, without opening Dagster's database."""
+    launcher = InstanceRef.from_dir(str(home)).run_launcher
+    assert launcher is not None
+    return launcher
+
+
+def has_lost_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether the launcher knows that no process will work on a run. Not every launcher can."""
+    launcher = instance.run_launcher
+    if not launcher.supports_check_run_worker_health:
+        return False
+    return launcher.check_run_worker_health(run).status in (WorkerStatus.FAILED, WorkerStatus.NOT_FOUND)
 
 
 def is_of_module(run: dg.DagsterRun, module: str) -> bool:
@@ -315,6 +342,17 @@ def run_arguments(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return serialize_value(
         ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=instance.get_ref())
     )
+
+
+def run_of_task(arguments: Any, module: str) -> str | None:
+    """Return the id of the run that a task of Celery executes; None if its code location is not this module.
+
+    Args:
+        arguments: The task's argument.
+    """
+    task = unpack_value(arguments, as_type=ExecuteRunArgs)
+    pointer = task.job_origin.repository_origin.code_pointer
+    return task.run_id if isinstance(pointer, ModuleCodePointer) and pointer.module == module else None
 
 
 def execute_run_command() -> click.Command:

@@ -45,17 +45,20 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._grpc.server import GrpcServerCommand
 from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import deserialize_value
+from dagster._serdes import deserialize_value, pack_value
 from dagster._utils.error import SerializableErrorInfo
 
 from export_pipeline.orchestration import dagster_compat
 from export_pipeline.orchestration.dagster_compat import (
+    CheckRunHealthResult,
     CodeUnreachableError,
     ConfigurableClassData,
     LaunchRunContext,
+    RunLauncher,
     SensorState,
     StepFailure,
     Tick,
+    WorkerStatus,
     add_run_tags,
     as_runs_of,
     assets_job,
@@ -66,15 +69,18 @@ from export_pipeline.orchestration.dagster_compat import (
     forget_content,
     forget_runless_content,
     has_code_server_here,
+    has_lost_worker,
     has_shared_connections,
     heartbeats,
     instance_of,
     interruptible,
+    is_canceling,
     is_of_active_backfill,
     is_of_module,
     is_preview,
     keep_code_servers,
     last_window,
+    launcher_in,
     log_entries,
     materializations,
     queue_takes_runs_back,
@@ -90,6 +96,7 @@ from export_pipeline.orchestration.dagster_compat import (
     required_daemons,
     resolve_partition,
     run_arguments,
+    run_of_task,
     runs_of_partition,
     sensor_states,
     sensor_timeout_seconds,
@@ -309,6 +316,9 @@ def test_else_dead_and_canceled_runs_would_stay_as_they_were(instance: dg.Dagste
     first, second = (instance.create_run_for_job(JOB, status=started) for _ in range(2))
     report_canceling(instance, first, "Its job was canceled.")
     assert run_of(instance, first.run_id).status is dg.DagsterRunStatus.CANCELING
+    assert is_canceling(instance, first.run_id)
+    assert not is_canceling(instance, second.run_id)
+    assert not is_canceling(instance, "unknown")
     report_canceled(instance, first, "It has died.")
     report_event(instance, second, "Noted.")
     report_failed(instance, second, "It has died.")
@@ -411,6 +421,9 @@ def test_else_a_forked_run_would_not_know_what_to_do() -> None:
         arguments = deserialize_value(run_arguments(stored, run), ExecuteRunArgs)
         assert (arguments.run_id, arguments.job_origin) == (run.run_id, run.job_code_origin)
         assert arguments.instance_ref == stored.get_ref()
+        task = pack_value(arguments)
+        assert run_of_task(task, "ours") == run.run_id
+        assert run_of_task(task, "other") is None
     assert isinstance(execute_run_command(), click.Command)
     assert isinstance(execute_run_command().params[0], click.Argument)
 
@@ -431,6 +444,28 @@ def test_else_the_launcher_could_not_launch() -> None:
         assert start_timeout_seconds(stored) == 180
         run = _run()
         assert LaunchRunContext(run, workspace=None).dagster_run is run
+
+
+def test_else_a_worker_would_not_know_its_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor may it open a connection before it forks."""
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://nobody@127.0.0.1:1/none")
+    (tmp_path / "dagster.yaml").write_text((ROOT / "deploy" / "dagster-postgres.yaml").read_text())
+    assert type(launcher_in(tmp_path)).__name__ == "WarmRunLauncher"
+
+
+@pytest.mark.parametrize("status", list(WorkerStatus))
+def test_else_runs_whose_task_is_lost_would_wait_for_ever(status: WorkerStatus) -> None:
+    class Launcher(dg.DefaultRunLauncher):
+        supports_check_run_worker_health = True
+
+        def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+            return CheckRunHealthResult(status)
+
+    assert issubclass(Launcher, RunLauncher)
+    lost = status in (WorkerStatus.FAILED, WorkerStatus.NOT_FOUND)
+    assert has_lost_worker(SimpleNamespace(run_launcher=Launcher()), _run()) is lost  # type: ignore[arg-type]
+    silent: Any = SimpleNamespace(run_launcher=dg.DefaultRunLauncher())
+    assert not has_lost_worker(silent, _run())
 
 
 def test_else_the_timeline_would_not_show_runs_of_the_command_line(instance: dg.DagsterInstance) -> None:

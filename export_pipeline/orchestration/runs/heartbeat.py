@@ -18,7 +18,7 @@ import dagster as dg
 from export_pipeline.jobs import LeaseLostError, Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.dagster_compat import report_canceling, report_event
+from export_pipeline.orchestration.dagster_compat import is_canceling, report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
 
 _LOOK_SECONDS = 1.0
@@ -37,7 +37,9 @@ def cancellable(
 
     The run has to end when all its jobs were canceled, or when it was taken for dead, e.g. because it was
     stopped for longer than its lease. The ledger is polled every second, so a query, a renderer or an upload
-    ends soon after. Without a ledger there is no lease, and only Dagster monitors the run.
+    ends soon after. Without a ledger there is no lease, and only Dagster monitors the run. A run that Dagster
+    has been canceling for two renewals has to end too: the signal of its launcher, which may be on another
+    machine, has got lost.
 
     Args:
         job: The run's job definition. Its executor determines whether all steps run in this process.
@@ -46,6 +48,7 @@ def cancellable(
     ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
     _workers.setdefault(run.run_id, _worker_id(os.getpid()) if alone else run.run_id)
     done, working = threading.Event(), threading.Lock()
+    renewals_canceling = 0
 
     def interrupt(report: Callable[[], object]) -> None:
         with working:
@@ -57,9 +60,14 @@ def cancellable(
 
     def check() -> bool:
         """Return False when there is nothing left to monitor."""
+        nonlocal renewals_canceling
         try:
             if time.monotonic() - _renewed_at.get(run.run_id, float("-inf")) >= RENEW_SECONDS:
                 _renew(ledger(), run.run_id)
+                renewals_canceling += is_canceling(instance, run.run_id)
+                if renewals_canceling > 1:
+                    interrupt(lambda: None)
+                    return False
             canceled = bool(ids) and all(ledger().get(id).status is Status.CANCELED for id in ids)
             if canceled and not is_still_requested(ledger, run.run_id):
                 interrupt(lambda: report_canceling(instance, run, "Its job was canceled."))

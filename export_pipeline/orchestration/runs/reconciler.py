@@ -14,9 +14,11 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.jobs import File, Job, Lease, Ledger, RefusedError
+from export_pipeline.jobs.leases import START_TIMEOUT
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import (
     automatic_retry,
+    has_lost_worker,
     is_of_module,
     materializations,
     report_canceled,
@@ -34,7 +36,7 @@ _YOUNG = timedelta(seconds=10)
 _NO_RUN = timedelta(minutes=1)
 """Time after which a claimed job without a run is lost. Normally it has a (queued) run within seconds."""
 _ALWAYS = timedelta(days=36_500)
-_LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 """Statuses of a launched run before its start. Without a lease, Dagster's `start_timeout_seconds` ends it."""
 _BEGUN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
@@ -46,14 +48,14 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance) -> int:
         Number of jobs that ended or began a new attempt.
     """
     jobs = ledger.in_flight(_ALWAYS)
-    under_way = _runs(instance, dg.RunsFilter(statuses=[*_LAUNCHED, *_BEGUN]))
+    under_way = _runs(instance, dg.RunsFilter(statuses=[*LAUNCHED, *_BEGUN]))
     runs = _runs_of(instance, jobs) | {run.run_id: run for run in under_way}
     working = {job.run_id for job in jobs if job.run_id and job.status is Status.PROCESSING}
     begun = {run.run_id for run in under_way if run.status in _BEGUN and is_of_this_code(run)}
     ended = {run_id for run_id in working if run_id in runs and runs[run_id].is_finished}
     leases = ledger.judge_leases(working | begun, others=runs.keys(), doubted=ended)
     for run in under_way:
-        if _is_lost(leases, run.run_id):
+        if _is_lost(leases, run.run_id) or (run.run_id not in leases and _is_launch_lost(instance, run)):
             _end_run(instance, run)
     return reconcile_jobs(ledger, instance, jobs, runs, leases)
 
@@ -136,6 +138,16 @@ def _runs(instance: dg.DagsterInstance, of: dg.RunsFilter) -> list[dg.DagsterRun
 def _is_lost(leases: Mapping[str, Lease], run_id: str | None) -> bool:
     lease = leases.get(run_id or "")
     return lease is not None and lease.is_lost
+
+
+def _is_launch_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether a launched run will never begin, as its launcher knows: no task waits for a worker."""
+    if run.status is not dg.DagsterRunStatus.STARTING:
+        return False
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None or datetime.now(UTC) - record.update_timestamp < START_TIMEOUT:
+        return False
+    return has_lost_worker(instance, run)
 
 
 def _end_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:

@@ -65,13 +65,13 @@ def _load_and_tell(lines: TextIO) -> None:
     signal.signal(signal.SIGPROF, lambda *_: _answer(lines, "loading"))
     signal.setitimer(signal.ITIMER_PROF, _TELL_SECONDS, _TELL_SECONDS)
     try:
-        _load()
+        load()
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, signal.SIG_IGN)  # a signal may be pending
 
 
-def _load() -> None:
+def load() -> None:
     """Import everything that runs import, and build the definitions once for all runs."""
     from export_pipeline.orchestration.dagster_compat import execute_run_command, repository_of
 

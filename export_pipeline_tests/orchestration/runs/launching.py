@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,11 +19,12 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from export_pipeline.demo import takeoff
-from export_pipeline.jobs import migrate
+from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.orchestration.runs import run_lock, warm_process
 from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
 from export_pipeline_tests.orchestration.deployment import SAMPLES
 from export_pipeline_tests.paths import ROOT
+from export_pipeline_tests.services.postgres import PostgresServer
 
 _END_SECONDS = 240.0
 _JOB = "takeoff_on_demand_job"
@@ -28,7 +32,7 @@ _JOB = "takeoff_on_demand_job"
 
 @dataclass(frozen=True, slots=True)
 class Launching:
-    """An instance with the warm launcher, a code server, and a sample application on PostgreSQL.
+    """An instance with a launcher, a code server, and a sample application on PostgreSQL.
 
     Attributes:
         folder: Has `home`, `staging`, `store`, and `code`, whose files the launcher watches.
@@ -42,10 +46,8 @@ class Launching:
     process: WorkspaceProcessContext
 
     @property
-    def launcher(self) -> WarmRunLauncher:
-        launcher = self.instance.run_launcher
-        assert isinstance(launcher, WarmRunLauncher)
-        return launcher
+    def launcher(self) -> Any:
+        return self.instance.run_launcher
 
     def launch(self) -> str:
         """Launch an export as CSV; the run's id."""
@@ -79,6 +81,21 @@ class Launching:
         )
         self.instance.launch_run(run.run_id, workspace)
         return run.run_id
+
+    def worker(self, run_id: str) -> int:
+        """The process of a run that has begun."""
+        return int(re.findall(r"Started process for run \(pid: (\d+)\)", "\n".join(self.told(run_id)))[0])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No run gets on with reading the source within the block."""
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            lock = "LOCK TABLE measurements, conditions, projects IN ACCESS EXCLUSIVE MODE"
+            connection.execute(sa.text(lock))
+            yield
+            connection.rollback()
+        engine.dispose()
 
     def lock(self, run_id: str) -> Path:
         """The lock that the process of a run holds."""
@@ -115,15 +132,17 @@ class Launching:
 _ENDS = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
+_WARM = f"{{module: {WarmRunLauncher.__module__}, class: {WarmRunLauncher.__name__}}}"
+
+
 @contextmanager
-def launching(folder: Path, url: str) -> Iterator[Launching]:
+def launching(folder: Path, url: str, launcher: str = _WARM) -> Iterator[Launching]:
     """A deployment in a folder, whose dagster.yaml names the launcher and needs no daemon."""
-    launcher, home = WarmRunLauncher, folder / "home"
+    home = folder / "home"
     home.mkdir()
     (folder / "code").mkdir()
     (home / "dagster.yaml").write_text(
-        f"telemetry: {{enabled: false}}\nrun_monitoring: {{enabled: true}}\n"
-        f"run_launcher: {{module: {launcher.__module__}, class: {launcher.__name__}}}\n"
+        f"telemetry: {{enabled: false}}\nrun_monitoring: {{enabled: true}}\nrun_launcher: {launcher}\n"
     )
     settings = {
         "EXPORT_SOURCE_URL": url,
@@ -148,3 +167,33 @@ def launching(folder: Path, url: str) -> Iterator[Launching]:
             WorkspaceProcessContext(instance, target) as process,
         ):
             yield Launching(folder, url, scope, instance, process)
+
+
+@contextmanager
+def source_away(postgres: PostgresServer, url: str) -> Iterator[None]:
+    """The source lets nobody in, so that runs wait for seconds before they try again."""
+    name = sa.make_url(url).database
+    with contextlib.closing(postgres.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        yield
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    """Return whether a process has ended, or is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except FileNotFoundError:
+        return True
+
+
+def lease_is_taken(ledger: Ledger, run_id: str) -> bool:
+    lease = ledger.leases([run_id]).get(run_id)
+    return lease is not None and lease.worker_id is not None

@@ -99,6 +99,31 @@ def test_a_living_run_is_left_alone_by_everybody(
     assert lease.worker_id != result.run_id
 
 
+@pytest.mark.slow
+def test_a_terminated_run_ends_even_if_the_signal_got_lost(
+    deployment: Deployment, ledger: Ledger, request_: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the launcher is on another machine, and what it tells the worker does not arrive."""
+    monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 1.0)
+
+    def terminate() -> None:
+        run = deployment.instance.get_run_by_id(ledger.get(request_.id).run_id or "")
+        assert run is not None
+        deployment.instance.report_run_canceling(run)
+        for _ in range(200):
+            time.sleep(0.1)
+
+    while_rendering(monkeypatch, terminate)
+    (request,) = tick(deployment)
+    result = launch(deployment, request)
+    run = deployment.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    reconcile(ledger, deployment.instance)
+    assert ledger.get(request_.id).status is Status.CANCELED
+    assert deployment.stored() == set()
+
+
 @pytest.mark.parametrize("who", ["its own deployment", "another deployment"])
 def test_a_dead_run_is_found_by_whoever_looks(
     deployment: Deployment, ledger: Ledger, request_: Job, elsewhere: dg.DagsterInstance, who: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
@@ -10,14 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-import sqlalchemy as sa
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
@@ -27,7 +25,14 @@ from export_pipeline.orchestration.runs import run_lock, warm_launcher, warm_pro
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher
 from export_pipeline.orchestration.runs.warm_process import WarmProcess, WarmProcessError, sources
-from export_pipeline_tests.orchestration.runs.launching import Launching, launching
+from export_pipeline_tests.orchestration.runs.launching import (
+    Launching,
+    gone,
+    launching,
+    lease_is_taken,
+    source_away,
+    wait,
+)
 from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import PostgresServer
@@ -49,64 +54,23 @@ def warm(system: Launching) -> WarmProcess:
 
 
 @pytest.fixture
-def held(system: Launching) -> Iterator[Callable[[], None]]:
-    """No run gets on with reading the source until this is called, or the test ends."""
-    engine = sa.create_engine(system.url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.execute(sa.text("LOCK TABLE measurements, conditions, projects IN ACCESS EXCLUSIVE MODE"))
-        yield connection.rollback
-    engine.dispose()
-
-
-@pytest.fixture
 def away(system: Launching, postgres: PostgresServer) -> Iterator[None]:
-    """The source lets nobody in, so that runs wait for seconds before they try again."""
-    name = sa.make_url(system.url).database
-    with contextlib.closing(postgres.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    with source_away(postgres, system.url):
         yield
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def warmed(system: Launching) -> WarmProcess:
     return system.launcher._ready()
 
 
-def wait(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def is_warm(run: dg.DagsterRun) -> bool:
     return GRPC_INFO_TAG not in run.tags
-
-
-def worker(system: Launching, run_id: str) -> int:
-    """The process of a run that has begun."""
-    pid = run_lock.lock_holder(system.lock(run_id))
-    assert pid is not None
-    return pid
 
 
 def sockets(pid: int) -> set[str]:
     """The sockets that a process has open."""
     opened = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
     return {name for name in opened if name.startswith("socket:")}
-
-
-def gone(pid: int) -> bool:
-    """Return whether a process has ended, or is a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
-    except FileNotFoundError:
-        return True
-
-
-def lease_is_taken(ledger: Ledger, run_id: str) -> bool:
-    lease = ledger.leases([run_id]).get(run_id)
-    return lease is not None and lease.worker_id is not None
 
 
 def times_begun(system: Launching, run_id: str) -> int:
@@ -157,35 +121,18 @@ def test_the_default_launcher_replaces_a_warm_process_that_cannot_start(
 
 
 @pytest.mark.slow
-def test_runs_outlive_the_warm_process_and_the_launcher(
-    system: Launching, warm: WarmProcess, held: Callable[[], None]
-) -> None:
-    run = system.launch()
-    system.wait(run, dg.DagsterRunStatus.STARTED)
-    os.kill(warm.pid, signal.SIGKILL)
-    system.launcher.dispose()
+def test_runs_outlive_the_warm_process_and_the_launcher(system: Launching, warm: WarmProcess) -> None:
+    with system.held():
+        run = system.launch()
+        system.wait(run, dg.DagsterRunStatus.STARTED)
+        os.kill(warm.pid, signal.SIGKILL)
+        system.launcher.dispose()
 
-    with Ledger(system.url) as ledger:
-        wait(lambda: lease_is_taken(ledger, run))
-        reconcile(ledger, system.instance)
-    assert system.run(run).status is dg.DagsterRunStatus.STARTED
-    held()
+        with Ledger(system.url) as ledger:
+            wait(lambda: lease_is_taken(ledger, run))
+            reconcile(ledger, system.instance)
+        assert system.run(run).status is dg.DagsterRunStatus.STARTED
     assert system.ended(run) is _SUCCESS
-
-
-@pytest.mark.slow
-def test_a_killed_run_is_found(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
-    run = system.launch()
-    system.wait(run, dg.DagsterRunStatus.STARTED)
-    pid = worker(system, run)
-    with Ledger(system.url) as ledger:
-        wait(lambda: lease_is_taken(ledger, run))
-        os.kill(pid, signal.SIGKILL)
-        wait(lambda: gone(pid))
-        reconcile_after_silence(ledger, system.instance, system.url)
-    assert system.run(run).status is dg.DagsterRunStatus.FAILURE
-    assert any("has died or was killed" in message for message in system.told(run))
-    assert warm.lives()
 
 
 def test_a_run_that_was_killed_before_it_took_its_lease_is_found(
@@ -228,20 +175,6 @@ def test_a_process_of_another_machine_is_not_interrupted(
         assert run_lock.lock_holder(tmp_path / "run.lock") == os.getpid()
         monkeypatch.setattr(run_lock, "_machine", lambda: "another")
         assert run_lock.lock_holder(tmp_path / "run.lock") is None
-
-
-def test_a_run_is_terminated_by_another_process(system: Launching, warm: WarmProcess, away: None) -> None:
-    run = system.launch()
-    wait(lambda: any("Waiting for it" in message for message in system.told(run)))
-    pid = worker(system, run)
-    begun = time.monotonic()
-    with dg.DagsterInstance.from_config(str(system.folder / "home")) as webserver:
-        assert webserver.run_launcher.terminate(run)
-    assert system.ended(run) is dg.DagsterRunStatus.CANCELED
-    wait(lambda: gone(pid))
-    assert time.monotonic() - begun < 30
-    assert not system.launcher.terminate(run)
-    assert system.files(run) == 0
 
 
 @pytest.mark.slow
@@ -301,12 +234,12 @@ def test_a_run_that_was_forked_before_the_answer_was_lost_is_begun_once(
 
 
 @pytest.mark.slow
-def test_runs_inherit_no_connection(system: Launching, warm: WarmProcess, held: Callable[[], None]) -> None:
-    run = system.launch()
-    system.wait(run, dg.DagsterRunStatus.STARTED)
-    (launchers,) = sockets(warm.pid)
-    assert launchers not in sockets(worker(system, run))
-    held()
+def test_runs_inherit_no_connection(system: Launching, warm: WarmProcess) -> None:
+    with system.held():
+        run = system.launch()
+        system.wait(run, dg.DagsterRunStatus.STARTED)
+        (launchers,) = sockets(warm.pid)
+        assert launchers not in sockets(system.worker(run))
     assert system.ended(run) is _SUCCESS
 
 
@@ -395,7 +328,7 @@ def load():
         time.sleep(0.02 if works else 1)
 
 warm_server._TELL_SECONDS = 0.05
-warm_server._load = load
+warm_server.load = load
 warm_server.main()
 """
 

@@ -1,0 +1,104 @@
+"""Launch runs as Celery tasks, so that any number of machines works on them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import dagster as dg
+from dagster_celery import launcher
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
+from kombu.exceptions import OperationalError
+
+from export_pipeline.jobs import Ledger, LedgerError
+from export_pipeline.orchestration.dagster_compat import (
+    CheckRunHealthResult,
+    CodeUnreachableError,
+    LaunchRunContext,
+    WorkerStatus,
+    instance_of,
+    report_canceled,
+    report_canceling,
+)
+from export_pipeline.orchestration.runs.reconciler import LAUNCHED, is_of_this_code
+from export_pipeline.settings import load_settings
+
+_FAILED = "FAILURE"
+_SETTINGS: dict[str, Any] = {
+    "worker_disable_prefetch": True,  # a waiting run is taken by a machine that is free, not by a busy one
+    "worker_max_tasks_per_child": 1,  # each run gets a new process, forked from the one that has loaded all
+    "task_ignore_result": True,  # the lease says more, and launching would wait for the backend
+    "task_store_errors_even_if_ignored": True,  # the death of a process
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+}
+
+
+class CeleryRunLauncher(launcher.CeleryRunLauncher):
+    """Dagster's launcher of Celery tasks, for which the lease in the ledger decides whether a run is alive.
+
+    Dagster's own cannot tell a dead worker from a live one and a waiting task from a lost one, leaves a run
+    that it terminates failed, and drops runs while the broker is away.
+    """
+
+    def app_args(self) -> dict[str, Any]:
+        """Return the arguments of the Celery app; `config_source` of dagster.yaml overrides ours."""
+        args: dict[str, Any] = super().app_args()
+        return args | {"config_source": _SETTINGS | args["config_source"]}
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch a run as a task.
+
+        Raises:
+            CodeUnreachableError: the broker is unavailable. The queue takes the run back and tries again.
+        """
+        try:
+            super().launch_run(context)
+        except OperationalError as error:
+            raise CodeUnreachableError(f"Celery's broker is unavailable: {error}") from error
+
+    def terminate(self, run_id: str) -> bool:
+        """Interrupt a run, or withdraw it if it waits. Return False if there is nothing to interrupt.
+
+        If the broker does not deliver the message, the heartbeat of the run ends it seconds later.
+        """
+        instance = instance_of(self)
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        report_canceling(instance, run)
+        with suppress(OperationalError, KeyError):  # a run without a task has just been launched
+            super().terminate(run_id)
+        if run.status in LAUNCHED:  # a worker that takes it from now on ignores it
+            report_canceled(instance, run, "It was withdrawn before it began.")
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Return whether the process of a run is alive, or the run still waits for one."""
+        try:
+            with Ledger(load_settings().jobs_url) as ledger:
+                lease = ledger.leases([run.run_id]).get(run.run_id)
+        except LedgerError as error:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, str(error))  # the next check may know
+        if (lease is not None and lease.is_lost) or self._has_failed(run):
+            return CheckRunHealthResult(WorkerStatus.FAILED, "Its process has died.")
+        may_be_lost = lease is None and run.status in LAUNCHED and is_of_this_code(run)
+        if may_be_lost and self._waiting(run) == 0:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "Celery has no task for it any more.")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _has_failed(self, run: dg.DagsterRun) -> bool:
+        """Return whether a worker has reported the death of the process. A dead worker reports nothing."""
+        with suppress(Exception):  # the backend is unavailable, or has lost what it knew
+            return bool(self.celery.AsyncResult(run.tags[DAGSTER_CELERY_TASK_ID_TAG]).state == _FAILED)
+        return False
+
+    def _waiting(self, run: dg.DagsterRun) -> int | None:
+        """Return the number of tasks that no worker has taken yet; None if the broker is unavailable."""
+        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
+        with suppress(OperationalError), self.celery.connection_for_read() as connection:
+            try:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:  # Redis has no empty queues
+                return 0
+        return None

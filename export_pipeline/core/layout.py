@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from export_pipeline.core.amounts import Amount
@@ -19,6 +20,10 @@ from export_pipeline.core.columns import Column
 from export_pipeline.core.tables import Table
 
 Number = int | float | Decimal
+
+
+class LayoutError(ValueError):
+    """Raised if an export cannot be laid out as its dataset says. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,7 @@ class Presentation:
         sums_by_header: True if the format's reader reports sums by header; False if by column name.
         printed_header: Returns a header as it is read back from the file.
         prints: True if people read the file on paper, so that it has the columns that they read.
+        fills_template: True if the file may be a company's own workbook, filled with the rows.
         proves_charts: True if the format's reader reports the values of charts.
     """
 
@@ -181,7 +187,23 @@ class Presentation:
     sums_by_header: bool = False
     printed_header: Callable[[str], str] = str
     prints: bool = False
+    fills_template: bool = False
     proves_charts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkbookTemplate:
+    """A company's own workbook into whose table the rows go.
+
+    Attributes:
+        path: The file.
+        sha256: Its hash when it was checked.
+        table: Name of the table; its headers are those of the rows' columns, in order.
+    """
+
+    path: Path
+    sha256: str
+    table: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +227,7 @@ class Layout:
         chapters: The chapters.
         drawings: Drawings at the end of the PDF.
         charts: Charts for people; only of a layout that is arranged for a format which people read.
+        template: The workbook that the rows are spliced into; None for one of our own.
         notes: Sentences about what this format leaves out, for its manifest.
         tables: Every table by name, for formats with a shape of their own (OST).
         subject: Facts about the subject by field name (of a project: id, name, client_name, …).
@@ -230,6 +253,7 @@ class Layout:
     description: str = ""
     drawings: tuple[Drawing, ...] = ()
     charts: tuple[Chart, ...] = ()
+    template: WorkbookTemplate | None = None
     notes: tuple[str, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     subject: Mapping[str, Any] = field(default_factory=dict)

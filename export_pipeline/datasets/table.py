@@ -13,9 +13,13 @@ from export_pipeline.core.strict import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import OptionError, parse_options
+from export_pipeline.formats.excel.template.references import TemplateError
+from export_pipeline.formats.excel.template.splice import check_template
 from export_pipeline.formats.options import FormatOptions
 from export_pipeline.sources.tables import read
-from export_pipeline.tabular.spec import TableSpec
+from export_pipeline.tabular.columns import names_in_workbook
+from export_pipeline.tabular.spec import Source, TableSpec
+from export_pipeline.tabular.template_spec import TemplateSpec, match_headers
 from export_pipeline.tabular.validation import CheckedTableSpec
 
 _NO_WINDOW = "say by which time of a row its window is found, e.g. `window: {column: created_at}`"
@@ -58,7 +62,7 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
         folder: Folder of its defs.yaml, where its .sql file lies.
 
     Raises:
-        ValidationError: the .sql file cannot be read.
+        ValidationError: the .sql file cannot be read, or the template cannot be kept.
     """
     source = attributes.source
     if source.sql is not None:
@@ -67,7 +71,10 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
         name: view.model_copy(update={"sql": _read_sql(folder / view.sql, "source", "views", name, "sql")})
         for name, view in source.views.items()
     }
-    attributes = attributes.model_copy(update={"source": source.model_copy(update={"views": views})})
+    checked: dict[str, Source | TemplateSpec] = {"source": source.model_copy(update={"views": views})}
+    if attributes.excel_template is not None:
+        checked["excel_template"] = _check_template(attributes, folder / attributes.excel_template.path)
+    attributes = attributes.model_copy(update=checked)
     return Dataset(
         attributes,
         source=read,
@@ -76,6 +83,37 @@ def table_dataset(attributes: TableModel, folder: Path) -> Dataset:
         scoped=attributes.scope is not None,
         windowed=attributes.window is not None,
         labels_scopes=attributes.scope is not None and attributes.scope.label == "name",
+    )
+
+
+def _check_template(attributes: TableModel, path: Path) -> TemplateSpec:
+    """Return the template of a dataset, checked.
+
+    Raises:
+        ValidationError: The workbook cannot be kept whole, or its table is not made of the dataset's columns.
+    """
+    columns = [
+        column
+        for column in attributes.columns
+        if not column.hidden
+        and (attributes.preset_required or not column.extra)
+        and (column.formats is None or "excel" in column.formats)
+    ]
+    names = [names_in_workbook(column) for column in columns]
+
+    def problem(headers: tuple[str, ...]) -> str | None:
+        try:
+            match_headers(headers, names)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    try:
+        checked = check_template(path, problem)
+    except TemplateError as error:
+        raise error_at("TableExport", {("excel_template",): f"{path.name} {error}"}) from None
+    return TemplateSpec(
+        path=str(path.resolve()), sha256=checked.sha256, table=checked.table, headers=checked.headers
     )
 
 

@@ -103,6 +103,12 @@ def make_header(spec: ColumnSpec, units: bool = True) -> str:
     return " ".join(word[:1].upper() + word[1:] for word in name.split("_") if word) or name
 
 
+def names_in_workbook(spec: ColumnSpec) -> tuple[str, ...]:
+    """Return what a company's workbook may call a column: its header, also with its zone, or its name."""
+    header = make_header(as_printed(spec))
+    return header, f"{header} ({spec.zone})", spec.name
+
+
 def shown_column(spec: ColumnSpec, presentation: Presentation) -> Column:
     """Return a column as a format shows it."""
     column = column_of(spec)

@@ -6,10 +6,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
+from pathlib import Path
 
 from export_pipeline.core.charts import Chart
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Content, Group, Layout, Number, Presentation, Section, Total
+from export_pipeline.core.layout import (
+    Content,
+    Group,
+    Layout,
+    LayoutError,
+    Number,
+    Presentation,
+    Section,
+    Total,
+    WorkbookTemplate,
+)
 from export_pipeline.core.tables import Table
 from export_pipeline.tabular.charts import make_charts
 from export_pipeline.tabular.column_selection import (
@@ -18,13 +29,20 @@ from export_pipeline.tabular.column_selection import (
     select_columns,
     spec_of,
 )
-from export_pipeline.tabular.columns import as_printed, make_header, shown_column, shown_table
+from export_pipeline.tabular.columns import (
+    as_printed,
+    make_header,
+    names_in_workbook,
+    shown_column,
+    shown_table,
+)
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
 from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows
 from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec
 from export_pipeline.tabular.sums import add_exactly, sum_columns
+from export_pipeline.tabular.template_spec import TemplateSpec, match_headers
 
 
 def layout(data: ExportData) -> Layout:
@@ -77,8 +95,12 @@ class _TableLayout:
         return known[1]
 
     def _arrange_anew(self, base: Layout, presentation: Presentation) -> Layout:
+        template = self.spec.excel_template if presentation.fills_template else None
         columns, left_out = self._select_for(presentation)
-        grouped, by = self._group(columns) if presentation.prints else (None, [])
+        if template is not None:
+            columns, left_out = self._select_for_template(template, presentation)
+        prints = presentation.prints and template is None
+        grouped, by = self._group(columns) if prints else (None, [])
         rows = grouped.table if grouped else self.rows
         table = shown_table(rows, columns, presentation)
         sheet = chapter = self._section(table, columns)
@@ -93,7 +115,7 @@ class _TableLayout:
                 titled_by=tuple(shown_column(column, presentation) for column in by),
                 totals=(),
             )
-        charts, notes = self._charts(columns, presentation) if presentation.prints else ([], [])
+        charts, notes = self._charts(columns, presentation) if prints else ([], [])
         facts = base.facts
         if left_out:
             facts = (*facts, ("Left out", ", ".join(left_out)))
@@ -107,6 +129,9 @@ class _TableLayout:
             chapters=(chapter,),
             charts=tuple(charts),
             notes=tuple(notes),
+            template=None
+            if template is None
+            else WorkbookTemplate(Path(template.path), template.sha256, template.table),
             proof=replace(
                 make_proof(presentation, columns, self.data, self.sums),
                 charts=tuple(chart.values for chart in charts) if presentation.proves_charts else (),
@@ -123,12 +148,7 @@ class _TableLayout:
         people read, unless the request chooses columns itself. If there are none, all requested columns are
         returned, because a table needs at least one.
         """
-        named = self.data.options.get("columns") or ()
-        shown = [
-            column
-            for column in self.columns
-            if column.formats is None or presentation.format in column.formats or column.name in named
-        ] or self.columns
+        shown = self._of_format(presentation)
         if presentation.prints:
             shown = [as_printed(column) for column in shown]
         if self.spec.print is None or not presentation.prints or is_own_choice(self.data.options):
@@ -138,6 +158,33 @@ class _TableLayout:
         if not printed:
             return shown, ()
         return printed, tuple(make_header(column) for column in by_name.values())
+
+    def _of_format(self, presentation: Presentation) -> list[ColumnSpec]:
+        named = self.data.options.get("columns") or ()
+        return [
+            column
+            for column in self.columns
+            if column.formats is None or presentation.format in column.formats or column.name in named
+        ] or self.columns
+
+    def _select_for_template(
+        self, template: TemplateSpec, presentation: Presentation
+    ) -> tuple[list[ColumnSpec], tuple[str, ...]]:
+        """Return the columns that the table of a company's workbook has, and the headers of all others.
+
+        Raises:
+            LayoutError: The request chose columns without some that the table has.
+        """
+        shown = [as_printed(column) for column in self._of_format(presentation)]
+        try:
+            places = match_headers(template.headers, [names_in_workbook(column) for column in shown])
+        except ValueError as error:
+            raise LayoutError(
+                f"The table of {Path(template.path).name} needs a column that was not chosen: {error}. "
+                "Choose it, or excel_layout: plain."
+            ) from None
+        others = [column for index, column in enumerate(shown) if index not in places]
+        return [shown[index] for index in places], tuple(map(make_header, others))
 
     def _charts(self, shown: list[ColumnSpec], presentation: Presentation) -> tuple[list[Chart], list[str]]:
         """Return the charts of requested columns; those with personal data only of columns that are shown."""

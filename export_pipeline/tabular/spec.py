@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from export_pipeline.core.strict import Strict
 from export_pipeline.tabular.chart_spec import MAX_CHARTS, ChartSpec
+from export_pipeline.tabular.template_spec import TemplateSpec, template_of
 from export_pipeline.tabular.types import ColumnType, parse_type
 
 Operator: TypeAlias = Literal["equals", "in", "range", "contains", "is_null"]
@@ -368,6 +369,11 @@ class TableSpec(Strict):
         Sequence[ChartSpec],
         Field(max_length=MAX_CHARTS, description="Charts of sums by group, in PDF and workbooks."),
     ] = ()
+    excel_template: Annotated[
+        TemplateSpec | None,
+        BeforeValidator(template_of, json_schema_input_type=str),
+        Field(description="Workbook beside the defs.yaml, into whose table the rows go."),
+    ] = None
     preset_required: Annotated[bool, Field(description="Refuse an export without a preset.")] = False
     filters: Annotated[
         Mapping[Name, Annotated[FilterSpec, BeforeValidator(_long_form, json_schema_input_type=FilterInput)]],

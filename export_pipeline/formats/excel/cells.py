@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +14,6 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.sanitize import GUARDED, REPLACED, guard_formulas
 from export_pipeline.formats.excel import numbers
 from export_pipeline.formats.excel.numbers import timestamps
-from export_pipeline.formats.excel.overflow import MOVED, Overflow
 from export_pipeline.formats.excel.text import (
     INLINE_END,
     clean_texts,
@@ -41,12 +40,23 @@ _NUMBERS: dict[Kind, Callable[[pa.Array], numbers.Numbers]] = {
 }
 
 
+class LongTexts(Protocol):
+    """The place of texts that are too long for a cell."""
+
+    @property
+    def reason(self) -> str:
+        """Why a cell does not hold its whole text, for counting."""
+
+    def move(self, sheet: str, cell: str, text: str) -> str:
+        """Return what the cell holds instead."""
+
+
 @dataclass(slots=True)
 class Shared:
     """State shared by all columns of a workbook."""
 
     strings: SharedStrings
-    overflow: Overflow
+    overflow: LongTexts
     guard_formulas: bool
     whole_seconds: bool = False
 
@@ -111,6 +121,7 @@ class ColumnCells:
         shared: State shared by the workbook's columns.
         sample: The first rows, to see whether strings repeat; None if there are no rows.
         width: Width of the column in characters, if its text wraps and rows shall be high enough for it.
+        keeps_blanks: True if an empty cell is written too, for its style.
     """
 
     def __init__(
@@ -121,6 +132,8 @@ class ColumnCells:
         shared: Shared,
         sample: pa.Array | None,
         width: float | None = None,
+        *,
+        keeps_blanks: bool = False,
     ) -> None:
         self.wrap_width = width
         self.column = column
@@ -130,6 +143,8 @@ class ColumnCells:
         self._share = column.kind.is_text and sample is not None and _repeats(sample)
         style = self._style if column.kind.is_text else self._odd_style
         self._missing = f"{inline_start(style)}{xml_text(column.null)}{INLINE_END}" if column.null else ""
+        if keeps_blanks and not column.null:
+            self._missing = f'" s="{self._style}"/>'
 
     def prepared(self, array: pa.Array, place: Callable[[int], tuple[str, int]]) -> pa.Array | Texts:
         """Do the part that depends on earlier batches: choose which strings are shared or moved.
@@ -145,7 +160,7 @@ class ColumnCells:
         if self._shared.guard_formulas:
             texts, changed[GUARDED] = guard_formulas(texts)
         if positions := too_long(texts):
-            changed[MOVED] = len(positions)
+            changed[self._shared.overflow.reason] = len(positions)
             texts = self._move_long(texts, positions, place)
         return self._all_shared(texts, changed) or self._coded_shared(texts, changed)
 
@@ -236,8 +251,9 @@ MAX_LENGTH = 1_000  # characters; longer strings are never shared, so that the t
 class SharedStrings:
     """Distinct strings by index, bounded in count and length."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_STRINGS) -> None:
         self._numbers: dict[str, int] = {}
+        self._most = most
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -245,7 +261,7 @@ class SharedStrings:
     def number(self, text: str) -> int | None:
         """Return the string's index; None if the table is full or the string too long to share."""
         known = self._numbers.get(text)
-        if known is None and len(text) <= MAX_LENGTH and len(self._numbers) < MAX_STRINGS:
+        if known is None and len(text) <= MAX_LENGTH and len(self._numbers) < self._most:
             known = self._numbers[text] = len(self._numbers)
         return known
 

@@ -29,10 +29,15 @@ class Excel(Format[ExcelOptions]):
             labels=True,
             prints_nulls=True,
             prints=options.layout == "report",
+            fills_template=options.layout == "report",
             proves_charts=True,
         )
 
     def write(self, layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
+        if layout.template is not None:
+            from export_pipeline.formats.excel.template.write import render_template
+
+            return render_template(layout, layout.template, out, options)
         from export_pipeline.formats.excel import write
 
         return write.render(layout, out, options)

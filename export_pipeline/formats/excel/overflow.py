@@ -8,6 +8,7 @@ from export_pipeline.formats.excel.names import column_letters, quote_sheet, utf
 from export_pipeline.formats.excel.plan import MAX_COLUMNS, MAX_ROWS
 from export_pipeline.formats.excel.text import MAX_TEXT, inline_cell
 
+CUT = "cut to the length of a cell"
 MOVED = "longer than a cell, whole text on the Overflow sheet"
 
 _TEASER = 500  # UTF-16 units of the string that stay in its own cell
@@ -22,6 +23,8 @@ class Overflow:
         name: The sheet's name.
         styles: Style indexes of title, header and cells.
     """
+
+    reason = MOVED
 
     def __init__(self, name: str, styles: tuple[int, int, int]) -> None:
         self.name = name

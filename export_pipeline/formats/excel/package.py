@@ -12,6 +12,10 @@ from export_pipeline.formats.excel.list_objects import table_part
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
+NAMES = "Export_"
+"""Prefix of all hidden names."""
+TEMPLATE_NAME = "Export_Template"
+"""Hidden name of a workbook whose other sheets are a company's own."""
 DATA_NAME = "Export_Rows"
 """Hidden name on each sheet of the counting section, for its header row and data rows."""
 COUNT_NAME = "Export_Sheets"
@@ -192,25 +196,39 @@ def workbook(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> str:
 
 def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterator[str]:
     for index, sheet in enumerate(sheets):
-        if sheet.area:
-            area = f"{quote_sheet(sheet.name)}!{sheet.area}"
-            if sheet.has_filter:
-                yield _name("_xlnm._FilterDatabase", area, index, hidden=True)
-            if sheet.counts:
-                yield _name(DATA_NAME, area, index, hidden=True)
-        for number, chart in enumerate(sheet.charts, start=1):
-            yield _name(f"{CHART_NAME}{number}", f"{quote_sheet(sheet.name)}!{chart}", index, hidden=True)
-    yield _name(COUNT_NAME, str(sum(sheet.counts for sheet in sheets)), None, hidden=True)
-    for number, total in enumerate(sums, start=1):
-        yield _name(f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), None, hidden=True)
-        if total.null and len(total.null) <= _LONGEST_TEXT:
-            yield _name(f"{NULL_NAME}{number}", _text(total.null), None, hidden=True)
+        if sheet.area and sheet.has_filter:
+            yield _name(
+                "_xlnm._FilterDatabase", f"{quote_sheet(sheet.name)}!{sheet.area}", index, hidden=True
+            )
+    for name, text, local in proof_names(list(enumerate(sheets)), sums):
+        yield _name(name, text, local, hidden=True)
     for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
         if sheet.header_row:
             rows = f"{quote_sheet(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
             if sheet.across:
                 rows = f"{quote_sheet(sheet.name)}!$A:$A,{rows}"
             yield _name("_xlnm.Print_Titles", rows, index, hidden=False)
+
+
+def proof_names(
+    sheets: Sequence[tuple[int, SheetEntry]], sums: Sequence[Sum]
+) -> Iterator[tuple[str, str, int | None]]:
+    """Yield the hidden names that a reader of the file finds its rows by: name, formula, index of a sheet.
+
+    Args:
+        sheets: The sheets, each with its index in the workbook.
+        sums: The columns whose sums verify the file.
+    """
+    for index, sheet in sheets:
+        if sheet.area and sheet.counts:
+            yield DATA_NAME, f"{quote_sheet(sheet.name)}!{sheet.area}", index
+        for number, chart in enumerate(sheet.charts, start=1):
+            yield f"{CHART_NAME}{number}", f"{quote_sheet(sheet.name)}!{chart}", index
+    yield COUNT_NAME, str(sum(sheet.counts for _, sheet in sheets)), None
+    for number, total in enumerate(sums, start=1):
+        yield f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), None
+        if total.null and len(total.null) <= _LONGEST_TEXT:
+            yield f"{NULL_NAME}{number}", _text(total.null), None
 
 
 def _text(text: str) -> str:

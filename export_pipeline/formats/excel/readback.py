@@ -16,7 +16,14 @@ from isal import igzip_lib, isal_zlib
 from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel.chart_readback import ChartArea, read_charts
-from export_pipeline.formats.excel.package import CHART_NAME, COUNT_NAME, DATA_NAME, NULL_NAME, SUM_NAME
+from export_pipeline.formats.excel.package import (
+    CHART_NAME,
+    COUNT_NAME,
+    DATA_NAME,
+    NULL_NAME,
+    SUM_NAME,
+    TEMPLATE_NAME,
+)
 from export_pipeline.formats.excel.scan import SheetScan, Summed, decode_text, scan_shared_strings
 from export_pipeline.formats.excel.xml import column_number, read_xml
 from export_pipeline.formats.sums import add_parts
@@ -74,6 +81,9 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
     totals: dict[str, list[float]] = {summed.name: [] for summed in sums}
     witness = _Witness(path)
     for sheet in sheets:
+        if book.is_template and not sheet.data:
+            read_xml(archive, sheet.part)  # the company's own: only well-formed
+            continue
         scan = SheetScan(sheet.data or (1, 0), sums if sheet.data else (), count)
         try:
             scan.read(chunks(path, archive, sheet.part))
@@ -149,12 +159,14 @@ class _Book:
         sums: The columns to add up.
         promised_sheets: Number of sheets with rows; None if it is not said.
         charts: The cells of each chart's values.
+        is_template: True if the sheets without rows are a company's own.
     """
 
     sheets: list[_Sheet]
     sums: list[Summed]
     promised_sheets: int | None
     charts: list[ChartArea]
+    is_template: bool
 
 
 def _workbook(archive: ZipFile) -> _Book:
@@ -169,13 +181,15 @@ def _workbook(archive: ZipFile) -> _Book:
     sums: dict[str, str] = {}
     nulls: dict[str, str] = {}
     promised: int | None = None
-    charts = []
+    charts, is_template = [], False
     for name in book.iter(f"{_MAIN}definedName"):
         label, text = name.get("name"), name.text or ""
         if label == DATA_NAME and (area := _AREA.search(text)):
             sheet = sheets[int(name.get("localSheetId"))]
             sheet.data = int(area[1]) + 1, int(area[3])
             sheet.columns = column_number(area[2]) + 1
+        elif label == TEMPLATE_NAME:
+            is_template = True
         elif label == COUNT_NAME:
             promised = int(text)
         elif label.startswith(CHART_NAME):
@@ -189,7 +203,7 @@ def _workbook(archive: ZipFile) -> _Book:
     for number, total in sums.items():
         letters, _, column = total.partition(":")
         summed.append(Summed(column_number(letters), column, nulls.get(number, "")))
-    return _Book(sheets, summed, promised, charts)
+    return _Book(sheets, summed, promised, charts, is_template)
 
 
 def _as_label(formula: str) -> str:

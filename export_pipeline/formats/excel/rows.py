@@ -49,11 +49,18 @@ class Slice:
         numbers: Number of each row in its sheet.
         values: Results of each column's `prepared`.
         wrapped: (cells, width in characters) of the columns whose text wraps.
+        height: Attributes of every row, where no text wraps.
     """
 
     def __init__(
-        self, batch: pa.RecordBatch, columns: Sequence[ColumnCells], positions: Positions, start: int
+        self,
+        batch: pa.RecordBatch,
+        columns: Sequence[ColumnCells],
+        positions: Positions,
+        start: int,
+        height: str = "",
     ) -> None:
+        self.height = height
         self.sheets, self.numbers = positions.locate(start, batch.num_rows)
 
         def place(row: int) -> tuple[str, int]:
@@ -90,7 +97,7 @@ class RowXml:
         self.changed: Counter[tuple[str, str]] = Counter()
         count = len(rows.numbers)
         texts = pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(rows.numbers)]).cast(pa.string())
-        pieces: list[Piece] = ['<row r="', texts, _heights(rows.wrapped)]
+        pieces: list[Piece] = ['<row r="', texts, _heights(rows.wrapped, rows.height)]
         for index, column in enumerate(columns):
             cells = column.cells(rows.values[index])
             pieces.extend(cells.pieces(column.letters, texts))
@@ -107,14 +114,14 @@ class RowXml:
         self.runs = list(_runs(rows.sheets, np.frombuffer(offsets, np.int32, count + 1), memoryview(data)))
 
 
-def _heights(wrapped: Sequence[tuple[pa.Array, float]]) -> Piece:
+def _heights(wrapped: Sequence[tuple[pa.Array, float]], height: str) -> Piece:
     """Return the rest of the rows' start tags: a height where a text wraps."""
     lines: pa.Array | None = None
     for cells, width in wrapped:
         counted = wrapped_lines(cells, width)
         lines = counted if lines is None else pc.max_element_wise(lines, counted)
     if lines is None or (pc.max(lines).as_py() or 1) == 1:
-        return '">'
+        return f'"{height}>'
     return row_height(lines)
 
 

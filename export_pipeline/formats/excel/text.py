@@ -23,6 +23,11 @@ _NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 _LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
 
 
+def clean_text(text: str) -> str:
+    """Replace the characters that XML cannot hold."""
+    return _ILLEGAL_RE.sub("\ufffd", text)
+
+
 def xml_text(text: str) -> str:
     """Escape a string as XML element content that a spreadsheet reads back unchanged."""
     text = _ILLEGAL_RE.sub("\ufffd", text)

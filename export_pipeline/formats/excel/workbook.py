@@ -26,7 +26,7 @@ from export_pipeline.formats.excel.list_objects import (
 )
 from export_pipeline.formats.excel.names import column_letters, utf16_head, utf16_length
 from export_pipeline.formats.excel.options import ExcelOptions
-from export_pipeline.formats.excel.overflow import Overflow
+from export_pipeline.formats.excel.overflow import CUT, Overflow
 from export_pipeline.formats.excel.paper import fit_pages
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet
 from export_pipeline.formats.excel.rows import RowXml, slices
@@ -43,8 +43,6 @@ from export_pipeline.formats.excel.styles import (
 )
 from export_pipeline.formats.excel.text import MAX_TEXT
 from export_pipeline.formats.excel.widths import column_width
-
-CUT = "cut to the length of a cell"
 
 
 class Workbook:

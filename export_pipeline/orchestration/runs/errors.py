@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from export_pipeline.core.layout import LayoutError
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.expressions.types import ComputeError
 from export_pipeline.formats.base import RenderError
@@ -23,8 +24,8 @@ MAX_RETRIES = 4
 FIRST_WAIT_SECONDS = 2.0
 
 _PERMANENT = (
-    ComputeError, LedgerError, OptionError, PartitionError, RenderError, SourceError, StagingError,
-    StoreError,
+    ComputeError, LayoutError, LedgerError, OptionError, PartitionError, RenderError, SourceError,
+    StagingError, StoreError,
 )  # fmt: skip
 
 

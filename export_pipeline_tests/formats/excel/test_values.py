@@ -15,8 +15,8 @@ from python_calamine import CalamineWorkbook
 
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.sanitize import GUARDED, REPLACED
-from export_pipeline.formats.excel.cells import MOVED
 from export_pipeline.formats.excel.numbers import DATE_OUT_OF_RANGE, KEEP_DIGITS, NOT_A_NUMBER
+from export_pipeline.formats.excel.overflow import MOVED
 from export_pipeline_tests.formats.excel.books import NAUGHTY, one_column, values, write
 
 generous = settings(

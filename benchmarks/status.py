@@ -59,6 +59,7 @@ def measure_status(seconds: int, connections: int, profile: bool) -> None:
         environment = os.environ | {
             "EXPORT_SOURCE_URL": url,
             "EXPORT_STORE_URL": f"{folder}/store",
+            "EXPORT_API_CALLS_PER_SECOND": "0",  # no limit
             "PYTHONPATH": str(ROOT),
         }
         process = subprocess.Popen(
@@ -75,9 +76,10 @@ def measure_status(seconds: int, connections: int, profile: bool) -> None:
             for thread in os.listdir(f"/proc/{process.pid}/task"):
                 os.sched_setaffinity(int(thread), {0})
             _load(address, token, 2, connections)  # warm
-            before = _cpu_seconds(process.pid)
+            before, database_before = _cpu_seconds(process.pid), _database_cpu_seconds(url)
             told = _load(address, token, seconds, connections)
             spent = _cpu_seconds(process.pid) - before
+            database_spent = _database_cpu_seconds(url) - database_before
         finally:
             process.terminate()
             process.wait(20)
@@ -87,7 +89,7 @@ def measure_status(seconds: int, connections: int, profile: bool) -> None:
     print(
         f"load {os.getloadavg()[0]:.1f}; {connections} connections: {count / seconds:,.0f} calls a second, "
         f"p50 {latency['50']}, p90 {latency['90']}, p99 {latency['99']}, errors {errors or 'none'}; "
-        f"{1000 * spent / count:.2f} CPU s for 1,000 calls"
+        f"CPU s for 1,000 calls {1000 * spent / count:.2f}, PostgreSQL's {1000 * database_spent / count:.2f}"
     )
 
 
@@ -133,6 +135,18 @@ def _load(address: str, token: str, seconds: int, connections: int) -> str:
 def _cpu_seconds(pid: int) -> float:
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _database_cpu_seconds(url: str) -> float:
+    """Return the processor time of all sessions of a database that are open."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        sessions = connection.exec_driver_sql(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).scalars()
+        spent = sum(_cpu_seconds(pid) for pid in sessions)
+    engine.dispose()
+    return spent
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import secrets
 import sys
 import threading
 from collections import Counter
-from email.parser import BytesHeaderParser
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
@@ -34,8 +36,13 @@ class _Keeper:
 
 def received(folder: Path) -> Counter[tuple[str, str]]:
     """Return the number of mails of each (recipient, Message-ID)."""
-    headers = [BytesHeaderParser().parsebytes(path.read_bytes()) for path in folder.glob("*.eml")]
-    return Counter((header["X-To"], header["Message-ID"]) for header in headers)
+    return Counter((mail["X-To"], mail["Message-ID"]) for mail in messages(folder))
+
+
+def messages(folder: Path) -> list[EmailMessage]:
+    """Return all mails; `X-To` is the recipient of each."""
+    parser = BytesParser(policy=policy.default)
+    return [parser.parsebytes(path.read_bytes()) for path in folder.glob("*.eml")]
 
 
 def main(port: str, folder: str) -> None:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import re
 import threading
 import time
 from collections import Counter, defaultdict
@@ -24,8 +25,10 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
 
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
+from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.keys import create_key
 from export_pipeline.settings import load_settings
@@ -33,6 +36,7 @@ from export_pipeline_tests.delivery.webhook_receiver import Post, webhook_receiv
 from export_pipeline_tests.services.process import free_ports
 from export_pipeline_tests.system import checks
 from export_pipeline_tests.system.deployment import System, running_system
+from export_pipeline_tests.system.mail import messages
 from export_pipeline_tests.system.processes import Service
 from export_pipeline_tests.tools import require_tool
 
@@ -55,27 +59,35 @@ class Application:
     secret: str
     exports: dict[str, dict[str, Any]] = field(default_factory=dict)
     downloaded: int = 0
+    mails: dict[str, str] = field(default_factory=dict)  # the export of each recipient
 
 
 @dataclass
 class Receivers:
-    """Posts that the webhook receiver took, by the path of its application, and how often it failed."""
+    """Events that the webhook receiver took, by the path of its application, and how often it failed."""
 
     chance: random.Random
+    secrets: dict[str, str] = field(default_factory=dict)
     taken: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    bodies: dict[str, Post] = field(default_factory=dict)
+    bodies: dict[str, Any] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, post: Post) -> tuple[int, dict[str, str]]:
         event = post.headers["webhook-id"]
         with self.lock:
+            try:  # each try is signed anew, and says the same
+                body = Verifier(self.secrets[post.path]).verify(post.body, post.headers)
+                if self.bodies.setdefault(event, body) != body:
+                    self.wrong.append(f"{event} was {self.bodies[event]}, and is {body}")
+            except (KeyError, WebhookVerificationError) as error:
+                self.wrong.append(f"{post.path} {event}: {error!r}")
             fails = self.failures[event] < _MOST_FAILURES and self.chance.random() < _FAILING
             if fails:
                 self.failures[event] += 1
             if not fails or self.chance.random() < 0.3:  # it took the event, and fails to say so
                 self.taken[post.path][event] += 1
-                self.bodies[event] = post
         return (self.chance.choice([500, 503, 429, 302]), {"location": "/elsewhere"}) if fails else (204, {})
 
 
@@ -97,6 +109,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "EXPORT_QUEUE_URL": client.create_queue(QueueName="exports")["QueueUrl"],
         "EXPORT_S3_REGION": "eu-west-1",
         "EXPORT_API_URL": f"http://127.0.0.1:{port}",
+        "EXPORT_MAIL_ATTACH_BYTES": "20000",  # larger files are links
         "EXPORT_WEBHOOK_KEY": "made up for this test, and long enough",
         "EXPORT_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "EXPORT_WEBHOOK_HTTP": "true",
@@ -133,7 +146,8 @@ def test_nothing_is_lost_doubled_or_foreign(system: System, front_door: Service)
     with webhook_receiver() as receiver, ThreadPoolExecutor(SCOPES + 1) as pool:
         receiver.answer = receivers.answer
         applications = make_applications(system, receiver.url.replace("receiver.example", "127.0.0.1"))
-        killer = pool.submit(kill, system, front_door, random.Random(seed + 2), ended)
+        receivers.secrets = {f"/hooks/{number}": one.secret for number, one in enumerate(applications)}
+        killer = pool.submit(kill, system, front_door, random.Random(seed + 2), ended, applications)
         shares = [REQUESTS // SCOPES + (number < REQUESTS % SCOPES) for number in range(SCOPES)]
         work = [
             pool.submit(use, application, share, random.Random(chance.random()))
@@ -145,6 +159,7 @@ def test_nothing_is_lost_doubled_or_foreign(system: System, front_door: Service)
         finally:
             ended.set()
         kills = killer.result()
+        assert kills["service"] == KILLS  # all while requests were made
         asked = {id: one for application in applications for id, one in application.exports.items()}
         system.wait(60 + _SECONDS_EACH * REQUESTS, pressed=True)
         wait_for_webhooks(system, 120 + REQUESTS)
@@ -164,32 +179,34 @@ def test_nothing_is_lost_doubled_or_foreign(system: System, front_door: Service)
     looked = checks.files_are_right(system, jobs.values())
     checks.nothing_is_wrong(system)
     mails = checks.mails_of(system, jobs)
+    opened = open_mails(system, applications, jobs)
+    assert opened == mails["sent"]  # those that are `unknown` may have come or not
     assert sum(mails.values()) == sum(
         len(job.recipients) for job in jobs.values() if job.status == "completed"
     )
+    for application, other in zip(applications, [*applications[1:], applications[0]], strict=True):
+        for id in list(other.exports)[:3]:
+            for path in (f"/v1/exports/{id}", f"/v1/exports/{id}/file", f"/v1/exports/{id}/manifest"):
+                assert application.client.get(path).status_code == 404
 
-    told: dict[str, set[tuple[str, str]]] = {}
+    told: list[tuple[str, str]] = []
     for number, application in enumerate(applications):
-        told[application.scope] = set()
         for event in receivers.taken[f"/hooks/{number}"]:
-            post = receivers.bodies[event]
-            body = Verifier(application.secret).verify(post.body, post.headers)
-            assert body["data"]["scope"] == application.scope
-            job = jobs[body["data"]["id"]]
-            assert (body["data"]["sha256"], body["data"]["rows"]) == (job.sha256, job.row_count)
-            told[application.scope].add((job.id, body["type"]))
+            data = receivers.bodies[event]["data"]
+            job = jobs[data["id"]]
+            assert data["scope"] == job.scope == application.scope
+            assert (data["sha256"], data["rows"]) == (job.sha256, job.row_count)
+            told.append((job.id, receivers.bodies[event]["type"]))
     events = [event for taken in receivers.taken.values() for event in taken]
     assert len(events) == len(set(events)) == len(jobs)  # one event for each end: none lost, none made twice
-    assert {one for known in told.values() for one in known} == {
-        (job.id, f"export.{job.status}") for job in jobs.values()
-    }
-    posts = len(receiver.posts)
+    assert sorted(told) == sorted((job.id, f"export.{job.status}") for job in jobs.values())
+    assert receivers.wrong == []
     again = sum(count - 1 for taken in receivers.taken.values() for count in taken.values())
     downloads = sum(application.downloaded for application in applications)
     print(
         f"{len(jobs)} requests of {SCOPES} scopes in {seconds:.0f} s: {dict(ends)}; kills {dict(kills)}; "
-        f"{checks.figures(jobs.values())}; {downloads} downloads compared, {looked} files searched; mails {dict(mails)}; "
-        f"{len(events)} events in {posts} posts, {sum(receivers.failures.values())} of which failed, "
+        f"{checks.figures(jobs.values())}; {downloads} downloads compared, {looked} files searched; mails {dict(mails)}, {opened} opened; "
+        f"{len(events)} events in {len(receiver.posts)} posts, {sum(receivers.failures.values())} of which failed, "
         f"{again} came again and were told by their id"
     )
 
@@ -245,14 +262,16 @@ def use(application: Application, count: int, chance: random.Random) -> None:
     for number in range(count):
         dataset = application.datasets[number % len(application.datasets)]
         formats = patiently(application, "GET", f"/v1/datasets/{dataset}").json()["formats"]
+        recipients = [f"{chance.randrange(10**12)}@example.org"] if number % 3 == 0 else []
         body = {
             "dataset": dataset,
             "format": formats[(number // len(application.datasets)) % len(formats)],
             "scope": application.scope,
-            "recipients": [f"{chance.randrange(10**12)}@example.org"] if number % 3 == 0 else [],
+            "recipients": recipients,
         }
         headers = {"Idempotency-Key": f"{number}"} | ({"Prefer": "wait=10"} if chance.random() < 0.5 else {})
         made = patiently(application, "POST", "/v1/exports", json=body, headers=headers).json()
+        application.mails |= dict.fromkeys(recipients, made["id"])
         if chance.random() < 0.08:
             patiently(application, "POST", f"/v1/exports/{made['id']}/cancel", allowed=(409,))
         while made["status"] in ("pending", "processing"):
@@ -285,11 +304,20 @@ def patiently(
         time.sleep(0.3)
 
 
-def kill(system: System, front_door: Service, chance: random.Random, ended: threading.Event) -> Counter[str]:
-    """Kill the service now and then, and the daemon half as often."""
+def kill(
+    system: System,
+    front_door: Service,
+    chance: random.Random,
+    ended: threading.Event,
+    applications: list[Application],
+) -> Counter[str]:
+    """Kill the service each time that so many exports have ended, and the daemon half as often."""
     kills: Counter[str] = Counter()
     for number in range(KILLS):
-        if ended.wait(chance.uniform(3, 8 + REQUESTS / 10)):
+        due = (number + chance.random()) * REQUESTS / (KILLS + 1)
+        while sum(len(application.exports) for application in applications) < due and not ended.wait(0.2):
+            pass
+        if ended.wait(chance.uniform(0, 2)):
             break
         front_door.kill()
         kills["service"] += 1
@@ -300,6 +328,25 @@ def kill(system: System, front_door: Service, chance: random.Random, ended: thre
             kills["daemon"] += 1
             system.services["daemon"].start()
     return kills
+
+
+def open_mails(system: System, applications: list[Application], jobs: dict[str, Job]) -> int:
+    """Open the file or link of each mail as its recipient does; return the number of mails that were sent."""
+    exports = {to: id for application in applications for to, id in application.mails.items()}
+    rows = system.run("SELECT recipient, status FROM export_deliveries")
+    sent = {str(recipient) for recipient, status in rows if status == "sent"}
+    opened = set()
+    for mail in messages(system.folder / "mails"):
+        text, files = mail.get_body(("plain",)), list(mail.iter_attachments())
+        assert text is not None
+        contents = [file.get_payload(decode=True) for file in files]
+        for link in set(re.findall(r"https?://\S+/d/[\w-]+", text.get_content())):
+            contents.append(httpx.get(link, follow_redirects=True, timeout=60).raise_for_status().content)
+        hashes = {hashlib.sha256(content).hexdigest() for content in contents if isinstance(content, bytes)}
+        assert hashes == {jobs[exports[mail["X-To"]]].sha256}
+        opened.add(mail["X-To"])
+    assert sent <= opened
+    return len(sent)
 
 
 def wait_for_webhooks(system: System, seconds: float) -> None:

@@ -64,6 +64,7 @@ def build_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # the redirection would go to the host that the caller names
     )
     app.state.service, app.state.changes = service, changes
     app.state.base_url = settings.api_url or ""

@@ -20,6 +20,7 @@ from export_pipeline.rights import Right
 _KEPT_SECONDS = 1.0
 """Seconds for which a valid key is not looked up again. A revoked key works that much longer."""
 _MAX_KEPT = 1_000
+_KEY = "exp_"
 
 bearer = HTTPBearer(
     auto_error=False,
@@ -110,7 +111,8 @@ async def _authenticated(request: Request, service: Service, token: str | None) 
     now = time.monotonic()
     at, caller = service.callers.get(token, (float("-inf"), None))
     if caller is None or now - at > _KEPT_SECONDS:
-        caller = await service.run(_caller_of, request.app, service, token)
+        run = service.run if token.startswith(_KEY) else service.run_login
+        caller = await run(_caller_of, request.app, service, token)
         if caller is None:
             service.callers.pop(token, None)
             raise Problem(
@@ -125,7 +127,7 @@ async def _authenticated(request: Request, service: Service, token: str | None) 
 
 
 def _caller_of(app: Any, service: Service, token: str) -> Caller | None:
-    if not token.startswith("exp_"):
+    if not token.startswith(_KEY):
         found: Caller | None = app.state.tokens.caller_of(token) if app.state.tokens is not None else None
         return found
     key = authenticate(service.engine, token)

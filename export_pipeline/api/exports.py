@@ -9,12 +9,13 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 
 from export_pipeline.api.callers import Caller, Reader, Services, Writer
 from export_pipeline.api.changes import Changes
@@ -44,6 +45,16 @@ _MOST_EVENT_SECONDS = 15 * 60
 ExportId = Annotated[
     str, Path(max_length=100, description="Id.", examples=["7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11"])
 ]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it is before the year 1 or after 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ async def list_exports(
     status: Annotated[list[Status] | None, Query(description="Only these; may be repeated.")] = None,
     dataset: Annotated[str | None, Query(max_length=200)] = None,
     scope: Annotated[str | None, Query(max_length=1_000)] = None,
-    created_after: AwareDatetime | None = None,
+    created_after: Moment | None = None,
     idempotency_key: Annotated[str | None, Query(max_length=250)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=300, description="`next` of the last page.")] = None,

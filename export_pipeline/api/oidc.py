@@ -84,6 +84,8 @@ class TokenVerifier:
 
     def _key(self, key_id: str) -> jwt.PyJWK | None:
         """Return the issuer's key of this id. Keys that are old, or lack the id, are fetched again."""
+        if time.monotonic() - self._fetched_at <= _KEPT_SECONDS and key_id in self._keys:
+            return self._keys[key_id]  # without the lock, which whoever asks the issuer may hold for seconds
         with self._lock:
             age = time.monotonic() - self._fetched_at
             if age > _KEPT_SECONDS or (key_id not in self._keys and age > _REFRESH_LEAST_SECONDS):

@@ -21,13 +21,19 @@ from export_pipeline.settings import Settings
 
 _MAX_HEADER_BYTES = 16 << 10
 _HEADER_SECONDS = 15.0
+_SEND_SECONDS = 60.0
+"""Time in which a client must take the next 48 KiB of an answer, which the buffer must lose to go on."""
 _END_SECONDS = 5
 
 
 class TimedProtocol(H11Protocol):
-    """Closes a connection whose next request does not arrive in time, however slowly its bytes come."""
+    """Closes a connection whose next request does not arrive in time, however slowly its bytes come.
+
+    So it does if the client does not take an answer in time.
+    """
 
     _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -40,6 +46,15 @@ class TimedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop()
+        self._stop_stalled()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_stalled()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -55,6 +70,11 @@ class TimedProtocol(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
 
 class _Server(uvicorn.Server):

@@ -31,6 +31,26 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+class Threads:
+    """Runs calls that block in a few threads of their own, so that others need not wait for these.
+
+    Args:
+        count: Threads that run at a time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._limiter = anyio.CapacityLimiter(count)
+
+    async def __call__(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Return the result of a call."""
+        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
+
+
 class Service:
     """The parts of a deployment that the HTTP service uses.
 
@@ -41,6 +61,10 @@ class Service:
         callers: Callers that were authenticated a moment ago, by token, with the time.
         jobs: Reads jobs, those of several calls with one query.
         downloads: Downloads that were recorded, with the time.
+        run: Runs a call that blocks for a moment.
+        run_inline: Runs a call that waits for a process that makes an export.
+        run_slow: Runs a call that waits for others' servers.
+        run_login: Runs a call that may wait for the issuer of tokens.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,10 +73,9 @@ class Service:
         self.engine: sa.Engine = self.ledger.engine
         self.callers: dict[str, tuple[float, Any]] = {}
         self.downloads: dict[tuple[object, ...], float] = {}
+        self.run, self.run_inline = Threads(_THREADS), Threads(16)
+        self.run_slow, self.run_login = Threads(2), Threads(2)
         self.jobs = JobReader(lambda ids, viewer: self.run(self.ledger.get_all, ids, viewer))
-        self._limiter = anyio.CapacityLimiter(_THREADS)
-        self._inline_limiter = anyio.CapacityLimiter(16)
-        self._slow_limiter = anyio.CapacityLimiter(2)
         self._scopes = _CachedScopes(settings)
         self._loading = threading.Lock()
         self._datasets: Mapping[str, Dataset] | None = None
@@ -100,33 +123,6 @@ class Service:
     def cursor_secret(self) -> bytes:
         """The secret that signs cursors."""
         return signing_secret(self.engine, "cursors")
-
-    async def run(
-        self,
-        call: Callable[Parameters, Result],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result:
-        """Run a call that blocks in one of a few threads."""
-        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
-
-    async def run_inline(
-        self,
-        call: Callable[Parameters, Result],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result:
-        """Run a call that waits for a process that makes an export, in one of a few threads of its own."""
-        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._inline_limiter)
-
-    async def run_slow(
-        self,
-        call: Callable[Parameters, Result],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result:
-        """Run a call that waits for others' servers, in one of two threads of its own."""
-        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._slow_limiter)
 
     def close(self) -> None:
         """Close the connections."""

@@ -216,12 +216,13 @@ def _theirs(viewer: Viewer) -> sa.ColumnElement[bool]:
 def _found(
     connection: sa.Connection, schedule_id: str, viewer: Viewer, *, lock: bool = False
 ) -> ScheduledExport:
+    known = schedule_id
     if connection.dialect.name == "postgresql":
         try:
-            uuid.UUID(schedule_id)
+            known = str(uuid.UUID(schedule_id))  # which reads more spellings than PostgreSQL
         except ValueError:
             raise UnknownScheduleError(schedule_id) from None
-    select = sa.select(schedules).where(schedules.c.id == schedule_id, _theirs(viewer))
+    select = sa.select(schedules).where(schedules.c.id == known, _theirs(viewer))
     row = connection.execute(select.with_for_update() if lock else select).mappings().one_or_none()
     if row is None:
         raise UnknownScheduleError(schedule_id)

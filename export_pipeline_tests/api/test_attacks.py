@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +22,7 @@ from export_pipeline.jobs.keys import revoke_key
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving
 from export_pipeline_tests.api.test_exports import ask, problem
+from export_pipeline_tests.api.test_inline import open_files
 from export_pipeline_tests.api.test_links import link_to
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.paths import ROOT
@@ -219,6 +222,32 @@ def test_slow_clients_lose_their_connection(service: Running, monkeypatch: pytes
 
 
 @pytest.mark.slow
+def test_a_client_that_takes_no_answer_loses_its_connection(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SEND_SECONDS", 0.7)
+    made, url = link_to(service, accounts[0])
+    content = os.urandom(32 << 20)
+    service.complete(made, content)
+    host, path = service.url.removeprefix("http://"), url.removeprefix(service.url)
+    with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2]))) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        until = time.monotonic() + 30
+        while open_files(service.settings.store_url) == [] and time.monotonic() < until:
+            time.sleep(0.01)
+        while open_files(service.settings.store_url) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert open_files(service.settings.store_url) == []
+        connection.settimeout(10)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while part := connection.recv(1 << 20):
+                taken += len(part)
+        assert taken < len(content)
+    assert httpx.get(url).content == content  # whoever takes it gets it
+
+
+@pytest.mark.slow
 def test_calls_that_wait_are_bounded_for_each_caller(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +353,19 @@ def test_odd_headers_are_taken_as_text_or_refused(service: Running, accounts: li
             connection.settimeout(10)
             connection.sendall(lines)
             assert connection.recv(65_536).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_moment_that_utc_does_not_know_is_refused(service: Running, moment: str) -> None:
+    answer = service.client().get("/v1/exports", params={"created_after": moment})
+    assert problem(answer) == (422, "invalid_request")
+
+
+def test_no_path_redirects_to_the_host_that_the_caller_names(service: Running) -> None:
+    for path in ("/v1/exports/", "/v1/datasets/", "/d/x/file/"):
+        answer = service.client().get(path, headers={"Host": "evil.example"})
+        assert problem(answer) == (404, "not_found")
+        assert "location" not in answer.headers
 
 
 def test_a_deleted_exports_link_is_dead_for_good(service: Running, accounts: list[str]) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
+from export_pipeline.api import oidc
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import Running, serving
 from export_pipeline_tests.api.test_exports import problem
@@ -57,8 +58,8 @@ def issuer() -> Iterator[str]:
 @pytest.fixture
 def guarded(settings: Settings, issuer: str) -> Iterator[Running]:
     """A service that accepts the issuer's tokens."""
-    oidc = {"oidc_issuer": issuer, "oidc_audience": "exports", "oidc_person_claim": "email"}
-    with serving(settings.model_copy(update=oidc)) as running:
+    changed = {"oidc_issuer": issuer, "oidc_audience": "exports", "oidc_person_claim": "email"}
+    with serving(settings.model_copy(update=changed)) as running:
         yield running
 
 
@@ -179,3 +180,37 @@ def test_an_issuer_that_is_away_is_no_fault_of_the_token(settings: Settings) -> 
     away = {"oidc_issuer": "http://127.0.0.1:9", "oidc_audience": "exports"}
     with serving(settings.model_copy(update=away)) as service:
         assert problem(get(service, token(claims("http://127.0.0.1:9")))) == (503, "unavailable")
+
+
+@pytest.mark.slow
+def test_an_issuer_that_does_not_answer_holds_up_nobody_else(
+    guarded: Running, issuer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can send a token with an unknown key, for which the issuer is asked."""
+    good, asking, go_on = token(claims(issuer)), Event(), Event()
+    assert get(guarded, good).status_code == 200
+    tokens = guarded.app.state.tokens
+
+    def fetch() -> Any:
+        asking.set()
+        assert go_on.wait(60)
+        return dict(tokens._keys)
+
+    monkeypatch.setattr(tokens, "_fetch", fetch)
+    monkeypatch.setattr(oidc, "_REFRESH_LEAST_SECONDS", 0.0)
+    strangers = [
+        Thread(target=get, args=(guarded, token(claims(issuer), kid=f"unknown {number}")))
+        for number in range(12)
+    ]
+    try:
+        for stranger in strangers:
+            stranger.start()
+        assert asking.wait(60)
+        begun = time.monotonic()
+        assert guarded.client().get("/v1/exports").status_code == 200
+        assert tokens.caller_of(good).requested_by == "ann@example.org"
+        assert time.monotonic() - begun < 30
+    finally:
+        go_on.set()
+        for stranger in strangers:
+            stranger.join(60)

@@ -85,6 +85,8 @@ def test_schedules_of_another_scope_or_person_do_not_exist(service: Running, acc
             answer = client.request(method, url + path, json=body, headers={"If-Match": "*"})
             assert problem(answer) == (404, "not_found"), (method, path)
     assert problem(create(strangers[0], accounts[0])) == (404, "not_found")
+    for spelt in ("urn:uuid:7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11", "7e1c9a520d4b4f439f6e6a0d8f3f2b11", "'"):
+        assert problem(strangers[0].get(f"/v1/schedules/{spelt}")) == (404, "not_found")
     reader = service.client("schedules:read")
     assert problem(create(reader, accounts[0])) == (403, "forbidden")
     assert problem(reader.delete(url)) == (403, "forbidden")

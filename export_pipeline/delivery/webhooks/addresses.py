@@ -21,6 +21,13 @@ Resolve = Callable[[str, int], list[str]]
 _MAX_URL = 2_000
 _PORTS = {"https": 443, "http": 80}
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_SPECIAL = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20"))
+)
+"""Networks of protocols and documents, which the versions of Python do not judge alike.
+
+Teredo and 6to4 addresses hold an IPv4 address, which a gateway may reach.
+"""
 
 
 class WebhookAddressError(ValueError):
@@ -46,8 +53,10 @@ class AddressRules:
             ip = ip.ipv4_mapped
         if any(ip in network for network in self.networks):
             return True
-        if isinstance(ip, ipaddress.IPv6Address):  # 6to4 holds an IPv4 address, which a gateway may reach
-            return ip in _GLOBAL_UNICAST and ip.is_global and ip.sixtofour is None
+        if any(ip in network for network in _SPECIAL):
+            return False
+        if isinstance(ip, ipaddress.IPv6Address):
+            return ip in _GLOBAL_UNICAST and ip.is_global
         return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 

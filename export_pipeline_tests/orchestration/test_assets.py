@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,33 @@ def test_the_metadata_begin_with_what_a_person_looks_for(
     opened = open_link(open_engine(deployment.source.url), token)
     assert opened is not None
     assert opened[1] == job
+
+
+@pytest.mark.slow
+def test_each_file_of_a_backfill_has_a_link_of_its_own(
+    deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export_pipeline.definitions import defs
+
+    monkeypatch.setenv("EXPORT_API_URL", "https://exports.example.org")
+    there = dataclasses.replace(deployment, definitions=defs())
+    first, last = f"{deployment.scope}|2026-02-01", f"{deployment.scope}|2026-02-02"
+    one_run = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    runs = [
+        there.run(["csv"], "daily", partition=None, tags=one_run),
+        there.run(["excel"], "daily", first),
+        there.run(["excel"], "daily", last),
+    ]
+    opened: dict[str, str] = {}
+    for metadata in (one for run in runs for one in files(run).values()):
+        keys = list(metadata["keys"].values()) if "keys" in metadata else [metadata["key"]]
+        tokens = re.findall(r"https://exports\.example\.org/d/([\w-]+)/file", metadata["download"])
+        for key, token in zip(keys, tokens, strict=True):
+            link = open_link(open_engine(deployment.source.url), token)
+            assert link is not None
+            opened[key] = str(link[1].file_key)
+    assert len(opened) == 4
+    assert all(key == of_job for key, of_job in opened.items())
 
 
 def test_a_file_that_nobody_requested_is_listed_once_as_a_completed_job(

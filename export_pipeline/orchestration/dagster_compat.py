@@ -24,6 +24,7 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.definitions.dependency import NodeHandle
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.ref import InstanceRef
@@ -90,6 +91,12 @@ def sensor_timeout_seconds() -> float:
 def step_of(context: dg.OutputContext | dg.InputContext) -> StepExecutionContext:
     """Return the step of an IO manager's call: its run, instance, job and number of earlier tries."""
     return context.step_context
+
+
+def config_of_op(context: dg.OpExecutionContext, name: str) -> Any:
+    """Return the config of another op in the same graph, which may not be part of the run."""
+    handle = NodeHandle(name, context.op_handle.parent)
+    return context.get_step_execution_context().resolved_run_config.ops[str(handle)].config
 
 
 def report_canceling(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str | None = None) -> None:

@@ -32,7 +32,7 @@ from export_pipeline.orchestration.runs.attempts import ProgressReporter, attemp
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available, run_in_thread
-from export_pipeline.orchestration.runs.staging import load_all, save_all
+from export_pipeline.orchestration.runs.staging import StagingGoneError, load_all, save_all
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested, is_file_of_job
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import changed_cells
@@ -44,7 +44,7 @@ class StagingIOManager(dg.IOManager):
     """Spools ExportData into the run's folder, and reads it back batch by batch.
 
     Processes exchange only the parts of the path (run, step, output). So any executor works if its workers
-    share the folder.
+    share the folder. A re-execution on another machine reads the source again.
     """
 
     folder: Path
@@ -81,9 +81,15 @@ class StagingIOManager(dg.IOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> list[ExportData]:
+        """Return staged exports; none if an earlier run has staged them that a re-execution does not find."""
         assert context.upstream_output is not None
         with translate_errors(_earlier_tries(context), context.log):
-            return load_all(self._path(context.upstream_output), self.datasets)
+            try:
+                return load_all(self._path(context.upstream_output), self.datasets)
+            except StagingGoneError:
+                if context.upstream_output.run_id == step_of(context).run_id:
+                    raise
+                return []
 
     def of_run(self, run_id: str) -> Path:
         """Return the folder of a run."""

@@ -7,36 +7,30 @@ after it was read back and compared with the row count and totals of the databas
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import dagster as dg
-from pydantic import BaseModel
 
-from export_pipeline.core.export_data import ExportData, Request
-from export_pipeline.core.sanitize import sanitize as sanitize_data
-from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.core.export_data import ExportData
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
-from export_pipeline.datasets.options import parse_options
-from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.checks import evaluate
-from export_pipeline.orchestration.dagster_compat import add_run_tags, check_evaluation
+from export_pipeline.orchestration.dagster_compat import check_evaluation
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (
     ON_DEMAND,
-    SCOPE_NAME_TAG,
-    SCOPE_TAG,
-    WINDOW_TAG,
-    PartitionError,
-    Target,
-    targets,
+)
+from export_pipeline.orchestration.reading import (
+    READING_RESOURCES,
+    build,
+    clean,
+    read_again,
+    reading,
 )
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, start_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
@@ -67,29 +61,11 @@ from export_pipeline.store.keys import request_key, window_key
 )
 def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:
     """Read the rows in one consistent, read-only snapshot and spool them as Arrow batches."""
-    config = context.op_config
-    dataset: Dataset = context.resources.datasets[config["dataset"]]
     ledger = context.resources.ledger.open
     with ExitStack() as snapshot_open:
         with _cancellable(context), translate_errors(context.retry_number, context.log):
             retry_until_available(lambda: start_jobs(ledger, context.run), context.log)
-            options, format_options = parse_options(config["options"], *dataset.option_models())
-            retry_until_available(lambda: _check_requester(ledger, context.run, options), context.log)
-            run_targets = targets(
-                context,
-                **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
-                chosen_scope=lambda: _chosen_scope(context, dataset, config.get("scope")),
-            )
-            _tag_run(context, run_targets)
-            snapshot = snapshot_open.enter_context(context.resources.source.snapshot())
-            exports = []
-            for target in run_targets:
-                request = Request(
-                    dataset.dataset, dataset.shape, dataset.spec, target.scope, options, target.window
-                )
-                data = dataset.source.read(snapshot, request)
-                exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
-                context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
+            exports = snapshot_open.enter_context(reading(context, context.op_config))
         # The snapshot stays open while the IO manager reads the rows into staging.
         yield dg.Output(
             exports,
@@ -100,69 +76,30 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
         )
 
 
-def _chosen_scope(
-    context: dg.OpExecutionContext, dataset: Dataset, given: str | None
-) -> tuple[str, str | None] | None:
-    """Return id and name of the scope in a run's config, else in its tag; None if neither names one.
-
-    Raises:
-        PartitionError: there is no such scope, several have this name, or the run serves requests of another.
-    """
-    tagged = context.run.tags.get(SCOPE_TAG)
-    is_requested = bool(attempts_of(context.run.tags, context.run_id))
-    if is_requested and given in (tagged, None) and tagged:  # it was checked before the run
-        return tagged, context.run.tags.get(SCOPE_NAME_TAG)
-    if not (given := given or tagged):
-        return None
-    if is_requested:
-        raise PartitionError(
-            f"The config of this run names the scope {given!r}, and its request {tagged!r}: start it from a "
-            "request of that scope."
-        )
-    try:
-        return look_up_scope(context.resources.source, dataset, given)
-    except ScopeNameError as error:
-        raise PartitionError(str(error)) from None
-
-
-def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:
-    """Add scope and window to the tags of a run that the UI has started, so that its run list shows them."""
-    first, scopes = run_targets[0], {target.scope for target in run_targets}
-    known = {SCOPE_TAG: first.scope, SCOPE_NAME_TAG: first.scope_name} if len(scopes) == 1 else {}
-    if len(run_targets) == 1 and first.window:
-        known[WINDOW_TAG] = first.window.name
-    tags = context.run.tags
-    if changed := {tag: value for tag, value in known.items() if value and tags.get(tag) != value}:
-        add_run_tags(context.instance, context.run, changed)
-
-
-def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:
-    """Reject a run whose config names another person than its requests do.
-
-    Anybody who may start runs in the UI can change a run's config. The file must show only what the recorded
-    person may read.
-    """
-    asks = getattr(options, "requested_by", None)
-    if asks is None or not attempts_of(run.tags, run.run_id):
-        return
-    if others := {job.requested_by for job in ledger().of_run(run.run_id)} - {asks}:
-        raise dg.Failure(
-            f"The config of this run says that {asks!r} asks, and its request that "
-            f"{' and '.join(sorted(repr(other) for other in others))} does; start it from the request.",
-            allow_retries=False,
-        )
-
-
-@dg.op(out=dg.Out(io_manager_key="staging", description="The export, with totals and computed columns"))
-def build_export_data(exports: list[ExportData]) -> list[ExportData]:
+@dg.op(
+    out=dg.Out(io_manager_key="staging", description="The export, with totals and computed columns"),
+    required_resource_keys=READING_RESOURCES,
+)
+def build_export_data(context: dg.OpExecutionContext, exports: list[ExportData]) -> list[ExportData]:
     """Compute the export from the fetched rows: joins, totals and costs of these rows only."""
-    return [data.shape.build(data) for data in exports]
+    return build(_present(context, exports, "fetch_source"))
 
 
-@dg.op(out=dg.Out(io_manager_key="staging", description="The export, without characters that break files"))
-def sanitize(exports: list[ExportData]) -> list[ExportData]:
+@dg.op(
+    out=dg.Out(io_manager_key="staging", description="The export, without characters that break files"),
+    required_resource_keys=READING_RESOURCES,
+)
+def sanitize(context: dg.OpExecutionContext, exports: list[ExportData]) -> list[ExportData]:
     """Replace characters and values that no file format allows, and count them."""
-    return [sanitize_data(data) for data in exports]
+    return clean(_present(context, exports, "build_export_data"))
+
+
+def _present(context: dg.OpExecutionContext, exports: list[ExportData], step: str) -> list[ExportData]:
+    """Return the exports that a step has staged; if another machine has them, read them again."""
+    if exports:
+        return exports
+    with _cancellable(context), translate_errors(context.retry_number, context.log):
+        return read_again(context, step)
 
 
 def render_op(format: Format[Any]) -> dg.OpDefinition:
@@ -177,7 +114,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
         },
         description=f"Render {format.name} into the store, read it back and compare it with the source.",
         tags={"kind": format.name},
-        required_resource_keys={"staging", "ledger", "store", "datasets"},
+        required_resource_keys=READING_RESOURCES | {"store"},
     )
     def render(context: dg.OpExecutionContext, exports: list[ExportData]) -> Iterator[Any]:
         asset_key = context.asset_key_for_output("file")
@@ -191,6 +128,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
             with _cancellable(context), translate_errors(context.retry_number, context.log):
                 if context.run.parent_run_id:  # a re-execution may repeat only this step
                     retry_until_available(lambda: start_jobs(ledger, context.run, format.name), context.log)
+                exports = exports or read_again(context, "sanitize")
                 report = ProgressReporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):

@@ -64,6 +64,7 @@ from export_pipeline.orchestration.dagster_compat import (
     assets_job,
     automatic_retry,
     check_evaluation,
+    config_of_op,
     dynamic_partitions_ending,
     execute_run_command,
     forget_content,
@@ -290,6 +291,30 @@ def test_else_io_managers_would_not_know_their_run(instance: dg.DagsterInstance)
     assert {(entry[0].run_id, entry[-1]) for entry in known} == {(result.run_id, 0)}
     assert known[0][1] is instance
     assert known[0][2] == "work"
+
+
+def test_else_a_reexecution_elsewhere_would_not_know_what_to_read(instance: dg.DagsterInstance) -> None:
+    known: list[Any] = []
+
+    @dg.op(config_schema={"dataset": str})
+    def read() -> int:
+        return 1
+
+    @dg.op
+    def look(context: dg.OpExecutionContext, rows: int) -> None:
+        known.append(config_of_op(context, "read"))
+
+    @dg.graph
+    def export() -> None:
+        look(read())
+
+    @dg.job
+    def work() -> None:
+        export()
+
+    config = {"ops": {"export": {"ops": {"read": {"config": {"dataset": "records"}}}}}}
+    assert work.execute_in_process(instance=instance, run_config=config).success
+    assert known == [{"dataset": "records"}]
 
 
 def test_else_checks_would_belong_to_another_partitions_materialization(

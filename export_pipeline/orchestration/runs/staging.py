@@ -26,8 +26,8 @@ REJECTED = "refused"
 OnRows = Callable[[ExportData, str, int], None]
 """Called with the export, the name of one of its tables, and the number of rows just staged."""
 _GONE = (
-    "The staged data in {} are gone, most likely cleaned up; start a new run instead of re-executing this "
-    "one from its failure."
+    "The staged data in {} are gone, or on another machine: the steps of a run need a common folder "
+    "(EXPORT_STAGING_URL)."
 )
 
 _CHANGED = (
@@ -38,6 +38,10 @@ _CHANGED = (
 
 class StagingError(Exception):
     """Raised when staged data are missing or incomplete."""
+
+
+class StagingGoneError(StagingError):
+    """Raised when there are no staged data."""
 
 
 def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None:
@@ -112,12 +116,13 @@ def load(folder: Path, datasets: Mapping[str, Definition]) -> ExportData:
         datasets: The datasets by name, as they are declared now.
 
     Raises:
-        StagingError: the folder holds no complete export, or its dataset was declared otherwise.
+        StagingGoneError: the folder holds no complete export.
+        StagingError: its dataset was declared otherwise.
     """
     try:
         facts = json.loads((folder / _FACTS).read_text())
     except FileNotFoundError:
-        raise StagingError(_GONE.format(folder)) from None
+        raise StagingGoneError(_GONE.format(folder)) from None
     tables = {name: _table(name, stored, folder) for name, stored in facts.pop("tables").items()}
     facts["counted"] = tuple(facts["counted"])
     facts["changed"] = Counter({(reason, cell): count for reason, cell, count in facts["changed"]})
@@ -149,12 +154,13 @@ def load_all(folder: Path, datasets: Mapping[str, Definition]) -> list[ExportDat
     """Return the exports that `save_all` wrote; see `load`.
 
     Raises:
-        StagingError: some are missing or incomplete, or their dataset was declared otherwise.
+        StagingGoneError: some are missing or incomplete.
+        StagingError: their dataset was declared otherwise.
     """
     try:
         count = int((folder / _COUNT).read_text())
     except FileNotFoundError:
-        raise StagingError(_GONE.format(folder)) from None
+        raise StagingGoneError(_GONE.format(folder)) from None
     return [load(folder / str(number), datasets) for number in range(count)]
 
 

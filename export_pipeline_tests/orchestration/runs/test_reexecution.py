@@ -7,6 +7,8 @@ import pytest
 
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.formats.json import write as json
+from export_pipeline.orchestration import io_managers, ops
+from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, failures, files, steps
 from export_pipeline_tests.orchestration.jobs import exports, in_processes
 
@@ -58,14 +60,55 @@ def test_only_what_failed_is_repeated_even_twice(
     }
 
 
-def test_missing_staged_data_are_reported(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("step", "repeated"),
+    [
+        ("csv.write.render", ["render_csv", "render_json"]),
+        ("takeoff.shape", ["build_export_data", "sanitize", "render_csv", "render_json"]),
+        ("sanitize", ["sanitize", "render_csv", "render_json"]),
+    ],
+)
+def test_on_another_machine_the_rows_are_read_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, step: str, repeated: list[str]
+) -> None:
+    """What the parent run has staged is there on its own machine only, or was removed after a day."""
     with monkeypatch.context() as patch:
-        patch.setattr(csv, "render", broken)
-        first = deployment.run(["csv"])
+        if step == "sanitize":
+            patch.setattr(ops, "clean", broken)
+        elif step == "takeoff.shape":
+            patch.setattr(ops, "build", broken)
+        else:
+            patch.setattr(csv, "render", broken)
+            patch.setattr(json, "render", broken)
+        first = deployment.run(["csv", "json"], config={"include_drawings": True})
+    assert not first.success
     shutil.rmtree(deployment.staging)
+    snapshots = count_snapshots(monkeypatch)
     with reexecute(deployment, first.run_id) as second:
-        (failed,) = [e for e in second.all_events if e.is_step_failure]
-        assert "start a new run" in str(failed.step_failure_data.user_failure_data.description)
+        assert second.success
+        assert steps(second) == repeated
+    assert len(snapshots) == 1  # both formats show the same moment
+    key = f"exports/{deployment.scope}/{first.run_id}"
+    assert deployment.manifest(f"{key}.csv")["rows"] == deployment.source.exported(deployment.scope)
+    assert (
+        deployment.manifest(f"{key}.csv")["snapshot_at"] == deployment.manifest(f"{key}.json")["snapshot_at"]
+    )
+
+
+def count_snapshots(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A list that grows with each snapshot of the source."""
+    opened: list[object] = []
+    snapshot = SourceDatabase.snapshot
+    monkeypatch.setattr(SourceDatabase, "snapshot", lambda self: opened.append(self) or snapshot(self))
+    return opened
+
+
+def test_steps_on_different_machines_need_a_common_folder(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each step would read the source again."""
+    monkeypatch.setattr(io_managers, "save_all", lambda *_: None)
+    assert "common folder" in failures(deployment.run(["csv"]))["build_export_data"]
 
 
 def test_steps_run_in_processes_of_their_own(deployment: Deployment) -> None:

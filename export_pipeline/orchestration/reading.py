@@ -1,0 +1,155 @@
+"""Read the exports of a run from the source, and read them again where a re-execution misses staged data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.sanitize import sanitize
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
+from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration.dagster_compat import add_run_tags, config_of_op
+from export_pipeline.orchestration.io_managers import StagingIOManager
+from export_pipeline.orchestration.partitions import (
+    SCOPE_NAME_TAG,
+    SCOPE_TAG,
+    WINDOW_TAG,
+    PartitionError,
+    Target,
+    targets,
+)
+from export_pipeline.orchestration.runs.attempts import attempts_of
+from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.staging import is_whole, load_all, save_all
+
+READING_RESOURCES = {"source", "ledger", "datasets", "staging"}
+"""Resources of an op that calls `reading` or `read_again`."""
+
+
+@contextmanager
+def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterator[list[ExportData]]:
+    """Open a snapshot, and yield the exports of the run, one for each partition, whose rows stream from it.
+
+    Args:
+        config: The config of `fetch_source`.
+
+    Raises:
+        PartitionError, OptionError: the run does not say what to export.
+        SourceError: the source cannot be read.
+    """
+    dataset: Dataset = context.resources.datasets[config["dataset"]]
+    options, format_options = parse_options(config["options"], *dataset.option_models())
+    ledger = context.resources.ledger.open
+    retry_until_available(lambda: _check_requester(ledger, context.run, options), context.log)
+    run_targets = targets(
+        context,
+        **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
+        chosen_scope=lambda: _chosen_scope(context, dataset, config.get("scope")),
+    )
+    _tag_run(context, run_targets)
+    with context.resources.source.snapshot() as snapshot:
+        exports = []
+        for target in run_targets:
+            request = Request(
+                dataset.dataset, dataset.shape, dataset.spec, target.scope, options, target.window
+            )
+            data = dataset.source.read(snapshot, request)
+            exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
+            context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
+        yield exports
+
+
+def build(exports: Sequence[ExportData]) -> list[ExportData]:
+    """Compute exports from their fetched rows."""
+    return [data.shape.build(data) for data in exports]
+
+
+def clean(exports: Sequence[ExportData]) -> list[ExportData]:
+    """Replace what no file format allows."""
+    return [sanitize(data) for data in exports]
+
+
+def read_again(context: dg.OpExecutionContext, step: str) -> list[ExportData]:
+    """Repeat what the parent of this run did up to a step: what it staged is on another machine, or gone.
+
+    Args:
+        step: Name of the last op to do: fetch_source, build_export_data or sanitize.
+    """
+    staging: StagingIOManager = context.resources.staging
+    folder, datasets = staging.of_run(context.run_id), context.resources.datasets
+
+    def staged(name: str) -> Path:
+        return folder / f"{name}-result"
+
+    if not is_whole(staged(step)):  # the op of another format may have staged it
+        context.log.warning("What was staged is not on this machine any more; the rows are read again.")
+        with reading(context, config_of_op(context, "fetch_source")) as exports:
+            save_all(exports, staged("fetch_source"))
+        done = "fetch_source"
+        for name, work in (("build_export_data", build), ("sanitize", clean)):
+            if done != step:
+                save_all(work(load_all(staged(done), datasets)), staged(name))
+                done = name
+    return load_all(staged(step), datasets)
+
+
+def _chosen_scope(
+    context: dg.OpExecutionContext, dataset: Dataset, given: str | None
+) -> tuple[str, str | None] | None:
+    """Return id and name of the scope in a run's config, else in its tag; None if neither names one.
+
+    Raises:
+        PartitionError: there is no such scope, several have this name, or the run serves requests of another.
+    """
+    tagged = context.run.tags.get(SCOPE_TAG)
+    is_requested = bool(attempts_of(context.run.tags, context.run_id))
+    if is_requested and given in (tagged, None) and tagged:  # it was checked before the run
+        return tagged, context.run.tags.get(SCOPE_NAME_TAG)
+    if not (given := given or tagged):
+        return None
+    if is_requested:
+        raise PartitionError(
+            f"The config of this run names the scope {given!r}, and its request {tagged!r}: start it from a "
+            "request of that scope."
+        )
+    try:
+        return look_up_scope(context.resources.source, dataset, given)
+    except ScopeNameError as error:
+        raise PartitionError(str(error)) from None
+
+
+def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:
+    """Add scope and window to the tags of a run that the UI has started, so that its run list shows them."""
+    first, scopes = run_targets[0], {target.scope for target in run_targets}
+    known = {SCOPE_TAG: first.scope, SCOPE_NAME_TAG: first.scope_name} if len(scopes) == 1 else {}
+    if len(run_targets) == 1 and first.window:
+        known[WINDOW_TAG] = first.window.name
+    tags = context.run.tags
+    if changed := {tag: value for tag, value in known.items() if value and tags.get(tag) != value}:
+        add_run_tags(context.instance, context.run, changed)
+
+
+def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:
+    """Reject a run whose config names another person than its requests do.
+
+    Anybody who may start runs in the UI can change a run's config. The file must show only what the recorded
+    person may read.
+    """
+    asks = getattr(options, "requested_by", None)
+    if asks is None or not attempts_of(run.tags, run.run_id):
+        return
+    if others := {job.requested_by for job in ledger().of_run(run.run_id)} - {asks}:
+        raise dg.Failure(
+            f"The config of this run says that {asks!r} asks, and its request that "
+            f"{' and '.join(sorted(repr(other) for other in others))} does; start it from the request.",
+            allow_retries=False,
+        )

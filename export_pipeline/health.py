@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from export_pipeline.delivery.enqueue import BACKLOG, waiting_jobs
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import REQUESTER_ERRORS
+from export_pipeline.jobs.leases import Disk
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.stats import Late, Statistics
@@ -31,6 +33,7 @@ _OVERDUE = timedelta(days=1)
 _LEAST_FREE_BYTES = 1 << 30
 _LEAST_FREE_SHARE = 0.05
 _FAILING = timedelta(hours=1)
+_RECENT = timedelta(minutes=10)
 _FEW = 3
 
 
@@ -182,6 +185,7 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
             yield from _failing(figures)
             yield from _unserved(settings)
             yield from _mail_links(settings)
+            yield from _full_workers(figures, settings)
             for schedule_id, problem in figures.broken_schedules():
                 yield Finding(
                     "schedule_broken",
@@ -291,6 +295,22 @@ def _mail_links(settings: Settings) -> Iterator[Finding]:
             "folder and EXPORT_PUBLIC_URL is not set.",
             "Let a web server offer the folder and set EXPORT_PUBLIC_URL to its address.",
         )
+
+
+def _full_workers(figures: Statistics, settings: Settings) -> Iterator[Finding]:
+    """Find workers on other machines whose staging disk is nearly full, as their leases have reported it."""
+    own = None
+    with suppress(OSError):  # `staging_findings` reports that
+        own = (socket.gethostname(), shutil.disk_usage(settings.staging_folder).total)
+    for worker, (disk, since) in figures.staging_disks(_RECENT).items():
+        if worker != own and _is_nearly_full(disk):
+            yield Finding(
+                "staging_full",
+                f"Only {_room_text(disk)} are free on the staging disk of worker {worker[0]}.",
+                "Free other space there, or let EXPORT_STAGING_URL name a larger disk; it has removed by itself "
+                "what ended runs have left.",
+                since,
+            )
 
 
 def _unserved(settings: Settings) -> Iterator[Finding]:
@@ -415,6 +435,14 @@ def _freed_by_purge(staging: Path) -> int:
 
 def _room(code: FindingCode, folder: Path, do: str) -> Iterator[Finding]:
     usage = shutil.disk_usage(folder)
-    if usage.free < max(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * usage.total):
-        free = f"{usage.free / (1 << 30):.1f} GiB ({usage.free / usage.total:.0%})"
-        yield Finding(code, f"Only {free} are free on the disk of {folder}.", do)
+    disk = Disk(usage.free, usage.total)
+    if _is_nearly_full(disk):
+        yield Finding(code, f"Only {_room_text(disk)} are free on the disk of {folder}.", do)
+
+
+def _is_nearly_full(disk: Disk) -> bool:
+    return disk.free < max(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * disk.size)
+
+
+def _room_text(disk: Disk) -> str:
+    return f"{disk.free / (1 << 30):.1f} GiB ({disk.free / disk.size:.0%})"

@@ -54,17 +54,31 @@ class Lease:
     is_lost: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Room on a disk, in bytes."""
+
+    free: int
+    size: int
+
+
 class LeaseKeeper(Transitions):
     """A ledger that also manages the leases of runs."""
 
     def hold_lease(
-        self, run_id: str, worker_id: str, host: str | None = None, lasts: timedelta = LEASE
+        self,
+        run_id: str,
+        worker_id: str,
+        host: str | None = None,
+        lasts: timedelta = LEASE,
+        staging: Disk | None = None,
     ) -> None:
         """Take or renew the lease of a run.
 
         Args:
             worker_id: Random id, one for each process.
             lasts: Time after which the lease expires.
+            staging: Disk of the process's staging folder.
 
         Raises:
             LeaseLostError: the run was declared dead, or another process holds its lease.
@@ -76,6 +90,8 @@ class LeaseKeeper(Transitions):
                 "renewed_at": now,
                 "expires_at": now + lasts,
                 "called_at": None,
+                "staging_free": staging and staging.free,
+                "staging_size": staging and staging.size,
             }
             is_free = sa.or_(
                 leases.c.worker_id.is_(None), leases.c.worker_id == worker_id, sa.not_(_is_alive(now))

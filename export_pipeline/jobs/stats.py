@@ -12,6 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from export_pipeline.jobs.claims import in_flight
+from export_pipeline.jobs.leases import Disk
 from export_pipeline.jobs.queries import PATIENCE, Reader
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import EventKind, Status
@@ -20,6 +21,7 @@ from export_pipeline.jobs.tables import (
     deliveries,
     events,
     jobs,
+    leases,
     materializations,
     schedules,
     webhook_deliveries,
@@ -225,6 +227,20 @@ class Statistics(Reader):
         with self._reading() as connection:
             rows = connection.execute(select.order_by(schedules.c.id).limit(limit)).all()
         return [(schedule_id, str(problem)) for schedule_id, problem in rows]
+
+    def staging_disks(self, within: timedelta) -> dict[tuple[str, int], tuple[Disk, datetime]]:
+        """Return workers' staging disks by host and size, each with the time of its last report.
+
+        Args:
+            within: Leave out what was reported longer ago.
+        """
+        columns = (leases.c.host, leases.c.staging_size, leases.c.staging_free, leases.c.renewed_at)
+        with self._reading() as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            # A lease expires after its renewal, and its index is by that time.
+            recent = sa.and_(leases.c.expires_at > now - within, leases.c.staging_size.is_not(None))
+            rows = connection.execute(sa.select(*columns).where(recent).order_by(leases.c.renewed_at)).all()
+        return {(str(host), size): (Disk(free, size), at) for host, size, free, at in rows}
 
     def _late(
         self,

@@ -245,6 +245,8 @@ leases = sa.Table(
     sa.Column("expires_at", UtcTime, nullable=False),
     sa.Column("called_at", UtcTime, comment="When it was found expired; a renewal clears it."),
     sa.Column("lost_at", UtcTime, comment="When its process was taken for dead, for good."),
+    sa.Column("staging_free", sa.BigInteger, comment="Free bytes on the disk of its staging folder."),
+    sa.Column("staging_size", sa.BigInteger, comment="Size of that disk in bytes."),
 )
 sa.Index("ix_export_leases_expires_at", leases.c.expires_at)
 

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from export_pipeline.health import Finding, ledger_findings
 from export_pipeline.jobs import File, Ledger, Status
+from export_pipeline.jobs.leases import Disk
 from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import load_settings
@@ -87,6 +88,22 @@ def test_mails_schedules_and_overdue_files(
     assert findings["mails_late"].wrong.startswith("2 mails")
     assert findings["schedule_broken"].wrong.endswith("timezone: it is none")
     assert findings["mails_late"].since == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_full_disks_of_workers_are_reported(database: Database, ledger: Ledger) -> None:
+    """The last report of each: m1 has room again. Reports of long ago and of older versions say nothing."""
+    size = 100 << 30
+    ledger.hold_lease("old", "w0", "m0", staging=Disk(1, size))
+    database.age("expires_at", 3600, table="export_leases")
+    ledger.hold_lease("unknown", "w1", "m9")
+    ledger.hold_lease("full", "w1", "m1", staging=Disk(1, size))
+    ledger.hold_lease("freed", "w2", "m1", staging=Disk(50 << 30, size))
+    ledger.hold_lease("bigger", "w3", "m1", staging=Disk(2 << 30, 10 * size))
+    assert found() == {"staging_full": found()["staging_full"]}
+    finding = found()["staging_full"]
+    assert finding.wrong == "Only 2.0 GiB (0%) are free on the staging disk of worker m1."
+    assert finding.since is not None
+    assert datetime.now(UTC) - finding.since < timedelta(minutes=1)
 
 
 def test_webhooks_and_commands_that_wait_or_fail(database: Database, ledger: Ledger) -> None:

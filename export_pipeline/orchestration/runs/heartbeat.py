@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -16,10 +17,11 @@ from datetime import timedelta
 import dagster as dg
 
 from export_pipeline.jobs import LeaseLostError, Ledger, LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS
+from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS, Disk
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import is_canceling, report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
+from export_pipeline.settings import load_settings
 
 _LOOK_SECONDS = 1.0
 _IN_PROCESS = ("in_process", "execute_in_process_executor")
@@ -109,8 +111,15 @@ def ensure_lease(ledger: Callable[[], Ledger], run_id: str) -> None:
 
 
 def _renew(ledger: Ledger, run_id: str, lasts: timedelta = LEASE) -> None:
-    ledger.hold_lease(run_id, _workers[run_id], socket.gethostname(), lasts)
+    ledger.hold_lease(run_id, _workers[run_id], socket.gethostname(), lasts, _staging_disk())
     _renewed_at[run_id] = time.monotonic()
+
+
+def _staging_disk() -> Disk | None:
+    with suppress(OSError):
+        usage = shutil.disk_usage(load_settings().staging_folder)
+        return Disk(usage.free, usage.total)
+    return None
 
 
 @functools.cache

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,11 +50,13 @@ class CeleryDeployment:
     Attributes:
         broker: Client of the broker.
         worker: Id of the worker's process.
+        left: Folder that a run had staged long before the worker started.
     """
 
     system: Launching
     broker: redis.Redis
     worker: int
+    left: Path
 
 
 @contextmanager
@@ -73,8 +77,12 @@ def celery(folder: Path, url: str) -> Iterator[CeleryDeployment]:
             )
         )
         system = stack.enter_context(launching(folder, url, launcher))
+        left = folder / "staging" / str(uuid.uuid4())
+        (left / "x.fetch_source-result").mkdir(parents=True)
+        for path in (left / "x.fetch_source-result", left):
+            os.utime(path, (0, 0))
         log, pidfile = folder / "worker" / "log", folder / "worker.pid"
         worker = [*worker_command(WORKER_PROCESSES), "--pidfile", str(pidfile)]
         stack.enter_context(running(worker, folder / "worker", ready=lambda: worker_is_ready(log)))
         broker = stack.enter_context(redis.Redis(port=port))
-        yield CeleryDeployment(system, broker, int(pidfile.read_text()))
+        yield CeleryDeployment(system, broker, int(pidfile.read_text()), left)

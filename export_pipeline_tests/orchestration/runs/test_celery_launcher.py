@@ -141,6 +141,7 @@ def test_the_worker_reports_the_death_of_a_process(deployment: CeleryDeployment)
 @pytest.mark.slow
 def test_a_worker_removes_what_its_runs_have_staged(deployment: CeleryDeployment) -> None:
     system = deployment.system
+    assert not deployment.left.exists()  # since its start
     run = system.launch()
     assert system.ended(run) is dg.DagsterRunStatus.SUCCESS
     wait(lambda: not (system.folder / "staging" / run).exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -18,6 +19,7 @@ from export_pipeline.definitions import defs
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
 from export_pipeline.jobs.leases import LAST_CALL, LEASE
+from export_pipeline.jobs.stats import Statistics
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs import heartbeat
 from export_pipeline.orchestration.runs.attempts import job_tags
@@ -97,6 +99,10 @@ def test_a_living_run_is_left_alone_by_everybody(
     assert lease.host == socket.gethostname()
     assert uuid.UUID(str(lease.worker_id)).version == 4
     assert lease.worker_id != result.run_id
+    with Statistics(deployment.source.url) as figures:
+        ((host, size), (disk, _)) = next(iter(figures.staging_disks(LEASE).items()))
+    assert (host, size) == (socket.gethostname(), shutil.disk_usage(deployment.staging).total)
+    assert 0 < disk.free <= size
 
 
 @pytest.mark.slow

@@ -307,8 +307,8 @@ def _full_workers(figures: Statistics, settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "staging_full",
                 f"Only {_room_text(disk)} are free on the staging disk of worker {worker[0]}.",
-                "Free other space there, or let EXPORT_STAGING_URL name a larger disk; it has removed by itself "
-                "what ended runs have left.",
+                "Free other space there, or let EXPORT_STAGING_URL name a larger disk. It has removed "
+                "what its ended runs have left.",
                 since,
             )
 

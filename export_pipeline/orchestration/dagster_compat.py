@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,6 +130,11 @@ def report_event(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str)
 def add_run_tags(instance: dg.DagsterInstance, run: dg.DagsterRun, tags: dict[str, str]) -> None:
     """Add tags to a run that exists."""
     instance.add_run_tags(run.run_id, tags)
+
+
+def with_tags(run: dg.DagsterRun, tags: Mapping[str, str]) -> dg.DagsterRun:
+    """Return a copy of a run with more tags."""
+    return run.with_tags({**run.tags, **tags})
 
 
 def is_of_active_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -6,14 +6,16 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate
+from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate, migrations
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.migrate import VERSION_TABLE, enable_wal, is_current
 from export_pipeline.jobs.tables import metadata, sqlite_metadata
@@ -110,6 +112,37 @@ def test_tables_of_postgresql_equal_the_declared_ones(postgres: PostgresServer) 
         assert _described(migrated) == _described(made)
         migrated.dispose()
         made.dispose()
+
+
+def test_the_version_before_can_use_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While workers are exchanged: it finds all its columns, and may leave out those that are new."""
+    scripts = ScriptDirectory(str(Path(str(migrations.__file__)).parent))
+    head = scripts.get_revision("head")
+    to_head = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: to_head(config, str(head.down_revision)))
+        migrate(url)
+    before = _columns(url)
+    migrate(url)
+    after = _columns(url)
+    assert before.keys() <= after.keys()
+    for table, columns in before.items():
+        kept = {name: (str(column["type"]), column["nullable"]) for name, column in columns.items()}
+        now = {name: (str(column["type"]), column["nullable"]) for name, column in after[table].items()}
+        assert kept.items() <= now.items(), table
+        new = [after[table][name] for name in now.keys() - kept.keys()]
+        assert all(column["nullable"] or column["default"] is not None for column in new), table
+
+
+def _columns(url: str) -> dict[str, dict[str, Any]]:
+    engine = sa.create_engine(url)
+    inspector = sa.inspect(engine)
+    columns = {
+        table: {column["name"]: column for column in inspector.get_columns(table)}
+        for table in inspector.get_table_names()
+    }
+    engine.dispose()
+    return columns
 
 
 def test_a_migration_that_fails_leaves_nothing(url: str) -> None:

@@ -109,6 +109,7 @@ from export_pipeline.orchestration.dagster_compat import (
     will_be_retried,
     window_range,
     window_times,
+    with_tags,
 )
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.pooled_storage import PooledPostgresStorage
@@ -360,6 +361,8 @@ def test_else_lost_window_requests_would_be_repeated_for_ever(instance: dg.Dagst
     run = instance.create_run_for_job(JOB)
     add_run_tags(instance, run, {"done": "by us"})
     assert run_of(instance, run.run_id).tags["done"] == "by us"
+    assert with_tags(run, {"more": "1"}).tags == {**run.tags, "more": "1"}
+    assert with_tags(run, {"more": "1"}).run_id == run.run_id
 
 
 def test_else_runs_of_a_backfill_would_be_removed_under_it(instance: dg.DagsterInstance) -> None:

@@ -21,6 +21,7 @@ from export_pipeline.orchestration.dagster_compat import launcher_in, run_of_tas
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.runs import warm_server
 from export_pipeline.orchestration.runs.celery_launcher import CeleryRunLauncher
+from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 from export_pipeline.settings import SettingsError, load_settings
 
@@ -49,6 +50,9 @@ def _make_app() -> Celery:
             "runs; copy deploy/dagster-celery.yaml there."
         )
     create_execute_job_task(launcher.celery)
+    # The common queue has the runs of other code locations.
+    own = launcher.queue_of_code(code_version())
+    launcher.celery.amqp.queues.select([own, launcher.default_queue])
     return launcher.celery
 
 

@@ -16,10 +16,13 @@ from export_pipeline.orchestration.dagster_compat import (
     CodeUnreachableError,
     LaunchRunContext,
     WorkerStatus,
+    add_run_tags,
     instance_of,
     report_canceled,
     report_canceling,
+    with_tags,
 )
+from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
 from export_pipeline.orchestration.runs.reconciler import LAUNCHED, is_of_this_code
 from export_pipeline.settings import load_settings
 
@@ -46,12 +49,21 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         args: dict[str, Any] = super().app_args()
         return args | {"config_source": _SETTINGS | args["config_source"]}
 
+    def queue_of_code(self, version: str) -> str:
+        """Return the name of the queue from which workers with this version of the code take runs."""
+        return f"{self.default_queue}-{version}"
+
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch a run as a task.
+        """Launch a run as a task, for a worker that has the code which has claimed its request.
 
         Raises:
             CodeUnreachableError: the broker is unavailable. The queue takes the run back and tries again.
         """
+        run = context.dagster_run
+        if is_of_this_code(run) and DAGSTER_CELERY_QUEUE_TAG not in run.tags:
+            queue = {DAGSTER_CELERY_QUEUE_TAG: self.queue_of_code(run.tags.get(CODE_TAG) or code_version())}
+            add_run_tags(instance_of(self), run, queue)
+            context = LaunchRunContext(with_tags(run, queue), context.workspace)
         try:
             super().launch_run(context)
         except OperationalError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import time
@@ -24,6 +25,7 @@ from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_previ
 from export_pipeline.orchestration.partitions import ON_DEMAND, WINDOW_TAG, add_scope, scope_tags
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
+from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
 from export_pipeline.redaction import hide_in_error, redacted_errors
 from export_pipeline.schedules.cadences import CadenceWindow
@@ -47,6 +49,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     """Build the sensor that claims requests, rejects invalid ones, starts runs, and reconciles ended runs."""
 
     problem: str | None = None
+    _loaded_version()
 
     def say(now: str | None) -> None:
         """Log one line in the daemon's log for each change, not for each tick."""
@@ -206,9 +209,15 @@ def _run_request(
     return dg.RunRequest(
         run_key=first.current.run_key + (f"/{lost}" if lost else ""),
         asset_selection=[dg.AssetKey([first.dataset, cadence, format]) for format in formats],
-        tags=tags | {"dagster/priority": str(first.priority)},
+        tags=tags | {"dagster/priority": str(first.priority), CODE_TAG: _loaded_version()},
         **run,
     )
+
+
+@functools.cache
+def _loaded_version() -> str:
+    """Return the version of the code that this process has loaded, whatever has changed on disk since."""
+    return code_version()
 
 
 def check_request(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job) -> Schedulable:

@@ -6,7 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,11 @@ def worker_command(concurrency: int) -> list[str]:
 
 def worker_is_ready(log: Path) -> bool:
     return "ready." in log.read_text(errors="replace")
+
+
+def worker_running(command: list[str], folder: Path) -> AbstractContextManager[None]:
+    """Run a worker, whose log is in the folder, until the block ends."""
+    return running(command, folder, ready=lambda: worker_is_ready(folder / "log"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,8 @@ def celery(folder: Path, url: str) -> Iterator[CeleryDeployment]:
         (left / "x.fetch_source-result").mkdir(parents=True)
         for path in (left / "x.fetch_source-result", left):
             os.utime(path, (0, 0))
-        log, pidfile = folder / "worker" / "log", folder / "worker.pid"
+        pidfile = folder / "worker.pid"
         worker = [*worker_command(WORKER_PROCESSES), "--pidfile", str(pidfile)]
-        stack.enter_context(running(worker, folder / "worker", ready=lambda: worker_is_ready(log)))
+        stack.enter_context(worker_running(worker, folder / "worker"))
         broker = stack.enter_context(redis.Redis(port=port))
         yield CeleryDeployment(system, broker, int(pidfile.read_text()), left)

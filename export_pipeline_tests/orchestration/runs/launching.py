@@ -49,7 +49,7 @@ class Launching:
     def launcher(self) -> Any:
         return self.instance.run_launcher
 
-    def launch(self) -> str:
+    def launch(self, **tags: str) -> str:
         """Launch an export as CSV; the run's id."""
         workspace = self.process.create_request_context()
         (location,) = workspace.code_locations
@@ -64,7 +64,7 @@ class Launching:
             run_id=None,
             run_config={},
             status=dg.DagsterRunStatus.NOT_STARTED,
-            tags={"dagster/partition": self.scope},
+            tags={"dagster/partition": self.scope, **tags},
             root_run_id=None,
             parent_run_id=None,
             step_keys_to_execute=None,

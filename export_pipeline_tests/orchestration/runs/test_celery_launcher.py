@@ -15,12 +15,15 @@ import pytest
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.dagster_compat import CodeUnreachableError, WorkerStatus, launcher_in
 from export_pipeline.orchestration.runs import celery_app, celery_launcher, reconciler
+from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.settings import SettingsError
 from export_pipeline_tests.orchestration.runs.celery_workers import (
     WORKER_PROCESSES,
     CeleryDeployment,
     celery,
+    worker_command,
+    worker_running,
 )
 from export_pipeline_tests.orchestration.runs.launching import gone, lease_is_taken, wait
 from export_pipeline_tests.paths import ROOT
@@ -145,6 +148,22 @@ def test_a_worker_removes_what_its_runs_have_staged(deployment: CeleryDeployment
     run = system.launch()
     assert system.ended(run) is dg.DagsterRunStatus.SUCCESS
     wait(lambda: not (system.folder / "staging" / run).exists())
+
+
+@pytest.mark.slow
+def test_a_run_is_taken_by_a_worker_that_has_its_code(deployment: CeleryDeployment) -> None:
+    """While versions are exchanged, old workers end what old code has claimed, and new code's runs wait for new ones."""
+    system = deployment.system
+    later = system.launch(**{CODE_TAG: "later"})
+    assert system.ended(system.launch(**{CODE_TAG: code_version()})) is dg.DagsterRunStatus.SUCCESS
+    assert system.ended(system.launch()) is dg.DagsterRunStatus.SUCCESS
+    assert system.run(later).status is _STARTING
+    assert status(deployment, later) is WorkerStatus.RUNNING
+    folder = system.folder / "later"
+    folder.mkdir()
+    command = [*worker_command(1), "--queues", "dagster-later"]
+    with worker_running(command, folder):
+        assert system.ended(later) is dg.DagsterRunStatus.SUCCESS
 
 
 @pytest.mark.slow

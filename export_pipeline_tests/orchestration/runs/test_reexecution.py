@@ -71,7 +71,7 @@ def test_only_what_failed_is_repeated_even_twice(
 def test_on_another_machine_the_rows_are_read_again(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, step: str, repeated: list[str]
 ) -> None:
-    """What the parent run has staged is there on its own machine only, or was removed after a day."""
+    """The parent run has staged them on its own machine only, or they were removed after a day."""
     with monkeypatch.context() as patch:
         if step == "sanitize":
             patch.setattr(ops, "clean", broken)

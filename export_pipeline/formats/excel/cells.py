@@ -45,7 +45,7 @@ class LongTexts(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why a cell does not hold its whole text, for counting."""
+        """Reason why a cell does not hold its whole text, for counting."""
 
     def move(self, sheet: str, cell: str, text: str) -> str:
         """Return what the cell holds instead."""

@@ -1,4 +1,4 @@
-"""What must follow the rows of a template: ranges, names, charts, pivots; and the removal of the sample."""
+"""Changes that follow from new rows of a template: to ranges, names, charts and pivots; the sample goes."""
 
 from __future__ import annotations
 

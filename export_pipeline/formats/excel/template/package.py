@@ -123,7 +123,7 @@ class Package:
 
 def in_namespaces(root: Any, *names: str) -> Iterator[Any]:
     """Yield the elements with these local names, whatever their namespace."""
-    wanted = set(names)
+    searched = set(names)
     for element in root.iter():
-        if isinstance(element.tag, str) and element.tag.rpartition("}")[2] in wanted:
+        if isinstance(element.tag, str) and element.tag.rpartition("}")[2] in searched:
             yield element

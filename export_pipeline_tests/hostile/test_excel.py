@@ -42,6 +42,12 @@ def book(hostile: Hostile) -> Workbook:
     return openpyxl.load_workbook(hostile.file("excel")[0])
 
 
+@pytest.fixture(scope="module")
+def calculated(hostile: Hostile) -> Workbook:
+    """The workbook with the results of its formulas."""
+    return openpyxl.load_workbook(hostile.file("excel")[0], data_only=True)
+
+
 class Comparison:
     """Compares cells with values, and counts what is said differently."""
 
@@ -96,7 +102,9 @@ def header_row(sheet: Worksheet, first: str) -> int:
 
 
 @pytest.mark.slow
-def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile, book: Workbook) -> None:
+def test_every_measurement_is_the_database_s_or_counted(
+    hostile: Hostile, book: Workbook, calculated: Workbook
+) -> None:
     """Every cell of every condition's sheet, of By Page, and of the conditions on Summary and Cost Summary."""
     found, (_, done) = hostile.truth, hostile.file("excel")
     comparison = Comparison(book)
@@ -160,9 +168,8 @@ def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile, book: 
                 comparison.check(cell, value, head.value)
     assert sheet.max_row == top + len(together)
     costed = [row for row in conditions if row["costed"]]
-    path, _ = hostile.file("excel")
-    _costs(comparison, path, book["Cost Summary"], costed)
-    _long_sums(comparison, path, summary, heads, fields, costed)
+    _costs(comparison, calculated, book["Cost Summary"], costed)
+    _long_sums(comparison, calculated[summary.title], heads, fields, costed)
     for row in book["By Category"].iter_rows(min_row=header_row(book["By Category"], "Category") + 1):
         comparison.changed[KEEP_DIGITS, "Total Cost"] += isinstance(row[-1].value, str)
     assert done.changed == comparison.changed
@@ -185,7 +192,9 @@ def _details(
             comparison.check(cell, value, header)
 
 
-def _costs(comparison: Comparison, path: Path, sheet: Worksheet, costed: list[dict[str, Any]]) -> None:
+def _costs(
+    comparison: Comparison, calculated: Workbook, sheet: Worksheet, costed: list[dict[str, Any]]
+) -> None:
     fields = (
         "name", "total_quantity", "unit", "unit_cost", "material_cost", "labor_cost", "equipment_cost", "subcontract_cost", "other_cost", "total_cost",
         "overhead_percent", "profit_percent", "total_with_markup",
@@ -194,20 +203,19 @@ def _costs(comparison: Comparison, path: Path, sheet: Worksheet, costed: list[di
     for number, row in enumerate(costed, top + 1):
         for cell, field, head in zip(sheet[number], fields, sheet[top], strict=True):
             comparison.check(cell, row[field], head.value)
-    _long_sums(comparison, path, sheet, [cell.value for cell in sheet[top]], fields, costed)
+    heads = [cell.value for cell in sheet[top]]
+    _long_sums(comparison, calculated[sheet.title], heads, fields, costed)
 
 
 def _long_sums(
     comparison: Comparison,
-    path: Path,
-    sheet: Worksheet,
+    calculated: Worksheet,
     heads: Sequence[str],
     fields: Sequence[str],
     costed: list[dict[str, Any]],
 ) -> None:
     """The last row's sums that have too many digits for a number."""
-    values = openpyxl.load_workbook(path, data_only=True)[sheet.title]
-    for cell, head, field in zip(values[sheet.max_row], heads, fields, strict=True):
+    for cell, head, field in zip(calculated[calculated.max_row], heads, fields, strict=True):
         if cell.value is not None and field.endswith(("_cost", "_markup")) and field != "unit_cost":
             exact = sum((row[field] or Decimal(0) for row in costed), Decimal(0))
             assert float(cell.value) == pytest.approx(float(exact), rel=1e-14)
@@ -238,12 +246,11 @@ def _formulas(data: bytes) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_calamine_reads_what_openpyxl_reads(hostile: Hostile) -> None:
+def test_calamine_reads_what_openpyxl_reads(hostile: Hostile, calculated: Workbook) -> None:
     path, _ = hostile.file("excel")
-    ours = openpyxl.load_workbook(path, data_only=True)
     theirs = CalamineWorkbook.from_path(str(path))
-    assert theirs.sheet_names == ours.sheetnames
-    for sheet in ours.worksheets:
+    assert theirs.sheet_names == calculated.sheetnames
+    for sheet in calculated.worksheets:
         expected = [[_plain(cell) for cell in row] for row in sheet.iter_rows(values_only=True)]
         found = [
             [_plain(cell) for cell in row]

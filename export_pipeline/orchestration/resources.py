@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import dagster as dg
-
 from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.store_registry import LedgerStores
@@ -155,6 +153,7 @@ def store_resources(settings: Settings) -> dict[str, Any]:
     store = store_resource(settings)
     if not settings.store_url.startswith("s3://"):
         return {"store": store}
+    import dagster as dg  # a third of a second, which commands such as `link` and `verify` spare
 
     @dg.resource(config_schema={}, description="dagster-aws' S3Resource: makes the clients of the store.")
     def s3(_: dg.InitResourceContext) -> Any:

@@ -1,15 +1,16 @@
-"""Ctrl-C and SIGTERM end a command at any moment: one line, the shell's exit code, nothing left to be made later."""
+"""Ctrl-C and SIGTERM end a command at any moment: one line, the shell's exit code, nothing left to be made later.
+
+That of `dev` is in system/test_dev.py.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.runs import submit
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
-from export_pipeline_tests.services.process import free_ports
 
 
 @pytest.mark.parametrize("moment", ["asking", "waiting", "loading", "rendering"])
@@ -128,35 +128,3 @@ def test_every_long_command_ends_with_one_line(
     assert (ended.code, ended.err.strip()) == (130, "Error: Interrupted.")
     assert "Traceback" not in ended.out
     assert os.environ["DAGSTER_HOME"] == environment["DAGSTER_HOME"]
-
-
-@pytest.mark.slow
-def test_dev_ends_with_one_line_and_with_all_that_it_started(
-    environment: dict[str, str], source: Source, ledger: Ledger, tmp_path: Path
-) -> None:
-    port, api_port = free_ports(2)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port), "--api-port", str(api_port)],
-        env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    try:
-        _wait_until(lambda: _answers(port) and _answers(api_port), 240)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert (process.returncode, err.strip().splitlines()[-1]) == (130, "Error: Interrupted.")
-    assert "Traceback" not in out + err
-    _wait_until(lambda: not _answers(port) and not _answers(api_port), 20)
-
-
-def _wait_until(is_so: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,15 +1,17 @@
-"""An analyst's path in Chromium: from the home page to the Excel file of a named customer with a filter."""
+"""`export-pipeline dev` as people have it: an analyst's path in Chromium to an Excel file, and its end by Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import openpyxl
@@ -19,58 +21,88 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import migrate
+from export_pipeline_tests.services.process import free_ports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 STARTED_SECONDS = 300
 """A busy machine takes minutes to start a code server and the first run."""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-]
+pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@dataclass(frozen=True)
+class Dev:
+    """The running command.
+
+    Attributes:
+        ports: Those of Dagster's UI and of the HTTP service.
+        out: What it prints.
+        err: What it prints to stderr.
+    """
+
+    process: subprocess.Popen[bytes]
+    ports: tuple[int, int]
+    out: Path
+    err: Path
+
+    @property
+    def url(self) -> str:
+        """The address of Dagster's UI."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    @property
+    def told(self) -> str:
+        """All that it has printed."""
+        return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
+
+    def answers(self) -> list[bool]:
+        """Return for each port whether anything listens there."""
+        found = []
+        for port in self.ports:
+            with socket.socket() as probe:
+                found.append(probe.connect_ex(("127.0.0.1", port)) == 0)
+        return found
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of Dagster's UI on a sample database, with its daemon and the HTTP service."""
-    folder = tmp_path_factory.mktemp("ui")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """Dagster's UI on a sample database, with its daemon and the HTTP service."""
+    folder = tmp_path_factory.mktemp("dev")
     (folder / "demo_data").mkdir()
     url = f"sqlite:///{folder}/demo_data/applications.db"
     engine = sa.create_engine(url)
     bookkeeping.fill(engine)
     engine.dispose()
     migrate(url)
-    port, api_port = free_port(), free_port()
+    port, api_port = free_ports(2)
     command = [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port)]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("EXPORT_", "DAGSTER_"))
     }
-    with (folder / "log").open("w") as log:
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         process = subprocess.Popen(
-            [*command, "--api-port", str(api_port)], cwd=folder, env=environment, stdout=log, stderr=log
+            [*command, "--api-port", str(api_port)], cwd=folder, env=environment, stdout=out, stderr=err
         )
+    dev = Dev(process, (port, api_port), folder / "out", folder / "err")
     try:
-        base = f"http://127.0.0.1:{port}"
         until = time.monotonic() + STARTED_SECONDS
-        while True:
-            try:
-                urllib.request.urlopen(f"{base}/server_info", timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < until, (folder / "log").read_text()
-                time.sleep(1)
-        yield base
+        while not (all(dev.answers()) and _is_ready(dev)):
+            assert process.poll() is None, dev.told
+            assert time.monotonic() < until, dev.told
+            time.sleep(0.5)
+        yield dev
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _is_ready(dev: Dev) -> bool:
+    try:
+        urllib.request.urlopen(f"{dev.url}/server_info", timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 class Analyst:
@@ -88,16 +120,17 @@ class Analyst:
 
 
 @pytest.fixture
-def analyst(ui: str) -> Iterator[Analyst]:
+def analyst(dev: Dev) -> Iterator[Analyst]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(STARTED_SECONDS * 1000)
-        page.goto(ui, wait_until="domcontentloaded")
+        page.goto(dev.url, wait_until="domcontentloaded")
         yield Analyst(page)
         browser.close()
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_an_analyst_gets_a_named_customers_excel_file_in_eight_clicks(
     analyst: Analyst, tmp_path: Path
 ) -> None:
@@ -139,3 +172,15 @@ def test_an_analyst_gets_a_named_customers_excel_file_in_eight_clicks(
     cells = {cell.value for row in sheet.iter_rows() for cell in row}
     assert "SUCCESSFUL" in cells or "Successful" in cells
     assert not {"RETURN_CLOSED", "Return closed"} & cells
+
+
+def test_it_ends_with_one_line_and_with_all_that_it_started(dev: Dev) -> None:
+    """The last test here: nothing runs after it."""
+    dev.process.send_signal(signal.SIGINT)
+    assert dev.process.wait(240) == 130
+    assert dev.err.read_text(errors="replace").strip().splitlines()[-1] == "Error: Interrupted."
+    assert "Traceback" not in dev.told
+    until = time.monotonic() + 20
+    while any(dev.answers()):
+        assert time.monotonic() < until
+        time.sleep(0.1)

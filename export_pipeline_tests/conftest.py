@@ -67,10 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, name in enumerate(_LONG) if name in item.nodeid), len(_LONG)))
 
 
-# What mostly waits for processes is followed by what only computes, so that both cores are always busy.
+# The longest first, what mostly waits for processes and what only computes in turn, so that both cores are always busy.
 _LONG = (
-    "system/", "sources/tables/test_attack.py", "hostile/test_excel.py", "orchestration/runs/test_warm_launcher.py",
-    "test_documented_commands.py", "cli/test_interrupts.py", "cli/test_demo.py", "hostile/test_pdf.py",
-    "orchestration/runs/test_killed.py", "orchestration/runs/test_retries.py", "orchestration/test_tools.py", "cli/test_cli.py",
-    "delivery/", "orchestration/", "sources/", "hostile/",
+    "system/test_front_door.py", "sources/tables/test_attack.py", "system/test_on_servers.py", "hostile/test_excel.py",
+    "orchestration/runs/test_warm_launcher.py", "hostile/test_pdf.py", "system/", "test_documented_commands.py",
+    "cli/test_interrupts.py", "cli/test_demo.py", "orchestration/runs/test_killed.py", "api/test_openapi.py",
+    "orchestration/runs/test_retries.py", "api/test_inline", "delivery/test_once.py", "orchestration/test_tools.py",
+    "hostile/test_public_databases.py", "api/test_replace.py", "cli/test_cli.py", "delivery/", "orchestration/", "sources/",
+    "hostile/", "api/",
 )  # fmt: skip

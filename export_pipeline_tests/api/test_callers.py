@@ -137,7 +137,8 @@ def test_a_cursor_is_for_one_caller_and_one_list(service: Running, accounts: lis
         ask(client, accounts[0])
     cursor = client.get("/v1/exports", params={"limit": 1}).json()["next"]
     assert client.get("/v1/exports", params={"limit": 2, "cursor": cursor}).status_code == 200
-    wrong = [cursor[:-2] + "AA", "A" + cursor[1:], cursor[:-4], "A" * 40, "é", "%00"]
+    first, last = ("B" if character == "A" else "A" for character in (cursor[0], cursor[-2]))
+    wrong = [cursor[:-2] + last * 2, first + cursor[1:], cursor[:-4], "A" * 40, "é", "%00"]
     answers = [client.get("/v1/exports", params={"cursor": one}) for one in wrong]
     answers += [other.get("/v1/exports", params={"cursor": cursor})]
     answers += [client.get("/v1/exports", params={"cursor": cursor, "dataset": "records"})]

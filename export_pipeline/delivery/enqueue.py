@@ -6,9 +6,10 @@ While no mail server is set, no rows are written: the mails wait until one is se
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import sqlalchemy as sa
 
@@ -31,7 +32,11 @@ _MAX_JOBS = 10_000
 NOT_SENT = f"not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last {BACKLOG.days} days are"
 
 _other = jobs.alias("other")
+_IS_NOTICE = sa.and_(deliveries.c.kind == "failure", deliveries.c.status.not_in(["refused", "skipped"]))
 _MAX_NOTICES = 20
+
+Notices: TypeAlias = dict[tuple[str | None, datetime | None], Counter[str]]
+"""Number of failure notices by run of a schedule and recipient in lower case."""
 
 _LOCK = 0x6D61_696C  # key of an advisory lock that no other code uses
 
@@ -57,6 +62,7 @@ def enqueue_mails(
         now = connection.scalars(sa.select(utc_now())).one()
         waiting = jobs_without_mails(now, limit).with_for_update(of=jobs, skip_locked=True)
         enqueued: set[str] = set()
+        notices: Notices = {}
         for row in connection.execute(waiting).mappings().all():
             job = Job.of({column.name: row[column] for column in jobs.c})  # type: ignore[arg-type]
             if job.id in enqueued:
@@ -68,7 +74,8 @@ def enqueue_mails(
                 recipients = _skip_unsubscribed(connection, one, recipients_of(one, domains, empty))
                 if one.id != gathered[0].id:
                     recipients = _skip(recipients, f"the file is in the mail of {gathered[0].format}")
-                recipients = _skip_notified(connection, one, kind, recipients)
+                if kind == "failure":
+                    recipients = _skip_notified(connection, one, recipients, notices)
                 for status in _insert_mails(connection, one, kind, recipients, sender_domain, now):
                     counts[status] = counts.get(status, 0) + 1
                 enqueued.add(one.id)
@@ -97,6 +104,8 @@ def jobs_without_mails(now: datetime, limit: int) -> sa.Select[tuple[object, ...
                 _other.c.scheduled_for == jobs.c.scheduled_for,
                 _other.c.dataset == jobs.c.dataset,
                 _other.c.scope.is_not_distinct_from(jobs.c.scope),
+                # PostgreSQL can hash this, and cannot use an index for the comparison above.
+                sa.func.coalesce(_other.c.scope, "") == sa.func.coalesce(jobs.c.scope, ""),
                 _other.c.status.in_([Status.PENDING, Status.PROCESSING]),
             ),
         )
@@ -152,37 +161,45 @@ def _skip_unsubscribed(connection: sa.Connection, job: Job, recipients: list[Rec
 
 
 def _skip_notified(
-    connection: sa.Connection, job: Job, kind: MailKind, recipients: list[Recipient]
+    connection: sa.Connection, job: Job, recipients: list[Recipient], notices: Notices
 ) -> list[Recipient]:
     """Mark the recipients who got a failure notice about another format of the same run, or many of it."""
-    same_run = same_run_as(job) if kind == "failure" else None
+    same_run = same_run_as(job)
     if same_run is None:
         return recipients
-    if job.schedule_id is not None:
-        of_run = sa.and_(jobs.c.schedule_id == job.schedule_id, jobs.c.scheduled_for == job.scheduled_for)
-        many = (
-            sa.select(deliveries.c.recipient)
-            .join(jobs, jobs.c.id == deliveries.c.job_id)
-            .where(of_run, deliveries.c.kind == kind, deliveries.c.status.not_in(["refused", "skipped"]))
-            .group_by(deliveries.c.recipient)
-            .having(sa.func.count() >= _MAX_NOTICES)
-        )
-        reason = f"{_MAX_NOTICES} notices about this run are enough; `export-pipeline jobs` lists the others"
-        recipients = _skip(recipients, reason, {one.lower() for one in connection.scalars(many)})
     notified = (
         sa.select(deliveries.c.recipient, jobs.c.format)
         .join(jobs, jobs.c.id == deliveries.c.job_id)
-        .where(
-            same_run,
-            deliveries.c.kind == kind,
-            deliveries.c.attempt == job.attempt,
-            deliveries.c.status.not_in(["refused", "skipped"]),
-        )
+        .where(same_run, deliveries.c.attempt == job.attempt, _IS_NOTICE)
     )
     for recipient, format in connection.execute(notified).all():
         reason = f"the notice about {format} of the same window tells of this format too"
         recipients = _skip(recipients, reason, {recipient.lower()})
+    if job.schedule_id is not None:
+        run = (job.schedule_id, job.scheduled_for)
+        if run not in notices:
+            notices[run] = _count_notices(connection, *run)
+        counts = notices[run]
+        reason = f"{_MAX_NOTICES} notices about this run are enough; `export-pipeline jobs` lists the others"
+        full = {one for one, count in counts.items() if count >= _MAX_NOTICES}
+        recipients = _skip(recipients, reason, full)
+        counts.update(one.spec.lower() for one in recipients if one.status == "pending")
     return recipients
+
+
+def _count_notices(
+    connection: sa.Connection, schedule_id: str | None, scheduled_for: datetime | None
+) -> Counter[str]:
+    """Return the number of failure notices about a schedule's run, by recipient in lower case."""
+    of_run = sa.and_(jobs.c.schedule_id == schedule_id, jobs.c.scheduled_for == scheduled_for)
+    recipient = sa.func.lower(deliveries.c.recipient)
+    count = (
+        sa.select(recipient, sa.func.count())
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(of_run, _IS_NOTICE)
+        .group_by(recipient)
+    )
+    return Counter({row[0]: row[1] for row in connection.execute(count)})
 
 
 def _message_id(job: Job, kind: MailKind, recipient: str, domain: str) -> str:

@@ -56,7 +56,7 @@ def _run_of(connection: sa.Connection, job: Job, which: sa.ColumnElement[bool]) 
         same_run,
         which,
         jobs.c.status == Status.COMPLETED,
-        jobs.c.requested_by.is_not_distinct_from(job.requested_by),
+        jobs.c.requested_by == job.requested_by,
     )
     rows = connection.execute(select.order_by(jobs.c.window_key, jobs.c.id)).mappings().all()
     return [Job.of(row) for row in rows]

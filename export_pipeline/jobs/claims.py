@@ -76,14 +76,11 @@ def _other_formats(
     )
     # One condition for each window: a join of the table with itself would read every waiting job.
     same = [
-        sa.and_(jobs.c.dataset == dataset, jobs.c.scope == scope, jobs.c.window_key == key)
-        for dataset, scope, key in connection.execute(windows.distinct())
+        is_of_window(dataset, scope, key) for dataset, scope, key in connection.execute(windows.distinct())
     ]
     if not same:
         return []
-    select = sa.select(jobs.c.id).where(
-        sa.or_(*same), _waits(patience_from), jobs.c.schedule_id.is_(None), jobs.c.id.not_in(chosen)
-    )
+    select = sa.select(jobs.c.id).where(sa.or_(*same), _waits(patience_from), jobs.c.id.not_in(chosen))
     return connection.scalars(select.order_by(jobs.c.id).with_for_update(skip_locked=True)).all()
 
 
@@ -99,31 +96,37 @@ def _next(patience_from: datetime, limit: int) -> sa.Select[tuple[str]]:
         .where(sa.or_(_waits(patience_from), in_flight(patience_from)))
         .cte("queue")
     )
-    scopes = sa.select(queue.c.scope).where(queue.c.waits == 1).distinct().subquery()
     earlier = jobs.alias("earlier")
     last = sa.select(sa.func.max(earlier.c.claimed_at))
-    of_none = sa.or_(earlier.c.scope.is_(None), earlier.c.scope == "")
-    served = sa.select(
-        scopes.c.scope,
-        sa.case(
-            (scopes.c.scope == "", last.where(of_none).scalar_subquery()),
-            else_=last.where(earlier.c.scope == scopes.c.scope).scalar_subquery(),
-        ).label("last"),
-    ).cte("served")
-    # Otherwise PostgreSQL would evaluate it for each job, not for each scope.
-    served = served.prefix_with("MATERIALIZED", dialect="postgresql")
+    of_none = last.where(sa.or_(earlier.c.scope.is_(None), earlier.c.scope == ""))
+    of_scope = last.where(earlier.c.scope == queue.c.scope)
+    of_turn = sa.case((queue.c.scope == "", of_none.scalar_subquery()), else_=of_scope.scalar_subquery())
+    # Evaluated for each scope, not for each job. A join would take SQLite a time that is quadratic in scopes.
+    served = sa.func.max(sa.case((queue.c.turn == 1, of_turn))).over(partition_by=queue.c.scope)
+    ranked = sa.select(queue.c.id, queue.c.waits, queue.c.turn, served.label("served")).cte("ranked")
     select = (
         sa.select(jobs.c.id)
-        .join(queue, queue.c.id == jobs.c.id)
-        .join(served, served.c.scope == queue.c.scope)
+        .join(ranked, ranked.c.id == jobs.c.id)
         # Checked again on the row itself: it may have changed while this transaction waited for its lock.
-        .where(queue.c.waits == 1, _waits(patience_from))
+        .where(ranked.c.waits == 1, _waits(patience_from))
     )
     order = (
         jobs.c.priority.desc(),
-        queue.c.turn,
-        served.c.last.asc().nulls_first(),
+        ranked.c.turn,
+        ranked.c.served.asc().nulls_first(),
         jobs.c.created_at,
         jobs.c.id,
     )
     return select.order_by(*order).limit(limit).with_for_update(of=jobs, skip_locked=True)
+
+
+def is_of_window(dataset: str, scope: str | None, key: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a job exports a window of a cadence for a scope, in any format."""
+    return sa.and_(
+        jobs.c.schedule_id.is_(None),
+        jobs.c.scheduled_for.is_(None),
+        jobs.c.scope == scope,
+        jobs.c.dataset == dataset,
+        # Concatenated, as SQLite would prefer an index by which it finds every scope of the window.
+        jobs.c.window_key.concat("") == key,
+    )

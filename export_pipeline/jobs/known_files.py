@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 
+from export_pipeline.jobs.claims import is_of_window
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.queries import Reader
@@ -19,7 +20,7 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, removals
 from export_pipeline.jobs.texts import storable
-from export_pipeline.store.keys import request_key, window_key
+from export_pipeline.store.keys import NO_SCOPE, request_key, window_key
 
 _IDENTITY = (jobs.c.id, jobs.c.run_id, jobs.c.scope, jobs.c.dataset, jobs.c.window_key, jobs.c.schedule_id)
 """Columns that a file's key follows from."""
@@ -116,10 +117,15 @@ def _writers(key: str) -> Iterator[sa.ColumnElement[bool]]:
         case ["exports", _, name]:
             with suppress(ValueError):
                 yield jobs.c.id == str(uuid.UUID(name.partition(".")[0]))
-        case ["exports", _, dataset, cadence, name]:
-            window = f"{unquote(cadence)}/{unquote(name.partition('.')[0])}"
-            of_window = (jobs.c.dataset == storable(unquote(dataset)), jobs.c.window_key == storable(window))
-            yield sa.and_(*of_window, jobs.c.schedule_id.is_(None))
+        case ["exports", folder, dataset, cadence, name]:
+            dataset = storable(unquote(dataset))
+            window = storable(f"{unquote(cadence)}/{unquote(name.partition('.')[0])}")
+            if "~" not in folder:  # else the scope was too long for a key
+                scope = None if folder == NO_SCOPE else storable(unquote(folder))
+                yield is_of_window(dataset, scope, window)
+            else:
+                of_window = (jobs.c.dataset == dataset, jobs.c.window_key == window)
+                yield sa.and_(*of_window, jobs.c.schedule_id.is_(None))
 
 
 def _writes(job: Any, key: str) -> bool:

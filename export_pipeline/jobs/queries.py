@@ -142,7 +142,7 @@ class Reader:
         pending = sa.select(sa.func.count()).select_from(jobs)
         pending = pending.where(
             jobs.c.status == Status.PENDING,
-            jobs.c.scope.is_not_distinct_from(scope),
+            jobs.c.scope == scope,
             jobs.c.deleted_at.is_(None),
         )
         with self._reading() as connection:
@@ -169,7 +169,7 @@ class Reader:
             jobs.c.id != job.id,
             jobs.c.dataset == job.dataset,
             jobs.c.format == job.format,
-            jobs.c.scope.is_not_distinct_from(job.scope),
+            jobs.c.scope == job.scope,
         )
         return [other for other in self._jobs(select) if other.identity == job.identity]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.jobs.claims import is_of_window
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.states import Status
@@ -150,18 +151,13 @@ def same_run_as(job: Job) -> sa.ColumnElement[bool] | None:
     None if it was requested alone.
     """
     if (window := CadenceWindow.of(job)) is not None:
-        return sa.and_(
-            jobs.c.dataset == window.dataset,
-            jobs.c.scope.is_not_distinct_from(window.scope),
-            jobs.c.window_key == window.key,
-            jobs.c.schedule_id.is_(None),
-        )
+        return is_of_window(window.dataset, window.scope, window.key)
     if job.schedule_id is not None and job.scheduled_for is not None:
         return sa.and_(
             jobs.c.dataset == job.dataset,
             jobs.c.schedule_id == job.schedule_id,
             jobs.c.scheduled_for == job.scheduled_for,
-            jobs.c.scope.is_not_distinct_from(job.scope),
+            jobs.c.scope == job.scope,
         )
     return None
 

@@ -41,6 +41,9 @@ class BundleSource:
         for name, source in self.members.items():
             declared, shape = request.spec["members"][name], self.shape.members[name]
             options = getattr(request.options, name) or shape.options(declared["spec"])()
+            if "requested_by" in type(options).model_fields:
+                asks = getattr(request.options, "requested_by", None)
+                options = options.model_copy(update={"requested_by": asks})
             members[name] = source.read(
                 snapshot, Request(name, shape, declared["spec"], request.scope, options, request.window)
             )

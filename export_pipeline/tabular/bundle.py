@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
-from pydantic import BaseModel, create_model
+from pydantic import AfterValidator, BaseModel, create_model
 
 from export_pipeline.core.description import ShapeDescription
 from export_pipeline.core.export_data import ExportData, Shape, describe
@@ -33,6 +33,18 @@ _FACTS = (
 )
 
 
+class BundleOptions(Strict):
+    """Options of a bundle."""
+
+    same_content: ClassVar = ("requested_by",)
+
+
+def _names_nobody(options: BaseModel | None) -> BaseModel | None:
+    if getattr(options, "requested_by", None) is not None:
+        raise ValueError("requested_by: only the request itself says who asks; leave it out of the options")
+    return options
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """The shape of a bundle: those of its members, by name."""
@@ -40,12 +52,19 @@ class Bundle:
     members: Mapping[str, Shape]
 
     def options(self, spec: Mapping[str, Any], /) -> type[BaseModel]:
-        """Return the options model of a bundle: each member's own options, under its name."""
+        """Return the options model of a bundle: each member's own options, under its name.
+
+        Who asks is an option of the bundle alone, so that a request has one place that says so.
+        """
+        models = {name: shape.options(spec["members"][name]["spec"]) for name, shape in self.members.items()}
         fields: dict[str, Any] = {
-            name: (shape.options(spec["members"][name]["spec"]) | None, None)
-            for name, shape in self.members.items()
+            name: (Annotated[model | None, AfterValidator(_names_nobody)], None)
+            for name, model in models.items()
         }
-        return create_model("BundleOptions", __base__=Strict, **fields)
+        for model in models.values():
+            if (field := model.model_fields.get("requested_by")) is not None:
+                fields["requested_by"] = (field.annotation, field)
+        return create_model("BundleOptions", __base__=BundleOptions, **fields)
 
     def describe(self, spec: Mapping[str, Any], /) -> ShapeDescription:
         """Return the tables of all members; their columns are described with each."""

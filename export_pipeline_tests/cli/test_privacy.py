@@ -36,6 +36,10 @@ attributes:
   group_by: [team]
   formats: [csv, pdf, zip]
 """
+PACK = """\
+type: export_pipeline.BundleExport
+attributes: {dataset: pack, description: Staff., title: Pack, datasets: [staff]}
+"""
 SECRETS = ("ann@example.org", "7654321.00", "15308642.00", "4711.12", "Team Quill")
 
 
@@ -52,12 +56,13 @@ def manifests(tmp_path: Path) -> dict[str, Any]:
             "INSERT INTO staff VALUES (1, 'ann@example.org', 7654321.00, 471112, 220, 'Team Quill', 1);"
         )
     (folder / ".env").write_text(f"EXPORT_SOURCE_URL=sqlite:///{tmp_path}/app.db\n")
-    (folder / "defs" / "staff").mkdir()
-    (folder / "defs" / "staff" / "defs.yaml").write_text(STAFF)
-    cli = ("export-pipeline", "request", "staff", "--format", "csv,pdf,zip", "--requested-by", "pat")
-    run(folder, *cli)
+    for name, text in (("staff", STAFF), ("pack", PACK)):
+        (folder / "defs" / name).mkdir()
+        (folder / "defs" / name / "defs.yaml").write_text(text)
+    for name, formats in (("staff", "csv,pdf,zip"), ("pack", "zip")):
+        run(folder, "export-pipeline", "request", name, "--format", formats, "--requested-by", "pat")
     found = (json.loads(path.read_text()) for path in (folder / "store").rglob("*.manifest.json"))
-    return {one["format"]: one for one in found}
+    return {one["format"] if one["dataset"] == "staff" else "pack": one for one in found}
 
 
 def test_columns_that_show_personal_cells_are_personal(manifests: dict[str, Any], tmp_path: Path) -> None:
@@ -73,6 +78,8 @@ def test_columns_that_show_personal_cells_are_personal(manifests: dict[str, Any]
         "bonus": "4711.12",
         "days": "220",
     }
+    # Who asks for a bundle reads what they may read of its members.
+    assert manifests["pack"]["totals"]["staff.csv: salary"]["value"] == "7654321.00"
 
     # Every viewer of Dagster sees all that its database holds.
     databases = (tmp_path / "own" / ".dagster_home").rglob("*.db*")

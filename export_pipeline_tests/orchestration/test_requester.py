@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.components.catalogue import datasets
+from export_pipeline.datasets.options import OptionError
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Attempt, Ledger, Status
 from export_pipeline_tests.datasets.test_schedules import insert as insert_schedule
@@ -112,3 +114,11 @@ def test_no_default_of_a_dataset_says_so() -> None:
 
     with pytest.raises(ValidationError, match="requested_by is no default"):
         TableModel.model_validate(attributes("records") | {"options": {"requested_by": "owner"}})
+
+
+@pytest.mark.parametrize("value", ["owner", {"deep": 1}])
+def test_no_option_of_a_member_of_a_bundle_says_so(value: object) -> None:
+    bundle = datasets()["archive"]
+    with pytest.raises(OptionError, match="requested_by"):
+        bundle.typed_options({"enrollments": {"requested_by": value}})
+    assert bundle.typed_options({"requested_by": "ann"}) == {"requested_by": "ann"}

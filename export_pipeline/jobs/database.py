@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
-from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError, NoLedgerError
 from export_pipeline.jobs.texts import parse_json
 from export_pipeline.redaction import remember_credentials
 
@@ -54,12 +54,12 @@ def open_engine(url: str, connections: int = 2) -> sa.Engine:
         )
     if backend == "sqlite":
         return _sqlite_engine(parsed)
-    raise LedgerError(f"EXPORT_JOBS_URL names {backend}; jobs can be kept in postgresql or sqlite")
+    raise NoLedgerError(f"EXPORT_JOBS_URL names {backend}; jobs can be kept in postgresql or sqlite")
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if sqlite_file(url) is None:
-        raise LedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
+        raise NoLedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
     waiting = {"timeout": WAIT_SECONDS}
     engine = sa.create_engine(
         openable(url), poolclass=sa.NullPool, connect_args=waiting, json_deserializer=parse_json
@@ -94,7 +94,7 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
         LedgerError: the database rejects a statement, or the SQLite file does not exist; it is not created.
     """
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
-        raise LedgerError(
+        raise NoLedgerError(
             f"There is no file {engine.url.database} to keep export jobs in; run `export-pipeline migrate`."
         )
     try:
@@ -119,7 +119,7 @@ def _translate_error(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:
     where = url.render_as_string(hide_password=True)
     fault = Fault.LOST if error.connection_invalidated else classify_fault(error.orig or error)
     if fault is Fault.MISSING:
-        return LedgerError(
+        return NoLedgerError(
             f"The tables of export jobs in {where} are missing or old ({reason}); "
             "run `export-pipeline migrate`."
         )

@@ -66,6 +66,10 @@ class LedgerUnavailableError(LedgerError):
     """Raised when the ledger's database cannot be reached or is locked; a later retry may succeed."""
 
 
+class NoLedgerError(LedgerError):
+    """Raised when the database has no tables of export jobs, or cannot have any."""
+
+
 class UnknownJobError(LedgerError):
     """Raised when a job does not exist or the viewer may not see it; the message does not tell which."""
 

@@ -7,6 +7,7 @@ import pytest
 from export_pipeline.jobs import Ledger
 from export_pipeline_tests.cli.stored import NOBODY
 from export_pipeline_tests.commands import Command
+from export_pipeline_tests.orchestration.deployment import Source
 
 COMMANDS = [
     "jobs",
@@ -100,3 +101,18 @@ def test_figures_go_to_a_file_that_the_node_exporter_reads(
         ended = command("health", "--metrics-file", str(wrong))
         assert ended.code == 2
         assert said in ended.err
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_while_the_ledger_is_away_nothing_is_exported_behind_its_back(
+    command: Command, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_torn: bool
+) -> None:
+    torn = tmp_path / "torn.db"
+    torn.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    url = f"sqlite:///{torn}" if is_torn else "postgresql://user:secret@127.0.0.1:1/jobs"
+    monkeypatch.setenv("EXPORT_JOBS_URL", url)
+    ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert ended.err.startswith("Error: The database of export jobs ")
+    assert "secret" not in ended.err
+    assert not list((tmp_path / "store").rglob("*.csv"))

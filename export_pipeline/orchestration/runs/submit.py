@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.jobs import Job, Ledger, LedgerError
+from export_pipeline.jobs import Job, Ledger, NoLedgerError
 from export_pipeline.jobs.states import ENDED, Status
 from export_pipeline.orchestration.dagster_compat import heartbeats
 
@@ -19,11 +19,15 @@ _COLUMNS = ("filters", "columns", "requested_by")
 
 
 def ledger_at(url: str) -> Ledger | None:
-    """Return the ledger, or None if its tables are missing or cannot be used."""
+    """Return the ledger, or None if its tables were never made.
+
+    Raises:
+        LedgerError: it cannot be used now. An export that it does not know would never be removed.
+    """
     try:
         ledger = Ledger(url)
         ledger.find(limit=1)
-    except LedgerError:
+    except NoLedgerError:
         return None
     return ledger
 

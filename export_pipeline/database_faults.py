@@ -70,15 +70,18 @@ _SQLITE = {
     sqlite3.SQLITE_IOERR: Fault.BUSY,
     sqlite3.SQLITE_FULL: Fault.BUSY,
     sqlite3.SQLITE_PROTOCOL: Fault.BUSY,  # a race for locks
+    sqlite3.SQLITE_SCHEMA: Fault.BUSY,  # the schema changed while a statement was prepared
     sqlite3.SQLITE_CANTOPEN: Fault.LOST,
     sqlite3.SQLITE_READONLY: Fault.READ_ONLY,
     sqlite3.SQLITE_INTERRUPT: Fault.TIMEOUT,
 }
 # https://dev.mysql.com/doc/mysql-errors/en/ and https://mariadb.com/kb/en/mariadb-error-code-reference/
 _MYSQL = {
-    **dict.fromkeys((2000, 2002, 2003, 2005, 2006, 2012, 2013, 2027, 2055), Fault.LOST),  # client errors
-    **dict.fromkeys((1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927, 4031), Fault.LOST),
-    **dict.fromkeys((1021, 1037, 1038, 1040, 1041, 1129, 1203, 1205, 1213, 1226), Fault.BUSY),
+    **dict.fromkeys((2000, 2002, 2003, 2004, 2005, 2006, 2012, 2013, 2026, 2027, 2055), Fault.LOST),  # client
+    **dict.fromkeys((1043, 1047, 1053, 1077, 1079, 1080, 1081, 1152, 1153, 1156, 1157, 1158), Fault.LOST),
+    **dict.fromkeys((1159, 1160, 1161, 1184, 1189, 1190, 1927, 3168, 3169, 4031), Fault.LOST),
+    **dict.fromkeys((1020, 1021, 1030, 1037, 1038, 1040, 1041, 1114, 1129, 1135, 1203, 1205), Fault.BUSY),
+    **dict.fromkeys((1206, 1213, 1226, 1412, 1614, 1637, 3101, 3572), Fault.BUSY),  # 1412: altered meanwhile
     **dict.fromkeys((1290, 1792, 1836), Fault.READ_ONLY),
     **dict.fromkeys((1317, 1969, 3024), Fault.TIMEOUT),
     **dict.fromkeys((1045, 1698), Fault.CREDENTIALS),

@@ -40,15 +40,15 @@ SQLSTATES = {
 }  # fmt: skip
 CASES = [(state, fault) for fault, states in SQLSTATES.items() for state in states]
 SQLITE = {
-    Fault.BUSY: [5, 5 | 1 << 8, 5 | 2 << 8, 6, 6 | 1 << 8, 7, 10, 10 | 12 << 8, 13, 15],
+    Fault.BUSY: [17, 5, 5 | 1 << 8, 5 | 2 << 8, 6, 6 | 1 << 8, 7, 10, 10 | 12 << 8, 13, 15],
     Fault.LOST: [14, 14 | 2 << 8],
     Fault.READ_ONLY: [8, 8 | 5 << 8],
     Fault.TIMEOUT: [9],
     Fault.OTHER: [1, 11, 19, 23, 26],
 }
 MYSQL = {
-    Fault.LOST: [2002, 2003, 2005, 2006, 2013, 1053, 1927, 4031],
-    Fault.BUSY: [1040, 1203, 1205, 1213, 1021],
+    Fault.LOST: [2002, 2003, 2005, 2006, 2013, 2026, 1047, 1053, 1080, 1156, 1927, 3168, 3169, 4031],
+    Fault.BUSY: [1020, 1030, 1040, 1114, 1135, 1203, 1205, 1206, 1213, 1021, 1412, 1614, 3101, 3572],
     Fault.READ_ONLY: [1290, 1792, 1836],
     Fault.TIMEOUT: [3024, 1969, 1317],
     Fault.CREDENTIALS: [1045],

@@ -44,8 +44,19 @@ _REASONS = {
 
 # Codes of temporary failures that remain after the client library's own retries.
 _PASSING = frozenset(
-    {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504"}
-)
+    {"BadDigest", "ConditionalRequestConflict", "IncompleteBody", "InternalError", "OperationAborted",
+     "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown", "Throttling",
+     "ThrottlingException", "TooManyRequests", "TooManyRequestsException", "RequestThrottled"}
+)  # fmt: skip
+_PASSING_STATUSES = frozenset({408, 425, 429, *range(500, 600)} - {501, 505, 507})
+"""501 and 505: the server lacks what is asked for. 507: it is full."""
+
+
+def _is_passing(error: Any) -> bool:
+    """Return whether a ClientError is temporary; servers have codes of their own, so statuses count too."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = error_code(error)
+    return code in _PASSING or (status in _PASSING_STATUSES and code not in _REASONS)
 
 
 _CHECKSUMS = "if it does not know S3's checksum headers, set EXPORT_S3_CHECKSUMS=off"
@@ -76,6 +87,7 @@ def s3_errors(
         checksums: True if checksum headers were sent, which some servers reject.
     """
     from botocore import exceptions as botocore_errors
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -90,7 +102,7 @@ def s3_errors(
             reason = _REASONS.get(code, f"the server answered {code or 'an error'} ({text})")
             if code not in _REASONS and checksums and _may_refuse_checksums(error):
                 reason += f"; {_CHECKSUMS}"
-            if code in _PASSING or code == "NoSuchUpload":
+            if _is_passing(error) or code == "NoSuchUpload":
                 raise StoreUnavailableError(f"{what}: {reason}.") from error
         raise StoreError(f"{what}: {reason}.") from error
     except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
@@ -98,6 +110,16 @@ def s3_errors(
         raise StoreError(f"{what}: {reason}.") from error
     except (botocore_errors.HTTPClientError, botocore_errors.ConnectionError) as error:
         reason = f"{endpoint} cannot be reached: check the endpoint URL and the network"
+        raise StoreUnavailableError(f"{what}: {reason} ({type(error).__name__}).") from error
+    except (botocore_errors.CredentialRetrievalError, botocore_errors.MetadataRetrievalError) as error:
+        raise StoreUnavailableError(f"{what}: the credentials cannot be fetched now: {error}") from error
+    except (
+        botocore_errors.IncompleteReadError,
+        botocore_errors.ChecksumError,
+        botocore_errors.FlexibleChecksumError,
+        ResponseParserError,
+    ) as error:
+        reason = f"the answer of {endpoint} was cut off or damaged on the way"
         raise StoreUnavailableError(f"{what}: {reason} ({type(error).__name__}).") from error
     except botocore_errors.BotoCoreError as error:
         raise StoreError(f"{what}: {error}") from error

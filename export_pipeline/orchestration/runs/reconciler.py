@@ -6,6 +6,8 @@ deployments can share a ledger, and a deployment survives the loss of its Dagste
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -41,8 +43,11 @@ LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _BEGUN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
-def reconcile(ledger: Ledger, instance: dg.DagsterInstance) -> int:
+def reconcile(ledger: Ledger, instance: dg.DagsterInstance, until: float = math.inf) -> int:
     """End every run of this instance whose process is dead, and every job whose run has ended or is dead.
+
+    Args:
+        until: Deadline on the clock of `time.monotonic`. The next call continues.
 
     Returns:
         Number of jobs that ended or began a new attempt.
@@ -55,9 +60,11 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance) -> int:
     ended = {run_id for run_id in working if run_id in runs and runs[run_id].is_finished}
     leases = ledger.judge_leases(working | begun, others=runs.keys(), doubted=ended)
     for run in under_way:
+        if time.monotonic() >= until:
+            return 0
         if _is_lost(leases, run.run_id) or (run.run_id not in leases and _is_launch_lost(instance, run)):
             _end_run(instance, run)
-    return reconcile_jobs(ledger, instance, jobs, runs, leases)
+    return reconcile_jobs(ledger, instance, jobs, runs, leases, until=until)
 
 
 def end_local_jobs(
@@ -80,6 +87,7 @@ def reconcile_jobs(
     runs: Mapping[str, dg.DagsterRun],
     leases: Mapping[str, Lease],
     max_attempts: int = MAX_ATTEMPTS,
+    until: float = math.inf,
 ) -> int:
     """End the jobs whose run has ended or is dead. Return their number.
 
@@ -87,11 +95,14 @@ def reconcile_jobs(
         runs: Runs in this Dagster instance, by id.
         leases: Leases by run.
         max_attempts: Maximum number of attempts of a job.
+        until: Deadline on the clock of `time.monotonic`.
     """
     settled = 0
     waiting = []
     now = ledger.now()
     for job in jobs:
+        if time.monotonic() >= until:
+            break
         age = now - (job.started_at or job.claimed_at or job.created_at)
         run = runs.get(job.run_id or "")
         # A job that has begun is decided by its own run alone, which may be of another instance.

@@ -43,6 +43,8 @@ def clean_staging(
     runs = {record.dagster_run.run_id: record.dagster_run for record in records}
     removed: dict[str, int] = {}
     for path, run_id in zip(found, ids, strict=True):
+        if time.monotonic() >= until:
+            return removed
         run = runs.get(run_id)
         if (run and not run.is_finished) or (path.suffix == ".lock" and run_lock.is_held(path)):
             continue

@@ -13,7 +13,7 @@ from export_pipeline.delivery.queue import LEASE
 from export_pipeline.delivery.send import MailSettingsError, deliver_due
 from export_pipeline.delivery.webhooks.endpoints import WebhookKeyError
 from export_pipeline.delivery.webhooks.send import deliver_due as deliver_webhooks
-from export_pipeline.intake.queue import QueueError, take_in
+from export_pipeline.intake.queue import VISIBILITY_SECONDS, QueueError, take_in
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
@@ -93,6 +93,7 @@ _mails = LongWork(LEASE.total_seconds())
 _webhooks = LongWork(LEASE.total_seconds())
 _removals = LongWork(LEASE.total_seconds())
 _reports = LongWork(LEASE.total_seconds())
+_receipts = LongWork(VISIBILITY_SECONDS)
 _GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
 
 
@@ -114,9 +115,13 @@ def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
 
     def take(context: dg.SensorEvaluationContext, until: float) -> str:
         ledger = context.resources.ledger.open()
-        counts = take_in(ledger, datasets, load_settings(), until)
-        parts = [f"{count} {result}" for result, count in sorted(counts.items())]
-        return f"Messages: {', '.join(parts)}." if parts else "The queue is empty."
+
+        def receive() -> str:
+            counts = take_in(ledger, datasets, load_settings(), until)
+            parts = [f"{count} {result}" for result, count in sorted(counts.items())]
+            return f"Messages: {', '.join(parts)}." if parts else "The queue is empty."
+
+        return _receipts.run(receive, until) or _GOES_ON
 
     return maintenance_sensor(
         "intake_sensor", 1, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take

@@ -27,6 +27,7 @@ from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
+from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
 from export_pipeline.redaction import hide_in_error, redacted_errors
 from export_pipeline.schedules.cadences import CadenceWindow
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -63,9 +64,10 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
             yield dg.SkipReason(NOT_PREVIEWED)
             return
         resource: JobLedger = context.resources.ledger
+        begun, deadline = time.monotonic(), tick_deadline()
         try:
             ledger = resource.open()
-            reconcile(ledger, context.instance)
+            reconcile(ledger, context.instance, until=begun + (deadline - begun) / 4)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
             say(str(error))
@@ -76,7 +78,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         earlier = {job.id: runs_by_tag(context.instance, job) for job in jobs if job.dispatches > 1}
         jobs = [job for job in jobs if not any(map(_is_under_way, earlier.get(job.id, ())))]
         groups = _together(jobs)
-        until = time.monotonic() + CHECKING_SECONDS
+        until = min(time.monotonic() + CHECKING_SECONDS, deadline)
         for number, same in enumerate(groups):
             if time.monotonic() > until:
                 _release(ledger, groups[number:])

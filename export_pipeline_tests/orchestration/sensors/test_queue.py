@@ -268,6 +268,7 @@ def test_a_job_that_joined_a_run_at_its_last_moment_ends_and_expires_with_it(
     late = insert(deployment, scope=deployment.scope)
     ledger.claim(1)
     ledger.started(Attempt(late, 1, result.run_id))  # after the run had told those whose file it is
+    assert reconcile(ledger, deployment.instance, until=0) == 0  # its time is over; the next call goes on
     assert reconcile(ledger, deployment.instance) == 1
     done, joined = ledger.get(first), ledger.get(late)
     assert (joined.status, joined.file_key) == (Status.COMPLETED, done.file_key)

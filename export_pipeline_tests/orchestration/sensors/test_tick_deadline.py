@@ -32,7 +32,7 @@ TICK_SECONDS = 0.5
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick_deadline, "_SECONDS", TICK_SECONDS)
     monkeypatch.setattr(tick_deadline, "_LAST_ITEM_SECONDS", TICK_SECONDS)
-    for name in ("_mails", "_removals"):
+    for name in ("_mails", "_removals", "_receipts"):
         monkeypatch.setattr(maintenance, name, LongWork(60))
 
 
@@ -154,3 +154,24 @@ def test_a_list_of_scopes_that_takes_too_long_is_an_outage(
         resources.SourceDatabase(url=deployment.source.url).scopes(slow, {})
     with pytest.raises(SourceUnavailableError):
         tick(scopes_sensor(dataset="slow", source=slow, spec={}))
+
+
+def test_a_slow_queue_outlasts_the_tick(
+    deployment: Deployment,
+    ledger: Ledger,
+    tick: Callable[[dg.SensorDefinition], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on, calls = threading.Event(), []
+
+    def receive(*_: object) -> dict[str, int]:
+        calls.append(1)
+        go_on.wait(30)
+        return {"taken": 3}
+
+    monkeypatch.setattr(maintenance, "take_in", receive)
+    sensor = maintenance.intake_sensor({})
+    assert [tick(sensor), tick(sensor)] == [maintenance._GOES_ON] * 2
+    go_on.set()
+    assert tick(sensor) == "Messages: 3 taken."
+    assert len(calls) == 1

@@ -24,7 +24,7 @@ from export_pipeline.store.keys import MANIFEST_SUFFIX, check_key
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.s3_client import ClientFactory, default_factory, sign_links_v4
 from export_pipeline.store.s3_errors import error_code, s3_errors
-from export_pipeline.store.s3_multipart import Target, list_unfinished
+from export_pipeline.store.s3_multipart import NOT_OFFERED, Target, list_unfinished
 from export_pipeline.store.s3_upload import S3Bytes, S3Upload
 from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
@@ -214,15 +214,25 @@ class S3Store(Store):
         return str(url)
 
     def clean(self, older_than: timedelta, *, own: OwnKeys = lambda keys: keys, dry_run: bool = False) -> int:
-        """See `Store.clean`. Only age counts: the server cannot tell whether an upload's process is alive."""
+        """See `Store.clean`. Only age counts: the server cannot tell whether an upload's process is alive.
+
+        Nothing is aborted on a server that cannot list uploads; `check` reports it.
+        """
+        from botocore.exceptions import ClientError
+
         latest = datetime.now(UTC) - older_than
         with self._errors(f"Cannot clean {self.url}"):
-            # The server's clock may be ahead of ours: a limit of zero means all uploads.
-            old = [
-                found
-                for found in list_unfinished(self.client, self.bucket, self.prefix)
-                if older_than <= timedelta(0) or found.begun < latest
-            ]
+            try:
+                # The server's clock may be ahead of ours: a limit of zero means all uploads.
+                old = [
+                    found
+                    for found in list_unfinished(self.client, self.bucket, self.prefix)
+                    if older_than <= timedelta(0) or found.begun < latest
+                ]
+            except ClientError as error:
+                if error_code(error) not in NOT_OFFERED:
+                    raise
+                return 0
         files = [found.name.removeprefix(self.prefix).removesuffix(MANIFEST_SUFFIX) for found in old]
         ours = own(files)
         removable = [found for found, file in zip(old, files, strict=True) if file in ours]
@@ -246,6 +256,7 @@ class S3Store(Store):
                 with contextlib.closing(self.client.get_object(Bucket=self.bucket, Key=name)["Body"]) as body:
                     if body.read() != data:
                         raise StoreError(f"The store {self.url} gives back other bytes than were written.")
+                self.client.list_objects_v2(Bucket=self.bucket, Prefix=name, MaxKeys=1)
                 try:
                     self.client.delete_object(Bucket=self.bucket, Key=name, IfMatch='"none"')
                     is_conditional = False

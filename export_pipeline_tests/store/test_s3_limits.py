@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,19 @@ def test_without_checksums_damaged_bytes_are_found_all_the_same(
         upload.write(b"x" * size)
         upload.publish()
     assert not proxy.exists(KEY)
+
+
+def test_without_a_list_of_uploads_there_is_nothing_to_clean(reach: Reach) -> None:
+    """`purge` cleans before it looks at files, and must get to them."""
+    store = reach(lambda request, headers: (501, "NotImplemented") if "?uploads" in request else None)
+    assert store.clean(timedelta(0)) == 0
+    denied = reach(lambda request, headers: (403, "AccessDenied") if "?uploads" in request else None)
+    with pytest.raises(StoreError, match="access denied"):
+        denied.clean(timedelta(0))
+
+
+@pytest.mark.parametrize("answer", [(501, "NotImplemented"), (403, "AccessDenied")])
+def test_a_server_that_lists_no_files_is_found_by_health(reach: Reach, answer: tuple[int, str]) -> None:
+    store = reach(lambda request, headers: answer if "list-type=2" in request else None)
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.check()

@@ -18,6 +18,7 @@ from export_pipeline.database_url import check_database_url, parse_database_url,
 from export_pipeline.delivery.addresses import parse_address, parse_domain
 from export_pipeline.delivery.mail import parse_smtp_url
 from export_pipeline.env_file import check_names
+from export_pipeline.logo import read_logo
 from export_pipeline.redaction import RedactedError, remember_credentials, remember_secret
 from export_pipeline.rights import RIGHTS
 from export_pipeline.time_zones import zone_problem
@@ -198,6 +199,14 @@ class Settings(BaseSettings):
     oidc_rights: Annotated[
         tuple[str, ...], NoDecode, Field(description="Rights of people with a token, with commas.")
     ] = ("exports:read", "exports:write", "links:create", "schedules:read", "schedules:write")
+    pdf_logo: Annotated[
+        Path | None, Field(description="PNG, JPEG or SVG file on the first page of PDFs, up to 2 MB.")
+    ] = None
+    pdf_color: Annotated[str, Field(description="Colour of headings in PDFs, e.g. #2B579A.")] = ""
+    pdf_address: Annotated[
+        str, Field(max_length=500, description="Lines beside the logo, separated by `|`.")
+    ] = ""
+    pdf_footer: Annotated[str, Field(max_length=200, description="A line at the foot of each page.")] = ""
     timezone: Annotated[
         str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
@@ -266,11 +275,26 @@ class Settings(BaseSettings):
         "oidc_jwks_url",
         "files_group",
         "queue_url",
+        "pdf_logo",
         mode="before",
     )
     @classmethod
     def _unset(cls, value: object) -> object:
         return value or None
+
+    @field_validator("pdf_logo")
+    @classmethod
+    def _logo(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_logo(path)
+        return path
+
+    @field_validator("pdf_color")
+    @classmethod
+    def _color(cls, text: str) -> str:
+        if not re.fullmatch("(#[0-9A-Fa-f]{6})?", text):
+            raise ValueError("must be a colour such as #2B579A")
+        return text
 
     @field_validator("smtp_url")
     @classmethod

@@ -35,6 +35,8 @@ def test_everything_has_a_default_and_a_description() -> None:
         ("EXPORT_STAGING_URL", f"s3://{SECRET}/x", "a folder that every worker sees"),
         ("EXPORT_TIMEZONE", "Mars/Base", "IANA time zone"),
         ("EXPORT_S3_SSE", SECRET, "AES256"),
+        ("EXPORT_PDF_LOGO", "no-such-file.png", "cannot be read: no-such-file.png"),
+        ("EXPORT_PDF_COLOR", "green", "a colour such as #2B579A"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(

@@ -20,6 +20,7 @@ from export_pipeline.api.stores import configured_store
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.core.tables import Table
+from export_pipeline.datasets.branded import lay_out
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import (
     ON_DEMAND,
@@ -94,7 +95,7 @@ class InlineMaker:
     def _make(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
         begun = time.monotonic()
         data = self._read(request)
-        layout = data.shape.layout(data)
+        layout = lay_out(data)
         format = FORMATS[request.row["format"]]
         options = format.options_of(data.options)
         proof = format.proof(layout, options)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from export_pipeline.core.amounts import Amount
+from export_pipeline.core.brand import Brand
 from export_pipeline.core.charts import Chart
 from export_pipeline.core.columns import Column
 from export_pipeline.core.tables import Table
@@ -240,6 +241,7 @@ class Layout:
         warnings: Sentences about the data, for the manifest of a ZIP.
         changed: Cells changed before rendering, by (reason, column).
         author: Author in document properties.
+        brand: The look of the company that sends the file.
     """
 
     title: str
@@ -269,6 +271,7 @@ class Layout:
     warnings: tuple[str, ...] = ()
     changed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     author: str = "export_pipeline"
+    brand: Brand = field(default_factory=Brand)
 
     @property
     def footer(self) -> str:

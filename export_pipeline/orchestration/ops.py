@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 import dagster as dg
 
 from export_pipeline.core.export_data import ExportData
+from export_pipeline.datasets.branded import lay_out
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
@@ -132,7 +133,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                 report = ProgressReporter(ledger, context.run, (50, 90), format.name)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
-                    layout = data.shape.layout(data)
+                    layout = lay_out(data)
                     options = format.options_of(data.options)
                     proof = format.proof(layout, options)
                     report(f"Rendering {format.name}", number, len(exports))

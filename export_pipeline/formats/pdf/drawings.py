@@ -51,7 +51,9 @@ class DrawingPrinter:
     def _drawing(self, drawing: Drawing, bounds: tuple[float, float, float, float], undrawn: int) -> None:
         pages = self._pages
         heading = pages.element(b"H2")
-        pages.paragraph(drawing.title, "Drawing", style.CHAPTER, style.ACCENT, bold=True, element=heading)
+        pages.paragraph(
+            drawing.title, "Drawing", style.CHAPTER, pages.theme.heading, bold=True, element=heading
+        )
         lines = list(drawing.lines)
         if undrawn:
             lines.append(f"{undrawn:,} of {drawing.shapes.rows:,} shapes cannot be drawn.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from export_pipeline.formats.pdf import style
+from export_pipeline.formats.pdf.images import Image
 from export_pipeline.formats.pdf.objects import PdfFile, text_string
 from export_pipeline.formats.pdf.structure import Element, Structure
 from export_pipeline.formats.pdf.style import FOOTER, MARGIN, UNIT
@@ -57,7 +58,7 @@ class _Sheet:
 
 class Pages:
     """A document's pages. Lengths are page units from the lower left corner; `y` is the next free height.
-    `footer` is the text at the foot of each page.
+    `footer` are the lines at the foot of each page.
 
     A table too wide for one page is printed in strips. Each has a page in progress of its own; `select`
     chooses the one that everything else refers to. Pages of strips are ordered by their first row: `row` is
@@ -69,14 +70,17 @@ class Pages:
         pdf: PdfFile,
         typesetter: Typesetter,
         size: tuple[float, float],
-        footer: str,
-        structure: Structure | None = None,
+        footer: Sequence[str],
+        structure: Structure | None,
+        theme: style.Theme,
     ) -> None:
         self.pdf = pdf
         self.typesetter = typesetter
         self.size = size
         self.footer = footer
         self.structure = structure
+        self.theme = theme
+        self.images: dict[bytes, Image] = {}
         self._footers = array("q")
         self._sizes: list[tuple[int, tuple[float, float]]] = []
         self._sheets: list[_Sheet] = []
@@ -202,6 +206,12 @@ class Pages:
     def filled(x: int, y: int, width: int, height: int, fill: bytes) -> bytes:
         """Return the content of a filled rectangle, x from the left margin."""
         return b"%b %d %d %d %d re f\n" % (fill, MARGIN + x, y, width, height)
+
+    def add_image(self, image: Image) -> bytes:
+        """Return the name under which pages draw an image, without its slash."""
+        name = b"I%d" % len(self.images)
+        self.images[name] = image
+        return name
 
     def rectangle(self, x: int, y: int, width: int, height: int, fill: bytes) -> None:
         """Draw a filled rectangle, x from the left margin."""
@@ -364,12 +374,14 @@ class Pages:
                 self.pdf.stream(body, number=self._footers[page - 1])
 
     def _footer_title(self) -> bytes:
-        """Return the rule and the footer's text; a long text is cut to its first line."""
-        lines = self.typesetter.lines(self.footer, style.SMALL, self.width * 3 // 4)
+        """Return the rule and the footer's lines; a long one is cut."""
         sheet, structure = _Sheet(0, (0, 0), 0, self.size), self.structure
         self._sheets, self._strip, self.structure = [sheet], 0, None
         self.rule(FOOTER)
-        self.print(lines[:1], 0, FOOTER - style.SMALL - UNIT * 4, style.SMALL, style.MUTED)
+        for number, text in enumerate(filter(None, self.footer)):
+            lines = self.typesetter.lines(text, style.SMALL, self.width * 3 // 4)[:1]
+            y = FOOTER - style.SMALL - UNIT * 4 - number * leading_of(style.SMALL)
+            self.print(lines, 0, y, style.SMALL, style.MUTED)
         self._sheets, self.structure = [], structure
         return b"".join(sheet.content)
 

@@ -159,7 +159,7 @@ class SectionPrinter:
         if not self._known_as:
             self._chapter = pages.bookmark(self._headed)
             heading_ = pages.element(b"H2")
-            pages.paragraph(self._headed, "Heading", size, style.ACCENT, bold=True, element=heading_)
+            pages.paragraph(self._headed, "Heading", size, pages.theme.heading, bold=True, element=heading_)
             pages.y -= UNIT * 3
         for text in section.lines:
             pages.paragraph(text, "Heading", style.BODY, style.MUTED)

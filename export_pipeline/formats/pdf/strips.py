@@ -242,10 +242,12 @@ class StripPrinter:
             decorate(pages.text(line, 0, y, style.SMALL, style.MUTED, flush=strip.width))
             top -= _band_height()
         height = self._header_height - (_band_height() if self._band else 0)
-        decorate(pages.filled(0, top - height, strip.width, height, style.ACCENT))
+        decorate(pages.filled(0, top - height, strip.width, height, pages.theme.accent))
         for slot, lines in zip(strip.slots, self._header.cells, strict=True):
             edge = slot.x + slot.width if slot.right or (lines and lines[0].rtl) else None
-            text = pages.text(lines, slot.x, top - _FIRST_BASELINE, CELL, style.WHITE, True, LEADING, edge)
+            text = pages.text(
+                lines, slot.x, top - _FIRST_BASELINE, CELL, pages.theme.on_accent, True, LEADING, edge
+            )
             if row is None or slot not in self._own:
                 decorate(text)
             else:
@@ -275,7 +277,7 @@ class StripPrinter:
             b"%d %d %d %d re\n" % (MARGIN, tops[i + 1], strip.width, tops[i] - tops[i + 1]) for i in odd
         )
         if bands:
-            pages.draw(pages.marked(b"%b\n%bf\n" % (style.ZEBRA, bands)))
+            pages.draw(pages.marked(b"%b\n%bf\n" % (pages.theme.zebra, bands)))
         cells: list[Element] = []
         for number, row in enumerate(elements, self.row):
             cells += self._add_cells(row, number)
@@ -319,7 +321,7 @@ class StripPrinter:
             stop = min(lines, done + fit)
             height = (stop - done) * LEADING + 2 * PAD_Y
             if self._in_table % 2:
-                pages.rectangle(0, pages.y - height, self._strip.width, height, style.ZEBRA)
+                pages.rectangle(0, pages.y - height, self._strip.width, height, pages.theme.zebra)
             self._text(rows.fragment(row, done, stop), cells)
             if not done:
                 self._add_links([pages.y, pages.y - height], cells)
@@ -360,7 +362,7 @@ class StripPrinter:
         if total.height > pages.room:
             self._next_page()
         elements = dict(zip((slot.x for slot in self._own), self._add_cells(row), strict=False))
-        pages.rectangle(0, pages.y - total.height, self._strip.width, total.height, style.TOTAL)
+        pages.rectangle(0, pages.y - total.height, self._strip.width, total.height, pages.theme.total)
         for x, flush, lines in total.cells:
             baseline = pages.y - _FIRST_BASELINE
             pages.print(lines, x, baseline, CELL, style.INK, True, LEADING, flush, elements.get(x))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC
 from typing import BinaryIO
 
 from export_pipeline.core.layout import Layout
@@ -13,9 +12,10 @@ from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.columns import Measure, arrange, measure
 from export_pipeline.formats.pdf.drawings import DrawingPrinter
 from export_pipeline.formats.pdf.embed import embed
+from export_pipeline.formats.pdf.first_page import print_first_page
 from export_pipeline.formats.pdf.objects import PdfFile, date_string, text_string
 from export_pipeline.formats.pdf.options import PdfOptions
-from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
+from export_pipeline.formats.pdf.pages import Pages
 from export_pipeline.formats.pdf.sections import SectionPrinter
 from export_pipeline.formats.pdf.structure import MAX_CELLS, Structure, write_metadata
 from export_pipeline.formats.pdf.style import MARGIN, UNIT
@@ -39,12 +39,13 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
     ]
     pdf = PdfFile(out)
     structure = Structure() if _is_tagged(layout, options) else None
-    pages = Pages(pdf, typesetter, sizes[0], layout.footer, structure)
+    theme = style.Theme.of(layout.brand.color)
+    pages = Pages(pdf, typesetter, sizes[0], (layout.footer, layout.brand.footer), structure, theme)
     pages.start()
-    _title_block(pages, layout)
+    print_first_page(pages, layout)
     anchors = _anchors(pdf, layout)
     rows = 0
-    warnings: list[str] = []
+    warnings = [*layout.notes]
     for section, widths, size in zip(sections, measures, sizes, strict=False):
         if size != pages.size:
             pages.start(size=size)
@@ -69,7 +70,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         DrawingPrinter(pages, paper).print(layout.drawings)
     pages.finish()
     outline = pages.outline()
-    _resources(pdf, typesetter)
+    _resources(pages)
     tags = b""
     if structure is not None:
         tags = structure.write(pdf) + write_metadata(pdf, title, layout.author, layout.created)
@@ -112,46 +113,14 @@ def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, list[str]]]:
     }
 
 
-def _title_block(pages: Pages, layout: Layout) -> None:
-    pages.bookmark(layout.title)
-    pages.paragraph(layout.title, "Title", style.TITLE, style.ACCENT, bold=True, element=pages.element(b"H1"))
-    pages.y -= UNIT * 4
-    pages.rectangle(0, pages.y - UNIT * 2, 54 * UNIT, 2 * UNIT, style.ACCENT)
-    pages.y -= UNIT * 12
-    if layout.headline is not None:
-        label, value = layout.headline
-        pages.paragraph(label, "Headline", style.BODY, style.MUTED)
-        pages.paragraph(value, "Headline", style.TITLE, style.INK, bold=True)
-        pages.y -= UNIT * 8
-    facts = [*layout.facts]
-    when = f"{layout.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    if not any(label == "Data as of" for label, _ in facts):
-        facts.append(("Data as of", when))
-    widest = max(pages.typesetter.width(label, style.BODY, bold=True) for label, _ in facts)
-    column = min(widest + 12 * UNIT, pages.width // 3)
-    leading = leading_of(style.BODY)
-    for label, value in facts:
-        labels = pages.typesetter.lines(label, style.BODY, column - 6 * UNIT, "Facts", bold=True)
-        pages.need(leading * len(labels))
-        page, top = pages.pdf.pages, pages.y
-        fact = pages.element(b"P")
-        baseline = top - ascent_of(style.BODY)
-        pages.print(labels, 0, baseline, style.BODY, style.MUTED, True, leading, element=fact)
-        pages.paragraph(value, "Facts", x=column, element=fact)
-        if page == pages.pdf.pages:
-            pages.y = min(pages.y, top - leading * len(labels))
-        pages.y -= UNIT
-    if layout.description:
-        pages.y -= UNIT * 6
-        pages.paragraph(layout.description, "Description")
-    pages.y -= UNIT * 4
-
-
-def _resources(pdf: PdfFile, typesetter: Typesetter) -> None:
-    fonts = []
-    for font in (typesetter.regular, typesetter.bold):
+def _resources(pages: Pages) -> None:
+    pdf, fonts = pages.pdf, []
+    for font in (pages.typesetter.regular, pages.typesetter.bold):
         number = pdf.reserve()
         embed(pdf, font, number)
         fonts.append(b"/%b %d 0 R" % (font.resource.encode(), number))
     levels = b"".join(b"/A%d<</ca %.2f>>" % (level, level / 100) for level in range(101))
-    pdf.put(b"<</Font<<%b>>/ExtGState<<%b>>>>" % (b"".join(fonts), levels), pdf.resources)
+    images = b"".join(b"/%b %d 0 R" % (name, image.number) for name, image in pages.images.items())
+    pdf.put(
+        b"<</Font<<%b>>/ExtGState<<%b>>/XObject<<%b>>>>" % (b"".join(fonts), levels, images), pdf.resources
+    )

@@ -1,0 +1,52 @@
+"""Images as objects of a PDF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image as Raster
+from PIL import ImageOps
+
+from export_pipeline.formats.pdf.objects import PdfFile
+
+_ENTRIES = b"/Type/XObject/Subtype/Image/Width %d/Height %d/ColorSpace/%b/BitsPerComponent 8"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a file: its object number, width and height in pixels."""
+
+    number: int
+    width: int
+    height: int
+
+
+def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
+    """Write an image file's pixels, at most `most` wide and high. JPEG stays as it is if it may.
+
+    Raises:
+        OSError, ValueError: It cannot be decoded.
+    """
+    with Raster.open(BytesIO(data)) as opened:
+        upright = opened.getexif().get(0x0112, 1) == 1
+        if opened.format == "JPEG" and opened.mode in ("RGB", "L") and upright and max(opened.size) <= most:
+            opened.load()
+            space = b"DeviceRGB" if opened.mode == "RGB" else b"DeviceGray"
+            entries = (_ENTRIES + b"/Filter/DCTDecode") % (*opened.size, space)
+            number = pdf.put(b"<<%b/Length %d>>stream\n%b\nendstream" % (entries, len(data), data))
+            return Image(number, *opened.size)
+        raster = ImageOps.exif_transpose(opened)
+        raster.thumbnail((most, most))
+        is_gray = raster.mode in ("1", "L", "LA")
+        mask = b""
+        if raster.has_transparency_data:
+            alpha = raster.convert("RGBA").getchannel("A")
+            mask = b"/SMask %d 0 R" % _put_pixels(pdf, alpha, b"DeviceGray")
+        pixels = raster.convert("L" if is_gray else "RGB")
+        number = _put_pixels(pdf, pixels, b"DeviceGray" if is_gray else b"DeviceRGB", mask)
+        return Image(number, *pixels.size)
+
+
+def _put_pixels(pdf: PdfFile, raster: Raster.Image, space: bytes, entries: bytes = b"") -> int:
+    return pdf.stream(raster.tobytes(), _ENTRIES % (*raster.size, space) + entries)

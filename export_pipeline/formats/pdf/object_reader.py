@@ -68,7 +68,8 @@ class PlainFile:
         count = int(head[1])
         entries = np.frombuffer(self._file.read(count * _ENTRY), np.uint8).reshape(count, _ENTRY)
         places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
-        self._places = np.where(entries[:, 17] == ord("n"), places, -1)
+        # A damaged entry may point anywhere.
+        self._places = np.where((entries[:, 17] == ord("n")) & (places < size), places, -1)
         edges = np.sort(np.append(self._places, int(tail[1])))
         self._ends = edges[np.minimum(np.searchsorted(edges, self._places, side="right"), edges.size - 1)]
         trailer = self._file.read(4096)

@@ -27,15 +27,19 @@ def describe_export(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str],
     titled = preset is not None and preset.title is not None
     if preset and not titled:
         facts.append(("Preset", str(data.options["preset"]).replace("_", " ")))
+    displayed = data.options.get("filters_display") or {}
     for filters in (preset.filters if preset else {}, data.options.get("filters") or {}):
         for name, operators in filters.items():
             if titled and preset and filters is preset.filters and not _is_column(spec, name):
                 continue
-            facts += [
-                (_label(spec, name), sentence)
+            sentences = [
+                sentence
                 for operator, value in (operators or {}).items()
                 if value is not None and (sentence := _words(spec, name, operator, value))
             ]
+            if sentences and displayed.get(name) and not (preset and filters is preset.filters):
+                sentences = [displayed[name]]
+            facts += [(_label(spec, name), sentence) for sentence in sentences]
     if period := period_of(spec, data):
         facts.append(("Period", period))
     facts.append(("Rows", f"{data.source_rows:,}"))

@@ -24,6 +24,10 @@ class Filters(Strict):
     """The filters in use; one field each, None if it is not used."""
 
 
+class FiltersDisplay(Strict):
+    """Words for the values of filters; one field each, None for none."""
+
+
 class Operators(Strict):
     """Operators of one filter: `equals`, `in_`, `range_`, `contains`, `is_null`; all given ones must hold."""
 
@@ -57,7 +61,7 @@ class TableOptions(Strict):
         unavailable: Options of which every value is refused, as the dataset has no presets, say.
     """
 
-    same_content: ClassVar = ("sort", "title", "requested_by")
+    same_content: ClassVar = ("sort", "title", "filters_display", "requested_by")
     unavailable: ClassVar[tuple[str, ...]] = ()
 
     columns: tuple[str, ...] | None
@@ -65,6 +69,7 @@ class TableOptions(Strict):
     filters: Filters
     sort: tuple[str, ...] | None
     title: str | None
+    filters_display: FiltersDisplay
     requested_by: str | None
 
     @model_validator(mode="before")
@@ -81,7 +86,8 @@ def options(spec: Mapping[str, Any]) -> type[TableOptions]:
     """Return the options model of a spec (in its JSON form).
 
     Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
-    for each filter), sort (names, with a leading `-` for descending order), title, requested_by.
+    for each filter), sort (names, with a leading `-` for descending order), title, filters_display (text by
+    filter), requested_by.
     """
     source = spec["source"]
     if source.get("sql"):  # the SQL does not affect the options, but is part of the cache key
@@ -118,13 +124,23 @@ def _options(key: bytes) -> type[TableOptions]:
                 None, max_length=200, description="Title of the file and its mail, instead of the usual one."
             ),
         ),
+        "filters_display": (
+            _display_model(spec),
+            Field(
+                default_factory=dict,
+                validate_default=True,
+                description="Words for the values of filters, as ids say nothing to people.",
+            ),
+        ),
         "requested_by": (
             str | None,
             Field(None, max_length=1_000, description="The requester; decides what guarded columns show."),
         ),
     }
     model = create_model("TableOptions", __base__=TableOptions, **fields)
-    offered = {"preset": spec.presets, "filters": spec.filters, "sort": spec.sort}
+    offered = {
+        "preset": spec.presets, "filters": spec.filters, "filters_display": spec.filters, "sort": spec.sort,
+    }  # fmt: skip
     model.unavailable = tuple(name for name, choices in offered.items() if not choices)
     return model
 
@@ -143,7 +159,7 @@ def _preset(spec: TableSpec) -> tuple[Any, Any]:
 
 def _one_line(title: str | None) -> str | None:
     if title is not None and not (title.strip() and title.isprintable()):
-        raise ValueError("a title is one line of visible text")
+        raise ValueError("this is one line of visible text")
     return title and title.strip()
 
 
@@ -180,6 +196,17 @@ def filters_model(spec: TableSpec) -> type[Filters]:
         for index, (name, filter) in enumerate(spec.filters.items())
     }
     return create_model("Filters", __base__=Filters, **fields)
+
+
+def _display_model(spec: TableSpec) -> type[FiltersDisplay]:
+    fields: dict[str, Any] = {
+        _field_name(index, name): (
+            Annotated[str | None, AfterValidator(_one_line)],
+            Field(None, alias=name, max_length=200, description=f"Words for the value of {name}."),
+        )
+        for index, name in enumerate(spec.filters)
+    }
+    return create_model("FiltersDisplay", __base__=FiltersDisplay, **fields)
 
 
 def _field_name(index: int, name: str) -> str:

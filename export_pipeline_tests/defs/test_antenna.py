@@ -117,3 +117,19 @@ def test_the_name_of_any_night_is_that_of_the_calendar(antenna: Sample) -> None:
     engine.dispose()
     labels = {row.id: row.name for row in rows if row.id >= 1000}
     assert labels == {n: f"{day:%A, %b} {day.day} {day.year}" for n, day in enumerate(nights, 1000)}
+
+
+def test_filters_are_shown_in_the_words_of_the_application(antenna: Sample) -> None:
+    filters = {"collection": {"equals": 11}}
+    plain = antenna.export("occurrences", 1, filters=filters)
+    assert ("Collection", "11") in plain.layout.facts
+    named = antenna.export("occurrences", 1, filters=filters, filters_display={"collection": "June random 50"})
+    assert ("Collection", "June random 50") in named.layout.facts
+    assert ("Collection", "11") not in named.layout.facts
+    assert named.csv == plain.csv
+    # Words for a filter that is not in use would be untrue.
+    unused = antenna.export("occurrences", 1, filters_display={"collection": "June random 50"})
+    assert [label for label, _ in unused.layout.facts] == ["For", "Rows", "Data as of"]
+    for wrong in ({"collectio": "June"}, {"collection": "two\nlines"}, {"collection": " "}):
+        with pytest.raises(ValueError, match="collectio"):
+            antenna.export("occurrences", 1, filters_display=wrong)

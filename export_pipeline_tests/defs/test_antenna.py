@@ -123,7 +123,9 @@ def test_filters_are_shown_in_the_words_of_the_application(antenna: Sample) -> N
     filters = {"collection": {"equals": 11}}
     plain = antenna.export("occurrences", 1, filters=filters)
     assert ("Collection", "11") in plain.layout.facts
-    named = antenna.export("occurrences", 1, filters=filters, filters_display={"collection": "June random 50"})
+    named = antenna.export(
+        "occurrences", 1, filters=filters, filters_display={"collection": "June random 50"}
+    )
     assert ("Collection", "June random 50") in named.layout.facts
     assert ("Collection", "11") not in named.layout.facts
     assert named.csv == plain.csv

@@ -1,7 +1,7 @@
 """Read a long PDF object by object, holding only its cross-reference table in memory.
 
 General readers keep half a kilobyte for every object. This one reads simple files only: one
-cross-reference table, no object streams, no inherited dictionary entries.
+cross-reference table, no inherited dictionary entries. It passes over object streams.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 _ENTRY = 20
 _TAIL = re.compile(rb"startxref\s+(\d+)\s+%%EOF\s*$")
-_TABLE = re.compile(rb"xref\s+0 (\d+)\s*?\n")
+_TABLE = re.compile(rb"xref\s+(?=0 )")
+_SECTION = re.compile(rb"(\d+) (\d+)\s*?\n")
 _REFERENCE = re.compile(rb"(?<!\d)(\d++) 0 R")
 _NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
 _STREAM = re.compile(rb"/Length (\d+)\b[^>]*>>\s*stream\r?\n")
@@ -59,23 +61,38 @@ class PlainFile:
         tail = _TAIL.search(self._file.read())
         if not tail or int(tail[1]) >= size:
             raise NotPlain("it does not end with the place of its cross-references")
-        self._file.seek(int(tail[1]))
-        begin = self._file.read(40)
-        head = _TABLE.match(begin)
-        if not head or int(head[1]) * _ENTRY > size:
+        place = int(tail[1])
+        head = self._match(_TABLE, place)
+        if not head:
             raise NotPlain("it has no plain table of cross-references")
-        self._file.seek(int(tail[1]) + head.end())
-        count = int(head[1])
-        entries = np.frombuffer(self._file.read(count * _ENTRY), np.uint8).reshape(count, _ENTRY)
-        places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
-        # A damaged entry may point anywhere.
-        self._places = np.where((entries[:, 17] == ord("n")) & (places < size), places, -1)
+        place += head.end()
+        self._places = np.empty(0, np.int64)
+        while head := self._match(_SECTION, place):
+            first, count = int(head[1]), int(head[2])
+            if first < self._places.size or max(first, count * _ENTRY) > size:
+                raise NotPlain("its table of cross-references is out of order")
+            gap = np.full(first - self._places.size, -1)
+            self._file.seek(place + head.end())
+            self._places = np.concatenate([self._places, gap, self._read_places(count, size)])
+            place += head.end() + count * _ENTRY
+        self._file.seek(place)
         edges = np.sort(np.append(self._places, int(tail[1])))
         self._ends = edges[np.minimum(np.searchsorted(edges, self._places, side="right"), edges.size - 1)]
         trailer = self._file.read(4096)
         if b"/Prev" in trailer:
             raise NotPlain("it was changed after it was written")
         self._catalog = self.reference(trailer, b"Root")
+
+    def _match(self, pattern: re.Pattern[bytes], place: int) -> re.Match[bytes] | None:
+        self._file.seek(place)
+        return pattern.match(self._file.read(40))
+
+    def _read_places(self, count: int, size: int) -> NDArray[np.int64]:
+        """Return the places of the next objects of the table; -1 for a free one."""
+        entries = np.frombuffer(self._file.read(count * _ENTRY), np.uint8).reshape(count, _ENTRY)
+        places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
+        # A damaged entry may point anywhere.
+        return np.where((entries[:, 17] == ord("n")) & (places < size), places, -1)
 
     def body(self, number: int) -> bytes:
         """Return the content of an object."""

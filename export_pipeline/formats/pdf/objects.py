@@ -139,50 +139,62 @@ class PdfFile:
         self.put(b"<</Type/Pages/Count %d/Kids[%b]>>" % (self.pages, kids), self._root)
         catalog_number = self.put(b"<</Type/Catalog/Pages %d 0 R%b>>" % (self._root, catalog))
         info_number = self.put(b"<<%b>>" % info)
-        if self._packed:
-            self._finish_packed(catalog_number, info_number, info)
-            return
+        # Packed objects are found by a stream of their own; plain readers of pages need only the table.
+        hidden = self._find_packed()
+        stream = b"/XRefStm %d" % self._write_packed_places(hidden) if hidden else b""
         start = self._position
         count = len(self._offsets)
-        rows = [b"0000000000 65535 f\r\n"]
-        # A reserved number that was never used is a free object: readers see null.
-        rows += [
-            b"%010d 00000 n\r\n" % offset if offset >= 0 else b"0000000000 65535 f\r\n"
-            for offset in self._offsets[1:]
-        ]
-        for begin in range(0, count, 10_000):
-            chunk = b"".join(rows[begin : begin + 10_000])
-            self._write((b"xref\n0 %d\n" % count + chunk) if not begin else chunk)
+        self._write(b"xref\n")
+        if hidden:
+            self._write_places(range(hidden.start))
+            self._write_places(range(hidden.stop, count))
+        else:
+            self._write_places(range(count))
         identity = hashlib.sha256(info + b"%d %d" % (start, count)).hexdigest()[:32].encode()
         self._write(
-            b"trailer\n<</Size %d/Root %d 0 R/Info %d 0 R/ID[<%b><%b>]>>\nstartxref\n%d\n%%%%EOF\n"
-            % (count, catalog_number, info_number, identity, identity, start)
+            b"trailer\n<</Size %d/Root %d 0 R/Info %d 0 R/ID[<%b><%b>]%b>>\nstartxref\n%d\n%%%%EOF\n"
+            % (count, catalog_number, info_number, identity, identity, stream, start)
         )
 
-    def _finish_packed(self, catalog: int, info_number: int, info: bytes) -> None:
-        """Write the cross-references as a stream, as files with packed objects have them."""
-        number = self.reserve()
-        start = self._offsets[number] = self._position
-        table = np.zeros(len(self._offsets), np.dtype([("kind", "u1"), ("place", ">u8"), ("index", ">u2")]))
-        offsets = np.array(self._offsets, np.int64)
-        used = offsets > 0
-        table["kind"][used], table["place"][used] = 1, offsets[used]
-        table["index"][0] = 65_535
-        for packed, (stream, index) in self._packed.items():
-            table[packed] = (2, stream, index)
-        identity = hashlib.sha256(info + b"%d %d" % (start, len(table))).hexdigest()[:32].encode()
-        entries = b"/Type/XRef/Size %d/W[1 8 2]/Root %d 0 R/Info %d 0 R/ID[<%b><%b>]" % (
-            len(table), catalog, info_number, identity, identity,
-        )  # fmt: skip
+    def _write_places(self, numbers: range) -> None:
+        """Write a section of the cross-reference table."""
+        self._write(b"%d %d\n" % (numbers.start, len(numbers)))
+        for begin in range(numbers.start, numbers.stop, 10_000):
+            # A reserved number that was never used is a free object: readers see null.
+            self._write(
+                b"".join(
+                    b"%010d 00000 n\r\n" % offset if number and offset >= 0 else b"0000000000 65535 f\r\n"
+                    for number, offset in enumerate(
+                        self._offsets[begin : min(begin + 10_000, numbers.stop)], begin
+                    )
+                )
+            )
+
+    def _find_packed(self) -> range:
+        """Return the numbers of packed objects, which are consecutive."""
+        if not self._packed:
+            return range(0)
+        first, last = min(self._packed), max(self._packed)
+        assert last - first + 1 == len(self._packed)
+        return range(first, last + 1)
+
+    def _write_packed_places(self, numbers: range) -> int:
+        """Write the cross-references of packed objects; return the place of the stream."""
+        table = np.zeros(len(numbers), np.dtype([("kind", "u1"), ("stream", ">u4"), ("index", ">u2")]))
+        table["kind"] = 2
+        table["stream"], table["index"] = np.array([self._packed[number] for number in numbers]).T
         # As differences from the row above, rows are nearly equal and pack to a tenth.
         rows = table.view(np.uint8).reshape(len(table), -1)
         differences = np.full((len(table), rows.shape[1] + 1), 2, np.uint8)
         differences[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8))
-        predictor = b"/Filter/FlateDecode/DecodeParms<</Predictor 12/Columns %d>>" % rows.shape[1]
         data = isal_zlib.compress(differences.tobytes(), 1)
-        head = b"<</Length %d%b%b>>stream\n%b\nendstream"
-        self.put(head % (len(data), entries, predictor, data), number)
-        self._write(b"startxref\n%d\n%%%%EOF\n" % start)
+        start = self._position
+        self.put(
+            b"<</Type/XRef/Size %d/Index[%d %d]/W[1 4 2]/Length %d/Filter/FlateDecode"
+            b"/DecodeParms<</Predictor 12/Columns 7>>>>stream\n%b\nendstream"
+            % (len(self._offsets) + 1, numbers.start, len(numbers), len(data), data)
+        )
+        return start
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)

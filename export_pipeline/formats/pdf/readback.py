@@ -29,7 +29,7 @@ _BATCH = 4 << 20
 """Bytes of page content that are searched together."""
 _PAGES = 32
 """Pages that are read ahead of the search."""
-_PARSED_PAGES = 1_000
+_PARSED_PAGES = 100
 """Up to this many pages, qpdf parses every operator of every page, which takes longer than all else. A
 longer file is read object by object, if it is plain: every stream is decoded and every font checked.
 """

@@ -202,6 +202,10 @@ class Settings(BaseSettings):
     pdf_logo: Annotated[
         Path | None, Field(description="PNG, JPEG or SVG file on the first page of PDFs, up to 2 MB.")
     ] = None
+    page_images: Annotated[
+        Path | None,
+        Field(description="Folder of the application's pictures of plan pages, for drawings of takeoffs."),
+    ] = None
     pdf_color: Annotated[str, Field(description="Colour of headings in PDFs, e.g. #2B579A.")] = ""
     pdf_address: Annotated[
         str, Field(max_length=500, description="Lines beside the logo, separated by `|`.")
@@ -276,6 +280,7 @@ class Settings(BaseSettings):
         "files_group",
         "queue_url",
         "pdf_logo",
+        "page_images",
         mode="before",
     )
     @classmethod
@@ -288,6 +293,13 @@ class Settings(BaseSettings):
         if path is not None:
             read_logo(path)
         return path
+
+    @field_validator("page_images")
+    @classmethod
+    def _images(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"must be a folder that every worker sees, not {folder}")
+        return folder
 
     @field_validator("pdf_color")
     @classmethod

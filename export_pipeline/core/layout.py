@@ -115,6 +115,8 @@ class Drawing:
             points list<float64>: x1 y1 x2 y2 …; optionally holes list<list<float64>>, and label string).
         legend: (label, color) pairs, in order.
         units_per_foot: Units of the plane per foot, for a scale bar; None if unknown.
+        image_key: Place of the picture of the plane among the application's images; "" for none.
+        image: The picture, which is printed beneath the shapes: a PNG or JPEG file; None for none.
     """
 
     title: str
@@ -124,6 +126,8 @@ class Drawing:
     lines: tuple[str, ...] = ()
     legend: tuple[tuple[str, str], ...] = ()
     units_per_foot: float | None = None
+    image_key: str = ""
+    image: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

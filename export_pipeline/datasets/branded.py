@@ -1,26 +1,44 @@
-"""Layouts with the brand of the deployment."""
+"""Layouts with what the deployment's settings add: its brand, and the application's pictures of pages."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from export_pipeline.core.brand import Brand
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.layout import Layout
+from export_pipeline.core.layout import Drawing, Layout
 from export_pipeline.logo import read_logo
 from export_pipeline.settings import Settings, load_settings
 
 
 def lay_out(data: ExportData) -> Layout:
-    """Return the layout of an export, and of a bundle's members, with the brand that the settings name.
+    """Return the layout of an export, and of a bundle's members, with the brand and the pictures that the
+    settings name.
 
     Raises:
         SettingsError: A setting is invalid.
     """
-    brand = _brand(load_settings())
+    settings = load_settings()
+    brand = _brand(settings)
     layout: Layout = data.shape.layout(data)
     members = {name: replace(member, brand=brand) for name, member in layout.members.items()}
-    return replace(layout, brand=brand, members=members)
+    drawings = tuple(_with_picture(drawing, settings.page_images) for drawing in layout.drawings)
+    missing = sum(bool(drawing.image_key) and drawing.image is None for drawing in drawings)
+    notes = layout.notes
+    if missing and settings.page_images:
+        notes = (*notes, f"{missing:,} of {len(drawings):,} drawings have no picture in EXPORT_PAGE_IMAGES.")
+    return replace(layout, brand=brand, members=members, drawings=drawings, notes=notes)
+
+
+def _with_picture(drawing: Drawing, folder: Path | None) -> Drawing:
+    """Return the drawing with its picture, if the folder has it; a key never leads out of the folder."""
+    if folder is None or not drawing.image_key:
+        return drawing
+    path = (folder / drawing.image_key.lstrip("/")).resolve()
+    return (
+        replace(drawing, image=path) if path.is_relative_to(folder.resolve()) and path.is_file() else drawing
+    )
 
 
 def _brand(settings: Settings) -> Brand:

@@ -75,6 +75,7 @@ def draw_pages(
                 shapes=_shapes(rows, colors, widths, opacities),
                 legend=tuple((conditions[i]["name"] or "(no name)", colors[i].as_py()) for i in used),
                 units_per_foot=pixels_per_foot(page) if _has_scale(page) else None,
+                image_key=page["image_key"] or "",
             )
         )
     return tuple(drawings)

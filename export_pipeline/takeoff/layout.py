@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Content, Drawing, Layout, Presentation, Proof
+from export_pipeline.takeoff.charts import cost_charts
 from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.document import document
 from export_pipeline.takeoff.drawings import DRAWN, draw_pages
@@ -40,6 +41,7 @@ def layout(data: ExportData) -> Layout:
         facts=_facts(contents),
         description=contents.data.subject["description"] or "",
         drawings=_drawings(contents),
+        charts=cost_charts(contents),
         tables={
             **contents.data.tables,
             "measurements_by_page": taken_off.reordered(contents.page_order, "measurements_by_page"),
@@ -79,7 +81,8 @@ def _proof(contents: Contents, presentation: Presentation) -> Proof:
         column = presentation.printed_header("Quantity")
     if presentation.rounds:
         tolerance += 0.5 * 10**-digits * rows
-    return Proof(rows, {column: (quantity, tolerance)}, {column: Amount("quantity", 4)})
+    charts = tuple(chart.values for chart in cost_charts(contents)) if presentation.proves_charts else ()
+    return Proof(rows, {column: (quantity, tolerance)}, {column: Amount("quantity", 4)}, charts)
 
 
 def _headline(contents: Contents) -> tuple[str, str] | None:

@@ -26,3 +26,26 @@ def test_layouts_have_the_look_that_the_settings_name(
     assert (brand.color, brand.address, brand.footer) == (
         "#1B7F5C", ("Acme Ltd", "1 Mill Lane"), "Registered",
     )  # fmt: skip
+
+
+def test_drawings_have_the_pictures_of_their_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "images"
+    (folder / "pages").mkdir(parents=True)
+    for path in (folder / "pages" / "1.png", tmp_path / "secret.png"):
+        Image.new("RGB", (4, 4)).save(path)
+    app = Application(f"sqlite:///{tmp_path}/a.db")
+    try:
+        project = app.project()
+        document, condition = app.document(project), app.condition(project, "Slab", "area")
+        for number, key in enumerate(("pages/1.png", "../secret.png", "pages/none.png", None), 1):
+            page = app.page(document, page_number=number, image_key=key)
+            app.measurement(condition, page, 1.0)
+        data = app.export(project, include_drawings=True)
+        plain = lay_out(data)
+        monkeypatch.setenv("EXPORT_PAGE_IMAGES", str(folder))
+        made = lay_out(data)
+    finally:
+        app.close()
+    assert [drawing.image for drawing in plain.drawings] == [None] * 4
+    assert [drawing.image for drawing in made.drawings] == [folder / "pages" / "1.png", None, None, None]
+    assert (plain.notes, made.notes) == ((), ("2 of 4 drawings have no picture in EXPORT_PAGE_IMAGES.",))

@@ -130,3 +130,26 @@ def test_rows_and_shapes_have_the_same_numbers_and_holes_are_drawn(app: Applicat
             assert row["fill_opacity"] == 0
         if measurement["geometry_type"] == "group":
             assert row["kind"] == "none"
+
+
+def test_charts_add_up_to_the_costs(app: Application) -> None:
+    project = app.project()
+    page = app.page(app.document(project))
+    for number in range(15):
+        condition = app.condition(project, f"C{number}", "area", category=f"0{number % 2} Part")
+        app.measurement(condition, page, 1.0, unit="SF")
+        costs = {"material_cost": Decimal(100 + number), "labor_cost": Decimal(10)}
+        total = sum(costs.values())
+        app.assembly(condition, **costs, total_cost=total, total_with_markup=2 * total)
+    made = app.layout(project)
+    by_condition, by_category = made.charts
+    assert by_condition.categories[0] == "C14"
+    assert by_condition.categories[-1] == "Other (4)"
+    assert len(by_condition.categories) == 12
+    assert by_category.categories == ("00 Part", "01 Part")
+    (summary,) = (one for one in made.sheets if one.key == "summary")
+    totals = summary.totals[-1].values
+    assert sum(by_condition.series[0].values) == totals["total_with_markup"]
+    assert [series.name for series in by_category.series] == ["Material", "Labor"]
+    assert sum(sum(series.values) for series in by_category.series) == totals["total_cost"]
+    assert app.layout(project, include_costs=False).charts == ()

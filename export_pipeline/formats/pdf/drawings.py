@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from PIL.Image import DecompressionBombError
 
 from export_pipeline.core.layout import Drawing
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import integers, join
+from export_pipeline.formats.pdf.images import embed_image
 from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.style import MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Line
@@ -25,6 +28,8 @@ _BAR = 18 * UNIT
 _POINT = 5
 """Diameter of a point's dot, in points, if the shape names no line width."""
 _LONGEST_BAR = 150 * UNIT
+_PICTURE_PIXELS, _LARGEST_PICTURE = 2_400, 100_000_000
+"""Most pixels of a picture across, and most bytes of its file."""
 _MOST_LABELS = 150
 """Most shapes of a drawing that are labelled; more labels would hide it."""
 
@@ -35,6 +40,7 @@ class DrawingPrinter:
     def __init__(self, pages: Pages, paper: tuple[float, float]) -> None:
         self._pages = pages
         self._paper = paper
+        self.warnings: list[str] = []
 
     def print(self, drawings: Sequence[Drawing]) -> None:
         """Print all drawings and their outline entries."""
@@ -104,12 +110,37 @@ class DrawingPrinter:
         pages = self._pages
         paint = b"%b %b %d w" % (style.PAPER, style.RULE, UNIT // 2)
         pages.draw(b"%b %d %d %d %d re B\n" % (paint, x, y - high, wide, high))
+        if drawing.image is not None:
+            self._picture(drawing, drawing.image, origin, scale, (x, y))
         pages.draw(b"q 1 J 1 j\n")
         for batch in drawing.shapes.open():
             pages.draw(_drawn(batch, origin, scale, (x, y)))
         pages.draw(b"Q\n")
         if "label" in drawing.shapes.schema and drawing.shapes.rows <= _MOST_LABELS:
             self._labels(drawing, origin, scale, (x, y))
+
+    def _picture(
+        self,
+        drawing: Drawing,
+        path: Path,
+        origin: tuple[float, float],
+        scale: float,
+        corner: tuple[int, int],
+    ) -> None:
+        """Print the picture of the plane, paler than the shapes on it."""
+        pages = self._pages
+        try:
+            if path.stat().st_size > _LARGEST_PICTURE:
+                raise ValueError(f"it has more than {_LARGEST_PICTURE:,} bytes")
+            image = embed_image(pages.pdf, path.read_bytes(), _PICTURE_PIXELS)
+        except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+            self.warnings.append(f"The picture of {drawing.title} cannot be printed: {error}.")
+            return
+        wide, high = round(drawing.width * scale), round(drawing.height * scale)
+        left, low = corner[0] - round(origin[0] * scale), corner[1] + round(origin[1] * scale) - high
+        place = (wide, high, left, low, pages.add_image(image))
+        pages.draw(b"q %d 0 0 %d %d %d cm /%b Do Q\n" % place)
+        pages.draw(b"q /A45 gs 1 1 1 rg %d %d %d %d re f Q\n" % (left, low, wide, high))
 
     def _labels(
         self, drawing: Drawing, origin: tuple[float, float], scale: float, corner: tuple[int, int]

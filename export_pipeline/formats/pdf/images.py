@@ -30,7 +30,9 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
     """
     with Raster.open(BytesIO(data)) as opened:
         upright = opened.getexif().get(0x0112, 1) == 1
-        if opened.format == "JPEG" and opened.mode in ("RGB", "L") and upright and max(opened.size) <= most:
+        if opened.format == "JPEG":
+            if not (opened.mode in ("RGB", "L") and upright and max(opened.size) <= most):
+                return embed_image(pdf, _as_jpeg(opened, most), most)
             opened.load()
             space = b"DeviceRGB" if opened.mode == "RGB" else b"DeviceGray"
             entries = (_ENTRIES + b"/Filter/DCTDecode") % (*opened.size, space)
@@ -46,6 +48,16 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
         pixels = raster.convert("L" if is_gray else "RGB")
         number = _put_pixels(pdf, pixels, b"DeviceGray" if is_gray else b"DeviceRGB", mask)
         return Image(number, *pixels.size)
+
+
+def _as_jpeg(opened: Raster.Image, most: int) -> bytes:
+    """Return a JPEG upright, in colours or grays, and small enough."""
+    opened.draft("L" if opened.mode == "L" else "RGB", (most, most))
+    raster = ImageOps.exif_transpose(opened).convert("L" if opened.mode == "L" else "RGB")
+    raster.thumbnail((most, most))
+    out = BytesIO()
+    raster.save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 def _put_pixels(pdf: PdfFile, raster: Raster.Image, space: bytes, entries: bytes = b"") -> int:

@@ -67,7 +67,9 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         if section.counts:
             rows += printed
     if layout.drawings:
-        DrawingPrinter(pages, paper).print(layout.drawings)
+        drawer = DrawingPrinter(pages, paper)
+        drawer.print(layout.drawings)
+        warnings += drawer.warnings
     pages.finish()
     outline = pages.outline()
     _resources(pages)

@@ -9,6 +9,7 @@ import pikepdf
 import pyarrow as pa
 import pypdfium2
 import pytest
+from PIL import Image
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Drawing
@@ -133,3 +134,40 @@ def test_large_drawings_are_written_in_parts(tmp_path: Path) -> None:
     path, _ = drawn(tmp_path, Drawing("Many", 30_000, 1000, shapes(*many, batch_rows=5_000)))
     with pikepdf.open(path) as file:
         assert len(file.pages[1].obj.Contents) > 2
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_the_picture_of_the_plan_lies_beneath_the_shapes_to_the_same_scale(
+    tmp_path: Path, format: str
+) -> None:
+    # A black stripe in the right half of the page; the polygon lies in the left half.
+    picture = Image.new("RGB", (400, 200), "white")
+    picture.paste("black", (200, 50, 400, 100))
+    picture.save(tmp_path / "plan", format)
+    square = ("polygon", "#FF0000", 1.0, 1.0, [0, 0, 500, 0, 500, 1000, 0, 1000])
+    drawing = Drawing("Level 1", 2000, 1000, shapes(square), image=tmp_path / "plan")
+    _, page = drawn(tmp_path, drawing)
+    width = page.width
+    left, right = 46, width - 46
+    top = next(y for y in range(page.height) if page.getpixel((left + 20, y))[1] < 50)
+
+    def at(x: float, y: float) -> tuple[int, int, int]:
+        scale = (right - left) / 2000
+        return page.getpixel((left + x * scale, top + y * scale))
+
+    assert near(at(250, 400), (255, 0, 0))
+    assert near(at(1500, 150), (255, 255, 255))
+    pale = at(1500, 400)
+    assert 90 < pale[0] < 140  # black, made paler
+    assert near(at(1500, 700), (255, 255, 255))
+
+
+def test_a_drawing_without_a_sound_picture_says_so(tmp_path: Path) -> None:
+    (tmp_path / "plan").write_bytes(b"no picture")
+    square = ("polygon", "#FF0000", 1.0, 1.0, [0, 0, 500, 0, 500, 1000, 0, 1000])
+    for path in (tmp_path / "plan", tmp_path / "none"):
+        drawing = Drawing("Level 1", 2000, 1000, shapes(square), image=path)
+        done = write(tmp_path / "t.pdf", layout(drawings=(drawing,)))
+        (warning,) = done.warnings
+        assert warning.startswith("The picture of Level 1 cannot be printed: ")
+        check(tmp_path / "t.pdf")

@@ -12,6 +12,7 @@ from export_pipeline.takeoff.contents import Contents, view
 from export_pipeline.takeoff.fields import COST_FIELDS
 from export_pipeline.takeoff.totals import (
     has_levels,
+    page_matrix,
     project_total,
     totals_table,
     unit_totals,
@@ -95,7 +96,10 @@ def chapters(contents: Contents, by_page: Table) -> tuple[Section, ...]:
         kept = described.filter(pa.array([any(row[name] for name, _ in facts) for row in contents.rows]))
         table = Table.of("facts", contents.conditions.columns, kept)
         sections.append(Section("facts", "Conditions in Detail", view(table, (_PDF_SUMMARY[0], *facts))))
-    sections.append(Section("by_page", "Quantities by Page", by_page, empty="No measurements."))
+    if matrix := page_matrix(contents):
+        sections.append(Section("by_page", "Quantities by Page", matrix[0], totals=(matrix[1],)))
+    else:
+        sections.append(Section("by_page", "Quantities by Page", by_page, empty="No measurements."))
     if listed:
         sections.append(details.section(contents, printed=True))
     if contents.costed:

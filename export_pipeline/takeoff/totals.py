@@ -82,6 +82,53 @@ def totals_table(
 
 def page_totals(contents: Contents) -> Table:
     """Return measurements and quantity of each condition on each page, in the order of pages."""
+    rows = []
+    for page, condition, count, quantity in _page_sums(contents):
+        sheet, row = _sheet(contents, page), contents.rows[condition]
+        rows.append(
+            {name: sheet.get(name) for name in _SHEET}
+            | {"condition": row["name"], "unit": row["unit"]}
+            | {"measurement_count": count, "total_quantity": quantity}
+        )
+    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in _PAGE_TOTALS])
+    return Table.of("page_totals", _PAGE_TOTALS, pa.Table.from_pylist(rows, schema))
+
+
+def page_matrix(contents: Contents) -> tuple[Table, Total] | None:
+    """Return the quantities with a row for each page and a column for each condition, and their sums; None if
+    there are too many conditions for one page of paper.
+    """
+    sums = _page_sums(contents)
+    conditions = sorted({condition for _, condition, _, _ in sums})
+    if not 0 < len(conditions) <= _MOST_CONDITIONS:
+        return None
+    columns = [column for column in _PAGE_TOTALS if column.name in ("page_number", "sheet_number")]
+    sheets = [page["sheet_number"] for page in contents.pages]
+    if not all(sheets) or len(set(sheets)) < len(sheets):  # then the sheet alone does not tell pages apart
+        columns += [column for column in _PAGE_TOTALS if column.name == "document_label"]
+    names = {condition: f"condition_{condition}" for condition in conditions}
+    for condition, name in names.items():
+        row = contents.rows[condition]
+        header = (
+            f"{row['name'] or '(no name)'} ({row['unit']})" if row["unit"] else row["name"] or "(no name)"
+        )
+        columns.append(Column(name, header, Kind.FLOAT, 2))
+    rows: dict[int, dict[str, Any]] = {}
+    for page, condition, _, quantity in sums:
+        sheet = _sheet(contents, page)
+        row = rows.setdefault(page, {name: sheet.get(name) for name in _SHEET})
+        row[names[condition]] = quantity
+    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in columns])
+    total = Total("Total", {name: contents.rows[one]["total_quantity"] for one, name in names.items()})
+    return Table.of("page_matrix", columns, pa.Table.from_pylist([*rows.values()], schema)), total
+
+
+def _sheet(contents: Contents, page: int) -> dict[str, Any]:
+    return contents.pages[page] if page >= 0 else {}
+
+
+def _page_sums(contents: Contents) -> list[tuple[int, int, int, float]]:
+    """Return page (-1 for none), condition, measurements and quantity, ordered by page and condition."""
     quantities = np.concatenate(
         [np.empty(0)]
         + [
@@ -95,22 +142,15 @@ def page_totals(contents: Contents) -> Table:
     page, condition, quantities = page[order], condition[order], quantities[order]
     changes = (np.diff(page, prepend=-2) != 0) | (np.diff(condition, prepend=-2) != 0)
     starts = np.flatnonzero(changes)
-    rows = []
-    for start, stop in itertools.pairwise([*starts.tolist(), len(page)]):
-        sheet = contents.pages[page[start]] if page[start] >= 0 else {}
-        row = contents.rows[condition[start]]
-        rows.append(
-            {
-                name: sheet.get(name)
-                for name in ("document_label", "page_number", "sheet_number", "sheet_title")
-            }
-            | {"condition": row["name"], "unit": row["unit"], "measurement_count": stop - start}
-            | {"total_quantity": exact_sum(quantities[start:stop].tolist())}
-        )
-    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in _PAGE_TOTALS])
-    return Table.of("page_totals", _PAGE_TOTALS, pa.Table.from_pylist(rows, schema))
+    return [
+        (int(page[start]), int(condition[start]), stop - start, exact_sum(quantities[start:stop].tolist()))
+        for start, stop in itertools.pairwise([*starts.tolist(), len(page)])
+    ]
 
 
+_SHEET = ("document_label", "page_number", "sheet_number", "sheet_title")
+_MOST_CONDITIONS = 12
+"""Most conditions that are columns of a page."""
 _PAGE_TOTALS = (
     Column("page_number", "Page", Kind.INTEGER, grouping=False),
     Column("sheet_number", "Sheet #", Kind.TEXT),

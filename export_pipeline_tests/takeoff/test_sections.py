@@ -41,6 +41,26 @@ def test_by_page_adds_up_what_lies_on_each_page(app: Application) -> None:
     assert sum(row["measurement_count"] for row in by_page) == app.export(odd.id).source_rows
 
 
+def test_on_paper_pages_are_rows_and_conditions_columns_if_they_fit(app: Application) -> None:
+    project = app.project()
+    document = app.document(project)
+    pages = [app.page(document, number) for number in (1, 2)]
+    conditions = [app.condition(project, name, "area", unit="SF") for name in ("Slab", "Slab", "Unused")]
+    for place, (page, condition) in enumerate(((0, 0), (0, 0), (1, 0), (1, 1))):
+        app.measurement(conditions[condition], pages[page], 10.0**place, unit="SF")
+    (by_page,) = (one for one in app.layout(project).chapters if one.key == "by_page")
+    assert [column.header for column in by_page.table.columns] == [
+        "Page", "Sheet #", "Slab (SF)", "Slab (SF)",
+    ]  # fmt: skip
+    found = [tuple(row.values()) for row in by_page.table.arrow().to_pylist()]
+    assert found == [(1, "S-1", 11.0, None), (2, "S-2", 100.0, 1000.0)]
+    assert [*by_page.totals[0].values.values()] == [111.0, 1000.0]
+    for number in range(12):
+        app.measurement(app.condition(project, f"C{number}", "area"), pages[0], 1.0)
+    (by_page,) = (one for one in app.layout(project).chapters if one.key == "by_page")
+    assert [row["total_quantity"] for row in by_page.table.arrow().to_pylist()].count(1.0) == 12
+
+
 def test_categories_are_added_up_over_their_levels(app: Application) -> None:
     project = app.project()
     page = app.page(app.document(project))

@@ -78,7 +78,7 @@ jobs = sa.Table(
     sa.Column("requested_by", sa.Text),
     sa.Column("recipients", Json, server_default="[]", comment="Mail addresses."),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0", comment="Higher goes first."),
-    sa.Column("schedule_id", Id, sa.ForeignKey("scheduled_exports.id", ondelete="SET NULL")),
+    sa.Column("schedule_id", Id),  # a trigger checks it; it stays when the schedule is deleted
     sa.Column("window_key", sa.Text, comment="Which window of its schedule; each is asked for once."),
     sa.Column("status", sa.Text, nullable=False, server_default=Status.PENDING),
     sa.Column("progress_percent", sa.SmallInteger, nullable=False, server_default="0"),

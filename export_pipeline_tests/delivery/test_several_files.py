@@ -14,7 +14,8 @@ from export_pipeline.delivery.gathering import (
 )
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.schedules.editing import create_schedule
+from export_pipeline.schedules.cadences import newest_window
+from export_pipeline.schedules.editing import create_schedule, delete_schedule
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.delivery.test_messages import text
@@ -110,6 +111,24 @@ def test_who_unsubscribes_gets_no_more_mails_and_the_others_do(exports: Exports,
     assert list_unsubscribed(exports.engine, schedule_id) == [ANN]
     assert resubscribe(exports.engine, schedule_id, ANN.upper())
     assert not resubscribe(exports.engine, schedule_id, ANN)
+
+
+def test_who_unsubscribed_gets_no_mail_of_a_schedule_that_is_deleted_meanwhile(
+    exports: Exports, server: MailServer
+) -> None:
+    schedule_id = scheduled(exports)
+    exports.completed([ANN, BEN], schedule_id=schedule_id, window_key="weekly/2026-01-26")
+    assert exports.deliver(api_url="https://exports.example.org").sent == 2
+    of_ann, of_ben = (server.to(to)["List-Unsubscribe"].strip("<>").rpartition("/")[2] for to in (ANN, BEN))
+    unsubscribe(exports.engine, schedule_id, ANN)
+    last = exports.completed([ANN, BEN], schedule_id=schedule_id, window_key="weekly/2026-02-02")
+    delete_schedule(exports.engine, schedule_id)
+    assert exports.deliver(api_url="https://exports.example.org").sent == 1
+    assert exports.statuses(last) == {ANN: "skipped", BEN: "sent"}
+    assert "List-Unsubscribe" in server.mails[-1][1]
+    for mail_id, recipient in ((of_ann, ANN), (of_ben, BEN)):  # the links of its mails work on
+        assert find_subscription(exports.engine, mail_id) == (schedule_id, recipient, "takeoff")
+    assert newest_window(exports.engine, "takeoff", "weekly") is None  # it was no window of the cadence
 
 
 @pytest.mark.parametrize("mail_id", ["", "x", "0" * 32, "00000000-0000-0000-0000-000000000000", "' OR 1=1"])

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import httpx
 import pytest
 
 from export_pipeline.delivery.send import deliver_due
-from export_pipeline.jobs import EventKind
+from export_pipeline.jobs import EventKind, Status
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
@@ -102,6 +104,9 @@ def test_a_link_dies_with_its_file_its_time_its_uses_or_its_maker(
     assert "url" not in listed[short["id"]]
     assert httpx.get(lasting["url"]).status_code == 200
     database.age("expires_at", 2 * 86_400, f"id = '{made}'")
+    assert dead(lasting["url"])
+    assert purge(service.ledger, service.store, retention=timedelta(days=1)).counts["expired"] == 1
+    assert service.ledger.get(made).status is Status.EXPIRED
     assert dead(lasting["url"])
     service.ledger.delete(made, service.store.delete)
     assert httpx.get(lasting["url"], headers=PERSON).status_code == 404

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 
 _FOREIGN_KEY = (
     "CONSTRAINT fk_export_jobs_schedule_id FOREIGN KEY(schedule_id) "

@@ -196,7 +196,7 @@ def resume_schedule(
 
 
 def delete_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR) -> ScheduledExport:
-    """Delete a schedule. Its requests are kept, without a schedule.
+    """Delete a schedule. Its requests are kept, with its id.
 
     Raises:
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.

@@ -60,7 +60,7 @@ def test_the_life_of_a_schedule(engine: sa.Engine, ledger: Ledger) -> None:
     assert delete_schedule(engine, made.id) == resumed
     assert list_schedules(engine) == []
     job = ledger.get(ask.job_id)
-    assert (job.schedule_id, job.window_key, job.requested_by) == (None, "daily/2025-03-01", "ann")
+    assert (job.schedule_id, job.window_key, job.requested_by) == (made.id, "daily/2025-03-01", "ann")
     for act in (get_schedule, pause_schedule, delete_schedule):
         with pytest.raises(UnknownScheduleError, match=f"There is no scheduled export {made.id}"):
             act(engine, made.id)

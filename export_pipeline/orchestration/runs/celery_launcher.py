@@ -27,6 +27,7 @@ from export_pipeline.orchestration.runs.reconciler import LAUNCHED, is_of_this_c
 from export_pipeline.settings import load_settings
 
 _FAILED = "FAILURE"
+_NO_QUEUE = "404"
 _SETTINGS: dict[str, Any] = {
     "worker_disable_prefetch": True,  # a waiting run is taken by a machine that is free, not by a busy one
     "worker_max_tasks_per_child": 1,  # each run gets a new process, forked from the one that has loaded all
@@ -79,7 +80,7 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         if run is None or run.is_finished:
             return False
         report_canceling(instance, run)
-        with suppress(OperationalError, KeyError):  # a run without a task has just been launched
+        with suppress(Exception):  # the broker is unavailable, or the run has no task yet
             super().terminate(run_id)
         if run.status in LAUNCHED:  # a worker that takes it from now on ignores it
             report_canceled(instance, run, "It was withdrawn before it began.")
@@ -106,11 +107,12 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         return False
 
     def _waiting(self, run: dg.DagsterRun) -> int | None:
-        """Return the number of tasks that no worker has taken yet; None if the broker is unavailable."""
+        """Return the number of tasks that no worker has taken yet; None if the broker does not say."""
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        with suppress(OperationalError), self.celery.connection_for_read() as connection:
+        with suppress(Exception), self.celery.connection_for_read() as connection:
             try:
                 return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-            except connection.channel_errors:  # Redis has no empty queues
-                return 0
+            except connection.channel_errors as error:
+                if str(getattr(error, "reply_code", "")) == _NO_QUEUE:  # Redis has no empty queues
+                    return 0
         return None

@@ -55,7 +55,7 @@ def busy(deployment: CeleryDeployment) -> Iterator[None]:
 
 @contextmanager
 def frozen(deployment: CeleryDeployment) -> Iterator[None]:
-    """The worker takes tasks from the broker, and they get no further, as on a machine that has lost its network."""
+    """The worker may take one more task from the broker and gets no further, as on a machine without network."""
     os.kill(deployment.worker, signal.SIGSTOP)
     try:
         yield
@@ -106,6 +106,7 @@ def test_a_run_that_a_lost_worker_has_taken_is_lost(
     monkeypatch.setattr(reconciler, "START_TIMEOUT", timedelta(0))
     with Ledger(system.url) as ledger, frozen(deployment):
         run = system.launch()
+        deployment.broker.flushall()
         assert status(deployment, run) is WorkerStatus.NOT_FOUND
         reconcile(ledger, system.instance)
         assert system.run(run).status is dg.DagsterRunStatus.FAILURE
@@ -182,6 +183,32 @@ def test_a_broker_that_is_away_gives_runs_back_to_the_queue(
         assert status(deployment, waiting) is WorkerStatus.RUNNING  # nobody knows
         assert away.terminate(waiting)
     assert system.run(waiting).status is dg.DagsterRunStatus.CANCELED
+
+
+@pytest.mark.slow
+def test_a_broker_that_refuses_to_answer_ends_no_run(
+    deployment: CeleryDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while it loads its data, or after a change of its password."""
+    system = deployment.system
+    monkeypatch.setattr(reconciler, "START_TIMEOUT", timedelta(0))
+    with Ledger(system.url) as ledger, frozen(deployment):
+        run = system.launch()
+        deployment.broker.flushall()
+        assert status(deployment, run) is WorkerStatus.NOT_FOUND
+        deployment.broker.config_set("requirepass", "changed")
+        try:
+            with dg.DagsterInstance.from_config(str(system.folder / "home")) as daemon:
+                assert (
+                    daemon.run_launcher.check_run_worker_health(system.run(run)).status
+                    is WorkerStatus.RUNNING
+                )
+                reconcile(ledger, daemon)
+                assert system.run(run).status is _STARTING
+                assert daemon.run_launcher.terminate(run)
+        finally:
+            deployment.broker.config_set("requirepass", "")
+    assert system.run(run).status is dg.DagsterRunStatus.CANCELED
 
 
 def test_a_worker_without_a_launcher_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

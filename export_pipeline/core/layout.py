@@ -18,6 +18,7 @@ from export_pipeline.core.amounts import Amount
 from export_pipeline.core.brand import Brand
 from export_pipeline.core.charts import Chart
 from export_pipeline.core.columns import Column
+from export_pipeline.core.highlights import Highlight
 from export_pipeline.core.tables import Table
 
 Number = int | float | Decimal
@@ -75,6 +76,7 @@ class Section:
             True for exactly one section of a layout.
         sums: Columns of a counting section whose sums over all rows are used to verify a file.
         empty: Printed if the table (or a group) has no rows.
+        highlights: Highlights of its cells.
     """
 
     key: str
@@ -90,6 +92,7 @@ class Section:
     counts: bool = False
     sums: tuple[str, ...] = ()
     empty: str = "No rows."
+    highlights: tuple[Highlight, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from export_pipeline.core.charts import Chart
+from export_pipeline.core.columns import Kind
 from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.highlights import Highlight
 from export_pipeline.core.layout import (
     Content,
     Group,
@@ -40,7 +42,7 @@ from export_pipeline.tabular.facts import describe_export, period_of, scope_name
 from export_pipeline.tabular.file_names import file_name
 from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows
 from export_pipeline.tabular.proofs import make_proof
-from export_pipeline.tabular.spec import ColumnSpec
+from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.sums import add_exactly, sum_columns
 from export_pipeline.tabular.template_spec import TemplateSpec, match_headers
 
@@ -208,6 +210,7 @@ class _TableLayout:
             totals=(Total("Total", totals),) if totals else (),
             counts=True,
             sums=tuple(column.name for column in columns if column.parsed.kind.is_number),
+            highlights=tuple(_highlights(self.spec, columns)),
         )
 
     def _total(self, column: ColumnSpec) -> Number:
@@ -264,6 +267,20 @@ class _TableLayout:
 
     def _group_values(self, group: RowGroup) -> dict[str, Number]:
         return {name: _whole_units(self.spec.column(name), one.total) for name, one in group.sums.items()}
+
+
+def _highlights(spec: TableSpec, columns: list[ColumnSpec]) -> Iterator[Highlight]:
+    """Yield the highlights of these columns; values are those that the cells show."""
+    by_name = {column.name: column for column in columns}
+    for one in spec.highlights:
+        if column := by_name.get(one.column):
+            values = (
+                column.labels.get(value, value)
+                if isinstance(value, str) and column.parsed.kind is Kind.ENUM
+                else value
+                for value in one.equals
+            )
+            yield Highlight(one.column, one.look, one.below, one.above, tuple(values), one.color)
 
 
 def _whole_units(column: ColumnSpec, total: Number) -> Number:

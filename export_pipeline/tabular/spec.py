@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from export_pipeline.core.strict import Strict
 from export_pipeline.tabular.chart_spec import MAX_CHARTS, ChartSpec
+from export_pipeline.tabular.highlight_spec import HighlightSpec
 from export_pipeline.tabular.template_spec import TemplateSpec, template_of
 from export_pipeline.tabular.types import ColumnType, parse_type
 
@@ -368,6 +369,10 @@ class TableSpec(Strict):
     charts: Annotated[
         Sequence[ChartSpec],
         Field(max_length=MAX_CHARTS, description="Charts of sums by group, in PDF and workbooks."),
+    ] = ()
+    highlights: Annotated[
+        Sequence[HighlightSpec],
+        Field(max_length=20, description="Bars, colour scales and coloured cells of workbooks."),
     ] = ()
     excel_template: Annotated[
         TemplateSpec | None,

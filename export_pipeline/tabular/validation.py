@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Self, TypeAlias
+from collections.abc import Iterator
+from typing import Self
 
 from pydantic import ValidationError, model_validator
 
@@ -13,7 +13,6 @@ from export_pipeline.core.messages import describe_error
 from export_pipeline.core.strict import describe_unknown_name, error_at
 from export_pipeline.expressions.compiler import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError
-from export_pipeline.tabular.charts import WIDEST_MEASURE
 from export_pipeline.tabular.column_selection import (
     CircleError,
     field_of,
@@ -25,12 +24,17 @@ from export_pipeline.tabular.columns import expression_type
 from export_pipeline.tabular.file_names import find_problem
 from export_pipeline.tabular.filter_values import OPERATORS, describe_filter, find_column
 from export_pipeline.tabular.options import filters_model
+from export_pipeline.tabular.report_validation import (
+    DIGITS,
+    TIMES,
+    Place,
+    Problem,
+    find_report_problems,
+    quote_names,
+)
 from export_pipeline.tabular.source_validation import SourceFields
 from export_pipeline.tabular.spec import ColumnSpec, FilterSpec, PrintSpec, TableSpec
 from export_pipeline.time_zones import zone_problem
-
-Place: TypeAlias = tuple[str | int, ...]
-Problem: TypeAlias = tuple[Place, str]
 
 
 class CheckedTableSpec(TableSpec):
@@ -65,8 +69,7 @@ class _Check:
         yield from self._filters()
         yield from self._sort()
         yield from self._presets()
-        yield from self._print()
-        yield from self._charts()
+        yield from find_report_problems(self.spec)
         yield from self._others()
 
     # --- columns ---
@@ -222,7 +225,7 @@ class _Check:
         for name, preset in self.spec.presets.items():
             place: Place = ("presets", name)
             if not isinstance(preset.columns, str):
-                yield from _quote_names((*place, "columns"), preset.columns, visible)
+                yield from quote_names((*place, "columns"), preset.columns, visible)
                 if not preset.columns:
                     yield (*place, "columns"), "a preset has at least one column"
             if preset.file_name is not None and (problem := find_problem(preset.file_name)):
@@ -235,42 +238,6 @@ class _Check:
                         yield (*place, "filters", *one["loc"]), describe_error(one)
 
     # --- the rest ---
-
-    def _print(self) -> Iterator[Problem]:
-        """Check the columns that people read: only columns that an export has without being asked."""
-        known = [column.name for column in self.spec.columns if not column.hidden and not column.extra]
-        yield from _quote_names(("print",), self.spec.print or (), known)
-        yield from _quote_names(("group_by",), self.spec.group_by, known)
-        first = self.by_name.get(next(iter(self.spec.group_by), ""))
-        if first is not None and first.parsed.kind not in _GROUPING:
-            kinds = ", ".join(sorted(_GROUPING))
-            yield ("group_by", 0), f"rows are grouped by {kinds}; {first.name} is {first.type}"
-
-    def _charts(self) -> Iterator[Problem]:
-        """Check that charts group by what has names or periods, and add up what has a sum."""
-        known = [column.name for column in self.spec.columns if not column.hidden and not column.extra]
-        for index, chart in enumerate(self.spec.charts):
-            place: Place = ("charts", index)
-            yield from _quote_names((*place, "measure"), chart.measure, known)
-            keys = {"group": chart.group} | ({"split_by": chart.split_by} if chart.split_by else {})
-            for field, name in keys.items():
-                if name not in known:
-                    yield (*place, field), describe_unknown_name(name, known)
-                elif (column := self.by_name[name]).parsed.kind not in _CATEGORIES:
-                    kinds = ", ".join(sorted(_CATEGORIES))
-                    yield (*place, field), f"categories are {kinds}; {name} is {column.type}"
-            if "by" in chart.model_fields_set and not any(
-                name in known and self.by_name[name].parsed.kind in _TIMES for name in keys.values()
-            ):
-                yield (*place, "by"), "periods are of a date or timestamp, and none of its columns is one"
-            for at, name in enumerate(chart.measure):
-                if name in known and (problem := _no_sum(self.by_name[name])):
-                    yield (*place, "measure", at), problem
-            used = [self.by_name[name] for name in chart.columns if name in known]
-            if guarded := [
-                one.name for one in find_needed_columns(self.spec, used) if one.readers is not None
-            ]:
-                yield place, f"{guarded[0]} has readers; a chart would show everybody what it holds"
 
     def _others(self) -> Iterator[Problem]:
         spec = self.spec
@@ -297,41 +264,16 @@ class _Check:
                 yield ("filters", name, "among", "scope"), "this export has no scope"
 
 
-def _quote_names(place: Place, names: Iterable[str], known: list[str]) -> Iterator[Problem]:
-    seen = set()
-    for index, name in enumerate(names):
-        if name not in known:
-            yield (*place, index), describe_unknown_name(name, known)
-        elif name in seen:
-            yield (*place, index), f"{name!r} is named twice"
-        seen.add(name)
-
-
-_DIGITS = frozenset({Kind.DECIMAL, Kind.MONEY, Kind.PERCENT, Kind.FLOAT, Kind.INTEGER})
-_GROUPING = frozenset({Kind.TEXT, Kind.ENUM, Kind.UUID})
-_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP})
-_CATEGORIES = _GROUPING | _TIMES | {Kind.BOOLEAN}
 _ONLY_FOR: dict[str, frozenset[Kind]] = {
-    "digits": _DIGITS,
-    "grouping": _DIGITS,
-    "total": _DIGITS,
+    "digits": DIGITS,
+    "grouping": DIGITS,
+    "total": DIGITS,
     "currency": frozenset({Kind.MONEY}),
     "minor_digits": frozenset({Kind.MONEY}),
     "zone": frozenset({Kind.TIMESTAMP}),
-    "pattern": _TIMES,
+    "pattern": TIMES,
     "labels": frozenset({Kind.ENUM, Kind.BOOLEAN}),
 }
-
-
-def _no_sum(column: ColumnSpec) -> str | None:
-    """Return why a chart cannot add up a column; None if it can."""
-    if column.parsed.kind not in _DIGITS - {Kind.PERCENT}:
-        return f"{column.name} is {column.type}; only numbers and money are added up"
-    if column.grouping is False:
-        return f"{column.name} has no grouping: it identifies something, so its sum means nothing"
-    if column.parsed.precision and column.parsed.precision[0] > WIDEST_MEASURE:
-        return f"{column.name} has more than {WIDEST_MEASURE} digits, too many to add up"
-    return None
 
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\ud800-\udfff]")
@@ -366,7 +308,7 @@ def _meaning(column: ColumnSpec) -> Iterator[Problem]:
         yield ("zone",), problem
     looks: tuple[tuple[Place, ColumnSpec | PrintSpec], ...] = (((), column), (("print",), column.print))
     for place, look in looks:
-        if kind in _TIMES and (problem := pattern_problem(look.pattern, times=kind is Kind.TIMESTAMP)):
+        if kind in TIMES and (problem := pattern_problem(look.pattern, times=kind is Kind.TIMESTAMP)):
             yield (*place, "pattern"), problem
         if kind is Kind.BOOLEAN and (others := set(look.labels) - {"true", "false"}):
             yield (

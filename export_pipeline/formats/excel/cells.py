@@ -121,6 +121,7 @@ class ColumnCells:
         shared: State shared by the workbook's columns.
         sample: The first rows, to see whether strings repeat; None if there are no rows.
         width: Width of the column in characters, if its text wraps and rows shall be high enough for it.
+        has_links: True if web and mail addresses among its texts become links.
         keeps_blanks: True if an empty cell is written too, for its style.
     """
 
@@ -133,8 +134,10 @@ class ColumnCells:
         sample: pa.Array | None,
         width: float | None = None,
         *,
+        has_links: bool = False,
         keeps_blanks: bool = False,
     ) -> None:
+        self.has_links = has_links
         self.wrap_width = width
         self.column = column
         self.letters = letters

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from export_pipeline.core.charts import Chart
 from export_pipeline.formats.excel.charts import Placed
 from export_pipeline.formats.excel.names import column_letters
-from export_pipeline.formats.excel.paper import fit_pages
+from export_pipeline.formats.excel.paper import MARGINS, PAPERS
 from export_pipeline.formats.excel.sheet import number_cell
 from export_pipeline.formats.excel.styles import (
     HEADER,
@@ -22,11 +23,13 @@ from export_pipeline.formats.excel.styles import (
 from export_pipeline.formats.excel.text import inline_cell, xml_text
 from export_pipeline.formats.excel.widths import header_height
 
-_LABELS_WIDTH, _VALUES_WIDTH = 30.0, 16.0  # characters
+_LABELS_WIDTH, _VALUES_WIDTH, _GAP_WIDTH = 30.0, 16.0, 4.0  # characters
+_SAFETY = 0.88  # programs disagree by some percent about the width of a character
 _LINE = 20  # pixels: height of a row
 _WIDTH, _HEIGHT = 620, 340  # pixels
 _BAR = 24  # pixels: height of a category of horizontal bars
 _BETWEEN = 2  # empty rows
+_MARGINS_ABOVE = 1.2  # inches, above and below together
 _FIRST_ROW = 3
 
 
@@ -70,7 +73,7 @@ class ChartSheet:
             )
             one = Placed(named, name, row + 1, row - 1, self._columns + 1, _WIDTH, height)
             placed.append(one)
-            row = max(one.last_row + 1, row + -(-height // _LINE)) + _BETWEEN
+            row = self._end(one) + _BETWEEN
         return placed
 
     def xml(self, footer: str, paper: str, changed: Callable[[str, str], None]) -> str:
@@ -87,12 +90,12 @@ class ChartSheet:
         for placed in self.placed:
             rows += self._table(placed, changed)
         last = self.placed[-1].last_row + 1
-        page = fit_pages([*self._widths(), _WIDTH / 7], paper)
+        scale, breaks = self._pages(paper)
+        number, _, _ = PAPERS[paper]
         return (
             '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
             '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
             'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
-            '<sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
             f'<dimension ref="A1:{column_letters(self._columns - 1)}{last}"/>'
             '<sheetViews><sheetView showGridLines="0" workbookViewId="0"/></sheetViews>'
             '<sheetFormatPr defaultRowHeight="15"/><cols>'
@@ -102,13 +105,37 @@ class ChartSheet:
             )
             + f"</cols><sheetData>{''.join(rows)}</sheetData>"
             '<pageMargins left="0.5" right="0.5" top="0.6" bottom="0.6" header="0.3" footer="0.3"/>'
-            f'<pageSetup paperSize="{page.paper}" orientation="landscape" fitToWidth="1" fitToHeight="0"/>'
+            f'<pageSetup paperSize="{number}" scale="{scale}" orientation="landscape"/>'
             f"<headerFooter><oddFooter>{xml_text(footer)}</oddFooter></headerFooter>"
-            '<drawing r:id="rId1"/></worksheet>'
+            f'{breaks}<drawing r:id="rId1"/></worksheet>'
         )
 
+    def _pages(self, paper: str) -> tuple[int, str]:
+        """Return the scale in percent at which a page is wide enough, and page breaks that cut no chart."""
+        _, height, width = PAPERS[paper]  # across
+        pixels = sum(characters * 7 + 5 for characters in self._widths()) + _WIDTH
+        scale = min(max(int(100 * _SAFETY * (width - MARGINS) * 96 / pixels), 10), 100)
+        room = (height - _MARGINS_ABOVE) * 96 * 100 / scale / _LINE  # rows of a page
+        breaks, top = [], 1
+        for placed, following in pairwise([*self.placed, None]):
+            assert placed is not None
+            end = self._end(placed) if following is None else following.header_row - 2
+            if end - top > room and placed.header_row - 2 > top:
+                top = placed.header_row - 1
+                breaks.append(f'<brk id="{top - 1}" max="16383" man="1"/>')
+        count = len(breaks)
+        if not breaks:
+            return scale, ""
+        xml = f'<rowBreaks count="{count}" manualBreakCount="{count}">{"".join(breaks)}</rowBreaks>'
+        return scale, xml
+
+    @staticmethod
+    def _end(placed: Placed) -> int:
+        return max(placed.last_row + 1, placed.row + -(-placed.height // _LINE))
+
     def _widths(self) -> list[float]:
-        return [_LABELS_WIDTH] + [_VALUES_WIDTH] * (self._columns - 1)
+        """Return the widths of the table's columns, and of the one between table and chart."""
+        return [_LABELS_WIDTH, *[_VALUES_WIDTH] * (self._columns - 1), _GAP_WIDTH]
 
     def _table(self, placed: Placed, changed: Callable[[str, str], None]) -> list[str]:
         """Return the rows of a chart's table: heading, header, categories and total."""

@@ -90,13 +90,29 @@ class SheetEntry:
 DRAWING_PART = "xl/drawings/drawing1.xml"
 
 
-def relationships(*links: tuple[str, str]) -> str:
+RELATIONSHIPS_START = f'{_DECLARATION}<Relationships xmlns="{_PACKAGE}/relationships">'.encode()
+RELATIONSHIPS_END = b"</Relationships>"
+
+
+def relationships(*links: tuple[str, str]) -> bytes:
     """Return a part's relationships: (type, target) pairs; the n-th has the id rId{n}."""
-    made = "".join(
+    return RELATIONSHIPS_START + relationship_elements(links).encode() + RELATIONSHIPS_END
+
+
+def relationship_elements(links: Sequence[tuple[str, str]]) -> str:
+    """Return the elements of (type, target) pairs; the n-th has the id rId{n}."""
+    return "".join(
         f'<Relationship Id="rId{number}" Type="{_OFFICE}/{type}" Target="{xml_attribute(target)}"/>'
         for number, (type, target) in enumerate(links, start=1)
     )
-    return f'{_DECLARATION}<Relationships xmlns="{_PACKAGE}/relationships">{made}</Relationships>'
+
+
+def hyperlink(number: int, address: str) -> str:
+    """Return the relationship with this number that leads to an address."""
+    return (
+        f'<Relationship Id="rId{number}" Type="{_OFFICE}/hyperlink" Target="{xml_attribute(address)}" '
+        'TargetMode="External"/>'
+    )
 
 
 def relationships_part(part: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_PAPERS = {"letter": (1, 8.5, 11.0), "legal": (5, 8.5, 14.0), "a4": (9, 8.27, 11.69), "a3": (8, 11.69, 16.54)}
+PAPERS = {"letter": (1, 8.5, 11.0), "legal": (5, 8.5, 14.0), "a4": (9, 8.27, 11.69), "a3": (8, 11.69, 16.54)}
 """Excel's number of each paper, its width and its height in inches."""
-_MARGINS = 1.0  # inches, left and right together
+MARGINS = 1.0  # inches, left and right together
 _LEAST_SCALE = 6 / 11  # of a font of 11 points
 _MOST_ACROSS = 100
 
@@ -29,11 +29,11 @@ def fit_pages(widths: Sequence[float], paper: str) -> Page:
         widths: Widths of the columns in characters.
         paper: Name of the paper.
     """
-    number, width, height = _PAPERS[paper]
+    number, width, height = PAPERS[paper]
     inches = [(characters * 7 + 5) / 96 for characters in widths]
-    if sum(inches) <= width - _MARGINS:
+    if sum(inches) <= width - MARGINS:
         return Page(number, "portrait", 1)
-    room = (height - _MARGINS) / _LEAST_SCALE
+    room = (height - MARGINS) / _LEAST_SCALE
     across, used = 1, 0.0
     for index, inch in enumerate(inches):
         if used + inch > room and used:

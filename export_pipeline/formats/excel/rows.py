@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.excel.archive import compress
 from export_pipeline.formats.excel.cells import ColumnCells, Piece
+from export_pipeline.formats.excel.links import find_links
 from export_pipeline.formats.excel.plan import Sheet
 from export_pipeline.formats.excel.widths import row_height, wrapped_lines
 
@@ -49,6 +50,7 @@ class Slice:
         numbers: Number of each row in its sheet.
         values: Results of each column's `prepared`.
         wrapped: (cells, width in characters) of the columns whose text wraps.
+        urls: (letters, cells) of the columns with links.
         height: Attributes of every row, where no text wraps.
     """
 
@@ -61,6 +63,9 @@ class Slice:
         height: str = "",
     ) -> None:
         self.height = height
+        self.urls = [
+            (column.letters, batch.column(i)) for i, column in enumerate(columns) if column.has_links
+        ]
         self.sheets, self.numbers = positions.locate(start, batch.num_rows)
 
         def place(row: int) -> tuple[str, int]:
@@ -90,11 +95,13 @@ class RowXml:
         runs: The rows by sheet, in order.
         odd: (column index, sheet indexes) of numeric columns that hold strings on those sheets.
         changed: Number of cells that do not hold their source value exactly, by reason and header.
+        links: The links of columns that have any.
     """
 
     def __init__(self, rows: Slice, columns: Sequence[ColumnCells]) -> None:
         self.odd: list[tuple[int, set[int]]] = []
         self.changed: Counter[tuple[str, str]] = Counter()
+        self.links = [_links(rows, letters, cells) for letters, cells in rows.urls]
         count = len(rows.numbers)
         texts = pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(rows.numbers)]).cast(pa.string())
         pieces: list[Piece] = ['<row r="', texts, _heights(rows.wrapped, rows.height)]
@@ -112,6 +119,31 @@ class RowXml:
         )
         _, offsets, data = joined.buffers()
         self.runs = list(_runs(rows.sheets, np.frombuffer(offsets, np.int32, count + 1), memoryview(data)))
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The links of a column in a slice: of each its sheet, row and address.
+
+    Attributes:
+        letters: The column.
+        sheets: Sheet index of each link.
+        rows: Row number of each link.
+        addresses: Their addresses.
+        too_long: Number of addresses that are too long for a link.
+    """
+
+    letters: str
+    sheets: Ints
+    rows: Ints
+    addresses: list[str]
+    too_long: int
+
+
+def _links(rows: Slice, letters: str, cells: pa.Array) -> Links:
+    positions, too_long = find_links(cells)
+    addresses = cells.take(pa.array(positions)).to_pylist()
+    return Links(letters, rows.sheets[positions], rows.numbers[positions], addresses, too_long)
 
 
 def _heights(wrapped: Sequence[tuple[pa.Array, float]], height: str) -> Piece:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 
 from export_pipeline.core.columns import Column
+from export_pipeline.core.highlights import Highlight
 from export_pipeline.core.layout import Number, Total
+from export_pipeline.formats.excel.highlights import highlight_xml
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.numbers import MAX_DIGITS, NOT_A_NUMBER, is_ordinary
 from export_pipeline.formats.excel.paper import Page
@@ -46,6 +48,7 @@ class Frame:
             the headers are no table's.
         page: Paper and orientation, and how many pages wide the sheet is printed.
         footer: Text at the foot of each printed page.
+        highlights: Highlights of the cells.
         changed: Counts a changed cell: (reason, header).
     """
 
@@ -58,6 +61,7 @@ class Frame:
     header_numbers: tuple[int, ...]
     page: Page
     footer: str
+    highlights: tuple[Highlight, ...]
     changed: Callable[[str, str], None]
 
 
@@ -73,6 +77,7 @@ class SheetWriter:
     def __init__(self, frame: Frame, styles: StyleBook, label: Callable[[str], str]) -> None:
         self._frame = frame
         self._label = label
+        self._styles = styles
         self._title = styles.number(TITLE)
         self._line = styles.number(LINE)
         self._long_line = styles.number(replace(LINE, wrap=True, vertical="top"))
@@ -144,13 +149,20 @@ class SheetWriter:
             for letter, text in zip(letters, frame.headers, strict=True)
         )
 
-    def tail(self, sheet: Sheet, text_columns: Collection[int], links: list[tuple[str, str]]) -> bytes:
+    def tail(
+        self,
+        sheet: Sheet,
+        text_columns: Collection[int],
+        links: list[tuple[str, str]],
+        addresses: str = "",
+    ) -> bytes:
         """Return everything below the last data row.
 
         Args:
             sheet: The sheet.
             text_columns: Numeric columns in which the table holds a string, so no formula sums them.
-            links: (cell, location) pairs.
+            links: (cell, location) pairs of links to other sheets.
+            addresses: The elements of links to web and mail addresses.
         """
         letters = self._frame.letters
         rows = []
@@ -161,7 +173,7 @@ class SheetWriter:
         start = sheet.end_row - len(sheet.totals) + 1
         for number, total in enumerate(sheet.totals, start=start):
             rows.append(self._total_row(sheet, total, number, text_columns))
-        hyperlinks = "".join(
+        hyperlinks = addresses + "".join(
             f'<hyperlink ref="{cell}" location="{xml_attribute(location)}"/>' for cell, location in links
         )
         area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{sheet.last_row}" if letters else ""
@@ -177,7 +189,8 @@ class SheetWriter:
             + "</sheetData>"
             + (f'<autoFilter ref="{area}"/>' if area and sheet.title and not is_table else "")
             + (f'<mergeCells count="{len(merged)}">{"".join(merged)}</mergeCells>' if merged else "")
-            + (f"<hyperlinks>{hyperlinks}</hyperlinks>" if links else "")
+            + self._highlights(sheet)
+            + (f"<hyperlinks>{hyperlinks}</hyperlinks>" if hyperlinks else "")
             + '<pageMargins left="0.5" right="0.5" top="0.6" bottom="0.6" header="0.3" footer="0.3"/>'
             f'<pageSetup paperSize="{page.paper}" orientation="{page.orientation}" '
             f'fitToWidth="{page.across}" fitToHeight="0"/>'
@@ -190,6 +203,11 @@ class SheetWriter:
             + ('<tableParts count="1"><tablePart r:id="rId1"/></tableParts>' if is_table else "")
             + "</worksheet>"
         ).encode()
+
+    def _highlights(self, sheet: Sheet) -> str:
+        letters = dict(zip((column.name for column in self._frame.columns), self._frame.letters, strict=True))
+        highlights = self._frame.highlights
+        return highlight_xml(highlights, letters, sheet.first_row, sheet.last_row, self._styles.highlight)
 
     def _total_row(self, sheet: Sheet, total: Total, row: int, text_columns: Collection[int]) -> str:
         columns = self._frame.columns

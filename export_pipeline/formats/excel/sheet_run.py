@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.archive import Entry
 from export_pipeline.formats.excel.cells import ColumnCells
+from export_pipeline.formats.excel.links import MAX_LINKS, MAX_URL, SheetLinks
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet
-from export_pipeline.formats.excel.rows import Positions, RowXml, Slice
+from export_pipeline.formats.excel.rows import Links, Positions, RowXml, Slice
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
-
-MAX_LINKS = 65_530  # hyperlinks of a sheet
 
 
 class Book(Protocol):
@@ -28,8 +28,8 @@ class Book(Protocol):
     def open_sheet(self, sheet: Sheet, frame: Frame, counts: bool) -> Entry:
         """Begin the next sheet's part and add the sheet to the list."""
 
-    def write_table(self, sheet: Sheet, frame: Frame) -> None:
-        """Write the table of the sheet that was written last."""
+    def write_relations(self, sheet: Sheet, frame: Frame, links: SheetLinks | None) -> None:
+        """Write the table of the sheet that was written last, if it has one, and what the sheet refers to."""
 
     def warn(self, sentence: str) -> None:
         """Add a warning for the manifest."""
@@ -47,6 +47,8 @@ class SheetRun:
         self._seen = 0
         self._current = -1
         self._entry: Entry | None = None
+        self._links_here: SheetLinks | None = None
+        self._too_long = 0
         # Numeric columns that hold a string, keyed by their table (the name of its last sheet).
         self._text_columns: dict[str, set[int]] = {}
 
@@ -68,6 +70,18 @@ class SheetRun:
             self._advance(run.sheet)
             assert self._entry is not None
             self._entry.write(run.data, run.packed)
+            for links in rows.links:
+                self._add_links(links, run.sheet)
+        self._too_long += sum(links.too_long for links in rows.links)
+
+    def _add_links(self, links: Links, sheet: int) -> None:
+        here = np.flatnonzero(links.sheets == sheet)
+        if not len(here):
+            return
+        if self._links_here is None:
+            self._links_here = SheetLinks(first=2)  # the first is the table
+        addresses = [links.addresses[index] for index in here]
+        self._links_here.add(links.letters, links.rows[here].tolist(), addresses)
 
     def finish(self) -> None:
         """Write the remaining sheets, which have no rows, and close the last one."""
@@ -77,6 +91,10 @@ class SheetRun:
                 f"Table {table.name!r} gave {self._seen:,} rows, not the {table.rows:,} it promised."
             )
         self._advance(len(self._plan.sheets))
+        if self._too_long:
+            self._workbook.warn(
+                f"{self._too_long:,} addresses are longer than {MAX_URL:,} characters, so they are no links."
+            )
 
     def _advance(self, index: int) -> None:
         """Close sheets until the one with this index is open."""
@@ -84,11 +102,18 @@ class SheetRun:
             if self._entry is not None:
                 sheet = self._plan.sheets[self._current]
                 texts = self._text_columns.get(_table_key(sheet), ())
-                self._entry.write(self._writer.tail(sheet, texts, self._links(sheet)))
+                links = self._links_here
+                self._entry.write(
+                    self._writer.tail(sheet, texts, self._links(sheet), links.xml if links else "")
+                )
                 self._entry.close()
-                self._entry = None
-                if self._frame.header_numbers:
-                    self._workbook.write_table(sheet, self._frame)
+                self._entry, self._links_here = None, None
+                self._workbook.write_relations(sheet, self._frame, links)
+                if links is not None and links.left_out:
+                    self._workbook.warn(
+                        f"Only the first {MAX_LINKS:,} addresses of {sheet.name!r} are links; "
+                        f"{links.left_out:,} more are text."
+                    )
             self._current += 1
             if self._current < len(self._plan.sheets):
                 sheet = self._plan.sheets[self._current]

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from export_pipeline.core.columns import Column, Kind
+from export_pipeline.formats.excel.highlights import COLORS
 from export_pipeline.formats.excel.text import xml_attribute
 
 _FONTS = {
@@ -63,10 +64,17 @@ class StyleBook:
 
     def __init__(self) -> None:
         self._numbers: dict[Style, int] = {Style(): 0}
+        self._highlights: list[str] = []
 
     def number(self, style: Style) -> int:
         """Return the style's index, for the `s` attribute of a cell."""
         return self._numbers.setdefault(style, len(self._numbers))
+
+    def highlight(self, color: str) -> int:
+        """Return the index of the look of highlighted cells of this colour."""
+        if color not in self._highlights:
+            self._highlights.append(color)
+        return self._highlights.index(color)
 
     def xml(self) -> str:
         """Return the part `styles.xml`."""
@@ -96,9 +104,18 @@ class StyleBook:
             '<cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>'
             f'<cellXfs count="{len(self._numbers)}">{records}</cellXfs>'
             '<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles>'
-            '<dxfs count="0"/><tableStyles count="0" defaultTableStyle="TableStyleMedium9" '
+            f"{self._looks()}"
+            '<tableStyles count="0" defaultTableStyle="TableStyleMedium9" '
             'defaultPivotStyle="PivotStyleLight16"/></styleSheet>'
         )
+
+    def _looks(self) -> str:
+        looks = "".join(
+            f'<dxf><font><color rgb="FF{text}"/></font><fill><patternFill><bgColor rgb="FF{cell}"/>'
+            "</patternFill></fill></dxf>"
+            for text, cell in (COLORS[color] for color in self._highlights)
+        )
+        return f'<dxfs count="{len(self._highlights)}">{looks}</dxfs>'
 
 
 def data_style(column: Column, *, linked: bool) -> Style:

@@ -17,6 +17,7 @@ from export_pipeline.formats.excel.archive import Archive, Entry
 from export_pipeline.formats.excel.cells import ColumnCells, Shared, SharedStrings
 from export_pipeline.formats.excel.chart_sheet import ChartSheet
 from export_pipeline.formats.excel.charts import chart_part, chart_xml, drawing_xml
+from export_pipeline.formats.excel.links import SheetLinks, all_links
 from export_pipeline.formats.excel.list_objects import (
     MAX_TABLES,
     can_head_table,
@@ -99,13 +100,17 @@ class Workbook:
         )
         columns = []
         for i, column in enumerate(table.columns):
+            sample = None if first is None else first.column(i)
+            has_links = column.kind is Kind.URL and not self._plain
+            looks_linked = column.name == linked or (has_links and sample is not None and all_links(sample))
             styles = (
-                self._styles.number(data_style(column, linked=column.name == linked)),
+                self._styles.number(data_style(column, linked=looks_linked)),
                 self._styles.number(odd_style()),
             )
-            sample = None if first is None else first.column(i)
             width = widths[i] if wraps(column) and not self._plain else None
-            columns.append(ColumnCells(column, letters[i], styles, self._shared, sample, width))
+            columns.append(
+                ColumnCells(column, letters[i], styles, self._shared, sample, width, has_links=has_links)
+            )
         page = fit_pages(widths, self._paper)
         frame = Frame(
             columns=table.columns,
@@ -117,6 +122,7 @@ class Workbook:
             header_numbers=self._header_numbers(plan, headers),
             page=page,
             footer=self.footer,
+            highlights=() if self._plain else section.highlights,
             changed=self._count,
         )
         run = SheetRun(self, plan, SheetWriter(frame, self._styles, self._label), frame)
@@ -150,19 +156,30 @@ class Workbook:
         )
         return self._archive.entry(package.sheet_part(len(self._entries)))
 
-    def write_table(self, sheet: Sheet, frame: Frame) -> None:
-        """Write the table of the sheet that was written last."""
+    def write_relations(self, sheet: Sheet, frame: Frame, links: SheetLinks | None) -> None:
+        """Write the table of the sheet that was written last, if it has one, and what the sheet refers to."""
+        relations = []
+        if frame.header_numbers:
+            self._write_table(sheet, frame)
+            relations.append(("table", f"/{table_part(self._tables)}"))
+        part = package.sheet_part(len(self._entries))
+        if links is not None:
+            self._archive.copy(package.relationships_part(part), links.finish(*relations))
+            links.close()
+        elif relations:
+            self._relate(part, *relations)
+
+    def _write_table(self, sheet: Sheet, frame: Frame) -> None:
         self._tables += 1
         letters, last = frame.letters, max(sheet.last_row, sheet.first_row)
         area = f"{letters[0]}{sheet.header_row}:{letters[-1]}{last}"
         name = table_name(sheet.name, self._tables)
         xml = table_xml(self._tables, name, area, frame.headers)
         self._archive.add(table_part(self._tables), xml.encode())
-        self._relate(package.sheet_part(len(self._entries)), ("table", f"/{table_part(self._tables)}"))
 
     def _relate(self, part: str, *links: tuple[str, str]) -> None:
         """Write the relationships of a part."""
-        self._archive.add(package.relationships_part(part), package.relationships(*links).encode())
+        self._archive.add(package.relationships_part(part), package.relationships(*links))
 
     def write_charts(self, layout: Layout, name: str) -> None:
         """Write the sheet with the charts, if there are any."""

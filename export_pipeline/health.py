@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from export_pipeline.datasets.dataset import Dataset
     from export_pipeline.orchestration.daemon_health import DaemonCode
 
 LATE = timedelta(minutes=15)
@@ -54,6 +55,7 @@ FindingCode = Literal[
     "mails_off",
     "mails_unsure",
     "materializations_late",
+    "partitions_many",
     "queue_unusable",
     "queue_without_dead_letters",
     "schedule_broken",
@@ -134,7 +136,8 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
             try:
                 # A snapshot for each dataset, as PostgreSQL rejects every statement after an error.
                 with open_snapshot(settings.source_url, statement_timeout=10) as snapshot:
-                    dataset.source.scopes(snapshot, dataset.spec)
+                    scopes = dataset.source.scopes(snapshot, dataset.spec)
+                yield from _many_partitions(dataset, len(scopes), settings)
             except SourceUnavailableError:
                 raise
             except SourceError as error:
@@ -150,6 +153,29 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
     for name, problem in unfit.items():
         if name not in samples or len(samples) == 1:
             yield Finding("dataset_unfit", f"{name}: {problem}", how_to_fit(name))
+
+
+def _many_partitions(dataset: Dataset, scopes: int, settings: Settings) -> Iterator[Finding]:
+    """Find the cadence of a dataset that has the most partitions, if they are too many."""
+    from export_pipeline.schedules.backfill import past_windows
+
+    if not dataset.windows_have_scopes or not settings.max_partitions:
+        return
+    start, now = date.fromisoformat(dataset.attributes.start), datetime.now(UTC)
+    windows = {
+        name: len(past_windows(name, rule.timezone or settings.timezone, start, None, None, now))
+        for name, rule in dataset.attributes.cadences.named().items()
+    }
+    cadence = max(windows, key=lambda name: windows[name], default="")
+    if cadence and (partitions := scopes * windows[cadence]) > settings.max_partitions:
+        yield Finding(
+            "partitions_many",
+            f"{dataset.dataset}: {scopes:,} scopes times {windows[cadence]:,} {cadence} windows are "
+            f"{partitions:,} partitions of an asset, more than EXPORT_MAX_PARTITIONS "
+            f"({settings.max_partitions:,}); Dagster's pages and backfills become slow.",
+            "Write `partition_windows_by_scope: false` into its defs.yaml and reload; no history is lost.",
+            is_advice=True,
+        )
 
 
 def _dagster_findings() -> Iterator[Finding]:

@@ -101,6 +101,13 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[
         int, Field(ge=1, description="Maximum number of requests that are processed or dispatched at a time.")
     ] = 10
+    max_partitions: Annotated[
+        int,
+        Field(ge=0, description="Partitions of an asset beyond which `health` gives advice; 0 for no limit."),
+    ] = 100_000
+    max_backfill_partitions: Annotated[
+        int, Field(ge=0, description="Maximum number of partitions of a backfill in Dagster; 0 for no limit.")
+    ] = 5_000
     outage_seconds: Annotated[
         float,
         Field(ge=0, description="Time that a run waits for an unavailable ledger, source or store."),

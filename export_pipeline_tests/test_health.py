@@ -160,6 +160,25 @@ def test_a_dataset_of_ones_own_that_does_not_fit_is_named_with_its_reason(
     assert len(findings) == 3
 
 
+def test_too_many_partitions_are_advised_against(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> list[health.Finding]:
+        return [one for one in health.dataset_findings(load_settings()) if one.code == "partitions_many"]
+
+    assert found() == []
+    monkeypatch.setenv("EXPORT_MAX_PARTITIONS", "100")
+    (finding,) = found()
+    assert finding.is_advice
+    assert re.match(
+        r"takeoff: 2 scopes times [\d,]+ daily windows are [\d,]+ partitions of an asset, more than "
+        r"EXPORT_MAX_PARTITIONS \(100\)", finding.wrong
+    )  # fmt: skip
+    assert "partition_windows_by_scope: false" in finding.do
+    monkeypatch.setenv("EXPORT_MAX_PARTITIONS", "0")
+    assert found() == []
+
+
 def test_a_source_that_is_away_is_reported_once(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,19 @@ def scope_key(scope: str, name: str | None = None) -> str:
     return escaped if _LABELLED.fullmatch(key) else key
 
 
+def scopes_definition(dataset: str) -> str:
+    """Return the name under which Dagster keeps the partitions of a dataset's scopes."""
+    return f"{dataset}{_SCOPES}"
+
+
+def is_scopes_definition(name: str) -> bool:
+    """Return whether a name is that of a dataset's partitions of scopes."""
+    return name.endswith(_SCOPES)
+
+
+_SCOPES = "_scopes"
+
+
 def labelled_ending(scope: str) -> str:
     """Return the ending of every partition key of a scope with a name."""
     return f" ({_without_parentheses(scope_key(scope))})"

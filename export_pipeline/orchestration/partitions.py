@@ -11,7 +11,13 @@ import dagster as dg
 
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.export_file import ON_DEMAND as ON_DEMAND
-from export_pipeline.datasets.scopes import label_of_key, labelled_ending, scope_key, scope_of_key
+from export_pipeline.datasets.scopes import (
+    label_of_key,
+    labelled_ending,
+    scope_key,
+    scope_of_key,
+    scopes_definition,
+)
 from export_pipeline.orchestration.dagster_compat import (
     dynamic_partitions_ending,
     window_range,
@@ -68,7 +74,7 @@ def add_scope(instance: dg.DagsterInstance, dataset: str, key: str) -> str:
 
 def scopes_partition(dataset: str) -> dg.DynamicPartitionsDefinition:
     """Return the partitions of a dataset's scopes. A sensor synchronizes them with the application."""
-    return dg.DynamicPartitionsDefinition(name=f"{dataset}_scopes")
+    return dg.DynamicPartitionsDefinition(name=scopes_definition(dataset))
 
 
 def windows_partition(cadence: str, start: str, timezone: str) -> dg.TimeWindowPartitionsDefinition:

@@ -1,0 +1,40 @@
+"""Dagster's instance, as named in dagster.yaml: it refuses invented scopes and backfills beyond a limit."""
+
+from collections.abc import Sequence
+
+from export_pipeline.datasets.scopes import is_scopes_definition
+from export_pipeline.orchestration.dagster_compat import GuardedInstance
+from export_pipeline.settings import load_settings
+
+
+class RefusedInUIError(Exception):
+    """Raised when a person asks Dagster for something that this deployment does not do."""
+
+
+class ExportInstance(GuardedInstance):
+    """The instance of a deployment."""
+
+    def check_backfill(self, partitions: int) -> None:
+        """Refuse a backfill of more partitions than the setting allows.
+
+        Raises:
+            RefusedInUIError: it has too many.
+        """
+        limit = load_settings().max_backfill_partitions
+        if 0 < limit < partitions:
+            raise RefusedInUIError(
+                f"This backfill has {partitions:,} partitions, and EXPORT_MAX_BACKFILL_PARTITIONS allows "
+                f"{limit:,}. Choose fewer scopes or windows, or raise the setting."
+            )
+
+    def check_new_partitions(self, name: str, keys: Sequence[str]) -> None:
+        """Refuse scopes that a person adds in the UI.
+
+        Raises:
+            RefusedInUIError: these are partitions of scopes.
+        """
+        if is_scopes_definition(name):
+            raise RefusedInUIError(
+                f"{keys[0]!r} was not added: scopes are those of the application, and a sensor adds new ones "
+                "within a minute. Add it there."
+            )

@@ -560,7 +560,7 @@ class GuardedInstance(dg.DagsterInstance):
 
     @classmethod
     def config_schema(cls) -> dict[str, dg.Field]:
-        return {"instance_class": dg.Field(dg.Permissive(), is_required=False)}
+        return {"instance_class": dg.Field(dict, is_required=False)}
 
     @classmethod
     def config_defaults(cls, base_dir: str) -> Any:

@@ -1,6 +1,6 @@
 """Schedules of a dataset's cadences, and the sensor of its scopes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -21,6 +21,9 @@ from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError
 
 _TOLD = 10
+_MAX_REQUESTED = 500
+"""Maximum number of partitions of one kind that a tick lets the daemon add or delete, one after another."""
+_Change = dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
 
 
 def cadence_schedule(
@@ -111,9 +114,33 @@ def scopes_sensor(
                 return dg.SkipReason(str(error))  # the next tick tries again
             except LedgerError:
                 pass  # without a ledger there are no requests
-        return dg.SensorResult(dynamic_partitions_requests=changes)
+        if is_preview(context):
+            return dg.SensorResult(dynamic_partitions_requests=[_part(change) for change in changes])
+        added = _add_many(context.instance, changes)
+        return dg.SensorResult(
+            dynamic_partitions_requests=[_part(change) for change in changes if change is not added],
+            skip_reason=dg.SkipReason(f"{len(added.partition_keys):,} scopes are added.") if added else None,
+        )
 
     return sensor
+
+
+def _add_many(instance: dg.DagsterInstance, changes: Sequence[_Change]) -> _Change | None:
+    """Add the partitions of a change with many of them, and return it; None if there is no such change.
+
+    The daemon would look for each key by itself first, which takes minutes for 20,000.
+    """
+    for change in changes:
+        is_large = len(change.partition_keys) > _MAX_REQUESTED
+        if is_large and isinstance(change, dg.AddDynamicPartitionsRequest):
+            instance.add_dynamic_partitions(change.partitions_def_name, change.partition_keys)
+            return change
+    return None
+
+
+def _part(change: _Change) -> _Change:
+    """Return the first keys of a change. The next ticks do the rest."""
+    return type(change)(change.partitions_def_name, change.partition_keys[:_MAX_REQUESTED])
 
 
 def _end_deleted(dataset: str, there: Collection[str]) -> None:
@@ -133,7 +160,7 @@ def how_to_fit(dataset: str) -> str:
 
 def scope_changes(
     instance: dg.DagsterInstance, dataset: str, scopes: Mapping[str, str], labels_scopes: bool
-) -> tuple[list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest], dict[str, str]]:
+) -> tuple[list[_Change], dict[str, str]]:
     """Return the changes after which a dataset has a partition for each scope.
 
     The first partition of a scope stays as it is, whatever the scope is called now. Others are deleted.
@@ -162,7 +189,7 @@ def scope_changes(
                 added.append(scope_key(scope, name if labels_scopes else None))
             except ValueError as error:
                 problems[scope] = str(error)
-    changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+    changes: list[_Change] = []
     if added:
         changes.append(definition.build_add_request(added))
     if gone:

@@ -48,17 +48,21 @@ def _origins(spec: TableSpec, column: ColumnSpec) -> Iterator[Origin]:
     """Yield the columns of the database that a column is read from, as far as the spec says."""
     if column.nested is not None:
         relation = spec.source.relations.get(column.nested.from_ or "")
-        fields = [*column.nested.fields.values(), column.nested.value]
-        if relation is not None and relation.table not in spec.source.views:
-            yield from (Origin(relation.table, field) for field in fields if isinstance(field, str))
+        if relation is not None:
+            for field in (*column.nested.fields.values(), column.nested.value):
+                if isinstance(field, str):
+                    yield from _origin(spec, relation.table, field)
         return
-    path = column.from_ or column.name
+    yield from _origin(spec, spec.source.table, column.from_ or column.name)
+
+
+def _origin(spec: TableSpec, table: str | None, path: str) -> Iterator[Origin]:
+    """Yield the column of a path: `column` of a table, or `relation.column`. Those of views lead nowhere."""
     name, dot, field = path.partition(".")
     if dot and name in spec.source.relations:
-        if (table := spec.source.relations[name].table) not in spec.source.views:
-            yield Origin(table, field)
-    elif spec.source.table is not None:
-        yield Origin(spec.source.table, path)
+        table, path = spec.source.relations[name].table, field
+    if table is not None and table not in spec.source.views:
+        yield Origin(table, path)
 
 
 def _tables(spec: TableSpec) -> Iterator[str]:

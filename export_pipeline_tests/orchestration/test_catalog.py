@@ -11,8 +11,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from export_pipeline.definitions import defs
+from export_pipeline.demo import archive, bookkeeping, ecology, property_services
 from export_pipeline.orchestration.lineage import application_key, table_key
 from export_pipeline_tests.commands import Command
+from export_pipeline_tests.orchestration.deployment import Deployment
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,50 @@ def test_a_page_of_all_datasets_can_be_written(command: Command, tmp_path: Path)
     ):
         assert line in page.replace("America/New_York", "America/New\\_York")
     assert command("datasets", "--write-docs", "none/team.md").code == 2
+
+
+def test_each_column_leads_to_columns_of_the_database_upstream(graph: Any) -> None:
+    tables = {
+        table_key(table.name): {column.name for column in table.columns}
+        for metadata in (archive.METADATA, bookkeeping.METADATA, ecology.METADATA, property_services.METADATA)
+        for table in metadata.tables.values()
+    }
+    checked = set()
+    for key in graph.materializable_asset_keys:
+        metadata = graph.get(key).metadata
+        if "dagster/column_lineage" not in metadata:
+            continue
+        shown = {column.name for column in metadata["dagster/column_schema"].columns}
+        for header, origins in metadata["dagster/column_lineage"].deps_by_column.items():
+            assert header in shown, (key, header)
+            for origin in origins:
+                assert origin.asset_key in graph.get(application_key(key.path[0])).parent_keys
+                if origin.asset_key in tables:
+                    assert origin.column_name in tables[origin.asset_key]
+                    checked.add(key.path[0])
+    assert {"records", "occurrences", "enrollments", "rfp"} <= checked
+    profit = spec_of(graph, "records", "on_demand", "csv").metadata["dagster/column_lineage"].deps_by_column
+    assert {origin.column_name for origin in profit["Profit"]} >= {
+        "status", "sale_price_cents", "ebay_fees_cents", "amazon_price_cents", "return_label_cost_cents",
+    }  # fmt: skip
+
+
+def test_a_table_is_one_asset_whoever_reads_it(graph: Any) -> None:
+    of_database = [key for key in graph.get_all_asset_keys() if key.path[0] == "database"]
+    assert len(of_database) == len({key.path[-1].lower() for key in of_database})
+    for key in of_database:
+        readers = {child.path[0] for child in graph.get(key).child_keys}
+        assert readers
+        assert all(reader in graph.get(key).description for reader in readers)
+    accounts = graph.get(table_key("accounts"))
+    assert {child.path[-1] for child in accounts.child_keys} == {"application"}
+
+
+def test_a_file_has_the_lineage_of_the_columns_that_it_holds(deployment: Deployment) -> None:
+    result = deployment.run(["csv"])
+    (made,) = result.get_asset_materialization_events()
+    metadata = made.materialization.metadata
+    lineage = metadata["dagster/column_lineage"].value
+    held = {column.name for column in metadata["dagster/column_schema"].value.columns}
+    assert isinstance(lineage, dg.TableColumnLineage)
+    assert set(lineage.deps_by_column) <= held

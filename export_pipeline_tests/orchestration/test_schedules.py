@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.datasets.scopes import scope_of_key
+from export_pipeline.orchestration import schedules
 from export_pipeline.orchestration.dagster_compat import last_window
 from export_pipeline.orchestration.partitions import WINDOW
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -193,3 +194,31 @@ def test_a_source_without_the_tables_is_passed_over_in_one_sentence(deployment: 
         assert said in skipped
         assert f"delete export_pipeline/defs/{dataset}." in skipped
         assert "\n" not in skipped
+
+
+def test_thousands_of_scopes_are_added_at_once_and_deleted_in_parts(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "_MAX_REQUESTED", 1)
+    sensor = deployment.definitions.resolve_sensor_def("takeoff_scopes_sensor")
+
+    def tick(log_key: list[str] | None = None) -> dg.SensorResult | dg.SkipReason:
+        with dg.build_sensor_context(
+            instance=deployment.instance,
+            resources={"source": deployment.definitions.resources["source"]},
+            repository_def=deployment.definitions.get_repository_def(),
+        ) as context:
+            if log_key:
+                context._log_key = log_key
+            return sensor.evaluate_tick(context)
+
+    preview = tick(["a", "preview at noon"])
+    assert [len(request.partition_keys) for request in preview.dynamic_partitions_requests or []] == [1]
+    assert deployment.instance.get_dynamic_partitions("takeoff_scopes") == []
+    first = tick()
+    assert (first.dynamic_partitions_requests, first.skip_message) == ([], "2 scopes are added.")
+    assert len(deployment.instance.get_dynamic_partitions("takeoff_scopes")) == 2
+    deployment.instance.add_dynamic_partitions("takeoff_scopes", ["gone", "gone too"])
+    (request,) = tick().dynamic_partitions_requests or []
+    assert isinstance(request, dg.DeleteDynamicPartitionsRequest)
+    assert request.partition_keys == ["gone"]

@@ -5,8 +5,9 @@
     .venv/bin/python benchmarks/scopes.py --scopes 2000
 
 It fills a bookkeeping application with scopes of a record each, makes a project with three years of days,
-lets the sensor add the partitions, and opens pages as an analyst would. It prints, for each page, the time
-until the last answer of GraphQL, the slowest query, and the bytes that came. Needs Chromium.
+lets the sensor add the partitions, adds materializations of five days, and opens pages as an analyst would.
+It prints, for each page, the time until the last answer of GraphQL, the slowest query, and the bytes that
+came. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import resource
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,29 @@ def tick(folder: Path) -> None:
         show("partition of a renamed scope", began)
 
 
+def fill_events(folder: Path, by_scope: bool) -> None:
+    """Copy a materialization to five days of each scope, as a schedule leaves them."""
+    import dagster as dg
+
+    days = [f"2026-11-{day:02}" for day in range(20, 25)]
+    with dg.DagsterInstance.get() as instance:
+        keys = instance.get_dynamic_partitions("records_scopes")
+        asset = dg.AssetKey(["records", "daily", "csv"])
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="A-PARTITION"))
+    partitions = [(f"{key}|{day}" if by_scope else day,) for day in days for key in keys]
+    with (
+        closing(sqlite3.connect(folder / "home" / "history" / "runs" / "index.db")) as connection,
+        connection,
+    ):
+        columns = "run_id, dagster_event_type, timestamp, step_key, asset_key"
+        connection.executemany(
+            f"INSERT INTO event_logs ({columns}, partition, event) SELECT {columns}, ?1, "
+            "replace(event, 'A-PARTITION', ?1) FROM event_logs WHERE partition = 'A-PARTITION'",
+            partitions,
+        )
+        connection.execute("DELETE FROM event_logs WHERE partition = 'A-PARTITION'")
+
+
 def show(name: str, began: tuple[float, float]) -> None:
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     print(f"| {name} | {1000 * wall:,.0f} ms | {1000 * cpu:,.0f} ms of CPU |", flush=True)
@@ -217,6 +242,9 @@ def open_pages(base: str, pictures: Path | None) -> None:
             page.get_by_role("menuitem", name="Open launchpad").click()
             page.get_by_text("No errors").wait_for()
 
+        def all_partitions(page: Page) -> None:
+            page.get_by_role("button", name="All", exact=True).last.click()
+
         def partition(page: Page) -> None:
             page.get_by_placeholder("Partition").first.click()
             page.keyboard.type("19999")
@@ -228,6 +256,7 @@ def open_pages(base: str, pictures: Path | None) -> None:
             ("asset of a cadence", goto(asset)),
             ("its partitions", goto(f"{asset}?view=partitions")),
             ("its dialog to materialize", dialog),
+            ("all its partitions chosen", all_partitions),
             ("asset on demand", goto("/assets/records/on_demand/excel")),
             ("its partitions ", goto("/assets/records/on_demand/excel?view=partitions")),
             ("its launchpad", launchpad),
@@ -258,6 +287,7 @@ def main() -> None:
 
         prepare_home()
         tick(folder)
+        fill_events(folder, given.by_scope)
         if given.pictures:
             given.pictures.mkdir(exist_ok=True)
         open_pages(stack.enter_context(webserver(folder)), given.pictures and given.pictures.absolute())

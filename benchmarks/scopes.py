@@ -154,18 +154,19 @@ def fill_events(folder: Path, by_scope: bool) -> None:
         keys = instance.get_dynamic_partitions("records_scopes")
         asset = dg.AssetKey(["records", "daily", "csv"])
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="A-PARTITION"))
-    partitions = [(f"{key}|{day}" if by_scope else day,) for day in days for key in keys]
+    partitions = [f"{key}|{day}" if by_scope else day for day in days for key in keys]
     with (
         closing(sqlite3.connect(folder / "home" / "history" / "runs" / "index.db")) as connection,
         connection,
     ):
-        columns = "run_id, dagster_event_type, timestamp, step_key, asset_key"
+        columns = "run_id, dagster_event_type, timestamp, step_key, asset_key, event"
+        is_new = "FROM event_logs WHERE partition = 'A-PARTITION'"
+        *first, event = connection.execute(f"SELECT {columns} {is_new}").fetchone()
         connection.executemany(
-            f"INSERT INTO event_logs ({columns}, partition, event) SELECT {columns}, ?1, "
-            "replace(event, 'A-PARTITION', ?1) FROM event_logs WHERE partition = 'A-PARTITION'",
-            partitions,
+            f"INSERT INTO event_logs ({columns}, partition) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((*first, event.replace("A-PARTITION", one), one) for one in partitions),
         )
-        connection.execute("DELETE FROM event_logs WHERE partition = 'A-PARTITION'")
+        connection.execute(f"DELETE {is_new}")
 
 
 def show(name: str, began: tuple[float, float]) -> None:

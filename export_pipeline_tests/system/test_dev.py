@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     bookkeeping.fill(engine)
     engine.dispose()
     migrate(url)
+    with running_dev(folder) as dev:
+        yield dev
+
+
+@contextmanager
+def running_dev(folder: Path) -> Iterator[Dev]:
+    """Run the command in a folder."""
     port, api_port = free_ports(2)
     command = [sys.executable, "-m", "export_pipeline.cli", "dev", "--port", str(port)]
     environment = {
@@ -121,11 +129,18 @@ class Analyst:
 
 @pytest.fixture
 def analyst(dev: Dev) -> Iterator[Analyst]:
+    with at_home(dev.url) as analyst:
+        yield analyst
+
+
+@contextmanager
+def at_home(base: str) -> Iterator[Analyst]:
+    """An analyst who has opened the home page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(STARTED_SECONDS * 1000)
-        page.goto(dev.url, wait_until="domcontentloaded")
+        page.goto(base, wait_until="domcontentloaded")
         yield Analyst(page)
         browser.close()
 

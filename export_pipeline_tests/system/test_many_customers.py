@@ -1,0 +1,201 @@
+"""The UI with 20,000 customers in Chromium: one customer's file, a fortnight of one, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import openpyxl
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Page
+
+from export_pipeline.demo import bookkeeping
+from export_pipeline.jobs import Ledger, Status, migrate
+from export_pipeline.project import write_project
+from export_pipeline_tests.paths import ROOT
+from export_pipeline_tests.system.test_dev import CHROMIUM, STARTED_SECONDS, Analyst, at_home, running_dev
+
+CUSTOMERS = 20_000
+NAME = "Customer 19999 of the north"
+ID = str(uuid.uuid5(uuid.NAMESPACE_URL, "19999"))
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
+]
+
+
+def fill(url: str) -> None:
+    """Fill the sample application, and add customers with a sale each."""
+    engine = sa.create_engine(url)
+    bookkeeping.fill(engine)
+    ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in range(CUSTOMERS)]
+    accounts = [
+        {"id": id, "account_code": f"C{number:05}", "name": f"Customer {number:05} of the north"}
+        for number, id in enumerate(ids)
+    ]
+    sales = [
+        {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"sale {number}")),
+            "account_id": id,
+            "ebay_order_id": f"E{number}",
+            "sale_date": date(2026, 10, 5),
+            "item_name": f"Lamp of {number}",
+            "qty": 1,
+            "sale_price_cents": 1999,
+            "status": "SUCCESSFUL",
+            "updated_at": datetime(2026, 10, 5, tzinfo=UTC),
+        }
+        for number, id in enumerate(ids)
+    ]
+    with engine.begin() as connection:
+        connection.execute(sa.insert(bookkeeping.ACCOUNTS), accounts)
+        connection.execute(sa.insert(bookkeeping.RECORDS), sales)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many") / "project"
+    write_project(folder)
+    shutil.rmtree(folder / "defs" / "example")
+    text = (ROOT / "export_pipeline" / "defs" / "records" / "defs.yaml").read_text()
+    text = text.replace("  formats:", "  partition_windows_by_scope: false\n  formats:", 1)
+    (folder / "defs" / "records").mkdir()
+    (folder / "defs" / "records" / "defs.yaml").write_text(text)
+    url = f"sqlite:///{folder}/app.db"
+    fill(url)
+    migrate(url)
+    (folder / ".env").write_text(f"EXPORT_SOURCE_URL={url}\nEXPORT_MAX_BACKFILL_PARTITIONS=100\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ui(project: Path) -> Iterator[str]:
+    with running_dev(project) as dev:
+        until = time.monotonic() + STARTED_SECONDS
+        with dg.DagsterInstance.from_config(str(project / ".dagster_home")) as instance:
+            while len(instance.get_dynamic_partitions("records_scopes")) < CUSTOMERS:
+                assert time.monotonic() < until, dev.told
+                time.sleep(1)
+        yield dev.url
+
+
+@pytest.fixture
+def analyst(ui: str) -> Iterator[Analyst]:
+    with at_home(ui) as analyst:
+        yield analyst
+
+
+def test_a_named_customers_excel_file_in_eight_clicks(analyst: Analyst, tmp_path: Path) -> None:
+    page = analyst.page
+    page.get_by_text("Jobs", exact=True).first.wait_for()
+    analyst.click(page.get_by_text("Search", exact=True))
+    page.keyboard.type("records excel")
+    analyst.click(page.get_by_text("records / on_demand / excel").first)
+    page.get_by_text("Net earnings less cost of goods").first.wait_for()
+    materialize = page.locator("button", has_text="Materialize").first
+    analyst.click(materialize.locator("xpath=following::button[1]"))
+    analyst.click(page.get_by_role("menuitem", name="Open launchpad"))
+    page.get_by_text("No errors").wait_for()
+    analyst.click(page.get_by_placeholder("Partition").first)
+    page.keyboard.type("19999")
+    analyst.click(page.get_by_text(f"{NAME} (").last)
+    page.get_by_role("dialog").get_by_text(f"partition: {NAME} (").first.wait_for()
+    analyst.write_config("ops: {records_on_demand: {config: {filters: {status: {in: [SUCCESSFUL]}}}}}\n")
+    page.get_by_text("No errors").wait_for()
+    analyst.click(page.get_by_role("button", name="Materialize").last)
+    page.wait_for_url("**/runs/**")
+    link = page.locator("a[href$='/file']").first
+    link.wait_for()
+    with page.expect_download() as download:
+        analyst.click(link)
+    file = tmp_path / "export.xlsx"
+    download.value.save_as(file)
+    assert analyst.clicks <= 8
+    (sheet,) = openpyxl.load_workbook(file).worksheets[:1]
+    cells = {cell.value for row in sheet.iter_rows() for cell in row}
+    assert {one for one in cells if str(one).startswith("Lamp")} == {"Lamp of 19999"}
+
+
+def open_dialog(page: Page, ui: str, asset: str) -> None:
+    page.goto(f"{ui}/assets/{asset}", wait_until="domcontentloaded")
+    page.locator("button", has_text="Materialize").first.click()
+    page.get_by_text("Partition selection").first.wait_for()
+
+
+def running(project: Path) -> list[dg.DagsterRun]:
+    """Return the runs that are started or under way now."""
+    statuses = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    with dg.DagsterInstance.from_config(str(project / ".dagster_home")) as instance:
+        return list(instance.get_runs(dg.RunsFilter(statuses=statuses)))
+
+
+def freshness(ui: str, asset: list[str]) -> str:
+    """Return the freshness of an asset once the daemon has looked at it, as the catalog shows it."""
+    query = (
+        "query Fresh($key: AssetKeyInput!) "
+        "{ assetNodes(assetKeys: [$key]) { freshnessStatusInfo { freshnessStatus } } }"
+    )
+    body = json.dumps({"query": query, "variables": {"key": {"path": asset}}}).encode()
+    request = urllib.request.Request(f"{ui}/graphql", body, {"Content-Type": "application/json"})
+    until = time.monotonic() + 90
+    while True:
+        answer = json.load(urllib.request.urlopen(request, timeout=60))
+        (node,) = answer["data"]["assetNodes"]
+        status = str(node["freshnessStatusInfo"]["freshnessStatus"])
+        if status not in ("UNKNOWN", "NOT_APPLICABLE") or time.monotonic() > until:
+            return status
+        time.sleep(2)
+
+
+def test_a_fortnight_of_one_customer_is_a_backfill(analyst: Analyst, ui: str, project: Path) -> None:
+    page = analyst.page
+    open_dialog(page, ui, "records/daily/csv")
+    selection = page.get_by_placeholder("No matching partitions")
+    selection.fill("[2026-10-01...2026-10-14]")
+    selection.press("Enter")
+    page.get_by_text("14 partitions").first.wait_for()
+    page.get_by_text("Config", exact=True).last.click()
+    page.get_by_role("button", name="Add config").click()
+    page.wait_for_function("() => document.querySelector('.CodeMirror')")
+    analyst.write_config(f"ops: {{records_daily: {{config: {{scope: {NAME}}}}}}}\n")
+    page.get_by_role("button", name="Save config").click()
+    page.get_by_role("button", name="Launch backfill").click()
+    keys = {f"exports/{ID}/records/daily/2026-10-{day:02}.csv" for day in range(1, 15)}
+    until = time.monotonic() + STARTED_SECONDS
+    with Ledger(f"sqlite:///{project}/app.db") as ledger:
+        while (made := {job.file_key for job in ledger.find(dataset="records", limit=100)} & keys) != keys:
+            assert time.monotonic() < until, made
+            assert len(running(project)) <= 3  # the limit of one backfill
+            time.sleep(0.5)
+        assert {job.status for job in ledger.find(limit=100)} == {Status.COMPLETED}
+    assert freshness(ui, ["records", "daily", "csv"]) == "HEALTHY"
+    page.goto(f"{ui}/runs?q[0]=tag:export_pipeline/scope={ID}", wait_until="domcontentloaded")
+    page.get_by_text(NAME).first.wait_for()
+
+
+def test_a_backfill_of_everything_is_refused_with_the_reason(analyst: Analyst, ui: str) -> None:
+    page = analyst.page
+    open_dialog(page, ui, "records/on_demand/csv")
+    page.get_by_role("button", name="All", exact=True).last.click()
+    page.get_by_role("button", name="Launch backfill").click()
+    page.get_by_text("View error").first.click()
+    page.get_by_text("20,002 partitions, and EXPORT_MAX_BACKFILL_PARTITIONS allows 100").first.wait_for()
+
+
+def test_a_customer_cannot_be_invented(analyst: Analyst, ui: str) -> None:
+    page = analyst.page
+    open_dialog(page, ui, "records/on_demand/csv")
+    page.get_by_text("Add a partition").first.click()
+    page.get_by_placeholder("name", exact=True).last.fill("invented")
+    page.get_by_role("button", name="Save", exact=True).last.click()
+    page.get_by_text("was not added: scopes are those of the application").first.wait_for()

@@ -20,13 +20,14 @@ from playwright.sync_api import Page, sync_playwright
 IMAGES = Path(__file__).parent / "images"
 ASSET = "/assets/takeoff/on_demand/pdf"
 TABLE = "/assets/records/on_demand/excel"
-ACCOUNT = "8d2efaa9-91d3-582b-b26b-886174d9a1a4"  # the sample account; its id is always the same
-REQUEST = [
-    "filters:",
-    "  status: {in: [SUCCESSFUL, RETURN_CLOSED]}",
-    "  sale_date: {range: {from: 2026-10-01}}",
-    "columns: [sale_date, item_name, profit_cents]",
-]
+REQUEST = """ops:
+  records_on_demand:
+    config:
+      filters:
+        status: {in: [SUCCESSFUL, RETURN_CLOSED]}
+        sale_date: {range: {from: 2026-10-01}}
+      columns: [sale_date, item_name, profit_cents]
+"""
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -35,7 +36,7 @@ def graph(page: Page) -> None:
     page.get_by_text("application", exact=True).first.wait_for()
     page.mouse.move(500, 900)
     page.mouse.down()
-    page.mouse.move(500, 610, steps=8)  # the on-demand exports lie below the middle
+    page.mouse.move(500, 700, steps=8)  # the on-demand exports lie below the middle
     page.mouse.up()
 
 
@@ -49,22 +50,19 @@ def table_launchpad(page: Page) -> None:
     """With an account chosen, and a request in the editor: the help beside it follows the cursor."""
     launchpad(page)
     page.get_by_placeholder("Partition").first.click()
-    page.keyboard.type(ACCOUNT)
-    page.wait_for_timeout(800)
-    page.keyboard.press("Enter")
-    page.keyboard.press("Escape")
-    page.wait_for_timeout(5000)  # choosing a partition writes the config anew
+    page.keyboard.type("corner")
+    page.get_by_text("Corner Shop (8d2efaa9").last.click()
+    page.get_by_text("partition: Corner Shop (8d2efaa9").wait_for()
     page.evaluate(
-        """lines => {
+        """text => {
             const editor = document.querySelector('.CodeMirror').CodeMirror;
-            const line = editor.getValue().split('\\n').findIndex(text => text.includes('csv_bom'));
-            editor.replaceRange(lines.map(text => '      ' + text + '\\n').join(''), {line, ch: 0});
+            editor.setValue(text);
             editor.focus();
-            editor.setCursor({line, ch: 8});
+            editor.setCursor({line: 4, ch: 10});
         }""",
         REQUEST,
     )
-    page.wait_for_timeout(1000)
+    page.get_by_text("No errors").wait_for()
 
 
 def ordinary_project(page: Page) -> None:
@@ -88,15 +86,30 @@ def nothing(page: Page) -> None:
     pass
 
 
+def checks(page: Page) -> None:
+    page.get_by_text("totals", exact=True).first.wait_for()
+    page.wait_for_timeout(4000)
+
+
+def automation(page: Page) -> None:
+    page.get_by_text("materializations_sensor").first.wait_for()
+    page.wait_for_timeout(15_000)  # each row asks for its own state
+
+
+def newest_file(page: Page) -> None:
+    page.get_by_text("shell command").first.wait_for(state="attached")
+    short_paths(page)
+
+
 SHOTS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "datasets": ("/locations/export_pipeline/assets", nothing),
     "asset-graph": ("/locations/export_pipeline/asset-groups/takeoff/lineage", graph),
     "launchpad": (f"{ASSET}?view=events", launchpad),
     "materialization": (f"{ASSET}?view=events", ordinary_project),
     "launchpad-table": (f"{TABLE}?view=events", table_launchpad),
-    "materialization-table": (f"{TABLE}?view=events", short_paths),
-    "checks": (f"{ASSET}?view=checks", nothing),
-    "automation": ("/automation", nothing),
+    "materialization-table": (f"{TABLE}?view=events", newest_file),
+    "checks": (f"{ASSET}?view=checks", checks),
+    "automation": ("/automation", automation),
 }
 
 

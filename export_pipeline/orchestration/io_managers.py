@@ -26,7 +26,7 @@ from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
 from export_pipeline.orchestration.inputs import load_export
-from export_pipeline.orchestration.partitions import SCOPE_TAG
+from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
@@ -253,7 +253,7 @@ class ExportStoreIOManager(dg.IOManager):
                 for one in page.records
                 if one.asset_materialization
                 and CONTENT_TAG not in (one.asset_materialization.tags or {})
-                and (not is_window or _scope_of(one.asset_materialization) in (None, tagged))
+                and (not is_window or _tag_of(one.asset_materialization) in (None, tagged))
             )
             materialization = next(usual, None)
         if materialization is None:
@@ -270,9 +270,9 @@ class ExportStoreIOManager(dg.IOManager):
         return str(keys[context.asset_partition_key])
 
 
-def _scope_of(materialization: dg.AssetMaterialization) -> str | None:
+def _tag_of(materialization: dg.AssetMaterialization) -> str | None:
     value = materialization.metadata.get("scope")
-    return None if value is None else str(value.value)
+    return None if value is None else scope_tag(str(value.value))
 
 
 def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) -> datetime:

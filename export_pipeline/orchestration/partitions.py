@@ -110,10 +110,15 @@ def partitions(
     return dg.MultiPartitionsDefinition({SCOPE: scopes_partition(dataset), WINDOW: windows})
 
 
+def scope_tag(scope: str) -> str:
+    """Return the value of SCOPE_TAG for a scope: PostgreSQL stores no NUL, and one refused run stops a tick."""
+    return scope.replace("\0", "%00")
+
+
 def scope_tags(key: str) -> dict[str, str]:
     """Return the tags of a run for the scope of a partition key: its id, and its name if the key has it."""
     name = label_of_key(key)
-    return {SCOPE_TAG: scope_of_key(key), **({SCOPE_NAME_TAG: name} if name else {})}
+    return {SCOPE_TAG: scope_tag(scope_of_key(key)), **({SCOPE_NAME_TAG: name} if name else {})}
 
 
 MAX_MISSED_WINDOWS = 100

@@ -25,6 +25,7 @@ from export_pipeline.orchestration.partitions import (
     WINDOW_TAG,
     PartitionError,
     Target,
+    scope_tag,
     targets,
 )
 from export_pipeline.orchestration.runs.attempts import attempts_of
@@ -112,8 +113,8 @@ def _chosen_scope(
     """
     tagged = context.run.tags.get(SCOPE_TAG)
     is_requested = bool(attempts_of(context.run.tags, context.run_id))
-    if is_requested and given in (tagged, None) and tagged:  # it was checked before the run
-        return tagged, context.run.tags.get(SCOPE_NAME_TAG)
+    if is_requested and tagged and (given is None or scope_tag(given) == tagged):  # checked before the run
+        return given or tagged, context.run.tags.get(SCOPE_NAME_TAG)
     if not (given := given or tagged):
         return None
     if is_requested:
@@ -130,7 +131,9 @@ def _chosen_scope(
 def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:
     """Add scope and window to the tags of a run that the UI has started, so that its run list shows them."""
     first, scopes = run_targets[0], {target.scope for target in run_targets}
-    known = {SCOPE_TAG: first.scope, SCOPE_NAME_TAG: first.scope_name} if len(scopes) == 1 else {}
+    known: dict[str, str | None] = {}
+    if len(scopes) == 1 and first.scope:
+        known = {SCOPE_TAG: scope_tag(first.scope), SCOPE_NAME_TAG: first.scope_name}
     if len(run_targets) == 1 and first.window:
         known[WINDOW_TAG] = first.window.name
     tags = context.run.tags

@@ -18,7 +18,10 @@ def insert(deployment: Deployment, **values: Any) -> str:
     row = {"id": id, "dataset": "takeoff", "format": "csv"} | values
     names, texts = (
         ", ".join(row),
-        ", ".join("'" + str(value).replace("'", "''") + "'" for value in row.values()),
+        ", ".join(
+            "'" + str(value).replace("'", "''").replace("\0", "' || char(0) || '") + "'"
+            for value in row.values()
+        ),
     )
     deployment.source.rows(f"INSERT INTO export_jobs ({names}) VALUES ({texts})")
     return id
@@ -51,7 +54,7 @@ def launch(deployment: Deployment, request: dg.RunRequest, **more: Any) -> dg.Ex
     )
 
 
-ODD_SCOPES = ["A|B", "100%", "a...b", "line\nbreak", "tab\t", "a,b [c]", "漢字/🏗"]
+ODD_SCOPES = ["A|B", "nul\0x", "100%", "a...b", "line\nbreak", "tab\t", "a,b [c]", "漢字/🏗"]
 
 
 def fill_odd_scopes(deployment: Deployment) -> list[str]:

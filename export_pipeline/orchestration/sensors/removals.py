@@ -23,7 +23,7 @@ from export_pipeline.orchestration.dagster_compat import (
     forget_runless_content,
     runs_of_partition,
 )
-from export_pipeline.orchestration.partitions import SCOPE_TAG
+from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.store import Store
 from export_pipeline.store.keys import NO_SCOPE
 
@@ -95,6 +95,6 @@ def _runs_of_window(key: str, step: str, instance: dg.DagsterInstance) -> list[s
     ending = f"{labelled_ending(scope)}|{window}"
     runs = runs_of_partition(instance, asset, [f"{scope_key(scope)}|{window}"], ending)
     # A partition that is only a window has files of all scopes.
-    of_scope = instance.get_run_records(dg.RunsFilter(tags={SCOPE_TAG: scope}))
+    of_scope = instance.get_run_records(dg.RunsFilter(tags={SCOPE_TAG: scope_tag(scope)}))
     run_ids = [record.dagster_run.run_id for record in of_scope]
     return runs + runs_of_partition(instance, asset, [window], run_ids=run_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
@@ -30,8 +31,9 @@ from export_pipeline.jobs.links import (
 )
 from export_pipeline.jobs.states import Status
 from export_pipeline.schedules.periods import period_of
-from export_pipeline.store import StoreError
+from export_pipeline.store import Store, StoreError
 from export_pipeline.store.names import safe_file_name
+from export_pipeline.store.publish import read_manifest
 
 router = APIRouter(prefix="/v1/exports", tags=["links"], responses=responses(401, 403, 404, 429, 503))
 pages = APIRouter(prefix="/d", tags=["links"], responses=responses(404, 410, 503))
@@ -145,7 +147,7 @@ async def open_download_page(token: Token, request: Request, service: Services) 
         if job.status in (Status.FAILED, Status.CANCELED):
             return render_page("failed", job=job)
         check_file(job)
-        return render_page("file", token=token, job=job, **_facts(job))
+        return render_page("file", token=token, job=job, **await service.run(_facts, service.store, job))
     except (Problem, LedgerError, StoreError) as error:
         return _error_page(error)
 
@@ -194,12 +196,17 @@ def _error_page(error: Exception) -> HTMLResponse:
     return render_page("gone", problem.status)
 
 
-def _facts(job: Job) -> dict[str, Any]:
+def _facts(store: Store, job: Job) -> dict[str, Any]:
+    manifest = None
+    with suppress(StoreError):  # it is in the way of nothing but two facts
+        manifest = read_manifest(store, str(job.file_key))
     return {
         "name": safe_file_name(job.file_name or job.dataset),
         "size": size_text(job.file_size or 0),
         "rows": rows_text(job.row_count, job.total_rows),
-        "period": period_of(job),
+        # Only the manifest knows whether the window limits the rows, or only when they existed.
+        "period": (manifest and manifest.period) or period_of(job),
+        "snapshot": manifest and manifest.snapshot_at,
         "notes": file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)[:20],
         "made": job.completed_at,
         "expires": None if job.legal_hold else job.expires_at,

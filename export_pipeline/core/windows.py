@@ -35,9 +35,15 @@ class Window:
 
     @property
     def file_part(self) -> str:
-        """The window in a file name: 20261120, 20261005-20261011, or 20261120T0600-20261120T1800."""
-        form = "%Y%m%d" if self.days else "%Y%m%dT%H%M"
-        return self.formatted(form)
+        """The window in a file name: 20261120, 20261005-20261011, or 20261120T0600-20261120T1800.
+
+        Times have seconds and UTC offsets where they need them to differ from those of other windows.
+        """
+        if self.days:
+            return self.formatted("%Y%m%d")
+        seconds = "%S" if self._has_seconds else ""
+        offset = "%z" if any(map(_is_ambiguous, self._local)) else ""
+        return self.formatted(f"%Y%m%dT%H%M{seconds}{offset}")
 
     def formatted(self, form: str) -> str:
         """Format the first and the last day with `strftime`, joined by "-" if they differ.
@@ -53,10 +59,15 @@ class Window:
         Args:
             as_of: The export holds the rows that existed by the window's end, however old they are.
         """
-        first, last = self.days or (one.isoformat(" ", "minutes") for one in self._local)
+        unit = "seconds" if self._has_seconds else "minutes"
+        first, last = self.days or (one.isoformat(" ", unit) for one in self._local)
         if as_of:
             return f"rows that existed by {'the end of ' if self.days else ''}{last}"
         return str(first) if first == last else f"{first} to {last}"
+
+    @property
+    def _has_seconds(self) -> bool:
+        return any(one.second or one.microsecond for one in self._local)
 
     @property
     def _local(self) -> tuple[datetime, datetime]:
@@ -65,6 +76,11 @@ class Window:
             return self.start, self.end
         zone = ZoneInfo(self.timezone)
         return self.start.astimezone(zone), self.end.astimezone(zone)
+
+
+def _is_ambiguous(moment: datetime) -> bool:
+    """Return whether a local time occurs twice, as the clock is set back."""
+    return moment.replace(fold=0).utcoffset() != moment.replace(fold=1).utcoffset()
 
 
 def _begins_day(moment: datetime, zone: tzinfo | None) -> bool:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -13,6 +13,8 @@ from export_pipeline.jobs import EventKind, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings
+from export_pipeline.store import manifest_key
+from export_pipeline.store.publish import read_manifest
 from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
 from export_pipeline_tests.delivery.mail_server import mail_server
@@ -50,6 +52,26 @@ def test_a_person_sees_a_page_and_downloads_with_one_click(service: Running, acc
     assert "filename*=UTF-8''%D8%AA%D9%82" in file.headers["content-disposition"]
     event = service.ledger.events(made)[-1]
     assert (event.kind, event.details["by"]) == (EventKind.DOWNLOADED, "link")
+
+
+def test_the_page_says_of_when_the_data_are_and_how_the_window_counts(
+    service: Running, accounts: list[str]
+) -> None:
+    made, url = link_to(service, accounts[0])
+    key = str(service.complete(made).file_key)
+    manifest = read_manifest(service.store, key).model_copy(
+        update={
+            "period": "rows that existed by the end of 2026-10-31",
+            "snapshot_at": datetime(2026, 11, 20, 6, 5, tzinfo=UTC),
+        }
+    )
+    service.store.put_bytes(manifest.to_json(), manifest_key(key), media_type="application/json")
+    page = httpx.get(url, headers=PERSON).text
+    assert "<dd>rows that existed by the end of 2026-10-31</dd>" in page
+    assert "<dt>Data as of</dt><dd>2026-11-20 06:05 UTC</dd>" in page
+    assert "Made" not in page
+    service.store.delete(manifest_key(key))
+    assert "<dt>Made</dt>" in httpx.get(url, headers=PERSON).text
 
 
 def test_a_program_gets_the_file_itself(service: Running, accounts: list[str]) -> None:

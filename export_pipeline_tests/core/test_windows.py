@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -39,6 +40,22 @@ def _window(start: str, end: str, zone: str) -> Window:
 def test_the_first_and_the_last_day(start: str, end: str, zone: str, period: str, file_part: str) -> None:
     window = _window(start, end, zone)
     assert (window.period(), window.file_part) == (period, file_part)
+
+
+def test_windows_of_the_hour_that_occurs_twice_differ() -> None:
+    start = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)
+    quarters = [start + n * timedelta(minutes=15) for n in range(9)]
+    windows = [Window("w", *ends, "Europe/Berlin") for ends in pairwise(quarters)]
+    assert windows[0].file_part == "20261025T0200+0200-20261025T0215+0200"
+    assert windows[4].file_part == "20261025T0200+0100-20261025T0215+0100"
+    assert windows[3].period() == "2026-10-25 02:45+02:00 to 2026-10-25 02:00+01:00"
+    assert len({window.file_part for window in windows}) == len({window.period() for window in windows}) == 8
+
+
+def test_seconds_are_shown_where_there_are_some() -> None:
+    window = _window("2026-10-05T06:00:30", "2026-10-05T06:01", "Europe/Berlin")
+    assert window.period() == "2026-10-05 06:00:30+02:00 to 2026-10-05 06:01:00+02:00"
+    assert window.file_part == "20261005T060030-20261005T060100"
 
 
 def test_an_export_of_all_that_existed_says_so() -> None:

@@ -89,7 +89,7 @@ class FolderStore(Store):
         ):
             raise StoreError(
                 f"Cannot use {key} in {self.root}: a folder of it is a symbolic link, and a store follows "
-                "none: mount the other folder there instead."
+                "none: put the folder itself there, or make the whole store the link."
             )
         return self.root / name
 
@@ -269,9 +269,9 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def _finding(self, key: str) -> Iterator[None]:
+        self._marker.check()
         try:
             with _translate_errors(f"Cannot read {key} in {self.root}"):
-                self._marker.check()
                 yield
         except StoreError as error:
             cause = error.__cause__

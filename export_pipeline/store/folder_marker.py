@@ -92,6 +92,11 @@ class FolderMarker:
             return str(json.loads(self._file.read_bytes())["store"])
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:  # such as that of a server of a network file system that is gone
+            raise StoreError(
+                f"The folder {self._file.parent} cannot be used, as {MARKER} in it cannot be read "
+                f"({error.strerror}): see whether its file system is mounted, and whose the file is."
+            ) from error
         except (ValueError, TypeError, KeyError):
             return "nothing that can be read"
 

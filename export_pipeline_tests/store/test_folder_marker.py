@@ -14,7 +14,7 @@ import pytest
 from export_pipeline.jobs import LedgerUnavailableError, store_registry
 from export_pipeline.jobs.migrate import migrate
 from export_pipeline.jobs.store_registry import LedgerStores
-from export_pipeline.store import StoreError, StoreUnavailableError
+from export_pipeline.store import NotFoundError, StoreError, StoreUnavailableError
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.folder_marker import MARKER
 
@@ -66,6 +66,25 @@ def test_a_folder_that_lost_its_marker_is_used_for_nothing(use: Callable[[], Fol
     there.rename(store.root)
     for act in USES:
         act(use())
+
+
+@pytest.mark.parametrize("kind", ["loop", "folder", "loop of the root"])
+def test_a_marker_that_cannot_be_read_is_an_error_of_the_store(
+    use: Callable[[], FolderStore], kind: str
+) -> None:
+    """As behind a network that is gone: no file is taken for lost, and no other error comes up."""
+    use().put_bytes(b"x", KEY, media_type="text/csv")
+    root = use().root
+    if kind == "loop of the root":
+        root.rename(root.with_name("elsewhere"))
+        root.symlink_to(root.name)
+    else:
+        (root / MARKER).unlink()
+        (root / MARKER).symlink_to(MARKER) if kind == "loop" else (root / MARKER).mkdir()
+    for call in USES:
+        with pytest.raises(StoreError, match=r"cannot be read") as raised:
+            call(use())
+        assert not isinstance(raised.value, NotFoundError)
 
 
 def test_another_store_s_folder_is_refused(use: Callable[[], FolderStore], tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from export_pipeline.settings import Settings
 _logger = logging.getLogger(__name__)
 _EXPOSED_HEADERS = [
     "Location", "ETag", "Retry-After", "Preference-Applied", "X-Request-Id", "Content-Disposition",
-    "Repr-Digest", "Export-Id", "Export-Rows", "Export-Warnings", "Export-Snapshot-At",
+    "Repr-Digest", "Export-Id", "Export-Rows", "Export-Total-Rows", "Export-Warnings", "Export-Snapshot-At",
 ]  # fmt: skip
 _DESCRIPTION = """Ask for exports of an application's database, follow them, and download their files.
 

@@ -26,6 +26,7 @@ from export_pipeline.datasets.filter_texts import add_filter
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import config_of
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline.jobs.file_notes import notes_of
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.publish import read_manifest
 
@@ -103,6 +104,7 @@ async def export_at_once(
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(file.sha256)).decode()}:",
         "Export-Id": file.job_id,
         "Export-Rows": str(file.rows),
+        "Export-Total-Rows": str(file.total_rows),
         "Export-Warnings": str(file.warnings),
     }
     if file.snapshot_at is not None:
@@ -150,7 +152,8 @@ def _reuse(service: Service, row: dict[str, Any], within: timedelta) -> _Answer 
         size=job.file_size or 0,
         sha256=job.sha256 or "",
         rows=job.row_count or 0,
-        warnings=len(job.warnings),
+        total_rows=job.row_count or 0 if job.total_rows is None else job.total_rows,
+        warnings=len(notes_of(job)),
         snapshot_at=read_manifest(service.store, job.file_key).snapshot_at.isoformat(),
     )
     opened = ExitStack()

@@ -25,7 +25,13 @@ class InlineRequest:
 
 @dataclass(frozen=True, slots=True)
 class InlineFile:
-    """A file that holds what the database holds, and is in the store."""
+    """A file that holds what the database holds, and is in the store.
+
+    Attributes:
+        rows: Rows in the file.
+        total_rows: Rows of the export in the source.
+        warnings: Number of sentences about missing rows, warnings and changed cells.
+    """
 
     job_id: str
     name: str
@@ -33,6 +39,7 @@ class InlineFile:
     size: int
     sha256: str
     rows: int
+    total_rows: int
     warnings: int
     snapshot_at: str | None = None
 

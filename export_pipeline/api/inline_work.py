@@ -36,6 +36,7 @@ from export_pipeline.datasets.options import parse_options
 from export_pipeline.formats.comparison import compare_totals, rows_agree
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Attempt, LedgerError, RefusedError
+from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.jobs.inline import InlineExports, new_inline_run
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
@@ -131,14 +132,18 @@ class InlineMaker:
                 opened.close()
                 raise
         stored = upload.finish()
+        published = published_file(file, stored)
         made = InlineFile(
             job_id=request.job_id,
             name=file.file_name,
             media_type=format.media_type,
             size=stored.bytes,
             sha256=stored.sha256,
-            rows=rendered.rows,
-            warnings=len(file.warnings),
+            rows=published.rows,
+            total_rows=file.total_rows,
+            warnings=len(
+                file_notes(published.rows, file.total_rows, published.warnings, published.changed_cells)
+            ),
             snapshot_at=data.snapshot_at.isoformat(),
         )
         return made, opened

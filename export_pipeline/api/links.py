@@ -19,7 +19,7 @@ from export_pipeline.api.downloads import check_file, hand_out
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
-from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
+from export_pipeline.jobs.file_notes import notes_of, rows_text, size_text
 from export_pipeline.jobs.links import (
     Link,
     count_use,
@@ -207,7 +207,7 @@ def _facts(store: Store, job: Job) -> dict[str, Any]:
         # Only the manifest knows whether the window limits the rows, or only when they existed.
         "period": (manifest and manifest.period) or period_of(job),
         "snapshot": manifest and manifest.snapshot_at,
-        "notes": file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)[:20],
+        "notes": notes_of(job)[:20],
         "made": job.completed_at,
         "expires": None if job.legal_hold else job.expires_at,
     }

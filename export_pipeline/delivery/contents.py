@@ -13,7 +13,7 @@ from urllib.parse import quote
 from export_pipeline.delivery.addresses import one_line
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.errors import SCOPE_DELETED
-from export_pipeline.jobs.file_notes import file_notes, rows_text
+from export_pipeline.jobs.file_notes import file_notes, notes_of, rows_text
 from export_pipeline.store import NotFoundError, Store, StoreError
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def _title(job: Job, manifest: Manifest | None) -> str:
 def _notes(job: Job, manifest: Manifest | None) -> list[str]:
     """Return sentences about differences between the file and its source."""
     if manifest is None:
-        variables = file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
+        variables = notes_of(job)
     else:
         variables = file_notes(manifest.rows, manifest.total_rows, manifest.warnings, manifest.changed)
     notes = [one_line(text, 500) for text in variables]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from export_pipeline.jobs.records import Job
 
 
 def file_notes(
@@ -30,6 +34,11 @@ def file_notes(
         for column, count in columns.items()
     ]
     return notes
+
+
+def notes_of(job: Job) -> list[str]:
+    """Return the sentences about the file of a job; see `file_notes`."""
+    return file_notes(job.row_count, job.total_rows, job.warnings, job.changed_cells)
 
 
 def size_text(size: int) -> str:

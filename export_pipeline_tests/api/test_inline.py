@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +26,7 @@ from export_pipeline.api import inline_work, pool
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
+from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.settings import Settings
 from export_pipeline.store import upload
 from export_pipeline_tests.api.service import Running
@@ -84,6 +85,7 @@ def test_an_inline_export_is_an_export_like_any_other(service: Running, accounts
         ["id", "status"],
     )
     assert export["row_count"] == int(answer.headers["export-rows"])
+    assert export["total_rows"] == int(answer.headers["export-total-rows"])
     assert [one["id"] for one in client.get("/v1/exports").json()["data"]] == [export["id"]]
     assert client.get(f"/v1/exports/{export['id']}/file").content == answer.content
     manifest = client.get(f"/v1/exports/{export['id']}/manifest").json()
@@ -98,6 +100,23 @@ def test_an_inline_export_is_an_export_like_any_other(service: Running, accounts
     assert client.delete(f"/v1/exports/{export['id']}").status_code == 204
     assert list(service.store.list()) == []
     assert problem(client.get(f"/v1/exports/{export['id']}")) == (404, "not_found")
+
+
+def test_an_answer_counts_all_that_the_row_says_about_its_file(
+    service: Running, accounts: list[str], formula: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed cells too, of an export that was just made and of one that is reused."""
+    records = service.app.state.service.datasets["records"]
+    reusing = records.attributes.model_copy(update={"reuse_seconds": 300})
+    monkeypatch.setattr(records, "attributes", reusing)
+    for _ in range(2):
+        answer = get(service, "csv", scope=accounts[0])
+        export = service.client().get(f"/v1/exports/{answer.headers['export-id']}").json()
+        notes = file_notes(
+            export["row_count"], export["total_rows"], export["warnings"], export["changed_cells"]
+        )
+        assert int(answer.headers["export-warnings"]) == len(notes)
+        assert len(notes) > 0
 
 
 def test_a_file_lives_as_long_as_its_dataset_says(service: Running, accounts: list[str]) -> None:
@@ -122,6 +141,7 @@ def test_an_identical_finished_export_is_reused_where_the_dataset_allows_it(
         "content-disposition",
         "repr-digest",
         "export-rows",
+        "export-total-rows",
         "export-warnings",
         "export-snapshot-at",
     ):
@@ -343,6 +363,22 @@ def test_too_many_at_once_are_told_to_come_again(
         thread.join()
     assert statuses == [200] * 6
     assert time.monotonic() - begun < 20
+
+
+@pytest.fixture
+def formula(source_url: str, accounts: list[str]) -> Iterator[None]:
+    """One record of the first account has a name that looks like a formula."""
+    engine = sa.create_engine(source_url)
+    of_account = "WHERE id = (SELECT min(id) FROM bookkeeping_records WHERE account_id = :account)"
+    with engine.begin() as connection:
+        select = sa.text(f"SELECT id, item_name FROM bookkeeping_records {of_account}")
+        id, name = connection.execute(select, {"account": accounts[0]}).one()
+        update = sa.text("UPDATE bookkeeping_records SET item_name = :name WHERE id = :id")
+        connection.execute(update, {"name": "=1+1", "id": id})
+    yield
+    with engine.begin() as connection:
+        connection.execute(update, {"name": name, "id": id})
+    engine.dispose()
 
 
 @pytest.fixture

@@ -73,7 +73,9 @@ def completed(ledger: Ledger, scope: str | None = "a", dataset: str = "takeoff",
     job = ledger.request(dataset, "csv", scope=scope, **asked)
     run = Attempt(job.id, 1, "r")
     ledger.started(run)
-    return ledger.completed(run, File(f"exports/a/{job.id}.csv", "a.csv", 1, 7, "5a"))
+    return ledger.completed(
+        run, File(f"exports/a/{job.id}.csv", "a.csv", 1, 7, "5a", 9, ["Odd."], {"cut": {"Name": 2}})
+    )
 
 
 def told(receiver: Receiver) -> list[tuple[str, str | None]]:
@@ -110,7 +112,7 @@ def test_each_end_is_one_delivery_with_a_thin_signed_body(
     body = json.loads(first.body)
     assert body["data"] == {
         "id": done.id, "dataset": "takeoff", "scope": "a", "format": "csv", "status": "completed", "rows": 7,
-        "sha256": "5a",
+        "total_rows": 9, "warnings": 3, "sha256": "5a",
     }  # fmt: skip
     assert abs(datetime.fromisoformat(body["timestamp"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert not any(b"secret details" in post.body for post in receiver.posts)

@@ -111,7 +111,7 @@ def partitions(
 
 
 def scope_tag(scope: str) -> str:
-    """Return the value of SCOPE_TAG for a scope: PostgreSQL stores no NUL, and one refused run stops a tick."""
+    """Return the value of SCOPE_TAG for a scope. PostgreSQL stores no NUL; one refused run stops a tick."""
     return scope.replace("\0", "%00")
 
 

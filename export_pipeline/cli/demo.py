@@ -49,7 +49,7 @@ def run_demo(
     """Fill the sample database, export it, and print a table of the exports. Return True if all succeeded.
 
     Every project of takeoff is exported, and the first scope of each other dataset. The files are copied to
-    `demo_files/` under the names that people save them as; what was there before is removed.
+    `demo_files/` under the names that people save them as; what was in the datasets' folders is removed.
 
     Args:
         settings: `source_url` must be the SQLite file of the demo, so that no other database is overwritten.
@@ -71,7 +71,8 @@ def run_demo(
     with console.status("Making the sample database"):
         _fill(settings, database, measurements)
     folder = database.parent.parent / "demo_files"
-    shutil.rmtree(folder, ignore_errors=True)
+    for name in datasets:
+        shutil.rmtree(folder / name, ignore_errors=True)
     store = store_at(settings)
     loaded = definitions()
     rows: list[dict[str, Any]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import pytest
@@ -79,6 +81,12 @@ def test_a_zip_tells_what_its_members_lack(misfits: int, deployment: Deployment,
     job = _done(deployment, ledger, format="zip", options='{"zip_formats": ["csv", "ost"]}')
     assert (job.total_rows, job.row_count) == (2 * misfits, 2 * misfits - LOST)
     assert any(text.startswith("takeoff.xml: ") for text in job.warnings)
+    with deployment.store.open(str(job.file_key)) as file:
+        archive = zipfile.ZipFile(io.BytesIO(file.read()))
+    readme = archive.read("README.txt").decode()
+    assert f"  {misfits - LOST} of {misfits} rows, " in readme
+    assert "whose geometry cannot be read" in readme
+    assert f"{LOST} cells of Geometry: geometry unreadable, not in the file" in readme
 
 
 def test_the_mail_tells_it(misfits: int, deployment: Deployment, ledger: Ledger, mails: MailServer) -> None:

@@ -52,12 +52,20 @@ def _readme(layout: Layout, members: Sequence[Layout], resources: Sequence[Mappi
     width = max((len(resource["path"]) for resource in resources), default=0)
     lines = [layout.title, *(f"{label}: {value}" for label, value in shared), "", "Files", ""]
     for resource in resources:
-        line = f"{resource['path']:{width}}  {resource['rows']:,} rows, {resource['bytes']:,} bytes"
+        rows, total_rows = resource["rows"], resource["total_rows"]
+        of_source = f" of {total_rows:,}" if rows < total_rows else ""
+        line = f"{resource['path']:{width}}  {rows:,}{of_source} rows, {resource['bytes']:,} bytes"
         lines.append(line + (f", period {resource['period']}" if resource["period"] else ""))
         personal = [column for columns in resource["personal"].values() for column in columns]
         lines += [f"{'':{width}}  personal data: {', '.join(personal)}"] if personal else []
         left_out = resource["left_out"]
         lines += [f"{'':{width}}  left out: {', '.join(left_out)}"] if left_out else []
+        lines += [f"{'':{width}}  note: {warning}" for warning in resource["warnings"]]
+        lines += [
+            f"{'':{width}}  {count:,} cell{'s' * (count != 1)} of {column}: {reason}"
+            for reason, columns in resource["changed"].items()
+            for column, count in columns.items()
+        ]
     lines += [
         "",
         f"Beside each file, *{MANIFEST} has its columns, size, SHA-256 and origin.",

@@ -79,7 +79,8 @@ def unpublish(store: Store, key: str, *, unless: Callable[[Manifest | None], boo
             manifest = read_manifest(store, key)
         return not unless(manifest)
 
-    store.delete(manifest_key(key), key, still=is_due)
+    if is_due():  # asked first too, so that no upload of others is ended for nothing
+        store.delete(manifest_key(key), key, still=is_due)
 
 
 def is_of_another_run(run_id: str | None) -> Callable[[Manifest | None], bool]:

@@ -208,6 +208,16 @@ def test_a_removal_that_was_stopped_for_a_while_keeps_a_newer_export(
     assert list(store.list()) == []
 
 
+def test_a_removal_that_keeps_an_export_ends_no_upload(store: Store, local: Callable[[bytes], Path]) -> None:
+    put(store, local(b"theirs"))
+    with begin(store, KEY, local(b"").parent) as upload:
+        upload.write(os.urandom(LARGE))
+        upload.stage()
+        unpublish(store, KEY, unless=lambda manifest: True)
+        upload.publish()
+    assert store.stat(KEY).bytes == LARGE
+
+
 def test_a_run_that_is_refused_late_removes_only_its_own_file(
     store: Store, local: Callable[[bytes], Path]
 ) -> None:

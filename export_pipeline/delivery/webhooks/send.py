@@ -35,7 +35,6 @@ from export_pipeline.delivery.webhooks.addresses import (
 )
 from export_pipeline.delivery.webhooks.endpoints import Webhook, address_rules, secrets_of
 from export_pipeline.jobs import Job, LedgerError
-from export_pipeline.jobs.file_notes import notes_of
 
 if TYPE_CHECKING:
     from export_pipeline.settings import Settings
@@ -190,7 +189,6 @@ def body_of(delivery: rows.Delivery, webhook: Webhook, job: Job | None) -> bytes
             "status": status,
             "rows": job.row_count if has_file else None,
             "total_rows": job.total_rows if has_file else None,
-            "warnings": len(notes_of(job)) if has_file else None,
             "sha256": job.sha256 if has_file else None,
         }
     whole = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": data}

@@ -107,6 +107,7 @@ def test_a_named_customers_excel_file_in_eight_clicks(analyst: Analyst, tmp_path
     analyst.click(page.get_by_role("menuitem", name="Open launchpad"))
     page.get_by_text("No errors").wait_for()
     analyst.click(page.get_by_placeholder("Partition").first)
+    page.get_by_text("Customer 00000 of the north (").last.wait_for()  # the list has come
     page.keyboard.type("19999")
     analyst.click(page.get_by_text(f"{NAME} (").last)
     page.get_by_role("dialog").get_by_text(f"partition: {NAME} (").first.wait_for()

@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import BinaryIO
 
 from export_pipeline.store.base import OnBytes, StoredFile, StoreError, StoreUnavailableError
@@ -30,6 +31,8 @@ from export_pipeline.store.upload import Upload
 
 _NAME = re.compile("[0-9a-f]{24}-[0-9a-f]{32}")
 """Matches the names that `UploadArea.new` creates."""
+_WRITTEN_BY_DISK = BoundedSemaphore(32)
+"""Bounds the complete files that are open until a slow disk has them: a process may open few files."""
 
 
 class UploadArea:
@@ -122,7 +125,9 @@ class FolderUpload(Upload):
 
     def _whole(self) -> None:
         # The disk writes the file while it is read back.
+        _WRITTEN_BY_DISK.acquire()
         self._on_disk = self._beside.submit(_sync_and_close, self._handle)
+        self._on_disk.add_done_callback(lambda _: _WRITTEN_BY_DISK.release())
 
     def _stage(self, progress: OnBytes) -> None:
         if self._on_disk is not None:

@@ -77,6 +77,8 @@ class ConsistencyCheck:
 
 def _sum(array: pa.Array) -> float:
     array = to_finite_decimals(array)
+    if pa.types.is_integer(array.type):
+        array = array.cast(pa.float64(), safe=False)  # a sum of large integers would wrap around
     total = float(pc.sum(array).as_py() or 0)
     if math.isfinite(total):
         return total

@@ -16,12 +16,14 @@ from export_pipeline.sources.tables.operands import Operand
 from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.relations import Expression, Frame
 from export_pipeline.tabular.spec import ColumnSpec
+from export_pipeline.tabular.types import ColumnType
 
 _LARGEST = 1.7976931348623157e308  # beyond it are the infinities, and NaN in PostgreSQL
 _WIDE = Context(prec=400)
 _SCALE = 2.0**64
 _DOUBLES = (Kind.FLOAT, Kind.PERCENT)
-_COLUMNS = 400  # with up to four sums each: a PostgreSQL statement has at most 1,664 expressions
+_LOW_BITS = 2**32
+_COLUMNS = 300  # with up to four sums each: PostgreSQL takes 1,664 expressions, SQLite 2,000 with the columns
 _INEXACT = 1e-9
 """Maximum rounding error of a database's sum of doubles, relative to the sum of absolute values."""
 
@@ -53,17 +55,20 @@ def _count(
     may_be_special = [
         column for column in numbers if column.parsed.precision and snapshot.dialect == "postgresql"
     ]
-    parts: list[tuple[str, bool, float]] = []
+    parts: list[tuple[str, bool, float, Kind]] = []
     inexact: set[str] = set()
 
     def make(frame: Frame) -> list[Expression]:
         expressions: list[Expression] = [sa.func.count()]
         for column in numbers:
             about = dataset.operand(frame, column)
-            if about.dialect == "sqlite" or about.stored.family is Family.FLOAT:
+            exactly = _is_sqlite_integer(about, column.parsed)
+            if not exactly and (about.dialect == "sqlite" or about.stored.family is Family.FLOAT):
                 inexact.add(column.name)
-            for negative, unit, expression in _parts(about, column.parsed.kind):
-                parts.append((column.name, negative, unit))
+            # SQLite would print only 15 digits of a double.
+            kind = Kind.FLOAT if about.dialect == "sqlite" and not exactly else Kind.TEXT
+            for negative, unit, expression in _parts(about, column.parsed):
+                parts.append((column.name, negative, unit, kind))
                 expressions.append(expression)
         for column in may_be_special:
             expressions.append(_special(dataset.operand(frame, column)))
@@ -71,14 +76,12 @@ def _count(
 
     select = dataset.facts(make)
     kinds = [Column("rows", "Rows", Kind.INTEGER)]
-    # SQLite would print only 15 digits of a double.
-    kind = Kind.FLOAT if snapshot.dialect == "sqlite" else Kind.TEXT
-    kinds += [Column(f"sum_{place}", "Sum", kind) for place in range(len(parts))]
+    kinds += [Column(f"sum_{place}", "Sum", kind) for place, (*_, kind) in enumerate(parts)]
     kinds += [Column(f"special_{column.name}", "Special", Kind.BOOLEAN) for column in may_be_special]
     (row,) = snapshot.rows(select, kinds)
     special = frozenset(column.name for column in may_be_special if row[f"special_{column.name}"])
     totals: dict[str, Fraction] = {}
-    for place, (name, negative, unit) in enumerate(parts):
+    for place, (name, negative, unit, _) in enumerate(parts):
         value = Fraction(Decimal(row[f"sum_{place}"] or 0)) * Fraction(unit)
         totals[name] = totals.get(name, Fraction()) + value
         totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
@@ -115,12 +118,18 @@ def _is_summed(column: ColumnSpec, dataset: TableQuery) -> bool:
     return is_own and column.parsed.kind.is_number
 
 
-def _parts(about: Operand, kind: Kind) -> list[tuple[bool, float, Expression]]:
+def _parts(about: Operand, type_: ColumnType) -> list[tuple[bool, float, Expression]]:
     """Return the partial sums of a column: (True for negative numbers, unit, sum)."""
     x, zero = about.expression, _number("0")
     below, above = x < zero, x >= zero
-    add = sa.func.total if about.dialect == "sqlite" else sa.func.sum  # SQLite's sum() of integers overflows
-    if about.stored.family is Family.FLOAT or (about.dialect == "sqlite" and kind in _DOUBLES):
+    if _is_sqlite_integer(about, type_):
+        return [
+            (negative, unit, _sum(sa.func.sum, half, where))
+            for negative, where in ((True, below), (False, above))
+            for unit, half in ((float(_LOW_BITS), x.op(">>")(32)), (1.0, x.op("&")(_LOW_BITS - 1)))
+        ]
+    add = sa.func.total if about.dialect == "sqlite" else sa.func.sum
+    if about.stored.family is Family.FLOAT or (about.dialect == "sqlite" and type_.kind in _DOUBLES):
         return _doubles(x, add)
     if about.stored.family is Family.NUMERIC:
         nan = sa.cast(sa.literal("NaN", sa.Text()), sa.Numeric)
@@ -132,6 +141,11 @@ def _parts(about: Operand, kind: Kind) -> list[tuple[bool, float, Expression]]:
         largest = _number(repr(_LARGEST))
         below, above = sa.and_(below, x >= -largest), sa.and_(above, x <= largest)
     return [(True, 1.0, _sum(add, x, below)), (False, 1.0, _sum(add, x, above))]
+
+
+def _is_sqlite_integer(about: Operand, type_: ColumnType) -> bool:
+    """Return whether the cells are 64-bit integers of SQLite, whose halves it adds exactly."""
+    return about.dialect == "sqlite" and (type_.kind is Kind.INTEGER or type_.minor)
 
 
 def _doubles(x: Expression, add: Any) -> list[tuple[bool, float, Expression]]:

@@ -13,6 +13,7 @@ from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.sources.snapshot import Snapshot, SourceError, open_snapshot
 from export_pipeline.sources.tables import key_ranges
 from export_pipeline.sources.tables import read as table
+from export_pipeline.sources.tables.consistency import ConsistencyCheck
 from export_pipeline.tabular import options
 
 VIEWS = {
@@ -132,3 +133,17 @@ def test_names_with_dots_are_found_and_never_mistaken(postgres_url: str) -> None
             SourceError, match=r'may be "a.z" or "a"."z"; write schema and table, each in quotes'
         ):
             read(snapshot, {"source": {"table": "a.z"}, "columns": [{"name": "id", "type": "integer"}]})
+
+
+def test_sums_of_large_integers_are_exact_and_read_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = (2**63 - 1, 2**63 - 1, -(2**63), 30000000000000465, -7)
+    run(url, "CREATE TABLE large (id bigint PRIMARY KEY, n bigint)")
+    run(url, f"INSERT INTO large VALUES {', '.join(f'({key}, {cell})' for key, cell in enumerate(cells))}")
+    monkeypatch.setattr(ConsistencyCheck, "_explain", lambda _: pytest.fail("the source seems to change"))
+    columns = [{"name": "id", "type": "integer"}, {"name": "n", "type": "integer"}]
+    columns.append({"name": "cents", "from": "n", "type": "money"})
+    with open_snapshot(url) as snapshot:
+        data = read(snapshot, {"source": {"table": "large"}, "columns": columns})
+        assert data.tables["rows"].arrow().num_rows == len(cells)
+    assert data.exact_totals == {"id": "10", "n": str(sum(cells)), "cents": str(sum(cells))}
+    assert data.source_totals["|n|"] == float(sum(map(abs, cells)))

@@ -94,6 +94,7 @@ def prepare(weed: str, folder: Path) -> tuple[list[str], S3Server]:
         f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
         f"-admin.port={admin}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
         "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false",
+        "-master.volumeSizeLimitMB=32",  # each bucket takes several volumes, and the disk has room for so many
         f"-s3.localSocket={folder / 's3.sock'}",
     ]  # fmt: skip
     return command, S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key)

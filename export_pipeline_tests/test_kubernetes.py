@@ -23,7 +23,9 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster_aws.ecs import EcsRunLauncher
 from dagster_k8s import K8sRunLauncher
 
+from export_pipeline.datasets.attributes import Resources
 from export_pipeline.orchestration.dagster_compat import LaunchRunContext, WorkerStatus, launcher_in
+from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.settings import Settings
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.tools import require_tool
@@ -324,13 +326,13 @@ def test_a_run_is_one_pod_with_a_folder_of_its_own(
 
 
 def test_tags_of_a_run_change_its_size_only(cluster: Cluster, launcher: K8sRunLauncher) -> None:
-    size = {"container_config": {"resources": {"limits": {"memory": "4Gi"}}}}
-    launch(launcher, {"dagster-k8s/config": json.dumps(size)})
+    launch(launcher, pod_tags(Resources(cpu=2, memory="4Gi")))
     (job,) = cluster.jobs
+    validate(job)
     must_be_restricted(job["spec"]["template"]["spec"])
     resources = job["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert resources["limits"] == {"memory": "4Gi", "ephemeral-storage": "24Gi"}
-    assert resources["requests"]["memory"] == "512Mi"
+    assert resources["limits"] == {"memory": "4Gi", "ephemeral-storage": "20Gi"}
+    assert resources["requests"] == {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "2Gi"}
     for wrong in ({"pod_spec_config": {"host_network": True}}, {"container_config": {"image": "other"}}):
         with pytest.raises(Exception, match="violated the allowed list"):
             launch(launcher, {"dagster-k8s/config": json.dumps(wrong)})

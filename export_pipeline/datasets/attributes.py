@@ -16,6 +16,8 @@ from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.time_zones import zone_problem
 
+_SIZE = r"^[1-9][0-9]*(Mi|Gi)$"
+
 
 class CadenceRule(Strict):
     """A regular export: its schedule, windows, formats and recipients."""
@@ -78,6 +80,18 @@ class Cadences(Strict):
         return {name: cadence for name, cadence in self if cadence}
 
 
+class Resources(Strict):
+    """The size of the pod that exports a dataset on Kubernetes. Elsewhere it means nothing."""
+
+    cpu: Annotated[float | None, Field(gt=0, description="Cores to reserve, e.g. 0.5.")] = None
+    memory: Annotated[
+        str | None, Field(pattern=_SIZE, description="Memory to reserve, and at most, e.g. 4Gi.")
+    ] = None
+    disk: Annotated[
+        str | None, Field(pattern=_SIZE, description="Disk to reserve, and at most, e.g. 50Gi.")
+    ] = None
+
+
 class DatasetModel(Strict):
     """Attributes that every dataset has in defs.yaml."""
 
@@ -108,6 +122,9 @@ class DatasetModel(Strict):
             "new one; by default never.",
         ),
     ] = None
+    resources: Annotated[
+        Resources, Field(description="Size of the pod of a run on Kubernetes; by default dagster.yaml's.")
+    ] = Resources()
     preview: Annotated[
         bool,
         Field(description="Show the first rows of each file in Dagster's UI, without personal columns."),

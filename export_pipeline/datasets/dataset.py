@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from export_pipeline.core.description import ShapeDescription
 from export_pipeline.core.export_data import Shape, describe
-from export_pipeline.datasets.attributes import DatasetModel
+from export_pipeline.datasets.attributes import DatasetModel, Resources
 from export_pipeline.datasets.options import OptionError, is_list, parse_options
 from export_pipeline.formats.options import FormatOptions, of_other_formats
 from export_pipeline.sources.snapshot import Source
@@ -68,6 +68,11 @@ class Dataset:
     def formats(self) -> Sequence[str]:
         """Names of the formats that it offers."""
         return self.attributes.formats
+
+    @property
+    def resources(self) -> Resources:
+        """Size of the pod of its runs on Kubernetes."""
+        return self.attributes.resources
 
     @property
     def reuse_within(self) -> timedelta | None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from export_pipeline.datasets.attributes import Resources
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.requests import RequestError
 from export_pipeline.orchestration.partitions import SCOPE, WINDOW
@@ -38,10 +39,10 @@ class Cadence:
     recipients: Sequence[str] = ()
     owners: Sequence[str] = ()
 
-    def job(self) -> Any:
-        """Build the Dagster job of its runs."""
+    def job(self, run_tags: Mapping[str, str]) -> Any:
+        """Build the Dagster job of its runs, which have these tags."""
         keys = [dg.AssetKey([self.dataset, self.name, format]) for format in self.formats]
-        return dg.define_asset_job(self.job_name, selection=keys)
+        return dg.define_asset_job(self.job_name, selection=keys, run_tags=run_tags)
 
     @property
     def job_name(self) -> str:
@@ -67,6 +68,9 @@ class Cadence:
 
 class Schedulable(Exportable, Protocol):
     """The part of a dataset that requests and schedules use."""
+
+    @property
+    def resources(self) -> Resources: ...
 
     def regular(self) -> Mapping[str, Cadence]: ...
 

@@ -23,6 +23,7 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.cadences import Schedulable, cadence_of
 from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
 from export_pipeline.orchestration.partitions import ON_DEMAND, WINDOW_TAG, add_scope, scope_tags
+from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
@@ -144,8 +145,9 @@ def _dagster_jobs(datasets: Mapping[str, Schedulable]) -> Iterator[Any]:
     """Yield one job per dataset and per cadence, as all assets of a job must have the same partitions."""
     for name, dataset in datasets.items():
         assets = [dg.AssetKey([name, ON_DEMAND, format]) for format in dataset.formats]
-        yield dg.define_asset_job(_job_name(name), assets)
-        yield from (cadence.job() for cadence in dataset.regular().values())
+        tags = pod_tags(dataset.resources)
+        yield dg.define_asset_job(_job_name(name), assets, run_tags=tags)
+        yield from (cadence.job(tags) for cadence in dataset.regular().values())
 
 
 def _job_name(dataset: str) -> str:

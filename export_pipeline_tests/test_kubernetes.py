@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import kubernetes
 import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -28,6 +27,7 @@ from export_pipeline.orchestration.dagster_compat import LaunchRunContext, Worke
 from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.settings import Settings
 from export_pipeline_tests.paths import ROOT
+from export_pipeline_tests.services.kubernetes import Cluster, answering
 from export_pipeline_tests.tools import require_tool
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -229,48 +229,11 @@ def test_names_of_secrets_are_documented() -> None:
         assert [each["name"] for each in part["envConfigMaps"]] == ours["env_config_maps"]
 
 
-class Cluster:
-    """An API server that accepts all and knows one pod. It keeps the calls, as (verb, resource), and the Job."""
-
-    def __init__(self) -> None:
-        self.calls: set[tuple[str, str]] = set()
-        self.jobs: list[Manifest] = []
-
-    def answer(
-        self,
-        api: Any,
-        path: str,
-        method: str,
-        params: Mapping[str, str],
-        *_: Any,
-        body: Any = None,
-        **__: Any,
-    ) -> Any:
-        parts = path.partition("{namespace}/")[2].split("/")
-        resource = "/".join(part for part in parts if not part.startswith("{"))
-        verb = {"POST": "create", "DELETE": "delete", "GET": "get" if "{name}" in parts else "list"}[method]
-        self.calls.add((verb, resource))
-        assert params["namespace"] == "exports"
-        client = kubernetes.client
-        if verb == "create":
-            self.jobs.append(api.sanitize_for_serialization(body))
-        if resource == "jobs/status":
-            return client.V1Job(status=client.V1JobStatus(active=1))
-        if resource == "pods" and verb == "list":
-            return client.V1PodList(items=[client.V1Pod(metadata=client.V1ObjectMeta(name="pod"))])
-        return None
-
-
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster() -> Iterator[Cluster]:
     cluster = Cluster()
-
-    def call_api(api: Any, path: str, method: str, params: Any, *args: Any, **rest: Any) -> Any:
-        return cluster.answer(api, path, method, params, *args, **rest)
-
-    monkeypatch.setattr(kubernetes.config, "load_incluster_config", lambda **_: None)
-    monkeypatch.setattr(kubernetes.client.ApiClient, "call_api", call_api)
-    return cluster
+    with answering(cluster):
+        yield cluster
 
 
 IMAGE = "registry.example.org/exports:v7"
@@ -279,7 +242,6 @@ IMAGE = "registry.example.org/exports:v7"
 @pytest.fixture
 def launcher(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[K8sRunLauncher]:
     """The launcher of our dagster.yaml, of an instance in memory."""
-    monkeypatch.setenv("POD_NAMESPACE", "exports")
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://db/dagster")
     (tmp_path / "dagster.yaml").write_text((FOLDER / "dagster.yaml").read_text())
     launcher = launcher_in(tmp_path)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -22,12 +26,14 @@ from export_pipeline_tests.orchestration.runs.launching import (
     wait,
 )
 from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
+from export_pipeline_tests.paths import ROOT
+from export_pipeline_tests.services.kubernetes import Pods, answering
 from export_pipeline_tests.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["warm", "celery"])
+@pytest.fixture(scope="module", params=["warm", "celery", "kubernetes"])
 def system(
     request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Launching]:
@@ -36,9 +42,24 @@ def system(
         if request.param == "warm":
             with launching(folder, url) as launched:
                 yield launched
+        elif request.param == "kubernetes":
+            with pods(folder, url) as launched:
+                yield launched
         else:
             with celery(folder, url) as worker:
                 yield worker.system
+
+
+@contextmanager
+def pods(folder: Path, url: str) -> Iterator[Launching]:
+    """The launcher of deploy/kubernetes, whose pods are processes."""
+    instance = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "dagster.yaml").read_text())
+    cluster = Pods()
+    with pytest.MonkeyPatch.context() as patch, answering(cluster):
+        patch.setenv("DAGSTER_CURRENT_IMAGE", "export-pipeline")
+        with launching(folder, url, json.dumps(instance["run_launcher"])) as launched:
+            yield launched
+        cluster.end()
 
 
 def test_each_run_makes_one_file(system: Launching) -> None:

@@ -270,6 +270,7 @@ def test_a_run_is_one_pod_with_a_folder_of_its_own(
     validate(job)
     pod = job["spec"]["template"]
     must_be_restricted(pod["spec"])
+    assert set(pod["metadata"]["annotations"].values()) == {"false", "true"}  # safe to evict, not to disrupt
     assert job["spec"]["backoffLimit"] == 0  # the ledger decides who tries again
     assert (pod["spec"]["serviceAccountName"], pod["spec"]["automountServiceAccountToken"]) == (
         "export-pipeline-runs",
@@ -313,9 +314,19 @@ def test_service_accounts_may_do_what_their_processes_do(
     explains = {("list", "jobs"), ("get", "pods"), ("get", "pods/log"), ("list", "events")}
     assert rights(manifests, "daemon") == {("create", "jobs")} | seen | ended | explains
     for name in ("api", "migrate", "purge"):
-        account = pods(manifests)[name]["spec"]["serviceAccountName"]
-        assert account == "export-pipeline-runs"
-        assert not of_kind(manifests, "ServiceAccount")[account]["automountServiceAccountToken"]
+        assert pods(manifests)[name]["spec"]["serviceAccountName"] == "export-pipeline-runs"
+
+
+def test_pods_that_load_the_launcher_have_its_token_and_namespace(manifests: list[Manifest]) -> None:
+    """Every program of Dagster loads it, `dagster instance migrate` too. Ours do not."""
+    accounts = of_kind(manifests, "ServiceAccount")
+    for name, pod in pods(manifests).items():
+        spec = pod["spec"]
+        account = accounts[spec["serviceAccountName"]].get("automountServiceAccountToken", True)
+        loads = "dagster" in " ".join(spec["containers"][0]["args"])
+        assert spec.get("automountServiceAccountToken", account) is loads, name
+        variables = [each["name"] for each in spec["containers"][0].get("env", [])]
+        assert ("POD_NAMESPACE" in variables) is loads, name
 
 
 def health(launcher: K8sRunLauncher, run: dg.DagsterRun) -> None:

@@ -57,7 +57,7 @@ class Cluster:
 
 
 class Pods(Cluster):
-    """A cluster whose pods are processes of this machine, with the environment of this process."""
+    """A cluster whose pods are processes of this machine, with the settings of this process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,9 +65,10 @@ class Pods(Cluster):
 
     def start(self, job: dict[str, Any]) -> None:
         (container,) = job["spec"]["template"]["spec"]["containers"]
-        path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"}
+        del environment["POD_NAMESPACE"]  # which pods of runs do not have
         self.processes[job["metadata"]["name"]] = subprocess.Popen(
-            container["args"], env=os.environ | {"PATH": path}, start_new_session=True
+            container["args"], env=environment, start_new_session=True
         )
 
     def stop(self, name: str) -> None:

@@ -105,11 +105,14 @@ def report_canceling(instance: dg.DagsterInstance, run: dg.DagsterRun, message: 
 
 
 def is_canceling(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Return whether a run is being canceled. False too if Dagster's database is unavailable."""
-    with suppress(sa.exc.DBAPIError):
+    """Return whether a run is being or was canceled. False too if Dagster's database is unavailable."""
+    with suppress(Exception):  # each storage of Dagster has errors of its own for an outage
         run = instance.get_run_by_id(run_id)
-        return run is not None and run.status is dg.DagsterRunStatus.CANCELING
+        return run is not None and run.status in _CANCELED
     return False
+
+
+_CANCELED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 def report_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:

@@ -346,6 +346,7 @@ def test_else_dead_and_canceled_runs_would_stay_as_they_were(instance: dg.Dagste
     assert not is_canceling(instance, second.run_id)
     assert not is_canceling(instance, "unknown")
     report_canceled(instance, first, "It has died.")
+    assert is_canceling(instance, first.run_id)
     report_event(instance, second, "Noted.")
     report_failed(instance, second, "It has died.")
     assert run_of(instance, first.run_id).status is dg.DagsterRunStatus.CANCELED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import shutil
 import signal
@@ -21,8 +22,9 @@ from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS,
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat import is_canceling, report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
-from export_pipeline.settings import load_settings
+from export_pipeline.settings import SettingsError, load_settings
 
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _IN_PROCESS = ("in_process", "execute_in_process_executor")
 
@@ -40,8 +42,9 @@ def cancellable(
     The run has to end when all its jobs were canceled, or when it was taken for dead, e.g. because it was
     stopped for longer than its lease. The ledger is polled every second, so a query, a renderer or an upload
     ends soon after. Without a ledger there is no lease, and only Dagster monitors the run. A run that Dagster
-    has been canceling for two renewals has to end too: the signal of its launcher, which may be on another
-    machine, has got lost.
+    has called canceling or canceled at two renewals has to end too: the signal of its launcher, which may be
+    on another machine, has got lost. Dagster is asked in another thread, so that an outage of its database
+    costs no lease.
 
     Args:
         job: The run's job definition. Its executor determines whether all steps run in this process.
@@ -50,7 +53,8 @@ def cancellable(
     ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
     _workers.setdefault(run.run_id, _worker_id(os.getpid()) if alone else run.run_id)
     done, working = threading.Event(), threading.Lock()
-    renewals_canceling = 0
+    asking: threading.Thread | None = None
+    times_canceling = 0
 
     def interrupt(report: Callable[[], object]) -> None:
         with working:
@@ -58,18 +62,24 @@ def cancellable(
                 try:
                     report()
                 finally:  # the run ends even if Dagster cannot record why
+                    done.set()
                     os.kill(os.getpid(), signal.SIGINT)
+
+    def ask_dagster() -> None:
+        nonlocal times_canceling
+        times_canceling += is_canceling(instance, run.run_id)
+        if times_canceling > 1:
+            interrupt(lambda: None)
 
     def check() -> bool:
         """Return False when there is nothing left to monitor."""
-        nonlocal renewals_canceling
+        nonlocal asking
         try:
             if time.monotonic() - _renewed_at.get(run.run_id, float("-inf")) >= RENEW_SECONDS:
                 _renew(ledger(), run.run_id)
-                renewals_canceling += is_canceling(instance, run.run_id)
-                if renewals_canceling > 1:
-                    interrupt(lambda: None)
-                    return False
+                if asking is None or not asking.is_alive():
+                    asking = threading.Thread(target=ask_dagster, name="canceling", daemon=True)
+                    asking.start()
             canceled = bool(ids) and all(ledger().get(id).status is Status.CANCELED for id in ids)
             if canceled and not is_still_requested(ledger, run.run_id):
                 interrupt(lambda: report_canceling(instance, run, "Its job was canceled."))
@@ -82,6 +92,8 @@ def cancellable(
             pass
         except LedgerError:
             return bool(ids) or run.run_id in _renewed_at
+        except Exception:  # it may pass, and a run without a heartbeat is taken for dead
+            _log.exception("The heartbeat of run %s tries again.", run.run_id)
         return True
 
     def watch() -> None:
@@ -116,7 +128,7 @@ def _renew(ledger: Ledger, run_id: str, lasts: timedelta = LEASE) -> None:
 
 
 def _staging_disk() -> Disk | None:
-    with suppress(OSError):
+    with suppress(OSError, SettingsError):  # a renewal needs neither
         usage = shutil.disk_usage(load_settings().staging_folder)
         return Disk(usage.free, usage.total)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -12,8 +13,8 @@ from export_pipeline.formats.excel.list_objects import table_part
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
-NAMES = "Export_"
-"""Prefix of all hidden names."""
+OWN_NAMES = re.compile(r"Export_(?:Rows|Sheets|Template|(?:Sum|Null|Chart)_\d+)", re.IGNORECASE)
+"""All hidden names; programs ignore the case of names."""
 TEMPLATE_NAME = "Export_Template"
 """Hidden name of a workbook whose other sheets are a company's own."""
 DATA_NAME = "Export_Rows"

@@ -25,7 +25,7 @@ from export_pipeline.formats.excel.package import (
     TEMPLATE_NAME,
 )
 from export_pipeline.formats.excel.scan import SheetScan, Summed, decode_text, scan_shared_strings
-from export_pipeline.formats.excel.xml import column_number, read_xml
+from export_pipeline.formats.excel.xml import column_number, counts_from_1904, read_xml
 from export_pipeline.formats.sums import add_parts
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -73,6 +73,8 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
         problems.append(
             f"the rows stand on {sheet_count:,} sheets where the workbook says {promised_sheets:,}"
         )
+    if book.counts_from_1904:
+        problems.append("the workbook counts days from 1904, so its dates are four years late")
     count = 0
     if "xl/sharedStrings.xml" in archive.namelist():
         count, wrong = scan_shared_strings(chunks(path, archive, "xl/sharedStrings.xml"))
@@ -160,6 +162,7 @@ class _Book:
         promised_sheets: Number of sheets with rows; None if it is not said.
         charts: The cells of each chart's values.
         is_template: True if the sheets without rows are a company's own.
+        counts_from_1904: True if its dates are counted from 1904, which nothing here writes.
     """
 
     sheets: list[_Sheet]
@@ -167,6 +170,7 @@ class _Book:
     promised_sheets: int | None
     charts: list[ChartArea]
     is_template: bool
+    counts_from_1904: bool
 
 
 def _workbook(archive: ZipFile) -> _Book:
@@ -203,7 +207,7 @@ def _workbook(archive: ZipFile) -> _Book:
     for number, total in sums.items():
         letters, _, column = total.partition(":")
         summed.append(Summed(column_number(letters), column, nulls.get(number, "")))
-    return _Book(sheets, summed, promised, charts, is_template)
+    return _Book(sheets, summed, promised, charts, is_template, counts_from_1904(book))
 
 
 def _as_label(formula: str) -> str:

@@ -23,6 +23,8 @@ from export_pipeline.formats.sums import add_parts
 _DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+[0-9]+:)?([A-Z]+)([0-9]+)"')
 _ADDRESS = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_IN_MAIN = frozenset({"sheetData", "row", "c", "v", "is", "t", "f"})
 _ROW_END = b"</row>"
 _PAD = b" " * AHEAD  # so that looking a few bytes ahead never leaves the block
 
@@ -81,6 +83,7 @@ class SheetScan:
         self._problems: dict[str, tuple[str, int]] = {}
         self._previous = (0, 0)  # row and column of the last cell
         self._row = 0
+        self._has_root = False
         self._widest = 0
         self._dimension: tuple[int, int] | None = None
         self._rest = b""
@@ -163,6 +166,11 @@ class SheetScan:
         return True
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._has_root or (name in _IN_MAIN and "xmlns" in attributes):
+            is_main = attributes.get("xmlns") == _MAIN and (self._has_root or name == "worksheet")
+            self._has_root = True
+            if not is_main:
+                self._note("elements that are not in the namespace of spreadsheets after", self._row, 1)
         if name == "c":
             self._start_cell(attributes)
         elif name == "row":

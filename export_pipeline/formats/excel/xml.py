@@ -24,6 +24,14 @@ def read_xml(archive: ZipFile, part: str) -> Any:
     return etree.fromstring(archive.read(part), parser)
 
 
+def counts_from_1904(book: Any) -> bool:
+    """Return whether the dates of a workbook (the root of its part) are counted from 1904, not 1900."""
+    return any(
+        properties.get("date1904") in ("1", "true")
+        for properties in book.iter("{http://schemas.openxmlformats.org/spreadsheetml/2006/main}workbookPr")
+    )
+
+
 def column_number(letters: str) -> int:
     """Return the number of a column, counted from 0: 0 for A, 26 for AA."""
     number = 0

@@ -233,6 +233,13 @@ def swap(old: str, new: str) -> Callable[[str], str]:
     return lambda xml: xml.replace(old, new)
 
 
+def prefixed(xml: str) -> str:
+    """Give the main namespace a prefix, as some libraries do."""
+    declaration, mark, body = xml.partition("?>")
+    body = re.sub(r"<(/?)(?=[a-zA-Z]+[\s/>])", r"<\1x:", body)
+    return declaration + mark + body.replace(' xmlns="', ' xmlns:x="', 1)
+
+
 REFUSED: dict[str, dict[str, str | bytes | Callable[[str], str]]] = {
     r"something below the table \(B9\)": {SHEET: cell("B9", "<v>1</v>")},
     r"something beside the table's rows \(G6\)": {SHEET: cell("G6", "<v>1</v>")},
@@ -293,6 +300,20 @@ REFUSED: dict[str, dict[str, str | bytes | Callable[[str], str]]] = {
         "xl/worksheets/_rels/sheet2.xml.rels": swap('/table"', '/x"'),
     },
     "is damaged": {SHEET: swap("</sheetData>", "")},
+    r"only some programs write \(<x:…> in xl/worksheets/sheet2.xml\)": {SHEET: prefixed},
+    r"<x:…> in xl/tables/table1.xml": {TABLE: prefixed},
+    r"<x:…> in xl/workbook.xml": {"xl/workbook.xml": prefixed},
+    r"<x:…> in xl/sharedStrings.xml": {"xl/sharedStrings.xml": prefixed},
+    r"<x:…> in xl/pivotCache/": {
+        "xl/pivotCache/pivotCacheDefinition1.xml": prefixed,
+    },
+    "counts days from 1904": {"xl/workbook.xml": swap("<workbookPr ", '<workbookPr date1904="true" ')},
+    "has the name 'export_sum_1', which exports use themselves": {
+        "xl/workbook.xml": swap(
+            "</definedNames>", '<definedName name="export_sum_1">1</definedName></definedNames>'
+        )
+    },
+    "has a timeline": {"xl/timelineCaches/timelineCache1.xml": "<a/>"},
 }
 del REFUSED["has no table"][TABLE]
 
@@ -326,6 +347,108 @@ def test_dates_in_cells_without_a_date_format_are_refused(template: Path, tmp_pa
     other = edit(template, tmp_path / "other.xlsx", {SHEET: swap('<c r="D5" s="3">', '<c r="D5" s="2">')})
     with pytest.raises(RenderError, match=r"'Day' holds dates, but its first cell \(D5\) has no date format"):
         fill(other, orders(3), tmp_path / "filled.xlsx")
+
+
+def with_amount_format(template: Path, path: Path, number: int, code: str) -> Path:
+    def change(xml: str) -> str:
+        xml = xml.replace('formatCode="#,##0.00"', f'formatCode="{code}"')
+        return xml.replace('<xf numFmtId="164"', f'<xf numFmtId="{number}"')
+
+    return edit(template, path, {"xl/styles.xml": change})
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "is_refused"),
+    [
+        (9, "0", True),
+        (10, "0", True),
+        (164, "0.0%", True),
+        (164, "[Red]0%;-0%", True),
+        (164, "0.0&quot;%&quot;", False),
+        (164, r"0.0\%", False),
+        (4, "0", False),
+    ],
+)
+def test_a_percent_format_would_show_percentages_a_hundredfold(
+    template: Path, tmp_path: Path, number: int, code: str, is_refused: bool
+) -> None:
+    other = with_amount_format(template, tmp_path / "other.xlsx", number, code)
+    path = tmp_path / "filled.xlsx"
+    columns = [replace(one, kind=Kind.PERCENT) if one.name == "amount" else one for one in COLUMNS]
+    values: list[Any] = ["North", "Ann", 12.5, date(2026, 1, 1), True]
+    data = {column.name: [value] for column, value in zip(columns, values, strict=True)}
+    made = layout(Section("rows", "Orders", table(tuple(columns), data), counts=True, sums=("amount",)))
+    if is_refused:
+        with pytest.raises(
+            RenderError, match=r"'Amount' holds percentages .* \(C5\) .* would show 100 times the value"
+        ):
+            fill(other, made, path)
+    else:
+        fill(other, made, path)
+        assert openpyxl.load_workbook(path)["Data"]["C5"].value == 12.5
+
+
+def test_only_the_names_of_exports_are_replaced(template: Path, tmp_path: Path) -> None:
+    added = "".join(
+        f'<definedName name="{name}"{hidden}>1.19</definedName>'
+        for name, hidden in (
+            ("Export_Rate", ""),
+            ("Export_Summary", ' hidden="1"'),
+            ("Export_Sum_9", ' hidden="1"'),
+        )
+    )
+    other = edit(
+        template,
+        tmp_path / "other.xlsx",
+        {"xl/workbook.xml": swap("</definedNames>", added + "</definedNames>")},
+    )
+    path = tmp_path / "filled.xlsx"
+    fill(other, orders(3), path)
+    assert sorted(openpyxl.load_workbook(path).defined_names) == [
+        "All_Regions",
+        "Export_Rate",
+        "Export_Sheets",
+        "Export_Sum_1",
+        "Export_Summary",
+        "Export_Template",
+    ]
+
+
+def test_facts_stand_in_strings_of_cells_too(template: Path, tmp_path: Path) -> None:
+    text = '<c r="{0}" t="inlineStr"><is><t>{{title}}, {{rows}} {{odd}}</t></is></c>'
+    other = edit(
+        template,
+        tmp_path / "other.xlsx",
+        {
+            SHEET: lambda xml: re.sub(r'<c r="A2".*?</c>', text.format("A2"), xml),
+            "xl/worksheets/sheet3.xml": lambda xml: xml.replace(
+                "<sheetData>", f'<sheetData><row r="1">{text.format("B1")}</row>'
+            ),
+        },
+    )
+    path = tmp_path / "filled.xlsx"
+    made = orders(3)
+    fill(other, made, path)
+    book = openpyxl.load_workbook(path)
+    assert (book["Data"]["A2"].value, book["Pivot"]["B1"].value) == (f"{made.title}, 3 {{odd}}",) * 2
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "problem"),
+    [
+        (SHEET, prefixed, "not in the namespace of spreadsheets"),
+        (SHEET, swap('<row r="5">', '<row r="5" xmlns="">'), "not in the namespace of spreadsheets"),
+        ("xl/workbook.xml", swap("<workbookPr ", '<workbookPr date1904="1" '), "counts days from 1904"),
+    ],
+)
+def test_rows_that_programs_would_not_see_are_found_on_reading_back(
+    template: Path, tmp_path: Path, part: str, change: Callable[[str], str], problem: str
+) -> None:
+    path = tmp_path / "filled.xlsx"
+    fill(template, orders(3), path)
+    assert any(
+        problem in one for one in read_back(edit(path, tmp_path / "bad.xlsx", {part: change})).problems
+    )
 
 
 def test_more_rows_than_a_sheet_holds_are_refused(template: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from export_pipeline.formats.excel.package import NAMES
+from export_pipeline.formats.excel.package import OWN_NAMES
 from export_pipeline.formats.excel.template.inspection import (
     TablePlace,
     list_sheets,
@@ -71,7 +71,7 @@ def add_names(package: Package, names: Sequence[tuple[str, str, int | None]]) ->
         defined = root.makeelement(f"{MAIN}definedNames")
         _insert_after(root, defined, _BEFORE_NAMES)
     for one in list(defined):
-        if one.get("name", "").startswith(NAMES):
+        if OWN_NAMES.fullmatch(one.get("name", "")):
             defined.remove(one)
     for name, formula, sheet in names:
         local = {} if sheet is None else {"localSheetId": str(sheet)}
@@ -260,30 +260,40 @@ def _empty_pivot(package: Package, sheet_part: str, pivot: Any) -> None:
 
 
 def rewrite_strings(package: Package, place: TablePlace, facts: Mapping[str, str]) -> None:
-    """Empty the shared strings that only the sample's rows refer to, and put facts into the others.
+    """Empty the shared strings that only the sample's rows refer to, and put facts into all other strings.
 
     Args:
         package: The parts.
         place: The table.
         facts: The text that stands for `{name}`, by name.
     """
-    parts = [part for _, part in package.related(workbook_part(package), "sharedStrings")]
-    if not parts:
-        return
     used = set()
     for _, part in list_sheets(package):
         for cell in _kept_cells(package.xml(part), place if part == place.sheet_part else None):
             if cell.get("t") == "s" and (value := cell.findtext(f"{MAIN}v")):
                 used.add(int(value))
+            elif cell.get("t") == "inlineStr" and _insert_facts(cell, facts):
+                package.change(part)
+    parts = [part for _, part in package.related(workbook_part(package), "sharedStrings")]
+    if not parts:
+        return
     root = package.change(parts[0])
     for index, item in enumerate(root.iter(f"{MAIN}si")):
         if index not in used:
             for child in list(item):
                 item.remove(child)
             item.append(item.makeelement(f"{MAIN}t"))
-        for text in item.iter(f"{MAIN}t"):
-            if text.text and "{" in text.text:
-                text.text = _FACT.sub(lambda match: facts.get(match[1], match[0]), text.text)
+        _insert_facts(item, facts)
+
+
+def _insert_facts(item: Any, facts: Mapping[str, str]) -> bool:
+    """Put facts into the texts of a string, and return whether any has changed."""
+    has_changed = False
+    for text in item.iter(f"{MAIN}t"):
+        old = text.text or ""
+        text.text = _FACT.sub(lambda match: facts.get(match[1], match[0]), old)
+        has_changed |= text.text != old
+    return has_changed
 
 
 def _kept_cells(root: Any, place: TablePlace | None) -> Iterator[Any]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from export_pipeline.core.columns import Kind
 from export_pipeline.formats.excel.names import column_letters
+from export_pipeline.formats.excel.package import OWN_NAMES
 from export_pipeline.formats.excel.template.package import MAIN, OFFICE, Package, in_namespaces
 from export_pipeline.formats.excel.template.references import TemplateError, parse_area
-from export_pipeline.formats.excel.xml import column_number
+from export_pipeline.formats.excel.xml import column_number, counts_from_1904
 
 _PARTS = (
     (r"_xmlsignatures/", "is signed, and a signature does not survive new rows; remove it"),
@@ -23,6 +25,7 @@ _PARTS = (
         r"xl/(charts/chartEx|extendedCharts)",
         "has a waterfall, treemap or other chart of its kind; use older ones",
     ),
+    (r"xl/timelineCaches/", "has a timeline, which keeps the dates of the sample; use a slicer"),
     (r"xl/dialogsheets/|xl/embeddings/", "has embedded documents or dialogs; remove them"),
 )
 _SHEETS = ("oleObjects", "controls", "dataConsolidate", "scenarios", "webPublishItems")
@@ -87,6 +90,13 @@ def check_package(package: Package) -> None:
         raise TemplateError("has macros; save it as .xlsx without them")
     if not package.xml(book).tag.startswith(MAIN):
         raise TemplateError("is a Strict Open XML workbook; save it as an ordinary .xlsx")
+    if counts_from_1904(package.xml(book)):
+        raise TemplateError(
+            "counts days from 1904; switch that off (File > Options > Advanced > Use 1904 date system)"
+        )
+    for name in package.xml(book).iter(f"{MAIN}definedName"):
+        if OWN_NAMES.fullmatch(name.get("name", "")) and name.get("hidden") not in ("1", "true"):
+            raise TemplateError(f"has the name {name.get('name')!r}, which exports use themselves; rename it")
 
 
 def find_tables(package: Package) -> list[TablePlace]:
@@ -205,32 +215,44 @@ def _check_drawing(root: Any, place: TablePlace, where: str) -> None:
             )
 
 
+_BUILT_IN_PERCENTS = {9, 10}
 _BUILT_IN_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
 _NOT_CODE = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.')
 
 
-def check_dates(package: Package, place: TablePlace, styles: Sequence[int], dates: Sequence[int]) -> None:
-    """Raise TemplateError for a column of dates or times whose cells would show them as numbers.
+def check_formats(package: Package, place: TablePlace, styles: Sequence[int], kinds: Sequence[Kind]) -> None:
+    """Raise TemplateError for a column whose cells would show other values than they hold.
+
+    Dates need a date format. Percentages are held as 12.5 for 12.5 %, of which a percent format shows 1250 %.
 
     Args:
         package: The parts.
         place: The table.
         styles: Style of each column's cells.
-        dates: Indexes of the columns of dates and times.
+        kinds: Kind of each column.
     """
-    book = workbook_part(package)
-    parts = [part for _, part in package.related(book, "styles")]
-    if not parts or not dates:
+    parts = [part for _, part in package.related(workbook_part(package), "styles")]
+    if not parts:
         return
     root = package.xml(parts[0])
     codes = {int(one.get("numFmtId")): one.get("formatCode", "") for one in root.iter(f"{MAIN}numFmt")}
     formats = root.find(f"{MAIN}cellXfs")
-    for index in dates:
+    for index, kind in enumerate(kinds):
         number = int(formats[styles[index]].get("numFmtId", "0"))
         code = _NOT_CODE.sub("", codes.get(number, "")).lower()
-        if number not in _BUILT_IN_DATES and not any(letter in code for letter in "ymdhs"):
-            cell = f"{column_letters(place.left + index)}{place.first}"
+        is_date = number in _BUILT_IN_DATES or any(letter in code for letter in "ymdhs")
+        where = (
+            f"{place.headers[index]!r}",
+            f"its first cell ({column_letters(place.left + index)}{place.first})",
+        )
+        if kind in (Kind.DATE, Kind.TIMESTAMP) and not is_date:
             raise TemplateError(
-                f"the column {place.headers[index]!r} holds dates, but its first cell ({cell}) has no date "
-                "format and would show numbers; give it one"
+                f"the column {where[0]} holds dates, but {where[1]} has no date format and would "
+                "show numbers; give it one"
+            )
+        if kind is Kind.PERCENT and (number in _BUILT_IN_PERCENTS or "%" in code):
+            raise TemplateError(
+                f"the column {where[0]} holds percentages (12.5 for 12.5 %), but {where[1]} has a percent "
+                "format and would show 100 times the value; give it a number format with the sign in quotes: "
+                '0.0"%"'
             )

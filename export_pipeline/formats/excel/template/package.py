@@ -70,9 +70,15 @@ class Package:
         return self._trees[name]
 
     def change(self, name: str) -> Any:
-        """Return the root of a part that is going to be changed."""
+        """Return the root of a part that is going to be changed.
+
+        Raises:
+            TemplateError: Its elements have a prefix: rows are written without one, and read back without.
+        """
         self._changed.add(name)
-        return self.xml(name)
+        root = self.xml(name)
+        check_namespace(root, name)
+        return root
 
     def content(self, name: str) -> bytes:
         """Return a part's bytes: its own if nothing in it was changed."""
@@ -119,6 +125,15 @@ class Package:
             if one.get("PartName", "").lstrip("/") == name:
                 types.remove(one)
         del self._bytes[name]
+
+
+def check_namespace(element: Any, part: str) -> None:
+    """Raise TemplateError if the namespace of spreadsheets is not the default one."""
+    if element.tag.startswith(MAIN) and element.prefix is not None:
+        raise TemplateError(
+            f"has XML that only some programs write (<{element.prefix}:…> in {part}); open it in Excel and "
+            "save it again"
+        )
 
 
 def in_namespaces(root: Any, *names: str) -> Iterator[Any]:

@@ -23,7 +23,7 @@ from export_pipeline.formats.excel.template.inspection import (
     check_table,
     find_tables,
 )
-from export_pipeline.formats.excel.template.package import MAIN, Package
+from export_pipeline.formats.excel.template.package import MAIN, Package, check_namespace
 from export_pipeline.formats.excel.template.references import Area, TemplateError
 from export_pipeline.formats.excel.xml import column_number
 
@@ -146,6 +146,7 @@ class Opened:
             add_names(package, names)
         root = package.change(place.sheet_part)
         data = root.find(f"{MAIN}sheetData")
+        check_namespace(data, place.sheet_part)
         for row in list(data):
             if int(row.get("r")) > place.header_row:
                 data.remove(row)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from export_pipeline.core.columns import Kind
 from export_pipeline.core.layout import Layout, Section, WorkbookTemplate
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats.base import Rendered, RenderError
@@ -17,7 +16,7 @@ from export_pipeline.formats.excel.overflow import CUT
 from export_pipeline.formats.excel.package import TEMPLATE_NAME, SheetEntry, Sum, proof_names
 from export_pipeline.formats.excel.plan import MAX_ROWS, Sheet
 from export_pipeline.formats.excel.rows import Positions, RowXml, Slice, slices
-from export_pipeline.formats.excel.template.inspection import check_dates
+from export_pipeline.formats.excel.template.inspection import check_formats
 from export_pipeline.formats.excel.template.references import TemplateError
 from export_pipeline.formats.excel.template.splice import Opened, hash_file, open_template
 from export_pipeline.formats.excel.text import MAX_TEXT, clean_text
@@ -63,8 +62,7 @@ def _render(
         )
     letters = [column_letters(place.left + index) for index in range(len(table.columns))]
     styles = opened.styles()
-    dates = [i for i, column in enumerate(table.columns) if column.kind in (Kind.DATE, Kind.TIMESTAMP)]
-    check_dates(opened.package, place, styles, dates)
+    check_formats(opened.package, place, styles, [column.kind for column in table.columns])
     sheet = Sheet(place.sheet, "", (), table.rows, place.header_row, (), (), None)
     rendered = Rendered(rows=table.rows, warnings=list(layout.notes))
     shared = Shared(SharedStrings(0), _Cutter(), options.guard_formulas, True)

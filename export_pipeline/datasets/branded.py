@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,13 +33,18 @@ def lay_out(data: ExportData) -> Layout:
 
 
 def _with_picture(drawing: Drawing, folder: Path | None) -> Drawing:
-    """Return the drawing with its picture, if the folder has it; a key never leads out of the folder."""
+    """Return the drawing with its picture, if the folder has it; a key never leads out of the folder.
+
+    A key can be any text of the application, so one that names no readable file is a missing picture.
+    """
     if folder is None or not drawing.image_key:
         return drawing
-    path = (folder / drawing.image_key.lstrip("/")).resolve()
-    return (
-        replace(drawing, image=path) if path.is_relative_to(folder.resolve()) and path.is_file() else drawing
-    )
+    try:
+        path = (folder / drawing.image_key.lstrip("/")).resolve()
+        is_there = path.is_relative_to(folder.resolve()) and path.is_file() and os.access(path, os.R_OK)
+    except (OSError, ValueError, RuntimeError):  # too long, not encodable, not allowed, a loop of links
+        is_there = False
+    return replace(drawing, image=path) if is_there else drawing
 
 
 def _brand(settings: Settings) -> Brand:

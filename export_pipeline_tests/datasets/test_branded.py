@@ -1,10 +1,12 @@
 """The brand that the settings name, on every layout."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from export_pipeline.datasets import branded
 from export_pipeline.datasets.branded import lay_out
 from export_pipeline_tests.takeoff_data import Application
 
@@ -49,3 +51,24 @@ def test_drawings_have_the_pictures_of_their_pages(tmp_path: Path, monkeypatch: 
     assert [drawing.image for drawing in plain.drawings] == [None] * 4
     assert [drawing.image for drawing in made.drawings] == [folder / "pages" / "1.png", None, None, None]
     assert (plain.notes, made.notes) == ((), ("2 of 4 drawings have no picture in EXPORT_PAGE_IMAGES.",))
+
+
+def test_a_key_that_no_folder_can_have_is_a_missing_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("EXPORT_PAGE_IMAGES", str(tmp_path))
+    app = Application(f"sqlite:///{tmp_path}/a.db")
+    keys = ("x" * 300 + ".png", "data:image/png;base64," + "A" * 5_000, "loop", "loop/1.png", "a.db/1.png")
+    try:
+        project = app.project()
+        document, condition = app.document(project), app.condition(project, "Slab", "area")
+        for number, key in enumerate(keys, 1):
+            app.measurement(condition, app.page(document, page_number=number, image_key=key), 1.0)
+        made = lay_out(app.export(project, include_drawings=True))
+    finally:
+        app.close()
+    assert made.notes == ("5 of 5 drawings have no picture in EXPORT_PAGE_IMAGES.",)
+    for key in ("a\0b", "\ud800x"):
+        drawing = replace(made.drawings[0], image_key=key)
+        assert branded._with_picture(drawing, tmp_path).image is None

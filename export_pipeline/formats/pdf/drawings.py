@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL.Image import DecompressionBombError
 
 from export_pipeline.core.layout import Drawing
 from export_pipeline.formats.pdf import style
@@ -133,7 +132,7 @@ class DrawingPrinter:
             if path.stat().st_size > _LARGEST_PICTURE:
                 raise ValueError(f"it has more than {_LARGEST_PICTURE:,} bytes")
             image = embed_image(pages.pdf, path.read_bytes(), _PICTURE_PIXELS)
-        except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError) as error:
             self.warnings.append(f"The picture of {drawing.title} cannot be printed: {error}.")
             return
         wide, high = round(drawing.width * scale), round(drawing.height * scale)

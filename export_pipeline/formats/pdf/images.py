@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image as Raster
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from export_pipeline.formats.pdf.objects import PdfFile
 
 _ENTRIES = b"/Type/XObject/Subtype/Image/Width %d/Height %d/ColorSpace/%b/BitsPerComponent 8"
+
+_MOST_PIXELS = 40_000_000
+"""Most pixels that are decoded: 160 MB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,21 @@ class Image:
 
 
 def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
-    """Write an image file's pixels, at most `most` wide and high. JPEG stays as it is if it may.
+    """Write the pixels of a PNG or JPEG file, at most `most` wide and high. JPEG stays as it is if it may.
 
     Raises:
-        OSError, ValueError: It cannot be decoded.
+        OSError, ValueError: It cannot be decoded, or has too many pixels.
     """
-    with Raster.open(BytesIO(data)) as opened:
+    try:
+        # Other formats run other programs: Ghostscript would draw an EPS file.
+        opened = Raster.open(BytesIO(data), formats=("PNG", "JPEG"))
+    except UnidentifiedImageError:
+        raise ValueError("it is no PNG or JPEG image") from None
+    except Raster.DecompressionBombError:
+        raise ValueError("it has too many pixels") from None
+    with opened:
+        if opened.format == "PNG" or opened.info.get("progressive"):
+            _check_size(opened)  # such images are decoded whole, whatever size is asked for
         upright = opened.getexif().get(0x0112, 1) == 1
         if opened.format == "JPEG":
             if not (opened.mode in ("RGB", "L") and upright and max(opened.size) <= most):
@@ -50,9 +62,15 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
         return Image(number, *pixels.size)
 
 
+def _check_size(opened: Raster.Image) -> None:
+    if opened.width * opened.height > _MOST_PIXELS:
+        raise ValueError(f"it has {opened.width:,} x {opened.height:,} pixels, more than {_MOST_PIXELS:,}")
+
+
 def _as_jpeg(opened: Raster.Image, most: int) -> bytes:
     """Return a JPEG upright, in colours or grays, and small enough."""
     opened.draft("L" if opened.mode == "L" else "RGB", (most, most))
+    _check_size(opened)
     raster = ImageOps.exif_transpose(opened).convert("L" if opened.mode == "L" else "RGB")
     raster.thumbnail((most, most))
     out = BytesIO()

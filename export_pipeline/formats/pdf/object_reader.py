@@ -1,7 +1,8 @@
 """Read a long PDF object by object, holding only its cross-reference table in memory.
 
 General readers keep half a kilobyte for every object. This one reads simple files only: one
-cross-reference table, no inherited dictionary entries. It passes over object streams.
+cross-reference table, no inherited dictionary entries. It decodes object streams, so that damage to
+them is noticed, and does not look at the objects in them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _TABLE = re.compile(rb"xref\s+(?=0 )")
 _SECTION = re.compile(rb"(\d+) (\d+)\s*?\n")
 _REFERENCE = re.compile(rb"(?<!\d)(\d++) 0 R")
 _NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
-_STREAM = re.compile(rb"/Length (\d+)\b[^>]*>>\s*stream\r?\n")
+_STREAM = re.compile(rb"/Length (\d+)\b[^>]*(?:>>\s*)+stream\r?\n")
+_PACKED_PLACES = re.compile(rb"/XRefStm (\d+)")
 _DEEPEST = 32
 _ZLIB_LIMIT = 1 << 30
 
@@ -82,6 +84,10 @@ class PlainFile:
         if b"/Prev" in trailer:
             raise NotPlain("it was changed after it was written")
         self._catalog = self.reference(trailer, b"Root")
+        self._decoded = np.zeros(self._places.size, np.bool_)
+        packed = _PACKED_PLACES.search(trailer)
+        if packed and int(packed[1]) not in self._places:
+            raise NotPlain("it does not have the stream of cross-references that it names")
 
     def _match(self, pattern: re.Pattern[bytes], place: int) -> re.Match[bytes] | None:
         self._file.seek(place)
@@ -106,13 +112,32 @@ class PlainFile:
         return data[len(head) : -len(b"endobj")]
 
     def stream(self, number: int) -> bytes:
-        """Return the decoded content of a stream object."""
-        data = self.body(number)
+        """Return the decoded content of a stream object; that of a JPEG stays encoded."""
+        return self._decode(number, self.body(number))
+
+    def check_other_objects(self) -> None:
+        """Decode every stream that was not yet read: fonts, images, object streams, cross-references.
+
+        The checksum of zlib tells whether their bytes are those that were written.
+        """
+        for number in np.flatnonzero((self._places >= 0) & ~self._decoded).tolist():
+            data = self.body(number)
+            # One damaged keyword does not make another object of a stream.
+            if data.endswith(b"endstream\n") or _STREAM.search(data):
+                self._decode(number, data)
+
+    def _decode(self, number: int, data: bytes) -> bytes:
         head = _STREAM.search(data)
         if not head or data[head.end() + int(head[1]) :].strip() != b"endstream":
             raise NotPlain(f"object {number} is not a stream of its declared length")
         content = data[head.end() : head.end() + int(head[1])]
-        if b"/Filter" not in data[: head.end()]:
+        self._decoded[number] = True
+        entries = data[: head.end()]
+        if b"/DCTDecode" in entries:
+            if not (content.startswith(b"\xff\xd8") and content.rstrip(b"\0\r\n").endswith(b"\xff\xd9")):
+                raise NotPlain(f"object {number} is not a whole JPEG image")
+            return content
+        if b"/Filter" not in entries:
             return content
         unpacker = zlib.decompressobj()
         try:

@@ -31,7 +31,8 @@ _PAGES = 32
 """Pages that are read ahead of the search."""
 _PARSED_PAGES = 100
 """Up to this many pages, qpdf parses every operator of every page, which takes longer than all else. A
-longer file is read object by object, if it is plain: every stream is decoded and every font checked.
+longer file is read object by object, if it is plain: every stream is decoded, which checks its zlib
+checksum, and every font of a page must be embedded. Operators are not parsed, nor are JPEG images decoded.
 """
 
 _Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
@@ -117,6 +118,7 @@ class _Reader:
             yield pages
             raise
         yield pages
+        file.check_other_objects()
 
     def _plain_map(self, file: PlainFile, number: int) -> dict[int, str]:
         if number in self._fonts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Drawing
 from export_pipeline.core.tables import Table
+from export_pipeline.formats.pdf import drawings, images
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, write
 
 SCHEMA = pa.schema(
@@ -171,3 +174,36 @@ def test_a_drawing_without_a_sound_picture_says_so(tmp_path: Path) -> None:
         (warning,) = done.warnings
         assert warning.startswith("The picture of Level 1 cannot be printed: ")
         check(tmp_path / "t.pdf")
+
+
+@pytest.mark.parametrize(
+    ("save", "size", "reason"),
+    [
+        ({"format": "EPS"}, (5, 5), "no PNG or JPEG"),
+        ({"format": "TIFF"}, (5, 5), "no PNG or JPEG"),
+        ({"format": "PNG"}, (2_100, 2_000), "2,100 x 2,000 pixels"),
+        ({"format": "JPEG", "progressive": True}, (2_100, 2_000), "2,100 x 2,000 pixels"),
+        ({"format": "JPEG"}, (2_100, 2_000), ""),
+        ({"format": "PNG"}, (20_000, 20_000), "too many pixels"),
+    ],
+)
+def test_a_picture_that_would_take_much_memory_or_another_program_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: dict[str, Any], size: tuple[int, int], reason: str
+) -> None:
+    monkeypatch.setattr(images, "_MOST_PIXELS", 4_000_000)
+    monkeypatch.setattr(drawings, "_PICTURE_PIXELS", 800)
+    path = tmp_path / "plan.png"
+    if max(size) > 3_000:
+        header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+        checked = header + struct.pack(">I", zlib.crc32(header))
+        path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\r" + checked + b"\0\0\0\x09IDAT")
+    else:
+        Image.new("RGB", size).save(path, **save)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)
+    square = ("polygon", "#FF0000", 1.0, 1.0, [0, 0, 500, 0, 500, 1000, 0, 1000])
+    done = write(
+        tmp_path / "t.pdf", layout(drawings=(Drawing("Level 1", 2000, 1000, shapes(square), image=path),))
+    )
+    assert len(done.warnings) == bool(reason)
+    assert reason in " ".join(done.warnings)
+    check(tmp_path / "t.pdf")

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.layout import Section
+from export_pipeline.core.layout import Drawing, Section
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf import readback
@@ -77,6 +78,51 @@ def test_damage_to_a_tagged_file_is_a_problem(
         path.write_bytes(changed)
         facts = readback.read_back(path)
         assert facts.problems or facts == FileFacts(300, {"n": 300 * 299 / 2})
+
+
+@pytest.mark.parametrize("parsed", [0, 1_000])
+@pytest.mark.parametrize("kind", [b"/Length1 ", b"/Type/ObjStm", b"/Type/XRef/"])
+def test_damage_to_what_no_page_text_needs_is_a_problem_too(
+    tagged: Path, tmp_path: Path, kind: bytes, parsed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fonts, packed objects and their cross-references are decoded in files of any length."""
+    monkeypatch.setattr(readback, "_PARSED_PAGES", parsed)
+    changed = bytearray(tagged.read_bytes())
+    place = changed.index(b"stream\n", changed.index(kind)) + len(b"stream\n")
+    end = changed.index(b"endstream", place)
+    for at in range(place + 4, end - 4, 29):
+        changed[at] ^= 0xFF
+    path = tmp_path / "changed.pdf"
+    path.write_bytes(changed)
+    assert readback.read_back(path).problems
+
+
+def test_a_moved_stream_of_cross_references_is_a_problem_of_a_long_file(
+    tagged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback, "_PARSED_PAGES", 0)
+    path = tmp_path / "changed.pdf"
+    path.write_bytes(re.sub(rb"/XRefStm \d", b"/XRefStm 9", tagged.read_bytes()))
+    assert readback.read_back(path).problems
+
+
+@pytest.mark.usefixtures("as_a_long_file")
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_a_damaged_picture_is_a_problem_of_a_long_file(tmp_path: Path, format: str) -> None:
+    Image.effect_noise((80, 80), 50).save(tmp_path / "plan", format)
+    shapes = Table.of(
+        "shapes",
+        (),
+        pa.table({"kind": pa.array([], pa.string()), "points": pa.array([], pa.list_(pa.float64()))}),
+    )
+    path = tmp_path / "t.pdf"
+    write(path, layout(drawings=(Drawing("Level 1", 80, 80, shapes, image=tmp_path / "plan"),)))
+    assert readback.read_back(path).problems == ()
+    changed = bytearray(path.read_bytes())
+    place = changed.index(b"endstream", changed.index(b"/Subtype/Image"))
+    changed[place - 8 : place - 1] = b"damaged"
+    path.write_bytes(changed)
+    assert readback.read_back(path).problems
 
 
 def test_rows_and_sums_of_the_counting_section(sound: Path) -> None:

@@ -178,7 +178,8 @@ class Settings(BaseSettings):
         float, Field(ge=0, description="Calls of one caller of the HTTP service; 0 for no limit.")
     ] = 1000
     api_max_pending: Annotated[
-        int, Field(ge=0, description="Exports of one scope that may wait; 0 for no limit.")
+        int,
+        Field(ge=0, description="Exports of one scope that may wait, and of one backfill; 0 for no limit."),
     ] = 1000
     api_origins: Annotated[
         tuple[str, ...],

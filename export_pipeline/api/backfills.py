@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from export_pipeline.api.callers import Services, Writer
 from export_pipeline.api.exports import MadeRequest, resolve_scope, translate_source_errors
 from export_pipeline.api.problems import Problem, responses
-from export_pipeline.datasets.backfills import request_backfill
+from export_pipeline.datasets.backfills import TooManyWindowsError, request_backfill
 from export_pipeline.datasets.requests import RequestError, check_target
 
 router = APIRouter(prefix="/v1/backfills", tags=["exports"], responses=responses(400, 401, 403, 429, 503))
@@ -58,13 +58,13 @@ class Backfill(BaseModel):
     """Numbers of exports of a backfill: windows times formats."""
 
     new: Annotated[int, Field(description="Requested for the first time.")]
-    repeated: Annotated[int, Field(description="Requested again, as the file has expired, or by `again`.")]
-    retried: Annotated[int, Field(description="Failed or canceled before, and tried again.")]
+    repeated: Annotated[int, Field(description="Requested again: failed, canceled, expired, or by `again`.")]
     waiting: Annotated[int, Field(description="Left alone: a request is under way.")]
     completed: Annotated[int, Field(description="Left alone: the file is there.")]
+    held: Annotated[int, Field(description="Left alone: the file is under legal hold.")]
 
 
-@router.post("", status_code=202, responses=responses(404, 422))
+@router.post("", status_code=202, responses=responses(404, 413, 422))
 async def create_backfill(body: BackfillRequest, service: Services, caller: Writer) -> Backfill:
     """Ask for the past days, weeks or months of one scope that have no file yet."""
     with translate_source_errors():
@@ -90,7 +90,10 @@ async def create_backfill(body: BackfillRequest, service: Services, caller: Writ
                 formats=body.formats,
                 again=body.again,
                 requested_by=caller.requested_by,
+                most=service.settings.api_max_pending,
             )
+        except TooManyWindowsError as error:
+            raise Problem(413, "too_large", str(error)) from None
         except RequestError as error:
             raise Problem(422, error.code, str(error), list(error.problems)) from None
         return Backfill(**asdict(counts))

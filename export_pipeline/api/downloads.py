@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,9 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import EventKind, Job
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
+from export_pipeline.store import NotFoundError, Store
 from export_pipeline.store.folder import FolderStore
+from export_pipeline.store.manifest import ManifestError
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.publish import read_manifest
 
@@ -80,9 +83,10 @@ async def hand_out(
         return RedirectResponse(url, 302, {"Cache-Control": "no-store"})
     size = (await service.run(store.stat, job.file_key or "")).bytes
     path = await service.run(store.path, job.file_key or "")
+    sha256 = await service.run(_sha256, store, job)
     headers = {
-        "ETag": f'"{job.sha256}"',
-        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(job.sha256 or '')).decode()}:",
+        "ETag": f'"{sha256}"',
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
         "Content-Disposition": content_disposition(name),
         "Cache-Control": "private, no-store",
     }
@@ -95,6 +99,13 @@ async def hand_out(
     if not _is_range(request.headers.get("range", "")):  # is ignored (RFC 9110, 14.2)
         request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
     return FileResponse(path, headers=headers, media_type=format.media_type)
+
+
+def _sha256(store: Store, job: Job) -> str:
+    """Return the hash of a job's file. A new export of a window has replaced it, and so its manifest."""
+    with suppress(NotFoundError, ManifestError):
+        return read_manifest(store, job.file_key or "").sha256
+    return job.sha256 or ""
 
 
 async def _record(

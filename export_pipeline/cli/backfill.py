@@ -55,7 +55,7 @@ def backfill(
     """Request the past days, weeks or months of one scope that have no file yet. The daemon exports them.
 
     Windows are those of the dataset's cadence, under the names and keys that its schedule makes. Failed ones
-    are tried again. No mail is sent.
+    are requested anew. Files under legal hold stay as they are. No mail is sent.
 
     Example: `export-pipeline backfill records --cadence daily --scope ID --from 2026-01-01 --to 2026-03-31`
     """

@@ -14,6 +14,10 @@ from export_pipeline.schedules.backfill import BackfillCounts, past_windows, req
 from export_pipeline.schedules.cadences import CadenceWindow
 
 
+class TooManyWindowsError(ValueError):
+    """Raised when a backfill asks for more exports than one call may request."""
+
+
 def request_backfill(
     ledger: Ledger,
     dataset: Dataset,
@@ -26,6 +30,7 @@ def request_backfill(
     formats: Sequence[str] = (),
     again: bool = False,
     requested_by: str | None = None,
+    most: int = 0,
 ) -> BackfillCounts:
     """Request the past windows of one scope that have no file yet.
 
@@ -38,9 +43,11 @@ def request_backfill(
         formats: Formats of the cadence; by default all of them.
         again: Also windows whose file is there.
         requested_by: The person who asks, for the record.
+        most: Maximum number of exports (windows times formats); 0 for no limit.
 
     Raises:
         RequestError: the dataset has no such cadence or format, or no window has ended in this time.
+        TooManyWindowsError: there are more exports than `most`.
         LedgerError: the ledger cannot be used.
     """
     name, cadences = dataset.dataset, dataset.attributes.cadences.named()
@@ -59,6 +66,11 @@ def request_backfill(
             f"No {cadence} window of {name} begins in this time and has ended; the first begins {start}."
         )
         raise _wrong("unknown_window", "from", message)
+    if most and (count := len(names) * len(formats or made)) > most:
+        raise TooManyWindowsError(
+            f"{len(names):,} windows in {len(formats or made)} formats are {count:,} exports, and a call "
+            f"may ask for {most:,} (EXPORT_API_MAX_PENDING). Say a shorter time by `from` and `to`."
+        )
     windows = [CadenceWindow(name, cadence, window, scope) for window in names]
     return request_past_windows(ledger, windows, formats or made, again=again, requested_by=requested_by)
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.claims import is_of_window
 from export_pipeline.jobs.database import transaction
-from export_pipeline.jobs.errors import SCOPE_DELETED
+from export_pipeline.jobs.errors import SCOPE_DELETED, RefusedError
 from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.records import unrequested_id
 from export_pipeline.jobs.sql_types import utc_now
@@ -49,6 +49,24 @@ class KnownFiles(Reader):
         )
         with self._reading() as connection:
             return {key for key in connection.scalars(select) if key is not None}
+
+    def ensure_not_held(self, key: str) -> None:
+        """Raise if a key is the file of a job under legal hold, so that nobody replaces the file.
+
+        Raises:
+            RefusedError: it is.
+        """
+        select = sa.select(jobs.c.id, jobs.c.status).where(
+            jobs.c.file_key == key, jobs.c.status == Status.COMPLETED, jobs.c.legal_hold
+        )
+        with self._reading() as connection:
+            held = connection.execute(select.limit(1)).one_or_none()
+        if held is not None:
+            raise RefusedError(
+                f"{key} is the file of export job {held.id}, which is under legal hold, so it is "
+                f"not replaced. `export-pipeline hold {held.id} --release` releases it.",
+                Status(held.status),
+            )
 
     def is_of_deleted_scope(self, key: str) -> bool:
         """Return whether a key is the file of jobs whose scopes were all deleted."""

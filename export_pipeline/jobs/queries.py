@@ -138,12 +138,13 @@ class Reader:
             return {id: JobState(Status(status), *rest) for id, status, *rest in connection.execute(select)}
 
     def count_pending(self, scope: str | None) -> int:
-        """Return the number of requests of a scope that wait."""
+        """Return the number of requests of a scope that wait, without windows, which come last."""
         pending = sa.select(sa.func.count()).select_from(jobs)
         pending = pending.where(
             jobs.c.status == Status.PENDING,
             jobs.c.scope == scope,
             jobs.c.deleted_at.is_(None),
+            sa.or_(jobs.c.window_key.is_(None), jobs.c.priority >= 0),
         )
         with self._reading() as connection:
             return connection.scalars(pending).one()

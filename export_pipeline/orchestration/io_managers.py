@@ -21,8 +21,9 @@ from export_pipeline.datasets.export_file import (
     published_file,
     summarize_file,
 )
-from export_pipeline.jobs import LedgerError, RefusedError
+from export_pipeline.jobs import LedgerError, NoLedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
+from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat import step_of
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
 from export_pipeline.orchestration.inputs import load_export
@@ -210,10 +211,13 @@ class ExportStoreIOManager(dg.IOManager):
         with suppress(LedgerError):
             deployment = run_in_thread(lambda: self.ledger.open().deployment())
 
+        def ensure_wanted() -> None:
+            ensure_still_requested(self.ledger.open, run, file.format)
+            with suppress(NoLedgerError):
+                KnownFiles.beside(self.ledger.open()).ensure_not_held(file.upload.key)
+
         def ensure_requested() -> None:
-            retry_until_available(
-                lambda: ensure_still_requested(self.ledger.open, run, file.format), context.log
-            )
+            retry_until_available(ensure_wanted, context.log)
 
         ensure_requested()  # staging the file aborts the uploads of all other attempts
         stored, _ = publish(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Ledger, RefusedError, Status
+from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.schedules.cadences import REPEAT, CadenceWindow, insert_requests
 from export_pipeline.schedules.calendar import Schedule, ended_windows
+from export_pipeline.store.keys import window_key
 
 
 @dataclass(slots=True)
@@ -23,22 +23,23 @@ class BackfillCounts:
 
     Attributes:
         new: Requested for the first time.
-        repeated: Requested again: the file has expired, or everything was wanted again.
-        retried: The request had failed or was canceled, and is tried again.
+        repeated: Requested again: the request failed or was canceled, the file has expired, or everything was
+            wanted again.
         waiting: Left alone, as a request is under way.
         completed: Left alone, as the file is there.
+        held: Left alone, as the file is under legal hold.
     """
 
     new: int = 0
     repeated: int = 0
-    retried: int = 0
     waiting: int = 0
     completed: int = 0
+    held: int = 0
 
     @property
     def requested(self) -> int:
         """Number of exports that will be made."""
-        return self.new + self.repeated + self.retried
+        return self.new + self.repeated
 
 
 def past_windows(
@@ -68,9 +69,11 @@ def request_past_windows(
 ) -> BackfillCounts:
     """Request windows for which there is neither a file nor a request under way. No mail is sent.
 
+    Requests that have ended stay as they are, whoever asked for them: a window is repeated by a new request.
+
     Args:
         windows: Windows of one dataset, cadence and scope.
-        again: Also windows whose file is there. It is replaced.
+        again: Also windows whose file is there. It is replaced, unless it is under legal hold.
         requested_by: The person who asks, for the record.
 
     Raises:
@@ -78,47 +81,59 @@ def request_past_windows(
         LedgerUnavailableError: the database cannot be reached.
     """
     counts = BackfillCounts()
-    newest = _newest_requests(ledger.engine, windows[0]) if windows else {}
-    mark, asked, retried = uuid.uuid4().hex[:8], [], []
+    statuses, held = _requests(ledger.engine, windows[0]) if windows else ({}, set())
+    mark, asked = uuid.uuid4().hex[:8], []
     for window in windows:
+        place = window_key(window.scope, window.dataset, window.cadence, window.window, "x")
         for format in formats:
-            job_id, status = newest.get((window.window, format), ("", None))
-            if status in (Status.PENDING, Status.PROCESSING):
+            known = statuses.get((window.window, format), [])
+            if (_without_extension(place), format) in held:
+                counts.held += 1
+            elif {Status.PENDING, Status.PROCESSING} & set(known):
                 counts.waiting += 1
-            elif status in (Status.FAILED, Status.CANCELED):
-                retried.append(job_id)
-            elif status is None:
+            elif not known:
                 asked.append((window, format))
-            elif status is Status.EXPIRED or again:
-                asked.append((replace(window, repeat=mark), format))
-            else:
+            elif known[-1] is Status.COMPLETED and not again:
                 counts.completed += 1
+            else:
+                asked.append((replace(window, repeat=mark), format))
     inserted = insert_requests(ledger.engine, iter(asked), requested_by=requested_by)
     counts.repeated = sum(window.repeat is not None for window, _ in asked)
     counts.new = inserted - counts.repeated
-    for job_id in retried:
-        with suppress(RefusedError):  # somebody else has retried it meanwhile
-            ledger.retry(job_id, requested_by)
-            counts.retried += 1
     return counts
 
 
-def _newest_requests(engine: sa.Engine, like: CadenceWindow) -> dict[tuple[str, str], tuple[str, Status]]:
-    """Return id and status of the newest request by window and format, in a window's cadence and scope."""
+def _requests(
+    engine: sa.Engine, like: CadenceWindow
+) -> tuple[dict[tuple[str, str], list[Status]], set[tuple[str, str]]]:
+    """Read the requests of a window's cadence and scope.
+
+    Returns:
+        The statuses by window and format, oldest first, and the held files: key without extension, format.
+    """
+    of_scope = (jobs.c.dataset == like.dataset, jobs.c.scope.is_not_distinct_from(like.scope))
     select = (
         sa.select(jobs.c.id, jobs.c.window_key, jobs.c.format, jobs.c.options, jobs.c.status)
         .where(
-            jobs.c.dataset == like.dataset,
-            jobs.c.scope.is_not_distinct_from(like.scope),
+            *of_scope,
             jobs.c.schedule_id.is_(None),
             jobs.c.window_key.startswith(f"{like.cadence}/", autoescape=True),
         )
         .order_by(jobs.c.created_at)
     )
-    newest: dict[tuple[str, str], tuple[str, Status]] = {}
+    kept = sa.select(jobs.c.file_key, jobs.c.format).where(
+        *of_scope, jobs.c.status == Status.COMPLETED, jobs.c.legal_hold, jobs.c.file_key.is_not(None)
+    )
+    statuses: dict[tuple[str, str], list[Status]] = {}
     with transaction(engine, write=False) as connection:
         for job_id, key, format, options, status in connection.execute(select):
             window = replace(like, window=key.partition("/")[2], repeat=(options or {}).get(REPEAT))
             if window.job_id(format) == job_id:
-                newest[window.window, format] = (job_id, Status(status))
-    return newest
+                statuses.setdefault((window.window, format), []).append(Status(status))
+        held = {(_without_extension(key), format) for key, format in connection.execute(kept)}
+    return statuses, held
+
+
+def _without_extension(key: str) -> str:
+    folder, _, name = key.rpartition("/")
+    return f"{folder}/{name.partition('.')[0]}"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from export_pipeline.components import catalogue
 from export_pipeline.components.catalogue import datasets
+from export_pipeline.datasets.backfills import request_backfill
 from export_pipeline.defs import __path__ as defs_paths
-from export_pipeline.jobs import Ledger, Status
+from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.known_files import KnownFiles
+from export_pipeline.orchestration import backfill_job
 from export_pipeline.orchestration.partitions import SCOPE_NAME_TAG, SCOPE_TAG, WINDOW_TAG
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.window_requests import window_requests_job
+from export_pipeline.schedules.backfill import BackfillCounts
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, failures, files
 from export_pipeline_tests.orchestration.requesting import launch, tick
@@ -243,7 +248,7 @@ def test_the_history_of_one_scope_is_exported_under_the_schedules_keys(
     days = ["--from", "2026-02-02", "--to", "2026-02-03"]
     asked = ["backfill", "takeoff", "--cadence", "daily", "--scope", name_of(there, scope), *days]
     made = command(*asked, "--format", "csv", "--json")
-    assert made.json == {"new": 2, "repeated": 0, "retried": 0, "waiting": 0, "completed": 0}
+    assert made.json == {"new": 2, "repeated": 0, "waiting": 0, "completed": 0, "held": 0}
     for request in tick(there):
         assert launch(there, request).success
     assert {job.file_key for job in ledger.find(limit=20)} == {
@@ -291,3 +296,54 @@ def test_a_file_that_has_expired_is_made_again(declare: Declare, ledger: Ledger,
     assert request.partition_key == DAY
     assert launch(there, request).success
     assert job.file_key in there.stored()
+
+
+def test_a_file_under_legal_hold_is_replaced_by_nobody(
+    declare: Declare, ledger: Ledger, command: Command
+) -> None:
+    there = declare(False)
+    days = ["--from", DAY, "--to", DAY, "--format", "csv"]
+    asked = ["backfill", "takeoff", "--cadence", "daily", "--scope", there.scope, *days]
+    assert command(*asked).code == 0
+    assert launch(there, tick(there)[0]).success
+    (held,) = ledger.find()
+    (file,) = (path for path in there.folder.rglob(f"{DAY}.csv") if path.is_file())
+    before = file.read_bytes(), file.stat().st_mtime_ns
+    assert "1 repeated" in command(*asked, "--again").out
+    ledger.hold(held.id, True)
+    (request,) = tick(there)
+    for late in (
+        launch(there, request),
+        there.run(["csv"], "daily", DAY, {"scope": there.scope}),
+    ):
+        assert f"is the file of export job {held.id}, which is under legal hold" in str(failures(late))
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert "1 held" in command(*asked, "--again").out
+    ledger.hold(held.id, False)
+    assert there.run(["csv"], "daily", DAY, {"scope": there.scope}).success
+
+
+def test_the_job_holds_a_lease_and_waits_for_the_ledger(
+    declare: Declare, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = declare(False)
+    tries: list[bool] = []
+
+    def away_at_first(*arguments: Any, **options: Any) -> BackfillCounts:
+        (run_id,) = [run.run_id for run in there.instance.get_runs()]
+        until = time.monotonic() + 20
+        while not (leased := bool(ledger.leases([run_id]))) and time.monotonic() < until:
+            time.sleep(0.05)
+        tries.append(leased)
+        if len(tries) == 1:
+            raise LedgerUnavailableError("It is away.")
+        return request_backfill(*arguments, **options)
+
+    monkeypatch.setattr(backfill_job, "request_backfill", away_at_first)
+    config = {"dataset": "takeoff", "scope": there.scope, "from": DAY, "to": DAY, "formats": ["csv"]}
+    result = there.definitions.resolve_job_def("backfill_scope_job").execute_in_process(
+        instance=there.instance, run_config=QUIET | {"ops": {"backfill_scope": {"config": config}}}
+    )
+    assert result.success
+    assert tries == [True, True]
+    assert len(ledger.find()) == 1

@@ -3,11 +3,14 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from export_pipeline.jobs import Attempt, File, Ledger, Status
+from export_pipeline.jobs import Attempt, File, Ledger, Status, Viewer
+from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.tables import jobs
 from export_pipeline.orchestration.partitions import windows_partition
 from export_pipeline.schedules.backfill import BackfillCounts, past_windows, request_past_windows
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 
 NOW = datetime(2026, 11, 11, 5, 30, tzinfo=UTC)
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
@@ -54,13 +57,13 @@ def test_what_has_no_file_is_requested_once(ledger: Ledger) -> None:
     for job_id, status in ((made, "completed"), (failed, "failed"), (expired, "expired")):
         end(ledger, job_id, status)
     counts = request_past_windows(ledger, WINDOWS, ["csv"])
-    assert counts == BackfillCounts(completed=1, retried=1, repeated=1)
+    assert counts == BackfillCounts(completed=1, repeated=2)
     assert counts.requested == 2
-    assert ledger.get(failed).status is Status.PENDING
-    (again,) = [job for job in ledger.find(limit=20) if job.options]
-    window = CadenceWindow.of(again)
-    assert window is not None
-    assert (window.window, window.key, window.scope) == (DAYS[2], f"daily/{DAYS[2]}", "a|b")
+    assert ledger.get(failed).status is Status.FAILED
+    again = [CadenceWindow.of(job) for job in ledger.find(limit=20) if job.options]
+    assert sorted((one.window, one.key, one.scope) for one in again if one) == [
+        (day, f"daily/{day}", "a|b") for day in DAYS[1:]
+    ]
     assert request_past_windows(ledger, WINDOWS, ["csv"]) == BackfillCounts(completed=1, waiting=2)
 
 
@@ -70,7 +73,65 @@ def test_files_that_are_there_are_made_again_if_wanted(ledger: Ledger) -> None:
     assert request_past_windows(ledger, WINDOWS[:1], ["csv"], again=True) == BackfillCounts(repeated=1)
     (second,) = [job for job in ledger.find() if job.options]
     end(ledger, second.id, "failed")
-    assert request_past_windows(ledger, WINDOWS[:1], ["csv"]) == BackfillCounts(retried=1)
+    assert request_past_windows(ledger, WINDOWS[:1], ["csv"]) == BackfillCounts(repeated=1)
+
+
+def test_requests_of_others_are_repeated_and_stay_as_they_are(ledger: Ledger) -> None:
+    recipients, owners = ["reader@example.org"], ["owner@example.org"]
+    request_windows(ledger.engine, WINDOWS[:1], ["csv"], recipients=recipients, owners=owners)
+    first = ledger.canceled(WINDOWS[0].job_id("csv"))
+    for _ in range(2):
+        counts = request_past_windows(ledger, WINDOWS[:1], ["csv"], requested_by="bob@example.org")
+    assert counts == BackfillCounts(waiting=1)
+    assert ledger.get(first.id) == first
+    (second,) = ledger.find(Viewer(["a|b"], "bob@example.org"))
+    assert (second.recipients, second.options.get("owners")) == ([], None)
+
+
+@pytest.mark.parametrize("ended", ["failed", "canceled"])
+def test_a_deleted_job_stops_nothing(ledger: Ledger, ended: str) -> None:
+    request_past_windows(ledger, WINDOWS, ["csv"])
+    job_id = WINDOWS[0].job_id("csv")
+    if ended == "failed":
+        end(ledger, job_id, "failed")
+    else:
+        ledger.canceled(job_id)
+    ledger.delete(job_id, lambda key: None)
+    assert request_past_windows(ledger, WINDOWS, ["csv"]) == BackfillCounts(repeated=1, waiting=2)
+
+
+def test_a_file_under_legal_hold_is_left_alone(ledger: Ledger) -> None:
+    """However it was made: by the schedule or in the launchpad."""
+    request_past_windows(ledger, WINDOWS, ["csv"])
+    for window, file in zip(WINDOWS, ("csv.gz", "csv", "csv"), strict=True):
+        attempt = Attempt(window.job_id("csv"), 1, "run")
+        ledger.started(attempt)
+        key = f"exports/a%7Cb/records/daily/{window.window}.{file}"
+        ledger.completed(attempt, File(key, "a.csv", 10, 1, "0" * 64, 1))
+    ledger.hold(WINDOWS[0].job_id("csv"), True)
+    by_hand = ledger.record_export(
+        "other run", File(f"exports/a%7Cb/records/daily/{DAYS[1]}.csv", "a.csv", 10, 1, "0" * 64, 1), None,
+        dataset="records", format="csv", scope="a|b", filters={}, columns=None, options={},
+        requested_by=None, started_at=NOW, who="dagster",
+    )  # fmt: skip
+    ledger.hold(by_hand.id, True)
+    counts = request_past_windows(ledger, WINDOWS, ["csv"], again=True)
+    assert counts == BackfillCounts(held=2, repeated=1)
+    ledger.hold(by_hand.id, False)
+    assert request_past_windows(ledger, WINDOWS, ["csv"], again=True) == BackfillCounts(
+        held=1, repeated=1, waiting=1
+    )
+
+
+def test_thousands_of_repetitions_are_a_few_transactions(ledger: Ledger) -> None:
+    many = [CadenceWindow("records", "daily", f"w{number}", "s") for number in range(1_500)]
+    request_past_windows(ledger, many, ["csv"])
+    with transaction(ledger.engine, write=True) as connection:
+        connection.execute(sa.update(jobs).values(status="canceled"))
+    begun: list[object] = []
+    sa.event.listen(ledger.engine, "begin", begun.append)
+    assert request_past_windows(ledger, many, ["csv"]) == BackfillCounts(repeated=1_500)
+    assert len(begun) == 3
 
 
 def test_requests_of_other_scopes_and_datasets_do_not_count(ledger: Ledger) -> None:

@@ -318,6 +318,10 @@ def test_a_file_under_legal_hold_is_replaced_by_nobody(
     ):
         assert f"is the file of export job {held.id}, which is under legal hold" in str(failures(late))
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert tick(there) == []
+    (second,) = [job for job in ledger.find() if job.id != held.id]
+    assert second.status is Status.FAILED
+    assert f"`export-pipeline hold {held.id} --release` releases it" in str(second.error_message)
     assert "1 held" in command(*asked, "--again").out
     ledger.hold(held.id, False)
     assert there.run(["csv"], "daily", DAY, {"scope": there.scope}).success

@@ -41,7 +41,11 @@ class ChartSpec(Strict):
     ] = None
     limit: Annotated[
         int,
-        Field(ge=2, le=40, description="Most categories: the largest or newest; others are one."),
+        Field(
+            ge=2,
+            le=40,
+            description="Most categories: the largest or newest; others are one, no date one more.",
+        ),
     ] = 12
 
     @property

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.core.charts import Chart, Series
+from export_pipeline.core.charts import Chart, Series, is_drawable
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Number, Presentation
 from export_pipeline.core.local_time import to_local
@@ -25,6 +24,10 @@ from export_pipeline.tabular.sums import Sum, add_exactly
 
 MAX_VALUES = 10_000
 """Most different values of a chart's columns; more are not held in memory, and the chart is left out."""
+MAX_KEY_BYTES = 16 << 20
+"""Most bytes of these values, which may be long texts."""
+MAX_SLICES = 12
+"""Most slices of a pie: more would have no colours of their own."""
 MAX_PARTS = 6
 """Most series of a chart with `split_by`; the last one may be the rest."""
 WIDEST_MEASURE = 66
@@ -32,6 +35,10 @@ WIDEST_MEASURE = 66
 _ROWS = Column("rows", "Rows", Kind.INTEGER)
 _DAYS = (date.min - date(1970, 1, 1)).days, (date.max - date(1970, 1, 1)).days
 _DAY = 86_400_000_000  # microseconds
+_FAR = date(2099, 1, 1)
+"""Dates from this one on may stand for "no end"."""
+
+_EXTREME = "The chart {!r} is left out: its sums are too large or too small to be drawn."
 
 Key: TypeAlias = date | str | None
 Sums: TypeAlias = dict[tuple[Key, Key], list[Number]]
@@ -65,17 +72,26 @@ def make_charts(
     for collector in collectors:
         title, sums = collector.title, collector.sums()
         if sums is None:
-            notes.append(f"The chart {title!r} is left out: it would have more than {MAX_VALUES:,} groups.")
-        elif not all(math.isfinite(number) for numbers in sums.values() for number in numbers):
-            notes.append(f"The chart {title!r} is left out: its sums are larger than any number of a cell.")
+            notes.append(f"The chart {title!r} is left out: {collector.excess}.")
+        elif not all(is_drawable(number) for numbers in sums.values() for number in numbers):
+            notes.append(_EXTREME.format(title))
         elif sums:
             _check(collector, sums, table.rows, totals)
-            made.append(_Drawer(collector.chart, columns, presentation).draw(title, sums))
+            chart = _Drawer(collector.chart, columns, presentation).draw(title, sums)
+            # What is left of numbers that nearly cancel each other can be too small.
+            if all(map(is_drawable, chart.values)):
+                made.append(chart)
+            else:
+                notes.append(_EXTREME.format(title))
     return made, notes
 
 
 class _Collector:
-    """The sums of one chart, batch after batch."""
+    """The sums of one chart, batch after batch.
+
+    Attributes:
+        excess: Why the chart is given up, after `sums` returned None.
+    """
 
     def __init__(self, chart: ChartSpec, columns: Mapping[str, ColumnSpec]) -> None:
         self.chart = chart
@@ -85,27 +101,29 @@ class _Collector:
         self._measures = [columns[name] for name in chart.measure]
         self._partial: list[pa.Table] = []
         self._rows = 0
-        self._is_too_long = False
+        self._bytes = 0
+        self.excess = ""
         what = " and ".join(make_header(column) for column in self._measures) or "Rows"
         by = " and ".join(make_header(column) for column, _ in self._keys)
         self.title = chart.title or f"{what} by {by}"
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add a batch."""
-        if self._is_too_long or not batch.num_rows:
+        if self.excess or not batch.num_rows:
             return
         arrays = {f"k{i}": _key(batch.column(one.name), one, by) for i, (one, by) in enumerate(self._keys)}
         arrays |= {f"m{i}": _addable(batch.column(one.name), one) for i, one in enumerate(self._measures)}
         arrays["rows"] = pa.repeat(pa.scalar(1, pa.int64()), batch.num_rows)
         self._partial.append(self._aggregate(pa.table(arrays)))
         self._rows += self._partial[-1].num_rows
-        if self._rows > MAX_VALUES:
+        self._bytes += self._key_bytes(self._partial[-1])
+        if self._rows > MAX_VALUES or self._bytes > MAX_KEY_BYTES:
             self._merge()
 
     def sums(self) -> Sums | None:
         """Return the sums of each pair of keys, with the count of rows last; None for too many groups."""
         self._merge()
-        if self._is_too_long:
+        if self.excess:
             return None
         sums: Sums = {}
         width = len(self._keys)
@@ -119,8 +137,15 @@ class _Collector:
         if len(self._partial) > 1:
             self._partial = [self._aggregate(pa.concat_tables(self._partial))]
         self._rows = sum(part.num_rows for part in self._partial)
+        self._bytes = sum(map(self._key_bytes, self._partial))
         if self._rows > MAX_VALUES:
-            self._is_too_long, self._partial = True, []
+            self.excess, self._partial = f"it would have more than {MAX_VALUES:,} groups", []
+        elif self._bytes > MAX_KEY_BYTES:
+            self.excess = f"the names of its groups would have more than {MAX_KEY_BYTES:,} bytes"
+            self._partial = []
+
+    def _key_bytes(self, part: pa.Table) -> int:
+        return sum(part.column(f"k{i}").nbytes for i in range(len(self._keys)))
 
     def _aggregate(self, rows: pa.Table) -> pa.Table:
         keys = [f"k{i}" for i in range(len(self._keys))]
@@ -140,11 +165,16 @@ def _key(cells: pa.Array, column: ColumnSpec, by: Period) -> pa.Array:
         return pc.floor_temporal(pc.if_else(known, days, None).cast(pa.date32()), unit=by)
     if kind is Kind.TIMESTAMP:
         micros = cells.cast(pa.int64())
-        first, last = ((day + margin) * _DAY for day, margin in zip(_DAYS, (1, -1), strict=True))
+        # The first and the last day have other dates in some zones: they stay in years 1 to 9999.
+        first, last = _DAYS[0] * _DAY, (_DAYS[1] + 1) * _DAY - 1
         known = pc.and_(pc.greater_equal(micros, first), pc.less_equal(micros, last))
         cells = pc.if_else(known, cells, None)
         local = to_local(cells, column.zone) if column.zone is not None else cells
-        return pc.floor_temporal(local.cast(pa.timestamp("us")), unit=by).cast(pa.date32())
+        micros = local.cast(pa.timestamp("us")).cast(pa.int64())
+        micros = pc.max_element_wise(
+            pc.min_element_wise(micros, last, skip_nulls=False), first, skip_nulls=False
+        )
+        return pc.floor_temporal(micros.cast(pa.timestamp("us")), unit=by).cast(pa.date32())
     if kind is Kind.BOOLEAN:
         return pc.if_else(cells, column.labels.get("true", "Yes"), column.labels.get("false", "No"))
     texts = cells.cast(pa.string())
@@ -221,14 +251,21 @@ class _Drawer:
         """Return the labels of the categories, and the category of each group."""
         dates = sorted(key for key in sums if isinstance(key, date))
         limit = self._chart.limit
+        if self._chart.type == "pie":
+            limit = min(limit, MAX_SLICES - (bool(dates) and None in sums))
         if dates:
-            periods = _periods(dates[0], dates[-1], self._chart.by, limit)
+            later = _cut_far(dates, self._chart.by, limit)
+            periods = _periods(dates[0], dates[-1], self._chart.by, limit - bool(later))
             earlier = [key for key in dates if key < periods[0]]
             labels = [_name(period, self._chart.by) for period in periods]
+            newest = labels[-1]
             home: dict[Key, int] = {period: index for index, period in enumerate(periods)}
             if earlier:
                 labels.insert(0, f"Before {labels[0]}")
                 home = {key: index + 1 for key, index in home.items()} | dict.fromkeys(earlier, 0)
+            if later:
+                home |= dict.fromkeys(later, len(labels))
+                labels.append(f"After {newest}")
             if None in sums:
                 home[None] = len(labels)
                 labels.append(self._missing())
@@ -284,6 +321,7 @@ class _Drawer:
 
 def _largest(sums: Mapping[Key, Number], limit: int, missing: str) -> tuple[list[str], dict[Key, int]]:
     """Return the labels of the largest values in order, and the place of each; the others share the last."""
+    missing = _mark(missing, "empty", sums)
     ranked = sorted(sums, key=lambda key: (-abs(Fraction(sums[key])), key is None, str(key)))
     kept, others = (ranked, []) if len(ranked) <= limit else (ranked[: limit - 1], ranked[limit - 1 :])
     kept.sort(key=lambda key: (-Fraction(sums[key]), key is None, str(key)))
@@ -291,8 +329,29 @@ def _largest(sums: Mapping[Key, Number], limit: int, missing: str) -> tuple[list
     home = {key: index for index, key in enumerate(kept)}
     if others:
         home |= dict.fromkeys(others, len(labels))
-        labels.append(f"Other ({len(others):,})")
+        labels.append(_mark(f"Other ({len(others):,})", "together", labels))
     return labels, home
+
+
+def _mark(name: str, mark: str, names: Container[Key]) -> str:
+    """Return a name that no value has: with a mark, if one has it."""
+    while name in names:
+        name = f"{name} ({mark})"
+    return name
+
+
+def _cut_far(dates: list[date], by: Period, limit: int) -> list[date]:
+    """Take the far dates that stand alone, e.g. 9999-12-31 for "no end", from the end of sorted dates.
+
+    As the newest periods, they would leave no room for those of all other rows.
+    """
+    later = []
+    # A chart of two categories has room for the newest period and those before.
+    while limit > 2 and len(dates) > 1 and dates[-1] >= _FAR:
+        if _periods(dates[-2], dates[-1], by, limit)[0] <= dates[-2]:
+            break
+        later.append(dates.pop())
+    return later
 
 
 def _periods(first: date, last: date, by: Period, limit: int) -> list[date]:

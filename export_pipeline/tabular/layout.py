@@ -189,11 +189,13 @@ class _TableLayout:
         return [shown[index] for index in places], tuple(map(make_header, others))
 
     def _charts(self, shown: list[ColumnSpec], presentation: Presentation) -> tuple[list[Chart], list[str]]:
-        """Return the charts of requested columns; those with personal data only of columns that are shown."""
+        """Return the charts of the format's columns; those with personal data only of columns that are
+        shown.
+        """
         here = {column.name for column in shown}
         usable = {
             column.name: as_printed(column)
-            for column in self.columns
+            for column in self._of_format(presentation)
             if column.name in here or not column.personal
         }
         charts = [chart for chart in self.spec.charts if usable.keys() >= chart.columns]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from export_pipeline.core.charts import Chart, Series
+from export_pipeline.core.charts import Chart, Series, is_drawable
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.takeoff.contents import Contents
 from export_pipeline.takeoff.fields import COST_PARTS
@@ -27,7 +27,7 @@ def cost_charts(contents: Contents) -> tuple[Chart, ...]:
         _chart(contents, "Total with markup by condition", "Condition", conditions, total),
         _chart(contents, "Cost by category", "Category", categories, COST_PARTS, stacked=True),
     )
-    return tuple(chart for chart in charts if chart.series)
+    return tuple(chart for chart in charts if chart.series and all(map(is_drawable, chart.values)))
 
 
 def _add(

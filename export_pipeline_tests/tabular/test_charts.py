@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from export_pipeline.core.charts import Chart
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
+from export_pipeline.formats.comparison import rows_agree
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.tabular import charts, layout
 from export_pipeline.tabular.columns import column_of
@@ -157,7 +159,113 @@ def test_sums_that_no_number_holds_leave_the_chart_out() -> None:
     made = arranged(laid_out(spec, [{"city": "a", "score": 1.7e308}] * 2))
     assert made.charts == ()
     assert made.notes == (
-        "The chart 'Score by City' is left out: its sums are larger than any number of a cell.",
+        "The chart 'Score by City' is left out: its sums are too large or too small to be drawn.",
+    )
+
+
+@pytest.mark.parametrize("score", [1.7976931348623157e308, 1.1e306, 1e-310, 5e-324, -1e308])
+def test_extreme_floats_leave_the_chart_out(score: float) -> None:
+    spec = spec_with({"type": "column", "group": "city", "measure": "score"})
+    made = arranged(laid_out(spec, [{"city": "a", "score": score}, {"city": "b", "score": 1.0}]))
+    assert made.charts == ()
+    assert "is left out" in made.notes[0]
+
+
+def test_what_is_left_of_numbers_that_nearly_cancel_can_be_too_small_to_draw() -> None:
+    spec = spec_with({"type": "column", "group": "city", "measure": "score", "limit": 2})
+    rows = [("a", 1.0), ("b", 2e-300), ("c", math.nextafter(-2e-300, 0))]
+    made = arranged(laid_out(spec, [{"city": city, "score": score} for city, score in rows]))
+    assert made.charts == ()
+    assert "is left out" in made.notes[0]
+
+
+@pytest.mark.parametrize("format", ["pdf", "excel"])
+@pytest.mark.parametrize("score", [1e15, 1e60, 1e100, -1e306, 1e306, 1e-300])
+@pytest.mark.parametrize("type", ["bar", "column", "line"])
+def test_every_number_that_is_charted_can_be_drawn_and_is_proved(
+    tmp_path: Path, format: str, score: float, type: str
+) -> None:
+    spec = spec_with({"type": type, "group": "city", "measure": "score"})
+    made = laid_out(
+        spec, [{"city": "a", "score": score}, {"city": "b", "score": 1.0 if score > 1 else score}]
+    )
+    assert len(arranged(made, format).charts) == 1
+    writer = FORMATS[format]
+    options = writer.options_of({})
+    path = tmp_path / f"t.{format}"
+    with path.open("wb") as out:
+        rendered = writer.render(made, out, options)
+    facts = writer.read_back(path, options)
+    assert facts.problems == ()
+    assert rows_agree(writer.proof(made, options), rendered, facts)
+
+
+def test_a_pie_has_at_most_twelve_slices() -> None:
+    rows = [{"city": f"c{n}", "day": date(2020 + n, 1, 1)} for n in range(30)] + [{"city": None}]
+    for group in ({"group": "city"}, {"group": "day", "by": "year"}):
+        chart = only_chart({"type": "pie", "limit": 40, **group}, rows)
+        assert len(chart.categories) == charts.MAX_SLICES == 12
+        assert sum(chart.series[0].values) == 31
+
+
+def test_missing_values_and_the_rest_have_names_that_no_value_has() -> None:
+    rows = [{"city": None}, {"city": "no city"}, {"city": "no city"}]
+    chart = only_chart({"type": "bar", "group": "city"}, rows)
+    assert dict(zip(chart.categories, chart.series[0].values, strict=True)) == {
+        "no city": 2, "no city (empty)": 1,
+    }  # fmt: skip
+    rows = [{"city": "Other (2)"}] * 3 + [{"city": "a"}, {"city": "b"}]
+    chart = only_chart({"type": "bar", "group": "city", "limit": 2}, rows)
+    assert chart.categories == ("Other (2)", "Other (2) (together)")
+
+
+def test_the_first_and_the_last_day_of_all_are_dates_of_every_zone() -> None:
+    ends = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)]
+    for zone in ("Europe/Berlin", "America/New_York", None):
+        columns = [{**column, "zone": zone} if column["name"] == "at" else column for column in COLUMNS]
+        spec = spec_with({"type": "column", "group": "at", "by": "year", "limit": 2}, columns=columns)
+        (chart,) = arranged(laid_out(spec, [{"at": at} for at in ends])).charts
+        assert chart.categories == ("Before 9999", "9999")
+
+
+@pytest.mark.parametrize("far", [date(9999, 12, 31), date(2999, 1, 1), date(2099, 12, 31)])
+def test_a_far_date_that_stands_for_no_end_leaves_room_for_the_others(far: date) -> None:
+    rows = [{"day": day} for day in (date(2026, 1, 5), date(2026, 3, 7), far, date(9999, 12, 31))]
+    chart = only_chart({"type": "column", "group": "day", "limit": 4}, rows)
+    assert chart.categories == ("Jan 2026", "Feb 2026", "Mar 2026", "After Mar 2026")
+    assert chart.series[0].values == (1, 0, 1, 2)
+    rows += [{"day": date(2020, 1, 1)}, {"day": None}]
+    chart = only_chart({"type": "column", "group": "day", "limit": 4}, rows)
+    assert chart.categories == ("Before Feb 2026", "Feb 2026", "Mar 2026", "After Mar 2026", "None")
+
+
+def test_far_dates_among_others_are_periods_as_any() -> None:
+    rows = [{"day": date(2098 + n, 1, 1)} for n in range(4)]
+    chart = only_chart({"type": "column", "group": "day", "by": "year"}, rows)
+    assert chart.categories == ("2098", "2099", "2100", "2101")
+
+
+def test_a_column_of_other_formats_is_not_charted() -> None:
+    columns = [
+        {**column, "formats": ["csv", "excel"]} if column["name"] == "status" else column
+        for column in COLUMNS
+    ]
+    made = laid_out(spec_with({"type": "bar", "group": "status"}, columns=columns), [{"status": "A"}])
+    assert arranged(made, "pdf").charts == ()
+    assert len(arranged(made, "excel").charts) == 1
+
+
+def test_long_texts_of_groups_leave_the_chart_out_before_they_fill_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(charts, "MAX_KEY_BYTES", 10_000)
+    spec = spec_with({"type": "bar", "group": "city"})
+    repeated = arranged(laid_out(spec, [{"city": "x" * 3_000}] * 50))
+    assert len(repeated.charts) == 1
+    made = arranged(laid_out(spec, [{"city": f"{n}" + "x" * 3_000} for n in range(50)]))
+    assert made.charts == ()
+    assert made.notes == (
+        "The chart 'Rows by City' is left out: the names of its groups would have more than 10,000 bytes.",
     )
 
 
@@ -195,12 +303,14 @@ def test_charts_are_for_people_and_only_of_columns_that_the_request_has() -> Non
     assert arranged(laid_out(spec, [])).charts == ()
 
 
+SCORES = st.floats(-1e300, 1e300).filter(lambda score: score == 0 or abs(score) > 1e-250)
+"""Scores whose sums can be drawn."""
 ROW = st.fixed_dictionaries(
     {
         "city": st.none() | st.sampled_from("abcdefgh"),
         "day": st.none() | st.dates(),
         "price_cents": st.none() | st.integers(-(2**63), 2**63 - 1),
-        "score": st.none() | st.floats(-1e300, 1e300) | st.just(math.nan),
+        "score": st.none() | SCORES | st.just(math.nan),
     }
 )
 

@@ -28,10 +28,13 @@ _ROW = 11
 _SIZE = 7
 _HEIGHT, _HIGHEST = 118, 300
 """Height of a plot in points, and of one with many horizontal bars."""
-_COLORS = ("#E08A1E", "#3A9E75", "#B24C63", "#7B6FB3", "#8C8C8C", "#4FA3C7")
-"""Colours of the series after the first, which has the accent's."""
-_LEAST_DISTANCE = 0.3
-"""Least distance of a colour from the accent, as red, green and blue from 0 to 1."""
+_COLORS = (
+    "#E08A1E", "#3A9E75", "#B24C63", "#7B6FB3", "#8C8C8C", "#4FA3C7", "#D6C43A", "#7A5230",
+    "#E39AC4", "#1F5F66", "#A5CC7A", "#4A2E80", "#F2C3A7", "#A7D8E8", "#7A1F2B", "#3D3D3D",
+)  # fmt: skip
+"""Colours of the series, or slices, after the first, which has the accent's: enough for every pie."""
+_NEAR, _SAME = 0.3, 0.1
+"""Distances from the accent, as red, green and blue from 0 to 1: near colours come last, equal ones never."""
 _GRID, _TEXT = HexColor("#D5DAE1"), HexColor("#4A4F58")
 _MOST_SPOKEN = 40
 """Most values of a chart in the text for those who cannot see it."""
@@ -88,7 +91,8 @@ class _Plot:
         self._chart = chart
         self._width = width
         self._typesetter = type_
-        others = [color for color in map(HexColor, _COLORS) if _distance(color, accent) > _LEAST_DISTANCE]
+        others = [color for color in map(HexColor, _COLORS) if _distance(color, accent) > _SAME]
+        others.sort(key=lambda color: _distance(color, accent) <= _NEAR)
         self._colors = [Color(*accent), *others]
 
     def draw(self) -> Drawing:
@@ -256,8 +260,10 @@ def _distance(color: Color, rgb: tuple[float, float, float]) -> float:
 
 
 def _short(value: float, before: str, after: str) -> str:
-    """Return a number in a few characters, e.g. $1.2M."""
+    """Return a number in a few characters, e.g. $1.2M or 4.5e+20."""
     size, unit = abs(value), ""
+    if size >= 1e15:
+        return f"{'-' if value < 0 else ''}{before}{size:.3g}{after}"
     for scale, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if size >= scale:
             size, unit = size / (scale if name != "k" else 1e3), name

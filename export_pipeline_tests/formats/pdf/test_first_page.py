@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pikepdf
 import pypdfium2
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from export_pipeline.core.brand import Brand
 from export_pipeline.core.charts import Chart, Series
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section
+from export_pipeline.formats.pdf.charts import _Plot, _short
 from export_pipeline.formats.pdf.readback import read_back
 from export_pipeline.formats.pdf.style import WHITE, Theme
 from export_pipeline.logo import read_logo
+from export_pipeline.tabular.charts import MAX_SLICES
 from export_pipeline_tests.formats.pdf.reading import check, layout, poppler, texts, write
 from export_pipeline_tests.formats.pdf.test_tagged import violations
 
@@ -80,6 +86,28 @@ def test_charts_have_their_values_in_words_and_break_no_rule(
         )
         assert "Profit, Jan 2026: -€1.05" in spoken[0]
         assert {"Jan", "Feb", "東京", "€1,000", "Profit"} <= set(poppler(path).split())
+
+
+@given(st.tuples(*[st.floats(0, 1)] * 3))
+@example((0.35, 0.35, 0.45))
+@example((0.24, 0.24, 0.24))
+def test_every_slice_of_a_pie_has_a_colour_of_its_own(accent: tuple[float, float, float]) -> None:
+    pie = replace(COUNTS, type="pie", categories=tuple(map(str, range(MAX_SLICES))))
+    plot = _Plot(pie, 300, accent, None)  # type: ignore[arg-type]
+    colours = [plot._color(index) for index in range(MAX_SLICES)]
+    apart = [
+        math.dist((one.red, one.green, one.blue), (other.red, other.green, other.blue))
+        for one, other in combinations(colours, 2)
+    ]
+    assert min(apart) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234.0, "$1,234"), (-2.5e6, "-$2.5M"), (9e14, "$900T"), (1e15, "$1e+15"), (-4.56e100, "-$4.56e+100")],
+)
+def test_numbers_beside_a_plot_are_short(value: float, text: str) -> None:
+    assert _short(value, "$", "") == text
 
 
 def test_bars_are_as_long_as_their_values(tmp_path: Path) -> None:

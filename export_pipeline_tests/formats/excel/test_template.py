@@ -159,6 +159,51 @@ def test_nothing_of_the_sample_is_left(template: Path, tmp_path: Path) -> None:
             assert holders == [], word
 
 
+def test_groups_of_a_pivot_keep_nothing_of_the_sample_but_what_is_set_by_hand(
+    template: Path, tmp_path: Path
+) -> None:
+    other, path = tmp_path / "other.xlsx", tmp_path / "filled.xlsx"
+    group = (
+        'maxDate="2020-03-08T00:00:00"/><fieldGroup base="3"><rangePr groupBy="months" {0}'
+        'startDate="2020-01-05T00:00:00" endDate="2020-03-08T00:00:00"/><groupItems count="3">'
+        '<s v="&lt;05/01/2020"/><s v="Jan"/><s v="&gt;08/03/2020"/></groupItems></fieldGroup>'
+    )
+    for marks, bounds in (
+        ("", ("2000-01-01T00:00:00", "2001-01-01T00:00:00")),
+        ('autoStart="0" autoEnd="false" ', ("2020-01-05T00:00:00", "2020-03-08T00:00:00")),
+    ):
+        grouped = swap('maxDate="2020-03-08T00:00:00"/>', group.format(marks))
+        fill(edit(template, other, {CACHE: grouped}), orders(3), path)
+        with ZipFile(path) as archive:
+            xml = archive.read(CACHE).decode()
+        assert re.findall(r'(?:start|end)Date="(.*?)"', xml) == [*bounds]
+        assert "05/01/2020" not in xml
+        assert '<groupItems count="3"><s v="(1)"/><s v="(2)"/><s v="(3)"/></groupItems>' in xml
+
+
+def test_a_shape_in_a_chart_that_shows_a_cell_is_emptied(template: Path, tmp_path: Path) -> None:
+    shapes = (
+        '<c:userShapes xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" '
+        'xmlns:cdr="http://schemas.openxmlformats.org/drawingml/2006/chartDrawing" '
+        'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"><cdr:relSizeAnchor>'
+        '<cdr:sp textlink="Summary!$B$6"><cdr:txBody><a:p><a:fld><a:t>Sample North</a:t></a:fld></a:p>'
+        "</cdr:txBody></cdr:sp></cdr:relSizeAnchor></c:userShapes>"
+    )
+    links = related("chartUserShapes", "../drawings/drawing9.xml")(
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"></Relationships>'
+    )
+    added: dict[str, str | bytes | Callable[[str], str]] = {
+        "xl/drawings/drawing9.xml": shapes,
+        "xl/charts/_rels/chart1.xml.rels": links,
+    }
+    path = tmp_path / "filled.xlsx"
+    fill(edit(template, tmp_path / "other.xlsx", added), orders(3), path)
+    with ZipFile(path) as archive:
+        xml = archive.read("xl/drawings/drawing9.xml").decode()
+    assert 'textlink="Summary!$B$6"' in xml
+    assert "Sample North" not in xml
+
+
 def test_formulas_pivot_and_chart_have_the_new_rows_in_other_programs(template: Path, tmp_path: Path) -> None:
     path = tmp_path / "filled.xlsx"
     fill(template, orders(30), path)
@@ -240,6 +285,20 @@ def prefixed(xml: str) -> str:
     return declaration + mark + body.replace(' xmlns="', ' xmlns:x="', 1)
 
 
+def related(kind: str, target: str) -> Callable[[str], str]:
+    """Add a relationship."""
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    link = f'<Relationship Id="rId99" Type="{office}/{kind}" Target="{target}"/>'
+    return swap("</Relationships>", f"{link}</Relationships>")
+
+
+SUMMARY, CACHE = "xl/worksheets/sheet1.xml", "xl/pivotCache/pivotCacheDefinition1.xml"
+PIVOT_LINKS = "xl/worksheets/_rels/sheet3.xml.rels"
+GROUPED_BY_HAND = (
+    '<cacheField name="Region2" numFmtId="0" databaseField="0"><fieldGroup base="0"><discretePr count="2">'
+    '<x v="0"/><x v="1"/></discretePr><groupItems count="1"><s v="Sample North"/></groupItems></fieldGroup>'
+    "</cacheField></cacheFields>"
+)
 REFUSED: dict[str, dict[str, str | bytes | Callable[[str], str]]] = {
     r"something below the table \(B9\)": {SHEET: cell("B9", "<v>1</v>")},
     r"something beside the table's rows \(G6\)": {SHEET: cell("G6", "<v>1</v>")},
@@ -311,6 +370,35 @@ REFUSED: dict[str, dict[str, str | bytes | Callable[[str], str]]] = {
     "has the name 'export_sum_1', which exports use themselves": {
         "xl/workbook.xml": swap(
             "</definedNames>", '<definedName name="export_sum_1">1</definedName></definedNames>'
+        )
+    },
+    "items made by hand of the sample's values .discretePr": {CACHE: swap("</cacheFields>", GROUPED_BY_HAND)},
+    "items made by hand of the sample's values .calculatedItem": {
+        CACHE: swap(
+            "</cacheFields>",
+            '</cacheFields><calculatedItems count="1"><calculatedItem formula="Region[Sample North]"/>'
+            "</calculatedItems>",
+        )
+    },
+    r'cell B4 names rows of the table as a text \("Data!C5:C7"\)': {
+        SUMMARY: swap("SUM(Data!$C$5:$C$7)", 'SUM(INDIRECT("Data!C5:C7"))')
+    },
+    r"cell B4 counts the rows of the table \(OFFSET\(Data!\$C\$4,1,0,3\)\)": {
+        SUMMARY: swap("SUM(Data!$C$5:$C$7)", "SUM(OFFSET(Data!$C$4,1,0,3))")
+    },
+    r"form control or linked picture of the sheet 'Pivot' refers to the rows .* \(Data!\$A\$5:\$A\$7\)": {
+        PIVOT_LINKS: related("ctrlProp", "../ctrlProps/ctrlProp1.xml"),
+        "xl/ctrlProps/ctrlProp1.xml": '<formControlPr objectType="List" fmlaRange="Data!$A$5:$A$7"/>',
+    },
+    r"form control or linked picture of the sheet 'Pivot' refers to the rows .* \('Data'!A5:A7\)": {
+        PIVOT_LINKS: related("vmlDrawing", "../drawings/old.vml"),
+        "xl/drawings/old.vml": "<xml><br><x:FmlaPict>&apos;Data&apos;!A5:A7</x:FmlaPict></xml>",
+    },
+    r"form control or linked picture of the sheet 'Pivot' refers to A5:A6 of 'Data'": {
+        "xl/worksheets/sheet3.xml": swap(
+            "</worksheet>",
+            '<controls><control shapeId="1"><controlPr listFillRange="Data!A5:A6"/></control></controls>'
+            "</worksheet>",
         )
     },
     "has a timeline": {"xl/timelineCaches/timelineCache1.xml": "<a/>"},
@@ -491,3 +579,27 @@ def test_the_only_row_may_be_all_rows_except_in_a_formula() -> None:
     assert area.follow_formula("$A$5", area.sheet, "a chart") == "$A$5:$A$100"
     with pytest.raises(TemplateError, match="that may mean the first or all; give the sample two rows"):
         area.follow_formula("$A$5*2", area.sheet, "a cell", single=False)
+
+
+@pytest.mark.parametrize(
+    ("formula", "is_refused"),
+    [
+        ("SUM(INDIRECT(\"'My ''data'''!A5:A9\"))", True),
+        ('SUM(INDIRECT("A5:A"&B1))', True),
+        ('INDIRECT("R5C1:R9C1",FALSE)', True),
+        ('INDIRECT("A4")&INDIRECT("Other!A5:A9")&INDIRECT("Orders[A5]")', False),
+        ('INDIRECT("A:A")&"A5:A9"', True),  # nobody knows which of the texts is an address
+        ('"A5:A9"&LEN("R5C1")', False),
+        ("SUM(OFFSET($A$4,1,0,5,1))", True),
+        ("OFFSET($A$4,5,0)", True),
+        ("SUM(OFFSET(A4:A8,1,))", True),
+        ("OFFSET($A$3,1,0,1,4)&OFFSET(Other!$A$4,1,0,5,1)&OFFSET($F$4,1,0,5,1)", False),
+        ("OFFSET($A$4,MATCH(1,B:B),0,1,1)", False),
+    ],
+)
+def test_rows_named_as_text_or_counted_cannot_follow(formula: str, is_refused: bool) -> None:
+    if is_refused:
+        with pytest.raises(TemplateError, match="which cannot follow; refer to the table"):
+            AREA.follow_formula(formula, AREA.sheet, "here")
+    else:
+        assert AREA.follow_formula(formula, AREA.sheet, "here") == formula

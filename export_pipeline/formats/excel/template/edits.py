@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from export_pipeline.formats.excel.package import OWN_NAMES
+from export_pipeline.formats.excel.template.controls import check_controls
 from export_pipeline.formats.excel.template.inspection import (
     TablePlace,
     list_sheets,
@@ -20,6 +21,7 @@ from export_pipeline.formats.excel.xml import column_number
 
 _FORMULAS = ("formula", "formula1", "formula2", "f", "cfvo", "calculatedColumnFormula", "totalsRowFormula")
 _FACT = re.compile(r"\{(\w+)\}")
+_OF_VALUES = ("discretePr", "calculatedItem", "tupleCache")
 _BEFORE_NAMES = ("sheets", "functionGroups", "externalReferences")
 
 
@@ -42,9 +44,11 @@ def follow_rows(package: Package, place: TablePlace, area: Area) -> None:
             _follow_pivot(package, part, pivot, place, area)
         for _, drawing in package.related(part, "drawing"):
             _follow_drawing(package, drawing, sheet, area)
-    for name in package.names:
-        if name.startswith("xl/charts/chart") and name.endswith(".xml"):
-            _follow_chart(package, name, area)
+            for _, chart in package.related(drawing, "chart"):
+                _follow_chart(package, chart, area)
+                for _, shapes in package.related(chart, "chartUserShapes"):
+                    _follow_drawing(package, shapes, sheet, area)
+        check_controls(package, part, sheet, area)
     _follow_workbook(package, area)
 
 
@@ -175,7 +179,7 @@ def _follow_chart(package: Package, part: str, area: Area) -> None:
 
 
 def _follow_drawing(package: Package, part: str, sheet: str, area: Area) -> None:
-    """Empty the texts of shapes that show a cell."""
+    """Empty the texts of shapes, of a sheet or a chart, that show a cell."""
     for shape in list(in_namespaces(package.xml(part), "sp")):
         if link := shape.get("textlink"):
             package.change(part)
@@ -210,8 +214,15 @@ def _follow_pivot(package: Package, sheet_part: str, part: str, place: TablePlac
         root.attrib.pop(name, None)
     for _, records in list(package.related(caches[0], "pivotCacheRecords")):
         package.remove(records, caches[0])
-    for items in root.iter(f"{MAIN}sharedItems"):
+    for element in root.iter(*(f"{MAIN}{name}" for name in _OF_VALUES)):
+        raise TemplateError(
+            "has a pivot table with groups or items made by hand of the sample's values "
+            f"({element.tag.removeprefix(MAIN)}); ungroup them, or add a column to the table"
+        )
+    for items in root.iter(f"{MAIN}sharedItems", f"{MAIN}groupItems"):
         _anonymize(items)
+    for bounds in root.iter(f"{MAIN}rangePr"):
+        _anonymize_bounds(bounds)
     _empty_pivot(package, sheet_part, package.xml(part))
 
 
@@ -245,6 +256,17 @@ def _anonymize(items: Any) -> None:
             item.set("v", str(index))
         elif kind == "d":
             item.set("v", f"{datetime(2000, 1, 1) + timedelta(days=index):%Y-%m-%dT%H:%M:%S}")
+
+
+def _anonymize_bounds(bounds: Any) -> None:
+    """Replace the first and last value that a pivot's field is grouped from, unless they are set by hand."""
+    for end, date, number in (("Start", "2000-01-01", "0"), ("End", "2001-01-01", "1")):
+        if bounds.get(f"auto{end}", "1") not in ("1", "true"):
+            continue
+        if bounds.get(f"{end.lower()}Date") is not None:
+            bounds.set(f"{end.lower()}Date", f"{date}T00:00:00")
+        if bounds.get(f"{end.lower()}Num") is not None:
+            bounds.set(f"{end.lower()}Num", number)
 
 
 def _empty_pivot(package: Package, sheet_part: str, pivot: Any) -> None:

@@ -16,6 +16,14 @@ _TOKEN = re.compile(
     r"|(?P<sheet>'(?:[^']|'')+'!|(?<![\w.'])[\w.]+!)?"
     rf"(?P<range>(?<![\w.$]){_CELL}(?::{_CELL})?|(?<![\w.$])\$?[0-9]{{1,7}}:\$?[0-9]{{1,7}})(?![\w.(!\[])"
 )
+_TEXT = re.compile(r'"((?:[^"]|"")*)"')
+_INDIRECT = re.compile(r"(?<![\w.])INDIRECT\(")
+_R1C1 = re.compile(r"(?<![A-Za-z0-9_])R([0-9]{1,7})C([0-9]{1,5})(?![A-Za-z0-9_])")
+_OFFSET = re.compile(
+    r"(?<![\w.])OFFSET\(\s*(?P<sheet>'(?:[^']|'')+'!|[\w.]+!)?"
+    rf"(?P<range>{_CELL}(?::{_CELL})?)\s*,\s*(?P<rows>-?[0-9]{{1,7}})\s*,\s*(?P<columns>-?[0-9]{{1,5}})?"
+    r"\s*(?:,\s*(?P<height>[0-9]{1,7})?\s*)?(?:,\s*(?P<width>[0-9]{1,5})?\s*)?\)"
+)
 _PARTS = re.compile(r"(\$?)([A-Z]*)(\$?)([0-9]+)")
 
 
@@ -78,6 +86,8 @@ class Area:
             TemplateError: A reference is to only some of the rows, or to several sheets at once.
         """
 
+        self._check_computed(formula, here, what, moves=moves)
+
         def followed(match: re.Match[str]) -> str:
             prefix, cells = match["sheet"], match["range"]
             if cells is None:
@@ -98,6 +108,35 @@ class Area:
             return (prefix or "") + made
 
         return _TOKEN.sub(followed, formula)
+
+    def _check_computed(self, formula: str, here: str, what: str, *, moves: bool) -> None:
+        """Raise TemplateError if INDIRECT or OFFSET lead to the rows by texts or numbers."""
+        reason = "which cannot follow; refer to the table by name (Orders[Amount])"
+        if _INDIRECT.search(formula):
+            for text in _TEXT.findall(formula):
+                cells = _R1C1.sub(lambda match: f"{column_letters(int(match[2]) - 1)}{match[1]}", text)
+                for match in _TOKEN.finditer(cells):
+                    if match["range"] and self._meets(match["sheet"], match["range"], here):
+                        raise TemplateError(f'{what} names rows of the table as a text ("{text}"), {reason}')
+        for match in _OFFSET.finditer(formula):
+            if moves and _is_relative(match["range"]):
+                continue
+            first, last, start, stop = parse_area(match["range"])
+            top, left = first + int(match["rows"]), start + int(match["columns"] or 0)
+            bottom = top + int(match["height"] or last - first + 1) - 1
+            right = left + int(match["width"] or stop - start + 1) - 1
+            cells = f"{column_letters(max(left, 0))}{top}:{column_letters(max(right, 0))}{bottom}"
+            if top > 0 and self._meets(match["sheet"], cells, here):
+                raise TemplateError(f"{what} counts the rows of the table ({match[0]}), {reason}")
+
+    def _meets(self, prefix: str | None, cells: str, here: str) -> bool:
+        """Return whether a reference is to rows of the table that would not stay the same rows."""
+        if (_sheet_name(prefix) if prefix else here).casefold() != self.sheet.casefold():
+            return False
+        try:
+            return self._range(cells, "") != cells
+        except TemplateError:
+            return True
 
     def has_relative(self, formula: str, here: str) -> bool:
         """Return whether a reference to the table's sheet moves with the cell that it stands in."""

@@ -24,7 +24,7 @@ from export_pipeline.datasets.export_file import (
 from export_pipeline.jobs import LedgerError, NoLedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.jobs.known_files import KnownFiles
-from export_pipeline.orchestration.dagster_compat import step_of
+from export_pipeline.orchestration.dagster_compat import is_canceling, step_of
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
 from export_pipeline.orchestration.inputs import load_export
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
@@ -205,7 +205,7 @@ class ExportStoreIOManager(dg.IOManager):
         return job.id
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
-        run = step_of(context).dagster_run
+        run, instance = step_of(context).dagster_run, step_of(context).instance
         deployment: str | None = None
         # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
         with suppress(LedgerError):
@@ -217,6 +217,8 @@ class ExportStoreIOManager(dg.IOManager):
                 KnownFiles.beside(self.ledger.open()).ensure_not_held(file.upload.key)
 
         def ensure_requested() -> None:
+            if is_canceling(instance, run.run_id):  # the signal of its launcher got lost
+                raise dg.DagsterExecutionInterruptedError
             retry_until_available(ensure_wanted, context.log)
 
         ensure_requested()  # staging the file aborts the uploads of all other attempts

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from dagster_celery import launcher
@@ -26,8 +29,13 @@ from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_versi
 from export_pipeline.orchestration.runs.reconciler import LAUNCHED, is_of_this_code
 from export_pipeline.settings import load_settings
 
+_Answer = TypeVar("_Answer")
 _FAILED = "FAILURE"
 _NO_QUEUE = "404"
+_DOWN_SECONDS = 10.0
+"""Time for which a broker or backend that gave no answer is not asked again: many runs may wait."""
+_ASKED_ONCE = {"max_retries": 1, "interval_start": 0, "socket_connect_timeout": 3, "socket_timeout": 5}
+"""Options of a connection that only asks; the second try is for the second broker, if there are two."""
 _SETTINGS: dict[str, Any] = {
     "worker_disable_prefetch": True,  # a waiting run is taken by a machine that is free, not by a busy one
     "worker_max_tasks_per_child": 1,  # each run gets a new process, forked from the one that has loaded all
@@ -35,6 +43,8 @@ _SETTINGS: dict[str, Any] = {
     "task_store_errors_even_if_ignored": True,  # the death of a process
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    "redis_socket_connect_timeout": 3,
+    "redis_socket_timeout": 5,
 }
 
 
@@ -44,6 +54,10 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
     Dagster's own cannot tell a dead worker from a live one and a waiting task from a lost one, leaves a run
     that it terminates failed, and drops runs while the broker is away.
     """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._asked_again_at: dict[str, float] = {}
 
     def app_args(self) -> dict[str, Any]:
         """Return the arguments of the Celery app; `config_source` of dagster.yaml overrides ours."""
@@ -61,10 +75,14 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
             CodeUnreachableError: the broker is unavailable. The queue takes the run back and tries again.
         """
         run = context.dagster_run
-        if is_of_this_code(run) and DAGSTER_CELERY_QUEUE_TAG not in run.tags:
-            queue = {DAGSTER_CELERY_QUEUE_TAG: self.queue_of_code(run.tags.get(CODE_TAG) or code_version())}
-            add_run_tags(instance_of(self), run, queue)
-            context = LaunchRunContext(with_tags(run, queue), context.workspace)
+        given = run.tags.get(DAGSTER_CELERY_QUEUE_TAG)
+        if is_of_this_code(run) and (given is None or self._is_queue_of_code(given)):
+            # Tags that were copied from another run may name code that no worker has any more.
+            is_copy = run.parent_run_id is not None or DAGSTER_CELERY_TASK_ID_TAG in run.tags
+            version = (not is_copy and run.tags.get(CODE_TAG)) or code_version()
+            tags = {DAGSTER_CELERY_QUEUE_TAG: self.queue_of_code(version), CODE_TAG: version}
+            add_run_tags(instance_of(self), run, tags)
+            context = LaunchRunContext(with_tags(run, tags), context.workspace)
         try:
             super().launch_run(context)
         except OperationalError as error:
@@ -82,6 +100,9 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         report_canceling(instance, run)
         with suppress(Exception):  # the broker is unavailable, or the run has no task yet
             super().terminate(run_id)
+        with suppress(LedgerError):
+            if self._has_begun(run_id):
+                return True  # a worker took it meanwhile; its heartbeat ends it
         if run.status in LAUNCHED:  # a worker that takes it from now on ignores it
             report_canceled(instance, run, "It was withdrawn before it began.")
         return True
@@ -91,28 +112,56 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         try:
             with Ledger(load_settings().jobs_url) as ledger:
                 lease = ledger.leases([run.run_id]).get(run.run_id)
+            if (lease is not None and lease.is_lost) or self._has_failed(run):
+                return CheckRunHealthResult(WorkerStatus.FAILED, "Its process has died.")
+            may_be_lost = lease is None and run.status in LAUNCHED and is_of_this_code(run)
+            # A worker may have taken the last task of the queue since the lease was read.
+            if may_be_lost and self._waiting(run) == 0 and not self._has_begun(run.run_id):
+                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "Celery has no task for it any more.")
         except LedgerError as error:
             return CheckRunHealthResult(WorkerStatus.RUNNING, str(error))  # the next check may know
-        if (lease is not None and lease.is_lost) or self._has_failed(run):
-            return CheckRunHealthResult(WorkerStatus.FAILED, "Its process has died.")
-        may_be_lost = lease is None and run.status in LAUNCHED and is_of_this_code(run)
-        if may_be_lost and self._waiting(run) == 0:
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "Celery has no task for it any more.")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _is_queue_of_code(self, queue: str) -> bool:
+        return re.fullmatch(f"{re.escape(self.default_queue)}-[0-9a-f]{{12}}", queue) is not None
+
+    def _has_begun(self, run_id: str) -> bool:
+        """Return whether a worker has taken a run by now, as its lease or its status tells."""
+        with Ledger(load_settings().jobs_url) as ledger:
+            if ledger.leases([run_id]):
+                return True
+        run = instance_of(self).get_run_by_id(run_id)
+        return run is not None and run.status is dg.DagsterRunStatus.STARTED
 
     def _has_failed(self, run: dg.DagsterRun) -> bool:
         """Return whether a worker has reported the death of the process. A dead worker reports nothing."""
-        with suppress(Exception):  # the backend is unavailable, or has lost what it knew
-            return bool(self.celery.AsyncResult(run.tags[DAGSTER_CELERY_TASK_ID_TAG]).state == _FAILED)
-        return False
+        task = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
+        # The backend may be unavailable, or have lost what it knew.
+        return (
+            task is not None and self._ask("backend", lambda: self.celery.AsyncResult(task).state) == _FAILED
+        )
 
     def _waiting(self, run: dg.DagsterRun) -> int | None:
         """Return the number of tasks that no worker has taken yet; None if the broker does not say."""
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        with suppress(Exception), self.celery.connection_for_read() as connection:
-            try:
-                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-            except connection.channel_errors as error:
-                if str(getattr(error, "reply_code", "")) == _NO_QUEUE:  # Redis has no empty queues
-                    return 0
+
+        def count() -> int:
+            opened = self.celery.connection_for_read(connect_timeout=3, transport_options=_ASKED_ONCE)
+            with opened as connection:
+                try:
+                    return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+                except connection.channel_errors as error:
+                    if str(getattr(error, "reply_code", "")) == _NO_QUEUE:  # Redis has no empty queues
+                        return 0
+                    raise
+
+        return self._ask("broker", count)
+
+    def _ask(self, service: str, question: Callable[[], _Answer]) -> _Answer | None:
+        """Return an answer of the broker or the backend; None if it gives none, or gave none seconds ago."""
+        if time.monotonic() < self._asked_again_at.get(service, 0.0):
+            return None
+        with suppress(Exception):
+            return question()
+        self._asked_again_at[service] = time.monotonic() + _DOWN_SECONDS
         return None

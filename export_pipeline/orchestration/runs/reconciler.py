@@ -62,9 +62,15 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance, until: float = math.
     for run in under_way:
         if time.monotonic() >= until:
             return 0
-        if _is_lost(leases, run.run_id) or (run.run_id not in leases and _is_launch_lost(instance, run)):
+        if _is_lost(leases, run.run_id):
             _end_run(instance, run)
-    return reconcile_jobs(ledger, instance, jobs, runs, leases, until=until)
+    settled = reconcile_jobs(ledger, instance, jobs, runs, leases, until=until)
+    for run in under_way:  # last, as launchers may answer slowly, or not at all
+        if time.monotonic() >= until:
+            break
+        if run.run_id not in leases and _is_launch_lost(instance, run):
+            _end_run(instance, run)
+    return settled
 
 
 def end_local_jobs(

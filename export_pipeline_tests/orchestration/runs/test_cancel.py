@@ -130,3 +130,24 @@ def test_a_job_canceled_while_its_file_was_stored_leaves_none(
     assert not launch(deployment, request).success
     assert ledger.get(id).status is Status.CANCELED
     assert deployment.stored() == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("canceled", [True, False])
+def test_a_run_that_dagster_called_canceled_publishes_nothing(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, canceled: bool
+) -> None:
+    """It ends before its heartbeat has noticed; nobody requested it in the ledger."""
+    from export_pipeline.formats.csv import write as csv
+
+    render = csv.render
+
+    def slow(*args: Any) -> Any:
+        (run,) = deployment.instance.get_runs()
+        if canceled:
+            deployment.instance.report_run_canceled(run)
+        return render(*args)
+
+    monkeypatch.setattr(csv, "render", slow)
+    assert deployment.run().success is not canceled
+    assert bool(deployment.stored()) is not canceled

@@ -5,6 +5,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from export_pipeline.jobs.tables import metadata, sqlite_metadata
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.services.postgres import PostgresServer
+
+_SCRIPTS = ScriptDirectory(str(Path(str(migrations.__file__)).parent))
+_VERSIONS_BEFORE = [script.revision for script in _SCRIPTS.iterate_revisions("head", "0020")][1:]
+"""Versions of the tables since 0021 that are not the newest; a version of the code was used with each."""
 
 
 def test_a_second_time_nothing_happens(url: str) -> None:
@@ -114,16 +119,13 @@ def test_tables_of_postgresql_equal_the_declared_ones(postgres: PostgresServer) 
         made.dispose()
 
 
-def test_the_version_before_can_use_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("version", _VERSIONS_BEFORE)
+def test_a_version_before_can_use_the_tables(url: str, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     """While workers are exchanged: it finds all its columns, and may leave out those that are new."""
-    scripts = ScriptDirectory(str(Path(str(migrations.__file__)).parent))
-    head = scripts.get_revision("head")
-    to_head = command.upgrade
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "upgrade", lambda config, _: to_head(config, str(head.down_revision)))
-        migrate(url)
+    _migrate_to(version, url, monkeypatch)
     before = _columns(url)
-    migrate(url)
+    assert migrate(url) == "brought up to date"
     after = _columns(url)
     assert before.keys() <= after.keys()
     for table, columns in before.items():
@@ -132,6 +134,128 @@ def test_the_version_before_can_use_the_tables(url: str, monkeypatch: pytest.Mon
         assert kept.items() <= now.items(), table
         new = [after[table][name] for name in now.keys() - kept.keys()]
         assert all(column["nullable"] or column["default"] is not None for column in new), table
+
+
+def _migrate_to(version: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_head = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: to_head(config, version))
+        migrate(url)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", _VERSIONS_BEFORE)
+def test_statements_of_a_version_before_work_before_and_after(
+    url: str, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Its rows stay, and what it has begun it can go on with."""
+    _migrate_to(version, url, monkeypatch)
+    with closing(Database(url)) as database:
+        begun, schedule = _request_of_before(database, "before")
+        assert migrate(url) == "brought up to date"
+        _work_of_before(database, begun, schedule)
+        _work_of_before(database, *_request_of_before(database, "after"))
+        both = database.run("SELECT window_key, status FROM export_jobs ORDER BY window_key")
+        assert both == [("after", "completed"), ("before", "completed")]
+
+
+def _request_of_before(database: Database, window: str) -> tuple[str, str]:
+    """Insert a schedule and a request of it, twice, as versions since 0021 do; return their ids."""
+    schedules = (
+        "INSERT INTO scheduled_exports (dataset, format, cadence) VALUES ('t', 'csv', 'daily') RETURNING id"
+    )
+    schedule = str(database.run(schedules)[0][0])
+    insert = (
+        "INSERT INTO export_jobs (dataset, format, filters, options, recipients, schedule_id, window_key, "
+        "scheduled_for) VALUES ('t', 'csv', '{}', '{}', '[]', ?, ?, '2026-11-20T00:00:00.000000+00:00') "
+        "ON CONFLICT (schedule_id, window_key) DO NOTHING RETURNING id"
+    )
+    ((job,),) = database.run(insert, schedule, window)
+    assert database.run(insert, schedule, window) == []
+    return str(job), schedule
+
+
+def _work_of_before(database: Database, job: str, schedule: str) -> None:
+    """Claim and complete a request with a lease, and delete its schedule meanwhile."""
+    now = "now()" if database.is_postgres else "strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000+00:00'"
+    skip = "FOR UPDATE SKIP LOCKED" if database.is_postgres else ""
+    claim = (
+        f"UPDATE export_jobs SET claimed_at = {now} WHERE id IN (SELECT id FROM export_jobs WHERE "
+        f"status = 'pending' AND claimed_at IS NULL ORDER BY priority DESC, created_at LIMIT 1 {skip}) RETURNING id"
+    )
+    assert [str(id) for (id,) in database.run(claim)] == [job]
+    run = f"run of {job}"
+    lease = (
+        f"INSERT INTO export_leases (run_id, worker_id, host, renewed_at, expires_at) "
+        f"VALUES (?, 'worker', 'host', {now}, {now}) ON CONFLICT (run_id) DO NOTHING"
+    )
+    database.run(lease, run)
+    database.run(lease, run)
+    renew = (
+        f"UPDATE export_leases SET renewed_at = {now}, called_at = NULL WHERE run_id = ? RETURNING worker_id"
+    )
+    assert database.run(renew, run) == [("worker",)]
+    database.run(
+        f"UPDATE export_jobs SET status = 'processing', started_at = {now}, run_id = ? WHERE id = ?", run, job
+    )
+    if not database.is_postgres:
+        database.run("PRAGMA foreign_keys = ON")
+    database.run("DELETE FROM scheduled_exports WHERE id = ?", schedule)
+    ((kept,),) = database.run("SELECT schedule_id FROM export_jobs WHERE id = ?", job)
+    assert str(kept) == schedule
+    # A library that maps rows to objects writes all columns.
+    database.run("UPDATE export_jobs SET schedule_id = ?, progress_percent = 50 WHERE id = ?", kept, job)
+    database.run(
+        f"UPDATE export_jobs SET status = 'completed', completed_at = {now}, file_key = 'a.csv', "
+        "file_name = 'a.csv', file_size = 1, row_count = 1, sha256 = ?, progress_percent = 100 WHERE id = ?",
+        "0" * 64,
+        job,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("REFERENCES scheduled_exports (id) ON DELETE SET NULL", 'REFERENCES "scheduled_exports"(id) on delete set null'),
+        ("CONSTRAINT fk_export_jobs_schedule_id FOREIGN KEY(schedule_id)", 'FOREIGN KEY ("schedule_id")'),
+        (", \n\tCONSTRAINT fk_export_jobs", ",CONSTRAINT fk_export_jobs"),
+        ("scheduled_exports (id) ON DELETE SET NULL", "scheduled_exports DEFERRABLE"),
+    ],
+)  # fmt: skip
+def test_a_foreign_key_of_sqlite_is_removed_or_the_migration_refused(
+    sqlite_jobs_url: str, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    """However it is spelt; SQLite quotes names of tables that are renamed, and tools write files anew."""
+    _migrate_to("0023", sqlite_jobs_url, monkeypatch)
+    with closing(Database(sqlite_jobs_url)) as database:
+        ((version,),) = database.run("PRAGMA schema_version")
+        database.run("PRAGMA writable_schema = ON")
+        change = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'export_jobs'"
+        database.run(change, before, after)
+        database.run(f"PRAGMA schema_version = {version + 1}")
+        ((written,),) = database.run("SELECT sql FROM sqlite_master WHERE name = 'export_jobs'")
+        assert after in written
+    if "DEFERRABLE" in after:
+        with pytest.raises(LedgerError, match=r"foreign key of export_jobs\.schedule_id cannot be removed"):
+            migrate(sqlite_jobs_url)
+        assert not is_current(sqlite_jobs_url)
+    else:
+        assert migrate(sqlite_jobs_url) == "brought up to date"
+    with closing(Database(sqlite_jobs_url)) as database:
+        assert len(database.run("PRAGMA foreign_key_list(export_jobs)")) == ("DEFERRABLE" in after)
+        assert database.run("PRAGMA integrity_check") == [("ok",)]
+        ((now,),) = database.run("SELECT sql FROM sqlite_master WHERE name = 'export_jobs'")
+        assert ("DEFERRABLE" in now) is ("DEFERRABLE" in after)
+
+
+def test_an_id_of_a_schedule_that_is_gone_cannot_be_taken_only_kept(database: Database) -> None:
+    job, schedule = _request_of_before(database, "window")
+    database.run("DELETE FROM scheduled_exports")
+    database.run("UPDATE export_jobs SET schedule_id = ?, priority = 1 WHERE id = ?", schedule, job)
+    other = database.insert()
+    with pytest.raises(database.error, match="there is no schedule with this schedule_id"):
+        database.run("UPDATE export_jobs SET schedule_id = ? WHERE id = ?", schedule, other)
 
 
 def _columns(url: str) -> dict[str, dict[str, Any]]:

@@ -181,6 +181,16 @@ def test_groups_of_a_pivot_keep_nothing_of_the_sample_but_what_is_set_by_hand(
         assert '<groupItems count="3"><s v="(1)"/><s v="(2)"/><s v="(3)"/></groupItems>' in xml
 
 
+def test_captions_typed_over_values_of_the_sample_are_removed(template: Path, tmp_path: Path) -> None:
+    part, path = "xl/pivotTables/pivotTable1.xml", tmp_path / "filled.xlsx"
+    items = '<item n="The sample\'s north" x="0"/><item x="1"/><item n="All" t="default"/>'
+    typed = swap('<item x="0"/><item x="1"/><item t="default"/>', items)
+    fill(edit(template, tmp_path / "other.xlsx", {part: typed}), orders(3), path)
+    with ZipFile(path) as archive:
+        xml = archive.read(part).decode()
+    assert '<item x="0"/><item x="1"/><item n="All" t="default"/>' in xml
+
+
 def test_a_shape_in_a_chart_that_shows_a_cell_is_emptied(template: Path, tmp_path: Path) -> None:
     shapes = (
         '<c:userShapes xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" '

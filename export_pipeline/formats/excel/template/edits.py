@@ -223,7 +223,12 @@ def _follow_pivot(package: Package, sheet_part: str, part: str, place: TablePlac
         _anonymize(items)
     for bounds in root.iter(f"{MAIN}rangePr"):
         _anonymize_bounds(bounds)
-    _empty_pivot(package, sheet_part, package.xml(part))
+    pivot = package.xml(part)
+    for item in pivot.iter(f"{MAIN}item"):
+        if item.get("x") and item.get("n"):  # a caption typed over a value of the sample
+            package.change(part)
+            del item.attrib["n"]
+    _empty_pivot(package, sheet_part, pivot)
 
 
 def _reads_rows(package: Package, cells: Any, place: TablePlace, area: Area) -> bool:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 _ENTRY = 20
 _TAIL = re.compile(rb"startxref\s+(\d+)\s+%%EOF\s*$")
 _TABLE = re.compile(rb"xref\s+(?=0 )")
-_SECTION = re.compile(rb"(\d+) (\d+)\s*?\n")
+_SECTION = re.compile(rb"(?<!\d)(\d++) (\d++)\s*?\n")
 _REFERENCE = re.compile(rb"(?<!\d)(\d++) 0 R")
 _NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
 _STREAM = re.compile(rb"/Length (\d+)\b[^>]*(?:>>\s*)+stream\r?\n")

@@ -217,7 +217,7 @@ def _check_drawing(root: Any, place: TablePlace, where: str) -> None:
 
 _BUILT_IN_PERCENTS = {9, 10}
 _BUILT_IN_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
-_NOT_CODE = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.')
+_NOT_CODE = re.compile(r'"[^"]*"?|\\.|\[[^\]]*\]?|_.')
 
 
 def check_formats(package: Package, place: TablePlace, styles: Sequence[int], kinds: Sequence[Kind]) -> None:

@@ -13,7 +13,7 @@ _CELL = r"\$?[A-Z]{1,3}\$?[0-9]{1,7}"
 _TOKEN = re.compile(
     r'"(?:[^"]|"")*"'  # a text
     r"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]"  # columns of a table
-    r"|(?P<sheet>'(?:[^']|'')+'!|(?<![\w.'])[\w.]+!)?"
+    r"|(?P<sheet>(?<!')'(?:[^']|'')++'!|(?<![\w.'])[\w.]++!)?"
     rf"(?P<range>(?<![\w.$]){_CELL}(?::{_CELL})?|(?<![\w.$])\$?[0-9]{{1,7}}:\$?[0-9]{{1,7}})(?![\w.(!\[])"
 )
 _TEXT = re.compile(r'"((?:[^"]|"")*)"')
@@ -24,7 +24,7 @@ _OFFSET = re.compile(
     rf"(?P<range>{_CELL}(?::{_CELL})?)\s*,\s*(?P<rows>-?[0-9]{{1,7}})\s*,\s*(?P<columns>-?[0-9]{{1,5}})?"
     r"\s*(?:,\s*(?P<height>[0-9]{1,7})?\s*)?(?:,\s*(?P<width>[0-9]{1,5})?\s*)?\)"
 )
-_PARTS = re.compile(r"(\$?)([A-Z]*)(\$?)([0-9]+)")
+_PARTS = re.compile(r"(\$?)([A-Z]{0,3})(\$?)([0-9]{1,7})")
 
 
 class TemplateError(ValueError):

@@ -172,6 +172,7 @@ def test_every_measurement_is_the_database_s_or_counted(
     _long_sums(comparison, calculated[summary.title], heads, fields, costed)
     for row in book["By Category"].iter_rows(min_row=header_row(book["By Category"], "Category") + 1):
         comparison.changed[KEEP_DIGITS, "Total Cost"] += isinstance(row[-1].value, str)
+    _charts(comparison, calculated["Charts"], costed)
     assert done.changed == comparison.changed
     assert done.rows == len(found.measurements)
 
@@ -219,7 +220,41 @@ def _long_sums(
         if cell.value is not None and field.endswith(("_cost", "_markup")) and field != "unit_cost":
             exact = sum((row[field] or Decimal(0) for row in costed), Decimal(0))
             assert float(cell.value) == pytest.approx(float(exact), rel=1e-14)
-            comparison.changed[ROUNDED_TOTAL, head] += len(exact.normalize().as_tuple().digits) > 15
+            comparison.changed[ROUNDED_TOTAL, head] += _is_long(exact)
+
+
+def _charts(comparison: Comparison, sheet: Worksheet, costed: list[dict[str, Any]]) -> None:
+    """The sums beside the charts: the largest eleven groups and the rest, then the total."""
+    parts = ["material_cost", "labor_cost", "equipment_cost", "subcontract_cost", "other_cost"]
+    table = list(sheet.iter_rows(values_only=True))
+    for title, field, unnamed, columns in (
+        ("Total with markup by condition", "name", "(no name)", ["total_with_markup"]),
+        ("Cost by category", "category", "No category", parts),
+    ):
+        groups: dict[str, list[Decimal]] = {}
+        for row in costed:
+            sums = groups.setdefault(row[field] or unnamed, [Decimal(0)] * len(columns))
+            groups[row[field] or unnamed] = [a + (row[b] or 0) for a, b in zip(sums, columns, strict=True)]
+        ranked = sorted(groups.items(), key=lambda group: (-sum(group[1]), group[0]))
+        if len(ranked) > 12:
+            rest = [sums for _, sums in ranked[11:]]
+            ranked[11:] = [(f"Other ({len(rest):,})", [sum(column) for column in zip(*rest, strict=True)])]
+        totals_ = [sum((sums[place] for _, sums in ranked), Decimal(0)) for place in range(len(columns))]
+        top = next(number for number, row in enumerate(table) if row[0] == title) + 1
+        shown = [place for place in range(len(columns)) if any(sums[place] for _, sums in ranked)]
+        heads = [columns[place].removesuffix("_cost").replace("_", " ").capitalize() for place in shown]
+        assert [cell for cell in table[top][1:] if cell] == heads
+        long = any(_is_long(totals_[place]) for place in shown)
+        ranked.append(("Total (rounded to 15 digits)" if long else "Total", totals_))
+        for cells, (label, sums) in zip(table[top + 1 :], ranked, strict=False):
+            assert _as_openpyxl(cells[0]) == _as_openpyxl(label)
+            for cell, head, place in zip(cells[1:], heads, shown, strict=False):
+                assert cell == float(sums[place])
+                comparison.changed[ROUNDED_TOTAL, head] += _is_long(sums[place])
+
+
+def _is_long(number: Decimal) -> bool:
+    return len(number.normalize().as_tuple().digits) > 15
 
 
 def test_nothing_from_the_data_is_a_formula_or_leads_outside(hostile: Hostile) -> None:

@@ -10,7 +10,7 @@ from export_pipeline.core.charts import Chart
 from export_pipeline.formats.excel.charts import Placed
 from export_pipeline.formats.excel.names import column_letters
 from export_pipeline.formats.excel.paper import MARGINS, PAPERS
-from export_pipeline.formats.excel.sheet import number_cell
+from export_pipeline.formats.excel.sheet import ROUNDED, is_too_long, number_cell
 from export_pipeline.formats.excel.styles import (
     HEADER,
     TITLE,
@@ -177,7 +177,8 @@ class ChartSheet:
     def _total_row(self, placed: Placed, changed: Callable[[str, str], None]) -> str:
         row = placed.last_row + 1
         label = self._number(Style(font="bold", border="top", horizontal="left", indent=1))
-        cells = [inline_cell(f"A{row}", label, "Total")]
+        is_rounded = any(is_too_long(series.total) for series in placed.chart.series)
+        cells = [inline_cell(f"A{row}", label, "Total" + (ROUNDED if is_rounded else ""))]
         for i, series in enumerate(placed.chart.series, start=1):
             letters = column_letters(i)
             formula = f"SUM({letters}{placed.header_row + 1}:{letters}{placed.last_row})"

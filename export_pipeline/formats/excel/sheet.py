@@ -219,7 +219,7 @@ class SheetWriter:
             reference, style = f"{self._frame.letters[i]}{row}", self._totals[i]
             value = total.values.get(column.name)
             if i == label_at:
-                label = total.label + (ROUNDED if any(map(_is_too_long, total.values.values())) else "")
+                label = total.label + (ROUNDED if any(map(is_too_long, total.values.values())) else "")
                 cells.append(inline_cell(reference, style, self._label(label)))
             elif value is None:
                 cells.append(f'<c r="{reference}" s="{style}"/>')
@@ -268,7 +268,7 @@ def number_cell(
         changed(NOT_A_NUMBER, column.header)
         names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
         return inline_cell(reference, styles[1], names.get(repr(float(value)), repr(float(value))))
-    if _is_too_long(value):
+    if is_too_long(value):
         changed(ROUNDED_TOTAL, column.header)
         return f'<c r="{reference}" s="{styles[0]}">{made}<v>{float(number)!r}</v></c>'
     text = repr(float(value)) if isinstance(value, float) else _plain(number)
@@ -278,7 +278,7 @@ def number_cell(
 _EXACT = Context(prec=200)
 
 
-def _is_too_long(value: Number) -> bool:
+def is_too_long(value: Number) -> bool:
     """Return whether a cell holds an exact number only rounded."""
     if isinstance(value, float) or not is_ordinary(float(value)):
         return False

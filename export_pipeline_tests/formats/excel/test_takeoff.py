@@ -58,10 +58,10 @@ def test_a_project_becomes_the_sheets_people_know(
     proven(application.layout(project), path)
     book = openpyxl.load_workbook(path)
     names = book.sheetnames
-    assert (names[0], names[-2:]) == ("Summary", ["By Page", "Cost Summary"])
+    assert (names[0], names[-3:]) == ("Summary", ["By Page", "Cost Summary", "Charts"])
     # Not the first condition and "lonely", which have no measurements.
     assert names[1:5] == ["SUMMARY (2)", "a_b_ '_slab_", "(no name)", "By Page (2)"]
-    assert len(names) == 8
+    assert len(names) == 9
     assert book["Summary"]["A1"].value == "=1+1 École"
     seen = openpyxl.load_workbook(recalculated(path, tmp_path), data_only=True)
     printed = openpyxl.load_workbook(path, data_only=True)

@@ -15,7 +15,7 @@ _SVG_WIDTH = 1_200
 """Pixels across that an SVG is drawn with: enough for print."""
 _SVG_RATIO, _SVG_LARGEST = 20, 1_000_000
 """Most times that an SVG is wider than high, or higher than wide; and its largest side in pixels."""
-_LENGTH = re.compile(r"\s*([+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)(px|pt|pc|in|cm|mm|)\s*")
+_LENGTH = re.compile(r"\s*([+]?(?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?)(px|pt|pc|in|cm|mm|)\s*")
 _PIXELS = {"": 1.0, "px": 1.0, "pt": 96 / 72, "pc": 16.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4}
 
 

@@ -29,6 +29,8 @@ _POINT = 5
 _LONGEST_BAR = 150 * UNIT
 _PICTURE_PIXELS, _LARGEST_PICTURE = 2_400, 100_000_000
 """Most pixels of a picture across, and most bytes of its file."""
+_MOST_NAMED = 50
+"""Most pictures that cannot be printed and are named one by one."""
 _MOST_LABELS = 150
 """Most shapes of a drawing that are labelled; more labels would hide it."""
 
@@ -39,7 +41,15 @@ class DrawingPrinter:
     def __init__(self, pages: Pages, paper: tuple[float, float]) -> None:
         self._pages = pages
         self._paper = paper
-        self.warnings: list[str] = []
+        self._unprinted: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each picture that is not printed; for many, one says how many more."""
+        more = len(self._unprinted) - _MOST_NAMED
+        return self._unprinted[:_MOST_NAMED] + (
+            [f"{more:,} more pictures cannot be printed."] if more > 0 else []
+        )
 
     def print(self, drawings: Sequence[Drawing]) -> None:
         """Print all drawings and their outline entries."""
@@ -133,7 +143,7 @@ class DrawingPrinter:
                 raise ValueError(f"it has more than {_LARGEST_PICTURE:,} bytes")
             image = embed_image(pages.pdf, path.read_bytes(), _PICTURE_PIXELS)
         except (OSError, ValueError, SyntaxError) as error:
-            self.warnings.append(f"The picture of {drawing.title} cannot be printed: {error}.")
+            self._unprinted.append(f"The picture of {drawing.title} cannot be printed: {error}.")
             return
         wide, high = round(drawing.width * scale), round(drawing.height * scale)
         left, low = corner[0] - round(origin[0] * scale), corner[1] + round(origin[1] * scale) - high

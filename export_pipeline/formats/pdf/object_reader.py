@@ -25,6 +25,8 @@ _REFERENCE = re.compile(rb"(?<!\d)(\d++) 0 R")
 _NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
 _STREAM = re.compile(rb"/Length (\d+)\b[^>]*(?:>>\s*)+stream\r?\n")
 _PACKED_PLACES = re.compile(rb"/XRefStm (\d+)")
+_DIGITS = (*range(10), *range(11, 16))
+"""Where an entry of the table has digits: the place, and the generation."""
 _DEEPEST = 32
 _ZLIB_LIMIT = 1 << 30
 
@@ -38,6 +40,10 @@ class PlainFile:
 
     Attributes:
         pages: Number of pages that the file declares.
+
+    Raises:
+        NotPlain: The file is not of this form.
+        ValueError: An entry of its table of cross-references is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,9 +102,16 @@ class PlainFile:
     def _read_places(self, count: int, size: int) -> NDArray[np.int64]:
         """Return the places of the next objects of the table; -1 for a free one."""
         entries = np.frombuffer(self._file.read(count * _ENTRY), np.uint8).reshape(count, _ENTRY)
+        digits = entries[:, _DIGITS]
+        is_used = entries[:, 17] == ord("n")
         places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
-        # A damaged entry may point anywhere.
-        return np.where((entries[:, 17] == ord("n")) & (places < size), places, -1)
+        sound = (digits >= ord("0")).all() and (digits <= ord("9")).all()
+        sound &= (entries[:, (10, 16)] == ord(" ")).all() and (is_used | (entries[:, 17] == ord("f"))).all()
+        # A free entry names the next free object.
+        if not sound or (places >= np.where(is_used, size, self._places.size + count)).any():
+            # No reader could make up for it: objects would be missing.
+            raise ValueError("its table of cross-references is damaged")
+        return np.where(is_used, places, -1)
 
     def body(self, number: int) -> bytes:
         """Return the content of an object."""

@@ -176,6 +176,14 @@ def test_a_drawing_without_a_sound_picture_says_so(tmp_path: Path) -> None:
         check(tmp_path / "t.pdf")
 
 
+def test_many_pictures_that_cannot_be_printed_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "plan").write_bytes(b"no picture")
+    plans = [Drawing(f"Level {n}", 20, 10, shapes(), image=tmp_path / "plan") for n in range(53)]
+    *named, rest = write(tmp_path / "t.pdf", layout(drawings=tuple(plans))).warnings
+    assert named[0] == "The picture of Level 0 cannot be printed: it is no PNG or JPEG image."
+    assert (len(named), rest) == (50, "3 more pictures cannot be printed.")
+
+
 @pytest.mark.parametrize(
     ("save", "size", "reason"),
     [

@@ -107,6 +107,19 @@ def test_a_moved_stream_of_cross_references_is_a_problem_of_a_long_file(
 
 
 @pytest.mark.usefixtures("as_a_long_file")
+def test_every_damaged_entry_of_the_table_is_a_problem_of_a_long_file(tagged: Path, tmp_path: Path) -> None:
+    data = tagged.read_bytes()
+    path = tmp_path / "changed.pdf"
+    entries = [match.start() for match in re.finditer(rb"\d{10} 00000 n\r\n", data)]
+    for place in entries[:: len(entries) // 12]:
+        for at in (4, 8, 17):  # 17: n becomes f, a free entry
+            changed = bytearray(data)
+            changed[place + at] ^= 8
+            path.write_bytes(changed)
+            assert readback.read_back(path).problems
+
+
+@pytest.mark.usefixtures("as_a_long_file")
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
 def test_a_damaged_picture_is_a_problem_of_a_long_file(tmp_path: Path, format: str) -> None:
     Image.effect_noise((80, 80), 50).save(tmp_path / "plan", format)

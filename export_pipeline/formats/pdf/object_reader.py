@@ -107,6 +107,7 @@ class PlainFile:
         places = (entries[:, :10].astype(np.int64) - ord("0")) @ (10 ** np.arange(9, -1, -1))
         sound = (digits >= ord("0")).all() and (digits <= ord("9")).all()
         sound &= (entries[:, (10, 16)] == ord(" ")).all() and (is_used | (entries[:, 17] == ord("f"))).all()
+        sound &= np.isin(entries[:, 18:], (ord(" "), ord("\r"), ord("\n"))).all()
         # A free entry names the next free object.
         if not sound or (places >= np.where(is_used, size, self._places.size + count)).any():
             # No reader could make up for it: objects would be missing.

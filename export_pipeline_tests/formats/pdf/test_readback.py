@@ -112,7 +112,7 @@ def test_every_damaged_entry_of_the_table_is_a_problem_of_a_long_file(tagged: Pa
     path = tmp_path / "changed.pdf"
     entries = [match.start() for match in re.finditer(rb"\d{10} 00000 n\r\n", data)]
     for place in entries[:: len(entries) // 12]:
-        for at in (4, 8, 17):  # 17: n becomes f, a free entry
+        for at in (4, 8, 17, 19):  # 17: n becomes f, a free entry
             changed = bytearray(data)
             changed[place + at] ^= 8
             path.write_bytes(changed)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,12 @@ from typing import Any, NoReturn
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.settings import Settings
+
+_ANSWER_SECONDS = 5.0
+"""Time for which the parent of makers may take to answer; then it is replaced."""
+_START_SECONDS = 60.0
+"""The same for one that has just been started anew, and imports everything first."""
+_END_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -44,9 +51,10 @@ class MakerParent:
         self._lock = threading.Lock()
 
     def fork(self, datasets: Mapping[str, Dataset]) -> None:
-        """Fork the parent of makers from this process, which must have no threads yet.
+        """Fork the parent of makers from this process, in which no thread of Python may run yet.
 
-        All that is loaded by now, the datasets among it, is shared by both and by each maker.
+        All that is loaded by now, the datasets among it, is shared by both and by each maker. Threads that
+        libraries have started themselves, such as that of jemalloc, are missing in the parent.
         """
         gc.collect()
         gc.freeze()  # the collector would write to, and so copy, each page of what is shared
@@ -59,25 +67,27 @@ class MakerParent:
             folder: Folder for files while they are made.
 
         Raises:
-            OSError: its parent has died.
+            OSError: its parent has died, or does not answer.
         """
         with self._lock:
+            patience = _ANSWER_SECONDS
             if self._process is None or not self._process.is_alive():
                 self._start("forkserver", None)
+                patience = _START_SECONDS
             assert self._connection is not None
             ours, theirs = multiprocessing.Pipe()
             with theirs:
                 self._connection.send(folder)
                 send_handle(self._connection, theirs.fileno(), self._process.pid)
-            return Maker(self._receive(), ours)
+            return Maker(self._receive(patience), ours)
 
     def end(self, maker: Maker) -> None:
-        """End a maker at once, and return when it has ended."""
+        """Kill a maker, and return when it has ended. One that hangs in the kernel is not waited for."""
         maker.connection.close()
         with self._lock, suppress(OSError):
             if self._connection is not None:
                 self._connection.send(maker.pid)
-                self._receive()
+                self._receive(_ANSWER_SECONDS)
 
     def close(self) -> None:
         """End the parent. Makers that work are ended by nobody; they end when their connection does."""
@@ -97,12 +107,18 @@ class MakerParent:
             self._process = context.Process(target=_run, args=arguments, daemon=True)
             self._process.start()
 
-    def _receive(self) -> int:
+    def _receive(self, seconds: float) -> int:
         assert self._connection is not None
         try:
-            return int(self._connection.recv())
+            if self._connection.poll(seconds):
+                return int(self._connection.recv())
         except EOFError:
             raise OSError("The process that starts makers of small exports has died.") from None
+        self._process.kill()  # an answer that came later would be taken for that to another question
+        self._process.join(_END_SECONDS)
+        self._connection.close()
+        self._connection = self._process = None
+        raise OSError(f"The process that starts makers of small exports gave no answer for {seconds:g} s.")
 
 
 def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Dataset] | None) -> None:
@@ -115,8 +131,11 @@ def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Data
 
     datasets = datasets or load_datasets()
     makers: set[int] = set()
+    killed: set[int] = set()
     with suppress(EOFError, OSError):
         while True:
+            while killed and not connection.poll(1):
+                _reap(killed)
             match connection.recv():
                 case str(folder):
                     with Connection(recv_handle(connection)) as theirs:
@@ -127,8 +146,17 @@ def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Data
                 case int(pid) if pid in makers:  # not waited for yet, so that its id is nobody else's
                     makers.discard(pid)
                     os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
+                    killed.add(pid)
+                    until = time.monotonic() + _END_SECONDS
+                    while pid in _reap(killed) and time.monotonic() < until:
+                        time.sleep(0.002)
             connection.send(pid)
+
+
+def _reap(killed: set[int]) -> set[int]:
+    """Remove the processes that have ended from a set, and return the set."""
+    killed -= {pid for pid in killed if os.waitpid(pid, os.WNOHANG)[0] == pid}
+    return killed
 
 
 def _work(

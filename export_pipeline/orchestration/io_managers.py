@@ -248,8 +248,8 @@ class ExportStoreIOManager(dg.IOManager):
         of_partition = dg.AssetRecordsFilter(
             context.asset_key, asset_partitions=[context.asset_partition_key]
         )
-        tagged = step_of(context).dagster_run.tags.get(SCOPE_TAG)
         is_window = context.asset_key.path[1] != ON_DEMAND and "|" not in context.asset_partition_key
+        tagged = step_of(context).dagster_run.tags.get(SCOPE_TAG) if is_window else None
         materialization, cursor, has_more = None, None, True
         while materialization is None and has_more:
             page = context.instance.fetch_materializations(of_partition, limit=_PAGE, cursor=cursor)

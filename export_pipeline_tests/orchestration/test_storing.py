@@ -209,8 +209,8 @@ def test_a_late_run_does_not_even_begin_to_store(
     """It would end the upload of the newer attempt, which has the same key."""
     from export_pipeline.orchestration import ops
 
-    sanitize = ops.sanitize_data
-    monkeypatch.setattr(ops, "sanitize_data", lambda data: (again(ledger, job), sanitize(data))[1])
+    clean = ops.clean
+    monkeypatch.setattr(ops, "clean", lambda data: (again(ledger, job), clean(data))[1])
     monkeypatch.setattr(FolderStore, "begin", lambda *_, **__: pytest.fail("it began"))
     assert "Attempt 1 is over" in failures(work(deployment, job))["render_csv"]
 

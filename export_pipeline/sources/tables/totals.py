@@ -66,7 +66,7 @@ def _count(
             if not exactly and (about.dialect == "sqlite" or about.stored.family is Family.FLOAT):
                 inexact.add(column.name)
             # SQLite would print only 15 digits of a double.
-            kind = Kind.FLOAT if about.dialect == "sqlite" and not exactly else Kind.TEXT
+            kind = (Kind.INTEGER if exactly else Kind.FLOAT) if about.dialect == "sqlite" else Kind.TEXT
             for negative, unit, expression in _parts(about, column.parsed):
                 parts.append((column.name, negative, unit, kind))
                 expressions.append(expression)

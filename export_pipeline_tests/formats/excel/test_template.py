@@ -565,6 +565,7 @@ AREA = Area("My 'data'", first=5, last=9, left=0, right=3, end=100)
         ("SUM('My ''data'''!$A$5:$A$9)", "SUM('My ''data'''!$A$5:$A$100)"),
         ("SUM(A4:D9)*2", "SUM(A4:D100)*2"),
         ("A1:A200+A4", "A1:A200+A4"),
+        ("SUM('A9 old'!Total)+'[A5]B'!Rate", "SUM('A9 old'!Total)+'[A5]B'!Rate"),
         ("F5:F9+E7", "F5:F9+E7"),
         ("$1:$4", "$1:$4"),
         ("$4:$9", "$4:$100"),

@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     r"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]"  # columns of a table
     r"|(?P<sheet>(?<!')'(?:[^']|'')++'!|(?<![\w.'])[\w.]++!)?"
     rf"(?P<range>(?<![\w.$]){_CELL}(?::{_CELL})?|(?<![\w.$])\$?[0-9]{{1,7}}:\$?[0-9]{{1,7}})(?![\w.(!\[])"
+    r"|(?<!')'(?:[^']|'')++'"  # a sheet before something else
 )
 _TEXT = re.compile(r'"((?:[^"]|"")*)"')
 _INDIRECT = re.compile(r"(?<![\w.])INDIRECT\(")

@@ -9,19 +9,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-_received: int = signal.SIGINT
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_arrivals, _arrived = os.pipe()
+"""Python writes the number of each signal here, whoever handles it: Dagster replaces our handlers."""
+os.set_blocking(_arrivals, False)
+os.set_blocking(_arrived, False)
 _ENDING_SECONDS = 15
 
 
 def handle_termination() -> None:
     """Treat SIGTERM and SIGHUP as Ctrl-C."""
+    signal.set_wakeup_fd(_arrived, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
 
 
 def interrupted_code() -> int:
-    """Return the exit code of a command that a signal ended, as shells expect it."""
-    return 128 + _received
+    """Return the exit code of a command that a signal ended, as shells expect it; the first one counts."""
+    with suppress(BlockingIOError):
+        for number in os.read(_arrivals, 1 << 16):
+            if number in _SIGNALS:
+                return 128 + number
+    return 128 + signal.SIGINT
 
 
 @contextmanager
@@ -77,8 +86,6 @@ def run_quietly_ended(command: list[str]) -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Do what Ctrl-C does: Dagster and databases end what they do then."""
-    global _received
-    _received = number
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler):  # Ctrl-C is ignored, as in the background of a shell
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.cli import request
+from export_pipeline.cli import interrupts, request
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.runs import submit
@@ -88,6 +88,25 @@ def test_signals_leave_no_traceback_whenever_they_come(
     assert "Traceback" not in told
     assert told.strip().splitlines()[-1].startswith("Error: Interrupted")
     assert {job.status for job in ledger.find()} <= {Status.CANCELED, Status.COMPLETED}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_exit_code_names_the_signal_whoever_handles_it(number: int) -> None:
+    """Dagster sets handlers of its own, which make a KeyboardInterrupt of SIGTERM too."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.getsignal(one) for one in signals}
+    fd = signal.set_wakeup_fd(-1)
+    try:
+        interrupts.handle_termination()
+        for one in signals:
+            signal.signal(one, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert interrupts.interrupted_code() == 128 + number
+    finally:
+        signal.set_wakeup_fd(fd)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _interrupt(*_: Any, **__: Any) -> Any:

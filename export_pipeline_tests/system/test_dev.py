@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,8 +22,8 @@ from playwright.sync_api import Locator, Page, sync_playwright
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import migrate
 from export_pipeline_tests.services.process import free_ports
+from export_pipeline_tests.tools import require_tool
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 STARTED_SECONDS = 300
 """A busy machine takes minutes to start a code server and the first run."""
@@ -136,8 +135,9 @@ def analyst(dev: Dev) -> Iterator[Analyst]:
 @contextmanager
 def at_home(base: str) -> Iterator[Analyst]:
     """An analyst who has opened the home page."""
+    program = str(require_tool("chromium"))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(STARTED_SECONDS * 1000)
         page.goto(base, wait_until="domcontentloaded")
@@ -145,7 +145,6 @@ def at_home(base: str) -> Iterator[Analyst]:
         browser.close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_an_analyst_gets_a_named_customers_excel_file_in_eight_clicks(
     analyst: Analyst, tmp_path: Path
 ) -> None:

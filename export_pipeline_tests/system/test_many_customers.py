@@ -21,16 +21,14 @@ from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger, Status, migrate
 from export_pipeline.project import write_project
 from export_pipeline_tests.paths import ROOT
-from export_pipeline_tests.system.test_dev import CHROMIUM, STARTED_SECONDS, Analyst, at_home, running_dev
+from export_pipeline_tests.system.test_dev import STARTED_SECONDS, Analyst, at_home, running_dev
+from export_pipeline_tests.tools import require_tool
 
 CUSTOMERS = 20_000
 NAME = "Customer 19999 of the north"
 ID = str(uuid.uuid5(uuid.NAMESPACE_URL, "19999"))
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-]
+pytestmark = pytest.mark.slow
 
 
 def fill(url: str) -> None:
@@ -64,6 +62,7 @@ def fill(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_tool("chromium")
     folder = tmp_path_factory.mktemp("many") / "project"
     write_project(folder)
     shutil.rmtree(folder / "defs" / "example")

@@ -26,7 +26,7 @@ _NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
 _STREAM = re.compile(rb"/Length (\d+)\b[^>]*(?:>>\s*)+stream\r?\n")
 _PACKED_PLACES = re.compile(rb"/XRefStm (\d+)")
 _DIGITS = (*range(10), *range(11, 16))
-"""Where an entry of the table has digits: the place, and the generation."""
+"""The positions of digits in an entry of the table: of the offset, and of the generation."""
 _DEEPEST = 32
 _ZLIB_LIMIT = 1 << 30
 

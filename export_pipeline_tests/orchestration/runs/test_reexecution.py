@@ -1,5 +1,6 @@
 import shutil
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from typing import Any
 
 import dagster as dg
@@ -111,6 +112,15 @@ def test_steps_on_different_machines_need_a_common_folder(
     assert "common folder" in failures(deployment.run(["csv"]))["build_export_data"]
 
 
+@pytest.fixture
+def fork_server_of_its_own(deployment: Deployment) -> Iterator[None]:
+    """A process forks from one server, which keeps the environment of the test that first used it."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # Python's own tests end it so
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("fork_server_of_its_own")
 def test_steps_run_in_processes_of_their_own(deployment: Deployment) -> None:
     deployment.instance.add_dynamic_partitions("takeoff_scopes", [deployment.scope])
     with dg.execute_job(

@@ -23,7 +23,7 @@ from dagster_aws.ecs import EcsRunLauncher
 from dagster_k8s import K8sRunLauncher
 
 from export_pipeline.datasets.attributes import Resources
-from export_pipeline.orchestration.dagster_compat import LaunchRunContext, WorkerStatus, launcher_in
+from export_pipeline.orchestration.dagster_compat.launchers import LaunchRunContext, WorkerStatus, launcher_in
 from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.settings import Settings
 from export_pipeline_tests.paths import ROOT

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline.jobs.sql_types import utc_now
-from export_pipeline.orchestration.dagster_compat import (
+from export_pipeline.orchestration.dagster_compat.code_locations import repository_of
+from export_pipeline.orchestration.dagster_compat.daemon import (
     SensorState,
     Tick,
     heartbeats,
-    repository_of,
     required_daemons,
     sensor_states,
 )

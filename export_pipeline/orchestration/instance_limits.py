@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from export_pipeline.datasets.scopes import is_scopes_definition
-from export_pipeline.orchestration.dagster_compat import GuardedInstance
+from export_pipeline.orchestration.dagster_compat.instance import GuardedInstance
 from export_pipeline.settings import load_settings
 
 

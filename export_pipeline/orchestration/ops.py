@@ -20,7 +20,7 @@ from export_pipeline.datasets.export_file import ExportFile, Rendering, describe
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import evaluate
-from export_pipeline.orchestration.dagster_compat import check_evaluation
+from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (

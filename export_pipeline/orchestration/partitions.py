@@ -18,7 +18,7 @@ from export_pipeline.datasets.scopes import (
     scope_of_key,
     scopes_definition,
 )
-from export_pipeline.orchestration.dagster_compat import (
+from export_pipeline.orchestration.dagster_compat.partitions import (
     dynamic_partitions_ending,
     window_range,
     window_times,

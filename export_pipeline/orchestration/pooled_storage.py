@@ -13,11 +13,8 @@ import dagster as dg
 from dagster_postgres import DagsterPostgresStorage
 
 from export_pipeline.database_url import dagster_url
-from export_pipeline.orchestration.dagster_compat import (
-    ConfigurableClassData,
-    has_shared_connections,
-    share_connections,
-)
+from export_pipeline.orchestration.dagster_compat.instance import ConfigurableClassData
+from export_pipeline.orchestration.dagster_compat.storage import has_shared_connections, share_connections
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):

@@ -17,7 +17,8 @@ from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.dagster_compat import add_run_tags, config_of_op
+from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
+from export_pipeline.orchestration.dagster_compat.steps import config_of_op
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (
     SCOPE_NAME_TAG,

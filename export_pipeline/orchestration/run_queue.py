@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.orchestration.dagster_compat import keep_code_servers
+from export_pipeline.orchestration.dagster_compat.code_servers import keep_code_servers
 from export_pipeline.orchestration.runs.warm_process import sources
 
 

@@ -12,7 +12,8 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.cadences import Cadence
-from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, last_window
+from export_pipeline.orchestration.dagster_compat.partitions import last_window
+from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.partitions import ended_since, known_scopes, scopes_partition
 from export_pipeline.orchestration.window_requests import JOB, run_request
 from export_pipeline.redaction import redacted_errors

@@ -15,7 +15,7 @@ import dagster as dg
 
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration.cadences import Cadence, Schedulable
-from export_pipeline.orchestration.dagster_compat import add_run_tags
+from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.partitions import known_scopes
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable

@@ -5,7 +5,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.datasets.scopes import scope_key
-from export_pipeline.orchestration.dagster_compat import last_window
+from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW, add_scope, known_scopes, partitions
 from export_pipeline.orchestration.schedules import scope_changes
 from export_pipeline_tests.datasets.test_scopes import ODD_SCOPES

@@ -8,7 +8,7 @@ import pytest
 
 from export_pipeline.datasets.scopes import scope_of_key
 from export_pipeline.orchestration import schedules
-from export_pipeline.orchestration.dagster_compat import last_window
+from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW
 from export_pipeline_tests.orchestration.deployment import Deployment
 

@@ -17,7 +17,7 @@ from celery.signals import task_postrun, task_prerun, worker_init
 from dagster_celery.tasks import create_execute_job_task
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.dagster_compat import launcher_in, run_of_task
+from export_pipeline.orchestration.dagster_compat.launchers import launcher_in, run_of_task
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.runs import warm_server
 from export_pipeline.orchestration.runs.celery_launcher import CeleryRunLauncher

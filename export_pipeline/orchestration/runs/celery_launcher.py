@@ -14,13 +14,15 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID
 from kombu.exceptions import OperationalError
 
 from export_pipeline.jobs import Ledger, LedgerError
-from export_pipeline.orchestration.dagster_compat import (
+from export_pipeline.orchestration.dagster_compat.launchers import (
     CheckRunHealthResult,
     CodeUnreachableError,
     LaunchRunContext,
     WorkerStatus,
-    add_run_tags,
     instance_of,
+)
+from export_pipeline.orchestration.dagster_compat.runs import (
+    add_run_tags,
     report_canceled,
     report_canceling,
     with_tags,

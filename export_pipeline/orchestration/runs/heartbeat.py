@@ -20,7 +20,7 @@ import dagster as dg
 from export_pipeline.jobs import LeaseLostError, Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS, Disk
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.dagster_compat import is_canceling, report_canceling, report_event
+from export_pipeline.orchestration.dagster_compat.runs import is_canceling, report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
 from export_pipeline.settings import SettingsError, load_settings
 

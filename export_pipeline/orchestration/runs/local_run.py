@@ -15,7 +15,9 @@ import dagster as dg
 
 from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.jobs import Job, Ledger, Status
-from export_pipeline.orchestration.dagster_compat import as_runs_of, assets_job, log_entries, step_failure
+from export_pipeline.orchestration.dagster_compat.code_locations import as_runs_of, assets_job
+from export_pipeline.orchestration.dagster_compat.runs import log_entries
+from export_pipeline.orchestration.dagster_compat.steps import step_failure
 from export_pipeline.orchestration.partitions import ON_DEMAND, add_scope, scope_tags
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import end_local_jobs, reconcile

@@ -18,16 +18,16 @@ import dagster as dg
 from export_pipeline.jobs import File, Job, Lease, Ledger, RefusedError
 from export_pipeline.jobs.leases import START_TIMEOUT
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.dagster_compat import (
+from export_pipeline.orchestration.dagster_compat.code_locations import is_of_module
+from export_pipeline.orchestration.dagster_compat.launchers import has_lost_worker
+from export_pipeline.orchestration.dagster_compat.runs import (
     automatic_retry,
-    has_lost_worker,
-    is_of_module,
     materializations,
     report_canceled,
     report_failed,
-    step_failures,
     will_be_retried,
 )
+from export_pipeline.orchestration.dagster_compat.steps import step_failures
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 

@@ -11,7 +11,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, NoLedgerError
 from export_pipeline.jobs.states import ENDED, Status
-from export_pipeline.orchestration.dagster_compat import heartbeats
+from export_pipeline.orchestration.dagster_compat.daemon import heartbeats
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 75.0  # daemons send a heartbeat every 30 s

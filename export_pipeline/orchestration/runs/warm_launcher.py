@@ -13,18 +13,17 @@ from pathlib import Path
 import dagster as dg
 
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
-from export_pipeline.orchestration.dagster_compat import (
+from export_pipeline.orchestration.dagster_compat.code_locations import has_code_server_here
+from export_pipeline.orchestration.dagster_compat.instance import ConfigurableClassData
+from export_pipeline.orchestration.dagster_compat.launchers import (
     CodeUnreachableError,
-    ConfigurableClassData,
     LaunchRunContext,
-    has_code_server_here,
     instance_of,
     queue_takes_runs_back,
-    report_canceling,
-    report_event,
     run_arguments,
     start_timeout_seconds,
 )
+from export_pipeline.orchestration.dagster_compat.runs import report_canceling, report_event
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.orchestration.runs.reconciler import is_of_this_code
 from export_pipeline.orchestration.runs.warm_process import (

@@ -73,7 +73,8 @@ def _load_and_tell(lines: TextIO) -> None:
 
 def load() -> None:
     """Import everything that runs import, and build the definitions once for all runs."""
-    from export_pipeline.orchestration.dagster_compat import execute_run_command, repository_of
+    from export_pipeline.orchestration.dagster_compat.code_locations import repository_of
+    from export_pipeline.orchestration.dagster_compat.launchers import execute_run_command
 
     for package in map(import_module, _IMPORTED_BY_RUNS):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -119,7 +120,7 @@ def _fork(lock: Path, arguments: str, asker: socket.socket) -> int:
 
 def _run(arguments: str, held: IO[str]) -> None:
     """Do what `dagster api execute_run` does, in this process."""
-    from export_pipeline.orchestration.dagster_compat import execute_run_command, interruptible
+    from export_pipeline.orchestration.dagster_compat.launchers import execute_run_command, interruptible
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

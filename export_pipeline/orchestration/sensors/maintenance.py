@@ -19,7 +19,7 @@ from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import purge, unpublish_own
 from export_pipeline.orchestration.cadences import Schedulable
-from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview
+from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 from export_pipeline.orchestration.scheduled_exports import show_schedules

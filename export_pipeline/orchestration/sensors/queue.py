@@ -21,7 +21,8 @@ from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.cadences import Schedulable, cadence_of
-from export_pipeline.orchestration.dagster_compat import NOT_PREVIEWED, is_preview, resolve_partition
+from export_pipeline.orchestration.dagster_compat.partitions import resolve_partition
+from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.partitions import ON_DEMAND, WINDOW_TAG, add_scope, scope_tags
 from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.orchestration.resources import JobLedger

@@ -18,7 +18,7 @@ from export_pipeline.formats.registry import UnknownFormatError, format_of
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.known_files import KnownFiles, Removal
-from export_pipeline.orchestration.dagster_compat import (
+from export_pipeline.orchestration.dagster_compat.event_log import (
     forget_content,
     forget_runless_content,
     runs_of_partition,

@@ -12,15 +12,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus as Status
 
-from export_pipeline.orchestration.dagster_compat import (
-    NOT_PREVIEWED,
-    is_of_active_backfill,
-    is_preview,
+from export_pipeline.orchestration.dagster_compat.code_locations import repository_tags
+from export_pipeline.orchestration.dagster_compat.event_log import (
     remove_check_results,
     remove_run_files,
     remove_runless_materializations,
-    repository_tags,
 )
+from export_pipeline.orchestration.dagster_compat.runs import is_of_active_backfill
+from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.settings import load_settings
 

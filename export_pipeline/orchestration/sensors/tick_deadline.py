@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 
-from export_pipeline.orchestration.dagster_compat import sensor_timeout_seconds
+from export_pipeline.orchestration.dagster_compat.ticks import sensor_timeout_seconds
 
 _SECONDS = 40.0
 _LAST_ITEM_SECONDS = 5.0

@@ -13,7 +13,11 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.dagster_compat import CodeUnreachableError, WorkerStatus, launcher_in
+from export_pipeline.orchestration.dagster_compat.launchers import (
+    CodeUnreachableError,
+    WorkerStatus,
+    launcher_in,
+)
 from export_pipeline.orchestration.runs import celery_app, celery_launcher, reconciler
 from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile

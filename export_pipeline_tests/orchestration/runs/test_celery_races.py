@@ -13,7 +13,7 @@ from dagster_celery import launcher as of_dagster
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.dagster_compat import LaunchRunContext, WorkerStatus
+from export_pipeline.orchestration.dagster_compat.launchers import LaunchRunContext, WorkerStatus
 from export_pipeline.orchestration.runs import celery_launcher, reconciler
 from export_pipeline.orchestration.runs.celery_launcher import CeleryRunLauncher
 from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version

@@ -20,7 +20,7 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.dagster_compat import CodeUnreachableError
+from export_pipeline.orchestration.dagster_compat.launchers import CodeUnreachableError
 from export_pipeline.orchestration.runs import run_lock, warm_launcher, warm_process, warm_server
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.runs.warm_launcher import WarmRunLauncher

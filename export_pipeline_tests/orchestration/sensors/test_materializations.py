@@ -17,7 +17,7 @@ from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.scopes import scope_of_key
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.jobs.materializations import Materializations
-from export_pipeline.orchestration.dagster_compat import remove_runless_materializations
+from export_pipeline.orchestration.dagster_compat.event_log import remove_runless_materializations
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.sensors import materializations

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from export_pipeline.orchestration.dagster_compat import as_runs_of
+from export_pipeline.orchestration.dagster_compat.code_locations import as_runs_of
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.sensors.retention import remove_old_runs
 

@@ -1,0 +1,212 @@
+"""The event log: runs of partitions, and removal of runs, results, materializations and content of files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetEventTagsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
+
+from export_pipeline.orchestration.dagster_compat.storage import sql_storage
+
+
+def remove_run_files(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove the files of a deleted run: captured output and, on SQLite, its empty event database."""
+    shutil.rmtree(Path(instance.storage_directory()) / run_id, ignore_errors=True)
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{instance.event_log_storage.path_for_shard(run_id)}{suffix}").unlink(missing_ok=True)
+
+
+def remove_check_results(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Remove the asset check results of deleted runs. Dagster itself never removes them."""
+    storage = instance.event_log_storage
+    if run_ids and isinstance(storage, SqlEventLogStorage):
+        results = AssetCheckExecutionsTable
+        with storage.index_connection() as connection:
+            connection.execute(results.delete().where(results.c.run_id.in_(run_ids)))
+
+
+def remove_runless_materializations(
+    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], before: datetime
+) -> int:
+    """Remove old materializations that no run has made. Dagster removes only those of runs.
+
+    The newest materialization of each asset and partition stays, as it does for runs.
+
+    Args:
+        assets: The assets whose materializations are removed.
+
+    Returns:
+        Number of removed materializations.
+    """
+    storage, events, tags = sql_storage(instance), SqlEventLogStorageTable, AssetEventTagsTable
+    newer = events.alias("newer")
+    materialized = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+    is_newest = ~sa.exists().where(
+        newer.c.dagster_event_type == materialized,
+        newer.c.asset_key == events.c.asset_key,
+        newer.c.partition.is_not_distinct_from(events.c.partition),
+        newer.c.timestamp > events.c.timestamp,
+    )
+    old = sa.and_(
+        events.c.run_id == RUNLESS_RUN_ID,
+        events.c.dagster_event_type == materialized,
+        events.c.asset_key.in_([asset.to_string() for asset in assets]),
+        events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None),
+    )
+    with storage.index_connection() as connection:
+        ids = connection.scalars(sa.select(events.c.id).where(old, ~is_newest).limit(_MOST_REMOVED)).all()
+        connection.execute(sa.delete(tags).where(tags.c.event_id.in_(ids)))
+        connection.execute(sa.delete(events).where(events.c.id.in_(ids)))
+    if isinstance(storage, SqliteEventLogStorage):
+        with storage.run_connection(RUNLESS_RUN_ID) as connection:  # a second copy, which nobody reads
+            connection.execute(sa.delete(events).where(old))
+    return len(ids)
+
+
+_MOST_REMOVED = 500  # SQLite takes no more than 999 values in older versions
+
+
+def runs_of_partition(
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    partitions: Sequence[str],
+    ending: str | None = None,
+    run_ids: Sequence[str] | None = None,
+) -> list[str]:
+    """Return the ids of the runs that have materialized any of these partitions of an asset.
+
+    Args:
+        ending: Also partitions whose keys end so.
+        run_ids: Only runs of these.
+    """
+    table = SqlEventLogStorageTable.c
+    ends = sa.false() if ending is None else table.partition.endswith(ending, autoescape=True)
+    select = sa.select(table.run_id).where(
+        table.asset_key == asset.to_string(),
+        sa.or_(table.partition.in_(partitions), ends),
+        table.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+    )
+    if run_ids is not None:
+        select = select.where(table.run_id.in_(run_ids))
+    with sql_storage(instance).index_connection() as connection:
+        return [run_id for (run_id,) in connection.execute(select.distinct())]
+
+
+def forget_content(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    has_run: bool,
+    step: str,
+    file_key: str,
+    kept: Collection[str],
+) -> None:
+    """Remove metadata and descriptions from the events of a step, in every table that holds a copy.
+
+    Dagster can delete a run or a whole asset, but not the content of one materialization. Both deletions
+    leave a copy of the last materialization in the asset table.
+
+    Args:
+        has_run: True if Dagster has the run. If not, only copies outside the run's events remain.
+        step: Name of the op, without the name of its graph.
+        file_key: Key of the file that the step has made.
+        kept: Names of the metadata to keep.
+    """
+    storage = sql_storage(instance)
+    events, assets, checks = SqlEventLogStorageTable, AssetKeyTable, AssetCheckExecutionsTable
+    of_step = sa.and_(
+        events.c.run_id == run_id, sa.or_(events.c.step_key == step, events.c.step_key.endswith(f".{step}"))
+    )
+    copies = [
+        (events, events.c.event, of_step),
+        (assets, assets.c.last_materialization, assets.c.last_materialization.contains(f'"{file_key}"')),
+        (checks, checks.c.evaluation_event, checks.c.run_id == run_id),
+    ]
+    of_run = [storage.run_connection(run_id)] if has_run else []
+    for opened, where in [*((one, copies[:1]) for one in of_run), (storage.index_connection(), copies)]:
+        _strip_rows(opened, where, step, kept)
+
+
+def _strip_rows(
+    opened: AbstractContextManager[sa.Connection],
+    where: Sequence[tuple[sa.Table, sa.Column[Any], sa.ColumnElement[bool]]],
+    step: str,
+    kept: Collection[str],
+) -> None:
+    with opened as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:  # otherwise freed pages still contain the text
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        for table, column, condition in where:
+            for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
+                stripped = _stripped(text, step, kept) if text else text
+                if stripped != text:
+                    update = sa.update(table).where(table.c.id == id)
+                    connection.execute(update.values({column.name: stripped}))
+        engine = connection.engine
+    if is_sqlite:  # the write-ahead log contains it too
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+
+
+def forget_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Collection[str]) -> None:
+    """Remove metadata of the materialization of a file that was reported without a run.
+
+    Args:
+        file_key: Key of the file.
+        kept: Names of the metadata to keep.
+    """
+    storage = sql_storage(instance)
+    events, assets = SqlEventLogStorageTable, AssetKeyTable
+    names = f'"{file_key}"'
+    of_file = sa.and_(
+        events.c.run_id == RUNLESS_RUN_ID, events.c.asset_key.is_not(None), events.c.event.contains(names)
+    )
+    copies = [
+        (events, events.c.event, of_file),
+        (assets, assets.c.last_materialization, assets.c.last_materialization.contains(names)),
+    ]
+    _strip_rows(storage.run_connection(RUNLESS_RUN_ID), copies[:1], "", kept)
+    _strip_rows(storage.index_connection(), copies, "", kept)
+
+
+def _stripped(text: str, step: str, kept: Collection[str]) -> str:
+    """Return a serialized event with only the metadata to keep. Events of other steps are unchanged."""
+    event = json.loads(text)
+    entry = event.get("event_log_entry", event)
+    if (entry.get("step_key") or "").rpartition(".")[2] != step or not entry.get("dagster_event"):
+        return text
+    _strip(event, kept)
+    if entry["dagster_event"]["event_type_value"] == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value:
+        entry["dagster_event"]["message"] = entry["user_message"] = "The file was removed."
+    return json.dumps(event)
+
+
+def _strip(value: Any, kept: Collection[str]) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _strip(item, kept)
+    elif isinstance(value, dict):
+        if "metadata_entries" in value:
+            value["metadata_entries"] = [one for one in value["metadata_entries"] if one["label"] in kept]
+        if value.get("__class__") == "AssetCheckEvaluation":
+            value["metadata"] = {name: one for name, one in value["metadata"].items() if name in kept}
+            value["description"] = None
+        for item in value.values():
+            _strip(item, kept)

@@ -14,6 +14,7 @@ from export_pipeline.api.problems import not_found, responses
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.request_body import ExportRequest
+from export_pipeline.datasets.requests import format_names
 from export_pipeline.formats.options import of_other_formats
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=responses(401, 403, 429, 503))
@@ -164,7 +165,7 @@ def request_schema(dataset: Dataset) -> dict[str, Any]:
     """Return the JSON Schema of a request for a dataset."""
     schema = ExportRequest.model_json_schema(ref_template="#/$defs/{model}")
     fields = {**schema["properties"], "dataset": {"const": dataset.dataset}}
-    fields["format"] = {"enum": list(dataset.formats)}
+    fields["format"] = {"enum": format_names(dataset)}
     fields["formats"] = {**fields["formats"]["anyOf"][0], "items": fields["format"]}
     if not dataset.scoped:
         del fields["scope"]

@@ -16,7 +16,7 @@ from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
-from export_pipeline.formats.registry import FORMATS
+from export_pipeline.formats.registry import format_of
 from export_pipeline.jobs import EventKind, Job
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
@@ -68,7 +68,7 @@ async def hand_out(
         StoreError: the store cannot be used.
     """
     check_file(job)
-    format = FORMATS[job.format]
+    format = format_of(job.file_key or "")
     name = job.file_name or f"{job.dataset}{format.extension}"
     store = service.store
     if not isinstance(store, FolderStore):

@@ -50,9 +50,10 @@ def complete_format(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, 
 
     dataset = _dataset_before(ctx)
     earlier, comma, last = incomplete.rpartition(",")
-    for name in dataset.formats if dataset else FORMATS:
+    aliases = dataset.format_aliases if dataset else {}
+    for name in (*dataset.formats, *aliases) if dataset else FORMATS:
         if name.startswith(last) and name not in earlier.split(","):
-            yield f"{earlier}{comma}{name}", FORMATS[name].help
+            yield f"{earlier}{comma}{name}", FORMATS[aliases.get(name, name)].help
 
 
 @_quiet

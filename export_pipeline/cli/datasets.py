@@ -78,9 +78,12 @@ def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
 
 def formats_of(dataset: Dataset, text: str) -> list[str]:
     """Parse comma-separated formats. Raise UserError if the dataset lacks one, or one is named twice."""
+    from export_pipeline.datasets.requests import format_names
+
     names = [name.strip() for name in text.split(",")]
-    if unknown := ", ".join(repr(name) for name in names if name not in dataset.formats):
-        raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(dataset.formats)}.")
+    there = format_names(dataset)
+    if unknown := ", ".join(repr(name) for name in names if name not in there):
+        raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(there)}.")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"--format {text}: {twice} is named twice; name each format once.")
     return names

@@ -144,14 +144,15 @@ def request(
             exports = background_exports(run_id, dataset, scope, formats)
         else:
             waiting = [job for job in jobs if job.status not in ENDED]  # the others have a finished file
-            here = [job.format for job in waiting] if ledger else formats
+            asked = [job.format for job in waiting] if ledger else formats
+            here = list(dict.fromkeys(chosen.format_aliases.get(name, name) for name in asked))
             outcome = _run_here(
                 settings, chosen, scope, scope_name, here, options, run_id, ledger, waiting, as_json
             )
             if ledger:
                 exports = [export_of_job(ledger.get(job.id)) for job in jobs]
             else:
-                exports = exports_of_run(outcome, dataset, scope, formats)
+                exports = exports_of_run(outcome, dataset, scope, here)
     print_result(settings, exports, as_json=as_json, log=log)
     if wait and any(export.status is not Status.COMPLETED for export in exports):
         raise typer.Exit(1)
@@ -209,6 +210,7 @@ def _run_here(
             export_id=run_id,
             progress=progress,
             jobs=jobs,
+            aliases=dataset.format_aliases,
             ledger=ledger,
         )
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from croniter import croniter
 from croniter.croniter import CroniterError
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from export_pipeline.core.strict import Strict
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.time_zones import zone_problem
+
+# A run's tag has it before an id, and Dagster allows 63 characters.
+FormatAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,21}$")]
+"""Another name of a format: at most 22 small letters, digits and underscores."""
 
 _SIZE = r"^[1-9][0-9]*(Mi|Gi)$"
 
@@ -99,6 +103,10 @@ class DatasetModel(Strict):
     description: Annotated[str, Field(description="What is exported, for people.")]
     owners: Annotated[Sequence[str], Field(description="E-mail addresses, or teams as `team:name`.")] = ()
     formats: Annotated[Sequence[str], Field(min_length=1, description="Formats to offer.")]
+    format_aliases: Annotated[
+        Mapping[FormatAlias, str],
+        Field(description="Other names by which requests may ask for formats, e.g. those of an old system."),
+    ] = {}
     start: Annotated[str, Field(description="First day that backfills reach, as YYYY-MM-DD.")] = "2026-01-01"
     cadences: Annotated[Cadences, Field(description="Regular exports.")] = Cadences()
     partition_windows_by_scope: Annotated[
@@ -138,6 +146,16 @@ class DatasetModel(Strict):
     @classmethod
     def _known(cls, names: Sequence[str]) -> Sequence[str]:
         return known_formats(names)
+
+    @model_validator(mode="after")
+    def _resolves_aliases(self) -> Self:
+        for alias, format in self.format_aliases.items():
+            if alias in FORMATS:
+                raise ValueError(f"format_aliases.{alias}: a format has this name; choose another one")
+            if format not in self.formats:
+                there = ", ".join(self.formats)
+                raise ValueError(f"format_aliases.{alias}: {format} is none of its formats; they are {there}")
+        return self
 
     @field_validator("options")
     @classmethod

@@ -25,6 +25,8 @@ class Exportable(Protocol):
     @property
     def formats(self) -> Sequence[str]: ...
     @property
+    def format_aliases(self) -> Mapping[str, str]: ...
+    @property
     def reuse_within(self) -> timedelta | None: ...
 
     source: Source
@@ -68,6 +70,11 @@ class Dataset:
     def formats(self) -> Sequence[str]:
         """Names of the formats that it offers."""
         return self.attributes.formats
+
+    @property
+    def format_aliases(self) -> Mapping[str, str]:
+        """Other names by which requests may ask for formats, with the formats' own names."""
+        return self.attributes.format_aliases
 
     @property
     def resources(self) -> Resources:

@@ -57,6 +57,11 @@ class RequestError(RedactedError):
         self.code, self.problems = code, problems
 
 
+def format_names(dataset: Exportable) -> list[str]:
+    """Return the names by which a request may ask for a format: its formats, then their aliases."""
+    return [*dataset.formats, *dataset.format_aliases]
+
+
 def check_target(
     datasets: Mapping[str, Exportable], scopes_of: Callable[[str], Collection[str]], job: Request
 ) -> None:
@@ -73,9 +78,9 @@ def check_target(
     if dataset is None:
         message = f"There is no dataset {job.dataset!r}; there are {', '.join(datasets)}."
         raise RequestError("unknown_dataset", message, FieldProblem(("dataset",), message, list(datasets)))
-    if job.format not in dataset.formats:
-        message = f"{job.dataset} has no format {job.format!r}; it has {', '.join(dataset.formats)}."
-        raise RequestError("unknown_format", message, FieldProblem(("format",), message, dataset.formats))
+    if job.format not in (names := format_names(dataset)):
+        message = f"{job.dataset} has no format {job.format!r}; it has {', '.join(names)}."
+        raise RequestError("unknown_format", message, FieldProblem(("format",), message, names))
     if dataset.scoped and job.scope is None:
         raise _wrong("no_scope", "scope", f"Say whose rows: {job.dataset} needs a scope.")
     if not dataset.scoped and job.scope is not None:

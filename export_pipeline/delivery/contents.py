@@ -209,7 +209,7 @@ def _manifest(store: Store, key: str) -> Manifest | None:
 
 
 def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) -> Attachment:
-    from export_pipeline.formats.registry import FORMATS
+    from export_pipeline.formats.registry import UnknownFormatError, format_of
 
     try:
         with store.open(str(job.file_key)) as source:
@@ -220,7 +220,10 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) ->
     known = {job.sha256, manifest.sha256 if manifest else None}
     if hashlib.sha256(content).hexdigest() not in known:
         raise StoreError("The file in the store is not the one that was made; it may be being replaced.")
-    media_type = FORMATS[job.format].media_type if job.format in FORMATS else "application/octet-stream"
+    try:
+        media_type = format_of(str(job.file_key)).media_type
+    except UnknownFormatError:
+        media_type = "application/octet-stream"
     return Attachment(content, _file_name(job), media_type)
 
 

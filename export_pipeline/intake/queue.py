@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from export_pipeline.datasets.dataset import Exportable
+from export_pipeline.datasets.requests import format_names
 from export_pipeline.intake.messages import MessageError, parse_message
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.redaction import RedactedError
@@ -130,8 +131,8 @@ def _check(datasets: Mapping[str, Exportable], asked: Mapping[str, Any]) -> None
     dataset = datasets.get(asked["dataset"])
     if dataset is None:
         raise MessageError(f"There is no dataset {asked['dataset']!r}; there are {', '.join(datasets)}.")
-    if asked["format"] not in dataset.formats:
-        there = ", ".join(dataset.formats)
+    if asked["format"] not in (names := format_names(dataset)):
+        there = ", ".join(names)
         raise MessageError(f"{asked['dataset']} has no format {asked['format']!r}; it has {there}.")
 
 

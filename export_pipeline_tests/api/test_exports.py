@@ -4,15 +4,21 @@ import base64
 import hashlib
 import threading
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.api import service as service_module
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.demo import ecology
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
-from export_pipeline_tests.api.service import CONTENT, Running, start
+from export_pipeline.settings import Settings
+from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 
 
 def ask(client: httpx.Client, scope: str, **more: Any) -> dict[str, Any]:
@@ -289,3 +295,41 @@ def test_a_name_of_several_scopes_is_refused_with_their_ids(
     assert all(account in answer.json()["detail"] for account in accounts)
     # Of those that a caller may see, one has the name.
     assert ask(service.client(scopes=[accounts[1]]), "twins")["scope"] == accounts[1]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"format": "occurrences_simple_csv"}, {"formats": ["occurrences_simple_csv"]}]
+)
+def test_a_format_may_be_named_by_an_alias(
+    settings: Settings,
+    declared: Mapping[str, Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fields: Any,
+) -> None:
+    url = f"sqlite:///{tmp_path}/ecology.db"
+    engine = sa.create_engine(url)
+    ecology.fill(engine)
+    engine.dispose()
+    monkeypatch.setattr(service_module, "load_datasets", lambda: declared)
+    with serving(settings.model_copy(update={"source_url": url})) as service:
+        client = service.client()
+        schema = client.get("/v1/datasets/occurrences/schema").json()
+        assert schema["properties"]["format"]["enum"][-2:] == [
+            "occurrences_api_json",
+            "occurrences_simple_csv",
+        ]
+        body = {"dataset": "occurrences", "scope": str(ecology.MEADOW), **fields}
+        answer = client.post("/v1/exports", json=body)
+        assert answer.status_code == 202, answer.text
+        made = answer.json()["data"][0] if "formats" in fields else answer.json()
+        assert made["format"] == "occurrences_simple_csv"
+        service.complete(made["id"])
+        file = client.get(f"/v1/exports/{made['id']}/file")
+        assert (file.content, file.headers["content-type"]) == (CONTENT, "text/csv; charset=utf-8")
+        assert problem(
+            client.post("/v1/exports", json={**body, "formats": None, "format": "simple_csv"})
+        ) == (
+            422,
+            "unknown_format",
+        )

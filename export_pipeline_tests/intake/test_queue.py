@@ -143,6 +143,16 @@ def test_several_formats_are_an_export_each(queue: Queue, ledger: Ledger) -> Non
     }
 
 
+@pytest.mark.slow
+def test_a_message_may_name_a_format_by_an_alias(queue: Queue, ledger: Ledger) -> None:
+    body = {**BODY, "dataset": "occurrences", "format": "occurrences_api_json"}
+    theirs = {"message": "TABLE_EXPORT", "data": {**EXPORT["data"], "type": "OCCURRENCES"}}
+    theirs["data"] |= {"fileType": "occurrences_simple_csv", "exportId": "e-9"}
+    queue.send(body, theirs)
+    assert queue.take(ledger) == {"taken": 2}
+    assert {job.format for job in ledger.find()} == {"occurrences_api_json", "occurrences_simple_csv"}
+
+
 WRONG = {
     "not JSON": ("{", "is not JSON"),
     "deep": ("[" * 100_000, "is not JSON"),

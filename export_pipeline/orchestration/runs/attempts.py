@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -25,9 +26,27 @@ JOB_TAG = "export_pipeline/job"
 """Prefix of the tag `PREFIX.format.id` for each job that a run serves. The tag's value is the attempt."""
 
 
-def job_tags(jobs: Iterable[Job]) -> dict[str, str]:
-    """Return the run tags that name the jobs which a run serves."""
-    return {f"{JOB_TAG}.{job.format}.{job.id}": str(job.attempt) for job in jobs}
+FORMAT_TAG = "export_pipeline/format"
+"""Prefix of the tag `PREFIX.alias` for each alias by which jobs ask for a format. The value is the format."""
+
+
+def job_tags(jobs: Iterable[Job], aliases: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return the run tags that name the jobs which a run serves.
+
+    Args:
+        aliases: Formats by the aliases that jobs may have asked for.
+    """
+    tags = {}
+    for job in jobs:
+        tags[f"{JOB_TAG}.{job.format}.{job.id}"] = str(job.attempt)
+        if job.format in aliases:
+            tags[f"{FORMAT_TAG}.{job.format}"] = aliases[job.format]
+    return tags
+
+
+def asks_for(tags: Mapping[str, str], asked: str, format: str) -> bool:
+    """Return whether jobs of a run with these tags that asked for this name wait for this format."""
+    return tags.get(f"{FORMAT_TAG}.{asked}", asked) == format
 
 
 def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None = None) -> list[Attempt]:
@@ -36,7 +55,7 @@ def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None 
     for tag, number in sorted(tags.items()):
         if tag.startswith(f"{JOB_TAG}."):
             of, _, job_id = tag.removeprefix(f"{JOB_TAG}.").partition(".")
-            if format in (None, of):
+            if format is None or asks_for(tags, of, format):
                 attempts.append(Attempt(job_id, int(number), run_id))
     return attempts
 
@@ -74,7 +93,7 @@ def complete_jobs(
     refused: RefusedError | None = None
     done = 0
     for job in ledger().of_run(run.run_id):
-        if job.format != format:
+        if not asks_for(run.tags, job.format, format):
             continue
         try:
             ledger().completed(job.current, file, expires_at)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -50,6 +51,7 @@ def run_export(
     export_id: str | None = None,
     progress: OnStep | None = None,
     jobs: Sequence[Job] = (),
+    aliases: Mapping[str, str] = MappingProxyType({}),
     ledger: Ledger | None = None,
 ) -> Outcome:
     """Export a dataset on demand in this process.
@@ -63,6 +65,7 @@ def run_export(
         staging: The staging folder.
         export_id: A UUID: the id of the Dagster run, and the name of files without a job.
         jobs: Jobs in `ledger` that request these formats.
+        aliases: Formats by the aliases that jobs may have asked for.
 
     Raises:
         dagster.DagsterInvalidConfigError: an option is unknown or has a wrong type.
@@ -70,7 +73,7 @@ def run_export(
     """
     export_id = export_id or str(uuid.uuid4())
     job = assets_job(definitions)
-    tags = job_tags(jobs)
+    tags = job_tags(jobs, aliases)
     with dg.DagsterInstance.get() as instance:
         if ledger is not None:
             reconcile(ledger, instance)

@@ -28,7 +28,7 @@ from export_pipeline.orchestration.dagster_compat.runs import (
     will_be_retried,
 )
 from export_pipeline.orchestration.dagster_compat.steps import step_failures
-from export_pipeline.orchestration.runs.attempts import job_tags
+from export_pipeline.orchestration.runs.attempts import asks_for, job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 
 MAX_ATTEMPTS = 3
@@ -238,7 +238,7 @@ def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
 def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tuple[File, datetime] | None:
     """Return the file that a run made for a job, and the time when it expires."""
     for made in materializations(instance, run.run_id):
-        if made.asset_key.path[-1] == job.format and "key" in made.metadata:
+        if asks_for(run.tags, job.format, made.asset_key.path[-1]) and "key" in made.metadata:
             value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
             file = File(
                 value["key"],

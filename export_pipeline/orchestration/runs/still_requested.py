@@ -8,7 +8,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Job, Ledger, RefusedError
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.runs.attempts import attempts_of
+from export_pipeline.orchestration.runs.attempts import asks_for, attempts_of
 from export_pipeline.orchestration.runs.heartbeat import ensure_lease
 
 _WITHDRAWN = (Status.CANCELED, Status.EXPIRED)
@@ -31,8 +31,9 @@ def ensure_still_requested(ledger: Callable[[], Ledger], run: dg.DagsterRun, for
         withdrawn = job
     if withdrawn is None:
         return
-    if any(job.format == format and job.status not in _WITHDRAWN for job in ledger().of_run(run.run_id)):
-        return  # a job that joined the run after its start
+    joined = (job for job in ledger().of_run(run.run_id) if asks_for(run.tags, job.format, format))
+    if any(job.status not in _WITHDRAWN for job in joined):
+        return
     raise RefusedError(
         f"Export job {withdrawn.id} is {withdrawn.status} in attempt {withdrawn.attempt} and does not wait "
         "for this run any more, so the run's file is not published.",

@@ -209,8 +209,9 @@ def _run_request(
         return None
     first = met[0]
     cadence = window.cadence if window else ON_DEMAND
-    formats = dict.fromkeys(job.format for job in met)
-    tags = job_tags(met) | run.pop("tags")
+    aliases = datasets[first.dataset].format_aliases
+    formats = dict.fromkeys(aliases.get(job.format, job.format) for job in met)
+    tags = job_tags(met, aliases) | run.pop("tags")
     return dg.RunRequest(
         run_key=first.current.run_key + (f"/{lost}" if lost else ""),
         asset_selection=[dg.AssetKey([first.dataset, cadence, format]) for format in formats],

@@ -42,8 +42,9 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
         if opened.format == "PNG" or opened.info.get("progressive"):
             _check_size(opened)  # such images are decoded whole, whatever size is asked for
         upright = opened.getexif().get(0x0112, 1) == 1
-        if opened.format == "JPEG":
-            if not (opened.mode in ("RGB", "L") and upright and max(opened.size) <= most):
+        if opened.format != "PNG":  # MPO too: a JPEG of a camera, with a second picture behind the first
+            as_it_is = opened.format == "JPEG" and opened.mode in ("RGB", "L")
+            if not (as_it_is and upright and max(opened.size) <= most):
                 return embed_image(pdf, _as_jpeg(opened, most), most)
             opened.load()
             space = b"DeviceRGB" if opened.mode == "RGB" else b"DeviceGray"
@@ -51,6 +52,8 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
             number = pdf.put(b"<<%b/Length %d>>stream\n%b\nendstream" % (entries, len(data), data))
             return Image(number, *opened.size)
         raster = ImageOps.exif_transpose(opened)
+        if raster.mode.startswith("I"):  # 16 bits; Pillow would cut off what is above 255
+            raster = raster.convert("I").point(lambda gray: gray / 256).convert("L")
         raster.thumbnail((most, most))
         is_gray = raster.mode in ("1", "L", "LA")
         mask = b""

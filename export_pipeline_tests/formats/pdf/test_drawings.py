@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pypdfium2
 import pytest
 from PIL import Image
 
+from export_pipeline.core.brand import Brand
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Drawing
 from export_pipeline.core.tables import Table
@@ -192,6 +194,16 @@ def test_many_pictures_that_cannot_be_printed_are_counted(tmp_path: Path) -> Non
         ({"format": "PNG"}, (2_100, 2_000), "2,100 x 2,000 pixels"),
         ({"format": "JPEG", "progressive": True}, (2_100, 2_000), "2,100 x 2,000 pixels"),
         ({"format": "JPEG"}, (2_100, 2_000), ""),
+        (
+            {
+                "format": "MPO",
+                "progressive": True,
+                "save_all": True,
+                "append_images": [Image.new("RGB", (9, 9))],
+            },
+            (2_100, 2_000),
+            "2,100 x 2,000 pixels",
+        ),
         ({"format": "PNG"}, (20_000, 20_000), "too many pixels"),
     ],
 )
@@ -215,3 +227,26 @@ def test_a_picture_that_would_take_much_memory_or_another_program_is_left_out(
     assert len(done.warnings) == bool(reason)
     assert reason in " ".join(done.warnings)
     check(tmp_path / "t.pdf")
+
+
+def embedded(tmp_path: Path, picture: Image.Image, **save: Any) -> Image.Image:
+    """Return a picture as it is in a file of which it is the logo."""
+    data = BytesIO()
+    picture.save(data, **save)
+    write(tmp_path / "t.pdf", layout(brand=Brand(data.getvalue())))
+    check(tmp_path / "t.pdf")
+    with pypdfium2.PdfDocument(tmp_path / "t.pdf") as file:
+        (one,) = [one for one in file[0].get_objects() if isinstance(one, pypdfium2.PdfImage)]
+        return one.get_bitmap().to_pil().convert("RGB")
+
+
+def test_a_picture_of_16_bits_keeps_its_grays(tmp_path: Path) -> None:
+    gray = Image.new("I;16", (200, 100), 0x4000)
+    assert near(embedded(tmp_path, gray, format="PNG").getpixel((50, 50)), (0x40, 0x40, 0x40))
+
+
+def test_the_first_picture_of_a_camera_with_two_is_printed(tmp_path: Path) -> None:
+    """Without all its pixels in memory: such a picture is decoded as small as it is printed."""
+    red, blue = (Image.new("RGB", (2_000, 1_000), colour) for colour in ("red", "blue"))
+    image = embedded(tmp_path, red, format="MPO", save_all=True, append_images=[blue])
+    assert near(image.getpixel((50, 50)), (255, 0, 0))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -82,34 +82,41 @@ def request_past_windows(
     """
     counts = BackfillCounts()
     statuses, held = _requests(ledger.engine, windows[0]) if windows else ({}, set())
-    mark, asked = uuid.uuid4().hex[:8], []
+    first: list[tuple[CadenceWindow, str]] = []
+    repeated: list[tuple[CadenceWindow, str]] = []
     for window in windows:
         place = window_key(window.scope, window.dataset, window.cadence, window.window, "x")
         for format in formats:
-            known = statuses.get((window.window, format), [])
+            known = statuses.get((window.window, format), {})
             if (_without_extension(place), format) in held:
                 counts.held += 1
-            elif {Status.PENDING, Status.PROCESSING} & set(known):
+            elif {Status.PENDING, Status.PROCESSING} & set(known.values()):
                 counts.waiting += 1
             elif not known:
-                asked.append((window, format))
-            elif known[-1] is Status.COMPLETED and not again:
+                first.append((window, format))
+            elif [*known.values()][-1] is Status.COMPLETED and not again:
                 counts.completed += 1
             else:
-                asked.append((replace(window, repeat=mark), format))
-    inserted = insert_requests(ledger.engine, iter(asked), requested_by=requested_by)
-    counts.repeated = sum(window.repeat is not None for window, _ in asked)
-    counts.new = inserted - counts.repeated
+                repeated.append((replace(window, repeat=_mark(known)), format))
+    counts.new = insert_requests(ledger.engine, iter(first), requested_by=requested_by)
+    counts.repeated = insert_requests(ledger.engine, iter(repeated), requested_by=requested_by)
+    counts.waiting += len(first) + len(repeated) - counts.requested
     return counts
+
+
+def _mark(known: Iterable[str]) -> str:
+    """Return the mark of the request that follows these. Who asks at the same time gets the same one."""
+    return hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:8]
 
 
 def _requests(
     engine: sa.Engine, like: CadenceWindow
-) -> tuple[dict[tuple[str, str], list[Status]], set[tuple[str, str]]]:
+) -> tuple[dict[tuple[str, str], dict[str, Status]], set[tuple[str, str]]]:
     """Read the requests of a window's cadence and scope.
 
     Returns:
-        The statuses by window and format, oldest first, and the held files: key without extension, format.
+        The statuses of jobs by window and format, oldest first, and the held files: key without extension,
+        format.
     """
     of_scope = (jobs.c.dataset == like.dataset, jobs.c.scope.is_not_distinct_from(like.scope))
     select = (
@@ -124,12 +131,12 @@ def _requests(
     kept = sa.select(jobs.c.file_key, jobs.c.format).where(
         *of_scope, jobs.c.status == Status.COMPLETED, jobs.c.legal_hold, jobs.c.file_key.is_not(None)
     )
-    statuses: dict[tuple[str, str], list[Status]] = {}
+    statuses: dict[tuple[str, str], dict[str, Status]] = {}
     with transaction(engine, write=False) as connection:
         for job_id, key, format, options, status in connection.execute(select):
             window = replace(like, window=key.partition("/")[2], repeat=(options or {}).get(REPEAT))
             if window.job_id(format) == job_id:
-                statuses.setdefault((window.window, format), []).append(Status(status))
+                statuses.setdefault((window.window, format), {})[job_id] = Status(status)
         held = {(_without_extension(key), format) for key, format in connection.execute(kept)}
     return statuses, held
 

@@ -1,6 +1,7 @@
 """Backfills: the past windows of a scope, each requested once."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -9,8 +10,9 @@ from export_pipeline.jobs import Attempt, File, Ledger, Status, Viewer
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.orchestration.partitions import windows_partition
+from export_pipeline.schedules import backfill
 from export_pipeline.schedules.backfill import BackfillCounts, past_windows, request_past_windows
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules.cadences import CadenceWindow, insert_requests, request_windows
 
 NOW = datetime(2026, 11, 11, 5, 30, tzinfo=UTC)
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
@@ -74,6 +76,26 @@ def test_files_that_are_there_are_made_again_if_wanted(ledger: Ledger) -> None:
     (second,) = [job for job in ledger.find() if job.options]
     end(ledger, second.id, "failed")
     assert request_past_windows(ledger, WINDOWS[:1], ["csv"]) == BackfillCounts(repeated=1)
+
+
+def test_who_asks_at_the_same_time_repeats_no_window_twice(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_past_windows(ledger, WINDOWS[:2], ["csv"])
+    for window in WINDOWS[:2]:
+        end(ledger, window.job_id("csv"), "completed")
+
+    def ask_in_between(engine: sa.Engine, asked: Any, **rest: Any) -> int:
+        monkeypatch.undo()
+        assert request_past_windows(ledger, WINDOWS[1:], ["csv"], again=True).requested == 2
+        return insert_requests(engine, asked, **rest)
+
+    monkeypatch.setattr(backfill, "insert_requests", ask_in_between)
+    counts = request_past_windows(ledger, WINDOWS, ["csv"], again=True)
+    assert counts == BackfillCounts(repeated=1, waiting=2)
+    assert sorted(job.window_key or "" for job in ledger.find() if job.status is Status.PENDING) == [
+        f"daily/{day}" for day in DAYS
+    ]
 
 
 def test_requests_of_others_are_repeated_and_stay_as_they_are(ledger: Ledger) -> None:

@@ -95,7 +95,8 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
     """
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
         raise NoLedgerError(
-            f"There is no file {engine.url.database} to keep export jobs in; run `export-pipeline migrate`."
+            f"There is no file {engine.url.database} to keep export jobs in. If there was one, mount its "
+            "disk or restore it; if not, run `export-pipeline migrate`, which makes an empty one."
         )
     try:
         with engine.connect() as connection:

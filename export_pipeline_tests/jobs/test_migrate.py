@@ -16,7 +16,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError, migrate, migrations
+from export_pipeline.jobs import (
+    Ledger,
+    LedgerError,
+    LedgerUnavailableError,
+    NoLedgerError,
+    migrate,
+    migrations,
+)
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.migrate import VERSION_TABLE, enable_wal, is_current
 from export_pipeline.jobs.tables import metadata, sqlite_metadata
@@ -396,3 +403,11 @@ def test_a_table_of_the_application_with_our_name_stays_and_the_way_out_is_named
     for explicit in ("postgres://u:p@h/d", "postgresql://u:p@h/d?options=-cstatement_timeout%3D9"):
         monkeypatch.setenv("EXPORT_JOBS_URL", explicit)
         assert "search_path%3Dexport_pipeline" in load_settings().jobs_url
+
+
+def test_the_error_for_a_file_that_is_gone_does_not_only_advise_an_empty_one(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/jobs.db") as ledger, pytest.raises(
+        NoLedgerError, match="If there was one, mount its disk or restore it; if not, run"
+    ):
+        ledger.claim(1)
+    assert not (tmp_path / "jobs.db").exists()

@@ -73,7 +73,10 @@ class _Float(sa.sql.functions.GenericFunction[Any]):
 
 
 class _Integer(sa.sql.functions.GenericFunction[Any]):
-    """A 64-bit integer. In SQLite the stored value, as for `_Float`."""
+    """A 64-bit integer. In SQLite the stored value, as for `_Float`.
+
+    In MySQL too: its CAST would make -1 of the largest BIGINT UNSIGNED, and 2 of 1.5.
+    """
 
     inherit_cache = True
     name = "export_integer"
@@ -138,10 +141,10 @@ def _integer_cast(element: _Integer, compiler: Any, **options: Any) -> str:
 
 
 @sa.ext.compiler.compiles(_Float, "sqlite")
-@sa.ext.compiler.compiles(_Integer, "sqlite")
+@sa.ext.compiler.compiles(_Integer, "sqlite", *MYSQL)
 @sa.ext.compiler.compiles(_Decimal, "sqlite")
 @sa.ext.compiler.compiles(_Native, "sqlite")
-def _number_in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+def _as_stored(element: Any, compiler: Any, **options: Any) -> str:
     return str(compiler.process(element.clauses, **options))
 
 

@@ -14,6 +14,7 @@ import yaml
 from export_pipeline import tabular
 from export_pipeline.core.export_data import Request
 from export_pipeline.core.windows import Window
+from export_pipeline.sources.arrow_types import NO_NUMBER
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.tables import read as table
@@ -101,6 +102,17 @@ def test_every_value_is_as_stored(shop: str) -> None:
             "balance": None, "score": None, "big": None, "kind": "b", "noon": None, "uid": None, "notes": "ZOË",
         },
     ]  # fmt: skip
+
+
+def test_a_number_beyond_64_bits_is_no_other_number(shop: str) -> None:
+    """As a CAST to SIGNED makes it: -1 for the largest unsigned one."""
+    columns = [{"name": "id", "type": "integer"}, {"name": "big", "type": "integer"}]
+    asked = {"source": {"table": "customers", "key": ["id"]}, "columns": columns}
+    assert [row["big"] for row in rows(shop, asked)] == [None, 0, None]
+    with open_snapshot(shop) as snapshot:
+        data = table.read(snapshot, Request("items", tabular, asked, None, options(asked)()))
+        assert list(data.tables["rows"].open())
+    assert dict(data.changed) == {(NO_NUMBER, "rows.big"): 1}
 
 
 @pytest.mark.slow

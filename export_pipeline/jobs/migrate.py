@@ -89,6 +89,9 @@ def enable_wal(engine: sa.Engine) -> None:
         raise LedgerUnavailableError(f"{engine.url.database} cannot be opened: {why}.") from error
     except sqlite3.OperationalError as error:
         raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from error
+    except (sqlite3.DatabaseError, sa.exc.DatabaseError) as error:
+        why = getattr(error, "orig", error)
+        raise LedgerError(f"{engine.url.database} is no sound SQLite file: {why}.") from error
 
 
 def _switch(raw: Any) -> None:

@@ -406,8 +406,17 @@ def test_a_table_of_the_application_with_our_name_stays_and_the_way_out_is_named
 
 
 def test_the_error_for_a_file_that_is_gone_does_not_only_advise_an_empty_one(tmp_path: Path) -> None:
-    with Ledger(f"sqlite:///{tmp_path}/jobs.db") as ledger, pytest.raises(
-        NoLedgerError, match="If there was one, mount its disk or restore it; if not, run"
+    with (
+        Ledger(f"sqlite:///{tmp_path}/jobs.db") as ledger,
+        pytest.raises(NoLedgerError, match="If there was one, mount its disk or restore it; if not, run"),
     ):
         ledger.claim(1)
     assert not (tmp_path / "jobs.db").exists()
+
+
+def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").write_bytes(b"no database" * 1_000)
+    with pytest.raises(
+        LedgerError, match=f"{tmp_path}/jobs.db is no sound SQLite file: file is not a database"
+    ):
+        migrate(f"sqlite:///{tmp_path}/jobs.db")

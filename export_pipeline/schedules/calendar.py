@@ -197,6 +197,8 @@ def ended_windows(schedule: Schedule, first: date, last: date | None, now: datet
         last: Only windows that begin on this day or earlier; None for all that have ended.
         now: An aware time.
     """
+    if first > now.astimezone(UTC).date():  # none has ended; the last days of the calendar have no end
+        return
     period = _period(schedule.cadence, first)
     if _first_day(schedule.cadence, period) < first:
         period += 1

@@ -35,6 +35,14 @@ def test_a_day_that_a_zone_has_skipped_has_no_window() -> None:
     assert names == ["2011-12-28", "2011-12-29", "2011-12-31", "2012-01-01"]
 
 
+@pytest.mark.parametrize("cadence", ["daily", "weekly", "monthly"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_no_window_of_the_future_has_ended(cadence: str, zone: str) -> None:
+    """Not even at the end of the calendar, whose last day has no day after it."""
+    for first in (date(2026, 11, 12), date(9999, 12, 1), date.max):
+        assert past_windows(cadence, zone, date(2025, 9, 3), first, date.max, NOW) == []
+
+
 def end(ledger: Ledger, job_id: str, status: str) -> None:
     """Let the first attempt of a job end so."""
     attempt = Attempt(job_id, 1, f"run-{job_id}")

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from export_pipeline.cli import app as cli
-from export_pipeline.health import FindingCode
+from export_pipeline.health.findings import FindingCode
 from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import ErrorCode

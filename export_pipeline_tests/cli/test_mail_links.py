@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from export_pipeline.cli.request import _check_mail
-from export_pipeline.health import LATE, ledger_findings
+from export_pipeline.health import LATE
+from export_pipeline.health.ledger import ledger_findings
 from export_pipeline.jobs import Ledger
 from export_pipeline.settings import load_settings
 

@@ -17,7 +17,7 @@ from export_pipeline.delivery.webhooks.endpoints import Webhook
 from export_pipeline.delivery.webhooks.queue import Delivery
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.csv import write as csv
-from export_pipeline.health import Finding
+from export_pipeline.health.findings import Finding
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.keys import Key
 from export_pipeline.orchestration.daemon_health import DaemonCode

@@ -17,7 +17,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from export_pipeline.components.catalogue import datasets
-from export_pipeline.health import queue_findings
+from export_pipeline.health.services import queue_findings
 from export_pipeline.intake import queue as intake
 from export_pipeline.intake.messages import MessageError, parse_message
 from export_pipeline.intake.queue import QueueError, take_in

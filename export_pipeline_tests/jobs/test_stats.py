@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from export_pipeline.health import Finding, ledger_findings
+from export_pipeline.health.findings import Finding
+from export_pipeline.health.ledger import ledger_findings
 from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.leases import Disk
 from export_pipeline.jobs.stats import Statistics

@@ -80,7 +80,11 @@ class FolderStore(Store):
         return self.root.as_uri()
 
     def path(self, key: str) -> Path:
-        """Return the path of the file with this key. The file need not exist."""
+        """Return the path of the file with this key. The file need not exist.
+
+        Raises:
+            StoreError: A folder of it is a symbolic link.
+        """
         check_key(key)
         name = _encode_case(key) if self._case_is_ignored() else key
         folder = name.rpartition("/")[0]

@@ -255,7 +255,10 @@ class S3Store(Store):
             try:
                 with contextlib.closing(self.client.get_object(Bucket=self.bucket, Key=name)["Body"]) as body:
                     if body.read() != data:
-                        raise StoreError(f"The store {self.url} gives back other bytes than were written.")
+                        raise StoreError(
+                            f"The store {self.url} gives back other bytes than were written: look for a "
+                            "cache or a proxy before it that changes them."
+                        )
                 self.client.list_objects_v2(Bucket=self.bucket, Prefix=name, MaxKeys=1)
                 try:
                     self.client.delete_object(Bucket=self.bucket, Key=name, IfMatch='"none"')

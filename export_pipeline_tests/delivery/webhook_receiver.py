@@ -36,7 +36,9 @@ def webhook_receiver(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1")
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(length := int(self.headers["content-length"]))
+            if len(body) < length:  # its sender was killed
+                return
             post = Post(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             receiver.posts.append(post)
             status, headers = receiver.answer(post)

@@ -53,7 +53,11 @@ class SheetRun:
         self._text_columns: dict[str, set[int]] = {}
 
     def prepared(self, batches: Iterable[pa.RecordBatch], columns: list[ColumnCells]) -> Iterator[Slice]:
-        """Yield the batches' rows with their positions."""
+        """Yield the batches' rows with their positions.
+
+        Raises:
+            RenderError: There are more rows than the table has said.
+        """
         table = self._plan.section.table
         for batch in batches:
             if self._seen + batch.num_rows > table.rows:
@@ -84,7 +88,11 @@ class SheetRun:
         self._links_here.add(links.letters, links.rows[here].tolist(), addresses)
 
     def finish(self) -> None:
-        """Write the remaining sheets, which have no rows, and close the last one."""
+        """Write the remaining sheets, which have no rows, and close the last one.
+
+        Raises:
+            RenderError: There were fewer rows than the table has said.
+        """
         table = self._plan.section.table
         if self._seen != table.rows:
             raise RenderError(

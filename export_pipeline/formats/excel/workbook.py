@@ -208,7 +208,11 @@ class Workbook:
         self._rendered.warnings.append(sentence)
 
     def finish(self, layout: Layout) -> None:
-        """Write the parts that are known only after every row."""
+        """Write the parts that are known only after every row.
+
+        Raises:
+            RenderError: There is no sheet.
+        """
         if self.overflow.used:
             self._entries.append(package.SheetEntry(self.overflow.name))
             self.overflow.write(self._archive, package.sheet_part(len(self._entries)))

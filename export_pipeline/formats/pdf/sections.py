@@ -79,7 +79,11 @@ class SectionPrinter:
         self._chapter: Bookmark | None = None
 
     def print(self) -> int:
-        """Print everything; return the number of rows printed."""
+        """Print everything; return the number of rows printed.
+
+        Raises:
+            RenderError: The groups have fewer rows than the table.
+        """
         pages, section = self._pages, self._section
         if pages.strips > 1:
             pages.start()

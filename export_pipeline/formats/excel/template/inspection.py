@@ -66,10 +66,14 @@ class TablePlace:
 
 
 def workbook_part(package: Package) -> str:
-    """Return the name of the part with the list of sheets."""
+    """Return the name of the part with the list of sheets.
+
+    Raises:
+        TemplateError: There is none.
+    """
     for _, part in package.related("", "officeDocument"):
         return part
-    raise TemplateError("is no workbook: nothing says where its sheets are")
+    raise TemplateError("is no workbook: nothing says where its sheets are; save it as .xlsx in Excel")
 
 
 def list_sheets(package: Package) -> Iterator[tuple[str, str]]:
@@ -100,7 +104,11 @@ def check_package(package: Package) -> None:
 
 
 def find_tables(package: Package) -> list[TablePlace]:
-    """Return the tables of a workbook, in the order of its sheets."""
+    """Return the tables of a workbook, in the order of its sheets.
+
+    Raises:
+        TemplateError: There is none, or the workbook is damaged.
+    """
     places = []
     for index, (sheet, part) in enumerate(list_sheets(package)):
         for _, table in package.related(part, "table"):

@@ -56,17 +56,23 @@ class Package:
         return list(self._bytes)
 
     def xml(self, name: str) -> Any:
-        """Return the root of a part (lxml); changes to it count after `change`."""
+        """Return the root of a part (lxml); changes to it count after `change`.
+
+        Raises:
+            TemplateError: There is no such part, or it is no XML.
+        """
         from lxml import etree
 
         if name not in self._trees:
             if name not in self._bytes:
-                raise TemplateError(f"is damaged: it has no part {name}")
+                raise TemplateError(f"is damaged: it has no part {name}; open it in Excel and save it again")
             parser = etree.XMLParser(resolve_entities=False, no_network=True)
             try:
                 self._trees[name] = etree.fromstring(self._bytes[name], parser)
             except etree.XMLSyntaxError as error:
-                raise TemplateError(f"is damaged: {name}: {error}") from None
+                raise TemplateError(
+                    f"is damaged: {name}: {error}; open it in Excel and save it again"
+                ) from None
         return self._trees[name]
 
     def change(self, name: str) -> Any:

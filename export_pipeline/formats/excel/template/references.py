@@ -176,7 +176,11 @@ def _sheet_name(prefix: str) -> str:
 
 
 def parse_area(cells: str) -> tuple[int, int, int, int]:
-    """Return first row, last row, first and last column (counted from 0) of `A1:C5` or `A1`."""
+    """Return first row, last row, first and last column (counted from 0) of `A1:C5` or `A1`.
+
+    Raises:
+        TemplateError: It is another kind of reference.
+    """
     start, _, stop = cells.replace("$", "").partition(":")
     first, last = _PARTS.fullmatch(start), _PARTS.fullmatch(stop or start)
     if first is None or last is None:

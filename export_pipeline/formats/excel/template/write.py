@@ -54,7 +54,10 @@ def _render(
 ) -> Rendered:
     table, place = section.table, opened.place
     if len(table.columns) != len(place.headers):
-        raise TemplateError(f"has {len(place.headers)} columns in its table, the export {len(table.columns)}")
+        raise TemplateError(
+            f"has {len(place.headers)} columns in its table, the export {len(table.columns)}; "
+            "reload the datasets"
+        )
     if table.rows > MAX_ROWS - place.header_row:
         raise TemplateError(
             f"holds {MAX_ROWS - place.header_row:,} rows, the export has {table.rows:,}; choose "

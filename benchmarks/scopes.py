@@ -23,18 +23,15 @@ import sys
 import tempfile
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from playwright.sync_api import Page, Request, sync_playwright
 
-from export_pipeline.demo import bookkeeping
 from export_pipeline.project import SAMPLES, write_project
+from export_pipeline_tests.system.customers import fill
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -44,36 +41,6 @@ LONGEST_MS = 120_000
 QUIET_SECONDS = 1.5
 """A page that asks nothing for so long is complete."""
 assert "records" in SAMPLES
-
-
-def fill(url: str, scopes: int) -> None:
-    """Fill the sample application, and add scopes with a record each."""
-    engine = sa.create_engine(url)
-    bookkeeping.fill(engine)
-    ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in range(scopes)]
-    accounts = [
-        {"id": id, "account_code": f"C{number:05}", "name": f"Customer {number:05} of the north"}
-        for number, id in enumerate(ids)
-    ]
-    now = datetime(2026, 11, 1, tzinfo=UTC)
-    records = [
-        {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"record {id}")),
-            "account_id": id,
-            "ebay_order_id": f"E{number}",
-            "sale_date": now.date(),
-            "item_name": "Lamp",
-            "qty": 1,
-            "sale_price_cents": 1999,
-            "status": "SUCCESSFUL",
-            "updated_at": now,
-        }
-        for number, id in enumerate(ids)
-    ]
-    with engine.begin() as connection:
-        connection.execute(sa.insert(bookkeeping.ACCOUNTS), accounts)
-        connection.execute(sa.insert(bookkeeping.RECORDS), records)
-    engine.dispose()
 
 
 def make_project(folder: Path, by_scope: bool) -> None:

@@ -125,6 +125,29 @@ class Analyst:
     def write_config(self, text: str) -> None:
         self.page.evaluate("text => document.querySelector('.CodeMirror').CodeMirror.setValue(text)", text)
 
+    def open_launchpad(self) -> None:
+        """Open the dialog that starts a run, from the page of an asset."""
+        materialize = self.page.locator("button", has_text="Materialize").first
+        self.click(materialize.locator("xpath=following::button[1]"))
+        self.click(self.page.get_by_role("menuitem", name="Open launchpad"))
+        self.page.get_by_text("No errors").wait_for()
+
+    def export_successful(self, file: Path) -> set[object]:
+        """Export the successful records of the chosen partition, download the workbook, return its cells."""
+        page = self.page
+        self.write_config("ops: {records_on_demand: {config: {filters: {status: {in: [SUCCESSFUL]}}}}}\n")
+        page.get_by_text("No errors").wait_for()
+        self.click(page.get_by_role("button", name="Materialize").last)
+        page.wait_for_url("**/runs/**")
+        link = page.locator("a[href$='/file']").first
+        link.wait_for()
+        with page.expect_download() as download:
+            self.click(link)
+        download.value.save_as(file)
+        assert download.value.suggested_filename.endswith(".xlsx")
+        (sheet,) = openpyxl.load_workbook(file).worksheets[:1]
+        return {cell.value for row in sheet.iter_rows() for cell in row}
+
 
 @pytest.fixture
 def analyst(dev: Dev) -> Iterator[Analyst]:
@@ -157,11 +180,7 @@ def test_an_analyst_gets_a_named_customers_excel_file_in_eight_clicks(
     # Before any run the page says what can be chosen, with an example.
     page.get_by_text("Net earnings less cost of goods").first.wait_for()
     page.get_by_text("records_on_demand:").first.wait_for()
-    materialize = page.locator("button", has_text="Materialize").first
-    analyst.click(materialize.locator("xpath=following::button[1]"))
-    analyst.click(page.get_by_role("menuitem", name="Open launchpad"))
-
-    page.get_by_text("No errors").wait_for()
+    analyst.open_launchpad()
     config = page.evaluate("() => document.querySelector('.CodeMirror').CodeMirror.getValue()")
     assert "columns: []" in config
     assert "csv_bom" not in config
@@ -169,21 +188,8 @@ def test_an_analyst_gets_a_named_customers_excel_file_in_eight_clicks(
     page.keyboard.type("corner")
     analyst.click(page.get_by_text("Corner Shop (8d2efaa9").last)
     page.get_by_text("partition: Corner Shop (8d2efaa9").wait_for()
-    analyst.write_config("ops: {records_on_demand: {config: {filters: {status: {in: [SUCCESSFUL]}}}}}\n")
-    page.get_by_text("No errors").wait_for()
-    analyst.click(page.get_by_role("button", name="Materialize").last)
-
-    page.wait_for_url("**/runs/**")
-    link = page.locator("a[href$='/file']").first
-    link.wait_for()
-    with page.expect_download() as download:
-        analyst.click(link)
-    file = tmp_path / "export.xlsx"
-    download.value.save_as(file)
-    assert download.value.suggested_filename.endswith(".xlsx")
+    cells = analyst.export_successful(tmp_path / "export.xlsx")
     assert analyst.clicks <= 8
-    (sheet,) = openpyxl.load_workbook(file).worksheets[:1]
-    cells = {cell.value for row in sheet.iter_rows() for cell in row}
     assert "SUCCESSFUL" in cells or "Successful" in cells
     assert not {"RETURN_CLOSED", "Return closed"} & cells
 

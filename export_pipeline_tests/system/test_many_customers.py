@@ -8,19 +8,16 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
-import openpyxl
 import pytest
-import sqlalchemy as sa
 from playwright.sync_api import Page
 
-from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger, Status, migrate
 from export_pipeline.project import write_project
 from export_pipeline_tests.paths import ROOT
+from export_pipeline_tests.system.customers import fill
 from export_pipeline_tests.system.test_dev import STARTED_SECONDS, Analyst, at_home, running_dev
 from export_pipeline_tests.tools import require_tool
 
@@ -29,35 +26,6 @@ NAME = "Customer 19999 of the north"
 ID = str(uuid.uuid5(uuid.NAMESPACE_URL, "19999"))
 
 pytestmark = pytest.mark.slow
-
-
-def fill(url: str) -> None:
-    """Fill the sample application, and add customers with a sale each."""
-    engine = sa.create_engine(url)
-    bookkeeping.fill(engine)
-    ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in range(CUSTOMERS)]
-    accounts = [
-        {"id": id, "account_code": f"C{number:05}", "name": f"Customer {number:05} of the north"}
-        for number, id in enumerate(ids)
-    ]
-    sales = [
-        {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"sale {number}")),
-            "account_id": id,
-            "ebay_order_id": f"E{number}",
-            "sale_date": date(2026, 10, 5),
-            "item_name": f"Lamp of {number}",
-            "qty": 1,
-            "sale_price_cents": 1999,
-            "status": "SUCCESSFUL",
-            "updated_at": datetime(2026, 10, 5, tzinfo=UTC),
-        }
-        for number, id in enumerate(ids)
-    ]
-    with engine.begin() as connection:
-        connection.execute(sa.insert(bookkeeping.ACCOUNTS), accounts)
-        connection.execute(sa.insert(bookkeeping.RECORDS), sales)
-    engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "defs" / "records").mkdir()
     (folder / "defs" / "records" / "defs.yaml").write_text(text)
     url = f"sqlite:///{folder}/app.db"
-    fill(url)
+    fill(url, CUSTOMERS)
     migrate(url)
     (folder / ".env").write_text(f"EXPORT_SOURCE_URL={url}\nEXPORT_MAX_BACKFILL_PARTITIONS=100\n")
     return folder
@@ -101,28 +69,14 @@ def test_a_named_customers_excel_file_in_eight_clicks(analyst: Analyst, tmp_path
     page.keyboard.type("records excel")
     analyst.click(page.get_by_text("records / on_demand / excel").first)
     page.get_by_text("Net earnings less cost of goods").first.wait_for()
-    materialize = page.locator("button", has_text="Materialize").first
-    analyst.click(materialize.locator("xpath=following::button[1]"))
-    analyst.click(page.get_by_role("menuitem", name="Open launchpad"))
-    page.get_by_text("No errors").wait_for()
+    analyst.open_launchpad()
     analyst.click(page.get_by_placeholder("Partition").first)
     page.get_by_text("Customer 00000 of the north (").last.wait_for()  # the list has come
     page.keyboard.type("19999")
     analyst.click(page.get_by_text(f"{NAME} (").last)
     page.get_by_role("dialog").get_by_text(f"partition: {NAME} (").first.wait_for()
-    analyst.write_config("ops: {records_on_demand: {config: {filters: {status: {in: [SUCCESSFUL]}}}}}\n")
-    page.get_by_text("No errors").wait_for()
-    analyst.click(page.get_by_role("button", name="Materialize").last)
-    page.wait_for_url("**/runs/**")
-    link = page.locator("a[href$='/file']").first
-    link.wait_for()
-    with page.expect_download() as download:
-        analyst.click(link)
-    file = tmp_path / "export.xlsx"
-    download.value.save_as(file)
+    cells = analyst.export_successful(tmp_path / "export.xlsx")
     assert analyst.clicks <= 8
-    (sheet,) = openpyxl.load_workbook(file).worksheets[:1]
-    cells = {cell.value for row in sheet.iter_rows() for cell in row}
     assert {one for one in cells if str(one).startswith("Lamp")} == {"Lamp of 19999"}
 
 

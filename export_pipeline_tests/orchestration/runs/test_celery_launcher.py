@@ -72,6 +72,16 @@ def status(deployment: CeleryDeployment, run_id: str) -> WorkerStatus:
     return system.launcher.check_run_worker_health(system.run(run_id)).status
 
 
+@contextmanager
+def lost_run(deployment: CeleryDeployment) -> Iterator[str]:
+    """A run whose task the broker has lost; its worker is frozen within the block."""
+    with frozen(deployment):
+        run = deployment.system.launch()
+        deployment.broker.flushall()
+        assert status(deployment, run) is WorkerStatus.NOT_FOUND
+        yield run
+
+
 @pytest.mark.slow
 def test_a_run_that_waits_is_told_from_one_that_is_lost(
     deployment: CeleryDeployment, monkeypatch: pytest.MonkeyPatch
@@ -108,10 +118,7 @@ def test_a_run_that_a_lost_worker_has_taken_is_lost(
     """The broker has given the task to a connection that leads nowhere. A worker that comes back ignores it."""
     system = deployment.system
     monkeypatch.setattr(reconciler, "START_TIMEOUT", timedelta(0))
-    with Ledger(system.url) as ledger, frozen(deployment):
-        run = system.launch()
-        deployment.broker.flushall()
-        assert status(deployment, run) is WorkerStatus.NOT_FOUND
+    with Ledger(system.url) as ledger, lost_run(deployment) as run:
         reconcile(ledger, system.instance)
         assert system.run(run).status is dg.DagsterRunStatus.FAILURE
     assert system.ended(system.launch()) is dg.DagsterRunStatus.SUCCESS
@@ -196,10 +203,7 @@ def test_a_broker_that_refuses_to_answer_ends_no_run(
     """As while it loads its data, or after a change of its password."""
     system = deployment.system
     monkeypatch.setattr(reconciler, "START_TIMEOUT", timedelta(0))
-    with Ledger(system.url) as ledger, frozen(deployment):
-        run = system.launch()
-        deployment.broker.flushall()
-        assert status(deployment, run) is WorkerStatus.NOT_FOUND
+    with Ledger(system.url) as ledger, lost_run(deployment) as run:
         deployment.broker.config_set("requirepass", "changed")
         try:
             with dg.DagsterInstance.from_config(str(system.folder / "home")) as daemon:

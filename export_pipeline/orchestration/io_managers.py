@@ -128,6 +128,8 @@ class ExportStoreIOManager(dg.IOManager):
                 cancellable(self.ledger.open, run, instance, job),
                 translate_errors(_earlier_tries(context), context.log),
             ):
+                for file in obj:  # all, before the first of several is replaced
+                    self._ensure_wanted(context, file)
                 stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
                 self._finish(run, obj[0], stored[0], expires_at, context.log)
@@ -205,29 +207,33 @@ class ExportStoreIOManager(dg.IOManager):
         )
         return job.id
 
-    def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
+    def _ensure_wanted(self, context: dg.OutputContext, file: ExportFile) -> None:
+        """Raise if a file is not requested any more, or would replace one under legal hold.
+
+        Staging the file aborts the uploads of all other attempts, so this is called before, too.
+        """
         run, instance = step_of(context).dagster_run, step_of(context).instance
+
+        def ensure() -> None:
+            ensure_still_requested(self.ledger.open, run, file.format)
+            with suppress(NoLedgerError):
+                KnownFiles.beside(self.ledger.open()).ensure_not_held(file.upload.key)
+
+        if is_canceling(instance, run.run_id):  # the signal of its launcher got lost
+            raise dg.DagsterExecutionInterruptedError
+        retry_until_available(ensure, context.log)
+
+    def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
         deployment: str | None = None
         # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
         with suppress(LedgerError):
             deployment = run_in_thread(lambda: self.ledger.open().deployment())
 
-        def ensure_wanted() -> None:
-            ensure_still_requested(self.ledger.open, run, file.format)
-            with suppress(NoLedgerError):
-                KnownFiles.beside(self.ledger.open()).ensure_not_held(file.upload.key)
-
-        def ensure_requested() -> None:
-            if is_canceling(instance, run.run_id):  # the signal of its launcher got lost
-                raise dg.DagsterExecutionInterruptedError
-            retry_until_available(ensure_wanted, context.log)
-
-        ensure_requested()  # staging the file aborts the uploads of all other attempts
         stored, _ = publish(
             file.store,
             file.upload,
             lambda stored: manifest_of(file, stored, _expires_at(context, file, self.ledger), deployment),
-            before_visible=ensure_requested,
+            before_visible=lambda: self._ensure_wanted(context, file),
             progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
         )
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")

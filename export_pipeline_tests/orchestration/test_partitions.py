@@ -5,6 +5,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW, add_scope, known_scopes, partitions
 from export_pipeline.orchestration.schedules import scope_changes
@@ -44,6 +45,20 @@ def test_a_range_of_windows_in_one_run_gives_a_file_each(deployment: Deployment)
     assert len({manifest["window"] for manifest in manifests}) == 3
     checks = result.get_asset_check_evaluations()
     assert {check.check_name for check in checks} == {"rows", "totals"}
+
+
+@pytest.mark.slow
+def test_a_range_with_a_file_under_legal_hold_replaces_none(deployment: Deployment, ledger: Ledger) -> None:
+    days = [f"{deployment.scope}|2026-02-0{day}" for day in (1, 2)]
+    for day in days:
+        assert not failures(deployment.run(["csv"], "daily", day))
+    (held,) = [job for job in ledger.find() if "2026-02-02" in str(job.file_key)]
+    ledger.hold(held.id, True)
+    before = [deployment.manifest(str(job.file_key)) for job in ledger.find()]
+    tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[1]}
+    result = deployment.run(["csv"], "daily", partition=None, tags=tags)
+    assert "under legal hold" in str(failures(result))
+    assert [deployment.manifest(str(job.file_key)) for job in ledger.find()] == before
 
 
 @pytest.mark.slow

@@ -206,7 +206,9 @@ def _number(cell: Any, type: pa.DataType) -> Any:
     try:
         if pa.types.is_floating(type):
             return float(cell)
-        exact = _decimal(cell)
+        # A double's shortest digits may be another integer than it is.
+        is_double = isinstance(cell, float) and pa.types.is_integer(type)
+        exact = Decimal(cell) if is_double else _decimal(cell)
         number = int(exact) if pa.types.is_integer(type) else exact
         pa.scalar(number, type)
         return number if number == exact else None

@@ -113,6 +113,7 @@ def test_a_number_beyond_64_bits_is_no_other_number(shop: str) -> None:
         data = table.read(snapshot, Request("items", tabular, asked, None, options(asked)()))
         assert list(data.tables["rows"].open())
     assert dict(data.changed) == {(NO_NUMBER, "rows.big"): 1}
+    assert data.exact_totals["big"] == "0"
 
 
 @pytest.mark.slow

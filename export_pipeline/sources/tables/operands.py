@@ -51,6 +51,8 @@ _OF_FAMILY = {
 }
 _LARGEST = 2**63
 _INTEGER_DIGITS = 20
+_LEAST_INTEGER: Expression = sa.literal_column(str(-(2**63)), sa.types.NullType())
+_LARGEST_INTEGER: Expression = sa.literal_column(str(2**63 - 1), sa.types.NullType())
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -191,11 +193,14 @@ def make_operand(
         domain = _OF_FAMILY.get(stored.family, Domain.TEXT)
     else:
         domain = Domain.NUMBER if type_.kind.is_number else _OF_KIND.get(type_.kind, Domain.TEXT)
+    integer = type_ is not None and (type_.kind is Kind.INTEGER or type_.minor)
     if dialect == "sqlite":
-        integer = type_ is not None and (type_.kind is Kind.INTEGER or type_.minor)
         shaped = _in_sqlite(expression, stored, domain, integer)
     else:
         shaped = _elsewhere(expression, stored, domain, dialect)
+        if integer and dialect in MYSQL and stored.family is Family.NUMERIC:
+            # As its cells are read: those beyond 64 bits, as of BIGINT UNSIGNED, are left empty.
+            shaped = sa.case((sa.and_(shaped >= _LEAST_INTEGER, shaped <= _LARGEST_INTEGER), shaped))
     return Operand(shaped, domain, stored, dialect, zone)
 
 

@@ -41,8 +41,9 @@ _INTEGER = (
     "(CASE typeof({x}) WHEN 'integer' THEN {x}"
     " WHEN 'real' THEN CASE WHEN {x} = CAST({x} AS INTEGER) THEN CAST({x} AS INTEGER) END"
     f" WHEN 'text' THEN CASE WHEN {_IS_NUMBER}"
-    " AND CAST(trim({x}) AS NUMERIC) = CAST(trim({x}) AS INTEGER)"
-    " THEN CAST(trim({x}) AS INTEGER) END END)"
+    # Not at once: the text '1e3' as an integer is 1.
+    " AND CAST(trim({x}) AS NUMERIC) = CAST(CAST(trim({x}) AS NUMERIC) AS INTEGER)"
+    " THEN CAST(CAST(trim({x}) AS NUMERIC) AS INTEGER) END END)"
 )
 _BOOLEAN = (
     "(CASE WHEN typeof({x}) IN ('integer', 'real') THEN {x} <> 0"

@@ -135,6 +135,31 @@ def test_names_with_dots_are_found_and_never_mistaken(postgres_url: str) -> None
             read(snapshot, {"source": {"table": "a.z"}, "columns": [{"name": "id", "type": "integer"}]})
 
 
+@pytest.mark.parametrize(
+    ("stored", "cell"),
+    [
+        ("1000000000000000256.0", 1000000000000000256),  # whose shortest digits are …0300
+        ("'1e3'", 1000),
+        ("' 1.5e1 '", 15),
+        ("'9223372036854775807'", 2**63 - 1),
+        ("'9223372036854775808'", None),
+        ("9223372036854775808.0", None),
+        ("'1e19'", None),
+        ("'12.50'", None),
+        ("3.7", None),
+    ],
+)
+def test_an_integer_of_sqlite_is_added_as_it_is_read(tmp_path: Path, stored: str, cell: int | None) -> None:
+    sqlite_url = f"sqlite:///{tmp_path}/odd.db"
+    run(sqlite_url, "CREATE TABLE odd (id INTEGER PRIMARY KEY, n)")
+    run(sqlite_url, f"INSERT INTO odd VALUES (1, {stored})")
+    columns = [{"name": "id", "type": "integer"}, {"name": "n", "type": "integer"}]
+    with open_snapshot(sqlite_url) as snapshot:
+        data = read(snapshot, {"source": {"table": "odd"}, "columns": columns})
+        assert data.tables["rows"].arrow().to_pylist() == [{"id": 1, "n": cell}]
+    assert data.exact_totals["n"] == str(cell or 0)
+
+
 def test_sums_of_large_integers_are_exact_and_read_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = (2**63 - 1, 2**63 - 1, -(2**63), 30000000000000465, -7)
     run(url, "CREATE TABLE large (id bigint PRIMARY KEY, n bigint)")

@@ -43,6 +43,7 @@ from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import NOTICES
 from export_pipeline.jobs.inline import is_inline_run
+from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.states import ENDED
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.schedules.periods import period_of
@@ -206,6 +207,13 @@ def hold(
     """
     with ledger_of(load_settings()) as ledger:
         job = ledger.hold(job_id, not release, caller(by), viewer_of(viewer_scope))
+        newer = KnownFiles.beside(ledger).successor(job) if job.file_key and not release else None
+    if newer is not None:
+        typer.echo(
+            f"The file was replaced by that of {newer.id} on {newer.completed_at:%Y-%m-%d %H:%M} UTC; the "
+            "newer file is kept.",
+            err=True,
+        )
     _print_job(job, as_json, "Released." if release else "Under legal hold.")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +15,7 @@ from export_pipeline.jobs.claims import is_of_window
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import SCOPE_DELETED, RefusedError
 from export_pipeline.jobs.queries import Reader
-from export_pipeline.jobs.records import unrequested_id
+from export_pipeline.jobs.records import Job, unrequested_id
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, removals
@@ -56,17 +56,39 @@ class KnownFiles(Reader):
         Raises:
             RefusedError: it is.
         """
-        select = sa.select(jobs.c.id, jobs.c.status).where(
-            jobs.c.file_key == key, jobs.c.status == Status.COMPLETED, jobs.c.legal_hold
-        )
         with self._reading() as connection:
-            held = connection.execute(select.limit(1)).one_or_none()
-        if held is not None:
-            raise RefusedError(
-                f"{key} is the file of export job {held.id}, which is under legal hold, so it is "
-                f"not replaced. `export-pipeline hold {held.id} --release` releases it.",
-                Status(held.status),
-            )
+            _ensure_not_held(key, connection.execute(_completed_with(key)).all())
+
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[None]:
+        """Let nobody put the file of a key under legal hold while the caller replaces it.
+
+        Raises:
+            RefusedError: it is under legal hold already.
+        """
+        if not self.owned([key]):
+            yield
+            return
+        with transaction(self._engine, write=True) as connection:
+            _ensure_not_held(key, connection.execute(_completed_with(key).with_for_update()).all())
+            yield
+
+    def successor(self, job: Job) -> Job | None:
+        """Return the completed job that has replaced a job's file under the same key, or None."""
+        newer = _completed_with(str(job.file_key)).where(
+            jobs.c.completed_at > job.completed_at, jobs.c.sha256 != job.sha256
+        )
+        found = self._jobs(newer.with_only_columns(jobs).order_by(jobs.c.completed_at.desc()).limit(1))
+        return found[0] if found else None
+
+    def is_held(self, key: str) -> bool:
+        """Return whether a job under legal hold, in any state, writes its file to this key."""
+        for condition in _writers(key):
+            with self._reading() as connection:
+                rows = connection.execute(sa.select(*_IDENTITY).where(condition, jobs.c.legal_hold)).all()
+            if any(_writes(row, key) for row in rows):
+                return True
+        return False
 
     def is_of_deleted_scope(self, key: str) -> bool:
         """Return whether a key is the file of jobs whose scopes were all deleted."""
@@ -126,6 +148,22 @@ class KnownFiles(Reader):
         """Delete a removed file from the list."""
         with transaction(self._engine, write=True) as connection:
             connection.execute(sa.delete(removals).where(removals.c.id == removal.id))
+
+
+def _completed_with(key: str) -> sa.Select[tuple[Any, ...]]:
+    """Return a query for the completed jobs that have a file."""
+    select = sa.select(jobs.c.id, jobs.c.legal_hold)
+    return select.where(jobs.c.file_key == key, jobs.c.status == Status.COMPLETED).order_by(jobs.c.id)
+
+
+def _ensure_not_held(key: str, owners: Iterable[Any]) -> None:
+    for owner in owners:
+        if owner.legal_hold:
+            raise RefusedError(
+                f"{key} is the file of export job {owner.id}, which is under legal hold, so it is "
+                f"not replaced. `export-pipeline hold {owner.id} --release` releases it.",
+                Status.COMPLETED,
+            )
 
 
 def _writers(key: str) -> Iterator[sa.ColumnElement[bool]]:

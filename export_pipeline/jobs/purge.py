@@ -337,7 +337,7 @@ class _Judge:
         """Remove a file that is due; return the result, or None if a job has it or it was replaced."""
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
-            if self.known.owned([key]) or self.store.stat(file.key) != file:
+            if self.known.owned([key]) or self.known.is_held(key) or self.store.stat(file.key) != file:
                 return None
             if finding.what is FindingKind.OUTDATED and key == file.key and not self.known.written([key]):
                 problems = verify_file(self.store, key)

@@ -35,7 +35,7 @@ from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available, run_in_thread
 from export_pipeline.orchestration.runs.staging import StagingGoneError, load_all, save_all
-from export_pipeline.orchestration.runs.still_requested import ensure_still_requested, is_file_of_job
+from export_pipeline.orchestration.runs.still_requested import ensure_still_requested
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import changed_cells
 from export_pipeline.store.publish import is_of_another_run, publish, unpublish
@@ -150,7 +150,7 @@ class ExportStoreIOManager(dg.IOManager):
         expires_at: datetime,
         log: logging.Logger,
     ) -> None:
-        """Complete the jobs that wait for the file. If no job waits for it any more, unpublish it."""
+        """Complete the jobs that wait for the file. If no job waits for it or has it, unpublish it."""
         published = published_file(file, stored)
         try:
             retry_until_available(
@@ -159,7 +159,7 @@ class ExportStoreIOManager(dg.IOManager):
             retry_until_available(lambda: ensure_still_requested(self.ledger.open, run, file.format), log)
         except RefusedError:
             if not retry_until_available(
-                lambda: is_file_of_job(self.ledger.open, run, file.format, stored.key), log
+                lambda: KnownFiles.beside(self.ledger.open()).owned([stored.key]), log
             ):
                 unpublish(file.store, stored.key, unless=is_of_another_run(file.run_id))
             raise
@@ -229,13 +229,27 @@ class ExportStoreIOManager(dg.IOManager):
         with suppress(LedgerError):
             deployment = run_in_thread(lambda: self.ledger.open().deployment())
 
-        stored, _ = publish(
-            file.store,
-            file.upload,
-            lambda stored: manifest_of(file, stored, _expires_at(context, file, self.ledger), deployment),
-            before_visible=lambda: self._ensure_wanted(context, file),
-            progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
-        )
+        unheld = ExitStack()
+
+        def ensure_wanted() -> None:
+            self._ensure_wanted(context, file)
+            with suppress(NoLedgerError):
+                known = KnownFiles.beside(self.ledger.open())
+                retry_until_available(
+                    lambda: unheld.enter_context(known.replacing(file.upload.key)), context.log
+                )
+
+        try:
+            stored, _ = publish(
+                file.store,
+                file.upload,
+                lambda stored: manifest_of(file, stored, _expires_at(context, file, self.ledger), deployment),
+                before_visible=ensure_wanted,
+                progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
+            )
+        finally:
+            with suppress(LedgerError):  # the file is visible; `_finish` waits for the ledger
+                unheld.close()
         context.log.info(f"Published {stored.location} ({stored.bytes:,} bytes).")
         return stored
 

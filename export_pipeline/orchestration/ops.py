@@ -30,6 +30,7 @@ from export_pipeline.orchestration.reading import (
     READING_RESOURCES,
     build,
     clean,
+    ensure_not_held,
     read_again,
     reading,
 )
@@ -131,6 +132,8 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     retry_until_available(lambda: start_jobs(ledger, context.run, format.name), context.log)
                 exports = exports or read_again(context, "sanitize")
                 report = ProgressReporter(ledger, context.run, (50, 90), format.name)
+                keys = [_key(context, format, data) for data in exports]
+                ensure_not_held(context, keys)
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
                     layout = lay_out(data)
@@ -140,7 +143,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     started = time.monotonic()
                     upload = unpublished.enter_context(
                         store.begin(
-                            _key(context, format, data),
+                            keys[number],
                             media_type=format.media_type,
                             file_name=file_name(layout, format),
                             local=folder / f"{number}{format.extension}",

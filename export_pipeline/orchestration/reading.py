@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ from export_pipeline.core.sanitize import sanitize
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
-from export_pipeline.jobs import Ledger
+from export_pipeline.formats.registry import FORMATS
+from export_pipeline.jobs import Ledger, NoLedgerError, RefusedError
+from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.dagster_compat.steps import config_of_op
 from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (
+    ON_DEMAND,
     SCOPE_NAME_TAG,
     SCOPE_TAG,
     WINDOW_TAG,
@@ -32,6 +35,7 @@ from export_pipeline.orchestration.partitions import (
 from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.staging import is_whole, load_all, save_all
+from export_pipeline.store.keys import window_key
 
 READING_RESOURCES = {"source", "ledger", "datasets", "staging"}
 """Resources of an op that calls `reading` or `read_again`."""
@@ -58,6 +62,7 @@ def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterat
         chosen_scope=lambda: _chosen_scope(context, dataset, config.get("scope")),
     )
     _tag_run(context, run_targets)
+    _check_holds(context, config["cadence"], run_targets)
     with context.resources.source.snapshot() as snapshot:
         exports = []
         for target in run_targets:
@@ -68,6 +73,44 @@ def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterat
             exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
             context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
         yield exports
+
+
+def ensure_not_held(context: dg.OpExecutionContext, keys: Sequence[str]) -> None:
+    """Raise before work is done on a file that would replace one under legal hold.
+
+    Raises:
+        RefusedError: one of the keys is such a file.
+    """
+
+    def ensure() -> None:
+        with suppress(NoLedgerError):
+            known = KnownFiles.beside(context.resources.ledger.open())
+            for key in keys:
+                known.ensure_not_held(key)
+
+    retry_until_available(ensure, context.log)
+
+
+def _check_holds(context: dg.OpExecutionContext, cadence: str, run_targets: Sequence[Target]) -> None:
+    """Reject a run before it reads rows if no format of it may be published, because of a legal hold."""
+    if cadence == ON_DEMAND:  # each file has a key of its own
+        return
+    refused = None
+    for asset in context.selected_asset_keys:
+        dataset, _, format = asset.path
+        keys = [
+            window_key(target.scope, dataset, cadence, target.window.name, FORMATS[format].extension)
+            for target in run_targets
+            if target.window is not None
+        ]
+        try:
+            ensure_not_held(context, keys)
+        except RefusedError as error:
+            refused = error
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 def build(exports: Sequence[ExportData]) -> list[ExportData]:

@@ -1,5 +1,6 @@
 """Commands that show and move jobs."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -129,6 +130,16 @@ def test_cancel_says_what_becomes_of_the_run(command: Command, ledger: Ledger) -
     assert "other requests need its run" in command("cancel", first.id).out
     ended = command("cancel", second.id, "--json").json
     assert (ended["status"], ended["run"]) == ("canceled", "its run ends within seconds")
+
+
+def test_hold_names_the_export_that_has_replaced_the_file(command: Command, ledger: Ledger) -> None:
+    first, second = job_in(ledger, Status.COMPLETED), job_in(ledger, Status.PROCESSING)
+    assert command("hold", first.id).err == ""
+    ledger.completed(run_of(second), replace(FILE, sha256="cd" * 32))
+    held = command("hold", first.id)
+    assert f"The file was replaced by that of {second.id} on " in held.err
+    assert (held.code, held.out.count("Under legal hold.")) == (0, 1)
+    assert command("hold", second.id).err == ""
 
 
 def test_a_held_job_is_not_deleted(command: Command, ledger: Ledger, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_no_sequence_of_calls_leads_astray(database: Database, ledger: Ledger, e
             super().__init__()
             self.ledger = ledger
             database.run("DELETE FROM export_events")
+            database.run("UPDATE export_jobs SET legal_hold = false")
             database.run("DELETE FROM export_jobs")
 
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]

@@ -102,6 +102,25 @@ def test_a_request_and_its_result_cannot_be_changed(database: Database, state: S
             database.run("UPDATE export_jobs SET scope = 'other' WHERE id = ?", id)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM export_jobs WHERE id = ?",
+        "UPDATE export_jobs SET status = 'expired' WHERE id = ?",
+        "UPDATE export_jobs SET deleted_at = created_at WHERE id = ?",
+    ],
+)
+def test_a_job_under_legal_hold_is_not_removed_by_sql(database: Database, statement: str) -> None:
+    id = database.insert()
+    for step in [*_STATES[Status.COMPLETED], "legal_hold = true"]:
+        database.run(f"UPDATE export_jobs SET {step} WHERE id = ?", id)
+    with pytest.raises(database.error, match="is under legal hold; release it first"):
+        database.run(statement, id)
+    database.run("UPDATE export_jobs SET progress_step = 'x', recipients = NULL WHERE id = ?", id)
+    database.run("UPDATE export_jobs SET legal_hold = false WHERE id = ?", id)
+    database.run(statement, id)
+
+
 def test_ids_are_never_the_same(database: Database) -> None:
     database.insert_many(300, "a")
     assert database.run("SELECT count(DISTINCT id), count(*) FROM export_jobs") == [(300, 300)]

@@ -99,6 +99,22 @@ def keys(store: Store) -> set[str]:
     return {file.key for file in store.list()}
 
 
+def test_the_file_of_a_failed_job_under_legal_hold_stays(
+    ledger: Ledger, store: FolderStore, tmp_path: Path, deployment: str
+) -> None:
+    """Its run published the file, and the ledger was down when it was to be recorded."""
+    failed, held = (job_in(ledger, Status.FAILED) for _ in range(2))
+    ledger.hold(held.id, True)
+    for job in (failed, held):
+        put(store, tmp_path, f"exports/a/{job.id}.csv", DUE, deployment=deployment)
+        age(store, f"exports/a/{job.id}.csv", days=2)
+    _, findings = run(ledger, store)
+    assert [(finding.what, finding.key) for finding in findings] == [
+        (FindingKind.OUTDATED, f"exports/a/{failed.id}.csv")
+    ]
+    assert store.exists(f"exports/a/{held.id}.csv")
+
+
 @pytest.mark.slow
 def test_a_purge_removes_expired_files_and_nothing_else(
     ledger: Ledger, store: FolderStore, tmp_path: Path, deployment: str

@@ -41,13 +41,6 @@ def ensure_still_requested(ledger: Callable[[], Ledger], run: dg.DagsterRun, for
     )
 
 
-def is_file_of_job(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str, key: str) -> bool:
-    """Return whether another attempt of a job that requested the run's file has completed with this key."""
-    return any(
-        job.status is Status.COMPLETED and job.file_key == key for job, _ in _requests_of(ledger, run, format)
-    )
-
-
 def _requests_of(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str) -> Iterator[tuple[Job, int]]:
     for attempt in attempts_of(run.tags, run.run_id, format):
         yield ledger().get(attempt.job_id), attempt.number

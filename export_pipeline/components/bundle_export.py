@@ -1,4 +1,4 @@
-"""Several datasets of one snapshot in one ZIP."""
+"""Several datasets of one snapshot in one ZIP or one workbook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from export_pipeline.datasets.bundle import BundleModel, bundle_dataset
 
 
 class BundleExport(DatasetComponent):
-    """Several datasets of one snapshot, in one ZIP with their manifests."""
+    """Several datasets of one snapshot, in one ZIP with their manifests, or in one workbook."""
 
     model = BundleModel
 

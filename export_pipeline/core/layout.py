@@ -7,7 +7,7 @@ Formats know only these terms, so a new application adds no code to `formats`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -73,7 +73,8 @@ class Section:
             i-th group of that section, or to that of `targets`.
         targets: By row, the index of the group that its cell links to, None for no link.
         counts: True if this section's rows are the rows of the export, used to count the rows of a file.
-            True for exactly one section of a layout.
+            True for exactly one section of a layout; in a workbook of several datasets, for one of each.
+        dataset: The dataset that it belongs to in a workbook of several; "" if there is only one.
         sums: Columns of a counting section whose sums over all rows are used to verify a file.
         empty: Printed if the table (or a group) has no rows.
         highlights: Highlights of its cells.
@@ -90,6 +91,7 @@ class Section:
     links: tuple[str, str] | None = None
     targets: tuple[int | None, ...] | None = None
     counts: bool = False
+    dataset: str = ""
     sums: tuple[str, ...] = ()
     empty: str = "No rows."
     highlights: tuple[Highlight, ...] = ()
@@ -153,6 +155,18 @@ class Proof:
     def amount(self, name: str) -> Amount:
         """Return how to print a total."""
         return self.amounts.get(name) or Amount(name)
+
+    @staticmethod
+    def join(proofs: Mapping[str, Proof]) -> Proof:
+        """Return the proof of a file with several parts; totals are by "part: column"."""
+        totals, amounts = {}, {}
+        for part, proof in proofs.items():
+            for column, total in proof.totals.items():
+                amount = proof.amount(column)
+                totals[f"{part}: {column}"] = total
+                amounts[f"{part}: {column}"] = replace(amount, column=f"{part}: {amount.column}")
+        charts = tuple(chart for proof in proofs.values() for chart in proof.charts)
+        return Proof(sum(proof.rows for proof in proofs.values()), totals, amounts, charts)
 
 
 class Content(Enum):
@@ -242,7 +256,8 @@ class Layout:
         proof: The expected content of a file; None before the layout is arranged for a format.
         arrange: Returns a layout as a format shows it; None if it is the same for all.
         file_name: Suggested file name for people, without extension.
-        members: In a bundle, the datasets' own layouts by name; a ZIP holds their files.
+        members: In a bundle, the datasets' own layouts by name; a ZIP holds their files, a
+            workbook their sheets.
         provenance: The origin of the data (dataset, scope, window, options) for the manifest of a ZIP;
             JSON values only.
         warnings: Sentences about the data, for the manifest of a ZIP.

@@ -1,4 +1,4 @@
-"""Bundles: several datasets of one snapshot in one ZIP."""
+"""Bundles: several datasets of one snapshot in one ZIP or one workbook."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.sources.bundle import BundleSource
 from export_pipeline.tabular.bundle import Bundle
 
+_FORMATS = ("zip", "excel")
+
 
 class BundleModel(DatasetModel):
     """Attributes of a bundle in defs.yaml."""
@@ -20,7 +22,12 @@ class BundleModel(DatasetModel):
     title: Annotated[str, Field(min_length=1, description="Title for people.")]
     datasets: Annotated[Sequence[str], Field(min_length=1, description="The datasets it holds, in order.")]
     formats: Annotated[
-        Sequence[str], Field(description="Always zip; `zip_formats` lists the formats in it.")
+        Sequence[str],
+        Field(
+            min_length=1,
+            description="zip (`zip_formats` lists the formats in it), excel (one workbook, a sheet per "
+            "dataset), or both.",
+        ),
     ] = ("zip",)
 
 
@@ -33,8 +40,11 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
     Raises:
         ValidationError: a member cannot be loaded, or the members do not fit together.
     """
-    if list(attributes.formats) != ["zip"]:
-        raise error_at("BundleExport", {("formats",): "a bundle is a zip; `options: {zip_formats: [csv]}`"})
+    if others := [name for name in attributes.formats if name not in _FORMATS]:
+        message = (
+            f"a bundle is a zip or an excel workbook, not {others[0]}; `options: {{zip_formats: [csv]}}`"
+        )
+        raise error_at("BundleExport", {("formats",): message})
     members: dict[str, Dataset] = {}
     for position, name in enumerate(attributes.datasets):
         try:

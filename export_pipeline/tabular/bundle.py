@@ -1,4 +1,4 @@
-"""A bundle: several datasets of one snapshot, together in a ZIP.
+"""A bundle: several datasets of one snapshot, together in a ZIP or a workbook.
 
 Its spec names the members: `{"title": …, "members": {name: {"spec": …, "options": …}}}`. While it is staged,
 a member's table t is the bundle's table "member.t", and its facts are in `subject["members"]`.
@@ -7,7 +7,7 @@ a member's table t is the bundle's table "member.t", and its facts are in `subje
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, create_model
 
 from export_pipeline.core.description import ShapeDescription
 from export_pipeline.core.export_data import ExportData, Shape, describe
-from export_pipeline.core.layout import Layout
+from export_pipeline.core.layout import Layout, Presentation, Proof
 from export_pipeline.core.strict import Strict
 
 _FACTS = (
@@ -89,8 +89,10 @@ class Bundle:
             chapters=(),
             file_name=f"{data.title}_{data.file_part}",
             period=periods.pop() if len(periods) == 1 else data.period(),
+            scope=first.scope if len({member.scope for member in members.values()}) == 1 else "",
             members=members,
             provenance=data.provenance,
+            arrange=_arrange,
         )
 
     def split(self, data: ExportData) -> dict[str, ExportData]:
@@ -120,6 +122,46 @@ class Bundle:
             )
             for name, facts in data.subject["members"].items()
         }
+
+
+def _arrange(layout: Layout, presentation: Presentation) -> Layout:
+    """Return the layout of one workbook: the sheets and charts of all members, in order."""
+    members = {
+        name: member.arrange(member, replace(presentation, fills_template=False))
+        if member.arrange
+        else member
+        for name, member in layout.members.items()
+    }
+    titles = Counter(section.title for member in members.values() for section in member.sheets)
+    sheets = [
+        replace(
+            section,
+            key=f"{name}.{section.key}",
+            title=f"{section.title} ({name})" if titles[section.title] > 1 else section.title,
+            heading=section.heading or section.title,
+            dataset=name,
+            links=section.links and (section.links[0], f"{name}.{section.links[1]}"),
+        )
+        for name, member in members.items()
+        for section in member.sheets
+    ]
+    charts = [
+        replace(chart, title=f"{member.title}: {chart.title}")
+        for member in members.values()
+        for chart in member.charts
+    ]
+    return replace(
+        layout,
+        sheets=tuple(sheets),
+        charts=tuple(charts),
+        left_out=_named(members, lambda member: member.left_out),
+        notes=_named(members, lambda member: member.notes),
+        proof=Proof.join({name: member.proof for name, member in members.items() if member.proof}),
+    )
+
+
+def _named(members: Mapping[str, Layout], texts: Callable[[Layout], Iterable[str]]) -> tuple[str, ...]:
+    return tuple(f"{name}: {text}" for name, member in members.items() for text in texts(member))
 
 
 def join(data: ExportData, members: Mapping[str, ExportData]) -> ExportData:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 import sqlalchemy as sa
 
@@ -31,7 +32,7 @@ def exported(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         engine.dispose()
         monkeypatch.setenv("EXPORT_SOURCE_URL", f"sqlite:///{path}")
         ended = command("request", dataset, "--scope", str(scope), "--format", formats, *more, "--json")
-        assert ended.code == 0, ended.err
+        assert ended.code == 0, (ended.err, ended.json)
         return {
             file["format"]: json.loads((tmp_path / "store" / f"{file['file_key']}.manifest.json").read_text())
             for file in ended.json["exports"]
@@ -66,6 +67,28 @@ def test_a_manifest_names_only_personal_columns_of_its_file(exported: Exported) 
 def test_a_bundle_names_those_of_its_members(exported: Exported) -> None:
     (manifest,) = exported(archive, "archive", archive.MUSEUM, "zip").values()
     assert {name.partition(".")[0] for name in manifest["personal"]} == {"enrollments"}
+
+
+def test_a_workbook_of_a_bundle_has_a_sheet_for_each_dataset_and_the_same_sums(
+    exported: Exported, command: Command, tmp_path: Path
+) -> None:
+    own = ("zip,excel", "-o", "zip_formats=excel")
+    manifests = exported(archive, "archive", archive.MUSEUM, *own)
+    (key,) = (path for path in (tmp_path / "store").rglob("*.xlsx"))
+    book = openpyxl.load_workbook(key)
+    assert book.sheetnames == ["Enrollments", "Proofs", "Ledger", "Charts"]
+    assert [(sheet["A1"].value, sheet["A2"].value) for sheet in book.worksheets[:3]] == [
+        (title, "For: Harbour Town Museum") for title in ("Enrollments", "Proofs", "Ledger")
+    ]
+    excel, zip = manifests["excel"], manifests["zip"]
+    assert excel["rows"] == zip["rows"]
+    assert {name: total["value"] for name, total in excel["totals"].items()} == {
+        name.replace(".xlsx", ""): total["value"] for name, total in zip["totals"].items()
+    }
+    assert excel["personal"] == {"Enrollments": ["Creator", "Enrolled By"]}
+    assert "proofs: Hash" in excel["left_out"]
+    verified = command("verify", str(key.relative_to(tmp_path / "store")), "--json")
+    assert verified.code == 0, verified.err
 
 
 def test_sums_of_money_are_the_same_in_every_format(exported: Exported, command: Command) -> None:

@@ -23,7 +23,7 @@ COUNT_NAME = "Export_Sheets"
 """Hidden name of the number of sheets that hold the export's rows."""
 SUM_NAME = "Export_Sum_"
 """Prefix of hidden names, numbered from 1: a string "letters:column name" for each column whose sum
-verifies the file.
+verifies the file. In a workbook of several datasets they belong to the sheets of their dataset.
 """
 CHART_NAME = "Export_Chart_"
 """Prefix of hidden names, numbered from 1: the values that a chart is drawn from."""
@@ -58,11 +58,19 @@ FIXED_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A column whose sum verifies the file: its letters, its name and its null text."""
+    """A column whose sum verifies the file.
+
+    Attributes:
+        letters: Its letters.
+        column: The name by which its sum is reported.
+        null: Its null text.
+        dataset: The dataset that it belongs to in a workbook of several; "" for all sheets with rows.
+    """
 
     letters: str
     column: str
     null: str
+    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class SheetEntry:
         across: True if it is printed several pages wide, each with the first column.
         counts: True if its data rows are the rows of the export.
         charts: Areas of the values of its charts, e.g. "$B$5:$C$9".
+        dataset: The dataset whose rows it holds in a workbook of several.
     """
 
     name: str
@@ -86,6 +95,7 @@ class SheetEntry:
     charts: tuple[str, ...] = ()
     has_filter: bool = True
     across: bool = False
+    dataset: str = ""
 
 
 DRAWING_PART = "xl/drawings/drawing1.xml"
@@ -243,9 +253,17 @@ def proof_names(
             yield f"{CHART_NAME}{number}", f"{quote_sheet(sheet.name)}!{chart}", index
     yield COUNT_NAME, str(sum(sheet.counts for _, sheet in sheets)), None
     for number, total in enumerate(sums, start=1):
-        yield f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), None
-        if total.null and len(total.null) <= _LONGEST_TEXT:
-            yield f"{NULL_NAME}{number}", _text(total.null), None
+        for local in _sheets_of(total, sheets):
+            yield f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), local
+            if total.null and len(total.null) <= _LONGEST_TEXT:
+                yield f"{NULL_NAME}{number}", _text(total.null), local
+
+
+def _sheets_of(total: Sum, sheets: Sequence[tuple[int, SheetEntry]]) -> list[int | None]:
+    """Return the indices of the sheets with a column's cells; [None] for all sheets with rows."""
+    if not total.dataset:
+        return [None]
+    return [index for index, sheet in sheets if sheet.counts and sheet.dataset == total.dataset]
 
 
 def _text(text: str) -> str:

@@ -36,12 +36,21 @@ _WITNESSED_CELLS = 20_000  # calamine takes more than twice as long as this read
 
 @dataclass(slots=True)
 class _Sheet:
-    """A sheet of the workbook's list; `data` is its first and last data row, None if not counted."""
+    """A sheet of the workbook's list.
+
+    Attributes:
+        name: Its name.
+        part: Its part.
+        data: Its first and last data row, None if not counted.
+        columns: Number of columns of the data.
+        sums: Columns to add up over its data rows.
+    """
 
     name: str
     part: str
     data: tuple[int, int] | None = None
     columns: int = 0
+    sums: Sequence[Summed] = ()
 
 
 def read_back(path: Path) -> FileFacts:
@@ -65,7 +74,7 @@ def read_back(path: Path) -> FileFacts:
 def _read(path: Path, archive: ZipFile) -> FileFacts:
     problems: list[str] = []
     book = _workbook(archive)
-    sheets, sums, promised_sheets = book.sheets, book.sums, book.promised_sheets
+    sheets, promised_sheets = book.sheets, book.promised_sheets
     sheet_count = sum(sheet.data is not None for sheet in sheets)
     if promised_sheets is None:
         problems.append("the workbook does not say where its rows are")
@@ -80,13 +89,13 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
         count, wrong = scan_shared_strings(chunks(path, archive, "xl/sharedStrings.xml"))
         problems += wrong
     rows = 0
-    totals: dict[str, list[float]] = {summed.name: [] for summed in sums}
+    totals: dict[str, list[float]] = {summed.name: [] for sheet in sheets for summed in sheet.sums}
     witness = _Witness(path)
     for sheet in sheets:
         if book.is_template and not sheet.data:
             read_xml(archive, sheet.part)  # the company's own: only well-formed
             continue
-        scan = SheetScan(sheet.data or (1, 0), sums if sheet.data else (), count)
+        scan = SheetScan(sheet.data or (1, 0), sheet.sums if sheet.data else (), count)
         try:
             scan.read(chunks(path, archive, sheet.part))
         except (ExpatError, BadZipFile) as error:
@@ -101,7 +110,7 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
             problems.append(f"sheet {sheet.name!r} has {scan.rows:,} rows where it says {promised:,}")
         for name, total in scan.totals.items():
             totals[name].append(total)
-        problems += witness.problems(sheet, sums, scan.totals)
+        problems += witness.problems(sheet, scan.totals)
     charts, wrong = read_charts(archive, book.charts)
     problems += wrong
     return FileFacts(
@@ -117,10 +126,10 @@ class _Witness:
 
         self._workbook = CalamineWorkbook.from_path(str(path))
 
-    def problems(self, sheet: _Sheet, sums: Sequence[Summed], totals: Mapping[str, float]) -> list[str]:
+    def problems(self, sheet: _Sheet, totals: Mapping[str, float]) -> list[str]:
         """Return a sentence for each of these sums that calamine's differs from."""
         assert sheet.data is not None
-        first, last = sheet.data
+        (first, last), sums = sheet.data, sheet.sums
         if (last - first + 1) * sheet.columns > _WITNESSED_CELLS or last < first or not sums:
             return []
         from python_calamine import CalamineError
@@ -158,7 +167,6 @@ class _Book:
 
     Attributes:
         sheets: The sheets, in order.
-        sums: The columns to add up.
         promised_sheets: Number of sheets with rows; None if it is not said.
         charts: The cells of each chart's values.
         is_template: True if the sheets without rows are a company's own.
@@ -166,7 +174,6 @@ class _Book:
     """
 
     sheets: list[_Sheet]
-    sums: list[Summed]
     promised_sheets: int | None
     charts: list[ChartArea]
     is_template: bool
@@ -182,14 +189,14 @@ def _workbook(archive: ZipFile) -> _Book:
     sheets = [
         _Sheet(sheet.get("name"), parts[sheet.get(f"{_REL}id")]) for sheet in book.iter(f"{_MAIN}sheet")
     ]
-    sums: dict[str, str] = {}
-    nulls: dict[str, str] = {}
+    sums: dict[str | None, dict[str, str]] = {}
+    nulls: dict[tuple[str | None, str], str] = {}
     promised: int | None = None
     charts, is_template = [], False
     for name in book.iter(f"{_MAIN}definedName"):
-        label, text = name.get("name"), name.text or ""
+        label, text, local = name.get("name"), name.text or "", name.get("localSheetId")
         if label == DATA_NAME and (area := _AREA.search(text)):
-            sheet = sheets[int(name.get("localSheetId"))]
+            sheet = sheets[int(local)]
             sheet.data = int(area[1]) + 1, int(area[3])
             sheet.columns = column_number(area[2]) + 1
         elif label == TEMPLATE_NAME:
@@ -197,17 +204,20 @@ def _workbook(archive: ZipFile) -> _Book:
         elif label == COUNT_NAME:
             promised = int(text)
         elif label.startswith(CHART_NAME):
-            sheet = sheets[int(name.get("localSheetId"))]
+            sheet = sheets[int(local)]
             charts.append(ChartArea(sheet.name, sheet.part, text))
         elif label.startswith(SUM_NAME):
-            sums[label.removeprefix(SUM_NAME)] = _as_label(text)
+            sums.setdefault(local, {})[label.removeprefix(SUM_NAME)] = _as_label(text)
         elif label.startswith(NULL_NAME):
-            nulls[label.removeprefix(NULL_NAME)] = _as_label(text)
-    summed = []
-    for number, total in sums.items():
-        letters, _, column = total.partition(":")
-        summed.append(Summed(column_number(letters), column, nulls.get(number, "")))
-    return _Book(sheets, summed, promised, charts, is_template, counts_from_1904(book))
+            nulls[local, label.removeprefix(NULL_NAME)] = _as_label(text)
+    for index, sheet in enumerate(sheets if sums else ()):
+        local = str(index) if str(index) in sums else None
+        parts_of = [(number, *total.partition(":")) for number, total in sums.get(local, {}).items()]
+        sheet.sums = [
+            Summed(column_number(letters), column, nulls.get((local, number), ""))
+            for number, letters, _, column in parts_of
+        ]
+    return _Book(sheets, promised, charts, is_template, counts_from_1904(book))
 
 
 def _as_label(formula: str) -> str:

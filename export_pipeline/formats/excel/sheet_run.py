@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from export_pipeline.core.layout import Section
 from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.excel.archive import Entry
 from export_pipeline.formats.excel.cells import ColumnCells
@@ -25,7 +26,7 @@ class Book(Protocol):
     def sheets(self) -> int:
         """Number of sheets begun."""
 
-    def open_sheet(self, sheet: Sheet, frame: Frame, counts: bool) -> Entry:
+    def open_sheet(self, sheet: Sheet, frame: Frame, section: Section) -> Entry:
         """Begin the next sheet's part and add the sheet to the list."""
 
     def write_relations(self, sheet: Sheet, frame: Frame, links: SheetLinks | None) -> None:
@@ -126,7 +127,7 @@ class SheetRun:
             if self._current < len(self._plan.sheets):
                 sheet = self._plan.sheets[self._current]
                 first = self._workbook.sheets == 0
-                self._entry = self._workbook.open_sheet(sheet, self._frame, self._plan.section.counts)
+                self._entry = self._workbook.open_sheet(sheet, self._frame, self._plan.section)
                 self._entry.write(self._writer.head(sheet, selected=first))
 
     def _links(self, sheet: Sheet) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -86,7 +87,13 @@ class Workbook:
             self._rendered.rows += table.rows
             columns_by_name = dict(zip(table.schema, letters, strict=True))
             self._sums += [
-                package.Sum(columns_by_name[name], name, table.schema[name].null) for name in section.sums
+                package.Sum(
+                    columns_by_name[name],
+                    f"{section.dataset}: {name}" if section.dataset else name,
+                    table.schema[name].null,
+                    section.dataset,
+                )
+                for name in section.sums
             ]
         batches = slices(table)
         first = next(batches, None)
@@ -98,6 +105,7 @@ class Workbook:
             )
             for i, column in enumerate(table.columns)
         )
+        changed = partial(self._count_in, f"{section.dataset}: " if section.dataset else "")
         columns = []
         for i, column in enumerate(table.columns):
             sample = None if first is None else first.column(i)
@@ -123,12 +131,13 @@ class Workbook:
             page=page,
             footer=self.footer,
             highlights=() if self._plain else section.highlights,
-            changed=self._count,
+            changed=changed,
         )
         run = SheetRun(self, plan, SheetWriter(frame, self._styles, self._label), frame)
         prepared = run.prepared(chain(() if first is None else (first,), batches), columns)
         for made in map_concurrently(lambda rows: RowXml(rows, columns), prepared):
-            self._rendered.changed.update(made.changed)
+            for (reason, header), count in made.changed.items():
+                changed(reason, header, count)
             run.write(made)
         run.finish()
 
@@ -140,7 +149,7 @@ class Workbook:
         numbers = [self._shared.strings.number(header) for header in headers]
         return tuple(number for number in numbers if number is not None) if None not in numbers else ()
 
-    def open_sheet(self, sheet: Sheet, frame: Frame, counts: bool) -> Entry:
+    def open_sheet(self, sheet: Sheet, frame: Frame, section: Section) -> Entry:
         """Begin the next sheet's part and add the sheet to the list."""
         letters = frame.letters
         area = f"${letters[0]}${sheet.header_row}:${letters[-1]}${sheet.last_row}" if letters else None
@@ -149,9 +158,10 @@ class Workbook:
                 sheet.name,
                 sheet.header_row,
                 area,
-                counts,
+                section.counts,
                 has_filter=not self._plain and not frame.header_numbers,
                 across=frame.page.across > 1,
+                dataset=section.dataset,
             )
         )
         return self._archive.entry(package.sheet_part(len(self._entries)))
@@ -253,7 +263,10 @@ class Workbook:
         return made
 
     def _count(self, reason: str, header: str) -> None:
-        self._rendered.changed[reason, header] += 1
+        self._count_in("", reason, header)
+
+    def _count_in(self, dataset: str, reason: str, header: str, count: int = 1) -> None:
+        self._rendered.changed[reason, dataset + header] += count
 
 
 def _totals(section: Section, column: Column) -> list[Any]:

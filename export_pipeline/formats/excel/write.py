@@ -57,7 +57,7 @@ def _apply_options(layout: Layout, options: ExcelOptions) -> Layout:
     title, currency = options.sheet_title, options.currency
     sections = []
     for section in layout.sheets:
-        if title and section.counts and section.groups is None:
+        if title and section.counts and section.groups is None and not section.dataset:
             section = replace(section, title=title, heading=section.heading or section.title)
         if currency:
             columns = tuple(replace(column, currency=currency) for column in section.table.columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -67,15 +66,8 @@ class Zip(Format[ZipOptions]):
 
     def proof(self, layout: Layout, options: ZipOptions) -> Proof:
         """Return the expected content of all files; totals are by "path: column"."""
-        rows, totals, amounts = 0, {}, {}
-        for file in self.files(layout, options):
-            one = file.format.proof(file.layout, file.options)
-            rows += one.rows
-            for column, total in one.totals.items():
-                amount = one.amount(column)
-                totals[f"{file.path}: {column}"] = total
-                amounts[f"{file.path}: {column}"] = replace(amount, column=f"{file.path}: {amount.column}")
-        return Proof(rows, totals, amounts)
+        files = self.files(layout, options)
+        return Proof.join({file.path: file.format.proof(file.layout, file.options) for file in files})
 
     def tables(self, layout: Layout, options: ZipOptions) -> dict[str, Table]:
         """Return no table: a ZIP holds files."""

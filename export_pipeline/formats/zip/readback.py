@@ -21,6 +21,7 @@ def read_back(path: Path, formats: Mapping[str, Format[Any]], request: Mapping[s
     Totals are by "path: column". A file is read with the options in its manifest, else those of the request.
     """
     rows, totals, problems = 0, {}, []
+    charts: list[tuple[float, ...]] = []
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=path.parent) as folder:
             for resource in json.loads(archive.read(PACKAGE))["resources"]:
@@ -42,8 +43,9 @@ def read_back(path: Path, formats: Mapping[str, Format[Any]], request: Mapping[s
                 if facts.rows != resource["rows"]:
                     problems.append(f"{name}: {facts.rows} rows; its manifest says {resource['rows']}")
                 rows += facts.rows
+                charts += facts.charts
                 totals.update({f"{name}: {column}": total for column, total in facts.totals.items()})
                 problems += [f"{name}: {problem}" for problem in facts.problems]
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
         problems.append(f"not a sound archive: {error}")
-    return FileFacts(rows, totals, tuple(problems))
+    return FileFacts(rows, totals, tuple(problems), tuple(charts))

@@ -19,13 +19,13 @@ from export_pipeline.core.windows import Window
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.takeoff import build, layout, options, source
 from export_pipeline.takeoff.source_tables import (
-    Assembly,
-    Base,
-    Condition,
-    Document,
-    Measurement,
-    Page,
-    Project,
+    ASSEMBLIES,
+    CONDITIONS,
+    DOCUMENTS,
+    MEASUREMENTS,
+    METADATA,
+    PAGES,
+    PROJECTS,
 )
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ class Application:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = sa.create_engine(url)
-        Base.metadata.create_all(self.engine)
+        METADATA.create_all(self.engine)
         self.next = 1
 
     def close(self) -> None:
@@ -50,9 +50,9 @@ class Application:
 
     def ids(self, table: str) -> set[str]:
         with self.engine.begin() as connection:
-            return set(connection.scalars(sa.select(Base.metadata.tables[table].c.id)))
+            return set(connection.scalars(sa.select(METADATA.tables[table].c.id)))
 
-    def add(self, table: type[Base], **values: Any) -> str:
+    def add(self, table: sa.Table, **values: Any) -> str:
         row = {
             "id": uid(self.next),
             "created_at": T0 + timedelta(minutes=self.next),
@@ -64,11 +64,11 @@ class Application:
         return str(row["id"])
 
     def project(self, name: str = "P", **values: Any) -> str:
-        return self.add(Project, **{"name": name, "status": "draft"} | values)
+        return self.add(PROJECTS, **{"name": name, "status": "draft"} | values)
 
     def document(self, project: str, name: str = "a.pdf", **values: Any) -> str:
         return self.add(
-            Document, **{"project_id": project, "filename": name, "original_filename": name} | values
+            DOCUMENTS, **{"project_id": project, "filename": name, "original_filename": name} | values
         )
 
     def page(self, document: str, number: int = 1, **values: Any) -> str:
@@ -79,12 +79,12 @@ class Application:
             "scale_value": 50.0,
             "sheet_number": f"S-{number}",
         }
-        return self.add(Page, **{"document_id": document, "page_number": number} | defaults | values)
+        return self.add(PAGES, **{"document_id": document, "page_number": number} | defaults | values)
 
     def condition(self, project: str, name: str = "C", kind: str = "linear", **values: Any) -> str:
         unit = {"linear": "LF", "area": "SF", "volume": "CY", "count": "EA"}[kind]
         return self.add(
-            Condition,
+            CONDITIONS,
             **{"project_id": project, "name": name, "measurement_type": kind, "unit": unit} | values,
         )
 
@@ -93,11 +93,11 @@ class Application:
         defaults = {"geometry_type": "line", "geometry_data": line, "quantity": quantity, "unit": "LF"}
         flags = {"is_verified": True, "is_rejected": False, "is_modified": False, "is_ai_generated": False}
         return self.add(
-            Measurement, **{"condition_id": condition, "page_id": page} | defaults | flags | values
+            MEASUREMENTS, **{"condition_id": condition, "page_id": page} | defaults | flags | values
         )
 
     def assembly(self, condition: str, **values: Any) -> str:
-        return self.add(Assembly, **{"condition_id": condition} | values)
+        return self.add(ASSEMBLIES, **{"condition_id": condition} | values)
 
     def export(self, project: str, as_of: datetime | None = None, **given: Any) -> ExportData:
         """The project's export through every stage, held in memory."""

@@ -18,13 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.takeoff.source_tables import (
-    Assembly,
-    Base,
-    Condition,
-    Document,
-    Measurement,
-    Page,
-    Project,
+    ASSEMBLIES,
+    CONDITIONS,
+    DOCUMENTS,
+    MEASUREMENTS,
+    METADATA,
+    PAGES,
+    PROJECTS,
 )
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -109,8 +109,8 @@ SAMPLES = (_SCHOOL, _TOWER)
 
 def fill(engine: sa.Engine, samples: Sequence[ProjectSample] = SAMPLES) -> list[str]:
     """Create and fill the takeoff tables; return the projects' ids, in order."""
-    Base.metadata.drop_all(engine)
-    Base.metadata.create_all(engine)
+    METADATA.drop_all(engine)
+    METADATA.create_all(engine)
     ids = []
     for number, sample in enumerate(samples):
         with engine.begin() as connection:
@@ -133,7 +133,7 @@ class _Filler:
 
     def fill(self, connection: sa.Connection) -> str:
         sample, project = self.sample, self._id("project")
-        self._insert(connection, Project, [
+        self._insert(connection, PROJECTS, [
             {"id": project, "name": sample.name, "client_name": sample.client, "status": sample.status,
              "description": sample.description, **self._times(self.number / 60)}
         ])  # fmt: skip
@@ -142,22 +142,22 @@ class _Filler:
              "original_filename": name, "page_count": sample.pages, "file_size": 4_200_000 + i, **self._times(1)}
             for i, name in enumerate(sample.documents)
         ]  # fmt: skip
-        self._insert(connection, Document, documents)
+        self._insert(connection, DOCUMENTS, documents)
         self.pages = list(self._pages(documents))
-        self._insert(connection, Page, self.pages)
+        self._insert(connection, PAGES, self.pages)
         conditions = [self._condition(project, i, c) for i, c in enumerate(sample.conditions)]
-        self._insert(connection, Condition, conditions)
+        self._insert(connection, CONDITIONS, conditions)
         batch: list[dict[str, Any]] = []
         for row in self._measurements(conditions):
             batch.append(row)
             if len(batch) == 5000:
-                self._insert(connection, Measurement, batch)
+                self._insert(connection, MEASUREMENTS, batch)
                 batch = []
-        self._insert(connection, Measurement, batch)
+        self._insert(connection, MEASUREMENTS, batch)
         self._totals(connection, conditions)
         return project
 
-    def _insert(self, connection: sa.Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    def _insert(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         if rows:
             connection.execute(sa.insert(table), rows)
 
@@ -278,24 +278,26 @@ class _Filler:
     def _totals(self, connection: sa.Connection, conditions: list[dict[str, Any]]) -> None:
         """Store totals and assemblies as the application does: without rejected measurements."""
         found = connection.execute(
-            sa.select(Measurement.condition_id, sa.func.sum(Measurement.quantity), sa.func.count())
+            sa.select(MEASUREMENTS.c.condition_id, sa.func.sum(MEASUREMENTS.c.quantity), sa.func.count())
             .where(
-                Measurement.is_rejected.is_(False),
-                Measurement.condition_id.in_([c["id"] for c in conditions]),
+                MEASUREMENTS.c.is_rejected.is_(False),
+                MEASUREMENTS.c.condition_id.in_([c["id"] for c in conditions]),
             )
-            .group_by(Measurement.condition_id)
+            .group_by(MEASUREMENTS.c.condition_id)
         ).all()
         totals = {row[0]: (row[1], row[2]) for row in found}
         for order, (condition, sample) in enumerate(zip(conditions, self.sample.conditions, strict=True)):
             quantity, count = totals.get(condition["id"], (0.0, 0))
             connection.execute(
-                sa.update(Condition)
-                .where(Condition.id == condition["id"])
+                sa.update(CONDITIONS)
+                .where(CONDITIONS.c.id == condition["id"])
                 .values(total_quantity=quantity, measurement_count=count)
             )
             if sample.unit_cost is not None and quantity:
                 self._insert(
-                    connection, Assembly, [self._assembly(order, condition["id"], sample.unit_cost, quantity)]
+                    connection,
+                    ASSEMBLIES,
+                    [self._assembly(order, condition["id"], sample.unit_cost, quantity)],
                 )
 
     def _assembly(self, order: int, condition: str, unit_cost: float, quantity: float) -> dict[str, Any]:

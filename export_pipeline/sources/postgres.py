@@ -176,7 +176,7 @@ class PostgresSnapshot(Snapshot):
         return str(row["id"])
 
     def has_table(self, name: str) -> bool:
-        query = sa.select(sa.func.to_regclass(name).is_not(None))
+        query = sa.select(sa.func.to_regclass(sa.literal(name, sa.String)).is_not(None))
         (row,) = self.rows(query, [Column("found", "Found", Kind.BOOLEAN)])
         return bool(row["found"])
 

@@ -19,14 +19,21 @@ from export_pipeline.sources.arrow_types import Damaged
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
 from export_pipeline.takeoff import fields
 from export_pipeline.takeoff.options import TakeoffOptions
-from export_pipeline.takeoff.source_tables import Assembly, Condition, Document, Measurement, Page, Project
+from export_pipeline.takeoff.source_tables import (
+    ASSEMBLIES,
+    CONDITIONS,
+    DOCUMENTS,
+    MEASUREMENTS,
+    PAGES,
+    PROJECTS,
+)
 
 _LARGEST = 1.7976931348623157e308  # beyond it: infinities; a comparison excludes NaN too
 
 
 def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of all projects by id, in order of creation."""
-    select = sa.select(Project.id, Project.name).order_by(Project.created_at, Project.id)
+    select = sa.select(PROJECTS.c.id, PROJECTS.c.name).order_by(PROJECTS.c.created_at, PROJECTS.c.id)
     columns = [Column("id", "Id", Kind.UUID), Column("name", "Name", Kind.TEXT)]
     snapshot = visible(snapshot, spec.get("row_security"))
     return {row["id"]: row["name"] for row in snapshot.rows(select, columns)}
@@ -94,8 +101,8 @@ class _Reader:
         )
 
     def _project(self) -> dict[str, Any]:
-        select = sa.select(*(getattr(Project, c.name) for c in fields.PROJECT_FIELDS)).where(
-            Project.id == self.project_id
+        select = sa.select(*(PROJECTS.c[c.name] for c in fields.PROJECT_FIELDS)).where(
+            PROJECTS.c.id == self.project_id
         )
         batches = self.snapshot.rows(select, fields.PROJECT_FIELDS, self._count_damage("takeoff"))
         if not batches:
@@ -107,49 +114,49 @@ class _Reader:
 
     def _conditions(self) -> Query:
         # An application without costs may have no table for them.
-        with_costs = self.snapshot.has_table(Assembly.__tablename__)
+        with_costs = self.snapshot.has_table(ASSEMBLIES.name)
         costs = {c.name for c in fields.COST_FIELDS}
         expressions: list[Any] = [
-            getattr(Condition, c.name)
-            if c.name not in costs
-            else getattr(Assembly, c.name)
-            if with_costs
-            else sa.null()
+            CONDITIONS.c[c.name] if c.name not in costs else ASSEMBLIES.c[c.name] if with_costs else sa.null()
             for c in fields.CONDITION_FIELDS[:-1]
         ]
-        select = sa.select(*expressions, Assembly.id.is_not(None) if with_costs else sa.false())
-        select = select.select_from(Condition)
+        select = sa.select(*expressions, ASSEMBLIES.c.id.is_not(None) if with_costs else sa.false())
+        tables: sa.FromClause = CONDITIONS
         if with_costs:
-            select = select.outerjoin(Assembly, Assembly.condition_id == Condition.id)
+            tables = CONDITIONS.outerjoin(ASSEMBLIES, ASSEMBLIES.c.condition_id == CONDITIONS.c.id)
+        select = select.select_from(tables)
         select = select.where(
-            Condition.project_id == self.project_id, *self._existing_by(Condition)
-        ).order_by(Condition.sort_order, self._by_bytes(Condition.name), Condition.id)
+            CONDITIONS.c.project_id == self.project_id, *self._existing_by(CONDITIONS)
+        ).order_by(CONDITIONS.c.sort_order, self._by_bytes(CONDITIONS.c.name), CONDITIONS.c.id)
         if self.options.condition_ids:
-            select = select.where(Condition.id.in_(self.options.condition_ids))
+            select = select.where(CONDITIONS.c.id.in_(self.options.condition_ids))
         return select
 
     def _pages(self) -> Query:
         return (
             sa.select(
                 *(
-                    Document.original_filename if c.name == "document" else getattr(Page, c.name)
+                    DOCUMENTS.c.original_filename if c.name == "document" else PAGES.c[c.name]
                     for c in fields.PAGE_FIELDS
                 )
             )
-            .select_from(Page)
-            .join(Document, Document.id == Page.document_id)
-            .where(Document.project_id == self.project_id, *self._existing_by(Page))
-            .order_by(self._by_bytes(Document.original_filename), Document.id, Page.page_number, Page.id)
+            .select_from(PAGES.join(DOCUMENTS, DOCUMENTS.c.id == PAGES.c.document_id))
+            .where(DOCUMENTS.c.project_id == self.project_id, *self._existing_by(PAGES))
+            .order_by(
+                self._by_bytes(DOCUMENTS.c.original_filename), DOCUMENTS.c.id, PAGES.c.page_number, PAGES.c.id
+            )
         )
 
     def _measurements(self) -> Query:
         # Unsorted: sorting wide rows would make the application's database spill to disk; `build` sorts
         # them.
-        return self._restrict(sa.select(*(getattr(Measurement, c.name) for c in fields.MEASUREMENT_FIELDS)))
+        return self._restrict(sa.select(*(MEASUREMENTS.c[c.name] for c in fields.MEASUREMENT_FIELDS)))
 
     def _proof(self) -> tuple[int, float]:
         """Return the database's own count and sum over the rows that `_measurements` reads."""
-        finite = sa.case((Measurement.quantity.between(-_LARGEST, _LARGEST), Measurement.quantity), else_=0.0)
+        finite = sa.case(
+            (MEASUREMENTS.c.quantity.between(-_LARGEST, _LARGEST), MEASUREMENTS.c.quantity), else_=0.0
+        )
         select = self._restrict(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(finite), 0.0)))
         columns = [Column("rows", "Rows", Kind.INTEGER), Column("quantity", "Quantity", Kind.FLOAT)]
         (row,) = self.snapshot.rows(select, columns)
@@ -157,27 +164,25 @@ class _Reader:
 
     def _restrict(self, select: Query) -> Query:
         """Select this project's measurements that match the options."""
-        select = (
-            select.select_from(Measurement)
-            .join(Condition, Condition.id == Measurement.condition_id)
-            .where(
-                Condition.project_id == self.project_id,
-                *self._existing_by(Condition),
-                *self._existing_by(Measurement),
-            )
+        select = select.select_from(
+            MEASUREMENTS.join(CONDITIONS, CONDITIONS.c.id == MEASUREMENTS.c.condition_id)
+        ).where(
+            CONDITIONS.c.project_id == self.project_id,
+            *self._existing_by(CONDITIONS),
+            *self._existing_by(MEASUREMENTS),
         )
         if not self.options.include_unverified:
-            select = select.where(Measurement.is_verified.is_(True))
+            select = select.where(MEASUREMENTS.c.is_verified.is_(True))
         if not self.options.include_rejected:
-            select = select.where(Measurement.is_rejected.is_not(True))
+            select = select.where(MEASUREMENTS.c.is_rejected.is_not(True))
         if self.options.condition_ids:
-            select = select.where(Condition.id.in_(self.options.condition_ids))
+            select = select.where(CONDITIONS.c.id.in_(self.options.condition_ids))
         if self.options.page_ids:
-            select = select.where(Measurement.page_id.in_(self.options.page_ids))
+            select = select.where(MEASUREMENTS.c.page_id.in_(self.options.page_ids))
         return select
 
-    def _existing_by(self, table: Any) -> list[sa.ColumnElement[bool]]:
-        return [] if self.window is None else [table.created_at < self.window.end.astimezone(UTC)]
+    def _existing_by(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        return [] if self.window is None else [table.c.created_at < self.window.end.astimezone(UTC)]
 
     def _by_bytes(self, expression: Any) -> sa.ColumnElement[Any]:
         """Order by code point, whatever the database's collation: the same order everywhere."""

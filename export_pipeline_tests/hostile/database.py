@@ -15,13 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_pipeline.takeoff.source_tables import (
-    Assembly,
-    Base,
-    Condition,
-    Document,
-    Measurement,
-    Page,
-    Project,
+    ASSEMBLIES,
+    CONDITIONS,
+    DOCUMENTS,
+    MEASUREMENTS,
+    METADATA,
+    PAGES,
+    PROJECTS,
 )
 from export_pipeline_tests.hostile.strings import BROKEN_BYTES, NAUGHTY, NOTES, SHEET_NAMES
 from export_pipeline_tests.takeoff_data import uid
@@ -93,7 +93,7 @@ class Size:
 
 def fill(engine: sa.Engine, size: Size | None = None) -> str:
     """Create the tables with two projects, of which the first is exported; gives its id."""
-    Base.metadata.create_all(engine)
+    METADATA.create_all(engine)
     nul = engine.dialect.name == "sqlite"
     made = _Rows(nul, size or Size())
     with engine.begin() as connection:
@@ -110,9 +110,9 @@ class _Rows:
         self.nul, self.size, self.next = nul, size, 10
         self.naughty = [text for text in NAUGHTY if nul or "\x00" not in text]
 
-    def tables(self) -> Iterator[tuple[type[Base], list[dict[str, Any]]]]:
+    def tables(self) -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
         texts = self.naughty
-        yield Project, [
+        yield PROJECTS, [
             self._row(
                 id=project, name=name, description=note, client_name=client, status=status
             )
@@ -126,23 +126,23 @@ class _Rows:
             for text in self._fit(500, texts)
         ]
         foreign = [self._row(project_id=OTHER, filename="SOMEBODY ELSE", original_filename="SOMEBODY ELSE")]
-        yield Document, documents + foreign
+        yield DOCUMENTS, documents + foreign
         pages = list(self._pages(documents))
         elsewhere = [self._row(**_PAGE, document_id=foreign[0]["id"], sheet_number="SOMEBODY ELSE")]
-        yield Page, pages + elsewhere
+        yield PAGES, pages + elsewhere
         conditions = list(self._conditions())
         theirs = [
             self._row(project_id=OTHER, name="SOMEBODY ELSE", measurement_type="linear", **_CONDITION_FACTS)
         ]
-        yield Condition, conditions + theirs
+        yield CONDITIONS, conditions + theirs
         yield (
-            Measurement,
+            MEASUREMENTS,
             [
                 *self._measurements(conditions, pages, elsewhere[0]["id"]),
                 self._measurement(theirs[0]["id"], pages[0]["id"], 0, notes="SOMEBODY ELSE"),
             ],
         )
-        yield Assembly, list(self._assemblies(conditions))
+        yield ASSEMBLIES, list(self._assemblies(conditions))
 
     def _row(self, **values: Any) -> dict[str, Any]:
         self.next += 1

@@ -13,7 +13,7 @@ from export_pipeline.sources.arrow_types import NO_BOOLEAN, NO_NUMBER, NO_TEXT, 
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.takeoff import source
 from export_pipeline.takeoff.options import TakeoffOptions as Options
-from export_pipeline.takeoff.source_tables import Assembly, Condition, Measurement, Page
+from export_pipeline.takeoff.source_tables import ASSEMBLIES, CONDITIONS, MEASUREMENTS, PAGES
 from export_pipeline_tests.takeoff_data import T0, Application, in_memory, rows, uid
 
 
@@ -199,7 +199,7 @@ def test_a_hostile_scope_is_no_project(application: Application, scope: str) -> 
     with pytest.raises(SourceError):
         application.export(scope)
     with application.engine.connect() as connection:
-        assert connection.scalar(sa.select(sa.func.count()).select_from(Measurement)) == 0
+        assert connection.scalar(sa.select(sa.func.count()).select_from(MEASUREMENTS)) == 0
 
 
 def test_quantities_that_are_no_numbers_are_left_out_of_totals(application: Application) -> None:
@@ -233,7 +233,7 @@ def test_one_snapshot_while_a_writer_writes(application: Application) -> None:
             application.measurement(condition, page, 10.0)
             application.condition(project, "new")
             with application.engine.begin() as connection:
-                connection.execute(sa.update(Measurement).values(quantity=Measurement.quantity + 1))
+                connection.execute(sa.update(MEASUREMENTS).values(quantity=MEASUREMENTS.c.quantity + 1))
             written.set()
 
     with open_snapshot(application.url) as snapshot:
@@ -344,14 +344,14 @@ def test_scopes_lists_projects_in_order_of_creation(application: Application) ->
 
 def test_models_name_what_the_application_has(application: Application) -> None:
     names = sa.inspect(application.engine).get_table_names()
-    assert {t.__tablename__ for t in (Condition, Measurement, Page)} <= set(names)
+    assert {t.name for t in (CONDITIONS, MEASUREMENTS, PAGES)} <= set(names)
 
 
 def test_an_application_without_assemblies_has_no_costs(application: Application) -> None:
     project = application.project()
     page, condition = application.page(application.document(project)), application.condition(project)
     application.measurement(condition, page, 3.0)
-    Assembly.__table__.drop(application.engine)
+    ASSEMBLIES.drop(application.engine)
     (row,) = rows(application.export(project), "conditions")
     assert (row["costed"], row["total_cost"], row["total_quantity"]) == (False, None, 3.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from export_pipeline.core.amounts import Amount
 from export_pipeline.core.messages import describe_error
+from export_pipeline.datasets.parts import sum_facts
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import format_of
 from export_pipeline.store import NotFoundError, Store, manifest_key
@@ -56,15 +58,21 @@ def verify(store: Store, file: str) -> Report:
     local = Path(file)
     if local.is_file():
         manifest, problems = _compare_with_manifest(local)
-        return _report(file, format, local, manifest, problems)
+        return _report(file, format, [local], manifest, problems)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"file{format.extension}"
-        store.download(file, path)
         try:
             stored = read_manifest(store, file)
         except (NotFoundError, ManifestError):
             stored = None  # verify_file reports it
-        return _report(file, format, path, stored, verify_file(store, file))
+        parts = stored.part_keys(file) if stored else []
+
+        def downloaded() -> Iterator[Path]:
+            for key in parts or [file]:
+                store.download(key, path)
+                yield path
+
+        return _report(file, format, downloaded(), stored, verify_file(store, file))
 
 
 def _compare_with_manifest(file: Path) -> tuple[Manifest | None, list[str]]:
@@ -86,9 +94,9 @@ def _compare_with_manifest(file: Path) -> tuple[Manifest | None, list[str]]:
 
 
 def _report(
-    file: str, format: Format[Any], path: Path, manifest: Manifest | None, problems: list[str]
+    file: str, format: Format[Any], paths: Iterable[Path], manifest: Manifest | None, problems: list[str]
 ) -> Report:
-    """Read a file, with the options in its manifest or else the default ones, and compare the two."""
+    """Read a file, or its parts, with the options in its manifest or the default ones; compare both."""
     findings = [*problems]
     try:
         options = format.options_of(manifest.options if manifest else {})
@@ -97,7 +105,7 @@ def _report(
         name = f"{format.prefix}_{first['loc'][0]}" if first["loc"] else format.prefix
         findings.append(f"The manifest's option {name} is not valid: {describe_error(first)}.")
         options = format.options_of({})
-    facts = format.read_back(path, options)
+    facts = sum_facts([format.read_back(path, options) for path in paths])
     findings += facts.problems
     if manifest and facts.rows != manifest.rows:
         findings.append(f"{facts.rows} rows were found; the manifest says {manifest.rows}.")

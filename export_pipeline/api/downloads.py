@@ -7,14 +7,15 @@ import re
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from pydantic import BaseModel
 
 from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.exports import ExportId
-from export_pipeline.api.problems import Problem, responses
+from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
 from export_pipeline.formats.registry import format_of
 from export_pipeline.jobs import EventKind, Job
@@ -22,8 +23,9 @@ from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
 from export_pipeline.store import NotFoundError, Store
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.manifest import ManifestError
+from export_pipeline.store.manifest import Manifest, ManifestError
 from export_pipeline.store.names import content_disposition
+from export_pipeline.store.parts import name_part, zip_parts
 from export_pipeline.store.publish import read_manifest
 
 router = APIRouter(prefix="/v1/exports", tags=["files"], responses=responses(401, 403, 404, 409, 410, 503))
@@ -41,12 +43,60 @@ _FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
+PartNumber = Annotated[
+    int | None, Query(ge=1, le=10_000, description="Number of a part, of an export in parts.")
+]
+
+
+class PartInfo(BaseModel):
+    """A file of an export in parts."""
+
+    number: int
+    file_name: str
+    row_count: int
+    file_size: int
+    sha256: str
+
+
+class PartList(BaseModel):
+    """The files of an export in parts."""
+
+    data: list[PartInfo]
+
+
 @router.head("/{export_id}/file", response_class=Response, responses=_FILE)
 @router.get("/{export_id}/file", response_class=Response, responses=_FILE)
-async def get_file(export_id: ExportId, request: Request, service: Services, caller: Reader) -> Response:
-    """Download the file: from the store's folder with ranges, or by a link to S3 that is signed now."""
+async def get_file(
+    export_id: ExportId, request: Request, service: Services, caller: Reader, part: PartNumber = None
+) -> Response:
+    """Download the file: from the store's folder with ranges, or by a link to S3 that is signed now.
+
+    An export in parts is sent as one ZIP, without ranges; `part` downloads one of its files.
+    """
     job = await service.jobs.get(export_id, caller.viewer)
-    return await hand_out(service, job, request, caller.requested_by, {"by": "api", "caller": caller.id})
+    details = {"by": "api", "caller": caller.id}
+    return await hand_out(service, job, request, caller.requested_by, details, part)
+
+
+@router.get("/{export_id}/parts")
+async def list_parts(export_id: ExportId, service: Services, caller: Reader) -> PartList:
+    """List the files of an export in parts, in the order of their rows. An export of one file has none."""
+    job = await service.jobs.get(export_id, caller.viewer)
+    check_file(job)
+    manifest = await service.run(read_manifest, service.store, job.file_key or "")
+    name = job.file_name or job.dataset
+    return PartList(
+        data=[
+            PartInfo(
+                number=number,
+                file_name=name_part(name, number),
+                row_count=part.rows,
+                file_size=part.bytes,
+                sha256=part.sha256,
+            )
+            for number, part in enumerate(manifest.parts, start=1)
+        ]
+    )
 
 
 @router.get("/{export_id}/manifest", response_class=Response)
@@ -59,9 +109,17 @@ async def get_manifest(export_id: ExportId, service: Services, caller: Reader) -
 
 
 async def hand_out(
-    service: Service, job: Job, request: Request, who: str | None, details: dict[str, str]
+    service: Service,
+    job: Job,
+    request: Request,
+    who: str | None,
+    details: dict[str, str],
+    part: int | None = None,
 ) -> Response:
     """Return the answer that downloads a job's file, and record the download.
+
+    Args:
+        part: Number of the part of an export in parts; None for a ZIP of all.
 
     Raises:
         Problem: there is no file, or no longer.
@@ -70,20 +128,34 @@ async def hand_out(
     check_file(job)
     format = format_of(job.file_key or "")
     name = job.file_name or f"{job.dataset}{format.extension}"
-    store = service.store
+    store, key = service.store, job.file_key or ""
+    manifest = await service.run(_manifest, store, key) if format.has_parts or part is not None else None
+    if manifest is not None and manifest.parts and part is None:
+        if request.method == "GET":
+            await _record(service, job, request, who, details)
+        return _zip(store, key, manifest, name, request)
+    if part is not None:
+        parts = manifest.part_keys(key) if manifest is not None else []
+        if part > len(parts):
+            raise not_found(f"part {part}; it has {len(parts)} parts")
+        key, name, details = parts[part - 1], name_part(name, part), {**details, "part": str(part)}
     if not isinstance(store, FolderStore):
         await _record(service, job, request, who, details)
         url = await service.run(
             store.link,
-            job.file_key or "",
+            key,
             expires_seconds=min(LINK_SECONDS, seconds_left(job)),
             file_name=name,
             media_type=format.media_type,
         )
         return RedirectResponse(url, 302, {"Cache-Control": "no-store"})
-    size = (await service.run(store.stat, job.file_key or "")).bytes
-    path = await service.run(store.path, job.file_key or "")
-    sha256 = await service.run(_sha256, store, job)
+    size = (await service.run(store.stat, key)).bytes
+    path = await service.run(store.path, key)
+    if part is not None and manifest is not None:
+        sha256 = manifest.parts[part - 1].sha256
+    else:  # a new export of a window has replaced the file, and so its manifest
+        manifest = manifest or await service.run(_manifest, store, key)
+        sha256 = manifest.sha256 if manifest is not None else job.sha256 or ""
     headers = {
         "ETag": f'"{sha256}"',
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
@@ -101,11 +173,26 @@ async def hand_out(
     return FileResponse(path, headers=headers, media_type=format.media_type)
 
 
-def _sha256(store: Store, job: Job) -> str:
-    """Return the hash of a job's file. A new export of a window has replaced it, and so its manifest."""
+def _zip(store: Store, key: str, manifest: Manifest, name: str, request: Request) -> Response:
+    """Return the answer that sends all parts of an export as one ZIP."""
+    headers = {
+        "ETag": f'"{manifest.sha256}"',
+        "Content-Disposition": content_disposition(f"{name}.zip"),
+        "Cache-Control": "private, no-store",
+    }
+    if {headers["ETag"], "*"} & set(_tags(request.headers.get("if-none-match", ""))):
+        return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type="application/zip")
+    return StreamingResponse(
+        zip_parts(store, key, manifest, name), headers=headers, media_type="application/zip"
+    )
+
+
+def _manifest(store: Store, key: str) -> Manifest | None:
     with suppress(NotFoundError, ManifestError):
-        return read_manifest(store, job.file_key or "").sha256
-    return job.sha256 or ""
+        return read_manifest(store, key)
+    return None
 
 
 async def _record(

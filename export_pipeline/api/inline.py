@@ -142,7 +142,7 @@ async def _find_or_make(
 def _reuse(service: Service, row: dict[str, Any], within: timedelta) -> _Answer | None:
     """Return the file of an identical finished request, opened; None if there is none."""
     job = service.ledger.reuse_inline(row, within)
-    if job is None or job.file_key is None:
+    if job is None or job.file_key is None or not service.store.exists(job.file_key):  # it may be in parts
         return None
     format = FORMATS[job.format]
     file = InlineFile(

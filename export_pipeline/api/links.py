@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.callers import LinkMaker, Services
-from export_pipeline.api.downloads import check_file, hand_out
+from export_pipeline.api.downloads import PartNumber, check_file, hand_out
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
@@ -33,6 +33,7 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.schedules.periods import period_of
 from export_pipeline.store import Store, StoreError
 from export_pipeline.store.names import safe_file_name
+from export_pipeline.store.parts import name_part
 from export_pipeline.store.publish import read_manifest
 
 router = APIRouter(prefix="/v1/exports", tags=["links"], responses=responses(401, 403, 404, 429, 503))
@@ -139,7 +140,7 @@ async def open_download_page(token: Token, request: Request, service: Services) 
     if "text/html" not in request.headers.get("accept", ""):
         return await download_by_link(token, request, service)
     try:
-        job, _ = await _opened(service, token)
+        job, link = await _opened(service, token)
         if job.status in (Status.PENDING, Status.PROCESSING):
             page = render_page("progress", job=job, percent=job.progress_percent)
             page.headers["Refresh"] = str(_REFRESH_SECONDS)
@@ -147,7 +148,10 @@ async def open_download_page(token: Token, request: Request, service: Services) 
         if job.status in (Status.FAILED, Status.CANCELED):
             return render_page("failed", job=job)
         check_file(job)
-        return render_page("file", token=token, job=job, **await service.run(_facts, service.store, job))
+        facts = await service.run(_facts, service.store, job)
+        if link.max_uses is not None:
+            facts["parts"] = []  # each would be a use
+        return render_page("file", token=token, job=job, **facts)
     except (Problem, LedgerError, StoreError) as error:
         return _error_page(error)
 
@@ -155,7 +159,9 @@ async def open_download_page(token: Token, request: Request, service: Services) 
 @pages.head("/{token}", include_in_schema=False)
 @pages.head("/{token}/file", include_in_schema=False)
 @pages.get("/{token}/file", response_class=Response, responses=_DOWNLOAD)
-async def download_by_link(token: Token, request: Request, service: Services) -> Response:
+async def download_by_link(
+    token: Token, request: Request, service: Services, part: PartNumber = None
+) -> Response:
     """Send the file to whoever has the link."""
     try:
         job, link = await _opened(service, token)
@@ -163,7 +169,7 @@ async def download_by_link(token: Token, request: Request, service: Services) ->
         if request.method == "GET" and not await service.run(count_use, service.engine, link):
             raise _dead()
         details = {"by": "link", "link": link.id}
-        return await hand_out(service, job, request, None, details)
+        return await hand_out(service, job, request, None, details, part)
     except (Problem, LedgerError, StoreError) as error:
         if "text/html" in request.headers.get("accept", ""):
             return _error_page(error)
@@ -207,6 +213,14 @@ def _facts(store: Store, job: Job) -> dict[str, Any]:
         # Only the manifest knows whether the window limits the rows, or only when they existed.
         "period": (manifest and manifest.period) or period_of(job),
         "snapshot": manifest and manifest.snapshot_at,
+        "parts": [
+            (
+                name_part(job.file_name or job.dataset, number),
+                rows_text(part.rows, None),
+                size_text(part.bytes),
+            )
+            for number, part in enumerate(manifest.parts if manifest else (), start=1)
+        ],
         "notes": notes_of(job)[:20],
         "made": job.completed_at,
         "expires": None if job.legal_hold else job.expires_at,

@@ -10,17 +10,23 @@ from export_pipeline.datasets.filter_texts import add_filter
 
 
 def options(texts: Sequence[str]) -> dict[str, Any]:
-    """Parse `NAME=VALUE` strings into a mapping.
+    """Parse `NAME=VALUE` and `NAME.FIELD=VALUE` strings into a mapping.
 
     Raises:
         UserError: a string has no `=`.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        left, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--option {text}: write it as NAME=VALUE.")
-        found[name.strip()] = value
+        name, _, field = (part.strip() for part in left.partition("."))
+        if not field:
+            found[name] = value
+        elif isinstance(fields := found.setdefault(name, {}), dict):
+            fields[field] = value
+        else:
+            raise UserError(f"--option {text}: {name} is given as a whole already.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Commands about export files: `link` signs a download link, `verify` checks a file."""
+"""Commands about export files: `link` signs a download link, `download` copies a file, `verify` checks it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from export_pipeline.cli.console import UserError, print_error, print_facts, pri
 from export_pipeline.cli.datasets import checked_key, store_at
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
-from export_pipeline.cli.output import LinkOutput, fields_of
+from export_pipeline.cli.output import DownloadOutput, LinkOutput, fields_of
 from export_pipeline.jobs import EventKind, Job, LedgerError, Status, Viewer
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.settings import Settings, load_settings
+from export_pipeline.store import NotFoundError, Store, manifest_key
+from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.names import safe_file_name
+from export_pipeline.store.parts import download_parts, name_part
+from export_pipeline.store.publish import read_manifest
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (link, verify):
+    for command in (link, download, verify):
         app.command()(command)
 
 
@@ -53,13 +58,63 @@ def link(
     """
     settings = load_settings()
     seconds = expires or settings.link_ttl_seconds
-    job = _job_with_file(settings, file, viewer_of(viewer_scope), caller(None))
-    if job is None:
-        url = store_at(settings).link(checked_key(file), expires_seconds=seconds)
+    job = _job_with_file(settings, file, viewer_of(viewer_scope), caller(None), "link")
+    store, key, name = store_at(settings), checked_key(file) if job is None else job.file_key or "", None
+    if job is not None:
+        seconds, name = min(seconds, _seconds_left(job)), job.file_name
+    if manifest := _manifest_of_parts(store, key):
+        name = name or manifest.title or key.rpartition("/")[2]
+        parts = [
+            store.link(part, expires_seconds=seconds, file_name=name_part(name, number))
+            for number, part in enumerate(manifest.part_keys(key), start=1)
+        ]
+        output = LinkOutput(store.link(manifest_key(key), expires_seconds=seconds), parts)
     else:
-        seconds = min(seconds, _seconds_left(job))
-        url = store_at(settings).link(job.file_key or "", expires_seconds=seconds, file_name=job.file_name)
-    print_json(LinkOutput(url)) if as_json else typer.echo(url)
+        output = LinkOutput(store.link(key, expires_seconds=seconds, file_name=name))
+    print_json(output) if as_json else typer.echo("\n".join(output.parts or [output.link]))
+
+
+def download(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|KEY", help="Id of a job, or key of an export file, as `request` prints them."
+        ),
+    ],
+    to: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the file; it is created.", file_okay=False)
+    ] = Path(),
+    viewer_scope: ViewerScopes = None,
+    as_json: Json = False,
+) -> None:
+    """Copy an export file out of the store; of an export in parts, all its files and the manifest.
+
+    Example: `export-pipeline download 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11 --to files`
+    """
+    settings = load_settings()
+    job = _job_with_file(settings, file, viewer_of(viewer_scope), caller(None), "download")
+    store, key = store_at(settings), checked_key(file) if job is None else job.file_key or ""
+    name = (job and job.file_name) or key.rpartition("/")[2]
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--to {to}: it cannot be made: {error.strerror}.") from None
+    if manifest := _manifest_of_parts(store, key):
+        paths = download_parts(store, key, manifest, to, (job and job.file_name) or manifest.title or name)
+    else:
+        paths = [to / safe_file_name(name)]
+        store.download(key, paths[0])
+    print_json(DownloadOutput([str(path) for path in paths])) if as_json else typer.echo(
+        "\n".join(map(str, paths))
+    )
+
+
+def _manifest_of_parts(store: Store, key: str) -> Manifest | None:
+    """Return the manifest of an export in parts; None for one file."""
+    with suppress(NotFoundError, ManifestError):
+        manifest = read_manifest(store, key)
+        return manifest if manifest.parts else None
+    return None
 
 
 def verify(
@@ -100,8 +155,10 @@ _SCOPE_DELETED = (
 )
 
 
-def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None) -> Job | None:
+def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None, by: str) -> Job | None:
     """Return the job with this id, which has a file, or None if the text is not a job's id.
+
+    The job's history records that its file was fetched, and `by` which command.
 
     Raises:
         UserError: the job has no file, or no longer has one.
@@ -130,7 +187,7 @@ def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | Non
             raise UserError(
                 f"The file of export job {job.id} expired at {moment(job.expires_at)}; ask for it anew."
             )
-        ledger.record(job.id, EventKind.DOWNLOADED, who, {"by": "link"})
+        ledger.record(job.id, EventKind.DOWNLOADED, who, {"by": by})
     return job
 
 

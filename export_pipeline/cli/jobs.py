@@ -296,12 +296,12 @@ def _file(settings: Settings, job: Job) -> FileOutput | None:
         return None
     from export_pipeline.orchestration.resources import store_resource
     from export_pipeline.store import StoreError
-    from export_pipeline.store.publish import read_manifest
+    from export_pipeline.store.publish import is_whole, read_manifest
 
     store = store_resource(settings).open()
     there, note = None, "in the store"
     try:
-        there = store.exists(job.file_key)
+        there = is_whole(store, job.file_key)
         if not there:
             note = "gone" if job.status is Status.EXPIRED else "MISSING: the store has no such file"
     except StoreError as error:

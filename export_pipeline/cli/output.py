@@ -89,9 +89,22 @@ class RequestOutput:
 
 @dataclass(frozen=True, slots=True)
 class LinkOutput:
-    """The output of `link`."""
+    """The output of `link`.
+
+    Attributes:
+        link: The link; of an export in parts, the one to its manifest.
+        parts: Links to the files of an export in parts, in the order of their rows.
+    """
 
     link: str
+    parts: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadOutput:
+    """The output of `download`: paths of the files, relative to the current folder or absolute as given."""
+
+    files: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

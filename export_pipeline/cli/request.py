@@ -30,6 +30,8 @@ from export_pipeline.cli.request_result import (
     exports_of_run,
     print_result,
 )
+from export_pipeline.datasets.options import OptionError
+from export_pipeline.datasets.requests import check_parts
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Status
 from export_pipeline.jobs.states import ENDED
@@ -112,6 +114,10 @@ def request(
     if idempotency_key is not None and len(formats) > 1:
         raise UserError("--idempotency-key belongs to one export: request each format with a key of its own.")
     options = _options(chosen, filter, column, preset, sort, option, requested_by)
+    try:
+        check_parts(options, formats, chosen)
+    except OptionError as error:
+        raise UserError(str(error)) from None
     scope, scope_name = find_scope(settings, chosen, scope)
     from export_pipeline.orchestration.runs import submit
 

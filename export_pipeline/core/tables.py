@@ -29,6 +29,8 @@ class Table:
             any. Staging links them instead of writing them again.
         parts: Functions that read consecutive shares of the rows and may run in parallel threads; empty if
             the rows can only be read one after the other.
+        between: Reads the rows from a position up to another, without reading those before; None if the table
+            must be read from its first row.
 
     Example:
         >>> table = Table.of("t", (Column("n", "N", Kind.INTEGER),), pa.table({"n": [1, 2]}))
@@ -43,6 +45,7 @@ class Table:
     mapped: Callable[[], pa.Table] | None = None
     files: tuple[Path, ...] = ()
     parts: tuple[Callable[[], Iterator[pa.RecordBatch]], ...] = ()
+    between: Callable[[int, int], Iterator[pa.RecordBatch]] | None = None
 
     @staticmethod
     def of(name: str, columns: Sequence[Column], data: pa.Table, batch_rows: int = 16_384) -> Table:
@@ -54,6 +57,9 @@ class Table:
             ordered.num_rows,
             lambda: iter(ordered.to_batches(max_chunksize=batch_rows)),
             lambda: ordered,
+            between=lambda start, stop: iter(
+                ordered.slice(start, stop - start).to_batches(max_chunksize=batch_rows)
+            ),
         )
 
     @property
@@ -71,6 +77,12 @@ class Table:
                 yield batch.select(fields).rename_columns(names)
 
         return Table(self.name, tuple(column for _, column in columns), self.rows, opened)
+
+    def share(self, start: int, stop: int) -> Table:
+        """Return the rows from position `start` up to `stop`. Requires `between`."""
+        assert self.between is not None
+        between = self.between
+        return Table(self.name, self.columns, stop - start, lambda: between(start, stop))
 
     def keep(self, names: Sequence[str]) -> Table:
         """Return the table with only these columns; others are not read. Requires `mapped`, and keeps it."""

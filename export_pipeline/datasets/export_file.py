@@ -28,6 +28,7 @@ from export_pipeline.store import Store, Upload
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import ColumnTotal, Manifest, changed_cells
 from export_pipeline.store.names import safe_file_name
+from export_pipeline.store.parts import PartedUpload
 
 PREVIEW_ROWS = 10
 ON_DEMAND = "on_demand"
@@ -40,7 +41,7 @@ class ExportFile:
 
     Attributes:
         store: The store that holds it.
-        upload: The file, with its key and its local path.
+        upload: The file with its key and its local path, or the parts with their folder.
         title: Title of the export for people, e.g. the project's name.
         file_name: File name of a download.
         partition: Partition of Dagster's asset; None if the asset has none.
@@ -55,7 +56,7 @@ class ExportFile:
     """
 
     store: Store
-    upload: Upload
+    upload: Upload | PartedUpload
     title: str
     file_name: str
     format: str
@@ -95,7 +96,7 @@ class Rendering:
     """
 
     store: Store
-    upload: Upload
+    upload: Upload | PartedUpload
     data: ExportData
     layout: Layout
     options: Any
@@ -249,6 +250,7 @@ def manifest_of(
         warnings=file.warnings,
         changed=changed_cells(file.changed),
         totals=dict(file.totals),
+        parts=file.upload.parts if isinstance(file.upload, PartedUpload) else (),
     )
 
 

@@ -12,6 +12,7 @@ from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import FieldProblem, OptionError
 from export_pipeline.datasets.scopes import scope_key
 from export_pipeline.delivery.addresses import check_addresses
+from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.periods import window_of
@@ -145,6 +146,7 @@ def config_of(dataset: Exportable, job: Request) -> dict[str, Any]:
             options=job.options,
             requested_by=job.requested_by,
         )
+        check_parts(typed, [job.format], dataset)
     except OptionError as error:
         raise RequestError("invalid_options", str(error), *error.problems) from error
     try:
@@ -158,6 +160,23 @@ def config_of(dataset: Exportable, job: Request) -> dict[str, Any]:
     ends = {"start": window.start.isoformat(), "end": window.end.isoformat()}
     zone = {"timezone": window.timezone} if window.timezone else {}
     return typed | {"window": {"name": window.name, **ends, **zone}}
+
+
+def check_parts(options: Mapping[str, Any], formats: Sequence[str], dataset: Exportable) -> None:
+    """Check that these formats can be exported in parts, if the options ask for parts.
+
+    Raises:
+        OptionError: one cannot.
+    """
+    whole = [
+        name
+        for name in (dataset.format_aliases.get(name, name) for name in formats)
+        if any((options.get("parts") or {}).values()) and not FORMATS[name].has_parts
+    ]
+    if whole:
+        split = ", ".join(name for name in dataset.formats if FORMATS[name].has_parts) or "none here"
+        detail = f"{whole[0]} is always one file; parts are for {split}"
+        raise OptionError(f"option parts: {detail}", [FieldProblem(("parts",), detail)])
 
 
 def typed_options(

@@ -14,7 +14,7 @@ from export_pipeline.delivery.addresses import one_line
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.file_notes import file_notes, notes_of, rows_text
-from export_pipeline.store import NotFoundError, Store, StoreError
+from export_pipeline.store import NotFoundError, Store, StoreError, manifest_key
 
 if TYPE_CHECKING:
     from export_pipeline.settings import Settings
@@ -175,13 +175,17 @@ def _read_file(
     manifest = _manifest(store, job.file_key)
     if manifest is not None and (manifest.dataset, manifest.scope) != (job.dataset, job.scope):
         raise GoneError("the file in the store is not of this dataset and scope")
-    size = _stored_bytes(store, job.file_key)
+    parts = manifest is not None and manifest.parts
+    size = manifest.bytes if manifest is not None and parts else _stored_bytes(store, job.file_key)
     name = _file_name(job)
     attachment = link = ends = None
-    if max_bytes is not None and encoded_bytes(size) <= max_bytes:
+    if max_bytes is not None and not parts and encoded_bytes(size) <= max_bytes:
         attachment = _attachment(job, store, manifest, size)
     elif not is_note:
-        link, ends = _link(job, store, settings, name, make_link)
+        key = job.file_key
+        if parts and make_link is None:  # only the HTTP service gives them away as one file
+            name, key = f"{name}.manifest.json", manifest_key(key)
+        link, ends = _link(job, key, store, settings, name, make_link)
     return _File(job, manifest, name, size, attachment, link, ends)
 
 
@@ -228,9 +232,9 @@ def _attachment(job: Job, store: Store, manifest: Manifest | None, size: int) ->
 
 
 def _link(
-    job: Job, store: Store, settings: Settings, name: str, make_link: Callable[[Job], str] | None
+    job: Job, key: str, store: Store, settings: Settings, name: str, make_link: Callable[[Job], str] | None
 ) -> tuple[str, datetime | None]:
-    """Return a new link to a job's file, and the time at which it expires."""
+    """Return a new link to a job's file, whose key this is, and the time at which it expires."""
     now = datetime.now(UTC)
     left = settings.mail_link_ttl_seconds
     if job.expires_at is not None:
@@ -240,13 +244,13 @@ def _link(
     if make_link is not None:
         return make_link(job), job.expires_at
     try:
-        link = store.link(str(job.file_key), expires_seconds=left, file_name=name)
+        link = store.link(key, expires_seconds=left, file_name=name)
     except NotFoundError:
         raise GoneError("the file is no longer in the store") from None
     if not link.startswith("file:"):
         return link, now + timedelta(seconds=left)
     if settings.public_url:
-        link = f"{settings.public_url.rstrip('/')}/{quote(str(job.file_key))}"
+        link = f"{settings.public_url.rstrip('/')}/{quote(key)}"
     return link, job.expires_at
 
 

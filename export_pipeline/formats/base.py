@@ -83,6 +83,7 @@ class Format(ABC, Generic[OptionsT]):
         names_columns: True if its files call columns by their names, False if by their headers.
         is_text: True if its files are UTF-8 text.
         is_general: True if every table can be exported in it.
+        has_parts: True if an export may be several files, each with a share of the rows.
         is_for_people: True if people rather than programs read it.
         icon: Kind of its assets in Dagster's UI; by default the name.
     """
@@ -97,6 +98,7 @@ class Format(ABC, Generic[OptionsT]):
     names_columns: bool = True
     is_text: bool = False
     is_general: bool = True
+    has_parts: bool = False
     is_for_people: bool = False
     icon: str = ""
 

@@ -20,7 +20,7 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, removals
 from export_pipeline.jobs.texts import storable
-from export_pipeline.store.keys import NO_SCOPE, request_key, window_key
+from export_pipeline.store.keys import NO_SCOPE, request_key, whole_key, window_key
 
 _IDENTITY = (jobs.c.id, jobs.c.run_id, jobs.c.scope, jobs.c.dataset, jobs.c.window_key, jobs.c.schedule_id)
 """Columns that a file's key follows from."""
@@ -99,20 +99,20 @@ class KnownFiles(Reader):
             return set(connection.scalars(select)) == {SCOPE_DELETED}
 
     def written(self, keys: Collection[str]) -> set[str]:
-        """Return the keys to which a job of this ledger, in any state, writes its file.
+        """Return the keys to which a job of this ledger, in any state, writes its file or parts of it.
 
         They follow from id, scope and window, not from `file_key`: a job that died may have written its file
         without recording it, and a row may record the key of any file.
         """
         written = set()
-        for key in set(keys):
+        for key in {whole_key(key) for key in keys}:
             for condition in _writers(key):
                 with self._reading() as connection:
                     rows = connection.execute(sa.select(*_IDENTITY).where(condition)).all()
                 if any(_writes(row, key) for row in rows):
                     written.add(key)
                     break
-        return written
+        return {key for key in keys if whole_key(key) in written}
 
     def kept(self, limit: int, after: str | None = None) -> list[tuple[str, str]]:
         """Return id and file key of completed jobs whose file must exist, ordered by id.

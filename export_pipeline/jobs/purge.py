@@ -35,9 +35,9 @@ from export_pipeline.store.base import (
     StoreError,
     StoreUnavailableError,
 )
-from export_pipeline.store.keys import MANIFEST_SUFFIX
+from export_pipeline.store.keys import MANIFEST_SUFFIX, whole_key
 from export_pipeline.store.manifest import Manifest, ManifestError
-from export_pipeline.store.publish import read_manifest, unpublish, verify_file
+from export_pipeline.store.publish import is_whole, read_manifest, unpublish, verify_file
 from export_pipeline.store.store import Store
 
 UNFINISHED_AFTER = timedelta(days=1)
@@ -295,6 +295,8 @@ class _Judge:
     def __call__(self, file: FileStat) -> FileFinding | None:
         """Return the finding about a file, or about a manifest whose file is gone; None if it is in order."""
         finding = partial(FileFinding, key=file.key, bytes=file.bytes)
+        if whole_key(file.key) != file.key:
+            return self._judge_part(file)
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
             manifest = read_manifest(self.store, key)
@@ -316,28 +318,46 @@ class _Judge:
         if is_due or (manifest.dataset, manifest.scope) in self._deleted_scopes:
             return finding(FindingKind.OUTDATED)
         requested = file.key.count("/") == 2  # files of windows are in deeper folders and need no job
-        return finding(FindingKind.STRAY) if requested and key == file.key else None
+        # The manifest of an export in parts is judged for them; its key is not that of the job.
+        is_stray = key == file.key or (manifest.parts and not self.known.owned([key]))
+        return finding(FindingKind.STRAY) if requested and is_stray else None
+
+    def _judge_part(self, file: FileStat) -> FileFinding | None:
+        """Return the finding about a part; None if a manifest lists it or an attempt may still do so."""
+        if self._is_listed(file.key) or self.now - file.modified < UNFINISHED_AFTER:
+            return None
+        if self.own([file.key]):
+            return FileFinding(FindingKind.INCOMPLETE, file.key, bytes=file.bytes)
+        problem = "No manifest of this deployment and no request names it."
+        return FileFinding(FindingKind.FOREIGN, file.key, bytes=file.bytes, problem=problem)
+
+    def _is_listed(self, part: str) -> bool:
+        with suppress(NotFoundError, ManifestError):
+            return part in read_manifest(self.store, whole_key(part)).part_keys(whole_key(part))
+        return False
 
     def own(self, keys: Collection[str]) -> set[str]:
         """Return the keys that this deployment writes, according to its ledger or a manifest."""
         own = self.known.written(keys)
         for key in set(keys) - own:
             with suppress(NotFoundError, ManifestError, ValueError):
-                manifest = read_manifest(self.store, key)
-                if manifest.deployment == self._deployment and manifest.is_of(key):
+                manifest = read_manifest(self.store, whole_key(key))
+                if manifest.deployment == self._deployment and manifest.is_of(whole_key(key)):
                     own.add(key)
         return own
 
     def is_beside(self, key: str, page: Collection[str]) -> bool:
         """Return whether a key is a manifest whose file exists; such a manifest is checked with its file."""
         file = key.removesuffix(MANIFEST_SUFFIX)
-        return file != key and (file in page or _is_there(self.store, file))
+        return file != key and (file in page or _is_there(self.store.exists, file))
 
     def removed(self, file: FileStat, finding: FileFinding, dry_run: bool) -> FileFinding | None:
         """Remove a file that is due; return the result, or None if a job has it or it was replaced."""
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
-            if self.known.owned([key]) or self.known.is_held(key) or self.store.stat(file.key) != file:
+            if self.known.owned([key]) or self.known.is_held(key) or self._is_listed(key):
+                return None
+            if self.store.stat(file.key) != file:
                 return None
             if finding.what is FindingKind.OUTDATED and key == file.key and not self.known.written([key]):
                 problems = verify_file(self.store, key)
@@ -364,7 +384,7 @@ def _find_lost(known: KnownFiles, store: Store, report: Callable[[FileFinding], 
     with ThreadPoolExecutor(_THREADS, "purge") as pool:
         while page := known.kept(_PAGE, last):
             last = page[-1][0]
-            there = pool.map(partial(_is_there, store), [key for _, key in page])
+            there = pool.map(partial(_is_there, partial(is_whole, store)), [key for _, key in page])
             lost = [job for job, is_there in zip(page, there, strict=True) if not is_there]
             still = known.owned([key for _, key in lost])  # one may have expired or been deleted since
             for job_id, key in lost:
@@ -372,8 +392,8 @@ def _find_lost(known: KnownFiles, store: Store, report: Callable[[FileFinding], 
                     report(FileFinding(FindingKind.LOST, key, job_id))
 
 
-def _is_there(store: Store, key: str) -> bool:
+def _is_there(look_up: Callable[[str], bool], key: str) -> bool:
     try:
-        return store.exists(key)
+        return look_up(key)
     except ValueError:  # an invalid key
         return False

@@ -38,6 +38,7 @@ from export_pipeline.orchestration.runs.staging import StagingGoneError, load_al
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import changed_cells
+from export_pipeline.store.parts import PartedUpload
 from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
 
@@ -140,7 +141,8 @@ class ExportStoreIOManager(dg.IOManager):
             context.add_output_metadata(file_metadata(summary, links[0]))
         else:
             context.add_output_metadata(_summary(obj, stored, links))
-        shutil.rmtree(obj[0].upload.path.parent, ignore_errors=True)
+        is_parted = isinstance(obj[0].upload, PartedUpload)
+        shutil.rmtree(obj[0].upload.path if is_parted else obj[0].upload.path.parent, ignore_errors=True)
 
     def _finish(
         self,

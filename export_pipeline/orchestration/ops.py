@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,6 +18,7 @@ import dagster as dg
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.datasets.branded import lay_out
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
+from export_pipeline.datasets.parts import limits_of, render_parts
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import evaluate
@@ -39,8 +41,9 @@ from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.staging import REJECTED
-from export_pipeline.store import Store
+from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
+from export_pipeline.store.parts import PartedUpload
 
 
 @dg.op(
@@ -141,21 +144,28 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     proof = format.proof(layout, options)
                     report(f"Rendering {format.name}", number, len(exports))
                     started = time.monotonic()
-                    upload = unpublished.enter_context(
-                        store.begin(
-                            keys[number],
-                            media_type=format.media_type,
-                            file_name=file_name(layout, format),
-                            local=folder / f"{number}{format.extension}",
+                    key = keys[number]
+                    names = {"media_type": format.media_type, "file_name": file_name(layout, format)}
+                    upload: Upload | PartedUpload
+                    if limits := limits_of(data.options, format):
+                        upload = unpublished.enter_context(PartedUpload(store, key, folder, **names))
+                        say = partial(report, f"Rendering {format.name}")
+                        rendered, facts = render_parts(upload, layout, format, options, limits, say)
+                        seconds = time.monotonic() - started
+                        summary = (
+                            f"Rendered {rendered.rows:,} rows as {len(upload.parts):,} {format.name} files"
                         )
-                    )
-                    rendered = format.render(layout, cast(BinaryIO, upload), options)  # renderers only write
-                    upload.finish()
-                    seconds = time.monotonic() - started
-                    summary = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
-                    context.log.info(f"{summary}; reading it back.")
-                    report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
-                    facts = format.read_back(upload.path, options)
+                        context.log.info(f"{summary} and read them back in {seconds:.2f} s.")
+                    else:
+                        local = folder / f"{number}{format.extension}"
+                        upload = unpublished.enter_context(store.begin(key, **names, local=local))
+                        rendered = format.render(layout, cast(BinaryIO, upload), options)  # only writes
+                        upload.finish()
+                        seconds = time.monotonic() - started
+                        summary = f"Rendered {rendered.rows:,} rows as {format.name} in {seconds:.2f} s"
+                        context.log.info(f"{summary}; reading it back.")
+                        report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
+                        facts = format.read_back(upload.path, options)
                     results.append(list(evaluate(asset_key, proof, rendered, facts)))
                     files.append(
                         describe_file(
@@ -226,7 +236,8 @@ def _kept(files: list[ExportFile], folder: Path) -> Path:
     with suppress(OSError):  # the reason of the rejection matters more
         kept.mkdir()
         for file in files:
-            shutil.copyfile(file.upload.path, kept / file.upload.path.name)
+            if isinstance(file.upload, Upload):  # parts are too large to be kept twice
+                shutil.copyfile(file.upload.path, kept / file.upload.path.name)
     return kept
 
 

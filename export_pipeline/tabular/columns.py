@@ -132,15 +132,22 @@ def shown_table(rows: Table, columns: Sequence[ColumnSpec], presentation: Presen
     changes = [_change(column, presentation) for column in columns]
     fields = [column.name for column in columns]
 
-    def opened() -> Iterator[pa.RecordBatch]:
-        for batch in rows.open():
+    def show(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
             cells = [
                 change(batch.column(name)) if change else batch.column(name)
                 for name, change in zip(fields, changes, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(cells, fields)
 
-    return Table(rows.name, shown, rows.rows, opened)
+    between = rows.between
+    return Table(
+        rows.name,
+        shown,
+        rows.rows,
+        lambda: show(rows.open()),
+        between=None if between is None else lambda start, stop: show(between(start, stop)),
+    )
 
 
 def _change(spec: ColumnSpec, presentation: Presentation) -> Callable[[pa.Array], pa.Array] | None:

@@ -53,6 +53,15 @@ def _comparable(first: Any, last: Any) -> bool:
     return type(first) is type(last)
 
 
+class Parts(Strict):
+    """The size of the parts of an export; without a limit it is one file."""
+
+    max_rows: Annotated[int | None, Field(ge=1, description="Most rows of a part.")] = None
+    max_bytes: Annotated[
+        int | None, Field(ge=64 << 10, description="Most bytes of a part, unless one row alone is longer.")
+    ] = None
+
+
 class TableOptions(Strict):
     """Options of a table export.
 
@@ -61,7 +70,7 @@ class TableOptions(Strict):
         unavailable: Options of which every value is refused, as the dataset has no presets, say.
     """
 
-    same_content: ClassVar = ("sort", "title", "filters_display", "requested_by")
+    same_content: ClassVar = ("sort", "title", "filters_display", "requested_by", "parts")
     unavailable: ClassVar[tuple[str, ...]] = ()
 
     columns: tuple[str, ...] | None
@@ -71,6 +80,7 @@ class TableOptions(Strict):
     title: str | None
     filters_display: FiltersDisplay
     requested_by: str | None
+    parts: Parts
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +97,7 @@ def options(spec: Mapping[str, Any]) -> type[TableOptions]:
 
     Fields: columns (names), preset (required if the spec says so), filters (a `Filters` with an `Operators`
     for each filter), sort (names, with a leading `-` for descending order), title, filters_display (text by
-    filter), requested_by.
+    filter), requested_by, parts (`Parts`).
     """
     source = spec["source"]
     if source.get("sql"):  # the SQL does not affect the options, but is part of the cache key
@@ -135,6 +145,14 @@ def _options(key: bytes) -> type[TableOptions]:
         "requested_by": (
             str | None,
             Field(None, max_length=1_000, description="The requester; decides what guarded columns show."),
+        ),
+        "parts": (
+            Parts,
+            Field(
+                default_factory=dict,
+                validate_default=True,
+                description="Several files instead of one, each with some of the rows: csv, jsonl, parquet.",
+            ),
         ),
     }
     model = create_model("TableOptions", __base__=TableOptions, **fields)

@@ -36,6 +36,7 @@ OUTPUTS: dict[str, Any] = {
     "request": output.RequestOutput,
     "backfill": BackfillCounts,
     "link": output.LinkOutput,
+    "download": output.DownloadOutput,
     "verify": Report,
     "jobs": list[Job],
     "show": output.JobDetails,
@@ -113,6 +114,7 @@ def test_output_of_lists_and_files_fits_its_schema(checked: Any, source: Source,
     stored_file.write_bytes(b"a\n")
     assert checked("verify", file["file_key"], code=1)["problems"]
     checked("link", file["file_key"])
+    checked("download", file["file_key"])
 
 
 @pytest.mark.slow

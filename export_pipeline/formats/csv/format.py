@@ -22,6 +22,7 @@ class Csv(Format[CsvOptions]):
     options = CsvOptions
     names_columns = False
     is_text = True
+    has_parts = True
 
     def presentation(self, options: CsvOptions) -> Presentation:
         return Presentation(

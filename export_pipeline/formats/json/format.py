@@ -53,6 +53,7 @@ class JsonLines(Format[JsonLinesOptions]):
     help = "An object a line, to stream."
     options = JsonLinesOptions
     prefix = "json"
+    has_parts = True
     is_text = True
 
     def presentation(self, options: JsonLinesOptions) -> Presentation:

@@ -16,6 +16,7 @@ class Parquet(Format[Options]):
     extension = ".parquet"
     media_type = "application/vnd.apache.parquet"
     help = "Typed columns for programs, compressed."
+    has_parts = True
 
     def write(self, layout: Layout, out: BinaryIO, options: Options) -> Rendered:
         from export_pipeline.formats.parquet import write

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from export_pipeline.core.columns import Column, Kind
@@ -240,4 +241,26 @@ def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:
     def mapped() -> pa.Table:
         return pa.concat_tables(pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in files)
 
-    return Table(name, columns, stored["rows"], opened, mapped, files)
+    @cache
+    def ends() -> np.ndarray:
+        """Return the position after the last row of each batch. Only the heads of batches are read."""
+        counts = []
+        for path in files:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+                counts += [reader.get_batch(index).num_rows for index in range(reader.num_record_batches)]
+        return np.cumsum(counts, dtype=np.int64)
+
+    def between(start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        first = number = int(np.searchsorted(ends(), start, side="right"))
+        begin = 0 if first == 0 else int(ends()[first - 1])
+        before = 0
+        for path in files:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+                while begin < stop and before <= number < before + reader.num_record_batches:
+                    batch = reader.get_batch(number - before)
+                    from_, to = max(start - begin, 0), min(stop - begin, batch.num_rows)
+                    yield batch.slice(from_, to - from_)
+                    begin, number = begin + batch.num_rows, number + 1
+                before += reader.num_record_batches
+
+    return Table(name, columns, stored["rows"], opened, mapped, files, between=between)

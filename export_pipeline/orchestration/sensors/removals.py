@@ -26,6 +26,7 @@ from export_pipeline.orchestration.dagster_compat.event_log import (
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.store import Store
 from export_pipeline.store.keys import NO_SCOPE
+from export_pipeline.store.publish import is_whole
 
 _logger = logging.getLogger(__name__)
 _PAGE = 100
@@ -72,7 +73,7 @@ def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> boo
         forget_runless_content(instance, removal.file_key, KEPT)
         return True
     run_ids = [removal.run_id] if removal.run_id else []
-    if not store.exists(removal.file_key):
+    if not is_whole(store, removal.file_key):
         run_ids += _runs_of_window(removal.file_key, step, instance)
     for run_id in dict.fromkeys(run_ids):
         run = instance.get_run_by_id(run_id)

@@ -1,0 +1,106 @@
+"""Purge treats an export in parts as one file, and removes the parts that no manifest lists."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.jobs import File, Job, Ledger, Status
+from export_pipeline.jobs.purge import FindingKind, purge, unpublish_own
+from export_pipeline.store.folder import FolderStore
+from export_pipeline.store.manifest import Manifest
+from export_pipeline.store.parts import PartedUpload, RenderedPart
+from export_pipeline.store.publish import publish
+from export_pipeline_tests.jobs.lives import job_in, run_of
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def parts_of(store: FolderStore, key: str, folder: Path) -> PartedUpload:
+    upload = PartedUpload(store, key, folder, media_type="text/csv", file_name="a.csv")
+    for row in (1, 2):
+        part = upload.begin(row)
+        part.write(b"a\r\n")
+        part.finish()
+        upload.add(RenderedPart(part, row, 1))
+    return upload
+
+
+def complete(ledger: Ledger, store: FolderStore, folder: Path, expires_at: datetime) -> Job:
+    """A completed job with an export in two parts."""
+    job = job_in(ledger, Status.PROCESSING, "a")
+    with parts_of(store, f"exports/a/{job.id}.csv", folder) as upload:
+        stored, _ = publish(
+            store,
+            upload,
+            lambda stored: Manifest(
+                name="takeoff-csv", path=f"{job.id}.csv", bytes=stored.bytes, hash=f"sha256:{stored.sha256}",
+                format="csv", mediatype="text/csv", rows=2, dataset="takeoff", scope="a", cadence="on_demand",
+                snapshot_at=NOW, expires_at=expires_at, deployment=ledger.deployment(), parts=upload.parts,
+            ),
+        )  # fmt: skip
+    return ledger.completed(
+        run_of(job), File(stored.key, "a.csv", stored.bytes, 2, stored.sha256), expires_at
+    )
+
+
+def age(store: FolderStore, days: float) -> None:
+    """Put back when all files were last written."""
+    then = (NOW - timedelta(days=days)).timestamp()
+    for file in store.list():
+        os.utime(store.path(file.key), (then, then))
+
+
+def findings(ledger: Ledger, store: FolderStore) -> list[tuple[FindingKind, str]]:
+    seen: list[tuple[FindingKind, str]] = []
+    purge(ledger, store, retention=timedelta(days=7), tell=lambda one: seen.append((one.what, one.key)))
+    return seen
+
+
+def test_parts_of_a_job_stay_until_it_expires_and_go_with_it(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    kept = complete(ledger, store, tmp_path, NOW + timedelta(days=1))
+    due = complete(ledger, store, tmp_path, NOW - timedelta(minutes=1))
+    age(store, 30)
+    assert findings(ledger, store) == [(FindingKind.EXPIRED, due.file_key)]
+    assert len(list(store.list())) == 3
+    assert {file.key.split("/")[2][:36] for file in store.list()} == {kept.id}
+    ledger.delete(kept.id, lambda key: unpublish_own(ledger, store, key))
+    assert list(store.list()) == []
+
+
+def test_a_lost_part_is_reported_as_a_lost_file(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
+    job = complete(ledger, store, tmp_path, NOW + timedelta(days=1))
+    store.delete(next(file.key for file in store.list() if ".parts/" in file.key))
+    assert findings(ledger, store) == [(FindingKind.LOST, job.file_key)]
+
+
+def test_parts_that_no_manifest_lists_are_removed_after_a_day(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    """A run that is killed between its parts and its manifest leaves such parts."""
+    job = complete(ledger, store, tmp_path, NOW + timedelta(days=1))
+    listed = {file.key for file in store.list()}
+    parts_of(store, str(job.file_key), tmp_path).publish()
+    orphans = {file.key for file in store.list()} - listed
+    age(store, 0.5)
+    assert findings(ledger, store) == []
+    age(store, 1.5)
+    assert set(findings(ledger, store)) == {(FindingKind.INCOMPLETE, key) for key in orphans}
+    assert {file.key for file in store.list()} == listed
+
+
+def test_parts_of_others_are_kept(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
+    parts_of(store, "exports/a/7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11.csv", tmp_path).publish()
+    age(store, 30)
+    assert {what for what, _ in findings(ledger, store)} == {FindingKind.FOREIGN}
+    assert len(list(store.list())) == 2

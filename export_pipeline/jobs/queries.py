@@ -179,6 +179,25 @@ class Reader:
         select = sa.select(jobs).where(jobs.c.run_id == run_id)
         return self._jobs(select.order_by(jobs.c.created_at, jobs.c.id))
 
+    def scopes_requested_with(self, job: Job) -> list[str]:
+        """Return the scopes of jobs that the schedule or cadence of a job has requested for the same time.
+
+        Only of those that have not ended, and are in their first attempt.
+        """
+        same = sa.and_(jobs.c.schedule_id == job.schedule_id, jobs.c.scheduled_for == job.scheduled_for)
+        if job.schedule_id is None:
+            same = sa.and_(jobs.c.schedule_id.is_(None), jobs.c.window_key == job.window_key)
+        select = sa.select(jobs.c.scope).where(
+            same,
+            jobs.c.dataset == job.dataset,
+            jobs.c.scope.is_not(None),
+            jobs.c.status.in_([Status.PENDING, Status.PROCESSING]),
+            jobs.c.attempt == 1,
+            jobs.c.deleted_at.is_(None),
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(select.distinct().order_by(jobs.c.scope)))
+
     def expirable(self, limit: int = 100) -> list[Job]:
         """Return completed jobs due to expire and not under legal hold, most overdue first."""
         select = sa.select(jobs).where(

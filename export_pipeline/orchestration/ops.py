@@ -61,7 +61,7 @@ from export_pipeline.store.parts import PartedUpload
             dg.Noneable(str), is_required=False, description="Scope of a run whose partition is a window."
         ),
     },
-    required_resource_keys={"source", "ledger", "datasets"},
+    required_resource_keys=READING_RESOURCES,
     tags={"kind": "sqlalchemy"},
 )
 def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[ExportData]]]:

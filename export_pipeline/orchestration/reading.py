@@ -34,7 +34,10 @@ from export_pipeline.orchestration.partitions import (
 )
 from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.shared_reads import take_export
 from export_pipeline.orchestration.runs.staging import is_whole, load_all, save_all
+from export_pipeline.sources.tables import read as tables
+from export_pipeline.sources.tables.read_scopes import read_scopes
 from export_pipeline.store.keys import window_key
 
 READING_RESOURCES = {"source", "ledger", "datasets", "staging"}
@@ -63,16 +66,36 @@ def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterat
     )
     _tag_run(context, run_targets)
     _check_holds(context, config["cadence"], run_targets)
+    requests = [
+        Request(dataset.dataset, dataset.shape, dataset.spec, target.scope, options, target.window)
+        for target in run_targets
+    ]
+
+    def complete(data: ExportData) -> ExportData:
+        context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
+        return replace(data, options={**data.options, **format_options.model_dump()})
+
+    if len(requests) == 1 and (data := _shared(context, dataset, requests[0])) is not None:
+        yield [complete(data)]
+        return
     with context.resources.source.snapshot() as snapshot:
-        exports = []
-        for target in run_targets:
-            request = Request(
-                dataset.dataset, dataset.shape, dataset.spec, target.scope, options, target.window
-            )
-            data = dataset.source.read(snapshot, request)
-            exports.append(replace(data, options={**data.options, **format_options.model_dump()}))
-            context.log.info(f"Reading {data.source_rows:,} rows of {data.dataset}.")
-        yield exports
+        yield [complete(dataset.source.read(snapshot, request)) for request in requests]
+
+
+def _shared(context: dg.OpExecutionContext, dataset: Dataset, request: Request) -> ExportData | None:
+    """Return the export that was read together with those of other scopes; None if it is read on its own."""
+    if dataset.source is not tables:
+        return None
+
+    def read(scopes: list[str]) -> Iterator[ExportData]:
+        context.log.info(f"Reading the rows of {len(scopes):,} scopes together, for the runs of all of them.")
+        with context.resources.source.snapshot() as snapshot:
+            yield from read_scopes(snapshot, request, scopes)
+
+    resources = context.resources
+    return take_export(
+        resources.staging.folder, resources.datasets, resources.ledger.open, context.run, request, read
+    )
 
 
 def ensure_not_held(context: dg.OpExecutionContext, keys: Sequence[str]) -> None:

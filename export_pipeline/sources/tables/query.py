@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import Request
 from export_pipeline.sources.casts import Query, order_by
 from export_pipeline.sources.database_types import Family
@@ -38,7 +39,12 @@ class TableQuery:
         spec: The declared export.
         request: The request; its scope must have been found in the table of scopes.
         hidden: Columns that the requester may not read.
+
+    Attributes:
+        group: Columns that come first in the selects of `facts`, by which they count and sum.
     """
+
+    group: tuple[Column, ...] = ()
 
     def __init__(self, snapshot: Snapshot, spec: TableSpec, request: Request, hidden: frozenset[str]) -> None:
         self.snapshot, self.spec, self.request, self.hidden = snapshot, spec, request, hidden

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from export_pipeline import tabular
+from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
@@ -19,7 +20,7 @@ from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
 from export_pipeline.sources.tables.key_ranges import split_by_key
 from export_pipeline.sources.tables.query import TableQuery
-from export_pipeline.sources.tables.totals import count_and_totals
+from export_pipeline.sources.tables.totals import Count, count_and_totals
 from export_pipeline.tabular.column_selection import find_needed_columns, select_columns, spec_of
 from export_pipeline.tabular.columns import column_of
 from export_pipeline.tabular.spec import Readers, Scope, TableSpec
@@ -75,7 +76,7 @@ def read(snapshot: Snapshot, request: Request) -> ExportData:
     spec = spec_of(request.spec)
     snapshot = visible(snapshot, spec.source.row_security)
     try:
-        return _Reader(snapshot, spec, request, _scope_name(snapshot, spec.scope, request)).read()
+        return TableReader(snapshot, spec, request, _scope_name(snapshot, spec.scope, request)).read()
     except MissingError as error:
         raise SourceError(f"{DRIFT}{error}") from error
 
@@ -98,7 +99,13 @@ def _scope_name(snapshot: Snapshot, declared: Scope | None, request: Request) ->
     return name
 
 
-class _Reader:
+class TableReader:
+    """Reads the rows of one request.
+
+    Args:
+        scope_name: Name of the request's scope; None without one.
+    """
+
     def __init__(self, snapshot: Snapshot, spec: TableSpec, request: Request, scope_name: str | None) -> None:
         self.snapshot, self.spec, self.request, self.scope_name = snapshot, spec, request, scope_name
         self.changed: Counter[tuple[str, str]] = Counter()
@@ -111,11 +118,16 @@ class _Reader:
         ]
 
     def read(self) -> ExportData:
-        hidden = self._hidden_columns()
+        """Count the rows, and return the export that streams them."""
+        hidden = self.hidden_columns()
         dataset = TableQuery(self.snapshot, self.spec, self.request, hidden)
         drift.check_drift(self.spec, dataset.relations, typed=self.snapshot.dialect != "sqlite")
-        self._values_are_there(dataset)
-        count, totals, special, exact = count_and_totals(self.snapshot, dataset, self.columns)
+        self.ensure_values_exist(dataset)
+        count = count_and_totals(self.snapshot, dataset, self.columns)
+        return self.export(count, self._rows(dataset, count))
+
+    def export(self, count: Count, rows: Table) -> ExportData:
+        """Return the export of rows with this count."""
         return ExportData(
             dataset=self.request.dataset,
             shape=tabular,
@@ -126,25 +138,34 @@ class _Reader:
             or self.request.dataset,
             subject={} if self.scope_name is None else {"id": self.request.scope, "name": self.scope_name},
             options=self.request.options.model_dump(mode="json", by_alias=True),
-            tables={"rows": self._rows(dataset, (count, totals), special)},
+            tables={"rows": rows},
             snapshot_at=self.snapshot.opened_at,
             window=self.request.window,
-            source_rows=count,
-            source_totals=totals,
-            exact_totals=exact,
+            source_rows=count[0],
+            source_totals=count[1],
+            exact_totals=count[3],
             counted=("rows",),
             changed=self.changed,
             warnings=self.warnings,
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         )
 
-    def _rows(self, dataset: TableQuery, facts: Facts, special: Collection[str]) -> Table:
-        columns = tuple(replace(column_of(one), has_special=one.name in special) for one in self.columns)
+    def staged_columns(self, special: Collection[str]) -> tuple[Column, ...]:
+        """Return the columns to read, of which some hold NaN or infinities."""
+        return tuple(replace(column_of(one), has_special=one.name in special) for one in self.columns)
 
-        def check(connections: int) -> ConsistencyCheck:
-            name = self.spec.source.table or "The .sql file"
-            return ConsistencyCheck(
-                name, facts, lambda: count_and_totals(self.snapshot, dataset, self.columns)[:2], connections
+    def consistency_check(
+        self, facts: Facts, recount: Callable[[], Facts], shares: int = 1
+    ) -> ConsistencyCheck:
+        """Return a check of rows that are read in so many shares."""
+        return ConsistencyCheck(self.spec.source.table or "The .sql file", facts, recount, shares)
+
+    def _rows(self, dataset: TableQuery, count: Count) -> Table:
+        columns, facts = self.staged_columns(count[2]), count[:2]
+
+        def check(shares: int) -> ConsistencyCheck:
+            return self.consistency_check(
+                facts, lambda: count_and_totals(self.snapshot, dataset, self.columns)[:2], shares
             )
 
         def reading(
@@ -152,13 +173,13 @@ class _Reader:
         ) -> Callable[[], Iterator[pa.RecordBatch]]:
             return lambda: check.watch(snapshot.batches(select, columns, self._count_damage))
 
-        key_ranges = split_by_key(self.snapshot, dataset, self.columns, facts[0])
+        key_ranges = split_by_key(self.snapshot, dataset, self.columns, count[0])
         together = check(len(key_ranges))
         select = dataset.rows(self.columns)
         return Table(
             "rows",
             columns,
-            facts[0],
+            count[0],
             lambda: reading(self.snapshot, select, check(1))(),
             parts=tuple(reading(*share, together) for share in key_ranges),
         )
@@ -167,7 +188,7 @@ class _Reader:
         with self._counting:  # shares are read in parallel
             self.changed[reason, f"rows.{column}"] += cells
 
-    def _hidden_columns(self) -> frozenset[str]:
+    def hidden_columns(self) -> frozenset[str]:
         """Return the guarded columns that the requester may not read."""
         guarded = [column for column in self.spec.columns if column.readers is not None]
         user = getattr(self.request.options, "requested_by", None)
@@ -192,7 +213,7 @@ class _Reader:
     def _scope_condition(self, column: str | None, shared: bool = False) -> tuple[str, str, bool] | None:
         return None if column is None or self.request.scope is None else (column, self.request.scope, shared)
 
-    def _values_are_there(self, dataset: TableQuery) -> None:
+    def ensure_values_exist(self, dataset: TableQuery) -> None:
         """Reject filter values that are missing, for this scope, in the table that lists them."""
         for name, operator, value in dataset.uses:
             among = self.spec.filters[name].among

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
@@ -30,31 +30,42 @@ _INEXACT = 1e-9
 """Maximum rounding error of a database's sum of doubles, relative to the sum of absolute values."""
 
 
-def count_and_totals(
-    snapshot: Snapshot, dataset: TableQuery, columns: Sequence[ColumnSpec]
-) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
+Count = tuple[int, dict[str, float], frozenset[str], dict[str, str]]
+"""The number of rows; the sums by column, with the sum of absolute values as `|column|` and, if the database
+adds doubles, the maximum rounding error as `±column`; the decimal columns that hold NaN or infinities; and
+the exact sums by column, if the database does not add doubles."""
+
+
+def count_and_totals(snapshot: Snapshot, dataset: TableQuery, columns: Sequence[ColumnSpec]) -> Count:
     """Count the rows and sum the numeric columns.
 
     Cells that are not finite numbers are left out. No sum overflows in the database: large doubles are
     added in a smaller unit, apart from the others.
+    """
+    return count_by_group(snapshot, dataset, columns)[None]
+
+
+def count_by_group(
+    snapshot: Snapshot, dataset: TableQuery, columns: Sequence[ColumnSpec]
+) -> dict[str | None, Count]:
+    """Do as `count_and_totals` for each group of rows.
 
     Returns:
-        The number of rows; the sums by column, with the sum of absolute values as `|column|` and, if the
-        database adds doubles, the maximum rounding error as `±column`; the decimal columns that hold NaN or
-        infinities; and the exact sums by column, if the database does not add doubles.
+        Counts by the value of the query's group; under None that of a group without rows, or of all rows if
+        the query has no group.
     """
     numbers = [column for column in columns if _is_summed(column, dataset)]
     most = _COLUMNS.get(snapshot.dialect, 60)
-    rows, totals, special, exact = _count(snapshot, dataset, numbers[:most])
+    counts = _count(snapshot, dataset, numbers[:most])
     for start in range(most, len(numbers), most):
-        _, more, others, more_exact = _count(snapshot, dataset, numbers[start : start + most])
-        totals, special, exact = totals | more, special | others, exact | more_exact
-    return rows, totals, special, exact
+        more = _count(snapshot, dataset, numbers[start : start + most])
+        for group, (rows, totals, special, exact) in counts.items():
+            _, more_totals, others, more_exact = more[group]
+            counts[group] = rows, totals | more_totals, special | others, exact | more_exact
+    return counts
 
 
-def _count(
-    snapshot: Snapshot, dataset: TableQuery, numbers: Sequence[ColumnSpec]
-) -> tuple[int, dict[str, float], frozenset[str], dict[str, str]]:
+def _count(snapshot: Snapshot, dataset: TableQuery, numbers: Sequence[ColumnSpec]) -> dict[str | None, Count]:
     may_be_special = [
         column for column in numbers if column.parsed.precision and snapshot.dialect == "postgresql"
     ]
@@ -78,20 +89,24 @@ def _count(
         return expressions
 
     select = dataset.facts(make)
-    kinds = [Column("rows", "Rows", Kind.INTEGER)]
+    kinds = [*dataset.group, Column("rows", "Rows", Kind.INTEGER)]
     kinds += [Column(f"sum_{place}", "Sum", kind) for place, (*_, kind) in enumerate(parts)]
     kinds += [Column(f"special_{column.name}", "Special", Kind.BOOLEAN) for column in may_be_special]
-    (row,) = snapshot.rows(select, kinds)
-    special = frozenset(column.name for column in may_be_special if row[f"special_{column.name}"])
-    totals: dict[str, Fraction] = {}
-    for place, (name, negative, unit, _) in enumerate(parts):
-        value = Fraction(Decimal(row[f"sum_{place}"] or 0)) * Fraction(unit)
-        totals[name] = totals.get(name, Fraction()) + value
-        totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
-    doubles = {name: _double(total) for name, total in totals.items()}
-    lost = {f"±{name}": _INEXACT * doubles[f"|{name}|"] for name in inexact}
-    exact = {column.name: _decimal(totals[column.name]) for column in numbers if column.name not in inexact}
-    return row["rows"], doubles | lost, special, exact
+
+    def counted(row: Mapping[str, Any]) -> Count:
+        special = frozenset(column.name for column in may_be_special if row.get(f"special_{column.name}"))
+        totals: dict[str, Fraction] = {}
+        for place, (name, negative, unit, _) in enumerate(parts):
+            value = Fraction(Decimal(row.get(f"sum_{place}") or 0)) * Fraction(unit)
+            totals[name] = totals.get(name, Fraction()) + value
+            totals[f"|{name}|"] = totals.get(f"|{name}|", Fraction()) + (-value if negative else value)
+        doubles = {name: _double(total) for name, total in totals.items()}
+        lost = {f"±{name}": _INEXACT * doubles[f"|{name}|"] for name in inexact}
+        exact = {one.name: _decimal(totals[one.name]) for one in numbers if one.name not in inexact}
+        return row.get("rows", 0), doubles | lost, special, exact
+
+    key = dataset.group[0].name if dataset.group else None
+    return {None: counted({})} | {key and row[key]: counted(row) for row in snapshot.rows(select, kinds)}
 
 
 def _special(about: Operand) -> Expression:

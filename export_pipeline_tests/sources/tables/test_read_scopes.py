@@ -1,0 +1,159 @@
+"""Rows of many scopes that are read together are those that each scope's own read gives."""
+
+import copy
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline import tabular
+from export_pipeline.core.export_data import ExportData, Request
+from export_pipeline.core.windows import Window
+from export_pipeline.sources.snapshot import SourceError, open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.sources.tables.read_scopes import SCOPE, read_scopes
+from export_pipeline.tabular import options
+from export_pipeline_tests.sources.tables.shop import ITEMS, SCOPES, SPEC, moments
+from export_pipeline_tests.sources.tables.test_table import (
+    Tables,
+    database,  # noqa: F401
+    execute,
+    export,
+    plain,
+    shop,  # noqa: F401
+)
+
+OWN: dict[str, Any] = {**SPEC, "scope": {"column": "shop", "table": "shops"}}
+WINDOW = Window("days", min(moments()), sorted(moments())[-4], "Europe/Berlin")
+
+
+def together(
+    url: str, spec: dict[str, Any], scopes: list[str], window: Window | None = None, **asked: Any
+) -> dict[str, tuple[ExportData, list[dict[str, Any]]]]:
+    """Return each export with its rows, which are read before the next export is taken."""
+    with open_snapshot(url) as snapshot:
+        request = Request("items", tabular, spec, None, options(spec)(**asked), window)
+        return {
+            str(data.scope): (data, data.tables["rows"].arrow().to_pylist())
+            for data in read_scopes(snapshot, request, scopes)
+        }
+
+
+@pytest.mark.parametrize("window", [None, WINDOW])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"sort": ["-quantity", "odd"], "columns": ["id", "price", "client", "labels"]},
+        {"filters": {"kind": {"in": ["new", "re'turned"]}, "tag": {"is_null": False}}, "title": "Ours"},
+    ],
+)
+def test_each_scope_has_the_rows_and_facts_of_its_own_read(
+    shop: tuple[str, Tables],  # noqa: F811
+    window: Window | None,
+    asked: dict[str, Any],
+) -> None:
+    url, _ = shop
+    exports = together(url, OWN, [*SCOPES, "nobody"], window, **asked)
+    assert set(exports) == set(SCOPES)
+    assert sum(len(rows) for _, rows in exports.values())
+    for scope, (data, rows) in exports.items():
+        alone, own = export(url, OWN, scope, window, **asked)
+        assert {row.pop(SCOPE.name) for row in rows} <= {scope}
+        assert rows == own
+        assert data.tables["rows"].columns == (SCOPE, *alone.tables["rows"].columns)
+        for facts in ("title", "subject", "source_rows", "source_totals", "exact_totals", "options", "spec"):
+            assert getattr(data, facts) == getattr(alone, facts), facts
+        assert (data.warnings, data.changed) == (alone.warnings, alone.changed)
+
+
+def test_only_the_scopes_that_are_asked_for_are_read(shop: tuple[str, Tables]) -> None:  # noqa: F811
+    url, _ = shop
+    assert set(together(url, OWN, ["s1", "7"])) == {"s1", "7"}
+
+
+@pytest.mark.parametrize("kind", [sa.Integer, sa.BigInteger, sa.Uuid])
+def test_ids_of_other_types(database: str, kind: Any) -> None:  # noqa: F811
+    engine, metadata = sa.create_engine(database), sa.MetaData()
+    ids = [uuid.UUID(int=n << 64) if kind is sa.Uuid else n - 5 for n in range(12)]
+    accounts = sa.Table("accounts", metadata, sa.Column("id", kind), sa.Column("name", sa.Text))
+    rows = sa.Table("t", metadata, sa.Column("id", sa.Integer), sa.Column("account", kind))
+    metadata.drop_all(engine)
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(accounts.insert(), [{"id": one, "name": str(one)} for one in ids])
+        connection.execute(rows.insert(), [{"id": n, "account": ids[n % 12]} for n in range(60)])
+    engine.dispose()
+    spec = plain(scope={"column": "account", "table": "accounts"})
+    with open_snapshot(database) as snapshot:
+        scopes = list(table.scopes(snapshot, spec))
+    exports = together(database, spec, scopes)
+    assert {scope: [row["id"] for row in rows] for scope, (_, rows) in exports.items()} == {
+        scope: [row["id"] for row in export(database, spec, scope)[1]] for scope in scopes
+    }
+    assert sum(len(rows) for _, rows in exports.values()) == 60
+
+
+def shared(spec: dict[str, Any]) -> None:
+    spec["scope"]["shared"] = True
+
+
+def parameter(spec: dict[str, Any]) -> None:
+    spec["source"] = {"sql": "SELECT * FROM t WHERE account = :scope"}
+
+
+def guarded(spec: dict[str, Any]) -> None:
+    spec["readers"] = {"staff": {"table": "staff", "user": "email", "scope": "account"}}
+    spec["columns"].append({"name": "note", "readers": "staff"})
+
+
+def of_other_types(spec: dict[str, Any]) -> None:
+    spec["scope"]["column"] = "id"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (shared, "belongs to several scopes"),
+        (parameter, "has the parameter :scope"),
+        (guarded, "Who may read a column depends on the scope"),
+        (of_other_types, "Scopes are"),
+    ],
+)
+def test_what_depends_on_the_scope_is_refused(
+    database: str,  # noqa: F811
+    change: Callable[[dict[str, Any]], None],
+    reason: str,
+) -> None:
+    execute(
+        database,
+        *(f"DROP TABLE IF EXISTS {name}" for name in ("t", "accounts", "staff")),
+        "CREATE TABLE accounts (id text, name text)",
+        "CREATE TABLE staff (email text, account text)",
+        "CREATE TABLE t (id integer, account text, note text)",
+        "INSERT INTO accounts VALUES ('a', 'A')",
+    )
+    spec = plain(scope={"column": "account", "table": "accounts"})
+    assert set(together(database, spec, ["a"])) == {"a"}
+    changed = copy.deepcopy(spec)
+    change(changed)
+    with pytest.raises(SourceError, match=reason):
+        together(database, changed, ["a"])
+
+
+def test_cells_that_change_are_left_to_the_reads_of_each_scope(shop: tuple[str, Tables]) -> None:  # noqa: F811
+    url, _ = shop
+    if "sqlite" in url:
+        execute(url, 'UPDATE "Order ""Items""; --" SET at = \'soon\' WHERE shop = \'s1\'')
+        reason = "cells of at change when they are read"
+    else:
+        price = ITEMS.c.price.name
+        execute(
+            url, f'ALTER TABLE "Order ""Items""; --" ALTER {price} TYPE numeric',
+            f"UPDATE \"Order \"\"Items\"\"; --\" SET {price} = 'NaN' WHERE shop = 's1'",
+        )  # fmt: skip
+        reason = "NaN or infinite"
+    with pytest.raises(SourceError, match=reason):
+        together(url, OWN, list(SCOPES))

@@ -96,7 +96,7 @@ def take_export(
             if not (place / _WHOLE).exists() and not (place / _ALONE).exists():
                 _stage(place, ledger().scopes_requested_with(jobs[0]), read)
     try:
-        return _own_rows(load(place / _name_of_scope(request.scope), datasets), request.scope)
+        return own_rows(load(place / _name_of_scope(request.scope), datasets), request.scope)
     except StagingGoneError:  # its scope was requested later
         return None
 
@@ -141,7 +141,7 @@ def _stage(place: Path, scopes: list[str], read: ReadScopes) -> None:
         (place / _ALONE).write_text(str(error))
 
 
-def _own_rows(data: ExportData, scope: str) -> ExportData:
+def own_rows(data: ExportData, scope: str) -> ExportData:
     """Return an export without the first column of its table, which has to hold the scope in each row."""
     (name, table), *_ = data.tables.items()
     columns = table.columns[1:]
